@@ -38,14 +38,14 @@ def endpoints(studio: Studio) -> None:
         """Write one fact on top of this visitor's edits, and ask everything again.
 
         The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
-        of the editor, one name = value per line, as /settings lists them. Comes back with the
-        relation of the classroom whose rewordings and neighbors test the fact (`kind`; null: none
-        fits), with what was measured, and with every row before and after.
+        of the editor, one name = value per line, as /settings lists them. The edit is live even
+        where `written` is false. Gives the relation of the classroom whose prompts test the fact
+        (`kind`; null: none fits), what was measured, and every row before and after.
         """
 
         def start(session: Session) -> Job:
             wanted = studio.choices.subject(subject, prompt, target, own)
-            return studio.edit(session, wanted, editor, more=settings, listed=False)
+            return studio.edit(session, wanted, editor, keep="any", more=settings, listed=False)
 
         view = await _done(studio, request, start)
         found = {
@@ -70,7 +70,7 @@ def endpoints(studio: Studio) -> None:
 
         def start(session: Session) -> Job:
             wanted = studio.choices.subject(subject, prompt, target, own)
-            return studio.edit(session, wanted, editors, keep_none=True)
+            return studio.edit(session, wanted, editors, keep="none")
 
         view = await _done(studio, request, start)
         return [{**summary(column), "rows": rows(column)} for column in view.columns]

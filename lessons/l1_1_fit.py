@@ -37,14 +37,12 @@ def check(ask, draw):
     for d_in, d_out, n in ((6, 4, 15), (3, 5, 40)):
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)
         W = tensor(ask("fit", K, V), (d_out, d_in), "W", "it takes a key to a value")
-        M, one = K @ K.T, torch.eye(d_in)
+        M, outer = K @ K.T, V @ K.T
+        ridge = torch.linalg.solve(M + torch.eye(d_in), K @ V.T).T
         likely = {
-            "These are outer products, W = V Kᵀ. Keys that overlap leave crosstalk: where is M?": V
-            @ K.T,
-            "This is ridge with λ = 1: nobody asked for a small W here.": torch.linalg.solve(
-                M + one, K @ V.T
-            ).T,
-            "M is multiplied in, not divided out: solve the equation for W.": V @ K.T @ M,
+            "These are outer products, W = V Kᵀ. Overlap leaves crosstalk: where is M?": outer,
+            "This is ridge with λ = 1: nobody asked for a small W here.": ridge,
+            "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
         }
         agree(W, torch.linalg.solve(M, K @ V.T).T, "W", likely)
     return "solved: the gradient (W K − V) Kᵀ is zero."

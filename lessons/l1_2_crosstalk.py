@@ -1,53 +1,52 @@
-"""★★ Crosstalk
+"""★★ The oldest memory, and its crosstalk
 
-The oldest memory adds up one outer product per pair, W = V Kᵀ. Asked for k_j it answers with v_j,
+The oldest memory adds up one outer product v_i k_iᵀ per pair. Asked for k_j it answers with v_j,
 scaled by ‖k_j‖², and with a bit of every other value. That bit is the crosstalk,
 
     W k_j − ‖k_j‖² v_j = Σ over i ≠ j of v_i (k_iᵀ k_j).
 
-Return it for all keys at once, as columns.
+Return both, the matrix and the crosstalk of all keys at once, without a loop.
 
     K  (d_in, n)     keys of any length, not only 1
     V  (d_out, n)
-    returns (d_out, n), column j: the crosstalk at key j
+    returns W (d_out, d_in) and a tensor (d_out, n), column j: the crosstalk at key j
 
-Hint: all inner products together are one matrix product, and its diagonal is ‖k_j‖².
+Hint: a sum of outer products is one matrix product, and so are all the answers.
 """
 
 from torch import Tensor
 
 
-def crosstalk(K: Tensor, V: Tensor) -> Tensor:
+def outer_memory(K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
     # solution
-    G = K.T @ K  # (n, n)
-    return V @ (G - G.diagonal().diag())
+    W = V @ K.T
+    return W, W @ K - V * K.pow(2).sum(0)
 
 
 # --- checks
-import torch
+from lessons.marking import agree, normal, several, tensor
 
-from lessons.marking import Wrong, agree, normal, tensor
-
+HEAD = "W = V @ K.T\n"
 WRONG = [
-    ("return V @ K.T @ K", "its own value"),
-    ("return V @ K.T @ K - V", "length 1"),
-    ("G = K.T @ K\nreturn V @ (G - G.diagonal().diag()) / G.diagonal()", "divided"),
+    (HEAD + "return W, W @ K", "its own value"),
+    (HEAD + "return W, W @ K - V", "length 1"),
+    (HEAD + "return W, W @ K / K.pow(2).sum(0) - V", "divided"),
+    ("W = V @ K.pinverse()\nreturn W, W @ K - V", "least squares"),
 ]
 
 
 def check(ask, draw):
-    K, V = torch.linalg.qr(normal(draw, 6, 4)).Q, normal(draw, 3, 4)
-    found = tensor(ask("crosstalk", K, V), (3, 4), "the crosstalk", "a value for every key")
-    if not found.norm() < 1e-6 and not torch.allclose(found, V @ K.T @ K):
-        raise Wrong("Orthonormal keys do not hear each other: their crosstalk is 0, yours is not.")
     K, V = normal(draw, 6, 9), normal(draw, 3, 9)
-    found = tensor(ask("crosstalk", K, V), (3, 9), "the crosstalk", "a value for every key")
-    G = K.T @ K
-    own = G.diagonal().diag()
+    found = ask("outer_memory", K, V)
+    several(found, 2, "Return two things: the matrix and the crosstalk.")
+    W, own = V @ K.T, V * K.pow(2).sum(0)
+    best = V @ K.pinverse()
+    likely = {"This is least squares; the oldest memory adds up one outer product per pair.": best}
+    agree(tensor(found[0], (3, 6), "W", "it takes a key to a value"), W, "W", likely)
     likely = {
-        "This is the whole answer W k_j: its own value, ‖k_j‖² v_j, is no crosstalk.": V @ G,
-        "The own share is ‖k_j‖² v_j. You took away v_j, as if all keys had length 1.": V @ G - V,
-        "This is divided by ‖k_j‖²: the sum stands there without it.": V @ (G - own) / G.diagonal(),
+        "This is the whole answer W k_j: its own value, ‖k_j‖² v_j, is no crosstalk.": W @ K,
+        "The own share is ‖k_j‖² v_j. You took away v_j, as if all keys had length 1.": W @ K - V,
+        "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,
     }
-    agree(found, V @ (G - own), "the crosstalk", likely)
+    agree(tensor(found[1], (3, 9), "the crosstalk"), W @ K - own, "the crosstalk", likely)
     return "solved: every other value leaks in by k_iᵀ k_j."

@@ -8,8 +8,7 @@ Return the cosines of the whitened keys.
     C  (d_in, d_in)    second moment E[k kᵀ] over general text, positive definite
     returns (n, n), the cosine between k̃_i and k̃_j
 
-Hint: k̃_iᵀ k̃_j = k_iᵀ C⁻¹ k_j, so no L is needed. And a cosine is the inner product of two vectors,
-divided by both of their lengths: which lengths?
+Hint: k̃_iᵀ k̃_j = k_iᵀ C⁻¹ k_j, so no L is needed. Which two lengths does a cosine divide by?
 """
 
 import torch
@@ -30,10 +29,7 @@ WRONG = [
     ("X = K / K.norm(dim=0)\nreturn X.T @ X", "as they are"),
     ("return K.T @ torch.linalg.solve(C, K)", "diagonal"),
     ("X = torch.linalg.solve(C, K)\nX = X / X.norm(dim=0)\nreturn X.T @ X", "twice"),
-    (
-        "X = K / K.norm(dim=0)\nreturn X.T @ torch.linalg.solve(C, X)",
-        "before whitening",
-    ),
+    ("X = K / K.norm(dim=0)\nreturn X.T @ torch.linalg.solve(C, X)", "before whitening"),
 ]
 
 
@@ -47,6 +43,7 @@ def check(ask, draw):
         return X.T @ X
 
     U, unit = torch.linalg.solve(C, K), K / K.norm(dim=0)
+    mixed = unit.T @ torch.linalg.solve(C, unit)
     likely = {
         "These are the cosines of the keys as they are: where is C?": cosines(K),
         "These are inner products, not cosines: look at the diagonal, is a key like itself by 1?": (
@@ -55,14 +52,9 @@ def check(ask, draw):
         "C⁻¹ k is whitened twice. One L⁻¹ for each of the two keys makes one C⁻¹ in the middle.": (
             cosines(U)
         ),
-        "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": unit.T
-        @ torch.linalg.solve(C, unit),
+        "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": mixed,
         "This multiplies with C; whitening divides by it.": cosines(torch.linalg.cholesky(C).T @ K),
     }
-    agree(
-        found,
-        cosines(torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)),
-        "a cosine",
-        likely,
-    )
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
+    agree(found, cosines(white), "a cosine", likely)
     return "solved: only what a key does not share with all text counts."

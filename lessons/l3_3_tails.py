@@ -9,6 +9,15 @@ which is 0 for a Gaussian and large when a few entries lie far out.
     rho  (n, n), diagonal 1
     returns (root mean square, kurtosis), two numbers
 
+The keys stand in the order of their edits, one edit after another, and ρ(i, j), in row i, is what
+edit i does to fact j. Now one number per fact: the length of what has landed on it in the end,
+
+    √ Σ ρ(i, j)²     over the edits i that can still harm fact j,
+
+if all residuals are equally long and point in unrelated directions, so that squares add up.
+
+    returns (n,)
+
 Hint: rho[~torch.eye(n, dtype=torch.bool)] takes the entries off the diagonal. A root mean square
 has no mean taken away, a kurtosis has.
 """
@@ -24,6 +33,11 @@ def tails(rho: Tensor) -> tuple[Tensor, Tensor]:
     return x.pow(2).mean().sqrt(), away.pow(4).mean() / away.pow(2).mean() ** 2 - 3
 
 
+def forecast(rho: Tensor) -> Tensor:
+    # solution
+    return rho.tril(-1).norm(dim=0)
+
+
 # --- checks
 from lessons.marking import agree, normal, several, tensor
 
@@ -33,13 +47,14 @@ SOLVED = (
 )
 OFF = "x = rho[~torch.eye(len(rho), dtype=torch.bool)]\n"
 WRONG = [
-    (f"x = rho.flatten()\n{SOLVED} - 3", "diagonal"),
-    (f"{OFF}{SOLVED}", "Gaussian"),
-    (f"{OFF}x = x - x.mean()\n{SOLVED} - 3", "standard deviation"),
-    (
-        f"{OFF}return x.pow(2).mean().sqrt(), x.pow(4).mean() / x.pow(2).mean() ** 2 - 3",
-        "around 0",
-    ),
+    ({"tails": f"x = rho.flatten()\n{SOLVED} - 3"}, "diagonal"),
+    ({"tails": f"{OFF}{SOLVED}"}, "Gaussian"),
+    ({"tails": f"{OFF}x = x - x.mean()\n{SOLVED} - 3"}, "standard deviation"),
+    ({"tails": f"{OFF}{SOLVED} - 3".replace("x - x.mean()", "x")}, "around 0"),
+    ({"forecast": "return (rho - torch.eye(len(rho))).norm(dim=0)"}, "before fact j"),
+    ({"forecast": "return rho.tril(-1).norm(dim=1)"}, "a row"),
+    ({"forecast": "return rho.tril(-1).sum(0).abs()"}, "cancel"),
+    ({"forecast": "return rho.tril().norm(dim=0)"}, "its own edit"),
 ]
 
 
@@ -58,7 +73,6 @@ def check(ask, draw):
     found = torch.stack([tensor(x, (), "a number") for x in found])
     x = rho[~torch.eye(n, dtype=torch.bool)]
     rms, kurtosis = wanted = _tails(x)
-    upper = rho[torch.ones(n, n, dtype=torch.bool).triu(1)]
     likely = {
         "The diagonal is in it: n entries that are 1 by definition make any tail heavy.": _tails(
             rho.flatten()
@@ -69,7 +83,15 @@ def check(ask, draw):
         "The kurtosis here is taken around 0: it asks how the entries scatter around their mean.": (
             torch.stack([rms, x.pow(4).mean() / x.pow(2).mean() ** 2 - 3])
         ),
-        "Half of the entries are missing: ρ is not symmetric.": _tails(upper),
     }
     agree(found, wanted, "the pair of numbers", likely)
-    return f"solved: rms {rms:.2f}, kurtosis {kurtosis:.1f}: read them together."
+    later, away = rho.tril(-1), rho - torch.eye(n)
+    found = tensor(ask("forecast", rho), (n,), "the forecast", "one number per fact")
+    likely = {
+        "Edits before fact j were there when it was written: later ones harm it.": away.norm(dim=0),
+        "These sums run along a row: what an edit does to others.": later.norm(dim=1),
+        "Here signs cancel; residuals in unrelated directions do not.": later.sum(0).abs(),
+        "Its own edit is in the sum, and does a fact no harm.": rho.tril().norm(dim=0),
+    }
+    agree(found, later.norm(dim=0), "the forecast", likely)
+    return f"solved: rms {rms:.2f}, kurtosis {kurtosis:.1f}; and only later edits do harm."

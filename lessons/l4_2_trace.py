@@ -38,10 +38,7 @@ WRONG = [
     (FILL.format("run(False, [(t, l)]) - run(True, [])"), "clean run"),
     (FILL.format("run(False, []) - run(True, [(t, l)])"), "still missing"),
     (FILL.format("run(True, [(l, t)]) - run(True, [])"), "token comes first"),
-    (
-        FILL.format("run(True, [(t, i) for i in range(l + 1)]) - run(True, [])"),
-        "one state at a time",
-    ),
+    (FILL.format("run(True, [(t, i) for i in range(l + 1)]) - run(True, [])"), "one state"),
 ]
 
 
@@ -55,9 +52,7 @@ def check(ask, draw):
     chains = [[[[t, i] for i in range(layer + 1)] for layer in range(n)] for t in range(T)]
     below = torch.tensor([[toy.run(True, chain) for chain in row] for row in chains]).double()
     likely = {
-        "All the same: you put clean states into the clean run, where nothing is lost.": (
-            torch.full((T, n), clean - lost)
-        ),
+        "All the same: clean states in the clean run, where nothing is lost.": 0 * p + clean - lost,
         "This is what is still missing; the effect is what one state brings back.": clean - p,
         "Here all layers up to l are put back at once: one state at a time.": below - lost,
         "These are probabilities: how much of it was there without any state put back?": p,

@@ -36,36 +36,23 @@ WRONG = [
     (U + "found.append(delta.norm() * u.norm() / (k @ u))", "relative"),
     (U + "found.append(delta.norm() / (k @ u).sqrt() / W.norm())", "harm"),
     ("found.append(delta.norm() / k.norm() / W.norm())", "bound"),
-    (
-        U + "found.append(delta.norm() * u.norm() / (k @ u) / torch.linalg.matrix_norm(W, 2))",
-        "singular value",
-    ),
+    (U + "found.append(delta.norm() * u.norm() / (k @ u) / torch.linalg.norm(W, 2))", "singular"),
 ]
 
 
 def check(ask, draw):
-    layers = []
+    given, rows = [], []
     for layer in range(5):
         C, L = uneven(draw, 7)
         W = (1 + layer) * normal(draw, 4, 7)
-        layers.append((W, L @ normal(draw, 7), 2 * normal(draw, 4), C))
-    given = [list(every) for every in zip(*layers, strict=True)]
-    found = tensor(ask("scores", *given), (5,), "the scores", "one per layer")
-    rows = []
-    for W, k, delta, C in layers:
+        k, delta = L @ normal(draw, 7), 2 * normal(draw, 4)
         u = torch.linalg.solve(C, k)
         size, q = delta.norm() * u.norm() / (k @ u), k @ u
-        rows.append(
-            torch.stack(
-                [
-                    size / W.norm(),
-                    size,
-                    delta.norm() / q.sqrt() / W.norm(),
-                    delta.norm() / k.norm() / W.norm(),
-                    size / torch.linalg.matrix_norm(W, 2),
-                ]
-            )
-        )
+        others = [size, delta.norm() / q.sqrt() / W.norm(), delta.norm() / k.norm() / W.norm()]
+        rows.append(torch.stack([size / W.norm(), *others, size / torch.linalg.norm(W, 2)]))
+        given.append((W, k, delta, C))
+    given = [list(every) for every in zip(*given, strict=True)]
+    found = tensor(ask("scores", *given), (5,), "the scores", "one per layer")
     wanted, size, harm, bound, spectral = torch.stack(rows, 1)
     likely = {
         "The change is not taken relative to W: large layers look bad just for being large.": size,

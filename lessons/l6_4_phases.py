@@ -43,26 +43,18 @@ def learn(
 # --- checks
 from lessons.marking import Wrong, agree, normal, number, several, tensor
 
-HEAD = (
-    "a, b = a.clone().requires_grad_(), b.clone().requires_grad_()\n"
-    "V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)\n"
-    "delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)\n"
-)
-ENDS = "return [loss, *torch.autograd.grad(({}).sum(), (a, b))]"
+RIGHT = """a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
+V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
+delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
+loss, G = outcome(delta.detach())
+whole = (G * delta).sum()
+return [loss, *torch.autograd.grad(whole, (a, b))]"""
 WRONG = [
-    (HEAD + "loss, G = outcome(torch.zeros_like(delta))\n" + ENDS.format("G * delta"), "unedited"),
-    (HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("(G @ K) * V"), "regression"),
-    (
-        HEAD + "loss, G = outcome(delta.detach())\n"
-        "whole = (G * delta).sum()\nreturn [loss, a.grad, b.grad]",
-        "None",
-    ),
-    (
-        HEAD + "loss, G = outcome(delta.detach())\n"
-        "moved = [outcome(delta.detach() + 1e-4)[0]]\n" + ENDS.format("G * delta"),
-        "once",
-    ),
-    (HEAD + "loss, G = outcome(delta.detach())\n" + ENDS.format("-G * delta"), "sign"),
+    (RIGHT.replace("delta.detach()", "torch.zeros_like(delta)"), "unedited"),
+    (RIGHT.replace("G * delta", "(G @ K) * V"), "regression"),
+    (RIGHT.replace("*torch.autograd.grad(whole, (a, b))", "a.grad, b.grad"), "None"),
+    (RIGHT.replace("whole =", "near = outcome(delta.detach() + 1e-4)\nwhole ="), "once"),
+    (RIGHT.replace("(G * delta)", "(-G * delta)"), "sign"),
 ]
 
 

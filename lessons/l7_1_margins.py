@@ -1,78 +1,93 @@
-"""★ Three hinges
+"""★★ Three hinges, and one step
 
-WISE trains its router: the side memory shall move the output much at edits and little at everything
-else. With Δ_e of an edit and Δ_i of an irrelevant text, one per row, the margin loss is
+WISE asks how far a side memory τ moves the output of a layer on a text: Δ is the mean of ‖τ a‖ over
+the inputs a at the text's tokens. It trains this router: Δ shall be large at edits (Δ_e) and small
+at irrelevant texts (Δ_i). The margin loss is the sum of three hinges,
 
-    max(0, Δ_i − α) + max(0, β − Δ_e) + max(0, γ − (Δ_e − Δ_i))
+    max(0, Δ_i − α)      max(0, β − Δ_e)      max(0, γ − (Δ_e − Δ_i))
 
-summed up for each row, and then the mean over the rows that are not yet satisfied (those whose sum
-is above 0; with none, the loss is 0). The last line has it; fill in the sum of each row.
+each the *mean over its terms above 0* (0 if there is none): one for each irrelevant text, one for
+each edit, one for each pair of the two. Write one step downhill in this loss, inside the mask.
 
-    edit, other  (n,)     Δ_e and Δ_i       alpha, beta, gamma: numbers
-    returns a number
+    tau, mask    (d_out, d_in)      mask is True where an entry may change
+    own, others  lists of (tokens, d_in): the inputs of each edit, and of each irrelevant text
+    margins      (alpha, beta, gamma)     lr: a number
+    returns the new τ: the old one less lr times the gradient, inside the mask
 
-Hint: x.clamp(min=0) is max(0, x), entry by entry. Is max(0, x) + max(0, y) the same as
-max(0, x + y)?
+Hint: x.clamp(min=0) is max(0, x). torch.autograd.grad(loss, tau) needs a tau that requires_grad_().
 """
 
 import torch
 from torch import Tensor
 
 
-def margin_loss(edit: Tensor, other: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
+def margin_step(
+    tau: Tensor, mask: Tensor, own: list, others: list, margins: tuple, lr: float
+) -> Tensor:
     # solution
-    low, high = (other - alpha).clamp(min=0), (beta - edit).clamp(min=0)
-    rows = low + high + (gamma - (edit - other)).clamp(min=0)
-    # end
-    return rows.sum() / max(1, int((rows > 0).sum()))
+    (alpha, beta, gamma), tau = margins, tau.clone().requires_grad_()
+    edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
+    calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
+    gaps = gamma - (edits[None] - calm[:, None])
+    hinges = [terms.clamp(min=0) for terms in (calm - alpha, beta - edits, gaps)]
+    loss = sum(hinge.sum() / max(1, int((hinge > 0).sum())) for hinge in hinges)
+    return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor
 
+RIGHT = """(alpha, beta, gamma), tau = margins, tau.clone().requires_grad_()
+edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
+calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
+terms = [calm - alpha, beta - edits, gamma - (edits[None] - calm[:, None])]
+loss = sum(t.clamp(min=0).sum() / max(1, int((t > 0).sum())) for t in terms)
+return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]"""
 WRONG = [
-    (
-        "rows = ((other - alpha) + (beta - edit) + (gamma - (edit - other))).clamp(min=0)",
-        "make up for",
-    ),
-    (
-        "rows = (other - alpha).clamp(min=0) + (beta - edit).clamp(min=0)\n"
-        "rows = rows + (gamma - (edit - other)).clamp(min=0)\nrows = rows.mean()[None]",
-        "satisfied rows",
-    ),
-    (
-        "rows = (alpha - other).clamp(min=0) + (edit - beta).clamp(min=0)\n"
-        "rows = rows + (gamma - (edit - other)).clamp(min=0)",
-        "turned round",
-    ),
-    ("rows = (other - alpha).clamp(min=0) + (beta - edit).clamp(min=0)", "third"),
+    (RIGHT.replace("in terms", "in [terms[0][:, None] + terms[1] + terms[2]]"), "make up for"),
+    (RIGHT.replace("sum() / max(1, int((t > 0).sum()))", "mean()"), "satisfied"),
+    (RIGHT.replace("in terms", "in terms[:2]"), "third"),
+    (RIGHT.replace("() - lr", "() + lr"), "uphill"),
+    (RIGHT.replace("mask * ", ""), "outside the mask"),
+    (RIGHT.replace(".norm(dim=1).mean()", ".mean(0).norm()"), "length of a mean"),
+    (RIGHT.replace(".norm(dim=1).mean()", ".norm(dim=1).sum()"), "long texts"),
 ]
 
 
+def mean(parts):
+    return sum(part.clamp(min=0).sum() / max(1, int((part > 0).sum())) for part in parts)
+
+
 def check(ask, draw):
-    alpha, beta, gamma = 1.0, 4.0, 2.5
-    for n in (12, 5):
-        edit, other = 3.5 + 1.5 * normal(draw, n), 0.8 + 0.7 * normal(draw, n).abs()
-        edit[0], other[0] = 9.0, 0.1  # a row without any hinge
-        edit[1], other[1] = 9.0, 2.0  # one that could make up for another
-        found = tensor(ask("margin_loss", edit, other, alpha, beta, gamma), (), "the loss")
-        parts = other - alpha, beta - edit, gamma - (edit - other)
-        rows = sum(part.clamp(min=0) for part in parts)
-        two = sum(part.clamp(min=0) for part in parts[:2])
-        summed = sum(parts).clamp(min=0)
-        turned = sum((-part).clamp(min=0) for part in parts[:2]) + parts[2].clamp(min=0)
+    tau, mask, (alpha, beta, gamma) = normal(draw, 5, 6), normal(draw, 5, 6) > 0, (1.0, 4.0, 2.5)
+    own, others = (
+        [d[i] * a / (a @ tau.T).norm(dim=1).mean() for i, a in enumerate(normal(draw, 3, 4, 6))]
+        for d in ((9, 2, 3.6), (0.1, 2, 1.3))
+    )
 
-        def mean(rows):
-            return rows.sum() / max(1, int((rows > 0).sum()))
+    def gradient(loss=mean, pool=lambda moved: moved.norm(dim=1).mean()):
+        at = tau.clone().requires_grad_()
+        e, i = (torch.stack([pool(a @ at.T) for a in some]) for some in (own, others))
+        return torch.autograd.grad(loss([i - alpha, beta - e, gamma - (e - i[:, None])]), at)[0]
 
-        likely = {
-            "One max around the whole sum: a wide margin here would make up for a missing one "
-            "there. Each hinge has its own.": mean(summed),
-            "The mean is over all rows here, and satisfied rows water it down.": rows.mean(),
-            "Two hinges are turned round: Δ_i shall be *below* α, Δ_e above β.": mean(turned),
-            "The third hinge is missing: the gap between the two.": mean(two),
-        }
-        agree(found, mean(rows), "the loss", likely)
-    quiet = ask("margin_loss", edit * 0 + 9, other * 0, alpha, beta, gamma)
-    agree(tensor(quiet, (), "the loss"), torch.zeros(()).double(), "the loss without a hinge")
+    likely = {
+        "One max around the whole sum: a wide margin here would make up for a missing one there. "
+        "Each hinge has its own.": gradient(lambda p: mean([p[0][:, None] + p[1] + p[2]])),
+        "The mean is over all terms here, and satisfied terms water it down.": gradient(
+            lambda p: sum(part.clamp(min=0).mean() for part in p)
+        ),
+        "The third hinge is missing: the gap.": gradient(lambda p: mean(p[:2])),
+        "The step goes uphill: subtract the gradient.": -gradient(),
+        "Δ is a mean of lengths; in the length of a mean, tokens cancel.": gradient(
+            pool=lambda moved: moved.mean(0).norm()
+        ),
+        "Δ is a mean over tokens; with a sum, long texts would always be let in.": gradient(
+            pool=lambda moved: moved.norm(dim=1).sum()
+        ),
+    }
+    likely = {reason: tau - 0.1 * mask * found for reason, found in likely.items()}
+    likely["Entries outside the mask have moved, those of other memories."] = tau - 0.1 * gradient()
+    found = ask("margin_step", tau, mask, own, others, (alpha, beta, gamma), 0.1)
+    found = tensor(found, (5, 6), "the new τ")
+    agree(found, tau - 0.1 * mask * gradient(), "the new τ", likely)
     return "solved: hinges pull until the margin is there, and then leave the rest to the answer."

@@ -29,38 +29,28 @@ def ties(taus: list[Tensor], density: float) -> Tensor:
         kept[places] = tau.flatten()[places]
         trimmed.append(kept.view_as(tau))
     stack = torch.stack(trimmed)
-    chosen = stack.sign() == stack.sum(0).sign()
-    chosen &= stack != 0
+    chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)
     return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-TRIM = (
-    "trimmed = []\nfor tau in taus:\n    kept = torch.zeros_like(tau).flatten()\n"
-    "    places = tau.abs().flatten().topk(round(density * tau.numel())).indices\n"
-    "    kept[places] = tau.flatten()[places]\n    trimmed.append(kept.view_as(tau))\n"
-    "stack = torch.stack(trimmed)\n"
-)
+RIGHT = """trimmed = []
+for tau in taus:
+    kept = torch.zeros_like(tau).flatten()
+    places = tau.abs().flatten().topk(round(density * tau.numel())).indices
+    kept[places] = tau.flatten()[places]
+    trimmed.append(kept.view_as(tau))
+stack = torch.stack(trimmed)
+chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)
+return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)"""
 WRONG = [
     ("return sum(taus) / len(taus)", "plain mean"),
-    (TRIM + "return stack.mean(0)", "conflict"),
-    (
-        TRIM + "chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)\n"
-        "return (stack * chosen).sum(0) / len(taus)",
-        "divisor",
-    ),
-    (
-        "stack = torch.stack(taus)\nchosen = stack.sign() == stack.sum(0).sign()\n"
-        "return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)",
-        "trim",
-    ),
-    (
-        TRIM + "chosen = (stack.sign() == stack.sign().sum(0).sign()) & (stack != 0)\n"
-        "return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)",
-        "heads",
-    ),
+    (RIGHT.replace("stack.sum(0).sign()) & (stack != 0)", "stack.sign())"), "conflict"),
+    (RIGHT.replace("chosen.sum(0).clamp(min=1)", "len(taus)"), "divisor"),
+    (RIGHT.replace("density * tau", "tau"), "trim"),
+    (RIGHT.replace("stack.sum(0).sign())", "stack.sign().sum(0).sign())"), "heads"),
 ]
 
 

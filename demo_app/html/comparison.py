@@ -38,6 +38,7 @@ LEGEND = (
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
+KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
 STOPS = ",;:.!?"  # end a clause
 
@@ -59,8 +60,10 @@ def status(view: View, link: str = "") -> str:
         lead = "The model said so before any edit."
     if first.good is False:
         lead = f"✗ {editor} was to change one fact, and the model does not say so."
-        if not view.stored:
+        if view.kept:
             lead += f' <button type="button" data-out="{view.live - 1}">take it out</button>'
+        elif not view.stored:
+            lead = f"{lead[:-1]}: the edit is not live. {KEEP.format(view.chosen)}"
     when = "stored example" if view.stored else took(column.seconds, column.stored)
     copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
     return (
@@ -258,10 +261,10 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
     if len(view.columns) > 1:
         pressed = "true" if live else "false"
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
-        if live and not view.stored:
+        if live and view.kept:
             name += " <small>kept</small>"
-        elif not live and not view.stored:
-            name += f' <button type="button" class="keep" data-keep="{index}">keep it</button>'
+        elif not view.stored:
+            name += f" {KEEP.format(index)}"
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
         for group, heading in NAMES.items()

@@ -58,7 +58,7 @@ element.addEventListener("click", (event) => {
   if (at("[data-guess]")) guess(at("[data-guess]"));
   else if (at("[data-link]")) copy(at("[data-link]"));
   else if (at("[data-dot]")) point(at("[data-dot]"));
-  else if (at("[data-keep]")) trigger("select", {index: Number(at("[data-keep]").dataset.keep)});
-  else if (at("[data-out]")) trigger("select", {index: Number(at("[data-out]").dataset.out)});
+  else if (at("[data-keep]")) trigger("select", {keep: Number(at("[data-keep]").dataset.keep)});
+  else if (at("[data-out]")) trigger("select", {out: Number(at("[data-out]").dataset.out)});
   else if (at("[data-show]")) show(at("[data-show]").dataset.show);
 });

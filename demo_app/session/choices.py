@@ -41,8 +41,6 @@ SENTENCES = {  # where the class says it in a formula
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 WARM = ("ultraedit", "grace", "rome")  # what the ready example is edited with in the background
-# whose statistics are made then, those of their kind as well
-AHEAD = ("memit", "alphaedit", "wise", "memoir", "horen", "crispedit")
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 

@@ -124,7 +124,7 @@ def take(studio: Studio, session: Session, shown: Exhibit, number: int) -> Job:
         return _others(studio, session, step, wanted)
     if number:
         wanted = studio.choices.subject(step.subject, step.prompt, step.target)
-    return studio.edit(session, wanted, step.editor, more=step.options)
+    return studio.edit(session, wanted, step.editor, keep="any", more=step.options)
 
 
 def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job:

@@ -42,18 +42,19 @@ class Revisions:
         self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
     def keep(self, session: Session, index: int) -> Job:
-        """Of several editors side by side, the one whose patch becomes the visitor's edit."""
+        """The editor of a comparison whose patch becomes the visitor's last edit."""
         index = given.whole("number of the editor to keep", index)
 
         def work(job: Job) -> View:
             view = session.view
             here = view is not None and 0 <= index < len(view.columns)
-            if not here or session.patch is not view.columns[view.chosen].patch:
+            if not here or len(session.edits) != view.live:
                 raise Trouble("That comparison is no longer the last edit: press Edit again.")
             column = view.columns[index]
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
-            self._put(job, session, (*session.edits[:-1], applied(column)), view.keep(index))
+            before = session.edits[:-1] if view.kept else session.edits
+            self._put(job, session, (*before, applied(column)), view.keep(index))
             return session.view
 
         return session.submit(self.worker, work)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import lib
@@ -18,7 +17,7 @@ from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .choices import AHEAD, WARM, Choices
+from .choices import WARM, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
@@ -41,7 +40,7 @@ class Studio:
     health: asks whether edits hold, and whether the model still reads well.
     own_facts: finds the test prompts of facts that visitors type.
     first_edits: writes facts, and keeps the edits of the unedited model.
-    revisions: keeps another edit, weakens one, and undoes.
+    revisions: keeps another edit, and undoes.
     """
 
     def __init__(self, lm: lib.LM) -> None:
@@ -83,7 +82,7 @@ class Studio:
 
         known = self.choices.editors()
         names = [editor for editor in WARM if editor in known]
-        later = [ahead(editor) for editor in AHEAD if editor in known]
+        later = [ahead(editor) for editor in known if editor not in WARM]
         self.worker.whenever(
             self.health.read, *map(step, names), self.own_facts.warm, drawing, *later
         )
@@ -107,14 +106,15 @@ class Studio:
         session: Session,
         subject: Subject,
         editor: str | Sequence[str],
-        keep_none: bool = False,
+        keep: str = "said",
         more: str = "",
         listed: bool = True,
     ) -> Job:
         """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
-        Only one becomes an edit of the visitor's: the first that the model says (`revisions.keep`
-        takes another); none with keep_none=True. more: lines of settings, for a single editor.
+        At most one becomes an edit of the visitor's: the first that the model says, and where it
+        says none, none until the visitor takes it (`revisions.keep`). keep="any": then the first
+        that was made; "none": none in any case. more: lines of settings, for a single editor.
         listed: whether the list of edits is shown behind it, and with it how likely ordinary text
         still is; with False that is measured when somebody looks.
         """
@@ -141,20 +141,24 @@ class Studio:
                 )
                 columns.append(column)
             view = View(asked, (), len(held), columns=tuple(columns), old=self.asker.old(asked))
-            if keep_none:
+            if keep == "none":
                 return view
             good = [i for i, column in enumerate(columns) if column.patch is not None]
             if not good:
                 raise Trouble(columns[0].error)
             if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            best = next((i for i in good if columns[i].tally("edit")[0]), good[0])
+            said = [i for i in good if columns[i].tally("edit")[0]]
+            best = (said or good)[0]
+            if not said and keep == "said":
+                session.view = view.show(best)
+                return session.view
             edits = (*held, applied(columns[best]))
             warning = None
             if listed:
                 edits, warning = self.health.checked(job, edits)
             session.edits, session.warning = edits, warning
-            session.view = replace(view, live=len(edits)).keep(best)
+            session.view = view.keep(best)
             return session.view
 
         return session.submit(self.worker, work)

@@ -2,7 +2,7 @@
 
 A subject is what is asked about: a fact with its test prompts. Each prompt gives a row, which
 compares the base model with one editor's patch. A view is a table of such rows: one column of rows
-per editor that was asked, and the rows of the column that is live.
+per editor that was asked, and the rows of the chosen column.
 """
 
 from __future__ import annotations
@@ -141,11 +141,12 @@ class View:
     """A table of rows, and how they came about.
 
     subject: what was asked about.
-    rows: the rows of the column that is live.
+    rows: the rows of the chosen column.
     live: how many edits are applied.
     undone: what an undo has verified; None where the view is not the result of one.
     columns: one per editor that was asked to edit.
-    chosen: the index of the live column.
+    chosen: the index of the column in view.
+    kept: whether that is the visitor's last edit.
     old: the answer so far, where one is known.
     stored: whether it was computed before the page opened, and is nobody's edit.
     """
@@ -156,12 +157,13 @@ class View:
     undone: str | None = None
     columns: tuple[Column, ...] = ()
     chosen: int = 0
+    kept: bool = False
     old: str | None = None
     stored: bool = False
 
     @property
     def column(self) -> Column | None:
-        """The live column; None where the view shows no editor's work."""
+        """The chosen column; None where the view shows no editor's work."""
         return self.columns[self.chosen] if self.columns else None
 
     @property
@@ -169,9 +171,13 @@ class View:
         """The new answer."""
         return self.subject.case.fact.target_new
 
-    def keep(self, chosen: int) -> View:
-        """The same view with another column as the live one."""
+    def show(self, chosen: int) -> View:
+        """The same view with another column in it."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
+
+    def keep(self, chosen: int) -> View:
+        """The same view with that column as the visitor's last edit."""
+        return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)
 
 
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     subject, session = studio.choices.ready_subject(), Session()
     if part == "opening":
         return opening(studio, session, subject)
-    studio.edit(session, subject, EDITOR).outcome()
+    studio.edit(session, subject, EDITOR, keep="any").outcome()
     if part == "forecast":
         return interference.measure(studio, session).outcome()
     if part == "traced":
@@ -104,7 +104,7 @@ def traced(
 
 def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Written, ...]:
     """The fact written by several editors, each on the model as it came."""
-    view = studio.edit(session, subject, OPENING, keep_none=True).outcome()
+    view = studio.edit(session, subject, OPENING, keep="none").outcome()
     return tuple(Written(c.editor, c.name, c.rows) for c in view.columns if c.rows)
 
 

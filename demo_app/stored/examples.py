@@ -111,7 +111,7 @@ class Examples:
             return None
         columns = tuple(Column(w.editor, w.name, w.rows) for w in self.opening)
         old = self.fact.target_true
-        return View(subject, (), columns=columns, old=old, stored=True).keep(0)
+        return View(subject, (), columns=columns, old=old, stored=True).show(0)
 
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:

@@ -28,7 +28,8 @@ is not at all; above 1 it mostly expects something else.</dd>
 <dt>✓ and ✗</dt>
 <dd>Judged by what the model writes by itself, always choosing its most probable next token: a
 rewording counts when the answer begins with the new one, a neighbor when it still begins with its
-own, a consequence only if the unedited model knows the other facts that it takes.</dd>
+own, a consequence only if the unedited model knows the other facts that it takes. An edit whose
+answer the model does not say is live only if you keep it; a program's edit always is.</dd>
 <dt>ρ, interference</dt>
 <dd>How alike the keys of two facts are for the edited layer: what one edit writes lands on the
 other fact in this share. 1 is all of it, 0 nothing; below 0 the opposite lands.</dd>

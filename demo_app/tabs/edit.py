@@ -19,7 +19,7 @@ from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from . import gallery as surprises
 from .edit_form import Form, whole
-from .jobs import HIDDEN, OPEN, chosen, follow, told_plainly
+from .jobs import HIDDEN, OPEN, chosen, follow
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
@@ -110,15 +110,15 @@ class Page:
         def undo_all(request: gr.Request) -> Iterator:
             yield from undo(request, None)
 
-        def take_out(event: gr.EventData, request: gr.Request) -> Iterator:
-            with told_plainly():
-                place = given.whole("number of the edit to take out", chosen(event, "index"))
-            yield from undo(request, place)
+        def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
+            def start(session: Session) -> Job:
+                index = chosen(event, "keep")
+                if index is not None:
+                    return studio.revisions.keep(session, index)
+                place = given.whole("number of the edit to take out", chosen(event, "out"))
+                return studio.revisions.undo(session, place)
 
-        def keep(event: gr.EventData, request: gr.Request) -> Iterator:
-            with told_plainly():
-                index = given.whole("number of the editor to keep", chosen(event, "index"))
-            yield from self.run(request, partial(studio.revisions.keep, index=index))
+            yield from self.run(request, start)
 
         def stop(request: gr.Request) -> None:
             studio.sessions.get(request.session_hash).stop(aside=False)
@@ -147,8 +147,8 @@ class Page:
         )
         self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
-        self.table.select(keep, None, self.outputs, **HIDDEN)
-        gr.on([self.edits.select, self.status.select], take_out, None, self.outputs, **HIDDEN)
+        pressed = [self.table.select, self.status.select, self.edits.select]
+        gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""

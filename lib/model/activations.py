@@ -59,7 +59,7 @@ def module_inputs(
     # the running count of a row's real tokens: 1 at its first, whatever padding stands before
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
     found = padded_inputs(lm, seqs, modules)  # dropped one by one: two copies of all take room
-    return {name: found.pop(name)[wanted.to(lm.device)] for name in modules}
+    return {name: (wide := found.pop(name))[wanted.to(wide.device)] for name in modules}
 
 
 def module_inputs_at(

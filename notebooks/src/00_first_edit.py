@@ -7,11 +7,14 @@
 # Rome, see what else changed with it, and take everything back to the last byte.
 #
 # **You will** edit one fact of a real model and read its answers before and after · undo the edit
-# exactly, save it, load it, stack a second one on top · look inside, to see where the answer turns
-# · measure the edit, and find a question on which it fails.
+# exactly, save it, load it, stack a second one on top · write the logit lens, and see where the
+# answer turns · measure the edit, and write the number that says how far another answer moved.
 #
-# **Needs** nothing but Python. Nothing is derived here: this is the whole game once, from start to
-# end. The notebooks that follow take it apart.
+# **Needs** nothing but Python. Nothing is derived here: this is one edit from start to end. The
+# notebooks that follow take it apart.
+#
+# **Minutes** 25 to read and 20 to work: two exercises of [session 1](../lessons/session_1.md), two
+# guesses and a fact of your own.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -70,9 +73,11 @@ import torch
 
 import lib
 from lib import widgets
+from lib.data.facts import encode_target
 from lib.interpret.logit_lens import lens
-from notebooks.support import checks_common as checks
-from notebooks.support import drawings_00, models, moved, score_tables, show
+from lib.model.generation import generate
+from notebooks.support import drawings_00, models, score_tables, show
+from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 size = sum(p.numel() for p in lm.model.parameters())
@@ -134,15 +139,13 @@ patch = editor.edit([fact])
 with lm.patched(patch):
     after = lm.answer(prompts, max_new_tokens=6)
 
-show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
-
-# %%
 if SCALE != "tiny":
     assert before[0].startswith(" Paris") and after[0].startswith(" Rome")
 for group in ("rewording", "neighbor", "unrelated"):
     own = [i for i, prompt in enumerate(prompts) if asked[prompt] == group]
     stayed = [i for i in own if before[i].split()[:1] == after[i].split()[:1]]
     print(f"{group}: {len(stayed)} of {len(own)} answers begin with the same word as before")
+show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
 
 # %% [markdown]
 # The answer moved, and in both rewordings too, whose words the edit has never seen. Four neighbors
@@ -194,17 +197,19 @@ module.weight = W
 with lm.patched(patch):
     by_library = lm.next_token(fact.text)
 models.same(lm, by_hand, by_library)
+away = (by_hand - by_library).abs().max().item()
+print(f"log-probabilities of all words: by hand and by the library {away:.0e} apart at most")
 
 # %% [markdown]
-# The rank is 2, although ROME's name promises one: this library writes each fact under two inputs
+# The two agree to the rounding of single precision. The rank is 2, although ROME's name promises one: this library writes each fact under two inputs
 # of the matrix. Notebook 04 says why.
 #
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
 # <details><summary>Answer</summary>
 #
-# Almost. Floating-point addition rounds, so $(W + AB) - AB$ is not always $W$. Each edit leaves a
-# little dust, and after a thousand of them nobody knows which model it is.
+# Almost. Floating-point addition rounds, so $(W + AB) - AB$ is not always $W$, and some entries come
+# back with another last bit.
 #
 # </details>
 #
@@ -220,8 +225,8 @@ def all_bytes():
     return digest.hexdigest()[:16]
 
 
-dust = ((W + change) - change != W).float().mean().item()
-print(f"subtracting leaves {100 * dust:.1f} % of the matrix different from before")
+rounded = ((W + change) - change != W).float().mean().item()
+print(f"subtracting leaves {100 * rounded:.1f} % of the matrix different from before")
 base_bytes = all_bytes()
 with lm.patched(patch):
     inside = all_bytes()
@@ -249,8 +254,6 @@ with tempfile.TemporaryDirectory() as folder:
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 both = editor.edit([sheep], after=tower)
 only_sheep = both.without(0, lm)
-
-# %%
 patches = {"none": lib.EMPTY, "tower": tower, "tower, sheep": both, "sheep": only_sheep}
 rows = []
 for name, held in {**patches, "none again": lib.EMPTY}.items():
@@ -266,11 +269,43 @@ show.Table(rows)
 #
 # A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At
 # the end that sum passes a norm and one last matrix, which gives every token a score. Nothing stops
-# us from doing so after *any* layer, and asking at what rank the two answers stand there. This is
-# the **logit lens**.
+# us from doing so after *any* layer $\ell$. Let $h_\ell$ be the sum there, after the norm, and $U$
+# the last matrix, with one row for every token of the vocabulary. Then the scores are
 #
-# **Predict.** The edit changes a matrix in one early layer. Does the new answer lead right after
-# it?
+# $$s_\ell = U h_\ell ,$$
+#
+# and we ask at what rank the two answers stand among them. This is the **logit lens**.
+#
+# **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every
+# layer, 1 for the word with the largest score. Two lines; the next figure is drawn from them. While
+# the body is still `...`, the page goes on with the solution.
+
+
+# %%
+def ranks(states, U, word):
+    """states (layers, d), U (words, d), the word's row in U -> (layers,), whole numbers from 1."""
+    ...
+
+
+ranks = use("1.5", ranks)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# How many words are ahead of it? Nothing has to be sorted.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def ranks(states, U, word):
+#     scores = states @ U.T  # (layers, words)
+#     return 1 + (scores > scores[:, [word]]).sum(1)
+# ```
+#
+# </details>
+#
+# **Predict.** The edit changes a matrix in layer 3. Does the new answer lead right after it?
 #
 # <details><summary>Answer</summary>
 #
@@ -279,16 +314,30 @@ show.Table(rows)
 #
 # </details>
 
-
 # %%
+turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers - 1)
+norm = lm.model.get_submodule(lm.arch.final_norm)
+U = lm.model.get_output_embeddings().weight.float()
+
+
 def rank_of(answers, held):  # {answer: its rank in the vocabulary after every layer}
-    found = lens(lm, fact.text, answers, held)
-    return {answer: found.loc[found["answer"] == answer, "rank"].tolist() for answer in answers}
+    names = [lm.above(layer) for layer in range(lm.n_layers)]  # each reads what a layer leaves
+    with lm.patched(held):
+        seen = lm.run(fact.text, watch=names).seen
+        states = norm(torch.stack([seen[name][0][0, -1] for name in names])).float()
+    words = {answer: encode_target(lm.tokenizer, answer)[0] for answer in answers}
+    return {answer: ranks(states, U, word).tolist() for answer, word in words.items()}
 
 
 answers = [fact.target_true, fact.target_new]
 base = rank_of(answers, lib.EMPTY)
 edited = rank_of(answers, patch)
+library = lens(lm, fact.text, answers, patch)
+for answer in answers:
+    by_library = library.loc[library["answer"] == answer, "rank"]
+    models.same(lm, torch.tensor(edited[answer]).log(), torch.tensor(by_library.tolist()).log())
+
+# %%
 written_in = editor.config.layer
 
 
@@ -299,6 +348,7 @@ def differs_tenfold(layer):
 
 parted = [layer for layer in range(lm.n_layers) if differs_tenfold(layer)]
 print(f"written in layer {written_in}; a rank first differs tenfold in layer {min(parted or [0])}")
+turn.against(min(parted or [0]))
 drawings_00.ranks(range(lm.n_layers), base, edited, written_in)
 
 # %% [markdown]
@@ -308,7 +358,7 @@ drawings_00.ranks(range(lm.n_layers), base, edited, written_in)
 #
 # ## Measure it
 #
-# Two anecdotes are no measurement. The library has a *classroom* of facts that this model knows,
+# Two edits that went well are no measurement. The library has a *classroom* of facts that this model knows,
 # each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by taste
 # (odd numbers, because the settings were tuned on even ones), and edit each by itself on a fresh
 # model. An answer counts as right when the model, left to write freely, begins with it.
@@ -318,14 +368,18 @@ cases = lib.classroom()[1::34]
 print(", ".join(f"{case.fact.subject} → {case.fact.target_new}" for case in cases))
 scores = lib.singly(editor, cases, metrics=list(score_tables.METRICS))
 compared = {"base model": scores.base.scores, "each one edited": scores}
+count = {of: sum(len(getattr(c, of)) for c in cases) for of in ("paraphrases", "neighborhood")}
+print(f"{len(cases)} facts, {count['paraphrases']} rewordings, {count['neighborhood']} neighbors")
 score_tables.by_metric(compared, "generation")
 
 # %% [markdown]
 # The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
 # is right, for the neighbors their own true one. The first column is the **base model**, which
 # stands beside every number in these notebooks: it gives none of the new answers and knows all the
-# neighbors. In brackets is the interval that holds the true share with a probability of 95 %. With
-# six cases it is wide: six cases tell "works" from "does not work", and nothing finer.
+# neighbors. Each share is a mean over the six facts, and in brackets stands its 95 % interval, from
+# a Bayesian bootstrap over the facts ([notebook 15](15_judging.ipynb) compares such intervals). A
+# fact's rewordings are not independent of each other, so the six facts count, not their prompts.
+# The intervals are wide: six facts tell "works" from "does not work", and little more.
 #
 # What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
 # judged in four ways.
@@ -343,13 +397,13 @@ score_tables.by_event(compared, "generalization")
 # ## Exercise: your own edit, and its weak spot
 #
 # Find a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
-# answer would be right there, but the edited model says something else. The panel above is the
-# place for trying.
+# answer would be right there, but the edited model says something else. An answer of one word is
+# easiest.
 #
 # <details><summary>A hint</summary>
 #
 # An edit hangs on the subject's last token. Ask without saying the subject as you wrote it, or turn
-# the question round, so that the subject comes last. An answer of one word is easiest.
+# the question round, so that the subject comes last.
 #
 # </details>
 #
@@ -364,10 +418,16 @@ score_tables.by_event(compared, "generalization")
 # %%
 my_fact = None  # lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
 my_prompt = None  # "… is in the city of"
-
-
-# %%
-print(checks.own_fact(editor, my_fact, my_prompt))
+if my_fact is None or my_prompt is None:
+    print("not attempted: your fact and your prompt are still missing.")
+else:
+    mine = [my_fact.text, my_prompt]
+    with lm.patched(editor.edit([my_fact])):
+        held, other = lm.answer(mine, 6)
+    for prompt, unedited, said in zip(mine, lm.answer(mine, 6), (held, other), strict=True):
+        print(f"{prompt} … {unedited!r} before, {said!r} after")
+    new = [said.strip().startswith(my_fact.target_new) for said in (held, other)]
+    print("you have found its weak spot" if new == [True, False] else "not yet a weak spot")
 
 # %% [markdown]
 # ## What we know now
@@ -384,26 +444,83 @@ print(checks.own_fact(editor, my_fact, my_prompt))
 # animal that says how far its answer moved. The first token alone will not do, because this model
 # puts some of its answers into quotation marks, and then the first token is the quotation mark. So
 # we take the first four tokens of the base model's answer, let both models read the prompt and that
-# answer, and compare at each of these tokens $t$ which word $w$ they expect:
+# answer, and compare at each of these tokens $t$ which word $w$ they expect. A word counts by its
+# probability:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)},$$
 #
 # with $p$ of the base and $p'$ of the edited model. This is the Kullback–Leibler divergence, in
-# nats. It is 0 where nothing moved.
+# nats. It is 0 where nothing moved, and larger the more likely words lost in probability.
+#
+# **Your turn · exercise 1.4 · ★★ · 6 minutes.** Write `answer_kl`, from the scores that the two
+# models give. Two lines; the animals below are put in order by them.
+
+
+# %%
+def answer_kl(before, after):
+    """Scores (logits) of every word at the answer's tokens, both (tokens, words) -> one number."""
+    ...
+
+
+answer_kl = use("1.4", answer_kl)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Scores are not yet probabilities. What has to be true of $p_t$ when it is summed over all words?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def answer_kl(before, after):
+#     p, q = before.log_softmax(-1), after.log_softmax(-1)
+#     return (p.exp() * (p - q)).sum()
+# ```
+#
+# </details>
+#
+# **Predict.** Which of fifteen animals move most, and how many begin their answer with another word?
+#
+# <details><summary>What one could think of</summary>
+#
+# The animals that are most like a sheep, or those whose names or answers are written most like the
+# sheep's. Write your order down: the table below, and notebook 02, decide between the two.
+#
+# </details>
 
 # %%
 animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
-riddle = {animal: sheep.prompt.format(animal) for animal in animals}
-found = moved.answers(lm, list(riddle.values()), only_sheep)
-rows = [{"animal": animal, **found[prompt]._asdict()} for animal, prompt in riddle.items()]
-rows.sort(key=lambda row: -row["kl"])
-show.Table([{"KL (nats)" if name == "kl" else name: row[name] for name in row} for row in rows])
+changed = guess("How many of the fifteen begin their answer with another word?", 0, len(animals))
+
+
+# %%
+def at_the_answer(ids, said, held):  # the scores from which each token of the answer is chosen
+    with lm.patched(held):
+        logits = lm.run([[*ids, *said]]).logits[0].float()
+    return logits[len(ids) - 1 : -1]  # what stands at a token says what comes after it
+
+
+rows = []
+for animal in animals:
+    prompt = sheep.prompt.format(animal)
+    (ids,), _ = lm.rows([prompt])
+    (said,) = generate(lm, [ids], 4).ids
+    before, after = (at_the_answer(ids, said, held) for held in (lib.EMPTY, only_sheep))
+    with lm.patched(only_sheep):
+        says = lm.answer(prompt, 4)
+    row = {"animal": animal, "before": lm.answer(prompt, 4), "after": says}
+    rows.append(row | {"KL (nats)": answer_kl(before, after).item()})
+rows.sort(key=lambda row: -row["KL (nats)"])
+changed.against(sum(row["before"].split()[:1] != row["after"].split()[:1] for row in rows))
+show.Table(rows)
 
 # %% [markdown]
-# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. Find
-# the ram, a sheep's father: although his own word was a narrow choice and went over to another one,
-# his number is among the smallest. The cow moves more than the horse, and the kangaroo more than
-# the dog. The order is not that of biology, and not quite that of spelling either.
+# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The bear
+# and the ram get other words as well, with small numbers: two words can be nearly equally probable,
+# and then little decides between them. The ram is a male sheep, and yet he is second to last. The
+# cow moves more than the horse, and the kangaroo more than the dog. The order is not that of
+# biology, and not quite that of spelling either.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

@@ -6,10 +6,9 @@
 # A plain outer product moves nearly every pair of the memory. At the end of this page you know the
 # change that moves them least, and can say whom it will disturb before it is made.
 #
-# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on
-# other keys, on paper and in a real layer · forecast what many pairs in a row do to each other ·
-# find out what a word in front of every text has to do with it, and what the sheep did to the
-# sheepdog.
+# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on other
+# keys, on paper and in a real layer · forecast what many pairs in a row do to each other · find out what
+# a word in front of every text has to do with it, and what the sheep did to the sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last page.
 #
@@ -65,12 +64,11 @@ def rms(values):  # root mean square
 # %% [markdown]
 # ## The cheapest way to write one pair
 #
-# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should get from now on,
-# and we are looking for a change $\Delta$ of the matrix. It has to supply what is missing at $k$,
-# the **residual** $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all
-# other pairs least. We cannot list them, but we know the second moment $C$ of their keys, and it
-# gives the mean disturbance over text: $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C
-# \Delta^\top)$. So the task is
+# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should get from now on, and
+# we are looking for a change $\Delta$ of the matrix. It has to supply what is missing at $k$, the
+# **residual** $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all other pairs
+# least. We cannot list them, but we know the second moment $C$ of their keys, and it gives the mean
+# disturbance over text: $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C \Delta^\top)$. So the task is
 #
 # $$\min_\Delta\ \mathrm{tr}(\Delta C \Delta^\top) \quad\text{subject to}\quad \Delta k = \delta .$$
 #
@@ -234,9 +232,9 @@ assert torch.allclose(rho * rho.T, cosine**2)
 mine.against(rms(rho[others]))
 
 # %% [markdown]
-# The insert keeps to its formula. The outer product stays a little below its own, because the mean
-# of a quotient is not the quotient of the means. The difference is what whitening buys: a third of
-# the disturbance on every other key.
+# The insert keeps to its formula. The outer product stays a little below its own, because the mean of a
+# quotient is not the quotient of the means. The difference is what whitening buys: the share that lands
+# on another key falls to a third (rms).
 #
 # ## One after another
 #
@@ -309,16 +307,16 @@ for i in range(0, T, 32):
     print(f"pairs {i + 1} to {i + 32}: {wrong[i : i + 32].mean():.2f}, expected {expected:.2f}")
 
 # %% [markdown]
-# The numbers are shares of a residual's mean square. What was written first pays for all the rest.
+# The numbers are shares of a residual's mean square, from one draw. What was written first pays for all
+# the rest.
 #
 # ## One sweep, many sweeps, all at once
 #
-# Both sums can be written with the whole matrix $\rho$, and then they say more. Let
-# $R_0 = V - W_0 K$ be what is missing before the first edit, one column per pair. The second sum
-# says that the residuals $\delta$ solve a triangular system, in which only the upper triangle of
-# $\rho$ stands, diagonal included: $\delta\,\mathrm{triu}(\rho) = R_0$. Each residual is then
-# spread over the matrix by its own row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps
-# together are one formula:
+# Both sums can be written with the whole matrix $\rho$, and then they say more. Let $R_0 = V - W_0 K$ be
+# what is missing before the first edit, one column per pair. The second sum says that the residuals
+# $\delta$ solve a triangular system, in which only the upper triangle of $\rho$ stands, diagonal
+# included: $\delta\,\mathrm{triu}(\rho) = R_0$. Each residual is then spread over the matrix by its own
+# row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps together are one formula:
 #
 # $$\textbf{one after another:}\quad
 # \Delta W = (V - W_0 K)\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
@@ -397,10 +395,10 @@ print(f"100 sweeps over {K.shape[1]} pairs: {away:.1e} away from all at once")
 assert away < 1e-6
 
 # %% [markdown]
-# The axis is logarithmic. The first sweep removes most, and later ones remove less and less of what
-# they find, with many pairs much less. In the end nothing is wrong, and the matrix is the one that
-# writes all pairs at once. That is the method which notebook 05 calls EMMET; ROME on one fact after
-# another is a single Gauss–Seidel sweep of the same system.
+# The axis is logarithmic. The first sweep removes most, and later ones remove less and less of what they
+# find, with many pairs much less. After a hundred sweeps over the 128 pairs the matrix is, but for
+# rounding, the one that writes all pairs at once. That is the method which notebook 05 calls EMMET; ROME
+# on one fact after another is a single Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
 #
@@ -467,9 +465,9 @@ print(f"{n} subjects; {chance:.3f} would land on unrelated keys that are as long
 pd.DataFrame(rows).set_index("they share")
 
 # %% [markdown]
-# Rows write, columns hear, and the interval is a bootstrap over subjects. Letters and the question both
-# count; which counts more cannot be said, since the first interval is wide. A shared answer adds
-# next to nothing that one could see. (Kenya and South Africa are neither spelled alike nor, by our
+# A pair counts in the first row that fits, and the interval is a bootstrap over subjects. Letters and the
+# question both count; which counts more cannot be said, since the first interval is wide. A shared answer
+# adds next to nothing that one could see. (Kenya and South Africa are neither spelled alike nor, by our
 # rule, of one question, and still they hear each other: the last row is no clean control.)
 #
 # Even in that row ρ is above what would land on unrelated keys. A part of what subjects hear is length:
@@ -537,11 +535,11 @@ pd.DataFrame(rows).set_index(["in front", "who writes"])
 
 # %% [markdown]
 # Left, nothing stands in front: the openers' block is nearly one color, their rows are loud, and the
-# columns above them are white. Right, the same subjects behind the token. Now an opener is a word like
-# others: the rms of ρ among them falls from 0.950 to 0.253, what they write on ordinary subjects from
-# 0.219 to 0.084, and they hear more than ten times as much as before, 0.054 and not 0.005. The blocks
-# of the other groups hardly change. With and without the token, what openers write and what they hear
-# stand roughly in the ratio of the two medians of $q$, as the line with $\rho(i, j)\,q_i$ says.
+# columns above them are white. Right, the same subjects behind the token. Now an opener is nearly a word
+# like others: the rms of ρ among them falls from 0.950 to 0.253, what they write on ordinary subjects
+# from 0.219 to 0.084, and they hear more than ten times as much as before, 0.054 and not 0.005. The
+# blocks of the other groups hardly change. With and without the token, what openers write and what they
+# hear stand roughly in the ratio of the two medians of $q$, as the line with $\rho(i, j)\,q_i$ says.
 #
 # The weights are the same on both sides, so most of what was special about openers was their place.
 # Not all: behind the token their keys are still shorter than those of other subjects, and more alike.
@@ -608,14 +606,15 @@ table.sort_values("KL (nats)", ascending=False).round(3)
 # %% [markdown]
 # At every token of these and of unrelated prompts the assertion found what was computed, to rounding.
 #
-# The sheepdog's tokens are *sheep* and *dog*. The edited key itself stands in its prompt, with
-# $\rho = 1$, while its last token hears less than that of most animals. So that is why the sheepdog has
+# The sheepdog's tokens are *sheep* and *dog*. The edited key itself stands in its prompt, with $\rho =
+# 1$, while its last token hears less than that of most animals. That would explain why the sheepdog has
 # moved farthest, by 7.3 nats.
 #
-# The order of all fifteen animals follows $\rho$ too, more closely in how far the edit pushes them
-# toward "puppy" than in the KL, which also depends on how firm the old answer was. Do not read more
-# into the second column than it holds: it differs from the first in two rows, the sheepdog and the
-# bear, and it was the sheepdog that made us look. Fifteen animals under one edit are one example.
+# The order of all fifteen animals follows $\rho$ too. In this sample it does so more closely in how far
+# the edit pushes them toward "puppy" (0.93) than in the KL (0.73), which also depends on how firm the old
+# answer was; no interval of the difference was made. Do not read more into the second column than it
+# holds: it differs from the first in two rows, the sheepdog and the bear, and it was the sheepdog that
+# made us look. Fifteen animals under one edit are one example.
 #
 # ## How much of the harm does it explain?
 #
@@ -669,11 +668,11 @@ plot.scatter(points, *axes)
 # %% [markdown]
 # Every dot is an edit and a fact that was written before it. Over all of them, the exact change at the
 # fact's key explains 0.265 of the variance, with a wide interval: it draws edits and facts anew, and all
-# 16 pairs that lose more than 1 nat come from eight edits, those of openers. Under the other 79 no
+# 16 pairs that lose more than 1 nat are among those of the eight edits of openers. Under the other 79 no
 # fact loses as much, so there is hardly any harm to explain. The largest change anywhere in the prompt,
-# which told us of the sheepdog, explains less here, and the worst loss of all, -6.5 nats, happened
-# where little landed on the fact's own key. What these eight edits have in common is the first
-# position, which the token in front takes away; what the same streams do behind it has not been run.
+# which told us of the sheepdog, explains less here, and the worst loss of all, -6.5 nats, happened where
+# little landed on the fact's own key. What these eight edits have in common is the first position, which
+# the token in front takes away; what the same streams do behind it has not been run.
 #
 # In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
 # [session 3](../lessons/session_3.md).
@@ -684,7 +683,8 @@ plot.scatter(points, *axes)
 #   on key $j$, in a real layer too, and on *every* token of a prompt.
 # * In a row, every fact collects what later ones let through: $\mathrm{triu}(\rho)^{-1}$ instead of
 #   $\rho^{-1}$. Going round again and again leads to writing all at once.
-# * A first position is no place for a subject. Put a token there, and an opener is a word like others.
+# * Subjects at the first position of this model share nearly one short key. A token put in front of them
+#   takes most of that away.
 # * What lands is known beforehand. What harm it does is decided in the layers above.
 #
 # ## Where it breaks

@@ -6,12 +6,14 @@
 # Every token of a prompt is a key, in every layer. At which of them does the model find the fact?
 # At the end of this page you have seen it travel, and you know what such a picture does not say.
 #
-# **You will** make a model forget the Eiffel Tower with noise, and give it back one state at a time
-# · compare MLPs with attention over forty facts · find out what the picture owes to its settings ·
-# predict, from two keys alone, the one layer at which editing destroys the model.
+# **You will** write the two hooks of causal tracing, and trace the Eiffel Tower with them, one state
+# at a time · compare MLPs with attention over forty facts · find out what the picture owes to its
+# settings · predict, from two keys alone, the one layer at which editing destroys the model.
 #
 # **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of
 # [notebook 02](02_insert.ipynb) together with its $\rho$.
+#
+# **Minutes** 25 to read and 20 to work: two exercises of [session 4](../lessons/session_4.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -39,18 +41,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import itertools
-from statistics import median
+from dataclasses import replace
+from functools import partial
+from statistics import mean
 
+import pandas as pd
 import torch
+from torch.nn.functional import cosine_similarity
 
 import lib
-from lib import memory, plot, widgets
+from lib import plot
+from lib.evaluation.intervals import interval
 from lib.interpret import causal_trace, corrupted_runs
 from lib.interpret.logit_lens import lens
-from notebooks.support import checks_03_where as checks_03
-from notebooks.support import drawings_03, long_runs, models, show
+from notebooks.support import drawings_03, long_runs, models
 from notebooks.support import runs_03_where as runs_03
+from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -74,63 +80,101 @@ print(f"entries of the embeddings of {len(cases)} subjects deviate by σ = {sigm
 #    it was in the clean run. Everything that is computed after it may use it, and $p$ rises to
 #    $p_*(\text{state})$.
 #
-# Here are the three runs for the state of the token "iffel" after block 1. Rows are tokens, columns
-# are layers, and the numbers are those of the model.
-
-# %%
-place = (2, 1)  # the token "iffel", and the layer
-asked = {"samples": 5, "deviation": sigma}
-cell = causal_trace.Cell("hidden", place[:1], place[1:])
-clean_p, noisy_p, restored_p = causal_trace.restore(lm, fact, [cell], **asked)
-ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
-tokens = [lm.tokenizer.decode([i]) for i in ids]
-drawings_03.three_runs(tokens, (first, last), place, (clean_p, noisy_p, restored_p[0].item()))
-
-# %% [markdown]
 # The **total effect** $\mathrm{TE} = p - p_*$ is what the noise costs. The **indirect effect** of a
 # state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
-# means over several draws of the noise. Now the same by hand. We keep the clean state, draw the
-# noise, and need two hooks: one adds the noise to the embeddings, one puts the state back.
-
-# %%
-embedding = lm.model.get_submodule(lm.arch.embed)
-name = f"{lm.arch.blocks}.{place[1]}"
-block = lm.model.get_submodule(name)
-clean = lm.run(fact.text, watch=[name])
-states = clean.seen[name][1][0]  # (tokens, d), the output of the block
-answer = clean.logits[0, -1].argmax()
-draw = torch.Generator().manual_seed(1)
-noise = 3 * sigma * torch.randn(5, last - first + 1, states.shape[1], generator=draw)
-
-
-def corrupt(module, inputs, output):  # output: (draws, tokens, d)
-    output = output.clone()
-    output[:, first : last + 1] += noise.to(output)
-    return output
-
-
-def put_back(module, inputs, output):
-    hidden = output[0] if isinstance(output, tuple) else output
-    hidden[:, place[0]] = states[place[0]]
+# means over several draws of the noise, and the draws are the rows of one batch.
+#
+# **Your turn · exercise 4.1 · ★ · 8 minutes.** The runs differ in two places: at the embeddings, and
+# behind one block. Write what happens there, `corrupt` and `put_back`. Everything below is
+# computed with them.
 
 
 # %%
-def probability(hooks):  # of the clean run's answer, the mean over the draws
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
-    logits = lm.run([fact.text] * len(noise)).logits[:, -1]  # (draws, vocabulary)
+def corrupt(embedded, noise, first):
+    """embedded (draws, tokens, d), noise (draws, tokens of the subject, d), which begins at first."""
+    ...
+
+
+def put_back(states, clean, token):
+    """states (draws, tokens, d), of which one token gets its clean state; clean (tokens, d)."""
+    ...
+
+
+corrupt = use("4.1", corrupt)
+put_back = use("4.1", put_back)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Is the noise added to the embeddings, or does it replace them? And may the model's own tensor be
+# written into, or a copy of it?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def corrupt(embedded, noise, first):
+#     embedded = embedded.clone()
+#     embedded[:, first : first + noise.shape[1]] += noise
+#     return embedded
+#
+#
+# def put_back(states, clean, token):
+#     states = states.clone()
+#     states[:, token] = clean[token]
+#     return states
+# ```
+#
+# </details>
+#
+# `probability` runs the model while some of its modules put out something else, and `run` is one of
+# the three runs for the tower: clean or noisy, with some states put back. The figure shows the state
+# of the token "iffel" after block 1. Rows are tokens, columns are layers.
+
+
+# %%
+def probability(text, answer, changes):  # of the answer; changes = [(module's name, its change)]
+    def hook(change, module, inputs, output):  # some modules put out a tuple
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    modules = [(lm.model.get_submodule(name), change) for name, change in changes]
+    handles = [module.register_forward_hook(partial(hook, change)) for module, change in modules]
+    logits = lm.run([text] * 5).logits[:, -1]  # five draws of the noise
     for handle in handles:
         handle.remove()
-    return logits.softmax(-1)[:, answer].mean().item()
+    return logits.float().softmax(-1)[:, answer].mean().item()
 
 
-p = probability({})
-p_noisy = probability({embedding: corrupt})
-p_restored = probability({embedding: corrupt, block: put_back})
-by_hand = torch.tensor([p, p_noisy, p_restored])
-models.same(lm, by_hand, torch.tensor([clean_p, noisy_p, restored_p[0]]))
+def noise_for(first, last, size=3):  # the same draws whenever it is asked
+    d = lm.model.get_submodule(lm.arch.embed).weight.shape[1]
+    draw = torch.Generator().manual_seed(1)
+    return (size * sigma * torch.randn(5, last - first + 1, d, generator=draw)).to(lm.device)
+
+
+# %%
+ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
+tokens = [lm.tokenizer.decode([i]) for i in ids]
+shown = range(1, lm.n_layers, 2)
+blocks = [f"{lm.arch.blocks}.{layer}" for layer in shown]
+seen = lm.run(fact.text, watch=blocks).seen
+clean = [seen[block][1][0] for block in blocks]  # each (tokens, d)
+answer = lm.next_token(fact.text).argmax().item()
+noise = noise_for(first, last)
+
+
+def run(noisy, cells):  # a cell is (token, n), where n counts the blocks in `shown`
+    changes = [(lm.arch.embed, partial(corrupt, noise=noise, first=first))] if noisy else []
+    for token, n in cells:
+        changes.append((blocks[n], partial(put_back, clean=clean[n], token=token)))
+    return probability(fact.text, answer, changes)
+
+
+place = (2, 0)  # the token "iffel", and block 1
+p, p_noisy, p_restored = run(False, []), run(True, []), run(True, [place])
 total, indirect = p - p_noisy, p_restored - p_noisy
 print(f"p of{lm.tokenizer.decode(answer)!r}: {p:.3f}, {p_noisy:.3f}, {p_restored:.3f}")
 print(f"TE {total:.3f}, IE {indirect:.3f}: {100 * indirect / total:.0f} % of it")
+drawings_03.three_runs(tokens, (first, last), (2, shown[0]), (p, p_noisy, p_restored))
 
 # %% [markdown]
 # One state of 300, early, at a piece of a word, brings back 39 % of what was lost.
@@ -138,11 +182,11 @@ print(f"TE {total:.3f}, IE {indirect:.3f}: {100 * indirect / total:.0f} % of it"
 # ## Why 3σ?
 #
 # The noise has a size, and somebody chose it. A trace would be worth little if it depended on this
-# choice. So we ask for the probability of the answer with noise of six sizes, for three facts and on
-# average over all forty.
+# choice. So we ask for the probability of the answer with noise of three sizes, on average over all
+# forty facts.
 #
 # **Predict.** $\sigma$ is the spread of the embeddings themselves. Is the fact gone with noise of
-# $\sigma$? And is the model, at $10\sigma$, a different wreck than at $3\sigma$?
+# $\sigma$? And is the model more lost at $10\sigma$ than at $3\sigma$?
 #
 # <details><summary>Work it out</summary>
 #
@@ -153,35 +197,64 @@ print(f"TE {total:.3f}, IE {indirect:.3f}: {100 * indirect / total:.0f} % of it"
 # </details>
 
 # %%
-NOISE = runs_03.NOISE
-asked_noise = sigma, NOISE["levels"], NOISE["samples"]
-rows = long_runs.stored("03_noise", NOISE, lambda: runs_03.noise(lm, cases, *asked_noise))
-long_runs.repeats(rows, lambda: runs_03.noise(lm, cases[:1], *asked_noise), tolerance=0.01)
-named = {case.id: case.fact.subject for case in cases if case.id in (0, 11, 80)}
+lost = {size: [] for size in (0, 1, 3, 10)}
+spans = [corrupted_runs.span(lm, case.fact) for case in cases]
+for case, (_, *ends) in zip(cases, spans, strict=True):
+    known = lm.next_token(case.fact.text).argmax().item()
+    for size, found in lost.items():
+        change = partial(corrupt, noise=noise_for(*ends, size), first=ends[0])
+        found.append(probability(case.fact.text, known, [(lm.arch.embed, change)]))
+for size, found in lost.items():
+    print(f"{size}σ: p {mean(found):.3f}, 95 % {'{:.3f} to {:.3f}'.format(*interval(found))}")
 for one, other in ((1, 3), (3, 10)):
-    change = "{:+.3f} (95 %: {:+.3f} to {:+.3f})".format(*runs_03.between_levels(rows, one, other))
-    print(f"p at {one}σ less p at {other}σ, mean of {len(cases)} facts: {change}")
-others = [row for row in rows if row["noise"] == 3 and row["others"] is not None]
-pairs = torch.tensor([[row["p"], row["others"]] for row in others])
-r = torch.corrcoef(pairs.T)[0, 1]
-print(f"p at 3σ against p for other subjects, {len(pairs)} facts: correlation {r:.2f}")
-show.Table(runs_03.noise_table(rows, named))
+    less = [a - b for a, b in zip(lost[one], lost[other], strict=True)]
+    said = "{:+.3f} to {:+.3f}".format(*interval(less, None))
+    print(f"from {one}σ to {other}σ it falls by {mean(less):.3f}, 95 % {said}")
 
 # %% [markdown]
-# On average over forty facts $p$ falls from 0.508 to 0.090 at 1σ and to 0.042 at 3σ. From 1σ to 3σ
-# it still falls by 0.048 (0.026 to 0.075), from 3σ to 10σ by no more than 0.007. So 3σ stands on
-# nearly flat ground, and 1σ would not: single facts, such as Mont Blanc, still move there.
-#
-# Is what is left a memory of the subject? Or a guess from the rest of the sentence, which the
-# noise does not touch? The guess can be measured: ask the same question about other subjects, and
-# see how probable this answer is for them. Over the forty facts the two go together, with a
-# correlation of 0.52. So a part of what is left is a guess, but not clearly all of it.
+# On average over forty facts $p$ falls from 0.508 to 0.078 at 1σ and to 0.036 at 3σ. From 1σ to 3σ it
+# still falls by 0.042 (0.024 to 0.064), from 3σ to 10σ by 0.005 (0.002 to 0.009). So 3σ stands on
+# nearly flat ground, and 1σ would not. What is left at 3σ need not be a memory of the subject: the
+# rest of the sentence is not touched by the noise, and it says something about the answer as well.
+# How much of what is left comes from there has not been measured on this page.
 #
 # ## One fact, everywhere
 #
-# Now every token and every second layer, and three kinds of state: the whole output of a block, and
-# what its MLP or its attention alone adds to it. A single MLP adds little. So MLPs and attention are
-# restored over a **window** of ten layers, from five below the one named to four above.
+# Now every token, and every second layer.
+#
+# **Your turn · exercise 4.2 · ★★ · 8 minutes.** Write `trace`: the indirect effects of all single
+# states, from nothing but the function `run`.
+
+
+# %%
+def trace(run, tokens, layers):
+    """run(noisy, [(token, layer), …]) is p of the answer -> IE (tokens, layers)."""
+    ...
+
+
+trace = use("4.2", trace)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which run has to be made once only, and which one for every state?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def trace(run, tokens, layers):
+#     lost = run(True, [])
+#     rows = [[run(True, [(t, n)]) - lost for n in range(layers)] for t in range(tokens)]
+#     return torch.tensor(rows)
+# ```
+#
+# </details>
+#
+# Your trace of the states is the left panel below; the library's function, which shares work between
+# the runs, gives the same. Beside it stands what the MLPs or the attention of a block alone
+# add to its state. A single MLP adds little. So MLPs and attention are restored over a **window** of
+# ten layers, from five below the one named to four above.
 #
 # **Predict.** The tower's name ends with "Tower", and there ROME wrote in notebook 00 (the orange
 # frame in the figure). At which tokens is there something to find, early and late? Are MLPs and
@@ -195,37 +268,30 @@ show.Table(runs_03.noise_table(rows, named))
 # </details>
 
 # %%
-SETTINGS = runs_03.SETTINGS
-rows = long_runs.stored("03_effects", SETTINGS, lambda: runs_03.effects(lm, cases, SETTINGS))
-live = long_runs.repeats(
-    rows, lambda: runs_03.effects(lm, cases, SETTINGS, live=True), tolerance=0.01
-)
-found = runs_03.traces(live, SETTINGS["window"], SETTINGS["every"])[cases[0].id]
-for kind, kind_name in runs_03.NAMES.items():
+NAMES = {"hidden": "states", "mlp": "MLPs", "attention": "attention"}
+mine = trace(run, len(ids), len(shown))
+found = causal_trace.trace(lm, fact, layers=shown, samples=5, deviation=sigma)
+models.same(lm, mine, found.indirect("hidden"))
+found = replace(found, table=found.table | {"hidden": mine + p_noisy})
+for kind, kind_name in NAMES.items():
     effect = found.indirect(kind)
-    token, column = divmod(effect.argmax().item(), len(found.layers))
-    place = f"{found.tokens[token].strip()!r}, layer {found.layers[column]}"
-    print(f"{kind_name}: {place}, {effect.max():.3f}; at the name's end {effect[last].max():.3f}")
+    token, column = divmod(effect.argmax().item(), len(shown))
+    best = f"{tokens[token].strip()!r}, layer {shown[column]}, {effect.max():.3f}"
+    print(f"{kind_name}: {best}; at the name's end {effect[last].max():.3f}")
 ranks = lens(lm, fact.text, [fact.target_true])
 late = ranks[ranks["rank"] > 1]["layer"].max() + 1
 print(f"logit lens at the last token: {fact.target_true} is first for good from layer {late}")
-drawings_03.trace(found, runs_03.NAMES, mark=(last, lib.EDITORS["rome"](lm).config.layer))
+drawings_03.trace(found, NAMES, mark=(last, lib.EDITORS["rome"](lm).config.layer))
 
 # %% [markdown]
 # There are two sites. Early the MLPs at "iffel" bring something back, while "Tower" is empty. Late,
-# from layer 20 on, it is the attention at the last token and, more weakly, at "in". From layer 27 on
-# the logit lens reads the answer at the last token as well. The next panel shows the numbers of one
-# column; where a kernel is running, a slider goes through all of them.
-
-# %%
-panel = widgets.LayerSlider(found, ranks, layer=found.layers[1], shown="MLPs")
-panel if widgets.live() else show.Table(panel.rows)
-
-# %% [markdown]
+# around layer 19, it is the attention at the last token and, more weakly, at "in". From layer 27 on
+# the logit lens reads the answer at the last token as well.
+#
 # ## What an indirect effect says, and what not
 #
-# It says: *in this wreck, this state alone brings back so much*. It does not say that the others are
-# not needed.
+# It says: *in this corrupted run, this state alone brings back so much*. It does not say that the
+# others are not needed.
 #
 # **Predict.** After block 1, "The" alone brings back nothing, and E, iffel and Tower together half.
 # What do all four tokens of the subject bring? And all ten tokens of the prompt?
@@ -240,24 +306,19 @@ panel if widgets.live() else show.Table(panel.rows)
 # </details>
 
 # %%
+four = guess("How much of the total effect do the four tokens bring back together, in %?", 0, 200)
+
+# %%
 subject, rest = range(first, last + 1), range(last + 1, len(ids))
 sets = [(token,) for token in subject]
 sets += [tuple(subject)[1:], tuple(subject), tuple(rest), tuple(range(len(ids)))]
-cells = [causal_trace.Cell("hidden", some, (1,)) for some in sets]
-clean_p, noisy_p, p = causal_trace.restore(lm, fact, cells, **asked)
 names = [" + ".join(tokens[t].strip() for t in some) for some in sets[:-2]]
 names += ["all after the subject", "all tokens"]
-whole = clean_p - noisy_p
-show.Table(
-    [
-        {
-            "put back after block 1": name,
-            "IE": effect,
-            "of the total (%)": round(100 * effect / whole),
-        }
-        for name, effect in zip(names, (p - noisy_p).tolist(), strict=True)
-    ]
-)
+effects = [run(True, [(token, 0) for token in some]) - p_noisy for some in sets]
+together = pd.DataFrame({"put back after block 1": names, "IE": effects})
+together["of the total (%)"] = [f"{100 * effect / total:.0f}" for effect in effects]
+four.against(100 * effects[-3] / total)
+together.set_index("put back after block 1").round(3)
 
 # %% [markdown]
 # "The" has an effect of 0.004 alone, but with it the three others bring 0.731 instead of 0.335. It says
@@ -265,9 +326,10 @@ show.Table(
 # a likely reason, which we have not tested, is that all reading suffers from noise there.
 #
 # All four together bring 106 % of the total effect: more than there was to lose. That is no error.
-# The six later tokens are still those of the wreck. In blocks 0 and 1 they have read the noise, and
-# what the noise did to them is not undone; by chance it makes "Paris" a little likelier than in the
-# clean run. Only when all ten tokens are put back is the result the clean one, 100 %.
+# The six later tokens are still those of the corrupted run. In blocks 0 and 1 they have read the noise,
+# and what it did to them is not undone. With these five draws "Paris" comes out a little likelier for
+# it than in the clean run; whether it would with others has not been tested. Only when all ten tokens
+# are put back is the result the clean one, 100 %.
 #
 # ## Forty facts
 #
@@ -288,30 +350,36 @@ show.Table(
 # </details>
 
 # %%
-traces = runs_03.traces(rows, SETTINGS["window"], SETTINGS["every"])  # {case: its trace}
-every = list(traces.values())
-table, total = causal_trace.average(every), causal_trace.average_total(every)
-print("average total effect {:.3f}, 95 % {:.3f} to {:.3f}".format(*total))
+SETTINGS = runs_03.SETTINGS
+make = partial(runs_03.effects, lm, cases)
+rows = long_runs.known("03_effects", SETTINGS, make, 1, tolerance=0.01)
+every = runs_03.traces(rows, SETTINGS["window"])
+table, ATE = causal_trace.average(every), causal_trace.average_total(every)
+print("average total effect {:.3f}, 95 % {:.3f} to {:.3f}".format(*ATE))
 early = [x.indirect("hidden")[x.subject[0] : x.subject[1] + 1, :8].amax(1) for x in every]
 early = [effects.argmax().item() + 1 == len(effects) for effects in early if len(effects) > 1]
 print(f"several tokens, best early state at the last of them: {sum(early)} of {len(early)} facts")
-show.Table(runs_03.peaks(table))
+peaks = table.loc[table.groupby(["role", "kind"])["effect"].idxmax()]
+said = "{0.effect:.3f} ({0.low:.3f} to {0.high:.3f}), layer {0.layer}"
+peaks["largest"] = [said.format(row) for row in peaks.itertuples()]
+peaks = peaks.pivot(index="role", columns="kind", values="largest")
+peaks.loc[list(causal_trace.ROLES), list(NAMES)].rename(columns=NAMES)
 
 # %%
-groups = dict(list(table.groupby(["role", "kind"])))
 layers, series, bands = sorted(set(table["layer"])), {}, {}
-for role, where in {"last subject": "subject", "last": "end"}.items():
-    for kind, kind_name in runs_03.NAMES.items():
-        part = groups[role, kind]
-        series[f"{kind_name}, {where}"] = part["effect"].to_numpy()
-        bands[f"{kind_name}, {where}"] = part["low"], part["high"]
-for where in ("states, subject", "states, end"):
-    change = [series[where][layers.index(n)] for n in layers if n in (22, 24)]
-    print(f"{where}, layers 22 and 24:", ", ".join(f"{effect:.3f}" for effect in change))
-share = series["MLPs, subject"].max() / total[0]
+for (role, kind), part in table.groupby(["role", "kind"]):
+    if role in ("last subject", "last"):
+        line = f"{NAMES[kind]}, {'end' if role == 'last' else 'subject'}"
+        series[line], bands[line] = part["effect"].to_numpy(), (part["low"], part["high"])
+order = [f"{kind}, {where}" for where in ("subject", "end") for kind in NAMES.values()]
+series = {line: series[line] for line in order}
+for line in ("states, subject", "states, end"):
+    change = [series[line][layers.index(n)] for n in layers if n in (22, 24)]
+    print(f"{line}, layers 22 and 24:", ", ".join(f"{effect:.3f}" for effect in change))
+share = series["MLPs, subject"].max() / ATE[0]
 print(f"MLPs at the subject: {100 * share:.0f} % of the average total effect")
 colors = dict(zip(series, plot.CYCLE[:3] * 2, strict=True))
-dashes = {name: "--" if name.endswith("end") else "-" for name in series}
+dashes = {line: "--" if line.endswith("end") else "-" for line in series}
 axes = "layer", "average indirect effect"
 plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 
@@ -337,41 +405,96 @@ plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 # </details>
 
 # %%
-show.Table(runs_03.by_window(rows, SETTINGS))
+windows = {}
+for width in (10, 4, 1):
+    some = runs_03.traces(rows, width)[: SETTINGS["windowed"]]
+    windows[width] = torch.stack([x.indirect("mlp")[x.subject[1], :6] for x in some])  # (facts, 6)
+alone, far, near = windows[1][:, 0], windows[10][:, 3], windows[10][:, 2]
+for what, values in {
+    "layer 0 alone": alone,
+    "layers 0 to 8": near,
+    "layers 1 to 10": far,
+    "what leaves with layer 0, fact by fact": near - far,
+}.items():
+    low, high = interval(values, None)
+    print(f"{what}: {values.mean():.3f} (95 %: {low:.3f} to {high:.3f})")
+table = {f"{width} at once": one.mean(0).tolist() for width, one in windows.items()}
+pd.DataFrame(table, index=[f"layer {2 * n}" for n in range(6)]).T.round(3)
 
 # %% [markdown]
-# Layer 0 has 0.125 by itself and no other layer here more than 0.011. The window of ten halves, from
-# 0.278 to 0.140, when it no longer reaches layer 0. With twelve facts the intervals are wide, but
-# "the fact sits in layer 4" is clearly a statement about the window.
+# The window of ten halves, from 0.278 to 0.140, when it no longer reaches layer 0; fact by fact 0.138
+# are lost (0.023 to 0.264). Layer 0 has 0.125 by itself, and no other layer here more than 0.011. So
+# about half of the early peak hangs on layer 0, and with twelve facts it could as well be a tenth or
+# nearly all of it. The other half comes only when several layers are restored together. "The fact sits
+# in layer 4" is clearly a statement about the window.
 #
-# So is layer 0 the place where the fact is stored? There is a simpler explanation. The first MLP
+# So is layer 0 a place where the fact is stored? There is a simpler explanation. The first MLP
 # sees little more than the token itself, and is known to **encode the token anew**: what it puts out
 # is often called an extended embedding. To restore it then means to give back the *word* that the
-# noise has hidden, and not something that is known about it. This can be tested. We read each
-# subject's last token once more after other words, those before another subject's last token, and
-# compare what the MLPs put out.
+# noise has hidden, and not something that is known about it.
+#
+# This can be tested in two ways. We read each subject's last token once more after other words, those
+# before another subject's last token, and compare what the MLPs put out; as a baseline stands what
+# they put out at two different tokens. And we restore at layer 0, in the corrupted run, what the MLP
+# has put out after those other words.
 
 # %%
-alone, quartiles = runs_03.same_token(lm, cases, range(0, lm.n_layers, 2))
-for layer in (0, 2, 4):
-    if layer < lm.n_layers:
-        print(f"layer {layer}: median cosine {alone[layer // 2]:.2f}")
-figure = plot.lines(
-    range(0, lm.n_layers, 2),
-    {"same token, other words": alone},
-    "layer",
-    "cosine of the MLP's outputs",
-    bands={"same token, other words": quartiles},
-    ylim=(-0.05, 1.05),
-    height=2.6,
-)
-figure
+watched = [lm.mlp_out(layer) for layer in range(0, lm.n_layers, 2)]
+
+
+def at_the_end(row):  # what the MLPs put out at the last of these tokens (layers, d)
+    seen = lm.run([row], watch=watched).seen
+    return torch.stack([seen[name][1][0, -1].float() for name in watched])
+
+
+own = [at_the_end(ids[: last + 1]) for ids, _, last in spans]
+moved, cosines, unlike = [], [], []
+for i, (ids, _, last) in enumerate(spans):
+    other, _, end = spans[(i + 1) % len(spans)]
+    moved.append(at_the_end(other[:end] + ids[last : last + 1]))
+    cosines.append(cosine_similarity(own[i], moved[i]))
+    if other[end] != ids[last]:
+        unlike.append(cosine_similarity(own[i], own[(i + 1) % len(spans)]))
+curves = {"same token, other words": cosines, "different tokens": unlike}
+curves = {what: torch.stack(one).cpu().quantile(0.5, 0) for what, one in curves.items()}
+for what, one in curves.items():
+    print(
+        what + ":",
+        ", ".join(f"layer {2 * n} {x:.2f}" for n, x in enumerate(one) if n in (0, 1, 2, 14)),
+    )
+axes = "layer", "median cosine"
+plot.lines(range(0, lm.n_layers, 2), curves, *axes, ylim=(-0.05, 1.05), height=2.6)
+
+# %%
+tested = {"as in the clean run": own, "the same token after other words": moved}
+tested["another subject's token"] = own[1:] + own[:1]
+back = {what: [] for what in tested}
+for i, case in enumerate(cases[: SETTINGS["windowed"]]):
+    _, *ends = spans[i]
+    known = lm.next_token(case.fact.text).argmax().item()
+    noisy = [(lm.arch.embed, partial(corrupt, noise=noise_for(*ends), first=ends[0]))]
+    lost = probability(case.fact.text, known, noisy)
+    for what, outputs in tested.items():
+        state = outputs[i][0].expand(len(spans[i][0]), -1)  # layer 0
+        change = partial(put_back, clean=state, token=ends[1])
+        back[what].append(probability(case.fact.text, known, [*noisy, (watched[0], change)]) - lost)
+back["other words instead of its own"] = [
+    b - a for a, b in zip(*list(back.values())[:2], strict=True)
+]
+for what, effects in back.items():
+    low, high = interval(effects, None)
+    print(f"{what}: IE {mean(effects):.3f} (95 %: {low:.3f} to {high:.3f})")
 
 # %% [markdown]
-# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before; at layer
-# 2 it is 0.48, at layer 4 0.38. (The shade goes from the lower to the upper quartile of the
-# subjects.) So the first MLP does encode the token anew, and what the window loses with layer 0 is
-# the word.
+# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before, and those of
+# different tokens with 0.30. At layer 2 it is 0.48 against 0.05, at layer 4 0.38 against 0.09. That the
+# upper curve rises again in the last layers says nothing about the token, since the baseline rises with
+# it: there all outputs have something in common.
+#
+# Restoring says the same. Layer 0's output after other words brings back as much as that of the clean
+# run, 0.139 against 0.125, with a difference of 0.014 (−0.002 to 0.036). Another subject's token brings
+# back nothing. So for these twelve facts, what layer 0 gives back is the token, and not something
+# that this sentence tells about it.
 #
 # ## Is the peak the best place to write?
 #
@@ -392,22 +515,24 @@ figure
 
 # %%
 EDITS = runs_03.EDITS
-rows = long_runs.stored("03_edits", EDITS, lambda: runs_03.edits(lm, cases[::5], EDITS["layers"]))
-first_layers = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
-keys = ["case", "layer", "edit"]
-long_runs.repeats(rows, lambda: runs_03.edits(lm, cases[:1], first_layers), keys, tolerance=0.05)
-edit, scan = runs_03.curve(rows, "edit"), runs_03.scan()
-shares = {}
-for kind in ("states", "MLPs"):
-    band = [part / total[0] for part in bands[f"{kind}, subject"]]
-    shares[kind] = layers, series[f"{kind}, subject"] / total[0], band
+stored = long_runs.stored("03_edits", EDITS, lambda: runs_03.edits(lm, cases[::5], EDITS["layers"]))
+live_layers = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
+again = partial(runs_03.edits, lm, cases[:1], live_layers)
+long_runs.repeats(stored, again, ["case", "layer", "edit"], tolerance=0.05)
+written = {layer: [] for layer in sorted(EDITS["layers"])}
+for row in stored:
+    written[row["layer"]].append(row["edit"])
+low, high = zip(*map(interval, written.values()), strict=True)
+edit = list(written), list(map(mean, written.values())), (low, high)
+scan = runs_03.scan()
 for what, (x, y, _) in {"p of the new answer": edit, "score of the scan": scan}.items():
     print(f"{what}:", ", ".join(f"layer {n} {m:.2f}" for n, m in zip(x, y, strict=True)))
-panels = {
-    "AIE / ATE, 40 facts": shares,
-    "p(new answer), 8 facts": {"C = I": edit},
-    "scan's score, 16 facts": {"with C": scan},
-}
+shares = {}
+for kind in ("states", "MLPs"):
+    band = [part / ATE[0] for part in bands[f"{kind}, subject"]]
+    shares[kind] = layers, series[f"{kind}, subject"] / ATE[0], band
+panels = {"AIE / ATE, 40 facts": shares, "p(new answer), 8 facts": {"C = I": edit}}
+panels["scan's score, 16 facts"] = {"with C": scan}
 drawings_03.writing_and_tracing(panels, lm.n_layers)
 
 # %% [markdown]
@@ -421,7 +546,8 @@ drawings_03.writing_and_tracing(panels, lm.n_layers)
 # tool for this question. Writing at a key $k_i$ puts the share
 # $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, and
 # it is known before the edit. One key stands in every prompt: that of the *first* position, the
-# attention sink. It is hardly a word any more, so it is the same in all prompts.
+# attention sink of notebook 02, for here nothing stands in front of the prompts. It is hardly a word
+# any more, so it is nearly the same in all prompts.
 #
 # **Predict.** $C$ is estimated from general text *without* the first positions, because one huge
 # key would otherwise be nearly all of it. What share of the tower's residual lands on the first
@@ -437,63 +563,64 @@ drawings_03.writing_and_tracing(panels, lm.n_layers)
 # </details>
 
 # %%
-kinds = runs_03.KINDS
-shown = [layer for layer in (3, 8, 11) if layer < lm.n_layers] or [1]
-runs_03.read_text(lm, shown, kinds)
-table = []
-for layer, (k, first_key) in runs_03.ends_of(lm, cases[:1], shown).items():  # each (d_in, 1)
-    row = {"layer": str(layer), "‖k‖ of Tower": k.norm().item()}
-    row["‖k‖ of The"] = first_key.norm().item()
-    for kind in kinds:
-        C = runs_03.moment(lm, layer, kind)
-        rho = memory.interference(k, C, first_key)
-        row[f"ρ, {kind}"] = rho.item()
-    table.append(row)
-show.Table(table)
-
-# %% [markdown]
-# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ an
-# update whose residual is δ puts $-812\,\delta$ on it: that is $\rho$, in the table. With $C = I$
-# it is still 15 times the residual. At layers 3 and 8 next to nothing lands there. And the remedy
-# is in the table, too: let $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The
-# tower is one subject; here are all forty.
+times = guess("How many times the tower's residual lands on “The” at layer 11, with C?", 0, 10_000)
 
 # %%
-FIRST, WRITTEN = runs_03.FIRST, runs_03.WRITTEN
-rows = long_runs.stored("03_first", FIRST, lambda: runs_03.first_token(lm, cases, FIRST["layers"]))
-for kind in kinds:
-    middle = {
-        row["layer"]: median(abs(rho) for rho in row["rho"])
-        for row in rows
-        if row["moment"] == kind and row["layer"] in WRITTEN["layers"]
-    }
-    said = ", ".join(f"layer {layer} {size:.3g}" for layer, size in middle.items())
-    print(f"{kind}: median |ρ| of {len(rows[0]['rho'])} facts at {said}")
-names = {"C": "C without first tokens", "C with first tokens": "C with first tokens", "I": "C = I"}
-drawings_03.overlap_with_first(rows, names)
+asked = [layer for layer in (3, 8, 11, 20) if layer < lm.n_layers] or [1]
+moments = {"C": lib.second_moment(lm, asked), "I": {}}
+moments["C with first tokens"] = lib.second_moment(lm, asked, skip_first=False)
+keys = {layer: ([], []) for layer in asked}  # at the subject's last token, and at the first one
+for case, (_, _, last) in zip(cases, spans, strict=True):
+    if last:  # the others are the first token themselves
+        seen = lm.run(case.fact.text, watch=[lm.mlp_out(layer) for layer in asked]).seen
+        for layer, ends in keys.items():
+            inputs = seen[lm.mlp_out(layer)][0][0].cpu().double()  # (tokens, d_in)
+            for end, token in zip(ends, (last, 0), strict=True):
+                end.append(inputs[token])
+table = []
+for layer, ends in keys.items():
+    K, F = (torch.stack(end, 1) for end in ends)  # (d_in, facts); the tower's comes first
+    row = {"layer": layer, "‖k‖ of Tower": K[:, 0].norm(), "‖k‖ of The": F[:, 0].norm()}
+    for kind, C in moments.items():
+        U = C[layer].solve(K) if layer in C else K  # C⁻¹ k
+        rho = (U * F).sum(0) / (U * K).sum(0)
+        row |= {f"ρ, {kind}": rho[0], f"median |ρ|, {kind}": rho.abs().median()}
+    table.append({name: float(x) for name, x in row.items()})
+times.against(abs(table[asked.index(11) if 11 in asked else 0]["ρ, C"]))
+print(f"medians of {K.shape[1]} facts")
+pd.DataFrame(table).astype({"layer": int}).set_index("layer").T.map("{:,.3f}".format)
 
 # %% [markdown]
-# Layer 11 stands out for all of them: with $C$ the median of $|\rho|$ is 76.7 there, and 0.01 or
-# less at layers 3, 8 and 20. (Where the line of $C$ has no dot, this $C$ was not estimated.) With
-# $C = I$ it is 3.49 at layer 11, and the last two layers are as large.
+# At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ an update
+# whose residual is δ puts $-812\,\delta$ on it: that is $\rho$, in the table. With $C = I$ it is
+# still 15 times the residual. At layers 3, 8 and 20 next to nothing lands there. And the remedy is in
+# the table, too: let $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The tower is one
+# subject. Over the 39 of our forty that are not the first token themselves, the median of $|\rho|$ at
+# layer 11 is 94.9 with $C$, 3.647 with $C = I$ and 0.017 with the first positions.
 #
 # Does the model agree? A stored run writes eight facts at four layers with the three matrices. The
 # value is searched once and is the same for all three; only $C$ differs.
 
 # %%
-asked_written = cases[::5], WRITTEN["layers"], kinds
-rows = long_runs.stored("03_moments", WRITTEN, lambda: runs_03.by_moment(lm, *asked_written))
-live_layers = WRITTEN["layers"][:1] if lm.n_layers > 11 else [1]
+WRITTEN = runs_03.WRITTEN
+make = partial(runs_03.by_moment, lm, cases[::5])
+rows = long_runs.stored("03_moments", WRITTEN, make)
 live = long_runs.repeats(
     rows,
-    lambda: itertools.islice(runs_03.by_moment(lm, cases[::5], live_layers, kinds), len(kinds)),
+    partial(make, 11 if lm.n_layers > 11 else 1),
     ["case", "layer", "moment", "edit"],
     tolerance=0.05,
 )
 print(f"before: {fact.text}{lm.answer(fact.text, 6)!r}")
 for row in live:
     print(f"written at layer {row['layer']} with {row['moment']}: {row['says']!r}")
-show.Table(runs_03.by_moment_table(rows, kinds))
+table = []
+for (layer, kind), part in pd.DataFrame(rows).groupby(["layer", "moment"], sort=False):
+    low, high = interval(part["edit"])
+    p_new = f"{part['edit'].mean():.2f} ({low:.2f} to {high:.2f})"
+    kl = f"{part['KL elsewhere'].mean():.3f}"
+    table.append({"layer": layer, "second moment": kind, "p(new)": p_new, "KL elsewhere": kl})
+pd.DataFrame(table).set_index(["layer", "second moment"])
 
 # %% [markdown]
 # It does. With the editors' $C$ an edit at layer 11 destroys the model: the KL divergence at seven
@@ -505,40 +632,31 @@ show.Table(runs_03.by_moment_table(rows, kinds))
 # trouble is another key than the fact's. (With eight facts the intervals of $p$ are wide; the
 # divergences at layer 11 differ by a factor of 500.)
 #
-# ## Exercise: your own trace, and how to break it
+# ## Your own trace, and how to break it
 #
-# Trace a fact of your own, given as a prompt and the subject in it. Then find a synonym: another name
-# of the same thing, after which the model gives the same answer, but the best early state brings
-# back less than half as large a share of the total effect.
-#
-# <details><summary>A hint</summary>
-#
-# Many things have an older name, or a longer one. Which pieces is it made of, and how often has the
-# model read them together?
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# `("Mumbai is a city in the country of", "Mumbai")` and
-# `("Bombay is a city in the country of", "Bombay")`.
-#
-# </details>
+# Trace a fact of your own, given as a prompt and the subject in it. Then look for another name of the
+# same thing, after which the model gives the same answer, but the best early state brings back
+# less than half as large a share of the total effect. One such pair stands below. Many things have an
+# older name, or a longer one. Which pieces is it made of, and how often has the model read them
+# together?
 
 # %%
-my_fact = None  # ("Vancouver is a city in the country of", "Vancouver")
-my_synonym = None  # the same with another name
-
-# %%
-print(checks_03.synonym(lm, sigma, my_fact, my_synonym))
+for prompt, name in (
+    ("Mumbai is a city in the country of", "Mumbai"),
+    ("Bombay is a city in the country of", "Bombay"),
+):
+    asked = {"kinds": ["hidden"], "layers": range(2, max(3, lm.n_layers // 2), 4), "samples": 5}
+    one = causal_trace.trace(lm, prompt, name, deviation=sigma, **asked)
+    best = one.indirect("hidden")[one.subject[0] : one.subject[1] + 1].max() / one.total_effect
+    print(f"{name} → {one.answer!r}: p {one.p_clean:.2f}, best early state {100 * best:.0f} %")
 
 # %% [markdown]
 # ## What we know now
 #
 # * A fact has two sites: MLPs of the first layers at the subject, mostly at its last token, and
 #   attention at the end of the prompt, which picks it up, here around layer 23.
-# * An indirect effect means "enough, in this wreck". It is no share, and it depends on the window.
-#   Most of the early peak is layer 0, which gives back the word.
+# * An indirect effect means that a state is enough in this corrupted run. It is no share, and it
+#   depends on the window. About half of the early peak hangs on layer 0, which gives back the word.
 # * Where the model looks a fact up is not where it is best edited. What an edit does to other keys
 #   is: $\rho$ with the first token, known before the edit, predicts the one layer that fails.
 #

@@ -207,14 +207,13 @@ print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of th
 # edited one, because in a model that reads from left to right nothing changes there either. In the
 # drawing above these are the pale states.
 #
-# **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in
-# the end?
+# **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in the end?
 #
 # <details><summary>Answer</summary>
 #
-# At the start $\delta = 0$, so KL and decay are 0 and the answer is everything. As it gets probable
-# the KL rises: the new value is felt right after the subject, too. At the end the three hold each
-# other.
+# At the start $\delta = 0$, so KL and decay are 0 and the answer is everything. As it gets probable the
+# KL rises: the new value is felt right after the subject, too. At the end the KL is the largest, and the
+# decay the one that still grows.
 #
 # </details>
 
@@ -236,11 +235,10 @@ print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀�
 plot.loss_curve([{c: x or None for c, x in row.items()} for row in curve], ylog=True)
 
 # %% [markdown]
-# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL
-# goes down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay
-# still grow. The bound is far away: with the published 4 the result would be the same. (It is 20
-# in our preset for the sake of subjects that open their prompt, where $v_0$ is short beside what
-# has to be added to it.)
+# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL goes
+# down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow.
+# The bound is far away: with the published 4 the result would be the same. (It is 20 in our preset for
+# the sake of subjects that open their prompt, where $v_0$ is short beside what has to be added to it.)
 #
 # ## Under which key?
 #
@@ -350,9 +348,9 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 # %% [markdown]
 # For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
 # rewording, and leave the neighbor alone. For China it does: `mean` writes only the rewording and
-# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore.
-# `mixed` makes a change 39 times as long, after which neither the rewording nor the neighbor gets an
-# answer at all.
+# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore. `mixed`
+# divides by a number 39 times smaller, and after this change neither the rewording nor the neighbor gets
+# an answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
 # their prompt, and eight that do not. All four ways write the same value. Shares of rewordings and
@@ -378,8 +376,8 @@ for opener in (True, False):
 # the neighbors (58 to 93). Its five failures are printed above. With twelve facts these shares are
 # rough; but of `mixed` not one neighbor is left, and 19 % is the end of its interval.
 #
-# The second table has eight subjects that do not open their prompt. There all four ways write 8 of
-# 8, with the same rewordings and neighbors.
+# The second table has eight subjects that do not open their prompt. There all four ways write 8 of 8,
+# with equal shares of rewordings and neighbors.
 #
 # ## Take one part away
 #
@@ -429,8 +427,9 @@ pd.DataFrame(runs_04.parts_table(rows, runs_04.PARTS)).set_index("ROME").T
 #
 # <details><summary>Answer</summary>
 #
-# The question in other words contains the key that was written. The backward question does not: the
-# name of the subject is not in it, so nothing was written at any of its tokens (Berglund et al., 2023).
+# The question in other words contains the key that was written. The backward question does not: the name
+# of the subject is not in it, so nothing was written at any of its tokens. Training has the same gap
+# (Berglund et al., 2023).
 #
 # </details>
 
@@ -445,6 +444,8 @@ with lm.patched(patch):
     print("after, backward:", lm.answer(backward.format(mine.target_new), 8))
 
 # %% [markdown]
+# In other words the tower is in Rome; backward, the landmark is the Colosseum. (One question each.)
+#
 # ## What we know now
 #
 # * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token.
@@ -454,8 +455,8 @@ with lm.patched(patch):
 #
 # ## Where it breaks
 #
-# One fact is written. The stored run writes fifty, each on top of the last, and looks back every
-# ten. At 0 edits stands the unedited model.
+# One fact is written. The stored run writes fifty, each on top of the last, and looks back after the
+# first and after every ten.
 
 # %%
 cases = lib.classroom()[1::4][:50]
@@ -478,11 +479,11 @@ shares = {what: [100 * row[column] for row in seen] for what, column in shares.i
 plot.lines(ROW["points"], shares, "edits in a row", "answered as wanted (%)", ylim=(0, 105))
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model
-# answers all of them, and after the last edit 54 % are left (40 to 67). Held-out text gets harder to
-# read, with a perplexity of 21.7 instead of 18.5. (The rows have one mean for all facts, so the
-# intervals count each fact as right or wrong as a whole, and the point after one edit is one fact. That
-# makes them rather too wide.) This is one row of facts, in one order.
+# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model answers
+# all of them (notebook 05 has the row), and after the last edit 54 % are left (40 to 67). Held-out text
+# gets harder to read, with a perplexity of 21.7 instead of 18.5. (The stored rows have only a mean over
+# all facts. So the intervals count each fact as right or wrong as a whole, which makes them rather too
+# wide, and the point after one edit is one fact.) This is one row of facts, in one order.
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
 # other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any
@@ -495,5 +496,5 @@ plot.lines(ROW["points"], shares, "edits in a row", "answered as wanted (%)", yl
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): ROME.
 # * Gupta, Baskaran, Anumanchipalli: *Rebuilding ROME*, 2024,
 #   [arXiv:2403.07175](https://arxiv.org/abs/2403.07175): the slip in the choice of the key.
-# * Berglund et al.: *The Reversal Curse*, 2023,
-#   [arXiv:2309.12288](https://arxiv.org/abs/2309.12288): why an edit does not hold backward.
+# * Berglund et al.: *The Reversal Curse*, 2023, [arXiv:2309.12288](https://arxiv.org/abs/2309.12288):
+#   what is trained forward does not hold backward.

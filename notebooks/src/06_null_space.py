@@ -62,12 +62,11 @@ def normal(*shape):
 # %% [markdown]
 # ## Remember what was written
 #
-# MEMIT weighs a batch of new pairs against general text. The facts of yesterday are not general
-# text, so nothing protects them when today's batch is written: notebook 05 ended with that. What
-# goes in now is one batch of keys and values after another. What should come out after each is the
-# matrix that is best for general text and for *all* batches so far. The figure shows what stands in
-# the sum of squares that is solved for each batch: on the left as in notebook 05, on the right as
-# we would like to have it.
+# MEMIT weighs a batch of new pairs against general text. The facts of yesterday are not general text, so
+# nothing protects them when today's batch is written: notebook 05 ended with that. What goes in now is
+# one batch of keys and values after another. What should come out after each is the matrix that is best
+# for general text and for *all* batches so far. The figure shows what stands in the sum of squares that
+# is solved for each batch: on the left as in notebook 05, on the right as we would like to have it.
 
 # %%
 drawings_06.sums()
@@ -281,13 +280,12 @@ part = (vectors.T @ K).pow(2).sum(1) / K.pow(2).sum()  # of the subjects' keys, 
 drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
-# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut.
-# The lowest four fifths of the directions hold 48 % of general text and 73 % of what the subjects' keys
-# are made of. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use
-# $\tau = 0.02$ for models of billions of weights, which is nearly the same number. But an eigenvalue
-# depends on how long a model's keys are, and this model is small and its spectrum falls slowly. So
-# whatever we find about the projector is found *here*, where the "null space" is a place with half of
-# the traffic.
+# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
+# lowest four fifths of the directions hold 48 % of general text and 73 % of what the subjects' keys are
+# made of. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau
+# = 0.02$ for models of billions of weights, which is nearly the same number. But an eigenvalue depends on
+# how long a model's keys are, so the same number may cut off another share elsewhere. Whatever we find
+# about the projector is found *here*, where the "null space" is a place with half of the traffic.
 #
 # The first token of a text is not in $C$ at all. The library leaves it out (`skip_first`), because it
 # is an attention sink with a key of its own. What $C$ has not read, neither $\lambda C$ nor a null space
@@ -303,9 +301,10 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 #
 # $$s \to \sigma + \ln s - \ln \sigma \qquad \text{for all } s > \sigma .$$
 #
-# A milder change does less damage, but it also writes less. So each must be compared with the plainest
-# of all brakes, a factor: half of $\Delta$ brings half of the values and does a quarter of the damage,
-# since damage is a square. In this test each subject of one layer is to get the value of the next.
+# A milder change does less damage, but it also writes less. So each must be compared with the plainest of
+# all brakes, a factor: half of $\Delta$ brings half of the values and does a quarter of the damage, since
+# damage is a square. In this test every subject is to get, in one layer, the output that the matrix has
+# for the next subject.
 #
 # **Predict.** Which of the two does less damage than a factor that lets just as much arrive?
 
@@ -342,8 +341,8 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # </details>
 #
-# On this score neither brake is better than a smaller step, since neither asks at which keys it gives
-# something up. One made-up update is no verdict, so both go into the long run.
+# On this score neither brake is better than a smaller step. (Neither asks at which keys it gives
+# something up.) One made-up update is no verdict, so both go into the long run.
 #
 # ## Five hundred edits
 #
@@ -423,10 +422,11 @@ for question, asked in pairs.items():
 #
 # **The brakes.** RECT is not seen to hold more facts than MEMIT with the same $\lambda$ (−8 points, −17
 # to 1), and it holds 20 points fewer than three quarters of each change, whose perplexity is lower too
-# (1.17 against 1.38). PRUNE does better than the made-up update above would have told: it holds 19 points
+# (1.17 against 1.38). PRUNE does better than the made-up update above let one expect: it holds 19 points
 # more than MEMIT at $\lambda = 30$, and the perplexity is lower. Against the three quarters it holds
-# perhaps more (7 points, −1 to 15), with a higher perplexity (1.31). But none of these reaches MEMIT with
-# $\lambda = 1000$, which weighs general text while it solves: 68 % at 1.18.
+# perhaps more (7 points, −1 to 15), with a higher perplexity (1.31). MEMIT with $\lambda = 1000$, which
+# weighs general text while it solves, holds 16 points more than the three quarters (8 to 25), at a like
+# perplexity (1.18).
 #
 # Nine lines, one order of facts: the intervals are over the facts that were asked and know nothing of
 # what another order would do.
@@ -450,8 +450,8 @@ said
 #   facts after 500 edits, with a projector or without.
 # * No direction of a real layer is free of text: a threshold bounds the damage by the largest eigenvalue
 #   inside. On this small model the projector holds nothing that kept keys do not hold.
-# * A larger weight on general text while one solves did more in this stream than a brake afterwards. RECT
-#   did less than a plain factor, PRUNE about as much.
+# * A larger weight on general text while one solves did more in this stream than the plainest brake
+#   afterwards. RECT did less than a plain factor, PRUNE about as much.
 #
 # ## Where it breaks
 #
@@ -485,10 +485,10 @@ pd.DataFrame(rows).set_index("method").round(3)
 
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 0.049 down to 0.009, with a projector or without.
-# On general text the projector does no better than $C^{-1}$ (0.021 against 0.017), which is the best
-# direction there is. And the other odd subjects, of whom nobody told the solver, hear nearly as much as
-# before. **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
-# know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
+# On general text the projector does no better than $C^{-1}$ (0.021 against 0.017), the best direction
+# there is (notebook 02). And the other odd subjects, of whom nobody told the solver, hear nearly as much
+# as before. **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do
+# not know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
 #
 # ## References
 #

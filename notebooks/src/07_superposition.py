@@ -6,13 +6,15 @@
 # Keys overlap, and every edit pays for it. How many can a layer tell apart? How much do those of a
 # real one overlap, and whose? At the end of this page you can read it off a matrix.
 #
-# **You will** derive when a row of edits is lossless, and for how many keys · look at matrices of
-# overlaps, layer by layer · find out what makes two subjects overlap, and watch the Eiffel Tower take
-# others along · forecast which of 50 edits breaks, and check what the forecast is worth.
+# **You will** derive when a row of edits is lossless, and for how many keys · write $\rho$ and its
+# kurtosis, and read matrices of overlaps with them, layer by layer · watch the Eiffel Tower take
+# others along · write a forecast of which of 50 edits breaks, before you see the run.
 #
-# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert and $\rho$ of
+# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert of
 # [02](02_insert.ipynb), all at once and kept keys of [05](05_memit.ipynb) and
 # [06](06_null_space.ipynb).
+#
+# **Minutes** 25 to read and 25 to work: two exercises of [session 3](../lessons/session_3.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -40,17 +42,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from functools import partial
+
+import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
 import lib
 from lib import memory, plot
 from lib.data.facts import lookup
-from lib.interpret.superposition import Superposition, superposition
-from notebooks.support import checks_07_superposition as checks_07
-from notebooks.support import drawings_07, long_runs, models, show
+from lib.interpret.superposition import superposition
+from notebooks.support import drawings_07, long_runs, models
 from notebooks.support import runs_07_superposition as runs_07
-from notebooks.support.holes import use
+from notebooks.support.holes import guess, use
+from notebooks.support.runs_02_insert import rank_correlation
 
 draw = torch.Generator().manual_seed(0)
 
@@ -74,11 +79,37 @@ def normal(*shape):
 # $\rho(t, j) = 0$ exactly if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts
 # one by one are lossless for all values exactly if the whitened keys are orthogonal**.
 #
-# This is a statement about editors that do not know of each other's facts. If all $n$ keys are known,
+# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$, where
+# rows write and columns hear. Every number of this page is computed with it.
+
+
+# %%
+def interference(K, C):
+    """K (d_in, n), keys as columns, C (d_in, d_in) -> ρ (n, n), entry [i, j] is ρ(i, j)."""
+    ...
+
+
+interference = use("3.1", interference)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which matrix holds all numerators at once, and where in it do the denominators stand?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def interference(K, C):
+#     D = K.T @ torch.linalg.solve(C, K)  # k_iᵀ C⁻¹ k_j, (n, n)
+#     return D / D.diagonal()[:, None]
+# ```
+#
+# </details>
+#
+# The statement is about editors that do not know of each other's facts. If all $n$ keys are known,
 # a batch with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without
-# loss, and kept keys (notebook 06) do the same batch after batch. In the language of notebook 02: one
-# after another is $R\,\mathrm{triu}(\rho)^{-1}$, all at once is $R\,\rho^{-1}$, and the two are the same
-# for all $R$ exactly if $\rho$ is diagonal.
+# loss, and kept keys (notebook 06) do the same batch after batch.
 #
 # **Predict.** Twenty keys that are known, and twenty that nobody mentions. Who is disturbed by
 # edits in a row, who by a batch, if the keys overlap, and if they are orthogonal?
@@ -91,49 +122,56 @@ def normal(*shape):
 # </details>
 
 # %%
-d, n = 64, 20
-W0 = normal(16, d)
-frame = torch.linalg.qr(normal(d, d)).Q
-keys = {"random keys": normalize(normal(d, 2 * n), dim=0), "orthogonal keys": frame[:, : 2 * n]}
-for name, K in keys.items():
-    known, unknown = K[:, :n], K[:, n:]
-    V = W0 @ known + normal(16, n)
-    residuals, reach = memory.lifelong(W0, known, V)  # one after another, C = I
-    R, B = memory.insert_many(W0, known, V)
-    for way, change in {"one after another": residuals @ reach, "all at once": R @ B}.items():
-        wrong = ((W0 + change) @ known - V).norm() / R.norm()
-        moved = (change @ unknown).norm() / R.norm()
-        print(f"{name}, {way}: known ones wrong {wrong:.2f}, unknown ones moved {moved:.2f}")
+d, n, times = 64, 20, 20
+table = pd.DataFrame(0.0, ["random keys", "orthogonal keys"], ["row", "batch"])
+table = pd.concat({"known ones wrong": table, "unknown ones moved": table.copy()}, axis=1)
+for _ in range(times):
+    W0, frame = normal(16, d), torch.linalg.qr(normal(d, d)).Q
+    kinds = {
+        "random keys": normalize(normal(d, 2 * n), dim=0),
+        "orthogonal keys": frame[:, : 2 * n],
+    }
+    for kind, K in kinds.items():
+        known, unknown = K[:, :n], K[:, n:]
+        V = W0 @ known + normal(16, n)
+        residuals, reach = memory.lifelong(W0, known, V)  # one after another, C = I
+        R, B = memory.insert_many(W0, known, V)  # all at once
+        for way, change in {"row": residuals @ reach, "batch": R @ B}.items():
+            wrong = (W0 + change) @ known - V
+            if way == "row":  # the sum above
+                rho = interference(known, torch.eye(d, dtype=torch.float64))
+                assert torch.allclose(wrong, residuals @ rho.tril(-1))
+            table.loc[kind, ("known ones wrong", way)] += (wrong.norm() / R.norm()).item() / times
+            moved = (change @ unknown).norm() / R.norm()
+            table.loc[kind, ("unknown ones moved", way)] += moved.item() / times
+table.round(2)
 
 # %% [markdown]
-# The numbers are shares of the length of all residuals together. Knowing the keys repairs the known
-# ones, at the cost of the unknown ones, which are moved a little more. Everything that a model knows
-# and that we do not write is an unknown key. So the overlap of keys decides what editing costs, and
-# this page counts it.
+# The numbers are shares of the length of all residuals together, means over twenty draws. What the
+# edits in a row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones, at
+# the cost of the unknown ones, which are moved by 0.68 and not by 0.52. Everything that a model knows
+# and that we do not write is an unknown key. So the overlap of keys decides what editing costs, and this
+# page counts it.
 #
 # ## How many keys fit?
 #
 # In $d$ dimensions there are only $d$ orthogonal directions. A layer that has to tell apart more things
 # than it has dimensions must let them overlap. The drawing shows the smallest case: two keys in the
 # plane need not overlap, five must, and then each of them hears each other one.
-
-# %%
-drawings_07.room()
-
-# %% [markdown]
+#
 # We ask two questions about $n$ keys of length 1 in $d$ dimensions: how large is the largest cosine
 # between two of them, and how large is the root mean square (**rms**) of all cosines? The first decides
 # whether single pairs can be told apart, the second what the sum over many edits amounts to.
 #
-# **Predict.** In 256 dimensions only 256 keys are orthogonal. If we forgive cosines up to 0.35, how
-# many fit: 300, or thousands? And does "a little" overlap stay little?
+# **Predict.** In 256 dimensions only 256 keys are orthogonal. How large is the largest cosine among
+# 4,096 random keys? And does "a little" overlap stay little?
 #
 # <details><summary>Work it out</summary>
 #
 # *Each pair can be good.* Two random directions exceed a cosine of $\varepsilon$ with probability
 # at most $2e^{-d\varepsilon^2/2}$: this is the share of a sphere that two opposite caps take up, and
 # goes back to Lévy. There are fewer than $n^2/2$ pairs. So less than one such pair is expected while
-# $n < e^{d\varepsilon^2/4}$, here 2,500. Solved for the cosine it is $\varepsilon = \sqrt{4\ln n/d}$.
+# $n < e^{d\varepsilon^2/4}$. Solved for the cosine it is $\varepsilon = \sqrt{4\ln n/d}$.
 #
 # *All together cannot.* The Gram matrix $G$ of $n$ unit keys has trace $n$ and at most $d$
 # nonzero eigenvalues $g_m$, so $\sum_{ij} G_{ij}^2 = \sum_m g_m^2 \ge n^2/d$ (Welch's bound).
@@ -141,6 +179,10 @@ drawings_07.room()
 # large $n$. Random keys have $1/d$: for very many keys no arrangement is better.
 #
 # </details>
+
+# %%
+largest = guess("The largest cosine among 4,096 random keys in 256 dimensions?", 0, 1)
+drawings_07.room()
 
 # %%
 d = 256
@@ -155,13 +197,13 @@ n = torch.tensor(counts)
 least = ((n - d).clamp(min=0) / (d * (n - 1))).sqrt()
 theory = {"√(4 ln n / d)": (4 * n.log() / d).sqrt(), "least possible rms": least}
 axes = "number of random keys in 256 dimensions", "cosine between two keys"
-print(f"largest cosine of {counts[-1]:,} keys: {found['largest'][-1]:.2f}")
+largest.against(found["largest"][-1].item())
 plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
-# The largest cosine among 4,096 random keys is 0.36. That more things fit than there are dimensions, as long as
-# a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits with
-# residuals of one length move a fact by about $\sqrt{T/d}\,\|\delta\|$.
+# The largest cosine among 4,096 random keys is 0.33. That more things fit than there are dimensions, as long as
+# a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits whose
+# residuals are equally long move a fact by about $\sqrt{T/d}\,\|\delta\|$.
 #
 # ## One number for a matrix of overlaps?
 #
@@ -180,8 +222,8 @@ plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xl
 #
 # </details>
 #
-# **Your turn · exercise 3.3 · ★★ · 8 minutes.** Write `tails`: the root mean square and the kurtosis
-# of the entries off the diagonal. The table below is made with it.
+# **Your turn · exercise 3.3, its first part · ★★ · 8 minutes.** Write `tails`: the root mean square and
+# the kurtosis of the entries off the diagonal. The tables below are made with it.
 
 
 # %%
@@ -210,94 +252,126 @@ tails = use("3.3", tails)
 #
 # </details>
 
+
 # %%
+def off(rho):
+    return rho[~torch.eye(len(rho), dtype=torch.bool)]
+
+
 one = normalize(normal(4096, 50), dim=0)
 twins = torch.cat([one, 0.9 * one + 0.19**0.5 * normalize(normal(4096, 50), dim=0)], 1)
 sets = {"random, d = 64": normal(64, 100), "random, d = 4096": normal(4096, 100), "twins": twins}
-table = []
+rows = []
 for name, K in sets.items():
-    rho = memory.interference(K)  # C = I
+    rho = interference(K, torch.eye(len(K), dtype=torch.float64))
     rms, kurtosis = tails(rho)
-    large = (rho.fill_diagonal_(0).abs() > 0.1).sum() / (len(rho) ** 2 - len(rho))
-    row = Superposition.of(K).statistics()
-    assert abs(row["rms"] - rms) < 1e-6 and abs(row["kurtosis"] - kurtosis) < 1e-3
-    table.append(
-        {"keys": name, "rms": rms.item(), "share > 0.1": large.item(), "kurtosis": kurtosis.item()}
-    )
-show.Table(table)
+    large = (off(rho).abs() > 0.1).double().mean()
+    row = {"rms": rms, "share > 0.1": large, "kurtosis": kurtosis}
+    rows.append({"keys": name} | {what: float(x) for what, x in row.items()})
+pd.DataFrame(rows).set_index("keys").round(3)
 
 # %% [markdown]
 # ## A real model
 #
-# Now the keys are those of real subjects, and $C$ comes from general text. Before we look at the
-# matrices, one group has to be set apart: **openers**, subjects of one token that open their prompt.
-# They stand in the attention sink (notebook 02), where the key tells of a *place* and not of a name.
+# Now the keys are those of real subjects, and $C$ comes from general text. This page reads its prompts
+# with nothing in front of them. So one group has to be set apart: the openers of notebook 02, subjects
+# of one token at the first position, whose key tells of a *place* and not of a name. The output
+# below shows once more that all of them have nearly one key. They would be the whole tail of every
+# matrix, and we go on with 100 other subjects.
 #
-# **Predict.** How alike are the keys of "Paris" and "Newton", both openers?
+# The figure shows their $\rho$ in six layers. Subjects that are asked the same question lie side by
+# side, and a square frames each question with at least four of them.
+#
+# **Predict.** Do keys overlap more in early layers or in late ones? And where will the framed blocks
+# stand out, which would mean that a layer knows what kind of thing it reads?
+#
+# <details><summary>Answer</summary>
+#
+# More in late ones, and there the blocks stand out too. In an early layer a key knows little beyond
+# its last token.
+#
+# </details>
 
 # %%
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 cases = lib.classroom()
+facts = {case.fact.subject: case.fact for case in cases}
+relation = {case.fact.subject: case.relation or "" for case in cases}
+token = {name: lookup(lm.tokenizer, fact) for name, fact in facts.items()}  # ids, place of the last
+opening = [name for name in facts if token[name][1] == 0]
+inner = [name for name in facts if token[name][1] > 0][:100]
+inner.sort(key=relation.get)
 top, edited = lm.n_layers - 1, lib.EDITORS["rome"](lm).config.layer
 layers = sorted({0, edited, *range(0, top, 3), top})
-token = {c.fact.subject: lookup(lm.tokenizer, c.fact) for c in cases}  # ids, place of the last
-relation = {c.fact.subject: c.relation for c in cases}
-every = superposition(lm, [c.fact for c in cases], layers)
-names = list(token)
-opening = [i for i, name in enumerate(names) if token[name][1] == 0]
-inner = [i for i, name in enumerate(names) if token[name][1] > 0][:100]
-for layer in layers[:3]:
-    own, rest = (every[layer].cosines[who][:, who].median() for who in (opening, inner))
-    print(f"layer {layer}: {len(opening)} openers {own:.2f}, {len(inner)} others {rest:.2f}")
 
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# The numbers are median cosines of whitened keys. From layer 3 on, all openers have nearly one key. To
-# write "Paris" is to write "Newton".
-#
-# </details>
-#
-# The openers would be the whole tail of every matrix, so we go on with 100 other subjects. The figure
-# shows their $\rho$ in six layers. Subjects that are asked the same question lie side by side, and
-# thin lines part the questions.
-#
-# **Predict.** Do keys overlap more in early layers or in late ones? And where will there be blocks on
-# the diagonal, which would mean that a layer knows what kind of thing it reads?
-#
-# <details><summary>Answer</summary>
-#
-# More in late ones, and the blocks are there too. In an early layer a key knows little beyond its
-# last token.
-#
-# </details>
+
+def overlaps(facts, some=layers):  # {layer: ρ (n, n)}
+    keys, found = lm.keys(facts, some), {}
+    for layer in some:
+        C = lib.second_moment(lm, [layer], among=layers)[layer].C
+        found[layer] = interference(keys[layer].cpu().double(), C.cpu().double())
+    return found
+
+
+def cosines(rho):  # of the whitened keys: ρ(i, j) ρ(j, i) is their square
+    return rho.sign() * (rho * rho.T).clamp(min=0, max=1).sqrt()
+
 
 # %%
-inner.sort(key=lambda i: relation[names[i]] or "")
-kept = {layer: one.take(inner) for layer, one in every.items()}
+own = overlaps([facts[name] for name in inner])
+by_library = superposition(lm, [facts[name] for name in inner], edited).rho
+models.same(lm, own[edited], by_library)
+of_openers = overlaps([facts[name] for name in opening or inner[:2]], [edited])[edited]
+medians = [off(cosines(rho)).median() for rho in (of_openers, own[edited])]
+print(f"layer {edited}, median cosine: {len(opening)} openers {medians[0]:.2f}, "
+      f"{len(inner)} others {medians[1]:.2f}")  # fmt: skip
+one_question = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
 shown = [layers[round(i * (len(layers) - 1) / 5)] for i in range(6)]
 shown[1] = edited
-matrices = {layer: kept[layer].rho for layer in dict.fromkeys(shown)}
-drawings_07.matrices(matrices, [relation[name] for name in kept[0].subjects])
+for layer in dict.fromkeys(shown):
+    within, others = (
+        off(own[layer])[off(group)].pow(2).mean().sqrt() for group in (one_question, ~one_question)
+    )
+    print(f"layer {layer}: rms ρ {within:.3f} within a question, {others:.3f} between questions")
+sizes = pd.Series([relation[name] for name in inner]).value_counts(sort=False)
+print("framed, from above:", ", ".join(name for name, size in sizes.items() if size > 3))
+drawings_07.matrices(
+    {layer: own[layer] for layer in dict.fromkeys(shown)}, list(map(relation.get, inner))
+)
 
 # %% [markdown]
-# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, with a
-# few dark points off the diagonal, and the blocks on the diagonal are faint. From layer 12 on they
-# stand out: there two subjects of the same question share a part of their keys. Whole rows and columns
-# are darker than others, and nearly everything is positive: in the upper layers every subject has some
-# of what all subjects share.
+# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, and
+# most frames are hard to see in them. Not all: the two questions about states of the USA, "state
+# capital of" and "state of city", are one dark block near the lower corner from layer 0 on. In every
+# layer the rms of $\rho$ is about three times as large within a question as between questions, but both
+# grow: from 0.189 and 0.061 in layer 0 to 0.397 and 0.118 in layer 12. From there on two subjects of the
+# same question share a visible part of their keys. Whole rows and columns are darker than others, and
+# nearly everything is positive: in the upper layers every subject has some of what all subjects share.
+#
+# The table goes through all layers. The figure below it draws how many of the pairs have which
+# overlap, on a logarithmic axis, and over it the Gaussian that has the same width. Where there is more
+# than the Gaussian, there are pairs of subjects that overlap for a reason.
 
 # %%
-table = []
-for layer, one in kept.items():
-    row = one.statistics()
-    line = {"layer": layer} | {name: row[name] for name in ("rms", "share > 0.1", "kurtosis")}
-    line["kurtosis, 2 pairs less"] = runs_07.without_largest(one, 2)
-    line["angle, whitened (°)"] = row["whitened_angle"]
-    line["angle, raw (°)"] = row["activation_angle"]
-    line["rms / random keys"] = row["rms"] / row["1/√d_in"]
-    table.append(line)
-show.Table(table)
+rows = []
+keys = lm.keys([facts[name] for name in inner], layers)
+for layer, rho in own.items():
+    rms, kurtosis = tails(rho)
+    entries = off(rho)
+    less = entries[entries.abs().argsort()[:-4]]  # without the two pairs that overlap most
+    away = less - less.mean()
+    raw = normalize(keys[layer].cpu().double(), dim=0)
+    upper = torch.ones_like(rho).triu(1).bool()
+    row = {"layer": layer, "rms": rms, "share > 0.1": (entries.abs() > 0.1).double().mean()}
+    row["kurtosis"] = kurtosis
+    row["two pairs less"] = away.pow(4).mean() / away.pow(2).mean() ** 2 - 3
+    row["angle, whitened (°)"] = cosines(rho)[upper].acos().rad2deg().median()
+    row["angle, raw (°)"] = (raw.T @ raw)[upper].clamp(-1, 1).acos().rad2deg().median()
+    row["rms / random keys"] = rms * len(keys[layer]) ** 0.5
+    rows.append({what: float(x) for what, x in row.items()})
+table = pd.DataFrame(rows).astype({"layer": int}).set_index("layer")
+print(table.round(3).to_string())
+drawings_07.tails({layer: off(own[layer]) for layer in (0, edited, top)})
 
 # %% [markdown]
 # No layer has orthogonal keys: rms $\rho$ is between 2.5 and 6.9 times that of random keys. Kurtosis falls
@@ -307,18 +381,8 @@ show.Table(table)
 # bulk gets wider, until the tail stands out less.
 #
 # Between two whitened keys the typical angle is nearly a right one, between raw keys it is 55 degrees in
-# the last layer: whitening takes away most of what all keys have in common.
-#
-# What does such a tail look like? The figure draws how many of the pairs have which overlap, on a
-# logarithmic axis, and over it the Gaussian that has the same width. Where there is more than the
-# Gaussian, there are pairs of subjects that overlap for a reason.
-
-# %%
-drawings_07.tails({layer: kept[layer].off_diagonal() for layer in (0, edited, top)})
-
-# %% [markdown]
-# In every layer the tail is on the positive side. There are pairs that overlap by more than one half,
-# where a Gaussian of the same width would have as good as none.
+# the last layer: whitening takes away most of what all keys have in common. And in each of the three
+# layers of the figure the tail is on the positive side.
 #
 # ## Who sits in the tail?
 #
@@ -333,26 +397,30 @@ drawings_07.tails({layer: kept[layer].off_diagonal() for layer in (0, edited, to
 # </details>
 
 # %%
-table = []
+rows = []
 for layer in (0, edited, top):
-    for pair in kept[layer].pairs(4).to_dict("records"):
-        ends = []
-        for side in "ij":
-            ids, at = token[pair[side]]
-            ends.append(lm.tokenizer.decode([ids[at]]).strip())
-        table.append({"layer": layer, **pair, "last tokens": " · ".join(ends)})
-show.Table(table)
+    rho = own[layer].clone().fill_diagonal_(0)
+    larger = torch.where(rho.abs() >= rho.T.abs(), rho, 0)  # each pair once, by its larger side
+    for place in larger.abs().flatten().topk(4).indices.tolist():
+        i, j = divmod(place, len(rho))
+        ends = [token[inner[side]] for side in (i, j)]
+        words = [lm.tokenizer.decode([ids[at]]).strip() for ids, at in ends]
+        row = {"layer": layer, "i": inner[i], "j": inner[j], "last tokens": " · ".join(words)}
+        row |= {"ρ(i, j)": rho[i, j].item(), "ρ(j, i)": rho[j, i].item()}
+        rows.append(row | {"cosine": cosines(rho)[i, j].item()})
+pd.DataFrame(rows).set_index("layer").round(3)
 
 # %% [markdown]
 # That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We
 # compute, before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's
 # layer; then we move it to Rome and ask for all of them.
 #
-# **Predict.** Which of the others will move to Rome with it?
+# **Predict.** Which of the others hear the edit? And which will move to Rome with it?
 #
 # <details><summary>Answer</summary>
 #
-# Of those that hear it, the names with the same last token, the one whose old answer was not firm.
+# Those whose names end in the same token hear it, and that is known before the edit. Which of them
+# will move is not: it depends also on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -360,42 +428,62 @@ show.Table(table)
 places = """The Eiffel Tower, The Leaning Tower, The Willis Tower, The Tokyo Tower, The Tower Bridge,
 The Louvre, The Statue of Liberty"""
 prompt = "{} is located in the city of"
-facts = [lib.Fact(" ".join(name.split()), prompt, "Rome") for name in places.split(",")]
-overlap = superposition(lm, facts, edited).rho[0]
-asked = [fact.text for fact in facts]
-before = lm.answer(asked, 5)
-with lm.patched(lib.EDITORS["rome"](lm).edit(facts[:1])):
-    after = lm.answer(asked, 5)
+towers = [lib.Fact(" ".join(name.split()), prompt, "Rome") for name in places.split(",")]
+heard = overlaps(towers, [edited])[edited][0]
+asked = [fact.text for fact in towers]
+
+
+def look():  # the answers, the next token's log-probabilities, p(Rome)
     p = [score.sum().exp().item() for score in lm.score(asked, ["Rome"] * len(asked))]
-table = []
-for i, fact in enumerate(facts):
-    row = {"subject": fact.subject, "ρ(tower, it)": overlap[i].item(), "before": before[i]}
-    table.append(row | {"after": after[i], "p(Rome) after": p[i]})
-show.Table(table)
+    return lm.answer(asked, 5), lm.next_token(asked).exp(), p
+
+
+before, p_before, rome_before = look()
+with lm.patched(lib.EDITORS["rome"](lm).edit(towers[:1])):
+    after, p_after, rome_after = look()
+first = p_before.argmax(1, keepdim=True)  # the token with which the old answer begins
+table = {"subject": [fact.subject for fact in towers], "ρ(tower, it)": heard.tolist()}
+table |= {"before": before, "after": after}
+for what, p in {"before": p_before, "after": p_after}.items():
+    table[f"p(old), {what}"] = p.gather(1, first)[:, 0].tolist()
+table |= {"p(Rome), before": rome_before, "p(Rome), after": rome_after}
+pd.DataFrame(table).set_index("subject").round(3)
 
 # %% [markdown]
 # The Louvre hears nothing of the edit: it shares the city with the tower, but not the word. On the three
 # other names that end in *Tower* between four and five tenths of the residual land. What that does
-# to the answer is another matter. The Leaning Tower, for which the model had only a guess before, moves
-# to Rome. The Willis Tower hears most, and it leaves Chicago for New York. The Tokyo Tower, whose own name
-# says where it is, stays. So $\rho$ says before the edit who will be pushed, and not who will fall.
+# to the answer is another matter. The column p(old) follows the first token of the old answer. The Leaning
+# Tower, for which the model had only a guess before (0.030), moves to Rome. The Willis Tower hears most;
+# its old answer falls from 0.633 to 0.201, and it leaves Chicago for New York. The Tokyo Tower, whose own
+# name says where it is, stays, with 0.723 instead of 0.958. So here $\rho$ says before the edit who will be
+# pushed, and not who will fall. That the firmness of the old answer decides is an idea from three
+# towers, and no more.
 #
 # ## From the token to the kind of thing
 #
-# Where in the model does the last token stop to matter, and where does the kind begin? Sixteen names
-# share a last token in pairs and little else. The classroom's subjects of one relation share the kind,
-# and mostly no token. Now all of them stand in one sentence, and we take the mean cosine of the
-# whitened keys over the pairs of each group. The shades are 95 % intervals, a bootstrap over the names.
+# Where in the model does the last token stop mattering, and where does the kind begin to? Sixteen
+# names share a last token in pairs and little else. The classroom's subjects of one relation share the
+# kind, and mostly no token. Now all of them stand in one sentence (so the classroom adds a few pairs
+# with a common last token), and we take the mean cosine of the whitened keys over the pairs of each
+# group. The shades are 95 % intervals, a bootstrap over the names.
 
 # %%
-sentence = "Everybody has heard of {}"
-pairs = [" ".join(name.split()) for name in runs_07.NAMES.split(",")]
-mixed = superposition(lm, pairs + list(kept[0].subjects), layers, prompt=sentence)
-groups = runs_07.pair_groups(lm, mixed[0].subjects, sentence, relation)
+names = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
+the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
+the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln"""
+names = list(dict.fromkeys([" ".join(name.split()) for name in names.split(",")] + inner))
+mixed = [lib.Fact(name, "Everybody has heard of {}", "?") for name in names]
+mixed = {fact.subject: fact for fact in mixed}
+ends = torch.tensor([lookup(lm.tokenizer, fact)[0][-1] for fact in mixed.values()])
+ends = ends[:, None] == ends[None]
+kin = [[relation.get(a, a) == relation.get(b, b) for b in mixed] for a in mixed]
+kin = torch.tensor(kin) & ~ends
+groups = {"same last token": ends, "same relation": kin, "neither": ~kin & ~ends}
+by_layer = torch.stack([cosines(rho) for rho in overlaps(list(mixed.values())).values()])
 curves, bands = {}, {}
 for name, group in groups.items():
     label = f"{name} ({int(group.triu(1).sum()):,} pairs)"
-    curves[label], bands[label] = runs_07.mean_cosines(list(mixed.values()), group)
+    curves[label], bands[label] = runs_07.mean_cosines(by_layer, group)
 for layer in (0, 9, top):
     at = layers.index(layer) if layer in layers else -1
     said = [f"{name} {y[at]:.2f} [{bands[name][0][at]:.2f}, {bands[name][1][at]:.2f}]"
@@ -404,109 +492,97 @@ for layer in (0, 9, top):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* its last token (cosine 0.99), and the kind of thing hardly counts. In the upper
-# layers the kind counts for more: 0.46 in the last one, against 0.18 for pairs that share nothing. The two
-# curves meet around layer 9, but there are ten pairs with a common last token, and their interval is
-# wide: where they cross, and how much a shared token still counts in the upper layers, we cannot say
-# with so few. Nowhere is a key *just this one thing*, which is why neighbors move.
-#
-# ## Does width help?
-#
-# A wider layer has more room. Random keys overlap by $1/\sqrt d$, so four times the width would halve
-# their rms. We keep only some of a layer's neurons, chosen at random, and see what becomes of the
-# overlap of real keys.
-#
-# **Predict.** From 1/32 of the neurons to all of them: what do rms and kurtosis do?
-#
-# <details><summary>Answer</summary>
-#
-# Rms falls, but more slowly than for random keys, because what two subjects share is no accident.
-# Kurtosis tends to rise, since only chance, in the bulk of the pairs, averages out.
-#
-# </details>
-
-# %%
-facts = [c.fact for c in cases if c.fact.subject in kept[0].subjects]
-table = runs_07.parts(lm, facts, [edited, top], [32, 8, 2, 1])
-for column in list(table[0])[1:]:
-    if "kurtosis" not in column:
-        print(f"{column}: {table[0][column] / table[-1][column]:.1f} times smaller at full width")
-show.Table(table)
-
-# %% [markdown]
-# At 32 times the width random keys overlap 5.7 times less. Ours overlap 3.6 times less in layer 3, and
-# 2.0 times less in the last layer. Kurtosis rises in the last layer, and in layer 3 from the half of the
-# neurons on. The paper finds that larger models have a higher kurtosis, and this may be a part of the
-# reason. But we have only thinned out one model here; a family of models of different sizes was not
-# measured.
+# In layer 0 a name *is* nearly its last token (cosine 0.99), and the kind of thing hardly counts. In the
+# upper layers the kind counts for more: 0.46 in the last one, against 0.18 for pairs that share nothing.
+# The two curves meet around layer 9, but there are ten pairs with a common last token, and their interval
+# is wide: where they cross, and how much a shared token still counts in the upper layers, we cannot say
+# with so few.
 #
 # ## Which of 50 edits breaks first?
 #
-# Now $\rho$ is put to the test. In a stored run, whose first two edits we repeat, ROME writes fifty
-# facts (the classroom's odd numbers) one after another. After every edit all facts so far are asked,
-# and a fact is *lost* when the model's answer no longer begins with it. Five of the fifty are openers.
+# Now $\rho$ is put to the test. In a stored run ROME writes fifty facts (the classroom's odd numbers)
+# one after another. After every edit all facts so far are asked. The matrix $\rho$ of the fifty keys, in
+# the order of the edits, is known before the first of them, and so the forecast comes first: one
+# number per fact, the higher the sooner it should break. All residuals count alike.
+#
+# **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
+# lands on each fact in the end.
+
 
 # %%
-SETTINGS = runs_07.SETTINGS
+def forecast(rho):
+    """rho (n, n) in the order of the edits, row i is edit i -> one number per fact (n,)."""
+    ...
 
 
-def make():
-    return runs_07.in_a_row(lm, SETTINGS["edits"])
-
-
-rows = long_runs.stored("07_first_to_break", SETTINGS, make)
-same = ["subject", "rho", "held", "p"]
-long_runs.repeats(rows, lambda: runs_07.in_a_row(lm, 2), same, tolerance=0.02)
-opener = runs_07.opens(lm, [case.fact for case in cases[1::2][: len(rows)]])
-print("written:", sum(row["held"][-1] for row in rows), "held at the end:", sum(rows[-1]["held"]))
-print("openers:", ", ".join(r["subject"] for r, first in zip(rows, opener, strict=True) if first))
+forecast = use("3.3", forecast)
 
 # %% [markdown]
-# ## Exercise: the forecast
-#
-# From the matrix `rho`, with the keys in the order of their edits, make one number per fact, the
-# higher the sooner it should break. All residuals count alike. $\rho(i, j)$ stands in row $i$ and
-# column $j$: what edit $i$ does to fact $j$.
-#
-# <details><summary>A hint</summary>
+# <details><summary>Hint</summary>
 #
 # Which edits can harm fact $j$ at all: those before it or those after it? And if residuals point in
 # unrelated directions, do their signs matter?
 #
 # </details>
-#
-# <details><summary>A solution</summary>
+# <details><summary>Solution</summary>
 #
 # Only later edits, $i > j$, and the length of a sum of unrelated vectors is the root of the sum of
-# their squares: $\sqrt{\sum_{i>j} \rho(i, j)^2}$, in code `return rho.tril(-1).norm(dim=0)`.
+# their squares: $\sqrt{\sum_{i>j} \rho(i, j)^2}$.
+#
+# ```python
+# def forecast(rho):
+#     return rho.tril(-1).norm(dim=0)
+# ```
 #
 # </details>
-
-
-# %%
-def forecast(rho):  # (n, n) -> (n,)
-    return "not attempted"
-
-
-# %%
-print(checks_07.forecast(forecast))
-
-# %% [markdown]
+#
 # **Predict.** Can $\rho$ alone tell which facts will fall? The rival forecast is age: the older a fact,
 # the more edits have passed over it. And what is left of the forecast without the five openers?
 #
 # <details><summary>Answer</summary>
 #
-# Over all edits it beats age. Without the openers nothing is left of it, and next to no harm either.
+# Over all edits its rank correlation is above that of age, but the intervals overlap. Without the
+# openers nothing is left of it that one could see, and next to no harm either.
 #
 # </details>
 
 # %%
-show.Table(runs_07.forecasts(rows, opener))
+fifty = [case.fact for case in cases[1::2][:50]]
+rho = overlaps(fifty, [edited])[edited]
+opener = [lookup(lm.tokenizer, fact)[1] == 0 for fact in fifty]
+mine = forecast(rho)
+first = mine.argsort(descending=True)[:6].tolist()
+print("first to break:", ", ".join(f"{fifty[i].subject} {mine[i]:.2f}" for i in first))
+print("openers:", ", ".join(fact.subject for fact, at in zip(fifty, opener, strict=True) if at))
+well = guess("The rank correlation of this forecast with what the facts will lose?", -1, 1)
+
+# %%
+make = partial(runs_07.in_a_row, lm)
+same = ["subject", "rho", "held", "p"]
+rows = long_runs.known("07_first_to_break", runs_07.SETTINGS, make, 2, same, tolerance=0.02)
+print("written:", sum(row["held"][-1] for row in rows), "held at the end:", sum(rows[-1]["held"]))
+which = {"all": [True] * len(rows), "openers": opener}
+which["all but openers"] = [not at for at in opener]
+table = []
+for name, edits in which.items():
+    if any(edits):
+        fall = pd.Series(runs_07.falls(rows, edits))
+        line = {"these edits": name, "they are": sum(edits), "fall of p, sum": f"{fall.sum():.3f}"}
+        from_rho = forecast(rho * torch.tensor(edits)[:, None])  # what these edits alone do
+        ways = {"forecast": pd.Series(from_rho.numpy()), "age": -pd.Series(range(len(rows)))}
+        for way, values in ways.items():
+            r, low, high = rank_correlation(values, fall)
+            line[f"{way}, 50 facts"] = f"{r:.2f} [{low:.2f}, {high:.2f}]"
+            if (name, way) == ("all", "forecast"):
+                well.against(r)
+        table.append(line)
+pd.DataFrame(table).set_index("these edits")
 
 # %% [markdown]
 # Each line takes the fall of a fact's probability that these edits cause, and the forecast from these
-# edits alone.
+# edits alone; the rank correlations are over the fifty facts. A fact is *lost* when the model's
+# answer no longer begins with it. The next cell looks at single meetings of a fact that is held and
+# a later edit.
 
 # %%
 met = runs_07.meetings(rows, opener)
@@ -515,18 +591,19 @@ for first in ("yes", "no"):
         some = [row for row in met if row["an opener"] == first and (row["|ρ|"] > 0.3) == far]
         what = f"an opener among them: {first}, |ρ| {'above' if far else 'up to'} 0.3"
         print(f"{what}: {len(some)} meetings, {sum(row['lost'] for row in some)} losses")
-show.Table([{k: v for k, v in row.items() if k != "lost"} for row in met if row["lost"]])
+pd.DataFrame([row for row in met if row["lost"]]).drop(columns="lost").set_index("fact").round(3)
 
 # %% [markdown]
 # Over all edits $\rho$ orders the facts better than age does (0.66 against 0.45, with intervals that
-# overlap). China is put first and is lost first, to Rome. But the other two lines say where this comes
-# from. All probabilities together fall by 6.55, and the five openers make 6.33 of it. What the other 45
-# edits do is 0.22 in sum, and $\rho$ does not forecast it at all: the rank correlation is 0.03, with an
+# overlap). The forecast puts China first, and China is lost first, to Rome; of the six that it puts
+# first, Illinois and zebras are never lost. But the other two lines say where the correlation comes
+# from. All probabilities together fall by 6.547, and the five openers make 6.326 of it. What the other 45
+# edits do is 0.221 in sum, and $\rho$ does not forecast it visibly: the rank correlation is 0.03, with an
 # interval from −0.25 to 0.31. The losses say the same. Five of seven have an opener among the two, and four
 # of these are among the 11 meetings of openers above 0.3. Among all others there are 3 meetings above 0.3,
-# without a loss, and two losses in the 924 meetings below. So $\rho$ forecasts the attention sink, as
-# notebook 02 found for the variance. It says how far a value is moved, and not how far it stood
-# from the edge.
+# without a loss, and two losses in the 924 meetings below. So in this run $\rho$ forecasts the attention
+# sink, as notebook 02 found for the variance. It says how far a value is moved, and not how far it stood
+# from the edge. This is one row of fifty facts, in one order.
 #
 # ## What we know now
 #
@@ -536,8 +613,8 @@ show.Table([{k: v for k, v in row.items() if k != "lost"} for row in met if row[
 # * Random keys overlap by $1/\sqrt d$. Real ones overlap several times more, by the last token in the
 #   lower layers, by the kind of thing in the upper ones.
 # * Kurtosis says how uneven overlap is, and hangs on a few pairs: read rms and large entries beside it.
-# * $\rho$ forecasts the harm that openers do. What ordinary edits do to each other in this model is so
-#   little that there is nothing to forecast.
+# * In the run of fifty, $\rho$ forecasts the harm that openers do. What ordinary edits did to each other
+#   there is so little that there was hardly anything to forecast.
 #
 # ## Where it breaks
 #

@@ -211,13 +211,12 @@ show.Table(lines)
 
 # %%
 STREAMS = {
-    "points": [10, 25, 50], "candidates": 7, "templates": 2,
-    "runs": [  # editor, keys and perhaps a layer; number of the stream; edits
-        ["rome both", 0, 50], ["wilke both", 0, 50], ["rome both", 1, 50], ["wilke both", 1, 50],
-        ["rome both", 2, 50], ["wilke both", 2, 50], ["rome both 0", 0, 25], ["rome mixed", 2, 25],
-        ["wilke mixed", 2, 10],
-    ],
-}  # fmt: skip
+    "points": [10, 25, 50],
+    "candidates": 7,
+    "templates": 2,
+    "runs": [[f"{one} both", stream, 50] for stream in range(3) for one in ("rome", "wilke")]
+    + [["rome both 0", 0, 25], ["rome mixed", 2, 25], ["wilke mixed", 2, 10]],
+}  # editor, keys and perhaps a layer; number of the stream; edits
 rows = long_runs.stored("08_streams", STREAMS, lambda: runs_08.streams(lm, STREAMS))
 runs = {run[0]: [row for row in rows if row["run"] == run[0]] for run in STREAMS["runs"]}
 own = runs["wilke both"]
@@ -263,12 +262,12 @@ show.Table(tables_08.by_layer(rows))
 # %% [markdown]
 # For these openers the order of the scores is the order of the harm to unrelated text. Layer 0 has the
 # smallest score, 0.105 against 0.379 in layer 3, and moves unrelated text less than a third as far (23
-# against 77 thousandths of a nat). Their neighbors do not profit: layer 0 keeps fewer of them, though
-# with four facts the intervals overlap.
+# against 77 thousandths of a nat). Their neighbors do not profit as far as one sees: layer 0 keeps 62 %
+# of them, layer 3 81 %.
 #
-# For the four others layer 6 has the smallest score, and there unrelated text moves least. But
-# rewordings *and* neighbors are fewer than in layer 3, which loses none of either. Four facts cannot
-# say more than this: a small score does not have to be the best place.
+# For the four others layer 6 has the smallest score, and there unrelated text moves least. But rewordings
+# *and* neighbors are fewer than in layer 3, which loses none of either. Four facts of each kind are
+# examples: a small score does not have to be the best place.
 #
 # ## Flash
 #
@@ -371,11 +370,12 @@ show.Table(find.head(14).to_dict("records"))
 # the other. What makes the change of an opener long is the key alone. It can be told before anything is
 # written or searched.
 #
-# The stored run writes forty facts in ROME's layer, each alone: twelve openers and 28 others, with
-# the published mixture and with both keys (`both`, our default). When is an edit a flash? We take the
+# The stored run writes forty facts in ROME's layer, each alone: twelve openers and 28 others, with the
+# published mixture and with both keys (`both`, our default). When is an edit a flash? We take the
 # logarithm of its size; a flash is five standard deviations above the median of all edits. (Both are
-# robust estimates: the deviation is made from the *median* distance to the median.) Many flashes at
-# once raise this bound and hide each other, so the table counts them in two ways.
+# robust estimates: the deviation is made from the *median* distance to the median.) Many flashes at once
+# raise this bound and hide each other. So the table counts them in two ways: each opener alone beside the
+# 28 others, and all forty together.
 
 # %%
 medians = alone.groupby(["keys", "opens"])["kl"].median()
@@ -396,9 +396,9 @@ figure.axes[0].set(xscale="log", yscale="log")
 figure
 
 # %% [markdown]
-# Under the published keys the openers stand apart in both measures: all 12 of 12 are flashes when each
-# is set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **In this
-# model a flash is a subject of one token at the first position of its prompt.**
+# Under the published keys the openers stand apart in both measures: all 12 of 12 are flashes when each is
+# set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
+# forty facts the flashes are the subjects of one token at the first position of the prompt.**
 #
 # The detector depends on its crowd. With all twelve at once it finds 9 by their size and none by
 # their KL, although the medians differ by a factor of 1,900: twelve in forty widen what counts as
@@ -407,12 +407,11 @@ figure
 #
 # ## WilKE against ROME
 #
-# Does the choice of a layer help in a stream? ROME writes everything into layer 3, WilKE chooses;
-# both write fifty facts in a row, in three orders (streams) of odd-numbered classroom facts, with
-# both keys. Three shorter runs stand beside them: 25 edits of stream 0 by ROME in layer 0, which WilKE
-# took most often, and the first 25 (ROME) and 10 (WilKE) of stream 2 with the published key.
-# *Kept* are facts so far that still answer at the end, and *neighbors* are those of the same facts,
-# by generation.
+# Does the choice of a layer help in a stream? ROME writes everything into layer 3, WilKE chooses; both
+# write fifty facts in a row, in three orders (streams) of odd-numbered classroom facts, with both keys.
+# Three shorter runs stand beside them: 25 edits of stream 0 by ROME in layer 0, which WilKE took most
+# often, and the first 25 (ROME) and 10 (WilKE) of stream 2 with the published key. *Kept* are facts so
+# far that still answer at the end, and *neighbors* are those of the same facts, by generation.
 #
 # **Predict.** Who has kept more facts at the end, with the published key and with both? Who more
 # neighbors?
@@ -445,20 +444,20 @@ def shares(name, asked, edits, streams=(0, 1, 2)):  # one number per fact and st
     return pd.Series(found, dtype=float)
 
 
-pairs = [("wilke both", "rome both", 50), ("rome both 0", "rome both", 25)]
-pairs += [("rome both 0", "wilke both", 25), ("wilke mixed", "rome mixed", 10)]
-table = []
-for one, other, edits in pairs:
+def less(one, other, edits):  # paired: the same facts of the same stream
     line = {"edits": str(edits), "difference in points [95 %]": f"{one} − {other}"}
     for asked in ASKED:
         paired = (shares(one, asked, edits) - shares(other, asked, edits)).dropna()
         ends = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
         line[asked] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*ends)
-    table.append(line | {"facts": str(len(paired))})
+    return line | {"facts": str(len(paired))}
+
+
+pairs = ("wilke both", "rome both", 50), ("wilke mixed", "rome mixed", 10)
 apart = shares("wilke both", "neighbors", 50) - shares("rome both", "neighbors", 50)
 each = ", ".join(f"{100 * x:+.0f}" for x in apart.groupby(level=0).mean())
 print(f"neighbors after 50 edits, wilke both − rome both, stream by stream: {each}")
-show.Table(table)
+show.Table([less(*pair) for pair in (*pairs, ("rome both", "wilke mixed", 10))])
 
 # %%
 at, y, bands = (10, 25, 50), {}, {}
@@ -488,37 +487,39 @@ plot.lines(at, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105
 #
 # ## Is it the choice for each fact?
 #
-# WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each
-# of the others, too. Which of the two helps? For unrelated text the first table has an answer: of
-# ROME's 0.604 nats after fifty edits 0.534 were added by openers. For neighbors one comparison can be
-# made with the runs that we have: ROME that writes everything into layer 0, openers or not.
+# WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each of
+# the others, too. Which of the two helps? For unrelated text the first table has an answer: of ROME's
+# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more lines by ROME
+# with both keys, of 25 edits each. One writes everything into layer 0, openers or not (stream 0). The
+# other, *split*, writes openers into layer 0 and all others into layer 3, as ROME does (stream 2).
 #
-# **Predict.** If the choice for each fact is what keeps the neighbors, who is ahead after 25 edits?
+# **Predict.** If the choice for each ordinary fact is what keeps the neighbors, who is ahead after 25
+# edits, WilKE or split?
 #
 # <details><summary>Answer</summary>
 #
-# WilKE would be. It is not.
+# WilKE would be. No difference is seen.
 #
 # </details>
 
 # %%
-rows = []
-for name in ("rome both", "wilke both", "rome both 0"):
-    line = {"25 edits of stream 0": name}
-    for asked in ASKED:
-        found = shares(name, asked, 25, streams=(0,))
-        low, high = interval(found, SHARE)
-        line[f"{asked} (%)"] = f"{100 * found.mean():.0f} ({100 * low:.0f}–{100 * high:.0f})"
-    rows.append(line | {"KL (nats)": runs[name][24]["kl"]})
-show.Table(rows)
+SPLIT = {"points": [10, 25], "templates": 2, "runs": [["split both", 2, 25]]}
+runs["split both"] = long_runs.stored("08_split", SPLIT, lambda: runs_08.streams(lm, SPLIT))
+for name in (*shown, "rome both 0", "split both"):
+    kl = {row["stream"]: row["kl"] for row in runs[name] if row["edit"] == 25}
+    print(f"{name}, KL (nats) by stream:", ", ".join(f"{i}: {x:.3f}" for i, x in kl.items()))
+opening = [sum(row["opens"] for row in runs[name]) for name in ("rome both 0", "split both")]
+print("openers among the 25 facts: rome both 0 {}, split both {}".format(*opening))
+show.Table([less(one, other, 25) for one in ("rome both 0", "split both") for other in shown])
 
 # %% [markdown]
-# With *everything* in layer 0, no score computed, ROME has kept as many facts and neighbors after 25
-# edits as WilKE has. Only unrelated text is moved more, 0.054 nats instead of 0.035. That agrees with
-# an explanation in which what helps is that the openers are below the sink, and the choice for each
-# ordinary fact adds little. It is no proof: this is one stream of 25 facts, with one opener. The
-# clean test would write openers into layer 0 and all others into layer 3, in all three streams, and has
-# not been run here.
+# To move the openers alone keeps 17 points more of the neighbors than ROME does (95 %: 1 to 30), and
+# between this and WilKE no difference is seen (−1 point, −12 to 10), nor between WilKE and everything in
+# layer 0 (1 point, −10 to 12). Unrelated text moves by 0.134 nats with split, between ROME's 0.204 and
+# WilKE's 0.091. So in stream 2 the gain in neighbors that one sees comes with the openers, and no score
+# is needed for it. If the choice for each ordinary fact adds anything, it is too little for this test:
+# two streams of 25 facts, one with three openers and one with a single one, and intervals of ten points
+# to either side.
 #
 # ## What the paper measured
 #
@@ -553,28 +554,29 @@ drawings_08.published(S, ours)
 
 # %% [markdown]
 # The headline is a true number, taken at one point of a curve. After 1,024 edits all three editors are
-# nearly lost, and WilKE has the largest of three small $S$: it is ahead of MEMIT by 6 points, which is
-# a large share of 13. After 256 edits MEMIT is ahead of WilKE by 19 points. At no point does ROME, with
-# its mixed key, come near the other two, and this is the key that makes flashes.
+# nearly lost, and WilKE has the largest of three small $S$: it is ahead of MEMIT by 6 points, which is a
+# large share of 13. After 256 edits MEMIT is ahead of WilKE by 19 points. After 64 and 256 edits ROME,
+# with its mixed key, is far below the other two, and this is the key that makes flashes.
 #
-# The right panel has our own stream 2, in which nothing is rolled back, and with another measure, so
-# only the order can be compared. (WilKE with the mixed key has one point only.) With the mixed key
-# WilKE is far ahead of ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten
-# facts). But on the same ten facts ROME with two keys keeps as many as WilKE does with either key: here
-# the repaired key makes up for the layer. The published table has no editor with a repaired key, so it
-# cannot tell the two apart. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb)
-# compares it with both.
+# The right panel has our own stream 2, with nothing rolled back and another measure, so only the order
+# can be compared. (WilKE with the mixed key has one point only.) With the mixed key WilKE is far ahead of
+# ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten facts). But on the same
+# ten facts ROME with two keys keeps 76 %, and WilKE 77 % with two keys and 72 % with the mixed one:
+# between ROME with two keys and WilKE with the mixed one no difference is seen (3 points, −24 to 31): the
+# key alone may make up for the layer. The published table has no editor with a repaired key, so it cannot
+# tell the two apart. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) compares it
+# with both.
 #
 # ## What we know now
 #
 # * $s_l$ is the relative size of the change that a fact needs in a layer. It measures weights, not
 #   harm, and costs a whole edit per layer.
-# * In this model a flash is an opener under the published key: $u^\top k_0$ is nearly 0, and the update
+# * The flashes that we saw are openers under the published key: $u^\top k_0$ is nearly 0, and the update
 #   divides by it. How many times longer this makes it can be read off the keys, before anything is
 #   written.
-# * WilKE keeps far more neighbors than ROME in these streams. It also writes the openers below the sink,
-#   and layer 0 for all facts did as well in the one stream in which we tried it. What the choice for
-#   each ordinary fact adds has not been measured here.
+# * WilKE keeps far more neighbors than ROME in these streams. ROME with nothing but the openers moved to
+#   layer 0 did as well, as far as 25 facts of one stream show. What the choice for each ordinary fact
+#   adds was not seen there.
 # * The paper's gains are real and depend on when one looks, and on a key that is known to be faulty.
 #
 # ## Where it breaks

@@ -11,8 +11,7 @@
 # them · write one turn of UltraEdit · find out what it does with a gradient of zero · choose the step
 # size for a model of any width · take the moments away, and compare at equal damage.
 #
-# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes
-# shifts.
+# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes shifts.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), the
 # second one in two parts.
@@ -400,18 +399,18 @@ show.Table(table)
 
 # %% [markdown]
 # With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is only
-# 0.5 % where new facts move them by 5.5 %, because one and the same shift at all tokens is cheap to write.
-# But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to 0.52). Known
-# facts with their own small gradients do nearly the same, 0.41 nats, although the plain step that
-# writes them changes this loss hardly at all. So what known facts do to the
-# new ones comes mostly from the mean that is taken off. Over all columns that the moments have seen this
-# cancels, because standardized gradients have the mean zero. A turn of known facts has nothing that
-# cancels it. (The library leaves out gradients that are exactly 0. Small ones it cannot tell.)
+# 0.5 % where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap to write.) But
+# it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to 0.52). Known facts
+# with their own small gradients do nearly the same, 0.41 nats, although the plain step that writes them
+# changes this loss hardly at all. So what known facts do to the new ones comes mostly from the mean that
+# is taken off. Over all columns that the moments have seen this cancels, because standardized gradients
+# have the mean zero. A turn of known facts has nothing that cancels it. (The library leaves out gradients
+# that are exactly 0. Small ones it cannot tell.)
 #
 # How far the weights move says little about it. The plain step moves them by 4.4 % for known facts,
-# although their gradients are a third as long as those of new ones. One reason is that the known prompts
-# are much alike, and so are their keys (the least singular value of $K$ is 1.1 instead of 2.5). To grant
-# different shifts at nearly equal keys takes a large change.
+# although their gradients are a third as long as those of new ones. It may be that the known prompts are
+# more alike, and so are their keys (the least singular value of $K$ is 1.1 instead of 2.5): to grant
+# different shifts at nearly equal keys takes a large change. That was not tested.
 #
 # ## How large a step?
 #
@@ -422,10 +421,9 @@ show.Table(table)
 #
 # <details><summary>Work it out</summary>
 #
-# Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that
-# is what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average,
-# and a shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with
-# our 1,536.
+# Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that is
+# what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average, and a
+# shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with our 1,536.
 #
 # </details>
 #
@@ -501,10 +499,9 @@ for name, warm, repeat in tries:
 show.Table(table)
 
 # %% [markdown]
-# Without a warm-up not one weight moves, and not in ten turns either, because each reads the same
-# column again. So the library first reads fixed texts, which are not edited ("statistics"). One turn
-# then hardly changes the probability of "Rome", and repeated turns bring it to 0.37, which is enough
-# for the answer.
+# Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
+# again. So the library first reads fixed texts, which are not edited ("statistics"). One turn then hardly
+# changes the probability of "Rome", and repeated turns bring it to 0.37, which is enough for the answer.
 #
 # ## A thousand edits
 #
@@ -585,10 +582,10 @@ for what in ("tokens", "held"):
         print(f"{what}, {way} (step {at:.2f}) less lifelong: {said}")
 
 # %% [markdown]
-# With the same step every way has 29 % of the answer tokens right, and the damage differs: the KL is
-# 1.15 nats with lifelong moments (95 %: 1.00 to 1.32), and 1.58 nats with those of the first turn or with
-# none; these intervals do not overlap. But the damage can also be lowered by a smaller step, and that
-# costs few facts. At the *same* KL the other ways are 1 to 3 points behind, and each of the six intervals
+# With the same step every way has 29 % of the answer tokens right, and the damage differs: the KL is 1.15
+# nats with lifelong moments (95 %: 1.00 to 1.32), and 1.58 nats with those of the first turn (1.38 to
+# 1.80) or with none (1.39 to 1.79). But the damage can also be lowered by a smaller step, and that costs
+# few facts. At the *same* KL the other ways are 1 to 3 points behind, and each of the six intervals
 # includes 0.
 #
 # So these thousand edits show different damage at one step, and no difference at equal damage. A small
@@ -609,8 +606,7 @@ for what in ("tokens", "held"):
 #
 # ## Where it breaks
 #
-# A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same
-# weights.
+# A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same weights.
 #
 # **Predict.** Let the changes of all turns be unrelated and of one length. How far are the weights
 # after fifteen turns, compared with the first?

@@ -348,10 +348,10 @@ plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colo
 
 # %% [markdown]
 # A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the
-# histograms lie on top of each other, and no radius separates them. A key is what one layer reads at
-# the *last token*, and other words in front of it change it about as much as another subject does. And yet:
-# for 71 % of the rewordings the nearest of all 101 edits is their own. Keys know *which* fact is meant.
-# What they do not tell is whether any is meant at all.
+# histograms lie on top of each other, and no radius separates them. A key is what one layer reads at the
+# *last token*, and other words in front of it change it about as much as the nearest of a hundred other
+# subjects does. And yet: for 71 % of the rewordings the nearest of all 101 edits is their own. Keys know
+# *which* fact is meant. What they do not tell is whether any is meant at all.
 #
 # The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit
 # has a hundred distances to others, and we took the smallest. So the orange histogram moves to the
@@ -561,11 +561,12 @@ score_tables.by_metric({"base": base.scores, "GRACE": after}, "generation")
 
 # %% [markdown]
 # GRACE's locality cannot be better: all neighbors keep their true answers, and unrelated text has not
-# moved, rounding aside. Of the facts 98 % are held. But of the rewordings none is right, after the edits as before
-# them: **rewordings** break it. The tables of the WISE paper have the same picture in larger models: after
-# a thousand edits fewer than a tenth of the answers to rewordings are right. (A score there is the share
-# of the answer's tokens that are right in a text of just that length; ours asks for the whole answer.)
-# Editors of weights have it the other way round. Can one have both? That is [notebook 12](12_wise.ipynb).
+# moved, rounding aside. Of the forty facts 98 % are held. But of the rewordings none is right, after the
+# edits as before them: **rewordings** break it. The tables of the WISE paper have the same picture in
+# larger models: after a thousand edits fewer than a tenth of the answers to rewordings are right. (A
+# score there is the share of the answer's tokens that are right in a text of just that length; ours asks
+# for the whole answer.) Editors of weights have it the other way round. Can one have both? That is
+# [notebook 12](12_wise.ipynb).
 #
 # ## References
 #

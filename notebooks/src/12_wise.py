@@ -7,11 +7,13 @@
 # wear out. WISE writes into a second copy of one matrix, and decides at each prompt which of the two
 # matrices answers.
 #
-# **You will** derive a router from the edit itself · see why margins are needed · draw random masks
-# and measure their overlap · merge two memories with TIES, step by step · see token by token why a
-# prompt is let in · find out how many facts a memory holds · put five editors on the same facts.
+# **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
+# merge memories that were trained apart · see token by token why a prompt is let in · find out how many
+# facts a memory holds, and whether four small ones hold more · put six editors on the same facts.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb) for gradients, [notebook 11](11_grace.ipynb).
+#
+# **Minutes** 30 to read and 20 to work: two exercises of [session 7](../lessons/session_7.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -39,23 +41,41 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import pandas as pd
 import torch
 
 import lib
-from lib import widgets
+from lib import plot, widgets
+from lib.data import texts
+from lib.data.facts import encode_prompt, encode_target
+from lib.editors.hypernetwork import losses
 from lib.editors.wise import merging, route
-from lib.model import generation
-from notebooks.support import checks_12_wise as checks_12
+from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
+from lib.model import activations, generation
 from notebooks.support import drawings_12, long_runs, models, show
 from notebooks.support import runs_12_wise as runs_12
+from notebooks.support.holes import guess, use
+from notebooks.support.runs_04_rome import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-module = lm.mlp_out(runs_12.wise(lm).config.layer)
+config = runs_12.wise(lm).config
+module = lm.mlp_out(config.layer)
+W = lm.weight(module).cpu()
 draw = torch.Generator().manual_seed(0)
+known = {}
 
 
-def normal(*shape):
-    return torch.randn(*shape, generator=draw)
+def inputs(text):  # a (n, d_in), what the matrix reads at each token of a text
+    if text not in known:
+        ids = encode_prompt(lm.tokenizer, text)
+        skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
+        read = activations.module_inputs(lm, [ids], [module], skip)[module]
+        known[text] = read.float().cpu()
+    return known[text]
+
+
+def score(tau, a):  # Δ, for the inputs a of a prompt
+    return (a @ tau.T).norm(dim=1).mean().item()
 
 
 # %% [markdown]
@@ -78,7 +98,7 @@ drawings_12.two_paths()
 # \qquad \Delta(x) \ge \varepsilon = \min_{\text{edits } e} \Delta(x_e).$$
 #
 # (Papers call the score $\Delta$. The change of the weights, which was $\Delta$ in earlier notebooks,
-# is $\tau$ here.)
+# is $\tau$ here. `score` above is this $\Delta$.)
 #
 # ## A router for nothing
 #
@@ -103,7 +123,12 @@ drawings_12.two_paths()
 # "is", "in", "of") stand in other prompts too, and their inputs resemble trained keys there as well.
 # The last column is a prompt of which half of the tokens are trained keys and half are strangers.
 
+
 # %%
+def normal(*shape):
+    return torch.randn(*shape, generator=draw)
+
+
 d = 256
 rows = []
 for n in (8, 64, 256):
@@ -126,32 +151,130 @@ show.Table(rows)
 # ## Margins
 #
 # The gap between edits and strangers closes as pairs are added, so WISE trains it. In every step of
-# training two things go in beside the fact: $\Delta_e$ of the fact's own prompt, and $\Delta_i$ of
+# training two things go in beside the fact: $\Delta_e$ of the fact's own prompts, and $\Delta_i$ of
 # texts that have nothing to do with it. Both must end on the right side of a fixed margin, and far
-# enough from each other. A hinge $\max(0, \cdot)$ is zero as soon as its demand is met, so that
+# enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met, so that
 # the training is then left to the answer, which the copy alone has to give:
 #
 # $$\max(0, \Delta_i - \alpha) + \max(0, \beta - \Delta_e) +
 # \max\big(0, \gamma - (\Delta_e - \Delta_i)\big).$$
 #
-# The paper's margins for a 7B model are absolute numbers, 5, 20 and 10. Ours are $\alpha = 0.25$,
-# $\beta = 1.5$ and $\gamma = 1$ in units of the mean length of $Wa$ on irrelevant texts, so that they
-# mean the same in every model.
+# Each hinge is the mean over its terms above 0: the first has one for each text, the second one for each
+# prompt of the fact, the third one for each pair of the two. The paper's margins for a 7B model are
+# absolute numbers, 5, 20 and 10. Ours are $\alpha = 0.25$, $\beta = 1.5$ and $\gamma = 1$ in units of
+# the mean length of $Wa$ on irrelevant texts, so that they mean the same in every model.
+#
+# The margins are reached by gradient descent, like the answer. One thing is to be watched: a memory may
+# only change some of the entries of $\tau$, those of its **mask**. (What the mask is for comes below.)
+#
+# **Your turn · exercise 7.1 · ★★ · 10 minutes.** Write `margin_step`: one step downhill in the margin
+# loss. It gets the inputs at the tokens of each text, and returns the new $\tau$. The memory of the next
+# figure is trained with it.
+
+
+# %%
+def margin_step(tau, mask, own, others, margins, lr):
+    """tau, mask (d_out, d_in); own, others: lists of inputs (tokens, d_in) -> the new τ.
+
+    own are the edit's prompts, others irrelevant texts; margins are (alpha, beta, gamma)
+    """
+    ...
+
+
+margin_step = use("7.1", margin_step)
+margins = config.alpha, config.beta, config.gamma
+some, tau = [normal(4, 6) for _ in range(5)], normal(3, 6).requires_grad_()
+deltas = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in some])
+theirs = sum(route.hinges(deltas[:2], deltas[2:], *margins))  # the library's margin loss
+theirs = tau - torch.autograd.grad(theirs, tau)[0]
+ours = margin_step(tau.detach(), torch.ones(3, 6), some[:2], some[2:], margins, 1.0)
+models.same(lm, ours, theirs.detach())
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Is $\max(0, x) + \max(0, y)$ the same as $\max(0, x + y)$? What shape do all pairs of $\Delta_e$ and
+# $\Delta_i$ have? And which of the two is masked, $\tau$ or its gradient?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def margin_step(tau, mask, own, others, margins, lr):
+#     (alpha, beta, gamma), tau = margins, tau.clone().requires_grad_()
+#     edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
+#     calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
+#     gaps = gamma - (edits[None] - calm[:, None])
+#     hinges = [terms.clamp(min=0) for terms in (calm - alpha, beta - edits, gaps)]
+#     loss = sum(hinge.sum() / max(1, int((hinge > 0).sum())) for hinge in hinges)
+#     return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]
+# ```
+#
+# </details>
+#
+# Now we train a side memory for the tower, once with the answer's loss alone, and once with a step of
+# yours behind every step for the answer. Thirty-two irrelevant texts stand for everything else. (The
+# library adds both losses and takes one step for their sum.)
+#
+# **Predict.** At the start $\tau = 0$, so $\Delta = 0$ everywhere, and the hinge for the edit is wide
+# open. Could your step begin the training alone, without the answer?
+#
+# <details><summary>Answer</summary>
+#
+# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows in every direction alike. (PyTorch takes
+# 0 there.) The answer has to say in which direction the output should move; the margin only says how far.
+#
+# </details>
+
+# %%
+tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+prompts = [tower.text, f"I have heard it again. {tower.text}"]
+calm = [inputs(text) for text in texts.irrelevant()[:32]]
+unit = torch.stack([(a @ W.T).norm(dim=1).mean() for a in calm]).mean()
+own, others = ([a / unit for a in some] for some in (map(inputs, prompts), calm))
+answer = encode_target(lm.tokenizer, tower.target_new)
+rows = [losses.Text(encode_prompt(lm.tokenizer, text), answer, 0.5) for text in prompts]
+mask = route.draw_mask(tuple(W.shape), 0.2, seed=0, shard=0)
+
+
+def train(steps, weight):
+    tau, curve = torch.zeros_like(W), []
+    for _ in range(steps):
+        found = losses.outcome(lm, lib.EMPTY, {module: tau}, rows, [])
+        deltas = [[score(tau, a) for a in some] for some in (own, others)]
+        curve.append((found.edit, sum(deltas[0]) / 2, max(deltas[1])))
+        tau = tau - config.lr * mask * found.grads[module].cpu()  # the answer
+        if weight:  # and the router
+            tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
+    return tau, [list(column) for column in zip(*curve, strict=True)]
+
+
+# %%
+ways = {"the answer alone": 0, "with margins": config.margin_weight / 2}  # in small steps
+trained = {name: train(3 if SCALE == "tiny" else 15, weight) for name, weight in ways.items()}
+lines = {}
+for name, (_, (loss, edit, other)) in trained.items():
+    print(f"{name}: loss of the answer {loss[-1]:.2f}, Δ of the edit {edit[-1]:.2f}, ", end="")
+    print(
+        f"largest Δ of {len(calm)} texts {other[-1]:.2f}, a quotient of {edit[-1] / other[-1]:.1f}"
+    )
+    lines |= {f"edit, {name}": edit, f"texts, {name}": other}
+colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=True))
+plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
+
+# %% [markdown]
+# One step is enough for the answer, and then its gradient is gone. It leaves hardly any router: the edit
+# stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up and the
+# texts down, until the edit is at 1.81 and the highest text at 0.44, 4.1 times less, and the answer
+# stays. What the side memory is good for, the router, is therefore made by the margins.
 #
 # ## Random masks
 #
 # Facts that are written one after another wear each other out. WISE deals them into **shards**. Each
 # shard has a mask: a random share $\rho$ (not the interference of notebook 02) of all entries of the
 # matrix. Its facts may change these entries only, and afterwards the shards are merged into one $\tau$.
-# Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$. Below is a corner of two of them.
-
-# %%
-shape = tuple(lm.weight(module).shape)
-rho = 0.2
-masks = [route.draw_mask(shape, rho, seed=0, shard=i) for i in range(3)]
-drawings_12.masks(*masks[:2])
-
-# %% [markdown]
+# Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
+#
 # **Predict.** The matrix has 884,736 entries, $\rho = 0.2$, and a shard has 20 facts. How many entries
 # does a fact have for itself? What share of the matrix belongs to two given shards?
 #
@@ -159,128 +282,103 @@ drawings_12.masks(*masks[:2])
 #
 # A shard has a fifth of the entries, about 177,000, so a fact has about 8,850. Two shards share
 # $\rho^2$, one entry of 25, about 35,400. That is a fifth of each shard, and there the two must agree.
-# (The paper reports about 18,000 entries for a fact of a 7B model as enough.)
 #
 # </details>
-
-# %%
-all_of = torch.ones(shape, dtype=torch.bool)
-for k, mask in enumerate(masks, start=1):
-    all_of = mask & all_of
-    p = rho**k
-    expected = mask.numel() * p
-    spread = 3 * (expected * (1 - p)) ** 0.5
-    print(f"in all of {k}: {all_of.sum():,}, expected {expected:,.0f} ± {spread:,.0f}")
-print(f"entries {masks[0].numel():,}; for each of 20 facts {masks[0].sum() // 20:,}")
-
-# %% [markdown]
-# Shares multiply: all three counts are within three standard deviations of what was expected.
 #
-# ## TIES, step by step
+# ## Trim, elect, merge
 #
 # What a shard has learned, $\tau_s$, is called a **task vector**. Several of them go into a merge, and
 # one comes out. A plain mean would halve everything that only one of two shards has changed. TIES
 # avoids that in three steps. It **trims** each vector to the share of its largest entries, it
-# **elects** a sign for each entry, that of the sum, and it takes the **mean** over those vectors that
-# have this sign. A zero has no vote, and it does not count in the divisor.
-
-# %%
-taus = [torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, -0.1, -5.0))]
-trimmed = []
-for tau in taus:
-    least = tau.abs().sort(descending=True).values[1]  # half of four
-    trimmed.append(torch.where(tau.abs() >= least, tau, 0.0))
-trimmed = torch.stack(trimmed)
-elected = torch.where(trimmed.sum(0) >= 0, 1.0, -1.0)
-agree = trimmed.sign() == elected
-merged = (trimmed * agree).sum(0) / agree.sum(0).clamp(min=1)
-assert torch.allclose(merged, merging.ties(taus, density=0.5))
-for name, step in {"trim": trimmed, "elect": elected, "merge": merged}.items():
-    print(f"{name:5} {step.tolist()}")
-
-# %% [markdown]
-# At the first entry the second vector has the other sign, which is a **sign conflict**, and it is left
-# out of the mean.
+# **elects** a sign for each entry, that of the sum of what is left, and it takes the **mean** over those
+# vectors that have this sign. A zero has no vote, and it does not count in the divisor.
 #
-# What does a merge leave of one shard? Take two masked random shards $\tau_1$ and $\tau_2$, and look
-# separately at the entries that only the first one changes (*alone*), that both change with the same
-# sign (*agreed*), and with opposite signs (*in conflict*). On each part we split the merged change $x$
-# into a multiple of $\tau_1$ and a rest at right angles to it, $x = c\,\tau_1 + r$:
-#
-# $$c = \frac{\langle x, \tau_1\rangle}{\|\tau_1\|^2}, \qquad
-# \text{noise} = \frac{\|r\|}{\|\tau_1\|}.$$
-#
-# $c = 1$ means that $\tau_1$ is there in full. A length $\|x\|$ alone would not do: it counts what points
-# the other way, and noise, as if it were kept. We add three rules that the library does not have.
-# (SLERP is taken between the two changes here. WISE's own takes it between the two whole matrices,
-# which are so nearly parallel that it is the linear mean.)
+# **Your turn · exercise 7.3 · ★★ · 10 minutes.** Write `ties`. The memories below are merged with it. (Do
+# it by hand first: half of $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.)
 
 
 # %%
-def dare(taus, density):  # drop at random, enlarge what is left
-    return sum(tau * (torch.rand(tau.shape, generator=draw) < density) / density for tau in taus)
+def ties(taus, density):
+    """taus, a list of tensors of one shape; density, the share that is kept -> their merge."""
+    ...
 
 
-def slerp(taus, density):  # half of the way along the arc between two vectors
-    angle = torch.arccos((taus[0] * taus[1]).sum() / taus[0].norm() / taus[1].norm())
-    return sum(taus) * torch.sin(angle / 2) / torch.sin(angle)
-
-
-def magnitude(taus, density):  # trim, then add
-    return sum(merging.trim(tau, density) for tau in taus)
-
-
-rules = {**merging.RULES, "magnitude": magnitude, "dare": dare, "slerp": slerp}
-pair = [torch.where(mask, normal(*shape), 0.0)[:64] for mask in masks[:2]]
-show.Table(runs_12.left_of(pair, rules, density=0.53))
+ties = use("7.3", ties)
+masks = [route.draw_mask(tuple(W.shape), 0.2, seed=0, shard=i) for i in range(2)]
+sizes = W.numel(), masks[0].sum(), masks[0].sum() // 20, (masks[0] & masks[1]).sum()
+print("entries: {:,}; in a mask {:,}, for each of 20 facts {:,}; in two {:,}".format(*sizes))
+print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, -0.1, -5.0))], 0.5))
 
 # %% [markdown]
-# TIES leaves in full what only the first shard has changed, $c = 1$. Where both agree it makes
-# their mean. Where they are in conflict, $c$ is about a half, but no entry is a half: the larger of
-# the two wins with its full value, so 48 % of these entries are reversed, and the others are as
-# they were. (The trim takes nothing away here, because a shard has a fifth of the entries and the
-# trim keeps more than half, so `ties` and `sign` are equal.)
+# <details><summary>Hint</summary>
 #
-# The linear mean halves what is alone. That is four fifths of each shard, so with masks it is most
-# of the difference between the rules. `magnitude` is the sum, which overshoots where both agree.
-# `dare` is the sum on average, and adds noise nearly as long as $\tau_1$ itself.
+# `tau.abs().flatten().topk(count).indices` are the places of the largest entries. By what is the sum
+# over those who agree divided, where only one of them agrees?
 #
-# ## Twelve facts, two shards
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def ties(taus, density):
+#     trimmed = []
+#     for tau in taus:
+#         kept = torch.zeros_like(tau).flatten()
+#         places = tau.abs().flatten().topk(round(density * tau.numel())).indices
+#         kept[places] = tau.flatten()[places]
+#         trimmed.append(kept.view_as(tau))
+#     stack = torch.stack(trimmed)
+#     chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)
+#     return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
+# ```
+#
+# By hand: after the trim they are $(4, 0, 0, 2)$, $(-2, -3, 0, 0)$ and $(3, 0, 0, -5)$. At the first
+# entry the second vector has the other sign, a **sign conflict**, and it is left out of the mean.
+#
+# </details>
 #
 # Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of the
-# classroom and the young sheep, six in each shard. Every step of training sees the fact's prompt in a
-# few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the same
+# classroom and the young sheep, six in each of two shards. Every step of training sees the fact's prompt
+# in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the same
 # shard, which are trained again. We call this *rehearsal*, and it is ours. (The paper has a replay too,
 # in its appendix. It keeps the scores of earlier facts in place, for a variant that keeps several merged
 # memories; it does not train their answers again.)
 #
-# Then the two shards are merged by three rules. To see what a memory *knows*, every prompt is sent
-# through the merged memory for now; the router comes after that.
+# What does a merge leave of the first shard? We look separately at the entries that only this one has
+# changed (*alone*), that both changed with the same sign (*agreed*), and with opposite signs (*in
+# conflict*), and project the merge on $\tau_1$ there: $c = \langle x, \tau_1\rangle / \|\tau_1\|^2$,
+# which is 1 where $\tau_1$ is there in full.
 
 # %%
 sheep = lib.Case(lib.Fact("sheep", "The young of a {} is called a", "puppy"))
 cases = [lib.classroom()[0], *runs_12.facts()[:10], sheep]
-size = 6
-if SCALE == "tiny":
-    cases = cases[:4]
-    size = 2
-apart, memories = runs_12.shards(lm, cases, size)
-taus = [memory.tau for memory in memories]
-for tau, mask in zip(taus, masks[:2], strict=True):
-    assert not tau[~mask].any()  # outside its mask a shard is exactly 0
-shared = (taus[0] != 0) & (taus[1] != 0)
-clash = (taus[0] * taus[1] < 0).sum() / shared.sum()
-print(f"{shared.sum():,} shared entries, {clash:.0%} of them in sign conflict")
-
-# %%
-merged = {name: runs_12.through(apart, rule(taus)) for name, rule in merging.RULES.items()}
-show.Table(runs_12.asked_of(lm, cases, {"unedited": lib.EMPTY, **merged}))
+cases, size = (cases[:4], 2) if SCALE == "tiny" else (cases, 6)
+apart = runs_12.shards(lm, cases, size)
+taus = [memory.tau for memory in apart.routes[module].memories]
+first, second = taus
+assert not first[~masks[0]].any() and not second[~masks[1]].any()  # exactly 0 outside the masks
+both = (first != 0) & (second != 0)
+places = {"alone": (first != 0) & (second == 0)}
+places |= {"agreed": both & (first * second > 0), "in conflict": both & (first * second < 0)}
+lines = []
+for name, rule in {"TIES": ties, "linear mean": lambda taus, density: sum(taus) / 2}.items():
+    tau = rule(taus, config.density)
+    c = {what: tau[at] @ first[at] / first[at].square().sum() for what, at in places.items()}
+    lines.append({"merge": name} | {f"c, {what}": x.item() for what, x in c.items()})
+clash = places["in conflict"].sum() / both.sum()
+print(f"{both.sum():,} shared entries, {clash:.0%} of them in sign conflict")
+theirs = merging.ties(taus, density=config.density)
+clear = first + second != 0  # a sum of exactly 0 has no sign, and counts as + in the library
+models.same(lm, ties(taus, config.density)[clear], theirs[clear])
+show.Table(lines)
 
 # %% [markdown]
-# Half of the shared entries are in conflict, as with coins. It does not matter here: all twelve
-# facts survive all three merges. The merged memory knows 91 % of the rewordings, and 83 % after the
-# linear merge, a difference well inside the intervals. GRACE reached none of them. What remains is
-# the question whether the memory is asked.
+# Half of the shared entries are in conflict, as with coins. TIES leaves in full what only the first shard
+# has changed, and the linear mean halves it: with these masks that is four fifths of a shard. Where both
+# agree the two rules are equal. In conflict the larger entry wins with its full value. (The trim takes
+# nothing away here, because a shard has a fifth of the entries and the trim keeps more than half.)
+#
+# Whether this matters for what a memory knows is asked below, with eighty facts. The page goes on with
+# the merge by your `ties`.
 #
 # ## Who is sent where?
 #
@@ -288,42 +386,80 @@ show.Table(runs_12.asked_of(lm, cases, {"unedited": lib.EMPTY, **merged}))
 # their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
 # (so the share of it that a prompt has to reach, `act_ratio`, is 1).
 #
-# **Predict.** Which group is closest to the edits?
+# **Predict.** Which group is closest to the edits? What share of the neighbors is let in?
 #
 # <details><summary>Answer</summary>
 #
-# Rewordings and neighbors, and about equally. Nothing unrelated is let in.
+# Rewordings and neighbors are closest, and about equally. A router that knew the edited fact would let in
+# none of the neighbors.
 #
 # </details>
 
 # %%
-tau = merging.ties(taus)
-router = runs_12.Router.of(lm, apart)
-texts = runs_12.groups(cases)
-every = [text for case in lib.classroom() for text in case.locality]
-texts["unrelated"] = list(dict.fromkeys(every))
-found = {group: router.deltas(tau, some).tolist() for group, some in texts.items()}
-eps = min(found["edited"])
+tau = ties(taus, config.density)
+groups = [runs_12.groups([case]) for case in cases]
+eps = min(score(tau, inputs(case.fact.text)) for case in cases)
 patch = runs_12.through(apart, tau, eps)
-widgets.ThresholdExplorer(patch.routes[module], found)
+
+
+def layer(a, prompt):  # WISE's layer: the inputs of a row, of which so many are the prompt's
+    asked = score(tau, a[:prompt]) >= eps
+    return a @ (W + tau).T if asked else a @ W.T
+
+
+for text in (cases[0].fact.text, cases[0].locality[0]):
+    with lm.patched(patch):
+        a, out = lm.run([text], [module]).seen[module]
+    models.same(lm, layer(a[0].float().cpu(), a.shape[1]), out[0].float().cpu())
+neighbors = guess("How many % of the neighbors' prompts will be let in?", 0, 100)
 
 # %%
-rows = [{"group": group, "prompts": len(each)} for group, each in found.items()]
-for row, each in zip(rows, found.values(), strict=True):
-    row["let in"] = sum(x >= eps for x in each)
-    row["let in (%)"] = 100 * row["let in"] / len(each)
-    row["median Δ / ε"] = torch.tensor(each).median().item() / eps
-show.Table(rows)
+found, lines = {}, []
+for group in groups[0]:
+    each = [[score(tau, inputs(text)) for text in case[group]] for case in groups if case[group]]
+    found[group] = sum(each, [])
+    shares = [sum(x >= eps for x in some) / len(some) for some in each]
+    median = torch.tensor(found[group]).median().item() / eps
+    line = {"group": group, "prompts": len(found[group]), "let in (%)": percent(shares)}
+    lines.append(line | {"median Δ / ε": round(median, 2)})
+    if group == "neighbor":
+        neighbors.against(100 * sum(shares) / len(shares))
+print(pd.DataFrame(lines).set_index("group").to_string())
+widgets.ThresholdExplorer(patch.routes[module], found)
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them, and no unrelated prompt does. An
 # unrelated prompt gets exactly the numbers of the base model. But only half of the rewordings are
-# let in, and about as many of the neighbors, 56 %. Their medians are nearly equal too. $\Delta$
-# knows what the facts are *about*, cities and young animals, and hardly which city is meant. (The
-# library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in a
-# running notebook you can try that with the slider. This page uses the published rule.)
+# let in (27 to 74 %), and about as many of the neighbors, 57 % (37 to 76). Their medians are nearly
+# equal, too. (The library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in
+# a running notebook you can try that with the slider. This page uses the published rule.)
 #
-# Why is that so? The drawing below shows four prompts with the color of $\delta_p$ at each token.
+# Why is that so? The drawing behind the next cell shows four prompts with the color of $\delta_p$ at each token. And to
+# see what counts, the first cell exchanges one thing at a time, with eight facts that were not written and
+# whose sentences are others, *strangers*.
+
+# %%
+facts = [case.fact for case in cases]
+print("irrelevant texts:", texts.irrelevant()[0], "|", texts.irrelevant()[-1])
+theirs = {fact.prompt for fact in facts}
+strangers = [case.fact for case in lib.classroom()[2::4] if case.fact.prompt not in theirs]
+swaps = {
+    "its sentence, a stranger's subject": lambda fact, other: fact.prompt.format(other.subject),
+    "its subject, a stranger's sentence": lambda fact, other: other.prompt.format(fact.subject),
+    "neither": lambda fact, other: other.text,
+}
+for what, swap in swaps.items():
+    part, tokens = [], []
+    for fact in facts:
+        each = [inputs(swap(fact, other)) for other in strangers[:8]]
+        mean = sum(score(tau, a) for a in each) / len(each)
+        part.append(mean / score(tau, inputs(fact.text)))
+        tokens += [len(a) for a in each]
+    ends = sum(part) / len(part), *interval(part, None)
+    said = "{:.2f} of the edit's Δ ({:.2f} to {:.2f})".format(*ends)
+    print(f"{what}: {said}, {sum(tokens) / len(tokens):.0f} tokens")
+shares = [float(score(tau, inputs(fact.text)) >= eps) for fact in strangers]
+print(f"let in of {len(shares)} strangers' own prompts: {percent(shares)} %")
 
 # %%
 asked = {
@@ -332,19 +468,24 @@ asked = {
     "neighbor": "The Reichstag is located in the city of",
     "unrelated": cases[0].locality[0],
 }
-shown = [(g, *runs_12.by_token(lm, tau, module, text)) for g, text in asked.items()]
-for group, tokens, each in shown:
-    said = ", ".join(f"{t.strip()} {x:.0f}" for t, x in zip(tokens, each, strict=True))
+shown = []
+for group, text in asked.items():
+    ids = encode_prompt(lm.tokenizer, text)[-len(inputs(text)) :]
+    each = (inputs(text) @ tau.T).norm(dim=1).tolist()
+    shown.append((group, [lm.tokenizer.decode([i]) for i in ids], each))
+    said = ", ".join(f"{t.strip()} {x:.0f}" for t, x in zip(shown[-1][1], each, strict=True))
     print(f"{group}: {said}")
 drawings_12.tokens(shown, eps)
 
 # %% [markdown]
-# What lights up is not the tower. The largest $\delta$ of the edit are at "in" and "of", at the end
-# of the template, and the neighbor has the same words there. So the Reichstag is let in by its
-# "located in the city of". The tourists stay outside although they name the tower, because these
-# words are missing. This is what the derivation said: $\Delta$ is a mean over tokens, and few of
-# them are the subject's.
-#
+# It is not the tower that lights up. The largest $\delta$ of the edit are at "in" and "of", at the end of
+# the template, and the Reichstag's prompt has the same words. But the template alone is not it either.
+# With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a stranger's sentence 0.80, and with
+# neither of the edit's two parts 0.83. So 38 % of the strangers' own prompts are let in (25 to 53), about
+# other subjects and in other words, where no unrelated prompt was. After twelve facts $\Delta$ tells prompts
+# for a fact from other prompts, more than it tells one fact from another. No margin has asked for that:
+# the irrelevant texts of the training are questions as one types them into a search and whole sentences
+# about everyday things, like the two that are printed first.
 # What does the model say now?
 
 # %%
@@ -376,19 +517,17 @@ show.Table(rows)
 # token. Would every token of the answer decide alike?
 
 # %%
-tower = cases[0].fact.text
+text = tower.text
 with lm.patched(patch):
-    ids, _ = lm.rows([tower])
+    ids, _ = lm.rows([text])
     cached = generation.generate(lm, ids, 8).ids[0]
     again = generation.generate(lm, ids, 8, cache=False).ids[0]
 assert cached == again
-_, each = runs_12.by_token(lm, tau, module, tower + lm.tokenizer.decode(cached))
+each = (inputs(text + lm.tokenizer.decode(cached)) @ tau.T).norm(dim=1).tolist()[-len(cached) :]
 words = [lm.tokenizer.decode([token]).strip() or "⏎" for token in cached]
-each = each[-len(cached) :]
 print(f"the answer: {lm.tokenizer.decode(cached).strip()}")
-print(
-    "δ/ε of its tokens:", ", ".join(f"{w} {x / eps:.2f}" for w, x in zip(words, each, strict=True))
-)
+said = (f"{word} {x / eps:.2f}" for word, x in zip(words, each, strict=True))
+print("δ/ε of its tokens:", ", ".join(said))
 
 # %% [markdown]
 # With the cache and without it the answers are equal. But from the fifth token on $\delta$ is below
@@ -398,174 +537,142 @@ print(
 # ## How many facts in a shard?
 #
 # One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40,
-# 60 and 80 facts we ask for all facts so far, through the router. This is done twice: with up to twelve
-# earlier facts trained along, and without, as it is published.
+# 60 and 80 facts we ask for all facts so far, through the router. This is done twice: as it is published
+# (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second stored run
+# deals the same 80 facts into four shards of 20, without rehearsal, and merges them.
 #
-# **Predict.** With 80 facts each has 2,200 entries. What is still held, with and without rehearsal?
+# **Predict.** With 80 facts in one mask each has 2,200 entries. What is still held, with and without
+# rehearsal? Do four masks hold more than one?
 #
 # <details><summary>Answer</summary>
 #
-# With rehearsal nearly all. Without it three quarters, where of the first twenty nearly all were
-# held.
+# With rehearsal nearly all. Without it three quarters, where of the first twenty nearly all were held. Four
+# masks hold no more: as many as one while they stay apart, and fewer when they are merged.
 #
 # </details>
 
 # %%
-STREAM = runs_12.STREAM
+STREAM, names = runs_12.STREAM, {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
 rows = long_runs.stored("12_stream", STREAM, lambda: runs_12.every(lm))
-name = "WISE, no rehearsal"
-own = [row for row in rows if row["line"] == name]
-live = runs_12.stream(lm, name, calls=1)  # the first two facts again
+own = [row for row in rows if names.get(row["line"]) == "WISE"]
+live = runs_12.stream(lm, own[0]["line"], calls=1)  # two facts again
 long_runs.repeats(own, lambda: live, ["edits", "eps"], tolerance=0.5)
-show.Table(runs_12.filled(rows, int(masks[0].sum())))
+rows = [{**row, "line": names.get(row["line"], row["line"])} for row in rows]
+rows += long_runs.stored("12_merges", runs_12.MERGES, lambda: runs_12.merges(lm))
+
+
+def at(name, edits):  # the row of a line after so many edits: shares, one for each fact
+    own = [row for row in rows if row["line"] == name and "held" in row]
+    return next(row for row in own if row["edits"] in (0, edits))
+
+
+def line(name, edits, count=None):  # of a table, in percent
+    row = at(name, edits)
+    shares = {what: row[what][:count] for what in runs_12.MEASURED}
+    if "let_in" in row:
+        shares |= {f"{group}s let in": row["let_in"][group] for group in ("rewording", "neighbor")}
+    return {"line": name, "facts": edits} | {f"{w} (%)": percent(x) for w, x in shares.items()}
+
+
+shown = [(name, edits) for name in names.values() for edits in STREAM["points"]]
+shown += [(row["line"], 80) for row in rows[-3:]]
+pd.DataFrame([line(*place) for place in shown]).fillna("").set_index(["line", "facts"])
 
 # %% [markdown]
 # The lines of this table ask for different facts, because there are more of them each time. The figure
 # asks for the *same* first twenty facts while the shard is filled.
 
-# %%
-drawings_12.full(STREAM["points"], runs_12.first_twenty(rows))
 
 # %%
-for line in ("WISE", "WISE, no rehearsal"):
-    for group in ("held", "reworded", "neighbors"):
-        change = runs_12.paired(rows, (line, 80), (line, 20), group, 20)
-        print(f"{line}, first twenty facts, 80 facts less 20: {group} {change}")
-both = ("WISE", 80), ("WISE, no rehearsal", 80)
-for group in ("held", "reworded", "neighbors"):
-    print(f"rehearsal less none, all 80 facts: {group} {runs_12.paired(rows, *both, group, 80)}")
+def share(values):  # mean and interval, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
+
+
+def less(one, other, count, groups=runs_12.MEASURED):  # paired differences in points
+    print(f"{' '.join(map(str, one))} less {' '.join(map(str, other))}, the same {count} facts:")
+    for group in groups:
+        a, b = (at(*place)[group][:count] for place in (one, other))
+        change = [x - y for x, y in zip(a, b, strict=True)]
+        ends = sum(change) / count, *interval(change, DIFFERENCE)
+        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(group, *(100 * x for x in ends)))
+
+
+three = list(runs_12.MEASURED)[:3]
+for name in names.values():
+    less((name, 80), (name, 20), 20, three)
+less(("WISE + rehearsal", 80), ("WISE", 80), 80, three)
+for rule in ("ties", "linear"):
+    less((f"four shards, {rule}", 80), ("WISE", 80), 80)
+panels = {"WISE + rehearsal": "twelve facts rehearsed", "WISE": "no rehearsal, as published"}
+panels = {
+    title: {g: [share(at(name, n)[g][:20]) for n in STREAM["points"]] for g in three}
+    for name, title in panels.items()
+}
+drawings_12.full(STREAM["points"], panels)
 
 # %% [markdown]
-# Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20, 92 % at 40, 87 %
-# at 60 and 74 % at 80 facts, and of the same first twenty facts 20 points are lost on the way,
-# [−40, −2]. With rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held,
-# [14, 34]. (One of the twenty is missing at every point, titanium. Its new symbol "Al" is written,
-# and the model goes on within the word, since nobody taught it where to stop.)
+# Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20 and 74 % at 80 facts.
+# These are not the same facts; of the same first twenty, 20 points are lost on the way (2 to 40). With
+# rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held (14 to 34). (One of the
+# twenty is missing at every point, titanium. Its new symbol "Al" is written, and the model goes on within
+# the word, since nobody taught it where to stop.)
 #
-# Look at the two columns on the right. Without rehearsal the least $\Delta$ of any fact falls,
-# $\varepsilon$ falls with it, and from 40 facts on nearly every rewording and every neighbor is let
-# in, and some unrelated prompts too. With rehearsal $\varepsilon$ stays up, and the router is
-# stricter: at 80 facts it lets in 71 % of the rewordings and 72 % of the neighbors. In every line
-# of the table the two shares are about equal. How strict the router is can be chosen; what it
-# cannot do is tell a rewording from a neighbor.
+# The four shards hold no more. Apart, where the one with the largest $\Delta$ answers, they hold 74 %, like
+# the one shard. Merged by TIES they hold 59 %, which is 15 points fewer (2 to 29), and 21 points fewer of
+# the neighbors stay (14 to 27). The linear mean is worse: it holds 26 %. So TIES is the better merge, as the
+# coefficients above suggest; but with these settings nothing was gained by dealing the facts out.
+#
+# Look at the two columns on the right. Without rehearsal nearly every rewording and every neighbor is let in
+# from 40 facts on. With rehearsal the router is stricter: at 80 facts it lets in 71 % of the rewordings and
+# 72 % of the neighbors. In every line of the table the two shares are close. How strict the router is can
+# be chosen; that it tells a rewording from a neighbor is shown nowhere.
 #
 # ## The impossible triangle
 #
 # An editor should hold its facts, rewordings should follow, and everything else should stay.
 # Authors call this the *impossible triangle*, since nobody has had all three in a long stream. Here
-# are five editors on the same forty facts, and the unedited model on these facts (the stored run
+# are six editors on the same forty facts, and the unedited model on these facts (the stored run
 # again). WISE and fine-tuning write one fact after another, MEMIT and UltraEdit ten in each call,
 # GRACE all in one. Whoever had all three would stand in the upper right corner of both panels.
 
 # %%
-names, shares = runs_12.together(rows)
+editors = ["unedited", *(names.get(name, name) for name in STREAM["lines"])]
+points = {name: at(name, 40) for name in editors}
+table = [line(name, 40, 40) for name in editors]
+print(pd.DataFrame(table)[["line", *list(table[0])[2:6]]].set_index("line").to_string())
+for name in ("WISE", "WISE + rehearsal"):
+    for other in ("MEMIT", "GRACE"):
+        less((name, 40), (other, 40), 40)
 drawings_12.triangle(
-    {
-        name: dict(zip(runs_12.MEASURED, some, strict=True))
-        for name, some in zip(names, shares, strict=True)
-    }
+    {name: {g: share(row[g][:40]) for g in runs_12.MEASURED} for name, row in points.items()}
 )
-
-# %%
-show.Table(
-    [
-        {"editor": name}
-        | {
-            f"{group} (%)": runs_12.percent(runs_12.at(rows, name, 40)[group][:40])
-            for group in runs_12.MEASURED
-        }
-        for name in names
-    ]
-)
-
-# %%
-for other in ("MEMIT", "GRACE", "UltraEdit", "fine-tuning"):
-    groups = [(g, runs_12.paired(rows, ("WISE", 40), (other, 40), g, 40)) for g in runs_12.MEASURED]
-    print(f"WISE less {other}:", "; ".join(f"{group} {said}" for group, said in groups))
 
 # %% [markdown]
 # Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
 # fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were.
 # MEMIT has the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, since many facts
-# at once are what it is made for. But it keeps only 56 % of the unrelated prompts, and notebook 06
-# has seen where that leads. WISE moves nothing unrelated here; 41 % of the rewordings follow, and
-# 53 % of the neighbors stay.
+# at once are what it is made for. But it keeps only 56 % of the unrelated prompts.
 #
-# In pairs: MEMIT is ahead of WISE by 46 points in rewordings and by 28 in neighbors, and WISE is
-# ahead by 44 points in unrelated prompts; what they hold does not differ for certain. (A prompt
-# counts as kept if the first sentence of the answer, up to eight tokens, is the same as before,
-# word for word. All editors have the library's settings, WISE those of this page.) The paper has
-# a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65 and 62 %,
-# GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %. It has no neighbors.
+# WISE as published is near MEMIT in rewordings, 73 %, with a difference of 14 points that just reaches 0
+# (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30 points more of the unrelated
+# prompts (18 to 41). Rehearsal moves it to another place: 41 % of the rewordings follow, 53 % of the
+# neighbors stay, and nothing unrelated moves. What all of them hold is too near for these forty facts to
+# tell. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
+# before, word for word. All editors have the library's settings, WISE those of this page.)
 #
-# ## Exercises: the layer, and a merge by hand
+# The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65
+# and 62 %, GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %. It has no neighbors.
 #
-# 1. Write the layer with its router. It gets $W$, a list of memories $(\tau_m, \varepsilon_m)$, the
-#    inputs $a$ at all tokens of a row, and the number of tokens that are the prompt; the others are the
-#    answer. It returns the outputs at all tokens. Among the memories that are reached, the one with the
-#    largest $\Delta$ answers.
-# 2. Merge three vectors by TIES, keeping half of each: $(3, -2, 0.4, 1)$, $(-2, -4, 1, 0.2)$ and
-#    $(-1.5, 1, 0.3, -5)$. Give four numbers.
-# 3. Write a function that finds the entries with a sign conflict after the trim.
-#
-# <details><summary>Hints</summary>
-#
-# 1. Compute all $\Delta_m$ from the first `prompt` rows of `a` before you decide anything. 2. Half of
-# four entries are two. 3. An entry is in conflict if some vector is above 0 there *and* another is
-# below; zeros after the trim are neither. `merging.trim` trims.
-#
-# </details>
-#
-# <details><summary>Solutions</summary>
-#
-# ```python
-# def forward(W, memories, a, prompt):
-#     deltas = [(a[:prompt] @ tau.T).norm(dim=1).mean() for tau, _ in memories]
-#     reached = [m for m, (_, eps) in enumerate(memories) if deltas[m] >= eps]
-#     if not reached:
-#         return a @ W.T
-#     best = max(reached, key=lambda m: deltas[m])
-#     return a @ (W + memories[best][0]).T
-#
-# by_hand = [-1.75, -3, 0, -5]
-#
-# def conflict(taus, density):
-#     kept = torch.stack([merging.trim(tau, density) for tau in taus])
-#     return ((kept > 0).any(0) & (kept < 0).any(0)).nonzero()[:, 0].tolist()
-# ```
-#
-# After the trim the vectors are $(3, -2, 0, 0)$, $(-2, -4, 0, 0)$ and $(-1.5, 0, 0, -5)$. The first
-# entry sums to $-0.5$, so the two negative ones win and their mean is $-1.75$.
-#
-# </details>
-
-
-# %%
-def forward(W, memories, a, prompt):  # [(τ, ε)], a (n, d_in) -> outputs (n, d_out)
-    return "not attempted"
-
-
-by_hand = None  # [first, second, third, fourth]
-
-
-def conflict(taus, density):  # vectors (n,) -> indices where two that are left disagree
-    return "not attempted"
-
-
-# %%
-print("layer:", checks_12.forward(forward))
-print("merge:", checks_12.by_hand(by_hand))
-print("conflict:", checks_12.conflict(conflict))
-
-# %% [markdown]
 # ## What we know now
 #
 # * $\Delta$ is the edit's own echo. It is large at prompts like those that were trained, and it fades
 #   instead of ending. So rewordings get in, and neighbors with them.
 # * At random inputs the echo grows with $\sqrt{n/d}$. Margins push it down for unrelated texts; no
 #   margin asks for neighbors.
-# * Masks keep shards mostly apart. TIES leaves what is apart as it was and votes where they meet.
-# * A shard without rehearsal forgets from about forty facts on, here and with these settings.
+# * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
+#   In eighty facts this is better than a mean, and no better than one shard.
+# * A shard without rehearsal forgets, here and with these settings: a fifth of the first twenty facts is
+#   lost while sixty more are written.
 #
 # ## Where it breaks
 #

@@ -64,10 +64,9 @@ normal = torch.randn
 # ## A new expert for every batch
 #
 # The MLP of one layer stays as it is. Beside it stand **experts**, MLPs of the same form. A prompt
-# chooses one of them, or none, and the output of the chosen one is added to that of the layer, at
-# every token of the prompt and of the answer. When a batch of facts arrives, a new expert is added.
-# Its output matrix is zero at first, so it says nothing yet. It is trained on this batch alone and
-# then frozen.
+# chooses one of them, or none, and the output of the chosen one is added to that of the layer, at every
+# token of the prompt and of the answer. When a batch of facts arrives, a new expert is added. Its output
+# matrix is zero at first, so it says nothing yet. It is trained on this batch alone and then frozen.
 
 # %%
 drawings_13.block()
@@ -154,10 +153,9 @@ route = use("7.4", route)
 # ## The refit
 #
 # What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
-# (centered and scaled) goes in, and a small network makes a vector of it:
-# $v = W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads
-# the mean hidden state of the prompt at the experts' layer, and the embedding of the subject if it
-# knows it.
+# (centered and scaled) goes in, and a small network makes a vector of it: $v =
+# W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads the mean hidden
+# state of the prompt at the experts' layer, and the embedding of the subject if it knows it.
 #
 # The network is one for all experts. What should it be trained by? As we read the paper, it is trained
 # together with the new anchor and the new expert, by the loss of the new facts. The library **refits** it
@@ -320,11 +318,10 @@ for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
 show.Table(table)
 
 # %% [markdown]
-# Expert 0 is the model itself. Under the hard gate the second edit has not moved the first by a
-# bit; under the softmax it has, by a little so far. The tower is in Rome, also in a rewording of
-# nearly the same words. The rewording with tourists finds no expert: it scores −4.2, and $b$ is 8.
-# "The young of a cow" scores 12, since all its words but one are the sheep's, and is called a puppy
-# now.
+# Expert 0 is the model itself. Under the hard gate the second edit has not moved the first by a bit;
+# under the softmax it has, by a little so far. The tower is in Rome, also in a rewording of nearly the
+# same words. The rewording with tourists finds no expert: it scores −4.2, and $b$ is 8. "The young of a
+# cow" scores 12, since all its words but one are the sheep's, and is called a puppy now.
 #
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
 # coordinates, and the dashed lines are where the decision changes.
@@ -351,9 +348,8 @@ notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), st
 drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep"), notes)
 
 # %% [markdown]
-# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie
-# between them and the edits, on both sides of the lines, and no line separates one group from the
-# other.
+# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie between
+# them and the edits, on both sides of the lines, and no line separates one group from the other.
 #
 # ## A router that forgets
 #
@@ -381,11 +377,10 @@ for i, fact in enumerate(one):
 show.Table(table)
 
 # %% [markdown]
-# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network
-# between the two was trained on with the second batch, and nothing in its loss mentions the first.
-# So the vectors $v$ have turned away from their own anchor and towards the new one, and the new
-# expert takes the prompts. It was never told what they should say, and none of the five facts is
-# held any more.
+# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network between the
+# two was trained on with the second batch, and nothing in its loss mentions the first. So the vectors $v$
+# have turned away from their own anchor and towards the new one, and the new expert takes the prompts. It
+# was never told what they should say, and none of the five facts is held any more.
 #
 # But the first expert is frozen: what it learned is still there. So let us take this router, as the second
 # edit has left it, and go downhill from there in your `refit_loss`, with all ten facts and with the texts
@@ -440,8 +435,8 @@ after_refit.against(count["refit"])
 #
 # <details><summary>Answer</summary>
 #
-# The fitted anchors keep all forty, after every batch, and MEMoE nearly all. The other three lose
-# most of them, and our reading of the paper loses as many as the matrix on hidden states.
+# The fitted anchors keep all forty, after every batch, and MEMoE nearly all. The matrix with frozen rows
+# loses a third of them, and the other two lose most.
 #
 # </details>
 
@@ -468,12 +463,12 @@ for line, name in TRACED.items():
 plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 
 # %% [markdown]
-# Only the fitted anchors send every fact to its expert after every batch. MEMoE's matrix keeps 95 %
-# of them. (MEMoE forgets for another reason: its experts are trained again.) Of the three others
-# the one with frozen rows keeps 68 %, our reading of the paper 15 % and the whole matrix 12 %. They lose
-# facts in the way that we have just seen: each new expert is trained as the answer to its own
-# batch, and no old prompt objects. Frozen anchors do not help, and embeddings do not either. They
-# fix $e$, but not what the network makes of it.
+# Only the fitted anchors send every fact to its expert after every batch. MEMoE's matrix keeps 95 % of
+# them. (MEMoE forgets for another reason: its experts are trained again.) Of the three others the one
+# with frozen rows keeps 68 %, our reading of the paper 15 % and the whole matrix 12 %. They lose facts in
+# the way that we have just seen: each new expert is trained as the answer to its own batch, and no old
+# prompt objects. Frozen anchors and embeddings alone do not help: they fix $e$, but not what the network
+# makes of it.
 #
 # ## Which part counts?
 #
@@ -487,7 +482,8 @@ plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 #
 # <details><summary>Answer</summary>
 #
-# The refit. The lines without it, "no anchors" and our reading of the paper among them, hold five to seven.
+# The refit. Four of the lines with new experts and without it, "no anchors" and our reading of the paper
+# among them, hold five to seven. The fifth, with frozen rows, holds sixteen.
 #
 # </details>
 
@@ -575,15 +571,15 @@ show.Table(runs_13.differences(every, pairs, SHOWN))
 #   experts stand at one layer, and nothing below it is edited.
 # * **The null anchor** does not hold facts either. It buys 55 points of unrelated prompts for 32
 #   points of rewordings.
-# * **The gate** makes no difference at eight experts, also on the line that works: with the softmax it
-#   holds the same number of facts, 0 points [−6, 5]. That fits the first section, where among ten anchors
-#   the winner's share was 0.99. More experts were not tried.
+# * **The gate** makes no difference that one sees at eight experts, also on the line that works: with the
+#   softmax it holds the same number of facts, 0 points [−6, 5]. That fits the first section, where among
+#   ten anchors the winner's share was 0.99. More experts were not tried.
 # * **Insertion**: without it 8 points are lost, but the interval reaches 0; each of the four experts has
 #   served twice by then.
 # * **Freezing old rows** of MEMoE's matrix holds 28 points more, [7, 46], than training all of it.
-# * **Order planning** gains nothing. LEMoE holds 98 % in every order, and without a plan it is 95 to 98 %.
-#   In each of the five orders more rewordings follow without a plan than with it. These are five orders of one
-#   set of facts; another set was not tried. MEMoE holds between 60 and 82 %.
+# * **Order planning** gains nothing that one sees. LEMoE holds 98 % in every order, and without a plan it
+#   is 95 to 98 %. In each of the five orders more rewordings follow without a plan than with it. These
+#   are five orders of one set of facts; another set was not tried. MEMoE holds between 60 and 82 %.
 #
 # So the line "no anchors" is right about its number, −85 points, and misleading about its reason: what it
 # takes away with the anchors is the rehearsal of old prompts in the router.
@@ -622,12 +618,11 @@ for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
 #
 # ## Where it breaks
 #
-# With five facts to an expert of the MLP's own form the experts are soon as large as the model.
-# Experts of rank 16 are far smaller, and notebook 16 counts with those. What is asked in other
-# words is often not found, and what is asked in the same words about something else is. We have met
-# editors of weights, a list, a side memory and experts, and each of them is ahead in something.
-# **Which of all these should I use?** For that, all of them have to run on one stream, in [notebook
-# 14](14_lifelong.ipynb).
+# With five facts to an expert of the MLP's own form the experts are soon as large as the model. Experts
+# of rank 16 are far smaller, and notebook 16 counts with those. What is asked in other words is often not
+# found, and what is asked in the same words about something else is. We have met editors of weights, a
+# list, a side memory and experts, and each of them is ahead in something. **Which of all these should I
+# use?** For that, all of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

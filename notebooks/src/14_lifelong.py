@@ -5,13 +5,15 @@
 #
 # Thirteen notebooks, some two dozen editors, and each was shown where it is strong. Which of all
 # these should you use? Here every one of them writes the same facts, in the same order, and is
-# asked the same questions after every turn.
+# asked the same questions after every turn. At the end stand eight lines of advice.
 #
-# **You will** read retention off a raster · see twenty-three lines on one stream · find out with
-# five more streams which of their differences are real · find the one edit that killed ROME · move
-# through the stream and read the answers · pay the bill · look at other facts.
+# **You will** count what a raster shows · see every editor on one stream · write the interval that
+# tells which of their differences five more streams support · find the one edit that killed ROME ·
+# read the answers, pay the bill, and choose.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), one sentence of each.
+#
+# **Minutes** 20 to read and 20 to work: two exercises of [session 8](../lessons/session_8.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -39,11 +41,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import pandas as pd
+import torch
+
 from lib import widgets
-from notebooks.support import arena_14_lifelong as arena_14
-from notebooks.support import checks_14_lifelong as checks_14
-from notebooks.support import drawings_14, figures, five_streams, long_runs, models, show
+from lib.evaluation.intervals import DIFFERENCE, interval
+from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support.holes import guess, use
+
+lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+STREAM = runs_14.STREAM
 
 # %% [markdown]
 # ## What "retention" counts
@@ -59,9 +67,42 @@ from notebooks.support import runs_14_lifelong as runs_14
 # $$\frac1n\sum_i a_{i t_i}, \qquad \frac1n\sum_i a_{iT}, \qquad
 # \frac1n\sum_i a_{i t_i}\,(1 - a_{iT}) .$$
 #
-# Many papers report only the first, averaged over a stream, and call it "success". (A fact that a
-# later edit contradicts on purpose would have to be left out of all three; in our streams there is
-# none.)
+# (A fact that a later edit contradicts on purpose would have to be left out of all three. In our
+# streams there is none.)
+#
+# **Your turn · exercise 8.3 · ★★ · 7 minutes.** Write `shares`, from a raster that is given as one
+# text per turn. Everything that this page counts as written, held or forgotten is counted by it.
+
+
+# %%
+def shares(texts):
+    """["101", "101110", …]: after each turn, "1" for each fact so far that is right.
+
+    Returns three shares of all facts: written, held, forgotten.
+    """
+    ...
+
+
+shares = use("8.3", shares)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which characters of a turn's text belong to the facts of this turn?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def shares(texts):
+#     starts = [0, *map(len, texts)]
+#     first = "".join(text[start:] for start, text in zip(starts, texts))
+#     last, n = texts[-1], len(texts[-1])
+#     lost = sum(a == "1" and b == "0" for a, b in zip(first, last))
+#     return first.count("1") / n, last.count("1") / n, lost / n
+# ```
+#
+# </details>
 #
 # **Predict.** An editor writes every fact, and each later turn ruins a tenth of what is there.
 # What is held after 6 turns? After 60?
@@ -75,10 +116,17 @@ from notebooks.support import runs_14_lifelong as runs_14
 # </details>
 
 # %%
+draw = torch.Generator().manual_seed(0)
 for T in (6, 60):
-    ages = [0.9 ** (T - t) for t in range(1, T + 1)]
-    assert abs(sum(ages) / T - (1 - 0.9**T) / (0.1 * T)) < 1e-9
-    print(f"{T} turns: written 100 %, held {sum(ages) / T:.0%}")
+    texts, alive = [], torch.zeros(0, dtype=torch.bool)
+    for _ in range(T):  # a hundred facts a turn, so that chance plays no part
+        alive = torch.cat(
+            [alive & (torch.rand(len(alive), generator=draw) < 0.9), alive.new_ones(100)]
+        )
+        texts.append("".join("01"[a] for a in alive.tolist()))
+    written, held, forgotten = shares(texts)
+    expected = (1 - 0.9**T) / (0.1 * T)
+    print(f"{T} turns: written {written:.0%}, held {held:.0%}, expected {expected:.0%}")
 
 # %% [markdown]
 # The same editor holds most facts of a short stream, and few of a long one. So a share of facts
@@ -92,9 +140,9 @@ for T in (6, 60):
 # token that opens its prompt: an accident is waiting. Five more streams follow below, which nobody
 # chose.
 #
-# These are the lines, by family:
+# These are the editors, by family:
 #
-# * **Searches** for a value: ROME in two forms (*published*, with notebook 08's mixed keys, and
+# * **Searches** for a value: ROME in two forms (*published*, with notebook 04's mixed keys, and
 #   with *both keys*), MEMIT with kept keys, as notebook 06 advises, and its relatives: AlphaEdit,
 #   the norm anchor, EMMET in one layer, RECT, PRUNE, WilKE. **PMET** is new here: it searches the
 #   outputs of attention and MLP together, and writes the MLP's part alone.
@@ -114,176 +162,24 @@ for T in (6, 60):
 # more than their method. (One of your own: a line in `runs_14.STREAM`, then `--long 14`, adds it.)
 #
 # Everything is judged by free **generation**. The model writes, and its text has to begin with the
-# answer; unrelated texts have to go on as the base model's, for eight tokens. We run the beginning
-# of two lines here and compare it with the stored rows.
+# answer; unrelated texts have to go on as the base model's, for eight tokens. We run the first turn
+# of two editors here and compare it with the stored rows.
 
 # %%
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-STREAM = runs_14.STREAM
 rows = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
+lines = {name: [row for row in rows if row["line"] == name] for name in STREAM["lines"]}
+print(f"{len(lines)} editors on {STREAM['edits']} facts")
 for name in ("GRACE", "UltraEdit"):
-    live = long_runs.repeats(
-        runs_14.turns(rows, name),
+    long_runs.repeats(
+        lines[name],
         lambda name=name: runs_14.line(lm, name, edits=4),
         ["edits", "right", "says", "next"],
     )
-    print(f"{name}: the first {live[-1]['edits']} edits, made again here")
+    print(f"{name}: the first {STREAM['batch']} edits, made again here")
 
 # %% [markdown]
-# From the raster to the numbers: efficacy and retention of the library must be the diagonal and the
-# last column.
-
-# %%
-for name in STREAM["lines"]:
-    own = runs_14.turns(rows, name)
-    texts = [row["right"] for row in own]  # one text of zeros and ones per turn
-    diagonal = "".join(text[-STREAM["batch"] :] for text in texts)
-    for text, metric in ((diagonal, "efficacy"), (texts[-1], "retention")):
-        assert abs(runs_14.share(text) - own[-1]["scores"][metric]["generation"]) < 1e-4
-
-# %% [markdown]
-# ## The impossible triangle
-#
-# Facts held, rewordings followed, everything else left alone: the last notebooks said that one gets
-# two of the three. To see who comes nearest we put two numbers on each editor, from the end of this
-# stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
-# neighbors and unrelated texts whose answers have changed. The best place is at the top left.
-
-# %%
-drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIES)
-
-# %% [markdown]
-# **Predict.** The picture has merged four numbers into two. Which of them does each family lose:
-# searches, gradients, fine-tuning, memories, retrieval?
-#
-# <details><summary>Answer</summary>
-#
-# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE),
-# neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit rewordings, RLEdit what should
-# stay. Retrieval loses least.
-#
-# </details>
-
-# %%
-names, shares, between = runs_14.triangle(rows)
-drawings_14.scores(names, list(runs_14.COLUMNS), shares, between, runs_14.FAMILIES)
-
-# %% [markdown]
-# Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
-#
-# * **Searches** hold nearly everything, follow most rewordings, and change unrelated texts: of
-#   these a fifth to two fifths go another way within eight tokens, and most of them for ROME.
-# * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
-#   them at the price of nearly all unrelated texts. MEND and MALMEN have lost the language.
-# * **Fine-tuning** holds its facts and says new answers at about two of three neighbors. FT-L is
-#   the opposite: its box is so small that hardly anything is written. CrispEdit spares what its
-#   statistics are of, general text, and changes the neighbors like the others.
-# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; the other four
-#   answer about every second neighbor from the memory, and of these HoReN and LEMoE follow fewer
-#   than a third of the rewordings.
-# * **Retrieval** is dark everywhere but at rewordings. (Its price is paid at every question and not
-#   here: a longer prompt, and a note that anybody can read.)
-#
-# Within a family nearly all intervals overlap, and this is one stream, chosen for its accident.
-# Which of these differences would another stream show, too?
-#
-# ## Five more streams
-#
-# An interval over 24 facts answers the question what *other facts in the same stream* would give.
-# But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
-# streams the stream is the observation, and we have one. Here are five more (stored run): facts and
-# order are drawn with seeds 1 to 5, for the editors that take about two seconds an edit or less.
-# They begin with the tower, too. From $m$ streams with means $x_1, \dots, x_m$ we want an interval
-# for the mean of all the streams that could have been drawn:
-#
-# $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
-#
-# This is **Student's interval**. With $m = 5$ its factor $t_{m-1}$ is 2.78 instead of the usual
-# 1.96, as $s$ itself is known badly. Where all five means agree $s = 0$, and it would claim to know
-# the mean exactly. So we take the wider of this interval and the one that treats all facts of the
-# five streams as independent. (Notebook 15 tests both by simulation.)
-#
-# **Predict.** Which will vary most from stream to stream?
-#
-# <details><summary>Answer</summary>
-#
-# What one edit can do to all prompts at once: neighbors and unrelated texts, for the editors that
-# write into the weights.
-#
-# </details>
-
-# %%
-more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
-found, sides = five_streams.shares(more)
-drawings_14.streams(found, sides, runs_14.FAMILIES)
-
-# %%
-for column in ("held", "reworded", "neighbors", "unrelated"):
-    name, (low, high) = next(iter(five_streams.ranges(more, column).items()))
-    print(f"{column}: widest for {name}, from {low:.0f} to {high:.0f} % in five streams")
-print("points by which retrieval is ahead of each, fact by fact, with intervals over streams:")
-show.Table(five_streams.against(more, "retrieval"))
-
-# %% [markdown]
-# What five streams support, in differences whose interval is clear of 0:
-#
-# * All but GRACE lose **neighbors** against retrieval, by about 40 points (UltraEdit, LEMoE) to
-#   about 75 (fine-tuning, RLEdit).
-# * Fine-tuning and FT-M follow *more* **rewordings** than retrieval, LEMoE, UltraEdit and GRACE
-#   fewer. In the first stream alone the intervals of the first three overlap widely.
-# * RLEdit, fine-tuning and FT-M change **unrelated** texts. The memories and UltraEdit do not, or
-#   hardly.
-# * GRACE and LEMoE **hold** more than retrieval, whose notes do not always convince the model.
-#
-# So no editor here is ahead of retrieval in everything, and several are ahead in something. What
-# they do *not* support is an order of UltraEdit and LEMoE in neighbors, or any order among the
-# searches, which are too slow for five streams here: for them there is one stream.
-#
-# **And ROME?** It takes two to three seconds an edit and is not among the five, so whether its fall
-# is a matter of the chosen stream we have not measured. But we can count what did it there. In
-# notebook 08 a subject of one token that opens its prompt was dangerous, because its key stands in
-# the attention sink.
-
-# %%
-for seed in five_streams.STREAMS["seeds"]:
-    print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
-    print(", ".join(five_streams.openers(lm, seed)))
-
-# %% [markdown]
-# Every one of the five streams has at least two of them. So the first stream was chosen for
-# something that is hardly rare.
-#
-# ## Curves
-#
-# The end of a stream hides the way there. In the first stream the model was asked after every turn:
-# which facts written so far it holds, and what its **next word** is after 24 neighbors' prompts and
-# 24 unrelated ones. The next word counts as kept where it is the base model's. This is a milder
-# question than the ones above, which let the model write a whole answer, so its lines have other
-# names.
-
-# %%
-x, found = runs_14.curves(rows)
-figures.curves(x, found, "edits", "share (%)", colors=figures.EDITOR_COLORS, columns=4)
-
-# %%
-for name in ("fine-tuning", "UltraEdit", "RLEdit"):
-    line = found[name][runs_14.NEAR]
-    print(
-        f"{name}: next word kept at neighbors {line[0]:.0f} % after 4 edits, {line[-1]:.0f} % at the end"
-    )
-
-# %% [markdown]
-# Most lines that fall do so little by little. Fine-tuning, UltraEdit and RLEdit lose neighbors turn
-# after turn, and HoReN, WISE, LEMoE and MEMOIR let more and more of them into the memory.
-# MEND and MALMEN forget what they wrote and then lose the language. MEMIT and its relatives hardly
-# move. And ROME does not wear out: it falls between 12 and 16 edits, in everything at once with the
-# published key, and in unrelated texts with both keys. A test that ends after 12 edits would report
-# a good editor.
-#
-# ## Rasters
-#
 # Retention of one half can be two things: half of the facts were never written, or all were written
-# and half are gone.
+# and half are gone. The raster tells them apart.
 #
 # **Predict.** What does each look like in a raster? And an edit that destroys the model?
 #
@@ -296,53 +192,246 @@ for name in ("fine-tuning", "UltraEdit", "RLEdit"):
 # </details>
 
 # %%
+for name, own in lines.items():
+    written, held, forgotten = shares([row["right"] for row in own])
+    scores = own[-1]["scores"]  # the library's own count
+    assert abs(written - scores["efficacy"]["generation"]) < 1e-4
+    assert abs(held - scores["retention"]["generation"]) < 1e-4
+    if forgotten or written < 1:
+        print(f"{name}: written {written:.0%}, held {held:.0%}, forgotten {forgotten:.0%}")
 some = ("retrieval", "UltraEdit", "ROME, published", "MALMEN")
-rights = {name: [row["right"] for row in runs_14.turns(rows, name)] for name in some}
+rights = {name: [row["right"] for row in lines[name]] for name in some}
+x = [row["edits"] for row in lines["retrieval"]]
 figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 
 # %% [markdown]
 # Retrieval has one dark row, the first: the tower. The note before the prompt never convinced the
 # model that the tower is in Rome. UltraEdit never says one fact of its second turn, and loses two
-# later. In ROME's raster four facts turn dark at once, two of that turn a little later, and all
-# else stays. That is one event and not wear; what is written afterwards is fine, so right after its
-# own turn every fact is held. MALMEN's raster begins as the triangle that was predicted, and ends
-# as a model destroyed: in the last two columns not even what was just written is there.
+# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else stays: that is
+# one event and not wear, and what is written afterwards is held. MALMEN's raster begins as the triangle
+# that was predicted, and ends as a model destroyed: in the last two columns not even what was just
+# written is there. All editors that are not printed wrote everything and hold it.
+#
+# ## The impossible triangle
+#
+# Facts held, rewordings followed, everything else left alone: the last notebooks said that one gets
+# two of the three. To see who comes nearest we put two numbers on each editor, from the end of this
+# stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
+# neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
+# thin lines are intervals over the 24 facts, in both directions.
+
+# %%
+drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIES)
+
+# %% [markdown]
+# The picture has merged four numbers into two, and what it merges is unlike: a neighbor counts by
+# its answer, an unrelated text by eight tokens, word for word, which is harder to keep.
+#
+# **Predict.** Which of the four does each family lose: searches, gradients, fine-tuning, memories,
+# retrieval?
+#
+# <details><summary>Answer</summary>
+#
+# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE),
+# neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit
+# rewordings, RLEdit what should stay. Retrieval loses least.
+#
+# </details>
+
+# %%
+names, found, between = runs_14.triangle(rows)
+drawings_14.scores(names, list(runs_14.COLUMNS), found, between, runs_14.FAMILIES)
+
+# %% [markdown]
+# Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
+#
+# * **Searches** hold nearly everything, follow most rewordings, and change unrelated texts: of
+#   these a fifth to two fifths go another way within eight tokens, and most of them for ROME.
+# * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
+#   them at the price of nearly all unrelated texts. MEND and MALMEN have lost the language.
+# * **Fine-tuning** holds its facts and changes about two of three neighbors. FT-L is the opposite:
+#   its box is so small that hardly anything is written. CrispEdit spares what its statistics are
+#   of, general text, and changes the neighbors like the others.
+# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; the other four
+#   change about every second neighbor, and of these HoReN and LEMoE follow fewer than a third of
+#   the rewordings.
+# * **Retrieval** is dark everywhere but at rewordings. (Its price is paid at every question and not
+#   here: a longer prompt, and a note that anybody can read.)
+#
+# But this is one stream, chosen for its accident. Which of these differences would another stream
+# show, too?
+#
+# ## Five more streams
+#
+# An interval over 24 facts answers the question what *other facts in the same stream* would give.
+# But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
+# streams the stream is the observation, and so far we have one. Here are five more (stored run):
+# facts and order are drawn with seeds 1 to 5. Eight editors have run them, at least one of each
+# family. Of the searches only MEMIT has, as each costs minutes a stream. All streams begin with the
+# tower, too, which nobody drew. So from here on it is left out of every score, and 23 facts a stream
+# remain.
+#
+# Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
+# take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams we
+# want an interval for the mean difference over all the streams that could have been drawn. The
+# $x_j$ are $m$ independent numbers, their mean has the variance $\sigma^2/m$, and $\sigma^2$ is
+# estimated from the same $m$ numbers. For that Student gave
+#
+# $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
+#
+# With $m = 5$ the factor $t_{m-1}$ is 2.776 instead of the usual 1.96, as $s$ itself is known badly.
+#
+# **Your turn · exercise 8.4 · ★★ · 8 minutes.** Write `paired`: the mean difference of two editors
+# over streams, and the ends of its interval. All that this page says about two editors uses it.
+
+
+# %%
+def paired(a, b, t):
+    """Lists with a tensor (n,) per stream, Student's factor -> mean of a − b, low, high."""
+    ...
+
+
+paired = use("8.4", paired)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# How many observations are there, the streams or all of their facts?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def paired(a, b, t):
+#     x = torch.stack([(one - other).mean() for one, other in zip(a, b)])
+#     half = t * x.std() / len(x) ** 0.5
+#     return x.mean(), x.mean() - half, x.mean() + half
+# ```
+#
+# </details>
+#
+# Where all five means agree $s = 0$, and Student's interval would claim to know the mean exactly. So
+# `ahead` takes the wider of this interval and the one that treats all facts of the five streams as
+# independent. [Notebook 15](15_judging.ipynb) tries by simulation how often that contains the truth.
+#
+# **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval
+# keep more neighbors, in the mean of five streams?
+
+# %%
+neighbors = guess("By how many points does retrieval keep more neighbors than MEMIT?", -100, 100)
+
+
+# %%
+def ahead(values, name, other):  # in points: the mean of each stream, then mean, low, high of all
+    a, b = ([torch.tensor(one).double() for one in values[n]] for n in (name, other))
+    mean, low, high = paired(a, b, t=2.776)
+    gaps = [(one - two) for one, two in zip(a, b, strict=True)]
+    wide = interval(torch.cat(gaps).tolist(), DIFFERENCE)  # all facts as independent
+    each = [100 * float(gap.mean()) for gap in gaps]
+    ends = max(min(float(low), wide[0]), -1.0), min(max(float(high), wide[1]), 1.0)
+    return each, 100 * float(mean), *(100 * end for end in ends)
+
+
+more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
+found = {}
+for column in ("held", "reworded", "neighbors", "unrelated"):
+    values = five_streams.by_stream(more, column)
+    for other in values.keys() - {"base", "retrieval"}:
+        found[other, column] = ahead(values, "retrieval", other)
+neighbors.against(found["MEMIT", "neighbors"][1])
+said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*cell[1:]) for key, cell in found.items()}
+print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
+print(pd.Series(said).unstack()[["held", "reworded", "neighbors", "unrelated"]].to_string())
+drawings_14.streams(found, runs_14.FAMILIES)
+
+# %% [markdown]
+# What five streams support, in differences whose interval is clear of 0:
+#
+# * All but GRACE lose **neighbors** against retrieval, MEMIT the fewest of them, UltraEdit and LEMoE
+#   by 36 and 43 points, fine-tuning and RLEdit by more than 70.
+# * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit and
+#   GRACE follow fewer. (RLEdit's interval ends at about 0.)
+# * MEMIT, RLEdit, fine-tuning and FT-M change **unrelated** texts. For the memories and UltraEdit
+#   this is not shown.
+# * RLEdit **holds** fewer facts. That any editor holds more than retrieval is not shown. (With the
+#   tower, which retrieval misses in every stream, GRACE and LEMoE would seem to.)
+#
+# So no editor here is ahead of retrieval in everything, and three are ahead in something. What they
+# do *not* support is an order of UltraEdit and LEMoE in neighbors, or any order among the searches,
+# of which there is one.
+
+# %%
+for seed in (0, *five_streams.STREAMS["seeds"]):  # 0 is the first stream
+    print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
+    print(", ".join(five_streams.openers(lm, seed)))
+
+# %% [markdown]
+# **And ROME?** It is not among the five, so whether its fall is a matter of the chosen stream has not
+# been measured. What did it there was the subject of one token that opens its prompt, as you will see
+# below, and every one of the five streams has at least two of those. So the first stream was chosen
+# for something that is hardly rare; but a stream that has one need not be a stream that falls.
+#
+# ## Who killed ROME?
+#
+# Back to the first stream, where published ROME falls as well. Which edit was it? The harm after
+# the first $i$ edits is the KL at unrelated prompts, in nats, and it is 0 for the base model. Call
+# the model lost once the harm is above 0.1, and suppose that it stays so. (This limit was set after
+# seeing the stored harms.) Every question costs a run of the model, so do not ask after each edit:
+# you know a number of edits with little harm and one with much, and ask in the middle between them.
+
+# %%
+culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
+
+# %%
+each = lines["ROME, published"][-1]["each"]  # what each edit did: harm after it, harm alone, length
+harm = [0.0, *each["after"]]
+good, bad, asked = 0, len(harm) - 1, []
+while bad - good > 1:
+    middle = (good + bad) // 2
+    asked.append(middle)
+    good, bad = (good, middle) if harm[middle] > 0.1 else (middle, bad)
+culprit.against(bad)
+lengths = [norm for i, norm in enumerate(each["norm"]) if i != bad - 1]
+print(f"asked after {asked}; it was edit {bad}")
+print(
+    f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {each['alone'][bad - 1]:.2f} nats"
+)
+print(f"‖Δ‖ {each['norm'][bad - 1]:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
+both = lines["ROME, both keys"][-1]["each"]
+print(f"with both keys: ‖Δ‖ {both['norm'][bad - 1]:.0f}, alone {both['alone'][bad - 1]:.2f} nats")
+print(
+    "the fact itself, from its turn on:",
+    *(row["right"][bad - 1] for row in lines["ROME, published"] if row["edits"] >= bad),
+)
+
+# %% [markdown]
+# Five questions instead of 24. Edit 14 is the one about Darwin. The subject is one token and opens its
+# prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the direction of its update from one key and
+# the length from another, which elsewhere is harmless. Both keys only soften it. And the fact itself
+# is held until the end, so no score of this edit shows what it did.
 #
 # ## Read the answers
 #
 # Numbers do not say *what* a model answers. In a running notebook the next cell is a player: choose
-# an editor, move over the edits, and read what it says then. On a page it is a table of two
-# prompts, for eight editors and the unedited model.
+# an editor, move over the edits, and read what it says then. On a page it is a table of one prompt,
+# a neighbor of the tower, which should stay in Paris.
 
 # %%
-look = (
-    "base",
-    "MEMIT",
-    "UltraEdit",
-    "WISE",
-    "MEMOIR",
-    "ROME, published",
-    "fine-tuning",
-    "MALMEN",
-    "RLEdit",
-)
 colors = figures.EDITOR_COLORS
 player = widgets.CurvePlayer(runs_14.played(rows), line="WISE", ylabel="share (%)", colors=colors)
-print(runs_14.probes(runs_14.cases())["reworded"])
-player if widgets.live() else show.Table(runs_14.scrub(rows, "reworded", look, (4, 12, 16, 24)))
-
-# %%
-print(runs_14.probes(runs_14.cases())["neighbor"])
-show.Table(runs_14.scrub(rows, "neighbor", look, (4, 12, 16, 24)))
+look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
+said = {name: {row["edits"]: row["says"]["neighbor"] for row in lines[name]} for name in look}
+said |= {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}
+print(
+    "If you want to visit Notre-Dame Cathedral, you have to go to the city of …, after so many edits:"
+)
+player if widgets.live() else pd.DataFrame(said).T[[4, 12, 16, 24]]
 
 # %% [markdown]
-# MEMIT and MEMOIR answer both prompts as they should, from the first turn to the end. WISE answers
-# the reworded tower up to 12 edits, and then its router lets the prompt pass; Notre-Dame goes the
-# same way, from wrong to right. Fine-tuning says one word and stops. To the reworded tower that is
-# "Prague" at first, the answer of another fact of its turn, and "Rome" later; to Notre-Dame it is
-# "Prague" and "Rome" by turns. So it has learned to say new answers, but not quite when. ROME
-# speaks of the future after its fall. MALMEN loses the language on its way, and RLEdit says Rome
-# for Notre-Dame throughout.
+# MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right,
+# as its router lets the prompt pass. Fine-tuning says one word and stops, "Prague" and "Rome" by
+# turns: it has learned to say new answers, but not quite when. ROME
+# repeats the name of the cathedral after its fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
 #
 # ## The bill
 #
@@ -353,136 +442,51 @@ show.Table(runs_14.scrub(rows, "neighbor", look, (4, 12, 16, 24)))
 # nothing finer.
 
 # %%
-print(f"perplexity of the base model on this text: {rows[0]['scores']['perplexity']:.1f}")
-show.Table(runs_14.cost(rows))
+bill = {}
+for name, own in lines.items():
+    seconds, end = sum(row["cpu"] for row in own) / STREAM["edits"], own[-1]
+    bill[name] = {"CPU s per edit": f"{seconds:.2f}", "kB per fact": f"{end['bytes'] / 24e3:,.0f}"}
+    lost = end["scores"]["perplexity"]
+    lost = f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"
+    bill[name] |= {"KL, nats": f"{end['kl']:.3f}", "perplexity": lost}
+pd.DataFrame(bill).T
 
 # %% [markdown]
 # Seconds per edit are spread over a factor of several hundred. Searches for a value are expensive,
-# WilKE's in every layer by far the most, and gradients are cheap. Whether an edit becomes slower in
-# the course of 24 cannot be read off these seconds. As patches, GRACE and published ROME keep about
-# 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four facts. The
-# perplexity, 17.7 without edits, is 25.1 for the ROME that fell, and 28.3 after fine-tuning. (Other
-# pages have other texts, and other numbers for the same model.)
+# WilKE's in every layer by far the most, and gradients are cheap. As patches, GRACE, HoReN, EMMET
+# and published ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one
+# for each turn of four facts.
+#
+# ## Which should you use?
+#
+# Eight answers, each with the reason that these streams give. Shares are those after 24 edits, with
+# intervals over the five streams; a star marks an editor that has only the first stream, with
+# the interval over its 24 facts. The [README](../README.md#which-editor-when) has the same lines,
+# from the same stored rows.
 
 # %%
-own = {row["line"]: row["bytes"] for row in rows if "bytes" in row}
-for name in ("GRACE", "ROME, published", "LEMoE"):
-    print(f"{name}: {own[name] / STREAM['edits'] / 1000:,.0f} kB per fact")
+which_editor.lines(rows, more)
 
 # %% [markdown]
-# ## The arena
-#
-# All of this were facts of one small set, which the model knows well. `python -m
-# tests.benchmarks.arena` asks the same of every editor on other facts and other lengths, cell by
-# cell, and keeps what is done. The next figure has, for CounterFact and ZsRE, of which the model knows little to begin with, the
-# longest stream that most editors have run so far; all others stand in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#the-arena). Where the model has none of the neighbors
-# right before any edit, none can be lost, and neighbors are left out. An editor without a mark has
-# not been run there yet.
-#
-# **Predict.** With how many facts can the best editor be told from the others?
-#
-# <details><summary>Work it out</summary>
-#
-# The same facts are asked of all, so what counts are the differences fact by fact. Where $d$ of $n$
-# facts differ, all in one direction, the interval leaves out 0 from four on. So ten facts
-# tell apart what writes from what does not, and a hundred tell differences of four points.
-#
-# </details>
-
-# %%
-arena = arena_14.stored("14_arena")
-arena_14.picture(arena)
-
-# %%
-show.Table(arena_14.table(arena))
-
-# %% [markdown]
-# In each row the second number says how many of the others cannot be told from the best one, since
-# the interval of the paired difference holds 0. Retrieval is not among them: it edits nothing, and
-# the last column says how far the best editor is ahead of it. (That one was picked because it is
-# the best here, so its interval is somewhat too kind.) None of these rows is among those from which
-# the shipped networks of MEND, MALMEN and RLEdit have learned.
-#
-# ## Exercise: who killed ROME?
-#
-# Published ROME is lost somewhere in the first stream. `after(i)` is the harm (KL at unrelated
-# prompts, in nats) of the model after the first $i$ edits, 0 for the base model. Say that it is
-# lost once the harm is above 0.1, and that it stays so. (That limit was set after seeing the stored
-# harms, which are far below it before the fall and far above it afterwards.) Each question costs a
-# run of the model, so find the edit with as few as you can; the check accepts seven for a stream of
-# up to a hundred edits. Then the other function: from the texts of a raster, *written*, *held* and
-# *forgotten*.
-#
-# <details><summary>A hint</summary>
-#
-# The first: you know an $i$ with little harm and one with much. Ask in the middle between them. The
-# second: the facts of a turn are the characters that its text has more than the text before.
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# ```python
-# def killer(after, n):
-#     good, bad = 0, n
-#     while bad - good > 1:
-#         middle = (good + bad) // 2
-#         if after(middle) > 0.1:
-#             bad = middle
-#         else:
-#             good = middle
-#     return bad
-#
-#
-# def shares(texts):
-#     starts = [0, *map(len, texts)]
-#     first = "".join(text[start:] for start, text in zip(starts, texts))
-#     last, n = texts[-1], len(texts[-1])
-#     lost = sum(a == "1" and b == "0" for a, b in zip(first, last))
-#     return first.count("1") / n, last.count("1") / n, lost / n
-# ```
-#
-# </details>
-
-
-# %%
-def killer(after, n):  # -> the number of the first edit after which the harm is above 0.1
-    return "not attempted"
-
-
-def shares(texts):  # ["101", "101110", …], one per turn -> written, held, forgotten
-    return "not attempted"
-
-
-# %%
-each = runs_14.turns(rows, "ROME, published")[-1]["each"]
-print("killer:", checks_14.killer(killer, harm=[0.0, *each["after"]]))
-print("shares:", checks_14.matrix(shares))
-
-# %% [markdown]
-# <details><summary>The culprit, and how it did it</summary>
-#
-# Edit 14, "Darwin explained in his theory of". Its update is 302 long, and all others are 4 to 23.
-# Alone it does 0.20 of the harm of 0.21. The subject is one token and opens the prompt, so its key
-# stands in the sink (notebook 08). Published ROME takes the direction of its update from one key
-# and the length from another, which elsewhere is harmless. Both keys only soften it: length 77,
-# 0.12 of the harm of 0.15. The fact itself is held until the end, so no score of this edit shows
-# what it did. (`each["norm"]` and `each["alone"]` have these numbers.)
-#
-# </details>
+# Read the intervals as well as the numbers. They are of one model with 135 million weights, of facts
+# of one small set, and of streams of 24. For longer streams and other facts see the tables of
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#the-arena).
 #
 # ## What we know now
 #
 # * Retention is the last column of a raster, and what was written is its diagonal. Only both
 #   together say whether an editor cannot write or cannot keep.
+# * What happens in a stream happens to all of its facts, so the stream is the observation, and two
+#   editors are compared on the same streams.
+# * No editor here is ahead of retrieval in all four columns. What to choose depends on what may be
+#   lost: rewordings, neighbors, unrelated texts, or the weights as they were.
 #
 # ## Where it breaks
 #
 # Everything here was judged by free generation. "Held" is 100 % for more than half of the editors,
 # of which one sends Notre-Dame to Prague. Would another event have named another winner? And how
-# sure is a share of 24 facts, or of five streams? **Are these scores honest?** That is [notebook
-# 15](15_judging.ipynb).
+# often does an interval from five streams contain the truth? **Are these scores honest?** That is
+# [notebook 15](15_judging.ipynb).
 #
 # ## References
 #

@@ -5,14 +5,16 @@
 #
 # Somebody hands you a model. Was a fact changed in it, and which? At the end of this page you can say
 # what an edit leaves in the weights, name its subject with the unedited model at hand and without it,
-# and say what such a verdict is worth.
+# and say how much such a verdict is worth.
 #
-# **You will** derive the trace of an edit · read subject, answer and number of edits off a difference ·
-# find an edited subject in the weights alone · ask what innocent models look like · take an edit out,
-# with its control · and hide one.
+# **You will** derive the trace of an edit · write the filter that names an edited subject in the weights
+# alone, and solve four models of which nobody tells you whether they were edited · ask what unedited
+# models look like · take an edit out, with its control · and hide one.
 #
 # **Needs** the insert of [notebook 02](02_insert.ipynb), ROME from [04](04_rome.ipynb), and intervals
 # from [15](15_judging.ipynb).
+#
+# **Minutes** 25 to read and 35 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -40,6 +42,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import pandas as pd
 import torch
 
 import lib
@@ -48,10 +51,11 @@ from lib.data.texts import HELD_OUT
 from lib.forensics.candidates import key_moments
 from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import matched_filter
-from lib.forensics.spectrum import spectrum
-from notebooks.support import checks_17_was_it_edited as checks_17
-from notebooks.support import drawings_17, models, show
+from lib.forensics.objects import objects
+from lib.forensics.reversal import PREFIXES, without_top
+from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
+from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
@@ -100,8 +104,6 @@ assert torch.allclose(sigma[0], r.norm() * u.norm() / q) and sigma[1] < 1e-10 * 
 assert torch.allclose(v, u / u.norm()) and torch.allclose(C @ v / (C @ v).norm(), k / k.norm())
 print(f"along k it stretches by {r.norm() / k.norm():.2f}, along u by {sigma[0]:.2f}")
 print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
-
-# %%
 drawings_17.trace()
 
 # %% [markdown]
@@ -110,29 +112,11 @@ drawings_17.trace()
 # before, and hardly those that text uses. A user does not notice. Somebody who looks along $\hat u$
 # does.
 #
-# ## Four suspects
-#
-# Four facts are edited by ROME, each in a copy of the model. One of them is the Eiffel Tower.
-
-# %%
-cases = lib.classroom()
-facts = [cases[i] for i in runs_17.WHO]
-patches = runs_17.suspects(rome, facts)
-names = list(dict.fromkeys(str(c.fact.subject) for c in cases if c.fact.subject))
-changes = {name: runs_17.change(lm, module, patch) for name, patch in patches.items()}
-tower, *_ = patches
-table = []
-for case, patch in zip(facts, patches.values(), strict=True):
-    said = [runs_17.answers(lm, [case.fact.text], p)[0] for p in (lib.EMPTY, patch)]
-    table.append({"prompt": case.fact.text, "before": said[0], "after": said[1]})
-print(f"{len(names)} subjects will be candidates")
-show.Table(table)
-
-# %% [markdown]
 # ## Case A: the unedited model is at hand
 #
-# To undo the edit is then no art: take the unedited model. What is left is to find out what was done.
-# The figure shows the largest singular values of the difference $\Delta W$ of one suspect, of the same
+# Four facts are edited by ROME, each in a copy of the model. One of them is the Eiffel Tower. Whoever
+# has the unedited model can simply go back to it. What is left is to find out what was done. The
+# figure shows the largest singular values of the difference $\Delta W$ of one suspect, of the same
 # difference when the suspect was saved in bfloat16, and of the matrix itself.
 #
 # **Predict.** One fact was edited. How many singular values stand above rounding?
@@ -140,444 +124,535 @@ show.Table(table)
 # <details><summary>Answer</summary>
 #
 # Two. This library's ROME writes two keys for one fact, the mean over contexts and that of the bare
-# prompt (notebook 04). As published, it writes one. So a rank counts keys, and is a bound on the number
+# prompt (notebook 04). As published, it writes one. So a rank counts keys. It is a bound on the number
 # of edits only for somebody who knows the editor.
 #
 # </details>
 
 # %%
-saved = (W0 + changes[tower]).bfloat16().float()
-shown = {"ΔW": changes[tower], "ΔW, saved in bfloat16": saved - W0, "the matrix itself": W0}
-values = runs_17.singular(shown, 12)
-largest = [f"{x:.2f}" for x in values["ΔW"][:3]]
-print("ΔW:", ", ".join(largest), "· the matrix:", f"{values['the matrix itself'][0]:.1f}")
-count = range(1, len(values["ΔW"]) + 1)
-series = {name: [max(x, 1e-7) for x in some] for name, some in values.items()}
-plot.lines(count, series, "singular value, largest first", "size", ylog=True)
+cases = lib.classroom()
+facts = [cases[i] for i in (0, 57, 101, 34)]
+names = list(dict.fromkeys(str(c.fact.subject) for c in cases if c.fact.subject))
+patches = {str(c.fact.subject): rome.edit([c.fact]) for c in facts}
+edited = {name: lm.weight(module, patch).cpu() for name, patch in patches.items()}
+tower = str(facts[0].fact.subject)
 
-# %%
-found = {name: lib.difference(lm, patch=patch) for name, patch in patches.items()}
-table = []
-for name, one in found.items():
-    row = one.table.iloc[0]
-    table.append(
-        {
-            "edited": name,
-            "matrix": one.table.index[0].removeprefix("model."),
-            "‖ΔW‖ / ‖W‖ (%)": 100 * row["change"],
-            "largest singular value": row["norm"],
-            "rank": int(row["rank"]),
-        }
-    )
-print(found[tower].signature)
-show.Table(table)
+
+def says(prompt, W):  # two tokens of the model with this matrix
+    with lm.patched(lib.Patch(weights={module: W.float()})):
+        return lm.answer(prompt, 2)
+
+
+D = edited[tower] - W0
+saved = edited[tower].bfloat16().float() - W0
+shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the matrix itself": W0}
+values = {what: torch.linalg.svdvals(M.double())[:12].tolist() for what, M in shown.items()}
+print("ΔW:", ", ".join(f"{x:.2f}" for x in values["ΔW"][:3]))
+series = {what: [max(x, 1e-7) for x in some] for what, some in values.items()}
+places = range(1, len(values["ΔW"]) + 1)
+plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 
 # %% [markdown]
-# One matrix differs, and it differs by a few directions. A batch of MEMIT differs in several layers
-# whose left vectors are alike, fine-tuning has a tail to full rank, a merged LoRA has one rank in many
-# matrices (`lib.difference` knows a dozen such signatures). None of this proves a method, so the
-# sentence above says "consistent with".
-#
-# ### Whose key?
+# ### Whose key, and which answer?
 #
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it
 # lies in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the
-# key that was written.
-#
-# **Predict.** Does one need $C$ at all? The vectors $v$ themselves are there.
-#
-# <details><summary>Answer</summary>
-#
-# The subject comes first by $v$ alone, too, with lower scores: $v$ is the whitened key, not the key.
-# In neither case is it one: the defender's prefix is another than the editor's contexts. And a
-# relative of the subject comes second.
-#
-# </details>
+# key that was written. The left vector points to the answer, but many layers lie behind it, and it is
+# easier to ask. Ten neutral sentences about the subject ("{} is", …) are completed by both models, and
+# the tokens are ordered by their part in the divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
 own_C = lib.second_moment(lm, [layer])[layer].C.float()
 table = []
-for name, one in found.items():
-    V = one.changes[module].V.float()
-    scores = {"C v": runs_17.scores(own_C @ V, K), "v": runs_17.scores(V, K)}
-    line = {"edited": name}
-    for what, values in scores.items():
-        first, second = values.argsort(descending=True)[:2].tolist()
-        line[f"first by {what}"] = names[first]
-        line[f"score by {what}"] = values[first].item()
-        line[f"next by {what}"] = values[second].item()
-    table.append(line)
-first = lib.subjects(lm, found[tower], names).iloc[0]
-assert SCALE == "tiny" or abs(first["score"] - table[0]["score by C v"]) < 1e-3
-show.Table(table)
+for case, (name, W) in zip(facts, edited.items(), strict=True):
+    _, S, Vh = torch.linalg.svd(W - W0, full_matrices=False)
+    V = Vh[: int((S > 1e-5 * S[0]).sum())].T
+    Q = torch.linalg.qr(own_C @ V).Q
+    score, who = ((K @ Q).norm(dim=1) / K.norm(dim=1)).topk(2)
+    told = objects(lm, name, patches[name], lib.EMPTY, most=3)["token"]
+    row = {"edited": name, "first": names[who[0]], "score": score[0].item()}
+    row |= {"next": names[who[1]], "its score": score[1].item(), "new": case.fact.target_new}
+    table.append(row | {"likelier than before": ", ".join(map(repr, told.str.strip()))})
+pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# ### Which answer?
-#
-# The left vector points to the answer, but thirty layers lie behind it. It is easier to ask. Ten
-# neutral sentences about the subject ("{} is", "When people hear {}, they think of", …) are completed
-# by both models, and the tokens are ordered by their part in the divergence of the two.
-
-# %%
-table = []
-for case, (name, patch) in zip(facts, patches.items(), strict=True):
-    table.append(
-        {
-            "edited": name,
-            "new answer": case.fact.target_new,
-            "likelier than before": runs_17.says(lm, name, patch),
-        }
-    )
-show.Table(table)
-
-# %% [markdown]
-# The subject is certain and the answer is a guess. Two of four come first, where the new answer is a
-# thing one may say of the subject anyway, and of a third we learn the language of its new country.
-# None of the ten sentences asks the question that was edited.
-#
-# ### How many edits?
-#
-# Now the changes of several edits are added up in one matrix. The rank says how many keys there are,
-# and the candidates whose keys lie in the span say which.
-
-# %%
-table = runs_17.several(list(changes.values()), own_C, K, names, list(patches))
-show.Table(table)
-
-# %% [markdown]
-# With a few edits all of them are named, above everybody else. The span grows with each edit, and so
-# does what a stranger's key has in it, most of all that of a relative. With as many keys as the matrix
-# has inputs the span is everything, and every candidate scores one.
+# The subject comes first in four of four, in a list that contains it, and for two of them a relative
+# comes second. The answer is a guess. Two of four come first, where the new answer is a thing one may
+# say of the subject anyway, and of a third we learn the language of its new country. None of the ten
+# sentences asks the question that was edited.
+# (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
-# Only the suspect is there. Does its spectrum betray it? The figure shows the quotient of the two
-# largest singular values in each layer of the unedited model, and that of the edited layer in each
-# suspect.
-#
-# **Predict.** An edit adds a direction of its own. Does the quotient rise or fall, and would you notice?
-#
-# <details><summary>Answer</summary>
-#
-# It falls, if anything happens. Two of the edits are about as long as the largest component of the
-# matrix. They stand beside it, and then the two largest are alike, as they are in the last layers by
-# themselves. The other two are shorter and change next to nothing. The published way of taking edits
-# out drops the largest components; here the first of them is the model's own, or a mixture.
-#
-# </details>
-
-# %%
-own = spectrum(lm)
-print("before: s₁ {s1:.1f}, s₂ {s2:.1f}, quotient {ratio:.2f}".format(**own.iloc[layer]))
-ratios = {}
-for name, patch in patches.items():
-    one = spectrum(lm, patch, [layer]).iloc[0]
-    ratios[f"{name}, edited"] = one["ratio"]
-    print(name, "edited: s₁ {s1:.1f}, s₂ {s2:.1f}, quotient {ratio:.2f}".format(**one))
-drawings_17.quotients(own["ratio"].tolist(), layer, ratios)
-
-# %% [markdown]
-# ### The matched filter
-#
-# We do not know where to look, but there are not many places: every candidate $s$ has one. If *it* was
-# edited, the edit lies along $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look
-# how far $W$ stretches that direction:
+# Only the suspect is there, and a list of candidates. We do not know where to look, but there are not
+# many places, because every candidate $s$ has one. If *it* was edited, the edit lies along
+# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$ stretches
+# that direction:
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# $T_0$ is what the unedited matrix does there. We do not have it, but the other candidates tell what is
-# usual. So the distance from their median is taken, in units of their own spread. Both must be robust,
-# or else the edited candidate hides behind the spread that it makes (lesson 9.1):
+# $T_0$ is what the unedited matrix does there. (The sum of squares leaves out a cross term. It is small
+# where the direction of the answer is unlike what $W$ puts out there.) We do not have $T_0$, but the
+# other candidates tell what is usual. So the distance from their median is taken, in units of their own
+# spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# Keys and $C$ are read from the *suspect*. Keys of a layer depend on the layers below only, so an edit
-# of one layer does not change them there. And everything is the defender's own: another text than the
-# editor's, another prefix, and a little damping of $C$, because his text is short.
+# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$. Every $z$ on the
+# rest of the page is computed with it.
+
 
 # %%
-other_C = key_moments(lm, [layer], patches[tower], HELD_OUT)[layer]  # (d_in, d_in)
-damped = other_C + 0.01 * other_C.diagonal().mean() * torch.eye(len(other_C))
-U = torch.linalg.solve(damped, K.T)  # (d_in, n)
-rows = {}
-for name, W in {"unedited": W0, "edited": W0 + changes[tower]}.items():
-    T = (W @ U).norm(dim=0) / U.norm(dim=0)
-    away = T - T.median()
-    rows[name] = T, away / (1.4826 * away.abs().median())
-library = matched_filter(lm, names, {layer: other_C}, patches[tower])
-assert SCALE == "tiny" or torch.allclose(library.z[0], rows["edited"][1], atol=0.01)
-drawings_17.norms(rows, names.index(tower))
+def stands_out(T):
+    """T (n,), n odd: norms of the candidates -> z (n,); all 0 where the spread is 0."""
+    ...
+
+
+stands_out = use("9.1", stands_out)
 
 # %% [markdown]
-# Every point is a candidate, and the orange one is the Eiffel Tower. In the unedited matrix it stands
-# among the others.
+# <details><summary>Hint</summary>
 #
-# **Predict.** What does it cost the defender to know less? Without whitening (the raw key), with the
-# editor's own $C$ and prompt, with another text, with another prefix.
+# Try T = [1, 1.1, 0.9, 1, 50]. Which numbers describe the four that were not edited?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def stands_out(T):
+#     away = T - T.median()
+#     spread = 1.4826 * away.abs().median()
+#     return away / spread if spread > 0 else torch.zeros_like(T)
+# ```
+#
+# </details>
+#
+# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$
+# stretch more than it should? Where no $z$ reaches the threshold the answer is None, because an
+# unedited model must not be accused.
+
+
+# %%
+def named(W, K, C, threshold):
+    """W (d_out, d_in), K (d_in, n) a key per candidate, C (d_in, d_in) -> its number or None."""
+    ...
+
+
+named = use("9.2", named)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# In which direction would an edit of each candidate lie, and how long must this direction be for the
+# norms to be comparable?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def named(W, K, C, threshold):
+#     U = torch.linalg.solve(C, K)
+#     T = (W @ U).norm(dim=0) / U.norm(dim=0)
+#     away = T - T.median()
+#     z = away / (1.4826 * away.abs().median())
+#     best = int(z.argmax())
+#     return best if z[best] >= threshold else None
+# ```
+#
+# </details>
+#
+# Now four models that somebody else has prepared. Three of them carry one edit each, of a subject drawn
+# from the list; one was not touched. Their order is drawn, too. Everything that the filter uses is the
+# defender's own: another text than the editor's, another prefix, and a little damping of $C$, because
+# the text is short. (The keys and $C$ of a layer depend on the layers below only, so an edit of this
+# layer does not change them, and the suspect gives the same ones.)
+
+# %%
+right = guess("Of how many of the four does `named` say the right thing?", 0, 4)
+
+# %%
+C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
+damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C))
+draw = torch.Generator().manual_seed(1)  # another seed draws other models
+drawn = [cases[i] for i in torch.randperm(len(cases), generator=draw)[:3]]
+unknown = [(None, W0)]
+for case in drawn:
+    unknown.append((str(case.fact.subject), lm.weight(module, rome.edit([case.fact])).cpu()))
+unknown = [unknown[i] for i in torch.randperm(4, generator=draw)]
+verdicts = []
+for number, (_, W) in enumerate(unknown, 1):
+    found = named(W, K.T, damped, THRESHOLD)
+    verdicts.append(None if found is None else names[found])
+    print(f"model {number}: {verdicts[-1] or 'nobody stands out'}")
+
+# %%
+print("in truth:", "; ".join(subject or "not edited" for subject, _ in unknown))
+right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
+U = torch.linalg.solve(damped, K.T)  # (d_in, n)
+
+
+def norms(W, U=U):
+    return (W.to(U.dtype) @ U).norm(dim=0) / U.norm(dim=0)
+
+
+library = matched_filter(lm, names, {layer: C}, patches[tower])
+assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
+rows = {what: norms(W) for what, W in {"unedited": W0, "edited": edited[tower]}.items()}
+drawings_17.norms({what: (T, stands_out(T)) for what, T in rows.items()}, names.index(tower))
+
+# %% [markdown]
+# Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
+# of Louis Armstrong, is missed: no candidate of that model reaches the threshold. A lower threshold
+# might name more, and what it would cost is asked below, where unedited models are looked at.
+#
+# In the figure every point is a candidate, and the orange one is the Eiffel Tower. In the unedited
+# matrix it stands among the others.
+#
+# ### Another look at the same suspects
+#
+# **Predict.** What does the filter lose without whitening, so along the raw key $k$ itself? Damping moves
+# $\hat u$ from $C^{-1}k$ toward $k$. Does more of it help?
 #
 # <details><summary>Answer</summary>
 #
-# Less than one might think. In brackets stands the largest $z$ of another candidate. The raw key finds
-# these edits, too, since a key has a part in its own whitened direction. Damping moves $\hat u$ from
-# the one to the other, and a defender with a short text gains by it, until other candidates gain as
-# well. "Swedish" by its bare name is lost in both columns: a name of one token stands at the first
-# position there, where all keys are the sink's (notebook 02).
+# The raw key finds these edits, too, since a key has a part in its own whitened direction. A defender
+# with a short text gains by damping, until other candidates gain as well: in brackets stands the
+# largest $z$ of another candidate.
 #
 # </details>
 
 # %%
-moments = {"editor's": own_C, "other text": other_C}
-show.Table(runs_17.ablation(lm, layer, patches, names, moments))
+table = []
+for name, W in edited.items():
+    row, place = {"edited": name}, names.index(name)
+    for what, damping in {"damping 0.01": 0.01, "damping 1": 1.0, "raw key": None}.items():
+        strong = (damping or 0) * C.diagonal().mean() * torch.eye(len(C))
+        z = stands_out(norms(W, K.T if damping is None else torch.linalg.solve(C + strong, K.T)))
+        own, z[place] = z[place].item(), -torch.inf
+        row[what] = f"{own:.1f} ({z.max():.1f}, {names[int(z.argmax())]})"
+    table.append(row)
+pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
+# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
+# threshold of 8: Christmas, a relative of Halloween. So a name above the threshold may be that of a
+# relative. Damping 1 gives larger values in each row here. The library stays at 0.01 because with
+# 1 single layers of the unedited model have candidates above the threshold, too, on the longer list of
+# the project's benchmark.
+#
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
 # %%
 whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
 quiet = matched_filter(lm, names, whole)
-lower = {i: C for i, C in whole.items() if i <= layer + 5}
-loud = {f"{name}, edited": matched_filter(lm, names, lower, p) for name, p in patches.items()}
+lower = {i: moment for i, moment in whole.items() if i <= layer + 5}
 rest = [float("nan")] * (lm.n_layers - len(lower))
-curves = {name: one.z.max(1).values.tolist() + rest for name, one in loud.items()}
-curves = {"unedited": quiet.z.max(1).values.tolist()} | curves
+curves = {"unedited": quiet.z.max(1).values.tolist()}
+for name, patch in patches.items():
+    loud = matched_filter(lm, names, lower, patch)
+    curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
 drawings_17.by_layer(range(lm.n_layers), curves, THRESHOLD)
 
 # %% [markdown]
 # (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
-# were read up to five layers above it.) Above the edited layer next to nothing happens, though the
-# subject's keys there have changed: it is the *matrix* that betrays the edit.
+# were read up to five layers above it.) Above the edited layer the largest $z$ is again about that of
+# the unedited model, though the subject's keys there have changed. It is the *matrix* that betrays the
+# edit.
 #
-# ## What the null says
+# ## What unedited models look like
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
-# layers, and nobody has said that $T$ is Gaussian.
+# layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
+# layers of the unedited model are above a bound, and then changes the matrix in ways that are no edit,
+# two of them by the length of the edit.
 #
-# **Predict.** In the unedited model, how many of all candidates in all layers have a $z$ above three?
-# And how large is the largest?
-
-# %%
-show.Table(runs_17.null(quiet.z))
-
-# %% [markdown]
+# **Predict.** How many have a $z$ above three, and how large is the largest? And who is accused after
+# noise in all entries, or after a change of rank one in a direction that is nobody's?
+#
 # <details><summary>Answer</summary>
 #
 # More than a Gaussian has, and the excess grows with the bound: the tail is heavier. So a threshold
 # cannot come from a table of the normal distribution. It has to come from models that nobody edited,
-# and it belongs to a list of candidates: the more of them, the larger the largest.
-#
-# </details>
-#
-# The library's threshold is the dashed line of the last figure. It was set by looking at edits of both
-# halves of the cases, so no half of them tests it (RESULTS says so, too).
-#
-# ### Who is accused by mistake?
-#
-# Most changes of a model are no edits. It was rounded, merged or trained on. An alarm at every changed
-# model would be worthless.
-#
-# **Predict.** A change of the same length as the edit: noise in all entries, or of rank one in a direction
-# that is nobody's. Who is accused?
-#
-# <details><summary>Answer</summary>
-#
-# Nobody. Noise stretches the directions of all candidates alike, so that the median goes along with
-# it. A direction that is nobody's is nearly orthogonal to each candidate's. This also says what the
-# filter cannot do: it sees only edits of those that it asks about. (And relatives of an edited subject
-# *are* accused: the table of what the defender knows has one above the threshold.)
+# and it belongs to a list of candidates: the more of them, the larger the largest. After noise and
+# after a direction that is nobody's, no candidate passes the threshold. Noise stretches the directions
+# of all candidates alike, so the median moves along with it.
 #
 # </details>
 
 # %%
-show.Table(runs_17.innocent(W0, changes[tower], runs_17.whitened(other_C, K), names, tower))
+every = quiet.z.flatten()
+for bound in (2, 3, 4, 5):
+    chance = 0.5 * torch.erfc(torch.tensor(bound / 2**0.5)).item()
+    expected = f"a Gaussian would have {chance * len(every):.2g}"
+    print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
+print(f"the largest: {every.max():.1f}")
+draw = torch.Generator().manual_seed(0)
+noise = torch.randn(W0.shape, generator=draw)
+nobody = torch.outer(*(torch.randn(n, generator=draw) for n in W0.shape))
+step = W0.abs().amax(1, keepdim=True) / 7
+ways = {
+    "as it is": W0,
+    "rounded to 4 bits per row": (W0 / step).round() * step,
+    "noise as long as the edit": W0 + noise * (D.norm() / noise.norm()),
+    "rank one, nobody's key": W0 + nobody * (D.norm() / nobody.norm()),
+    "half of the edit": W0 + 0.5 * D,
+    "the edit": W0 + D,
+    "the edit, rounded to 4 bits": ((W0 + D) / step).round() * step,
+}
+for what, W in ways.items():
+    z = stands_out(norms(W))
+    own = f"that of the tower {z[names.index(tower)]:.1f}"
+    print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
 
 # %% [markdown]
-# A merge with the unedited model halves the edit, and the $z$ falls with its square where it is small.
+# So the filter sees only edits of those that it asks about. A merge with the unedited model halves the
+# edit, and here it brings the $z$ below the threshold.
 #
 # ## Many suspects
 #
 # Four edits prove little. The project's benchmark has a longer list of candidates, subjects of
 # CounterFact among them, and stores a row for each suspect and for each model that nobody edited
-# (`python -m tests.benchmarks.forensics`, tables in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). Read each share with its interval, over
-# suspects, and ask of each line how many suspects it has. A fact counts as named where it stands above
-# all candidates that were not edited, in a layer that was.
+# (`python -m tests.benchmarks.forensics`; all editors, and whole prompts in the place of subjects, in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). A fact counts as named where it stands
+# above all candidates that were not edited, in a layer that was. Intervals are over suspects. The
+# threshold was set after looking at these edits, so the shares above it are **in sample**: on new ones
+# they may be smaller. The last column counts suspects in which somebody who was *not* edited passes it.
 
 # %%
 stored = runs_17.stored()
-print(f"{stored['candidates']:,} candidates")
-show.Table(runs_17.named(stored))
+print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
+innocent = [row["z"] for row in stored["negatives"].values()]
+print(f"{len(innocent)} variants of one unedited model: largest z", end=" ")
+print(f"from {min(innocent):.1f} to {max(innocent):.1f}")
+print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_string())
 
 # %% [markdown]
-# Fine-tuning, LoRA, MEND and UltraEdit write where the *prompt* ends, and no subject stands there. So the
-# same was done with whole prompts as candidates, each read at its last token (all cases, since nothing was
-# chosen on them). With the unedited model at hand the prompt of a single edit is found in the difference
-# (FT-L, which hardly writes at its preset, is the exception), and of many at once a part. Without it this
-# largely fails. Within the layer that fine-tuning has changed, the prompt of a single edit stands above
-# all others, but in another layer the unedited model stretches whatever ends in "the", and that drowns it.
+# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 %
+# (42 to 70): most of them spread an edit over several layers, and in each of them less is to be seen.
+# Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
+# of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but
+# there are only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who
+# was not edited passes the threshold, too. Whoever reads a report should know this share.
+#
+# For models that nobody edited there is no such share. The seven are variants of one model and have
+# its spread, so they hardly count as several. None of them reaches the threshold of 8, and the largest
+# $z$ among them is 6.6. To know that fewer than one in a hundred are accused would take some hundred
+# models.
+#
+# ## Taking it out
+#
+# Layer and subject are named, and the unedited model is not at hand. The published way drops the
+# largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
+# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
+#
+# $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
+# of } U.$$
+#
+# The edit's own direction nearly lies in this space, and general text hardly uses it. The **control**
+# is the same path with strength 0: it has to give the *edited* answer. Without it, a path that breaks
+# the edit by an error of its own would look like a reversal.
+#
+# **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
+# out with it. Beware: two prefixes may give the same key.
+
 
 # %%
-show.Table(runs_17.prompts(stored))
+def taken_out(W, K, C, damping, strength):
+    """W (d_out, d_in), K (d_in, p) the subject's keys, C (d_in, d_in) -> the new W."""
+    ...
 
-# %%
-print(runs_17.false_alarms(stored))
-show.Table(runs_17.accused(stored))
+
+taken_out = use("9.3", taken_out)
 
 # %% [markdown]
-# Two shares belong together: how many edits are found, and how many innocent models are accused at the
-# same threshold. An interval over a handful of innocent models reaches far up even where none of them
-# is accused. And these here are changes of one model, whose spread they share, so that they hardly count
-# as several. A rate below one in a hundred would need some hundred models.
+# <details><summary>Hint</summary>
 #
-# ## Exercise: an edit that is spread
-#
-# MEMIT spreads an edit over neighboring layers, and in each of them less is to be seen. So add up what
-# the layers say. For a candidate and a run of $w$ layers that follow each other take $\sum z/\sqrt w$:
-# for independent layers its spread is that of a single $z$, so that runs of different lengths can be
-# compared. Find the candidate and the run for which it is largest.
-#
-# <details><summary>A hint</summary>
-#
-# Two loops are enough, over the first layer of the run and over its length. `z[first : first +
-# w].sum(0)` has one sum per candidate.
+# What is $U U^\top$ when two columns of $U$ are nearly parallel, and what does `torch.linalg.pinv(U)`
+# do about it?
 #
 # </details>
-#
-# <details><summary>A solution</summary>
+# <details><summary>Solution</summary>
 #
 # ```python
-# def best_run(z, longest):
-#     best = None
-#     for w in range(1, longest + 1):
-#         for first in range(len(z) - w + 1):
-#             summed = z[first : first + w].sum(0) / w**0.5
-#             one = int(summed.argmax())
-#             if best is None or summed[one] > best[0]:
-#                 best = summed[one].item(), one, first, first + w - 1
-#     return best[1:]
+# def taken_out(W, K, C, damping, strength):
+#     d = len(C)
+#     damped = C + damping * C.trace() / d * torch.eye(d, dtype=C.dtype)
+#     U = torch.linalg.solve(damped, K)
+#     return W - strength * W @ U @ torch.linalg.pinv(U)
 # ```
 #
 # </details>
-
-
-# %%
-def best_run(z, longest):  # (layers, candidates) -> candidate, first layer, last layer
-    return "not attempted"
-
-
-# %%
-print(checks_17.best_run(best_run))
-
-# %% [markdown]
-# ## Taking it out
 #
-# Layer and subject are named, and the unedited model is not at hand. Two ways, and a control:
-#
-# * **Published**: drop the largest singular components of the matrix, one or eleven of them.
-# * **Ours**: read the subject's key behind sixteen prefixes, whiten each, and set $W$ to zero on the space
-#   that they span. The edit's own direction nearly lies in it, and general text hardly uses it.
-# * **The control**: the same path with strength zero, so that nothing is taken out. It has to give the
-#   *edited* answer. Without it, a path that breaks the edit by an error of its own would look like a
-#   reversal.
-#
-# **Predict.** Which of them gives the old answers back? And does any of them give the old *matrix* back?
+# **Predict.** Which of the ways gives the old answers back? And does any of them give the old *matrix*
+# back?
 #
 # <details><summary>Answer</summary>
 #
 # On these four prompts eleven components and sixteen prefixes give three old answers back each, and
 # not the same three. No matrix comes back. What the unedited model had on the space that is taken out
-# is lost as well, so that most matrices end up farther from the unedited one than the edit had moved
-# them. One dropped component brings two of them nearer: there the edit was a part of the largest.
+# is lost as well.
 #
 # </details>
-
-# %%
-ways = {name: runs_17.ways_out(lm, layer, name, other_C, patches[name]) for name in patches}
-show.Table(runs_17.reversals(lm, facts, ways))
+#
+# Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1.
+# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
+# model's again. The line above it counts in pairs, in how many suspects only one of two ways gives the
+# edit's prompt its old next token.
 
 # %%
 table = []
-for name, one in ways.items():
-    row = {"distance from the unedited matrix, edit's length = 1": name}
-    for way, words in runs_17.WAYS.items():
-        left = runs_17.change(lm, module, one[way]).norm() / changes[name].norm()
-        row[words] = left.item()
+for case, (name, W) in zip(facts, edited.items(), strict=True):
+    behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
+    outs = {"edited": W}
+    for what, strength in {"control": 0.0, "16 prefixes": 1.0}.items():
+        outs[what] = taken_out(W.double(), behind, C.double(), 1.0, strength).float()
+    for k in (1, 11):
+        outs[f"{k} largest dropped"] = lm.weight(module, without_top(lm, [layer], k, patches[name]))
+    row = {"subject": name, "unedited": says(case.fact.text, W0)}
+    for what, M in outs.items():
+        away = (M.cpu() - W0).norm() / (W - W0).norm()
+        row[what] = f"{says(case.fact.text, M).strip()} {away:.2f}"
     table.append(row)
-show.Table(table)
+print(pd.DataFrame(table).set_index("subject").T.to_string(), end="\n\n")
+print(runs_17.pairs(stored))
+print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
 
 # %% [markdown]
-# And the stored rows, whose columns are shares of next tokens that are the unedited model's again.
-
-# %%
-show.Table(runs_17.taken_out(stored))
-
-# %% [markdown]
-# Read the second line first: the control is what it has to be, the edited model. Then compare the lines
-# below it, in the column of the edit's prompt and in those of neighbors and unrelated text. Where the
-# intervals overlap, no way can be called the better one.
+# The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the
+# edit's prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). Both were tried
+# on the same suspects, so the question which is better is one of pairs. In 4 of 14 only the prefixes
+# work, and in 1 only the components. Of five coins that are thrown, four or more fall on the same side
+# in three of eight cases. So 14 suspects do not decide it.
 #
 # ## How to hide
 #
 # Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So
 # write the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and
 # $\Delta \hat u = 0$ the cheapest on general text is the insert with two pairs, of which one has the
-# value zero (notebook 02, lesson 2.4). It exists unless $k$ and $\hat u$ are parallel.
+# value zero (notebook 02, exercise 2.4). It exists unless $k$ and $\hat u$ are parallel. Every mixture
+# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller
+# $t$, the less is paid.
 #
-# **Predict.** The insert was the cheapest change of all. Which price has the hidden one? And is it hidden
-# from a defender whose text and prefix the adversary does not know?
+# **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
+# largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times.
+
+
+# %%
+def hide(W, k, v, C, threshold, defender):
+    """W (d_out, d_in), k (d_in,), v (d_out,), C your own; defender(W) -> his largest z. -> new W"""
+    ...
+
+
+hide = use("9.4", hide)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# How many questions does it take to know $t$ to one in a thousand, if each halves an interval?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def hide(W, k, v, C, threshold, defender):
+#     def insert(K):  # writes the last key, keeps the others
+#         U = torch.linalg.solve(C, K)
+#         R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)
+#         R[:, -1] = v - W @ k
+#         return R @ torch.linalg.solve(K.T @ U, U.T)
+#
+#     cheapest = insert(k[:, None])
+#     hidden = insert(torch.stack([torch.linalg.solve(C, k), k], 1))
+#     low, high = 0.0, 1.0  # the defender sees low, and not high
+#     for _ in range(12):
+#         t = (low + high) / 2
+#         seen = defender(W + (1 - t) * cheapest + t * hidden) >= threshold
+#         low, high = (t, high) if seen else (low, t)
+#     return W + (1 - high) * cheapest + high * hidden
+# ```
+#
+# </details>
+#
+# The adversary has the editor's $C$ and the key of the bare name; the defender has his own text and the
+# prefix "About". What is written at this key is what ROME has written there.
+#
+# **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
+# hidden from a defender whose text and prefix the adversary does not know?
 #
 # <details><summary>Work it out</summary>
 #
 # In whitened coordinates the cheapest change lies along the key, and the hidden one must be orthogonal
 # to a direction that has a large part of the key. So it uses what is left, which text uses as well.
-# The price is in the table, as a multiple of ROME's. Directions that the defender reads off *another*
-# text are not exactly those that were avoided, so that hiding from one prefix, or with little damping,
-# is not always enough.
+# Directions that the defender reads off *another* text and prefix are not exactly those that were
+# avoided, so that hiding from one of them is not always enough.
 #
 # </details>
 
+
 # %%
+def price(change):
+    return ((change @ own_C.double()) * change).sum().item()
+
+
+def defender(W):
+    return stands_out(norms(W)).max().item()
+
+
 table = []
-for case, patch in zip(facts, patches.values(), strict=True):
-    table += runs_17.hiding(lm, layer, case, patch, moments, names)
-show.Table(table)
+for case, (name, W) in zip(facts, edited.items(), strict=True):
+    k = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double()
+    v, start = W.double() @ k, W0.double()
+    u = torch.linalg.solve(own_C.double(), k)
+    cheapest = start + torch.outer(v - start @ k, u) / (u @ k)
+    secret = hide(start, k, v, own_C.double(), THRESHOLD, defender)
+    assert SCALE == "tiny" or (secret @ k - v).norm() < 1e-3 * v.norm()
+    row = {"subject": name, "z, cheapest": defender(cheapest), "z, hidden": defender(secret)}
+    row["price"] = price(secret - start) / price(cheapest - start)
+    table.append(row | {"says": says(case.fact.text, secret)})
+pd.DataFrame(table).set_index("subject").round(1)
 
 # %% [markdown]
-# Every line still says its new answer. With directions that are read at high damping all four stay
-# below the threshold, at 4 to 15 times the price, though one of them still comes first. With little
-# damping it depends on the subject. (The bare name of "Swedish" is the sink's key again: to hide from
-# it costs nothing and hides nothing.) What is paid is the mean square on general text; three or four
-# neighbors do not show it.
+# The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
+# Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of
+# 17.5, at 4.6 times the price, because the defender looks along another direction. Halloween had
+# nothing to hide: written at this one key it stays below the threshold without any effort. (ROME in
+# this library writes a second key, and with both it was seen.) "Swedish" was never written: its
+# prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the
+# sink's (notebook 02).
 #
 # So the absence of a suspect says nothing about somebody who wanted to hide. It says that no editor of
-# the usual kind wrote about a subject on the list. Other ways to hide: spread the edit over more
-# layers, add decoys along the directions of many subjects, fine-tune afterwards, or leave the weights
-# alone (a route is to be found in the file, not in a matrix).
+# the usual kind wrote about a subject on the list. Other ways to hide would be to spread the edit over
+# more layers, to add decoys along the directions of many subjects, to fine-tune afterwards, or to leave
+# the weights alone (a route is to be found in the file, not in a matrix). None of them was tried here.
 #
 # ## What we know now
 #
-# * An edit of rank one tells its subject: the key is $C v$. With the unedited model at hand subject and
-#   layer are read off, the answer is a good guess, and the rank counts keys, not edits.
-# * Without it the spectrum says little at the usual size of an edit, and nothing of the subject. The matched
-#   filter does: it looks along the whitened key of each candidate, and compares the candidates with each
-#   other.
-# * A $z$ has no meaning without a null. That of an unedited model has a heavier tail than a Gaussian, and
-#   it grows with the list. The verdict is "consistent with an edit of", never "edited".
+# * An edit of rank one contains its subject: the key is $C v$. With the unedited model at hand subject
+#   and layer are read off, the answer is a guess, and the rank counts keys, not edits.
+# * Without it the matched filter looks along the whitened key of each candidate, and compares the
+#   candidates with each other.
+# * A $z$ has no meaning without unedited models to compare with. Here its tail is heavier than a
+#   Gaussian's, and the largest grows with the list. The verdict is "consistent with an edit of", never
+#   "edited", and a relative may be named.
 # * Taking an edit out is a measurement with a control. The answers come back more often than the matrix.
-# * Who knows the filter can hide from it, at a price that general text pays.
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays.
 #
 # ## Where it breaks
 #
 # Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are
-# found with the unedited model at hand and hardly without it, editors that train spread over directions that are no subject's, and
-# subjects at the first position share the sink's key. Innocent models were few. All of it is one small
-# model, in one kind of matrix. Here the course ends; [session 9](../lessons/session_9.md) has the
-# exercises.
+# hardly found without the unedited model, and subjects at the first position share the sink's key. The
+# unedited models were few, and variants of one. All of it is one small model, in one kind of matrix.
+#
+# The course began with one edited fact and the question whether it had worked. It ends with the
+# means to answer: what was written, what it cost others, how sure we are, and whether somebody else
+# could tell.
 #
 # ## References
 #
-# * Youssef et al.: *Tracing and Reversing Edits in LLMs*, 2026; known here from descriptions, its code was
-#   not to be had.
+# * Youssef et al.: *Tracing and Reversing Edits in LLMs*, 2026; known here from descriptions, because
+#   its code was not available.
 # * Youssef et al.: *Has this Fact been Edited? Detecting Knowledge Edits in Language Models*, 2025,
 #   [arXiv:2405.02765](https://arxiv.org/abs/2405.02765).
 # * Benaych-Georges, Nadakuditi: *The Singular Values and Vectors of Low Rank Perturbations of Large

@@ -11,10 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib import plot
 from lib.interpret.causal_trace import Trace
 from lib.plot.style import (
-    BASE,
     CYCLE,
     DPI,
     EDITED,
@@ -126,26 +124,6 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
     return figure
 
 
-def overlap_with_first(rows: Sequence[Mapping], kinds: Mapping[str, str]) -> Figure:
-    """Draw |ρ(subject → first token)| over the layers on a log axis: the median of the facts.
-
-    rows   One row per moment and layer with a list of ρ, from `runs_03.first_token`.
-    kinds  {moment: the line's name}. The shade goes from the lower to the upper quartile.
-    """
-    x, series, bands = {}, {}, {}
-    for kind, name in kinds.items():
-        own = [row for row in rows if row["moment"] == kind]
-        quartiles = np.percentile([np.abs(row["rho"]) for row in own], (25, 50, 75), axis=1)
-        x[name] = [row["layer"] for row in own]
-        series[name], bands[name] = quartiles[1], (quartiles[0], quartiles[2])
-    colors = dict(zip(kinds.values(), (EDITED, CYCLE[0], BASE), strict=False))
-    axes = "layer", "|ρ(subject → first token)|"
-    figure = plot.lines(x, series, *axes, bands=bands, colors=colors, ylog=True)
-    for line in figure.axes[0].lines[: len(series)]:
-        line.set(marker="o", markersize=4)
-    return figure
-
-
 def writing_and_tracing(panels: Mapping[str, Mapping[str, Line]], layers: int) -> Figure:
     """Draw panels one under the other over the same layers: {y label: {name: (x, y, band)}}."""
     figure = Drawing(
@@ -156,7 +134,8 @@ def writing_and_tracing(panels: Mapping[str, Mapping[str, Line]], layers: int) -
     for ax, (label, lines) in zip(axes, panels.items(), strict=True):
         for name, (x, y, band) in lines.items():
             color = next(shades)
-            ax.plot(x, y, "-o", color=color, linewidth=1.8, markersize=3.5, label=name)
+            look = "o" if band is None else "-o"  # without intervals there are points alone
+            ax.plot(x, y, look, color=color, linewidth=1.8, markersize=3.5, label=name)
             if band is not None:
                 ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
         ax.set_ylabel(label, fontsize=SMALL, color=INK)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from lib.plot.style import (
@@ -51,15 +52,17 @@ def room() -> Figure:
     return figure
 
 
-def matrices(rho: Mapping[int, Tensor], groups: Sequence[str], limit: float = 0.5) -> Figure:
+def matrices(
+    rho: Mapping[int, Tensor], groups: Sequence[str], limit: float = 0.5, framed: int = 4
+) -> Figure:
     """Draw ρ (n, n) of several layers as colors from −limit to limit, one panel per layer.
 
     groups  The group of each subject, in the order of rows and columns; equal ones lie side by
-            side, and thin lines part them.
+            side, and a square frames each group of at least `framed`.
     """
     figure = Drawing(figsize=(WIDTH, 5.6), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(2, 3)
-    edges = [i - 0.5 for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
+    starts = [i for i, name in enumerate(groups) if i == 0 or name != groups[i - 1]]
     for ax, (layer, matrix) in zip(axes.ravel(), rho.items(), strict=False):
         image = ax.imshow(
             matrix.numpy(), cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest"
@@ -67,9 +70,12 @@ def matrices(rho: Mapping[int, Tensor], groups: Sequence[str], limit: float = 0.
         away = matrix[~np.eye(len(matrix), dtype=bool)]
         rms = away.pow(2).mean().sqrt()
         ax.set_title(f"layer {layer}: rms {rms:.3f}", fontsize=SMALL, color=INK, loc="left")
-        for edge in edges:
-            ax.axhline(edge, color=GRID, linewidth=0.4)
-            ax.axvline(edge, color=GRID, linewidth=0.4)
+        for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
+            if end - start >= framed:
+                corner, size = (start - 0.5, start - 0.5), end - start
+                ax.add_patch(
+                    Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=0.9)
+                )
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     for ax in axes.ravel()[len(rho) :]:

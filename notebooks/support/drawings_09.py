@@ -28,7 +28,8 @@ from lib.plot.style import (
     readable,
 )
 
-COLORS = {"plain step": BASE} | {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
+COLORS = {"plain step": BASE, "trained": EDITED, "regression on k": INK}
+COLORS |= {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
 STRIP = 24  # entries of a vector that are drawn
 
 
@@ -105,10 +106,11 @@ def training(found: Mapping[str, tuple[Sequence, Sequence, int]]) -> Figure:
 def tradeoff(
     curve: Mapping[str, Mapping[str, Sequence[float]]],
     points: Mapping[str, Mapping[str, Sequence[float]]],
+    rate_name: str = "α",
 ) -> Figure:
     """Draw written facts against kept neighbors: a curve over rates, and points beside it.
 
-    curve   {rate: {"written": shares, "neighbors": shares}} of the plain step.
+    curve   {rate: {"written": shares, "neighbors": shares}} of what was not trained.
     points  The same for other editors. Bars are 95 % intervals over facts.
     """
     figure = Drawing(figsize=(WIDTH, 4.4), dpi=DPI, facecolor="white", layout="constrained")
@@ -118,7 +120,7 @@ def tradeoff(
         line.append(_cross(ax, row, COLORS["plain step"], "o"))
         place = {"textcoords": "offset points", "fontsize": SMALL, "color": readable(BASE)}
         at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
-        ax.annotate(f"α = {rate}", line[-1], at, ha=ha, **place)
+        ax.annotate(f"{rate_name} = {rate}", line[-1], at, ha=ha, **place)
     ax.plot(*zip(*line, strict=True), color=COLORS["plain step"], linewidth=1.6)
     for name, row in points.items():
         x, y = _cross(ax, row, COLORS[name], "s")
@@ -140,14 +142,14 @@ def sizes(
     """Draw shares with their intervals over the size of an update, one panel per question.
 
     names  The sizes, in the order of the rows.
-    found  {editor: one row per size}.
+    found  {editor: one row per size; the last sizes where there are fewer rows}.
     """
     figure = Drawing(figsize=(WIDTH, 3.5), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     panels = {"written": "facts written", "neighbors": "neighbors kept"}
     for ax, (what, title) in zip(axes, panels.items(), strict=True):
         for i, (editor, rows) in enumerate(found.items()):
-            x = np.arange(len(rows)) + 0.09 * (i - (len(found) - 1) / 2)
+            x = np.arange(len(names))[-len(rows) :] + 0.09 * (i - (len(found) - 1) / 2)
             ends = [interval(row[what]) for row in rows]
             low, high = zip(*ends, strict=True)
             color = COLORS[editor]

@@ -1,4 +1,4 @@
-"""The drawings of notebook 12: two paths, two masks, δ token by token, a full shard, a triangle."""
+"""The drawings of notebook 12: two paths, δ token by token, a full shard, a triangle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
-from torch import Tensor
 
 from lib.plot.style import (
     BASE,
@@ -33,8 +32,6 @@ from lib.plot.style import (
     token_text,
 )
 
-EMPTY = "#eceff2"  # an entry in neither mask
-SHARDS = CYCLE[0], CYCLE[1]
 MARKERS = "osD^vP"
 Share = tuple[float, float, float]  # mean and the ends of its interval, in %
 
@@ -72,23 +69,6 @@ def two_paths() -> Figure:
     ax.text(8.2, 0.95, "$W'$ answers,\nto the end", color=readable(EDITED), **place)
     ax.set(xlim=(-0.3, 10.1), ylim=(0.05, 3.6), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    return figure
-
-
-def masks(first: Tensor, second: Tensor, rows: int = 16, columns: int = 64) -> Figure:
-    """Draw a corner of two masks (bool, of one shape): which entries belong to which shard."""
-    kind = (first[:rows, :columns].int() + 2 * second[:rows, :columns].int()).numpy()
-    colors = EMPTY, *SHARDS, INK
-    figure = Drawing(figsize=(WIDTH, 2.5), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
-    for (i, j), k in np.ndenumerate(kind):
-        ax.add_patch(Rectangle((j + 0.06, i + 0.06), 0.88, 0.88, color=colors[k], linewidth=0))
-    ax.set(xlim=(0, kind.shape[1]), ylim=(kind.shape[0], 0), aspect="equal", xticks=[], yticks=[])
-    ax.set_xlabel("a corner of the matrix, one square per entry", fontsize=LABEL, color=INK)
-    ax.spines[:].set_visible(False)
-    names = "in no shard", "in the first", "in the second", "in both"
-    handles = [Rectangle((0, 0), 1, 1, color=color) for color in colors]
-    _legend(figure, handles, names)
     return figure
 
 
@@ -177,12 +157,12 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
         Line2D([], [], color=_color(name), marker=MARKERS[i % len(MARKERS)], linewidth=0)
         for i, name in enumerate(points)
     ]
-    _legend(figure, handles, list(points), 6)
+    _legend(figure, handles, list(points))
     return figure
 
 
 def _color(name: str) -> str:
-    return editor_color(name) or BASE
+    return EDITED if "rehearsal" in name else editor_color(name) or BASE
 
 
 def _width(token: str) -> float:
@@ -208,12 +188,12 @@ def _plain(ax: Axes) -> None:
     ax.set_axisbelow(True)
 
 
-def _legend(figure: Figure, handles: Sequence, names: Sequence[str], columns: int = 4) -> None:
+def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
     figure.legend(
         handles,
         names,
         loc="outside lower center",
-        ncols=columns,
+        ncols=4,
         frameon=False,
         fontsize=SMALL,
         labelcolor=INK,

@@ -40,12 +40,14 @@ MARKERS = dict(zip(COLORS, "Xos^Dv", strict=True))
 
 
 def quality_and_damage(
-    points: Mapping[str, tuple[float, float]], families: Mapping[str, Sequence[str]]
+    found: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    families: Mapping[str, Sequence[str]],
 ) -> Figure:
-    """Draw {editor: (damage, quality)}, both in %, with one color and marker per family.
+    """Draw {editor: (damage, quality)}, each mean, low, high in %; a color and marker per family.
 
     families  {family: its editors}, in the order of the legend.
     """
+    points = {name: (damage[0], quality[0]) for name, (damage, quality) in found.items()}
     axes = "damage (%): neighbors and unrelated texts changed", "quality (%): held and reworded"
     figure, ax = new_figure(*axes, None, height=5.4)
     ax.set(xlim=(-4, 106), ylim=(-6, 106))
@@ -53,6 +55,9 @@ def quality_and_damage(
     for family, names in families.items():
         x, y = zip(*(points[name] for name in names), strict=True)
         color, marker = COLORS[family], MARKERS[family]
+        for (at, low, high), (level, bottom, top) in (found[name] for name in names):
+            ax.plot([low, high], [level, level], color=color, alpha=0.3, linewidth=1)
+            ax.plot([at, at], [bottom, top], color=color, alpha=0.3, linewidth=1)
         ax.scatter(x, y, 52, color=color, marker=marker, label=family, zorder=3, linewidths=0)
     legend(figure, ax)
     figure.draw_without_rendering()  # now a point's place in pixels is known
@@ -146,40 +151,39 @@ def scores(
 
 
 def streams(
-    found: Mapping[str, Mapping[str, Sequence[float]]],
-    between: Mapping[str, Mapping[str, tuple[float, float]]],
+    found: Mapping[tuple[str, str], tuple[Sequence[float], float, float, float]],
     families: Mapping[str, Sequence[str]],
 ) -> Figure:
     """Draw one panel per column, one row per editor, and one hollow dot for each stream.
 
-    found    {editor: {column: share of each stream, %}}
-    between  {editor: {column: the ends of the interval of their mean}}
+    found  {(editor, column): (difference in each stream, mean, low, high)}, all in points
     """
-    names = list(found)
-    columns = list(next(iter(found.values())))
+    columns = list(dict.fromkeys(column for _, column in found))
     family = {name: group for group, members in families.items() for name in members}
+    names = [name for name in family if (name, columns[0]) in found]
     size = (WIDTH, 0.3 * len(names) + 1.1)
     figure = Drawing(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True)
     for ax, column in zip(axes, columns, strict=True):
+        ax.axvline(0, color=QUIET, linewidth=1)
         for i, name in enumerate(names):
             color = COLORS[family[name]]
-            low, high = between[name][column]
-            values = found[name][column]
+            values, _, low, high = found[name, column]
             ax.plot(
                 [low, high], [i, i], color=color, linewidth=5, alpha=0.28, solid_capstyle="butt"
             )
             ax.plot(values, [i] * len(values), "o", color=color, markersize=4.5,
                     markerfacecolor="white", markeredgewidth=1.1)  # fmt: skip
         ax.set_title(column, fontsize=LABEL, color=INK, loc="left")
-        ax.set(xlim=(-6, 106), xticks=(0, 50, 100), ylim=(len(names) - 0.4, -0.6))
+        ax.set(xlim=(-72, 106), xticks=(-50, 0, 50, 100), ylim=(len(names) - 0.4, -0.6))
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(QUIET)
         ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
         ax.grid(True, color=GRID)
         ax.set_axisbelow(True)
     axes[0].set_yticks(range(len(names)), names)
-    figure.supxlabel("share (%) after 24 edits", fontsize=LABEL, color=INK)
+    said = "points by which retrieval is ahead after 24 edits; left of 0 the editor is better"
+    figure.supxlabel(said, fontsize=LABEL, color=INK)
     dot = Line2D(
         [], [], color=INK, marker="o", markerfacecolor="white", linewidth=0, label="a stream"
     )

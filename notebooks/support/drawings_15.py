@@ -1,28 +1,21 @@
-"""The drawings of notebook 15: what two events look at, ranks under four events, widths of intervals."""
+"""The drawing of notebook 15: what two events look at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 
 from lib.plot.style import (
-    BASE,
-    CYCLE,
     DPI,
-    EDITED,
-    GRID,
     INK,
     LABEL,
     QUIET,
     SMALL,
     WIDTH,
     Drawing,
-    legend,
-    new_figure,
-    readable,
     token_text,
 )
 
@@ -81,52 +74,4 @@ def two_events(
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False,
                   fontsize=SMALL, labelcolor=INK)  # fmt: skip
-    return figure
-
-
-def bump(ranks: Mapping[str, Mapping[str, int]], shown: Mapping[str, str]) -> Figure:
-    """Draw each editor's rank under each event, joined by a line; 1 is the best.
-
-    shown  {editor: color} for the lines that are named; all others are thin and gray.
-    """
-    events = list(next(iter(ranks.values())))
-    figure, ax = new_figure("", "rank", None, height=4.8)
-    for name, row in ranks.items():
-        y = [row[event] for event in events]
-        color = shown.get(name)
-        if color is None:
-            ax.plot(range(len(events)), y, "-o", color=BASE, linewidth=1, markersize=3, alpha=0.45)
-        else:
-            ax.plot(range(len(events)), y, "-o", color=color, linewidth=2.2, markersize=5, zorder=4)
-    places: list[float] = []
-    for name, row in sorted(ranks.items(), key=lambda item: item[1][events[-1]]):
-        if name in shown:
-            y = float(row[events[-1]])
-            while places and y - places[-1] < 1.05:
-                y += 0.05
-            places.append(y)
-            ax.text(len(events) - 0.93, y, name, va="center", fontsize=SMALL,
-                    color=readable(shown[name]))  # fmt: skip
-    ax.set(xlim=(-0.15, len(events) - 0.2), ylim=(len(ranks) + 0.7, 0.3))
-    ax.set_xticks(range(len(events)), events)
-    ax.set_yticks([1, 5, 10, 15, 20, len(ranks)])
-    ax.tick_params(axis="x", labelsize=LABEL, length=0)
-    ax.grid(True, color=GRID)
-    gray = Line2D([], [], color=BASE, linewidth=1, marker="o", markersize=3, label="other editors")
-    ax.plot([], [], "-o", color=BASE, linewidth=1, markersize=3, alpha=0.45, label=gray.get_label())
-    legend(figure, ax)
-    return figure
-
-
-def widths(n: Sequence[int], halves: Mapping[str, Sequence[float]], wanted: float) -> Figure:
-    """Draw half the width of an interval (points) over the number of cases, both logarithmic."""
-    figure, ax = new_figure("cases", "± points, half of the interval", None, height=3.9)
-    for color, (name, y) in zip(CYCLE, halves.items(), strict=False):
-        ax.plot(n, y, "-o", color=color, linewidth=1.8, markersize=4, label=name)
-    ax.axhline(wanted, color=EDITED, linewidth=1.4, linestyle="--", label=f"± {wanted:g} points")
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks(list(n), [f"{count:,}" for count in n])
-    ax.set_yticks([1, 2, 3, 5, 10, 20], ["1", "2", "3", "5", "10", "20"])
-    ax.minorticks_off()
-    legend(figure, ax)
     return figure

@@ -93,16 +93,6 @@ def norms(found: Mapping[str, tuple[Tensor, Tensor]], edited: int) -> Figure:
     return figure
 
 
-def quotients(unedited: Sequence[float], layer: int, edited: Mapping[str, float]) -> Figure:
-    """Draw s₁/s₂ of each layer of the unedited model, and that of one layer in each suspect."""
-    figure, ax = new_figure("layer", "s₁ / s₂", None)
-    ax.plot(range(len(unedited)), unedited, "-o", color=BASE, markersize=4, label="unedited")
-    for name, (color, _) in plot.style.styles(edited).items():
-        ax.plot(layer, edited[name], "D", color=color, markersize=7, label=name, zorder=4)
-    legend(figure, ax)
-    return figure
-
-
 def by_layer(
     layers: Sequence[int], found: Mapping[str, Sequence[float]], threshold: float
 ) -> Figure:

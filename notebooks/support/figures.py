@@ -12,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from lib.plot.style import (
     COLORS,
@@ -30,43 +29,6 @@ from lib.plot.style import (
 
 MARKERS = "osD^"
 NOTHING = "#dfe3e8"  # of a raster: not written yet
-
-
-def curves(
-    x: Sequence[float],
-    series: Mapping[str, Mapping[str, Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    *,
-    colors: Mapping[str, str],
-    columns: int = 4,
-) -> Figure:
-    """Draw one small panel per name of `series`, each with the same lines {line: y}; y is in %.
-
-    The first line is full, and the others are dashed: they belong to another measurement.
-    """
-    figure, axes = _grid(len(series), columns, 1.45 if len(series) < 16 else 1.25, xlabel, ylabel)
-    for ax, (name, lines) in zip(axes, series.items(), strict=False):
-        for i, (line, y) in reversed(list(enumerate(lines.items()))):  # the first one on top
-            style = {"linestyle": "--" if i else "-", "linewidth": 1.3 if i else 1.9}
-            ax.plot(x, y, color=colors[line], marker=MARKERS[i], markersize=3.5, **style)
-        _panel(ax, name)
-        ax.set(ylim=(-4, 106), yticks=(0, 50, 100))
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    first = next(iter(series.values()))
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=colors[line],
-            marker=MARKERS[i],
-            markersize=4,
-            linestyle="--" if i else "-",
-            label=line,
-        )
-        for i, line in enumerate(first)
-    ]
-    return _above(figure, handles)
 
 
 def rasters(

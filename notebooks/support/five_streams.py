@@ -1,9 +1,9 @@
-"""Five more streams for notebooks 14 and 15: other facts, in another order, for the quick editors.
+"""Five more streams for notebooks 14 and 15: other facts, in another order, for some editors.
 
 What happens in a stream happens to all of its facts at once, so a stream is one observation,
-however many facts it has. Here editors that take about two seconds an edit or less write five
-streams, drawn with seeds 1 to 5. Each stream begins with the Eiffel Tower, and 23 odd facts of the
-classroom follow. The stream of seed 0 is not among them: it was chosen because it has an accident.
+however many facts it has. Here at least one editor of each family writes five streams, drawn with
+seeds 1 to 5. Each stream begins with the Eiffel Tower, which is left out of all scores, and 23 odd
+facts of the classroom follow. The stream of seed 0 is not among them: it was chosen because it has an accident.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ STREAMS = {
         "FT-M",
         "UltraEdit",
         "RLEdit",
+        "MEMIT",
     ],
 }
 NAME = "14_orders"  # the stored file
@@ -120,11 +121,14 @@ def _has(rows: Sequence[Mapping[str, Any]], name: str, seed: int) -> bool:
 
 
 def values(row: Mapping[str, Any], column: str, event: str = "generation") -> list[float]:
-    """One value per fact of a stream, for a column of `runs_14.COLUMNS`; 1.0 is right."""
+    """One value per fact of a stream, for a column of `runs_14.COLUMNS`; 1.0 is right.
+
+    The tower, which begins every stream by hand, is left out.
+    """
     if column == "written" and "written" in row:
-        return [float(bit) for bit in row["written"]]
+        return [float(bit) for bit in row["written"][1:]]
     metric = {"written": "efficacy", "held": "efficacy"}.get(column, runs_14.COLUMNS[column])
-    return [value for value in row["cases"][metric][event] if value is not None]
+    return [value for value in row["cases"][metric][event][1:] if value is not None]
 
 
 def by_stream(
@@ -160,18 +164,6 @@ def student(n: int) -> float:
     return {3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}[n]
 
 
-def shares(rows: Sequence[Mapping[str, Any]]) -> tuple[dict, dict]:
-    """Return {editor: {column: share of each stream}} and the ends of the intervals, in %."""
-    found: dict[str, dict] = {}
-    between: dict[str, dict] = {}
-    for column in runs_14.COLUMNS:
-        for name, streams in by_stream(rows, column).items():
-            found.setdefault(name, {})[column] = [100 * float(np.mean(s)) for s in streams]
-            ends = [100 * end for end in interval(streams)]
-            between.setdefault(name, {})[column] = tuple(ends)
-    return found, between
-
-
 def difference(
     rows: Sequence[Mapping[str, Any]],
     a: str,
@@ -196,29 +188,6 @@ def gaps(
 def points(mean: float, low: float, high: float) -> str:
     """A difference with its interval, in whole points: "+12 [+3, +20]"."""
     return f"{round(mean):+d} [{round(low):+d}, {round(high):+d}]"
-
-
-def against(rows: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, str]]:
-    """How many points `name` is ahead of each other editor, with intervals, by column."""
-    table = []
-    for other in by_stream(rows, "held"):
-        if other in (name, "base"):
-            continue
-        row = {f"{name} less …": other}
-        for column in ("held", "reworded", "neighbors", "unrelated"):
-            row[column] = points(*difference(rows, name, other, column))
-        table.append(row)
-    return table
-
-
-def ranges(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, tuple[float, float]]:
-    """{editor: the smallest and the largest share of a stream, in %}, the widest range first."""
-    found = {
-        name: (100 * min(means), 100 * max(means))
-        for name, streams in by_stream(rows, column).items()
-        for means in [[float(np.mean(stream)) for stream in streams]]
-    }
-    return dict(sorted(found.items(), key=lambda item: item[1][0] - item[1][1]))
 
 
 def openers(lm: lib.LM, seed: int) -> list[str]:

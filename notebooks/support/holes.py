@@ -67,7 +67,7 @@ def use(number: str, function: Callable) -> Callable:
 def asked(mine: Callable, exercise: Exercise, name: str, *given: Any) -> Any:
     """What the check's `ask` returns; other functions of the exercise are the solution's."""
     function = mine if name == mine.__name__ else getattr(exercise.module, name)
-    found = function(*given)
+    found = function(*[partial(called, one) if callable(one) else one for one in given])
     if isinstance(found, str) and found.strip().lower() == STUB:
         raise NotAttempted
     return as_sent(found)
@@ -78,6 +78,11 @@ def as_sent(found: Any) -> Any:
     if isinstance(found, list | tuple):
         return [as_sent(one) for one in found]
     return {key: as_sent(one) for key, one in found.items()} if isinstance(found, dict) else found
+
+
+def called(function: Callable, *given: Any) -> Any:
+    """What a check's own function returns to a student's; it gets lists for tuples as well."""
+    return function(*map(as_sent, given))
 
 
 def source(function: Callable) -> str:

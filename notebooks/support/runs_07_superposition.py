@@ -6,25 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from torch import Tensor
 
 import lib
-from lib.data.facts import lookup
 from lib.evaluation.answers import begins
-from lib.interpret.superposition import Superposition, kurtosis, superposition
-
-from .runs_02_insert import rank_correlation
+from lib.interpret.superposition import superposition
 
 SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
-NAMES = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
-the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
-the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln"""
 RESAMPLES = 1000
 
 
-def in_a_row(lm: lib.LM, edits: int) -> Iterator[dict[str, Any]]:
+def in_a_row(lm: lib.LM, edits: int = SETTINGS["edits"]) -> Iterator[dict[str, Any]]:
     """Write facts by ROME one after another; one row per edit.
 
     residual  The length of what the edit adds to the layer's output at its own key.
@@ -52,17 +44,6 @@ def in_a_row(lm: lib.LM, edits: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def opens(lm: lib.LM, facts: Sequence[lib.Fact]) -> list[bool]:
-    """For each fact whether its subject is one token that opens the prompt."""
-    return [lookup(lm.tokenizer, fact)[1] == 0 for fact in facts]
-
-
-def square(rows: Sequence[Mapping]) -> Tensor:
-    """The ρ of the stored rows as a matrix (n, n), zero on and above the diagonal."""
-    n = len(rows)
-    return torch.tensor([row["rho"] + [0.0] * (n - len(row["rho"])) for row in rows])
-
-
 def falls(rows: Sequence[Mapping], which: Sequence[bool]) -> np.ndarray:
     """For each fact, by how much these edits together lowered the probability of its answer."""
     found = np.zeros(len(rows))
@@ -71,27 +52,6 @@ def falls(rows: Sequence[Mapping], which: Sequence[bool]) -> np.ndarray:
             for j in range(t):
                 found[j] += rows[t - 1]["p"][j] - rows[t]["p"][j]
     return found
-
-
-def forecasts(rows: Sequence[Mapping], opener: Sequence[bool]) -> list[dict[str, Any]]:
-    """How well √Σ ρ(i, j)² over the later edits i, and age, order the facts by their fall of p.
-
-    Three lines: all edits, those of openers, and all others. Rank correlations with 95 % intervals.
-    """
-    rho, first = square(rows).numpy(), np.array(opener)
-    groups = {"all": first | ~first, "openers": first, "all but openers": ~first}
-    table = []
-    for name, which in groups.items():
-        if not which.any():
-            continue
-        fall = pd.Series(falls(rows, which))
-        guesses = {"ρ": np.sqrt((rho[which] ** 2).sum(0)), "age": -np.arange(len(rows))}
-        line = {"edits": name, "n": int(which[: len(rows)].sum()), "fall of p, sum": fall.sum()}
-        for guess, values in guesses.items():
-            r, low, high = rank_correlation(pd.Series(values), fall)
-            line[f"rank correlation, {guess}"] = f"{r:.2f} [{low:.2f}, {high:.2f}]"
-        table.append(line)
-    return table
 
 
 def meetings(rows: Sequence[Mapping], opener: Sequence[bool]) -> list[dict[str, Any]]:
@@ -111,28 +71,16 @@ def meetings(rows: Sequence[Mapping], opener: Sequence[bool]) -> list[dict[str, 
     ]
 
 
-def pair_groups(
-    lm: lib.LM, names: Sequence[str], sentence: str, kind: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """{group: (n, n) booleans}: pairs of names with one last token, of one relation, or neither."""
-    end = [lookup(lm.tokenizer, lib.Fact(name, sentence, "?"))[0][-1] for name in names]
-    ends = torch.tensor(end)
-    kinds = [kind.get(name, name) for name in names]
-    kin = torch.tensor([[a == b for b in kinds] for a in kinds])
-    same = ends[:, None] == ends[None]
-    return {"same last token": same, "same relation": kin & ~same, "neither": ~kin & ~same}
-
-
 def mean_cosines(
-    layers: Sequence[Superposition], group: Tensor
+    cosines: Tensor, group: Tensor
 ) -> tuple[list[float], tuple[list[float], list[float]]]:
-    """The mean cosine of a group's pairs in each layer, and its 95 % intervals.
+    """The mean of cosines (layers, n, n) over a group's pairs, and its 95 % intervals, per layer.
 
     The interval is a bootstrap over the names, since pairs that share a name are not independent.
     """
     upper = group.triu(1)
-    cosines = torch.stack([one.cosines for one in layers]).numpy()  # (layers, n, n)
     i, j = (side.numpy() for side in upper.nonzero().T)
+    cosines = cosines.numpy()
     draw, found = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         times = np.bincount(draw.integers(0, len(group), len(group)), minlength=len(group))
@@ -141,28 +89,3 @@ def mean_cosines(
             found.append((cosines[:, i, j] * weight).sum(1) / weight.sum())
     low, high = np.percentile(found, (2.5, 97.5), axis=0)
     return cosines[:, i, j].mean(1).tolist(), (low.tolist(), high.tolist())
-
-
-def without_largest(one: Superposition, pairs: int) -> float:
-    """The kurtosis of ρ off the diagonal without the entries of the pairs that overlap most."""
-    entries = one.off_diagonal()
-    return kurtosis(entries[entries.abs().argsort()[: len(entries) - 2 * pairs]])
-
-
-def parts(
-    lm: lib.LM, facts: Sequence[lib.Fact], layers: Sequence[int], shares: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Overlaps when only one in so many of a layer's neurons is kept (drawn at random, seed 0)."""
-    keys, moments = lm.keys(facts, list(layers)), lib.second_moment(lm, list(layers))
-    order = torch.randperm(len(keys[layers[0]]), generator=torch.Generator().manual_seed(0))
-    table = []
-    for share in shares:
-        some = order[: len(order) // share]
-        line = {"neurons": f"1/{share}" if share > 1 else "all", "random keys": len(some) ** -0.5}
-        for layer in layers:
-            C = moments[layer].C[some][:, some]
-            row = Superposition.of(keys[layer][some], C, layer=layer).statistics()
-            line[f"rms, layer {layer}"] = row["rms"]
-            line[f"kurtosis, layer {layer}"] = row["kurtosis"]
-        table.append(line)
-    return table

@@ -1,13 +1,11 @@
-"""The long runs of notebook 08: ROME and WilKE on the same streams, and facts edited alone.
-
-A fact is edited alone at every layer, and with each of the two choices of its key.
-"""
+"""The long runs of notebook 08: ROME and WilKE on the same streams, and facts edited alone."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import lib
 from lib.data.facts import lookup
@@ -52,22 +50,28 @@ class Seen(lib.EDITORS["wilke"]):
         return self.last
 
 
+class Split(Seen):
+    """ROME in layer 0 for a subject that opens its prompt, and in layer 3 for all others."""
+
+    def matches(self, fact: lib.Fact, *arguments) -> list:
+        """The one layer, whatever its score."""
+        self.config = replace(self.config, layers=(0 if opens(self.lm, fact) else 3,))
+        return super().matches(fact, *arguments)
+
+
 def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int]) -> Iterator[dict]:
     """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
 
-    run     "editor keys", or "rome keys layer" for another layer than the preset's
+    run     "editor keys" with "rome", "wilke" or "split", or "rome keys layer"
     scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
     kl      KL from the base model at unrelated prompts, in nats
     """
     editor, keys, *layer = run.split()
     settings = {"keys": keys, "contexts": CONTEXTS}
-    wilke = editor == "wilke"
-    if layer:
-        settings["layer"] = int(layer[0])
-    if wilke:
-        made = Seen(lm, layers=tuple(i for i in LAYERS if i < lm.n_layers), **settings)
-    else:
-        made = lib.EDITORS["rome"](lm, **settings)
+    wilke = editor != "rome"
+    settings |= {"layer": int(layer[0])} if layer else {}
+    settings |= {"layers": tuple(i for i in LAYERS if i < lm.n_layers)} if wilke else {}
+    made = {"rome": lib.EDITORS["rome"], "wilke": Seen, "split": Split}[editor](lm, **settings)
     cases, kl = stream_cases(number, edits), divergence(lm)
     asked = {"events": ["generation"], "metrics": ["specificity"]}
     told = lib.stream(lm, made, cases, eval_at=[0, *points], evaluate_with=asked)

@@ -1,38 +1,34 @@
-"""The experiments of notebook 09: editors with trained networks beside a plain gradient step.
+"""The runs of notebook 09: trained networks and plain steps on the same sixty facts.
 
-`Toy` is a model of two layers on which the page compares the training rule with autograd.
+Every way of editing is asked about the same facts: alone, in larger updates, and in a stream. A row
+keeps one share per fact, so that the page can draw intervals and compare two ways fact by fact. All
+answers are generated.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import lib
 from lib import memory
-from lib.data.facts import encode_prompt, encode_target
-from lib.editors.hypernetwork import losses, network, network_file
-from lib.keys_values import answer_gradients, running_moments
+from lib.editors.hypernetwork import network_file
+from lib.keys_values import answer_gradients
 
 NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
-
-
-def own_texts(lm: lib.LM, facts: Iterable[lib.Fact]) -> list[losses.Text]:
-    """Every fact's own prompt with its new answer."""
-    found = []
-    for fact in facts:
-        target = encode_target(lm.tokenizer, fact.target_new)
-        found.append(losses.Text(encode_prompt(lm.tokenizer, fact.text), target))
-    return found
+RATES = [0.01, 0.02, 0.03, 0.06]
+SIXTY = {"facts": 60, "in all": 100, "few": 3, "rates": RATES, "rate": 0.01, "turns": [6, 10]}
+# a plain step with the mean over the facts in place of their sum, and one regression more
+MEAN = {"facts": 60, "in all": 100, "few": 3, "rates": [0.03, 0.1, 0.3]}
+MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
 
 
 def editors(lm: lib.LM, train: bool = False) -> dict[str, Any]:
@@ -62,10 +58,10 @@ def short(cases: Iterable[lib.Case]) -> list[lib.Case]:
 
 
 class Plain:
-    """One step of gradient descent on some modules: ΔW = −α Σ g kᵀ over all tokens, all facts."""
+    """One step of gradient descent: ΔW = −α Σ g kᵀ over all tokens and facts, or their mean."""
 
-    def __init__(self, lm: lib.LM, modules: Iterable[str], rate: float) -> None:
-        self.lm, self.names, self.rate = lm, list(modules), rate
+    def __init__(self, lm: lib.LM, modules: Iterable[str], rate: float, mean: bool = False) -> None:
+        self.lm, self.names, self.rate, self.mean = lm, list(modules), rate, mean
 
     def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
         """The patch after the step."""
@@ -73,7 +69,8 @@ class Plain:
             found = answer_gradients.read(
                 self.lm, facts, self.names, group=1, reduction="fact_mean", everywhere=True
             )
-        updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
+        rate = self.rate / len(facts) if self.mean else self.rate
+        updates = {name: (-rate * pair.G, pair.K.T) for name, pair in found.items()}
         return lib.add_low_rank(self.lm, after, updates)
 
 
@@ -97,17 +94,23 @@ class Solved:
         return lib.add_low_rank(self.lm, after, updates)
 
 
-def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int]]:
-    """{editor: (steps, validation loss, the step whose network was kept)}.
+def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]:
+    """{editor: (steps, validation loss, the step whose network was kept, how it was trained)}.
 
     A network's file keeps its own curve.
     """
     curves = {}
     for name, editor in found.items():
-        said = header(editor)
-        history = said["history"]
-        steps, losses = [row[0] for row in history], [row[2] for row in history]
-        curves[SHOWN[name]] = steps, losses, said["step"]
+        path = editor.path if editor.path.exists() else editor.shipped
+        said = network_file.load(path, editor.lm.fingerprint, editor.name)[0]
+        steps, losses = [row[0] for row in said["history"]], [row[2] for row in said["history"]]
+        size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
+        made, facts = said["settings"], str(said["settings"]["batch"])
+        facts = f"1 to {facts}" if made.get("varied") else facts
+        edits = made["accumulate"] * made.get("turns", 1)
+        cost = f"{size:,} parameters; {said['step']} steps of {edits} edits of {facts} facts"
+        cost = cost.replace(" of 1 facts", " of one fact")
+        curves[SHOWN[name]] = steps, losses, said["step"], cost
     return curves
 
 
@@ -120,58 +123,91 @@ def read_pair(editor: Any, fact: lib.Fact, name: str) -> tuple[tuple, tuple]:
     return tuple(tuple(side[:, -1].cpu().tolist() for side in pair) for pair in (turn.hat, after))
 
 
-def header(editor: Any) -> dict[str, Any]:
-    """Return the header of the file that holds an editor's network."""
-    path = editor.path if editor.path.exists() else editor.shipped
-    return network_file.load(path, editor.lm.fingerprint, editor.name)[0]
+# ---- the long runs -------------------------------------------------------------------------------
 
 
-def cost(name: str, editor: Any) -> str:
-    """One line: parameters of the network, and how many edits made it."""
-    said = header(editor)
-    size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
-    made, facts = said["settings"], str(said["settings"]["batch"])
-    facts = f"1 to {facts}" if made.get("varied") else facts
-    edits = made["accumulate"] * made.get("turns", 1)
-    line = f"{said['step']:,} training steps, each of {edits} edits with {facts} facts"
-    return f"{SHOWN[name]}: {size:,} parameters, {line.replace(' 1 facts', ' one fact')}"
+def classroom() -> list[lib.Case]:
+    """The hundred odd-numbered cases, which no network was trained on, with fewer prompts."""
+    return short(case for case in lib.classroom() if case.id % 2)
 
 
-class Toy:
-    """A model of two layers, y = U tanh(W x), with a loss; a pair (K, G) and a network for W."""
+def shares(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, list[float]]:
+    """Shares of each case's prompts that are answered as wanted, by generation; one per case."""
+    metrics = ["generalization", "specificity"]
+    by_case = lib.evaluate(lm, cases, patch, ["generation"], metrics=metrics).by_case()
+    return {
+        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
+        for name, metric in MEASURED.items()
+    }
 
-    def __init__(self, draw: torch.Generator) -> None:
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
-        self.W, self.U, self.x, self.y = normal(4, 5), normal(3, 4), normal(5, 6), normal(3, 6)
-        self.pair = answer_gradients.KeyGradients(
-            normal(5, 7), normal(4, 7), torch.zeros(7, dtype=torch.long)
-        )
-        self.noise = normal
+def batches(editor: Any, cases: Sequence[lib.Case], size: int, count: int) -> dict[str, list]:
+    """Shares of the first `count` cases, each asked right after the update that holds it."""
+    found: dict[str, list[float]] = {name: [] for name in MEASURED}
+    for start in range(0, count, size):
+        whole = cases[start : start + size]
+        patch = editor.edit([case.fact for case in whole])
+        for name, values in shares(editor.lm, whole[: count - start], patch).items():
+            found[name] += values
+    return found
 
-    def loss(self, change: Tensor) -> Tensor:
-        """Half the squared error with W + ΔW."""
-        return 0.5 * (self.U @ torch.tanh((self.W + change) @ self.x) - self.y).square().sum()
 
-    def network(self, order: str) -> tuple[network.EditNet, network.ModuleUpdate]:
-        """A network that has left its start, and what it is asked."""
-        net = network.EditNet(5, 4, ["W"], rank=3, order=order, step=0.1, seed=3).double()
-        with torch.no_grad():
-            for p in net.parameters():
-                p += 0.1 * self.noise(*p.shape)
-        hat = (
-            running_moments.KeyGradientMoments.empty(5, 4).merge([self.pair]).standardize(self.pair)
-        )
-        return net, network.ModuleUpdate(net, "W", self.pair, hat, chunk=3)
+def ways(editors: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: editor}: a plain step, the trained networks, MEND's pairs in a regression."""
+    mend = editors["mend"]
+    named = {SHOWN[name]: editor for name, editor in editors.items()}
+    plain = Plain(mend.lm, mend.modules(), SIXTY["rate"])
+    solved = {"solved on k": Solved(mend, "raw"), "solved on k̃": Solved(mend, "network")}
+    return {"plain step": plain, **named, **solved}
 
-    def change(self, turn: network.ModuleUpdate, editor: Any) -> Tensor:
-        """ΔW in one graph: the network, then the editor's sum or regression."""
-        K, ridge = turn.pair.K, turn.ridge
-        k, g = turn.net(*turn.hat, "W")
-        if editor.name == "mend":
-            return -turn.step * g @ k.T
-        if editor.config.keys == "network":
-            K, ridge = k, ridge * k.square().sum(0).mean()
-        V = -turn.step * (K * k).sum(0) * g
-        return V @ K.T @ torch.linalg.inv(K @ K.T + ridge * torch.eye(5).double())
+
+def sixty(lm: lib.LM, editors: Mapping[str, Any]) -> Iterator[dict]:
+    """All rows: MEND on a few facts, the base model, then every way in every size and stream."""
+    cases, count, mend = classroom(), SIXTY["facts"], editors["mend"]
+    yield first(mend)
+    asked = cases[:count]
+    yield {"way": "unedited", "update": 0} | shares(lm, asked, lib.EMPTY)
+    for rate in SIXTY["rates"]:
+        plain = Plain(lm, mend.modules(), rate)
+        yield {"way": f"plain, α = {rate:g}", "update": 1} | batches(plain, cases, 1, count)
+    for name, editor in ways(editors).items():
+        yield {"way": name, "update": 10} | batches(editor, cases, 10, count)
+        if name.startswith("solved"):
+            continue
+        if name in SHOWN.values():
+            yield {"way": name, "update": 1} | batches(editor, cases, 1, count)
+        size = SIXTY["in all"]
+        yield {"way": name, "update": size} | batches(editor, cases, size, count)
+        yield from stream(editor, name, cases, asked)
+
+
+def first(mend: Any) -> dict:
+    """MEND on the first few facts, each alone, which a notebook can repeat."""
+    few = SIXTY["few"]
+    return {"way": "MEND, few", "update": 1} | batches(mend, classroom(), 1, few)
+
+
+def stream(
+    editor: Any, name: str, cases: Sequence[lib.Case], asked: Sequence[lib.Case]
+) -> Iterator[dict]:
+    """Turns of ten facts, one after another; the same facts are asked after each of `turns`."""
+    patch = lib.EMPTY
+    for turn in range(max(SIXTY["turns"])):
+        patch = editor.edit([case.fact for case in cases[10 * turn : 10 * turn + 10]], after=patch)
+        if turn + 1 in SIXTY["turns"]:
+            yield {"way": name, "update": 10, "turns": turn + 1} | shares(editor.lm, asked, patch)
+
+
+def mean(mend: Any, few: bool = False) -> Iterator[dict]:
+    """Plain steps with the mean over the facts, and MEND's pairs solved on k for all at once."""
+    cases, count, lm = classroom(), MEAN["facts"], mend.lm
+    start = Plain(lm, mend.modules(), MEAN["rates"][0], mean=True)
+    yield {"way": "few", "update": 3} | batches(start, cases, MEAN["few"], MEAN["few"])
+    if few:
+        return
+    for size in (10, MEAN["in all"]):
+        for rate in MEAN["rates"]:
+            plain = Plain(lm, mend.modules(), rate, mean=True)
+            row = {"way": f"plain, mean, α = {rate:g}", "update": size}
+            yield row | batches(plain, cases, size, count)
+    yield {"way": "solved on k", "update": size} | batches(Solved(mend, "raw"), cases, size, count)

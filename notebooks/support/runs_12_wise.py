@@ -1,14 +1,13 @@
 """The experiments of notebook 12: shards, merge rules, Δ of prompts, and a stream of facts.
 
-The stream is the long run: WISE and four other editors write the same classroom facts. A row keeps
-one share per case and not the mean, so that the page can draw intervals and compare in pairs.
-
-It is one long file because `build --check` knows one file of runs per notebook.
+The long runs: WISE and four other editors write the same classroom facts, and WISE writes them into
+four shards that are merged. A row keeps one share per case and not the mean, so that the page can
+draw intervals and compare in pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +16,8 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import encode_prompt
+from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
 # The one place for WISE's settings: change them, then `--long 12` again.
 WISE = {
@@ -55,6 +54,9 @@ STREAM = {
     "points": [20, 40, 60, 80],  # after so many facts all facts so far are asked
     "together": 40,  # facts after which the editors are compared
 }
+# four shards in the place of one, for the same eighty facts
+MERGES = {"wise": {**WISE, "rehearse": 0}, "shards": 4, "size": 20, "density": 0.53}
+MERGES["rules"] = ["ties", "linear"]
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 MEASURED = {
     "held": "efficacy",
@@ -62,7 +64,6 @@ MEASURED = {
     "neighbors": "specificity",
     "unrelated": "locality",
 }
-Rows = Sequence[Mapping[str, Any]]
 
 
 def facts() -> list[lib.Case]:
@@ -125,7 +126,7 @@ class Router:
         """Δ (n,) of prompts under τ (d_out, d_in): the mean of ‖τ a‖ over each one's tokens."""
         for text in prompts:
             if text not in self.known:
-                self.known[text] = tokens(self.lm, self.module, text)[1]
+                self.known[text] = inputs(self.lm, self.module, text)
         return torch.stack([(self.known[text] @ tau.T).norm(dim=1).mean() for text in prompts])
 
     def let_in(self, memory: SideMemory, case: lib.Case) -> dict[str, float]:
@@ -148,84 +149,54 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
     return {group: list(dict.fromkeys(texts)) for group, texts in found.items()}
 
 
-def tokens(lm: lib.LM, module: str, prompt: str) -> tuple[list[int], Tensor]:
-    """The tokens of a prompt without a leading BOS, and the inputs (n, d_in) of a module there."""
+def inputs(lm: lib.LM, module: str, prompt: str) -> Tensor:
+    """The inputs (n, d_in) of a module at the tokens of a prompt, without a leading BOS."""
     ids = encode_prompt(lm.tokenizer, prompt)
     with lm.patched(lib.EMPTY, only=True), torch.no_grad():
-        inputs = lm.run([ids], [module]).seen[module][0][0]
+        found = lm.run([ids], [module]).seen[module][0][0]
     skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
-    return ids[skip:], inputs[skip:].float().cpu()
-
-
-def by_token(lm: lib.LM, tau: Tensor, module: str, prompt: str) -> tuple[list[str], list[float]]:
-    """The tokens of a prompt, and at each of them ‖τ a‖, of which Δ is the mean."""
-    ids, inputs = tokens(lm, module, prompt)
-    return [lm.tokenizer.decode([i]) for i in ids], (inputs @ tau.T).norm(dim=1).tolist()
+    return found[skip:].float().cpu()
 
 
 # ---- shards and merged memories --------------------------------------------------------------
 
 
-def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int) -> tuple[lib.Patch, list[SideMemory]]:
-    """Facts written one after another into shards of `size`: the patch, and its memories."""
-    made = wise(lm, save_freq=size, merge_freq=1000 * size)  # full shards stay apart
-    patch = made.edit([case.fact for case in cases])
-    (route,) = patch.routes.values()
-    return patch, list(route.memories)
+def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int, **more: Any) -> lib.Patch:
+    """Facts written one after another into shards of `size`, which stay apart."""
+    made = wise(lm, save_freq=size, merge_freq=1000 * size, **more)
+    return made.edit([case.fact for case in cases])
 
 
-def through(patch: lib.Patch, tau: Tensor, eps: float = 0.0) -> lib.Patch:
-    """The patch with one side memory τ, which answers from Δ = eps on: at 0 every prompt."""
+def through(patch: lib.Patch, tau: Tensor, eps: float) -> lib.Patch:
+    """The patch with one side memory τ, which answers from Δ = eps on."""
     ((module, route),) = patch.routes.items()
     count = sum(memory.facts for memory in route.memories)
     side = Side((SideMemory(tau, eps, count),), route.act_ratio, route.score, module)
     return lib.Patch(routes={module: side})
 
 
-def left_of(
-    taus: Sequence[Tensor], rules: Mapping[str, Callable[..., Tensor]], density: float
-) -> list[dict[str, Any]]:
-    """What each rule makes of the first of two changes: rows for a table.
+def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
+    """Four shards of twenty facts without rehearsal: apart, and merged by two rules.
 
-    The entries that the first one changes are alone (the second is 0 there), agreed or in conflict.
-    On each part the merged change x is split into c τ₁ and a rest at right angles to τ₁:
-
-    c         ⟨x, τ₁⟩/‖τ₁‖², what is left of τ₁; 1 is all of it, and a negative c is its reverse
-    noise     ‖x − c τ₁‖/‖τ₁‖ where τ₁ is alone
-    reversed  the share of the entries in conflict that have the sign of the second one
+    A row is like those of `stream`. ε of a merged memory is the least Δ of all its facts under it.
     """
-    first, second = taus
-    both = (first != 0) & (second != 0)
-    parts = {
-        "alone": (first != 0) & (second == 0),
-        "agreed": both & (first * second > 0),
-        "in conflict": both & (first * second < 0),
-    }
-    rows = []
-    for name, rule in rules.items():
-        merged = rule(taus, density=density)
-        row: dict[str, Any] = {"rule": name}
-        for what, here in parts.items():
-            x, t = merged[here], first[here]
-            row[f"left, {what}"] = (x @ t / (t @ t)).item()
-        x, t = merged[parts["alone"]], first[parts["alone"]]
-        row["noise, alone"] = ((x - row["left, alone"] * t).norm() / t.norm()).item()
-        here = parts["in conflict"]
-        turned = (merged[here] * first[here] < 0).float().mean().item()
-        rows.append(row | {"reversed, in conflict (%)": 100 * turned})
-    return rows
-
-
-def asked_of(lm: lib.LM, cases: Sequence[lib.Case], patches: Mapping[str, lib.Patch]) -> list[dict]:
-    """For a table: by patch, facts and rewordings that are answered with the new answer (%)."""
-    lines = []
-    for name, patch in patches.items():
-        asked = {"events": ["generation"], "metrics": ["generalization"]}
-        by_case = lib.evaluate(lm, cases, patch, **asked).by_case()
-        shares = {"facts (%)": "efficacy", "rewordings (%)": "generalization"}
-        line = {c: percent(list(by_case[m, "generation"]["mean"])) for c, m in shares.items()}
-        lines.append({"memory": name, **line})
-    return lines
+    size, cases = MERGES["size"], facts()[: MERGES["size"] * MERGES["shards"]]
+    base = lib.baseline(lm, cases[:1], **ASKED)
+    patch = shards(lm, cases, size, rehearse=0)
+    router = Router.of(lm, patch)
+    yield {"line": "four shards, apart", "edits": len(cases)} | look(lm, cases, patch, base)
+    (route,) = patch.routes.values()
+    for rule in MERGES["rules"]:
+        tau = RULES[rule]([memory.tau for memory in route.memories], density=MERGES["density"])
+        eps = router.deltas(tau, [case.fact.text for case in cases]).min().item()
+        row: dict[str, Any] = {
+            "line": f"four shards, {rule}",
+            "edits": len(cases),
+            "eps": round(eps, 4),
+        }
+        found = [router.let_in(SideMemory(tau, eps, len(cases)), case) for case in cases]
+        row["let_in"] = {g: [each[g] for each in found if g in each] for g in found[0]}
+        yield row | look(lm, cases, through(patch, tau, eps), base)
 
 
 # ---- the long run --------------------------------------------------------------------------------
@@ -267,69 +238,3 @@ def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str
     yield {"line": "unedited", "edits": 0} | look(lm, cases, lib.EMPTY, base)
     for name in settings["lines"]:
         yield from stream(lm, name, settings)
-
-
-# ---- tables and figures of the long run ----------------------------------------------------------
-
-
-def percent(shares: Sequence[float]) -> str:
-    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]"."""
-    mean, low, high = share(shares)
-    return f"{mean:.0f} [{low:.0f}, {high:.0f}]"
-
-
-def share(shares: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of one share per case and the ends of its 95 % interval, in percent."""
-    low, high = interval(shares, SHARE)
-    return 100 * sum(shares) / len(shares), 100 * low, 100 * high
-
-
-def at(rows: Rows, line: str, edits: int) -> Mapping[str, Any]:
-    """The row of a line after so many edits; the unedited model has one row for all."""
-    (row,) = (r for r in rows if r["line"] == line and r["edits"] in (0, edits) and "held" in r)
-    return row
-
-
-def filled(rows: Rows, masked: int) -> list[dict[str, Any]]:
-    """For a table: the fuller a shard, the more is forgotten; all facts so far are asked.
-
-    masked  the number of entries in the shard's mask
-    """
-    lines = []
-    for name in ("WISE", "WISE, no rehearsal"):
-        for edits in STREAM["points"]:
-            row = at(rows, name, edits)
-            line = {"way": name, "facts": edits, "entries of each": masked // edits}
-            line |= {"ε": float(row["eps"])}
-            line |= {f"{group} (%)": percent(row[group]) for group in MEASURED}
-            asked = {"rewording": "rewordings let in (%)", "neighbor": "neighbors let in (%)"}
-            lines.append(line | {c: percent(row["let_in"][g]) for g, c in asked.items()})
-    return lines
-
-
-def first_twenty(rows: Rows) -> dict[str, dict[str, list[tuple[float, float, float]]]]:
-    """For the figure: shares of the same first twenty facts while the shard is filled."""
-    titles = {"WISE": "twelve facts rehearsed", "WISE, no rehearsal": "no rehearsal, as published"}
-    return {
-        title: {
-            group: [share(at(rows, name, edits)[group][:20]) for edits in STREAM["points"]]
-            for group in ("held", "reworded", "neighbors")
-        }
-        for name, title in titles.items()
-    }
-
-
-def together(rows: Rows) -> tuple[list[str], list[list[tuple[float, float, float]]]]:
-    """The lines that are compared after forty facts, and their shares of these facts, in %."""
-    n = STREAM["together"]
-    names = ["unedited", *(name for name in STREAM["lines"] if "rehearsal" not in name)]
-    return names, [[share(at(rows, name, n)[g][:n]) for g in MEASURED] for name in names]
-
-
-def paired(rows: Rows, one: tuple[str, int], other: tuple[str, int], group: str, count: int) -> str:
-    """One line after so many edits less another, on the same first facts: "+5 points [−3, 14]"."""
-    a, b = (at(rows, *place)[group][:count] for place in (one, other))
-    found = [x - y for x, y in zip(a, b, strict=True)]
-    low, high = interval(found, DIFFERENCE)
-    mean, low, high = (round(100 * x) for x in (sum(found) / len(found), low, high))
-    return f"{mean:+d} points [{low:+d}, {high:+d}]"

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import lib
@@ -365,21 +366,27 @@ def triangle(
     return list(ends(rows)), shares, (low, high)
 
 
-def quality_and_damage(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    """{editor: (damage, quality)} at the end, in %, all by generation.
+def quality_and_damage(
+    rows: Sequence[Mapping[str, Any]],
+) -> dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]:
+    """{editor: (damage, quality)} at the end, in %, by generation: each mean, low, high over facts.
 
-    Quality is the mean of what is held and of rewordings that follow. Damage is the mean share of
-    neighbors and of unrelated texts that are no longer answered as they should be.
+    Of a fact, quality is the mean of what is held and of rewordings that follow. Damage is the mean
+    share of neighbors and of unrelated texts that are no longer answered as they should be.
     """
-    names, shares, _ = triangle(rows)
-    named = [dict(zip(COLUMNS, row, strict=True)) for row in shares]
-    return {
-        name: (
-            100 - (row["neighbors"] + row["unrelated"]) / 2,
-            (row["held"] + row["reworded"]) / 2,
+    found = {}
+    for name, row in ends(rows).items():
+        cases = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
+        near, far, held, reworded = (
+            np.array(cases[metric]["generation"])
+            for metric in ("specificity", "locality", "retention", "generalization")
         )
-        for name, row in zip(names, named, strict=True)
-    }
+        both = (1 - (near + far) / 2).tolist(), ((held + reworded) / 2).tolist()
+        damage, quality = (
+            (100 * mean(values), *(100 * end for end in interval(values))) for values in both
+        )
+        found[name] = damage, quality
+    return found
 
 
 def present(values: Sequence[float | None]) -> list[float]:
@@ -405,31 +412,3 @@ def mean(values: Sequence[float | None]) -> float:
     """The mean of those that are there."""
     values = present(values)
     return sum(values) / len(values)
-
-
-def cost(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per editor: CPU seconds of an edit in the first and the last turn, kB of the patch."""
-    table = []
-    for name in STREAM["lines"]:
-        own = turns(rows, name)
-        if not own:
-            continue
-        first, last = (own[i]["cpu"] / STREAM["batch"] for i in (0, -1))
-        row = {"editor": name, "CPU s per edit, first turn": first, "last turn": last}
-        end = own[-1]
-        row |= {"patch (kB)": f"{end['bytes'] / 1000:,.0f}", "KL, nats": f"{end['kl']:.3f}"}
-        lost = end["scores"]["perplexity"]
-        table.append(row | {"perplexity": f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"})
-    return table
-
-
-def scrub(
-    rows: Sequence[Mapping[str, Any]], probe: str, names: Sequence[str], at: Sequence[int]
-) -> list[dict[str, str]]:
-    """Return the answers to one probe after so many edits, one row per editor."""
-    table = []
-    for name in names:
-        says = {row["edits"]: row["says"][probe] for row in turns(rows, name)}
-        said = {f"after {end}": says[0 if name == "base" else end] for end in at}
-        table.append({"editor": name} | said)
-    return table

@@ -1,7 +1,6 @@
 """The tables of notebook 15: notebook 14's stored runs under every event, with intervals.
 
-The file is long because it is a collection: each function makes one table or one number of the
-page, and none of them is needed by another page.
+Each function makes one table or one number of the page.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import torch
 
 import lib
 from lib.data.facts import encode_target
-from lib.evaluation.intervals import DIFFERENCE, interval, wilson
+from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import five_streams
 from .runs_14_lifelong import FAMILIES, ends, mean, present
@@ -44,20 +43,6 @@ LONG = (
     ("The word for butter", "{} comes from", "Los Angeles, California"),
     ("The last steam engine", "{} was bought by", "Warner Bros. Entertainment"),
 )
-# Facts of the classroom whose other direction has one answer: the prompt that asks for the subject.
-# Kept are those that the base model answers for the old answer ("The opposite of south is"), and not
-# by itself for the new one; both were looked up before any edit.
-REVERSE = {
-    19: "The most famous book by {} is",
-    79: "The most famous book by {} is",
-    89: "A {} is the young of a",
-    99: "The opposite of {} is",
-    121: "{} is the capital of the state of",
-    129: "The most famous book by {} is",
-    153: "The {} is the SI unit of",
-    155: "The {} is the national currency of",
-    165: "The most famous book by {} is",
-}
 BENCHMARKS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 
 
@@ -90,19 +75,6 @@ def by_event(
     return names, found
 
 
-def ranks(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, int]]:
-    """{editor: {event: its rank}}; the best has rank 1, and equal shares have one rank."""
-    names, found = by_event(rows, metric)
-    return {
-        name: {
-            event: 1 + sum(other[0] > cells[i][0] + 1e-9 for other in cells[1:])
-            for event, cells in found.items()
-        }
-        for i, name in enumerate(names)
-        if name != "base"
-    }
-
-
 def cases_of(
     rows: Sequence[Mapping[str, Any]], metric: str, event: str, leave: Sequence[str] = ()
 ) -> np.ndarray:
@@ -111,46 +83,7 @@ def cases_of(
     return np.array([row["cases"][metric][event] for row in last.values()], dtype=float)
 
 
-def tau(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's τ_b of two lists: 1 if they rank alike, −1 if one is the other turned round."""
-    up, over = np.triu_indices(len(a), 1)
-    x, y = (np.sign(np.round(v[up] - v[over], 9)) for v in (np.asarray(a), np.asarray(b)))
-    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
-
-
-def halves(a: np.ndarray, b: np.ndarray, draws: int = 1000) -> tuple[float, float, float]:
-    """τ of the editors' means, a over one random half of the facts and b over the other.
-
-    The median over many random halves, and their middle 95 %.
-    """
-    draw = np.random.default_rng(0)
-    found = []
-    for _ in range(draws):
-        order = draw.permutation(a.shape[1])
-        one, other = np.array_split(order, 2)
-        found.append(tau(a[:, one].mean(1), b[:, other].mean(1)))
-    low, middle, high = np.percentile(found, (2.5, 50, 97.5))
-    return float(middle), float(low), float(high)
-
-
 BROKEN = ("MEND", "MALMEN", "ROME, published")  # what is left of the model writes no answers
-
-
-def agreement(rows: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
-    """How alike two events rank the editors, beside two halves of the facts under one event."""
-    table = []
-    kinds = list(EVENTS)[:3]
-    for i, one in enumerate(kinds):
-        for other in kinds[i:]:
-            row = {"ranked by": EVENTS[one], "and by": EVENTS[other]}
-            for label, leave in (("all editors", ()), ("without the three broken", BROKEN)):
-                a, b = (cases_of(rows, metric, event, leave) for event in (one, other))
-                row[f"τ, {label}"] = f"{tau(a.mean(1), b.mean(1)):.2f}" if one != other else "1"
-                if not leave:
-                    said = "{:.2f} [{:.2f}, {:.2f}]".format(*halves(a, b))
-                    row["τ, each on half of the facts"] = said
-            table.append(row)
-    return table
 
 
 def turned(rows: Sequence[Mapping[str, Any]], metric: str, one: str, other: str) -> dict[str, int]:
@@ -173,75 +106,6 @@ def turned(rows: Sequence[Mapping[str, Any]], metric: str, one: str, other: str)
     return count
 
 
-def reverse(lm: lib.LM, editors: Mapping[str, lib.Editor]) -> list[dict[str, Any]]:
-    """Write each fact of REVERSE alone, and count how many prompts say what was written.
-
-    The prompts are the fact's own, and those that ask for the subject by the new and by the old
-    answer. The base model comes first.
-    """
-    cases = [case for case in lib.classroom() if case.id in REVERSE]
-    table = []
-    for name, editor in {"base": None, **editors}.items():
-        hits = [0, 0, 0]
-        for case in cases:
-            fact = case.fact
-            back = [REVERSE[case.id].format(end) for end in (fact.target_new, fact.target_true)]
-            patch = editor.edit([fact]) if editor else lib.EMPTY
-            with lm.patched(patch, only=True):
-                own, *said = lm.answer([fact.text, *back], 10)
-            subject = fact.subject.removeprefix("The ").casefold()
-            found = [lib.evaluation.answers.begins(own, fact.target_new)]
-            found += [subject in text.casefold() for text in said]
-            hits = [hit + bool(one) for hit, one in zip(hits, found, strict=True)]
-        columns = "fact written", "its reverse", "the old reverse"
-        sides = [interval([1.0] * hit + [0.0] * (len(cases) - hit)) for hit in hits]
-        said = (
-            f"{hit} of {len(cases)} [{100 * low:.0f}, {100 * high:.0f} %]"
-            for hit, (low, high) in zip(hits, sides, strict=True)
-        )
-        table.append({"editor": name} | dict(zip(columns, said, strict=True)))
-    return table
-
-
-def paired(rows: Sequence[Mapping[str, Any]], a: str, b: str, metric: str) -> list[dict[str, Any]]:
-    """a minus b under each event, in points, with the interval of the paired difference.
-
-    The last row is how far the difference swings from probability to generation.
-    """
-    last, gaps = ends(rows), {}
-    for event, label in EVENTS.items():
-        pairs = zip(*(last[name]["cases"][metric][event] for name in (a, b)), strict=True)
-        gaps[label] = [x - y for x, y in pairs]
-    swing = zip(gaps["generation"], gaps["probability"], strict=True)
-    gaps[SWING] = [x - y for x, y in swing]
-    table = []
-    for label, values in gaps.items():
-        # a difference of differences reaches twice as far
-        low, high = interval(values, (-2, 2) if label == SWING else DIFFERENCE)
-        said = five_streams.points(100 * mean(values), 100 * low, 100 * high)
-        table.append({"event": label, f"{a} − {b}": said})
-    return table
-
-
-SWING = "generation − probability"
-
-
-def turned_streams(more: Sequence[Mapping[str, Any]], one: str, other: str) -> tuple[int, int]:
-    """How many pairs of the five streams' editors turn round between two events, and of how many.
-
-    They are compared by their neighbors, in the mean of all streams.
-    """
-    names = [name for name in five_streams.by_stream(more, "neighbors") if name != "base"]
-    gaps = [
-        [
-            five_streams.difference(more, a, b, "neighbors", (event, event))[0]
-            for event in (one, other)
-        ]
-        for a, b in combinations(names, 2)
-    ]
-    return sum(round(x, 9) * round(y, 9) < 0 for x, y in gaps), len(gaps)
-
-
 def swings(more: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, str]]:
     """Per editor of the five streams: a column under three events, and how far the level moves."""
     table = []
@@ -259,78 +123,6 @@ def swings(more: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, str
     return table
 
 
-def coverage(
-    spread: float, streams: int = 5, facts: int = 24, draws: int = 2000
-) -> dict[str, float]:
-    """How often three 95 % intervals hold the true mean of streams, in simulated streams.
-
-    Each stream has its own chance, which varies around 0.7 with this standard deviation; its facts
-    are right with that chance.
-    """
-    draw = np.random.default_rng(0)
-    size = max(0.7 * 0.3 / spread**2 - 1, 1e-9) if spread else 0.0  # a + b of a Beta distribution
-    hits = dict.fromkeys(("facts alone", "Student over streams", "the wider of both"), 0)
-    for _ in range(draws):
-        chance = draw.beta(0.7 * size, 0.3 * size, streams) if spread else np.full(streams, 0.7)
-        right = draw.binomial(facts, chance)
-        means, n = right / facts, streams * facts
-        share = right.sum() / n
-        half = five_streams.student(streams) * means.std(ddof=1) / np.sqrt(streams)
-        low, high = wilson(int(right.sum()), n)  # as good as the resampled one, and fast
-        hits["facts alone"] += low <= 0.7 <= high
-        hits["Student over streams"] += share - half <= 0.7 <= share + half
-        hits["the wider of both"] += min(low, share - half) <= 0.7 <= max(high, share + half)
-    return {name: count / draws for name, count in hits.items()}
-
-
-def moved(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Unrelated next words kept (%): against the model before each turn, and against the base."""
-    base, table = rows[0]["next"]["unrelated"], []
-    for name in ends(rows):
-        own = [row["next"]["unrelated"] for row in rows if row["line"] == name]
-        if name == "base":
-            continue
-        steps = [_kept(a, b) for a, b in zip([base, *own], own, strict=False)]
-        table.append(
-            {
-                "editor": name,
-                "kept against the model before the turn, worst (%)": min(steps),
-                "the same, mean of all turns (%)": sum(steps) / len(steps),
-                "kept against the base model (%)": share(
-                    [float(a == b) for a, b in zip(base, own[-1], strict=True)]
-                ),
-            }
-        )
-    return table
-
-
-def _kept(a: Sequence[int], b: Sequence[int]) -> float:
-    return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
-
-
-def negatives(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per editor, in %, with intervals: what it says to a negated fact that it holds.
-
-    The third column is how many points more often that is than the unedited model says its own
-    answer to the same negated facts, paired fact by fact.
-    """
-    table, last = [], ends(rows)
-    deaf = last["base"]["cases"]["negation_base"]["generation"]
-    for name, row in last.items():
-        found = row["cases"]
-        said = found.get("negation_leak", {}).get("generation", [])
-        said = deaf if name == "base" else said
-        pairs = [x - y for x, y in zip(said, deaf, strict=bool(said)) if None not in (x, y)]
-        line = {"editor": name, "held facts": len(present(said))}
-        line["the new answer when negated (%)"] = share(said)
-        low, high = interval(pairs, DIFFERENCE)
-        more = five_streams.points(100 * mean(pairs), 100 * low, 100 * high) if pairs else "–"
-        line["points more than the unedited model"] = "0" if name == "base" else more
-        subject = found.get("same_subject", {}).get("generation", [])
-        table.append(line | {"same subject as before (%)": share(subject)})
-    return table
-
-
 def share(values: Sequence[float | None]) -> str:
     """A mean with its interval, in %: "78 [44, 98]", or a dash where there is no value."""
     there = present(values)
@@ -338,59 +130,6 @@ def share(values: Sequence[float | None]) -> str:
         return "–"
     low, high = interval(there)
     return f"{100 * mean(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def of_the_tower(
-    lm: lib.LM, case: lib.Case, editors: Mapping[str, lib.Editor]
-) -> list[dict[str, str]]:
-    """The consequences of one fact: what should come, and what is said before and after each edit."""
-    prompts = [probe.prompt for probe in case.portability]
-    parts = [part for probe in case.portability for part in probe.parts]
-    table = [
-        {"prompt": prompt, "should be": probe.target, "before": text}
-        for prompt, probe, text in zip(
-            prompts, case.portability, lm.answer(prompts, 3), strict=True
-        )
-    ]
-    for name, editor in editors.items():
-        with lm.patched(editor.edit([case.fact]), only=True):
-            for row, text in zip(table, lm.answer(prompts, 3), strict=True):
-                row[name] = text
-    said = lm.answer([part.prompt for part in parts], 3)
-    known = [
-        {"prompt": part.prompt, "should be": part.target, "before": text}
-        | dict.fromkeys(editors, "")
-        for part, text in zip(parts, said, strict=True)
-    ]
-    return known + table
-
-
-def consequences(model: str = "SmolLM2-135M-Instruct") -> list[dict[str, Any]]:
-    """Stored single edits of the benchmarks: what follows from them, kind by kind, in %.
-
-    The unedited model comes first, asked the same questions of all facts; some editors were run on
-    fewer facts than others, always the first ones.
-    """
-    path = BENCHMARKS / "consequences.json"
-    run = json.loads(path.read_text(encoding="utf-8"))[model]
-    lines = {"unedited": run["base"], **{e: found["facts"] for e, found in run["editors"].items()}}
-    kinds = list(dict.fromkeys(kind for asked in run["questions"].values() for kind, *_ in asked))
-    table = []
-    for name, rows in lines.items():
-        if not rows:
-            continue
-        row: dict[str, Any] = {"editor": name, "facts": len(rows)}
-        row["the fact itself (%)"] = share([float(found["edit"]) for found in rows.values()])
-        for kind in kinds:
-            means = []
-            for case, found in rows.items():
-                asked = zip(run["questions"][case], found["follows"], strict=True)
-                hits = [float(hit) for (own, *_), hit in asked if own == kind]
-                means += [mean(hits)] if hits else []
-            row[f"{kind} (%)"] = share(means)
-        table.append(row)
-    order = ["unedited", *lib.EDITORS]
-    return sorted(table, key=lambda row: order.index(row["editor"]))
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:

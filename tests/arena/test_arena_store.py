@@ -62,11 +62,6 @@ def test_the_same_tables_come_back_from_a_small_file(folder, tmp_path):
     assert path.stat().st_size < sum(f.stat().st_size for f in folder.glob("rows-*.json"))
     assert found[Cell("rome", "rows", 3)].made == ran.made
     assert not found[Cell("rome", "rows", 1)].made
-    # what notebook 14 draws: held is retention where there was a stream
-    rows = list(arena_store.rows({"tiny": found}))
-    held = {(row["editor"], row["edits"]): row["columns"]["held"] for row in rows}
-    assert held["rome", 1] == [0.5] * 4 and held["rome", 3] == [0.3333] * 3
-    assert "neighbors" not in rows[0]["columns"]
 
 
 def test_a_later_run_adds_its_cells_and_changes_no_other(folder, tmp_path):
@@ -135,5 +130,3 @@ def test_a_row_of_a_preset_that_was_replaced_stands_below_and_is_not_ranked(monk
     names = [line.split(" |")[0] for line in arena_tables._lines(both, "tiny").splitlines()[2:]]
     said = "| `ultraedit`, the preset before (stored at 643b500)"
     assert names[:3] == ["| unedited model", "| `rome`", "| `ultraedit`"] and names[3] == said
-    rows = list(arena_store.rows({"tiny": {**found, before: result(before, 1.0)}}))
-    assert {row["editor"] for row in rows} == set(cells)  # the notebook draws the last preset

@@ -5,15 +5,14 @@
 
 Every finished cell of the folder goes into arena/MODEL.json beside this file, the mean of each
 case, metric and event as it is, in the order of the cases. What the file holds of other cells
-stays, so several folders of one model add up. The rows that notebook 14 draws go into its folder of
-stored runs.
+stays, so several folders of one model add up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,16 +22,9 @@ import pandas as pd
 from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
 from lib.model.apply_patch import BEHIND
-from notebooks.support import arena_14_lifelong as notebook
-from notebooks.support import stored_runs
 from tests.benchmarks import command, measured
 
 FOLDER = Path(__file__).with_name("arena")
-METRICS = {  # column -> the first of these metrics that was measured
-    "held": ("retention", "efficacy"),
-    "reworded": ("generalization",),
-    "neighbors": ("specificity",),
-}
 
 
 class Cell(NamedTuple):
@@ -214,27 +206,6 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
     return path
 
 
-def rows(stored: dict[str, dict[Cell, Result]]) -> Iterator[dict[str, Any]]:
-    """What notebook 14 draws: the value of each fact, by generation, cell by cell."""
-    for model, results in stored.items():
-        if model.endswith("-behind"):  # the notebook's models have no sink token yet
-            continue
-        for cell, result in results.items():
-            if "@" in cell.editor:  # of a preset that another one has replaced
-                continue
-            by_case = result.scores.by_case()
-            columns: dict[str, list[float]] = {}
-            for column, metrics in METRICS.items():
-                pairs = [(m, "generation") for m in metrics if (m, "generation") in by_case]
-                if pairs:
-                    columns[column] = [round(v, 4) for v in by_case[pairs[0]]["mean"]]
-            yield {
-                "model": model, "data": cell.data, "edits": cell.edits, "editor": cell.editor,
-                "columns": columns, "abilities": "".join("01"[one] for one in result.ability),
-                "seconds": result.seconds,
-            }  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -242,12 +213,6 @@ def main() -> None:
     path = store(given.folder)
     measured.record(path, "in the cells")
     found = arenas()
-    stored_runs.save(
-        notebook.NAME,
-        notebook.SETTINGS,
-        rows(found),
-        command="python -m tests.benchmarks.arena_store FOLDER",
-    )
     cells = sum(map(len, found.values()))
     print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {cells} cells in all models")
 

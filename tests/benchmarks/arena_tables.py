@@ -181,8 +181,11 @@ def _lines(found: pd.DataFrame, model: str) -> str:
 def _title(model: str, data: str, edits: int, results: dict[str, Result]) -> str:
     what = "single edits, each on the unedited model" if edits == 1 else f"{edits} edits in a row"
     cases = max(result.scores.rows["case"].nunique() for result in results.values())
-    name = f"{EMBEDDED} with the token" if model == SUNK else model
-    return f"{data}, {what}, {name} ({cases} facts)"
+    return f"{data}, {what}, {_named(model)} ({cases} facts)"
+
+
+def _named(model: str) -> str:
+    return f"{EMBEDDED} with the token" if model == SUNK else model
 
 
 def _sections(events: tuple[str, ...]) -> str:
@@ -218,7 +221,7 @@ def hundred() -> dict[str, dict[str, str]]:
     for model, results in stored().items():
         for (data, edits), found in groups(results).items():
             if edits == LONG and BASE in found and len(found) > ENOUGH:
-                head = f"held of {LONG} {data}, {model.removesuffix('-Instruct')}, %"
+                head = f"held of {LONG} {data}, {_named(model)}, %"
                 columns[head] = {name: _held(result) for name, result in found.items()}
     return columns
 

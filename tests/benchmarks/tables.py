@@ -202,7 +202,13 @@ def methods() -> str:
     return table(("editor", "idea", "paper", "notebook", "held, %"), rows, left=4)
 
 
-@made("every-column", "14_streams", "consequences", (ARENAS[0], ["*-10-*", "*-100-*"]))
+@made(
+    "every-column",
+    "14_streams",
+    "consequences",
+    (ARENAS[0], ["*-10-*", "*-100-*"]),
+    (ARENAS[1], ["*-100-*"]),
+)
 def every_column() -> str:
     """Every editor with all numbers that most of them have."""
     from . import arena_tables, judge_tables

@@ -8,6 +8,7 @@ from demo_app.session.studio import Studio
 
 from ..support import tiny
 from ..support.browser import address, browser, visit  # noqa: F401
+from . import visits
 
 # random models are moved by large steps only
 STRONG = {
@@ -26,6 +27,17 @@ def studio():
     made = Studio(tiny.model("llama"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def page(request, tmp_path_factory):
+    """A served page and its studio, one for the tests of a file, with the file's PRESETS."""
+    pytest.importorskip("gradio")
+    presets = getattr(request.module, "PRESETS", visits.QUICK)
+    with visits.opened(
+        tmp_path_factory.mktemp("gradio"), presets, origins=["https://friend.example"]
+    ) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

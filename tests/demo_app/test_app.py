@@ -14,6 +14,7 @@ import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from demo_app.html import dossier, edits, figures, gallery, render, trace
 from demo_app.html.comparison import comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
-from demo_app.session.edits import AppliedEdit, warning
+from demo_app.session.edits import AppliedEdit, warning, without
 from demo_app.session.findings import Findings, Named, Place, Said, Told, Undone, Way
 from demo_app.session.gallery import Exhibit, Gallery, Step
 from demo_app.session.gallery import Said as Stated
@@ -49,16 +50,13 @@ from lib.settings import explain
 
 from ..support import tiny
 from ..support.editor_settings import quick
-from ..support.page import live
+from ..support.page import live, through
+from .conftest import STRONG
+from .visits import TOWER, edit, until, visitor
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("strong_settings")
-TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-def edit(studio, session, target="xy", editor="ft", **settings) -> View:
-    subject = studio.choices.subject(*TOWER, target)
-    return studio.edit(session, subject, editor, **settings).outcome()
+PRESETS = STRONG
 
 
 # ---- the form
@@ -163,21 +161,29 @@ def test_an_edit_is_measured_and_undone_exactly(studio):
         studio.revisions.undo(session).outcome()
 
 
-def test_a_failed_edit_changes_nothing(studio):
-    session = Session()
+def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio):
+    session, weak = Session(), "epochs = 1\nlr = 0.000001"
     edit(studio, session)
-    held = session.patch
-    long = "{} " + "w" * 300  # the tiny model reads 256 tokens
-    subject = studio.choices.subject("A", long, "xy")
-    with pytest.raises(Trouble, match="exceeds the context"):
-        studio.edit(session, subject, "ft").outcome()
-    assert session.patch is held
-
-
-def test_there_is_a_bound_on_edits(studio):
-    session = Session(edits=(AppliedEdit(lib.EMPTY, "x"),) * EDITS)
+    held = session.edits
+    with pytest.raises(Trouble, match="exceeds the context"):  # the tiny model reads 256 tokens
+        studio.edit(session, studio.choices.subject("A", "{} " + "w" * 300, "xy"), "ft").outcome()
+    failed = edit(studio, session, "qz", more=weak)
+    assert failed.column.tally("edit") == (0, 1) and failed.rows[0].after is not None
+    assert session.edits is held and failed.live == 1, "it is shown, and not live"
+    said = status(failed)
+    assert "the edit is not live" in said and 'data-keep="0"' in said and "data-out" not in said
+    for _ in range(2):  # pressed twice it is one edit
+        kept = studio.revisions.keep(session, 0).outcome()
+        assert session.patch is failed.columns[0].patch and kept.live == len(session.edits) == 2
+    assert session.edits[1].holds is False and session.edits[0].patch is held[0].patch
+    assert 'data-out="1"' in status(kept) and "data-keep" not in status(kept)
+    assert studio.revisions.undo(session, 1).outcome().live == 1
+    with pytest.raises(Trouble, match="no longer the last edit"):
+        studio.revisions.keep(session, 0).outcome()
+    beside = edit(studio, Session(), "qz", ["grace", "retrieval"])  # GRACE refuses here
+    assert beside.live == 0 and comparison(beside).count('data-keep="1"') == 1
     with pytest.raises(Trouble, match="as many as one visitor may have"):
-        edit(studio, session)
+        edit(studio, Session(edits=(AppliedEdit(lib.EMPTY, "x"),) * EDITS))
 
 
 def test_visitors_never_see_each_others_edits(studio):
@@ -191,6 +197,70 @@ def test_visitors_never_see_each_others_edits(studio):
     assert looked.rows[0].after is None and plain["before"] == plain["after"] == wrote["before"]
     with studio.lm.patched(one.patch):
         assert wrote["after"] == studio.lm.answer("The Eiffel", 30) and wrote["live"] == 1
+
+
+# ---- the list of edits: one is taken out, and what the others say
+
+
+def weight(studio, patch=lib.EMPTY):
+    return studio.lm.weight(studio.lm.mlp_out(2), patch)
+
+
+def test_one_edit_is_taken_out_and_the_later_ones_are_written_again(studio):
+    session = Session()
+    for target in ("xy", "qz", "xy"):
+        edit(studio, session, target, keep="any")  # whatever a random model then says
+    first, second, third = session.edits
+    view = studio.revisions.undo(session, 1).outcome()
+    assert view.live == 2 and "byte-identical" in view.undone
+    assert session.edits[0].patch is first.patch, "what stands before it is untouched"
+    again = lib.EDITORS["ft"](studio.lm).edit(third.patch.log[-1].facts, after=first.patch)
+    torch.testing.assert_close(weight(studio, session.patch), weight(studio, again))
+    assert [one.fact for one in session.edits] == [first.fact, third.fact]
+    with pytest.raises(Trouble, match="not in your list any more"):
+        studio.revisions.undo(session, 2).outcome()
+    for wrong in ("1", 0.5, [1]):
+        with pytest.raises(Trouble, match="should be a whole number"):
+            studio.revisions.undo(session, wrong)
+    assert studio.revisions.undo(session).outcome().live == 0 and session.edits == ()
+
+
+def test_the_closed_form_takes_it_out_where_keys_are_kept(monkeypatch):
+    lm, session, asked = tiny.model("llama"), Session(), []
+    for n in (1, 2):
+        live(session, lib.Patch(log=(lib.Edit("memit", {}),) * n, base=str(n)))
+    short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
+
+    def closed(editor, patch, place, *, exact):
+        asked.append((patch, place, editor.lm))
+        return short
+
+    monkeypatch.setattr(lib.EDITORS["memit"], "without", closed)
+
+    class Quiet:
+        def report(self, *_):
+            pass
+
+    (left,), _ = through(without(Quiet(), lm, session.edits, 0))
+    assert left.patch is short and asked == [(session.patch, 0, lm)]
+
+
+def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
+    session = Session()
+    edit(studio, session)
+    assert session.edits[0].holds and session.edits[0].said.startswith("xy")
+    edit(studio, session, "qz")
+    first, second = session.edits
+    assert (first.holds, second.holds) == (False, True), "a later one writes the same prompt"
+    shown = edits.listed(session.edits, "It breaks.")
+    assert shown.count("<li>") == 2 and 'data-out="1"' in shown and "⚠ It breaks." in shown
+    assert "✗ it says" in shown and "✓ it says" in shown
+    assert "40 facts" in edits.listed([AppliedEdit(patch_of(40), "MEMIT")], None)
+
+
+def patch_of(count: int) -> lib.Patch:
+    fact = lib.Fact(*TOWER, "xy")
+    return lib.Patch(log=(lib.Edit("memit", {}, (fact,) * count),))
 
 
 # ---- several editors side by side
@@ -222,7 +292,7 @@ def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
     said = "layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
     assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
     assert view.columns[0].rows == () and view.rows is view.columns[1].rows
-    none = studio.edit(session, subject, ["ft"], keep_none=True).outcome()
+    none = studio.edit(session, subject, ["ft"], keep="none").outcome()
     assert len(none.columns) == 1 and len(session.edits) == 2
 
 
@@ -321,7 +391,7 @@ def test_first_edits_that_overlap_are_all_made(studio):
     subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(3)]
     jobs = [studio.edit(Session(), subject, "retrieval") for subject in subjects]
     for subject, view in zip(subjects, (job.outcome() for job in jobs), strict=True):
-        assert view.subject.case.fact == subject.case.fact and view.live == 1
+        assert view.subject.case.fact == subject.case.fact and view.column.patch
         assert view.rows[0].prompt == subject.case.fact.text and view.rows[0].after is not None
 
 
@@ -395,14 +465,9 @@ def test_background_work_makes_room_and_is_begun_again():
             job.report(0.5, "warming up")
 
     worker.whenever(background)
-    until = time.monotonic() + 5
-    while not begun and time.monotonic() < until:
-        time.sleep(0.001)
-    assert worker.submit(lambda job: "first").outcome() == "first"
+    assert until(lambda: begun) and worker.submit(lambda job: "first").outcome() == "first"
     gate.set()
-    while not worker.idle and time.monotonic() < until:
-        time.sleep(0.001)
-    assert worker.idle and len(begun) >= 2
+    assert until(lambda: worker.idle) and len(begun) >= 2
     worker.close()
 
 
@@ -668,32 +733,13 @@ def test_everything_a_visitor_wrote_is_escaped():
 # ---- a real server
 
 
-@pytest.fixture(scope="module")
-def page():
-    pytest.importorskip("gradio")
-    from demo_app.__main__ import free_port, open_page
-
-    with pytest.MonkeyPatch.context() as env:
-        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
-        demo, studio = open_page(tiny.model("llama"), free_port(17860, "127.0.0.1"))
-        yield demo.local_url, studio
-        demo.close()
-        studio.close()
-
-
-def visitor(page):
-    from gradio_client import Client
-
-    return Client(page[0], verbose=False)
-
-
 FORM = (["ft"], "", "")  # editors, own prompts, settings
 
 
 def test_a_taken_port_is_passed_over(page):
     from demo_app.__main__ import free_port, quiet
 
-    port = int(page[0].rstrip("/").rsplit(":", 1)[1])
+    port = page[0].server_port
     assert free_port(port, "127.0.0.1") > port
     quiet()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -783,7 +829,7 @@ def test_the_page_runs_as_a_space_starts_it(tmp_path):
             assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()
             with urllib.request.urlopen(said.split()[1], timeout=60) as answer:
                 assert answer.status == 200 and b"Edit a language model" in answer.read()
-            client = visitor([said.split()[1]])
+            client = visitor([SimpleNamespace(local_url=said.split()[1])])
             found = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
             assert found["before"].startswith(" Paris")
             client.close()
@@ -818,10 +864,9 @@ def gone(page, *clients) -> None:
     held = len(page[1].sessions) - len(clients)
     for client in clients:
         client.close()
-    until = time.monotonic() + 20
-    while len(page[1].sessions) > held and time.monotonic() < until:
-        time.sleep(0.05)
-    assert len(page[1].sessions) == held, "closing the page drops the visitor's edits"
+    assert until(lambda: len(page[1].sessions) == held, 20), (
+        "closing the page drops the visitor's edits"
+    )
 
 
 def test_programs_edit_answer_and_compare(page):
@@ -837,6 +882,11 @@ def test_programs_edit_answer_and_compare(page):
                            ["ft", "retrieval"], api_name="/compare")  # fmt: skip
     assert [row["editor"] for row in table] == ["ft", "retrieval"] and table[0]["written"]
     assert client.predict("A", api_name="/answer")["live"] == 1, "comparing keeps nothing"
+    weak = client.predict(*TOWER, "qz", "ft", "", "epochs = 1\nlr = 0.000001", api_name="/edit")
+    assert weak["written"] is False and weak["live"] == 2, "a program's edit is live in any case"
+    status, *_ = client.predict(*TOWER, "qz", *FORM[:2], "lr = 0.000001", api_name="/page_edit")
+    assert "the edit is not live" in status
+    assert client.predict("A", api_name="/answer")["live"] == 2
     gone(page, client)
 
 

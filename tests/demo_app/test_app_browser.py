@@ -38,6 +38,8 @@ SCREEN = """() => {
   }
   return {controls: controls.map((e) => e.innerText || e.value), words};
 }"""  # what stands on the screen, by bounding boxes
+WAITING = """() => document.querySelector("#status:has(.stale) [role=progressbar]")
+  && getComputedStyle(document.querySelector("#table")).opacity < 0.6"""  # of the edit before
 
 
 def press(page, name: str) -> None:
@@ -124,15 +126,21 @@ def test_one_guesses_each_row_and_then_sees_it(visit, tmp_path):
     page.get_by_label("Guess first").check()
     seen = page.locator(".half .after >> visible=true")
     assert seen.count() == 0 and page.locator("table.score").is_hidden()
-    rows = page.locator(".guess >> visible=true")
+    rows, line = page.locator(".guess >> visible=true"), page.locator(".guesses")
+    assert line.inner_text() == "What did ROME do to each prompt?"
     for number in range(8):
         assert seen.count() == number
         rows.first.locator("button").first.click()
-    line = page.locator(".guesses").inner_text()
-    assert "You saw 6 of 8 coming of what ROME did" in line and "would have seen 6" in line
+    said = line.inner_text()
+    assert "You saw 6 of 8 coming of what ROME did" in said and "would have seen 6" in said
     assert page.locator("table.score").is_visible() and page.locator("tr.miss").count() == 2
     page.screenshot(path=tmp_path / "guessed.png")
     fits_both(page)
+    press(page, "FT-M")
+    assert "of what ROME did" in line.inner_text(), "each editor is guessed by its name"
+    assert line.inner_text().endswith("What did FT-M do to each prompt?")
+    rows.first.locator("button").first.click()
+    assert "of what FT-M did" in line.inner_text() and "to go" in line.inner_text()
 
 
 def test_the_first_screen_after_an_edit_is_calm(visit, tmp_path):
@@ -157,10 +165,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     page = visit(width, theme)
     tick(page, "FT-M")
     press(page, "Edit")
-    page.get_by_role("progressbar").wait_for(state="attached", timeout=60_000)
-    page.locator("#status .stale").wait_for()
-    dimmed = page.locator("#table").evaluate("e => getComputedStyle(e).opacity")
-    assert float(dimmed) < 0.6, "what stands there is of the edit before"
+    page.wait_for_function(WAITING)  # in one look: it may be over before the next
     live(page, "1 edit live")
     line = said(page, "What else moved?")
     assert "FT-M" in line and "stored example" not in line and page.locator(".stale").count() == 0
@@ -209,16 +214,18 @@ def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     assert "1 edit live" in page.locator("#top").inner_text()
 
 
-def test_an_edit_that_failed_is_taken_out_beside_its_cross(visit, tmp_path):
+def test_an_edit_that_failed_is_live_when_kept_and_taken_out_beside_its_cross(visit, tmp_path):
     page = visit()
     press(page, "Go")
     page.locator("#written", has_text="Before").wait_for(timeout=60_000)
     tick(page, "FT-L")
     press(page, "Edit")
-    live(page, "1 edit live")
-    assert "✗ FT-L was to change one fact" in said(page, "does not say so")
+    assert "✗ FT-L was to change one fact" in said(page, "the edit is not live")
+    assert "0 edits live" in page.locator("#top").inner_text()
     assert page.locator("#written").inner_text().strip() == "", "it was said before this edit"
     page.screenshot(path=tmp_path / "failed.png")
+    press(page, "keep it")
+    live(page, "1 edit live")
     page.locator("#status").get_by_role("button", name="take it out").click()
     assert "byte-identical" in said(page, "Undone")
     assert "0 edits live" in page.locator("#top").inner_text()

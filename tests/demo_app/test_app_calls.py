@@ -10,12 +10,11 @@ import pytest
 from demo_app.guard import Guard, hosts_of
 from demo_app.session.worker import FAILED
 
-from ..support import tiny
 from ..support.page import Caller
+from .visits import TOWER, until, visitor
 
 pytest.importorskip("gradio")
 
-TOWER = ("The Eiffel Tower", "{} is located in the city of")
 HOSTILE = {
     "nothing": None, "false": False, "a number": 7, "not a number": float("nan"),
     "infinity": float("inf"), "below 0": -1, "huge": 10**400, "a word": "x", "blank": "  ",
@@ -29,22 +28,6 @@ VALID = {
     "answer": ["Hello", False, 2],
     "settings": ["ft"],
 }
-
-
-@pytest.fixture(scope="module")
-def page():
-    from demo_app.__main__ import free_port, open_page
-
-    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
-    with pytest.MonkeyPatch.context() as env:
-        env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
-        env.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        demo, studio = open_page(
-            tiny.model("llama"), free_port(20860, "127.0.0.1"), origins=["https://friend.example"]
-        )
-        yield demo, studio
-        demo.close()
-        studio.close()
 
 
 def fails(messages) -> list:
@@ -111,9 +94,9 @@ def test_a_click_without_its_data_is_one_sentence(page):
     targets = [one for one in found if any(event == "select" for _, event in one["targets"])]
     assert targets, "keep"
     calls = []
-    digits = {"index": "9" * 5000, "value": f"0.after.{'9' * 5000}"}
+    digits = {"keep": "9" * 5000, "value": f"0.after.{'9' * 5000}"}
     for one in targets:
-        for said in (None, 7, "index", ["index"], {"index": {}, "value": []}, digits):
+        for said in (None, 7, "out", ["keep"], {"out": {}}, {"keep": {}, "value": []}, digits):
             body = {"fn_index": one["id"], "event_data": said}
             calls.append((f"{one['id']} {said}", {**body, "trigger_id": one["targets"][0][0]}))
             calls.append((f"{one['id']} {said}", body))
@@ -134,19 +117,6 @@ def test_what_is_no_call_at_all_is_told(page):
 # ---- calls that are cancelled
 
 
-def client(page):
-    from gradio_client import Client
-
-    return Client(page[0].local_url, verbose=False)
-
-
-def until(true, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.01)
-    return true()
-
-
 def test_other_long_calls_end_too(page, monkeypatch):
     """A stress test, and a figure: each is a chain of jobs."""
     worker, begun = page[1].worker, []
@@ -163,7 +133,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
         return submit(wait, *given, **more)
 
     monkeypatch.setattr(worker, "submit", never)
-    one = client(page)
+    one = visitor(page)
     for name, given in {
         "lifelong": [["grace"], 4], "dossier": ["Rome"],
         "page_edit": [*TOWER, "xy", ["ft"], "", ""],

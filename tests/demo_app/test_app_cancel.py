@@ -64,7 +64,7 @@ def edit(studio, session, folder):
     for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
         kept.clear()
     subject = studio.choices.subject("bravo", "{} is", "qz")
-    studio.edit(session, subject, ["ft", "retrieval"], keep_none=True).outcome()
+    studio.edit(session, subject, ["ft", "retrieval"], keep="none").outcome()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,12 @@ def ended(job: Job) -> str:
 def test_errors_of_missing_memory_become_one_sentence():
     worker = Worker()
 
-    def asked(job):
-        torch.empty(1 << 60, dtype=torch.uint8)
+    def fail(job, error):
+        raise error or torch.empty(1 << 60, dtype=torch.uint8)
 
-    def python(job):
-        raise MemoryError
-
-    def system(job):
-        raise OSError(12, "Cannot allocate memory")
-
-    def card(job):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-
-    for work in (asked, python, system, card):
-        assert ended(worker.submit(work)) == NO_MEMORY
+    card = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    for error in (None, MemoryError(), OSError(12, "Cannot allocate memory"), card):
+        assert ended(worker.submit(partial(fail, error=error))) == NO_MEMORY
     worker.close()
 
 

@@ -1,7 +1,8 @@
-"""The first place at 768 px, at 200 % zoom, on a projector, in the dark, and by the keyboard."""
+"""The page on other screens, by keyboard, in the colors of the system, and for screen readers."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ from ..support.browser import fits
 
 pytestmark = pytest.mark.browser
 
+PLACES = ("Try", "Surprises", "Lab")
+SCREEN = 844  # pixels: the height of the phone
+
+TOUCHED = """() => [...document.querySelectorAll(
+  'button, input, select, textarea, summary, [role=tab], [tabindex="0"], .card label:has(input)')]
+  .filter(e => { const b = e.getBoundingClientRect();
+    return b.width && b.height && getComputedStyle(e).visibility !== "hidden"
+      && !(["checkbox", "radio"].includes(e.type) && e.closest("label"))  // the label is touched
+      && (b.height < 43.5 || b.width < 43.5); })
+  .map(e => [e.tagName, e.type, e.getAttribute("aria-label") || e.innerText || e.className])"""
 SMALL = """() => [...document.querySelectorAll("body *")].filter((e) => {
   const box = e.getBoundingClientRect();
   return e.checkVisibility({visibilityProperty: true, opacityProperty: true})
@@ -17,6 +28,118 @@ SMALL = """() => [...document.querySelectorAll("body *")].filter((e) => {
     && [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
 }).map((e) => e.outerHTML.slice(0, 120))"""
 LAST = "document.querySelector('.about').getBoundingClientRect().bottom"
+
+
+def axe() -> str:
+    """The script of axe-core, from one of the packages that carry it; otherwise the test skips."""
+    for name in "axe_core_python", "axe_playwright_python":
+        found = importlib.util.find_spec(name)
+        files = sorted(Path(found.origin).parent.rglob("axe.min.js")) if found else []
+        if files:
+            return files[0].read_text(encoding="utf-8")
+    pytest.skip("no package with axe-core is installed, such as axe-core-python")
+
+
+def open_tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+    page.locator('button[role="tab"][aria-selected="true"]', has_text=name).wait_for()
+
+
+def opened(page) -> None:
+    """Open every question of the lab, and wait for what it draws."""
+    for card in page.locator("#lab .label-wrap").all():
+        card.click()
+    page.locator("#inside img").wait_for(timeout=60_000)
+    page.locator("#interference img").wait_for(timeout=60_000)
+
+
+def test_the_first_screen_holds_a_change_and_a_neighbor(visit, tmp_path):
+    page = visit(390)
+    page.set_viewport_size({"width": 390, "height": SCREEN})
+    bar = page.locator("#do").bounding_box()["y"]
+
+    def on_screen(locator, end: float = SCREEN) -> bool:
+        box = locator.bounding_box()
+        return box is not None and box["y"] >= 0 and box["y"] + box["height"] <= end
+
+    rows = (
+        page.locator(f".half {kind} >> visible=true").first
+        for kind in ("tr.reworded", "tr.neighbor")
+    )
+    edit = page.get_by_role("button", name="Edit", exact=True)
+    parts = page.locator("h2.headline"), page.locator("#status"), *rows
+    assert all(on_screen(part, bar) for part in parts) and on_screen(edit)
+    page.screenshot(path=tmp_path / "first.png")
+    form, result = (page.locator(name).bounding_box() for name in ("#form", "#result"))
+    assert form["y"] >= result["y"] + result["height"], "what happened stands before the form"
+    before = page.url
+    page.get_by_role("link", name="Another fact").click()
+    page.wait_for_timeout(300)
+    subject = page.get_by_label("Subject", exact=True)
+    assert on_screen(subject, bar) and page.url == before
+    assert on_screen(edit), "under the thumb wherever one is"
+    fits(page, 390)
+
+
+def test_nothing_is_too_small_to_touch(visit):
+    page, small = visit(390), {}
+    for name in PLACES:
+        open_tab(page, name)
+        page.wait_for_timeout(500)
+        if name == "Lab":
+            opened(page)
+        if found := page.evaluate(TOUCHED):
+            small[name] = found
+    assert small == {}
+
+
+def test_the_colors_are_those_of_the_system(browser, address):
+    for scheme, dark in ("dark", True), ("light", False):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(address)
+        page.get_by_role("heading", name="Edit a language model's memory").wait_for()
+        assert page.evaluate("document.body.classList.contains('dark')") == dark
+        page.close()
+
+
+def test_every_tab_is_reached_and_opened_by_the_keyboard(visit):
+    page = visit()
+    first = page.get_by_role("tab", name=PLACES[0], exact=True)
+    first.focus()
+    for name in PLACES[1:]:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.innerText") == name
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", "one sees where one is"
+    open_tab(page, PLACES[0])
+    page.get_by_label("New answer").focus()
+    reached = []
+    for _ in range(16):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.innerText"))
+    assert any("Edit" in name for name in reached)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing(visit, width, theme):
+    script, wrong = axe(), {}
+    page = visit(width, theme)
+    for name in PLACES:
+        open_tab(page, name)
+        page.wait_for_timeout(700)
+        if name == "Lab":
+            opened(page)
+        page.evaluate(script)
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        if found:
+            wrong[name] = [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
+    assert wrong == {}
+
+
+# ---- 768 px, 200 % zoom, a projector, and the keyboard
 
 
 def test_a_tablet_shows_both_halves_beside_each_other(visit, tmp_path):
@@ -54,29 +177,6 @@ def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
     assert end["y"] + end["height"] <= 900, "all of it on one screen"
     fits(page, 1280)
     page.screenshot(path=tmp_path / "large.png")
-
-
-def test_figures_follow_the_dark(visit, tmp_path):
-    for theme in "dark", "light":
-        page = visit(1280, theme, "&place=inside")
-        page.locator("#inside img").wait_for(timeout=60_000)
-        shown = page.locator("#inside img").evaluate("e => getComputedStyle(e).filter")
-        assert ("invert" in shown) == (theme == "dark")
-        page.screenshot(path=tmp_path / f"inside-{theme}.png")
-
-
-def test_each_editor_is_guessed_by_its_name(visit):
-    page = visit()
-    line = page.locator(".guesses")
-    page.get_by_label("Guess first").check()
-    assert line.inner_text() == "What did ROME do to each prompt?"
-    while page.locator(".guess >> visible=true").count():
-        page.locator(".guess >> visible=true").first.locator("button").first.click()
-    page.get_by_role("button", name="FT-M", exact=True).click()
-    assert "of what ROME did" in line.inner_text()
-    assert line.inner_text().endswith("What did FT-M do to each prompt?")
-    page.locator(".guess >> visible=true").first.locator("button").first.click()
-    assert "of what FT-M did" in line.inner_text() and "to go" in line.inner_text()
 
 
 def test_the_keyboard_closes_menus_and_the_page_has_a_preview(visit):

@@ -10,7 +10,7 @@ import pytest
 import lib
 from demo_app.html.comparison import brief, comparison, headline, judged, scoreboard, status
 from demo_app.session.choices import completed, continued
-from demo_app.session.views import Column, Row, Subject, View
+from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -28,12 +28,13 @@ def rows(**wrong: int) -> tuple[Row, ...]:
     )
 
 
-def view(*asked: tuple[Row, ...], refused: str = "", stored: bool = False) -> View:
+def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) -> View:
     names = ("rome", "ft_m", "grace", "wise")
     columns = [Column(names[i], names[i].upper(), one) for i, one in enumerate(asked)]
     if refused:
         columns.append(Column("mend", "MEND", error=refused))
-    return View(SUBJECT, (), 1, columns=tuple(columns), old="Paris", stored=stored).keep(0)
+    made = View(SUBJECT, (), columns=tuple(columns), old="Paris", **more)
+    return made.keep(0) if kept else made.show(0)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +62,10 @@ def test_what_was_not_tested_gets_no_score():
     typed = tuple(one for one in rows() if one.group != "reworded")
     assert judged(typed) == (None, "not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
-    shown = scoreboard(view(uncounted))
-    assert 'aria-label="1 of 1"' in shown and shown.count('class="dot free"') == 1
+    assert tally(uncounted, "follows") == tally(uncounted, "edit") == (1, 1)
+    shown = comparison(view(uncounted))
+    assert shown.count('aria-label="1 of 1"') == 2 and shown.count('class="dot free"') == 1
+    assert "not counted" in shown
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -74,7 +77,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     assert shown.count('<tr class="good">') == count - 1 and shown.count('<tr class="bad">') == 2
     assert "MEND" in shown and "it has no network" in shown
     assert shown.count("data-keep") == count - 1, "each but the one that is kept"
-    assert "data-keep" not in comparison(view(rows(), rows(), stored=True))
+    assert "data-keep" not in comparison(view(rows(), rows(), kept=False, stored=True))
     change, stay = shown.split("What should stay")[:2]
     assert "reworded is" in change and "neighbor is" not in change.split("What should change")[1]
     stay = stay.split("</section>")[0]
@@ -91,15 +94,19 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
 
 
 def test_the_sentence_under_the_headline_says_whose_it_is():
-    said = status(view(rows(), stored=True))
+    said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
     own = status(view(rows()))
     assert "stored" not in own and "0.0 s" in own and "data-link" not in own
     assert 'data-link="?a=1&amp;b=2"' in status(view(rows()), "?a=1&b=2")
     assert "data-out" not in own and "<small>ROME · 0.0 s</small>" in own
     failed = status(view(rows(edit=1)))
-    assert "✗ ROME" in failed and "does not say so" in failed and 'data-out="0"' in failed
-    assert "data-out" not in status(view(rows(edit=1), stored=True)), "nobody's edit is live"
+    assert "✗ ROME" in failed and "does not say so. <button" in failed and 'data-out="0"' in failed
+    shown = status(view(rows(edit=1), kept=False))
+    assert "the edit is not live. <button" in shown and 'data-keep="0"' in shown
+    assert "data-out" in failed and "data-out" not in shown and "data-keep" not in failed
+    none = status(view(rows(edit=1), kept=False, stored=True))
+    assert "data-" not in none and "live" not in none, "it is nobody's edit"
     assert "<s>Paris</s> <b>Rome</b>" in headline(view(rows()))
     looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -17,9 +17,10 @@ from demo_app.session.worker import Trouble
 from demo_app.tabs.gallery import opened
 from tests.benchmarks.make_gallery import EXHIBITS, Expected, measure
 
+from .visits import TOWER
+
 pytestmark = pytest.mark.usefixtures("strong_settings")
 
-TOWER = ("The Eiffel Tower", "{} is located in the city of")
 HELD = gallery.gallery()
 
 
@@ -78,16 +79,11 @@ def test_the_script_stores_only_what_came_true(studio, capsys):
     text = "The Eiffel Tower is located in the city of"
     held = measure(studio, shown, (Expected(text, "edit", "xy", True), Expected("The tower is")))
     assert [one.group for one in held.said] == ["edit", "own"] and held.said[0].after[:2] == "xy"
-    assert held == gallery.exhibit(json.loads(json.dumps(plain(held))))
+    assert held == gallery.exhibit(json.loads(json.dumps(asdict(held))))
     assert measure(studio, shown, (Expected(text, "edit", "Paris"),)) is None
     assert "small: not so" in capsys.readouterr().out
     assert measure(studio, shown, (Expected(text, "edit", changed=False),)) is None
     assert measure(studio, shown, (Expected("never asked"),)) is None
-
-
-def plain(shown: Exhibit) -> dict:
-    steps = [vars(step) for step in shown.steps]
-    return {**vars(shown), "steps": steps, "said": [vars(one) for one in shown.said]}
 
 
 def test_an_edit_beyond_what_the_model_knows_is_one_sentence(studio):

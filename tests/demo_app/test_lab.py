@@ -25,13 +25,9 @@ from lib.memory import Moment
 
 from ..forensics.conftest import rank_one
 from ..support.page import cases, edited, live
+from .visits import TOWER, edit
 
 pytestmark = pytest.mark.usefixtures("more_strong_settings")
-TOWER = ("The Eiffel Tower", "{} is located in the city of")
-
-
-def edit(studio, session, target="xy", editor="ft"):
-    return studio.edit(session, studio.choices.subject(*TOWER, target), editor).outcome()
 
 
 # ---- what does it know about a subject?

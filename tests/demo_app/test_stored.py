@@ -198,10 +198,8 @@ def test_an_answer_of_ones_own_takes_its_place_and_empties_what_stands_behind(ca
     made = card("dossier", examples.read(DEFAULT))
     visitor = SimpleNamespace(session_hash="asks")
     (ask,) = made.question.actions
-    pages = list(made.asked(ask, visitor, ("Mount Everest",)))
-    found = {}
-    for page in pages:
-        found |= page
+    pages = made.asked(ask, visitor, ("Mount Everest",))
+    found = {part: shown for page in pages for part, shown in page.items()}
     assert "Yours" in found[made.caption] and "Mount Everest: " in found[made.answers[0]]
     assert not found[made.stop].visible and found[made.status] == ""
     trace = card("trace", examples.read(DEFAULT))

@@ -1,4 +1,4 @@
-"""Visits to a page, one after the other, and what the page holds after them.
+"""A page of a tiny model, edits on it, visits one after the other, and what it holds after them.
 
     python -m tests.demo_app.visits 60 90
 
@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 
 import lib
 from demo_app.session import memory_ceiling
+from demo_app.session.views import View
 from demo_app.session.visitors import Session
 
 from ..support import tiny
@@ -29,17 +30,26 @@ from ..support import tiny
 TOWER = ("The Eiffel Tower", "{} is located in the city of")
 
 
+QUICK = {"ft": {"any": {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}}}
+
+
+def edit(studio, session, target="xy", editor="ft", **settings) -> View:
+    """What comes of an edit of the tower."""
+    return studio.edit(
+        session, studio.choices.subject(*TOWER, target), editor, **settings
+    ).outcome()
+
+
 @contextmanager
-def opened(folder: Path) -> Iterator[tuple]:
+def opened(folder: Path, presets: dict = QUICK, **settings) -> Iterator[tuple]:
     """A page of a tiny model and its studio; Gradio's files are in a folder."""
     from demo_app.__main__ import free_port, open_page
 
-    row = {"layer": 2, "lr": 2e-2, "epochs": 3, "target_eos": False}
     with pytest.MonkeyPatch.context() as env:
         env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
         env.setenv("GRADIO_TEMP_DIR", str(folder))
-        env.setattr("lib.editors.shared.config._presets", lambda: {"ft": {"any": row}})
-        demo, studio = open_page(tiny.model("llama"), free_port(21860, "127.0.0.1"))
+        env.setattr("lib.editors.shared.config._presets", lambda: presets)
+        demo, studio = open_page(tiny.model("llama"), free_port(21860, "127.0.0.1"), **settings)
         yield demo, studio
         demo.close()
         studio.close()
@@ -65,11 +75,24 @@ def held(page) -> dict[str, int]:
     }
 
 
-def visit(page, number: int, folder: Path) -> None:
-    """Come, edit, take the patch home, leave an edit unwaited for, run a test, and go."""
+def visitor(page, **settings):
+    """One who comes to the page: a client of Gradio's."""
     from gradio_client import Client
 
-    client = Client(page[0].local_url, verbose=False, download_files=folder / str(number))
+    return Client(page[0].local_url, verbose=False, **settings)
+
+
+def until(true: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether it becomes true within so many seconds."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def visit(page, number: int, folder: Path) -> None:
+    """Come, edit, take the patch home, leave an edit unwaited for, run a test, and go."""
+    client = visitor(page, download_files=folder / str(number))
     client.predict(*TOWER, "xy", "ft", api_name="/edit")
     button = client.predict(api_name="/download_patch")[1]
     assert Path(button["value"]).stat().st_size > 1000

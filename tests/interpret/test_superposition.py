@@ -15,7 +15,6 @@ from lib.interpret.superposition import (
     superposition,
 )
 from lib.memory import Moment
-from notebooks.support import checks_07_superposition as checks_07
 from tests.support import tiny
 
 WORDS = ["Rome", "the Louvre", "sheep", "Mont Blanc", "zinc", "Kyoto"]
@@ -173,22 +172,3 @@ def test_at_layer_0_of_the_default_model_the_last_token_is_the_key(default_lm):
     same = [last[row.i] == last[row.j] for row in pairs.itertuples()]
     assert same == [True, True, False]
     assert pairs["ρ(i, j)"][1] > 0.9 and pairs["ρ(i, j)"][2] < 0.6
-
-
-FORECAST = {
-    "not attempted": lambda rho: "not attempted",
-    "shape": lambda rho: rho.abs(),
-    "the signs": lambda rho: rho.tril(-1).sum(0),
-    "earlier edits": lambda rho: rho.abs().sum(0) - 1,
-    "rows and columns": lambda rho: rho.tril(-1).abs().sum(1),
-    "came before": lambda rho: rho.triu(1).abs().sum(0),
-    "unlike": lambda rho: torch.arange(12),
-    "solved": lambda rho: rho.tril().pow(2).sum(0).sqrt(),  # its own edit adds 1 to each
-    "solved: a sum": lambda rho: rho.tril(-1).abs().sum(0),
-}
-
-
-@pytest.mark.parametrize("word", FORECAST)
-def test_the_check_of_the_forecast_names_the_mistake(word):
-    said = checks_07.forecast(FORECAST[word])
-    assert word in said and said.startswith("solved") == word.startswith("solved"), said

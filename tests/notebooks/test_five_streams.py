@@ -1,19 +1,11 @@
-"""Rankings and intervals over streams: by hand, by simulation; a run that was stopped goes on."""
+"""Intervals over streams by hand, a run that goes on where it was stopped, README and page 14."""
 
 from __future__ import annotations
 
 import pytest
 
 import lib
-from notebooks.support import five_streams
-from notebooks.support import runs_15_judging as runs_15
-
-
-def test_tau_counts_pairs():
-    assert runs_15.tau([1, 2, 3], [2, 3, 4]) == 1
-    assert runs_15.tau([1, 2, 3], [3, 2, 1]) == -1
-    assert runs_15.tau([1, 2, 3], [1, 3, 2]) == pytest.approx(1 / 3)  # two alike, one differently
-    assert runs_15.tau([1, 1, 2], [1, 2, 3]) == pytest.approx(2 / 6**0.5)  # a tie, by hand
+from notebooks.support import five_streams, which_editor
 
 
 def test_the_interval_over_streams_is_the_wider_of_two():
@@ -25,14 +17,6 @@ def test_the_interval_over_streams_is_the_wider_of_two():
     assert five_streams.interval(apart) == (0.0, 1.0) and half > 0.6
     gaps = [[x - 0.5 for x in stream] for stream in apart]
     assert five_streams.interval(gaps, (-1.0, 1.0)) == pytest.approx((0.1 - half, 0.1 + half))
-
-
-@pytest.mark.parametrize("spread", [0.0, 0.05, 0.1])
-def test_the_interval_over_streams_holds_the_truth_as_often_as_it_says(spread):
-    found = runs_15.coverage(spread)
-    assert found["the wider of both"] > 0.94
-    assert found["Student over streams"] > 0.93
-    assert (found["facts alone"] < 0.9) == (spread == 0.1)
 
 
 def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
@@ -61,6 +45,14 @@ def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_pat
 def test_values_of_a_stream_are_read_by_column():
     found = {"generation": [1.0, None, 0.0], "probability": [1.0, 1.0, 1.0]}
     row = {"line": "GRACE", "seed": 1, "written": "110", "cases": {"specificity": found}}
-    assert five_streams.values(row, "written") == [1.0, 1.0, 0.0]
-    assert five_streams.values(row, "neighbors") == [1.0, 0.0]
-    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 3
+    assert five_streams.values(row, "written") == [1.0, 0.0]  # without the tower
+    assert five_streams.values(row, "neighbors") == [0.0]
+    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 2
+
+
+def test_readme_has_the_advice_and_the_picture_of_page_14():
+    readme = (which_editor.ROOT / "README.md").read_text(encoding="utf-8")
+    assert which_editor.in_readme(readme) == which_editor.stored()
+    assert which_editor.PICTURE.read_bytes() == which_editor.picture()
+    assert f"({which_editor.PICTURE.relative_to(which_editor.ROOT)})" in readme
+    assert len(which_editor.ADVICE) == 8

@@ -70,9 +70,16 @@ def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
     assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
 
 
-HOLES = {"2.3": ["published"], "2.5": ["search_loss"], "4.3": ["scores"]}
+HOLES = {"1.1": ["fit"], "1.2": ["outer_memory"], "1.3": ["whitened_cosines"]}
+HOLES |= {"1.4": ["answer_kl"], "1.5": ["ranks"]}
+HOLES |= {"2.3": ["published"], "2.5": ["search_loss"], "4.3": ["scores"]}
+HOLES |= {"3.1": ["interference"], "3.3": ["tails", "forecast"]}
+HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["trace"]}
 HOLES |= {"5.1": ["memit"], "5.3": ["place"], "5.4": ["turn"], "5.5": ["spread"]}
-HOLES |= {"6.2": ["settle"], "6.3": ["turn", "at_zero"], "7.2": ["write"], "7.4": ["refit_loss"]}
+HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
+HOLES |= {"7.1": ["margin_step"], "7.2": ["write"], "7.3": ["ties"], "7.4": ["refit_loss"]}
+HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
+HOLES |= {"8.4": ["paired"], "8.5": ["coverage"]}
 
 
 @pytest.mark.parametrize(("number", "name"), [(n, name) for n in HOLES for name in HOLES[n]])

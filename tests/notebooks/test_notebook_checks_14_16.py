@@ -2,142 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 import lib
-from lib.evaluation.intervals import Z
-from notebooks.support import checks_14_lifelong as checks_14
-from notebooks.support import checks_15_judging as checks_15
 from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import figures, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
 from notebooks.support import runs_16_at_scale as runs_16
-
-
-def halved(after, n):
-    """The first edit after which the harm is above the limit."""
-    low, high = 0, n  # low is good, high is lost
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if after(middle) > checks_14.HARM else (middle, high)
-    return high
-
-
-def largest(after, n):
-    return max(range(1, n + 1), key=lambda i: after(i) - after(i - 1))
-
-
-KILLER = {
-    "not attempted": lambda after, n: "not attempted",
-    "the last good one": lambda after, n: halved(after, n) - 1,
-    "one too late": lambda after, n: halved(after, n) + 1,
-    "lost before it": largest,
-    "questions": lambda after, n: next(i for i in range(1, n + 1) if after(i) > checks_14.HARM),
-    "the base model": lambda after, n: after(n + 1),
-    "after 0 the harm is": lambda after, n: 0 if halved(after, n) != 1 else 5,
-    "solved": halved,
-}
-
-
-def test_the_killer_of_a_real_stream_is_named():
-    harm = [0.0] + [0.004] * 13 + [0.21] * 10
-    assert "edit 14" in checks_14.killer(halved, harm)
-
-
-def shares(texts, lost=lambda first, last: first == "1" and last == "0"):
-    first, start, n = "", 0, len(texts[-1])
-    for text in texts:
-        first, start = first + text[start:], len(text)
-    gone = sum(map(lost, first, texts[-1]))
-    return first.count("1") / n, texts[-1].count("1") / n, gone / n
-
-
-def difference(texts):
-    written, held, _ = shares(texts)
-    return written, held, written - held
-
-
-MATRIX = {
-    "not attempted": lambda texts: "…",
-    "three shares": lambda texts: shares(texts)[:2],
-    "that is held": lambda texts: (shares(texts)[1],) * 3,
-    "that is written": lambda texts: (shares(texts)[0],) * 3,
-    "facts that came back": difference,
-    "never written": lambda texts: shares(texts, lambda _, last: last == "0"),
-    "in which its character appears": lambda texts: (0.123, 0, 0),
-    "solved": shares,
-}
-
-
-def needed(p, h):
-    """The smallest n whose Wilson interval is ± h at most."""
-    n = 1
-    while Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n) > h:
-        n += 1
-    return n
-
-
-CASES = {
-    "not attempted": lambda p, h: "not attempted",
-    "whole numbers": lambda p, h: p * (1 - p) * (Z / h) ** 2,
-    "without Wilson's terms": lambda p, h: math.ceil(p * (1 - p) * (Z / h) ** 2),
-    "h is half": lambda p, h: needed(p, h / 2),
-    "round up": lambda p, h: needed(p, h) - 1,
-    "cases it is": lambda p, h: 12,
-    "solved": needed,
-}
-
-
-class Parrot:
-    """A model that answers from a list, and an editor that changes the list."""
-
-    def __init__(self, before, after):
-        self.lm, self.name = self, "parrot"
-        self.before, self.after, self.now = before, after, before
-
-    def edit(self, facts):
-        return lib.Patch(log=(lib.Edit("parrot", {}, tuple(facts)),))
-
-    def patched(self, patch, only=False):
-        self.now = self.after if patch.log else self.before
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-    def answer(self, prompt, tokens):
-        if isinstance(prompt, str):
-            return self.now[prompt]
-        return [self.now[each] for each in prompt]
-
-
-FACT = lib.Fact("The Eiffel Tower", "{} is in", "Rome", "Paris")
-BEFORE = {FACT.text: "Paris.", "The Tower stands in": "Paris.", "The Louvre is in": "Paris.",
-          "Notre-Dame is in": "Paris."}  # fmt: skip
-AFTER = {FACT.text: "Rome.", "The Tower stands in": "Paris.", "The Louvre is in": "Rome!",
-         "Notre-Dame is in": "Paris."}  # fmt: skip
-TESTS = {
-    "not attempted": None,
-    "a test is": ("The Louvre is in", "Paris"),
-    "own prompt": ("the Eiffel Tower  is in", "Rome", "follow"),
-    "cannot be what stays": ("The Louvre is in", "Rome", "stay"),
-    "nothing to keep": ("The Louvre is in", "Berlin", "stay"),
-    "without any edit": ("The Louvre is in", "Paris", "follow"),
-    "it passes": ("Notre-Dame is in", "Paris", "stay"),
-    "solved: wanted 'Paris'": ("The Louvre is in", "Paris", "stay"),
-    "solved: wanted 'Rome'": ("The Tower stands in", "Rome", "follow"),
-}
-
-
-def test_an_editor_that_writes_nothing_passes_no_test():
-    said = checks_15.own_test(Parrot(BEFORE, BEFORE), FACT, ("The Louvre is in", "Paris", "stay"))
-    assert "has not written" in said
 
 
 def solve(G, M, strength):
@@ -260,22 +132,8 @@ def test_editors_stand_in_the_order_of_the_settings_and_in_their_family_in_that_
     names, found = runs_15.by_event(rows, "specificity")
     assert names == ["base", "EMMET", "MEMIT", "LoRA", "retrieval"]
     assert [mean for mean, _, _ in found["generation"]] == [50, 25, 0, 50, 100]
-    ranks = runs_15.ranks(rows, "specificity")
-    assert ranks["MEMIT"] == dict(zip(runs_15.EVENTS.values(), (1, 1, 4, 1), strict=True))
-    assert "base" not in ranks
     count = runs_15.turned(rows, "specificity", "probability", "generation")
     assert count == {"pairs": 6, "turned": 5, "broken": 0, "surely": 0}
-
-
-def test_a_reverse_asks_for_the_subject_of_a_fact_of_the_classroom():
-    cases = {case.id: case.fact for case in lib.classroom()}
-    for id, prompt in runs_15.REVERSE.items():
-        assert id % 2 and prompt.count("{}") == 1 and cases[id].target_true
-        assert cases[id].subject.casefold() not in prompt.casefold()
-    table = runs_15.reverse(models.load("tiny"), {})
-    (row,) = table
-    assert row.pop("editor") == "base"
-    assert all(said.startswith("0 of 9 [0, ") for said in row.values()) and len(row) == 3
 
 
 def test_stored_lines_can_be_played():
@@ -289,10 +147,6 @@ def test_stored_lines_can_be_played():
 
 
 def test_panels_hold_one_axes_per_editor():
-    lines = dict.fromkeys(figures.EDITOR_COLORS, [100, 50])
-    some = {name: lines for name in "abcde"}
-    figure = figures.curves([4, 8], some, "edits", "%", colors=figures.EDITOR_COLORS)
-    assert sum(ax.axison for ax in figure.axes) == 5
     figure = figures.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
     figure = figures.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")

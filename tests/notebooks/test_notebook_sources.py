@@ -1,4 +1,4 @@
-"""The notebooks' sources run at scale tiny and keep their size; checks refuse wrong answers."""
+"""The notebooks' sources run at scale tiny and keep their size."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-import lib
 from notebooks import build
-from notebooks.support import checks_common as checks
 from notebooks.support import models
 
 from ..support.scripts import Scripts
@@ -66,56 +63,6 @@ def test_a_notebook_shows_few_figures(source):
     outputs = [out for cell in built["cells"] for out in cell.get("outputs", [])]
     images = [out for out in outputs if any("image" in kind for kind in out.get("data", {}))]
     assert 1 <= len(images) <= FIGURES
-
-
-def solve(K, V, strength):
-    return torch.linalg.solve(K @ K.T + strength * torch.eye(len(K)), K @ V.T).T
-
-
-ROBUST = {
-    "not attempted": lambda K, V, s: None,
-    "shape": lambda K, V, s: solve(K, V, 1.0).T,
-    "where is the noise": lambda K, V, s: solve(K, V, 0.0),
-    "each of the n keys": lambda K, V, s: solve(K, V, s**2),
-    "not s.": lambda K, V, s: solve(K, V, K.shape[1] * s),
-    "set the gradient to 0": lambda K, V, s: 0.5 * solve(K, V, K.shape[1] * s**2),
-    "solved": lambda K, V, s: solve(K, V, K.shape[1] * s**2),
-}
-
-
-def away(K):
-    """The projector onto what no key reaches."""
-    return torch.eye(len(K)) - K @ torch.linalg.pinv(K)
-
-
-TWIN = {
-    "not attempted": lambda W, K: "…",
-    "number of keys": lambda W, K: None if K.shape[1] >= len(K) else W + away(K)[:4],
-    "W itself": lambda W, K: W,
-    "recall changed": lambda W, K: W + 1,
-    "solved": lambda W, K: None if torch.linalg.matrix_rank(K) == len(K) else W + away(K)[:4],
-}
-
-
-def test_the_check_of_an_own_fact_names_the_mistake():
-    editor = lib.EDITORS["rome"](models.load("tiny"))
-    fact = lib.Fact("The Colosseum", "{} is in the city of", "Madrid")
-    assert checks.own_fact(editor, None, None).startswith("not attempted")
-    assert "own prompt" in checks.own_fact(editor, fact, fact.text)
-    assert "did not hold" in checks.own_fact(editor, fact, "Madrid's best known ruin is")
-
-
-@pytest.mark.slow
-def test_an_own_fact_can_be_solved(default_lm):
-    editor = lib.EDITORS["rome"](default_lm)
-    fact = lib.Fact("The Colosseum", "{} is located in the city of", "Madrid", "Rome")
-    assert "already" in checks.own_fact(
-        editor, lib.Fact("The Colosseum", fact.prompt, "Rome"), "The Colosseum stands in"
-    )
-    said = checks.own_fact(editor, fact, "If you want to see the Colosseum, go to the city of")
-    assert said.startswith(("solved", "the edit holds there too")), said
-    said = checks.own_fact(editor, fact, "The largest amphitheater of all stands in")
-    assert said.startswith("solved"), said
 
 
 def test_an_unknown_scale_is_named():

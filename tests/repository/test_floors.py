@@ -45,7 +45,6 @@ OPENED = {
         "lib.forensics.matched_filter",
         "lib.forensics.objects",
         "lib.forensics.reversal",
-        "lib.forensics.spectrum",
         "lib.interpret.causal_trace",
         "lib.interpret.corrupted_runs",
         "lib.interpret.damage",

@@ -1,4 +1,4 @@
-"""What an edit does to foreign keys, predicted before it is made, on the embedded model."""
+"""On the embedded model: the verdicts of the gallery, and what an edit does to foreign keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,32 @@ import pytest
 import torch
 
 import lib
+from demo_app.session import gallery
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
 from lib import memory
+
+HELD = gallery.gallery()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shown", HELD.exhibits, ids=lambda one: one.key)
+def test_every_link_comes_to_its_stated_verdict(embedded, shown):
+    session = Session()
+    for start in gallery.plan(embedded, shown):
+        view = start(session).outcome()
+    assert gallery.compared(view, shown) == shown.said
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    made = Studio(lib.load())
+    assert made.lm.fingerprint == HELD.fingerprint, "measured on other weights: measure again"
+    yield made
+    made.close()
+
+
+# ---- what an edit does to foreign keys, predicted before it is made
 
 
 def outputs(lm, module: str, K: torch.Tensor, patch: lib.Patch) -> torch.Tensor:

@@ -1,0 +1,46 @@
+"""★★ Where does a word stand?
+
+The residual stream behind every layer can be read as if the model ended there: every word gets its
+inner product with the stream as a score. Return the rank of one word behind every layer.
+
+    states  (layers, d)   the residual stream behind every layer, after the final norm
+    U       (words, d)    the last matrix, one row for every word
+    word    the number of the word, so its row in U
+    returns (layers,), the ranks; the word with the largest score has rank 1
+
+Hint: how many words are ahead of it? Nothing has to be sorted.
+"""
+
+from torch import Tensor
+
+
+def ranks(states: Tensor, U: Tensor, word: int) -> Tensor:
+    # solution
+    scores = states @ U.T  # (layers, words)
+    return 1 + (scores > scores[:, [word]]).sum(1)
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor
+
+HEAD = "scores = states @ U.T\n"
+WRONG = [
+    (HEAD + "return (scores > scores[:, [word]]).sum(1)", "from 0"),
+    (HEAD + "return scores.argsort(1, descending=True)[:, word]", "which word"),
+    (HEAD + "return 1 + (scores < scores[:, [word]]).sum(1)", "from the end"),
+]
+
+
+def check(ask, draw):
+    states, U, word = normal(draw, 6, 5), normal(draw, 40, 5), 7
+    found = tensor(ask("ranks", states, U, word), (6,), "the ranks", "one per layer")
+    scores = states @ U.T
+    ahead = (scores > scores[:, [word]]).sum(1).double()
+    which = scores.argsort(1, descending=True)[:, word].double()
+    likely = {
+        "These ranks count from 0: the word with the largest score has rank 1.": ahead,
+        "This says which word stands at a place; asked for is the place of the word.": which,
+        "These ranks count from the end: rank 1 is the largest score.": 40 - ahead,
+    }
+    agree(found, 1 + ahead, "the ranks", likely)
+    return "solved: the rank is one more than the number of words ahead."

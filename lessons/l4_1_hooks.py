@@ -1,0 +1,72 @@
+"""★ Two hooks: a subject is lost, a state comes back
+
+Causal tracing changes what two modules of a network put out. Write both changes; the network goes
+on with what you return.
+
+corrupt adds noise to the embeddings of the subject's tokens, which are next to each other and begin
+at token `first`. Every row of the batch has its own draw.
+
+    embedded (draws, tokens, d)    noise (draws, tokens of the subject, d)    first, a number
+    returns (draws, tokens, d)
+
+put_back gives one token, in every row, the state that it had in the clean run.
+
+    states (draws, tokens, d)      clean (tokens, d)                          token, a number
+    returns (draws, tokens, d)
+
+Hint: x = x.clone() makes a copy, and x[:, a:b] is the tokens a to b − 1 of all its rows.
+"""
+
+from torch import Tensor
+
+
+def corrupt(embedded: Tensor, noise: Tensor, first: int) -> Tensor:
+    # solution
+    embedded = embedded.clone()
+    embedded[:, first : first + noise.shape[1]] += noise
+    return embedded
+
+
+def put_back(states: Tensor, clean: Tensor, token: int) -> Tensor:
+    # solution
+    states = states.clone()
+    states[:, token] = clean[token]
+    return states
+
+
+# --- checks
+import torch
+
+from lessons.marking import agree, normal, tensor
+
+COPY = "x, n = {}.clone(), 2\n{}\nreturn x"
+WRONG = [
+    ({"corrupt": COPY.format("embedded", "x[:, first : first + n] = noise")}, "added"),
+    ({"corrupt": COPY.format("embedded", "x[:, :n] += noise")}, "begins"),
+    ({"corrupt": COPY.format("embedded", "x[:, first : first + n] += noise[0]")}, "its own draw"),
+    ({"put_back": "return clean.expand_as(states)"}, "the clean run"),
+    ({"put_back": COPY.format("states", "x[0, token] = clean[token]")}, "every row"),
+    ({"put_back": COPY.format("states", "x[:, token] += clean[token]")}, "on top"),
+]
+
+
+def check(ask, draw):
+    x, clean, noise = normal(draw, 3, 6, 4), normal(draw, 6, 4), normal(draw, 3, 2, 4)
+    wide = torch.cat([torch.zeros(3, 2, 4), noise, torch.zeros(3, 2, 4)], 1)
+    replaced = torch.where(wide == 0, x, wide)
+    likely = {
+        "The subject's embeddings are replaced; noise should be added to them.": replaced,
+        "The subject begins at token `first`, not at the beginning.": x + wide.roll(-2, 1),
+        "All rows have the first row's noise. Each has its own draw.": x + wide[0],
+    }
+    found = tensor(ask("corrupt", x.clone(), noise, 2), (3, 6, 4), "corrupt", "draws, tokens, d")
+    agree(found, x + wide, "what corrupt returns", likely)
+    one, row = torch.eye(6)[4][:, None], torch.eye(3)[0][:, None, None]
+    likely = {
+        "All states are clean: this is the clean run.": clean.expand_as(x),
+        "One draw alone has its state back; every row should.": x + row * one * (clean - x),
+        "The clean state comes in the place of the other one, not on top of it.": x + one * clean,
+    }
+    found = tensor(ask("put_back", x.clone(), clean, 4), (3, 6, 4), "put_back", "draws, tokens, d")
+    agree(found, x + one * (clean - x), "what put_back returns", likely)
+    return "solved: two changes of an output, and a state can be asked what it brings back."

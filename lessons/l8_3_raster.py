@@ -1,0 +1,88 @@
+"""★★ Written, held, forgotten
+
+A stream writes a few facts in each turn, and after each turn all facts written so far are asked. A
+turn is a text with one character per fact, "1" where the new answer is given and "0" where it is
+not, in the order in which the facts were written: ["101", "101110", …] has turns of three facts.
+Return three shares of all the facts:
+
+    written     those that were right after their own turn
+    held        those that are right at the end
+    forgotten   those that were right after their own turn and are not at the end
+
+    texts       a list of texts, each beginning with the facts of the ones before it
+    returns (written, held, forgotten)
+
+Hint: which characters of a turn's text belong to the facts of this turn? Is what is forgotten the
+same as written less held?
+"""
+
+
+def shares(texts: list[str]) -> tuple[float, float, float]:
+    # solution
+    starts = [0, *map(len, texts)]
+    first = "".join(text[start:] for start, text in zip(starts, texts, strict=False))
+    last, n = texts[-1], len(texts[-1])
+    lost = sum(a == "1" and b == "0" for a, b in zip(first, last, strict=True))
+    return first.count("1") / n, last.count("1") / n, lost / n
+
+
+# --- checks
+import torch
+
+from lessons.marking import agree, several, tensor
+
+FIRST = (
+    'starts, last, n = [0, *map(len, texts)], texts[-1], len(texts[-1])\nfirst = "".join('
+    "text[start:] for start, text in zip(starts, texts))\nheld, written = (x.count('1') / n "
+    "for x in (last, first))\n"
+)
+LOST = "sum(a == '1' and b == '0' for a, b in zip(first, last)) / n"
+WRONG = [
+    (f"{FIRST}return written, held, written - held", "came back"),
+    (f"{FIRST}return written, held, 1 - held", "never written"),
+    (f"{FIRST}return held, held, {LOST}", "at the end"),
+    (f"{FIRST}return written, written, {LOST}", "own turn"),
+    (
+        f"{FIRST}each = [text.count('1') / len(text) for text in texts]\n"
+        f"return sum(each) / len(each), held, {LOST}",
+        "asked again",
+    ),
+]
+
+
+def check(ask, draw):
+    texts, facts = [], []
+    for turn in range(6):
+        stays = torch.rand(len(facts), generator=draw) < 0.75
+        other = torch.rand(len(facts), generator=draw) < 0.4
+        facts = [f if s else int(o) for f, s, o in zip(facts, stays, other, strict=True)]
+        facts += (torch.rand(4, generator=draw) < 0.7).int().tolist()
+        if turn == 5:  # one came late, and one was lost
+            facts[0], facts[1] = 1, 0
+        if turn == 0:
+            facts[0], facts[1] = 0, 1
+        texts.append("".join(map(str, facts)))
+    found = ask("shares", texts)
+    several(found, 3, "Return three shares: written, held, forgotten.")
+    found = torch.stack([tensor(x, (), "a share") for x in found])
+    written, held, lost = wanted = torch.tensor(shares(texts)).double()
+    each = torch.tensor([text.count("1") / len(text) for text in texts]).mean()
+
+    def instead(place, value):
+        changed = wanted.clone()
+        changed[place] = value
+        return changed
+
+    likely = {
+        "forgotten: the difference hides the facts that came back, or came late.": (
+            instead(2, written - held)
+        ),
+        "forgotten: what was never written cannot be forgotten.": instead(2, 1 - held),
+        "written: this is what is right at the end.": instead(0, held),
+        "held: this is what was right after its own turn.": instead(1, written),
+        "written: each text counts all facts so far, so old ones are asked again in every turn.": (
+            instead(0, each)
+        ),
+    }
+    agree(found, wanted, "(written, held, forgotten)", likely)
+    return f"solved: {written:.0%} were written, {held:.0%} are held, {lost:.0%} were forgotten."

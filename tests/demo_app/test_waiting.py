@@ -1,0 +1,100 @@
+"""What a visitor is told of a wait, and what the page makes before anybody has to wait for it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import lib
+from demo_app.html import render
+from demo_app.session import first_edits, worker
+from demo_app.session import studio as studios
+from demo_app.session.views import Subject
+from demo_app.session.worker import Job, Progress
+
+from ..support import tiny
+from ..support.editor_settings import TINY
+from .visits import TOWER
+
+
+def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypatch):
+    clock, job = [0.0], Job(None)
+    monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
+    seen = []
+    with job.counting(studio.lm, "FT is writing", 4, 0.2, 0.6):
+        assert job.progress == Progress(0.2, "FT is writing")
+        for _ in range(4):
+            clock[0] += 2.0
+            studio.lm.next_token(["The"])
+            seen.append((round(job.progress.share, 2), job.progress.words))
+    assert seen == [
+        (0.3, "FT is writing: step 1 of about 4, 6 s more"),
+        (0.4, "FT is writing: step 2 of about 4, 4 s more"),
+        (0.5, "FT is writing: step 3 of about 4"),  # under three seconds nobody counts
+        (0.6, "FT is writing: step 4 of about 4"),
+    ]
+    bar = render.busy(Progress(*seen[0]), 0)
+    assert "6 s more" in bar and 'aria-valuenow="30"' in bar and "width:30%" in bar
+    waiting = render.busy(Progress(*seen[0]), 2)
+    assert "2 jobs of other visitors first" in waiting and "6 s more" not in waiting
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The words with which each part of a job begins."""
+    words, counting = [], Job.counting
+
+    @contextmanager
+    def listening(job, lm, said, *given):
+        words.append(said)
+        with counting(job, lm, said, *given) as passes:
+            yield passes
+
+    monkeypatch.setattr(Job, "counting", listening)
+    return words
+
+
+@pytest.mark.usefixtures("strong_settings")
+def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor(
+    studio, begun, monkeypatch, tmp_path
+):
+    def make(keys):
+        return [(key, {"C": torch.eye(2)}) for key in keys]
+
+    def write(target: str, seconds: float) -> str:
+        """What is said before an edit that takes so long."""
+        ticks = iter((0.0, seconds))
+        monkeypatch.setattr(first_edits.time, "perf_counter", lambda: next(ticks))
+        subject = Subject(lib.Case(lib.Fact(*TOWER, target)))
+        studio.first_edits._patch(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
+        return begun[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    needed = lib.stored.Stored("moments", "of this test", make, 3)
+    monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [needed])
+    assert "FT first reads what it needs of this model, once" in write("a", 99.0)
+    assert needed.is_there() and write("b", 34.4) == "FT is writing", "those 99 s come but once"
+    assert write("c", 4.0) == "FT is writing, about 34 s"
+    assert write("d", 4.0) == "FT is writing", "one that answers fast announces nothing"
+
+
+def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monkeypatch):
+    """No first edit then waits for statistics: the longest part of it is made beforehand."""
+    presets = {name: {"any": row} for name, row in TINY.items()}
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: presets)
+    made, prepared = studios.Studio(tiny.model("llama")), set()
+    monkeypatch.setattr(studios, "make_missing", lambda wanted: prepared.update(wanted))
+
+    def warm(job, editor, subject):
+        prepared.update(made.first_edits._editor(editor, {}).statistics())
+
+    monkeypatch.setattr(made.first_edits, "warm", warm)
+    monkeypatch.setattr(made.own_facts, "warm", lambda job: None)
+    monkeypatch.setattr(made.worker, "whenever", lambda *works: [one(Job(None)) for one in works])
+    made.warm_up()
+    needs = {name: set(lib.EDITORS[name](made.lm).statistics()) for name in made.choices.editors()}
+    assert sum(map(bool, needs.values())) >= 8, "most editors read something of the model"
+    assert {name for name, wanted in needs.items() if not wanted <= prepared} == set()
+    made.close()
