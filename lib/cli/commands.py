@@ -241,7 +241,7 @@ def run_survive(given: argparse.Namespace) -> None:
     lives: dict[str, Life] = {name: trained.get(name) or Rounded(name) for name in names}
     if given.edits:
         later = tuple(case.fact for case in read_cases(given.edits))
-        lives[f"{len(later)} edits by {given.editor}"] = EditedAgain(given.editor, later)
+        lives[f"edited again by {given.editor}"] = EditedAgain(given.editor, later)
     found = survive(options.load(given), patch, [Case(fact) for fact in patch.facts], lives)
     print(found)
     options.write_json(given.json, {"rows": found.table.to_dict("records")})
