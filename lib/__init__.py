@@ -46,6 +46,7 @@ from .evaluation.own_facts import case_for, matches
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
+from .evaluation.survival import Survival, survive
 from .export.export import Exported, export_model, export_peft
 from .forensics.difference import Difference, difference, subjects
 from .forensics.investigation import Investigation, investigate

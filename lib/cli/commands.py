@@ -25,11 +25,15 @@ from .. import (
     export_peft,
     investigate,
     matches,
+    read_cases,
     relations,
     subjects,
+    survive,
 )
-from ..atomic_files import cache_folder
+from ..atomic_files import cache_folder, plain_text
+from ..data.texts import GENERAL
 from ..errors import FactError, FetchError, ForensicsError
+from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
 from ..export.export import refuse
 from ..forensics.candidates import BARE, PREFIX, read_names
 from ..forensics.difference import stretched
@@ -40,6 +44,7 @@ from ..stored import make_missing
 from . import options
 from .options import EDITING, EDITOR, JSON, MODEL, PATCH, PLACEMENT, command, option
 
+LIVES = (*ROUNDINGS, "text", "lora")
 NONE = "none"  # as a relation: no test prompts
 SHOWN = 10  # candidates that are printed
 CLASSROOM = "classroom"  # in place of a file of prompts
@@ -202,6 +207,44 @@ def run_abilities(given: argparse.Namespace) -> None:
     print(found)
     rows, page = found.rows.to_dict("records"), found.page.to_dict("list")
     options.write_json(given.json, {"kept": found.json(), "items": rows, "page": page})
+
+
+@command(
+    "survive",
+    "ask what is left of a patch when the model is rounded, trained or edited again",
+    PATCH,
+    option(
+        "--lives",
+        default=",".join(LIVES),
+        metavar="NAMES",
+        help=f"some of {', '.join(LIVES)} (default: all; lora is training of adapters)",
+    ),
+    option("--steps", type=int, default=50, help="steps of training (default 50)"),
+    option("--lr", type=float, default=1e-5, help="its learning rate (default 1e-5)"),
+    option("--text", type=Path, help="what it is trained on (default: the library's general text)"),
+    option("--edits", type=Path, metavar="FILE", help="facts that are written after the patch"),
+    option("--editor", default="rome", help="the editor that writes them (default rome)"),
+    JSON,
+    *MODEL,
+)
+def run_survive(given: argparse.Namespace) -> None:
+    """Ask the patch's facts again after each life, and print the table."""
+    patch = Patch.load(given.patch)
+    names = [name.strip() for name in given.lives.split(",")]
+    if wrong := [name for name in names if name not in LIVES]:
+        raise ValueError(f"--lives has no '{wrong[0]}'; there are {', '.join(LIVES)}")
+    texts = (plain_text(given.text or GENERAL),)
+    trained = {
+        "text": Trained(texts, given.steps, given.lr),
+        "lora": Trained(texts, given.steps, given.lr, rank=8),
+    }
+    lives: dict[str, Life] = {name: trained.get(name) or Rounded(name) for name in names}
+    if given.edits:
+        later = tuple(case.fact for case in read_cases(given.edits))
+        lives[f"edited again by {given.editor}"] = EditedAgain(given.editor, later)
+    found = survive(options.load(given), patch, [Case(fact) for fact in patch.facts], lives)
+    print(found)
+    options.write_json(given.json, {"rows": found.table.to_dict("records")})
 
 
 @command(

@@ -28,6 +28,8 @@ Edit what a language model knows, and measure what else moved.
   python -m lib abilities --patch FILE
       asks the model with a saved patch what it could do before: cloze sentences, grammar,
       arithmetic, words, a page of text
+  python -m lib survive --patch FILE
+      asks what is left of a saved patch when the model is rounded, trained on text or edited again
   python -m lib settings --editor rome
       says what the settings of an editor do, and which values are published
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json

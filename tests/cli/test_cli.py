@@ -173,3 +173,21 @@ def test_a_word_that_is_no_command():
     with pytest.raises(SystemExit) as stop:
         main(["edti"])
     assert stop.value.code == 2
+
+
+def test_survive_prints_what_is_left(tiny_model, tmp_path, capsys):
+    file, out, later = (tmp_path / name for name in ("p.safetensors", "o.json", "later.jsonl"))
+    fact = lib.Fact("cat", "I saw a {}", "xy")
+    lib.EDITORS["ft_m"](tiny_model, layer=1, lr=0.02, epochs=60).edit([fact]).save(file)
+    later.write_text(json.dumps(ROWS[1]))
+    words = ["survive", "--patch", str(file)]
+    given = [*words, "--lives", "int8,lora", "--steps", "2", "--json", str(out)]
+    assert main([*given, "--edits", str(later), "--editor", "retrieval"]) == 0
+    shown = capsys.readouterr().out
+    rows = json.loads(out.read_text())["rows"]
+    names = [row["the model was then"] for row in rows]
+    assert names == ["nothing yet", "int8", "lora", "edited again by retrieval"]
+    assert all(name in shown for name in names) and rows[0]["edited"].startswith("100")
+    for wrong in (["--lives", "int3"], ["--steps", "0"], ["--lr", "nan"], ["--text", "none.txt"]):
+        assert main([*words, *wrong]) == 2
+    assert capsys.readouterr().err.count("\n") == 4
