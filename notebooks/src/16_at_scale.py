@@ -527,7 +527,9 @@ print("edits per hour:", checks_16.edits_per_hour(lm, estimate))
 #
 # Here the methods end, and the problems are open. No editor of this course held ten thousand facts,
 # followed their rewordings *and* left the neighbors alone. A fact is written at one place, and what
-# follows from it is not (notebook 15). No router knows what a prompt is about. And all of it was
+# follows from it is not
+# ([measured](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit)). No router knows what a
+# prompt is about. And all of it was
 # measured on one model, a small one. Write an editor in one file, and judge it as in notebook 15.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
