@@ -121,12 +121,16 @@ class Book:
         return LINK.sub(follow, text)
 
     def _which_editor(self) -> str:
-        """README's section, which is the one place that says it."""
+        """README's section, which is the one place that says it, without its picture (page 14's)."""
         readme = (self.root / "README.md").read_text(encoding="utf-8")
         found = re.search(r"^## (Which editor when)\n(.+?)(?=^## )", readme, re.M | re.S)
         if found is None:
             raise BuildError("README.md has no section 'Which editor when'.")
-        return f"# {found[1]}\n{found[2]}"
+        text = re.sub(r"^!\[.*\n", "", found[2], flags=re.M)
+        text = re.sub(
+            r"\]\((?!https?:|#)", "](../../", text
+        )  # links from this page, not from README
+        return f"# {found[1]}\n{text}"
 
     def _index(self) -> str:
         """The first page: what the book is, and its contents."""
