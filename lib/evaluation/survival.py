@@ -177,6 +177,11 @@ class EditedAgain:
     facts: tuple[Fact, ...]
     batch: int = 1
 
+    def __post_init__(self) -> None:
+        EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
+        if type(self.batch) is not int or self.batch < 1 or not self.facts:
+            raise ValueError("later edits need a fact, and a whole number from 1 in a batch")
+
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         editor = EDITORS[self.editor](lm)
         for first in counted(range(0, len(self.facts), self.batch), "later edits"):

@@ -128,9 +128,11 @@ def test_wrong_lives_are_one_sentence(lm, patch):
     for make in (
         lambda: Rounded("int3"), lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=2.0),
         lambda: Trained(TEXT, batch=10**9), lambda: Trained(TEXT, rank=True),
-        lambda: Trained(("",))(lm, patch), lambda: survive(lm, patch, CASES, {}),
+        lambda: Trained(("",))(lm, patch), lambda: EditedAgain("rome", ()),
+        lambda: EditedAgain("rome", tuple(FACTS), 0), lambda: EditedAgain("magic", tuple(FACTS)),
+        lambda: survive(lm, patch, CASES, {}),
         lambda: survive(lm, patch, CASES, {BEFORE: Rounded("int8")}),
     ):  # fmt: skip
-        with pytest.raises(ValueError) as told:
+        with pytest.raises((ValueError, lib.EditError)) as told:
             make()
         assert "\n" not in str(told.value)
