@@ -89,6 +89,10 @@ class ForensicsError(ValueError):
     """A suspect, its base or a list of candidates cannot be examined; nothing was changed."""
 
 
+class ProbeError(ValueError):
+    """A probe of truth is not good enough to be used, or cannot see what a patch changes."""
+
+
 class ExportError(ValueError):
     """A patch cannot be written in this format, or the folder is taken; nothing was written."""
 

@@ -29,10 +29,10 @@ def question(case: Case) -> str | None:
     template = _table()["questions"].get(case.relation)
     if template is None or fact.subject is None:
         return None
-    return fill(template, _inside(fact.subject, case.relation))
+    return fill(template, inside(fact.subject, case.relation))
 
 
-def _inside(subject: str, relation: str | None) -> str:
+def inside(subject: str, relation: str | None) -> str:
     """The subject as it stands inside a sentence."""
     if relation != _TITLES and subject.startswith("The "):
         return "the " + subject.removeprefix("The ")

