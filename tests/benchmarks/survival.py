@@ -1,0 +1,101 @@
+"""What is left of sixty edits when the model lives on, for every editor, by generation.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.survival --to FOLDER [--editors rome,ft]
+
+Each editor writes the same sixty facts of the classroom, one after another, with its preset. Then
+the model is rounded, trained on the library's general text (which the model itself wrote), with
+adapters and in all matrices, or given forty more facts by UltraEdit. Patches stay in FOLDER.
+survival.json beside this file gets the value of each fact after each life.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import lib
+from lib.atomic_files import whole_file
+from lib.data.texts import GENERAL
+from lib.evaluation.survival import (
+    EVENT,
+    ROUNDINGS,
+    EditedAgain,
+    Rounded,
+    Survival,
+    Trained,
+    survive,
+)
+from tests.benchmarks import command, measured
+from tests.benchmarks.rows import classroom
+
+OUT = Path(__file__).with_suffix(".json")
+FACTS, LATER = 60, 40
+METRICS = ("efficacy", "generalization")
+STEPS = 30
+BASE = "base"  # the row of the unedited model
+
+
+def lives(later: tuple[lib.Fact, ...]) -> dict:
+    """The lives of the table."""
+    texts = (GENERAL.read_text(encoding="utf-8"),)
+    return {
+        **{name: Rounded(name) for name in ROUNDINGS},
+        "trained": Trained(texts, STEPS),
+        "trained, LoRA": Trained(texts, STEPS, lr=1e-4, rank=8),
+        f"{LATER} more edits": EditedAgain("ultraedit", later),
+    }
+
+
+def written(lm: lib.LM, name: str, facts: list[lib.Fact], folder: Path) -> lib.Patch:
+    """The patch of an editor, made once."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        editor, patch = lib.EDITORS[name](lm), lib.EMPTY
+        for fact in facts:
+            patch = editor.edit([fact], after=patch)
+        patch.save(path)
+    return lib.Patch.load(path)
+
+
+def values(found: Survival, which: int) -> dict:
+    """{life: {metric: the value of each fact}} of the edited (0) or the unedited model (1)."""
+    shown = {}
+    for life, both in found.scores.items():
+        by_case = both[which].by_case()
+        shown[life] = {
+            metric: [round(value, 4) for value in by_case[metric, EVENT]["mean"]]
+            for metric in METRICS
+            if (metric, EVENT) in by_case
+        }
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=Path, required=True, help="folder of patches")
+    parser.add_argument("--editors", default="ultraedit,ft,memit,alphaedit,rome,lora,ft_m")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore", lib.EditWarning)
+    given.to.mkdir(parents=True, exist_ok=True)
+    lm, cases = lib.load(), classroom("tables")
+    some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
+    stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    plain: Survival | None = None
+    for name in given.editors.split(","):
+        start = time.process_time()
+        patch = written(lm, name, [case.fact for case in some], given.to)
+        found = survive(lm, patch, some, lives(later), METRICS, plain)
+        plain = plain or found
+        stored |= {BASE: {"values": values(found, 1)}, name: {"values": values(found, 0)}}
+        stored[name]["cpu"] = round(time.process_time() - start)
+        with whole_file(OUT) as part:
+            part.write_text(json.dumps(stored) + "\n", encoding="utf-8")
+        measured.record(OUT, vars(given))
+        print(f"{name}, {stored[name]['cpu']} CPU s\n{found}", flush=True)
+
+
+if __name__ == "__main__":
+    command(main)
