@@ -23,6 +23,7 @@ from .rect import Rect
 from .retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
+from .sdf import Sdf
 from .shared.base import Editor
 from .steer import Steer
 from .ultraedit import UltraEdit
@@ -50,6 +51,7 @@ registry.EDITORS.update(
         FtM,
         CrispEdit,
         Lora,
+        Sdf,
         Retrieval,
         Grace,
         Horen,

@@ -30,7 +30,7 @@ from ..settings import Layers, Share, Size, setting
 from ..stored import Stored
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
-from .shared.fine_tuning import beside, train
+from .shared.fine_tuning import beside, fact_rows, train
 from .shared.options import EndOfText, EpochSettings, GeneralText
 
 
@@ -113,7 +113,7 @@ class CrispEdit(Editor):
         # eigenvectors takes a product for each token, and turning a matrix one for each of its rows
         added = {name: partial(flats[name].moved, Y) for name, Y in leaves.items()}
         with lm.patched(after, only=True), beside(lm, added) if basis else lm.bind(leaves):
-            train(self, facts, min(names), [*leaves.values()], move)
+            train(self, fact_rows(self, facts), min(names), [*leaves.values()], move)
         found = {name: leaf.detach() for name, leaf in leaves.items()}
         if basis:
             found = {name: start[name] + flats[name].inside(Y) for name, Y in found.items()}

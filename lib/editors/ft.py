@@ -18,7 +18,7 @@ from ..patch.patch import Patch
 from ..settings import Amount, Count, setting
 from .shared.base import Editor
 from .shared.config import Config
-from .shared.fine_tuning import train
+from .shared.fine_tuning import fact_rows, train
 from .shared.options import EndOfText, EpochSettings
 
 
@@ -68,7 +68,8 @@ class Ft(Editor):
                     W.copy_(torch.minimum(torch.maximum(W, start - config.box), start + config.box))
 
         with lm.patched(after, only=True), lm.bind({module: W}):
-            train(self, facts, config.layer, [W], move, config.loss == "prompt_last")
+            rows = fact_rows(self, facts, at_prompt=config.loss == "prompt_last")
+            train(self, rows, config.layer, [W], move)
         return after.with_weights({module: W.detach().cpu()})
 
 

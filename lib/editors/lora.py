@@ -17,11 +17,12 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..errors import EditError
+from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
 from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
-from .shared.fine_tuning import beside, train
+from .shared.fine_tuning import beside, fact_rows, train
 from .shared.options import EndOfText, EpochSettings
 
 
@@ -73,9 +74,13 @@ class Lora(Editor):
             name: lambda k, B=B, A=A: scale * (k @ A.T @ B.T) for name, (B, A) in adapters.items()
         }
         with lm.patched(after, only=True), beside(lm, added):
-            train(self, facts, min(config.layers), leaves, optimizer.step)
+            train(self, self.rows(facts, after), min(config.layers), leaves, optimizer.step)
         # ΔW = α/r · B A
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
+
+    def rows(self, facts: list[Fact], after: Patch) -> AnswerRows:
+        """What the adapters are trained on."""
+        return fact_rows(self, facts)
 
     def places(self) -> list[str]:
         """Names of the modules that get an adapter; EditError for one that is missing."""

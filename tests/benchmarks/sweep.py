@@ -87,6 +87,14 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     # the published key, bound and contexts are where it begins; what the preset without the token
     # has instead is tried beside them
     BEHIND: {
+        "sdf": {
+            "layers": (23,),
+            "widths": (8, 16),
+            "grid": {"lr": (1e-4, 3e-4, 1e-3)},
+            "around": 0,
+            "together": True,
+            "facts": 12,
+        },
         "rome": {
             "layers": (3, 5, 7),
             "grid": {

@@ -43,6 +43,7 @@ DECLARED = {
     "ft_l": ("weights", False, False, False, False, False),
     "crispedit": ("weights", False, False, False, False, False),
     "lora": ("weights", False, False, False, False, False),
+    "sdf": ("weights", False, False, False, False, False),
     "retrieval": ("prompt", False, False, True, True, False),
     "grace": ("routes", False, False, True, True, False),
     "horen": ("routes", False, False, True, True, False),

@@ -41,6 +41,7 @@ TINY: dict[str, dict] = {
     "ft_l": {**_TUNE, "box": 1.0},
     "crispedit": {"layers": (1, 2), "lr": 0.02, "epochs": 100, "energy": 0.5, "tokens": 600},
     "lora": {"layers": (1, 2), "rank": 4, "lr": 0.02, "epochs": 100},
+    "sdf": {"layers": (1, 2), "lr": 0.02, "epochs": 20, "documents": 4, "written": 4},
     "grace": {"layer": 1, "eps_init": 0.05, "n_iter": 200, "enough": 2.0},
     "horen": {"layer": 1, "tau": 0.97, "n_iter": 200, "enough": 2.0},
     "steer": {"layer": 2},

@@ -25,26 +25,29 @@ from .base import Editor
 from .descent import Descent
 
 
+def fact_rows(editor: Editor, facts: Sequence[Fact], at_prompt: bool = False) -> AnswerRows:
+    """The rows of the facts' prompts and answers; `at_prompt` is that of `AnswerRows`."""
+    pairs = [(fact.text, fact.target_new) for fact in facts]
+    eos = cast(Any, editor.config).target_eos
+    return AnswerRows.of(editor.lm.tokenizer, pairs, eos, at_prompt=at_prompt)
+
+
 def train(
     editor: Editor,
-    facts: Sequence[Fact],
+    rows: AnswerRows,
     layer: int,
     leaves: Sequence[Tensor],
     move: Callable[[], Any],
-    at_prompt: bool = False,
 ) -> None:
-    """Move the leaves until the model, as it is patched now, gives the facts' answers.
+    """Move the leaves until the model, as it is patched now, gives the rows' answers.
 
     The leaves are bound to the model already, and none of them stands below block `layer`; `move`
-    is that of `Descent`, and `at_prompt` that of `AnswerRows`. The editor's settings are those of
-    `EpochSettings`: at most `epochs` passes over all facts, with `batch_size` of them in a step;
-    the last pass is the first whose mean loss is below `enough`. The seed is that of the facts'
-    order, which matters only when there are several batches. Raises EditError where a loss or a
-    leaf is not finite.
+    is that of `Descent`. The editor's settings are those of `EpochSettings`: at most `epochs`
+    passes over all rows, with `batch_size` of them in a step; the last pass is the first whose mean
+    loss is below `enough`. The seed is that of the rows' order, which matters only when there are
+    several batches. Raises EditError where a loss or a leaf is not finite.
     """
     lm, c = editor.lm, cast(Any, editor.config)
-    pairs = [(fact.text, fact.target_new) for fact in facts]
-    rows = AnswerRows.of(lm.tokenizer, pairs, c.target_eos, at_prompt=at_prompt)
     descent = Descent(leaves, move, lambda loss: loss < c.enough, editor.name)
     order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
     several = len(rows) > size
