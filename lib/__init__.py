@@ -35,11 +35,14 @@ from .errors import (
     NetworkError,
     OwnerError,
     PatchError,
+    ProbeError,
     ScanError,
     StatsError,
     TargetError,
 )
 from .evaluation.abilities import abilities
+from .evaluation.benchmarks import benchmarks
+from .evaluation.depth import depth
 from .evaluation.evaluate import baseline, evaluate
 from .evaluation.known_facts import known
 from .evaluation.own_facts import case_for, matches
@@ -47,6 +50,7 @@ from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
 from .evaluation.survival import Survival, survive
+from .evaluation.truth_probe import truth_probe
 from .export.export import Exported, export_model, export_peft
 from .forensics.difference import Difference, difference, subjects
 from .forensics.investigation import Investigation, investigate

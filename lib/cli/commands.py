@@ -17,6 +17,7 @@ from .. import (
     Fact,
     Patch,
     abilities,
+    benchmarks,
     case_for,
     classroom,
     difference,
@@ -33,6 +34,7 @@ from .. import (
 from ..atomic_files import cache_folder, plain_text
 from ..data.texts import GENERAL
 from ..errors import FactError, FetchError, ForensicsError
+from ..evaluation.benchmarks import TASKS
 from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
 from ..export.export import refuse
 from ..forensics.candidates import BARE, PREFIX, read_names
@@ -199,10 +201,28 @@ def run_describe(given: argparse.Namespace) -> None:
     options.write_json(given.json, {"entity": found.entity, "lines": table.to_dict("records")})
 
 
-@command("abilities", "ask whether the model still can what it could", PATCH, JSON, *MODEL)
+@command(
+    "abilities",
+    "ask whether the model still can what it could",
+    PATCH,
+    option(
+        "--tasks",
+        metavar="NAMES",
+        help=f"standard benchmarks, downloaded once (86 MB): {','.join(TASKS)}, or all",
+    ),
+    option("--limit", type=int, default=200, help="questions of each of them (default 200)"),
+    JSON,
+    *MODEL,
+)
 def run_abilities(given: argparse.Namespace) -> None:
     """Ask the model with and without the patch, and print what is left of each ability."""
     patch = Patch.load(given.patch)
+    if given.tasks:
+        tasks = tuple(TASKS) if given.tasks == "all" else given.tasks.split(",")
+        asked = benchmarks(options.load(given), patch, tasks, given.limit)
+        print(asked)
+        options.write_json(given.json, {"rows": asked.summary().to_dict("records")})
+        return
     found = abilities(options.load(given), patch)
     print(found)
     rows, page = found.rows.to_dict("records"), found.page.to_dict("list")

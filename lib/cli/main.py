@@ -27,7 +27,7 @@ Edit what a language model knows, and measure what else moved.
       of MODEL alone
   python -m lib abilities --patch FILE
       asks the model with a saved patch what it could do before: cloze sentences, grammar,
-      arithmetic, words, a page of text
+      arithmetic, words, a page of text; with `--tasks hellaswag,piqa` standard benchmarks
   python -m lib survive --patch FILE
       asks what is left of a saved patch when the model is rounded, trained on text or edited again
   python -m lib settings --editor rome
