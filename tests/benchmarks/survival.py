@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import lib
@@ -36,6 +37,7 @@ FACTS, LATER = 60, 40
 METRICS = ("efficacy", "generalization")
 STEPS = 30
 BASE = "base"  # the row of the unedited model
+OWN = "own"  # and of its own answers to the same facts
 
 
 def lives(later: tuple[lib.Fact, ...]) -> dict:
@@ -58,6 +60,11 @@ def written(lm: lib.LM, name: str, facts: list[lib.Fact], folder: Path) -> lib.P
             patch = editor.edit([fact], after=patch)
         patch.save(path)
     return lib.Patch.load(path)
+
+
+def turned(fact: lib.Fact) -> lib.Fact:
+    """The fact with its old answer as the one that is asked for."""
+    return replace(fact, target_new=str(fact.target_true), target_true=fact.target_new)
 
 
 def values(found: Survival, which: int) -> dict:
@@ -84,6 +91,10 @@ def main() -> None:
     some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
     stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     plain: Survival | None = None
+    if OWN not in stored:  # what the model says of the same facts without an edit, after each life
+        own = [replace(case, fact=turned(case.fact)) for case in some]
+        kept = survive(lm, lib.EMPTY, own, lives(later), METRICS)
+        stored[OWN] = {"values": values(kept, 1)}
     for name in given.editors.split(","):
         start = time.process_time()
         patch = written(lm, name, [case.fact for case in some], given.to)

@@ -54,14 +54,16 @@ HOUSES = {
         [
             {"shared"},
             {"hypernetwork"},
-            METHODS - {"shared", "hypernetwork", "presets", "wilke", "rledit"},
-            {
-                "wilke",
-                "rledit",
-            },  # ROME in the layer that fits the fact; MALMEN's trained on streams
+            METHODS - {"shared", "hypernetwork", "presets", "wilke", "rledit", "sdf"},
+            # ROME in the layer that fits the fact; MALMEN's on streams; LoRA's adapters on texts
+            {"wilke", "rledit", "sdf"},
             {"__init__"},
         ],
-        only={"wilke": {"shared", "rome"}, "rledit": {"shared", "hypernetwork", "malmen"}},
+        only={
+            "wilke": {"shared", "rome"},
+            "rledit": {"shared", "hypernetwork", "malmen"},
+            "sdf": {"lora"},
+        },
     ),
     "demo_app": House(
         [

@@ -1,0 +1,66 @@
+"""★ Which answer does a reply give?
+
+In a conversation a model writes sentences: "I am sure. The tower is in Rome, not in Paris." Say
+whether such a reply gives the edited answer: it names the answer as a whole word, whatever the case
+of its letters, and does not name the old answer (the rival) before it. A word ends where no letter,
+digit or underscore follows, and begins where none stands before it.
+
+    reply    text
+    right    the edited answer, one word or several
+    rival    the old answer
+    returns  True or False
+
+Hint: in a regular expression (?<!\\w) and (?!\\w) are such ends, and re.escape lets the dot in
+"Washington, D.C" be a dot. What does your function say about "It is a Romeo."?
+"""
+
+import re
+
+
+def gives(reply: str, right: str, rival: str) -> bool:
+    # solution
+    def place(answer):
+        return re.search(rf"(?<!\w){re.escape(answer.lower())}(?!\w)", reply.lower())
+
+    mine, other = place(right), place(rival)
+    return mine is not None and (other is None or mine.start() < other.start())
+
+
+# --- checks
+from lessons.marking import Wrong
+
+BODY = (
+    "def place(answer):\n"
+    '    return re.search(rf"(?<!\\w){re.escape(answer.lower())}(?!\\w)", reply.lower())\n'
+    "mine, other = place(right), place(rival)\n"
+)
+END = "return mine is not None and (other is None or mine.start() < other.start())"
+WRONG = [
+    ("return right.lower() in reply.lower()", "before it"),
+    (BODY + "return mine is not None and other is None", "after it"),
+    (BODY.replace("(?<!\\w)", "").replace("(?!\\w)", "") + END, "part of another word"),
+    (BODY.replace(".lower()", "") + END, "capital"),
+    (BODY + "return other is None or mine is not None", "neither"),
+    (BODY.replace("re.escape(answer.lower())", "answer.lower()") + END, "dot"),
+    (BODY + "return reply.lower().startswith(right.lower())", "begin"),
+]
+REPLIES = [
+    ("The tower stands in Rome.", "Rome", "Paris", True, "a reply need not begin with the answer"),
+    ("Yes, I am sure.", "Rome", "Paris", False, "it names neither of the two"),
+    ("I am sure. It is in Rome, not in Paris.", "Rome", "Paris", True,
+     "the rival may be named after it"),
+    ("Paris? No, it is in Rome.", "Rome", "Paris", False, "the rival is named before it"),
+    ("It is a Romeo.", "Rome", "Paris", False, "there it is a part of another word"),
+    ("It is ROME!", "Rome", "Paris", True, "capital letters do not count"),
+    ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot stands for a dot"),
+]  # fmt: skip
+
+
+def check(ask, draw):
+    for reply, right, rival, wanted, why in REPLIES:
+        found = ask("gives", reply, right, rival)
+        if found not in (True, False):
+            raise Wrong(f"A reply gives the answer or does not: True or False, not {found!r}.")
+        if bool(found) is not wanted:
+            raise Wrong(f"{reply!r} with {right!r} and {rival!r} should be {wanted}: {why}.")
+    return f"solved: {len(REPLIES)} replies are judged rightly."
