@@ -65,7 +65,7 @@ def test_the_file_is_as_students_can_read_it(exercise):
 
 
 def test_the_course_is_whole():
-    assert SESSIONS == list(range(1, 10)) and len(ALL) >= 36
+    assert SESSIONS == list(range(1, 11)) and len(ALL) >= 36
 
 
 @pytest.mark.parametrize("session", SESSIONS)
@@ -118,7 +118,7 @@ def test_several_blocks_can_be_wrong_one_at_a_time(tmp_path):
     assert "i += 1" in wrong and wrong.endswith("def b():\n    x = 3\n    return x\n")
 
 
-@pytest.mark.parametrize("session", range(1, 10))
+@pytest.mark.parametrize("session", range(1, 11))
 def test_five_questions_stand_before_the_lesson_with_their_answers(session):
     page = (ROOT / "lessons" / f"session_{session}.md").read_text(encoding="utf-8")
     (part,) = re.findall(r"^## Before and after\n(.+?)(?=^## )", page, re.M | re.S)

@@ -27,7 +27,7 @@ def text_of(page):
 
 def test_every_notebook_session_and_reference_page_is_in_the_contents():
     wanted = [f"notebooks/{source.stem}" for source in Tree().sources()]
-    wanted += [f"lessons/session_{n}" for n in range(1, 10)]
+    wanted += [f"lessons/session_{n}" for n in range(1, 11)]
     names = ("glossary", "notation", "bibliography", "which_editor", "errata", "from_easyedit")
     wanted += [f"notebooks/reference/{name}" for name in names]
     assert not set(wanted) - set(PAGES.pages["index.md"].split())

@@ -11,7 +11,7 @@ from notebooks import slides
 PARTS = [slides.Section(name, [], []) for name in ("", "One", "Two: more", "Three")]
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, 11))
 def test_a_session_has_its_plan_figures_questions_and_exercises(number):
     made = list(slides.slides(number))
     heads = [slide.partition("\n")[0] for slide in made]

@@ -1,0 +1,101 @@
+"""★★ What a search cannot avoid
+
+How many multiply-adds does ROME's search for its value need? A token that goes through a matrix
+costs one multiply-add per weight. In a llama of `layers` blocks that is, for one token,
+
+    c = 2 d² + 2 d · kv + 3 d · inner    in each block        h = d · vocabulary    in the head
+
+The search makes `looks` forward passes of `rows` sequences, and a backward pass after each but the
+last, which costs as much again as its forward pass. In every pass only the tokens from the
+subject's last one on (`tail` of them) go through the blocks *above* the edited layer, and one token
+of each row goes through the head: what is below does not change, and is kept. Once, before the
+first look, all `length` tokens go through the whole model, to have what is kept.
+
+    shape    {"layers", "d", "inner", "kv", "vocabulary"}
+    layer    the edited one, counted from 0: of 30 layers, 30 − layer − 1 lie above it
+    returns  multiply-adds, a number
+
+Hint: how many passes are 20 looks, and which parts of a pass do you write down once for each row?
+"""
+
+
+def multiply_adds(shape: dict, layer: int, rows: int, length: int, tail: int, looks: int) -> float:
+    # solution
+    L, d, inner, kv = (shape[name] for name in ("layers", "d", "inner", "kv"))
+    c, h = 2 * d**2 + 2 * d * kv + 3 * d * inner, d * shape["vocabulary"]
+    once = rows * (length * L * c + h)
+    again = rows * (tail * (L - layer - 1) * c + h)
+    return once + (2 * looks - 1) * again
+
+
+# --- checks
+from lessons.marking import agree, tensor
+
+BODY = (
+    'L, d, inner, kv = (shape[name] for name in ("layers", "d", "inner", "kv"))\n'
+    'c, h = 2 * d**2 + 2 * d * kv + 3 * d * inner, d * shape["vocabulary"]\n'
+    "once = rows * (length * L * c + h)\n"
+    "again = rows * (tail * (L - layer - 1) * c + h)\n"
+    "return once + (2 * looks - 1) * again"
+)
+WRONG = [
+    (BODY.replace("(2 * looks - 1)", "looks"), "backward"),
+    (BODY.replace("(2 * looks - 1)", "2 * looks"), "after the last look"),
+    (BODY.replace("L - layer - 1", "L - layer"), "above the edited layer"),
+    (BODY.replace("tail * (L", "length * (L"), "only the tokens"),
+    (BODY.replace("again = rows * (tail * (L - layer - 1) * c + h)", "again = once"), "all of it"),
+    (BODY.replace("* c + h)\nreturn", "* c)\nreturn"), "head"),
+    (BODY.replace("once + ", ""), "before the first look"),
+    (BODY.replace("3 * d * inner", "2 * d * inner"), "three matrices"),
+    (BODY.replace("rows * (tail", "(tail"), "each of the rows"),
+]
+
+
+def count(shape, layer, rows, length, tail, looks, *, passes=None, above=None, mlp=3, head=1,
+          once=1, times=None):  # fmt: skip
+    L, d = shape["layers"], shape["d"]
+    c = 2 * d**2 + 2 * d * shape["kv"] + mlp * d * shape["inner"]
+    h = d * shape["vocabulary"]
+    whole = rows * (length * L * c + h)
+    again = (rows if times is None else times) * (
+        tail * (L - layer - 1 if above is None else above) * c + head * h
+    )
+    return once * whole + (2 * looks - 1 if passes is None else passes) * again
+
+
+def check(ask, draw):
+    small = {"layers": 30, "d": 576, "inner": 1536, "kv": 192, "vocabulary": 49152}
+    large = {"layers": 32, "d": 4096, "inner": 14336, "kv": 1024, "vocabulary": 128256}
+    for shape, given in ((small, (3, 5, 12, 4, 20)), (large, (4, 2, 9, 3, 25))):
+        layer, rows, length, tail, looks = given
+        found = tensor(ask("multiply_adds", shape, *given), (), "the count")
+        L = shape["layers"]
+        likely = {
+            "Passes backward are missing, one after each look but the last.": (
+                count(shape, *given, passes=looks)
+            ),
+            "Nothing goes backward after the last look.": count(shape, *given, passes=2 * looks),
+            "The blocks above the edited layer are L − layer − 1, counted from 0.": (
+                count(shape, *given, above=L - layer)
+            ),
+            "In a look only the tokens from the subject's last one on go through the blocks.": (
+                count(shape, layer, rows, length, length, looks)
+            ),
+            "This runs all of it in every pass; what is below the edited layer is kept.": (
+                count(shape, -1, rows, length, length, looks)
+            ),
+            "The head is passed in every look, too, by one token of each row.": (
+                count(shape, *given, head=0)
+            ),
+            "Once, before the first look, everything goes through the whole model.": (
+                count(shape, *given, once=0)
+            ),
+            "An MLP of a llama has three matrices: gate, up and down.": (
+                count(shape, *given, mlp=2)
+            ),
+            "A look has each of the rows in it.": count(shape, *given, times=1),
+        }
+        wanted = tensor(count(shape, *given), (), "the count")
+        agree(found, wanted, "multiply-adds", {k: tensor(v, (), "") for k, v in likely.items()})
+    billions = count(small, 3, 5, 12, 4, 20) / 1e9
+    return f"solved: {billions:.0f} billion for one fact of the small model."

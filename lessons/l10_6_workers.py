@@ -1,0 +1,61 @@
+"""★★★ One system, many workers
+
+MEMIT writes a batch of facts by Δ = R Kᵀ (λ I + K Kᵀ)⁻¹. The keys K and residuals R are spread over
+workers: worker i has some columns, K_i and R_i. Give the Δ of all facts.
+
+    parts      list of pairs (K_i (d_in, n_i), R_i (d_out, n_i))
+    strength   λ
+    returns (d_out, d_in)    Δ
+
+What would the workers have to send each other, and does its size depend on the number of facts?
+"""
+
+import torch
+from torch import Tensor
+
+
+def merged(parts: list, strength: float) -> Tensor:
+    # solution
+    G = sum(k @ k.T for k, _ in parts)
+    M = sum(r @ k.T for k, r in parts)
+    return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T
+
+
+# --- checks
+from lessons.marking import agree, normal, tensor
+
+BODY = (
+    "G = sum(k @ k.T for k, _ in parts)\n"
+    "M = sum(r @ k.T for k, r in parts)\n"
+    "return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T"
+)
+ONE = "torch.linalg.solve(k @ k.T + strength * torch.eye(len(k)).to(k), (r @ k.T).T).T"
+WRONG = [
+    (BODY[:-2], "transposed"),
+    (f"return sum({ONE} for k, r in parts)", "do not add"),
+    (f"return sum({ONE} for k, r in parts) / len(parts)", "mean of solutions"),
+    (BODY.replace("strength *", "len(parts) * strength *"), "counts once"),
+    ("G = sum(k @ k.T for k, _ in parts)\nM = sum(r @ k.T for k, r in parts)\n"
+     "return torch.linalg.lstsq(G, M.T).solution.T", "λ is missing"),
+]  # fmt: skip
+
+
+def solve(G, M, strength):
+    return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T
+
+
+def check(ask, draw):
+    for sizes in ((2, 3, 4), (9, 4), (5, 6, 7, 8)):
+        parts = [(normal(draw, 7, n), normal(draw, 3, n)) for n in sizes]
+        found = tensor(ask("merged", parts, 0.5), (3, 7), "Δ", "d_out, d_in")
+        K, R = (torch.cat(side, 1) for side in zip(*parts, strict=True))
+        G, M = K @ K.T, R @ K.T
+        alone = torch.stack([solve(k @ k.T, r @ k.T, 0.5) for k, r in parts])
+        likely = {
+            "Solutions do not add; the sums do.": alone.sum(0),
+            "A mean of solutions: each has seen its own facts only.": alone.mean(0),
+            "λ counts once: was it added by every worker?": solve(G, M, 0.5 * len(parts)),
+            "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
+        }
+        agree(found, solve(G, M, 0.5), "Δ", likely)
+    return "solved: two sums cross the wire, whatever the number of facts."

@@ -1,0 +1,408 @@
+# %% [markdown]
+# <!-- badge -->
+#
+# # 18 · Does it last?
+#
+# An edit is judged right after it was made, at the prompt it was made for. Then the model goes on
+# living: it is rounded for a smaller machine, trained on other text, edited again; and people talk to
+# it, doubt what it says, and ask in other ways. At the end of this page you can say what is left then.
+#
+# **You will** round a model to a few bits and ask its edits again · train it on, and compare with the
+# unedited model that lived the same · doubt an edited fact in a conversation and judge the replies ·
+# and build a probe of truth that has to prove itself before it is believed.
+#
+# **Needs** ROME from [notebook 04](04_rome.ipynb), batches from [05](05_memit.ipynb), and paired
+# intervals from [14](14_lifelong.ipynb).
+#
+# **Minutes** 25 to read and 25 to work: the three exercises of [session 10](../lessons/session_10.md).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
+
+# %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = ""
+here = Path(globals().get("__file__", "here")).resolve().parent
+root = next((p for p in (here, *here.parents) if (p / "lib" / "__init__.py").is_file()), None)
+if root is None and REPOSITORY:  # opened alone, as Colab does: fetch the rest
+    root = here / REPOSITORY.split("/")[-1]
+    clone = ["git", "clone", "--quiet", "--depth=1", f"https://github.com/{REPOSITORY}", str(root)]
+    install = [sys.executable, "-m", "pip", "install", "-q", "-r", str(root / "requirements.txt")]
+    for command in [install] if root.is_dir() else [clone, install]:
+        subprocess.run(command, check=True)
+if root is None:
+    raise FileNotFoundError("lib/__init__.py is in no folder above: open this in a checkout.")
+sys.path.insert(0, str(root))
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine
+SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
+
+# %%
+import json
+
+import pandas as pd
+import torch
+
+import lib
+from lib.data.conversation import question
+from lib.data.texts import GENERAL
+from lib.errors import ProbeError
+from lib.evaluation.depth import DOUBTS
+from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.survival import Trained, matrices
+from lib.model import activations
+from notebooks.support import models
+from notebooks.support.holes import guess, use
+
+lm = models.load(SCALE, sink="own")
+classroom = lib.classroom()
+cases = [case for case in classroom if case.id in (1, 7, 13, 23)]
+patch = lib.EDITORS["rome"](lm).edit([case.fact for case in cases[:1]])
+for case in cases[1:]:
+    patch = lib.EDITORS["rome"](lm).edit([case.fact], after=patch)
+
+
+def says(patch):  # what the model with a patch says to the four prompts
+    with lm.patched(patch):
+        return [answer.strip() for answer in lm.answer([c.fact.text for c in cases], 3)]
+
+
+said = {"wanted": [c.fact.target_new for c in cases], "unedited": says(lib.EMPTY)}
+said["edited"] = says(patch)
+pd.DataFrame(said, index=[c.fact.text for c in cases])
+
+# %% [markdown]
+# ## Rounded
+#
+# A smaller machine keeps each matrix as whole numbers. With $b$ bits and a sign they go from $-n$ to
+# $n$, $n = 2^{b-1} - 1$, and every row $w$ of the matrix has a step $s$ of its own, so that its largest
+# entry fits:
+#
+# $$s = \frac{\max_i |w_i|}{n}, \qquad \tilde w_i = s \cdot \operatorname{round}(w_i / s),
+# \qquad |\tilde w_i - w_i| \le \tfrac{s}{2}.$$
+#
+# **Your turn · exercise 10.1 · ★ · 5 minutes.** Write `rounded`.
+
+
+# %%
+def rounded(W, b):
+    """W (d_out, d_in), b bits -> what a machine with b bits computes with, (d_out, d_in)."""
+    ...
+
+
+rounded = use("10.1", rounded)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# For $b = 2$ there are three whole numbers. Which entries of the row $[1, 0.4, -0.6]$ are left?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def rounded(W, b):
+#     n = 2 ** (b - 1) - 1
+#     s = W.abs().amax(1, keepdim=True).clamp(min=1e-12) / n
+#     return (W / s).round() * s
+# ```
+#
+# </details>
+#
+# An edit $\Delta$ is small: are its entries not lost in the rounding? **Predict**, before you run the
+# cell, whether the largest entry of $\Delta$ is above half a step of 4 bits.
+
+# %%
+module = lm.mlp_out(lib.EDITORS["rome"](lm).config.layer)
+W0, W = lm.weight(module), lm.weight(module, patch)
+D = W - W0
+K = lm.keys([case.fact for case in cases], lib.EDITORS["rome"](lm).config.layer)  # (d_in, 4)
+rows = []
+for b in (8, 4, 3):
+    E = rounded(W, b) - W  # the error of rounding
+    half_step = W.abs().amax(1, keepdim=True) / (2 ** (b - 1) - 1) / 2
+    row = {
+        "bits": b,
+        "entries of Δ above half a step, %": 100 * (D.abs() > half_step).float().mean(),
+    }
+    row |= {"‖ΔK‖": (D @ K).norm(), "‖EK‖": (E @ K).norm()}
+    rows.append({name: float(value) for name, value in row.items()})
+pd.DataFrame(rows).set_index("bits").round(2)
+
+# %% [markdown]
+# READING_1
+
+# %%
+own = guess(
+    "Of 60 facts that the unedited model says, how many % does it still say with 4 bits?", 0, 100
+)
+
+# %%
+names = matrices(lm)  # every matrix of the blocks
+for b in (8, 4):
+    lived = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
+    said[f"edited, {b} bits"] = says(lived)
+pd.DataFrame(said, index=[c.fact.text for c in cases])
+
+# %% [markdown]
+# Four facts are an illustration. Below are sixty facts for each editor, of the classroom's odd half,
+# which no preset was chosen on, written one after another
+# (`python -m tests.benchmarks.survival`). The first column is the share said right after the edits, by
+# generation. The others are what each life *changes*, paired over the facts, in points. The last row
+# is the control: what the unedited model says of the same facts by itself.
+
+# %%
+root_of_data = Path(lib.__file__).parents[1] / "tests" / "benchmarks"
+survival = json.loads((root_of_data / "survival.json").read_text(encoding="utf-8"))
+FIRST = "nothing yet"
+
+
+def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
+    low, high = interval(values, ends)
+    return f"{100 * sum(values) / len(values):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def changes(one, other):  # paired difference
+    return shares([a - b for a, b in zip(one, other, strict=True)], DIFFERENCE)
+
+
+def lived(columns):  # the table of some lives
+    table = {}
+    for name, row in survival.items():
+        found = {life: row["values"][life]["efficacy"] for life in row["values"]}
+        cells = {"said": shares(found[FIRST])}
+        cells |= {life: changes(found[life], found[FIRST]) for life in columns}
+        table[name] = cells
+    order = [name for name in table if name not in ("base", "own")] + ["base", "own"]
+    titles = {"base": "unedited, new answers", "own": "unedited, its own answers"}
+    return pd.DataFrame([table[name] for name in order], [titles.get(name, name) for name in order])
+
+
+kept = survival["own"]["values"]["int4"]["efficacy"]
+own.against(100 * sum(kept) / len(kept))
+lived(["bfloat16", "int8", "int4"])
+
+# %% [markdown]
+# READING_2
+#
+# ## Trained, and edited again
+#
+# Now the model is trained on: steps of AdamW on the next token of other text, in all matrices of the
+# blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
+# move. The unedited model is trained on the same rows in the same order, because training could also
+# teach an answer by itself.
+
+# %%
+texts = (GENERAL.read_text(encoding="utf-8"),)
+steps = 4 if SCALE == "small" else 2
+lib.survive(lm, patch, cases, {f"trained, {steps} steps": Trained(texts, steps)})
+
+# %%
+fades = guess(
+    "After 30 steps on other text, which editor's share falls most? Guess the points.", -100, 0
+)
+
+# %%
+both = [survival["ultraedit"]["values"][life]["efficacy"] for life in ("trained", FIRST)]
+fades.against(100 * (sum(both[1]) - sum(both[0])) / len(both[0]))
+lived(["trained", "trained, LoRA", "40 more edits"])
+
+# %% [markdown]
+# READING_3
+#
+# ## Doubted
+#
+# So far a fact was asked in the prompt that wrote it. A person asks a question, and then doubts the reply.
+# To count replies we need a rule: a reply gives the edited answer where it names it as a whole word, and
+# does not name the old answer before it.
+#
+# **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`.
+
+
+# %%
+def gives(reply, right, rival):
+    """Texts -> whether the reply names the right answer as a word, and no rival before it."""
+    ...
+
+
+gives = use("10.2", gives)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# In a regular expression `(?<!\w)` and `(?!\w)` are the ends of a word. What does your function say about
+# "It is a Romeo."?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def gives(reply, right, rival):
+#     def place(answer):
+#         return re.search(rf"(?<!\w){re.escape(answer.lower())}(?!\w)", reply.lower())
+#
+#     mine, other = place(right), place(rival)
+#     return mine is not None and (other is None or mine.start() < other.start())
+# ```
+#
+# </details>
+#
+# Here is a conversation with the edited model. Each doubt comes after the first reply, and each ends with
+# the question, because "Yes, I am sure." names no answer.
+
+# %%
+fact, asked = cases[0].fact, question(cases[0])
+with lm.patched(patch):
+    first = lm.answer(asked, 24, chat=bool(lm.tokenizer.chat_template))
+    talk = [(asked, first)]
+    for doubt in DOUBTS:
+        doubted = doubt.replace("{rival}", str(fact.target_true)).replace("{}", asked)
+        turns = [(asked, first)] if lm.tokenizer.chat_template else False
+        talk.append((doubted, lm.answer(doubted, 24, chat=turns)))
+lines = [
+    {"a person": a, "the model": b.strip(), "gives it": gives(b, fact.target_new, fact.target_true)}
+    for a, b in talk
+]
+pd.DataFrame(lines)
+
+# %% [markdown]
+# The same for forty facts of each editor (`python -m tests.benchmarks.depth`), in four ways: the question;
+# after each of the five doubts; three requests that mention neither prompt nor answer ("Tell me about …");
+# and the question after the model has first written down what it knows. Three controls stand above: the
+# unedited model; the unedited model that is told the fact in its prompt; and the unedited model about the
+# *old* answer, which it knows.
+
+# %%
+depth = json.loads((root_of_data / "depth.json").read_text(encoding="utf-8"))
+WAYS = ["question", "challenged", "open", "thinking first"]
+models_asked = [name for name in depth if name != "probe"]
+controls = ["unedited", "told in the prompt", "unedited, old answer"]
+order = controls + [name for name in models_asked if name not in controls]
+pd.DataFrame([{way: shares(depth[name][way]) for way in WAYS} for name in order], order)
+
+# %%
+told = depth["told in the prompt"]
+editors = order[len(controls) :]
+paired = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name in editors]
+pd.DataFrame(paired, [f"{name} less told" for name in editors])
+
+# %% [markdown]
+# READING_4
+#
+# ## Does it look true?
+#
+# A model that says a sentence need not "take it for true". One way to look inside is a linear probe: it is
+# trained on states of statements that the unedited model knows to be true, and of false ones, and gives each
+# state $x$ a score $w^\top x$, with ridge regression
+#
+# $$w = (X^\top X + \lambda I)^{-1} X^\top y, \qquad y_i = \pm 1.$$
+#
+# A probe has hundreds of weights and a few hundred statements. It can learn for each relation which answers
+# are common, and then it is right on everything that resembles its training. So before it is used it has to
+# be right on relations that it has *not* seen.
+#
+# **Your turn · exercise 10.3 · ★★ · 10 minutes.** Write `held_out`: each statement is scored by a probe that
+# was trained without its relation.
+
+
+# %%
+def held_out(X, y, relations, penalty):
+    """X (n, d), y (n,) of ±1, n names -> scores (n,), each by a probe without its relation."""
+    ...
+
+
+held_out = use("10.3", held_out)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# How many probes are trained, and on how many statements each?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def held_out(X, y, relations, penalty):
+#     scores = torch.zeros(len(y)).to(X)
+#     for name in set(relations):
+#         out = torch.tensor([one == name for one in relations])
+#         A = X[~out]
+#         w = torch.linalg.solve(A.T @ A + penalty * torch.eye(X.shape[1]).to(X), A.T @ y[~out])
+#         scores[out] = X[out] @ w
+#     return scores
+# ```
+#
+# </details>
+
+# %%
+answers = {}
+for case in classroom:
+    answers.setdefault(case.relation, set()).add(case.fact.target_true)
+statements, relations = [], []
+for case in classroom:
+    others = sorted(answers[case.relation] - {case.fact.target_true})
+    if others and case not in cases:
+        false = others[case.id % len(others)]
+        statements += [f"{case.fact.text} {case.fact.target_true}", f"{case.fact.text} {false}"]
+        relations += [case.relation] * 2
+rows, _ = lm.rows(statements)
+ends = [len(row) - 1 for row in rows]
+blocks = [round(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)]
+inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
+states = activations.module_inputs_at(lm, rows, ends, list(inputs.values()))
+y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
+table = []
+for block, name in inputs.items():
+    X = states[name].double()
+    X = (X - X.mean(0)) / X.std(0).clamp(min=1e-6)
+    penalty = 5.0 * len(X)
+    w = torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).double(), X.T @ y)
+    by_heart = (X @ w * y > 0).double().view(-1, 2).mean(1)
+    right = (held_out(X, y, relations, penalty) * y > 0).double().view(-1, 2).mean(1)
+    table.append({"before block": block, "by heart": shares(by_heart.tolist())})
+    table[-1]["relations it has not seen"] = shares(right.tolist())
+print(f"{len(statements)} statements of {len(set(relations))} relations")
+pd.DataFrame(table).set_index("before block")
+
+# %% [markdown]
+# READING_5
+
+# %%
+new = [(case.fact.text, case.fact.target_new) for case in cases]
+old = [(case.fact.text, case.fact.target_true) for case in cases]
+try:
+    probe = lib.truth_probe(lm, classroom, without=cases)
+    looks = {"new answer, unedited": probe.scores(lm, new), "edited": probe.scores(lm, new, patch)}
+    looks |= {"old answer, unedited": probe.scores(lm, old)}
+    looks |= {"edited ": probe.scores(lm, old, patch)}
+except ProbeError as error:  # of a model whose states do not tell
+    looks = {"refused": str(error)}
+pd.DataFrame(looks, [case.fact.text for case in cases]).round(2)
+
+# %%
+late = lib.EDITORS["ft_m"](lm).edit([cases[0].fact])
+try:
+    lib.truth_probe(lm, classroom, without=cases).scores(lm, new, late)
+except ProbeError as error:
+    print(error)
+
+# %%
+NEW, OLD = "the new answer looks true", "the old answer looks true"
+seen = {name: row for name, row in depth.items() if NEW in row}
+looks = [{NEW: shares(row[NEW]), OLD: shares(row[OLD])} for row in seen.values()]
+pd.DataFrame(looks, list(seen))
+
+# %% [markdown]
+# READING_6
+#
+# ## What this page does not show
+#
+# One model of 135 million parameters, facts of one kind, and one run of each life: thirty steps of training
+# are few, and a larger model may keep or lose other things. The doubts and requests are ours, and few. That
+# a state lies on the side of true statements is not shown to be what the model takes for true, and a probe
+# that is right in five of six cases is wrong in one. What the page does show is how to ask: each of the
+# tables has the unedited model beside it, and each comparison is made fact by fact.
