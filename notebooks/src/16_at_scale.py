@@ -9,9 +9,12 @@
 #
 # **You will** count what a method cannot avoid · see why a GPU waits for its memory · measure what
 # replay saves, by depth · add up the bytes of a million edits · solve normal equations that are
-# spread over workers · read ten thousand measured edits · estimate, then measure, edits per hour.
+# spread over workers · read ten thousand measured edits · guess, then measure, edits per hour.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [14](14_lifelong.ipynb).
+#
+# **Minutes** 25 to read and 30 to work: exercises 10.4 to 10.6 of
+# [session 10](../lessons/session_10.md).
 #
 # No GPU was available while this course was written. So every section below begins with one of
 # three words, and everything in it is meant in that sense:
@@ -47,17 +50,41 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import json
+import time
+
 import torch
 
 import lib
 from lib import plot
-from notebooks.support import checks_16_at_scale as checks_16
 from notebooks.support import drawings_16, models, show
 from notebooks.support import runs_16_at_scale as runs_16
+from notebooks.support.holes import guess, use
 
 draw = torch.Generator().manual_seed(0)
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-tower = lib.classroom()[0]
+benchmarks = root / "tests" / "benchmarks"
+
+
+def stored(name):  # the rows of a benchmark
+    return json.loads((benchmarks / f"{name}.json").read_text(encoding="utf-8"))
+
+
+SHAPES = {  # layers, width, inner width, width of keys and values, vocabulary
+    "135M (SmolLM2)": (30, 576, 1536, 192, 49152),
+    "1.7B (SmolLM2)": (24, 2048, 8192, 2048, 49152),
+    "7B (Llama 2)": (32, 4096, 11008, 4096, 32000),
+    "8B (Llama 3)": (32, 4096, 14336, 1024, 128256),
+    "70B (Llama 3)": (80, 8192, 28672, 1024, 128256),
+}
+NAMES = ("layers", "d", "inner", "kv", "vocabulary")
+SHAPES = {name: dict(zip(NAMES, sizes, strict=True)) for name, sizes in SHAPES.items()}
+
+
+def block_and_head(shape):  # weights of one block and of the head: multiply-adds of one token
+    d, kv, inner = shape["d"], shape["kv"], shape["inner"]
+    return 2 * d**2 + 2 * d * kv + 3 * d * inner, d * shape["vocabulary"]
+
 
 # %% [markdown]
 # ## The floor
@@ -78,106 +105,152 @@ tower = lib.classroom()[0]
 # the activations costs the same once more. Gradients of the weights would be a third share, but the
 # editors that are counted here do not need them.
 #
-# **Predict.** ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens, 4 of them from
-# the subject's last token on. How many multiply-adds is that in the model of 135M, if all of it
-# runs every time? And UltraEdit, with one forward and one backward pass of one row of 16 tokens, of
-# which two are answer tokens, for layers from 12 on?
+# ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens. There is a pass backward
+# after each look but the last, so these are 39 passes. But nothing below the edited layer $\ell$
+# changes. If what comes out of the lower blocks is kept (*replay*), a pass runs only the $s = 4$
+# tokens from the subject's last one on, through the blocks above the layer, and the head for one
+# token of each row:
 #
-# <details><summary>Work it out</summary>
+# $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
-# $c$ is 3.54 million and the head costs 28.3 million. ROME makes 39 passes, 20 forward and 19
-# backward. Each has 5 rows, and each row costs $12 \cdot 30\,c$ and one head (only its last token
-# is asked for an answer), together 1,303 million. $39 \cdot 5 \cdot 1{,}303$ million are 254
-# billion.
-#
-# UltraEdit: 16 tokens go forward through 30 blocks and backward through 18, so $16 \cdot 48\,c$.
-# The head is passed by two answer tokens, forward and backward, so four times: $4 \cdot 28.3$
-# million. Together about 2.8 billion, ninety times less. That is the difference between searching
-# for a value and reading a gradient.
-#
-# </details>
+# **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with
+# replay. Everything that is counted below is counted with it.
+
 
 # %%
-shape = runs_16.shape_of(lm)
-blocks = sum(p.numel() for p in lm.blocks[0].parameters() if p.ndim == 2)
-assert blocks == shape.block
-print(f"{lm.name}: c = {shape.block / 1e6:.2f} million, head {shape.head / 1e6:.1f} million")
-print("billions of multiply-adds for one fact:")
-show.Table(runs_16.counts())
+def multiply_adds(shape, layer, rows, length, tail, looks):
+    """shape {"layers", "d", "inner", "kv", "vocabulary"} -> multiply-adds of one search."""
+    ...
+
+
+multiply_adds = use("10.4", multiply_adds)
 
 # %% [markdown]
-# *Replay*, which runs again only what an edit can change, leaves a third of ROME's count. From the
-# model of 135M to that of 70B the arithmetic grows about as the number of weights does. (The
-# weights are counted with embeddings *and* head. The two small models have one matrix for both;
-# those of Llama have two.)
+# <details><summary>Hint</summary>
+#
+# How many passes are 20 looks, and which parts of a pass do you write down once for each row? Once,
+# before the first look, everything goes through the whole model.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def multiply_adds(shape, layer, rows, length, tail, looks):
+#     L, d, inner, kv = (shape[name] for name in ("layers", "d", "inner", "kv"))
+#     c, h = 2 * d**2 + 2 * d * kv + 3 * d * inner, d * shape["vocabulary"]
+#     once = rows * (length * L * c + h)
+#     again = rows * (tail * (L - layer - 1) * c + h)
+#     return once + (2 * looks - 1) * again
+# ```
+#
+# </details>
+#
+# For comparison: UltraEdit reads one gradient. One row of 16 tokens goes forward through all blocks
+# and backward down to two fifths of the depth, and two answer tokens pass the head both ways.
+# **Predict** how many times less that is than ROME's search in the model of 135M.
+
+# %%
+LOOK = {"rows": 5, "length": 12, "tail": 4, "looks": 20}
+table = []
+for name, shape in SHAPES.items():
+    L, (c, h) = shape["layers"], block_and_head(shape)
+    weights = L * c + h * (1 if "SmolLM2" in name else 2)  # embeddings and head: one matrix, or two
+    row = {"model": name, "weights, billions": weights / 1e9}
+    row["ROME, whole model"] = 39 * 5 * (12 * L * c + h) / 1e9
+    row["ROME, with replay"] = multiply_adds(shape, L // 8, **LOOK) / 1e9
+    row["UltraEdit"] = (16 * (L + L - 2 * L // 5) * c + 4 * h) / 1e9
+    table.append(row)
+print("billions of multiply-adds for one fact:")
+show.Table(table)
+
+# %% [markdown]
+# Replay leaves a third of ROME's count, and a gradient in the place of a search is far less again.
+# From the model of 135M to that of 70B the arithmetic grows about as the number of weights does.
 #
 # ## Why a GPU waits
 #
 # **Counted.** The multiply-adds are not the whole story. Before a weight can be multiplied, it has
 # to be read from memory, and that takes time, too. A processor does both at once, so the slower of
-# the two decides. The drawing shows this for a GPU with round numbers, $200 \cdot 10^{12}$
-# multiply-adds and $4 \cdot 10^{12}$ bytes per second (an assumption, near what recent ones are
-# sold with), and for a model of 8B in bf16. To the right it has more to do with each byte that it
-# reads, and at the top it is as fast as it can be.
-
-# %%
-large = runs_16.SHAPES["8B (Llama 3)"]
-loads = runs_16.loads(large)
-title = "8B (Llama 3), on a GPU with round numbers"
-drawings_16.roofline(loads, runs_16.PEAK, runs_16.BANDWIDTH, title)
-
-# %% [markdown]
-# This picture is called a **roofline**. Let $a$ be the multiply-adds and $b$ the bytes of a piece
-# of work, and $P$ and $B$ what the processor can do of each in a second. The time is at least
+# the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work, and $P$ and $B$
+# what the processor can do of each in a second. The time is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
 #
-# The slanted part of the roof is $\frac ab B$, the flat part is $P$, and they meet at $a/b = P/B$,
-# here 50 multiply-adds per byte.
+# Drawn over $a/b$, this is called a **roofline**: the slanted part of the roof is $\frac ab B$, the
+# flat part is $P$, and they meet at $a/b = P/B$. In a pass of $n$ tokens every weight is read once
+# and used $n$ times.
 #
-# **Predict.** A pass in which $n$ tokens go through all weights: what is $a/b$ in bf16? From how
-# many tokens on does this GPU wait no longer for its memory?
+# **Your turn · exercise 10.5 · ★★ · 7 minutes.** Write `roof`: the least seconds, and from how many
+# tokens in a pass on the arithmetic takes longer than the reading.
+
+
+# %%
+def roof(work, read, peak, bandwidth, size):
+    """Multiply-adds, bytes, what is done of each in a second, bytes of a weight -> (s, tokens)."""
+    ...
+
+
+roof = use("10.5", roof)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
 #
-# <details><summary>Work it out</summary>
-#
-# Every weight has 2 bytes and is used once for each token, so $a/b = n/2$. From 100 tokens on the
-# arithmetic takes longer. ROME's rows have only $5 \cdot 4$ tokens after the subject, which makes
-# 10.
+# Two things go on at once. Which of them decides when both are done? And for $n$ tokens that pass
+# through $N$ weights, how many multiply-adds and how many bytes are that?
 #
 # </details>
-
-# %%
-show.Table(runs_16.waits(large))
-
-# %% [markdown]
-# One fact at a time the GPU would spend five times as long on reading as on arithmetic. If 32 facts
-# are searched at once, the weights are read once for all of them, and the arithmetic decides. So on
-# a GPU editing in batches should be far cheaper per fact, for searches as for gradients. (**Never
-# run**: this is what the count says.)
+# <details><summary>Solution</summary>
 #
-# **Measured**, on one CPU thread: what does it bring there to search 32 values at once?
+# ```python
+# def roof(work, read, peak, bandwidth, size):
+#     return max(work / peak, read / bandwidth), size * peak / bandwidth
+# ```
+#
+# </details>
+#
+# The GPU below has round numbers, $200 \cdot 10^{12}$ multiply-adds and $4 \cdot 10^{12}$ bytes per
+# second (an assumption, near what recent ones are sold with), and the model is one of 8B in bf16.
 
 # %%
-for n, said in {1: "the bare prompt", 5: "five contexts"}.items():
-    row = runs_16.read("spread_speed")[f"batched_{n}"]
-    print(f"32 facts at once, {said}: {row['speedup']:.1f} times as fast as one by one")
+PEAK, BANDWIDTH = 200e12, 4e12
+large = SHAPES["8B (Llama 3)"]
+L, (c, h) = large["layers"], block_and_head(large)
+above, lowest = (L - L // 8 - 1) * c + h, 2 * L // 5
+search_bytes = 2 * (L * c + h + 39 * above)  # bf16 weights, read once in each pass
+gradient_bytes = 2 * (L * c + h + (L - lowest) * c + h)
+gradient = 16 * (L + L - lowest) * c + 4 * h
+loads = {
+    "search, 1 fact": (multiply_adds(large, L // 8, **LOOK), search_bytes),
+    "search, 32 facts at once": (32 * multiply_adds(large, L // 8, **LOOK), search_bytes),
+    "UltraEdit, 1 fact": (gradient, gradient_bytes),
+    "UltraEdit, 10 facts at once": (10 * gradient, gradient_bytes),
+}
+for name, (work, size) in loads.items():
+    seconds, tokens = roof(work, size, PEAK, BANDWIDTH, 2)
+    waits = "memory" if size / BANDWIDTH > work / PEAK else "arithmetic"
+    print(f"{name:27} {1000 * seconds:6.1f} ms at least, waits for {waits}")
+print(f"in bf16 arithmetic takes longer from {tokens:.0f} tokens in a pass on")
+for n, told in {1: "the bare prompt", 5: "five contexts"}.items():
+    gain = stored("spread_speed")[f"batched_{n}"]["speedup"]
+    print(f"on a CPU, 32 facts at once, {told}: {gain:.1f} times as fast as one by one")
+drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round numbers")
 
 # %% [markdown]
-# A gain on the CPU, too, and a smaller one. Its arithmetic is slower compared with its memory, so
-# the roof has its corner further to the left.
+# ROME's rows have only $5 \cdot 4$ tokens after the subject. One fact at a time, the GPU would spend
+# most of the time reading. If 32 facts are searched at once, the weights are read once for all of
+# them, and the arithmetic decides. So on a GPU editing in batches should be far cheaper per fact.
+# (**Never run**: this is what the count says.)
+#
+# **Measured**, on one CPU thread (the last two lines): searching 32 values at once is a gain there,
+# too, and a smaller one. Its arithmetic is slower compared with its memory, so the roof has its corner
+# further to the left.
 #
 # ## What replay saves, by depth
 #
-# **Measured** here, and counted. While layer $\ell$ is edited, nothing below it changes. If one
-# keeps what comes out of these lower blocks, a look has to run only the blocks above the edited
-# layer. How much of the time that saves depends on the layer, and the count says how. With $n$
-# tokens per row, of which $s$ come from the subject's last token on, a row costs
-#
-# $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
-#
-# **Predict.** Let us save along layers alone, $s = n$. From which layer on is half of the time
-# saved? Not exactly from half of the depth on: why?
+# **Measured** here, and counted. How much of a look does replay save if only the layers below are kept,
+# and all tokens run? **Predict** from which layer on half of the time is saved. Not exactly from half
+# of the depth on: why?
 #
 # <details><summary>Work it out</summary>
 #
@@ -192,26 +265,25 @@ prompts = [case.fact.text for case in lib.classroom()[:5]]
 starts = sorted({round(i * lm.n_layers / 6) for i in range(7)})
 spent = runs_16.times(lm, prompts, starts)
 length = sum(map(len, lm.rows(prompts)[0])) / len(prompts)
-whole = length * shape.layers * shape.block + shape.head
-counted = [(length * (shape.layers - s) * shape.block + shape.head) / whole for s in starts]
-shares = {"measured": [100 * s / spent[0] for s in spent], "counted": [100 * c for c in counted]}
-for s, share in zip(starts, shares["counted"], strict=True):
-    print(f"counted, from block {s} on: {share:.0f} %")
+block = sum(p.numel() for p in lm.blocks[0].parameters() if p.ndim == 2)
+head = lm.model.get_output_embeddings().weight.numel()
+left = [length * (lm.n_layers - start) * block + head for start in starts]
+shares = {"measured": [100 * s / spent[0] for s in spent]}
+shares["counted"] = [100 * one / left[0] for one in left]
+for start, share in zip(starts, shares["counted"], strict=True):
+    print(f"counted, from block {start} on: {share:.0f} %")
+edit = stored("rome_speed")["5"]
+print(f"stored: an edit by ROME, five contexts, takes {edit['seconds']:.1f} s with replay,")
+print(f"and through the whole model {edit['whole_over_replay']:.1f} times as long")
 axes = "first block that runs again", "time of a look (% of the whole model)"
 colors = {"measured": plot.EDITED, "counted": plot.BASE}
 plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
 
 # %% [markdown]
 # The measured times follow the count, and lie a little above it. What counts is $\ell/L$, so the
-# saving should be the same share in a large model (**never run**). For whole edits there is a
-# stored benchmark:
-
-# %%
-row = runs_16.read("rome_speed")["5"]
-print(f"an edit by ROME, five contexts: {row['seconds']:.1f} s with replay")
-print(f"through the whole model {row['whole_over_replay']:.1f} times as long")
-
-# %% [markdown]
+# saving should be the same share in a large model (**never run**). The two last lines are of a stored
+# benchmark of whole edits.
+#
 # ## Measured against the floor
 #
 # **Measured**, on one CPU thread, by the programs in `tests/benchmarks` (all tables are in
@@ -221,23 +293,18 @@ print(f"through the whole model {row['whole_over_replay']:.1f} times as long")
 # PyTorch's plain ones. The copies have left the library since.
 
 # %%
-show.Table(runs_16.speeds())
-
-# %%
-slow, fast = (row["seconds per edit"] for row in (runs_16.speeds()[0], runs_16.speeds()[-1]))
+speeds = runs_16.speeds()
+slow, fast = speeds[0]["seconds per edit"], speeds[-1]["seconds per edit"]
 print(f"factor {slow / fast:.0f}; for a million edits {slow * 1e6 / 86400:.0f} days of this thread")
 print(f"or {fast * 1e6 / 3600:.0f} hours")
-asked = runs_16.read("ultraedit_speed")["evaluation"]["cpu"]
-print(f"to ask for a million facts once: {asked * 1e6 / 3600:.0f} hours")
+show.Table(speeds)
 
 # %% [markdown]
 # None of these took more than a quarter longer than its floor. So better programs would not have
 # made them much faster there, and only a method that needs *less* will: fewer looks, fewer rows, a
 # gradient in the place of a search. (On another processor, an Intel Xeon, and without these copies
 # the same edits stand at twice to nearly five times their floor, which is lower there; RESULTS has
-# both tables. The last row is UltraEdit as published. The preset of the small model makes up to
-# three passes over a turn and keeps the keys of earlier turns; what that costs is measured further
-# below.)
+# both tables. The last row is UltraEdit as published.)
 #
 # ## A million edits: memory
 #
@@ -261,24 +328,20 @@ print(f"to ask for a million facts once: {asked * 1e6 / 3600:.0f} hours")
 
 # %%
 edits = [10, 100, 1000, 10_000, 100_000, 1_000_000]
-kept = runs_16.kept(large, edits)
-model = 2 * large.weights / 1e9
-drawings_16.memory(edits, kept, model)
-
-# %%
-print(f"the model of {large.weights / 1e9:.2f} billion weights in bf16: {model:.1f} GB")
+kept = runs_16.kept(large["d"], large["inner"], edits)
+model = 2 * (L * c + 2 * h) / 1e9
+print(f"the model in bf16: {model:.1f} GB")
 print("a million edits:", ", ".join(f"{name} {sizes[-1]:,.2f} GB" for name, sizes in kept.items()))
-for name in ("GRACE", "LEMoE, experts like the MLP"):
-    print(f"{name}: as large as the model after {runs_16.crossing(large, name):,.0f} facts")
-print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14's stream)")
+grace = 4 * (large["d"] + large["inner"])
+print(f"GRACE: as large as the model after {model * 1e9 / grace:,.0f} facts")
+drawings_16.memory(edits, kept, model)
 
 # %% [markdown]
 # LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
 # largest by far, and it is why the library's settings for larger models take experts of rank 16
-# instead, which need exactly what GRACE does (the two lines lie on each other). Both pass the
-# model's own size at about 218 thousand facts. What is written into the weights is level: once
-# there are more facts than columns, a matrix holds everything. Retrieval keeps the facts as text,
-# and is the smallest for a long time.
+# instead, which need exactly what GRACE does (the two lines lie on each other). What is written into
+# the weights is level: once there are more facts than columns, a matrix holds everything. Retrieval
+# keeps the facts as text, and is the smallest for a long time.
 #
 # **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B, all 32
 # layers, was loaded from its files and edited. What the process holds itself is one thing; pages of
@@ -287,19 +350,12 @@ print(f"a fact of retrieval: {runs_16.retrieval_bytes():.0f} bytes (notebook 14'
 # memory.)
 
 # %%
-run = runs_16.largest()
-print(f"{run['layers']} layers, {run['weights'] / 1e9:.2f} billion weights")
 show.Table(runs_16.memory_of_steps())
 
 # %% [markdown]
 # Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a
-# few matrices of one layer. What is large is $C$ of a layer with its Cholesky factor, $2 \cdot 8
-# m^2$ bytes, and for a moment a third such matrix. So the library makes, factors and keeps them one
-# layer at a time where a machine has no room for all.
-#
-# A model with a quarter of these layers needed as much memory of its own
-# ([RESULTS](../tests/benchmarks/RESULTS.md) has both tables): what an edit needs is that of its
-# layer, whatever the depth. Every edit moved the answer and was undone to the bit.
+# few matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. So the library
+# makes, factors and keeps them one layer at a time where a machine has no room for all.
 #
 # ## Normal equations over workers
 #
@@ -309,46 +365,59 @@ show.Table(runs_16.memory_of_steps())
 # has the columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every
 # worker. What do they have to send each other?
 #
-# $$K K^\top = \sum_i K_i K_i^\top, \qquad R K^\top = \sum_i R_i K_i^\top .$$
+# **Your turn · exercise 10.6 · ★★★ · 10 minutes.** Write `merged`.
+
+
+# %%
+def merged(parts, strength):
+    """[(K_i (d_in, n_i), R_i (d_out, n_i)), …], λ -> Δ (d_out, d_in) of all facts."""
+    ...
+
+
+merged = use("10.6", merged)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
 #
-# Both are sums over the workers, and their size does not depend on the number of facts. Or the
-# columns themselves are sent, $n(d_\text{in} + d_\text{out})$ numbers, and every worker solves the
-# whole problem.
+# $K K^\top = \sum_i K_i K_i^\top$. What is $R K^\top$, and how often does $\lambda$ count?
 #
-# **Predict.** When is which cheaper? And which of them gives the same *bits* as one worker alone?
+# </details>
+# <details><summary>Solution</summary>
 #
-# <details><summary>Work it out</summary>
-#
-# The sums are $d_\text{in}^2 + d_\text{out} d_\text{in}$ numbers, so columns are fewer as long as
-# $n < d_\text{in}$. Columns that are put back in their order *are* the matrix of one worker, so the
-# bits are the same by construction. Sums are added in another order, and numbers in float32 then
-# round differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that.
+# ```python
+# def merged(parts, strength):
+#     G = sum(k @ k.T for k, _ in parts)
+#     M = sum(r @ k.T for k, r in parts)
+#     return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T
+# ```
 #
 # </details>
 #
-# **Measured** here, with four "workers" that are chunks of one matrix in one process:
+# Both sums have a size that does not depend on the number of facts, $d_\text{in}^2 + d_\text{out}
+# d_\text{in}$ numbers. Or the columns themselves are sent, $n(d_\text{in} + d_\text{out})$ numbers,
+# and every worker solves the whole problem. **Predict** when which is cheaper, and which of them
+# gives the same *bits* as one worker alone.
+#
+# **Measured** here, with workers that are chunks of one matrix in one process:
 
 # %%
 d_in, d_out, n = 64, 32, 100
 K, R = (torch.randn(size, n, generator=draw) for size in (d_in, d_out))
-
-
-def solve(G, M, strength=1.0):  # Δ (G + λI) = M
-    return torch.linalg.solve(G + strength * torch.eye(len(G)), M.T).T
-
-
-alone = solve(K @ K.T, R @ K.T)
-for workers in (1, 2, 4, 10):
+alone = merged([(K, R)], 1.0)
+for workers in (2, 4, 10):
     parts = list(zip(K.chunk(workers, 1), R.chunk(workers, 1), strict=True))
-    gram = sum(k @ k.T for k, _ in parts)
-    mixed = sum(r @ k.T for k, r in parts)
-    summed = solve(gram, mixed)
+    summed = merged(parts, 1.0)
     off = ((summed - alone).norm() / alone.norm()).item()
     print(f"{workers:2} workers, sums: same bits {torch.equal(summed, alone)}, off by {off:.0e}")
 for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}.items():
     print(f"numbers sent as {name}: {size:,}")
 
 # %% [markdown]
+# Columns are fewer as long as $n < d_\text{in}$. Columns that are put back in their order *are* the
+# matrix of one worker, so the bits are the same by construction. Sums are added in another order, and
+# numbers in float32 then round differently. The library sends columns up to $n = d_\text{in}$, and
+# sums beyond that.
+#
 # `torchrun --nproc-per-node 2 -m lib stream …` is the library's command for several processes.
 # **Measured**, on a CPU: one turn of UltraEdit on the small model, by one process and by two.
 
@@ -403,9 +472,10 @@ show.Table(runs_16.long_table())
 # way and gone on with.
 
 # %%
-for run in runs_16.made_up_streams():
-    print(f"{run['edits']:,} edits; killed, gone on with, same bits: {run.get('same', 'not run')}")
-show.Table(runs_16.constant())
+longest = max(stored("million").values(), key=lambda run: run["edits"])
+same = longest.get("same", "not run")
+print(f"{longest['edits']:,} edits; killed, gone on with, same bits: {same}")
+show.Table(runs_16.constant(longest))
 
 # %% [markdown]
 # The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
@@ -419,95 +489,43 @@ show.Table(runs_16.constant())
 #
 # `python -m tests.benchmarks.gpu tests/benchmarks/gpu.json` is meant to measure on one card what
 # this notebook counts: every editor on a model of 8B against the floor of the same run, a long
-# stream, and the matrices that are made once. The cell below shows what that file holds.
-
-# %%
-found = runs_16.on_a_card()
-print(found) if isinstance(found, str) else show.Table(found)
-
-# %% [markdown]
+# stream, and the matrices that are made once. **Never run**: there is no such file.
+#
 # ## On your machine
 #
 # **Measured** here, on whatever you run it on. A turn of facts by UltraEdit with the library's
-# settings, the second of two, as the first one also prepares statistics. The Eiffel Tower is among
-# these facts. With `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell
-# should use it (**never run**; the library has no settings tuned for that model, and all counts
-# above are for Llama's shapes).
+# settings, the second of two, as the first one also prepares statistics. The preset edits nine layers
+# and makes up to three passes over such a turn, and between them the model is asked whether all facts
+# are right; so this is less than in the table of speeds, whose last row is the published form. With
+# `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell should use it (**never
+# run**; the library has no settings tuned for that model, and all counts above are for Llama's
+# shapes).
+
+# %%
+speed = guess("How many edits per hour does UltraEdit make here, in turns of 12?", 1, 10_000_000)
 
 # %%
 count = 4 if SCALE == "tiny" else 12
-facts = [case.fact for case in lib.classroom()]
+cases = lib.classroom()
 editor = lib.EDITORS["ultraedit"](lm)
-before = editor.edit(facts[count : 2 * count])
-texts = [tower.fact.text, tower.paraphrases[0], tower.neighborhood[0].prompt]
-said = lm.answer(texts, 6)
-start = runs_16.now()
-patch = editor.edit(facts[:count], after=before)
-seconds = (runs_16.now() - start) / count
+before = editor.edit([case.fact for case in cases[count : 2 * count]])
+start = time.perf_counter()
+patch = editor.edit([case.fact for case in cases[:count]], after=before)
+seconds = (time.perf_counter() - start) / count
 where = torch.cuda.get_device_name() if torch.cuda.is_available() else "this CPU"
 print(f"{where}: {3600 / seconds:,.0f} edits per hour in turns of {count}")
+speed.against(3600 / seconds)
+texts = [cases[0].fact.text, cases[0].paraphrases[0], cases[0].neighborhood[0].prompt]
+said = lm.answer(texts, 6)
 with lm.patched(patch):
     after = lm.answer(texts, 6)
 columns = zip(texts, said, after, strict=True)
 show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a, b in columns])
 
 # %% [markdown]
-# Why is that so much less than in the table of speeds? Instead of guessing, we measure where the
-# seconds of such a turn go.
-
-# %%
-show.Table(runs_16.profile(editor, facts[:count], before))
-
-# %% [markdown]
-# About half of the time is the reading of keys and gradients, and it is paid three times, because
-# the preset makes three passes over a turn. About a quarter goes into nine layers' ridges, in which
-# the keys of earlier turns are kept; that costs the same for a turn of a hundred facts, so small
-# turns pay more per fact. A fifth goes into asking, between passes, whether all facts are right.
-# The published form in the table above makes one pass over a hundred facts, keeps no keys and does
-# not ask.
+# And the table says what edits per hour do not: whether the tower is in Rome now, whether its
+# rewording follows, and whether Notre-Dame has stayed.
 #
-# And the text says what edits per hour do not: the tower itself is in Rome now, its rewording is
-# not, and Notre-Dame has moved along.
-#
-# ## Exercise: over workers, and edits per hour
-#
-# First: $\Delta$ from the parts, in any way, for any number of workers. Then estimate how many
-# edits per hour UltraEdit makes with this library's preset on *your* machine, in turns of eight,
-# **before** it is measured.
-#
-# <details><summary>A hint</summary>
-#
-# For the first, add up two matrices over the parts and count $\lambda$ once. For the second: the
-# preset edits nine layers, from 12 to 20. A turn of ten facts or fewer makes up to ten passes, and
-# after each but the last the model is asked whether all facts are right. A large matrix product
-# tells how many multiply-adds per second your machine makes.
-#
-# </details>
-#
-# <details><summary>A solution</summary>
-#
-# `G = sum(k @ k.T for k, _ in parts)`, `M = sum(r @ k.T for k, r in parts)`, and `return
-# torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T`. Other ways are right, too: put
-# the columns side by side first.
-#
-# The estimate depends on your machine. The profile above, with as many passes as a turn of eight
-# needs, comes closer than the count of multiply-adds.
-#
-# </details>
-
-
-# %%
-def merged(parts, strength):  # [(K_i, R_i), …], λ -> Δ (d_out, d_in)
-    return "not attempted"
-
-
-estimate = None  # edits per hour
-
-# %%
-print("workers:", checks_16.merged(merged))
-print("edits per hour:", checks_16.edits_per_hour(lm, estimate))
-
-# %% [markdown]
 # ## What we know now
 #
 # * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves
