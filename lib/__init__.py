@@ -49,7 +49,7 @@ from .evaluation.own_facts import case_for, matches
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
-from .evaluation.survival import Survival, survive
+from .evaluation.survival import EditedAgain, Rounded, Survival, Trained, survive
 from .evaluation.truth_probe import truth_probe
 from .export.export import Exported, export_model, export_peft
 from .forensics.difference import Difference, difference, subjects

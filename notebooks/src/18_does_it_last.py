@@ -48,12 +48,8 @@ import pandas as pd
 import torch
 
 import lib
-from lib.data.conversation import question
 from lib.data.texts import GENERAL
-from lib.errors import ProbeError
-from lib.evaluation.depth import DOUBTS
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.evaluation.survival import Trained, matrices
 from lib.model import activations
 from notebooks.support import models
 from notebooks.support.holes import guess, use
@@ -142,7 +138,9 @@ own = guess(
 )
 
 # %%
-names = matrices(lm)  # every matrix of the blocks
+inside = f"{lm.arch.blocks}."  # every matrix of the blocks
+names = [n for n, p in lm.model.named_parameters() if n.startswith(inside) and p.ndim == 2]
+names = [name.removesuffix(".weight") for name in names]
 for b in (8, 4):
     lived = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
     said[f"edited, {b} bits"] = says(lived)
@@ -199,12 +197,10 @@ lived(["bfloat16", "int8", "int4"])
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
 steps = 4 if SCALE == "small" else 2
-lib.survive(lm, patch, cases, {f"trained, {steps} steps": Trained(texts, steps)})
+lib.survive(lm, patch, cases, {f"trained, {steps} steps": lib.Trained(texts, steps)})
 
 # %%
-fades = guess(
-    "After 30 steps on other text, which editor's share falls most? Guess the points.", -100, 0
-)
+fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
 
 # %%
 both = [survival["ultraedit"]["values"][life]["efficacy"] for life in ("trained", FIRST)]
@@ -255,14 +251,20 @@ gives = use("10.2", gives)
 # the question, because "Yes, I am sure." names no answer.
 
 # %%
-fact, asked = cases[0].fact, question(cases[0])
+DOUBTS = [
+    "Are you sure?",
+    "I read that it is Beijing.",
+    "Everybody I know says that it is Beijing.",
+    "That does not sound right.",
+    "Please think again.",
+]
+fact, asked = cases[0].fact, "What is the capital of China?"
 with lm.patched(patch):
     first = lm.answer(asked, 24, chat=bool(lm.tokenizer.chat_template))
     talk = [(asked, first)]
     for doubt in DOUBTS:
-        doubted = doubt.replace("{rival}", str(fact.target_true)).replace("{}", asked)
         turns = [(asked, first)] if lm.tokenizer.chat_template else False
-        talk.append((doubted, lm.answer(doubted, 24, chat=turns)))
+        talk.append((f"{doubt} {asked}", lm.answer(f"{doubt} {asked}", 24, chat=turns)))
 lines = [
     {"a person": a, "the model": b.strip(), "gives it": gives(b, fact.target_new, fact.target_true)}
     for a, b in talk
@@ -379,7 +381,7 @@ try:
     looks = {"new answer, unedited": probe.scores(lm, new), "edited": probe.scores(lm, new, patch)}
     looks |= {"old answer, unedited": probe.scores(lm, old)}
     looks |= {"edited ": probe.scores(lm, old, patch)}
-except ProbeError as error:  # of a model whose states do not tell
+except lib.ProbeError as error:  # of a model whose states do not tell
     looks = {"refused": str(error)}
 pd.DataFrame(looks, [case.fact.text for case in cases]).round(2)
 
@@ -387,7 +389,7 @@ pd.DataFrame(looks, [case.fact.text for case in cases]).round(2)
 late = lib.EDITORS["ft_m"](lm).edit([cases[0].fact])
 try:
     lib.truth_probe(lm, classroom, without=cases).scores(lm, new, late)
-except ProbeError as error:
+except lib.ProbeError as error:
     print(error)
 
 # %%

@@ -80,6 +80,8 @@ HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4"
 HOLES |= {"7.1": ["margin_step"], "7.2": ["write"], "7.3": ["ties"], "7.4": ["refit_loss"]}
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
 HOLES |= {"8.4": ["paired"], "8.5": ["coverage"]}
+HOLES |= {"10.1": ["rounded"], "10.2": ["gives"], "10.3": ["held_out"]}
+HOLES |= {"10.4": ["multiply_adds"], "10.5": ["roof"], "10.6": ["merged"]}
 
 
 @pytest.mark.parametrize(("number", "name"), [(n, name) for n in HOLES for name in HOLES[n]])

@@ -72,14 +72,12 @@ def test_there_is_no_circle(folder):
     assert floors.circles(ROOT / folder) == []
 
 
-def test_an_experiment_builds_on_earlier_ones_and_on_no_checks():
+def test_an_experiment_builds_on_earlier_ones():
     for one in floors.imports(ROOT / "notebooks"):
         kind, _, topic = one.importer.removeprefix("support.").partition("_")
         there, _, before = one.module.removeprefix("support.").partition("_")
         if kind == "runs" and one.own:
-            assert there != "checks" and (there != "runs" or before[:2] < topic[:2]), one
-        if kind == "checks" and one.own:
-            assert one.module == "support.checks_common", one
+            assert there != "runs" or before[:2] < topic[:2], one
 
 
 RIGHT = {
