@@ -28,8 +28,8 @@ the size of an experiment; the notebook remembers it, and `--check` wants "small
 `--relink` is for sources of which only text, layout or imports changed, as when a module moves. It
 refuses a source whose code does anything else than the code in its notebook (same_program.py).
 
-The experiments and checks of the notebook NN_topic are in support/runs_NN_topic.py and
-support/checks_NN_topic.py; `--check` finds those that belong to no source.
+The experiments of the notebook NN_topic are in support/runs_NN_topic.py; `--check` finds those that
+belong to no source.
 
 This is one long file because reading a source, running it, relinking and checking all turn on one
 thing, the form of a cell, and because a builder is easier to trust when it can be read in one go.

@@ -40,17 +40,16 @@ def page(request, tmp_path_factory):
         yield page
 
 
-@pytest.fixture(scope="module")
-def strong_settings():
-    """Presets with which `ft` moves a random model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.editors.shared.config._presets", lambda: STRONG)
-        yield
+def presets(found):
+    """A fixture in which random models have these presets."""
+
+    def patched():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lib.editors.shared.config._presets", lambda: found)
+            yield
+
+    return pytest.fixture(scope="module")(patched)
 
 
-@pytest.fixture(scope="module")
-def more_strong_settings():
-    """Those, and settings of ROME and GRACE for a random model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lib.editors.shared.config._presets", lambda: MORE)
-        yield
+strong_settings = presets(STRONG)
+more_strong_settings = presets(MORE)

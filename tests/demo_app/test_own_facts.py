@@ -19,8 +19,7 @@ from demo_app.session.visitors import Session
 from lib import relations
 from lib.evaluation.own_facts import Match
 
-from ..support import tiny
-from . import typed_facts
+from ..support import tiny, typed_facts
 
 KINDS = ("located in the city of", "capital of", "country of birth of", "author of",
          "chemical symbol of", "currency of")  # fmt: skip

@@ -434,6 +434,6 @@ def test_a_helper_is_named_after_its_notebook(tree, pretend, capsys):
     (tree.folder / "support").mkdir()
     (tree.folder / "support" / "runs_01_toy.py").touch()
     assert run(tree, "--check") == 0
-    (tree.folder / "support" / "checks_01_tiny.py").touch()
+    (tree.folder / "support" / "drawings_01_tiny.py").touch()
     assert run(tree, "--check") == 1
-    assert "support/checks_01_tiny.py belongs to no source" in capsys.readouterr().out
+    assert "support/drawings_01_tiny.py belongs to no source" in capsys.readouterr().out

@@ -37,9 +37,8 @@ ELSEWHERE = {
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {
     "lib/editors/nudge.py",
-    "notebooks/src/18_topic.py",
-    "notebooks/support/runs_18_topic.py",
-    "notebooks/support/checks_18_topic.py",
+    "notebooks/src/19_topic.py",
+    "notebooks/support/runs_19_topic.py",
     "lessons/l5_2_name.py",
 }
 

@@ -1,6 +1,6 @@
 """Forty facts as visitors type them, and what tests each: measured, and kept in typed_facts.json.
 
-    python -m tests.demo_app.typed_facts
+    python -m tests.support.typed_facts
 
 asks the embedded model (some minutes). A score is false where it rests on a relation that the
 prompt does not mean, on fewer than three neighbors, on one whose answer the model is not sure of,
