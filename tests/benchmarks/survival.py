@@ -80,6 +80,13 @@ def values(found: Survival, which: int) -> dict:
     return shown
 
 
+def store(rows: dict, given: argparse.Namespace) -> None:
+    """Write the rows, and where they were measured."""
+    with whole_file(OUT) as part:
+        part.write_text(json.dumps(rows) + "\n", encoding="utf-8")
+    measured.record(OUT, vars(given))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
@@ -95,6 +102,7 @@ def main() -> None:
         own = [replace(case, fact=turned(case.fact)) for case in some]
         kept = survive(lm, lib.EMPTY, own, lives(later), METRICS)
         stored[OWN] = {"values": values(kept, 1)}
+        store(stored, given)
     for name in given.editors.split(","):
         start = time.process_time()
         patch = written(lm, name, [case.fact for case in some], given.to)
@@ -102,9 +110,7 @@ def main() -> None:
         plain = plain or found
         stored |= {BASE: {"values": values(found, 1)}, name: {"values": values(found, 0)}}
         stored[name]["cpu"] = round(time.process_time() - start)
-        with whole_file(OUT) as part:
-            part.write_text(json.dumps(stored) + "\n", encoding="utf-8")
-        measured.record(OUT, vars(given))
+        store(stored, given)
         print(f"{name}, {stored[name]['cpu']} CPU s\n{found}", flush=True)
 
 
