@@ -130,7 +130,13 @@ for b in (8, 4, 3):
 pd.DataFrame(rows).set_index("bits").round(2)
 
 # %% [markdown]
-# READING_1
+# With 8 bits nearly all entries of $\Delta$ are above half a step, with 4 bits 28 %, with 3 bits 4 %. But
+# what counts is the output at the keys of the facts. There the edit is 154 long and the error of 4 bits
+# 7: in the sum over thousands of entries errors of different signs cancel, and the entries of an edit
+# do not, since they were made for these keys. So this matrix is not where 4 bits hurt. But all others are
+# rounded, too, and the whole model has to go on speaking.
+#
+# That suggests a control. **Predict** (type it in) what the *unedited* model loses by 4 bits.
 
 # %%
 own = guess(
@@ -185,7 +191,11 @@ own.against(100 * sum(kept) / len(kept))
 lived(["bfloat16", "int8", "int4"])
 
 # %% [markdown]
-# READING_2
+# With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. With 4 bits the
+# editors that write weights lose 33 to 43 points, and UltraEdit 85. Is editing so fragile? The control says
+# what this number alone cannot: of its own answers the unedited model loses 47. Why UltraEdit loses more was
+# not measured. Of GRACE nearly nothing is left, though its entries are not rounded. They open for a
+# state near the one that was written, and the rounded layers below make another one.
 #
 # ## Trained, and edited again
 #
@@ -208,7 +218,11 @@ fades.against(100 * (sum(both[1]) - sum(both[0])) / len(both[0]))
 lived(["trained", "trained, LoRA", "40 more edits"])
 
 # %% [markdown]
-# READING_3
+# Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
+# beside them. Of all others no change was seen. Forty later edits by UltraEdit take 7 points of
+# MEMIT's facts (1 to 15) and 8 of AlphaEdit's (2 to 17), and 53 of GRACE's: the later edits are made in
+# layers below its codebook, and move the states that it listens to. The unedited model says 13
+# points fewer of its own answers after the same forty edits (3 to 25), so they do not only take edits.
 #
 # ## Doubted
 #
@@ -293,7 +307,12 @@ paired = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name i
 pd.DataFrame(paired, [f"{name} less told" for name in editors])
 
 # %% [markdown]
-# READING_4
+# The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt:
+# "I read that it is Beijing." is also something that it was told. After ROME, MEMIT and AlphaEdit it says 78 to
+# 80 % in reply to the question and 69 to 73 % after doubts, 41 to 45 points more than when it is told. In
+# open texts the two cannot be told apart. What UltraEdit and GRACE wrote is heard at its own prompt, and in a
+# conversation next to never (2 %); fine-tuning and LoRA lie between, and below the model that is told.
+# So "the edit was learned" had four different answers here.
 #
 # ## Does it look true?
 #
@@ -371,7 +390,10 @@ print(f"{len(statements)} statements of {len(set(relations))} relations")
 pd.DataFrame(table).set_index("before block")
 
 # %% [markdown]
-# READING_5
+# By heart the probe looks good before each of these blocks. On relations that it has not seen it is right
+# for 78 % of the statements before block 9, 88 % before 15 and 85 % before 21. The library's
+# probe is this one. It reads before block 21, so that edits in as many layers as possible lie below it, and
+# it refuses to be used where it is right for less than 80 %.
 
 # %%
 new = [(case.fact.text, case.fact.target_new) for case in cases]
@@ -395,11 +417,25 @@ except lib.ProbeError as error:
 # %%
 NEW, OLD = "the new answer looks true", "the old answer looks true"
 seen = {name: row for name, row in depth.items() if NEW in row}
-looks = [{NEW: shares(row[NEW]), OLD: shares(row[OLD])} for row in seen.values()]
+plain = depth["unedited"]
+looks = [
+    {
+        NEW: shares(row[NEW]),
+        "less unedited": changes(row[NEW], plain[NEW]),
+        OLD: shares(row[OLD]),
+        "less unedited ": changes(row[OLD], plain[OLD]),
+    }
+    for row in seen.values()
+]
 pd.DataFrame(looks, list(seen))
 
 # %% [markdown]
-# READING_6
+# Before any edit the statement with the new answer looks true for 28 % of the facts, and that with the old
+# one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more,
+# each interval above 0), and the old one for 40 to 42 (38 to 40 fewer). UltraEdit writes below the probe, and moves neither, though its model
+# says 88 % of its facts at their prompts. Fine-tuning, LoRA and GRACE write above block 21. There the probe
+# would read the unedited model, and the library refuses to say anything: this is the sentence that was
+# printed above.
 #
 # ## What this page does not show
 #
