@@ -371,8 +371,6 @@ for (role, kind), part in table.groupby(["role", "kind"]):
     if role in ("last subject", "last"):
         line = f"{NAMES[kind]}, {'end' if role == 'last' else 'subject'}"
         series[line], bands[line] = part["effect"].to_numpy(), (part["low"], part["high"])
-order = [f"{kind}, {where}" for where in ("subject", "end") for kind in NAMES.values()]
-series = {line: series[line] for line in order}
 for line in ("states, subject", "states, end"):
     change = [series[line][layers.index(n)] for n in layers if n in (22, 24)]
     print(f"{line}, layers 22 and 24:", ", ".join(f"{effect:.3f}" for effect in change))
@@ -527,17 +525,17 @@ edit = list(written), list(map(mean, written.values())), (low, high)
 scan = runs_03.scan()
 for what, (x, y, _) in {"p of the new answer": edit, "score of the scan": scan}.items():
     print(f"{what}:", ", ".join(f"layer {n} {m:.2f}" for n, m in zip(x, y, strict=True)))
-shares = {}
+curves = {"p(new answer), 8 facts": edit, "scan's score, 16 facts": scan}
 for kind in ("states", "MLPs"):
     band = [part / ATE[0] for part in bands[f"{kind}, subject"]]
-    shares[kind] = layers, series[f"{kind}, subject"] / ATE[0], band
-panels = {"AIE / ATE, 40 facts": shares, "p(new answer), 8 facts": {"C = I": edit}}
-panels["scan's score, 16 facts"] = {"with C": scan}
-drawings_03.writing_and_tracing(panels, lm.n_layers)
+    curves[f"{kind}: AIE / ATE, 40 facts"] = layers, series[f"{kind}, subject"] / ATE[0], band
+x, y, shades = ({name: curve[i] for name, curve in curves.items()} for i in range(3))
+shades = {name: band for name, band in shades.items() if band}
+plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={"scan's score, 16 facts": " "})
 
 # %% [markdown]
 # Writing works up to layer 20 (0.80), less at 22, and is over at 24 (0.08): just where the curve of
-# the subject's *states* falls in the panel above. The curve of the MLPs has been flat since layer 14
+# the subject's *states* falls. The curve of the MLPs has been flat since layer 14
 # and says nothing of it. The scan's best layer is 3, but 2 to 8 hardly differ.
 #
 # ## The hole at layer 11
