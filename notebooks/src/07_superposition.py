@@ -381,7 +381,7 @@ table.round(3).T
 #
 # Between two whitened keys the typical angle is nearly a right one, between raw keys it is 55 degrees in
 # the last layer: whitening takes away most of what all keys have in common. The tail is on the positive
-# side. In every layer between 1.7 and 2.2 % of the entries lie more than three standard deviations above
+# side. In every layer between 1.7 and 2.1 % of the entries lie more than three standard deviations above
 # the mean, many times as many as a Gaussian has. Below it at most 0.12 % do, and from layer 9 on none.
 #
 # ## Who sits in the tail?
