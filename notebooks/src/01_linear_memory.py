@@ -474,10 +474,9 @@ axes = "cosine between the keys of two subjects", "share of the pairs with at le
 plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True)
 
 # %% [markdown]
-# A curve ends at its most similar pair. The axis of shares is logarithmic, because the tail at the
-# right is what matters: a few pairs of 7,750, and they survive whitening. They are languages, and
-# countries of one region. Their keys are not the same, as the angles say, but they are alike far
-# beyond chance.
+# A curve ends at its most similar pair. The axis of shares is logarithmic, because the tail matters: a
+# few pairs of 7,750, and they survive whitening. They are languages, and countries of one region. Their
+# keys are not the same, as the angles say, but they are alike far beyond chance.
 #
 # ## How soon do pairs give the matrix away?
 #
