@@ -43,7 +43,9 @@ def check(ask, draw):
     best = V @ K.pinverse()
     likely = {"This is least squares; the oldest memory adds up one outer product per pair.": best}
     agree(tensor(found[0], (3, 6), "W", "it takes a key to a value"), W, "W", likely)
+    root = W @ K - V * K.norm(dim=0)
     likely = {
+        "The own share is v_j times the squared length of its key, without a root.": root,
         "This is the whole answer W k_j: its own value, ‖k_j‖² v_j, is no crosstalk.": W @ K,
         "The own share is ‖k_j‖² v_j. You took away v_j, as if all keys had length 1.": W @ K - V,
         "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,

@@ -44,14 +44,15 @@ def check(ask, draw):
 
     U, unit = torch.linalg.solve(C, K), K / K.norm(dim=0)
     mixed = unit.T @ torch.linalg.solve(C, unit)
+    G, q = K.T @ U, (K * U).sum(0)
     likely = {
         "These are the cosines of the keys as they are: where is C?": cosines(K),
-        "These are inner products, not cosines: look at the diagonal, is a key like itself by 1?": (
-            K.T @ U
-        ),
+        "These are inner products, not cosines: on the diagonal, is a key like itself by 1?": G,
         "C⁻¹ k is whitened twice. One L⁻¹ for each of the two keys makes one C⁻¹ in the middle.": (
             cosines(U)
         ),
+        "This divides by one squared length; a cosine divides by a length of each key.": G / q,
+        "The diagonal holds squared lengths; divide by their roots.": G / q / q[:, None],
         "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": mixed,
         "This multiplies with C; whitening divides by it.": cosines(torch.linalg.cholesky(C).T @ K),
     }

@@ -45,6 +45,9 @@ def check(ask, draw):
         "This is turned round: a word counts by its probability before the edit.": turned,
         "This is a mean over the tokens; here they are added up.": kl / 3,
         "Every word counts the same here. Weigh its difference by its probability.": (p - q).sum(),
+        "A word counts by its probability p, and not by its logarithm.": (p * (p - q)).sum(),
+        "The logarithms are missing.": (p.exp() * (p.exp() - q.exp())).sum(),
+        "This is a mean over tokens and words; here they are added up.": kl / p.numel(),
     }
     agree(found, kl, "the KL", likely)
     return "solved: 0 where nothing moved, and every token of the answer counts."

@@ -41,6 +41,8 @@ def check(ask, draw):
         "These ranks count from 0: the word with the largest score has rank 1.": ahead,
         "This says which word stands at a place; asked for is the place of the word.": which,
         "These ranks count from the end: rank 1 is the largest score.": 40 - ahead,
+        "The word is counted as ahead of itself: only larger scores are ahead.": 2 + ahead,
+        "This is the word's own score: how many words have a larger one?": scores[:, word],
     }
     agree(found, 1 + ahead, "the ranks", likely)
     return "solved: the rank is one more than the number of words ahead."

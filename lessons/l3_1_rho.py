@@ -40,7 +40,8 @@ def check(ask, draw):
     K = L @ normal(draw, 10, 6) * normal(draw, 6).exp()
     found = tensor(ask("interference", K, C), (6, 6), "ρ", "one row per edit")
     D, raw = K.T @ torch.linalg.solve(C, K), K.T @ K
-    q = D.diagonal()
+    q, U, plain = D.diagonal(), torch.linalg.solve(C, K), raw.diagonal()[:, None]
+    loud, twice = K.T @ C @ K, U.T @ U
     likely = {
         "Row i should be divided by its own q_i; this is the other way round: a column by q_j.": D
         / q,
@@ -48,6 +49,10 @@ def check(ask, draw):
         "This is the cosine of the whitened keys, and symmetric. A short key is heard by all, but "
         "hears little: ρ is not symmetric.": D / q.sqrt()[:, None] / q.sqrt(),
         "This is the plain outer product's share: where is C⁻¹?": raw / raw.diagonal()[:, None],
+        "This multiplies with C; ρ has its inverse.": loud / loud.diagonal()[:, None],
+        "C⁻¹ stands here twice, once for each key; ρ has it once.": twice
+        / twice.diagonal()[:, None],
+        "The denominator of row i is k_iᵀ C⁻¹ k_i; here C⁻¹ is left out of it.": D / plain,
         "This is ρ(j, i): rows should write, columns hear.": (D / q[:, None]).T,
     }
     agree(found, D / q[:, None], "ρ", likely)

@@ -83,6 +83,8 @@ def check(ask, draw):
         "The kurtosis here is taken around 0: it asks how the entries scatter around their mean.": (
             torch.stack([rms, x.pow(4).mean() / x.pow(2).mean() ** 2 - 3])
         ),
+        "The first number is the mean square; no root was taken.": torch.stack([rms**2, kurtosis]),
+        "The root mean square comes first, then the kurtosis.": torch.stack([kurtosis, rms]),
     }
     agree(found, wanted, "the pair of numbers", likely)
     later, away = rho.tril(-1), rho - torch.eye(n)
@@ -91,6 +93,8 @@ def check(ask, draw):
         "Edits before fact j were there when it was written: later ones harm it.": away.norm(dim=0),
         "These sums run along a row: what an edit does to others.": later.norm(dim=1),
         "Here signs cancel; residuals in unrelated directions do not.": later.sum(0).abs(),
+        "These are sums of squares: a length is the root of one.": later.pow(2).sum(0),
+        "These are the edits before fact j; those after it harm it.": rho.triu(1).norm(dim=0),
         "Its own edit is in the sum, and does a fact no harm.": rho.tril().norm(dim=0),
     }
     agree(found, later.norm(dim=0), "the forecast", likely)

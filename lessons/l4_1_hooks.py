@@ -58,11 +58,16 @@ def check(ask, draw):
         "The subject's embeddings are replaced; noise should be added to them.": replaced,
         "The subject begins at token `first`, not at the beginning.": x + wide.roll(-2, 1),
         "All rows have the first row's noise. Each has its own draw.": x + wide[0],
+        "All rows have the mean of the noise. Each has its own draw.": x + wide.mean(0),
+        "The noise begins one token too late.": x + wide.roll(1, 1),
     }
     found = tensor(ask("corrupt", x.clone(), noise, 2), (3, 6, 4), "corrupt", "draws, tokens, d")
     agree(found, x + wide, "what corrupt returns", likely)
     one, row = torch.eye(6)[4][:, None], torch.eye(3)[0][:, None, None]
+    place, more = torch.arange(6)[:, None], clean - x
     likely = {
+        "The tokens before it are clean as well; one token should be.": x + (place <= 4) * more,
+        "The tokens behind it are clean as well; one token should be.": x + (place >= 4) * more,
         "All states are clean: this is the clean run.": clean.expand_as(x),
         "One draw alone has its state back; every row should.": x + row * one * (clean - x),
         "The clean state comes in the place of the other one, not on top of it.": x + one * clean,

@@ -55,6 +55,7 @@ def check(ask, draw):
         "All the same: clean states in the clean run, where nothing is lost.": 0 * p + clean - lost,
         "This is what is still missing; the effect is what one state brings back.": clean - p,
         "Here all layers up to l are put back at once: one state at a time.": below - lost,
+        "Effects count from the noisy run, and here the clean run is taken away.": p - clean,
         "These are probabilities: how much of it was there without any state put back?": p,
     }
     agree(found, p - lost, "the table", likely)

@@ -108,6 +108,11 @@ def check(ask, draw):
         at = at.detach().requires_grad_()
         return torch.autograd.grad(model.loss(at), at)[0]
 
+    def other(near, ridge):
+        V = -eta * (near * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
+        wrong = V @ torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T)
+        return through(gradient(wrong) * wrong)
+
     G = gradient(delta)
     likely = {
         "G is that of the unedited model: the loss judges W + Δ, so take it there.": (
@@ -116,6 +121,8 @@ def check(ask, draw):
         "This is the gradient as if Δ k were v: the regression between V and Δ is missing.": (
             through((G @ K) * V)
         ),
+        "v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": other(K_hat, lam),
+        "The regression has no λ here: KᵀK + λ I.": other(K, 0.0),
         "The sign: ⟨G, Δ⟩, so that a step against it lowers L.": -wanted,
     }
     agree(theirs, wanted, "the gradient (a and b in a row)", likely)

@@ -93,6 +93,9 @@ def agree(
     for reason, mistaken in (likely or {}).items():
         if same(found, mistaken.double(), tolerance):
             raise Wrong(reason)
+    times = ((found * wanted).sum() / wanted.square().sum().clamp(min=1e-12)).item()
+    if (found.numel() > 1 or times < 0) and times and same(found, times * wanted, tolerance):
+        raise Wrong(f"{name}: {times:.3g} times what it should be. A sign or a factor is wrong.")
     away = (found - wanted).abs()
     place = [int(i) for i in torch.unravel_index(away.argmax(), away.shape)] if away.ndim else []
     where = f" at {place}," if place else ""

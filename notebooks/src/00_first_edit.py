@@ -201,8 +201,8 @@ away = (by_hand - by_library).abs().max().item()
 print(f"log-probabilities of all words: by hand and by the library {away:.0e} apart at most")
 
 # %% [markdown]
-# The two agree to the rounding of single precision. The rank is 2, although ROME's name promises one: this library writes each fact under two inputs
-# of the matrix. Notebook 04 says why.
+# The two agree in every digit. The rank is 2, although ROME's name promises one: this library writes
+# each fact under two inputs of the matrix. Notebook 04 says why.
 #
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
@@ -349,7 +349,7 @@ def differs_tenfold(layer):
 parted = [layer for layer in range(lm.n_layers) if differs_tenfold(layer)]
 print(f"written in layer {written_in}; a rank first differs tenfold in layer {min(parted or [0])}")
 turn.against(min(parted or [0]))
-drawings_00.ranks(range(lm.n_layers), base, edited, written_in)
+drawings_00.ranks(base, edited, written_in)
 
 # %% [markdown]
 # Rank 1 is at the top. Full lines are the rank of "Paris", dashed ones the rank of "Rome". For most

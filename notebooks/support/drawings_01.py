@@ -1,30 +1,14 @@
-"""The figures of notebook 01: keys before and after whitening, and the tails of their cosines."""
+"""The figure of notebook 01: keys before and after whitening."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lib import plot
-from lib.plot.style import (
-    CYCLE,
-    DPI,
-    GRID,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-    legend,
-    new_figure,
-    readable,
-    styles,
-)
+from lib.plot.style import CYCLE, DPI, GRID, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
 
 DOTS = "#c3cad2"
 
@@ -60,38 +44,4 @@ def whitening(K: Tensor, L: Tensor, pair: tuple[int, int]) -> plot.Figure:
         ax.set_axisbelow(True)
         ax.set_xlabel("first component", fontsize=LABEL, color=INK)
         ax.set_ylabel("second component", fontsize=LABEL, color=INK)
-    return figure
-
-
-def tails(
-    groups: Mapping[str, Sequence[float]],
-    xlabel: str,
-    marked: tuple[str, float, str],
-    bins: int = 50,
-) -> plot.Figure:
-    """Draw distributions as outlines over a log axis, so that a tail of few pairs can be seen.
-
-    marked  A group, a value in it, and a name for that value, which an arrow points at.
-    """
-    figure, ax = new_figure(xlabel, "share of the pairs per bin (%)", None)
-    every = np.concatenate([np.asarray(values, dtype=float) for values in groups.values()])
-    edges = np.histogram_bin_edges(every, bins=bins)
-    looks = styles(groups)
-    heights = {}
-    for name, values in groups.items():
-        counts = np.histogram(np.asarray(values, dtype=float), edges)[0]
-        heights[name] = 100 * counts / counts.sum()
-        color, dash = looks[name]
-        label = f"{name} (n = {counts.sum():,})"
-        ax.stairs(heights[name], edges, color=color, linestyle=dash, linewidth=1.6, label=label)
-    lowest = min(height[height > 0].min() for height in heights.values())
-    ax.set(yscale="log", ylim=(0.6 * lowest, 60))
-    group, value, text = marked
-    cell = min(np.searchsorted(edges, value, side="right") - 1, bins - 1)
-    point = value, max(heights[group][cell], lowest)
-    arrow = {"arrowstyle": "->", "color": INK, "linewidth": 1}
-    where = {"xytext": (0, 70), "textcoords": "offset points", "ha": "center"}
-    color = readable(looks[group][0])
-    ax.annotate(text, point, color=color, fontsize=SMALL, arrowprops=arrow, **where)
-    legend(figure, ax)
     return figure

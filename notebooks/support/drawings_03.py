@@ -1,4 +1,4 @@
-"""The drawing and the figures of notebook 03: three runs, one trace, writing against tracing.
+"""The figures of notebook 03: three runs, and the trace of one fact.
 
 Each function returns a Figure in the library's style and shows nothing by itself.
 """
@@ -13,10 +13,8 @@ from matplotlib.patches import Rectangle
 
 from lib.interpret.causal_trace import Trace
 from lib.plot.style import (
-    CYCLE,
     DPI,
     EDITED,
-    GRID,
     INK,
     LABEL,
     QUIET,
@@ -30,7 +28,6 @@ from lib.plot.style import (
 
 CLEAN, NOISY, TOUCHED = "#dfe3e8", "#8d7fd6", "#d8d3f2"  # states: clean, corrupted, led astray
 HEALED = "#f6c7aa"  # states that the restored one reaches
-Line = tuple[Sequence[float], Sequence[float], tuple[Sequence[float], Sequence[float]] | None]
 
 
 def three_runs(
@@ -74,7 +71,10 @@ def three_runs(
         "may use it": HEALED,
     }
     handles = [Rectangle((0, 0), 1, 1, color=color) for color in marks.values()]
-    return _below(figure, handles, list(marks))
+    look = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
+    look |= {"handlelength": 1, "handleheight": 1, "ncols": len(marks)}
+    figure.legend(handles, list(marks), loc="outside lower center", **look)
+    return figure
 
 
 def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figure:
@@ -124,50 +124,9 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
     return figure
 
 
-def writing_and_tracing(panels: Mapping[str, Mapping[str, Line]], layers: int) -> Figure:
-    """Draw panels one under the other over the same layers: {y label: {name: (x, y, band)}}."""
-    figure = Drawing(
-        figsize=(WIDTH, 1.75 * len(panels) + 0.6), dpi=DPI, facecolor="white", layout="constrained"
-    )
-    axes = figure.subplots(len(panels), 1, sharex=True)
-    shades = iter((CYCLE[0], CYCLE[1], EDITED, EDITED))
-    for ax, (label, lines) in zip(axes, panels.items(), strict=True):
-        for name, (x, y, band) in lines.items():
-            color = next(shades)
-            look = "o" if band is None else "-o"  # without intervals there are points alone
-            ax.plot(x, y, look, color=color, linewidth=1.8, markersize=3.5, label=name)
-            if band is not None:
-                ax.fill_between(x, *band, color=color, alpha=0.15, linewidth=0)
-        ax.set_ylabel(label, fontsize=SMALL, color=INK)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(QUIET)
-        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-        ax.yaxis.grid(True, color=GRID)
-        ax.set(ylim=(-0.05, 1.05), xlim=(-0.5, layers - 0.5))
-        if len(lines) > 1:
-            ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="upper right")
-    axes[-1].set_xlabel("layer", fontsize=LABEL, color=INK)
-    return figure
-
-
 def _bare(ax) -> None:
     """Leave the names of an axis and nothing else of it."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
     for text in ax.get_yticklabels():
         text.set_parse_math(False)
-
-
-def _below(figure: Figure, handles: Sequence, names: Sequence[str]) -> Figure:
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=len(names),
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        handlelength=1,
-        handleheight=1,
-    )
-    return figure

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 import lib
@@ -69,6 +70,18 @@ def meetings(rows: Sequence[Mapping], opener: Sequence[bool]) -> list[dict[str, 
         for j in range(t)
         if rows[t - 1]["held"][j]
     ]
+
+
+def ahead(fall: pd.Series, forecast: pd.Series, age: pd.Series) -> str:
+    """The rank correlation of the forecast with the fall, less that of age, and its 95 % interval.
+
+    Each draw of the bootstrap takes the same facts for both, so the difference is paired.
+    """
+    both = pd.DataFrame({"fall": fall, "forecast": forecast, "age": age})
+    draws = (both.sample(frac=1, replace=True, random_state=i) for i in range(RESAMPLES))
+    less = [r["forecast"] - r["age"] for r in (x.rank().corr()["fall"] for x in (both, *draws))]
+    low, high = np.percentile(less[1:], (2.5, 97.5))
+    return f"{less[0]:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def mean_cosines(

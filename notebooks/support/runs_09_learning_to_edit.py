@@ -114,15 +114,6 @@ def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]
     return curves
 
 
-def read_pair(editor: Any, fact: lib.Fact, name: str) -> tuple[tuple, tuple]:
-    """(k̂, ĝ) and (k̃, g̃) of one module at the token that predicts the answer."""
-    nets = editor.networks()
-    turn = editor.module_updates(nets, nets.moments, editor.read([fact], lib.EMPTY))[name]
-    with torch.no_grad():
-        after = turn.net(*turn.hat, name)
-    return tuple(tuple(side[:, -1].cpu().tolist() for side in pair) for pair in (turn.hat, after))
-
-
 # ---- the long runs -------------------------------------------------------------------------------
 
 
