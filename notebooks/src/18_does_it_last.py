@@ -372,7 +372,7 @@ for case in classroom:
         relations += [case.relation] * 2
 rows, _ = lm.rows(statements)
 ends = [len(row) - 1 for row in rows]
-blocks = [round(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)]
+blocks = sorted({int(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)})
 inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
 states = activations.module_inputs_at(lm, rows, ends, list(inputs.values()))
 y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
