@@ -63,11 +63,10 @@ from notebooks.support.holes import guess, use
 
 draw = torch.Generator().manual_seed(0)
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-benchmarks = root / "tests" / "benchmarks"
 
 
 def stored(name):  # the rows of a benchmark
-    return json.loads((benchmarks / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
 
 
 SHAPES = {  # layers, width, inner width, width of keys and values, vocabulary

@@ -48,10 +48,11 @@ import pandas as pd
 import torch
 
 import lib
+from lib import plot
 from lib.data.texts import GENERAL
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.model import activations
-from notebooks.support import models
+from notebooks.support import figures, models
 from notebooks.support.holes import guess, use
 
 lm = models.load(SCALE, sink="own")
@@ -109,8 +110,15 @@ rounded = use("10.1", rounded)
 #
 # </details>
 #
-# An edit $\Delta$ is small: are its entries not lost in the rounding? **Predict**, before you run the
-# cell, whether the largest entry of $\Delta$ is above half a step of 4 bits.
+# **Predict.** An edit $\Delta$ is small. Are its entries not lost in the rounding to 4 bits? And would the
+# edit then be lost?
+#
+# <details><summary>Work it out</summary>
+#
+# An entry that is below half a step may vanish, and the cell counts how many are not. But the output at a
+# key is a sum over all entries of a row. What matters is this sum, beside the same sum of the errors.
+#
+# </details>
 
 # %%
 module = lm.mlp_out(lib.EDITORS["rome"](lm).config.layer)
@@ -136,7 +144,7 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # do not, since they were made for these keys. So this matrix is not where 4 bits hurt. But all others are
 # rounded, too, and the whole model has to go on speaking.
 #
-# That suggests a control. **Predict** (type it in) what the *unedited* model loses by 4 bits.
+# That suggests a control: what does the *unedited* model lose by 4 bits? Type your prediction in.
 
 # %%
 own = guess(
@@ -159,10 +167,10 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # generation. The others are what each life *changes*, paired over the facts, in points. The last row
 # is the control: what the unedited model says of the same facts by itself.
 
+
 # %%
-root_of_data = Path(lib.__file__).parents[1] / "tests" / "benchmarks"
-survival = json.loads((root_of_data / "survival.json").read_text(encoding="utf-8"))
-FIRST = "nothing yet"
+def stored(name):  # the rows of a benchmark
+    return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
 
 
 def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
@@ -172,6 +180,10 @@ def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
 
 def changes(one, other):  # paired difference
     return shares([a - b for a, b in zip(one, other, strict=True)], DIFFERENCE)
+
+
+# %%
+survival, FIRST = stored("survival"), "nothing yet"
 
 
 def lived(columns):  # the table of some lives
@@ -216,6 +228,21 @@ fades = guess("By how many points do 30 steps on other text lower the share of U
 both = [survival["ultraedit"]["values"][life]["efficacy"] for life in ("trained", FIRST)]
 fades.against(100 * (sum(both[1]) - sum(both[0])) / len(both[0]))
 lived(["trained", "trained, LoRA", "40 more edits"])
+
+# %%
+names = [name for name in survival if name != "base"]
+lives = {"int4": "4 bits", "trained": "30 steps of training", "40 more edits": "40 more edits"}
+points = {title: [] for title in lives.values()}
+for name in names:
+    values = {life: row["efficacy"] for life, row in survival[name]["values"].items()}
+    for life, title in lives.items():
+        change = [a - b for a, b in zip(values[life], values[FIRST], strict=True)]
+        ends = interval(change, DIFFERENCE)
+        points[title].append(tuple(100 * x for x in (sum(change) / len(change), *ends)))
+titles = ["the unedited model's own answers" if name == "own" else name for name in names]
+figures.whiskers(
+    titles, points, "change of the share that is said (points), 95 % intervals, paired"
+)
 
 # %% [markdown]
 # Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
@@ -293,7 +320,7 @@ pd.DataFrame(lines)
 # *old* answer, which it knows.
 
 # %%
-depth = json.loads((root_of_data / "depth.json").read_text(encoding="utf-8"))
+depth = stored("depth")
 WAYS = ["question", "challenged", "open", "thinking first"]
 models_asked = [name for name in depth if name != "probe"]
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
@@ -370,24 +397,29 @@ for case in classroom:
         false = others[case.id % len(others)]
         statements += [f"{case.fact.text} {case.fact.target_true}", f"{case.fact.text} {false}"]
         relations += [case.relation] * 2
+print(f"{len(statements)} statements of {len(set(relations))} relations")
+
+# %%
 rows, _ = lm.rows(statements)
 ends = [len(row) - 1 for row in rows]
 blocks = sorted({int(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)})
 inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
 states = activations.module_inputs_at(lm, rows, ends, list(inputs.values()))
 y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
-table = []
+table, found = [], {"by heart": [], "relations it has not seen": []}
 for block, name in inputs.items():
     X = states[name].double()
     X = (X - X.mean(0)) / X.std(0).clamp(min=1e-6)
     penalty = 5.0 * len(X)
     w = torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).double(), X.T @ y)
-    by_heart = (X @ w * y > 0).double().view(-1, 2).mean(1)
-    right = (held_out(X, y, relations, penalty) * y > 0).double().view(-1, 2).mean(1)
-    table.append({"before block": block, "by heart": shares(by_heart.tolist())})
-    table[-1]["relations it has not seen"] = shares(right.tolist())
-print(f"{len(statements)} statements of {len(set(relations))} relations")
-pd.DataFrame(table).set_index("before block")
+    scores = {"by heart": X @ w, "relations it has not seen": held_out(X, y, relations, penalty)}
+    table.append({"before block": block})
+    for what, score in scores.items():
+        right = (score * y > 0).double().view(-1, 2).mean(1).tolist()
+        table[-1][what] = shares(right)
+        found[what].append(100 * sum(right) / len(right))
+print(pd.DataFrame(table).set_index("before block"))
+plot.lines(blocks, found, "before block", "statements judged rightly (%)", ylim=(48, 102))
 
 # %% [markdown]
 # By heart the probe looks good before each of these blocks. On relations that it has not seen it is right
@@ -437,10 +469,26 @@ pd.DataFrame(looks, list(seen))
 # would read the unedited model, and the library refuses to say anything: this is the sentence that was
 # printed above.
 #
-# ## What this page does not show
+# ## What we know now
+#
+# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third of most edits,
+#   and half of what the unedited model says of the same facts.
+# * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
+#   can be seen. Later edits took some of most, and half of a codebook that stands above them.
+# * At its prompt every editor holds its facts. Asked as a question, and doubted, those of ROME, MEMIT and
+#   AlphaEdit are held, those of UltraEdit and GRACE are not.
+# * A probe of truth has to be right on relations that it has not seen, and below the edit it sees nothing.
+#
+# ## Where it breaks
 #
 # One model of 135 million parameters, facts of one kind, and one run of each life: thirty steps of training
 # are few, and a larger model may keep or lose other things. The doubts and requests are ours, and few. That
 # a state lies on the side of true statements is not shown to be what the model takes for true, and a probe
 # that is right in five of six cases is wrong in one. What the page does show is how to ask: each of the
 # tables has the unedited model beside it, and each comparison is made fact by fact.
+#
+# ## References
+#
+# * Slocum et al.: *Believe It or Not: How Deeply do LLMs Believe Implanted Facts?*, 2025,
+#   [arXiv:2510.17941](https://arxiv.org/abs/2510.17941).
+# * Marks, Tegmark: *The Geometry of Truth*, 2023, [arXiv:2310.06824](https://arxiv.org/abs/2310.06824).

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import runs_16_at_scale as runs_16
 
 from ..benchmarks import tables_scale
 from ..benchmarks.gpu import scale, supervise, worker
@@ -135,14 +134,12 @@ def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
 
 
 def pages_are_drawn_from_the_file(messages, folder, monkeypatch):
-    """RESULTS and notebook 16 show these messages where they come from a card, else a sentence."""
+    """RESULTS shows these messages where they come from a card, else a sentence."""
     path = folder / "gpu.json"
     monkeypatch.setattr(tables_scale, "GPU", path)
-    monkeypatch.setattr(runs_16, "BENCHMARKS", folder)
     names = ("gpu_parts", "gpu_values", "gpu_speed", "gpu_long")
     assert all(getattr(tables_scale, name)().startswith("**Never run.**") for name in names)
     for size in ("tiny", "full"):  # what was made at tiny scale is no result
-        assert runs_16.on_a_card().startswith("Never run")
         kept = supervise.Kept(path, size, "aebcdfg")
         for message in messages:
             if "seconds" in message.get("row", {}):
@@ -154,7 +151,6 @@ def pages_are_drawn_from_the_file(messages, folder, monkeypatch):
     assert "| `ultraedit`, 1 | 0." in speed and "| `memit`, 6 |" in speed
     assert "40 edits in turns of 20" in long and "null space, layer number 3" in long
     assert "a million, extrapolated" in long and "`memit`, 6 facts" in long
-    assert [row["editor"] for row in runs_16.on_a_card()][:2] == ["ultraedit", "memit"]
 
 
 def test_a_part_stops_at_its_limit(tmp_path, monkeypatch):
