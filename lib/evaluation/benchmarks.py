@@ -15,7 +15,9 @@ import gzip
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ from filelock import FileLock
 
 from ..atomic_files import cache_folder, written
 from ..cancellation import steps as counted
+from ..errors import CacheWarning
 from ..model import scoring
 from ..model.lm import LM
 from ..model.packaged_models import download
@@ -86,16 +89,30 @@ def items(task: str, limit: int | None = None) -> list[Item]:
         raise ValueError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise ValueError(f"the limit should be a whole number from 1, not {limit!r}")
-    found: dict[int, list[dict[str, Any]]] = {}
-    with gzip.open(folder() / f"{task}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["doc_id"] < 1_000_000:  # later ones ask the continuations without their question
-                found.setdefault(row["doc_id"], []).append(row)
+    place = folder()
+    try:
+        found = _read(place / f"{task}.jsonl.gz")
+    except (OSError, EOFError, zlib.error, ValueError):  # cut or damaged since it was unpacked
+        warnings.warn(f"{place} is damaged and fetched again", CacheWarning, 2)
+        shutil.rmtree(place)
+        found = _read(folder() / f"{task}.jsonl.gz")
     every = [_item(rows) for rows in found.values()]
     if limit is None or limit >= len(every):
         return every
     return [every[i * len(every) // limit] for i in range(limit)]
+
+
+def _read(path: Path) -> dict[int, list[dict[str, Any]]]:
+    """{number of a question: its requests}, from the file of a task."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row["doc_id"] < 1_000_000:  # later ones ask the continuations without their question
+                found.setdefault(row["doc_id"], []).append(row)
+    if not found:
+        raise ValueError(f"{path} holds no question")
+    return found
 
 
 def _item(rows: list[dict[str, Any]]) -> Item:

@@ -89,6 +89,23 @@ def test_what_is_not_the_wheel_leaves_nothing_behind(tmp_path, monkeypatch):
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 
 
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"", lambda b: b"x" + b[1:]])
+def test_a_damaged_file_is_fetched_again(written, tmp_path, monkeypatch, damage):
+    path, made = tmp_path / "piqa.jsonl.gz", items("piqa")
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+
+    def again(progress=False):
+        tmp_path.mkdir(exist_ok=True)
+        if not path.exists():
+            path.write_bytes(whole)
+        return tmp_path
+
+    monkeypatch.setattr(room, "folder", again)
+    with pytest.warns(lib.errors.CacheWarning, match="damaged and fetched again"):
+        assert items("piqa") == made
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_what_the_tasks_say():
     sizes = {task: len(items(task)) for task in ("hellaswag", "arc_easy", "piqa", "boolq")}
