@@ -91,7 +91,7 @@ class Choices:
     @staticmethod
     def bounded(settings: dict) -> None:
         """Raise Trouble for a search longer than a visitor may have."""
-        for word in STEPS:
+        for word in (*STEPS, "documents"):
             value = settings.get(word, 1)
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100:
                 raise Trouble(f"{value} {word} cannot be taken: 1 to 100 can.")

@@ -131,7 +131,7 @@ def test_what_is_not_there_is_named(studio):
             ask()
     subject = studio.choices.subject(*TOWER, "xy")
     with pytest.raises(Trouble, match="1 to 100"):
-        studio.edit(Session(), subject, "ft", more="epochs = 0")
+        studio.edit(Session(), subject, "sdf", more="documents = 5000")
     with pytest.raises(Trouble, match="layer 99 does not exist"):
         studio.edit(Session(), subject, "ft", more="layer = 99").outcome()
 
