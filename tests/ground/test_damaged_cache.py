@@ -12,6 +12,7 @@ import lib
 from lib import stored as store
 from lib.model import packaged_models
 
+from ..demo_app.conftest import STRONG
 from ..support import tiny
 from ..support.editor_settings import quick
 
@@ -28,6 +29,7 @@ def test_the_page_starts_with_every_file_of_its_cache_damaged(tmp_path, monkeypa
 
     standing = replace(packaged_models.DEFAULT, name="tiny-llama", sink=None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: STRONG)
     monkeypatch.setattr(packaged_models, "DEFAULT", standing)
     monkeypatch.setattr(packaged_models, "_download", lambda *_, **__: None)
     monkeypatch.setattr(packaged_models, "_unpack", lambda *_: None)
