@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lib import plot
 
-from ..session.inside import Changes, Layers
+from ..session.inside import Layers
 from ..session.interference import GROUPS, Prediction, Victim
 from .render import finding, in_words, number
 
@@ -24,17 +24,15 @@ COLORS = dict(
 )
 
 
-def inside(found: tuple[Layers, Changes | None]) -> str:
-    """Where the answer turns, layer by layer, and how far the weights have moved."""
-    layers, changes = found
-    said = layers.found if changes is None else f"{layers.found} {changes.found}"
+def inside(found: Layers) -> str:
+    """Where the answer turns, layer by layer."""
     figure = plot.rank_over_layers(
-        range(len(layers.was[layers.answers[0]])),
-        layers.now,
-        before=layers.was,
-        highlight=list(layers.edited) or None,
+        range(len(found.was[found.answers[0]])),
+        found.now,
+        before=found.was,
+        highlight=list(found.edited) or None,
     )
-    return f"{finding(said)}{picture(figure, said)}{in_words(layers.lines)}"
+    return f"{finding(found.found)}{picture(figure, found.found)}{in_words(found.lines)}"
 
 
 def interference(found: Prediction, name: str) -> str:

@@ -80,13 +80,8 @@ def continued(prompt: str, said: Mapping[str, Any]) -> str:
     return f'<div class="pairs">{texts}</div>'
 
 
-def done(text: str) -> str:
-    """A line that says how a long run ended."""
-    return f'<div class="status done" role="status">✓ {escape(text)}</div>'
-
-
 def finding(text: str) -> str:
-    """A sentence that says what a figure shows."""
+    """A sentence that says what a figure shows, or how a long run ended."""
     return f'<div class="status done" role="status">{escape(text)}</div>'
 
 

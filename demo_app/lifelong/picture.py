@@ -19,8 +19,7 @@ LEFT, TOP, BOTTOM = 40, 26, 34  # margins around them
 RIGHT = 190  # room for the names of the lines
 APART = 3  # between lines that would lie on each other
 DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 3")  # so that color is not all that tells apart
-HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "‖ΔW‖/‖W₀‖", "s per edit",
-         "Collapse")  # fmt: skip
+HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "s per edit", "Collapse")
 
 
 def picture(test: Test) -> str:
@@ -88,11 +87,11 @@ def rows(test: Test) -> list[list[str]]:
     found = []
     if test.base is not None:
         share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
-        found.append(["before any edit", "0", "–", share, surprise, "0 %", "–", "–"])
+        found.append(["before any edit", "0", "–", share, surprise, "–", "–"])
     for line in test.lines:
         each = f"{line.seconds / line.edits:.2f}" if line.edits else "–"
         if not line.points:
-            found.append([line.name, str(line.edits), "–", "–", "–", "–", each, "–"])
+            found.append([line.name, str(line.edits), "–", "–", "–", each, "–"])
             continue
         point, end = line.points[-1], test.collapse(line)
         found.append(
@@ -102,7 +101,6 @@ def rows(test: Test) -> list[list[str]]:
                 _share(point.right.values()),
                 _share(point.neighbors),
                 _number(point.perplexity),
-                f"{100 * point.change:.2f} %" if math.isfinite(point.change) else "–",
                 each,
                 f"after {end[0]}" if end else "no",
             ]

@@ -14,7 +14,6 @@ from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.interpret import damage
 from lib.lifelong.sample import contradicted
 
 from ..session.worker import Job, Trouble
@@ -76,13 +75,13 @@ class Run:
         found = found[found["event"] == "generation"]
         return {int(row): bool(v) for row, v in zip(found["case"], found["value"], strict=True)}
 
-    def probed(self, patch: lib.Patch, words: str) -> tuple[tuple[bool, ...], float, float]:
-        """(whether each neighbor is right, perplexity, change) of a patch."""
+    def probed(self, patch: lib.Patch, words: str) -> tuple[tuple[bool, ...], float]:
+        """(whether each neighbor is right, perplexity) of a patch."""
         with self.step(words, 10):
             right = tuple(self.said(patch, self.probes).values()) if self.probes else ()
             with self.lm.patched(patch, only=True):
                 perplexity = lib.perplexity(self.lm, HELD_OUT.read_text(encoding="utf-8")[:TEXT])
-        return right, perplexity, _changed(self.lm, patch)
+        return right, perplexity
 
 
 def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
@@ -113,11 +112,3 @@ def _probes(cases: Sequence[lib.Case]) -> list[lib.Case]:
         for probe in free[:1]:
             found.setdefault(probe.prompt, lib.Fact(None, probe.prompt, probe.target))
     return [lib.Case(fact, id=i) for i, fact in enumerate(list(found.values())[:PROBES])]
-
-
-def _changed(lm: lib.LM, patch: lib.Patch) -> float:
-    """‖ΔW‖/‖W₀‖ of the matrix that changed most, 0 where no weight was touched."""
-    if not patch.weights:
-        return 0.0
-    moved = damage.steps(lm, [patch]).iloc[0]
-    return max(size / lm.weight(name).norm().item() for name, size in moved.items())

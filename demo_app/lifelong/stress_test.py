@@ -32,14 +32,12 @@ class Point:
     right: {row: whether its fact is still said}, of the facts so far that none contradicts.
     neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
-    change: ‖ΔW‖/‖W₀‖ of the matrix that changed most.
     """
 
     edits: int
     right: dict[int, bool]
     neighbors: tuple[bool, ...]
     perplexity: float
-    change: float
 
     @property
     def retention(self) -> float:

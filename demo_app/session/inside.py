@@ -1,16 +1,11 @@
-"""What happened inside an edit: where the answer turns, and how far the weights have moved."""
+"""What happened inside an edit: in which layer the answer turns."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator
 from dataclasses import dataclass
-
-import numpy as np
 
 import lib
 from lib.data.facts import encode_target
-from lib.interpret import damage
 from lib.interpret.logit_lens import lens
 
 from .studio import Studio
@@ -62,38 +57,15 @@ class Layers:
         )
 
 
-@dataclass(frozen=True)
-class Changes:
-    """How far the weights of each layer have moved.
-
-    share: {layer: ‖W − W₀‖/‖W₀‖} of the layers that an edit has changed.
-    layers: how many layers the model has.
-    """
-
-    share: dict[int, float]
-    layers: int
-
-    @property
-    def found(self) -> str:
-        """How many layers changed, and which most."""
-        if not self.share:
-            return "No weight changed: these edits stand beside the model or in its prompt."
-        top = max(self.share, key=lambda layer: self.share[layer])
-        return (
-            f"The weights of {len(self.share)} of {self.layers} layers changed, layer {top} most: "
-            f"by {100 * self.share[top]:.2f} % of its norm."
-        )
-
-
 def look(studio: Studio, session: Session) -> Job:
-    """What a visitor's edits do to the prompt in view: (Layers, Changes)."""
+    """What a visitor's edits do to the prompt in view: Layers."""
     lm, patch = studio.lm, session.patch
     if not patch:
         raise Trouble("No edit is live: make one in “Try” first.")
     fact = subject_of(studio.choices, session).case.fact
 
-    def work(job: Job) -> Generator[None, None, tuple[Layers, Changes]]:
-        with job.counting(lm, "Reading every layer", 4, 0.0, 0.7):
+    def work(job: Job) -> Layers:
+        with job.counting(lm, "Reading every layer", 4, 0.0, 1.0):
             with lm.patched(lib.EMPTY, only=True):
                 old = fact.target_true or lm.answer(fact.text, 1).strip() or "the"
             answers = old, fact.target_new
@@ -103,10 +75,7 @@ def look(studio: Studio, session: Session) -> Job:
                     "are one line."
                 )
             was, now = (_ranks(lm, fact.text, answers, one) for one in (lib.EMPTY, patch))
-        yield
-        job.report(0.7, "Measuring the weights")
-        edited = tuple(layers_of(lm, patch))
-        return Layers(answers, was, now, edited), changes(lm, patch)
+        return Layers(answers, was, now, tuple(layers_of(lm, patch)))
 
     return session.submit(studio.worker, work, aside=True)
 
@@ -118,17 +87,3 @@ def _ranks(lm: lib.LM, prompt: str, answers: tuple[str, str], patch: lib.Patch) 
         answer: table[table["answer"] == answer].sort_values("layer")["rank"].tolist()
         for answer in answers
     }
-
-
-def changes(lm: lib.LM, patch: lib.Patch) -> Changes:
-    """‖W − W₀‖/‖W₀‖ of every layer in which a patch changes weights."""
-    if not patch.weights:
-        return Changes({}, lm.n_layers)
-    moved = damage.steps(lm, [patch]).iloc[0]
-    change, whole = np.zeros(lm.n_layers), np.zeros(lm.n_layers)
-    for name, size in moved.items():
-        (layer,) = layers_of(lm, lib.Patch(weights={name: patch.weights[name]})) or (0,)
-        change[layer] += size**2
-        whole[layer] += lm.weight(name).norm().item() ** 2
-    share = {i: math.sqrt(change[i] / whole[i]) for i in range(lm.n_layers) if whole[i]}
-    return Changes(share, lm.n_layers)

@@ -31,7 +31,7 @@ RACE = ("rome",)  # beside the two editors that always run along
 OPENING = ("rome", "ft_m", "grace")  # side by side when the page opens; the first is kept
 EDITS = 24  # of the race, as in notebook 14
 
-PARTS = ("ranks", "norms", "forecast", "race", "natural", "traced", "dossier", "opening")
+PARTS = ("ranks", "forecast", "race", "natural", "traced", "dossier", "opening")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -87,8 +87,7 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return traced(studio, session, subject, natural or ())
     if part == "dossier":
         return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
-    layers, changes = inside.look(studio, session).outcome()
-    return layers if part == "ranks" else changes
+    return inside.look(studio, session).outcome()
 
 
 def traced(

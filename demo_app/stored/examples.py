@@ -24,7 +24,7 @@ from lib.model.apply_patch import BEHIND
 
 from ..lifelong.stress_test import Line, Point, Test
 from ..session.findings import Traced
-from ..session.inside import Changes, Layers
+from ..session.inside import Layers
 from ..session.interference import Prediction
 from ..session.views import Column, Row, Subject, View
 
@@ -92,7 +92,6 @@ class Examples:
     settings: dict[str, dict[str, Any]]
     facts: str
     ranks: Layers | None = None
-    norms: Changes | None = None
     forecast: Prediction | None = None
     race: Race | None = None
     natural: tuple[float, ...] | None = None

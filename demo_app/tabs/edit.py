@@ -20,6 +20,8 @@ from ..session.worker import Job, Progress
 from . import gallery as surprises
 from .edit_form import Form, whole
 from .jobs import HIDDEN, OPEN, chosen, follow
+from .lab import Card
+from .questions import LASTS
 
 SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
@@ -55,6 +57,7 @@ class Page:
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
             with gr.Column(elem_classes="card", elem_id="write"):
                 self.free_prompt()
+            Card(studio, None, LASTS)
             surprises.some(studio)
         self.outputs = [
             self.status,

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ..html import dossier, figures, trace
-from ..html.render import numbers
+from ..html.render import number, numbers
 from ..lifelong import picture, run, stress_test
-from ..session import dossiers, inside, interference, tracing
+from ..session import dossiers, inside, interference, lasting, tracing
 from ..session.choices import TICKED
 from ..session.studio import Studio
 from ..session.visitors import Session
@@ -79,7 +79,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "Each layer is asked what it would answer if it were the last. See where the two "
             "solid lines cross: there the edit takes over. Dashed: before it.",
             (Action("inside", "Look inside my edits", inside.look, figures.inside),),
-            lambda kept: kept.ranks and (of_edit(kept), [figures.inside((kept.ranks, kept.norms))]),
+            lambda kept: kept.ranks and (of_edit(kept), [figures.inside(kept.ranks)]),
         ),
         Question(
             "trace",
@@ -104,6 +104,22 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             ),
         ),
     ]  # fmt: skip
+
+
+def stages(found: Sequence[lasting.Stage]) -> str:
+    """What is said of the fact after each round of training."""
+    heads = ("steps of training", "the model says", "p of the new answer")
+    return numbers(heads, [(str(steps), said, number(p)) for steps, said, p in found])
+
+
+LASTS = Question(
+    "lasts",
+    "Does it last?",
+    "The model with your edits is trained further, by thirty steps of LoRA on ordinary text. After "
+    "every ten your last fact is asked again. Your edits themselves stay as they are.",
+    (Action("train_on", "Go on training it", lasting.train_on, stages),),
+    lambda kept: None,
+)
 
 
 def _stress_fields(studio: Studio) -> list[Any]:

@@ -82,7 +82,7 @@ class TakeAway:
                 size = _size(path.stat().st_size)
                 value = handed_out(session, self.file, path)
                 button = gr.DownloadButton(label=f"Download, {size}", value=value, visible=True)
-                said = render.done(f"{path.name} is ready, {size}.")
+                said = render.finding(f"✓ {path.name} is ready, {size}.")
                 return {**self.busy(False), self.status: said, self.file: button}
 
             yield from follow(self.studio, request, start, self.working, rest)

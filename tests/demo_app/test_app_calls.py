@@ -141,8 +141,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
     }.items():  # fmt: skip
         begun.clear()
         job = one.submit(*given, api_name=f"/{name}")
-        # the client has nothing to cancel by until it knows its call's number, and says nothing
-        assert until(lambda job=job: begun and job.communicator.event_id), name
+        assert until(lambda job=job: begun and job.communicator.event_id), name  # to cancel by
         began = time.monotonic()
         job.cancel()
         assert begun[0].finished.wait(5) and time.monotonic() - began < 1, name

@@ -15,10 +15,12 @@ from demo_app.html import dossier as dossier_html
 from demo_app.html import figures
 from demo_app.html import trace as trace_html
 from demo_app.lifelong import picture, run, stress_test
-from demo_app.session import dossiers, inside, interference, take_away, tracing
+from demo_app.session import dossiers, inside, interference, lasting, take_away, tracing
 from demo_app.session.visitors import ASIDE, Session
-from demo_app.session.worker import Stopped, Trouble
+from demo_app.session.worker import Job, Stopped, Trouble
 from demo_app.stored import __main__ as making
+from demo_app.tabs.questions import stages
+from lib.data.texts import GENERAL
 from lib.evaluation.intervals import interval
 from lib.interpret.logit_lens import lens
 from lib.memory import Moment
@@ -117,7 +119,6 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     assert job.progress.partial is test
     _, ft, grace = test.lines
     assert [point.edits for point in ft.points] == [2, 4] and test.measured == 4
-    assert ft.points[0].change > 0 and grace.points[0].change == 0
     assert ft.points[0].retention > 0, "the first batch was just asked"
     assert grace.points[-1].perplexity == pytest.approx(test.base.perplexity, rel=1e-4)
     rows = picture.rows(test)
@@ -163,11 +164,8 @@ def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     test = stress_test.plan(studio.choices, [], cases(), 4)
     line, right = test.lines[1], {0: True}
     kept = {n: (True,) * n + (False,) * (10 - n) for n in (8, 5, 3)}  # of ten neighbors
-    test.base = stress_test.Point(0, {}, kept[8], 10.0, 0.0)
-    line.points = [
-        stress_test.Point(2, right, kept[5], 19.0, 0.1),
-        stress_test.Point(4, right, kept[3], 19.0, 1),
-    ]
+    test.base = stress_test.Point(0, {}, kept[8], 10.0)
+    line.points = [stress_test.Point(n, right, kept[k], 19.0) for n, k in ((2, 5), (4, 3))]
     assert test.collapse(line) == (4, "fewer than half of the neighbors that were right still are")
     line.points[0] = replace(line.points[0], perplexity=float("nan"))
     assert test.collapse(line)[0] == 2 and "perplexity" in test.collapse(line)[1]
@@ -216,24 +214,28 @@ def test_a_visitor_has_few_long_questions_and_an_edit_waits_for_none(studio):
 # ---- what happened inside?
 
 
-def test_where_the_answer_turns_and_how_far_weights_moved(studio):
+def test_where_the_answer_turns(studio):
     session = edited(studio, "xy")
     session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
-    layers, changes = inside.look(studio, session).outcome()
+    layers = inside.look(studio, session).outcome()
     for patch, table in (lib.EMPTY, layers.was), (session.patch, layers.now):
         assert table["xy"] == lens(studio.lm, "alpha is", ["xy"], patch)["rank"].tolist()
-    name = studio.lm.mlp_out(2)
-    moved = studio.lm.weight(name, session.patch) - studio.lm.weight(name)
-    whole = studio.lm.weight(name).norm()
-    assert layers.edited == (2,) and changes.share == pytest.approx(
-        {2: (moved.norm() / whole).item()}
-    )
-    page = figures.inside((layers, changes))
-    assert layers.found in page.replace("&amp;", "&") and "<img" in page and "layer 2 most" in page
-    edited_beside = edited(studio, "xy", editor="grace")
-    assert "No weight changed" in inside.changes(studio.lm, edited_beside.patch).found
-    with pytest.raises(Trouble, match="No edit is live"):
-        inside.look(studio, Session())
+    assert layers.edited == (2,) and "<img" in figures.inside(layers)
+    for ask in (inside.look, lasting.train_on):
+        with pytest.raises(Trouble, match="No edit is live"):
+            ask(studio, Session())
+
+
+def test_a_fact_is_asked_while_the_model_is_trained_on(studio):
+    session = edited(studio, "xy")
+    edits, patch, text = session.edits, session.patch, session.edits[-1].fact.text
+    found = lasting.train_on(studio, session).outcome()
+    assert [steps for steps, _, _ in found] == [0, 10, 20, 30] and session.edits is edits
+    lived = lib.Trained((GENERAL.read_text(),), 10, seed=1, **lasting.PASSES)(studio.lm, patch)
+    for (_, said, p), one in zip(found, (patch, lived), strict=False):
+        asked = studio.asker.ask(Job(None), [text], "xy", one, "", 0, 1, ["xy"])
+        assert (said, [[p]]) == (asked[0][0].shown, asked[1])
+    assert found[0] != found[3] and "steps of training" in stages(found)
 
 
 # ---- was this model edited?

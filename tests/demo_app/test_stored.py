@@ -12,7 +12,6 @@ import pytest
 import lib
 from demo_app.html import figures, trace
 from demo_app.lifelong import picture, run, stress_test
-from demo_app.session.inside import Changes
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.stored import __main__ as command
@@ -35,9 +34,8 @@ DEFAULT = examples.file_of("SmolLM2-135M-Instruct")
 def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     found = examples.read(path)
     assert examples.read(examples.write(found, tmp_path)) == found
-    assert path.stat().st_size < 200_000
-    assert max(found.norms.share.values()) > 0 and found.forecast.fact == found.fact
-    inside, foretold = figures.inside((found.ranks, found.norms)), figures.interference
+    assert path.stat().st_size < 200_000 and found.forecast.fact == found.fact
+    inside, foretold = figures.inside(found.ranks), figures.interference
     assert found.ranks.found in inside and "answers changed" in foretold(found.forecast, "ROME")
     if found.traced is not None:
         assert found.traced.findings.first.name in trace.shown(found.traced.findings)
@@ -91,7 +89,7 @@ def test_a_file_that_is_no_example_is_refused_in_one_sentence(tmp_path, text):
 def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
     found = examples.read(DEFAULT)
     with pytest.raises(ValueError):
-        examples.write(replace(found, norms=Changes({0: float("nan")}, 30)), tmp_path)
+        examples.write(replace(found, natural=(float("nan"),)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
