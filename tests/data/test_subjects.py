@@ -63,7 +63,7 @@ def test_what_is_no_text_is_refused(sentence):
 
 def test_a_long_sentence_takes_no_time():
     start = time.perf_counter()
-    for text in ("A of " * 399, "(" * 1900 + "A", "A" + ")" * 1900, "'s" * 900, "\"" * 1900):
+    for text in ("A of " * 399, "(" * 1900 + "A", "A" + ")" * 1900, "'s" * 900, '"' * 1900):
         with pytest.raises(lib.FactError):
             lib.Fact.from_sentence(text + " b", "x")
     assert time.perf_counter() - start < 1
