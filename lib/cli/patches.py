@@ -203,7 +203,9 @@ def _drop(given: argparse.Namespace) -> None:
         )
     number = numbers[0] if given.fact is None else given.fact
     if not 0 <= number < len(facts):
-        raise PatchError(f"the patch holds {len(facts)} facts, there is no fact {number}")
+        raise PatchError(
+            f"the patch holds {len(facts)} facts, there is no fact {options.shortened(str(number))}"
+        )
     rest = dropped(patch, number, options.load(given))
     print(f"dropped: {facts[number].text} -> {facts[number].target_new.strip()}")
     print(f"saved: {rest.save(given.to)}")
