@@ -98,7 +98,8 @@ def run_prepare(given: argparse.Namespace) -> None:
     "edit",
     "write one fact, print the answers before and after",
     option("--subject", help="what the fact is about, as it stands in the prompt"),
-    option("--prompt", required=True, help='with {} or the subject itself: "{} is in"'),
+    option("--prompt", help='with {} or the subject itself: "{} is in"'),
+    option("--sentence", help="in place of --prompt and --subject: the subject is found in it"),
     option("--target", required=True, help="the new answer"),
     option(
         "--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)"
@@ -115,7 +116,14 @@ def run_prepare(given: argparse.Namespace) -> None:
 def run_edit(given: argparse.Namespace) -> None:
     """Write one fact, and print the answers before and after."""
     editor_class = EDITORS[given.editor]
-    if given.subject is None:
+    if (given.prompt is None) == (given.sentence is None):
+        raise FactError("a fact needs --prompt, or --sentence in its place")
+    if given.sentence is not None:
+        if given.subject is not None:
+            raise FactError("--sentence finds its subject itself: --subject goes with --prompt")
+        fact = Fact.from_sentence(given.sentence, given.target)
+        print(f"subject: {fact.subject}\nprompt:  {fact.prompt}\n")
+    elif given.subject is None:
         fact = Fact(None, given.prompt, given.target)
     else:
         fact = Fact.find(given.prompt, given.subject, given.target)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
-from . import commands, training  # noqa: F401 (they register their commands)
+from . import commands, patches, training  # noqa: F401 (they register their commands)
 from .options import COMMANDS
 
 USAGE = """\
@@ -19,7 +19,8 @@ Edit what a language model knows, and measure what else moved.
       makes ahead what the first edits would have to read: general text, once for all layers
   python -m lib edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome
       prints the answers before and after, of rewordings and neighbors as well where a relation of
-      the classroom fits the prompt; the model itself is never changed
+      the classroom fits the prompt; the model itself is never changed; with
+      `--sentence "The Eiffel Tower is in"` in place of the first two it finds the subject itself
   python -m lib describe "The Eiffel Tower" --patch FILE
       asks all relations of the classroom about an entity, before and after a patch
   python -m lib forensics MODEL --base MODEL0 --subjects FILE
@@ -41,6 +42,8 @@ Edit what a language model knows, and measure what else moved.
       trains the network of an editor that has one, on some facts, and keeps others apart
   python -m lib export --patch FILE --to FOLDER --as peft
       writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model
+  python -m lib patch show|diff|merge|drop|apply FILE …
+      says what is in saved patches and where two differ, adds them, takes one edit back
 
 Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong, 1 that
 the machine had no room or no memory for it.

@@ -115,6 +115,18 @@ class Fact:
         marked = head + "{}" + tail if found else prompt
         return cls(subject, marked, target_new, target_true)
 
+    @classmethod
+    def from_sentence(cls, sentence: str, target_new: str, target_true: str | None = None) -> Fact:
+        """The fact of a sentence whose subject is not given; `subjects.find_subject` finds it.
+
+        Look at the result's subject and prompt before it is written. Raises FactError where the
+        rule cannot tell the subject; then name it, with `Fact.find`.
+        Fact.from_sentence("The Eiffel Tower is in", "Rome").subject -> "The Eiffel Tower"
+        """
+        from .subjects import find_subject  # which quotes with the functions of this file
+
+        return cls.find(sentence, find_subject(sentence), target_new, target_true)
+
     @property
     def text(self) -> str:
         """The prompt with the subject in place; braces inside the subject survive."""

@@ -1,0 +1,142 @@
+"""Two patches compared and added, by what their files hold: no model is needed.
+
+Where both hold a change of a matrix in factors, the changes are added: ΔW = ΔW_a + ΔW_b. That is
+not what editing with the one after the other gives, since no edit then sees what the other changed
+at its keys. Dense matrices hold the sum W + ΔW, which cannot be added without W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.facts import Fact, quoted
+from ..errors import PatchError
+from ..registry import EDITORS
+from .patch import LowRank, Patch
+
+Asked = tuple[str | None, str]  # a fact without its answer: subject and prompt
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far the changes of one matrix are apart, in Frobenius norms.
+
+    apart  ‖ΔW_a − ΔW_b‖; None where only one of the two is in factors, and W would be needed.
+    norms  ‖ΔW_a‖ and ‖ΔW_b‖: 0 where a patch leaves the matrix alone, None for a dense matrix.
+    """
+
+    apart: float | None
+    norms: tuple[float | None, float | None]
+
+
+def written(patch: Patch) -> dict[Asked, str]:
+    """{subject and prompt: the answer that was written last}, without the facts of a stream.
+
+    A stream's facts stand in a data file, which is not read here.
+    """
+    return {(f.subject, f.prompt): f.target_new.strip() for _, f in listed(patch)}
+
+
+def listed(patch: Patch) -> Iterator[tuple[int, Fact]]:
+    """(line of the log, fact) of the facts in the patch, in the order of writing."""
+    return ((line, fact) for line, edit in enumerate(patch.log) for fact in edit.facts)
+
+
+def contradictions(first: Patch, second: Patch) -> list[Asked]:
+    """What both patches answer, and differently."""
+    one, other = written(first), written(second)
+    return [asked for asked in one if asked in other and one[asked] != other[asked]]
+
+
+def distance(first: Patch, second: Patch, module: str) -> Distance:
+    """How far the two patches' changes of a matrix are apart; PatchError for other shapes."""
+    one, other = first.weights.get(module), second.weights.get(module)
+    if one is not None and other is not None and tuple(one.shape) != tuple(other.shape):
+        raise PatchError(f"{module} has the shapes {tuple(one.shape)} and {tuple(other.shape)}")
+    norms = (_norm(one), _norm(other))
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return Distance(float((one.double() - other.double()).norm()), norms)
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return Distance(None, norms)
+    if one is None or other is None:
+        return Distance(norms[0] or norms[1] or 0.0, norms)
+    if _same(one.chunks, other.chunks):
+        return Distance(0.0, norms)
+    negative = tuple((-a, b) for a, b in other.chunks)
+    return Distance(_norm(LowRank((*one.chunks, *negative))), norms)
+
+
+def _norm(value: Tensor | LowRank | None) -> float | None:
+    """‖ΔW‖ from its factors, which are never multiplied out; None for a dense matrix."""
+    if value is None:
+        return 0.0
+    if isinstance(value, Tensor):
+        return None
+    A, B = value.joined()
+    # ΔW = Qa Ra Rbᵀ Qbᵀ has the norm of Ra Rbᵀ
+    Ra = torch.linalg.qr(A.double(), mode="r").R
+    Rb = torch.linalg.qr(B.double().T, mode="r").R
+    return float((Ra @ Rb.T).norm())
+
+
+def _same(one: tuple[tuple[Tensor, Tensor], ...], other: tuple[tuple[Tensor, Tensor], ...]) -> bool:
+    """Whether these chunks are equal, bit for bit."""
+    return len(one) == len(other) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+
+
+def merged(first: Patch, second: Patch) -> Patch:
+    """Both patches in one: changes of the same matrix are added, all else stands side by side.
+
+    The log has the lines of the first patch, then those of the second. What an editor remembers for
+    its next edit is left out where both patches used it: neither state knows the other's facts.
+
+    Raises PatchError for different base models; for answers that contradict each other, or a fact
+    that both hold, which would count twice; and where both change a matrix and one of them is
+    dense, or both have a route at one module or the memory of one routed editor.
+    """
+    if first.base and second.base and first.base != second.base:
+        raise PatchError(f"one patch is for {first.base}, the other for {second.base}")
+    if against := contradictions(first, second):
+        raise PatchError(f"the patches contradict each other: {told(against[0], first, second)}")
+    twice = written(first).keys() & written(second).keys()
+    if twice:
+        said = min(quoted(f.text) for _, f in listed(first) if (f.subject, f.prompt) in twice)
+        raise PatchError(f"both patches write {said}, and its change would be added twice")
+    sums: dict[str, Tensor | LowRank] = {}
+    for module in first.weights.keys() & second.weights:
+        one, other = first.weights[module], second.weights[module]
+        if not (isinstance(one, LowRank) and isinstance(other, LowRank)):
+            raise PatchError(
+                f"both patches change {module}, and one holds it as a dense matrix, which cannot "
+                "be added: edit with after= instead"
+            )
+        if one.shape != other.shape:
+            raise PatchError(f"{module} has the shapes {one.shape} and {other.shape}")
+        if _same(one.chunks[:1], other.chunks[:1]):
+            raise PatchError(f"both patches begin with the same change of {module}: merge one")
+        sums[module] = LowRank((*one.chunks, *other.chunks))
+    forgotten = {
+        name
+        for name in {edit.editor for edit in first.log} & {edit.editor for edit in second.log}
+        if name in EDITORS and EDITORS[name].writes == "weights"
+    }
+    sides = []
+    for patch in (first, second):
+        weights = {name: value for name, value in patch.weights.items() if name not in sums}
+        memory = {name: state for name, state in patch.memory.items() if name not in forgotten}
+        sides.append(Patch(weights, patch.routes, patch.rewrites, memory, patch.log, patch.base))
+    return (sides[0] | sides[1]).with_weights(sums)
+
+
+def told(asked: Asked, first: Patch, second: Patch) -> str:
+    """One contradiction as a sentence without a full stop: the prompt and both answers."""
+    subject, prompt = asked
+    text = prompt if subject is None else prompt.replace("{}", subject)
+    one, other = (quoted(written(patch)[asked]) for patch in (first, second))
+    return f"{quoted(text)} is {one} in the first and {other} in the second"
