@@ -72,7 +72,7 @@ def export_gguf(
     patch of another model.
     """
     refuse(patch)
-    if type not in TYPES:
+    if not isinstance(type, str) or type not in TYPES:
         raise ExportError(f"{type!r} is no type of a GGUF file here; known are {', '.join(TYPES)}")
     gguf = _package()
     _supported(lm)
@@ -158,10 +158,15 @@ def modelfile(lm: LM, adapter: bool = False) -> str:
 
 
 def _chat(lm: LM, turns: list[tuple[str, str]]) -> str:
+    """A conversation in the chat template, empty where the template fails."""
     messages = [{"role": role, "content": text} for role, text in turns]
-    return str(
-        lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    )
+    try:
+        said = lm.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+    except Exception:  # a template is a program of somebody else and may raise anything
+        return ""
+    return str(said)
 
 
 def _chatml(turns: list[tuple[str, str]]) -> str:
@@ -299,7 +304,8 @@ def _write_weights(writer: Any, lm: LM, type: str) -> None:
     writer.write_ti_data_to_file()
     for name, weight in steps(state.items(), "weights"):
         whole = _reordered(lm, name.rpartition(".")[0], weight.detach().cpu().float())
-        rounded = gguf.quants.quantize(whole.contiguous().numpy(), kinds[name])
+        with np.errstate(over="ignore"):  # what does not fit is infinite, and refused
+            rounded = gguf.quants.quantize(whole.contiguous().numpy(), kinds[name])
         if not np.isfinite(gguf.quants.dequantize(rounded, kinds[name])).all():
             raise ExportError(
                 f"{name} has values that {kinds[name].name.lower()} cannot hold: choose type f32"
