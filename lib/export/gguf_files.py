@@ -8,8 +8,10 @@ of byte-level BPE. Models of other families are refused by name.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ TYPES = {
 }  # fmt: skip
 FAMILY = "llama"
 HEAD = "lm_head.weight"
+SYSTEM = re.compile(r"<\|im_start\|>system\n(.*)<\|im_end\|>\n", re.DOTALL)  # in ChatML
 MODEL, ADAPTER = "model.gguf", "adapter.gguf"
 OLLAMA_CHATML = '''TEMPLATE """{{- range .Messages }}<|im_start|>{{ .Role }}
 {{ .Content }}<|im_end|>
@@ -76,15 +79,22 @@ def export_gguf(
         raise ExportError(f"{type!r} is no type of a GGUF file here; known are {', '.join(TYPES)}")
     gguf = _package()
     _supported(lm)
-    tokens = list(_vocabulary(lm))
     with new_folder(folder) as work:
         with closing(gguf.GGUFWriter(work / MODEL, FAMILY)) as writer:
             _describe(writer, lm, type)
-            _describe_tokenizer(writer, lm, tokens)
+            _describe_tokenizer(writer, lm)
             with lm.patched(patch, only=True):
                 _write_weights(writer, lm, type)
         (work / "Modelfile").write_text(modelfile(lm), encoding="utf-8")
-        text = card(patch, "gguf", base_name(lm), Path(folder).name, {}, scores, type=type)
+        text = card(
+            replace(patch, base=lm.identity),
+            "gguf",
+            base_name(lm),
+            Path(folder).name,
+            {},
+            scores,
+            type=type,
+        )
         (work / "README.md").write_text(text, encoding="utf-8")
     return Exported(Path(folder), folder_size(folder), {})
 
@@ -119,13 +129,11 @@ def export_gguf_lora(
                     raise ExportError(
                         f"an adapter of llama.cpp cannot change {name}: export as gguf instead"
                     )
-                padded = {  # (r, d_in) and (d_out, r)
-                    "a": F.pad(A, (0, 0, 0, r - len(A))),
-                    "b": F.pad(_reordered(lm, name, B), (0, r - len(A))),
-                }
-                for key, factor in padded.items():
-                    known = _names(lm)(f"{name}.weight")
-                    writer.add_tensor(f"{known}.lora_{key}", factor.contiguous().numpy())
+                a = F.pad(A, (0, 0, 0, r - len(A)))  # (r, d_in)
+                b = F.pad(_reordered(lm, name, B), (0, r - len(A)))  # (d_out, r)
+                known = _names(lm)(f"{name}.weight")
+                writer.add_tensor(f"{known}.lora_a", a.contiguous().numpy())
+                writer.add_tensor(f"{known}.lora_b", b.contiguous().numpy())
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
@@ -145,28 +153,24 @@ def modelfile(lm: LM, adapter: bool = False) -> str:
     if adapter:
         lines = [f"# put the GGUF file of the base model {base_name(lm)} here", "FROM ./base.gguf"]
         lines.append(f"ADAPTER ./{ADAPTER}")
-    template = getattr(lm.tokenizer, "chat_template", None)
-    if isinstance(template, str):
-        turns = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V")]
-        if _chat(lm, turns) == _chatml(turns):
-            system = _chat(lm, turns[1:]).removesuffix(_chatml(turns[1:]))
-            start, end = "<|im_start|>system\n", "<|im_end|>\n"
-            if '"""' not in system and system.startswith(start) and system.endswith(end):
-                lines.append(f'SYSTEM """{system[len(start) : -len(end)]}"""')
-            lines += [OLLAMA_CHATML, "PARAMETER stop <|im_end|>"]
+    turns = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V")]
+    if _chat(lm, turns) == _chatml(turns):
+        own = _chat(lm, turns[1:]).removesuffix(_chatml(turns[1:]))
+        if (system := SYSTEM.fullmatch(own)) and '"""' not in own:
+            lines.append(f'SYSTEM """{system[1]}"""')
+        lines += [OLLAMA_CHATML, "PARAMETER stop <|im_end|>"]
     return "\n".join(lines) + "\n"
 
 
 def _chat(lm: LM, turns: list[tuple[str, str]]) -> str:
-    """A conversation in the chat template, empty where the template fails."""
+    """A conversation in the chat template, empty where there is none or it fails."""
     messages = [{"role": role, "content": text} for role, text in turns]
     try:
-        said = lm.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+        return str(
+            lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
     except Exception:  # a template is a program of somebody else and may raise anything
         return ""
-    return str(said)
 
 
 def _chatml(turns: list[tuple[str, str]]) -> str:
@@ -189,24 +193,24 @@ def _supported(lm: LM) -> None:
     """Raise ExportError for a model whose GGUF file llama.cpp would read as another model."""
     config = lm.model.config
     rope = getattr(config, "rope_parameters", None) or {}
-    kind = rope.get("rope_type", "default")
-    if config.model_type != FAMILY:
-        what = f"family '{config.model_type}'"
-    elif kind != "default":
-        what = f"rope type '{kind}'"
-    elif config.hidden_act != "silu":
-        what = f"activation '{config.hidden_act}'"
-    else:
-        return
-    raise ExportError(
-        f"{what} has no GGUF file here, only family '{FAMILY}' with silu and plain rope does: "
-        "export as model, which llama.cpp's own converter reads"
-    )
+    found = {
+        "family": (config.model_type, FAMILY),
+        "rope type": (rope.get("rope_type", "default"), "default"),
+        "activation": (getattr(config, "hidden_act", None), "silu"),
+    }
+    for what, (given, known) in found.items():
+        if given != known:
+            raise ExportError(
+                f"{what} '{given}' has no GGUF file here, only family '{FAMILY}' with silu and "
+                "plain rope does: export as model, which llama.cpp's own converter reads"
+            )
 
 
-def _split_rule(tokenizer: Any) -> str:
-    """llama.cpp's name of how the tokenizer cuts a text before BPE; ExportError for others."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+def _split_rule(state: dict[str, Any]) -> str:
+    """llama.cpp's name of how a tokenizer cuts a text before BPE; ExportError for others.
+
+    state  what its file says
+    """
     before = state["pre_tokenizer"] or {}
     cuts = before.get("pretokenizers", [before])
     kinds = [cut.get("type") for cut in cuts]
@@ -245,44 +249,57 @@ def _describe(writer: Any, lm: LM, type: str) -> None:
     """The keys of the model."""
     config = lm.model.config
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_type("model")
-    writer.add_name(base_name(lm))
-    writer.add_block_count(lm.n_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(head)
-    writer.add_value_length(head)
-    writer.add_rope_dimension_count(head)
-    writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(len(lm.model.get_submodule(lm.arch.embed).weight))
-    writer.add_file_type(TYPES[type])
-    writer.add_quantization_version(2)
+    keys = {
+        "type": "model",
+        "name": base_name(lm),
+        "block_count": lm.n_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": config.intermediate_size,
+        "head_count": config.num_attention_heads,
+        "head_count_kv": config.num_key_value_heads,
+        "key_length": head,
+        "value_length": head,
+        "rope_dimension_count": head,
+        "rope_freq_base": float(config.rope_parameters["rope_theta"]),
+        "layer_norm_rms_eps": config.rms_norm_eps,
+        "vocab_size": len(lm.model.get_submodule(lm.arch.embed).weight),
+        "file_type": TYPES[type],
+        "quantization_version": 2,
+    }
+    for name, value in keys.items():
+        getattr(writer, f"add_{name}")(value)
 
 
-def _describe_tokenizer(writer: Any, lm: LM, tokens: list[tuple[str, int]]) -> None:
-    """The keys of the tokenizer; ExportError where it puts more around a text than its BOS."""
+def _describe_tokenizer(writer: Any, lm: LM) -> None:
+    """The keys of the tokenizer; ExportError where llama.cpp would read a text otherwise."""
     tokenizer, bos = lm.tokenizer, lm.leading_bos
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     if encode_prompt(tokenizer, "a") != ([] if bos is None else [bos]) + bare:
         raise ExportError("this tokenizer puts more around a text than one token in front of it")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_split_rule(tokenizer))
-    writer.add_token_list([text for text, _ in tokens])
-    writer.add_token_types([kind for _, kind in tokens])
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
-    # without the flag llama.cpp puts its own BOS in front, and every state is another one
-    writer.add_add_bos_token(bos is not None)
-    writer.add_add_space_prefix(False)
-    for key in ("bos", "eos", "pad", "unk"):
-        if (number := getattr(tokenizer, f"{key}_token_id")) is not None:
-            getattr(writer, f"add_{key}_token_id")(number)
-    if isinstance(getattr(tokenizer, "chat_template", None), str):
-        writer.add_chat_template(tokenizer.chat_template)
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    rule, tokens = _split_rule(state), list(_vocabulary(lm))
+    template = getattr(tokenizer, "chat_template", None)
+    keys = {
+        "tokenizer_model": "gpt2",
+        "tokenizer_pre": rule,
+        "token_list": [text for text, _ in tokens],
+        "token_types": [kind for _, kind in tokens],
+        "token_merges": [
+            p if isinstance(p, str) else " ".join(p) for p in state["model"]["merges"]
+        ],
+        # without it llama.cpp may put its own BOS in front, and every state is another one
+        "add_bos_token": bos is not None,
+        "add_space_prefix": False,
+        **{
+            f"{k}_token_id": getattr(tokenizer, f"{k}_token_id")
+            for k in ("bos", "eos", "pad", "unk")
+        },
+        "chat_template": template if isinstance(template, str) else None,
+    }
+    for name, value in keys.items():
+        if value is not None:
+            getattr(writer, f"add_{name}")(value)
 
 
 def _write_weights(writer: Any, lm: LM, type: str) -> None:
@@ -293,12 +310,11 @@ def _write_weights(writer: Any, lm: LM, type: str) -> None:
         del state[HEAD]  # tied: llama.cpp takes the embedding where a file has no head
     kinds = {name: _kind(lm, name, weight, type) for name, weight in state.items()}
     for name, weight in state.items():
-        kind, shape = kinds[name], tuple(weight.shape)
-        plain = {"F32": np.float32, "F16": np.float16}.get(kind.name)
-        if plain is None:
-            shape = gguf.quant_shape_to_byte_shape(shape, kind)
-        cell = np.dtype(plain or np.uint8)
-        writer.add_tensor_info(named(name), shape, cell, prod(shape) * cell.itemsize, kind)
+        kind = kinds[name]
+        bytes_of = gguf.quant_shape_to_byte_shape(tuple(weight.shape), kind)
+        cell = {"F32": np.dtype("f4"), "F16": np.dtype("f2")}.get(kind.name, np.dtype("u1"))
+        shape = bytes_of if cell.itemsize == 1 else tuple(weight.shape)
+        writer.add_tensor_info(named(name), shape, cell, prod(bytes_of), kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

@@ -43,7 +43,18 @@ _VLLM = {
     "--lora-modules edited={folder}",
     "model": "vllm serve {folder}",
 }
-_GGUF_BASE = (
+_FRONT = {  # where every text of the model has a token in front
+    "adapter": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf-lora": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf": " The file has llama.cpp put `{token}` in front of every text.",
+}
+_MORE = {
+    "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
+    "not tried here.",
+    "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
+    "`lib.export_gguf(lm, lib.EMPTY, folder)` writes. Ollama was not tried here.",
+}
+_BASE = (
     "`base.gguf` is the base model's GGUF file with the same tokenizer: "
     "`lib.export_gguf(lm, lib.EMPTY, folder)` writes it."
 )
@@ -161,15 +172,8 @@ def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: s
     token = patch.base.rpartition(" ")[0].partition(BEHIND)[2] if patch.base else ""
     if kind in ADAPTERS and note:
         note += " On other weights of the same name the answers are others."
-        if token:
-            note += f" Every text has `{token}` in front, which this adapter does not put there."
-    if kind == "gguf-lora":
-        note += f" {_GGUF_BASE}"
-    if kind == "gguf":
-        front = f" The file has llama.cpp put `{token}` in front of every text." if token else ""
-        note += f"{front} Its matrices are {type}, so rare answers differ from those in float32."
-    if "gguf" in kind:
-        note += " Ollama was not tried here."
+    note += _FRONT.get(kind, "").format(token=token) * bool(token)
+    note += _MORE.get(kind, "").format(type=type)
     return "\n\n".join([*parts, *([note.strip()] if note else [])])
 
 

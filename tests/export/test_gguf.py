@@ -163,6 +163,8 @@ def test_the_file_puts_the_same_token_in_front(tmp_path):
     assert keys["tokenizer.ggml.bos_token_id"] == tiny.EOS
     card = (tmp_path / "sunk" / "README.md").read_text()
     assert "The file has llama.cpp put `<|end|>` in front of every text." in card
+    lib.export_gguf(lm, lib.EMPTY, tmp_path / "base")
+    assert "put `<|end|>` in front" in (tmp_path / "base" / "README.md").read_text()
     lib.export_gguf_lora(lm, patch_of(lm), tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text()
     assert "`<|end|>` in front, which this adapter does not put there" in card
