@@ -312,7 +312,7 @@ def _write_weights(writer: Any, lm: LM, type: str) -> None:
     for name, weight in state.items():
         kind = kinds[name]
         bytes_of = gguf.quant_shape_to_byte_shape(tuple(weight.shape), kind)
-        cell = {"F32": np.dtype("f4"), "F16": np.dtype("f2")}.get(kind.name, np.dtype("u1"))
+        cell = np.dtype({"F32": "f4", "F16": "f2"}.get(kind.name, "u1"))
         shape = bytes_of if cell.itemsize == 1 else tuple(weight.shape)
         writer.add_tensor_info(named(name), shape, cell, prod(bytes_of), kind)
     writer.write_header_to_file()
