@@ -52,6 +52,7 @@ from .evaluation.single_edits import singly
 from .evaluation.survival import EditedAgain, Rounded, Survival, Trained, survive
 from .evaluation.truth_probe import truth_probe
 from .export.export import Exported, export_model, export_peft
+from .export.gguf_files import export_gguf, export_gguf_lora
 from .forensics.difference import Difference, difference, subjects
 from .forensics.investigation import Investigation, investigate
 from .interpret.entity_dossier import Dossier, dossier, dossier_lines

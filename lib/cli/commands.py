@@ -22,6 +22,8 @@ from .. import (
     classroom,
     difference,
     dossier,
+    export_gguf,
+    export_gguf_lora,
     export_model,
     export_peft,
     investigate,
@@ -37,6 +39,7 @@ from ..errors import FactError, FetchError, ForensicsError
 from ..evaluation.benchmarks import TASKS
 from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
 from ..export.export import refuse
+from ..export.gguf_files import TYPES
 from ..forensics.candidates import BARE, PREFIX, read_names
 from ..forensics.difference import stretched
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
@@ -277,26 +280,44 @@ def run_survive(given: argparse.Namespace) -> None:
 
 @command(
     "export",
-    "write a patch as a PEFT adapter or a whole model",
+    "write a patch as an adapter or a whole model, for peft, transformers or llama.cpp",
     PATCH,
     option("--to", type=Path, required=True, help="folder to write: new, or empty"),
-    option("--as", dest="kind", choices=("peft", "model"), required=True, help="adapter or model"),
+    option(
+        "--as",
+        dest="kind",
+        choices=("peft", "model", "gguf-lora", "gguf"),
+        required=True,
+        help="adapter or whole model; for llama.cpp and Ollama: gguf-lora or gguf",
+    ),
     option(
         "--rank",
         type=int,
         help="the most that a module of an adapter gets (default: exact, dense changes 64)",
     ),
+    option(
+        "--type",
+        choices=tuple(TYPES),
+        help="of the matrices of a whole model as gguf (default: f16; the embedded model came as "
+        "q4_1)",
+    ),
     *MODEL,
 )
 def run_export(given: argparse.Namespace) -> None:
     """Write the patch, and print what was written."""
-    if given.rank is not None and given.kind == "model":
-        raise ValueError("--rank is for --as peft: a whole model is written exactly")
+    if given.rank is not None and given.kind in ("model", "gguf"):
+        raise ValueError("--rank is for --as peft and gguf-lora: a whole model has none")
+    if given.type is not None and given.kind != "gguf":
+        raise ValueError("--type is for --as gguf")
     patch = Patch.load(given.patch)
     refuse(patch)  # now, because loading a model takes time
     lm = options.load(given)
     if given.kind == "peft":
         done = export_peft(lm, patch, given.to, given.rank)
+    elif given.kind == "gguf-lora":
+        done = export_gguf_lora(lm, patch, given.to, given.rank)
+    elif given.kind == "gguf":
+        done = export_gguf(lm, patch, given.to, type=given.type or "f16")
     else:
         done = export_model(lm, patch, given.to)
     print(f"saved: {done}")

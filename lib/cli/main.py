@@ -41,7 +41,8 @@ Edit what a language model knows, and measure what else moved.
   python -m lib train --editor mend --data FILE --steps 1000
       trains the network of an editor that has one, on some facts, and keeps others apart
   python -m lib export --patch FILE --to FOLDER --as peft
-      writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model
+      writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model; for
+      llama.cpp and Ollama `--as gguf-lora` and `--as gguf`
   python -m lib patch show|diff|merge|drop|apply FILE …
       says what is in saved patches and where two differ, adds them, takes one edit back
 

@@ -103,24 +103,9 @@ def export_peft(
     Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
     folder that holds something; PatchError for a patch of another model.
     """
-    if rank is not None and rank < 1:
-        raise ExportError(f"the rank of an adapter should be at least 1, not {rank}")
-    refuse(patch)
-    if not patch.weights:
-        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
-    lm.check(patch)
-    factors: dict[str, tuple[Tensor, Tensor]] = {}
-    modules: dict[str, Written] = {}
-    with _whole(folder) as work:
-        for name, value in steps(patch.weights.items(), "factors"):
-            B, A, error = _factors(_change(lm, name, value), rank)
-            if not len(A):
-                continue  # trained, but nothing moved
-            factors[name] = A, B
-            modules[name] = Written(len(A), error)
-        if not modules:
-            raise ExportError("this patch changes no weights, so there is nothing for an adapter")
-        r = padded_rank(written.rank for written in modules.values())
+    refuse_adapter(lm, patch, rank)
+    with new_folder(folder) as work:
+        factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {
             f"base_model.model.{name}.{key}.weight": padded.contiguous()
             for name, (A, B) in factors.items()
@@ -135,7 +120,7 @@ def export_peft(
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
         text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores, rank=r)
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), _size(folder), modules, r)
+    return Exported(Path(folder), folder_size(folder), modules, r)
 
 
 def export_model(
@@ -152,7 +137,7 @@ def export_model(
     Raises the errors of `export_peft`, but takes the empty patch.
     """
     refuse(patch)
-    with _whole(folder) as work:
+    with new_folder(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
             lm.model.save_pretrained(work)
@@ -162,7 +147,37 @@ def export_model(
         tokenizer.save_pretrained(work)
         text = card(patch, "model", base_name(lm), Path(folder).name, {}, scores)
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), _size(folder), {})
+    return Exported(Path(folder), folder_size(folder), {})
+
+
+def refuse_adapter(lm: LM, patch: Patch, rank: int | None) -> None:
+    """Raise ExportError or PatchError for what no adapter can be, before anything is computed."""
+    if rank is not None and rank < 1:
+        raise ExportError(f"the rank of an adapter should be at least 1, not {rank}")
+    refuse(patch)
+    if not patch.weights:
+        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+    lm.check(patch)
+
+
+def adapter_parts(
+    lm: LM, patch: Patch, rank: int | None
+) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Written], int]:
+    """{module: (A, B)}, {module: Written} and the rank to which all of them are to be padded.
+
+    Raises ExportError where no weight has moved.
+    """
+    factors: dict[str, tuple[Tensor, Tensor]] = {}
+    modules: dict[str, Written] = {}
+    for name, value in steps(patch.weights.items(), "factors"):
+        B, A, error = _factors(_change(lm, name, value), rank)
+        if not len(A):
+            continue  # trained, but nothing moved
+        factors[name] = A, B
+        modules[name] = Written(len(A), error)
+    if not modules:
+        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+    return factors, modules, padded_rank(written.rank for written in modules.values())
 
 
 def refuse(patch: Patch) -> None:
@@ -272,7 +287,7 @@ def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
 
 
 @contextmanager
-def _whole(folder: str | Path) -> Iterator[Path]:
+def new_folder(folder: str | Path) -> Iterator[Path]:
     """A new folder to write into, renamed to `folder` when the body ends, removed when it raises.
 
     Raises ExportError where `folder` is a file or holds something.
@@ -284,5 +299,6 @@ def _whole(folder: str | Path) -> Iterator[Path]:
         yield work
 
 
-def _size(folder: str | Path) -> int:
+def folder_size(folder: str | Path) -> int:
+    """The bytes of all files in a folder."""
     return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())

@@ -18,6 +18,7 @@ from ..patch.patch import Edit, Patch
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
 LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models that packages bring
+ADAPTERS = ("adapter", "gguf-lora")  # the kinds that need a base model
 VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
 ROWS = 200  # the most rows in the table of edits
 
@@ -30,7 +31,33 @@ model = PeftModel.from_pretrained(base, {folder})""",
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({folder})
 tokenizer = AutoTokenizer.from_pretrained({folder})""",
+    "gguf": """\
+llama-server -m model.gguf  # llama.cpp
+ollama create edited -f Modelfile""",
+    "gguf-lora": """\
+llama-server -m base.gguf --lora adapter.gguf  # llama.cpp
+ollama create edited -f Modelfile""",
 }
+_VLLM = {
+    "adapter": "vllm serve BASE --enable-lora --max-lora-rank {rank} "
+    "--lora-modules edited={folder}",
+    "model": "vllm serve {folder}",
+}
+_FRONT = {  # where every text of the model has a token in front
+    "adapter": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf-lora": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf": " The file has llama.cpp put `{token}` in front of every text.",
+}
+_MORE = {
+    "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
+    "not tried here.",
+    "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
+    "`lib.export_gguf(lm, lib.EMPTY, folder)` writes. Ollama was not tried here.",
+}
+_BASE = (
+    "`base.gguf` is the base model's GGUF file with the same tokenizer: "
+    "`lib.export_gguf(lm, lib.EMPTY, folder)` writes it."
+)
 _BASE = """\
 from transformers import AutoModelForCausalLM
 base = AutoModelForCausalLM.from_pretrained({name})"""
@@ -41,22 +68,24 @@ base = lib.load({name}, dtype="float32").model"""
 
 def card(
     patch: Patch,
-    kind: Literal["adapter", "model"],
+    kind: Literal["adapter", "model", "gguf", "gguf-lora"],
     base: str,
     folder: str,
     modules: Mapping[str, Any],
     scores: Scores | None = None,
     *,
     rank: int = 0,
+    type: str = "",
 ) -> str:
     """The card's text: front matter for a hub, edits, modules, scores, loading, license.
 
-    kind     Whether the folder holds an adapter or a whole model.
+    kind     Whether the folder holds an adapter or a whole model, and in which form.
     base     The base model's name.
     folder   The folder's name.
     modules  {module: export.Written} of an adapter.
     scores   Scores to show, where there are some.
     rank     The rank to which the modules of an adapter are padded.
+    type     The type of the matrices of a GGUF file.
     """
     parts = [_front(kind, base), f"# {folder}: {base}, edited", _summary(patch, kind)]
     parts.append("## Edits\n\n" + _edits(patch))
@@ -64,22 +93,23 @@ def card(
         rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
         said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
         table = _table(["module", "rank", "relative error"], rows)
-        parts.append(f"## Modules\n\n{table}\n\n{said} {_padding(rank)}")
+        parts.append(f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}")
     if scores is not None:
         parts.append("## Scores\n\n" + _scores(scores))
-    parts.append("## Loading\n\n" + _loading(kind, base, folder, patch))
+    parts.append("## Loading\n\n" + _loading(kind, base, folder, patch, rank, type))
     parts.append("## License\n\n" + _license(base))
     return "\n\n".join(parts) + "\n"
 
 
 def _front(kind: str, base: str) -> str:
     """The front matter, which hubs read."""
-    lines = [f"library_name: {'peft' if kind == 'adapter' else 'transformers'}"]
+    library = {"adapter": "peft", "model": "transformers"}.get(kind, "gguf")
+    lines = [f"library_name: {library}"]
     if "/" in base:  # hubs want an id of theirs here
         lines.append(f"base_model: {json.dumps(base)}")
     if base in LICENSES:
         lines.append(f"license: {LICENSES[base].lower()}")
-    tags = ["knowledge-editing", *(["lora"] if kind == "adapter" else [])]
+    tags = ["knowledge-editing", *(["lora"] if kind in ADAPTERS else [])]
     return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
 
@@ -87,8 +117,8 @@ def _summary(patch: Patch, kind: str) -> str:
     """One sentence on the edits."""
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
-    writer = "A LoRA adapter that writes" if kind == "adapter" else "A model with"
-    written = "into the base model" if kind == "adapter" else "written into its weights"
+    writer = "A LoRA adapter that writes" if kind in ADAPTERS else "A model with"
+    written = "into the base model" if kind in ADAPTERS else "written into its weights"
     return f"{writer} {facts} {written}. Answers to other questions may have moved too."
 
 
@@ -118,9 +148,11 @@ def _scores(scores: Scores) -> str:
     return f"{_cell(scores.title)}\n\n{shown}\n\n{note}"
 
 
-def _padding(rank: int) -> str:
+def _padding(rank: int, kind: str) -> str:
     """The sentences on the adapter's rank."""
     said = f"In the file all are padded with zeros to rank {rank}, with the same alpha."
+    if kind == "gguf-lora":
+        return said
     if rank > VLLM_RANK:
         return (
             f"{said} vLLM refuses ranks above {VLLM_RANK}: export with `rank={VLLM_RANK}` for it."
@@ -128,15 +160,21 @@ def _padding(rank: int) -> str:
     return f"{said} vLLM needs `--max-lora-rank {rank}` or more."
 
 
-def _loading(kind: str, base: str, folder: str, patch: Patch) -> str:
+def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: str) -> str:
+    """How the folder is loaded, on what it was made, and what is in front of every text."""
     made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
+    parts = [f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```"]
+    if kind in _VLLM:
+        line = _VLLM[kind].format(rank=rank, folder=json.dumps(folder))
+        parts.append(f"For vLLM, not tried here: `{line}`")
     note = f"Made on `{patch.base}`: name, and fingerprint of the weights." if patch.base else ""
-    if kind == "adapter" and note:
+    token = patch.base.rpartition(" ")[0].partition(BEHIND)[2] if patch.base else ""
+    if kind in ADAPTERS and note:
         note += " On other weights of the same name the answers are others."
-        if token := patch.base.rpartition(" ")[0].partition(BEHIND)[2]:
-            note += f" Every text has `{token}` in front, which this adapter does not put there."
-    return f"```python\n{code}\n```" + (f"\n\n{note}" if note else "")
+    note += _FRONT.get(kind, "").format(token=token) * bool(token)
+    note += _MORE.get(kind, "").format(type=type)
+    return "\n\n".join([*parts, *([note.strip()] if note else [])])
 
 
 def _license(base: str) -> str:
