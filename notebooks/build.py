@@ -20,9 +20,9 @@ when no checkout is around it. While the setting is empty the badge line disappe
 cell uses the checkout it stands in.
 
 Two builds on one machine give equal files, measured seconds aside: ids are hashes of the cells'
-content, seeds of `hash` and the number of threads are fixed, stderr (warnings, progress bars),
-times of execution and versions are not kept. What cannot be equal is refused: a path of this
-machine or an address in memory in an output. EDIT_SCALE (tiny, small, full) is the one knob for
+content, seeds of `hash` and the number of threads are fixed, stderr (warnings, progress bars) and
+times of execution are not kept. A last cell, which no source has, names the versions of the last
+run. What cannot be equal is refused: a path of this machine or an address in memory in an output. EDIT_SCALE (tiny, small, full) is the one knob for
 the size of an experiment; the notebook remembers it, and `--check` wants "small" everywhere.
 
 `--relink` is for sources of which only text, layout or imports changed, as when a module moves. It
@@ -39,8 +39,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -63,6 +65,8 @@ LIMIT_SECONDS = 180  # of one notebook at scale "small"
 HEADER = re.compile(r"# %%(?P<markdown> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?")
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+LAST_RUN = "last-run"  # tag of the cell that names the versions a notebook was last run with
+PACKAGES = ("torch", "transformers")
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 METADATA = {  # what jupyter needs, without the versions of one machine
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -244,6 +248,7 @@ def build(source: Path, tree: Tree, scale: str = "small", *, out: Path | None = 
     notebook = assemble(source, tree.repository())
     cells = parse(source)
     executed = _normalize(_execute(notebook, source, cells, tree.folder, environment(scale)))
+    executed["cells"].append(last_run())
     executed["metadata"] |= {"edit": {"scale": scale, "stored": tree.stored_runs(source)}}
     _refuse_machine(executed, source, cells, tree.folder.parent)
     text = _text(executed)
@@ -259,6 +264,20 @@ def build(source: Path, tree: Tree, scale: str = "small", *, out: Path | None = 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return size
+
+
+def last_run() -> dict[str, Any]:
+    """Return the cell that says with which versions the outputs above it were made."""
+    names = [f"Python {platform.python_version()}"]
+    names += [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    text = f"Last run with {', '.join(names)}."
+    cell = Cell(kind="markdown", text=text, tags=(LAST_RUN,), line=0)
+    return _json_cell(cell, text, set())
+
+
+def own_cells(notebook: dict) -> list[dict]:
+    """Return the cells that come from the source: all but the one that names the last run."""
+    return [c for c in notebook["cells"] if LAST_RUN not in c["metadata"].get("tags", ())]
 
 
 def _text(notebook: dict) -> str:
@@ -430,7 +449,7 @@ def relink(source: Path, tree: Tree) -> int:
     if not path.is_file():
         raise BuildError(f"{source.name} has no notebook: {remedy}")
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    built = notebook["cells"]
+    built = own_cells(notebook)
     if [c["cell_type"] for c in built] != [c["cell_type"] for c in fresh]:
         raise BuildError(f"{path.name} has other cells than its source: {remedy}")
     code = [i for i, cell in enumerate(fresh) if cell["cell_type"] == "code"]
@@ -490,8 +509,9 @@ def _check_one(source: Path, tree: Tree) -> list[str]:
         return [f"{source.name} has no notebook: {remedy}"]
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        found = [(c["cell_type"], "".join(c["source"]), c.get("id")) for c in notebook["cells"]]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        own = own_cells(notebook)
+        found = [(c["cell_type"], "".join(c["source"]), c.get("id")) for c in own]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
         return [f"{path.name} is not a notebook: {remedy}"]
     wanted = [(c["cell_type"], "".join(c["source"]), c["id"]) for c in expected]
     if found != wanted:

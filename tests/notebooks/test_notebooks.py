@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from notebooks import build
 from notebooks.support import stored_runs
@@ -98,14 +99,19 @@ def test_two_builds_are_equal_and_quiet(tree, capsys):  # two kernels
     assert "[1/1] 01_toy" in capsys.readouterr().err
 
     notebook = json.loads(first)
-    assert [len(cell.get("outputs", [])) for cell in notebook["cells"]] == [0, 0, 1, 1, 1, 1]
+    assert [len(cell.get("outputs", [])) for cell in notebook["cells"]] == [0, 0, 1, 1, 1, 1, 0]
     assert "noise" not in json.dumps(notebook["cells"][2]["outputs"])
     assert "FloatProgress" not in first.decode() and "IntSlider" in first.decode()
     assert "['a', 'b', 'c']" in "".join(notebook["cells"][2]["outputs"][0]["text"])
     assert "small" in "".join(notebook["cells"][2]["outputs"][0]["text"])
     assert "application/vnd.jupyter.widget-view+json" in notebook["cells"][4]["outputs"][0]["data"]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert sys.version.split()[0] not in first.decode()
+    last = notebook["cells"].pop()
+    said = (
+        f"Last run with Python {sys.version.split()[0]}, torch {torch.__version__}, transformers "
+    )
+    assert "".join(last["source"]).startswith(said)
+    assert sys.version.split()[0] not in json.dumps(notebook)
     assert run(tree, "--check") == 0
 
 
@@ -117,6 +123,27 @@ def test_an_error_names_file_cell_and_line(tree, capsys):  # one kernel
     line = int(message.split("(line ")[1].split(")")[0])
     assert source(tree).read_text().splitlines()[line] == "{}['missing']"
     assert not (tree.folder / "01_toy.ipynb").exists()
+
+
+def test_the_cell_of_the_last_run_may_be_missing_and_outlives_relinking(tree, pretend):
+    run(tree)
+    path = tree.folder / "01_toy.ipynb"
+    last = json.loads(path.read_text())["cells"][-1]
+    assert last["metadata"]["tags"] == [build.LAST_RUN]
+    change(tree, "Two lines", "Three lines")
+    assert run(tree, "--relink") == 0 == run(tree, "--check")
+    notebook = json.loads(path.read_text())
+    assert notebook["cells"].pop() == last
+    path.write_text(json.dumps(notebook))  # as an earlier builder wrote it
+    assert run(tree, "--relink") == 0 == run(tree, "--check")
+    assert len(json.loads(path.read_text())["cells"]) == 6
+
+
+@pytest.mark.parametrize("path", sorted(build.HERE.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_stored_notebooks_carry_no_state_of_widgets(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert set(notebook["metadata"]) == {"edit", "kernelspec", "language_info"}
+    assert build.VIEW not in path.read_text(encoding="utf-8")
 
 
 def test_ids_are_stable_and_unique(tree):
