@@ -71,7 +71,7 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
         ax.plot([mean, mean], [y - 0.28, y + 0.28], color=color, linewidth=2.4)
         ax.text(
             mean,
-            y + 0.33 if name == "a" else y - 0.52,
+            y + 0.4 if name == "a" else y - 0.6,
             rf"$\mu_{name}$",
             ha="center",
             color=readable(color),
@@ -84,7 +84,7 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
         ax.text((mean + joint) / 2, 0.57, text, ha="center", color=INK, fontsize=SMALL)
         ax.plot([mean, mean], [min(y, 0.5), max(y, 0.5)], ":", color=color, linewidth=1)
     ax.plot([joint, joint], [-0.35, 1.35], color=INK, linewidth=1.6)
-    ax.text(joint, 1.42, r"$\mu$ of both", ha="center", color=INK, fontsize=SMALL)
+    ax.text(joint, 1.47, r"$\mu$ of both", ha="center", color=INK, fontsize=SMALL)
     ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
     ax.set_ylim(-0.75, 1.7)
     ax.spines[:].set_visible(False)
