@@ -245,7 +245,7 @@ drawings_14.scores(names, list(runs_14.COLUMNS), found, between, runs_14.FAMILIE
 # %% [markdown]
 # Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
 #
-# * **Searches** hold nearly everything, published ROME aside, and follow half of the rewordings or
+# * **Searches** hold nearly everything, published ROME aside, and follow about half of the rewordings or
 #   more. They change unrelated texts: a fifth to two fifths of these go another way within eight
 #   tokens, and most of them for ROME.
 # * **Gradients**: UltraEdit moves no unrelated text here and follows hardly a rewording. RLEdit follows

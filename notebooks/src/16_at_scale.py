@@ -309,9 +309,9 @@ show.Table(speeds)
 
 # %% [markdown]
 # So a better program, with products as fast as these, could make the edits at most 1.7 to 4.7 times
-# faster on this machine. Between ROME with five contexts and UltraEdit as published lies a factor of 102. Such
-# factors are gained by a method that needs *less*: fewer looks, fewer rows, a gradient in the place of
-# a search. (An earlier version of the library kept packed copies of the weights, whose products were
+# faster on this machine. Between ROME with five contexts and UltraEdit as published lies a factor of
+# 102. Such factors are gained by a method that needs *less*: fewer looks, fewer rows, a gradient in the
+# place of a search. (An earlier version of the library kept packed copies of the weights, whose products were
 # faster; RESULTS has its table, too.)
 #
 # ## A million edits: memory
@@ -470,11 +470,10 @@ show.Table(runs_16.long_table())
 # to 59) after ten thousand, and most of the fall is over after five thousand. (They are the same facts,
 # but their single answers were not stored, so there is no paired interval.) Of the last hundred, which
 # are other facts at every point, 74 to 82 % are said in the table. So in this one stream old facts
-# fade, and new ones can still be written at its end. As published, both groups
-# stay low, between 9 and 35 % in the table. By *probability* the first hundred of that run have 55 %
-# at the end and the last hundred 63, which looks much better; but the unedited model has 44 and 35 %
-# in these columns (notebook 15). The perplexity tells the price: from 18.5 to 22.2 with the preset, and
-# to 30.4 as published.
+# fade, and new ones can still be written at its end. As published, both groups stay low, between 9 and
+# 35 % in the table. By *probability* the first hundred of that run have 55 % at the end and the last
+# hundred 63, which looks much better; but the unedited model has 44 and 35 % in these columns (notebook
+# 15). The perplexity tells the price: from 18.5 to 22.2 with the preset, and to 30.4 as published.
 #
 # A million edits would be a hundred times as many. On this model they were **never run**. What can be
 # asked without it is whether the program itself grows slower or larger on the way. **Measured**: a
@@ -507,7 +506,8 @@ show.Table(runs_16.constant(longest))
 # **Measured** here, on whatever you run it on. A turn of facts by UltraEdit with the library's
 # settings, the second of two, as the first one also prepares statistics. The preset edits nine layers
 # and makes up to three passes over such a turn, and between them the model is asked whether all facts
-# are right; so this is less than in the table of speeds, whose last row is the published form. With
+# are right; so this is less than in the table of speeds, whose last row is the published form. The clock
+# is the one on the wall, so other programs count, too. With
 # `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell should use it (**never
 # run**; the library has no settings tuned for that model, and all counts above are for Llama's
 # shapes).

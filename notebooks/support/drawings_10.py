@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.plot.style import (
@@ -23,6 +22,8 @@ from lib.plot.style import (
     Drawing,
     readable,
 )
+
+from .figures import plain
 
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
@@ -51,7 +52,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
         ax.plot(*cross, "x", color=CYCLE[0], markersize=9, markeredgewidth=2, label="g = 0")
         ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
         ax.set_xlabel("the coordinate that varies most", fontsize=LABEL, color=INK)
-        _plain(ax)
+        plain(ax)
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
     axes[0].set_ylabel("the one that varies least", fontsize=LABEL, color=INK)
     axes[1].legend(loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK)
@@ -115,7 +116,7 @@ def tradeoff(
     ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
     ax.set_ylabel(ylabel, fontsize=LABEL, color=INK)
     ax.set(xlim=(0, None), ylim=(0, None))
-    _plain(ax)
+    plain(ax)
     ax.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 
@@ -148,14 +149,6 @@ def filling(
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=SMALL, color=INK, loc="left")
         ax.set(xlim=(0, None), ylim=(0, None))
-        _plain(ax)
+        plain(ax)
     figure.supxlabel("edits", fontsize=LABEL, color=INK)
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
