@@ -598,6 +598,7 @@ def less(one, other, count, groups=runs_12.MEASURED):  # paired differences in p
         print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(group, *(100 * x for x in ends)))
 
 
+# %%
 three = list(runs_12.MEASURED)[:3]
 for name in names.values():
     less((name, 80), (name, 20), 20, three)

@@ -391,10 +391,12 @@ often.against(found["Student over streams"][at.index(0.95)])
 print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
 figure = plot.lines([100 * p for p in at], found, "true mean (%)", "contain it (%)", ylim=(0, 103))
 figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")  # what was promised
+figure
+
+# %%
 for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
     share = coverage(simulated(0.95, 0.1, m=m, facts=facts), 0.95, t)
     print(f"mean 95 %, {m} streams of {facts} facts: Student's contains it in {100 * share:.0f} %")
-figure
 
 # %% [markdown]
 # The dashed line is at 95 %, which was promised. Up to a mean of 80 %
