@@ -480,8 +480,9 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #
 # ## What we know now
 #
-# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third of most edits,
-#   and half of what the unedited model says of the same facts.
+# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third or more of the
+#   facts of each, nearly all of UltraEdit's and GRACE's, and half of what the unedited model says of the same
+#   facts.
 # * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
 #   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of a codebook that stands
 #   above them.
