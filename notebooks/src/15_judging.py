@@ -399,13 +399,12 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
     print(f"mean 95 %, {m} streams of {facts} facts: Student's contains it in {100 * share:.0f} %")
 
 # %% [markdown]
-# The dashed line is at 95 %, which was promised. Up to a mean of 80 %
-# Student's interval does what it says, within two points, and the interval over
-# all facts never does, since it does not know that streams differ. Toward 1 both fail: at a mean of
-# 95 % Student's contains the truth in 71 % of the experiments and the wider of both in 75 %. Five
-# streams often contain no accident at all. Then all five agree, and their
-# interval is too short. (At 98 % the wider one is right again, for a poor reason: where every fact is
-# right, the interval over 120 facts just reaches down to the truth.)
+# The dashed line is at 95 %, which was promised. Up to a mean of 80 % Student's interval does what
+# it says, within two points, and the interval over all facts never does, since it does not know
+# that streams differ. Toward 1 both fail: at a mean of 95 % Student's contains the truth in 71 % of
+# the experiments and the wider of both in 75 %. Five streams often contain no accident at all. Then
+# all five agree, and their interval is too short. (At 98 % the wider one is right again, for a poor
+# reason: where every fact is right, the interval over 120 facts just reaches down to the truth.)
 #
 # So notebook 14's intervals are to be read with care where they lie near 0 or 100 %, and many of
 # its columns do. There "95 %" can be three quarters. Ten times as many facts in each of five streams
