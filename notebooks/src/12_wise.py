@@ -625,7 +625,7 @@ drawings_12.full(STREAM["points"], panels)
 # follow (6 to 26). Merged by TIES they hold 59 %, which is 15 points fewer (2 to 29), and 21 points fewer
 # of the neighbors stay (14 to 27). The linear mean holds 26 %. So TIES writes more than the mean does, 32
 # points (18 to 46), as the coefficients above suggest, and it spares 55 points fewer of the neighbors (46
-# to 62), as whoever writes more does. With these settings nothing was gained by dealing the facts out.
+# to 62). With these settings nothing was gained by dealing the facts out.
 #
 # Look at the two columns on the right. Without rehearsal nearly every rewording and every neighbor is let in
 # from 40 facts on. With rehearsal the router is stricter: at 80 facts it lets in 71 % of the rewordings and
@@ -675,8 +675,7 @@ drawings_12.triangle(
 # * At random inputs the echo grows with $\sqrt{n/d}$. Margins push it down for unrelated texts; no
 #   margin asks for neighbors.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
-#   With eighty facts this holds more than a mean and spares fewer neighbors, and it is no better than one
-#   shard.
+#   With eighty facts this holds more than a mean and spares fewer neighbors. It holds less than one shard.
 # * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points (2
 #   to 40) are lost while sixty more are written.
 #
