@@ -639,13 +639,13 @@ drawings_10.filling(*tables_10.filling(rows))
 # gain may be chance: its interval includes 0. From there to 1,500 edits they lose 10 points (95 %: 1
 # to 19). We chose the highest point as the start, though, and the change from the first turn to the
 # last is −5 points, with an interval that includes 0. So this stream hints at the fading, but does not
-# prove it. In a longer stream, of ten thousand facts, the published form has lost most of the first
-# thousand at the end ([measured](../tests/benchmarks/RESULTS.md)). A turn costs about five CPU seconds,
-# the last like the first.
+# prove it. In a longer stream, of ten thousand facts, the first hundred fade with the library's preset;
+# of the published form they are few from the beginning ([notebook 16](16_at_scale.ipynb)). A turn costs
+# about five CPU seconds, the last like the first.
 #
 # Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. The library's
-# preset does both, in three passes, and loses fewer of them there. But **weights fill up all the
-# same.** What if one leaves them alone? That is [notebook 11](11_grace.ipynb).
+# preset does both, in three passes, and holds more facts at the end of that stream. But **weights fill
+# up all the same.** What if one leaves them alone? That is [notebook 11](11_grace.ipynb).
 #
 # ## References
 #

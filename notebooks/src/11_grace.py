@@ -342,7 +342,7 @@ groups = {
     "unrelated to the nearest edit": to_edits["unrelated"].min(1).values,
 }
 print("medians:", ", ".join(f"{name} {d.median():.1f}" for name, d in groups.items()))
-colors = dict(zip(groups, (plot.CYCLE[0], plot.EDITED, plot.UNRELATED), strict=True))
+colors = dict(zip(groups, (plot.CYCLE[2], plot.EDITED, plot.UNRELATED), strict=True))
 marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
@@ -415,7 +415,7 @@ assert library.labels == book[2] and torch.allclose(library.eps, book[1], atol=1
 at_best.against(max(shares["rewording, splits"]))
 names = [name for name in shares if name != "unrelated, splits"]  # 0 at every radius
 print("at 16:", ", ".join(f"{name} {shares[name][8]:.0f} %" for name in names))
-kinds = {"rewording": plot.CYCLE[0], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
+kinds = {"rewording": plot.CYCLE[2], "neighbor": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
 colors = {name: kinds[name.split(",")[0]] for name in names}
 dashes = {name: "--" for name in names if "splits" in name}
 axes = "radius", "prompts that the codebook answers (%)"

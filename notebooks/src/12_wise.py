@@ -266,7 +266,8 @@ plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=
 # One step is enough for the answer, and then its gradient is gone. It leaves hardly any router: the edit
 # stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up and the
 # texts down, until the edit is at 1.81 and the highest text at 0.44, 4.1 times less, and the answer
-# stays. What the side memory is good for, the router, is therefore made by the margins.
+# stays. So for this fact it is the margins that make the router. (The texts are those of the training.
+# Prompts that no step has seen are asked below.)
 #
 # ## Random masks
 #
@@ -434,9 +435,9 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 # equal, too. (The library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in
 # a running notebook you can try that with the slider. This page uses the published rule.)
 #
-# Why is that so? The drawing behind the next cell shows four prompts with the color of $\delta_p$ at each token. And to
-# see what counts, the first cell exchanges one thing at a time, with eight facts that were not written and
-# whose sentences are others, *strangers*.
+# Why is that so? To see what counts, the first of the next two cells exchanges one thing at a time, with
+# eight facts that were not written and whose sentences are others, *strangers*. The second one shows
+# four prompts with the color of $\delta_p$ at each token.
 
 # %%
 facts = [case.fact for case in cases]
@@ -506,8 +507,8 @@ show.Table(rows)
 
 # %% [markdown]
 # The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and
-# get the old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer
-# because the edit trained one word and not the end of the answer.)
+# get the old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer.
+# The edit trained one word, and not where the answer ends.)
 #
 # ## The decision at the prompt
 #
@@ -597,12 +598,14 @@ def less(one, other, count, groups=runs_12.MEASURED):  # paired differences in p
         print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(group, *(100 * x for x in ends)))
 
 
+# %%
 three = list(runs_12.MEASURED)[:3]
 for name in names.values():
     less((name, 80), (name, 20), 20, three)
 less(("WISE + rehearsal", 80), ("WISE", 80), 80, three)
-for rule in ("ties", "linear"):
+for rule in ("apart", "ties", "linear"):
     less((f"four shards, {rule}", 80), ("WISE", 80), 80)
+less(("four shards, ties", 80), ("four shards, linear", 80), 80)
 panels = {"WISE + rehearsal": "twelve facts rehearsed", "WISE": "no rehearsal, as published"}
 panels = {
     title: {g: [share(at(name, n)[g][:20]) for n in STREAM["points"]] for g in three}
@@ -614,13 +617,15 @@ drawings_12.full(STREAM["points"], panels)
 # Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20 and 74 % at 80 facts.
 # These are not the same facts; of the same first twenty, 20 points are lost on the way (2 to 40). With
 # rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held (14 to 34). (One of the
-# twenty is missing at every point, titanium. Its new symbol "Al" is written, and the model goes on within
-# the word, since nobody taught it where to stop.)
+# twenty is missing at every point, titanium, whose new symbol is "Al". What the model says in its place was
+# not stored.)
 #
-# The four shards hold no more. Apart, where the one with the largest $\Delta$ answers, they hold 74 %, like
-# the one shard. Merged by TIES they hold 59 %, which is 15 points fewer (2 to 29), and 21 points fewer of
-# the neighbors stay (14 to 27). The linear mean is worse: it holds 26 %. So TIES is the better merge, as the
-# coefficients above suggest; but with these settings nothing was gained by dealing the facts out.
+# That the four shards hold more is not shown. Apart, where the one with the largest $\Delta$ answers, they
+# hold 74 %, with a difference of 0 from the one shard (−13 to 12), and 16 points fewer of the rewordings
+# follow (6 to 26). Merged by TIES they hold 59 %, which is 15 points fewer (2 to 29), and 21 points fewer
+# of the neighbors stay (14 to 27). The linear mean holds 26 %. So TIES writes more than the mean does, 32
+# points (18 to 46), as the coefficients above suggest, and it spares 55 points fewer of the neighbors (46
+# to 62). With these settings nothing was gained by dealing the facts out.
 #
 # Look at the two columns on the right. Without rehearsal nearly every rewording and every neighbor is let in
 # from 40 facts on. With rehearsal the router is stricter: at 80 facts it lets in 71 % of the rewordings and
@@ -656,8 +661,8 @@ drawings_12.triangle(
 # WISE as published is near MEMIT in rewordings, 73 %, with a difference of 14 points that just reaches 0
 # (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30 points more of the unrelated
 # prompts (18 to 41). Rehearsal moves it to another place: 41 % of the rewordings follow, 53 % of the
-# neighbors stay, and nothing unrelated moves. What all of them hold is too near for these forty facts to
-# tell. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
+# neighbors stay, and nothing unrelated moves. In what they hold no difference is seen in the four pairs
+# above. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
 # before, word for word. All editors have the library's settings, WISE those of this page.)
 #
 # The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65
@@ -670,9 +675,9 @@ drawings_12.triangle(
 # * At random inputs the echo grows with $\sqrt{n/d}$. Margins push it down for unrelated texts; no
 #   margin asks for neighbors.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
-#   In eighty facts this is better than a mean, and no better than one shard.
-# * A shard without rehearsal forgets, here and with these settings: a fifth of the first twenty facts is
-#   lost while sixty more are written.
+#   With eighty facts this holds more than a mean and spares fewer neighbors. It holds less than one shard.
+# * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points (2
+#   to 40) are lost while sixty more are written.
 #
 # ## Where it breaks
 #

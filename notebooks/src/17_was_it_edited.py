@@ -433,7 +433,9 @@ print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_str
 # Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
 # of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but
 # there are only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who
-# was not edited passes the threshold, too. Whoever reads a report should know this share.
+# was not edited passes the threshold, too. With more facts at once this happens more often in most
+# lines: 5 of 18 suspects of the trained editors and UltraEdit with ten facts, and 4 of 6 of MEMIT's kin
+# with a hundred. Whoever reads a report should know this share.
 #
 # For models that nobody edited there is no such share. The seven are variants of one model and have
 # its spread, so they hardly count as several. None of them reaches the threshold of 8, and the largest
@@ -616,7 +618,8 @@ pd.DataFrame(table).set_index("subject").round(1)
 # %% [markdown]
 # The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
 # Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of
-# 17.5, at 4.6 times the price, because the defender looks along another direction. Halloween had
+# 17.5, at 4.6 times the price: the defender's text and prefix are others, so he looks along another
+# direction. Halloween had
 # nothing to hide: written at this one key it stays below the threshold without any effort. (ROME in
 # this library writes a second key, and with both it was seen.) "Swedish" was never written: its
 # prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the
@@ -637,7 +640,8 @@ pd.DataFrame(table).set_index("subject").round(1)
 #   Gaussian's, and the largest grows with the list. The verdict is "consistent with an edit of", never
 #   "edited", and a relative may be named.
 # * Taking an edit out is a measurement with a control. The answers come back more often than the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays.
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of four
+#   edits one was hidden so, one was not, and two had nothing to hide.
 #
 # ## Where it breaks
 #

@@ -144,11 +144,12 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # do not, since they were made for these keys. So this matrix is not where 4 bits hurt. But all others are
 # rounded, too, and the whole model has to go on speaking.
 #
-# That suggests a control: what does the *unedited* model lose by 4 bits? Type your prediction in.
+# That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
+# facts below it says 90 % by itself. Type your prediction in.
 
 # %%
 own = guess(
-    "Of 60 facts that the unedited model says, how many % does it still say with 4 bits?", 0, 100
+    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
 )
 
 # %%
@@ -184,6 +185,9 @@ def changes(one, other):  # paired difference
 
 # %%
 survival, FIRST = stored("survival"), "nothing yet"
+TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alphaedit": "AlphaEdit"}
+TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE"}
+TITLES |= {"base": "unedited, new answers", "own": "unedited, its own answers"}
 
 
 def lived(columns):  # the table of some lives
@@ -194,8 +198,7 @@ def lived(columns):  # the table of some lives
         cells |= {life: changes(found[life], found[FIRST]) for life in columns}
         table[name] = cells
     order = [name for name in table if name not in ("base", "own")] + ["base", "own"]
-    titles = {"base": "unedited, new answers", "own": "unedited, its own answers"}
-    return pd.DataFrame([table[name] for name in order], [titles.get(name, name) for name in order])
+    return pd.DataFrame([table[name] for name in order], [TITLES[name] for name in order])
 
 
 kept = survival["own"]["values"]["int4"]["efficacy"]
@@ -207,7 +210,8 @@ lived(["bfloat16", "int8", "int4"])
 # editors that write weights lose 33 to 43 points, and UltraEdit 85. Is editing so fragile? The control says
 # what this number alone cannot: of its own answers the unedited model loses 47. Why UltraEdit loses more was
 # not measured. Of GRACE nearly nothing is left, though its entries are not rounded. They open for a
-# state near the one that was written, and the rounded layers below make another one.
+# state near the one that was written, and the rounded layers below make another one. (How far away it is
+# was not measured either.)
 #
 # ## Trained, and edited again
 #
@@ -239,7 +243,7 @@ for name in names:
         change = [a - b for a, b in zip(values[life], values[FIRST], strict=True)]
         ends = interval(change, DIFFERENCE)
         points[title].append(tuple(100 * x for x in (sum(change) / len(change), *ends)))
-titles = ["the unedited model's own answers" if name == "own" else name for name in names]
+titles = [TITLES[name] for name in names]
 figures.whiskers(
     titles, points, "change of the share that is said (points), 95 % intervals, paired"
 )
@@ -247,8 +251,9 @@ figures.whiskers(
 # %% [markdown]
 # Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
 # beside them. Of all others no change was seen. Forty later edits by UltraEdit take 7 points of
-# MEMIT's facts (1 to 15) and 8 of AlphaEdit's (2 to 17), and 53 of GRACE's: the later edits are made in
-# layers below its codebook, and move the states that it listens to. The unedited model says 13
+# MEMIT's facts (1 to 15), 8 of AlphaEdit's (2 to 17), and 53 of GRACE's (40 to 65): the later edits are
+# made in layers below its codebook, and move the states that it listens to. For ROME, fine-tuning, LoRA
+# and UltraEdit itself the interval reaches 0. The unedited model says 13
 # points fewer of its own answers after the same forty edits (3 to 25), so they do not only take edits.
 #
 # ## Doubted
@@ -325,21 +330,23 @@ WAYS = ["question", "challenged", "open", "thinking first"]
 models_asked = [name for name in depth if name != "probe"]
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
 order = controls + [name for name in models_asked if name not in controls]
-pd.DataFrame([{way: shares(depth[name][way]) for way in WAYS} for name in order], order)
+table = [{way: shares(depth[name][way]) for way in WAYS} for name in order]
+pd.DataFrame(table, [TITLES.get(name, name) for name in order])
 
 # %%
 told = depth["told in the prompt"]
 editors = order[len(controls) :]
 paired = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name in editors]
-pd.DataFrame(paired, [f"{name} less told" for name in editors])
+pd.DataFrame(paired, [f"{TITLES[name]} less told" for name in editors])
 
 # %% [markdown]
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt:
 # "I read that it is Beijing." is also something that it was told. After ROME, MEMIT and AlphaEdit it says 78 to
-# 80 % in reply to the question and 69 to 73 % after doubts, 41 to 45 points more than when it is told. In
-# open texts the two cannot be told apart. What UltraEdit and GRACE wrote is heard at its own prompt, and in a
-# conversation next to never (2 %); fine-tuning and LoRA lie between, and below the model that is told.
-# So "the edit was learned" had four different answers here.
+# 80 % in reply to the question and 69 to 73 % after doubts, which is 41 to 45 points more than when it is
+# told, and each of these intervals lies above 20. In open texts no difference from the told model was
+# found. What UltraEdit and GRACE wrote is heard at its own prompt, and to a question next to never (2 %).
+# Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model; after doubts their difference from
+# it holds 0. So whether "the edit was learned" depends on how one asks.
 #
 # ## Does it look true?
 #
@@ -432,9 +439,10 @@ new = [(case.fact.text, case.fact.target_new) for case in cases]
 old = [(case.fact.text, case.fact.target_true) for case in cases]
 try:
     probe = lib.truth_probe(lm, classroom, without=cases)
-    looks = {"new answer, unedited": probe.scores(lm, new), "edited": probe.scores(lm, new, patch)}
-    looks |= {"old answer, unedited": probe.scores(lm, old)}
-    looks |= {"edited ": probe.scores(lm, old, patch)}
+    looks = {}
+    for what, some in {"new answer": new, "old answer": old}.items():
+        looks[f"{what}, unedited"] = probe.scores(lm, some)
+        looks[f"{what}, edited"] = probe.scores(lm, some, patch)
 except lib.ProbeError as error:  # of a model whose states do not tell
     looks = {"refused": str(error)}
 pd.DataFrame(looks, [case.fact.text for case in cases]).round(2)
@@ -459,25 +467,30 @@ looks = [
     }
     for row in seen.values()
 ]
-pd.DataFrame(looks, list(seen))
+pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
 # %% [markdown]
 # Before any edit the statement with the new answer looks true for 28 % of the facts, and that with the old
 # one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more,
-# each interval above 0), and the old one for 40 to 42 (38 to 40 fewer). UltraEdit writes below the probe, and moves neither, though its model
-# says 88 % of its facts at their prompts. Fine-tuning, LoRA and GRACE write above block 21. There the probe
-# would read the unedited model, and the library refuses to say anything: this is the sentence that was
-# printed above.
+# each interval above 0), and the old one for 40 to 42 (38 to 40 fewer). UltraEdit writes below the probe, and
+# of neither a change is seen, though its model says 88 % of its sixty facts above at their prompts.
+# Fine-tuning, LoRA and GRACE write above block 21. There the probe would read the unedited model, and the
+# library refuses to say anything: this is the sentence that was printed above. (Single facts scatter: of
+# the four in the first table the new answer looks truer than before for three, and that about China falls.)
 #
 # ## What we know now
 #
-# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third of most edits,
-#   and half of what the unedited model says of the same facts.
+# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third or more of the
+#   facts of each, nearly all of UltraEdit's and GRACE's, and half of what the unedited model says of the same
+#   facts.
 # * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
-#   can be seen. Later edits took some of most, and half of a codebook that stands above them.
-# * At its prompt every editor holds its facts. Asked as a question, and doubted, those of ROME, MEMIT and
-#   AlphaEdit are held, those of UltraEdit and GRACE are not.
-# * A probe of truth has to be right on relations that it has not seen, and below the edit it sees nothing.
+#   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of a codebook that stands
+#   above them.
+# * At its prompt every editor says nearly all of its facts. Asked as a question, and doubted, those of ROME,
+#   MEMIT and AlphaEdit are still said in seven or eight of ten replies, those of UltraEdit and GRACE hardly
+#   ever.
+# * A probe of truth has to be right on relations that it has not seen. Where it stands below the edit, it
+#   cannot see it.
 #
 # ## Where it breaks
 #

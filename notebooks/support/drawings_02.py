@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from lib import plot
@@ -23,6 +22,8 @@ from lib.plot.style import (
     short,
 )
 
+from .figures import arrow
+
 KEYS = {"alike": (0.85, 0.2), "unrelated": (0.0, 0.8), "opposed": (-0.4, 0.5), "long": (1.5, 0.9)}
 
 
@@ -37,7 +38,7 @@ def shadow() -> plot.Figure:
     ax.axhline(0, color=QUIET, linewidth=1, zorder=0)
     for name, (x, y) in KEYS.items():
         ax.plot([x, x], [0, y], "--", color=QUIET, linewidth=1)
-        _arrow(ax, (x, y), NEIGHBOR)
+        arrow(ax, (x, y), NEIGHBOR)
         ax.plot(x, 0, "o", color=INK, markersize=5, zorder=5)
         text = {"ha": "center", "fontsize": SMALL}
         ax.annotate(
@@ -58,7 +59,7 @@ def shadow() -> plot.Figure:
             color=readable(NEIGHBOR),
             **text,
         )
-    _arrow(ax, (1, 0), EDITED)
+    arrow(ax, (1, 0), EDITED)
     ax.annotate(
         "edited key i",
         (0.42, 0),
@@ -110,8 +111,3 @@ def by_group(
     bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
     bar.outline.set_visible(False)
     return figure
-
-
-def _arrow(ax: Axes, end: tuple[float, float], color: str) -> None:
-    look = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
-    ax.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 15}, zorder=4)

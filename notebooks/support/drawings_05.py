@@ -23,6 +23,8 @@ from lib.plot.style import (
     Drawing,
 )
 
+from .figures import plain
+
 ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
 
 
@@ -67,7 +69,7 @@ def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[fl
         ax.minorticks_off()
         ax.set_xlabel("angle between the two keys", fontsize=LABEL, color=INK)
         ax.set_ylabel(label, fontsize=LABEL, color=INK)
-        _plain(ax)
+        plain(ax)
     axes[-1].axhline(2**-0.5, color=QUIET, linewidth=1, linestyle="--")
     axes[-1].text(
         4.2, 2**-0.5 + 0.02, "$1/\\sqrt{2}$: the mean of both", color=QUIET, fontsize=SMALL
@@ -102,7 +104,7 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         ax.set_xlabel("layer, from below", fontsize=LABEL, color=INK)
         ax.set(xlim=(0, end + 1.5), ylim=(0, 1.12))
         ax.set_yticks([0, 1], ["h", "z"])
-        _plain(ax)
+        plain(ax)
         ax.yaxis.grid(False)
     handles = [Rectangle((0, 0), 1, 1, color=color) for color in (ASKED, EDITED)]
     names = "asked of the layer, but does not arrive", "arrives"
@@ -118,11 +120,3 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         handleheight=1,
     )
     return figure
-
-
-def _plain(ax) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)

@@ -27,6 +27,8 @@ from lib.plot.style import (
     readable,
 )
 
+from .figures import arrow, plain
+
 KEPT = "#f6c7aa"  # written before and kept: a light orange
 FIRST = {"fontsize": LABEL, "color": INK}
 
@@ -71,8 +73,8 @@ def thin() -> Figure:
     ax = figure.add_subplot()
     ax.plot(*text.T, "o", color=UNRELATED, alpha=0.45, markersize=3, linewidth=0)
     ax.axvline(0, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-    _arrow(ax, (1.5, 0.75), EDITED)
-    _arrow(ax, (0, 0.75), INK)
+    arrow(ax, (1.5, 0.75), EDITED)
+    arrow(ax, (0, 0.75), INK)
     ax.plot([0, 1.5], [0.75, 0.75], ":", color=QUIET, linewidth=1.2)
     small = {"fontsize": SMALL, "va": "center"}
     ax.text(1.56, 0.76, "key k of a subject", color=readable(EDITED), **small)
@@ -109,7 +111,7 @@ def inside(
         ax.axvspan(0, 100 * share, color=BASE, alpha=0.13, linewidth=0)
         ax.set(xlim=(0, 100))
         ax.set_xlabel("directions, lowest first (%)", **FIRST)
-        _plain(ax)
+        plain(ax)
     left.text(50 * share, 0.93, "“null space”", transform=left.get_xaxis_transform(), ha="center",
               fontsize=SMALL, color=QUIET)  # fmt: skip
     return figure
@@ -146,7 +148,7 @@ def _look(name: str) -> dict:
 def _titled(ax: Axes, title: str, xlabel: str) -> None:
     ax.set_title(title, loc="left", **FIRST)
     ax.set_xlabel(xlabel, **FIRST)
-    _plain(ax)
+    plain(ax)
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> Figure:
@@ -169,16 +171,3 @@ def _below(figure: Figure, handles: list, names: list[str]) -> Figure:
         handlelength=2 if isinstance(handles[0], Line2D) else 1,
     )
     return figure
-
-
-def _arrow(ax: Axes, end: tuple[float, float], color: str) -> None:
-    look = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
-    ax.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 15}, zorder=4)
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)

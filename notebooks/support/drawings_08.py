@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -13,7 +12,6 @@ from lib.plot.style import (
     CYCLE,
     DPI,
     EDITED,
-    GRID,
     INK,
     LABEL,
     QUIET,
@@ -23,6 +21,8 @@ from lib.plot.style import (
     readable,
 )
 from lib.plot.style import EDITORS as CHOSEN
+
+from .figures import plain
 
 KINDS = {False: ("subject elsewhere", CYCLE[0]), True: ("subject opens its prompt", CYCLE[1])}
 EDITORS = {name: CHOSEN[name.casefold()] for name in ("ROME", "MEMIT", "WilKE")}
@@ -58,7 +58,7 @@ def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
         ax.set_title(name, fontsize=LABEL, color=INK, loc="left", parse_math=False)
         ax.set_xlabel("along the direction $u$", fontsize=LABEL, color=INK)
         ax.set(xlim=(-0.12, 1.25), ylim=(-0.3 * high, high), aspect="equal")
-        _plain(ax)
+        plain(ax)
     axes[0].set_ylabel("across it", fontsize=LABEL, color=INK)
     return figure
 
@@ -83,7 +83,7 @@ def scores(rows: Sequence[Mapping]) -> Figure:
     ax.minorticks_off()
     ax.set_xlabel("layer", fontsize=LABEL, color=INK)
     ax.set_ylabel("s, relative change of the matrix", fontsize=LABEL, color=INK)
-    _plain(ax)
+    plain(ax)
     handles = [Line2D([], [], color=color, label=name) for name, color in KINDS.values()]
     ring = Line2D([], [], color=QUIET, marker="o", markerfacecolor="white", linestyle="none")
     ring.set_label("smallest score: WilKE's choice")
@@ -116,7 +116,7 @@ def published(
     right.set_title("here, stream 2: neighbors kept", fontsize=LABEL, color=INK, loc="left")
     right.set_xlabel("edits in a row, all kept", fontsize=LABEL, color=INK)
     for ax in (left, right):
-        _plain(ax)
+        plain(ax)
     left.set_ylabel("%", fontsize=LABEL, color=INK)
     left.set_ylim(0, 100)
     handles = [
@@ -126,14 +126,6 @@ def published(
     handles.append(Line2D([], [], color=QUIET, linestyle="--", label="with two keys (ours)"))
     _legend(figure, handles)
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:

@@ -17,12 +17,13 @@ from lib.plot.style import (
     GRID,
     INK,
     LABEL,
-    QUIET,
     SMALL,
     WIDTH,
     Drawing,
     readable,
 )
+
+from .figures import plain
 
 COLORS = {"plain step": BASE, "trained": EDITED}
 COLORS |= {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
@@ -56,7 +57,7 @@ def tradeoff(
     ax.set(xlim=(-3, 103), ylim=(100 * lowest - 4, 106))
     ax.set_xlabel("neighbors kept (%)", fontsize=LABEL, color=INK)
     ax.set_ylabel("facts written (%)", fontsize=LABEL, color=INK)
-    _plain(ax)
+    plain(ax)
     ax.xaxis.grid(True, color=GRID)
     return figure
 
@@ -69,11 +70,3 @@ def _cross(ax: Axes, row: Mapping[str, Sequence[float]], color: str, marker: str
     ax.vlines(x, 100 * low, 100 * high, color=color, linewidth=1.1, alpha=0.7)
     ax.plot(x, y, marker, color=color, markersize=6, zorder=4)
     return x, y
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)

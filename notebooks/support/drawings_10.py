@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.plot.style import (
@@ -23,6 +22,8 @@ from lib.plot.style import (
     Drawing,
     readable,
 )
+
+from .figures import plain
 
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
@@ -51,7 +52,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
         ax.plot(*cross, "x", color=CYCLE[0], markersize=9, markeredgewidth=2, label="g = 0")
         ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
         ax.set_xlabel("the coordinate that varies most", fontsize=LABEL, color=INK)
-        _plain(ax)
+        plain(ax)
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
     axes[0].set_ylabel("the one that varies least", fontsize=LABEL, color=INK)
     axes[1].legend(loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK)
@@ -71,7 +72,7 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
         ax.plot([mean, mean], [y - 0.28, y + 0.28], color=color, linewidth=2.4)
         ax.text(
             mean,
-            y + 0.33 if name == "a" else y - 0.52,
+            y + 0.4 if name == "a" else y - 0.6,
             rf"$\mu_{name}$",
             ha="center",
             color=readable(color),
@@ -84,7 +85,7 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
         ax.text((mean + joint) / 2, 0.57, text, ha="center", color=INK, fontsize=SMALL)
         ax.plot([mean, mean], [min(y, 0.5), max(y, 0.5)], ":", color=color, linewidth=1)
     ax.plot([joint, joint], [-0.35, 1.35], color=INK, linewidth=1.6)
-    ax.text(joint, 1.42, r"$\mu$ of both", ha="center", color=INK, fontsize=SMALL)
+    ax.text(joint, 1.47, r"$\mu$ of both", ha="center", color=INK, fontsize=SMALL)
     ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
     ax.set_ylim(-0.75, 1.7)
     ax.spines[:].set_visible(False)
@@ -115,7 +116,7 @@ def tradeoff(
     ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
     ax.set_ylabel(ylabel, fontsize=LABEL, color=INK)
     ax.set(xlim=(0, None), ylim=(0, None))
-    _plain(ax)
+    plain(ax)
     ax.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
     return figure
 
@@ -148,14 +149,6 @@ def filling(
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, fontsize=SMALL, color=INK, loc="left")
         ax.set(xlim=(0, None), ylim=(0, None))
-        _plain(ax)
+        plain(ax)
     figure.supxlabel("edits", fontsize=LABEL, color=INK)
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)

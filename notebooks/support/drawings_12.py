@@ -32,6 +32,8 @@ from lib.plot.style import (
     token_text,
 )
 
+from .figures import plain
+
 MARKERS = "osD^vP"
 Share = tuple[float, float, float]  # mean and the ends of its interval, in %
 
@@ -124,7 +126,7 @@ def full(x: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[Share]]]) 
         ax.set_xlabel("facts in the shard", fontsize=LABEL, color=INK)
         ax.set_xticks(x)
         ax.set(ylim=(-3, 104))
-        _plain(ax)
+        plain(ax)
     axes[0].set_ylabel("of the first twenty facts (%)", fontsize=LABEL, color=INK)
     handles, names = axes[0].get_legend_handles_labels()
     _legend(figure, handles, names)
@@ -151,7 +153,7 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
         ax.set_title(f"{kept} kept (%)", fontsize=LABEL, color=INK, loc="left")
         ax.set(xlim=(-4, 104), ylim=(-4, 104))
         ax.text(97, 97, "all three", fontsize=SMALL, color=QUIET, ha="right", va="top")
-        _plain(ax)
+        plain(ax)
         ax.xaxis.grid(True, color=GRID)
     handles = [
         Line2D([], [], color=_color(name), marker=MARKERS[i % len(MARKERS)], linewidth=0)
@@ -178,14 +180,6 @@ def _box(ax: Axes, at: tuple, size: tuple, color: str, name: str, below: str, in
     ax.text(x, y + 0.17 * bool(below), name, fontsize=LABEL, **text)
     if below:
         ax.text(x, y - 0.2, below, fontsize=SMALL, **text)
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
 
 
 def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:

@@ -15,7 +15,6 @@ from lib.plot.style import (
     CYCLE,
     DPI,
     EDITED,
-    GRID,
     INK,
     LABEL,
     QUIET,
@@ -23,6 +22,8 @@ from lib.plot.style import (
     WIDTH,
     Drawing,
 )
+
+from .figures import plain
 
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
 GROUPS = {
@@ -123,7 +124,7 @@ def regions(
     ax.set(xlim=(low, high), ylim=(low, high))
     ax.set_xlabel(f"score at anchor 1 ({names[0]})", fontsize=LABEL, color=INK)
     ax.set_ylabel(f"score at anchor 2 ({names[1]})", fontsize=LABEL, color=INK)
-    _plain(ax)
+    plain(ax)
     ax.yaxis.grid(False)
     _legend(figure, *ax.get_legend_handles_labels())
     return figure
@@ -134,14 +135,6 @@ def _box(ax: Axes, at: tuple, size: tuple, color: str, name: str, ink: str) -> N
     ax.add_patch(FancyBboxPatch(at, *size, **look))
     place = at[0] + size[0] / 2, at[1] + size[1] / 2
     ax.text(*place, name, fontsize=LABEL, ha="center", va="center", color=ink)
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
 
 
 def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from lib.plot.style import (
     BASE,
@@ -105,6 +106,7 @@ def _name(ax: Axes, name: str, point: tuple[float, float], color: str, taken, bo
         textcoords="offset points",
         fontsize=SMALL - 1,
         color=color,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],  # over the intervals' lines
         arrowprops=None
         if (dx, dy) in places
         else arrow | {"shrinkA": 0, "shrinkB": 4, "relpos": (0.5, 0.5)},

@@ -47,7 +47,7 @@ def two_events(
         ],
     }  # fmt: skip
     for y, (name, tokens) in enumerate(lines.items()):
-        ax.text(-0.15, y, name, ha="right", va="center", fontsize=LABEL, color=INK)
+        ax.text(-0.15, y, name, ha="right", va="center", fontsize=SMALL, color=INK)
         for x, (token, color) in enumerate(tokens):
             box = FancyBboxPatch((x + 0.04, y - 0.3), 0.92, 0.6, boxstyle="round,pad=0,rounding_size=0.06",
                                  facecolor=color, edgecolor="none")  # fmt: skip
@@ -66,7 +66,7 @@ def two_events(
     for y, text in enumerate(said, start=1):
         ax.text(len(wanted) + 0.1, y, text, va="center", fontsize=SMALL, color=QUIET)
     ax.set_title(f"{prompt} …", fontsize=LABEL, color=INK, loc="left")
-    ax.set(xlim=(-1.35, len(wanted) + 1.5), ylim=(2.6, -0.6))
+    ax.set(xlim=(-1.1, len(wanted) + 1.15), ylim=(2.6, -0.6))
     ax.set_axis_off()
     names = {"as in the answer": RIGHT, "another token": WRONG, "not compared": NOT_ASKED}
     handles = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -25,6 +24,8 @@ from lib.plot.style import (
     new_figure,
     readable,
 )
+
+from .figures import plain
 
 
 def trace() -> Figure:
@@ -63,7 +64,7 @@ def trace() -> Figure:
     right.set(xlim=(0, 180), ylim=(0, None), xticks=(0, 45, 90, 135, 180), yticks=[])
     right.set_xlabel("direction x (degrees)", fontsize=LABEL, color=INK)
     right.set_title("how far it is stretched, ‖W x‖", fontsize=SMALL, color=INK, loc="left")
-    _plain(right)
+    plain(right)
     return figure
 
 
@@ -104,11 +105,3 @@ def by_layer(
     ax.set_ylim(0, None)
     legend(figure, ax)
     return figure
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)

@@ -1,6 +1,6 @@
-"""The figures of notebooks 14 and 15: many editors in one picture, in the library's style.
+"""Figures that several notebooks share, in the library's style, and the parts of them.
 
-Each function returns a Figure and shows nothing by itself.
+Each figure is returned, and nothing is shown by itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def rasters(
             for row in range(width):
                 color = shades[text[row]] if row < len(text) else NOTHING
                 ax.bar(column, 0.86, 1.0, bottom=row + 0.57, color=color, linewidth=0)
-        _panel(ax, name)
+        plain(ax)
+        ax.set_title(name, fontsize=SMALL, color=INK, loc="left", pad=4)
         ax.yaxis.grid(False)
         ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.55, len(texts) - 0.45))
         step = 1 if len(texts) <= 8 else 2
@@ -63,7 +64,7 @@ def rasters(
         Line2D([], [], color=color, linewidth=7, label=label)
         for label, color in (("says it", EDITED), ("does not", INK), ("not written yet", NOTHING))
     ]
-    return _above(figure, handles)
+    return _legend(figure, handles, "outside upper center")
 
 
 def whiskers(
@@ -92,14 +93,29 @@ def whiskers(
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
-    _plain(ax)
+    plain(ax)
     ax.yaxis.grid(False)
     ax.xaxis.grid(True, color=GRID)
     for edge in np.arange(0.5, len(names) - 1):
         ax.axhline(edge, color=GRID, linewidth=0.8)
     if len(found) < 2:
         return figure
-    return _below(figure, ax.get_legend_handles_labels()[0])
+    return _legend(figure, ax.get_legend_handles_labels()[0], "outside lower center")
+
+
+def plain(ax: Axes) -> None:
+    """Two quiet axes and horizontal lines behind the data, as in the library's figures."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(QUIET)
+    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
+    ax.yaxis.grid(True, color=GRID)
+    ax.set_axisbelow(True)
+
+
+def arrow(ax: Axes, end: tuple[float, float], color: str) -> None:
+    """Draw a vector from the origin."""
+    look = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 15}, zorder=4)
 
 
 def _grid(count: int, columns: int, height: float, xlabel: str, ylabel: str) -> tuple:
@@ -115,27 +131,6 @@ def _grid(count: int, columns: int, height: float, xlabel: str, ylabel: str) -> 
     figure.supxlabel(xlabel, fontsize=LABEL, color=INK)
     figure.supylabel(ylabel, fontsize=LABEL, color=INK)
     return figure, axes
-
-
-def _panel(ax: Axes, name: str) -> None:
-    _plain(ax)
-    ax.set_title(name, fontsize=SMALL, color=INK, loc="left", pad=4)
-    ax.yaxis.grid(True, color=GRID)
-
-
-def _plain(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.set_axisbelow(True)
-
-
-def _above(figure: Figure, handles: Sequence) -> Figure:
-    return _legend(figure, handles, "outside upper center")
-
-
-def _below(figure: Figure, handles: Sequence) -> Figure:
-    return _legend(figure, handles, "outside lower center")
 
 
 def _legend(figure: Figure, handles: Sequence, where: str) -> Figure:

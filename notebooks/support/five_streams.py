@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 import lib
-from lib.data.facts import lookup
 from lib.evaluation import intervals
 
+from . import runs_04_rome as runs_04
 from . import runs_14_lifelong as runs_14
 from . import stored_runs
 
@@ -192,9 +192,4 @@ def points(mean: float, low: float, high: float) -> str:
 
 def openers(lm: lib.LM, seed: int) -> list[str]:
     """The subjects of a stream that are one token and the first of their prompt."""
-    found = []
-    for case in cases(seed):
-        ids, at = lookup(lm.tokenizer, case.fact)[:2]
-        if at == 0:
-            found.append(case.fact.subject)
-    return found
+    return [str(case.fact.subject) for case in runs_04.openers(lm, cases(seed))]

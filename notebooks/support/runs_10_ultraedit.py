@@ -20,7 +20,7 @@ from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 from lib.plot.style import EDITORS
 
-from . import moved
+from . import moved, stored_runs
 from .runs_06_null_space import counterfact as counterfact
 
 # The one place for the editor's settings: change them, then `--long 10` again.
@@ -124,7 +124,9 @@ class Lifelong:
 
     def editor(self, way: str, scale: float = 1.0) -> lib.Editor:
         """The editor of a way, with a multiple of the step."""
-        settings = {key: _tuple(value) for key, value in self.settings["editor"].items()}
+        settings = {
+            key: stored_runs.tuples(value) for key, value in self.settings["editor"].items()
+        }
         settings["step"] *= scale
         if max(settings["down"]) >= self.lm.n_layers:  # a toy: the editor's own choice
             del settings["down"]
@@ -218,7 +220,3 @@ def replay(lm: lib.LM, way: str, facts: Sequence[lib.Fact], size: int) -> Iterat
     for end in range(size, len(facts) + 1, size):
         patch = editor.edit(facts[end - size : end], after=patch)
         yield {"edits": end, "change": changes(lm, patch)}
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

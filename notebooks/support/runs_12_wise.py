@@ -19,6 +19,8 @@ from lib.data.facts import encode_prompt
 from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
 
+from . import stored_runs
+
 # The one place for WISE's settings: change them, then `--long 12` again.
 WISE = {
     "layer": 25,
@@ -73,14 +75,12 @@ def facts() -> list[lib.Case]:
 
 def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
     """WISE with the settings above; in a toy at the toy's own layer."""
-    settings = {key: _tuple(value) for key, value in {**PLAIN, **WISE, **settings}.items()}
+    settings = {
+        key: stored_runs.tuples(value) for key, value in {**PLAIN, **WISE, **settings}.items()
+    }
     if settings["layer"] >= lm.n_layers:
         settings["layer"] = 1
     return lib.EDITORS["wise"](lm, **settings)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 # ---- what a model answers, and whom a router would ask -------------------------------------------

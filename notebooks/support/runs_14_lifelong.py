@@ -140,11 +140,9 @@ def text() -> str:
 def editor(lm: lib.LM, name: str) -> lib.Editor:
     """The editor of a line."""
     kind, settings, *_ = STREAM["lines"][name]
-    return lib.EDITORS[kind](lm, **{key: _tuple(value) for key, value in settings.items()})
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(map(_tuple, value)) if isinstance(value, list | tuple) else value
+    return lib.EDITORS[kind](
+        lm, **{key: stored_runs.tuples(value) for key, value in settings.items()}
+    )
 
 
 def line(

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.evaluation.intervals import interval
 from lib.forensics.candidates import PREFIX, keys, rows_of
 from lib.forensics.investigation import THRESHOLD
+
+from .runs_15_judging import share
 
 ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
 WAYS = {
@@ -42,15 +43,6 @@ def keys_of(
     for part, read in keys(lm, rows, [layer]):
         K[part] = read[layer]
     return K
-
-
-def share(values: Sequence[float | None]) -> str:
-    """A mean with its interval, in %: "78 [44, 98]", or a dash where there is no value."""
-    there = [value for value in values if value is not None]
-    if not there:
-        return "–"
-    low, high = interval(there)
-    return f"{100 * sum(there) / len(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def stored() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from lib.evaluation.intervals import SHARE, interval
 
 from . import runs_10_ultraedit as runs_10
+from .runs_04_rome import percent
 
 
 def ends(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -27,12 +28,6 @@ def shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         line["KL (nats)"] = f"{_mean(row['kl']):.2f} ({low:.2f}–{high:.2f})"
         table.append(line | {"perplexity": row["perplexity"]})
     return table
-
-
-def percent(shares: Sequence[float]) -> str:
-    """The mean in percent and its 95 % interval: "83 (60–94)"."""
-    low, high = interval(shares, SHARE)
-    return f"{100 * _mean(shares):.0f} ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def tradeoff(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple]]:
