@@ -99,19 +99,6 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 
 
-def grid(pairs: list[str]) -> dict[str, list[Any]]:
-    """The values of each setting in NAME=V1,V2 pairs, read as JSON where they can be.
-
-    grid(["v_lr=0.1,0.25"]) -> {"v_lr": [0.1, 0.25]}
-    """
-    found = {}
-    for name, values in _pairs("--grid", "NAME=V1,V2", pairs):
-        # all values as one JSON list, so that a value may be a list with commas of its own
-        listed = value(f"[{values}]")
-        found[name] = listed if isinstance(listed, list) else [*map(value, values.split(","))]
-    return found
-
-
 def _pairs(given: str, form: str, pairs: list[str]) -> list[tuple[str, str]]:
     """(name, text) of each pair; ValueError for a name that is no setting's."""
     split = [pair.partition("=") for pair in pairs]
@@ -181,6 +168,7 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
-    """The model that `--model`, `--dtype`, `--device-map` and `--sink` name."""
+    """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
     sink = None if given.sink == "none" else given.sink
-    return lm.load(given.model, given.dtype, given.device_map or device_map, sink)
+    place = given.device_map or device_map
+    return lm.load(given.model, given.dtype, place, sink, given.presets)
