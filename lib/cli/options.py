@@ -70,6 +70,7 @@ MODEL = (
         help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
         "ai.google.dev/gemma/terms); default: the embedded model",
     ),
+    option("--presets", type=Path, help="presets of your own, as `python -m lib tune` writes them"),
     *PLACEMENT,
 )
 EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
@@ -171,4 +172,4 @@ def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
     sink = None if given.sink == "none" else given.sink
     place = given.device_map or device_map
-    return lm.load(given.model, given.dtype, place, sink, given.presets)
+    return lm.load(given.model, given.dtype, place, sink, getattr(given, "presets", None))

@@ -255,7 +255,7 @@ class _Run:
         row: dict[str, Any] = {"cases": [case.id for case in group], "seconds": {}}
         row["unedited"] = _values(base.scores)
         for which, own in settings.items():
-            if which == FOUND and own == settings[DEFAULT]:
+            if which == FOUND and own == settings.get(DEFAULT):
                 row[which], row["seconds"][which] = row[DEFAULT], row["seconds"][DEFAULT]
                 continue
             begin = time.perf_counter()
