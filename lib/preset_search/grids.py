@@ -13,13 +13,13 @@ from typing import Any
 SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
 SPREAD: dict[str, Any] = {"around": 0, "widths": (1, 3, 5), "settings": SHORT}
 CLAMPS = (1.0, 4.0)
-RATES = (0.05, 0.5)
+RATES = (0.05, 0.15, 0.5)
 
 # {editor: arguments of `scan`}; depths are layers as shares of the model's, by default all of them
 GRIDS: dict[str, dict[str, Any]] = {
     "rome": {
         "depths": (0.1, 0.2, 0.3, 0.45, 0.6),
-        "around": 0,
+        "around": 1,
         "grid": {"clamp": CLAMPS, "v_lr": RATES},
         "settings": SHORT,
     },

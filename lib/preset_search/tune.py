@@ -32,6 +32,7 @@ from ..evaluation.known_facts import known
 from ..model.lm import LM
 from ..model.presets_file import Presets
 from ..registry import EDITORS
+from .candidates import plain_json
 from .grids import GRIDS
 from .scan import SCORED, Scan, scan
 
@@ -205,8 +206,8 @@ class _Run:
         self.say(f"{name}: {len(found.rows)} trials made; now facts that the search did not see")
         rows = self._held_out(name, {DEFAULT: default, FOUND: chosen}, found.together, end)
         self.result.results[name] = {
-            "found": _plain(chosen),
-            "default": _plain(default),
+            "found": plain_json(chosen),
+            "default": plain_json(default),
             "together": found.together,
             "trials": found.rows,
             "note": found.note,
@@ -227,7 +228,7 @@ class _Run:
     ) -> list[dict[str, Any]]:
         """The rows of held-out facts, as many as there is time for; at least one."""
         path = self._files(name)[1]
-        head = {"model": self.lm.identity, "editor": name, "settings": _plain(settings)}
+        head = {"model": self.lm.identity, "editor": name, "settings": plain_json(settings)}
         kept = _read(path)
         rows = kept["rows"] if {k: kept.get(k) for k in head} == head else []
         # one call of an editor of many facts holds as many of them as in the search
@@ -358,11 +359,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """The lines of a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(str(v).replace("|", "/") for v in line) + " |" for line in lines]
-
-
-def _plain(value: Any) -> Any:
-    """The value that JSON gives back for this one."""
-    return json.loads(json.dumps(value))
 
 
 def _read(path: Path) -> dict[str, Any]:
