@@ -96,6 +96,17 @@ def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
     assert f"presets of {found.presets}" in repr(lm)
 
 
+def test_the_librarys_presets_of_the_model_do_not_count(knowing, clock, tmp_path):
+    lm = tiny.model("gemma3_text")
+    lm.name = "gemma-3-270m"
+    assert lib.EDITORS["rome"](lm).config.clamp == 1.0
+    found = tune(lm, ["rome"], facts(), 3, tmp_path / "p.toml", progress=False)
+    default = found.results["rome"]["default"]
+    assert (default["clamp"], default["v_lr"], default["layer"]) == (4.0, 0.5, 1)
+    assert found.results["rome"]["trials"][0]["clamp"] == 4.0
+    assert lib.EDITORS["rome"](lm).config.clamp == 1.0
+
+
 def test_both_halves_are_known_and_share_nothing(monkeypatch):
     lm = tiny.model("llama")
     cases = facts()
