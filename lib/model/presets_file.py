@@ -33,10 +33,6 @@ class Presets:
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stored: bool = True
 
-    def replaces(self, editor: str) -> bool:
-        """Whether the library's rows of this model do not count for an editor."""
-        return not self.stored or editor in self.rows
-
 
 def read_presets(path: str | os.PathLike, model: str) -> Presets:
     """The rows of a file that fit a model's name, as those of `presets.toml` do.

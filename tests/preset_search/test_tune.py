@@ -124,6 +124,8 @@ def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
     lm = tiny.model("llama")
     found = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "p.toml", progress=False)
     assert clock.now == found.seconds <= 180
+    alone = tune(lm, ["rome"], facts(), 2, tmp_path / "r.toml", progress=False).results["rome"]
+    assert clock.now <= 180 + 120 and 1 < len(alone["held_out"]) < 8
     few = tune(lm, ["ft_m", "ultraedit"], facts(), 0.1, tmp_path / "q.toml", progress=False)
     assert [len(r["trials"]) for r in few.results.values()] == [1, 1]
     assert [len(r["held_out"]) for r in few.results.values()] == [1, 1]

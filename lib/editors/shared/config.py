@@ -100,7 +100,7 @@ class Config:
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
                 row["layers"] = tuple(range(first, last + 1))
-        rows = [] if lm.presets.replaces(editor) else list(found.items())
+        rows = list(found.items()) if lm.presets.stored else []
         fitting = [
             values for name, values in rows if name != "any" and name.lower() in lm.name.lower()
         ]
