@@ -69,5 +69,6 @@ from .model.sequences import Sequences
 from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
 from .patch.route import Rewrite, Route
 from .preset_search.scan import Scan, scan
+from .preset_search.tune import Tuned, tune
 
 __version__ = "0.1"

@@ -36,8 +36,9 @@ Edit what a language model knows, and measure what else moved.
   python -m lib stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json
       writes many facts one batch after another and measures at given points; with
       `torchrun --nproc-per-node 2 -m lib stream …` processes share the reading of a batch
-  python -m lib scan --editor rome --model NAME --data FILE --budget 1200
-      tries the editor over layers on a few cases and prints a preset for a model nobody has tuned
+  python -m lib tune MODEL --editors rome,ultraedit --minutes 30 --to presets.toml
+      searches presets for a model nobody has tuned and measures them on facts kept apart; then
+      `--presets presets.toml` uses them
   python -m lib train --editor mend --data FILE --steps 1000
       trains the network of an editor that has one, on some facts, and keeps others apart
   python -m lib export --patch FILE --to FOLDER --as peft

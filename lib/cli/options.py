@@ -70,6 +70,7 @@ MODEL = (
         help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
         "ai.google.dev/gemma/terms); default: the embedded model",
     ),
+    option("--presets", type=Path, help="presets of your own, as `python -m lib tune` writes them"),
     *PLACEMENT,
 )
 EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
@@ -97,19 +98,6 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     """
     found = {name: value(text) for name, text in _pairs("--set", "NAME=VALUE", pairs)}
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-
-
-def grid(pairs: list[str]) -> dict[str, list[Any]]:
-    """The values of each setting in NAME=V1,V2 pairs, read as JSON where they can be.
-
-    grid(["v_lr=0.1,0.25"]) -> {"v_lr": [0.1, 0.25]}
-    """
-    found = {}
-    for name, values in _pairs("--grid", "NAME=V1,V2", pairs):
-        # all values as one JSON list, so that a value may be a list with commas of its own
-        listed = value(f"[{values}]")
-        found[name] = listed if isinstance(listed, list) else [*map(value, values.split(","))]
-    return found
 
 
 def _pairs(given: str, form: str, pairs: list[str]) -> list[tuple[str, str]]:
@@ -181,6 +169,7 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
-    """The model that `--model`, `--dtype`, `--device-map` and `--sink` name."""
+    """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
     sink = None if given.sink == "none" else given.sink
-    return lm.load(given.model, given.dtype, given.device_map or device_map, sink)
+    place = given.device_map or device_map
+    return lm.load(given.model, given.dtype, place, sink, getattr(given, "presets", None))

@@ -1,4 +1,4 @@
-"""The commands that run an editor over many facts: `stream`, `scan` and `train`."""
+"""The commands that run an editor over many facts: `stream`, `tune` and `train`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from .. import EDITORS, Case, classroom, distributed, read_cases, scan, stream
+from .. import EDITORS, Case, classroom, distributed, read_cases, stream, tune
 from . import options
-from .options import EDITING, JSON, TARGET, command, option
+from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
 
 
 def say(line: str) -> None:
@@ -99,67 +99,29 @@ def _table(scores: dict[str, Any]) -> str:
     return table.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}").to_string()
 
 
-# ---- layers and settings for a model without a preset --------------------------------------------
+# ---- presets for a model that nobody has tuned ---------------------------------------------------
 
 
 @command(
-    "scan",
-    "try an editor over layers on a few cases, propose a preset",
+    "tune",
+    "search presets for a model, measure them on facts kept apart",
+    option("model", help="hub id, local folder, or gemma-3-270m"),
+    option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
+    option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
+    option("--to", type=Path, default=Path("presets.toml"), help="default: presets.toml"),
     option(
-        "--data",
-        type=Path,
-        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+        "--data", type=Path, help="facts with true answers, JSON or JSONL (default: the classroom)"
     ),
-    option("--cases", type=int, default=8, help="how many to try on (default 8)"),
-    option("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)"),
-    option("--widths", help="layers of a window, for editors of several: 1,3,5"),
-    option(
-        "--grid",
-        action="append",
-        default=[],
-        metavar="NAME=V1,V2",
-        help="values of a setting, the most important setting first: v_lr=0.1,0.25 (repeatable)",
-    ),
-    option("--around", type=int, default=2, help="layers beside the best (default 2)"),
-    option(
-        "--together",
-        action=argparse.BooleanOptionalAction,
-        help="all facts in one call of the editor, or each alone (default: as the editor is meant)",
-    ),
-    option("--budget", type=float, help="seconds (default: as long as it takes)"),
-    option("--journal", type=Path, help="keep every trial here, and go on from it"),
     TARGET,
-    JSON,
-    *EDITING,
+    *PLACEMENT,
 )
-def run_scan(given: argparse.Namespace) -> None:
-    """Try the editor as the options say, and print the table and the preset."""
-    layers = options.numbers("--layers", given.layers, options.LAYERS)
-    widths = options.numbers("--widths", given.widths, options.LAYERS)
-    grid = options.grid(given.grid)
-    options.at_least("--cases", 1, given.cases)
-    cases: Sequence[Case]
-    if given.data:
-        cases = read_cases(given.data, limit=given.cases, target=given.target)
-    else:
-        cases = options.even_cases(given.model)[: given.cases]
-    found = scan(
-        options.load(given),
-        given.editor,
-        cases,
-        layers,
-        given.budget,
-        grid,
-        given.around,
-        given.journal,
-        given.together,
-        widths=widths,
-        settings=options.settings(given.set),
-        say=say,
-    )
-    print(found)
-    print(f"\n{found.preset()}", end="")
-    options.write_json(given.json, found.json())
+def run_tune(given: argparse.Namespace) -> None:
+    """Search and measure as the options say; print where presets and page are."""
+    cases = read_cases(given.data, target=given.target) if given.data else None
+    editors = [name.strip() for name in given.editors.split(",") if name.strip()]
+    found = tune(options.load(given), editors, cases, given.minutes, given.to, say=say)
+    print(found.presets.read_text(encoding="utf-8"), end="")
+    print(f"\nsaved: {found.presets}, and how it was found: {found.page}")
 
 
 # ---- the network of an editor that has one -------------------------------------------------------

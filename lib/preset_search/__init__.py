@@ -1,1 +1,1 @@
-"""Preset search tries an editor over layers and settings, to propose a preset for a new model."""
+"""Preset search tries editors over layers and settings, to find presets for a new model."""

@@ -28,7 +28,7 @@ class Space:
 
     given       The settings of every trial, on top of the preset.
     config      All settings of the editor, as JSON has them.
-    where       The setting that names the layer, "layer" or "layers".
+    where       The setting that names the layer: "layer", "layers", or UltraEdit's "down".
     layers      The layers that may be tried.
     around      The number of neighbors that stage 2 tries on both sides.
     grid        {setting: values}, the settings that are varied.
@@ -51,7 +51,7 @@ class Space:
         self.given, self.around, self.grid = dict(given), around, {}
         # 1. where the editor writes, and which layers the model has
         self.config = plain_json(asdict(EDITORS[name](lm, **given).config))
-        self.where = next((w for w in ("layers", "layer") if w in self.config), None)
+        self.where = next((w for w in ("layers", "layer", "down") if w in self.config), None)
         if self.where is None:
             raise ScanError(f"{name} has no layer to scan")
         self.layers = sorted(set(range(lm.n_layers) if layers is None else layers))
@@ -77,9 +77,11 @@ class Space:
     def at(self, layer: int, width: int | None = None, **values: Any) -> dict[str, Any]:
         """The candidate of one layer, with the preset's settings but for `values`."""
         place: Any = layer
-        if self.where == "layers":
-            # without layers of its own (None) an editor gets all of them up to this one
-            width = width or len(self.config["layers"] or range(layer + 1))
+        if self.where != "layer":
+            # without layers of its own (None) an editor gets all of them up to this one, and one
+            # of gradients (an empty list) two, as many as it would choose
+            alone = 2 if self.where == "down" else layer + 1
+            width = width or len(self.config[self.where] or range(alone))
             place = list(range(max(0, layer + 1 - width), layer + 1))
         return {self.where: place, **self.defaults, **values}
 
@@ -104,7 +106,7 @@ class Space:
 
         def nearby(best: Mapping[str, Any]) -> list[dict[str, Any]]:
             """Stage 2: the best layer first, then its neighbors, with all of one dimension."""
-            center = best["layer"] if self.where == "layer" else best["layers"][-1]
+            center = best["layer"] if self.where == "layer" else best[self.where][-1]
             low = max(self.layers[0], center - self.around)
             high = min(self.layers[-1], center + self.around)
             near = sorted(range(low, high + 1), key=lambda layer: abs(layer - center))

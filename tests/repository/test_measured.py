@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import lib
+from lib.model.presets_file import Presets
 
 from ..benchmarks import measured, results, tables
 
@@ -115,7 +116,7 @@ def test_a_hash_here_is_that_of_git():
 
 @pytest.mark.parametrize("model", LAYERS)
 def test_a_note_stands_where_the_preset_changes_the_method(model):
-    lm = SimpleNamespace(name=NAMES.get(model, model), n_layers=LAYERS[model])
+    lm = SimpleNamespace(name=NAMES.get(model, model), n_layers=LAYERS[model], presets=Presets())
     noted = {name for name, words in tables.WORDS["methods"].items() if "here" in words}
     assert noted == set(SETTINGS)
     for name, setting in SETTINGS.items():
@@ -138,7 +139,10 @@ def test_a_cells_settings_are_those_that_its_row_is_noted_for():
             assert cell["commit"] and (settings or editor == "base"), name
             if editor in SETTINGS and isinstance(settings, dict):
                 published = lib.EDITORS[editor].Config.published(
-                    SimpleNamespace(name=NAMES.get(model, model), n_layers=LAYERS[model]), editor
+                    SimpleNamespace(
+                        name=NAMES.get(model, model), n_layers=LAYERS[model], presets=Presets()
+                    ),
+                    editor,
                 )
                 changed = settings[SETTINGS[editor]] != getattr(published, SETTINGS[editor])
                 assert bool(tables.note_of(editor, model)) == changed, name

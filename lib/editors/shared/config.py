@@ -58,6 +58,13 @@ class Config:
 
         Raises EditError for a setting that the editor does not have.
         """
+        settings = cls.checked(editor, settings)
+        row = cls._row(lm, editor, tuned=True)
+        return cls(**{**row, **settings})
+
+    @classmethod
+    def checked(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that this version knows; EditError for one that the editor does not have."""
         settings = cls.current(editor, settings)  # also refuses what is no setting's name
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
@@ -65,8 +72,7 @@ class Config:
             raise EditError(
                 f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
             )
-        row = cls._row(lm, editor, tuned=True)
-        return cls(**{**row, **settings})
+        return settings
 
     @classmethod
     def published(cls, lm: LM, editor: str) -> Config:
@@ -94,10 +100,15 @@ class Config:
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
                 row["layers"] = tuple(range(first, last + 1))
-        for pattern, values in found.items():
-            if pattern != "any" and pattern.lower() in lm.name.lower():
-                ours = "tuned" in values and not tuned
-                row |= {k: v for k, v in values.items() if not ours or k in PLACES}
+        rows = list(found.items()) if lm.presets.stored else []
+        fitting = [
+            values for name, values in rows if name != "any" and name.lower() in lm.name.lower()
+        ]
+        if editor in lm.presets.rows:  # the row of a person's own file, which is no paper's
+            fitting = [{**lm.presets.rows[editor], "tuned": True}]
+        for values in fitting:
+            ours = "tuned" in values and not tuned
+            row |= {k: v for k, v in values.items() if not ours or k in PLACES}
         return {name: value for name, value in row.items() if name in known}
 
     @classmethod
