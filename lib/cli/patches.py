@@ -10,25 +10,23 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ..data.facts import quoted
 from ..errors import PatchError
 from ..model.lm import LM
 from ..patch.merging import Asked, contradictions, distance, listed, merged, told, written
 from ..patch.patch import Edit, LowRank, Patch
 from . import options
 from .commands import run_export
-from .options import JSON, MODEL, command, option
+from .options import MODEL, command, option
 
-SHOWN = 20  # facts that are printed; --json has all
+SHOWN = 20  # facts that are printed
 ALLOWED = {  # what each of them takes beside its files
-    "show": {"json"},
-    "diff": {"json"},
+    "show": set(),
+    "diff": set(),
     "merge": {"to", "keep"},
-    "drop": {"to", "fact", "subject"},
+    "drop": {"to", "fact"},
     "apply": {"to"},
 }
 
@@ -41,8 +39,6 @@ ALLOWED = {  # what each of them takes beside its files
     option("--to", type=Path, help="the file to write (of apply: a new or empty folder)"),
     option("--keep", choices=("first", "last"), help="merge: whose answer stays where two differ"),
     option("--fact", type=int, metavar="N", help="drop: the number of a fact, as show counts them"),
-    option("--subject", help="drop: the subject of the one fact in place of its number"),
-    JSON,
     *MODEL,
 )
 def run_patch(given: argparse.Namespace) -> None:
@@ -52,13 +48,10 @@ def run_patch(given: argparse.Namespace) -> None:
             raise ValueError(f"patch {given.action} has no --{name}")
     if "to" in ALLOWED[given.action] and given.to is None:
         raise ValueError(f"patch {given.action} needs --to")
-    count = len(given.files)
-    if given.action in ("show", "drop", "apply") and count != 1:
-        raise ValueError(f"patch {given.action} takes one file, not {count}")
-    if given.action == "diff" and count != 2:
-        raise ValueError(f"patch diff takes two files, not {count}")
-    if given.action == "merge" and count < 2:
-        raise ValueError("patch merge takes two files or more, not 1")
+    count, wanted = len(given.files), {"diff": "two files", "merge": "two files or more"}
+    if count != {"diff": 2, "merge": max(2, count)}.get(given.action, 1):
+        takes = wanted.get(given.action, "one file")
+        raise ValueError(f"patch {given.action} takes {takes}, not {count}")
     ACTIONS[given.action](given)
 
 
@@ -66,13 +59,13 @@ def _show(given: argparse.Namespace) -> None:
     """Print what is in a patch file."""
     (path,) = given.files
     patch = Patch.load(path)
-    facts = [{"line": line, **vars(fact)} for line, fact in listed(patch)]
+    facts = [fact for _, fact in listed(patch)]
     places = {name: _place(value) for name, value in patch.weights.items()}
     places |= {name: f"route ({route.kind})" for name, route in patch.routes.items()}
     print(f"{path.name}: {path.stat().st_size:,} bytes, for {patch.base or 'any model'}")
     for number, edit in enumerate(patch.log):
         print(f"line {number}: {edit.editor}, {_count(edit)}\n  {json.dumps(dict(edit.settings))}")
-    for number, (_, fact) in zip(range(SHOWN), listed(patch), strict=False):
+    for number, fact in enumerate(facts[:SHOWN]):
         print(f"fact {number}: {fact.text} -> {fact.target_new.strip()}")
     if len(facts) > SHOWN:
         print(f"… and {len(facts) - SHOWN:,} more facts")
@@ -80,9 +73,6 @@ def _show(given: argparse.Namespace) -> None:
         print(f"{name}: {said}")
     if patch.rewrites:
         print(f"rewrites of prompts: {', '.join(one.kind for one in patch.rewrites)}")
-    lines = [{"editor": e.editor, "settings": dict(e.settings), "facts": len(e)} for e in patch.log]
-    result = {"base": patch.base, "bytes": path.stat().st_size, "log": lines, "facts": facts}
-    options.write_json(given.json, {**result, "places": places})
 
 
 def _count(edit: Edit) -> str:
@@ -124,18 +114,14 @@ def _diff(given: argparse.Namespace) -> None:
     for asked in against[:SHOWN]:
         print(f"  {told(asked, first, second)}")
     _say_streams(first, second)
-    matrices: dict[str, dict[str, Any]] = {}
     for module in dict.fromkeys((*first.weights, *second.weights)):
-        found = distance(first, second, module)
-        matrices[module] = {"apart": found.apart, "norms": found.norms}
-        norms = " and ".join("a new matrix" if n is None else f"{n:.4g}" for n in found.norms)
-        apart = "not known without the model" if found.apart is None else f"{found.apart:.4g}"
-        print(f"{module}: apart {apart}; the changes are {norms}")
+        apart, norms = distance(first, second, module)
+        sizes = " and ".join("a new matrix" if n is None else f"{n:.4g}" for n in norms)
+        said = "not known without the model" if apart is None else f"{apart:.4g}"
+        print(f"{module}: apart {said}; the changes are {sizes}")
     for module in dict.fromkeys((*first.routes, *second.routes)):
         kinds = [p.routes[module].kind if module in p.routes else "none" for p in (first, second)]
         print(f"{module}: routes {kinds[0]} and {kinds[1]}, whose entries are not compared")
-    said = {title: [*map(list, some)] for title, some in (*groups.items(), ("against", against))}
-    options.write_json(given.json, {**said, "matrices": matrices})
 
 
 def _say_streams(*patches: Patch) -> None:
@@ -191,17 +177,10 @@ def dropped(patch: Patch, number: int, lm: LM) -> Patch:
 
 def _drop(given: argparse.Namespace) -> None:
     """Take one fact out of a patch, and save the rest."""
-    if (given.fact is None) == (given.subject is None):
-        raise ValueError("patch drop needs --fact N or --subject")
-    patch = Patch.load(given.files[0])
+    if given.fact is None:
+        raise ValueError("patch drop needs --fact N, the number that show gives it")
+    patch, number = Patch.load(given.files[0]), given.fact
     facts = [fact for _, fact in listed(patch)]
-    numbers = [n for n, fact in enumerate(facts) if fact.subject == given.subject]
-    if given.subject is not None and len(numbers) != 1:
-        raise PatchError(
-            f"{len(numbers) or 'no'} facts of the patch are about {quoted(given.subject)}: "
-            "say which with --fact"
-        )
-    number = numbers[0] if given.fact is None else given.fact
     if not 0 <= number < len(facts):
         raise PatchError(
             f"the patch holds {len(facts)} facts, there is no fact {options.shortened(str(number))}"
@@ -213,7 +192,7 @@ def _drop(given: argparse.Namespace) -> None:
 
 def _apply(given: argparse.Namespace) -> None:
     """Write the whole edited model, as `export --as model` does."""
-    given.patch, given.kind, given.rank = given.files[0], "model", None
+    given.patch, given.kind, given.rank, given.type = given.files[0], "model", None, None
     run_export(given)
 
 

@@ -8,7 +8,6 @@ at its keys. Dense matrices hold the sum W + ΔW, which cannot be added without 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,18 +18,6 @@ from ..registry import EDITORS
 from .patch import LowRank, Patch
 
 Asked = tuple[str | None, str]  # a fact without its answer: subject and prompt
-
-
-@dataclass(frozen=True)
-class Distance:
-    """How far the changes of one matrix are apart, in Frobenius norms.
-
-    apart  ‖ΔW_a − ΔW_b‖; None where only one of the two is in factors, and W would be needed.
-    norms  ‖ΔW_a‖ and ‖ΔW_b‖: 0 where a patch leaves the matrix alone, None for a dense matrix.
-    """
-
-    apart: float | None
-    norms: tuple[float | None, float | None]
 
 
 def written(patch: Patch) -> dict[Asked, str]:
@@ -52,22 +39,29 @@ def contradictions(first: Patch, second: Patch) -> list[Asked]:
     return [asked for asked in one if asked in other and one[asked] != other[asked]]
 
 
-def distance(first: Patch, second: Patch, module: str) -> Distance:
-    """How far the two patches' changes of a matrix are apart; PatchError for other shapes."""
+def distance(
+    first: Patch, second: Patch, module: str
+) -> tuple[float | None, tuple[float | None, float | None]]:
+    """How far the two patches' changes of a matrix are apart, and how large each is (Frobenius).
+
+    (‖ΔW_a − ΔW_b‖, (‖ΔW_a‖, ‖ΔW_b‖)): the first is None where only one of the two is in factors,
+    and W would be needed; a norm is 0 where a patch leaves the matrix alone, None for a dense one.
+    Raises PatchError for matrices of different shapes.
+    """
     one, other = first.weights.get(module), second.weights.get(module)
     if one is not None and other is not None and tuple(one.shape) != tuple(other.shape):
         raise PatchError(f"{module} has the shapes {tuple(one.shape)} and {tuple(other.shape)}")
     norms = (_norm(one), _norm(other))
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return Distance(float((one.double() - other.double()).norm()), norms)
+        return float((one.double() - other.double()).norm()), norms
     if isinstance(one, Tensor) or isinstance(other, Tensor):
-        return Distance(None, norms)
+        return None, norms
     if one is None or other is None:
-        return Distance(norms[0] or norms[1] or 0.0, norms)
+        return norms[0] or norms[1] or 0.0, norms
     if _same(one.chunks, other.chunks):
-        return Distance(0.0, norms)
+        return 0.0, norms
     negative = tuple((-a, b) for a, b in other.chunks)
-    return Distance(_norm(LowRank((*one.chunks, *negative))), norms)
+    return _norm(LowRank((*one.chunks, *negative))), norms
 
 
 def _norm(value: Tensor | LowRank | None) -> float | None:

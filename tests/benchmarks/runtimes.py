@@ -32,6 +32,7 @@ from lib.evaluation.answers import begins
 from lib.model import generation
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
+from tests.benchmarks.tables import made, read, table
 
 OUT = Path(__file__).with_suffix(".json")
 FACTS, NEIGHBORS, TOKENS = 10, 2, 12
@@ -140,6 +141,15 @@ def counted(entry: dict[str, Any]) -> dict[str, Any]:
         "tokenized": f"{sum(map(sum, entry['read']))} of {sum(map(len, entry['read']))}",
     }
     return {**entry, **shown}
+
+
+@made("runtimes", "runtimes")
+def runtimes() -> str:
+    """What each runtime wrote, beside what this library wrote."""
+    heads = ["runtime", "same prompt ids", "edits alike", "neighbors alike", "new answer said"]
+    keys = ("tokenized", "edits", "neighbors", "answers")
+    lines = [[name, *(one[key] for key in keys)] for name, one in read("runtimes").items()]
+    return table(heads, lines)
 
 
 def main() -> None:
