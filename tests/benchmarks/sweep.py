@@ -87,13 +87,12 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     # the published key, bound and contexts are where it begins; what the preset without the token
     # has instead is tried beside them
     BEHIND: {
+        # each fact alone, as a stream gives them: fifty documents of one fact are few batches
         "sdf": {
             "layers": (23,),
-            "widths": (8, 16),
-            "grid": {"lr": (1e-4, 3e-4, 1e-3)},
+            "grid": {"batch_size": (16, 4), "lr": (1e-3, 2e-3), "epochs": (1, 2)},
             "around": 0,
-            "together": True,
-            "facts": 12,
+            "together": False,
         },
         "rome": {
             "layers": (3, 5, 7),
