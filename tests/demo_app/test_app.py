@@ -678,7 +678,6 @@ def pieces_of_the_page() -> dict[str, str]:
         "undone": status(View(view.subject, rows, undone=BAD)),
         "nothing asked": status(View(view.subject, rows)),
         "sorry": render.sorry(BAD),
-        "done": render.done(BAD),
         "busy": render.busy(Progress(0.5, BAD), 0),
         "header": render.header(BAD, 1),
         "written": render.continued(BAD, {"before": BAD, "after": BAD, "live": 1}),
