@@ -148,7 +148,8 @@ def _merge(given: argparse.Namespace) -> None:
         total = merged(total, patch)
     print(
         "The changes were added as they are: the answers may differ from those of edits that were "
-        "made one after the other, so ask them."
+        "made one after the other, so ask them. An editor of weights that made edits in both "
+        "remembers neither for its next edit."
     )
     print(f"saved: {total.save(given.to)}")
 

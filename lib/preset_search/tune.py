@@ -1,4 +1,4 @@
-"""`tune` finds presets for a model that nobody has tuned, and measures them on facts kept apart.
+"""`tune` finds presets for a model that nobody has tuned, and measures them on held-out facts.
 
 For every editor it is one `scan` over facts that the model knows, from the editor's own settings
 and a guess of the layer by depth, then the held-out facts: the unedited model, those settings, and
