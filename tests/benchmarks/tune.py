@@ -63,8 +63,11 @@ def compared(run: _Run, name: str, facts: int, kept: dict[str, Any]) -> dict[str
         settings = {"stored": stored} if place < len(rows) else {"found": own, "stored": stored}
         row = run._group(name, settings, cases)
         if place < len(rows):  # `tune` has measured the found and the default settings
-            row = {**rows[place], "stored": row["stored"],
-                   "seconds": {**rows[place]["seconds"], **row["seconds"]}}  # fmt: skip
+            row = {
+                **rows[place],
+                "stored": row["stored"],
+                "seconds": {**rows[place]["seconds"], **row["seconds"]},
+            }
         part["held_out"].append(row)
         store(name, part)
     return part

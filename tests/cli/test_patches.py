@@ -17,8 +17,10 @@ QUICK = {"layer": 1, "lr": 0.02, "epochs": 3}
 def chain(*facts, base="m 1", shape=(4, 6), module="a.b", seed=0):
     """A patch of edits by hand, one chunk each; a fact is (subject, answer)."""
     draw = torch.Generator().manual_seed(seed)
-    chunks = [(torch.randn(shape[0], 1, generator=draw), torch.randn(1, shape[1], generator=draw))
-              for _ in facts]  # fmt: skip
+    chunks = [
+        (torch.randn(shape[0], 1, generator=draw), torch.randn(1, shape[1], generator=draw))
+        for _ in facts
+    ]
     log = tuple(
         lib.Edit("rome", {"layer": 1}, (lib.Fact(who, "{} is in", answer),))
         for who, answer in facts

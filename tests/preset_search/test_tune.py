@@ -19,13 +19,25 @@ from ..support import tiny
 TUNE, SCAN = (sys.modules[f"lib.preset_search.{name}"] for name in ("tune", "scan"))
 NAMES = "cat dog bat cow hen pig fox owl ant bee elk emu ape rat eel ram".split()
 SMALL = {
-    "ft_m": {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)},
-             "settings": {"epochs": 3}},
-    "ultraedit": {"around": 0, "depths": (0.5, 1.0), "widths": (1, 2),
-                  "grid": {"step": (0.015, 0.2)}},
-    "rome": {"around": 0, "depths": (0.2, 0.6), "grid": {"clamp": (1.0, 4.0)},
-             "settings": {"steps": 3, "contexts": ((3, 1),), "context_start": None}},
-}  # fmt: skip
+    "ft_m": {
+        "around": 0,
+        "depths": (0.3, 0.9),
+        "grid": {"lr": (5e-4, 0.02)},
+        "settings": {"epochs": 3},
+    },
+    "ultraedit": {
+        "around": 0,
+        "depths": (0.5, 1.0),
+        "widths": (1, 2),
+        "grid": {"step": (0.015, 0.2)},
+    },
+    "rome": {
+        "around": 0,
+        "depths": (0.2, 0.6),
+        "grid": {"clamp": (1.0, 4.0)},
+        "settings": {"steps": 3, "contexts": ((3, 1),), "context_start": None},
+    },
+}
 
 
 def facts() -> list[lib.Case]:
@@ -54,17 +66,26 @@ def clock(monkeypatch):
             raise KeyboardInterrupt
         made.tried, made.now = made.tried + 1, made.now + 10
         score = 1 / (1 + changes.get("lr", changes.get("step", 1.0)))
-        return {**dict.fromkeys(self.scored, score), "kl_nats": 0.0, "harmonic": score,
-                "seconds": 1.0}  # fmt: skip
+        return {
+            **dict.fromkeys(self.scored, score),
+            "kl_nats": 0.0,
+            "harmonic": score,
+            "seconds": 1.0,
+        }
 
     def group(self, name, settings, some):
         if made.stop == made.tried:
             raise KeyboardInterrupt
         made.tried, made.now = made.tried + 1, made.now + 20
         values = {"efficacy": [1.0] * len(some)}
-        return {"cases": [case.id for case in some], "unedited": values, "default": values,
-                "found": values, "seconds": {"default": 1.0, "found": 1.0},
-                "trial_seconds": 20.0}  # fmt: skip
+        return {
+            "cases": [case.id for case in some],
+            "unedited": values,
+            "default": values,
+            "found": values,
+            "seconds": {"default": 1.0, "found": 1.0},
+            "trial_seconds": 20.0,
+        }
 
     ticking = SimpleNamespace(perf_counter=lambda: made.now, strftime=lambda _: "today")
     monkeypatch.setattr(Scan, "_trial", trial)
@@ -146,9 +167,12 @@ def test_an_interrupted_run_goes_on(knowing, clock, tmp_path, stop):
     assert clock.tried == count and found.seconds == whole.seconds
     strip = ("trial_seconds",)
     rows = [
-        {name: [{k: v for k, v in row.items() if k not in strip} for row in result["trials"]]
-         for name, result in one.results.items()} for one in (whole, found)
-    ]  # fmt: skip
+        {
+            name: [{k: v for k, v in row.items() if k not in strip} for row in result["trials"]]
+            for name, result in one.results.items()
+        }
+        for one in (whole, found)
+    ]
     assert rows[0] == rows[1]
 
 
