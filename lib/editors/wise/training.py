@@ -68,7 +68,7 @@ class TextReader:
             mean = C.diagonal.mean() / (1 + damping)
             return (torch.cholesky_inverse(C.factor) * mean).float()
 
-        found = remembered(("whitening", self.lm.stored_identity, layer, damping), make)
+        found = remembered(("whitening", self.lm.stored_identity, layer, tokens, damping), make)
         return found.to(self.lm.weight(self.module).device)
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:
