@@ -54,13 +54,14 @@ def open_page(
     """
     quiet()
     from .session.studio import Studio
+    from .session.visitors import Session
     from .stored import examples
 
     studio = Studio(lm)
     # gradio takes seconds to import; the model answers meanwhile where nothing is stored for it
     stored, subject = examples.of(lm), studio.choices.ready_subject()
     ready = None if stored is None else stored.view(subject)
-    looked = studio.look(studio.visitor(), subject) if ready is None else None
+    looked = studio.look(Session(), subject) if ready is None else None
     from .app import ROUTES, appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
 

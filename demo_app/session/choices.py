@@ -123,9 +123,9 @@ class Choices:
             raise Trouble(f"There is no example '{given.short(label)}'.")
         return self.cases[self.examples[label]]
 
-    def ready_subject(self) -> Subject:
-        """The example that stands in the form when the page opens, with its test prompts."""
-        fact = self.example(self.ready).fact
+    def ready_subject(self, label: str = "") -> Subject:
+        """An example with its test prompts; that of the form when the page opens, if not named."""
+        fact = self.example(label or self.ready).fact
         return self.subject(fact.subject, fact.prompt, fact.target_new)
 
     def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:

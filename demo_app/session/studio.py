@@ -2,8 +2,7 @@
 
 It holds the model, the one worker that runs it, the visitors, and the parts that know how things
 are done: the choices, the asker, the first edits and the revisions. It looks and edits by itself. A
-long job is a generator: between its steps the model goes to whoever waits (see
-worker.py), and no patch is entered across a `yield`.
+long job is a generator: between its steps the model goes to whoever waits (see worker.py).
 """
 
 from __future__ import annotations
@@ -56,12 +55,8 @@ class Studio:
         """End the worker's thread."""
         self.worker.close()
 
-    def visitor(self) -> Session:
-        """A session that is nobody's: for what is computed before the page opens."""
-        return Session()
-
     def warm_up(self) -> None:
-        """Edit the ready example in the background, and make what other editors will read.
+        """Edit the ready example in the background, make what other editors read, ask examples.
 
         Whoever comes goes first.
         """
@@ -70,8 +65,8 @@ class Studio:
         def step(editor: str) -> Callable[[Job], Any]:
             return lambda job: self.first_edits.warm(job, editor, subject)
 
-        def drawing(job: Job) -> None:
-            importlib.import_module("lib.plot.style")  # with matplotlib, for the first figure
+        def asked(label: str) -> Callable[[Job], Any]:
+            return lambda job: self.asker.look(job, self.choices.ready_subject(label), lib.EMPTY)
 
         def ahead(editor: str) -> Callable[[Job], None]:
             def work(job: Job) -> None:
@@ -84,7 +79,12 @@ class Studio:
         names = [editor for editor in WARM if editor in known]
         later = [ahead(editor) for editor in known if editor not in WARM]
         self.worker.whenever(
-            self.health.read, *map(step, names), self.own_facts.warm, drawing, *later
+            self.health.read,
+            *map(step, names),
+            self.own_facts.warm,
+            lambda _: importlib.import_module("lib.plot.style"),  # with matplotlib
+            *later,
+            *map(asked, self.choices.examples),
         )
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------

@@ -40,7 +40,7 @@ class TakeAway:
             self.file = gr.DownloadButton("Download", variant="primary", visible=False)
             gr.HTML(render.hint("These lines make the same edits wherever this project is."))
             self.code = gr.Code(
-                take_away.code(studio, studio.visitor()),
+                take_away.code(studio, Session()),
                 language="python",
                 interactive=False,
                 label="Code",

@@ -188,6 +188,10 @@ def _drop(given: argparse.Namespace) -> None:
         )
     rest = dropped(patch, number, options.load(given))
     print(f"dropped: {facts[number].text} -> {facts[number].target_new.strip()}")
+    print(
+        "The other edits were written again one after the other, as if it had never been made. For "
+        "a patch that was merged this is not its sum without that edit, so ask them again."
+    )
     print(f"saved: {rest.save(given.to)}")
 
 

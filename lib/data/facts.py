@@ -119,8 +119,9 @@ class Fact:
     def from_sentence(cls, sentence: str, target_new: str, target_true: str | None = None) -> Fact:
         """The fact of a sentence whose subject is not given; `subjects.find_subject` finds it.
 
-        Look at the result's subject and prompt before it is written. Raises FactError where the
-        rule cannot tell the subject; then name it, with `Fact.find`.
+        Look at the result's subject and prompt before it is written: two names joined by a small
+        word are taken as one ("War and Peace", but also "Rome and Paris"). Raises FactError where
+        the rule cannot tell the subject; then name it, with `Fact.find`.
         Fact.from_sentence("The Eiffel Tower is in", "Rome").subject -> "The Eiffel Tower"
         """
         from .subjects import find_subject  # which quotes with the functions of this file

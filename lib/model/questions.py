@@ -26,7 +26,7 @@ from torch import Tensor
 
 from . import generation
 from .architectures import attention_window
-from .batching import BATCH_TOKENS, check_length, pad, planned, sequences
+from .batching import BATCH_TOKENS, EXTRA, check_length, pad, planned, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -111,7 +111,9 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
         limit = (GROWN if grows else RUN) if lm.device.type == "cpu" else BATCH_TOKENS
-        for group in planned(lengths, limit):
+        # every token that a text grows by is a run of its own, which the rows of a group share
+        steps = max(q.most for q, _ in some)
+        for group in planned(lengths, limit, EXTRA * (1 + steps)):
             _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
     return replies
 

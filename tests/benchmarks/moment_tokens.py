@@ -22,6 +22,7 @@ from typing import Any
 
 import lib
 from lib.atomic_files import whole_file
+from lib.editors.wise import training
 from lib.evaluation.base_answers import Base
 from lib.keys_values import second_moment, target_value
 from lib.model import activations
@@ -75,6 +76,9 @@ def shrinkage(lm: lib.LM, layer: int, tokens: int) -> float:
 def editor(lm: lib.LM, name: str, form: str) -> lib.Editor:
     """The editor with its preset, and with the C that the form names."""
     width, *shrunk = form.split()
+    if name == "wise":  # it has a damping of its own, and reads C for its whitened step alone
+        training.TOKENS_PER_WIDTH = float(width)
+        return lib.EDITORS[name](lm)
     tokens = int(float(width) * lm.weight(lm.mlp_out(0)).shape[1])
     made = lib.EDITORS[name](lm, tokens=tokens)
     if shrunk:
@@ -122,7 +126,8 @@ def main() -> None:
                     continue
                 one = editor(lm, name, form)
                 found = measure(lm, one, mode, some, base)
-                kept[cell] = {"damping": one.config.damping, "facts": found}
+                damping = one.config.whiten if name == "wise" else one.config.damping
+                kept[cell] = {"damping": damping, "facts": found}
                 lines = [f"{json.dumps(key)}: {json.dumps(kept[key])}" for key in kept]
                 with whole_file(given.out) as part:
                     part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

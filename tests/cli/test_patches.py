@@ -113,6 +113,7 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
     file = editor.edit([hen], after=editor.edit([cat])).save(tmp_path / "p.safetensors")
     out = tmp_path / "q.safetensors"
     assert main(["patch", "drop", str(file), "--fact", "0", "--to", str(out)]) == 0
+    assert "written again" in capsys.readouterr().out
     left = lib.Patch.load(out)
     assert left.facts == (hen,)
     (name,) = alone.weights

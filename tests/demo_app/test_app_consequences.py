@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lib
 from demo_app.session import consequences
+from demo_app.session.visitors import Session
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
 
@@ -28,11 +29,11 @@ def test_another_answer_and_an_own_fact_borrow_the_questions_of_their_relation(s
     # a typed fact, once its relation is known
     asked = studio.choices.subject("my house", PLACE, "Rome")
     assert not asked.case.portability
-    found = studio.look(studio.visitor(), asked).outcome().subject.case
+    found = studio.look(Session(), asked).outcome().subject.case
     assert follows(found)[country.format("my house")] == "Italy"
     # another answer for the same subject and prompt, whose test prompts are kept
     asked = studio.choices.subject("my house", PLACE, "Madrid")
-    found = studio.look(studio.visitor(), asked).outcome().subject.case
+    found = studio.look(Session(), asked).outcome().subject.case
     assert follows(found)[country.format("my house")] == "Spain"
     # from the answer back, the visitor's subject is asked for
     fact = lib.Fact("Japan", "The capital city of {} is", "Shanghai")
@@ -66,8 +67,7 @@ def test_an_answer_is_judged_as_evaluate_judges_it():
 
 def test_the_towers_consequences_are_asked_before_and_after(studio):
     subject = studio.choices.ready_subject()
-    session = studio.visitor()
-    view = studio.edit(session, subject, "ft_m").outcome()
+    view = studio.edit(Session(), subject, "ft_m").outcome()
     rows = [one for one in view.rows if one.group == "follows"]
     assert len(rows) == len(subject.case.portability) == 2
     for one in rows:

@@ -91,9 +91,10 @@ def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monk
         prepared.update(made.first_edits._editor(editor, {}).statistics())
 
     monkeypatch.setattr(made.first_edits, "warm", warm)
-    monkeypatch.setattr(made.own_facts, "warm", lambda job: None)
     monkeypatch.setattr(made.worker, "whenever", lambda *works: [one(Job(None)) for one in works])
     made.warm_up()
+    examples = map(made.choices.ready_subject, made.choices.examples)
+    assert {a for one in examples for a in made.asker.asks(one)} == {a for a, _ in made.asker._base}
     needs = {name: set(lib.EDITORS[name](made.lm).statistics()) for name in made.choices.editors()}
     assert sum(map(bool, needs.values())) >= 8, "most editors read something of the model"
     assert {name for name, wanted in needs.items() if not wanted <= prepared} == set()

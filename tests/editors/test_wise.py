@@ -171,8 +171,8 @@ def test_a_tracked_threshold_is_that_of_the_memory_as_it_is_now(lm):
 
 def test_a_new_editor_reads_no_text_again_unless_something_below_has_changed(lm, monkeypatch):
     first = editor(lm).edit(FACTS[:1])
-    read, real = [], activations.module_inputs
-    monkeypatch.setattr(activations, "module_inputs", lambda *a: read.append(a[1]) or real(*a))
+    read, real = [], activations.padded_inputs
+    monkeypatch.setattr(activations, "padded_inputs", lambda *a: read.append(a[1]) or real(*a))
     again = editor(lm).edit(FACTS[:1])
     assert not read and torch.equal(route(first).memories[0].tau, route(again).memories[0].tau)
     below = lib.EDITORS["ft"](lm, layer=0, lr=0.01, epochs=2).edit(FACTS[1:])

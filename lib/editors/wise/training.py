@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ...keys_values.second_moment import second_moment
 from ...model import activations
 from ...model.answer_rows import AnswerRows
+from ...model.batching import BATCH_TOKENS, planned, sequences
 from ...model.lm import LM
 from ...model.sequences import Counted
 from ...stored import remembered
@@ -20,25 +22,34 @@ from .route import ActivationDifference, hinges
 from .settings import WiseConfig
 
 Rows = Sequence[Sequence[int]]  # token ids of some texts
+TOKENS_PER_WIDTH = 10.0  # of general text, per input of the matrix, for the whitened step
+
+
+def whitening_tokens(lm: LM, layer: int) -> int:
+    """How many tokens of general text are read for the C of a whitened step."""
+    return int(TOKENS_PER_WIDTH * lm.weight(lm.mlp_out(layer)).shape[1])
 
 
 @dataclass
 class TextReader:
-    """Inputs and outputs of a module at the counted tokens of some texts, read one text at a time.
+    """Inputs and outputs of a module at the counted tokens of some texts.
 
-    A text is read alone so that its numbers do not depend on the texts beside it, not even in the
-    last bit: a stream that goes on from a file is then the same as one that was never interrupted.
+    The irrelevant texts are read together, and any other alone, so that no number depends on what
+    was asked before, not even in the last bit: a stream that goes on from a file is then the same
+    as one that was never interrupted.
 
-    lm      the model, which must run on the same weights at every call
-    module  the linear module that has the side memory
-    score   how Δ is measured
-    base    the base model's `stored_identity`: all editors share its texts; None for another one
-    pairs   what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
+    lm        the model, which must run on the same weights at every call
+    module    the linear module that has the side memory
+    score     how Δ is measured
+    together  ids of the irrelevant texts
+    base      the base model's `stored_identity`: all editors share its texts; None for another one
+    pairs     what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
     """
 
     lm: LM
     module: str
     score: ActivationDifference
+    together: frozenset[tuple[int, ...]] = frozenset()
     base: str | None = None
     pairs: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -50,7 +61,8 @@ class TextReader:
         share. A direction of the mean eigenvalue keeps about its length; a rare one is made longer,
         at most by one over the damping.
         """
-        C = second_moment(self.lm, [layer], damping=damping)[layer]
+        tokens = whitening_tokens(self.lm, layer)
+        C = second_moment(self.lm, [layer], tokens=tokens, damping=damping)[layer]
 
         def make() -> Tensor:
             mean = C.diagonal.mean() / (1 + damping)
@@ -73,16 +85,24 @@ class TextReader:
         return torch.stack(norms).mean().item()
 
     def _pair(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        def read() -> tuple[Tensor, Tensor]:
-            skip = int(self.score.pool == "mean" and len(ids) > 1 and ids[0] == self.score.bos)
-            with torch.no_grad():
-                found = activations.module_inputs(self.lm, [list(ids)], [self.module], skip)
-                return found[self.module].float(), self.lm.output(self.module, found[self.module])
-
         if ids not in self.pairs:
-            label = "inputs and outputs", self.base, self.lm.device, self.module, self.score, ids
-            self.pairs[ids] = remembered(label, read) if self.base else read()
+            some = sorted(self.together) if ids in self.together else [ids]
+            label = "inputs and outputs", self.base, self.lm.device, self.module, self.score
+            read = partial(self._read, some)
+            self.pairs |= remembered((*label, *some), read) if self.base else read()
         return self.pairs[ids]
+
+    @torch.no_grad()
+    def _read(self, texts: Rows) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
+        found = {}
+        for group in planned(list(map(len, texts)), BATCH_TOKENS):
+            seqs = sequences(self.lm, [texts[i] for i in group])
+            counted = self.score.counted(seqs)
+            wide = activations.padded_inputs(self.lm, seqs, [self.module])[self.module]
+            for i, inputs, one in zip(group, wide, counted, strict=True):
+                a = inputs[one]
+                found[tuple(texts[i])] = a.float(), self.lm.output(self.module, a)
+        return found
 
 
 @dataclass

@@ -32,7 +32,7 @@ from ..shared.descent import Descent
 from .merging import RULES
 from .route import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
 from .settings import WiseConfig
-from .training import FactTraining, Margins, Rows, TextReader
+from .training import FactTraining, Margins, Rows, TextReader, whitening_tokens
 
 State = dict[str, Any]
 
@@ -55,8 +55,8 @@ class Wise(Editor):
         memories, state = self._begin(module, after)
         below = routed.without_route(after, module)
         with lm.patched(below, only=True):
-            texts = self._texts(below, module)
             irrelevant, held_out = self._irrelevant()
+            texts = self._texts(below, module, [*irrelevant, *held_out])
             if not state["unit"]:
                 state["unit"] = texts.output_norm(irrelevant[:100]) if c.units == "output" else 1.0
             for fact in facts:
@@ -100,8 +100,10 @@ class Wise(Editor):
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """C of the layer's keys, where a step is whitened."""
-        c = self.config
-        return () if c.whiten is None else stored_moments(self.lm, [c.layer], None, None).values()
+        lm, layer = self.lm, self.config.layer
+        if self.config.whiten is None:
+            return ()
+        return stored_moments(lm, [layer], None, whitening_tokens(lm, layer)).values()
 
     def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> Tensor:
         """τ (d_out, d_in) after one fact, on the device of its training.
@@ -255,7 +257,7 @@ class Wise(Editor):
             return rows, []
         return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
 
-    def _texts(self, below: Patch, module: str) -> TextReader:
+    def _texts(self, below: Patch, module: str, irrelevant: Rows) -> TextReader:
         """What the module reads at irrelevant texts, read again where something below changed."""
         c, lm = self.config, self.lm
         parts = [*below.weights.values(), *below.routes.values()]
@@ -263,7 +265,8 @@ class Wise(Editor):
         if texts is None or [*map(id, parts)] != [*map(id, before)]:
             act = mlp_activation(lm.model.config) if c.activation else None
             score = ActivationDifference(c.pool, act, lm.leading_bos)
-            texts = TextReader(lm, module, score, None if parts else lm.stored_identity)
+            together = frozenset(map(tuple, irrelevant))
+            texts = TextReader(lm, module, score, together, None if parts else lm.stored_identity)
             self._read = parts, texts
         return texts
 
