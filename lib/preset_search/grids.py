@@ -44,12 +44,15 @@ GRIDS: dict[str, dict[str, Any]] = {
         "depths": (0.55, 0.75, 0.9),
         "around": 0,
         "widths": (2, 5),
-        "grid": {
-            "step": (0.004, 0.008, 0.015, 0.03, 0.06, 0.2),
-            "repeat": (1, 3, 5),
-            "strength": (0.0, 1_000.0),
+        "grid": {"step": (0.004, 0.008, 0.015, 0.03, 0.06, 0.2)},
+        # one after another these settings are worth little: with one pass and strength nothing is
+        # written, and without strength the neighbors are lost at every step that writes
+        "settings": {
+            "reduction": "fact_mean",
+            "keep_keys": True,
+            "repeat": 3,
+            "strength": 1_000.0,
         },
-        "settings": {"reduction": "fact_mean"},
     },
     "ft": {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}},
     "ft_m": {"around": 1, "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)}},

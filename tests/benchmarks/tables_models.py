@@ -10,10 +10,12 @@ from lib.data.texts import known_by
 from lib.evaluation.abilities import items
 from lib.evaluation.intervals import DIFFERENCE
 from lib.preset_search.scan import SCORED
+from lib.preset_search.tune import METRICS, values_of
 
 from .tables import NO_SPREAD, made, number, percent, percents, read, table
 
 NEWER = ("crispedit", "horen")
+SEEN = 24  # facts that were asked before UltraEdit's grid was changed
 
 
 @made("known-by-gemma")
@@ -93,3 +95,24 @@ def moment_tokens() -> str:
         lines.append(row)
     head = ("model", "editor", "facts", "tokens for each input", "n", "written", "rewordings")
     return table((*head, "neighbors", "unrelated"), lines, left=3)
+
+
+@made("tune", "tune")
+def tuned() -> str:
+    """What `tune` found for Gemma, beside the presets stored for it, on facts it did not see."""
+    lines = []
+    for editor, part in read("tune").items():
+        groups: dict[str, list] = {"held out by `tune`": [], "further": []}
+        asked = 0
+        for row in part["held_out"]:
+            groups["further" if asked >= SEEN else "held out by `tune`"].append(row)
+            asked += len(row["cases"])
+        for facts, some in groups.items():
+            for metric in METRICS if some else ():
+                values = [values_of(some, which, metric) for which in ("found", "stored")]
+                pairs = [a - b for a, b in zip(*values, strict=True)]
+                shown = [percents(one) for one in (values_of(some, "unedited", metric), *values)]
+                margin = percents(pairs, DIFFERENCE)
+                lines.append((f"`{editor}`", facts, metric, str(len(pairs)), *shown, margin))
+    head = ("editor", "facts", "metric", "n", "unedited", "found", "stored", "found − stored")
+    return table(head, lines, left=3)
