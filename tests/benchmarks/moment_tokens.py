@@ -22,10 +22,10 @@ from typing import Any
 
 import lib
 from lib.atomic_files import whole_file
-from lib.editors.wise import training
 from lib.evaluation.base_answers import Base
 from lib.keys_values import second_moment, target_value
 from lib.model import activations
+from lib.stored import forget
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
@@ -77,7 +77,8 @@ def editor(lm: lib.LM, name: str, form: str) -> lib.Editor:
     """The editor with its preset, and with the C that the form names."""
     width, *shrunk = form.split()
     if name == "wise":  # it has a damping of its own, and reads C for its whitened step alone
-        training.TOKENS_PER_WIDTH = float(width)
+        second_moment.TOKENS_PER_WIDTH = int(width)
+        forget()
         return lib.EDITORS[name](lm)
     tokens = int(float(width) * lm.weight(lm.mlp_out(0)).shape[1])
     made = lib.EDITORS[name](lm, tokens=tokens)

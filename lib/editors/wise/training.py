@@ -22,12 +22,6 @@ from .route import ActivationDifference, hinges
 from .settings import WiseConfig
 
 Rows = Sequence[Sequence[int]]  # token ids of some texts
-TOKENS_PER_WIDTH = 10.0  # of general text, per input of the matrix, for the whitened step
-
-
-def whitening_tokens(lm: LM, layer: int) -> int:
-    """How many tokens of general text are read for the C of a whitened step."""
-    return int(TOKENS_PER_WIDTH * lm.weight(lm.mlp_out(layer)).shape[1])
 
 
 @dataclass
@@ -61,14 +55,13 @@ class TextReader:
         share. A direction of the mean eigenvalue keeps about its length; a rare one is made longer,
         at most by one over the damping.
         """
-        tokens = whitening_tokens(self.lm, layer)
-        C = second_moment(self.lm, [layer], tokens=tokens, damping=damping)[layer]
+        C = second_moment(self.lm, [layer], damping=damping)[layer]
 
         def make() -> Tensor:
             mean = C.diagonal.mean() / (1 + damping)
             return (torch.cholesky_inverse(C.factor) * mean).float()
 
-        found = remembered(("whitening", self.lm.stored_identity, layer, tokens, damping), make)
+        found = remembered(("whitening", self.lm.stored_identity, layer, damping), make)
         return found.to(self.lm.weight(self.module).device)
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:

@@ -32,7 +32,7 @@ from ..shared.descent import Descent
 from .merging import RULES
 from .route import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
 from .settings import WiseConfig
-from .training import FactTraining, Margins, Rows, TextReader, whitening_tokens
+from .training import FactTraining, Margins, Rows, TextReader
 
 State = dict[str, Any]
 
@@ -100,10 +100,8 @@ class Wise(Editor):
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """C of the layer's keys, where a step is whitened."""
-        lm, layer = self.lm, self.config.layer
-        if self.config.whiten is None:
-            return ()
-        return stored_moments(lm, [layer], None, whitening_tokens(lm, layer)).values()
+        c = self.config
+        return () if c.whiten is None else stored_moments(self.lm, [c.layer], None, None).values()
 
     def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> Tensor:
         """τ (d_out, d_in) after one fact, on the device of its training.
