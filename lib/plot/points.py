@@ -6,7 +6,6 @@ Every function returns a Figure and shows nothing by itself, as in `charts`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -89,22 +88,20 @@ def scope_map(
     xlabel: str,
     ylabel: str,
     *,
-    within: bool = True,
     title: str | None = None,
     colors: Mapping[str, str] | None = None,
     top: float | None = None,
 ) -> Figure:
     """Draw {name: (scores, thresholds)} of prompts, those that a memory answers as full points.
 
-    On the line the score equals the threshold. The side that is answered is shaded, and the legend
-    counts the prompts there.
+    A memory answers scores up to the threshold, such as a distance and its radius. On the line the
+    score equals the threshold. The side that is answered is shaded, and the legend counts the
+    prompts there.
 
-    within  The memory answers scores up to the threshold, such as a distance and its radius. With
-            False it answers scores from the threshold on, such as an activation difference.
-    top     The end of the upright axis.
+    top  The end of the upright axis.
     """
     answered = {
-        name: np.less_equal(*pair) if within else np.greater_equal(*pair)
+        name: np.less_equal(*pair)
         for name, pair in ((name, tuple(map(np.asarray, pair))) for name, pair in points.items())
     }
     figure = scatter(points, xlabel, ylabel, filled=answered, title=title, colors=colors)
@@ -112,21 +109,10 @@ def scope_map(
     ax.set(xlim=(min(ax.get_xlim()[0], 0), None), ylim=(min(ax.get_ylim()[0], 0), top))
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     ends = np.array([min(left, bottom), max(right, top)])
-    side = top if within else bottom
     ax.plot(ends, ends, color=INK, linewidth=1.2, linestyle="--")
-    ax.fill_between(
-        ends,
-        ends,
-        np.maximum(side, ends) if within else np.minimum(side, ends),
-        color=BASE,
-        alpha=0.13,
-        linewidth=0,
-    )
+    ax.fill_between(ends, ends, np.maximum(top, ends), color=BASE, alpha=0.13, linewidth=0)
     ax.set(xlim=(left, right), ylim=(bottom, top))
-    place: dict[str, Any] = {"x": 0.015, "y": 0.98, "ha": "left", "va": "top"}
-    if not within:
-        place = {"x": 0.985, "y": 0.03, "ha": "right", "va": "bottom"}
-    ax.text(s="answered by the memory", transform=ax.transAxes, **place)
+    ax.text(0.015, 0.98, "answered by the memory", ha="left", va="top", transform=ax.transAxes)
     return figure
 
 
