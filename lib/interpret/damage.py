@@ -18,7 +18,8 @@ from torch.nn.functional import cosine_similarity
 from .. import memory
 from ..data.facts import Fact
 from ..model.lm import LM
-from ..patch.patch import EMPTY, LowRank, Patch
+from ..patch.merging import moved
+from ..patch.patch import EMPTY, Patch
 
 STEPS = 20  # steps of the power iteration from a vector that is nearly right …
 COLD = 200  # … and from a random one
@@ -81,7 +82,7 @@ def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
     """The step ‖W_t − W_{t−1}‖_F of each patch of a fold (rows) in each edited module (columns).
 
     The first row is the step from the base model. Where a patch appends chunks to the one before,
-    no dense matrix is made: ‖A B‖² = Σ (AᵀA) ∘ (B Bᵀ) of the new chunks alone.
+    no dense matrix is made, and the new chunks alone are read.
     """
     modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
     before = [EMPTY, *patches[:-1]]
@@ -170,29 +171,4 @@ def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
     if isinstance(old, Tensor) or isinstance(new, Tensor):
         old, new = (lm.weight(module, patch).to(lm.device) for patch in (before, after))
         return (new - old).norm().item()
-    gone = old.chunks if isinstance(old, LowRank) else ()
-    come = new.chunks if isinstance(new, LowRank) else ()
-    # chunks that both begin with cancel; of the rest, the old ones are taken away
-    same = 0
-    while same < min(len(gone), len(come)) and _equal(gone[same], come[same]):
-        same += 1
-    chunks = [*come[same:], *((-a, b) for a, b in gone[same:])]
-    return _norm(chunks)
-
-
-def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
-    """Whether two chunks are equal: shared in a fold, or copies in a patch read from a file."""
-    return all(
-        a is b or (a.shape == b.shape and torch.equal(a, b))
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def _norm(chunks: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """‖Σ A_i B_i‖_F without the product, in float64 because differing terms may cancel."""
-    if not chunks:
-        return 0.0
-    A = torch.cat([a.double() for a, _ in chunks], 1)
-    B = torch.cat([b.double() for _, b in chunks])
-    # ‖A B‖² = tr(Bᵀ AᵀA B) = Σ (AᵀA) ∘ (B Bᵀ)
-    return ((A.T @ A) * (B @ B.T)).sum().clamp(min=0).sqrt().item()
+    return moved(old, new)
