@@ -84,10 +84,7 @@ def test_exact_is_the_text_cut_at_the_first_period_or_newline():
             continue
         cut = re.split(r"[.\n]", re.sub(f"^{edge}", "", text), maxsplit=1)[0]
         bare = re.sub(f"{edge}$", "", cut), re.sub(f"^{edge}|{edge}$", "", target)
-        assert judge(text, target).exact == (bare[0].casefold() == bare[1].casefold()), (
-            text,
-            target,
-        )
+        assert judge(text, target).exact == (bare[0].casefold() == bare[1].casefold()), text
 
 
 def test_a_settled_verdict_holds_for_every_longer_text():
