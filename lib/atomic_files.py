@@ -16,12 +16,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -61,6 +62,25 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rmdir()
         os.replace(inside, folder)
+
+
+def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path], None]) -> Path:
+    """The folder, which `fill` fills in a temporary one unless it is there.
+
+    Two processes at once are safe, because one works and the other waits. Nothing is left where
+    `fill` raises; what stands beside the folder that it gets goes, too. Raises WriteError as
+    `whole_file` does.
+    """
+    if is_there():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # the operating system frees the lock when the process dies
+    with FileLock(folder.with_suffix(".lock")):
+        if not is_there():  # else another process made it while this one waited
+            with whole_folder(folder) as into:
+                fill(into)
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    return folder
 
 
 @contextmanager

@@ -251,15 +251,6 @@ def lifelong(
     return residuals, U.T / q[:, None]
 
 
-def change(update: tuple[Tensor, Tensor], K: Tensor) -> Tensor:
-    """The change R (B K), (d_out, m), that an update R B makes to the outputs at the keys K.
-
-    It is known before the edit is made; for one ROME edit, column j is ρ(i, j) times its residual.
-    """
-    R, B = update
-    return R @ (B @ K)
-
-
 def interference(
     K: Tensor, C: Tensor | Moment | None = None, others: Tensor | None = None
 ) -> Tensor:

@@ -228,14 +228,6 @@ class Case(Short):
         if self.relation is not None:
             require_text(self.relation, "the relation")
 
-    @property
-    def kinds(self) -> dict[str | None, tuple[Probe, ...]]:
-        """The questions of `portability` by their kind, in the order of their first one."""
-        found: dict[str | None, list[Probe]] = {}
-        for probe in self.portability:
-            found.setdefault(probe.kind, []).append(probe)
-        return {kind: tuple(probes) for kind, probes in found.items()}
-
 
 def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]) -> None:
     """Make tuples of these fields, which hold texts or probes; FactError names what is wrong."""

@@ -9,7 +9,6 @@ Every call adds a new adapter to those of `after`. So a patch is a sum of adapte
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +21,7 @@ from ..patch.patch import Patch
 from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
-from .shared.fine_tuning import beside, fact_rows, train
+from .shared.fine_tuning import adapters, beside, fact_rows, train
 from .shared.options import EndOfText, EpochSettings
 
 
@@ -65,18 +64,21 @@ class Lora(Editor):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""
         config, lm = self.config, self.lm
-        names = self.places()
-        adapters = self._fresh(names)
+        generator = torch.Generator().manual_seed(config.seed)
+
+        def draw(rank: int, d_in: int) -> Tensor:
+            """A, uniform within ±1/√d_in as published."""
+            return (2 * torch.rand(rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
+
+        made = adapters(lm, self.places(), config.rank, draw)
         scale = config.alpha / config.rank
-        leaves = [side for pair in adapters.values() for side in pair]
+        leaves = [side for pair in made.values() for side in pair]
         optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=config.weight_decay)
-        added = {
-            name: lambda k, B=B, A=A: scale * (k @ A.T @ B.T) for name, (B, A) in adapters.items()
-        }
+        added = {name: lambda k, B=B, A=A: scale * (k @ A.T @ B.T) for name, (B, A) in made.items()}
         with lm.patched(after, only=True), beside(lm, added):
             train(self, self.rows(facts, after), min(config.layers), leaves, optimizer.step)
         # ΔW = α/r · B A
-        return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in adapters.items()})
+        return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in made.items()})
 
     def rows(self, facts: list[Fact], after: Patch) -> AnswerRows:
         """What the adapters are trained on."""
@@ -113,15 +115,3 @@ class Lora(Editor):
                 f"{leaves}"
             )
         return found
-
-    def _fresh(self, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """New adapters {module: (B, A)}, B zero and A uniform within ±1/√d_in as published."""
-        generator, made = torch.Generator().manual_seed(self.config.seed), {}
-        for name in names:
-            weight = self.lm.model.get_submodule(name).weight
-            d_out, d_in = weight.shape[::-1] if self.lm.arch.transposed else weight.shape
-            A = (2 * torch.rand(self.config.rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
-            B = torch.zeros(d_out, self.config.rank)
-            B, A = (side.to(weight.device).requires_grad_() for side in (B, A))
-            made[name] = B, A
-        return made

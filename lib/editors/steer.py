@@ -57,7 +57,6 @@ class Shift(Route):
 
     kind = "steer"
     reads_states: ClassVar[bool] = False
-    axes = ("length of the shift", "none")
     parts = {"v": Part("d_out")}
 
     class Header(Schema):

@@ -16,7 +16,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from ..patch.patch import EMPTY, Patch
 from .intervals import interval
 from .perplexity import passage_losses
 from .queries import generated
-from .scores import as_html, cell
+from .scores import Shown, cell
 
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
@@ -73,8 +73,8 @@ def items(model: str | None = None) -> tuple[Ability, ...]:
     )
 
 
-@dataclass(eq=False)
-class Abilities:
+@dataclass(eq=False, repr=False)
+class Abilities(Shown):
     """The result of `abilities`.
 
     rows    One row per item that the unedited model has right: kind, item, prompt, answer, right
@@ -85,11 +85,15 @@ class Abilities:
     before  What the unedited model has right and what each passage costs it, for the next call.
     """
 
+    footer = (
+        "kept: share in % of the items that the unedited model has right, with its 95 % interval; "
+        "page: nats per token that a text costs more"
+    )
     rows: pd.DataFrame
     asked: dict[str, int]
     page: pd.DataFrame
     title: str
-    before: tuple[list[bool], list[float]] = field(repr=False, compare=False)
+    before: tuple[list[bool], list[float]]
 
     def summary(self) -> pd.DataFrame:
         """One row per kind and one for all: share kept, low, high (95 %), items, asked.
@@ -129,18 +133,6 @@ class Abilities:
         ]
         table = pd.DataFrame(cells, columns=["ability", "kept", "right before the edit"])
         return table.set_index("ability")
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), _FOOTER)
-
-
-_FOOTER = (
-    "kept: share in % of the items that the unedited model has right, with its 95 % interval; "
-    "page: nats per token that a text costs more"
-)
 
 
 def abilities(

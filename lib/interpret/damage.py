@@ -18,10 +18,9 @@ from torch.nn.functional import cosine_similarity
 from .. import memory
 from ..data.facts import Fact
 from ..model.lm import LM
-from ..patch.patch import EMPTY, LowRank, Patch
+from ..patch.merging import moved
+from ..patch.patch import EMPTY, Patch
 
-STEPS = 20  # steps of the power iteration from a vector that is nearly right …
-COLD = 200  # … and from a random one
 FAR = 5.0  # of the spread of log sizes: beyond it an edit is a flash
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 
@@ -32,56 +31,24 @@ def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
     module       The module's name.
     norm_ratio   ‖W‖/‖W₀‖.
     change       ‖ΔW‖.
-    sigma_max    σ_max, the largest singular value of W.
-    stable_rank  ‖W‖²/σ_max².
-    sigma_ratio  sigma_max over that of W₀.
-    rank_ratio   stable_rank over that of W₀.
+    sigma_ratio  The largest singular value of W over that of W₀.
 
-    All norms are Frobenius norms. A ratio outside 0.9 to 1.1 is worth a look.
+    The other norms are Frobenius norms. A ratio outside 0.9 to 1.1 is worth a look.
     """
     rows = []
     for name in patch.weights:
         W0, W = (lm.weight(name, p).to(lm.device) for p in (EMPTY, patch))
-        top, start = top_singular(W0)
-        sigma, _ = top_singular(W, start)
-        norm, size = W.norm().item(), W0.norm().item()
-        rank, rank0 = (norm / sigma) ** 2, (size / top) ** 2
+        sigma0, sigma = (torch.linalg.matrix_norm(x, 2).item() for x in (W0, W))
         change = _distance(lm, name, EMPTY, patch)
-        rows.append((name, norm / size, change, sigma, rank, sigma / top, rank / rank0))
-    names = "module norm_ratio change sigma_max stable_rank sigma_ratio rank_ratio"
-    return pd.DataFrame(rows, columns=names.split())
-
-
-def top_singular(W: Tensor, start: Tensor | None = None) -> tuple[float, Tensor]:
-    """σ_max of W (d_out, d_in) by power iteration, and its right singular vector (d_in,).
-
-    start  The vector of an earlier, similar matrix, from which 20 steps are enough. Without one,
-           200 steps are made from a fixed random vector.
-
-    W = diag(3, 2) -> 3.0, ±(1, 0).
-    """
-    if start is None:
-        draw = torch.Generator().manual_seed(0)
-        start, steps = torch.randn(W.shape[1], generator=draw).to(W), COLD
-    else:
-        # add a little of every direction: a start orthogonal to the top vector would not find it
-        steps, noise = STEPS, torch.randn(len(start), generator=torch.Generator().manual_seed(0))
-        start = start + 1e-2 * start.norm() * noise.to(W) / noise.norm()
-    v = start / start.norm()
-    for _ in range(steps):
-        v = W.T @ (W @ v)
-        size = v.norm()
-        if not size > 0:  # W = 0, or not finite
-            return (W @ v).norm().item(), start
-        v = v / size
-    return (W @ v).norm().item(), v
+        rows.append((name, (W.norm() / W0.norm()).item(), change, sigma / sigma0))
+    return pd.DataFrame(rows, columns=["module", "norm_ratio", "change", "sigma_ratio"])
 
 
 def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
     """The step ‖W_t − W_{t−1}‖_F of each patch of a fold (rows) in each edited module (columns).
 
     The first row is the step from the base model. Where a patch appends chunks to the one before,
-    no dense matrix is made: ‖A B‖² = Σ (AᵀA) ∘ (B Bᵀ) of the new chunks alone.
+    no dense matrix is made, and the new chunks alone are read.
     """
     modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
     before = [EMPTY, *patches[:-1]]
@@ -170,29 +137,4 @@ def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
     if isinstance(old, Tensor) or isinstance(new, Tensor):
         old, new = (lm.weight(module, patch).to(lm.device) for patch in (before, after))
         return (new - old).norm().item()
-    gone = old.chunks if isinstance(old, LowRank) else ()
-    come = new.chunks if isinstance(new, LowRank) else ()
-    # chunks that both begin with cancel; of the rest, the old ones are taken away
-    same = 0
-    while same < min(len(gone), len(come)) and _equal(gone[same], come[same]):
-        same += 1
-    chunks = [*come[same:], *((-a, b) for a, b in gone[same:])]
-    return _norm(chunks)
-
-
-def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
-    """Whether two chunks are equal: shared in a fold, or copies in a patch read from a file."""
-    return all(
-        a is b or (a.shape == b.shape and torch.equal(a, b))
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def _norm(chunks: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """‖Σ A_i B_i‖_F without the product, in float64 because differing terms may cancel."""
-    if not chunks:
-        return 0.0
-    A = torch.cat([a.double() for a, _ in chunks], 1)
-    B = torch.cat([b.double() for _, b in chunks])
-    # ‖A B‖² = tr(Bᵀ AᵀA B) = Σ (AᵀA) ∘ (B Bᵀ)
-    return ((A.T @ A) * (B @ B.T)).sum().clamp(min=0).sqrt().item()
+    return moved(old, new)

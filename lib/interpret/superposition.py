@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -75,16 +74,6 @@ class Superposition:
 
     def __repr__(self) -> str:
         return f"Superposition(layer {self.layer}, {len(self)} subjects, {self.d_in} inputs)"
-
-    def take(self, which: Sequence[int]) -> Superposition:
-        """The overlaps of some of the subjects, by their places; at least two are needed."""
-        if len(which) < 2 or not all(0 <= i < len(self) for i in which):
-            raise ValueError(
-                f"two or more of the {len(self)} distinct subjects can be taken, not {list(which)}"
-            )
-        i = torch.tensor(which)
-        names = tuple(self.subjects[place] for place in which)
-        return replace(self, rho=self.rho[i][:, i], Q=self.Q[i][:, i], q=self.q[i], subjects=names)
 
     @property
     def cosines(self) -> Tensor:
@@ -150,22 +139,6 @@ class Superposition:
             row |= {name: median, f"{name}_5": low, f"{name}_95": high}
         row["1/√d_in"] = self.d_in**-0.5
         return row
-
-    def pairs(self, k: int = 10) -> pd.DataFrame:
-        """The k pairs that overlap most, each once: i, j, ρ(i, j), ρ(j, i), whitened cosine.
-
-        They are sorted by |ρ(i, j)|, where i is the key whose edit does the greater harm.
-        """
-        larger = torch.where(self.rho.abs() >= self.rho.T.abs(), self.rho, self.rho.T)
-        above = torch.triu_indices(len(self), len(self), 1)
-        best = larger[*above].abs().topk(min(k, above.shape[1])).indices
-        rows, cosines = [], self.cosines
-        for i, j in above[:, best].T.tolist():
-            if self.rho[i, j].abs() < self.rho[j, i].abs():
-                i, j = j, i
-            overlaps = self.rho[i, j].item(), self.rho[j, i].item(), cosines[i, j].item()
-            rows.append((self.subjects[i], self.subjects[j], *overlaps))
-        return pd.DataFrame(rows, columns=["i", "j", "ρ(i, j)", "ρ(j, i)", "cosine"])
 
 
 def kurtosis(values: Tensor) -> float:

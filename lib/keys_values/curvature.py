@@ -47,16 +47,6 @@ class Curvature:
         """Π(X) = U_s ((U_sᵀ X U_a) ∘ M) U_aᵀ, the part of X in the flat directions."""
         return self.inside(self.outputs.T @ X @ self.inputs)
 
-    @property
-    def free(self) -> float:
-        """The share of all directions that are flat."""
-        return float(self.flat.double().mean())
-
-    @property
-    def energy(self) -> float:
-        """The share of the whole curvature, tr S · tr A, that lies in the flat directions."""
-        return float((self.sharpness * self.flat).sum() / self.sharpness.sum())
-
     def to(self, place: Tensor) -> Curvature:
         """The same curvature in the type and on the device of a tensor."""
         outputs, inputs, sharpness = (

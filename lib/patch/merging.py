@@ -41,7 +41,7 @@ def contradictions(first: Patch, second: Patch) -> list[Asked]:
 
 def distance(
     first: Patch, second: Patch, module: str
-) -> tuple[float | None, tuple[float | None, float | None]]:
+) -> tuple[float | None, tuple[float | None, ...]]:
     """How far the two patches' changes of a matrix are apart, and how large each is (Frobenius).
 
     (‖ΔW_a − ΔW_b‖, (‖ΔW_a‖, ‖ΔW_b‖)): the first is None where only one of the two is in factors,
@@ -51,27 +51,27 @@ def distance(
     one, other = first.weights.get(module), second.weights.get(module)
     if one is not None and other is not None and tuple(one.shape) != tuple(other.shape):
         raise PatchError(f"{module} has the shapes {tuple(one.shape)} and {tuple(other.shape)}")
-    norms = (_norm(one), _norm(other))
+    norms = tuple(
+        None if isinstance(value, Tensor) else moved(None, value) for value in (one, other)
+    )
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return float((one.double() - other.double()).norm()), norms
     if isinstance(one, Tensor) or isinstance(other, Tensor):
         return None, norms
-    if one is None or other is None:
-        return norms[0] or norms[1] or 0.0, norms
-    if _same(one.chunks, other.chunks):
-        return 0.0, norms
-    negative = tuple((-a, b) for a, b in other.chunks)
-    return _norm(LowRank((*one.chunks, *negative))), norms
+    return moved(one, other), norms
 
 
-def _norm(value: Tensor | LowRank | None) -> float | None:
-    """‖ΔW‖ from its factors, which are never multiplied out; None for a dense matrix."""
-    if value is None:
+def moved(old: LowRank | None, new: LowRank | None) -> float:
+    """‖ΔW_new − ΔW_old‖ (Frobenius) from the factors, which are never multiplied out."""
+    gone, come = (() if one is None else one.chunks for one in (old, new))
+    same = 0  # chunks that both begin with cancel; of the rest, the old ones are taken away
+    while same < min(len(gone), len(come)) and _same((gone[same],), (come[same],)):
+        same += 1
+    rest = (*come[same:], *((-a, b) for a, b in gone[same:]))
+    if not rest:
         return 0.0
-    if isinstance(value, Tensor):
-        return None
-    A, B = value.joined()
-    # ΔW = Qa Ra Rbᵀ Qbᵀ has the norm of Ra Rbᵀ
+    A, B = LowRank(rest).joined()
+    # float64, since differing terms may cancel; A B = Qa Ra Rbᵀ Qbᵀ has the norm of Ra Rbᵀ
     Ra = torch.linalg.qr(A.double(), mode="r").R
     Rb = torch.linalg.qr(B.double().T, mode="r").R
     return float((Ra @ Rb.T).norm())

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from torch import Tensor
 
 from ..atomic_files import pack
@@ -34,12 +34,6 @@ from .route import Part, Rewrite, Route, check_parts
 
 FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
 VERSION = "0.1"
-
-
-class _Numbered(Struct):
-    """Of a header of any format: its number."""
-
-    format: int
 
 
 class _Fact(Schema):
@@ -139,8 +133,7 @@ def load(path: Path) -> Patch:
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:
-        text, tensors = checked_file.read(path, "patch")
-        number = checked_file.decode(text, _Numbered).format
+        text, tensors, number = checked_file.read(path, "patch")
     except Exception as error:
         raise PatchError(
             f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
@@ -151,11 +144,7 @@ def load(path: Path) -> Patch:
             "update the library"
         )
     try:
-        sealed = checked_file.check_sum(text, tensors)
-        header = checked_file.decode(text, _Header)
-        if header.sha256 is not UNSET and not sealed:
-            raise ValueError("its checksum does not stand where it belongs")
-        return _patch(header, tensors)
+        return _patch(checked_file.checked(text, tensors, _Header), tensors)
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
         raise PatchError(f"{path.name} is damaged: {checked_file.sentence(error)}") from None
 

@@ -107,8 +107,6 @@ class Route(Stored):
 
     kinds         all known classes by their kind.
     reads_states  whether the decision depends on the states that the layers below compute.
-    axes          names of the two numbers that are noted with a decision, for tables and figures.
-    within        whether the route answers up to the threshold, as a radius does, or from it on.
     module        name of the module that it stands after; its notes are kept under this name.
 
     `decide` is asked once per sequence, at the prompt. Its answer is kept for the generated tokens,
@@ -117,8 +115,6 @@ class Route(Stored):
 
     kinds: ClassVar[dict[str, type[Route]]] = {}
     reads_states: ClassVar[bool] = True
-    axes: ClassVar[tuple[str, str]] = ("score", "threshold")
-    within: ClassVar[bool] = False
     module: str = ""
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -191,16 +187,12 @@ class Route(Stored):
 class Rewrite(Stored):
     """A change of the prompt's text before the model reads it, such as a retrieved fact in front.
 
-    kinds   all known classes by their kind.
-    axes    names of the two numbers that are noted with a decision, for tables and figures.
-    within  whether an entry is taken up to the threshold, as within a radius, or from it on.
+    kinds  all known classes by their kind.
 
     Prompts that are given as token ids are left alone.
     """
 
     kinds: ClassVar[dict[str, type[Rewrite]]] = {}
-    axes: ClassVar[tuple[str, str]] = ("score", "threshold")
-    within: ClassVar[bool] = False
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .palette import BASE, COLORS, CYCLE, EDITED, NEIGHBOR, QUIET, UNRELATED
 
 if TYPE_CHECKING:
-    from .charts import heatmap, histogram, token_bars
+    from .charts import histogram, token_bars
     from .curves import layer_curve, lines, loss_curve, rank_over_layers
-    from .points import overlap, scatter, scope_map
+    from .points import scatter, scope_map
 
 __all__ = [
     "BASE",
@@ -22,12 +22,10 @@ __all__ = [
     "NEIGHBOR",
     "QUIET",
     "UNRELATED",
-    "heatmap",
     "histogram",
     "layer_curve",
     "lines",
     "loss_curve",
-    "overlap",
     "rank_over_layers",
     "scatter",
     "scope_map",
@@ -35,9 +33,9 @@ __all__ = [
 ]
 
 _PLACES = {  # where what draws is defined
-    "charts": ("heatmap", "histogram", "token_bars"),
+    "charts": ("histogram", "token_bars"),
     "curves": ("layer_curve", "lines", "loss_curve", "rank_over_layers"),
-    "points": ("overlap", "scatter", "scope_map"),
+    "points": ("scatter", "scope_map"),
     "style": ("style",),
 }
 

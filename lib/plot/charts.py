@@ -1,4 +1,4 @@
-"""Charts are figures of single values: bars of next tokens, heat maps, histograms.
+"""Charts are figures of single values: bars of next tokens, histograms.
 
 Every function returns a Figure and shows nothing by itself. Figures are made without pyplot, so
 nothing global is kept and any thread may draw. The last line of a notebook cell shows one, since it
@@ -8,27 +8,17 @@ series named "base", "edited", "neighbor" or "unrelated" have a color of their o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import CenteredNorm, Normalize, to_hex
 from matplotlib.figure import Figure
 
 from .style import (
     COLORS,
-    DIVERGING,
     INK,
-    SEQUENTIAL,
-    column_names,
-    contrast,
-    digits,
-    every_nth,
     legend,
     new_figure,
     readable,
-    short,
     styles,
     token_text,
 )
@@ -75,78 +65,6 @@ def token_bars(
     ax.grid(False)
     ax.grid(axis="x")
     legend(figure, ax)
-    return figure
-
-
-def heatmap(
-    matrix: Any,
-    rows: Sequence[Any],
-    columns: Sequence[Any],
-    xlabel: str,
-    ylabel: str,
-    label: str,
-    center: float | None = None,
-    *,
-    limits: tuple[float, float] | None = None,
-    between: tuple[Any, Any] | None = None,
-    numbers: bool | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Draw a matrix (rows, columns) as colors.
-
-    label    The values and their unit.
-    center   A value that is drawn white; values below it are blue and values above it orange.
-    limits   The range of the colors, by default that of the values.
-    between  The lower and the upper end of each value's interval, two matrices of the same shape,
-             written under the number of its cell.
-    numbers  Whether the cells show their numbers, without decimals where they are percent. By
-             default a matrix of up to 100 cells does.
-
-    NaN is gray, and crowded names are thinned out.
-    """
-    matrix = np.asarray(matrix, dtype=float)
-    ends = [np.asarray(end, dtype=float) for end in between or ()]
-    if any(part.shape != (len(rows), len(columns)) for part in (matrix, *ends)):
-        raise ValueError(f"matrix is {matrix.shape}, names are {(len(rows), len(columns))}.")
-    names, upright, step = column_names(columns)
-    below = 0.075 * max(map(len, names)) if upright else 0.0  # inches under the axes
-    side = min(5.2 / max(len(columns), 1), 0.55)  # inches of one cell
-    height = max(side * len(rows), 0.085 * len(label), 1.4) + below + 1.0
-    figure, ax = new_figure(xlabel, ylabel, title, height if numbers else min(height, 7.6))
-    finite = matrix[np.isfinite(matrix)]
-    low, high = limits or (finite.min(initial=0), finite.max(initial=0)) if finite.size else (0, 1)
-    norm: Normalize = Normalize(low, high if high > low else low + 1)
-    if center is not None:
-        norm = CenteredNorm(center, max(abs(high - center), abs(low - center)) or 1.0)
-    colors = (SEQUENTIAL if center is None else DIVERGING).with_extremes(bad="#9aa5b1")
-    image = ax.imshow(
-        np.ma.masked_invalid(matrix), cmap=colors, norm=norm, aspect="auto", interpolation="nearest"
-    )
-    ax.set_xticks(range(0, len(names), step), names[::step], rotation=90 if upright else 0)
-    step = every_nth(len(rows) / 30)
-    ax.set_yticks(range(0, len(rows), step), [short(name) for name in rows[::step]])
-    for text in [*ax.get_xticklabels(), *ax.get_yticklabels()]:
-        text.set_parse_math(False)
-    ax.tick_params(length=0)
-    if (matrix.size <= 100 and len(columns) <= 10) if numbers is None else numbers:
-        shown: Callable[[float], str] = "{:.0f}".format if "%" in label else digits
-        for (i, j), value in np.ndenumerate(matrix):
-            if np.isfinite(value):
-                ground = to_hex(colors(norm(value)))
-                color = max(INK, "#ffffff", key=partial(contrast, ground))
-                text = {"x": j, "ha": "center", "color": color}
-                if not ends:
-                    ax.text(y=i, s=shown(value), va="center", **text)
-                    continue
-                ax.text(y=i, s=shown(value), va="bottom", **text)
-                first, last = (shown(float(end[i, j])) for end in ends)
-                edges = f"[{first}, {last}]"
-                ax.text(y=i, s=edges, va="top", **text)
-    ax.grid(False)
-    ax.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=ax, pad=0.02, aspect=25)
-    bar.set_label(label)
-    bar.outline.set_visible(False)
     return figure
 
 

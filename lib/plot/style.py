@@ -151,25 +151,6 @@ def short(name: Any) -> str:
     return text if len(text) <= 26 else text[:25] + "…"
 
 
-def column_names(columns: Sequence[Any]) -> tuple[list[str], bool, int]:
-    """Return the names of columns, whether they stand upright, and every how many one is shown."""
-    names = [short(name) for name in columns]
-    width = max(map(len, names), default=0) + 1.5  # characters; 62 fit side by side
-    if width <= 6 or width * len(names) <= 62:
-        return names, False, every_nth(width * len(names) / 62)
-    return names, True, every_nth(len(names) / 30)
-
-
-def every_nth(at_least: float) -> int:
-    """Return the next round step: 3 -> 5."""
-    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if step >= at_least)
-
-
-def digits(value: float) -> str:
-    """Write a number for a cell: 0.123 -> 0.12, 12.34 -> 12.3, 123.4 -> 123."""
-    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
-
-
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
     """Move rising heights as little as possible (least squares) until neighbors are gap apart.
 

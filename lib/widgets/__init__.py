@@ -5,21 +5,19 @@
 
 As the last line of a cell a panel shows itself. Where a front end can draw them (ipywidgets) it has
 its controls, and otherwise it is the first view: the figure and the table of its values. From code,
-`panel.look(layer=3, shown="MLPs")` gives the figure, the text and the rows of any values.
+`panel.look(radius=0.5)` gives the figure, the text and the rows of any values.
 """
 
 from __future__ import annotations
 
 from .curve_player import CurvePlayer, Played
 from .edit_and_look import EditAndLook
-from .layer_slider import LayerSlider
 from .memory_scopes import RadiusExplorer, ThresholdExplorer
 from .panel import Panel, View, live
 
 __all__ = [
     "CurvePlayer",
     "EditAndLook",
-    "LayerSlider",
     "Panel",
     "Played",
     "RadiusExplorer",

@@ -83,8 +83,8 @@ def test_knowedit():
     assert read([row], target="true")[0].portability == ()  # they follow from the new answer
     row, case = published("knowedit-wiki_counterfact")
     assert case.fact.target_true == "Mexico"
-    assert list(case.kinds) == ["logical", "one-hop", "alias"]
-    (alias,) = case.kinds["alias"]
+    assert {probe.kind for probe in case.portability} == {"logical", "one-hop", "alias"}
+    (alias,) = (probe for probe in case.portability if probe.kind == "alias")
     assert alias.answers == ("Kurdistan", "Greater Kurdistan", "Great Kurdistan", "Curdistan")
     # a published question without any answer is left out, and several answers are all right
     row, case = published("knowedit-wiki_counterfact", 1)
@@ -216,7 +216,7 @@ def test_the_librarys_own_format_has_every_field_of_a_probe():
             (Probe("Rome is in", "Italy", ("Italia",)),),
         ),
     )  # fmt: skip
-    assert case.batch == "towers" and case.kinds == {"one-hop": case.portability}
+    assert case.batch == "towers" and case.portability[0].kind == "one-hop"
     for key, words in {"aliases": 3, "kind": [], "parts": "x", "wordings": [""]}.items():
         damaged = {**row, "portability": [{**asked, key: words}]}
         with pytest.raises(FactError, match=rf"row 0: key '{key}"):

@@ -6,7 +6,7 @@ import pytest
 
 from lib import Case, Fact, classroom, evaluate
 from lib.data.facts import Probe
-from lib.evaluation.answers import Named, begins, exact, named
+from lib.evaluation.answers import Named, begins, judge, named
 from lib.evaluation.evaluate import baseline
 from lib.evaluation.metrics import BASE, CONVERSATION, METRICS
 from lib.evaluation.probe_prompts import probe_items
@@ -63,7 +63,7 @@ def test_replies_stop_early_and_agree_with_the_whole_text(lm):
         ((text, verdict),) = generated(lm, asked, chat=True).values()
         assert whole.startswith(text)
         assert verdict.begins == begins(whole, word)
-        assert verdict.exact == exact(whole, word)
+        assert verdict.exact == judge(whole, word).exact
         assert verdict.named == (named(whole, [word], "Paris")[0] or verdict.begins)
 
 

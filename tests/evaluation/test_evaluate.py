@@ -11,7 +11,7 @@ import torch
 
 from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
-from lib.evaluation.answers import begins, contains, exact, judge
+from lib.evaluation.answers import begins, contains, judge
 from lib.evaluation.base_answers import Base
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import interval
@@ -56,7 +56,7 @@ from ..support.cases import CITY, small_cases, table
     ],
 )
 def test_begins_and_exact(text, target, expected):
-    assert (begins(text, target), exact(text, target)) == expected
+    assert (begins(text, target), judge(text, target).exact) == expected
 
 
 def texts_and_targets():
@@ -72,7 +72,7 @@ def texts_and_targets():
 
 
 def test_exact_implies_begins_implies_contains():
-    seen = {(exact(*x), begins(*x), contains(*x)) for x in texts_and_targets()}
+    seen = {(judge(*x).exact, begins(*x), contains(*x)) for x in texts_and_targets()}
     rising = [(False, False, False), (False, False, True), (False, True, True), (True, True, True)]
     assert seen == set(rising)
 
@@ -84,7 +84,7 @@ def test_exact_is_the_text_cut_at_the_first_period_or_newline():
             continue
         cut = re.split(r"[.\n]", re.sub(f"^{edge}", "", text), maxsplit=1)[0]
         bare = re.sub(f"{edge}$", "", cut), re.sub(f"^{edge}|{edge}$", "", target)
-        assert exact(text, target) == (bare[0].casefold() == bare[1].casefold()), (text, target)
+        assert judge(text, target).exact == (bare[0].casefold() == bare[1].casefold()), text
 
 
 def test_a_settled_verdict_holds_for_every_longer_text():
@@ -298,7 +298,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
             other = lm.score(item.prompt, item.other) if item.other else None
         rows[(*where, "teacher_forced")] = score.hits.float().mean().item()
         rows[(*where, "generation")] = float(begins(said, item.answer))
-        rows[(*where, "generation_exact")] = float(exact(said, item.answer))
+        rows[(*where, "generation_exact")] = float(judge(said, item.answer).exact)
         if other is not None:
             rows[(*where, "probability")] = float(score.log_probs.mean() > other.mean())
     return rows

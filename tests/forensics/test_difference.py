@@ -7,7 +7,7 @@ import torch
 
 import lib
 from lib.forensics.candidates import BARE
-from lib.forensics.difference import difference, stretched, subjects
+from lib.forensics.difference import difference, noise_edge, stretched, subjects
 from lib.forensics.matched_filter import DAMPING, robust_z
 from lib.forensics.signatures import signature
 from lib.keys_values.null_space import null_space
@@ -197,3 +197,9 @@ def test_each_method_leaves_its_signature(text, editor, more, said):
 def test_no_rows_have_a_signature_of_their_own(lm):
     empty = difference(lm, patch=lib.EMPTY).table
     assert signature(empty, ("a", "b")).endswith("a and 1 more did change.")
+
+
+@pytest.mark.parametrize("shape", [(300, 800), (800, 300), (400, 400)])
+def test_the_edge_of_noise_is_found_from_its_median(shape):
+    S = torch.linalg.svdvals(0.3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0)))
+    assert noise_edge(S, shape) == pytest.approx(S[0].item(), rel=0.03)

@@ -10,17 +10,15 @@ import torch
 
 import lib
 from lib.interpret.causal_trace import (
-    KINDS,
     ROLES,
-    Cell,
     Trace,
     average,
     average_total,
     embedding_deviation,
     layers_around,
-    restore,
     trace,
 )
+from lib.interpret.corrupted_runs import KINDS, Cell, Corrupted
 from lib.interpret.logit_lens import lens
 from lib.model.architectures import ARCHS
 
@@ -34,6 +32,11 @@ SUBJECT = range(4, 9)
 @pytest.fixture(scope="module")
 def lm():
     return tiny.model("llama")
+
+
+def restore(lm, cells, samples=3, noise=2.0, deviation=0.3, seed=1):
+    with Corrupted.opened(lm, FACT, None, samples, noise, deviation, seed) as runs:
+        return runs.restore(cells)
 
 
 def slow(lm, cells, samples=3, noise=2.0, deviation=0.3, seed=1):
@@ -129,14 +132,12 @@ def test_restoring_all_is_the_clean_run_and_restoring_nothing_the_noisy_one(fami
         Cell("mlp", (), (1, 2)),
         Cell("attention", every, ()),
     ]
-    p_clean, p_corrupted, p = restore(lm, FACT, cells, **ASKED)
+    p_clean, p_corrupted, p = restore(lm, cells)
     assert abs(p_clean - p_corrupted) > 1e-4
     assert p[0].item() == pytest.approx(p_clean, abs=1e-5)
     torch.testing.assert_close(p[2:], torch.full((3,), p_corrupted), atol=1e-6, rtol=0)
     mixed = [Cell("mlp", (4, 9), (1, 3)), Cell("hidden", (5, 8), (0, 2))]
-    torch.testing.assert_close(
-        restore(lm, FACT, mixed, **ASKED)[2], slow(lm, mixed)[1], atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(restore(lm, mixed)[2], slow(lm, mixed)[1], atol=1e-5, rtol=1e-4)
 
 
 def test_no_noise_no_effect_and_the_same_seed_the_same_table(lm):
@@ -194,7 +195,7 @@ def test_a_subject_is_needed(lm):
     with pytest.raises(ValueError, match="give both"):
         trace(lm, "The tower leans to")
     with pytest.raises(ValueError, match="tokens 0 to 17"):
-        restore(lm, FACT, [Cell("mlp", (18,), (0,))])
+        restore(lm, [Cell("mlp", (18,), (0,))])
 
 
 def test_windows_are_clipped_to_the_model(lm):

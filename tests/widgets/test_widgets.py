@@ -20,8 +20,6 @@ from lib import widgets
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
-from lib.interpret.causal_trace import trace
-from lib.interpret.logit_lens import lens
 from lib.model import activations
 from notebooks import build
 
@@ -74,22 +72,8 @@ def keys() -> tuple:
     return found.pop("edited"), labels, found, torch.arange(4)
 
 
-@cache
-def traced():
-    with model().patched(lib.EMPTY):
-        return trace(model(), FACT, samples=3, noise=2.0, deviation=0.3, window=2)
-
-
-def ranks(patch: lib.Patch = lib.EMPTY):
-    return lens(model(), FACT.text, ["xy", "qz"], patch)
-
-
 def edit_and_look(**more) -> widgets.EditAndLook:
     return widgets.EditAndLook(model(), FACT, ASKED, editors=EDITORS, settings=EDITORS, **more)
-
-
-def layers() -> widgets.LayerSlider:
-    return widgets.LayerSlider(traced(), ranks(), ranks(rome().edit([FACT])), layer=2)
 
 
 def radius() -> widgets.RadiusExplorer:
@@ -113,7 +97,7 @@ def player() -> widgets.CurvePlayer:
     return widgets.CurvePlayer({"GRACE": widgets.Played([1, 2, 4], curves, answers)})
 
 
-ALL = (edit_and_look, layers, radius, threshold, player)
+ALL = (edit_and_look, radius, threshold, player)
 every = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -240,38 +224,6 @@ def test_edit_and_look_turns_a_warning_into_a_note():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "Note: the model already answers" in panel.view.text
-
-
-def test_layers_show_the_trace_and_the_lens():
-    found, view = traced(), layers().look(layer=1, shown="MLPs")
-    for i, line in enumerate(view.rows):
-        for kind, name in {"hidden": "states", "mlp": "MLPs", "attention": "attention"}.items():
-            effect = found.indirect(kind)[i, 1].item()
-            assert line[name] == pytest.approx(effect)
-    assert f"total effect of {found.total_effect:.3f}" in view.text
-    assert f"effect is {found.indirect('mlp')[:, 1].max():.3f}" in view.text
-    (frame,) = view.figure.axes[0].patches
-    assert frame.get_x() == 0.5 and frame.get_width() == 1
-    view = layers().look(layer=1, shown="ranks")
-    table, before = ranks(), ranks(rome().edit([FACT]))
-    for answer in ("xy", "qz"):
-        line = row(view.rows, answer=answer)
-        for name, some in (("rank", table), ("rank before", before)):
-            of_it = some[(some["layer"] == 1) & (some["answer"] == answer)]
-            assert line[name] == of_it["rank"].item()
-        assert f"'{answer}' has rank {line['rank']:,}" in view.text
-
-
-def test_layers_need_something_to_show():
-    with pytest.raises(ValueError, match="neither a trace nor"):
-        widgets.LayerSlider()
-    only = widgets.LayerSlider(ranks=ranks())
-    assert only.choices == ["ranks"] and only.layers == [0, 1, 2, 3] and only.rows
-    part = trace(model(), FACT, layers=[1, 3], tokens=[5], kinds=["mlp"], samples=2, noise=2.0)
-    some = widgets.LayerSlider(part, layer=3)
-    assert some.layers == [1, 3] and "nan" not in some.view.text
-    with pytest.raises(ValueError, match="of one prompt"):
-        widgets.LayerSlider(ranks=lens(model(), ["a tower", "a cat"], ["xy"]))
 
 
 @pytest.mark.parametrize("radius_", [0.0, 0.5, 2.0, 4.0])

@@ -30,8 +30,6 @@ class Deferral(Route):
     """
 
     kind = "grace"
-    axes = ("distance to the nearest key", "its radius")
-    within = True
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "eps": Part("n")}
 
     class Header(Schema):

@@ -101,7 +101,6 @@ class Hopfield(Route):
     """
 
     kind = "horen"
-    axes = ("cosine with the nearest key", "threshold")
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "taus": Part("n", optional=True)}
 
     class Header(Schema):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from msgspec import UNSET, Meta, Struct, UnsetType, convert
+from msgspec import UNSET, Meta, UnsetType, convert
 from torch import Tensor
 
 from ...atomic_files import pack, sha256
@@ -95,12 +95,6 @@ def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     return cast
 
 
-class _Numbered(Struct):
-    """Of a header of any format: its number."""
-
-    format: int
-
-
 class _Header(Schema):
     """The header of a network's file, and of a training that is not finished."""
 
@@ -173,14 +167,10 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
 def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     """(header, state, hash of the content); NetworkError for another model's or editor's file."""
     try:
-        text, tensors = checked_file.read(path, "network")
-        number = checked_file.decode(text, _Numbered).format
+        text, tensors, number = checked_file.read(path, "network")
         if number > FORMAT:
             raise ValueError(f"it has format {number}: update the library")
-        sealed = checked_file.check_sum(text, tensors)
-        header = checked_file.decode(text, _Header)
-        if header.sha256 is not UNSET and not sealed:
-            raise ValueError("its checksum does not stand where it belongs")
+        header = checked_file.checked(text, tensors, _Header)
         used: set[str] = set()
         state = checked_file.unpack(header.state, "s", tensors, used)
         check_names("it", tensors, used)

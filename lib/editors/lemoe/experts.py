@@ -172,7 +172,6 @@ class Experts(Route):
     """
 
     kind = "lemoe"
-    axes = ("score of the best expert", "score of the null anchor")
 
     class Header(Schema):
         """The way it answers, and the parts of the router that are no tensors."""

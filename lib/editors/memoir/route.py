@@ -34,7 +34,6 @@ class Residual(Route):
     """
 
     kind = "memoir"
-    axes = ("overlap with the nearest stored mask", "threshold")
     parts = {
         "mu": Part("d_in"),
         "order": Part("d_in", torch.int64),

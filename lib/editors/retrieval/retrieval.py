@@ -88,7 +88,6 @@ class Notes(Rewrite):
     """
 
     kind = "retrieval"
-    axes = ("likeness to the nearest note", "threshold")
 
     class Header(Schema):
         """What a file holds; the thresholds are those above."""

@@ -70,6 +70,19 @@ def train(
     descent.check()
 
 
+def adapters(
+    lm: LM, names: Sequence[str], rank: int, draw: Callable[[int, int], Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """New adapters {module: (B (d_out, r) zero, A (r, d_in) from `draw`)}, leaves on its device."""
+    made = {}
+    for name in names:
+        weight = lm.model.get_submodule(name).weight
+        d_out, d_in = weight.shape[::-1] if lm.arch.transposed else weight.shape
+        B, A = torch.zeros(d_out, rank), draw(rank, d_in)
+        made[name] = B.to(weight.device).requires_grad_(), A.to(weight.device).requires_grad_()
+    return made
+
+
 @contextmanager
 def beside(lm: LM, added: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """In the body, each module adds a function of its inputs to its output, made in float32."""

@@ -90,7 +90,6 @@ class Side(Route):
     """
 
     kind = "wise"
-    axes = ("activation difference of the side memory", "threshold")
 
     class Header(Schema):
         """Thresholds, and how Δ is measured."""
