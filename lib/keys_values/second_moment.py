@@ -97,7 +97,9 @@ def stored_moments(
                 mean = sums.pop(layer).div_(count).float()
                 yield layer, {"C": mean, "tokens": torch.tensor(count)}
 
-    return {layer: Stored("moments", label, make, layer) for layer in layers}
+    # in a mixture of experts C is that of one expert
+    named = {layer: label + lm.sent_to.get(layer, "") for layer in layers}
+    return {layer: Stored("moments", named[layer], make, layer) for layer in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:

@@ -26,6 +26,7 @@ from ...model import batching, generation
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
+from ...registry import EDITORS
 from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
@@ -47,6 +48,7 @@ class Editor(ABC):
     factual        whether it is meant to make the model give the facts' answers; False where every
                    prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
+    mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
     """
 
@@ -62,10 +64,17 @@ class Editor(ABC):
     inner: ClassVar[bool] = False
     factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
+    mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
+        if lm.arch.experts and not self.mixtures:
+            able = ", ".join(sorted(name for name, kind in EDITORS.items() if kind.mixtures))
+            raise EditError(
+                f"{lm.name} has mixtures of experts (family '{lm.model.config.model_type}'), which "
+                f"{self.name} cannot edit; these editors can: {able}"
+            )
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif settings:
@@ -87,8 +96,7 @@ class Editor(ABC):
         if len(facts) == 1:
             self._warn_known(facts[0], after)
         try:
-            make_missing(self.statistics(after))
-            patch = self.write(facts, after)
+            patch = self._written(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             # a patch may come from a file of anybody, and its memory is as its maker left it
             known = isinstance(error, RuntimeError) and (
@@ -113,6 +121,20 @@ class Editor(ABC):
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
+
+    def _written(self, facts: list[Fact], after: Patch) -> Patch:
+        """The patch of `write`, after what it reads was made.
+
+        In mixtures of experts weights are written fact by fact, as each fact has its own experts.
+        """
+        if not self.lm.arch.experts or self.writes != "weights":
+            make_missing(self.statistics(after))
+            return self.write(facts, after)
+        for fact in facts:
+            with self.lm.sent(fact, after):
+                make_missing(self.statistics(after))
+                after = self.write([fact], after)
+        return after
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
