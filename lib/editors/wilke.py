@@ -55,6 +55,7 @@ class Wilke(Rome):
     Config = WilkeConfig
     config: WilkeConfig
     speed = "slow"
+    mixtures = False  # layers are compared by the size of a change, which a router's weight stretches
 
     def layers(self) -> Sequence[int]:
         """The layers that are tried, ascending."""

@@ -77,7 +77,10 @@ class Patchable:
         if stored is None:
             stored = getattr(self.model.get_submodule(module), "weight", None)
         if stored is None:
-            raise FamilyError(f"{module} of {self.name} is no single matrix, but a whole MLP")
+            raise FamilyError(
+                f"{module} of {self.name} is an MLP with experts and has no matrix of its own: within "
+                "`lm.sent(fact)` it is that of the fact's expert"
+            )
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
