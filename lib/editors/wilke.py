@@ -55,7 +55,7 @@ class Wilke(Rome):
     Config = WilkeConfig
     config: WilkeConfig
     speed = "slow"
-    mixtures = False  # layers are compared by the size of a change, which a router's weight stretches
+    mixtures = False  # it compares layers by the size of a change, and a router stretches that
 
     def layers(self) -> Sequence[int]:
         """The layers that are tried, ascending."""

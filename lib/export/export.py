@@ -161,8 +161,8 @@ def refuse_adapter(lm: LM, patch: Patch, rank: int | None) -> None:
     lm.check(patch)
     if lm.arch.experts and any(f".{lm.arch.experts}." in name for name in patch.weights):
         raise ExportError(
-            "this patch changes single experts, whose matrices are one tensor for other programs, so "
-            "no adapter can name them: export the whole model"
+            "this patch changes single experts, whose matrices are one tensor for other programs, "
+            "so no adapter can name them: export the whole model"
         )
 
 

@@ -78,8 +78,8 @@ class Patchable:
             stored = getattr(self.model.get_submodule(module), "weight", None)
         if stored is None:
             raise FamilyError(
-                f"{module} of {self.name} is an MLP with experts and has no matrix of its own: within "
-                "`lm.sent(fact)` it is that of the fact's expert"
+                f"{module} of {self.name} is an MLP with experts and has no matrix of its own; "
+                "within `lm.sent(fact)` a layer's matrix is that of the fact's expert"
             )
         if isinstance(value, Tensor):
             return value.to(stored.device)

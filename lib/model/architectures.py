@@ -1,10 +1,9 @@
 """The model architectures that this library knows, one row of ARCHS per `config.model_type`.
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
-editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it is
-the whole MLP instead (experts.py). To support another family add its row
-here; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
-tiny random model of it.
+editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
+is the whole MLP instead (experts.py). To support another family add its row here; the tests then
+run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
 """
 
 from __future__ import annotations

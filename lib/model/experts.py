@@ -1,15 +1,16 @@
 """Mixtures of experts: the output projection of each expert as a module that a patch can change.
 
-transformers keeps those of all experts of a layer in one tensor (experts, d, d_ff). `separate` makes
-each a linear module `….experts.E.down_proj`, which shares the tensor's memory. A router gives every
-token a weight w_e for each expert, 0 for all but a few, and the layer adds to the stream
+transformers keeps those of all experts of a layer in one tensor (experts, d, d_ff). `separate`
+makes each a linear module `….experts.E.down_proj`, which shares the tensor's memory. A router gives
+every token a weight w_e for each expert, 0 for all but a few, and the layer adds to the stream
 
     Σ_e w_e W_e k_e = [W_1 … W_n] [w_1 k_1; …; w_n k_n]
 
-So the whole layer is one linear memory whose key has the weights in it. The module of expert e reads
-w_e k_e, which is 0 at tokens that are sent elsewhere, and puts out what the expert adds to the
-stream. An edit that shall add δ there therefore asks ΔW (w_e k_e) = δ, that is ΔW k_e = δ / w_e, and
-the second moment E[w_e² k_e k_eᵀ] weighs general text by what an edit changes in the stream.
+So the whole layer is one linear memory whose key has the weights in it. The module of expert e
+reads w_e k_e, which is 0 at tokens that are sent elsewhere, and puts out what the expert adds to
+the stream. An edit that shall add δ there therefore asks ΔW (w_e k_e) = δ, which is the same as
+ΔW k_e = δ / w_e, and the second moment E[w_e² k_e k_eᵀ] weighs general text by what an edit changes
+in the stream.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class Experts(nn.Module):
         super().__init__()
         self.gate_up_proj, self.act_fn = joined.gate_up_proj, joined.act_fn
         for number, weight in enumerate(joined.down_proj.detach()):
-            expert = nn.Module()
-            expert.down_proj = nn.Linear(*weight.shape[::-1], bias=False, device="meta")
-            expert.down_proj.weight = nn.Parameter(weight, requires_grad=False)  # a view
-            self.add_module(str(number), expert)
+            d_out, d_in = weight.shape
+            out = nn.Linear(d_in, d_out, bias=False, device="meta")
+            out.weight = nn.Parameter(weight, requires_grad=False)  # a view
+            self.add_module(str(number), nn.ModuleDict({"down_proj": out}))
         self.register_state_dict_post_hook(_join)
 
     def outs(self) -> list[Any]:
@@ -76,13 +77,13 @@ def mixtures(model: nn.Module, arch: Arch) -> dict[int, Any]:
     """{layer: its MLP}, of the layers whose MLP is a mixture of experts."""
     if arch.experts is None or arch.mlp is None:
         return {}
-    layers = range(len(model.get_submodule(arch.blocks)))
-    mlps = {layer: model.get_submodule(arch.mlp.format(layer)) for layer in layers}
+    blocks: Any = model.get_submodule(arch.blocks)
+    mlps = {i: model.get_submodule(arch.mlp.format(i)) for i in range(len(blocks))}
     return {layer: mlp for layer, mlp in mlps.items() if hasattr(mlp, arch.experts)}
 
 
 def separate(model: nn.Module, arch: Arch) -> None:
-    """Give each expert of a model a module of its own; a model where they have one stays as it is."""
+    """Give each expert of a model a module of its own, unless it has one already."""
     for mlp in mixtures(model, arch).values():
         joined = getattr(mlp, arch.experts)
         if not isinstance(joined, Experts):

@@ -300,7 +300,7 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module or an MLP, as bound now, for inputs (n, d_in)."""
+        """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
         inputs = inputs.to(next(found.parameters()))
         with torch.no_grad():

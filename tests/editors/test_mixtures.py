@@ -1,4 +1,4 @@
-"""Mixtures of experts: which expert is edited, by what, and that nothing else of a layer changes."""
+"""Mixtures of experts: which expert is edited, by what, and that others stay as they are."""
 
 from __future__ import annotations
 
