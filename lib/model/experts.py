@@ -107,7 +107,7 @@ def chosen(lm: LM, fact: Fact) -> dict[int, str]:
     seen = activations.module_inputs_at(lm, [ids[: at + 1]], [at], list(routers.values()))
     for layer, name in routers.items():
         logits, *_ = lm.model.get_submodule(name)(seen[name])
-        expert = f"{arch.mlp}.{arch.experts}.{logits.argmax()}.down_proj"
+        expert = f"{arch.mlp}.{arch.experts}.{logits.argmax().item()}.down_proj"
         found[layer] = expert.format(layer)
     return found
 
