@@ -73,14 +73,10 @@ class Patchable:
         It is on the module's device. A low-rank change travels there as its factors, which are a
         thousandth of the matrix. Raises FamilyError for a module without a matrix of its own.
         """
-        value, stored = under.weights.get(module), self._base.get(module)
+        value = under.weights.get(module)
+        stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
         if stored is None:
-            stored = getattr(self.model.get_submodule(module), "weight", None)
-        if stored is None:
-            raise FamilyError(
-                f"{module} of {self.name} is an MLP with experts and has no matrix of its own; "
-                "within `lm.sent(fact)` a layer's matrix is that of the fact's expert"
-            )
+            raise FamilyError(f"{module} of {self.name} has no matrix; lm.sent names an expert's")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)

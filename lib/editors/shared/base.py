@@ -96,19 +96,14 @@ class Editor(ABC):
         if len(facts) == 1:
             self._warn_known(facts[0], after)
         try:
-            patch = self._written(facts, after)
+            if self.lm.arch.experts and self.writes == "weights":
+                patch = self._by_expert(facts, after)
+            else:
+                make_missing(self.statistics(after))
+                patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            # a patch may come from a file of anybody, and its memory is as its maker left it
-            known = isinstance(error, RuntimeError) and (
-                type(error) is not RuntimeError or "allocate" in str(error)
-            )
-            if self.name not in after.memory or known:
-                raise
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise EditError(
-                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
-                "was changed"
-            ) from error
+            self._refuse_memory(error, after)
+            raise
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(
@@ -122,19 +117,28 @@ class Editor(ABC):
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
 
-    def _written(self, facts: list[Fact], after: Patch) -> Patch:
-        """The patch of `write`, after what it reads was made.
-
-        In mixtures of experts weights are written fact by fact, as each fact has its own experts.
-        """
-        if not self.lm.arch.experts or self.writes != "weights":
-            make_missing(self.statistics(after))
-            return self.write(facts, after)
+    def _by_expert(self, facts: list[Fact], after: Patch) -> Patch:
+        """The patch of `write` in a mixture of experts, fact by fact: each has its own experts."""
         for fact in facts:
             with self.lm.sent(fact, after):
                 make_missing(self.statistics(after))
                 after = self.write([fact], after)
         return after
+
+    def _refuse_memory(self, error: Exception, after: Patch) -> None:
+        """Raise EditError where an edit failed on what the patch remembers of this editor.
+
+        A patch may come from a file of anybody, and its memory is as its maker left it.
+        """
+        known = isinstance(error, RuntimeError) and (
+            type(error) is not RuntimeError or "allocate" in str(error)
+        )
+        if self.name in after.memory and not known:
+            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise EditError(
+                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
+                "was changed"
+            ) from error
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
@@ -220,6 +224,8 @@ class Editor(ABC):
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:
         """Warn where new weights lie below a route that decides by the states they change."""
+        if not after.routes:
+            return
 
         def layer(module: str) -> int:
             return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])
