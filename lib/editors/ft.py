@@ -50,6 +50,7 @@ class Ft(Editor):
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
     config: FtConfig
+    mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

@@ -53,6 +53,7 @@ class Rome(WhitenedEditor):
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
     config: RomeConfig
+    mixtures = True
 
     def layers(self) -> Sequence[int]:
         """The one layer of the settings."""

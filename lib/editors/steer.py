@@ -100,6 +100,7 @@ class Steer(Editor):
     config: SteerConfig
     speed = "fast"
     writes = "routes"
+    mixtures = True
     factual = False
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

@@ -79,8 +79,7 @@ def stored_moments(
 
     The other arguments are those of `second_moment`.
     """
-    if skip_first is None:
-        skip_first = lm.leading_bos is None
+    skip_first = lm.leading_bos is None if skip_first is None else skip_first
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     tokens = tokens or TOKENS_PER_WIDTH * width
     source = general_text(text)
@@ -97,7 +96,8 @@ def stored_moments(
                 mean = sums.pop(layer).div_(count).float()
                 yield layer, {"C": mean, "tokens": torch.tensor(count)}
 
-    return {layer: Stored("moments", label, make, layer) for layer in layers}
+    of = lm.sent_to  # in a mixture of experts C is that of one expert
+    return {i: Stored("moments", label + of.get(i, ""), make, i) for i in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:

@@ -16,10 +16,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..errors import PatchError
+from ..errors import FamilyError, PatchError
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
 from .architectures import arch_of, dense, refuse_unpatchable
+from .experts import separate
 from .hooks import hooked
 from .model_lock import Owner
 from .sequences import Sequences
@@ -40,6 +41,7 @@ class Patchable:
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
         refuse_unpatchable(model)
         self.arch = arch_of(model)
+        separate(model, self.arch)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
@@ -69,10 +71,12 @@ class Patchable:
         """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
 
         It is on the module's device. A low-rank change travels there as its factors, which are a
-        thousandth of the matrix.
+        thousandth of the matrix. Raises FamilyError for a module without a matrix of its own.
         """
-        value, stored = under.weights.get(module), self._base.get(module)
-        stored = self.model.get_submodule(module).weight if stored is None else stored
+        value = under.weights.get(module)
+        stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
+        if stored is None:
+            raise FamilyError(f"{module} of {self.name} has no matrix; lm.sent names an expert's")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
@@ -235,7 +239,7 @@ class Patchable:
         if route.widths is None:
             return True
         if self.arch.mlp and fnmatch(name, self.arch.mlp.format("*")):
-            hidden = self._shape(self.arch.mlp_out.format(0))[0]
+            hidden = self._shape(self.arch.attn_out.format(0))[0]
             shape: tuple[int, ...] = (hidden, hidden)
         else:
             shape = self._shape(name)

@@ -1,16 +1,16 @@
 """The model architectures that this library knows, one row of ARCHS per `config.model_type`.
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
-editors see `mlp_out` as one matrix (d_out, d_in) in float32. To support another family add its row
-here; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
-tiny random model of it.
+editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
+is the whole MLP instead (experts.py). To support another family add its row here; the tests then
+run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,9 @@ class Arch:
     post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
     softcap     config attribute with the cap on the logits, None for plain logits
     fused_in    two input projections are fused into one module, which cannot be edited by itself
+    experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
+                `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
+    router      name inside the MLP of the module that gives each token its weights of the experts
     """
 
     blocks: str
@@ -48,6 +51,8 @@ class Arch:
     post_norm: bool = False
     softcap: str | None = None
     fused_in: bool = False
+    experts: str | None = None
+    router: str = ""
 
     @property
     def into_stream(self) -> str:
@@ -84,6 +89,12 @@ def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more: Any) -> 
     )
 
 
+def _mixture() -> Arch:
+    """The row of a family that names its modules as LLaMA does, with mixtures of experts."""
+    mlp = "model.layers.{}.mlp"
+    return replace(_llama(()), mlp_out=mlp, experts="experts", router="gate")
+
+
 _4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
 
 ARCHS: dict[str, Arch] = {
@@ -115,6 +126,7 @@ ARCHS: dict[str, Arch] = {
     "gemma2": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "gemma3_text": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "olmo2": _llama(post_norm=True),
+    **dict.fromkeys(("qwen3_moe", "mixtral"), _mixture()),
 }
 
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
-from . import activations, generation, packaged_models, scoring
+from ..patch.patch import EMPTY, Patch
+from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import block_signature, cache_argument
 from .devices import fast_products
@@ -50,6 +51,7 @@ class LM(Patchable):
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(self.model.base_model)
+        self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
 
     def __repr__(self) -> str:
@@ -127,12 +129,33 @@ class LM(Patchable):
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
     def mlp_out(self, layer: int) -> str:
-        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
+        """The module name of a layer's MLP output projection; ValueError for an unknown layer.
+
+        Of a family with mixtures of experts it is the whole MLP, and within `sent` the output
+        projection that a fact is written into.
+        """
         if not 0 <= layer < self.n_layers:
             raise ValueError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        return self.arch.mlp_out.format(layer)
+        return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
+
+    @contextmanager
+    def sent(self, fact: Fact, after: Patch = EMPTY) -> Iterator[None]:
+        """In the body, `mlp_out` names the matrices that a fact is written into on top of `after`.
+
+        In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
+        its rule. Elsewhere nothing changes.
+        """
+        with self.owner.hold():
+            before = self.sent_to
+            try:
+                if self.arch.experts:
+                    with self.patched(after, only=True):
+                        self.sent_to = experts.chosen(self, fact)
+                yield
+            finally:
+                self.sent_to = before
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -277,10 +300,13 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
+        """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
+        inputs = inputs.to(next(found.parameters()))
         with torch.no_grad():
-            return found(inputs.to(found.weight)).float()
+            if hasattr(found, "weight"):
+                return found(inputs).float()
+            return found(inputs[None])[0].float()  # an MLP takes rows of tokens
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""

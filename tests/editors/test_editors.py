@@ -1,5 +1,7 @@
 """The conformance suite: every editor × tiny random models of five families, by its declarations.
 
+Editors that declare it are tried on two families with mixtures of experts as well.
+
 A new editor is finished when adding its name to EDITORS (and, where its published settings make no
 sense on a random 32-wide model, a row to TINY below) keeps this green. The default suite runs two
 families for each editor, `-m "slow or not slow"` all five.
@@ -21,6 +23,7 @@ from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B, model, settings
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen3", "gemma3_text")  # the embedded model's first
+MIXTURES = ("qwen3_moe", "mixtral")  # of experts
 
 
 # name -> (writes, needs_subject, trained, keeps, scoped, inner): a relaxed promise shows in review
@@ -95,11 +98,12 @@ def pairs(promise=lambda editor: True):
     """All editors that promise it × all families; what only a real model can show is elsewhere.
 
     An editor's first family and one of the others by turns are in the default suite, the rest slow.
+    Of the families with mixtures of experts it is one, for the editors that edit them.
     """
     first, *others = FAMILIES
 
     def param(place: int, name: str, family: str):
-        usual = family in (first, others[place % len(others)])
+        usual = family in (first, others[place % len(others)], MIXTURES[place % 2])
         return pytest.param(name, family, marks=() if usual else pytest.mark.slow)
 
     names = sorted(lib.EDITORS)
@@ -109,7 +113,7 @@ def pairs(promise=lambda editor: True):
             param(place, name, family)
             for place, name in enumerate(names)
             if promise(lib.EDITORS[name])
-            for family in FAMILIES
+            for family in (*FAMILIES, *(MIXTURES if lib.EDITORS[name].mixtures else ()))
         ],
     )
 

@@ -108,3 +108,10 @@ def test_what_is_read_from_a_model(cards, count):
 @pytest.mark.parametrize("count", [1, 2])
 def test_streams_and_scans(cards, count):
     cards(checks.stream_and_scan, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3_moe", "mixtral"])
+@pytest.mark.parametrize("name", ["rome", "grace"])
+def test_a_mixture_of_experts_on_two_cards(cards, name, family):
+    cards(checks.editor_keeps_its_promises, name, 2, family)

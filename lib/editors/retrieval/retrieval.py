@@ -201,6 +201,7 @@ class Retrieval(Editor):
     config: RetrievalConfig
     speed = "fast"
     writes = "prompt"
+    mixtures = True
     keeps = True
     scoped = True
     length_note = ", with the note that is put before the prompt"

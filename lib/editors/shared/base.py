@@ -26,6 +26,7 @@ from ...model import batching, generation
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
+from ...registry import EDITORS
 from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
@@ -47,6 +48,7 @@ class Editor(ABC):
     factual        whether it is meant to make the model give the facts' answers; False where every
                    prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
+    mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
     """
 
@@ -62,10 +64,17 @@ class Editor(ABC):
     inner: ClassVar[bool] = False
     factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
+    mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
+        if lm.arch.experts and not self.mixtures:
+            able = ", ".join(sorted(name for name, kind in EDITORS.items() if kind.mixtures))
+            raise EditError(
+                f"{lm.name} has mixtures of experts (family '{lm.model.config.model_type}'), which "
+                f"{self.name} cannot edit; these editors can: {able}"
+            )
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif settings:
@@ -87,20 +96,14 @@ class Editor(ABC):
         if len(facts) == 1:
             self._warn_known(facts[0], after)
         try:
-            make_missing(self.statistics(after))
-            patch = self.write(facts, after)
+            if self.lm.arch.experts and self.writes == "weights":
+                patch = self._by_expert(facts, after)
+            else:
+                make_missing(self.statistics(after))
+                patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            # a patch may come from a file of anybody, and its memory is as its maker left it
-            known = isinstance(error, RuntimeError) and (
-                type(error) is not RuntimeError or "allocate" in str(error)
-            )
-            if self.name not in after.memory or known:
-                raise
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise EditError(
-                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
-                "was changed"
-            ) from error
+            self._refuse_memory(error, after)
+            raise
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(
@@ -113,6 +116,29 @@ class Editor(ABC):
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         return replace(patch, log=(*after.log, written), base=self.lm.identity)
+
+    def _by_expert(self, facts: list[Fact], after: Patch) -> Patch:
+        """The patch of `write` in a mixture of experts, fact by fact: each has its own experts."""
+        for fact in facts:
+            with self.lm.sent(fact, after):
+                make_missing(self.statistics(after))
+                after = self.write([fact], after)
+        return after
+
+    def _refuse_memory(self, error: Exception, after: Patch) -> None:
+        """Raise EditError where an edit failed on what the patch remembers of this editor.
+
+        A patch may come from a file of anybody, and its memory is as its maker left it.
+        """
+        known = isinstance(error, RuntimeError) and (
+            type(error) is not RuntimeError or "allocate" in str(error)
+        )
+        if self.name in after.memory and not known:
+            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            raise EditError(
+                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
+                "was changed"
+            ) from error
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
@@ -198,6 +224,8 @@ class Editor(ABC):
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:
         """Warn where new weights lie below a route that decides by the states they change."""
+        if not after.routes:
+            return
 
         def layer(module: str) -> int:
             return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])

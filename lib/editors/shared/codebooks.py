@@ -53,6 +53,7 @@ class CodebookEditor(Editor):
     config: CodebookConfig
     speed = "fast"
     writes = "routes"
+    mixtures = True
     keeps = True
     scoped = True
 

@@ -55,12 +55,15 @@ def refuse_others(after: Patch, module: str, name: str | None = None) -> None:
 def linear(lm: LM, layer: int, module: str | None) -> str:
     """The name of the linear module of a layer behind which a route shall stand.
 
-    module  its name with `{}` for the layer; None takes the MLP's output projection
+    module  its name with `{}` for the layer; None takes the MLP's output projection, or the whole
+            MLP where it is a mixture of experts
 
     Raises EditError for what is no linear module of this layer, ValueError for an unknown layer.
     """
     mlp_out = lm.mlp_out(layer)  # refuses a layer that is not there
-    name = (module or lm.arch.mlp_out).format(layer)
+    if module is None:
+        return mlp_out
+    name = module.format(layer)
     inner = name.startswith(f"{lm.arch.blocks}.{layer}.")
     try:
         matrix = inner and lm.model.get_submodule(name).weight.ndim == 2
