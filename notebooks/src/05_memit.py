@@ -580,11 +580,13 @@ pd.DataFrame(table, index=texts).map(str.strip)
 
 # %%
 EACH = runs_05.EACH  # layers and strengths
-means = long_runs.stored("05_strength", runs_05.MANY, partial(runs_05.both, lm, few, cases))
-rows = long_runs.stored("05_each", EACH, partial(runs_05.few_and_all, lm, few, cases))
+means = long_runs.stored(
+    "05_strength", runs_05.MANY, partial(runs_05.few_and_all, lm, few, cases, runs_05.MANY)
+)
+rows = long_runs.stored("05_each", EACH, partial(runs_05.few_and_all, lm, few, cases, EACH))
 known = dict(zip(facts, found, strict=True))  # values that need no search
 grid = [([top], [1000]), (layers, [1000])]
-long_runs.repeats(rows, partial(runs_05.each, lm, few, grid, known), tolerance=0.02)
+long_runs.repeats(rows, partial(runs_05.batches, lm, few, grid, known, each=True), tolerance=0.02)
 means, rows = ([row for row in run if row["facts"] == len(cases)] for run in (means, rows))
 x, y, bands = runs_05.curves(means, rows)
 for name, line in y.items():

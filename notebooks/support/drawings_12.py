@@ -103,7 +103,7 @@ def full(x: Sequence[int], ways: Mapping[str, Mapping[str, Sequence[Share]]]) ->
     for ax, series in zip(axes, ways.values(), strict=True):
         shift = np.linspace(-1.2, 1.2, len(series))
         for i, (name, shares) in enumerate(series.items()):
-            color = (EDITED, CYCLE[0], COLORS["neighbor"])[i]
+            color = (EDITED, CYCLE[2], COLORS["neighbor"])[i]
             mean, low, high = np.array(shares).T
             here = np.array(x) + shift[i]
             ax.vlines(here, low, high, color=color, linewidth=1.3)

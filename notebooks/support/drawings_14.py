@@ -11,8 +11,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from lib.plot.style import BASE, CYCLE, DPI, INK, LABEL, QUIET, SEQUENTIAL, SMALL
-from lib.plot.style import contrast, legend, new_figure, readable
+from lib.plot.style import (
+    BASE,
+    CYCLE,
+    DPI,
+    INK,
+    LABEL,
+    QUIET,
+    SEQUENTIAL,
+    SMALL,
+    contrast,
+    legend,
+    new_figure,
+    readable,
+)
 
 from .figures import bare, panels
 from .figures import legend as below

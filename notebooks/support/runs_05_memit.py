@@ -15,10 +15,11 @@ from lib.evaluation.intervals import DIFFERENCE, interval, wilson
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
+from .score_tables import by_case, percent
 
-GROUPS = "generalization", "specificity", "locality"
 EVENTS = ["probability", "generation"]
-ASKED = {"metrics": ["specificity"], "events": ["generation"]}
+ASKED = {"metrics": ["generalization", "specificity", "locality"], "events": EVENTS}
+FEW = {"metrics": ["specificity"], "events": ["generation"]}
 MANY = {
     "editor": "memit",
     "cases": "twelve with odd ids, then all",
@@ -175,7 +176,7 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
     lines = []
     for row in rows:
         if row["stream"] == stream:
-            shares = {f"{c} (%)": runs_04.percent(row[c]) for c in runs_04.MEASURED}
+            shares = {f"{c} (%)": percent(row[c]) for c in runs_04.MEASURED}
             numbers = {"missing (%)": 100.0 * row["missing"], "cost": float(row["cost"])}
             lines.append(
                 {"way": row["way"], **shares, **numbers, "perplexity": float(row["perplexity"])}
@@ -219,80 +220,52 @@ class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
 
 
-def strengths(
+def batches(
     lm: lib.LM,
     cases: Sequence[lib.Case],
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
     known: dict[lib.Fact, target_value.Target],
+    each: bool,
 ) -> Iterator[dict]:
     """Write all cases as one batch for each choice of layers and λ, one row each.
 
-    The base model's row comes first. A row has shares of cases by event and the mean KL at
-    unrelated prompts in nats. `known` holds the values that were searched already; new ones are added to it.
+    The base model's row comes first. `known` holds the values that were searched already; new ones
+    are added to it.
+
+    each  A row has one share per case instead of means: is it written, are neighbors kept.
     """
-    facts, asked = [case.fact for case in cases], {"metrics": GROUPS, "events": EVENTS}
+    facts, asked = [case.fact for case in cases], FEW if each else ASKED
     base = lib.baseline(lm, cases, **asked)
-    yield {"facts": len(facts), "layers": [], "strength": None} | row(base.scores.json())
+    read = shares if each else means
+    yield {"facts": len(facts), "layers": [], "strength": None} | read(base.scores)
     for layers, some in grid:
         for strength in some:
             editor = Memit(lm, layers=tuple(layers), strength=strength, templates=("{}",))
             editor.known = known
-            found = lib.evaluate(lm, cases, editor.edit(facts), base=base, **asked).json()
-            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | row(found)
+            found = read(lib.evaluate(lm, cases, editor.edit(facts), base=base, **asked))
+            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | found
 
 
-def row(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return {"efficacy, generation": share, …, "kl": nats}."""
-    shares = {
-        f"{metric}, {event}": found[metric][event]
-        for metric in ("efficacy", "generalization", "specificity")
-        for event in EVENTS
-    }
+def means(scores: lib.Scores) -> dict[str, float]:
+    """{"efficacy, generation": share, …, "kl": nats}."""
+    found, metrics = scores.json(), ("efficacy", "generalization", "specificity")
+    shares = {f"{m}, {event}": found[m][event] for m in metrics for event in EVENTS}
     return shares | {"kl": found["locality"]["kl_nats"]}
-
-
-def both(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
-    known: dict[lib.Fact, target_value.Target] = {}
-    yield from strengths(lm, few, [(layers, [1000]) for layers, _ in MANY["grid"]], known)
-    yield from strengths(lm, cases, MANY["grid"], known)
-
-
-def each(
-    lm: lib.LM,
-    cases: Sequence[lib.Case],
-    grid: Sequence[tuple[Sequence[int], Sequence[float]]],
-    known: dict[lib.Fact, target_value.Target],
-) -> Iterator[dict]:
-    """`strengths` with one share per case instead of means: is it written, are neighbors kept."""
-    facts = [case.fact for case in cases]
-    base = lib.baseline(lm, cases, **ASKED)
-    yield {"facts": len(facts), "layers": [], "strength": None} | shares(base.scores)
-    for layers, some in grid:
-        for strength in some:
-            editor = Memit(lm, layers=tuple(layers), strength=strength, templates=("{}",))
-            editor.known = known
-            found = lib.evaluate(lm, cases, editor.edit(facts), base=base, **ASKED)
-            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | shares(
-                found
-            )
 
 
 def shares(scores: lib.Scores) -> dict[str, list[float]]:
     """{"written": one share per case, "neighbors": the same}, by generation."""
-    by_case = scores.by_case()
-    columns = {"written": "efficacy", "neighbors": "specificity"}
-    return {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in columns.items()
-    }
+    return by_case(scores, {"written": "efficacy", "neighbors": "specificity"})
 
 
-def few_and_all(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The second stored run: a few facts at λ = 1000, which a notebook can repeat, then all."""
+def few_and_all(
+    lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case], settings: Mapping[str, Any]
+) -> Iterator[dict]:
+    """A stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
     known: dict[lib.Fact, target_value.Target] = {}
-    yield from each(lm, few, [(layers, [1000]) for layers, _ in EACH["grid"]], known)
-    yield from each(lm, cases, EACH["grid"], known)
+    start, each = [(layers, [1000]) for layers, _ in settings["grid"]], settings is EACH
+    yield from batches(lm, few, start, known, each)
+    yield from batches(lm, cases, settings["grid"], known, each)
 
 
 def curves(rows: Sequence[Mapping], more: Sequence[Mapping]) -> tuple[dict, dict, dict]:
@@ -330,7 +303,7 @@ def spared(rows: Sequence[Mapping]) -> list[dict]:
         line = {"layers": "unedited" if not row["layers"] else str(len(row["layers"]))}
         line["λ"] = "" if row["strength"] is None else f"{row['strength']:,}"
         line["written"] = f"{sum(written)} of {len(written)}"
-        line["neighbors (%)"] = runs_04.percent(row["neighbors"])
-        line["of what is written (%)"] = runs_04.percent(kept) if kept else "–"
+        line["neighbors (%)"] = percent(row["neighbors"])
+        line["of what is written (%)"] = percent(kept) if kept else "–"
         lines.append(line)
     return lines

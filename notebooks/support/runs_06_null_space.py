@@ -17,8 +17,8 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
-from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
+from .score_tables import by_case, percent
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
@@ -172,11 +172,7 @@ class Stream:
     ) -> dict[str, list[float]]:
         """{metric: one share per case}, by generation."""
         scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=metrics, kl_prompts=1)
-        by_case = scores.by_case()
-        return {
-            metric: [round(float(share), 4) for share in by_case[metric, "generation"]["mean"]]
-            for metric in ("efficacy", *metrics)
-        }
+        return by_case(scores, {metric: metric for metric in ("efficacy", *metrics)})
 
 
 def sampled(rows: Sequence[Mapping], columns: Sequence[str]) -> dict[str, dict[int, Mapping]]:

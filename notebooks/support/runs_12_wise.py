@@ -20,6 +20,7 @@ from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
 
 from . import stored_runs
+from .score_tables import by_case
 
 # The one place for WISE's settings: change them, then `--long 12` again.
 WISE = {
@@ -60,12 +61,6 @@ STREAM = {
 MERGES = {"wise": {**WISE, "rehearse": 0}, "shards": 4, "size": 20, "density": 0.53}
 MERGES["rules"] = ["ties", "linear"]
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-MEASURED = {
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
-}
 
 
 def facts() -> list[lib.Case]:
@@ -94,12 +89,9 @@ def look(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> 
     unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
     kl              from the base model at unrelated prompts, in nats
     """
-    by_case = lib.evaluate(lm, cases, patch, base=base, **ASKED).by_case()
-    found: dict[str, Any] = {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-    }
-    return {**found, "kl": round(float(by_case["locality", "kl_nats"]["mean"].mean()), 5)}
+    scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
+    kl = scores.by_case()["locality", "kl_nats"]["mean"].mean()
+    return {**by_case(scores), "kl": round(float(kl), 5)}
 
 
 @dataclass

@@ -25,7 +25,10 @@ from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
+from lib.evaluation.intervals import DIFFERENCE, interval
+
+from .score_tables import MEASURED, by_case
+from .score_tables import percent as percent  # for the page
 
 # The one place for the settings: change them, then `--long 13` again.
 INSERTION = {"insert": False, "experts": 4}
@@ -54,12 +57,6 @@ GATE = {  # the gate alone, on the line that works
     "lines": {"softmax gate": {"gate": "softmax"}},
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-MEASURED = {
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
-}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -266,12 +263,7 @@ def look(
     unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
     """
     asked = {"events": ["generation"], "metrics": metrics}
-    by_case = lib.evaluate(lm, some, patch, base=base, **asked).by_case()
-    return {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-        if (metric, "generation") in by_case
-    }
+    return by_case(lib.evaluate(lm, some, patch, base=base, **asked))
 
 
 def goes(lm: lib.LM, some: Sequence[lib.Case], patch: lib.Patch) -> dict[str, list[float]]:
@@ -345,12 +337,6 @@ def first(lm: lib.LM) -> Iterator[dict[str, Any]]:
 
 
 # ---- tables of the long run ----------------------------------------------------------------------
-
-
-def percent(shares: Sequence[float]) -> str:
-    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]"."""
-    low, high = interval(shares, SHARE)
-    return f"{100 * sum(shares) / len(shares):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def at(rows: Rows, line: str) -> Mapping[str, Any]:

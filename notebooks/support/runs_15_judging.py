@@ -20,6 +20,7 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import five_streams
 from .runs_14_lifelong import FAMILIES, ends, mean, present
+from .score_tables import percent
 
 EVENTS = {
     "probability": "probability",
@@ -128,8 +129,7 @@ def share(values: Sequence[float | None]) -> str:
     there = present(values)
     if not there:
         return "–"
-    low, high = interval(there)
-    return f"{100 * mean(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    return percent(there)
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:

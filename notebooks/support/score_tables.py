@@ -1,10 +1,11 @@
-"""Scores of several models side by side, in percent and with their 95 % intervals."""
+"""Shares of right answers: of every case as stored runs keep them, and in percent for tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import lib
+from lib.evaluation.intervals import interval
 
 from . import show
 
@@ -19,6 +20,33 @@ EVENTS = {
     "generation": "generation: the model, writing freely, begins with it",
     "generation_exact": "generation, exact: and writes nothing after it",
 }
+
+
+MEASURED = {  # as the columns of stored runs and tables are called
+    "held": "efficacy",
+    "reworded": "generalization",
+    "neighbors": "specificity",
+    "unrelated": "locality",
+}
+
+
+def by_case(
+    scores: lib.Scores, columns: Mapping[str, str] = MEASURED, event: str = "generation"
+) -> dict[str, list[float]]:
+    """{column: one share per case, in the order of the cases}, for the metrics that were asked."""
+    found = scores.by_case()
+    return {
+        name: [round(float(share), 4) for share in found[metric, event]["mean"]]
+        for name, metric in columns.items()
+        if (metric, event) in found
+    }
+
+
+def percent(shares: Iterable[float]) -> str:
+    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]"."""
+    found = list(shares)
+    low, high = interval(found)
+    return f"{100 * sum(found) / len(found):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
