@@ -54,6 +54,7 @@ from notebooks.support import drawings_05, long_runs, models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import less, percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
@@ -158,12 +159,15 @@ rows = [row | {"way": row["way"].replace("1 sweep", "row, λ = 0")} for row in r
 pairs = [("batch, λ = 0", "row, λ = 0"), ("row, λ = 1000", "row, λ = 0")]
 pairs += [("batch, λ = 1000", "row, λ = 1000"), ("row, searched again, λ = 1000", "row, λ = 1000")]
 for stream in ("as it comes", "without openers"):
-    table = pd.DataFrame(runs_05.fifty_table(rows, stream)).set_index("way")
-    count = next(len(row["cases"]) for row in rows if row["stream"] == stream)
-    print(f"\n{stream}, {count} facts", table.round(3).to_string(), sep="\n")
-    for one, other in (pair for pair in pairs if pair[0] in table.index):
-        change = [runs_05.paired(rows, stream, one, other, what) for what in ("held", "neighbors")]
-        print(f"{one} less {other}: held {change[0]}, neighbors {change[1]}")
+    some, lines = {row["way"]: row for row in rows if row["stream"] == stream}, {}
+    for way, row in some.items():
+        lines[way] = {f"{what} (%)": percent(row[what]) for what in runs_04.MEASURED}
+        lines[way] |= {"missing (%)": 100 * row["missing"]}
+        lines[way] |= {what: row[what] for what in ("cost", "perplexity")}
+    print(f"\n{stream}, {len(row['cases'])} facts", pd.DataFrame(lines).T.to_string(), sep="\n")
+    for one, other in (pair for pair in pairs if pair[0] in some):
+        change = [less(some[one][what], some[other][what]) for what in ("held", "neighbors")]
+        print("{} less {}, in points: held {}, neighbors {}".format(one, other, *change))
 last = stored_runs.load("04_row", runs_04.ROW)["rows"][-1]  # λ = 0, each value searched again
 share = 100 * last["specificity"]
 print(f"notebook 04: neighbors {share:.0f} %, perplexity {last['perplexity']:.1f}")
@@ -606,7 +610,14 @@ openers = len(cases) - len(ordinary)
 print(f"of {len(cases)} facts {openers} open their prompt; λ = 1,000 in layers {three}:")
 print(f"not written {len(fails)}, of them openers {len(first)}")
 print("; ".join(f"{case.fact.text} {case.fact.target_new}" for case in fails))
-pd.DataFrame(runs_05.spared(rows)).set_index(["layers", "λ"])
+lines = []
+for row in rows:
+    spared = [n for n, done in zip(row["neighbors"], row["written"], strict=True) if done]
+    line = {"layers": len(row["layers"]) or "unedited", "λ": row["strength"] or ""}
+    line |= {"written": f"{sum(row['written']):.0f} of {len(cases)}"}
+    line |= {"neighbors (%)": percent(row["neighbors"])}
+    lines.append(line | {"neighbors of what is written (%)": percent(spared)})
+pd.DataFrame(lines).set_index(["layers", "λ"])
 
 # %% [markdown]
 # Up to $\lambda = 1000$ about nine tenths of the 101 facts are written, into one layer or three.

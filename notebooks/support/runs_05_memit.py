@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.evaluation.intervals import DIFFERENCE, interval, wilson
+from lib.evaluation.intervals import wilson
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
-from .score_tables import by_case, percent
+from .score_tables import by_case
 
 EVENTS = ["probability", "generation"]
 ASKED = {"metrics": ["generalization", "specificity", "locality"], "events": EVENTS}
@@ -171,27 +171,6 @@ def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
     return tuple(torch.stack(part, 1).cpu().double() for part in (keys, values))
 
 
-def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
-    """One line per way: shares in % with 95 % intervals, what is missing, cost, perplexity."""
-    lines = []
-    for row in rows:
-        if row["stream"] == stream:
-            shares = {f"{c} (%)": percent(row[c]) for c in runs_04.MEASURED}
-            numbers = {"missing (%)": 100.0 * row["missing"], "cost": float(row["cost"])}
-            lines.append(
-                {"way": row["way"], **shares, **numbers, "perplexity": float(row["perplexity"])}
-            )
-    return lines
-
-
-def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
-    """The mean over the facts of one way's share less the other's, and its 95 % interval."""
-    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
-    found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
-    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
-    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
-
-
 class Searched:
     """Before an editor of MEMIT's family: the value of a fact is searched once and then known.
 
@@ -292,18 +271,3 @@ def curves(rows: Sequence[Mapping], more: Sequence[Mapping]) -> tuple[dict, dict
             y[name] = [100 * share for share, _ in points.values()]
             bands[name] = tuple([100 * end[side] for end in ends] for side in (0, 1))
     return x, y, bands
-
-
-def spared(rows: Sequence[Mapping]) -> list[dict]:
-    """One line per layers and λ: what is written, and the neighbors of the facts that are, in %."""
-    lines = []
-    for row in rows:
-        written = [bool(value) for value in row["written"]]
-        kept = [n for n, done in zip(row["neighbors"], written, strict=True) if done]
-        line = {"layers": "unedited" if not row["layers"] else str(len(row["layers"]))}
-        line["λ"] = "" if row["strength"] is None else f"{row['strength']:,}"
-        line["written"] = f"{sum(written)} of {len(written)}"
-        line["neighbors (%)"] = percent(row["neighbors"])
-        line["of what is written (%)"] = percent(kept) if kept else "–"
-        lines.append(line)
-    return lines

@@ -20,7 +20,6 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import five_streams
 from .runs_14_lifelong import FAMILIES, ends, mean, present
-from .score_tables import percent
 
 EVENTS = {
     "probability": "probability",
@@ -122,14 +121,6 @@ def swings(more: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, str
         said = five_streams.difference(more, name, name, column, events)
         table.append(row | {"probability − generation": five_streams.points(*said)})
     return table
-
-
-def share(values: Sequence[float | None]) -> str:
-    """A mean with its interval, in %: "78 [44, 98]", or a dash where there is no value."""
-    there = present(values)
-    if not there:
-        return "–"
-    return percent(there)
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import lib
-from lib.evaluation.intervals import interval
+from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import show
 
@@ -42,11 +42,23 @@ def by_case(
     }
 
 
-def percent(shares: Iterable[float]) -> str:
-    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]"."""
-    found = list(shares)
+def percent(shares: Iterable[float | None]) -> str:
+    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]".
+
+    Missing values (None, NaN) are left out, and a dash says that there are no others.
+    """
+    found = [share for share in shares if share is not None and share == share]
+    if not found:
+        return "–"
     low, high = interval(found)
     return f"{100 * sum(found) / len(found):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def less(one: Sequence[float], other: Sequence[float]) -> str:
+    """The mean difference in points, case by case, and its 95 % interval: "+8 [+2, +14]"."""
+    found = [a - b for a, b in zip(one, other, strict=True)]
+    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
+    return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in ends))
 
 
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
