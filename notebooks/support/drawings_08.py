@@ -1,4 +1,4 @@
-"""The drawings of notebook 08: the keys behind a flash, scores over layers, the published curves."""
+"""The drawings of notebook 08: the keys behind a flash, scores over layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lib.plot.style import BASE, CYCLE, EDITED, INK, LABEL, QUIET, readable
-from lib.plot.style import EDITORS as CHOSEN
 
 from .figures import arrow, legend, panels, plain
 
 KINDS = {False: ("subject elsewhere", CYCLE[0]), True: ("subject opens its prompt", CYCLE[1])}
-EDITORS = {name: CHOSEN[name.casefold()] for name in ("ROME", "MEMIT", "WilKE")}
-LOOKS = {"ROME": "o-", "MEMIT": "s:", "WilKE": "o-"}  # MEMIT and WilKE share a color
 
 
 def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
@@ -63,33 +60,3 @@ def scores(rows: Sequence[Mapping]) -> Figure:
     ring = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
     lines["smallest score: WilKE's choice"] = Line2D([], [], color=QUIET, **ring)
     return legend(figure, lines.values(), lines, 3)
-
-
-def published(
-    theirs: Mapping[int, Mapping[str, float]], ours: Mapping[str, tuple[Sequence, Sequence]]
-) -> Figure:
-    """Draw S over the number of edits as published, and what was measured here beside it.
-
-    theirs  {edits: {editor: S in %}}.
-    ours    {"rome both": (edits, neighbors kept in %)}, an editor and its keys.
-    """
-    titles = "published: S, GPT-2 XL", "here, stream 2: neighbors kept"
-    figure, (left, right) = panels(2, height=3.6, sharey=True, titles=titles)
-    for name in next(iter(theirs.values())):
-        y = [row[name] for row in theirs.values()]
-        left.plot(list(theirs), y, LOOKS[name], color=EDITORS[name], markersize=4)
-    left.set_xscale("log")
-    left.set_xticks(list(theirs), [f"{edits:,}" for edits in theirs])
-    left.minorticks_off()
-    left.set(xlabel="edits, each rolled back", ylabel="%", ylim=(0, 100))
-    shown = {name.lower(): color for name, color in EDITORS.items()}
-    for name, (x, y) in ours.items():
-        editor, keys = name.split()
-        right.plot(x, y, "--" if keys == "both" else "-", color=shown[editor], marker="o", ms=4)
-    right.set_xlabel("edits in a row, all kept")
-    for ax in (left, right):
-        plain(ax)
-    looks = {name: {"linestyle": look[1], "marker": look[0]} for name, look in LOOKS.items()}
-    lines = {name: Line2D([], [], color=EDITORS[name], **look) for name, look in looks.items()}
-    lines["with two keys (ours)"] = Line2D([], [], color=QUIET, linestyle="--")
-    return legend(figure, lines.values(), lines, 4)
