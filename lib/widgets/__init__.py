@@ -10,18 +10,15 @@ its controls, and otherwise it is the first view: the figure and the table of it
 
 from __future__ import annotations
 
-from .curve_player import CurvePlayer, Played
 from .edit_and_look import EditAndLook
 from .layer_slider import LayerSlider
 from .memory_scopes import RadiusExplorer, ThresholdExplorer
 from .panel import Panel, View, live
 
 __all__ = [
-    "CurvePlayer",
     "EditAndLook",
     "LayerSlider",
     "Panel",
-    "Played",
     "RadiusExplorer",
     "ThresholdExplorer",
     "View",
