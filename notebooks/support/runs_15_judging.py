@@ -75,11 +75,9 @@ def by_event(
     return names, found
 
 
-def cases_of(
-    rows: Sequence[Mapping[str, Any]], metric: str, event: str, leave: Sequence[str] = ()
-) -> np.ndarray:
-    """The values of all editors but those of `leave`: (editors, facts)."""
-    last = {name: row for name, row in ends(rows).items() if name not in ("base", *leave)}
+def cases_of(rows: Sequence[Mapping[str, Any]], metric: str, event: str) -> np.ndarray:
+    """The values of all editors: (editors, facts)."""
+    last = {name: row for name, row in ends(rows).items() if name != "base"}
     return np.array([row["cases"][metric][event] for row in last.values()], dtype=float)
 
 
