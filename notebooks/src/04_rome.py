@@ -40,7 +40,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import itertools
 import time
 from dataclasses import replace
 from functools import partial
@@ -51,12 +50,10 @@ import torch
 import lib
 from lib import memory, plot
 from lib.data.facts import encode_target, lookup
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
 from lib.keys_values import target_value
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
@@ -364,14 +361,12 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 columns = ["case", "key", "held", "reworded", "neighbors"]
 four_keys = partial(runs_04.four_keys, editor)
 rows = long_runs.known("04_keys", runs_04.FOUR, four_keys, 1, columns, tolerance=0.02)
-frame = pd.DataFrame(rows)
-fails = frame["fact"][(frame["key"] == "both") & (frame["held"] == 0)]
+fails = [row["fact"] for row in rows if row["key"] == "both" and not row["held"]]
 print("`both` does not write:", "; ".join(fails))
 for opener in (True, False):
     print("\nsubjects that open their prompt" if opener else "\nall others")
-    some = frame[frame["opener"] == opener].groupby("key", sort=False)
-    columns = {"held": ["sum", "count"], "reworded": percent, "neighbors": percent, "kl": "median"}
-    print(some.agg(columns).round(3).to_string())  # shares in % with 95 % intervals, KL in nats
+    table = pd.DataFrame(runs_04.key_table(rows, opener)).set_index("key")
+    print(table.round(3).to_string())
 
 # %% [markdown]
 # The first table has the twelve subjects that open their prompt. `mean` never writes the prompt
@@ -412,18 +407,7 @@ def alone(count=None):
 
 rows = long_runs.known("04_ablation", runs_04.ABLATION, alone, 1, tolerance=0.02)
 print(f"{len(rows) // len(runs_04.PARTS)} facts, each edited alone")
-parts = {part: some.set_index("case") for part, some in pd.DataFrame(rows).groupby("part")}
-table = {part: {} for part in runs_04.PARTS}
-for part, column in itertools.product(table, rows[0]):
-    if column not in ("case", "part"):
-        whole, nats = part == "as set", column.startswith("KL")
-        found = parts[part][column] - (0 if whole else parts["as set"][column])  # fact by fact
-        ends = interval(found.dropna(), None if nats else SHARE if whole else DIFFERENCE)
-        form = "{:.3f} [{:.3f}, {:.3f}]" if nats else "{:.0f} [{:.0f}, {:.0f}]"
-        form = form if whole else form.replace("{:", "{:+")
-        said = form.format(*((1 if nats else 100) * x for x in (found.mean(), *ends)))
-        table[part][f"{column} ({'nats' if nats else '%'})"] = said
-pd.DataFrame(table)  # ROME as set, then what changes
+pd.DataFrame(runs_04.parts_table(rows, runs_04.PARTS)).set_index("ROME").T
 
 # %% [markdown]
 # The edit itself shows no difference in any of the four, with intervals of eleven points to either
@@ -488,15 +472,9 @@ first = [case.fact.subject for case in cases if lookup(lm.tokenizer, case.fact)[
 print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
 print(f"subjects that open their prompt: {', '.join(first)}")
 print(f"perplexity of the unedited model: {lib.perplexity(lm):.1f}")
+print(pd.DataFrame(runs_04.row_table(rows)).set_index("edits").round(1).to_string())
 shares = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
-seen, table = [row for row in rows if "perplexity" in row], []
-for row in seen:
-    line, n = {"edits": row["edits"]}, row["edits"]
-    for what, column in shares.items():
-        low, high = wilson(row[column] * n, n)  # each fact counts as right or wrong as a whole
-        line[f"{what} (%)"] = f"{100 * row[column]:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-    table.append(line | {"perplexity": round(row["perplexity"], 1)})
-print(pd.DataFrame(table).set_index("edits").to_string())
+seen = [row for row in rows if "perplexity" in row]
 shares = {what: [100 * row[column] for row in seen] for what, column in shares.items()}
 plot.lines(ROW["points"], shares, "edits in a row", "answered as wanted (%)", ylim=(0, 105))
 

@@ -54,7 +54,6 @@ from notebooks.support import drawings_05, long_runs, models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import less, percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
@@ -159,15 +158,12 @@ rows = [row | {"way": row["way"].replace("1 sweep", "row, λ = 0")} for row in r
 pairs = [("batch, λ = 0", "row, λ = 0"), ("row, λ = 1000", "row, λ = 0")]
 pairs += [("batch, λ = 1000", "row, λ = 1000"), ("row, searched again, λ = 1000", "row, λ = 1000")]
 for stream in ("as it comes", "without openers"):
-    some, lines = {row["way"]: row for row in rows if row["stream"] == stream}, {}
-    for way, row in some.items():
-        lines[way] = {f"{what} (%)": percent(row[what]) for what in runs_04.MEASURED}
-        lines[way] |= {"missing (%)": 100 * row["missing"]}
-        lines[way] |= {what: row[what] for what in ("cost", "perplexity")}
-    print(f"\n{stream}, {len(row['cases'])} facts", pd.DataFrame(lines).T.to_string(), sep="\n")
-    for one, other in (pair for pair in pairs if pair[0] in some):
-        change = [less(some[one][what], some[other][what]) for what in ("held", "neighbors")]
-        print("{} less {}, in points: held {}, neighbors {}".format(one, other, *change))
+    table = pd.DataFrame(runs_05.fifty_table(rows, stream)).set_index("way")
+    count = next(len(row["cases"]) for row in rows if row["stream"] == stream)
+    print(f"\n{stream}, {count} facts", table.round(3).to_string(), sep="\n")
+    for one, other in (pair for pair in pairs if pair[0] in table.index):
+        change = [runs_05.paired(rows, stream, one, other, what) for what in ("held", "neighbors")]
+        print(f"{one} less {other}: held {change[0]}, neighbors {change[1]}")
 last = stored_runs.load("04_row", runs_04.ROW)["rows"][-1]  # λ = 0, each value searched again
 share = 100 * last["specificity"]
 print(f"notebook 04: neighbors {share:.0f} %, perplexity {last['perplexity']:.1f}")
@@ -584,13 +580,11 @@ pd.DataFrame(table, index=texts).map(str.strip)
 
 # %%
 EACH = runs_05.EACH  # layers and strengths
-means = long_runs.stored(
-    "05_strength", runs_05.MANY, partial(runs_05.few_and_all, lm, few, cases, runs_05.MANY)
-)
-rows = long_runs.stored("05_each", EACH, partial(runs_05.few_and_all, lm, few, cases, EACH))
+means = long_runs.stored("05_strength", runs_05.MANY, partial(runs_05.both, lm, few, cases))
+rows = long_runs.stored("05_each", EACH, partial(runs_05.few_and_all, lm, few, cases))
 known = dict(zip(facts, found, strict=True))  # values that need no search
 grid = [([top], [1000]), (layers, [1000])]
-long_runs.repeats(rows, partial(runs_05.batches, lm, few, grid, known, each=True), tolerance=0.02)
+long_runs.repeats(rows, partial(runs_05.each, lm, few, grid, known), tolerance=0.02)
 means, rows = ([row for row in run if row["facts"] == len(cases)] for run in (means, rows))
 x, y, bands = runs_05.curves(means, rows)
 for name, line in y.items():
@@ -610,14 +604,7 @@ openers = len(cases) - len(ordinary)
 print(f"of {len(cases)} facts {openers} open their prompt; λ = 1,000 in layers {three}:")
 print(f"not written {len(fails)}, of them openers {len(first)}")
 print("; ".join(f"{case.fact.text} {case.fact.target_new}" for case in fails))
-lines = []
-for row in rows:
-    spared = [n for n, done in zip(row["neighbors"], row["written"], strict=True) if done]
-    line = {"layers": len(row["layers"]) or "unedited", "λ": row["strength"] or ""}
-    line |= {"written": f"{sum(row['written']):.0f} of {len(cases)}"}
-    line |= {"neighbors (%)": percent(row["neighbors"])}
-    lines.append(line | {"neighbors of what is written (%)": percent(spared)})
-pd.DataFrame(lines).set_index(["layers", "λ"])
+pd.DataFrame(runs_05.spared(rows)).set_index(["layers", "λ"])
 
 # %% [markdown]
 # Up to $\lambda = 1000$ about nine tenths of the 101 facts are written, into one layer or three.

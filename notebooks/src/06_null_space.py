@@ -51,7 +51,6 @@ from lib.editors import prune, rect
 from notebooks.support import drawings_06, long_runs, models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import less, percent
 
 draw = torch.Generator().manual_seed(0)
 
@@ -386,11 +385,7 @@ for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     own = [row for row in rows if row["line"] == name]
     long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
 print(f"after {rows[-1]['edits']} edits, {len(rows[-1]['held'])} facts asked")
-ends = {row["line"]: row for row in rows if "neighbors" in row}  # after the last batch
-table = {"held (%)": {name: percent(row["held"]) for name, row in ends.items()}}
-text = rows[0]["perplexity"]  # of the unedited model
-table["perplexity / unedited"] = {name: row["perplexity"] / text for name, row in ends.items()}
-print(pd.DataFrame(table).round(2).to_string())
+print(pd.DataFrame(runs_06.ends(rows)).set_index("editor").round(2).to_string())
 drawings_06.held(runs_06.held(rows))
 
 # %%
@@ -409,9 +404,10 @@ pairs = {
 for question, asked in pairs.items():
     print(f"{question}:")
     for one, other in asked:
-        print(f"  {one} less {other}: {less(ends[one]['held'], ends[other]['held'])} points")
-two = (ends[name]["held"] for name in ("AlphaEdit", "MEMIT, kept keys"))
-beside.against(sum(a - b for a, b in zip(*two, strict=True)))  # of a hundred facts
+        change, low, high = runs_06.paired(rows, one, other)
+        print(f"  {one} less {other}: {change:+.0f} points (95 %: {low:+.0f} to {high:+.0f})")
+        if (one, other) == ("AlphaEdit", "MEMIT, kept keys"):
+            beside.against(change)
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals, and each question has 100 facts. **It is the kept keys.**
@@ -436,8 +432,9 @@ beside.against(sum(a - b for a, b in zip(*two, strict=True)))  # of a hundred fa
 # what another order would do.
 
 # %%
-said = {name: [" ".join(text.split()) for text in row["says"]] for name, row in ends.items()}
-pd.DataFrame(said, index=["Eiffel Tower", "Louvre", "hot"]).T  # in the city of (twice), opposite of
+said = pd.DataFrame(runs_06.texts(rows)).set_index("editor")
+said.columns = ["Eiffel Tower", "Louvre", "hot"]  # in the city of …, in the city of …, the opposite
+said
 
 # %% [markdown]
 # This is what the models say after the last batch about the tower, the Louvre and the opposite of *hot*.

@@ -465,9 +465,8 @@ for name in list(runs)[:-1]:
     line |= {f"{asked} (%)": percent(shares(name, asked, end)) for asked in ASKED}
     line["KL (nats)"] = f"{run.loc[run['edit'] == end, 'kl'].mean():.3f}"
     lines.append(line | {"by openers (nats)": f"{step[run['opens']].sum() / streams:.3f}"})
-    if len(run) == 150:  # the two that are compared
-        print(f"{name}: {run['seconds'].median():.1f} s per edit (median of {len(run)})")
-pd.DataFrame(lines, columns=list(lines[-1])).set_index("run").fillna("")
+    print(f"{name}: {run['seconds'].median():.1f} s per edit (median of {len(run)})")
+pd.DataFrame(lines).set_index("run").fillna("")
 
 # %%
 for name in ("rome mixed", "wilke mixed"):

@@ -52,10 +52,10 @@ from lib.editors.hypernetwork import losses, network
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.keys_values import answer_gradients
 from lib.model import activations
-from notebooks.support import drawings_09, long_runs, models
+from notebooks.support import drawings_09, long_runs, models, show
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
+from notebooks.support.runs_04_rome import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -186,9 +186,10 @@ for name, pair in pairs.items():
     own = shifts[0]  # what the step adds at the fact's own prompt
     arrives[name] = [100 * (shift @ own / own.square().sum()).item() for shift in shifts]
 share.against(arrives[top][2])
-columns = {"in the last layer (%)": arrives[top], "two layers below (%)": arrives[lower]}
-pd.DataFrame(columns, index=[f"{what}: {text}" for what, text in asked.items()]).round(0).astype(
-    int
+columns = {"in the last layer (%)": top, "two layers below (%)": lower}
+rows = [{"prompt": f"{what}: {text}"} for what, text in asked.items()]
+show.Table(
+    [row | {c: arrives[n][i] for c, n in columns.items()} for i, row in enumerate(rows)],
 )
 
 # %% [markdown]
@@ -210,9 +211,8 @@ asked = [tower.text, case.paraphrases[0], case.neighborhood[0].prompt]
 lines = []
 for name, patch in edits.items():
     with lm.patched(patch):
-        said = {text: lm.answer(text, 5).strip() for text in asked}
-    lines.append({"edit": name} | said)
-pd.DataFrame(lines).set_index("edit")
+        lines.append({"edit": name} | {text: lm.answer(text, 5) for text in asked})
+show.Table(lines)
 
 # %% [markdown]
 # Every step writes "Rome", in the rewording as well. But every one also sends Notre-Dame to Rome, which
@@ -340,11 +340,11 @@ for n in (1, 10, 100):
     summed = V @ (K / K.square().sum(0)).T  # each alone would be granted exactly
     solved = V @ K.T @ torch.linalg.inv(K @ K.T + 1.0 * torch.eye(d))  # λ = 1
     assert torch.allclose(solved, V @ memory.reach(K, None, 1.0))  # by an n × n matrix
-    row = {"facts": n}
+    row = {"facts": str(n)}
     for how, change in {"summed": summed, "solved": solved}.items():
         row[f"{how}: error / shift"] = ((change @ K - V).norm() / V.norm()).item()
     table.append(row)
-pd.DataFrame(table).set_index("facts").round(3)
+show.Table(table)
 
 # %% [markdown]
 # With ten facts the sum misses by more than it was asked for, and with a hundred by more than five
@@ -361,8 +361,7 @@ joined = {how: pick(way, 10) for how, way in ways.items()}
 for one, other in (("regression on k̃", "regression on k"), ("regression on k", "summed")):
     print(f"{one} less {other}, the same sixty facts, in points:")
     less(joined[one], joined[other])
-table = pd.DataFrame([line(f"MEND's pairs, {how}", row) for how, row in joined.items()])
-table.set_index("edit")
+show.Table([line(f"MEND's pairs, {how}", row) for how, row in joined.items()])
 
 # %% [markdown]
 # Solved instead of summed, ten facts no longer break one another. On $k$ the regression writes 32 points
@@ -620,7 +619,7 @@ for i, size in enumerate(sizes):
 for on, i, other in (("k", 1, many["regression on k"][1]), ("k̃", 0, joined["regression on k̃"])):
     print(f"RLEdit less the regression on {on}, {sizes[i]} facts in an update, in points:")
     less(many["RLEdit"][i], other)
-pd.DataFrame(lines).set_index(["facts", "edit"])
+show.Table(lines)
 
 # %% [markdown]
 # In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and of a hundred it keeps nothing of
@@ -654,7 +653,7 @@ for turns in SIXTY["turns"]:
     lines += [{"turns of ten": turns} | line(name, row) for name, row in rows.items()]
     print(f"RLEdit less the plain step, {turns} turns, in points:")
     less(rows["RLEdit"], rows["plain step"])
-pd.DataFrame(lines).set_index(["turns of ten", "edit"])
+show.Table(lines)
 
 # %% [markdown]
 # After six turns RLEdit holds 55 % of the sixty facts. These are 30 points more than the plain step holds

@@ -47,17 +47,15 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
-import pandas as pd
 import torch
 from torch.nn.functional import normalize, silu
 
 import lib
 from lib import plot
 from lib.editors.lemoe import routers
-from notebooks.support import drawings_13, long_runs, models
+from notebooks.support import drawings_13, long_runs, models, show
 from notebooks.support import runs_13_lemoe as runs_13
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import less, percent
 
 _ = torch.manual_seed(0)
 normal = torch.randn
@@ -253,7 +251,7 @@ for name, (net, keys, b) in {"in the middle": middle, "fitted": fitted}.items():
     table.append(row | {"b": b.item()})
 assert torch.allclose(fitted[1], library.keys, atol=1e-3)
 assert torch.equal(route(*fitted[1:], vectors(fitted[0], mine), kappa), library.choose(mine))
-pd.DataFrame(table).set_index("anchors").round(2)
+show.Table(table)
 
 # %% [markdown]
 # In the middle of its batch an anchor finds nearly all of its own prompts, but it also takes half of
@@ -314,10 +312,10 @@ with lm.patched(patch):
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
-    row = {"prompt": prompt, "group": asked[prompt]}
-    row |= {"before": said[i].strip(), "after": says[i].strip(), "expert": note["entry"] + 1}
-    table.append(row | {"score": note["score"], "b": note["threshold"]})
-pd.DataFrame(table).set_index("prompt").round(1)
+    row = {"group": asked[prompt], "prompt": prompt, "before": said[i], "after": says[i]}
+    row |= {"expert": note["entry"] + 1, "score": note["score"]}
+    table.append(row | {"b": note["threshold"]})
+show.Table(table)
 
 # %% [markdown]
 # Expert 0 is the model itself. Under the hard gate the second edit has not moved the first by a bit;
@@ -375,8 +373,8 @@ for i, fact in enumerate(one):
     row = {"fact of the first batch": f"{fact.text} {fact.target_new}"}
     row |= {"cos(v before, v after)": turned[i].item(), "own score before": own[i].item()}
     row |= {"own score after": new[i, 0].item(), "score at the new anchor": new[i, 1].item()}
-    table.append(row | {"says now": says[i].strip()})
-pd.DataFrame(table).set_index("fact of the first batch").round(2)
+    table.append(row | {"says now": says[i]})
+show.Table(table)
 
 # %% [markdown]
 # The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network between the
@@ -511,10 +509,10 @@ ends = {line: runs_13.at(every, line) for lines in groups.values() for line in l
 for group, lines in groups.items():
     for line in lines:
         row = {"group": group, "line": SHOWN.get(line, line)}
-        table.append(row | {f"{c} (%)": percent(ends[line][c]) for c in columns})
+        table.append(row | {f"{c} (%)": runs_13.percent(ends[line][c]) for c in columns})
 without.against(sum(ends["no null, no refit"]["held"]))
 print(f"LEMoE holds {sum(ends['LEMoE']['held']):.0f} of {len(ends['LEMoE']['held'])} facts")
-pd.DataFrame(table).set_index(["group", "line"])
+show.Table(table)
 
 # %% [markdown]
 # LEMoE holds 39 of the 40 facts. With new experts and no refit it is between 12 and 18 %, and 40 % where
@@ -563,11 +561,7 @@ for what in ("held", "reworded"):
         found = [row[what] for row in rows if row["line"] == line and what in row]
         found = [f"{100 * sum(some) / len(some):.0f}" for some in found]
         print(f"{what} in five orders, {line}: {', '.join(found)} %")
-lines = {}
-for one, other in pairs:
-    name = " less ".join(SHOWN.get(line, line) for line in (one, other))
-    lines[name] = {what: less(ends[one][what], ends[other][what]) for what in columns}
-pd.DataFrame(lines).T  # in points, fact by fact
+show.Table(runs_13.differences(every, pairs, SHOWN))
 
 # %% [markdown]
 # * **The refit** is what holds the facts. Without it 82 points are lost.

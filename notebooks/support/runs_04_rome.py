@@ -7,11 +7,14 @@ name the fact that fails, and draw intervals.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+import torch
 
 import lib
 from lib.editors import rome
+from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
 
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
@@ -23,6 +26,7 @@ ASKED = {
 }
 MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
 KEYS = "mean", "prompt", "mixed", "both"
+COLUMNS = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
 POINTS = [1, 10, 20, 30, 40, 50]
 ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]", "points": POINTS}
 FOUR = {"editor": "rome", "layer": 3, "cases": "three, then even: 9 openers, 8 others"}
@@ -115,6 +119,26 @@ def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
             }
 
 
+def key_table(rows: Sequence[Mapping], opener: bool) -> list[dict]:
+    """One line per key: how many facts are held, and the other shares in % with intervals."""
+    lines = []
+    for key in ("unedited", *KEYS):
+        own = [row for row in rows if row["key"] == key and row["opener"] == opener]
+        held = sum(row["held"] for row in own)
+        line = {"key": key, "prompt itself": f"{held:.0f} of {len(own)}"}
+        for column in ("reworded", "neighbors"):
+            line[f"{column} (%)"] = percent([row[column] for row in own if row[column] is not None])
+        line["KL, median (nats)"] = float(torch.tensor([row["kl"] for row in own]).median())
+        lines.append(line)
+    return lines
+
+
+def percent(shares: Sequence[float]) -> str:
+    """The mean in percent and its 95 % interval: "83 (60–94)"."""
+    low, high = interval(shares, SHARE)
+    return f"{100 * sum(shares) / len(shares):.0f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
 def without(
     editor: lib.Editor, parts: Mapping[str, Mapping], cases: Sequence[lib.Case], templates: Sequence
 ) -> Iterator[dict]:
@@ -146,3 +170,55 @@ def without(
                 "KL unrelated": found["locality"]["kl_nats"],
                 "KL “… is a”": (before.exp() * (before - after)).sum().item(),
             }
+
+
+def parts_table(rows: Sequence[Mapping], parts: Collection[str]) -> list[dict]:
+    """One line per part: ROME as set with its means, then paired differences from it.
+
+    Shares are in %, divergences in nats, each with its 95 % interval.
+    """
+    lines = []
+    for part in parts:
+        line = {"ROME": part}
+        for column in list(rows[0])[2:]:
+            nats = column.startswith("KL")
+            if part == rows[0]["part"]:
+                known = [row[column] for row in rows if row["part"] == part]
+                known = [value for value in known if value is not None]
+                mean, text = sum(known) / len(known), "{:.3f} ({:.3f} to {:.3f})"
+                ends = interval(known, None if nats else SHARE)
+            else:
+                mean, *ends = difference(rows, part, column)
+                text = "{:+.3f} ({:+.3f} to {:+.3f})"
+            if not nats:
+                mean, *ends = (100 * value for value in (mean, *ends))
+                text = text.replace(".3f", ".0f")
+            line[f"{column} ({'nats' if nats else '%'})"] = text.format(mean, *ends)
+        lines.append(line)
+    return lines
+
+
+def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, float, float]:
+    """Mean over cases of this part's column less that of the first part, and its 95 % interval."""
+    known = {(row["case"], row["part"]): row[column] for row in rows if row[column] is not None}
+    first = rows[0]["part"]
+    found = [x - known[case, first] for (case, p), x in known.items() if p == part]
+    ends = None if column.startswith("KL") else DIFFERENCE
+    return sum(found) / len(found), *interval(found, ends)
+
+
+def row_table(rows: Sequence[Mapping]) -> list[dict]:
+    """One line per point: shares in % with 95 % intervals, and perplexity.
+
+    The rows have means alone, so each case counts as right or wrong as a whole (Wilson). For groups
+    with several prompts per fact such an interval is too wide rather than too narrow.
+    """
+    lines = []
+    for row in rows:
+        if "perplexity" in row:
+            line = {"edits": str(row["edits"])}
+            for name, column in COLUMNS.items():
+                low, high = wilson(row[column] * row["edits"], row["edits"])
+                line[f"{name} (%)"] = f"{100 * row[column]:.0f} ({100 * low:.0f}–{100 * high:.0f})"
+            lines.append(line | {"perplexity": float(row["perplexity"])})
+    return lines

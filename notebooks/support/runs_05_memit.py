@@ -5,13 +5,12 @@ hundred, written with several strengths and layers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import lib
-from lib.evaluation.intervals import wilson
+from lib.evaluation.intervals import DIFFERENCE, interval, wilson
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
@@ -171,6 +170,27 @@ def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
     return tuple(torch.stack(part, 1).cpu().double() for part in (keys, values))
 
 
+def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
+    """One line per way: shares in % with 95 % intervals, what is missing, cost, perplexity."""
+    lines = []
+    for row in rows:
+        if row["stream"] == stream:
+            shares = {f"{c} (%)": runs_04.percent(row[c]) for c in runs_04.MEASURED}
+            numbers = {"missing (%)": 100.0 * row["missing"], "cost": float(row["cost"])}
+            lines.append(
+                {"way": row["way"], **shares, **numbers, "perplexity": float(row["perplexity"])}
+            )
+    return lines
+
+
+def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
+    """The mean over the facts of one way's share less the other's, and its 95 % interval."""
+    by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
+    found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
+    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+    return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
+
+
 class Searched:
     """Before an editor of MEMIT's family: the value of a fact is searched once and then known.
 
@@ -204,7 +224,7 @@ def batches(
     cases: Sequence[lib.Case],
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
     known: dict[lib.Fact, target_value.Target],
-    each: bool,
+    each: bool = True,
 ) -> Iterator[dict]:
     """Write all cases as one batch for each choice of layers and λ, one row each.
 
@@ -237,14 +257,23 @@ def shares(scores: lib.Scores) -> dict[str, list[float]]:
     return by_case(scores, {"written": "efficacy", "neighbors": "specificity"})
 
 
-def few_and_all(
-    lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case], settings: Mapping[str, Any]
-) -> Iterator[dict]:
-    """A stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
+def both(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
     known: dict[lib.Fact, target_value.Target] = {}
-    start, each = [(layers, [1000]) for layers, _ in settings["grid"]], settings is EACH
-    yield from batches(lm, few, start, known, each)
-    yield from batches(lm, cases, settings["grid"], known, each)
+    start = [(layers, [1000]) for layers, _ in MANY["grid"]]
+    yield from batches(lm, few, start, known, each=False)
+    yield from batches(lm, cases, MANY["grid"], known, each=False)
+
+
+def few_and_all(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The second stored run: the same with one share per case, for its own strengths."""
+    known: dict[lib.Fact, target_value.Target] = {}
+    start = [(layers, [1000]) for layers, _ in EACH["grid"]]
+    yield from batches(lm, few, start, known)
+    yield from batches(lm, cases, EACH["grid"], known)
+
+
+each = batches  # as the notebook repeats the second run
 
 
 def curves(rows: Sequence[Mapping], more: Sequence[Mapping]) -> tuple[dict, dict, dict]:
@@ -271,3 +300,18 @@ def curves(rows: Sequence[Mapping], more: Sequence[Mapping]) -> tuple[dict, dict
             y[name] = [100 * share for share, _ in points.values()]
             bands[name] = tuple([100 * end[side] for end in ends] for side in (0, 1))
     return x, y, bands
+
+
+def spared(rows: Sequence[Mapping]) -> list[dict]:
+    """One line per layers and λ: what is written, and the neighbors of the facts that are, in %."""
+    lines = []
+    for row in rows:
+        written = [bool(value) for value in row["written"]]
+        kept = [n for n, done in zip(row["neighbors"], written, strict=True) if done]
+        line = {"layers": "unedited" if not row["layers"] else str(len(row["layers"]))}
+        line["λ"] = "" if row["strength"] is None else f"{row['strength']:,}"
+        line["written"] = f"{sum(written)} of {len(written)}"
+        line["neighbors (%)"] = runs_04.percent(row["neighbors"])
+        line["of what is written (%)"] = runs_04.percent(kept) if kept else "–"
+        lines.append(line)
+    return lines

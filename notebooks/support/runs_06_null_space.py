@@ -13,10 +13,11 @@ from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import interval
+from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
+from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
 from .score_tables import by_case
 
@@ -185,9 +186,43 @@ def held(rows: Sequence[Mapping]) -> dict[str, dict[str, dict[int, tuple]]]:
     return panels
 
 
+def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """One line per editor: what is held after the last batch, with 95 % intervals, and perplexity."""
+    base, table = rows[0], []
+    for row in (row for row in rows if "neighbors" in row):
+        line = {"editor": row["line"], "held (%)": percent(row["held"])}
+        if "perplexity" in row:
+            line["perplexity / unedited"] = row["perplexity"] / base["perplexity"]
+        table.append(line)
+    return table
+
+
+def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float, float]:
+    """The mean over the facts of what one line holds less the other, in points, and its interval."""
+    last = {row["line"]: row["held"] for row in rows if "held" in row}
+    found = [a - b for a, b in zip(last[one], last[other], strict=True)]
+    return tuple(100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
+
+
+def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:
+    """What every line says at the prompts of ASKED after its last batch, the base model first."""
+    last = {row["line"]: map(plain, row["says"]) for row in rows if "neighbors" in row}
+    return [{"editor": name, **dict(zip(ASKED, says, strict=True))} for name, says in last.items()]
+
+
+def plain(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
+
+
 def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
     """The stored run: the unedited model, then every line to its end."""
     stream = Stream(lm, cases(facts), STREAM["batch"])
     yield stream.base()
     for name in LINES:
         yield from stream.line(name)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers."""
+    return sum(values) / len(values)

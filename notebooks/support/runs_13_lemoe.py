@@ -25,8 +25,10 @@ from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
+from lib.evaluation.intervals import DIFFERENCE, interval
 
-from .score_tables import by_case
+from .score_tables import MEASURED, by_case
+from .score_tables import percent as percent  # for the page
 
 # The one place for the settings: change them, then `--long 13` again.
 INSERTION = {"insert": False, "experts": 4}
@@ -341,3 +343,23 @@ def at(rows: Rows, line: str) -> Mapping[str, Any]:
     """The row of a line after all facts, in the order in which they are given."""
     (row,) = (r for r in rows if r["line"] == line and "held" in r and "order" not in r)
     return row
+
+
+def differences(
+    rows: Rows, pairs: Sequence[tuple[str, str]], shown: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """For a table: one line less another, in points, with the 95 % interval of the pairs.
+
+    shown  the names of some lines in the table
+    """
+    table = []
+    for one, other in pairs:
+        names = " less ".join(shown.get(line, line) for line in (one, other))
+        line = {"one line less another (points)": names}
+        for group in MEASURED:
+            values = at(rows, one)[group], at(rows, other)[group]
+            found = [a - b for a, b in zip(*values, strict=True)]
+            ends = sum(found) / len(found), *interval(found, DIFFERENCE)
+            line[group] = "{:+d} [{:+d}, {:+d}]".format(*(round(100 * x) for x in ends))
+        table.append(line)
+    return table
