@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.evaluation.intervals import DIFFERENCE, interval, wilson
+from lib.evaluation.intervals import wilson
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
-from .score_tables import by_case
+from .score_tables import by_case, gap
 
 EVENTS = ["probability", "generation"]
 ASKED = {"metrics": ["generalization", "specificity", "locality"], "events": EVENTS}
@@ -186,8 +186,7 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
 def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
     """The mean over the facts of one way's share less the other's, and its 95 % interval."""
     by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
-    found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
-    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+    change = gap(by_way[one], by_way[other])
     return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.intervals import interval
 from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
 from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
-from .score_tables import by_case
+from .score_tables import by_case, gap
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
@@ -200,8 +200,7 @@ def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
 def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float, float]:
     """The mean over the facts of what one line holds less the other, in points, and its interval."""
     last = {row["line"]: row["held"] for row in rows if "held" in row}
-    found = [a - b for a, b in zip(last[one], last[other], strict=True)]
-    return tuple(100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
+    return gap(last[one], last[other])
 
 
 def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:

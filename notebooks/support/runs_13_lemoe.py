@@ -25,9 +25,8 @@ from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
-from lib.evaluation.intervals import DIFFERENCE, interval
 
-from .score_tables import MEASURED, by_case
+from .score_tables import MEASURED, by_case, gap
 from .score_tables import percent as percent  # for the page
 
 # The one place for the settings: change them, then `--long 13` again.
@@ -357,9 +356,7 @@ def differences(
         names = " less ".join(shown.get(line, line) for line in (one, other))
         line = {"one line less another (points)": names}
         for group in MEASURED:
-            values = at(rows, one)[group], at(rows, other)[group]
-            found = [a - b for a, b in zip(*values, strict=True)]
-            ends = sum(found) / len(found), *interval(found, DIFFERENCE)
-            line[group] = "{:+d} [{:+d}, {:+d}]".format(*(round(100 * x) for x in ends))
+            change = gap(at(rows, one)[group], at(rows, other)[group])
+            line[group] = "{:+d} [{:+d}, {:+d}]".format(*map(round, change))
         table.append(line)
     return table

@@ -22,6 +22,7 @@ EVENTS = {
 }
 
 
+PARTS = "mean", "low", "high"  # of a share and its interval
 MEASURED = {  # as the columns of stored runs and tables are called
     "held": "efficacy",
     "reworded": "generalization",
@@ -54,44 +55,32 @@ def percent(shares: Iterable[float | None]) -> str:
     return f"{100 * sum(found) / len(found):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def less(one: Sequence[float], other: Sequence[float]) -> str:
-    """The mean difference in points, case by case, and its 95 % interval: "+8 [+2, +14]"."""
+def gap(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """The mean difference in points, case by case, and the ends of its 95 % interval."""
     found = [a - b for a, b in zip(one, other, strict=True)]
-    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
-    return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in ends))
+    return tuple(100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
 
 
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
     """One row per group of prompts, one column per model: the share of right answers."""
-    cells = {name: _cells(found) for name, found in scores.items()}
-    return show.Table(
-        [
-            {
-                "right answers (%)": shown,
-                **{name: found[metric, event] for name, found in cells.items()},
-            }
-            for metric, shown in METRICS.items()
-        ]
-    )
+    cells = {(metric, event): shown for metric, shown in METRICS.items()}
+    return _table("right answers (%)", cells, scores)
 
 
 def by_event(scores: Mapping[str, lib.Scores], metric: str) -> show.Table:
     """One row per event, one column per model: the share of right answers in one group."""
-    cells = {name: _cells(found) for name, found in scores.items()}
-    return show.Table(
-        [
-            {
-                "what counts as right (%)": shown,
-                **{name: found[metric, event] for name, found in cells.items()},
-            }
-            for event, shown in EVENTS.items()
-        ]
-    )
+    cells = {(metric, event): shown for event, shown in EVENTS.items()}
+    return _table("what counts as right (%)", cells, scores)
 
 
-def _cells(scores: lib.Scores) -> dict[tuple[str, str], str]:
-    """{(metric, event): "78 [44, 98]"}, in percent."""
-    return {
-        (row.metric, row.event): f"{100 * row.mean:.0f} [{100 * row.low:.0f}, {100 * row.high:.0f}]"
-        for row in scores.summary().itertuples()
-    }
+def _table(
+    title: str, cells: Mapping[tuple[str, str], str], scores: Mapping[str, lib.Scores]
+) -> show.Table:
+    """One row per cell, which has a name: its share under each model, "78 [44, 98]", in percent."""
+    found = {name: some.summary().set_index(["metric", "event"]) for name, some in scores.items()}
+    rows = []
+    for cell, shown in cells.items():
+        ends = {n: [100 * some.loc[cell, x] for x in PARTS] for n, some in found.items()}
+        said = {n: "{:.0f} [{:.0f}, {:.0f}]".format(*three) for n, three in ends.items()}
+        rows.append({title: shown, **said})
+    return show.Table(rows)
