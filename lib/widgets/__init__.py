@@ -10,16 +10,13 @@ its controls, and otherwise it is the first view: the figure and the table of it
 
 from __future__ import annotations
 
-from .curve_player import CurvePlayer, Played
 from .edit_and_look import EditAndLook
 from .memory_scopes import RadiusExplorer, ThresholdExplorer
 from .panel import Panel, View, live
 
 __all__ = [
-    "CurvePlayer",
     "EditAndLook",
     "Panel",
-    "Played",
     "RadiusExplorer",
     "ThresholdExplorer",
     "View",

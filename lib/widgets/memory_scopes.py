@@ -22,7 +22,7 @@ from .panel import Panel, View
 KINDS = {
     "edit": plot.EDITED,
     "edited": plot.EDITED,
-    "rewording": plot.CYCLE[0],  # as in the figures of the notebooks
+    "rewording": plot.CYCLE[2],  # as in the figures of the notebooks
     "neighbor": plot.NEIGHBOR,
     "unrelated": plot.UNRELATED,
 }

@@ -97,8 +97,9 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 # 2. **The same thing as before.** The tower should move, not become an Italian. What the model would
 #    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
 #    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a weight of $w = 1/16$.
-# 3. **Not too far.** The decay is ½, and besides, after every step $\|\delta\|$ is cut to a multiple
-#    of $\|v_0\|$ (*clamp*).
+# 3. **Not too far.** The decay is ½. (A length over a squared length has no natural unit; that is how
+#    the authors' program has it.) Besides, after every step $\|\delta\|$ is cut to a multiple of
+#    $\|v_0\|$ (*clamp*).
 
 # %%
 templates = editor.templates()

@@ -49,13 +49,13 @@ import torch
 
 import lib
 from lib import memory, plot
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
+from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.interpret.damage import flash
 from lib.keys_values import target_value
 from notebooks.support import drawings_08, long_runs, models, show
-from notebooks.support import published_08_wilke as paper
 from notebooks.support import runs_08_wilke as runs_08
-from notebooks.support import tables_08_wilke as tables_08
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 draw = torch.Generator().manual_seed(0)
@@ -142,7 +142,7 @@ for (name, k), s in zip(keys.items(), three, strict=True):
     harm = torch.trace(change @ C @ change.T) / delta.norm() ** 2
     size = (change.norm() / delta.norm()).item()
     rows.append({"key": name, "s": s.item(), "‖Δ‖ / ‖δ‖": size, "harm": harm.item()})
-show.Table(rows)
+pd.DataFrame(rows).set_index("key").round(3)
 
 # %% [markdown]
 # The first two rows have equal scores, and one does a hundred times the harm of the other. Keep this
@@ -217,8 +217,11 @@ STREAMS = {
     "runs": [[f"{one} both", stream, 50] for stream in range(3) for one in ("rome", "wilke")]
     + [["rome both 0", 0, 25], ["rome mixed", 2, 25], ["wilke mixed", 2, 10]],
 }  # editor, keys and perhaps a layer; number of the stream; edits
-rows = long_runs.stored("08_streams", STREAMS, lambda: runs_08.streams(lm, STREAMS))
-runs = {run[0]: [row for row in rows if row["run"] == run[0]] for run in STREAMS["runs"]}
+SPLIT = {"points": [10, 25], "templates": 2, "runs": [["split both", 2, 25]]}  # read further below
+runs = {run[0]: [] for run in STREAMS["runs"] + SPLIT["runs"]}
+for name, these in {"08_streams": STREAMS, "08_split": SPLIT}.items():
+    for row in long_runs.stored(name, these, lambda made=these: runs_08.streams(lm, made)):
+        runs[row["run"]].append(row)
 own = runs["wilke both"]
 candidates = tuple(layer for layer in range(7) if layer < lm.n_layers)
 seven = lib.EDITORS["wilke"](lm, layers=candidates, contexts=runs_08.CONTEXTS)
@@ -256,14 +259,16 @@ in_zero.against(sum(row["layer"] == 0 for row in own))
 
 # %%
 LAYERS = {"openers": 4, "others": 4, "cases": "odd", "layers": [0, 3, 6], "templates": 2}
-rows = long_runs.stored("08_layers", LAYERS, lambda: runs_08.layers(lm, LAYERS))
-show.Table(tables_08.by_layer(rows))
+eight = pd.DataFrame(long_runs.stored("08_layers", LAYERS, lambda: runs_08.layers(lm, LAYERS)))
+eight["subject"] = eight["opens"].map({True: "opens its prompt", False: "elsewhere"})
+columns = {"s": "mean", "kl": "mean", "written": "sum", "reworded": percent, "neighbors": percent}
+eight.groupby(["subject", "layer"]).agg(columns).round(3)  # shares in % with 95 % intervals
 
 # %% [markdown]
 # For these openers the order of the scores is the order of the harm to unrelated text. Layer 0 has the
-# smallest score, 0.105 against 0.379 in layer 3, and moves unrelated text less than a third as far (23
-# against 77 thousandths of a nat). Their neighbors do not profit as far as one sees: layer 0 keeps 62 %
-# of them, layer 3 81 %.
+# smallest score, 0.105 against 0.379 in layer 3, and moves unrelated text less than a third as far
+# (0.023 against 0.077 nats). Their neighbors do not profit as far as one sees: layer 0 keeps 62 % of
+# them, layer 3 81 %, and with four facts the intervals are wide.
 #
 # For the four others layer 6 has the smallest score, and there unrelated text moves least. But rewordings
 # *and* neighbors are fewer than in layer 3, which loses none of either. Four facts of each kind are
@@ -362,7 +367,7 @@ foretold, measured = (find[f"{way}: times longer"] for way in ("from the keys", 
 off = measured / foretold
 print(f"rank correlation over {len(find)} facts: {foretold.rank().corr(measured.rank()):.2f}")
 print(f"measured / from the keys: {off.min():.2f} to {off.max():.2f}, median {off.median():.2f}")
-show.Table(find.head(14).to_dict("records"))
+find.head(14).set_index("subject").round(2)
 
 # %% [markdown]
 # The twelve openers come first, with 15 to 23, and none of the twelve others has more than 1.2. The
@@ -382,7 +387,25 @@ medians = alone.groupby(["keys", "opens"])["kl"].median()
 print(f"mixed, openers / others: {medians['mixed', True] / medians['mixed', False]:,.0f} times")
 print(f"openers, mixed / both: {medians['mixed', True] / medians['both', True]:.0f} times")
 print(f"median KL of openers: {medians['mixed', True]:.2f} and {medians['both', True]:.3f} nats")
-show.Table(tables_08.flashes(alone))
+lines = []
+for keys, part in alone.groupby("keys", sort=False):
+    first, rest = part[part["opens"]], part[~part["opens"]]
+    for size in ("s", "kl"):
+        single = [
+            flash([x, *rest[size]])[:1] == [0] for x in first[size]
+        ]  # beside the others alone
+        crowd = flash([*first[size], *rest[size]])
+        line = {
+            "keys": keys,
+            "size": size,
+            "openers": len(first),
+            "written": first["written"].sum(),
+        }
+        line |= {"median of openers": first[size].median(), "of others": rest[size].median()}
+        line |= {"flashes, one at a time": sum(single)}
+        line |= {"all together": sum(i < len(first) for i in crowd)}
+        lines.append(line | {"flashes of others": sum(i >= len(first) for i in crowd)})
+pd.DataFrame(lines).set_index(["keys", "size"]).round(3)
 
 # %%
 points, colors = {}, {}
@@ -423,18 +446,6 @@ figure
 # </details>
 
 # %%
-for name in ("rome both", "wilke both"):
-    seconds = pd.Series([row["seconds"] for row in runs[name]])
-    print(f"{name}: {seconds.median():.1f} s per edit (median of {len(seconds)})")
-for name in ("rome mixed", "wilke mixed"):
-    at = next(i for i, row in enumerate(runs[name]) if row["opens"])
-    before, after = (runs[name][i]["kl"] for i in (at - 1, at))
-    print(f"{name}: KL {before:.3f} nats before the first opener, edit {at + 1}; {after:.3f} after")
-flash = runs["wilke mixed"][at]
-print(f"wilke mixed, that opener: layer {flash['layer']}, s {min(flash['scores'].values()):.3f}")
-show.Table(tables_08.summary(runs))
-
-# %%
 ASKED = {"kept": "retention", "neighbors": "specificity"}
 
 
@@ -444,39 +455,65 @@ def shares(name, asked, edits, streams=(0, 1, 2)):  # one number per fact and st
     return pd.Series(found, dtype=float)
 
 
+base = [x for run in runs.values() for row in run for x in row.get("base", {}).values()]
+lines = [{"run": "unedited", "neighbors (%)": percent(base)}]
+for name in list(runs)[:-1]:
+    run = pd.DataFrame(runs[name])
+    end, streams = run["edit"].max(), run["stream"].nunique()
+    step = run.groupby("stream")["kl"].diff().fillna(run["kl"])  # the first edit starts at 0
+    line = {"run": name, "facts": f"{streams} × {end}", "written (%)": percent(run["written"])}
+    line |= {f"{asked} (%)": percent(shares(name, asked, end)) for asked in ASKED}
+    line["KL (nats)"] = f"{run.loc[run['edit'] == end, 'kl'].mean():.3f}"
+    lines.append(line | {"by openers (nats)": f"{step[run['opens']].sum() / streams:.3f}"})
+    print(f"{name}: {run['seconds'].median():.1f} s per edit (median of {len(run)})")
+pd.DataFrame(lines).set_index("run").fillna("")
+
+# %%
+for name in ("rome mixed", "wilke mixed"):
+    at = next(i for i, row in enumerate(runs[name]) if row["opens"])
+    before, after = (runs[name][i]["kl"] for i in (at - 1, at))
+    print(f"{name}: KL {before:.3f} nats before the first opener, edit {at + 1}; {after:.3f} after")
+opener = runs["wilke mixed"][at]
+print(f"wilke mixed, that opener: layer {opener['layer']}, s {min(opener['scores'].values()):.3f}")
+
+
 def less(one, other, edits):  # paired: the same facts of the same stream
-    line = {"edits": str(edits), "difference in points [95 %]": f"{one} − {other}"}
+    line = {"edits": edits, "difference in points [95 %]": f"{one} − {other}"}
     for asked in ASKED:
         paired = (shares(one, asked, edits) - shares(other, asked, edits)).dropna()
         ends = (100 * x for x in (paired.mean(), *interval(paired, DIFFERENCE)))
         line[asked] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*ends)
-    return line | {"facts": str(len(paired))}
+    return line | {"facts": len(paired)}
 
 
 pairs = ("wilke both", "rome both", 50), ("wilke mixed", "rome mixed", 10)
 apart = shares("wilke both", "neighbors", 50) - shares("rome both", "neighbors", 50)
 each = ", ".join(f"{100 * x:+.0f}" for x in apart.groupby(level=0).mean())
 print(f"neighbors after 50 edits, wilke both − rome both, stream by stream: {each}")
-show.Table([less(*pair) for pair in (*pairs, ("rome both", "wilke mixed", 10))])
+pd.DataFrame([less(*pair) for pair in (*pairs, ("rome both", "wilke mixed", 10))]).set_index(
+    "edits"
+)
 
 # %%
-at, y, bands = (10, 25, 50), {}, {}
-shown = {"wilke both": drawings_08.EDITORS["WilKE"], "rome both": drawings_08.EDITORS["ROME"]}
-for name in shown:
-    for asked in ASKED:
-        found = [shares(name, asked, edits) for edits in at]
+at, y, bands, dashes = (10, 25, 50), {}, {}, {}
+for editor in ("WilKE", "ROME"):
+    for asked, dash in {"kept": "--", "neighbors": "-"}.items():
+        found = [shares(f"{editor.lower()} both", asked, edits) for edits in at]
         low, high = zip(*(interval(one) for one in found), strict=True)
-        y[f"{name}, {asked}"] = [100 * one.mean() for one in found]
-        bands[f"{name}, {asked}"] = [100 * x for x in low], [100 * x for x in high]
-colors = {name: shown[name.split(",")[0]] for name in y}
-dashes = {name: "--" for name in y if "kept" in name}
+        y[f"{editor}, {asked}"], dashes[f"{editor}, {asked}"] = (
+            [100 * x.mean() for x in found],
+            dash,
+        )
+        bands[f"{editor}, {asked}"] = [100 * x for x in low], [100 * x for x in high]
 axes = "edits in a row", "prompts answered as wanted (%)"
-plot.lines(at, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105))
+plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 
 # %% [markdown]
 # After fifty edits WilKE has kept 11 points more facts (95 %: 4 to 19) and 31 points more neighbors
 # (25 to 37) than ROME, with more neighbors in each of the three streams. The intervals count facts;
 # for streams there are only three. Both editors lose neighbors of which the unedited model has all.
+# (Seconds are printed for every run. Only the two of fifty edits took turns on the machine, so only
+# theirs can be compared.)
 #
 # With the published key one edit is enough. ROME's stream 2 has moved unrelated text by 0.004 nats before
 # its first opener, the fifth edit, and by 1.047 after it. (At the end openers have added 3.455 nats, more
@@ -503,14 +540,13 @@ plot.lines(at, y, *axes, bands=bands, colors=colors, dashes=dashes, ylim=(0, 105
 # </details>
 
 # %%
-SPLIT = {"points": [10, 25], "templates": 2, "runs": [["split both", 2, 25]]}
-runs["split both"] = long_runs.stored("08_split", SPLIT, lambda: runs_08.streams(lm, SPLIT))
-for name in (*shown, "rome both 0", "split both"):
+both, single = ("wilke both", "rome both"), ("rome both 0", "split both")
+for name in (*both, *single):
     kl = {row["stream"]: row["kl"] for row in runs[name] if row["edit"] == 25}
     print(f"{name}, KL (nats) by stream:", ", ".join(f"{i}: {x:.3f}" for i, x in kl.items()))
-opening = [sum(row["opens"] for row in runs[name]) for name in ("rome both 0", "split both")]
+opening = [sum(row["opens"] for row in runs[name]) for name in single]
 print("openers among the 25 facts: rome both 0 {}, split both {}".format(*opening))
-show.Table([less(one, other, 25) for one in ("rome both 0", "split both") for other in shown])
+pd.DataFrame([less(one, other, 25) for one in single for other in both]).set_index("edits")
 
 # %% [markdown]
 # To move the openers alone keeps 17 points more of the neighbors than ROME does (95 %: 1 to 30), and
@@ -530,42 +566,41 @@ show.Table([less(one, other, 25) for one in ("rome both 0", "split both") for ot
 # rewordings (GS) and its neighbors (LS), right after each edit, as means over all edits so far; then,
 # after the roll-back, how many of the edited facts (ERS) and of facts that were never edited (ORS)
 # have their old answer. $S$ is their harmonic mean, so a single share near 0 decides it. All editors
-# use the published, mixed key. The claims, and the scores that are stored with the authors' program:
+# use the published, mixed key. The scores below are those that are stored with the authors' program,
+# means of three runs on GPT-2 XL.
 
 # %%
-for claim in paper.CLAIMS:
-    print(claim)
-S = {edits: {name: row[-1] for name, row in row.items()} for edits, row in paper.PUBLISHED.items()}
-print(f"S after 256 edits: MEMIT − WilKE {S[256]['MEMIT'] - S[256]['WilKE']:.0f} points")
-print(f"S after 1,024 edits: WilKE − MEMIT {S[1024]['WilKE'] - S[1024]['MEMIT']:.0f} points")
-every = {
-    (f"{n:,}", name): row for n, found in paper.PUBLISHED.items() for name, row in found.items()
+theirs = {
+    "edits": [64, 256, 1024],
+    "ROME": [13.7, 9.5, 9.4],
+    "MEMIT": [60.2, 66.4, 13.3],
+    "WilKE": [65.0, 47.6, 19.4],
 }
-print(pd.DataFrame(every, index=[f"{name} (%)" for name in paper.COLUMNS]).T.round(0).astype(int))
-print("\nneighbors kept after ten edits of stream 2 (%):")
-ours = {}
+S = pd.DataFrame(theirs).set_index("edits")  # in %
+few, middle, many = (S.loc[edits] for edits in S.index)
+print(f"S after 256 edits: MEMIT − WilKE {middle['MEMIT'] - middle['WilKE']:.0f} points")
+print(f"S after 1,024 edits: WilKE − MEMIT {many['WilKE'] - many['MEMIT']:.0f} points,", end=" ")
+print(f"{100 * (many['WilKE'] / many['MEMIT'] - 1):.0f} % of MEMIT's {many['MEMIT']:.0f}")
+print("\nhere, neighbors kept after ten edits of stream 2 (%):")
 for name in ("rome both", "wilke both", "rome mixed", "wilke mixed"):
-    ten = shares(name, "neighbors", 10, streams=(2,))
-    low, high = (100 * x for x in interval(ten, SHARE))
-    print(f"   {name}: {100 * ten.mean():.0f} ({low:.0f}–{high:.0f})")
-    ends = [row["edit"] for row in runs[name] if row["stream"] == 2 and "specificity" in row]
-    ours[name] = ends, [100 * shares(name, "neighbors", at, (2,)).mean() for at in ends]
-drawings_08.published(S, ours)
+    print(f"   {name}: {percent(shares(name, 'neighbors', 10, streams=(2,)))}")
+axes = "edits, each rolled back (as published)", "S (%)"
+plot.lines(S.index, dict(S.items()), *axes, xlog=True, ylim=(0, 100), height=3.0)
 
 # %% [markdown]
-# The headline is a true number, taken at one point of a curve. After 1,024 edits all three editors are
-# nearly lost, and WilKE has the largest of three small $S$: it is ahead of MEMIT by 6 points, which is a
-# large share of 13. After 256 edits MEMIT is ahead of WilKE by 19 points. After 64 and 256 edits ROME,
-# with its mixed key, is far below the other two, and this is the key that makes flashes.
+# The paper's headline is that WilKE is 46 % ahead of MEMIT. It is a true number, taken at one point of a
+# curve. After 1,024 edits all three editors are nearly lost, and WilKE has the largest of three small $S$:
+# it is ahead by 6 points, which is a large share of 13. After 256 edits MEMIT is ahead of WilKE by 19
+# points. After 64 and 256 edits ROME, with its mixed key, is far below the other two, and this is the key
+# that makes flashes.
 #
-# The right panel has our own stream 2, with nothing rolled back and another measure, so only the order
-# can be compared. (WilKE with the mixed key has one point only.) With the mixed key WilKE is far ahead of
-# ROME here as well: after ten edits by 48 points of the neighbors (15 to 66, ten facts). But on the same
-# ten facts ROME with two keys keeps 76 %, and WilKE 77 % with two keys and 72 % with the mixed one:
-# between ROME with two keys and WilKE with the mixed one no difference is seen (3 points, −24 to 31): the
-# key alone may make up for the layer. The published table has no editor with a repaired key, so it cannot
-# tell the two apart. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) compares it
-# with both.
+# The printed lines are of our own stream 2, with nothing rolled back and another measure, so only the
+# order can be compared. With the mixed key WilKE is far ahead of ROME here as well: after ten edits by 48
+# points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with two keys keeps 76 %,
+# and WilKE 77 % with two keys and 72 % with the mixed one: between ROME with two keys and WilKE with the
+# mixed one no difference is seen (3 points, −24 to 31): the key alone may make up for the layer. The
+# published table has no editor with a repaired key, so it cannot tell the two apart. MEMIT was not run in
+# these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
 #
 # ## What we know now
 #

@@ -45,15 +45,17 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 import lib
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
-from notebooks.support import drawings_10, long_runs, models, show, tables_10
+from notebooks.support import drawings_10, long_runs, models
 from notebooks.support import runs_10_ultraedit as runs_10
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import percent
 
 draw = torch.Generator().manual_seed(0)
 
@@ -395,7 +397,7 @@ for name, some in {"new": new, "known": as_read, "known, every g = 0": zero}.ite
     table.append(row)
 asked = (mean_g / sigma_g).norm(), units(new[last])[1].norm(dim=0).median()
 print("‖μ/σ‖ {:.1f}, median ‖ĝ‖ of new facts {:.1f}".format(*asked))
-show.Table(table)
+pd.DataFrame(table).set_index(f"turn of {few} facts").round(3)
 
 # %% [markdown]
 # With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is only
@@ -435,18 +437,12 @@ table = []
 for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
     tried = write(found, step=some)
     scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
-    right = 100 * scores.by_case()["efficacy", "teacher_forced"]["mean"].to_numpy()
-    low, high = interval(right / 100, SHARE)
-    row = {
-        "step": f"{some:.2g}",
-        "η": f"{some / d_in:.1e}",
-        "‖ΔW‖/‖W‖, in %": f"{moved(tried):.2f}",
-    }
-    said = f"{right.mean():.0f} ({100 * low:.0f}–{100 * high:.0f})"
-    row[f"answer tokens right, {len(cases)} facts (%)"] = said
-    table.append(row | {"perplexity": scores.perplexity})
+    right = scores.by_case()["efficacy", "teacher_forced"]["mean"]
+    row = {"step": f"{some:.2g}", "η": f"{some / d_in:.1e}", "‖ΔW‖/‖W‖ (%)": f"{moved(tried):.2f}"}
+    row[f"answer tokens right, {len(cases)} facts (%)"] = percent(right)
+    table.append(row | {"perplexity": round(scores.perplexity, 1)})
 print(f"the step that we take is {step / 0.0164:.0f} times GPT-J's")
-show.Table(table)
+pd.DataFrame(table).set_index("step")
 
 # %% [markdown]
 # The paper's $\eta$ hardly moves our weights, and not one answer. GPT-J's step does little more. The
@@ -494,9 +490,9 @@ for name, warm, repeat in tries:
         p = lm.score(tower.text, tower.target_new).sum().exp().item()
         says = lm.answer(tower.text, 5)
     row = {"warm-up": name, "turns at most": repeat, "p(Rome)": p}
-    row["‖ΔW‖/‖W‖, in %"] = f"{moved(one):.2f}"
-    table.append(row | {"it says": says})
-show.Table(table)
+    row["‖ΔW‖/‖W‖ (%)"] = f"{moved(one):.2f}"
+    table.append(row | {"it says": says.strip()})
+pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
 
 # %% [markdown]
 # Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
@@ -535,7 +531,16 @@ for way in ("lifelong", "none"):  # the first two hundred facts, once more
     own = [row for row in rows if (row["way"], row["scale"]) == (way, 1.0)]
     again = lambda way=way: runs_10.replay(lm, way, facts, count)  # noqa: E731
     long_runs.repeats(own, again, ["edits", "change"], tolerance=0.002)
-show.Table(tables_10.shown(rows))
+compared = {(row["way"], row["scale"]): row for row in rows if "kl" in row}
+table = []
+for (way, scale), row in compared.items():
+    line = {"moments": way, "step": f"{scale * step:.2g}"}
+    for what in ("tokens", "held", "reworded", "neighbors", "unrelated"):
+        line["tokens right (%)" if what == "tokens" else f"{what} (%)"] = percent(row[what])
+    low, high = interval(row["kl"], None)
+    line["KL (nats)"] = f"{np.mean(row['kl']):.2f} [{low:.2f}, {high:.2f}]"
+    table.append(line | {"perplexity": round(row["perplexity"], 1)})
+pd.DataFrame(table).set_index(["moments", "step"])
 
 # %% [markdown]
 # The columns are: answer tokens that are right, given those before them; prompts that are answered as
@@ -550,18 +555,23 @@ show.Table(tables_10.shown(rows))
 # answered as wanted. The figure shows what each way gets for its damage.
 
 # %%
-axes = "KL at unrelated prompts (nats)", "answer tokens right (%)"
-drawings_10.tradeoff(tables_10.tradeoff(rows), *axes, runs_10.COLORS)
+axes, SCORED = (
+    ("KL at unrelated prompts (nats)", "answer tokens right (%)"),
+    {"kl": None, "tokens": SHARE},
+)
+points = {}
+for (way, _), row in sorted(compared.items(), key=lambda one: one[0][1]):  # by their step
+    x, y = ((np.mean(row[what]), *interval(row[what], ends)) for what, ends in SCORED.items())
+    points.setdefault(way, []).append((x, 100 * np.array(y)))
+drawings_10.tradeoff(points, *axes, runs_10.COLORS)
 
 # %% [markdown]
 # To compare at the *same* damage we take the KL of lifelong moments, go to that KL on the straight line
 # through the two points of each other way, and subtract fact by fact. The interval is a bootstrap: facts
 # and prompts are drawn anew, and the line with them.
 
+
 # %%
-compared = {(row["way"], row["scale"]): row for row in rows if "kl" in row}
-
-
 def same_damage(way, what, facts, prompts):  # which are counted: (draws, facts), (draws, prompts)
     three = compared[way, 0.7], compared[way, 1.0], compared["lifelong", 1.0]
     small, large, wanted = (np.array(row["kl"])[prompts].mean(1) for row in three)
@@ -631,7 +641,8 @@ for early, late in ((100, 400), (100, 1500), (400, 1500)):
     print(f"first hundred facts, tokens right, from {early} to {late} edits: {said}")
 seconds = [row["cpu"] for row in own]
 print(f"CPU seconds per turn: {min(seconds):.1f} to {max(seconds):.1f}")
-drawings_10.filling(*tables_10.filling(rows))
+shares = [(at, *(100 * np.array([some.mean(), *interval(some)]))) for at, some in first.items()]
+drawings_10.filling([row["edits"] for row in own], lengths, shares, seconds)
 
 # %% [markdown]
 # The weights have moved nearly as far as orthogonal turns would move them, 35.2 % after fifteen turns.

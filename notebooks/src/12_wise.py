@@ -52,10 +52,10 @@ from lib.editors.hypernetwork import losses
 from lib.editors.wise import merging, route
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.model import activations, generation
-from notebooks.support import drawings_12, long_runs, models, show
+from notebooks.support import drawings_12, long_runs, models
 from notebooks.support import runs_12_wise as runs_12
 from notebooks.support.holes import guess, use
-from notebooks.support.runs_04_rome import percent
+from notebooks.support.score_tables import MEASURED, percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 config = runs_12.wise(lm).config
@@ -142,7 +142,7 @@ for n in (8, 64, 256):
     row["√(n/d)"] = (n / d) ** 0.5
     row["Δ, half of the tokens"] = (row["δ at cosine 1"] + row["δ at cosine 0"]) / 2
     rows.append(row)
-show.Table(rows)
+pd.DataFrame(rows).set_index("pairs").round(2)
 
 # %% [markdown]
 # As derived, a stranger has $\sqrt{n/d}$: with eight pairs 0.17 against 1.0 at a key, with 256 it has
@@ -370,7 +370,7 @@ print(f"{both.sum():,} shared entries, {clash:.0%} of them in sign conflict")
 theirs = merging.ties(taus, density=config.density)
 clear = first + second != 0  # a sum of exactly 0 has no sign, and counts as + in the library
 models.same(lm, ties(taus, config.density)[clear], theirs[clear])
-show.Table(lines)
+pd.DataFrame(lines).set_index("merge").round(2)
 
 # %% [markdown]
 # Half of the shared entries are in conflict, as with coins. TIES leaves in full what only the first shard
@@ -501,9 +501,9 @@ with lm.patched(patch):
 rows = []
 for i, (prompt, group) in enumerate(asked.items()):
     (note,) = notes[i]
-    row = {"group": group, "prompt": prompt, "before": before[i], "after": after[i]}
-    rows.append(row | {"Δ / ε": note["score"] / eps})
-show.Table(rows)
+    row = {"prompt": prompt, "group": group, "before": before[i].strip(), "after": after[i].strip()}
+    rows.append(row | {"Δ / ε": round(note["score"] / eps, 2)})
+pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
 # The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and
@@ -569,7 +569,7 @@ def at(name, edits):  # the row of a line after so many edits: shares, one for e
 
 def line(name, edits, count=None):  # of a table, in percent
     row = at(name, edits)
-    shares = {what: row[what][:count] for what in runs_12.MEASURED}
+    shares = {what: row[what][:count] for what in MEASURED}
     if "let_in" in row:
         shares |= {f"{group}s let in": row["let_in"][group] for group in ("rewording", "neighbor")}
     return {"line": name, "facts": edits} | {f"{w} (%)": percent(x) for w, x in shares.items()}
@@ -589,7 +589,7 @@ def share(values):  # mean and interval, in percent
     return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
 
 
-def less(one, other, count, groups=runs_12.MEASURED):  # paired differences in points
+def less(one, other, count, groups=MEASURED):  # paired differences in points
     print(f"{' '.join(map(str, one))} less {' '.join(map(str, other))}, the same {count} facts:")
     for group in groups:
         a, b = (at(*place)[group][:count] for place in (one, other))
@@ -599,7 +599,7 @@ def less(one, other, count, groups=runs_12.MEASURED):  # paired differences in p
 
 
 # %%
-three = list(runs_12.MEASURED)[:3]
+three = list(MEASURED)[:3]
 for name in names.values():
     less((name, 80), (name, 20), 20, three)
 less(("WISE + rehearsal", 80), ("WISE", 80), 80, three)
@@ -649,7 +649,7 @@ for name in ("WISE", "WISE + rehearsal"):
     for other in ("MEMIT", "GRACE"):
         less((name, 40), (other, 40), 40)
 drawings_12.triangle(
-    {name: {g: share(row[g][:40]) for g in runs_12.MEASURED} for name, row in points.items()}
+    {name: {g: share(row[g][:40]) for g in MEASURED} for name, row in points.items()}
 )
 
 # %% [markdown]

@@ -44,7 +44,6 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import pandas as pd
 import torch
 
-from lib import widgets
 from lib.evaluation.intervals import DIFFERENCE, interval
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
@@ -417,20 +416,18 @@ print(
 #
 # ## Read the answers
 #
-# Numbers do not say *what* a model answers. In a running notebook the next cell is a player: choose
-# an editor, move over the edits, and read what it says then. On a page it is a table of one prompt,
-# a neighbor of the tower, which should stay in Paris.
+# Numbers do not say *what* a model answers. The table has the answers to one prompt, about a neighbor
+# of the tower which should stay in Paris, after some of the turns. (All that was asked after every turn is
+# in the stored rows, under "says".)
 
 # %%
-colors = figures.EDITOR_COLORS
-player = widgets.CurvePlayer(runs_14.played(rows), line="WISE", ylabel="share (%)", colors=colors)
 look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
 said = {name: {row["edits"]: row["says"]["neighbor"] for row in lines[name]} for name in look}
 said |= {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}
 print(
     "If you want to visit Notre-Dame Cathedral, you have to go to the city of …, after so many edits:"
 )
-player if widgets.live() else pd.DataFrame(said).T[[4, 12, 16, 24]]
+pd.DataFrame(said).T[[4, 12, 16, 24]]
 
 # %% [markdown]
 # MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.

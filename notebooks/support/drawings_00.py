@@ -9,7 +9,9 @@ from matplotlib.patches import Rectangle
 
 import lib
 from lib import plot
-from lib.plot.style import BASE, DPI, EDITED, GRID, INK, LABEL, SMALL, WIDTH, Drawing
+from lib.plot.style import BASE, EDITED, GRID, SMALL
+
+from .figures import bare, panels
 
 PLACE = re.compile(r"\.(\d+)\.(.+)$")  # layer and the rest of a module's name
 ENDS = re.compile(r"^(self_attn|attn|attention|mlp)\.|_proj$")
@@ -17,24 +19,21 @@ ENDS = re.compile(r"^(self_attn|attn|attention|mlp)\.|_proj$")
 
 def touched(lm: lib.LM, patch: lib.Patch) -> plot.Figure:
     """Draw every matrix of the layers as a cell, and those that the patch changes in color."""
-    cells = _matrices(lm)
+    names = (n.removesuffix(".weight") for n, p in lm.model.named_parameters() if p.ndim == 2)
+    cells = [place for place in map(_place, names) if place]
     kinds = list(dict.fromkeys(kind for _, kind in cells))
     layers = 1 + max(layer for layer, _ in cells)
-    figure = Drawing(figsize=(WIDTH, 2.3), dpi=DPI, facecolor="white", layout="constrained")
-    grid = figure.add_subplot()
+    figure, (grid,) = panels(height=2.3)
     changed = [_place(name) for name in patch.weights]
     for layer, kind in cells:
         color = EDITED if (layer, kind) in changed else GRID
         place = layer - 0.42, kinds.index(kind) - 0.42
         grid.add_patch(Rectangle(place, 0.84, 0.84, color=color, linewidth=0))
-    grid.set(xlim=(-0.6, layers - 0.4), ylim=(len(kinds) - 0.4, -0.6))
+    grid.set(xlim=(-0.6, layers - 0.4), ylim=(len(kinds) - 0.4, -0.6), xlabel="layer")
     grid.set_yticks(range(len(kinds)), [ENDS.sub("", ENDS.sub("", kind)) for kind in kinds])
     grid.set_xticks(range(0, layers, 1 if layers < 8 else 5))
-    grid.set_xlabel("layer", fontsize=LABEL, color=INK)
-    title = f"{len(cells)} matrices, {len(changed)} changed"
-    grid.set_title(title, fontsize=SMALL, color=INK, loc="left")
-    grid.spines[:].set_visible(False)
-    grid.tick_params(length=0, labelsize=SMALL, labelcolor=INK)
+    grid.set_title(f"{len(cells)} matrices, {len(changed)} changed", fontsize=SMALL)
+    bare(grid)
     return figure
 
 
@@ -57,9 +56,3 @@ def _place(name: str) -> tuple[int, str] | None:
     """Layer and kind of a module's name: "model.layers.3.mlp.down_proj" -> (3, "mlp.down_proj")."""
     found = PLACE.search(name)
     return (int(found[1]), found[2]) if found else None
-
-
-def _matrices(lm: lib.LM) -> list[tuple[int, str]]:
-    """(layer, kind) of every matrix inside a layer, in the order of the model."""
-    names = (n.removesuffix(".weight") for n, p in lm.model.named_parameters() if p.ndim == 2)
-    return [place for place in map(_place, names) if place]

@@ -7,22 +7,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lib import plot
-from lib.plot.style import (
-    DIVERGING,
-    DPI,
-    EDITED,
-    INK,
-    LABEL,
-    NEIGHBOR,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-    readable,
-    short,
-)
+from lib.plot.style import DIVERGING, EDITED, INK, LABEL, NEIGHBOR, QUIET, SMALL, readable, short
 
-from .figures import arrow
+from .figures import arrow, bare, colorbar, panels
 
 KEYS = {"alike": (0.85, 0.2), "unrelated": (0.0, 0.8), "opposed": (-0.4, 0.5), "long": (1.5, 0.9)}
 
@@ -33,45 +20,20 @@ def shadow() -> plot.Figure:
     The plane is whitened and its unit is the length of the edited key, so that the foot of each key
     stands at its ρ.
     """
-    figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=2.9)
     ax.axhline(0, color=QUIET, linewidth=1, zorder=0)
+    below = {"xytext": (0, -8), "textcoords": "offset points", "ha": "center", "va": "top"}
+    above = below | {"xytext": (0, 5), "va": "bottom", "color": readable(NEIGHBOR)}
     for name, (x, y) in KEYS.items():
         ax.plot([x, x], [0, y], "--", color=QUIET, linewidth=1)
         arrow(ax, (x, y), NEIGHBOR)
         ax.plot(x, 0, "o", color=INK, markersize=5, zorder=5)
-        text = {"ha": "center", "fontsize": SMALL}
-        ax.annotate(
-            f"ρ = {x:.2f}".replace("-", "−"),
-            (x, 0),
-            (0, -8),
-            textcoords="offset points",
-            va="top",
-            color=INK,
-            **text,
-        )
-        ax.annotate(
-            name,
-            (x, y),
-            (0, 5),
-            textcoords="offset points",
-            va="bottom",
-            color=readable(NEIGHBOR),
-            **text,
-        )
+        ax.annotate(f"ρ = {x:.2f}".replace("-", "−"), (x, 0), **below)
+        ax.annotate(name, (x, y), **above)
     arrow(ax, (1, 0), EDITED)
-    ax.annotate(
-        "edited key i",
-        (0.42, 0),
-        (0, -8),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        color=readable(EDITED),
-        fontsize=SMALL,
-    )
+    ax.annotate("edited key i", (0.42, 0), color=readable(EDITED), **below)
     ax.set(xlim=(-0.7, 1.8), ylim=(-0.22, 1.0), aspect="equal", xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
+    bare(ax)
     return figure
 
 
@@ -87,27 +49,21 @@ def by_group(
     for rho in maps.values():
         if tuple(rho.shape) != (len(names), len(names)):
             raise ValueError(f"ρ is {tuple(rho.shape)}, but {len(names)} facts have names.")
-    figure = Drawing(figsize=(WIDTH, 5.2), dpi=DPI, facecolor="white", layout="constrained")
-    for ax, (title, rho) in zip(
-        figure.subplots(1, len(maps), sharey=True, squeeze=False)[0], maps.items(), strict=True
-    ):
+    figure, axes = panels(len(maps), height=5.2, sharey=True)
+    for ax, (title, rho) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
-        ax.set_title(title, fontsize=LABEL, color=INK)
-        ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=SMALL, color=INK)
-        ax.set_xlabel(hearers, fontsize=LABEL, color=INK)
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
+        ax.set_title(title, fontsize=LABEL)
+        ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=SMALL)
+        ax.set_xlabel(hearers)
+        bare(ax)
         start, middles = 0, []
         for some in groups.values():
             middles.append(start + (len(some) - 1) / 2)
             start += len(some)
             for line in (ax.axhline, ax.axvline) if start < len(names) else ():
                 line(start - 0.5, color=INK, linewidth=0.8)
-        ax.set_xticks(middles, list(groups), fontsize=SMALL, color=INK, rotation=35, ha="right")
-    figure.axes[0].set_ylabel(writers, fontsize=LABEL, color=INK)
-    bar = figure.colorbar(image, ax=figure.axes, orientation="horizontal", aspect=40, shrink=0.7)
+        ax.set_xticks(middles, list(groups), rotation=35, ha="right")
+    axes[0].set_ylabel(writers)
     label = "ρ(i, j), the share of the residual that lands (beyond ±1: as ±1)"
-    bar.set_label(label, fontsize=LABEL, color=INK)
-    bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    bar.outline.set_visible(False)
+    colorbar(figure, image, axes, label, orientation="horizontal", aspect=40, shrink=0.7)
     return figure

@@ -1,7 +1,4 @@
-"""The figures of notebook 03: three runs, and the trace of one fact.
-
-Each function returns a Figure in the library's style and shows nothing by itself.
-"""
+"""The figures of notebook 03: three runs, and the trace of one fact."""
 
 from __future__ import annotations
 
@@ -12,22 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib.interpret.causal_trace import Trace
-from lib.plot.style import (
-    DPI,
-    EDITED,
-    INK,
-    LABEL,
-    QUIET,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
-    Drawing,
-    readable,
-    token_text,
-)
+from lib.plot.style import EDITED, LABEL, SEQUENTIAL, readable, token_text
+
+from .figures import bare, colorbar, legend, panels
 
 CLEAN, NOISY, TOUCHED = "#dfe3e8", "#8d7fd6", "#d8d3f2"  # states: clean, corrupted, led astray
 HEALED = "#f6c7aa"  # states that the restored one reaches
+MARKS = {"clean": CLEAN, "noise inside": NOISY, "reads noise": TOUCHED}
+MARKS |= {"put back": EDITED, "may use it": HEALED}
 
 
 def three_runs(
@@ -39,11 +28,11 @@ def three_runs(
     place    The token and the layer of the state that is put back.
     p        The answer's probability in the three runs.
     """
-    figure = Drawing(figsize=(WIDTH, 3.5), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
+    names = "1. clean", "2. corrupted", "3. restored"
+    titles = [f"{name}: p = {x:.3f}" for name, x in zip(names, p, strict=True)]
+    figure, axes = panels(3, height=3.5, sharey=True, titles=titles)
     layers, (first, last) = 7, subject
-    titles = "1. clean", "2. corrupted", "3. restored"
-    for run, (ax, title) in enumerate(zip(axes, titles, strict=True)):
+    for run, ax in enumerate(axes):
         for token in range(len(tokens)):
             for layer in range(-1, layers):  # −1 is the embedding
                 color = CLEAN
@@ -54,27 +43,12 @@ def three_runs(
                     color = EDITED if (token, layer) == place else color
                 ax.add_patch(Rectangle((layer + 0.1, token - 0.4), 0.8, 0.8, color=color))
         if run:
-            ax.text(
-                -0.55, first - 0.75, "noise", color=readable(NOISY), fontsize=SMALL, ha="center"
-            )
-        ax.set_title(f"{title}: p = {p[run]:.3f}", fontsize=LABEL, color=INK, loc="left")
-        ax.set(xlim=(-1.1, layers + 0.4), ylim=(len(tokens) - 0.4, -1.2))
+            ax.text(-0.55, first - 0.75, "noise", color=readable(NOISY), ha="center")
+        ax.set(xlim=(-1.1, layers + 0.4), ylim=(len(tokens) - 0.4, -1.2), xlabel="layer …")
         ax.set_xticks([-0.5, *np.arange(0, layers, 2) + 0.5], ["emb.", *range(0, layers, 2)])
-        ax.set_xlabel("layer …", fontsize=LABEL, color=INK)
-        _bare(ax)
-    axes[0].set_yticks(range(len(tokens)), [token_text(token) for token in tokens])
-    marks = {
-        "clean": CLEAN,
-        "noise inside": NOISY,
-        "reads noise": TOUCHED,
-        "put back": EDITED,
-        "may use it": HEALED,
-    }
-    handles = [Rectangle((0, 0), 1, 1, color=color) for color in marks.values()]
-    look = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    look |= {"handlelength": 1, "handleheight": 1, "ncols": len(marks)}
-    figure.legend(handles, list(marks), loc="outside lower center", **look)
-    return figure
+        bare(ax)
+    _tokens(axes[0], [token_text(token) for token in tokens])
+    return legend(figure, MARKS.values(), MARKS, len(MARKS))
 
 
 def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figure:
@@ -83,50 +57,28 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
     names  {kind: its name}.
     mark   The token and the layer that get a frame.
     """
-    figure = Drawing(figsize=(WIDTH, 3.6), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(found.table), sharey=True)
+    titles = [names[kind] for kind in found.table]
+    figure, axes = panels(len(found.table), height=3.6, sharey=True, titles=titles)
     effects = {kind: found.indirect(kind).numpy() for kind in found.table}
     high = max(np.nanmax(effect) for effect in effects.values())
     step = found.layers[1] - found.layers[0] if len(found.layers) > 1 else 1
     edges = (found.layers[0] - step / 2, found.layers[-1] + step / 2)
-    for ax, (kind, effect) in zip(axes, effects.items(), strict=True):
-        image = ax.imshow(
-            np.clip(effect, 0, None),
-            cmap=SEQUENTIAL,
-            vmin=0,
-            vmax=high,
-            aspect="auto",
-            interpolation="nearest",
-            extent=(*edges, len(effect) - 0.5, -0.5),
-        )
+    look = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": high, "interpolation": "nearest"}
+    frame = {"fill": False, "edgecolor": EDITED, "linewidth": 2, "clip_on": False}
+    for ax, effect in zip(axes, effects.values(), strict=True):
+        extent = (*edges, len(effect) - 0.5, -0.5)
+        image = ax.imshow(np.clip(effect, 0, None), aspect="auto", extent=extent, **look)
         token, layer = mark
-        ax.add_patch(
-            Rectangle(
-                (layer - step / 2, token - 0.5),
-                step,
-                1,
-                fill=False,
-                edgecolor=EDITED,
-                linewidth=2,
-                clip_on=False,
-            )
-        )
-        ax.set_title(names[kind], fontsize=LABEL, color=INK, loc="left")
+        ax.add_patch(Rectangle((layer - step / 2, token - 0.5), step, 1, **frame))
         ax.set_xticks(range(found.layers[0], found.layers[-1] + 1, 5))
-        _bare(ax)
-    figure.supxlabel("layer", fontsize=LABEL, color=INK)
-    texts = [f"{i} {token_text(token)}" for i, token in enumerate(found.tokens)]
-    axes[0].set_yticks(range(len(texts)), texts)
-    bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=25)
-    bar.set_label("indirect effect on p", fontsize=LABEL, color=INK)
-    bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    bar.outline.set_visible(False)
+        bare(ax)
+    figure.supxlabel("layer", fontsize=LABEL)
+    _tokens(axes[0], [f"{i} {token_text(token)}" for i, token in enumerate(found.tokens)])
+    colorbar(figure, image, axes, "indirect effect on p", pad=0.02, aspect=25)
     return figure
 
 
-def _bare(ax) -> None:
-    """Leave the names of an axis and nothing else of it."""
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
+def _tokens(ax, texts: Sequence[str]) -> None:
+    ax.set_yticks(range(len(texts)), texts)
     for text in ax.get_yticklabels():
         text.set_parse_math(False)

@@ -8,22 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.plot.style import (
-    CYCLE,
-    DIVERGING,
-    DPI,
-    EDITED,
-    GRID,
-    INK,
-    LABEL,
-    NEIGHBOR,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-)
+from lib.plot.style import CYCLE, DIVERGING, EDITED, GRID, INK, NEIGHBOR, QUIET
 
-from .figures import plain
+from .figures import bare, colorbar, legend, panels, plain
 
 ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
 
@@ -35,31 +22,24 @@ def halves(D: np.ndarray) -> Figure:
     """
     length = np.sqrt(np.diag(D))
     cosines = D / length[:, None] / length[None]
-    figure = Drawing(figsize=(WIDTH, 3.3), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 2)
-    upper = np.where(np.triu(np.ones_like(D)) > 0, cosines, np.nan)
     titles = "all at once: D", "one after another: triu(D)"
-    for ax, matrix, title in zip(axes, (cosines, upper), titles, strict=True):
+    figure, axes = panels(2, height=3.3, titles=titles)
+    upper = np.where(np.triu(np.ones_like(D)) > 0, cosines, np.nan)
+    for ax, matrix in zip(axes, (cosines, upper), strict=True):
         colors = DIVERGING.with_extremes(bad=GRID)
         image = ax.imshow(np.ma.masked_invalid(matrix), cmap=colors, vmin=-1, vmax=1)
-        ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
-        ax.set_xlabel("fact j, where it lands", fontsize=LABEL, color=INK)
+        ax.set_xlabel("fact j, where it lands")
         ax.set_xticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         ax.set_yticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
-        ax.spines[:].set_visible(False)
-        ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    axes[0].set_ylabel("fact i, written", fontsize=LABEL, color=INK)
-    bar = figure.colorbar(image, ax=list(axes), pad=0.02, aspect=22)
-    bar.set_label("cosine of whitened keys", fontsize=LABEL, color=INK)
-    bar.ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    bar.outline.set_visible(False)
+        bare(ax)
+    axes[0].set_ylabel("fact i, written")
+    colorbar(figure, image, axes, "cosine of whitened keys", pad=0.02, aspect=22)
     return figure
 
 
 def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw cost (log axis) and missing share over the angle of two keys: {panel: {name: y}}."""
-    figure = Drawing(figsize=(WIDTH, 3.2), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(lines))
+    figure, axes = panels(len(lines), height=3.2)
     colors = {"equality, λ = 0": EDITED, "λ = 0.01": CYCLE[0], "λ = 0.1": CYCLE[1]}
     for ax, (label, series) in zip(axes, lines.items(), strict=True):
         for name, y in series.items():
@@ -67,15 +47,12 @@ def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[fl
         ax.set(xscale="log", yscale="log" if "cost" in label else "linear")
         ax.set_xticks([1, 3, 10, 30, 90], ["1°", "3°", "10°", "30°", "90°"])
         ax.minorticks_off()
-        ax.set_xlabel("angle between the two keys", fontsize=LABEL, color=INK)
-        ax.set_ylabel(label, fontsize=LABEL, color=INK)
+        ax.set(xlabel="angle between the two keys", ylabel=label)
         plain(ax)
     axes[-1].axhline(2**-0.5, color=QUIET, linewidth=1, linestyle="--")
-    axes[-1].text(
-        4.2, 2**-0.5 + 0.02, "$1/\\sqrt{2}$: the mean of both", color=QUIET, fontsize=SMALL
-    )
+    axes[-1].text(4.2, 2**-0.5 + 0.02, "$1/\\sqrt{2}$: the mean of both", color=QUIET)
     axes[-1].set_ylim(-0.03, 0.85)
-    axes[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    axes[0].legend()
     return figure
 
 
@@ -84,9 +61,8 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
 
     plans  {name: for every layer from below (asked, arrives), as shares of the whole residual}.
     """
-    figure = Drawing(figsize=(WIDTH, 3.4), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(plans), sharey=True)
-    for ax, (name, steps) in zip(axes, plans.items(), strict=True):
+    figure, axes = panels(len(plans), height=3.4, sharey=True, titles=plans)
+    for ax, steps in zip(axes, plans.values(), strict=True):
         at = 0.0
         for i, (asked, arrives) in enumerate(steps):
             ax.add_patch(Rectangle((i + 0.12, at), 0.76, asked, facecolor=ASKED, linewidth=0))
@@ -95,28 +71,11 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
             ax.plot([i + 0.88, i + 1.12], [at, at], color=QUIET, linewidth=1)
         end = len(steps)
         ax.axhline(1, color=INK, linewidth=1, linestyle="--")
-        ax.annotate(
-            "", (end + 0.2, 1), (end + 0.2, at), arrowprops={"arrowstyle": "<->", "color": NEIGHBOR}
-        )
-        ax.text(end + 0.3, (1 + at) / 2, f"missing\n{1 - at:.2f}", fontsize=SMALL, va="center")
-        ax.set_title(name, fontsize=LABEL, color=INK, loc="left")
+        gap = {"arrowstyle": "<->", "color": NEIGHBOR}
+        ax.annotate("", (end + 0.2, 1), (end + 0.2, at), arrowprops=gap)
+        ax.text(end + 0.3, (1 + at) / 2, f"missing\n{1 - at:.2f}", va="center")
         ax.set_xticks([i + 0.5 for i in range(end)], range(1, end + 1))
-        ax.set_xlabel("layer, from below", fontsize=LABEL, color=INK)
-        ax.set(xlim=(0, end + 1.5), ylim=(0, 1.12))
+        ax.set(xlim=(0, end + 1.5), ylim=(0, 1.12), xlabel="layer, from below")
         ax.set_yticks([0, 1], ["h", "z"])
-        plain(ax)
-        ax.yaxis.grid(False)
-    handles = [Rectangle((0, 0), 1, 1, color=color) for color in (ASKED, EDITED)]
     names = "asked of the layer, but does not arrive", "arrives"
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        handlelength=1,
-        handleheight=1,
-    )
-    return figure
+    return legend(figure, (ASKED, EDITED), names)

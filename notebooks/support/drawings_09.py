@@ -9,21 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.evaluation.intervals import interval
-from lib.plot.style import (
-    BASE,
-    DPI,
-    EDITED,
-    EDITORS,
-    GRID,
-    INK,
-    LABEL,
-    SMALL,
-    WIDTH,
-    Drawing,
-    readable,
-)
+from lib.plot.style import BASE, EDITED, EDITORS, LABEL, readable
 
-from .figures import plain
+from .figures import panels
 
 COLORS = {"plain step": BASE, "trained": EDITED}
 COLORS |= {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
@@ -39,12 +27,11 @@ def tradeoff(
     curve   {rate: {"written": shares, "neighbors": shares}} of what was not trained.
     points  The same for other editors. Bars are 95 % intervals over facts.
     """
-    figure = Drawing(figsize=(WIDTH, 4.4), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=4.4)
     line = []
     for rate, row in curve.items():
         line.append(_cross(ax, row, COLORS["plain step"], "o"))
-        place = {"textcoords": "offset points", "fontsize": SMALL, "color": readable(BASE)}
+        place = {"textcoords": "offset points", "color": readable(BASE)}
         at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
         ax.annotate(f"{rate_name} = {rate}", line[-1], at, ha=ha, **place)
     ax.plot(*zip(*line, strict=True), color=COLORS["plain step"], linewidth=1.6)
@@ -55,10 +42,8 @@ def tradeoff(
         ax.annotate(name, (x, y), (8, up), color=readable(COLORS[name]), **style)
     lowest = min(interval(row["written"])[0] for row in [*curve.values(), *points.values()])
     ax.set(xlim=(-3, 103), ylim=(100 * lowest - 4, 106))
-    ax.set_xlabel("neighbors kept (%)", fontsize=LABEL, color=INK)
-    ax.set_ylabel("facts written (%)", fontsize=LABEL, color=INK)
-    plain(ax)
-    ax.xaxis.grid(True, color=GRID)
+    ax.set(xlabel="neighbors kept (%)", ylabel="facts written (%)")
+    ax.grid(True)
     return figure
 
 

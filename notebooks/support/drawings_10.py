@@ -7,23 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.plot.style import (
-    BASE,
-    CYCLE,
-    DPI,
-    EDITED,
-    EDITORS,
-    GRID,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-    readable,
-)
+from lib.plot.style import BASE, CYCLE, EDITED, EDITORS, GRID, INK, LABEL, QUIET, SMALL, readable
 
-from .figures import plain
+from .figures import bare, panels, plain
 
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
@@ -32,65 +18,49 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     raw, scaled  (2, n), one column per answer token. The ellipse has one deviation in each
     direction, and the cross stands at a gradient of zero. Both axes of a panel have one scale.
     """
-    figure = Drawing(figsize=(WIDTH, 3.5), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 2)
     unit = raw.std(1, ddof=1).max()
     mean, deviation = raw.mean(1) / unit, raw.std(1, ddof=1) / unit
     zero = -mean / deviation  # where a gradient of zero comes to lie
-    panels = {
+    drawn = {
         "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
         "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, EDITORS["ultraedit"]),
     }
-    for ax, (title, (points, middle, widths, cross, color)) in zip(
-        axes, panels.items(), strict=True
-    ):
+    figure, axes = panels(2, height=3.5, titles=drawn)
+    turn = np.linspace(0, 2 * np.pi, 200)
+    for ax, (points, middle, widths, cross, color) in zip(axes, drawn.values(), strict=True):
         ax.scatter(*points, s=12, color=color, alpha=0.6, linewidths=0)
-        turn = np.linspace(0, 2 * np.pi, 200)
         ellipse = middle[:, None] + widths[:, None] * np.stack([np.cos(turn), np.sin(turn)])
         ax.plot(*ellipse, color=INK, linewidth=1.4)
         ax.plot(*middle, "o", color=INK, markersize=4, label="mean")
         ax.plot(*cross, "x", color=CYCLE[0], markersize=9, markeredgewidth=2, label="g = 0")
-        ax.set_title(title, fontsize=LABEL, color=INK, loc="left")
-        ax.set_xlabel("the coordinate that varies most", fontsize=LABEL, color=INK)
-        plain(ax)
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
-    axes[0].set_ylabel("the one that varies least", fontsize=LABEL, color=INK)
-    axes[1].legend(loc="upper right", frameon=False, fontsize=SMALL, labelcolor=INK)
+        ax.set_xlabel("the coordinate that varies most")
+        plain(ax)
+    axes[0].set_ylabel("the one that varies least")
+    axes[1].legend(loc="upper right")
     return figure
 
 
 def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
     """Draw the values of two counters on a line, their means and how far these are from the joint one."""
-    figure = Drawing(figsize=(WIDTH, 2.3), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
-    first, second = np.mean(a), np.mean(b)
-    joint = np.mean([*a, *b])
-    rows = {"a": (a, first, 1.0, CYCLE[0]), "b": (b, second, 0.0, CYCLE[2])}
-    for name, (values, mean, y, color) in rows.items():
-        ax.plot([min([*a, *b]) - 0.3, max([*a, *b]) + 0.3], [y, y], color=GRID, zorder=0)
+    figure, (ax,) = panels(height=2.3)
+    joint, ends = np.mean([*a, *b]), [min([*a, *b]) - 0.3, max([*a, *b]) + 0.3]
+    head = {"arrowstyle": "<->", "color": QUIET, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+    rows = {"a": (a, 1.0, 1.4, CYCLE[0]), "b": (b, 0.0, -0.6, CYCLE[2])}
+    for name, (values, y, above, color) in rows.items():
+        mean, other = np.mean(values), "ba"[name == "b"]
+        ax.plot(ends, [y, y], color=GRID, zorder=0)
         ax.plot(values, [y] * len(values), "o", color=color, markersize=7, alpha=0.75)
         ax.plot([mean, mean], [y - 0.28, y + 0.28], color=color, linewidth=2.4)
-        ax.text(
-            mean,
-            y + 0.4 if name == "a" else y - 0.6,
-            rf"$\mu_{name}$",
-            ha="center",
-            color=readable(color),
-            fontsize=SMALL,
-        )
-        head = {"arrowstyle": "<->", "color": QUIET, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+        ax.text(mean, above, rf"$\mu_{name}$", ha="center", color=readable(color))
         ax.annotate("", (joint, 0.5), (mean, 0.5), arrowprops=head)
-        other = "b" if name == "a" else "a"
-        text = rf"$\delta\,n_{other}/n$"
-        ax.text((mean + joint) / 2, 0.57, text, ha="center", color=INK, fontsize=SMALL)
+        ax.text((mean + joint) / 2, 0.57, rf"$\delta\,n_{other}/n$", ha="center")
         ax.plot([mean, mean], [min(y, 0.5), max(y, 0.5)], ":", color=color, linewidth=1)
     ax.plot([joint, joint], [-0.35, 1.35], color=INK, linewidth=1.6)
-    ax.text(joint, 1.47, r"$\mu$ of both", ha="center", color=INK, fontsize=SMALL)
+    ax.text(joint, 1.47, r"$\mu$ of both", ha="center")
     ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
-    ax.set_ylim(-0.75, 1.7)
-    ax.spines[:].set_visible(False)
-    ax.set_xticks([])
-    ax.tick_params(length=0, labelsize=SMALL, labelcolor=INK)
+    ax.set(ylim=(-0.75, 1.7), xticks=[])
+    bare(ax)
     return figure
 
 
@@ -104,20 +74,17 @@ def tradeoff(
 
     lines  {way: [((x, low, high), (y, low, high)), …]}
     """
-    figure = Drawing(figsize=(WIDTH, 4.0), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=4.0)
     for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
         color = colors[way]
         for (x, left, right), (y, low, high) in points:
             ax.plot([left, right], [y, y], color=color, linewidth=1, alpha=0.6)
             ax.plot([x, x], [low, high], color=color, linewidth=1, alpha=0.6)
         x, y = ([point[side][0] for point in points] for side in (0, 1))
-        ax.plot(x, y, color=color, marker=marker, markersize=7, linewidth=1.8, label=way)
-    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
-    ax.set_ylabel(ylabel, fontsize=LABEL, color=INK)
-    ax.set(xlim=(0, None), ylim=(0, None))
+        ax.plot(x, y, color=color, marker=marker, markersize=7, label=way)
+    ax.set(xlim=(0, None), ylim=(0, None), xlabel=xlabel, ylabel=ylabel)
     plain(ax)
-    ax.legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
+    ax.legend(loc="lower right")
     return figure
 
 
@@ -133,22 +100,20 @@ def filling(
     points   (edits, share, low, high) of the first turn's facts, in %
     seconds  CPU seconds of each turn
     """
-    figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, 3)
+    figure, axes = panels(3, height=2.9)
     turns = [moved[0] * (at / edits[0]) ** 0.5 for at in edits]
     axes[0].plot(edits, turns, "--", color=BASE, linewidth=1.6, label="orthogonal turns")
-    axes[0].plot(
-        edits, moved, color=EDITORS["ultraedit"], marker="o", markersize=3.5, label="measured"
-    )
-    axes[0].legend(loc="lower right", frameon=False, fontsize=SMALL, labelcolor=INK)
+    line = {"marker": "o", "markersize": 3.5}
+    axes[0].plot(edits, moved, color=EDITORS["ultraedit"], label="measured", **line)
+    axes[0].legend(loc="lower right")
     at, share, low, high = zip(*points, strict=True)
     axes[1].vlines(at, low, high, color=EDITED, linewidth=1.6, alpha=0.6)
     axes[1].plot(at, share, color=EDITED, marker="o", markersize=4.5)
-    axes[2].plot(edits, seconds, color=CYCLE[1], marker="o", markersize=3.5)
+    axes[2].plot(edits, seconds, color=CYCLE[1], **line)
     titles = "‖ΔW‖ / ‖W₀‖ (%)", "first 100 facts, tokens right (%)", "CPU seconds of a turn"
     for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title, fontsize=SMALL, color=INK, loc="left")
+        ax.set_title(title, fontsize=SMALL)
         ax.set(xlim=(0, None), ylim=(0, None))
         plain(ax)
-    figure.supxlabel("edits", fontsize=LABEL, color=INK)
+    figure.supxlabel("edits", fontsize=LABEL)
     return figure

@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.plot.style import CYCLE, DPI, INK, LABEL, QUIET, SMALL, WIDTH, Drawing, readable
+from lib.plot.style import CYCLE, INK, LABEL, QUIET, readable
+
+from .figures import panels
 
 COLORS = {"A": CYCLE[0], "B": CYCLE[2]}  # one color per answer
 
@@ -46,33 +48,18 @@ RULES: Mapping[str, tuple[Sequence[Ball], tuple[float, float], str]] = {
 
 def rules() -> Figure:
     """Draw add, expand and split: dashed what was before, full what the rule makes of it."""
-    figure = Drawing(figsize=(WIDTH, 2.7), dpi=DPI, facecolor="white", layout="constrained")
-    for ax, (title, (balls, new, said)) in zip(figure.subplots(1, 3), RULES.items(), strict=True):
+    figure, axes = panels(3, height=2.7, titles=RULES)
+    for ax, (balls, new, said) in zip(axes, RULES.values(), strict=True):
         for ball in balls:
             _ball(ax, ball)
-        first = balls[0]
+        first, answer, apart = balls[0], balls[-1].label, new[0] > 2
         ax.plot([first.x, new[0]], [first.y, new[1]], color=QUIET, linewidth=1, zorder=1)
-        middle = (first.x + new[0]) / 2, (first.y + new[1]) / 2
-        ax.text(
-            middle[0] - (0.25 if new[0] < 2 else 0.0),
-            middle[1] + 0.14,
-            "d",
-            color=QUIET,
-            fontsize=SMALL,
-            ha="center",
-        )
-        answer = balls[-1].label
+        x, y = (first.x + new[0]) / 2, (first.y + new[1]) / 2
+        ax.text(x - (0.0 if apart else 0.25), y + 0.14, "d", color=QUIET, ha="center")
         ax.plot(*new, "*", color=COLORS[answer], markersize=13, zorder=4, markeredgecolor="white")
-        ax.text(
-            new[0],
-            new[1] - 0.42 if new[0] > 2 else new[1] + 0.95,
-            f"new: {answer}",
-            color=readable(COLORS[answer]),
-            fontsize=SMALL,
-            ha="center",
-        )
-        ax.set_title(title, fontsize=LABEL, color=INK)
-        ax.text(0.85, -1.95, said, color=INK, fontsize=SMALL, ha="center")
+        named = {"color": readable(COLORS[answer]), "ha": "center"}
+        ax.text(new[0], new[1] + (-0.42 if apart else 0.95), f"new: {answer}", **named)
+        ax.text(0.85, -1.95, said, ha="center")
         ax.set(xlim=(-1.75, 3.45), ylim=(-2.1, 1.7), aspect="equal")
         ax.axis("off")
     return figure
@@ -80,43 +67,26 @@ def rules() -> Figure:
 
 def nearest() -> Figure:
     """Draw a prompt inside a large ball whose nearest key is another one, with a small ball."""
-    figure = Drawing(figsize=(WIDTH, 2.9), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=2.9)
     for ball in (Ball(0, 0, 3, "A"), Ball(4, 0, 0.5, "B")):
         _ball(ax, ball)
-        ax.text(
-            ball.x,
-            ball.y - 0.5,
-            f"key {ball.label}",
-            color=readable(COLORS[ball.label]),
-            fontsize=SMALL,
-            ha="center",
-            va="top",
-        )
+        named = {"color": readable(COLORS[ball.label]), "ha": "center", "va": "top"}
+        ax.text(ball.x, ball.y - 0.5, f"key {ball.label}", **named)
     ax.plot(2.8, 0, "D", color=INK, markersize=7, zorder=4)
-    ax.text(2.75, 0.28, "q", color=INK, fontsize=LABEL, ha="center")
+    ax.text(2.75, 0.28, "q", fontsize=LABEL, ha="center")
     ax.annotate("", (4, 0), (2.8, 0), arrowprops={"arrowstyle": "->", "color": QUIET})
-    ax.text(
-        5.0,
-        1.3,
-        "The nearest key of q is B, and q lies\noutside its ball. So nobody answers,\n"
-        "though q lies inside the ball of A.",
-        color=INK,
-        fontsize=SMALL,
-        va="center",
-    )
+    said = "The nearest key of q is B, and q lies\noutside its ball. So nobody answers,\n"
+    ax.text(5.0, 1.3, said + "though q lies inside the ball of A.", va="center")
     ax.set(xlim=(-3.2, 10.2), ylim=(-3.2, 3.2), aspect="equal")
     ax.axis("off")
     return figure
 
 
 def _ball(ax: Axes, ball: Ball) -> None:
-    color = COLORS[ball.label]
-    place = ball.x, ball.y
+    color, place = COLORS[ball.label], (ball.x, ball.y)
+    line = {"fill": False, "edgecolor": color}
     ax.add_patch(Circle(place, ball.radius, facecolor=color, alpha=0.16, linewidth=0))
-    ax.add_patch(Circle(place, ball.radius, fill=False, edgecolor=color, linewidth=1.8))
+    ax.add_patch(Circle(place, ball.radius, linewidth=1.8, **line))
     if ball.before:
-        ax.add_patch(
-            Circle(place, ball.before, fill=False, edgecolor=color, linewidth=1.2, linestyle="--")
-        )
+        ax.add_patch(Circle(place, ball.before, linewidth=1.2, linestyle="--", **line))
     ax.plot(*place, "o", color=color, markersize=5, zorder=3)

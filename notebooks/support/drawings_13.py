@@ -5,25 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
-from lib.plot.style import (
-    BASE,
-    COLORS,
-    CYCLE,
-    DPI,
-    EDITED,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-)
+from lib.plot.style import BASE, COLORS, CYCLE, EDITED, INK, LABEL, QUIET
 
-from .figures import plain
+from .figures import bare, box, legend, panels
 
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
 GROUPS = {
@@ -36,48 +22,43 @@ GROUPS = {
 
 def block(experts: int = 3) -> Figure:
     """Draw one layer with its MLP, experts beside it, and the router that reads embeddings."""
-    figure = Drawing(figsize=(WIDTH, 3.7), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=3.7)
     thin = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "mutation_scale": 11}
-    text = {"ha": "center", "va": "center", "color": INK, "fontsize": LABEL}
-    small = {**text, "fontsize": SMALL, "color": QUIET}
+    text = {"ha": "center", "va": "center", "fontsize": LABEL}
+    small = {"ha": "center", "va": "center", "color": QUIET}
     # the layer
     ax.text(0.2, 3.4, "$x$", **text)
     ax.text(0.0, 2.6, "at every\ntoken", **small)
-    _box(ax, (1.5, 3.05), (1.9, 0.7), BASE, "the layer's MLP", "white")
-    ax.annotate("", (1.47, 3.4), (0.4, 3.4), arrowprops=thin)
+    box(ax, (1.5, 3.05), (1.9, 0.7), BASE, "the layer's MLP", "white")
     ax.plot([3.43, 7.0], [3.4, 3.4], color=QUIET, linewidth=1.2)
-    ax.annotate("", (8.1, 3.4), (7.45, 3.4), arrowprops=thin)
-    ax.text(8.2, 3.4, r"$\mathrm{MLP}(x) + g_i f_i(x)$", **{**text, "ha": "left"})
-    ax.text(7.22, 3.4, "+", **{**text, "fontsize": 16})
-    # the experts; the last one is the newest
+    ax.text(8.2, 3.4, r"$\mathrm{MLP}(x) + g_i f_i(x)$", **text | {"ha": "left"})
+    ax.text(7.22, 3.4, "+", **text | {"fontsize": 16})
+    # the experts and their anchors; the last one is the newest
+    lines = [((1.47, 3.4), (0.4, 3.4)), ((8.1, 3.4), (7.45, 3.4)), ((1.47, 2.25), (0.4, 3.3))]
+    lines += [((1.47, 0.75), (0.4, 0.75))]
     for m in range(experts):
         left, newest = 1.5 + 1.35 * m, m == experts - 1
-        name = f"$f_{m + 1}$" if not newest else "$f_t$"
-        color = EDITED if newest else FROZEN
-        _box(ax, (left, 1.95), (1.1, 0.6), color, name, "white" if newest else INK)
+        look = (EDITED, "t", "white") if newest else (FROZEN, str(m + 1), INK)
+        color, number, ink = look
+        box(ax, (left, 1.95), (1.1, 0.6), color, f"$f_{number}$", ink)
         ax.text(left + 0.55, 1.72, "learns" if newest else "frozen", **small)
-    ax.annotate("", (1.47, 2.25), (0.4, 3.3), arrowprops=thin)
+        box(ax, (left + 0.15, 0.55), (0.8, 0.42), color, f"$k_{number}$", ink)
+        lines += [((left + 0.55, 1.6), (left + 0.55, 1.05))]
+    for ends in lines:
+        ax.annotate("", *ends, arrowprops=thin)
     end = 1.5 + 1.35 * experts
     ax.plot([end - 0.2, 7.22], [2.25, 2.25], color=EDITED, linewidth=1.8)
-    ax.annotate("", (7.22, 3.22), (7.22, 2.22), arrowprops={**thin, "color": EDITED})
+    ax.annotate("", (7.22, 3.22), (7.22, 2.22), arrowprops=thin | {"color": EDITED})
     ax.text(6.4, 2.42, "one of them", **small)
-    # the router
+    # what the router reads, and the anchor for nobody
+    left = small | {"ha": "left"}
     ax.text(0.2, 0.75, "$e$", **text)
-    ax.text(0.2, 0.25, "mean of the prompt's\ninput embeddings", **{**small, "ha": "left"})
-    ax.annotate("", (1.47, 0.75), (0.4, 0.75), arrowprops=thin)
-    for m in range(experts):
-        newest = m == experts - 1
-        name = f"$k_{m + 1}$" if not newest else "$k_t$"
-        color = EDITED if newest else FROZEN
-        left = 1.5 + 1.35 * m
-        _box(ax, (left + 0.15, 0.55), (0.8, 0.42), color, name, "white" if newest else INK)
-        ax.annotate("", (left + 0.55, 1.6), (left + 0.55, 1.05), arrowprops=thin)
-    _box(ax, (end + 0.15, 0.55), (0.8, 0.42), NULL, "$b$", INK)
-    ax.text(end + 1.15, 0.77, "nobody:\n$\\mathrm{MLP}(x)$ alone", **{**small, "ha": "left"})
+    ax.text(0.2, 0.25, "mean of the prompt's\ninput embeddings", **left)
+    box(ax, (end + 0.15, 0.55), (0.8, 0.42), NULL, "$b$", INK)
+    ax.text(end + 1.15, 0.77, "nobody:\n$\\mathrm{MLP}(x)$ alone", **left)
     ax.text(end + 1.0, 0.15, "the highest score wins", **small)
     ax.set(xlim=(-0.2, 10.6), ylim=(-0.1, 3.95), xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
+    bare(ax)
     return figure
 
 
@@ -94,8 +75,7 @@ def regions(
     names   what the two experts learned
     notes   {a short name: its point}
     """
-    figure = Drawing(figsize=(WIDTH, 4.4), dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=4.4)
     every = [x for some in points.values() for point in some for x in point]
     low, high = min([*every, null]) - 1.5, max([*every, null]) + 1.5
     ax.fill([low, null, null, low], [low, low, null, null], color=NULL, alpha=0.35, linewidth=0)
@@ -105,45 +85,20 @@ def regions(
     ax.plot([null, high], [null, high], **line)
     for group, some in points.items():
         color, marker = GROUPS[group]
-        x, y = np.array(some).T
         look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
-        ax.scatter(x, y, 26, label=f"{group} ({len(some)})", zorder=3, **look)
+        ax.scatter(*np.array(some).T, 26, label=f"{group} ({len(some)})", zorder=3, **look)
+    place = {"textcoords": "offset points", "va": "center", "zorder": 5}
+    place["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
     for name, (x, y) in notes.items():
-        ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2}
-        ax.scatter(x, y, 60, zorder=4, **ring)
-        place = {"textcoords": "offset points", "fontsize": SMALL, "va": "center", "zorder": 5}
-        place |= {"bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}}
+        ax.scatter(x, y, 60, zorder=4, facecolors="none", edgecolors=INK, linewidths=1.2)
         left = x > (low + high) / 2
         shift = (-7, 0) if left else (7, 0)
-        ax.annotate(name, (x, y), shift, color=INK, ha="right" if left else "left", **place)
-    words = {"fontsize": SMALL, "color": QUIET}
-    ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", **words)
-    ax.text(high - 0.3, low + 0.3, "expert 1 answers", ha="right", va="bottom", **words)
-    ax.text(low + 0.3, high - 0.3, "expert 2 answers", ha="left", va="top", **words)
-    ax.text(null + 0.2, low + 2, "$b$", ha="left", fontsize=LABEL, color=INK)
+        ax.annotate(name, (x, y), shift, ha="right" if left else "left", **place)
+    ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", color=QUIET)
+    ax.text(high - 0.3, low + 0.3, "expert 1 answers", ha="right", va="bottom", color=QUIET)
+    ax.text(low + 0.3, high - 0.3, "expert 2 answers", ha="left", va="top", color=QUIET)
+    ax.text(null + 0.2, low + 2, "$b$", ha="left", fontsize=LABEL)
     ax.set(xlim=(low, high), ylim=(low, high))
-    ax.set_xlabel(f"score at anchor 1 ({names[0]})", fontsize=LABEL, color=INK)
-    ax.set_ylabel(f"score at anchor 2 ({names[1]})", fontsize=LABEL, color=INK)
-    plain(ax)
-    ax.yaxis.grid(False)
-    _legend(figure, *ax.get_legend_handles_labels())
-    return figure
-
-
-def _box(ax: Axes, at: tuple, size: tuple, color: str, name: str, ink: str) -> None:
-    look = {"boxstyle": "round,pad=0.03", "facecolor": color, "linewidth": 1, "edgecolor": QUIET}
-    ax.add_patch(FancyBboxPatch(at, *size, **look))
-    place = at[0] + size[0] / 2, at[1] + size[1] / 2
-    ax.text(*place, name, fontsize=LABEL, ha="center", va="center", color=ink)
-
-
-def _legend(figure: Figure, handles: Sequence, names: Sequence[str]) -> None:
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-    )
+    axis = "score at anchor {} ({})"
+    ax.set(xlabel=axis.format(1, names[0]), ylabel=axis.format(2, names[1]))
+    return legend(figure, *ax.get_legend_handles_labels())

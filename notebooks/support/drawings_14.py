@@ -15,19 +15,19 @@ from lib.plot.style import (
     BASE,
     CYCLE,
     DPI,
-    GRID,
     INK,
     LABEL,
     QUIET,
     SEQUENTIAL,
     SMALL,
-    WIDTH,
-    Drawing,
     contrast,
     legend,
     new_figure,
     readable,
 )
+
+from .figures import bare, panels
+from .figures import legend as below
 
 COLORS = {  # of a family of editors, in notebooks 14 to 16
     "the unedited model": BASE,
@@ -52,7 +52,7 @@ def quality_and_damage(
     axes = "damage (%): neighbors and unrelated texts changed", "quality (%): held and reworded"
     figure, ax = new_figure(*axes, None, height=5.4)
     ax.set(xlim=(-4, 106), ylim=(-6, 106))
-    ax.xaxis.grid(True, color=GRID)
+    ax.xaxis.grid(True)
     for family, names in families.items():
         x, y = zip(*(points[name] for name in names), strict=True)
         color, marker = COLORS[family], MARKERS[family]
@@ -126,29 +126,25 @@ def scores(
 ) -> Figure:
     """Draw a heat map of shares (%) with their intervals in one line, and a gap between families."""
     rows = {name: i for i, name in enumerate(names)}
-    size = (WIDTH, 0.27 * len(names) + 1.3)
-    figure = Drawing(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=0.27 * len(names) + 1.3)
     place, at = {}, 0.0
     for members in families.values():
         for name in members:
             place[name], at = at, at + 1
         at += 0.35
+    middle = {"ha": "center", "va": "center"}
     for name, y in place.items():
         for x, share in enumerate(matrix[rows[name]]):
             color = SEQUENTIAL(share / 100)
             ax.add_patch(Rectangle((x, y), 0.985, 0.96, color=color, linewidth=0))
             low, high = (side[rows[name]][x] for side in between)
-            said = f"{share:.0f}  [{low:.0f}, {high:.0f}]"
-            dark = contrast(to_hex(color)) > 4
-            ax.text(x + 0.49, y + 0.5, said, ha="center", va="center", fontsize=SMALL,
-                    color="white" if dark else INK)  # fmt: skip
+            said, dark = f"{share:.0f}  [{low:.0f}, {high:.0f}]", contrast(to_hex(color)) > 4
+            ax.text(x + 0.49, y + 0.5, said, color="white" if dark else INK, **middle)
     ax.set(xlim=(0, len(columns)), ylim=(at - 0.3, 0))
     ax.set_yticks([y + 0.5 for y in place.values()], list(place))
     ax.set_xticks([x + 0.49 for x in range(len(columns))], columns)
     ax.xaxis.tick_top()
-    ax.tick_params(length=0, labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.spines[:].set_visible(False)
+    bare(ax)
     return figure
 
 
@@ -163,33 +159,24 @@ def streams(
     columns = list(dict.fromkeys(column for _, column in found))
     family = {name: group for group, members in families.items() for name in members}
     names = [name for name in family if (name, columns[0]) in found]
-    size = (WIDTH, 0.3 * len(names) + 1.1)
-    figure = Drawing(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.subplots(1, len(columns), sharey=True)
+    height = 0.3 * len(names) + 1.1
+    figure, axes = panels(len(columns), height=height, sharey=True, titles=columns)
+    bar = {"linewidth": 5, "alpha": 0.28, "solid_capstyle": "butt"}
+    dot = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
     for ax, column in zip(axes, columns, strict=True):
         ax.axvline(0, color=QUIET, linewidth=1)
         for i, name in enumerate(names):
             color = COLORS[family[name]]
             values, _, low, high = found[name, column]
+            ax.plot([low, high], [i, i], color=color, **bar)
             ax.plot(
-                [low, high], [i, i], color=color, linewidth=5, alpha=0.28, solid_capstyle="butt"
+                values, [i] * len(values), color=color, markersize=4.5, markeredgewidth=1.1, **dot
             )
-            ax.plot(values, [i] * len(values), "o", color=color, markersize=4.5,
-                    markerfacecolor="white", markeredgewidth=1.1)  # fmt: skip
-        ax.set_title(column, fontsize=LABEL, color=INK, loc="left")
         ax.set(xlim=(-72, 106), xticks=(-50, 0, 50, 100), ylim=(len(names) - 0.4, -0.6))
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(QUIET)
-        ax.tick_params(labelsize=SMALL, colors=QUIET, labelcolor=INK)
-        ax.grid(True, color=GRID)
-        ax.set_axisbelow(True)
+        ax.grid(True)
     axes[0].set_yticks(range(len(names)), names)
     said = "points by which retrieval is ahead after 24 edits; left of 0 the editor is better"
-    figure.supxlabel(said, fontsize=LABEL, color=INK)
-    dot = Line2D(
-        [], [], color=INK, marker="o", markerfacecolor="white", linewidth=0, label="a stream"
-    )
-    bar = Line2D([], [], color=INK, linewidth=5, alpha=0.28, label="95 % interval of their mean")
-    figure.legend(handles=[dot, bar], loc="outside upper right", ncols=2, frameon=False,
-                  fontsize=SMALL, labelcolor=INK)  # fmt: skip
-    return figure
+    figure.supxlabel(said, fontsize=LABEL)
+    lines = Line2D([], [], color=INK, **dot), Line2D([], [], color=INK, linewidth=5, alpha=0.28)
+    names = "a stream", "95 % interval of their mean"
+    return below(figure, lines, names, 2, loc="outside upper right")

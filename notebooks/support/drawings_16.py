@@ -8,18 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from lib.plot.style import (
-    BASE,
-    CYCLE,
-    GRID,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    legend,
-    new_figure,
-    readable,
-)
+from lib.plot.style import BASE, CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure, readable
 
 MARKS = {"search, 1 fact": "o", "search, 32 facts at once": "s",
          "UltraEdit, 1 fact": "^", "UltraEdit, 10 facts at once": "D"}  # fmt: skip
@@ -50,9 +39,9 @@ def roofline(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e12:g} · 10¹²"))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.text(3.3, 1.45 * peak, "waits for memory", color=QUIET, fontsize=SMALL)
-    ax.text(1.1 * ridge, 1.45 * peak, "waits for arithmetic", color=QUIET, fontsize=SMALL)
-    ax.set_title(name, fontsize=LABEL, color=INK, loc="left")
+    ax.text(3.3, 1.45 * peak, "waits for memory", color=QUIET)
+    ax.text(1.1 * ridge, 1.45 * peak, "waits for arithmetic", color=QUIET)
+    ax.set_title(name, fontsize=LABEL)
     legend(figure, ax)
     return figure
 
@@ -76,7 +65,7 @@ def memory(edits: Sequence[int], kept: Mapping[str, Sequence[float]], model: flo
     for name, sizes in kept.items():
         color, dash = MEMORY[name]
         ax.plot(edits, sizes, dash, color=color, linewidth=1.8, label=name)
-    ax.text(edits[0], 1.25 * model, "the model", color=readable(BASE), fontsize=SMALL)
+    ax.text(edits[0], 1.25 * model, "the model", color=readable(BASE))
     ax.set(xscale="log", yscale="log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.set_yticks(list(SIZES), list(SIZES.values()))

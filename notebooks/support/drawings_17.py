@@ -9,23 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib import plot
-from lib.plot.style import (
-    BASE,
-    DPI,
-    EDITED,
-    GRID,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-    legend,
-    new_figure,
-    readable,
-)
+from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, legend, new_figure, readable
 
-from .figures import plain
+from .figures import arrow, panels, plain
 
 
 def trace() -> Figure:
@@ -37,33 +23,29 @@ def trace() -> Figure:
     u = np.linalg.solve(C, k)
     W = np.array([[0.9, 0.2], [-0.2, 0.8], [0, 0]])  # the edit writes what W₀ leaves free
     edited = W + np.outer([0, 0, 1.5], u) / (k @ u)
-    figure = Drawing(figsize=(WIDTH, 3.3), dpi=DPI, facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    figure, (left, right) = panels(2, height=3.3, width_ratios=(1, 1.35))
     text = np.random.default_rng(0).multivariate_normal([0, 0], C, 300)
     left.scatter(*text.T, s=7, color=BASE, alpha=0.55, linewidth=0)
-    for end, color, name in (
-        (k, INK, "k"),
-        (1.6 * u / np.linalg.norm(u), EDITED, "û = C⁻¹k/‖C⁻¹k‖"),
-    ):
-        look = {"arrowstyle": "-|>", "color": color, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
-        left.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 14}, zorder=4)
-        left.text(*(1.08 * end), name, color=readable(color), fontsize=SMALL, va="bottom")
+    unit = 1.6 * u / np.linalg.norm(u)
+    for end, color, name in ((k, INK, "k"), (unit, EDITED, "û = C⁻¹k/‖C⁻¹k‖")):
+        arrow(left, end, color, linewidth=2, mutation_scale=14)
+        left.text(*(1.08 * end), name, color=readable(color), va="bottom")
     left.set(xlim=(-2.4, 2.4), ylim=(-2, 2.3), aspect="equal", xticks=[], yticks=[])
     left.spines[:].set_visible(False)
-    left.set_title("keys of general text (gray)", fontsize=SMALL, color=INK, loc="left")
+    left.set_title("keys of general text (gray)", fontsize=SMALL)
     angles = np.linspace(0, np.pi, 361)
     x = np.array([np.cos(angles), np.sin(angles)])
     for matrix, color, name in ((W, BASE, "W₀"), (edited, EDITED, "W₀ + Δ")):
         y = np.linalg.norm(matrix @ x, axis=0)
         right.plot(np.rad2deg(angles), y, color=color, linewidth=2)
-        right.text(-3, y[0], name, color=readable(color), fontsize=SMALL, ha="right", va="center")
+        right.text(-3, y[0], name, color=readable(color), ha="right", va="center")
     for vector, name in ((axes_of_text[:, 0], "text"), (k, "k"), (u, "û")):
         at = np.rad2deg(np.arctan2(vector[1], vector[0])) % 180
         right.axvline(at, color=QUIET, linewidth=1, linestyle="--")
-        right.text(at + 2, 0.03, name, fontsize=SMALL, color=INK, va="bottom")
+        right.text(at + 2, 0.03, name, va="bottom")
     right.set(xlim=(0, 180), ylim=(0, None), xticks=(0, 45, 90, 135, 180), yticks=[])
-    right.set_xlabel("direction x (degrees)", fontsize=LABEL, color=INK)
-    right.set_title("how far it is stretched, ‖W x‖", fontsize=SMALL, color=INK, loc="left")
+    right.set_xlabel("direction x (degrees)")
+    right.set_title("how far it is stretched, ‖W x‖", fontsize=SMALL)
     plain(right)
     return figure
 
@@ -76,20 +58,18 @@ def norms(found: Mapping[str, tuple[Tensor, Tensor]], edited: int) -> Figure:
     """
     figure, ax = new_figure("T = ‖W û‖ of a candidate", "", None, height=0.62 * len(found) + 1.1)
     draw = np.random.default_rng(0)
+    place = {"color": readable(EDITED), "ha": "center", "va": "bottom"}
     for y, (T, z) in enumerate(found.values()):
         rest = np.delete(T.numpy(), edited)
-        ax.scatter(
-            rest, y + draw.uniform(-0.22, 0.22, len(rest)), s=9, color=BASE, alpha=0.6, linewidth=0
-        )
+        high = y + draw.uniform(-0.22, 0.22, len(rest))
+        ax.scatter(rest, high, s=9, color=BASE, alpha=0.6, linewidth=0)
         ax.scatter(T[edited], y, s=55, color=EDITED, zorder=4, linewidth=0)
-        ax.text(
-            T[edited].item(), y - 0.3, f"z {z[edited]:.1f}".replace("-", "−"), fontsize=SMALL,
-            color=readable(EDITED), ha="center", va="bottom",
-        )  # fmt: skip
+        said = f"z {z[edited]:.1f}".replace("-", "−")
+        ax.text(T[edited].item(), y - 0.3, said, **place)
     ax.set_yticks(range(len(found)), list(found))
     ax.set_ylim(len(found) - 0.4, -0.75)
     ax.yaxis.grid(False)
-    ax.xaxis.grid(True, color=GRID)
+    ax.xaxis.grid(True)
     ax.tick_params(axis="y", length=0)
     return figure
 

@@ -1,34 +1,93 @@
-"""Figures that several notebooks share, in the library's style, and the parts of them.
+"""Figures that several notebooks share, and the parts that their drawings are made of.
 
-Each figure is returned, and nothing is shown by itself.
+Sizes, spines and colors are those of the library's style sheet (lib/plot/style.py). Each figure is
+returned, and nothing is shown by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lib.plot.style import (
-    COLORS,
-    CYCLE,
-    DPI,
-    EDITED,
-    GRID,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    WIDTH,
-    Drawing,
-)
+from lib.plot.style import CYCLE, EDITED, GRID, HEIGHT, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
 
-MARKERS = "osD^"
+MARKERS = "osD^vP"
 NOTHING = "#dfe3e8"  # of a raster: not written yet
+
+
+# ---- parts ---------------------------------------------------------------------------------------
+
+
+def panels(
+    columns: int = 1, rows: int = 1, *, height: float = HEIGHT, titles: Iterable = (), **how: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure (height in inches) and the axes of its plots, row by row; `how` as for subplots."""
+    figure = Drawing(figsize=(WIDTH, height))
+    axes = figure.subplots(rows, columns, squeeze=False, **how).ravel()
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, fontsize=LABEL)
+    return figure, axes
+
+
+def plain(ax: Axes) -> None:
+    """Horizontal lines behind the data, as in the library's figures."""
+    ax.yaxis.grid(True)
+
+
+def bare(ax: Axes) -> None:
+    """Leave the names of the axes and nothing else of them."""
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def arrow(
+    ax: Axes, end: Sequence[float], color: str, start: Sequence[float] = (0, 0), **look: Any
+) -> None:
+    """Draw a vector, from the origin where no other start is given."""
+    shape = {"arrowstyle": "-|>", "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
+    shape |= {"mutation_scale": 15, "color": color} | look
+    ax.annotate("", end, start, arrowprops=shape, zorder=4)
+
+
+def box(ax: Axes, at: Sequence[float], size: Sequence[float], color: str, name: str, ink: str,
+        below: str = "") -> None:  # fmt: skip
+    """Draw a rounded box with a name and perhaps a smaller line below it."""
+    look = {"boxstyle": "round,pad=0.03", "facecolor": color, "linewidth": 1, "edgecolor": QUIET}
+    ax.add_patch(FancyBboxPatch(at, *size, **look))
+    x, y = at[0] + size[0] / 2, at[1] + size[1] / 2
+    text = {"ha": "center", "va": "center", "color": ink}
+    ax.text(x, y + 0.17 * bool(below), name, fontsize=LABEL, **text)
+    ax.text(x, y - 0.2, below, **text)
+
+
+def legend(
+    figure: Figure, handles: Iterable, names: Iterable[str], columns: int = 4, **look: Any
+) -> Figure:
+    """Put a legend below all plots; a color in the place of a handle becomes a patch of it."""
+    made = [Rectangle((0, 0), 1, 1, color=one) if isinstance(one, str) else one for one in handles]
+    if made and isinstance(made[0], Rectangle):
+        look = {"handlelength": 1, "handleheight": 1} | look
+    figure.legend(made, list(names), **{"loc": "outside lower center", "ncols": columns} | look)
+    return figure
+
+
+def colorbar(figure: Figure, image: Any, axes: Iterable, label: str, **look: Any) -> Colorbar:
+    """Add the scale of the colors of an image, without a frame."""
+    bar = figure.colorbar(image, ax=list(axes), **look)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
+
+
+# ---- figures -------------------------------------------------------------------------------------
 
 
 def rasters(
@@ -44,7 +103,15 @@ def rasters(
     Each column is a string of "1" and "0" with a character per edit written so far. Cells of edits
     that are written later stay light.
     """
-    figure, axes = _grid(len(rights), columns, 1.9, xlabel, ylabel)
+    rows = math.ceil(len(rights) / columns)
+    figure, axes = panels(columns, rows, height=1.9 * rows + 0.8, sharex=True, sharey=True)
+    figure.supxlabel(xlabel, fontsize=LABEL)
+    figure.supylabel(ylabel, fontsize=LABEL)
+    for i, ax in enumerate(axes):
+        if i >= len(rights):
+            ax.set_axis_off()
+        elif i >= len(rights) - columns:
+            ax.tick_params(labelbottom=True)
     width = max(len(text) for texts in rights.values() for text in texts)
     shades = {"1": EDITED, "0": INK}
     for ax, (name, texts) in zip(axes, rights.items(), strict=False):
@@ -52,19 +119,15 @@ def rasters(
             for row in range(width):
                 color = shades[text[row]] if row < len(text) else NOTHING
                 ax.bar(column, 0.86, 1.0, bottom=row + 0.57, color=color, linewidth=0)
-        plain(ax)
-        ax.set_title(name, fontsize=SMALL, color=INK, loc="left", pad=4)
-        ax.yaxis.grid(False)
+        ax.set_title(name, fontsize=SMALL, pad=4)
         ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.55, len(texts) - 0.45))
         step = 1 if len(texts) <= 8 else 2
         ax.set_xticks(range(0, len(texts), step), x[::step])
         ax.set_yticks([1, *range(width // 3, width + 1, max(1, width // 3))])
         ax.tick_params(length=0)
-    handles = [
-        Line2D([], [], color=color, linewidth=7, label=label)
-        for label, color in (("says it", EDITED), ("does not", INK), ("not written yet", NOTHING))
-    ]
-    return _legend(figure, handles, "outside upper center")
+    colors = {"says it": EDITED, "does not": INK, "not written yet": NOTHING}
+    lines = [Line2D([], [], color=color, linewidth=7) for color in colors.values()]
+    return legend(figure, lines, colors, 3, loc="outside upper center")
 
 
 def whiskers(
@@ -76,13 +139,7 @@ def whiskers(
     height: float | None = None,
 ) -> Figure:
     """One row per name, one point with its interval per series: (mean, low, high)."""
-    figure = Drawing(
-        figsize=(WIDTH, height or 0.46 * len(names) + 1.1),
-        dpi=DPI,
-        facecolor="white",
-        layout="constrained",
-    )
-    ax = figure.add_subplot()
+    figure, (ax,) = panels(height=height or 0.46 * len(names) + 1.1)
     colors = colors or dict(zip(found, CYCLE, strict=False))
     shift = np.linspace(-0.24, 0.24, len(found)) if len(found) > 1 else [0.0]
     for i, (series, values) in enumerate(found.items()):
@@ -92,61 +149,10 @@ def whiskers(
         ax.plot(mean, y, MARKERS[i], color=colors[series], markersize=5.5, label=series)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel(xlabel, fontsize=LABEL, color=INK)
-    plain(ax)
-    ax.yaxis.grid(False)
-    ax.xaxis.grid(True, color=GRID)
+    ax.set_xlabel(xlabel)
+    ax.xaxis.grid(True)
     for edge in np.arange(0.5, len(names) - 1):
         ax.axhline(edge, color=GRID, linewidth=0.8)
     if len(found) < 2:
         return figure
-    return _legend(figure, ax.get_legend_handles_labels()[0], "outside lower center")
-
-
-def plain(ax: Axes) -> None:
-    """Two quiet axes and horizontal lines behind the data, as in the library's figures."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(QUIET)
-    ax.tick_params(which="both", labelsize=SMALL, colors=QUIET, labelcolor=INK)
-    ax.yaxis.grid(True, color=GRID)
-    ax.set_axisbelow(True)
-
-
-def arrow(ax: Axes, end: tuple[float, float], color: str) -> None:
-    """Draw a vector from the origin."""
-    look = {"arrowstyle": "-|>", "color": color, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
-    ax.annotate("", end, (0, 0), arrowprops={**look, "mutation_scale": 15}, zorder=4)
-
-
-def _grid(count: int, columns: int, height: float, xlabel: str, ylabel: str) -> tuple:
-    rows = math.ceil(count / columns)
-    figure = Drawing(
-        figsize=(WIDTH, height * rows + 0.8), dpi=DPI, facecolor="white", layout="constrained"
-    )
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for ax in axes[count:]:
-        ax.set_axis_off()
-    for ax in axes[max(0, count - columns) : count]:
-        ax.tick_params(labelbottom=True)
-    figure.supxlabel(xlabel, fontsize=LABEL, color=INK)
-    figure.supylabel(ylabel, fontsize=LABEL, color=INK)
-    return figure, axes
-
-
-def _legend(figure: Figure, handles: Sequence, where: str) -> Figure:
-    figure.legend(
-        handles=handles,
-        loc=where,
-        ncols=len(handles),
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-    )
-    return figure
-
-
-EDITOR_COLORS = {
-    "held": EDITED,
-    "next word, neighbors": COLORS["neighbor"],
-    "next word, unrelated": COLORS["unrelated"],
-}
+    return legend(figure, *ax.get_legend_handles_labels(), len(found))

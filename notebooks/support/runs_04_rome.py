@@ -16,12 +16,15 @@ import lib
 from lib.editors import rome
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
 
+from .score_tables import MEASURED as EVERY
+from .score_tables import by_case
+
 GROUPS = "generalization", "specificity", "same_subject", "locality"
 ASKED = {
     "events": ["generation"],
     "metrics": ["generalization", "specificity", "locality", "perplexity"],
 }
-MEASURED = {"held": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
+MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
 KEYS = "mean", "prompt", "mixed", "both"
 COLUMNS = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
 POINTS = [1, 10, 20, 30, 40, 50]
@@ -51,15 +54,10 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
     perplexity                 That of held-out text.
     """
     scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
-    by_case = scores.by_case()
-    found = {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-    }
     return {
         "cases": [case.id for case in cases],
-        **found,
-        "kl": round(float(by_case["locality", "kl_nats"]["mean"].mean()), 5),
+        **by_case(scores, MEASURED),
+        "kl": round(float(scores.by_case()["locality", "kl_nats"]["mean"].mean()), 5),
         "perplexity": round(scores.perplexity, 3),
     }
 

@@ -5,20 +5,20 @@ hundred, written with several strengths and layers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 import lib
-from lib.evaluation.intervals import DIFFERENCE, interval, wilson
+from lib.evaluation.intervals import wilson
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
+from .score_tables import by_case, gap
 
-GROUPS = "generalization", "specificity", "locality"
 EVENTS = ["probability", "generation"]
-ASKED = {"metrics": ["specificity"], "events": ["generation"]}
+ASKED = {"metrics": ["generalization", "specificity", "locality"], "events": EVENTS}
+FEW = {"metrics": ["specificity"], "events": ["generation"]}
 MANY = {
     "editor": "memit",
     "cases": "twelve with odd ids, then all",
@@ -186,8 +186,7 @@ def fifty_table(rows: Sequence[Mapping], stream: str) -> list[dict]:
 def paired(rows: Sequence[Mapping], stream: str, one: str, other: str, what: str) -> str:
     """The mean over the facts of one way's share less the other's, and its 95 % interval."""
     by_way = {row["way"]: row[what] for row in rows if row["stream"] == stream}
-    found = [a - b for a, b in zip(by_way[one], by_way[other], strict=True)]
-    change = (100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+    change = gap(by_way[one], by_way[other])
     return "{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*change)
 
 
@@ -219,80 +218,61 @@ class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
 
 
-def strengths(
+def batches(
     lm: lib.LM,
     cases: Sequence[lib.Case],
     grid: Sequence[tuple[Sequence[int], Sequence[float]]],
     known: dict[lib.Fact, target_value.Target],
+    each: bool = True,
 ) -> Iterator[dict]:
     """Write all cases as one batch for each choice of layers and λ, one row each.
 
-    The base model's row comes first. A row has shares of cases by event and the mean KL at
-    unrelated prompts in nats. `known` holds the values that were searched already; new ones are added to it.
+    The base model's row comes first. `known` holds the values that were searched already; new ones
+    are added to it.
+
+    each  A row has one share per case instead of means: is it written, are neighbors kept.
     """
-    facts, asked = [case.fact for case in cases], {"metrics": GROUPS, "events": EVENTS}
+    facts, asked = [case.fact for case in cases], FEW if each else ASKED
     base = lib.baseline(lm, cases, **asked)
-    yield {"facts": len(facts), "layers": [], "strength": None} | row(base.scores.json())
+    read = shares if each else means
+    yield {"facts": len(facts), "layers": [], "strength": None} | read(base.scores)
     for layers, some in grid:
         for strength in some:
             editor = Memit(lm, layers=tuple(layers), strength=strength, templates=("{}",))
             editor.known = known
-            found = lib.evaluate(lm, cases, editor.edit(facts), base=base, **asked).json()
-            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | row(found)
+            found = read(lib.evaluate(lm, cases, editor.edit(facts), base=base, **asked))
+            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | found
 
 
-def row(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return {"efficacy, generation": share, …, "kl": nats}."""
-    shares = {
-        f"{metric}, {event}": found[metric][event]
-        for metric in ("efficacy", "generalization", "specificity")
-        for event in EVENTS
-    }
+def means(scores: lib.Scores) -> dict[str, float]:
+    """{"efficacy, generation": share, …, "kl": nats}."""
+    found, metrics = scores.json(), ("efficacy", "generalization", "specificity")
+    shares = {f"{m}, {event}": found[m][event] for m in metrics for event in EVENTS}
     return shares | {"kl": found["locality"]["kl_nats"]}
+
+
+def shares(scores: lib.Scores) -> dict[str, list[float]]:
+    """{"written": one share per case, "neighbors": the same}, by generation."""
+    return by_case(scores, {"written": "efficacy", "neighbors": "specificity"})
 
 
 def both(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
     """The stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
     known: dict[lib.Fact, target_value.Target] = {}
-    yield from strengths(lm, few, [(layers, [1000]) for layers, _ in MANY["grid"]], known)
-    yield from strengths(lm, cases, MANY["grid"], known)
-
-
-def each(
-    lm: lib.LM,
-    cases: Sequence[lib.Case],
-    grid: Sequence[tuple[Sequence[int], Sequence[float]]],
-    known: dict[lib.Fact, target_value.Target],
-) -> Iterator[dict]:
-    """`strengths` with one share per case instead of means: is it written, are neighbors kept."""
-    facts = [case.fact for case in cases]
-    base = lib.baseline(lm, cases, **ASKED)
-    yield {"facts": len(facts), "layers": [], "strength": None} | shares(base.scores)
-    for layers, some in grid:
-        for strength in some:
-            editor = Memit(lm, layers=tuple(layers), strength=strength, templates=("{}",))
-            editor.known = known
-            found = lib.evaluate(lm, cases, editor.edit(facts), base=base, **ASKED)
-            yield {"facts": len(facts), "layers": list(layers), "strength": strength} | shares(
-                found
-            )
-
-
-def shares(scores: lib.Scores) -> dict[str, list[float]]:
-    """{"written": one share per case, "neighbors": the same}, by generation."""
-    by_case = scores.by_case()
-    columns = {"written": "efficacy", "neighbors": "specificity"}
-    return {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in columns.items()
-    }
+    start = [(layers, [1000]) for layers, _ in MANY["grid"]]
+    yield from batches(lm, few, start, known, each=False)
+    yield from batches(lm, cases, MANY["grid"], known, each=False)
 
 
 def few_and_all(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The second stored run: a few facts at λ = 1000, which a notebook can repeat, then all."""
+    """The second stored run: the same with one share per case, for its own strengths."""
     known: dict[lib.Fact, target_value.Target] = {}
-    yield from each(lm, few, [(layers, [1000]) for layers, _ in EACH["grid"]], known)
-    yield from each(lm, cases, EACH["grid"], known)
+    start = [(layers, [1000]) for layers, _ in EACH["grid"]]
+    yield from batches(lm, few, start, known)
+    yield from batches(lm, cases, EACH["grid"], known)
+
+
+each = batches  # as the notebook repeats the second run
 
 
 def curves(rows: Sequence[Mapping], more: Sequence[Mapping]) -> tuple[dict, dict, dict]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.intervals import interval
 from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
 from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
+from .score_tables import by_case, gap
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
@@ -172,31 +173,16 @@ class Stream:
     ) -> dict[str, list[float]]:
         """{metric: one share per case}, by generation."""
         scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=metrics, kl_prompts=1)
-        by_case = scores.by_case()
-        return {
-            metric: [round(float(share), 4) for share in by_case[metric, "generation"]["mean"]]
-            for metric in ("efficacy", *metrics)
-        }
-
-
-def sampled(rows: Sequence[Mapping], columns: Sequence[str]) -> dict[str, dict[int, Mapping]]:
-    """{line: {edits: row}} of the rows that have these columns, without the unedited model."""
-    found: dict[str, dict[int, Mapping]] = {}
-    for row in rows[1:]:
-        if all(column in row for column in columns):
-            found.setdefault(row["line"], {})[row["edits"]] = row
-    return found
+        return by_case(scores, {metric: metric for metric in ("efficacy", *metrics)})
 
 
 def held(rows: Sequence[Mapping]) -> dict[str, dict[str, dict[int, tuple]]]:
     """{panel: {line: {edits: mean and interval of the facts held, in %}}}, a panel per strength."""
     panels: dict[str, dict] = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
-    for name, points in sampled(rows, ["held"]).items():
-        panel = panels["λ = 30" if "30" in name else "λ = 1000, or L₂ = 10"]
-        panel[name] = {}
-        for edits, row in points.items():
-            ends = mean(row["held"]), *interval(row["held"])
-            panel[name][edits] = tuple(100 * end for end in ends)
+    for row in (row for row in rows[1:] if "held" in row):
+        panel = panels["λ = 30" if "30" in row["line"] else "λ = 1000, or L₂ = 10"]
+        found = sum(row["held"]) / len(row["held"]), *interval(row["held"])
+        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * end for end in found)
     return panels
 
 
@@ -214,8 +200,7 @@ def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
 def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float, float]:
     """The mean over the facts of what one line holds less the other, in points, and its interval."""
     last = {row["line"]: row["held"] for row in rows if "held" in row}
-    found = [a - b for a, b in zip(last[one], last[other], strict=True)]
-    return tuple(100 * x for x in (mean(found), *interval(found, DIFFERENCE)))
+    return gap(last[one], last[other])
 
 
 def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:

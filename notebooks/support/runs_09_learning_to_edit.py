@@ -20,6 +20,8 @@ from lib import memory
 from lib.editors.hypernetwork import network_file
 from lib.keys_values import answer_gradients
 
+from .score_tables import by_case
+
 NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
@@ -125,11 +127,7 @@ def classroom() -> list[lib.Case]:
 def shares(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str, list[float]]:
     """Shares of each case's prompts that are answered as wanted, by generation; one per case."""
     metrics = ["generalization", "specificity"]
-    by_case = lib.evaluate(lm, cases, patch, ["generation"], metrics=metrics).by_case()
-    return {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-    }
+    return by_case(lib.evaluate(lm, cases, patch, ["generation"], metrics=metrics), MEASURED)
 
 
 def batches(editor: Any, cases: Sequence[lib.Case], size: int, count: int) -> dict[str, list]:

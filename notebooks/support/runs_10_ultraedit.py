@@ -201,17 +201,8 @@ def _values(found: Any) -> list[float]:
 
 def changes(lm: lib.LM, patch: lib.Patch) -> list[float]:
     """‖ΔW‖/‖W₀‖ of every edited matrix."""
-    return [change(lm, lib.Patch(weights={name: W})) for name, W in patch.weights.items()]
-
-
-def change(lm: lib.LM, patch: lib.Patch) -> float:
-    """‖ΔW‖/‖W₀‖ of all edited matrices together."""
-    moved = size = 0.0
-    for name in patch.weights:
-        W0 = lm.weight(name)
-        moved += (lm.weight(name, patch) - W0).square().sum().item()
-        size += W0.square().sum().item()
-    return (moved / size) ** 0.5 if size else 0.0
+    both = ((lm.weight(name), lm.weight(name, patch)) for name in patch.weights)
+    return [((new - old).norm() / old.norm()).item() for old, new in both]
 
 
 def replay(lm: lib.LM, way: str, facts: Sequence[lib.Fact], size: int) -> Iterator[dict[str, Any]]:

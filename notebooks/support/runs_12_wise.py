@@ -8,7 +8,6 @@ draw intervals and compare in pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,8 +17,10 @@ import lib
 from lib.data.facts import encode_prompt
 from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
+from lib.editors.wise.training import TextReader
 
 from . import stored_runs
+from .score_tables import by_case
 
 # The one place for WISE's settings: change them, then `--long 12` again.
 WISE = {
@@ -60,12 +61,6 @@ STREAM = {
 MERGES = {"wise": {**WISE, "rehearse": 0}, "shards": 4, "size": 20, "density": 0.53}
 MERGES["rules"] = ["ties", "linear"]
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-MEASURED = {
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
-}
 
 
 def facts() -> list[lib.Case]:
@@ -94,48 +89,34 @@ def look(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> 
     unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
     kl              from the base model at unrelated prompts, in nats
     """
-    by_case = lib.evaluate(lm, cases, patch, base=base, **ASKED).by_case()
-    found: dict[str, Any] = {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-    }
-    return {**found, "kl": round(float(by_case["locality", "kl_nats"]["mean"].mean()), 5)}
+    scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
+    kl = scores.by_case()["locality", "kl_nats"]["mean"].mean()
+    return {**by_case(scores), "kl": round(float(kl), 5)}
 
 
-@dataclass
-class Router:
-    """The score Δ of prompts under any side memory of one module.
+def reader(lm: lib.LM, patch: lib.Patch) -> TextReader:
+    """What reads the inputs of the module that a patch of WISE serves, once for each prompt."""
+    ((module, route),) = patch.routes.items()
+    return TextReader(lm, module, route.score)
 
-    The inputs of the module lie below the memory. So they are read once on the base model, and Δ
-    is then one product, whatever the memory.
 
-    known  {prompt: inputs (n, d_in) of the module at its tokens}, what was read so far
-    """
+def deltas(texts: TextReader, tau: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Δ (n,) of prompts under any τ (d_out, d_in): the module's inputs lie below the memory."""
+    with torch.no_grad():
+        return texts.delta(tau, [encode_prompt(texts.lm.tokenizer, text) for text in prompts])
 
-    lm: lib.LM
-    module: str
-    known: dict[str, Tensor] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, lm: lib.LM, patch: lib.Patch) -> Router:
-        """The router of a patch of WISE."""
-        (module,) = patch.routes
-        return cls(lm, module)
-
-    def deltas(self, tau: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Δ (n,) of prompts under τ (d_out, d_in): the mean of ‖τ a‖ over each one's tokens."""
-        for text in prompts:
-            if text not in self.known:
-                self.known[text] = inputs(self.lm, self.module, text)
-        return torch.stack([(self.known[text] @ tau.T).norm(dim=1).mean() for text in prompts])
-
-    def let_in(self, memory: SideMemory, case: lib.Case) -> dict[str, float]:
-        """Which share of a case's prompts reaches ε, by group."""
-        return {
-            group: round((self.deltas(memory.tau, texts) >= memory.eps).float().mean().item(), 4)
-            for group, texts in groups([case]).items()
-            if texts
-        }
+def let_in(
+    texts: TextReader, memory: SideMemory, cases: Sequence[lib.Case]
+) -> dict[str, list[float]]:
+    """{group: which share of a case's prompts reaches ε, for the cases that have such prompts}."""
+    found: dict[str, list[float]] = {}
+    for case in cases:
+        for group, prompts in groups([case]).items():
+            if prompts:
+                reached = deltas(texts, memory.tau, prompts) >= memory.eps
+                found.setdefault(group, []).append(round(reached.float().mean().item(), 4))
+    return found
 
 
 def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
@@ -147,15 +128,6 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
         "unrelated": [text for case in cases for text in case.locality],
     }
     return {group: list(dict.fromkeys(texts)) for group, texts in found.items()}
-
-
-def inputs(lm: lib.LM, module: str, prompt: str) -> Tensor:
-    """The inputs (n, d_in) of a module at the tokens of a prompt, without a leading BOS."""
-    ids = encode_prompt(lm.tokenizer, prompt)
-    with lm.patched(lib.EMPTY, only=True), torch.no_grad():
-        found = lm.run([ids], [module]).seen[module][0][0]
-    skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
-    return found[skip:].float().cpu()
 
 
 # ---- shards and merged memories --------------------------------------------------------------
@@ -183,19 +155,14 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
     size, cases = MERGES["size"], facts()[: MERGES["size"] * MERGES["shards"]]
     base = lib.baseline(lm, cases[:1], **ASKED)
     patch = shards(lm, cases, size, rehearse=0)
-    router = Router.of(lm, patch)
+    texts = reader(lm, patch)
     yield {"line": "four shards, apart", "edits": len(cases)} | look(lm, cases, patch, base)
     (route,) = patch.routes.values()
     for rule in MERGES["rules"]:
         tau = RULES[rule]([memory.tau for memory in route.memories], density=MERGES["density"])
-        eps = router.deltas(tau, [case.fact.text for case in cases]).min().item()
-        row: dict[str, Any] = {
-            "line": f"four shards, {rule}",
-            "edits": len(cases),
-            "eps": round(eps, 4),
-        }
-        found = [router.let_in(SideMemory(tau, eps, len(cases)), case) for case in cases]
-        row["let_in"] = {g: [each[g] for each in found if g in each] for g in found[0]}
+        eps = deltas(texts, tau, [case.fact.text for case in cases]).min().item()
+        row = {"line": f"four shards, {rule}", "edits": len(cases), "eps": round(eps, 4)}
+        row["let_in"] = let_in(texts, SideMemory(tau, eps, len(cases)), cases)
         yield row | look(lm, cases, through(patch, tau, eps), base)
 
 
@@ -213,7 +180,7 @@ def stream(
     kind, more, sizes = settings["lines"][name]
     editor = wise(lm, **more) if kind == "wise" else lib.EDITORS[kind](lm, **more)
     cases, patch, done = facts(), lib.EMPTY, 0
-    base, router = lib.baseline(lm, cases[:1], **ASKED), None
+    base, texts = lib.baseline(lm, cases[:1], **ASKED), None
     for size in sizes[:calls]:
         patch = editor.edit([case.fact for case in cases[done : done + size]], after=patch)
         done += size
@@ -224,9 +191,8 @@ def stream(
         if done in settings["points"] and (kind == "wise" or done == settings["together"]):
             row |= look(lm, cases[:done], patch, base)
             if kind == "wise":
-                router = router or Router.of(lm, patch)
-                found = [router.let_in(route.memories[-1], case) for case in cases[:done]]
-                row["let_in"] = {g: [each[g] for each in found if g in each] for g in found[0]}
+                texts = texts or reader(lm, patch)
+                row["let_in"] = let_in(texts, route.memories[-1], cases[:done])
         if "eps" in row or "held" in row:
             yield row
 

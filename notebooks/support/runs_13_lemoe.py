@@ -25,7 +25,9 @@ from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
+
+from .score_tables import MEASURED, by_case, gap
+from .score_tables import percent as percent  # for the page
 
 # The one place for the settings: change them, then `--long 13` again.
 INSERTION = {"insert": False, "experts": 4}
@@ -54,12 +56,6 @@ GATE = {  # the gate alone, on the line that works
     "lines": {"softmax gate": {"gate": "softmax"}},
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-MEASURED = {
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
-}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -266,12 +262,7 @@ def look(
     unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
     """
     asked = {"events": ["generation"], "metrics": metrics}
-    by_case = lib.evaluate(lm, some, patch, base=base, **asked).by_case()
-    return {
-        name: [round(share, 4) for share in by_case[metric, "generation"]["mean"]]
-        for name, metric in MEASURED.items()
-        if (metric, "generation") in by_case
-    }
+    return by_case(lib.evaluate(lm, some, patch, base=base, **asked))
 
 
 def goes(lm: lib.LM, some: Sequence[lib.Case], patch: lib.Patch) -> dict[str, list[float]]:
@@ -347,12 +338,6 @@ def first(lm: lib.LM) -> Iterator[dict[str, Any]]:
 # ---- tables of the long run ----------------------------------------------------------------------
 
 
-def percent(shares: Sequence[float]) -> str:
-    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]"."""
-    low, high = interval(shares, SHARE)
-    return f"{100 * sum(shares) / len(shares):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
-
-
 def at(rows: Rows, line: str) -> Mapping[str, Any]:
     """The row of a line after all facts, in the order in which they are given."""
     (row,) = (r for r in rows if r["line"] == line and "held" in r and "order" not in r)
@@ -371,9 +356,7 @@ def differences(
         names = " less ".join(shown.get(line, line) for line in (one, other))
         line = {"one line less another (points)": names}
         for group in MEASURED:
-            values = at(rows, one)[group], at(rows, other)[group]
-            found = [a - b for a, b in zip(*values, strict=True)]
-            ends = sum(found) / len(found), *interval(found, DIFFERENCE)
-            line[group] = "{:+d} [{:+d}, {:+d}]".format(*(round(100 * x) for x in ends))
+            change = gap(at(rows, one)[group], at(rows, other)[group])
+            line[group] = "{:+d} [{:+d}, {:+d}]".format(*map(round, change))
         table.append(line)
     return table

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 import lib
-from lib import widgets
 from lib.data.texts import HELD_OUT
 from lib.editors.hypernetwork.network_file import SHIPPED
 from lib.evaluation.intervals import interval
@@ -309,37 +308,6 @@ def _round(value: Any) -> Any:
 # ---------------------------------------------------------------- reading the stored rows
 
 
-def turns(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    """The rows of one line."""
-    return [row for row in rows if row["line"] == name]
-
-
-def same(a: Sequence[int], b: Sequence[int]) -> float:
-    """Share of equal entries, %."""
-    return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
-
-
-NEAR, FAR = "next word, neighbors", "next word, unrelated"
-
-
-def curves(rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, dict[str, list]]]:
-    """Edits; by editor what is held, and next words unchanged at neighbors and unrelated, in %."""
-    base, found = rows[0]["next"], {}
-    for name in STREAM["lines"]:
-        own = turns(rows, name)
-        if not own:
-            continue
-        found[name] = {"held": [100 * share(row["right"]) for row in own]}
-        for label, group in ((NEAR, "neighbors"), (FAR, "unrelated")):
-            found[name][label] = [same(row["next"][group], base[group]) for row in own]
-    return [row["edits"] for row in turns(rows, next(iter(found)))], found
-
-
-def share(right: str) -> float:
-    """Share of "1"."""
-    return right.count("1") / len(right)
-
-
 def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """{editor: its row at the end}, the base model first, then in the order of the settings."""
     last = {row["line"]: row for row in rows if "cases" in row}
@@ -390,20 +358,6 @@ def quality_and_damage(
 def present(values: Sequence[float | None]) -> list[float]:
     """Return the values that are there."""
     return [value for value in values if value is not None]
-
-
-def played(rows: Sequence[Mapping[str, Any]]) -> dict[str, widgets.Played]:
-    """The lines as `widgets.CurvePlayer` plays them: curves, and what the kept prompts say."""
-    x, found = curves(rows)
-    prompts = probes(cases())
-    said = {
-        name: [
-            {f"{probe}: {prompts[probe]}": text for probe, text in row["says"].items()}
-            for row in turns(rows, name)
-        ]
-        for name in found
-    }
-    return {name: widgets.Played(x, lines, said[name]) for name, lines in found.items()}
 
 
 def mean(values: Sequence[float | None]) -> float:

@@ -75,11 +75,9 @@ def by_event(
     return names, found
 
 
-def cases_of(
-    rows: Sequence[Mapping[str, Any]], metric: str, event: str, leave: Sequence[str] = ()
-) -> np.ndarray:
-    """The values of all editors but those of `leave`: (editors, facts)."""
-    last = {name: row for name, row in ends(rows).items() if name not in ("base", *leave)}
+def cases_of(rows: Sequence[Mapping[str, Any]], metric: str, event: str) -> np.ndarray:
+    """The values of all editors: (editors, facts)."""
+    last = {name: row for name, row in ends(rows).items() if name != "base"}
     return np.array([row["cases"][metric][event] for row in last.values()], dtype=float)
 
 
@@ -121,15 +119,6 @@ def swings(more: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, str
         said = five_streams.difference(more, name, name, column, events)
         table.append(row | {"probability − generation": five_streams.points(*said)})
     return table
-
-
-def share(values: Sequence[float | None]) -> str:
-    """A mean with its interval, in %: "78 [44, 98]", or a dash where there is no value."""
-    there = present(values)
-    if not there:
-        return "–"
-    low, high = interval(there)
-    return f"{100 * mean(there):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def by_place(lm: lib.LM, cases: Sequence[lib.Case]) -> tuple[list[int], list[float], list[int]]:

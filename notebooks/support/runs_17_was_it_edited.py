@@ -17,7 +17,7 @@ import lib
 from lib.forensics.candidates import PREFIX, keys, rows_of
 from lib.forensics.investigation import THRESHOLD
 
-from .runs_15_judging import share
+from .score_tables import percent
 
 ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
 WAYS = {
@@ -89,8 +89,8 @@ def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "editors": family,
                 "facts": size,
                 "suspects": len(some),
-                "named (%)": share(first),
-                "above the threshold, in sample (%)": share(over),
+                "named (%)": percent(first),
+                "above the threshold, in sample (%)": percent(over),
                 "another accused": f"{sum(wrong)} of {len(some)}",
             }
         )
@@ -124,6 +124,6 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = []
     for way, words in WAYS.items():
         some = [one[way] for one in every if way in one]
-        shares = {title: share([one[part] for one in some]) for part, title in parts.items()}
+        shares = {title: percent([one[part] for one in some]) for part, title in parts.items()}
         table.append({"what is taken out": words, "edits": len(some)} | shares)
     return table

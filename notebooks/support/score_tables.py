@@ -1,10 +1,11 @@
-"""Scores of several models side by side, in percent and with their 95 % intervals."""
+"""Shares of right answers: of every case as stored runs keep them, and in percent for tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import lib
+from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import show
 
@@ -21,37 +22,65 @@ EVENTS = {
 }
 
 
+PARTS = "mean", "low", "high"  # of a share and its interval
+MEASURED = {  # as the columns of stored runs and tables are called
+    "held": "efficacy",
+    "reworded": "generalization",
+    "neighbors": "specificity",
+    "unrelated": "locality",
+}
+
+
+def by_case(
+    scores: lib.Scores, columns: Mapping[str, str] = MEASURED, event: str = "generation"
+) -> dict[str, list[float]]:
+    """{column: one share per case, in the order of the cases}, for the metrics that were asked."""
+    found = scores.by_case()
+    return {
+        name: [round(float(share), 4) for share in found[metric, event]["mean"]]
+        for name, metric in columns.items()
+        if (metric, event) in found
+    }
+
+
+def percent(shares: Iterable[float | None]) -> str:
+    """The mean of one share per case in percent, and its 95 % interval: "83 [60, 94]".
+
+    Missing values (None, NaN) are left out, and a dash says that there are no others.
+    """
+    found = [share for share in shares if share is not None and share == share]
+    if not found:
+        return "–"
+    low, high = interval(found)
+    return f"{100 * sum(found) / len(found):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def gap(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """The mean difference in points, case by case, and the ends of its 95 % interval."""
+    found = [a - b for a, b in zip(one, other, strict=True)]
+    return tuple(100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+
+
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
     """One row per group of prompts, one column per model: the share of right answers."""
-    cells = {name: _cells(found) for name, found in scores.items()}
-    return show.Table(
-        [
-            {
-                "right answers (%)": shown,
-                **{name: found[metric, event] for name, found in cells.items()},
-            }
-            for metric, shown in METRICS.items()
-        ]
-    )
+    cells = {(metric, event): shown for metric, shown in METRICS.items()}
+    return _table("right answers (%)", cells, scores)
 
 
 def by_event(scores: Mapping[str, lib.Scores], metric: str) -> show.Table:
     """One row per event, one column per model: the share of right answers in one group."""
-    cells = {name: _cells(found) for name, found in scores.items()}
-    return show.Table(
-        [
-            {
-                "what counts as right (%)": shown,
-                **{name: found[metric, event] for name, found in cells.items()},
-            }
-            for event, shown in EVENTS.items()
-        ]
-    )
+    cells = {(metric, event): shown for event, shown in EVENTS.items()}
+    return _table("what counts as right (%)", cells, scores)
 
 
-def _cells(scores: lib.Scores) -> dict[tuple[str, str], str]:
-    """{(metric, event): "78 [44, 98]"}, in percent."""
-    return {
-        (row.metric, row.event): f"{100 * row.mean:.0f} [{100 * row.low:.0f}, {100 * row.high:.0f}]"
-        for row in scores.summary().itertuples()
-    }
+def _table(
+    title: str, cells: Mapping[tuple[str, str], str], scores: Mapping[str, lib.Scores]
+) -> show.Table:
+    """One row per cell, which has a name: its share under each model, "78 [44, 98]", in percent."""
+    found = {name: some.summary().set_index(["metric", "event"]) for name, some in scores.items()}
+    rows = []
+    for cell, shown in cells.items():
+        ends = {n: [100 * some.loc[cell, x] for x in PARTS] for n, some in found.items()}
+        said = {n: "{:.0f} [{:.0f}, {:.0f}]".format(*three) for n, three in ends.items()}
+        rows.append({title: shown, **said})
+    return show.Table(rows)

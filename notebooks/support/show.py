@@ -1,15 +1,10 @@
-"""The tables and bars that a notebook shows beside the library's figures."""
+"""The tables that a notebook shows beside the library's figures."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Mapping, Sequence
-
-import torch
-
-import lib
-from lib import plot
 
 TEXT = "text-align: left; vertical-align: top; white-space: normal; padding: 3px 14px 3px 0"
 NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
@@ -55,16 +50,3 @@ def decimals(column: str, values: Sequence[object]) -> int:
     sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
     largest = max(sizes, default=0.0)
     return 3 if largest < 10 else 1 if largest < 100 else 0
-
-
-def bars(lm: lib.LM, prompt: str, patch: lib.Patch, count: int = 3) -> plot.Figure:
-    """Probabilities of the next token, base and edited: the `count` best of each."""
-    with lm.patched(lib.EMPTY, only=True):
-        base = lm.next_token(prompt).exp().cpu()
-    with lm.patched(patch):
-        edited = lm.next_token(prompt).exp().cpu()
-    best = torch.cat([base.topk(count).indices, edited.topk(count).indices]).tolist()
-    ids = sorted(dict.fromkeys(best), key=lambda i: -(base[i] + edited[i]).item())
-    words = [lm.tokenizer.decode([i]) for i in ids]
-    before, after = (list(zip(words, p[ids].tolist(), strict=True)) for p in (base, edited))
-    return plot.token_bars(before, after, title=prompt)

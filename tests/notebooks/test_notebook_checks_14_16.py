@@ -20,10 +20,7 @@ def test_tables_of_scale_are_those_of_the_benchmarks():
     assert {row["step"] for row in steps} >= {"ultraedit", "C", "rome"}
 
 
-def test_a_stream_counts_what_it_says():
-    rows = [{"line": "x", "edits": 2, "right": "11"}, {"line": "x", "edits": 4, "right": "0111"}]
-    assert runs_14.share(rows[-1]["right"]) == 0.75
-    assert len(runs_14.turns(rows, "x")) == 2 and not runs_14.turns(rows, "y")
+def test_a_stream_has_the_facts_that_it_says():
     cases = runs_14.cases()
     assert len({case.fact.text for case in cases}) == len(cases) == runs_14.STREAM["edits"]
     assert cases[0].fact.subject == "The Eiffel Tower" and all(c.id % 2 for c in cases[1:])
@@ -54,16 +51,6 @@ def test_editors_stand_in_the_order_of_the_settings_and_in_their_family_in_that_
     assert [mean for mean, _, _ in found["generation"]] == [50, 25, 0, 50, 100]
     count = runs_15.turned(rows, "specificity", "probability", "generation")
     assert count == {"pairs": 6, "turned": 5, "broken": 0, "surely": 0}
-
-
-def test_stored_lines_can_be_played():
-    says = dict.fromkeys(runs_14.probes(runs_14.cases()), "so")
-    words = {"neighbors": [1, 2], "unrelated": [3, 4]}
-    row = {"line": "GRACE", "edits": 4, "right": "1110", "says": says, "next": words}
-    rows = [row | {"line": "base", "edits": 0}, row, row | {"edits": 8, "right": "11101111"}]
-    player = runs_14.widgets.CurvePlayer(runs_14.played(rows), edits=4)
-    assert player.values["line"] == "GRACE" and "held 75.0" in player.view.text
-    assert [line["says"] for line in player.rows] == ["so"] * len(says)
 
 
 def test_panels_hold_one_axes_per_editor():

@@ -16,7 +16,7 @@ from ..support.scripts import Scripts
 
 ROOT = Path(__file__).parents[2]
 SOURCES = build.Tree().sources()
-CELLS, CODE, FIGURES = 45, 25, 6  # cells, lines of one code cell, figures
+CELLS, CODE, FIGURES = 35, 25, 6  # cells, lines of one code cell, figures
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import subprocess
 import sys
 import warnings
@@ -91,13 +90,7 @@ def threshold(retrieve: bool = False) -> widgets.ThresholdExplorer:
     return widgets.ThresholdExplorer(route, scores)
 
 
-def player() -> widgets.CurvePlayer:
-    curves = {"held": [100, 50, 75], "reworded": [0, 25, math.nan]}
-    answers = [{"Where?": "Rome"}, {"Where?": "Paris"}, {"Where?": "Oslo"}]
-    return widgets.CurvePlayer({"GRACE": widgets.Played([1, 2, 4], curves, answers)})
-
-
-ALL = (edit_and_look, radius, threshold, player)
+ALL = (edit_and_look, radius, threshold)
 every = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -166,7 +159,7 @@ def test_a_kernel_with_a_front_end_gets_controls(monkeypatch, displayed):
     monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     monkeypatch.delenv("EDIT_PANELS", raising=False)
     assert widgets.live()
-    player()._ipython_display_()
+    radius()._ipython_display_()
     assert any(isinstance(one, ipywidgets.interactive) for one in displayed)
     monkeypatch.setenv("EDIT_PANELS", "static")
     assert not widgets.live()
@@ -178,8 +171,9 @@ def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
         "import sys; sys.modules['ipywidgets'] = None\n"
         "import lib\n"
         "from lib import widgets\n"
-        "panel = widgets.CurvePlayer(widgets.Played([1, 2], {'held': [100, 50]}))\n"
-        "assert panel.view.figure and not widgets.live() and '50.0' in panel.view.text\n"
+        "import torch\n"
+        "panel = widgets.RadiusExplorer(torch.eye(2), [(1,), (2,)], {'far': torch.zeros(1, 2)})\n"
+        "assert panel.view.figure and not widgets.live() and '2 entries' in panel.view.text\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -288,26 +282,3 @@ def test_threshold_takes_numbers_that_are_there_and_refuses_others():
     assert row(rows, group="far")["median Δ/ε"] == pytest.approx(0.1)
     with pytest.raises(ValueError, match="scores of 3 memories, and there are 1"):
         widgets.ThresholdExplorer(route, {"x": torch.ones(2, 3)})
-
-
-def test_player_shows_what_was_measured_up_to_there():
-    panel, limits = player(), set()
-    for at, point in enumerate((1, 2, 4)):
-        view = panel.look(line="GRACE", edits=point)
-        assert f"held {(100, 50, 75)[at]:.1f}" in view.text
-        assert row(view.rows, prompt="Where?")["says"] == ("Rome", "Paris", "Oslo")[at]
-        curve = next(c for c in view.figure.axes[0].lines if c.get_label() == "held")
-        drawn = [not math.isnan(y) for y in curve.get_ydata()]
-        assert drawn == [one <= point for one in (1, 2, 4)]
-        limits.add(view.figure.axes[0].get_xlim())
-    assert len(limits) == 1
-
-
-def test_player_of_several_runs_and_of_none():
-    runs = {n: widgets.Played([1, 2], {"held": [100, y]}) for n, y in (("a", 50), ("b", 25))}
-    panel = widgets.CurvePlayer(runs)
-    assert "held 50.0" in panel.view.text
-    other = panel.look(line="b", edits=2)
-    assert "held 25.0" in other.text and "b, 2 edits" in other.text
-    with pytest.raises(ValueError, match="same numbers of edits"):
-        widgets.CurvePlayer({**runs, "c": widgets.Played([3], {"held": [1]})})
