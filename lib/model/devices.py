@@ -113,7 +113,9 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether oneDNN is faster, all are float32 on the CPU, the weights frozen, and many outputs."""
+    """Whether oneDNN is faster here: all are float32 on the CPU, the weights frozen, the product
+    is large enough.
+    """
     frozen = (weight,) if bias is None else (weight, bias)
     return (
         FASTER

@@ -1,15 +1,15 @@
-"""Weight-only quantized models: matrices of eight or four bits, which torchao keeps.
+"""Weight-only quantized models: matrices of eight or four bits, which torchao holds.
 
-The linear layers of the blocks are quantized, and embedding, head and norms stay as they are.
-Activations are floats, so gradients of activations pass through quantized layers
-(`devices._Dequantized`), and a quantized weight itself gets none. A patch puts a float matrix in
-the place of a quantized one, as it does with any other; the tensor that comes back is the quantized
-one that was there.
+The linear layers of the blocks are quantized; embedding, head and norms stay as they are. Weights
+are all that is rounded, so activations keep their gradients (`devices._Dequantized`), and a
+quantized weight itself has none. An editor sees a matrix as the float matrix that its numbers stand
+for, and a patch binds a float matrix in its place, as in any other model. Afterwards the quantized
+tensor is there again.
 
-torchao is not a requirement of the library: `pip install torchao`. It was taken and not
-bitsandbytes, because its weights keep the shape and the type of the matrix they stand for, and are
-functions of activations that have gradients. On a CPU bitsandbytes rounds the activations too
-(eight bits), and packs the weights anew at the first run, without gradients (four bits).
+torchao is no requirement of the library. It was taken and not bitsandbytes because its weights have
+the shape and the type of the matrices that they stand for. On a CPU bitsandbytes rounds the
+activations too (eight bits), and at the first run it packs the weights anew for products that have
+no gradient (four bits, on processors with AVX-512 BF16).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from ..errors import FamilyError
 
 KINDS = ("int8", "int4")
-BLOCK, SCALES = 64, 256  # weights that share a scale, scales that share a second one: QLoRA's
+BLOCK, SCALES = 64, 256  # weights that share a scale, and scales that share another: as in QLoRA
 
 
 def is_quantized(weight: Tensor) -> bool:
-    """Whether a weight is one of the quantized tensors that can be edited beside."""
-    return type(weight).__name__ in ("Int8Tensor", "NF4Tensor")
+    """Whether a weight is a quantized tensor of a kind that is known here."""
+    return type(weight).__name__ in ("Int8Tensor", "NF4Tensor")  # torchao need not be installed
 
 
 def plain(weight: Tensor) -> Tensor:
-    """A quantized weight as a matrix of its own type, made anew; another one as it is."""
+    """The float matrix that a quantized weight stands for, made anew; another weight as it is."""
     if not is_quantized(weight):
         return weight
     made: Any = weight
@@ -39,32 +39,40 @@ def plain(weight: Tensor) -> Tensor:
 
 
 def quantize(model: nn.Module, blocks: str, kind: str) -> None:
-    """Quantize the linear layers of a model's blocks, one after another, where they stand.
+    """Quantize the linear layers of a model's blocks, one after another; the model is changed.
 
     blocks  the name of the module that holds the blocks
-    kind    "int8": whole numbers of eight bits and one scale for each row. "int4": four bits as
-            NormalFloat (NF4, Dettmers et al., QLoRA, 2023, arXiv:2305.14314), the scales of 64
-            weights quantized once more.
+    kind    "int8" is whole numbers of eight bits with a scale for each row. "int4" is four bits
+            that number the sixteen values of NormalFloat, with a scale for each 64 weights, which
+            is quantized too.
 
-    Raises ValueError without torchao, and FamilyError for a model whose matrices stand in no linear
-    layers (GPT-2).
+    Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs" (2023, arXiv
+    2305.14314) for NormalFloat. Raises ValueError without torchao, and FamilyError for a model
+    whose blocks hold no linear layers (GPT-2's hold `Conv1D`) and for a matrix of too few values.
     """
     try:
         from torchao.quantization import Int8Tensor, PerRow, to_nf4
     except ImportError:
-        raise ValueError(f"quantized={kind!r} needs torchao: pip install torchao") from None
+        raise ValueError(
+            f"quantized={kind!r} needs the package torchao: pip install torchao"
+        ) from None
     layers = [m for m in model.get_submodule(blocks).modules() if isinstance(m, nn.Linear)]
     if not layers:
         raise FamilyError(
-            f"quantized={kind!r}: the blocks of this model hold no linear layers to quantize"
+            f"quantized={kind!r}: the blocks of this model hold no linear layers, which alone can "
+            "be quantized"
         )
     for layer in layers:
-        weight = layer.weight.detach()
+        weight = layer.weight.detach().contiguous()
         if kind == "int8":
             made = Int8Tensor.from_hp(weight, PerRow())
         else:
             block = math.gcd(weight.numel(), BLOCK)
             made = to_nf4(weight, block, math.gcd(weight.numel() // block, SCALES))
+        if not plain(made).isfinite().all():
+            raise FamilyError(
+                f"quantized={kind!r}: a matrix of shape {tuple(weight.shape)} is not finite then"
+            )
         layer.weight = nn.Parameter(made, requires_grad=False)
 
 
@@ -80,19 +88,21 @@ def _bytes(weight: Any) -> int:
 
 
 def refuse_foreign(model: nn.Module) -> None:
-    """Raise FamilyError for a quantized model without matrices to edit beside, and name its kind."""
+    """Raise FamilyError for a model quantized in a way that leaves nothing to edit, and name it."""
     config: Any = getattr(getattr(model, "config", None), "quantization_config", None)
     said = config if isinstance(config, dict) else vars(config) if config else {}
     method = said.get("quant_method", "a method without a name")
     if (config or getattr(model, "hf_quantizer", None)) and method != "torchao":
         raise FamilyError(
             f"a model quantized by {getattr(method, 'value', method)} has no matrices that can be "
-            f"edited: load it in bf16 or float32, or that with quantized='int8'"
+            "edited: load it in bf16 or float32, which quantized='int8' can then round"
         )
     for name, weight in model.named_parameters():
         foreign = hasattr(weight, "__tensor_flatten__") and not is_quantized(weight)
-        if foreign or not weight.is_floating_point() or getattr(weight, "act_quant_kwargs", None):
+        # what rounds or scales the activations too: products here would leave that out
+        more = [getattr(weight, of, None) for of in ("act_quant_kwargs", "act_pre_scale")]
+        if foreign or not weight.is_floating_point() or more != [None, None]:
             raise FamilyError(
-                f"{name} is a {type(weight).__name__} of {weight.dtype}, which is no weight-only "
-                "quantized matrix that can be edited: load it in bf16 or float32"
+                f"{name} is a {type(weight).__name__} of a kind that cannot be edited: load the "
+                "model in bf16 or float32"
             )
