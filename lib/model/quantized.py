@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import FamilyError
@@ -35,7 +36,21 @@ def plain(weight: Tensor) -> Tensor:
     if not is_quantized(weight):
         return weight
     made: Any = weight
-    return made.get_original_weight() if hasattr(made, "nf4") else made.dequantize()
+    return _normal_float(made) if hasattr(made, "nf4") else made.dequantize()
+
+
+def _normal_float(weight: Any) -> Tensor:
+    """What `get_original_weight` of an NF4Tensor gives, bit for bit and several times as fast.
+
+    Both values of a byte are looked up at once, so nothing has to be put in order afterwards.
+    """
+    byte = torch.arange(256, device=weight.nf4.device)
+    pairs = torch.stack([weight.nf4[byte >> 4], weight.nf4[byte & 15]], 1)  # (256, 2)
+    scales = weight.dequantize_scalers(
+        weight.quantized_scalers, weight.quantization_factor, weight.scaler_block_size
+    )
+    values = pairs.index_select(0, weight.quantized_data.int()).view(weight.n_blocks, -1)
+    return values.mul_(scales[:, None]).view(weight.shape)
 
 
 def quantize(model: nn.Module, blocks: str, kind: str) -> None:
