@@ -63,7 +63,7 @@ def quantize(model: nn.Module, blocks: str, kind: str) -> None:
 
     Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs" (2023, arXiv
     2305.14314) for NormalFloat. Raises ValueError without torchao, and FamilyError for a model
-    whose blocks hold no linear layers (GPT-2's hold `Conv1D`) and for a matrix of too few values.
+    whose blocks hold no linear layers (GPT-2's hold `Conv1D`) and for a matrix that is not finite.
     """
     try:
         from torchao.quantization import Int8Tensor, PerRow, to_nf4
