@@ -21,9 +21,12 @@ from lib.model.quantized import KINDS, is_quantized, plain, quantize, weight_byt
 
 from ..benchmarks.quantized import counted
 from ..support import tiny
-from ..support.editor_settings import ELSEWHERE, A, B, quick
+from ..support.editor_settings import ELSEWHERE, TRAINING, A, B, quick
 
-EDITORS = ("rome", "memit", "ultraedit", "ft", "lora", "grace", "wise")
+USUAL = ("rome", "memit", "ultraedit", "ft", "lora", "grace", "wise")
+EDITORS = [
+    pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in lib.EDITORS
+]
 TEXTS = [A.text, *ELSEWHERE]
 
 
@@ -95,8 +98,16 @@ def test_an_edit_is_that_of_the_float_model_and_undo_is_exact(name, kind, tmp_pa
     lm, twin = pair(kind)
     before, kept, small = logits(lm), parts(lm), sum(map(is_quantized, lm.model.parameters()))
     unedited = lm.score(A.text, " xy").exp().item()
-    patch = lib.EDITORS[name](lm, **quick(name)).edit([A])
-    other = lib.EDITORS[name](twin, **quick(name)).edit([A])
+    editors = []
+    for one in (lm, twin):
+        given = quick(name)
+        if lib.EDITORS[name].trained:
+            given = {**given, "network": str(tmp_path / f"{one.fingerprint}.safetensors")}
+            fitted = lib.EDITORS[name](one, **quick(name))
+            fitted.fit(TRAINING, checkpoint=given["network"], steps=15)
+        editors.append(lib.EDITORS[name](one, **given))
+    editor = editors[0]
+    patch, other = (one.edit([A]) for one in editors)
     patch.save(tmp_path / "edit.safetensors")
     assert parts(lm) == kept
     for given in (patch, lib.Patch.load(tmp_path / "edit.safetensors")):
@@ -106,11 +117,11 @@ def test_an_edit_is_that_of_the_float_model_and_undo_is_exact(name, kind, tmp_pa
             assert small - sum(map(is_quantized, lm.model.parameters())) == len(patch.weights)
             said = lm.score(A.text, " xy").exp().item()
             torch.testing.assert_close(logits(lm), logits(twin), atol=1e-3, rtol=1e-3)
-    assert said > 10 * unedited
+    assert said > 10 * unedited or name in ("retrieval", "steer")  # which change no prompt here
     assert parts(lm) == kept
     assert all(torch.equal(*both) for both in zip(before, logits(lm), strict=True))
-    both = lib.EDITORS[name](lm, **quick(name)).edit([B], after=patch)
-    assert both.facts == (A, B) and parts(lm) == kept
+    both = editor.edit([B], after=patch)
+    assert len(both.log) == 2 and parts(lm) == kept
 
 
 @pytest.mark.parametrize("kind", KINDS)
