@@ -1,7 +1,7 @@
 """The embedded model with matrices of eight and four bits: memory, answers and edits.
 
     pip install "torchao>=0.18,<0.19"
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.quantized [--forms float32,int8,int4]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.quantized [--editors ft,grace]
 
 Each form of the model is asked twenty facts that the float32 model knows, and each of the editors
 writes the first ten of them, each fact alone, with the presets of the float32 model. After an edit
@@ -17,6 +17,7 @@ import json
 import math
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ from tests.benchmarks.rows import classroom
 from tests.benchmarks.tables import SUNK, called, made, percents, read, table
 
 OUT = Path(__file__).with_suffix(".json")
-FORMS = ("float32", "int8", "int4")
+KIND = {"float32": None, "int8": "int8", "int4": "int4"}  # of each form, for `lib.load`
+FORMS = tuple(KIND)
 ASKED, FACTS, OTHERS, TOKENS = 20, 10, 2, 8
 UNEDITED = "unedited"
-EDITORS = ("rome", "memit", "ultraedit", "ft", "grace")
+EDITORS = ("ft", "grace", "rome", "memit", "ultraedit")
 LLAMA = LlamaConfig(  # the shape of Llama 3 8B
     vocab_size=128256,
     hidden_size=4096,
@@ -98,11 +100,10 @@ def asked(lm: lib.LM, case: lib.Case) -> dict[str, float]:
     }
 
 
-def answers(lm: lib.LM, plain: torch.Tensor | None, cases: list[lib.Case]) -> dict[str, Any]:
+def answers(lm: lib.LM, form: str, plain: torch.Tensor, cases: list[lib.Case]) -> dict[str, Any]:
     """Whether each fact is known, and how far its next-token distribution is from float32's."""
     texts = [case.fact.text for case in cases]
     said, now = lm.answer(texts, TOKENS), lm.next_token(texts)
-    plain = now if plain is None else plain
     known = [
         int(begins(text, str(case.fact.target_true)))
         for text, case in zip(said, cases, strict=True)
@@ -115,14 +116,7 @@ def answers(lm: lib.LM, plain: torch.Tensor | None, cases: list[lib.Case]) -> di
         "kl": [round(value, 5) for value in kl.tolist()],
         "same first token": first.tolist(),
         "bytes": weight_bytes(lm.model),
-        "counted bytes": counted(lm.model, lm_form(lm), lm.arch.blocks),
     }
-
-
-def lm_form(lm: lib.LM) -> str:
-    """The form in which a model was loaded."""
-    kinds = {type(p).__name__ for p in lm.model.parameters()}
-    return "int8" if "Int8Tensor" in kinds else "int4" if "NF4Tensor" in kinds else "float32"
 
 
 @made("quantized-memory", "quantized")
@@ -162,7 +156,9 @@ def edits() -> str:
     stored, lines = read("quantized"), []
     for name in (UNEDITED, *EDITORS):
         for form in FORMS:
-            row = stored[f"{form}, {name}"]
+            row = stored.get(f"{form}, {name}", {"facts": []})
+            if not row["facts"]:
+                continue  # a run was stopped before it
             shares = [percents(row[key]) for key in ("said", "reworded", "neighbors")]
             title = name if name == UNEDITED else called(name, SUNK)
             lines.append((title, form, len(row["facts"]), *shares))
@@ -178,33 +174,32 @@ def store(rows: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--editors", default=",".join(EDITORS))
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
     rows: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     rows["8B, counted"] = bytes_of_8b()
     cases = classroom("tables")[:ASKED]
-    plain = lib.load(dtype="float32")
-    known = plain.next_token([case.fact.text for case in cases])
-    for form in given.forms.split(","):
-        lm = plain if form == "float32" else lib.load(dtype="float32", quantized=form)
+    forms = {form: lib.load(dtype="float32", quantized=KIND[form]) for form in FORMS}
+    known = forms["float32"].next_token([case.fact.text for case in cases])
+    for form, lm in forms.items():
         if f"{form}, answers" not in rows:
-            rows[f"{form}, answers"] = answers(lm, known, cases)
+            rows[f"{form}, answers"] = answers(lm, form, known, cases)
             store(rows)
-        for name in (UNEDITED, *EDITORS):
-            key = f"{form}, {name}"
-            row = rows.setdefault(key, {"facts": [], "said": [], "reworded": [], "neighbors": []})
-            for case in cases[len(row["facts"]) : FACTS]:
-                start = time.process_time()
-                with_it = lib.EMPTY if name == UNEDITED else lib.EDITORS[name](lm).edit([case.fact])
-                with lm.patched(with_it):
-                    found = asked(lm, case)
-                row["facts"].append(case.id)
-                for what, value in found.items():
-                    row[what].append(round(value, 4))
-                store(rows)
-                print(key, case.id, found, f"{time.process_time() - start:.0f} CPU s", flush=True)
-    measured.record(OUT, vars(given))
+    for name, (form, lm) in product((UNEDITED, *given.editors.split(",")), forms.items()):
+        key = f"{form}, {name}"
+        row = rows.setdefault(key, {"facts": [], "said": [], "reworded": [], "neighbors": []})
+        for case in cases[len(row["facts"]) : FACTS]:
+            start = time.process_time()
+            with_it = lib.EMPTY if name == UNEDITED else lib.EDITORS[name](lm).edit([case.fact])
+            with lm.patched(with_it):
+                found = asked(lm, case)
+            row["facts"].append(case.id)
+            for what, value in found.items():
+                row[what].append(round(value, 4))
+            store(rows)
+            print(key, case.id, found, f"{time.process_time() - start:.0f} CPU s", flush=True)
+        measured.record(OUT, vars(given))
 
 
 if __name__ == "__main__":
