@@ -55,7 +55,8 @@ class LM(Patchable):
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
-        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device}{whence})"
+        kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
+        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence})"
 
     # ---- its properties ---------------------------------------------------------------------
 
@@ -415,8 +416,9 @@ def load(
           statistics are its own, its presets are those of the float model.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
-    no model that could be loaded, and for a sink that is no token or not needed. EditError says
-    what is wrong with a file of presets.
+    no model that could be loaded, for a sink that is no token or not needed, and for an unknown
+    `quantized` or one without torchao. EditError says what is wrong with a file of presets,
+    FamilyError which weights cannot be patched or quantized.
     """
     if quantized not in (None, *KINDS):
         raise ValueError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")

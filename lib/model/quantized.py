@@ -63,7 +63,8 @@ def quantize(model: nn.Module, blocks: str, kind: str) -> None:
 
     Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs" (2023, arXiv
     2305.14314) for NormalFloat. Raises ValueError without torchao, and FamilyError for a model
-    whose blocks hold no linear layers (GPT-2's hold `Conv1D`) and for a matrix that is not finite.
+    whose blocks hold no linear layers (GPT-2's hold `Conv1D`), for one that is quantized already,
+    and for a matrix that is not finite.
     """
     try:
         from torchao.quantization import Int8Tensor, PerRow, to_nf4
@@ -71,6 +72,9 @@ def quantize(model: nn.Module, blocks: str, kind: str) -> None:
         raise ValueError(
             f"quantized={kind!r} needs the package torchao: pip install torchao"
         ) from None
+    refuse_foreign(model)
+    if any(map(is_quantized, model.parameters())):
+        raise FamilyError(f"quantized={kind!r}: this model is quantized already, load it without")
     layers = [m for m in model.get_submodule(blocks).modules() if isinstance(m, nn.Linear)]
     if not layers:
         raise FamilyError(

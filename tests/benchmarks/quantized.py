@@ -145,8 +145,15 @@ def base_answers() -> str:
         low, high = bootstrap(row["kl"])
         kl = "–" if form == "float32" else f"{sum(row['kl']) / len(row['kl']):.3f}"
         kl += "" if form == "float32" else f" [{low:.3f}, {high:.3f}]"
-        lines.append((form, len(row["facts"]), percents(row["known"]), kl))
-    head = ("unedited model", "facts", "known, %", "KL of the next token, nats")
+        first = percents(row["same first token"])
+        lines.append((form, len(row["facts"]), percents(row["known"]), first, kl))
+    head = (
+        "unedited model",
+        "facts",
+        "known, %",
+        "first token as in float32, %",
+        "KL of the next token, nats",
+    )
     return table(head, lines)
 
 

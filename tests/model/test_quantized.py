@@ -213,6 +213,17 @@ def test_matrices_outside_of_linear_layers_are_refused():
         quantize(lm.model, lm.arch.blocks, "int8")
 
 
+def test_what_is_quantized_already_is_not_quantized_again():
+    lm, _ = pair("int8")
+    with pytest.raises(FamilyError, match="quantized='int4': this model is quantized already"):
+        quantize(lm.model, lm.arch.blocks, "int4")
+    assert repr(lm) == "LM(tiny-llama, 4 layers, torch.float32, quantized, cpu)"
+    other = tiny.model("llama")
+    other.model.config.quantization_config = {"quant_method": "gptq"}
+    with pytest.raises(FamilyError, match="quantized by gptq"):
+        quantize(other.model, other.arch.blocks, "int8")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_matrix_that_would_not_be_finite_is_refused(kind):
     pytest.importorskip("torchao")
