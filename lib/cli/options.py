@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from .. import LM, Case, classroom
 from ..atomic_files import whole_file
 from ..model import lm
+from ..model.quantized import KINDS
 
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
 
@@ -57,6 +58,7 @@ def command(name: str, about: str, *options: Option) -> Callable:
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, …"),
     option("--device-map", help="as transformers names it, e.g. auto"),
+    option("--quantized", choices=KINDS, help="keep the blocks' matrices in 8 or 4 bits (torchao)"),
     option(
         "--sink",
         default="own",
@@ -172,4 +174,5 @@ def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
     sink = None if given.sink == "none" else given.sink
     place = given.device_map or device_map
-    return lm.load(given.model, given.dtype, place, sink, getattr(given, "presets", None))
+    presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
+    return lm.load(given.model, given.dtype, place, sink, presets, quantized)

@@ -135,9 +135,10 @@ def export_model(
 
     scores  Scores for the model card.
 
-    Raises the errors of `export_peft`, but takes the empty patch.
+    Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
+    model.
     """
-    refuse(patch)
+    refuse_whole(lm, patch)
     with new_folder(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
@@ -203,6 +204,16 @@ def refuse(patch: Patch) -> None:
     raise ExportError(
         f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
     )
+
+
+def refuse_whole(lm: LM, patch: Patch) -> None:
+    """Raise the errors of `refuse`, and ExportError for a quantized model."""
+    refuse(patch)
+    if lm.quantized:
+        raise ExportError(
+            f"{lm.name} is quantized, and is not written as a whole: export the patch as an "
+            "adapter, or make the edit on the float model"
+        )
 
 
 def base_name(lm: LM) -> str:

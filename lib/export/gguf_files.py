@@ -32,8 +32,8 @@ from .export import (
     base_name,
     folder_size,
     new_folder,
-    refuse,
     refuse_adapter,
+    refuse_whole,
 )
 from .model_card import card
 
@@ -71,10 +71,10 @@ def export_gguf(
 
     Raises ExportError for a patch with routes or rewrites, an unknown type, a model of another
     family than LLaMA or with another tokenizer than byte-level BPE, a folder that holds something,
-    a weight that is too large for f16, and where the package `gguf` is missing; PatchError for a
-    patch of another model.
+    a weight that is too large for f16, a quantized model, and where the package `gguf` is missing;
+    PatchError for a patch of another model.
     """
-    refuse(patch)
+    refuse_whole(lm, patch)
     if not isinstance(type, str) or type not in TYPES:
         raise ExportError(f"{type!r} is no type of a GGUF file here; known are {', '.join(TYPES)}")
     gguf = _package()

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..cancellation import finished, steps
 from ..errors import ForensicsError
 from ..keys_values.second_moment import second_moment
+from ..model.architectures import dense
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .candidates import PREFIX, measured
@@ -224,7 +225,7 @@ def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple
         )
     matrices, elsewhere = [], []
     for name, p in here.items():
-        if torch.equal(p.detach().cpu().float(), there[name].detach().cpu().float()):
+        if torch.equal(*(dense(one.detach(), False).cpu() for one in (p, there[name]))):
             continue
         if name.startswith(f"{base.arch.blocks}.") and p.ndim == 2:
             matrices.append(name.removesuffix(".weight"))

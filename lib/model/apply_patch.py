@@ -23,6 +23,7 @@ from .architectures import arch_of, dense, refuse_unpatchable
 from .experts import separate
 from .hooks import hooked
 from .model_lock import Owner
+from .quantized import is_quantized, plain
 from .sequences import Sequences
 
 BEHIND = " behind "  # stands in a model's name between its weights' and the token in front of texts
@@ -35,6 +36,7 @@ class Patchable:
     model        the transformers model in eval mode; no weight gets a gradient.
     name         its name, by which presets are found.
     fingerprint  hash of its weights, by which a patch knows its model.
+    quantized    whether some of its weights are quantized (see quantized.py).
     owner        the lock of the model: one owner at a time.
     """
 
@@ -46,6 +48,7 @@ class Patchable:
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
         self.fingerprint = fingerprint(model)
+        self.quantized = any(map(is_quantized, model.parameters()))
         self.owner = Owner()
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
         self._routes: dict[str, Route] = {}
@@ -254,10 +257,14 @@ class Patchable:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of shapes and some entries of all parameters, equal in bf16 and float32."""
+    """A hash of shapes and some entries of all parameters, equal in bf16 and float32.
+
+    A quantized parameter is another one, also where it rounds nothing.
+    """
     digest = hashlib.sha256()
     for name, p in model.named_parameters():
-        few = p.detach().flatten()[:: max(1, p.numel() // 64)][:64]
-        digest.update(f"{name}{tuple(p.shape)}".encode())
+        few = plain(p.detach()).flatten()[:: max(1, p.numel() // 64)][:64]
+        kind = type(p).__name__ if is_quantized(p) else ""
+        digest.update(f"{name}{tuple(p.shape)}{kind}".encode())
         digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import FamilyError
+from .quantized import plain, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,7 @@ def refuse_unpatchable(model: nn.Module) -> None:
     """Raise FamilyError for models whose weights are not plain matrices in memory."""
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
         raise FamilyError("a compiled model may go on using old weights: load it without compiling")
-    config = getattr(model, "config", None)
-    if getattr(model, "hf_quantizer", None) or getattr(config, "quantization_config", None):
-        raise FamilyError(
-            "a quantized model's weights are not matrices: load it in bf16 or float32"
-        )
+    refuse_foreign(model)
     where = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
     if where & {"disk", "meta"} or any(p.is_meta for p in model.parameters()):
         raise FamilyError(
@@ -197,5 +194,9 @@ def cache_argument(module: nn.Module) -> str:
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:
-    """A stored weight as a matrix (d_out, d_in) in float32; the same call turns it back."""
+    """A stored weight as a matrix (d_out, d_in) in float32; the same call turns it back.
+
+    A quantized one is a new matrix, which is the only one that an edit ever sees.
+    """
+    weight = plain(weight)
     return (weight.T if transposed else weight).float()

@@ -35,6 +35,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
+from .quantized import is_quantized, plain
+
 LEAST = 4096  # outputs of a product from which on oneDNN was faster, in one run that is not stored
 try:
     AMD = b"AuthenticAMD" in Path("/proc/cpuinfo").read_bytes()
@@ -51,9 +53,12 @@ def on_card(device: torch.device) -> bool:
     return device.type not in ("cpu", "mps")
 
 
-def fast_products() -> AbstractContextManager:
-    """In the body, this thread's products with frozen weights are oneDNN's where that is faster."""
-    return _Linears() if FASTER else nullcontext()
+def fast_products(quantized: bool = False) -> AbstractContextManager:
+    """In the body, this thread's products with frozen weights are oneDNN's where that is faster.
+
+    quantized  whether the model has quantized weights, whose products are made here in any case
+    """
+    return _Linears() if FASTER or quantized else nullcontext()
 
 
 class _Linears(TorchFunctionMode):
@@ -62,6 +67,8 @@ class _Linears(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func is linear and not kwargs and is_quantized(args[1]):
+            return _Dequantized.apply(*args)
         if func is linear and not kwargs and _fits(*args):
             return _Product.apply(*args)
         return func(*args, **(kwargs or {}))
@@ -80,15 +87,39 @@ class _Product(torch.autograd.Function):
         return _product(grads[0], ctx.saved_tensors[0].T, None), None, None
 
 
+class _Dequantized(torch.autograd.Function):
+    """The same with a quantized W, which is a matrix during each product and not between them.
+
+    The graph would otherwise hold all matrices of the float model until its backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _either(x, plain(weight), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _either(grads[0], plain(ctx.saved_tensors[0]).T, None), None, None
+
+
+def _either(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The product that a float weight of these numbers would get, so that both give the same."""
+    return (_product if _fits(x, weight, bias) else linear)(x, weight, bias)
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether all are float32 on the CPU, the weights frozen, and the product is large enough."""
+    """Whether oneDNN is faster here: all are float32 on the CPU, the weights frozen, the product
+    is large enough.
+    """
     frozen = (weight,) if bias is None else (weight, bias)
     return (
-        x.numel() * len(weight) >= LEAST * x.shape[-1]
+        FASTER
+        and x.numel() * len(weight) >= LEAST * x.shape[-1]
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in (x, *frozen))
         and not any(part.requires_grad for part in frozen)
     )

@@ -24,10 +24,11 @@ from ..data.texts import GENERAL
 from ..patch.patch import EMPTY, Patch
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
-from .architectures import block_signature, cache_argument
+from .architectures import arch_of, block_signature, cache_argument
 from .devices import fast_products
 from .lower_block_cache import LowerBlockCache
 from .presets_file import Presets, read_presets
+from .quantized import KINDS, quantize
 from .sequences import Sequences
 
 Prompts = str | Sequence[str] | Sequence[Sequence[int]]
@@ -56,7 +57,8 @@ class LM(Patchable):
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
-        return f"LM({self.name}, {self.n_layers} layers, {self.dtype}, {self.device}{whence})"
+        kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
+        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence})"
 
     # ---- its properties ---------------------------------------------------------------------
 
@@ -174,7 +176,7 @@ class LM(Patchable):
             self.owner.hold() as token,
             token.running,
             torch.set_grad_enabled(grad),
-            fast_products(),
+            fast_products(self.quantized),
         ):
             before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
@@ -302,7 +304,8 @@ class LM(Patchable):
     def output(self, module: str, inputs: Tensor) -> Tensor:
         """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
-        inputs = inputs.to(next(found.parameters()))
+        first = next(found.parameters())
+        inputs = inputs.to(first.device, first.dtype)
         with torch.no_grad():
             if hasattr(found, "weight"):
                 return found(inputs).float()
@@ -311,7 +314,7 @@ class LM(Patchable):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        with fast_products():
+        with fast_products(self.quantized):
             logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
@@ -416,6 +419,7 @@ def load(
     device_map: Any = None,
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
+    quantized: str | None = None,
 ) -> LM:
     """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
     Gemma Terms of Use), a hub id, or a local folder.
@@ -432,10 +436,18 @@ def load(
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
 
+    quantized  "int8" or "int4": the linear layers of the blocks are kept in eight or four bits
+          (see `quantize`; it needs torchao). Editors then write float matrices beside them. The
+          model is read whole before, so that much memory is needed while it loads. Its patches and
+          statistics are its own, its presets are those of the float model.
+
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
-    no model that could be loaded, and for a sink that is no token or not needed. EditError says
-    what is wrong with a file of presets.
+    no model that could be loaded, for a sink that is no token or not needed, and for an unknown
+    `quantized` or one without torchao. EditError says what is wrong with a file of presets,
+    FamilyError which weights cannot be patched or quantized.
     """
+    if quantized not in (None, *KINDS):
+        raise ValueError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
     place, known, own = packaged_models.place_of(name)
     sink = own if sink == "own" else sink
     known = f"{known}{BEHIND}{sink}" if sink is not None else known
@@ -450,11 +462,13 @@ def load(
         with packaged_models.quiet():
             tokenizer = AutoTokenizer.from_pretrained(place)
             model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
     if sink is not None:
         put_in_front(tokenizer, sink)
+    if quantized:
+        quantize(model, arch_of(model).blocks, quantized)
     lm = LM(model, tokenizer, name=known)
     lm.presets = carried
     return lm

@@ -145,7 +145,7 @@ def test_what_tests_are_skipped_without_is_installed_where_they_run():
 def test_ranges_are_those_of_requirements():
     listed = required()
     extras = dict(PROJECT["optional-dependencies"])
-    for large in ("harness", "book"):  # their tests run where these are installed
+    for large in ("harness", "book", "quantized"):  # their tests run where these are installed
         extras.pop(large)
     packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
     assert packaged == listed

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...errors import EditError
 from ...model.answer_rows import AnswerRows
-from ...model.architectures import ACTIVATIONS, mlp_activation
+from ...model.architectures import ACTIVATIONS, dense, mlp_activation
 from ...model.lm import LM
 from ...model.sequences import Counted, Sequences
 from ...patch.checked_file import Real, Schema, Size, TokenId
@@ -95,8 +95,7 @@ def activation(lm: LM, kind: Kind) -> str:
 def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
     """Copies of a linear module's weight (d_out, d_in) and bias, float32 on the CPU."""
     module = lm.model.get_submodule(name)
-    weight = module.weight.detach()
-    weight = (weight.T if lm.arch.transposed else weight).float().cpu()
+    weight = dense(module.weight.detach(), lm.arch.transposed).cpu()
     weight = weight.clone(memory_format=torch.contiguous_format)
     bias = getattr(module, "bias", None)
     return weight, None if bias is None else bias.detach().float().cpu().clone()

@@ -1,0 +1,213 @@
+"""The embedded model with matrices of eight and four bits: memory, answers and edits.
+
+    pip install "torchao>=0.18,<0.19"
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.quantized [--editors ft,grace]
+
+Each form of the model is asked twenty facts that the float32 model knows, and each of the editors
+writes the first ten of them, each fact alone, with the presets of the float32 model. After an edit
+its prompt, two rewordings and two neighbors are continued by eight tokens, greedily. The unedited
+model answers the same prompts. quantized.json is written after every fact, and a run goes on behind
+what is stored. The bytes of a model of eight billion weights are counted and not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+import warnings
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+import lib
+from lib.atomic_files import whole_file
+from lib.evaluation.answers import begins
+from lib.evaluation.intervals import bootstrap
+from lib.model.quantized import BLOCK, SCALES, weight_bytes
+from tests.benchmarks import command, measured
+from tests.benchmarks.rows import classroom
+from tests.benchmarks.tables import SUNK, called, made, percents, read, table
+
+OUT = Path(__file__).with_suffix(".json")
+KIND = {"float32": None, "int8": "int8", "int4": "int4"}  # of each form, for `lib.load`
+FORMS = tuple(KIND)
+ASKED, FACTS, OTHERS, TOKENS = 20, 10, 2, 8
+UNEDITED = "unedited"
+EDITORS = ("ft", "grace", "rome", "memit", "ultraedit")
+LLAMA = LlamaConfig(  # the shape of Llama 3 8B
+    vocab_size=128256,
+    hidden_size=4096,
+    intermediate_size=14336,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+)
+
+
+def counted(model: nn.Module, form: str, blocks: str) -> int:
+    """The bytes of a model's parameters in a form, from their shapes and their type alone."""
+    linear = {
+        id(m.weight) for m in model.get_submodule(blocks).modules() if isinstance(m, nn.Linear)
+    }
+    total = 0
+    for p in model.parameters():
+        n, size = p.numel(), p.element_size()
+        if form == "int8" and id(p) in linear:
+            total += n + 5 * len(p)  # of each row a float32 scale and a zero point of a byte
+        elif form == "int4" and id(p) in linear:
+            scales = n // math.gcd(n, BLOCK)
+            # a byte for each scale, a factor for each group of them, their mean, sixteen values
+            total += n // 2 + scales + size * (scales // math.gcd(scales, SCALES) + 1 + 16)
+        else:
+            total += n * size
+    return total
+
+
+def bytes_of_8b() -> dict[str, int]:
+    """{form: bytes} of a model of Llama 3 8B's shape, whose other weights are bf16; no weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(LLAMA, dtype=torch.bfloat16)
+    found = {form: counted(model, form, "model.layers") for form in ("bf16", "int8", "int4")}
+    found["one MLP output matrix, float32"] = 4 * LLAMA.hidden_size * LLAMA.intermediate_size
+    return found
+
+
+def prompts_of(case: lib.Case) -> tuple[list[str], list[str]]:
+    """A case's edit prompt and its rewordings, and its neighbors' prompts."""
+    near = [probe.prompt for probe in case.neighborhood[:OTHERS]]
+    return [case.fact.text, *case.paraphrases[:OTHERS]], near
+
+
+def asked(lm: lib.LM, case: lib.Case) -> dict[str, float]:
+    """What the model says now: shares of the prompts of each kind with the wanted answer."""
+    own, near = prompts_of(case)
+    said = lm.answer([*own, *near], TOKENS)
+    new = [float(begins(text, case.fact.target_new)) for text in said[: len(own)]]
+    kept = [
+        float(begins(text, str(probe.target)))
+        for text, probe in zip(said[len(own) :], case.neighborhood, strict=False)
+    ]
+    return {
+        "said": new[0],
+        "reworded": sum(new[1:]) / len(new[1:]),
+        "neighbors": sum(kept) / len(kept),
+    }
+
+
+def answers(lm: lib.LM, form: str, plain: torch.Tensor, cases: list[lib.Case]) -> dict[str, Any]:
+    """Whether each fact is known, and how far its next-token distribution is from float32's."""
+    texts = [case.fact.text for case in cases]
+    said, now = lm.answer(texts, TOKENS), lm.next_token(texts)
+    known = [
+        int(begins(text, str(case.fact.target_true)))
+        for text, case in zip(said, cases, strict=True)
+    ]
+    kl = (plain.exp() * (plain - now)).sum(-1)
+    first = (plain.argmax(-1) == now.argmax(-1)).int()
+    return {
+        "facts": [case.id for case in cases],
+        "known": known,
+        "kl": [round(value, 5) for value in kl.tolist()],
+        "same first token": first.tolist(),
+        "bytes": weight_bytes(lm.model),
+    }
+
+
+@made("quantized-memory", "quantized")
+def memory() -> str:
+    """The bytes of the weights in each form, measured and counted."""
+    stored = read("quantized")
+    lines = []
+    for form in FORMS:
+        row = stored[f"{form}, answers"]
+        share = row["bytes"] / stored["float32, answers"]["bytes"]
+        lines.append((form, f"{row['bytes'] / 1e6:.1f}", f"{100 * share:.0f}"))
+    large = [(name, f"{size / 1e9:.2f}") for name, size in stored["8B, counted"].items()]
+    return (
+        table(("embedded model", "weights, MB (measured)", "% of float32"), lines)
+        + "\n"
+        + table(("Llama 3 8B's shape, the rest in bf16", "weights, GB (counted)"), large)
+    )
+
+
+@made("quantized-answers", "quantized")
+def base_answers() -> str:
+    """What each form of the unedited model answers."""
+    stored, lines = read("quantized"), []
+    for form in FORMS:
+        row = stored[f"{form}, answers"]
+        low, high = bootstrap(row["kl"])
+        kl = "–" if form == "float32" else f"{sum(row['kl']) / len(row['kl']):.3f}"
+        kl += "" if form == "float32" else f" [{low:.3f}, {high:.3f}]"
+        first = percents(row["same first token"])
+        lines.append((form, len(row["facts"]), percents(row["known"]), first, kl))
+    head = (
+        "unedited model",
+        "facts",
+        "known, %",
+        "first token as in float32, %",
+        "KL of the next token, nats",
+    )
+    return table(head, lines)
+
+
+@made("quantized-edits", "quantized")
+def edits() -> str:
+    """Each editor in each form: what is said after an edit."""
+    stored, lines = read("quantized"), []
+    for name in (UNEDITED, *EDITORS):
+        for form in FORMS:
+            row = stored.get(f"{form}, {name}", {"facts": []})
+            if not row["facts"]:
+                continue  # a run was stopped before it
+            shares = [percents(row[key]) for key in ("said", "reworded", "neighbors")]
+            title = name if name == UNEDITED else called(name, SUNK)
+            lines.append((title, form, len(row["facts"]), *shares))
+    head = ("editor", "weights", "facts", "said, %", "rewordings, %", "neighbors, %")
+    return table(head, lines, left=2)
+
+
+def store(rows: dict[str, Any]) -> None:
+    """Put the figure into its file, whole or not at all."""
+    with whole_file(OUT) as part:
+        part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--editors", default=",".join(EDITORS))
+    given = parser.parse_args()
+    warnings.simplefilter("ignore", lib.EditWarning)
+    rows: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
+    rows["8B, counted"] = bytes_of_8b()
+    cases = classroom("tables")[:ASKED]
+    forms = {form: lib.load(dtype="float32", quantized=KIND[form]) for form in FORMS}
+    known = forms["float32"].next_token([case.fact.text for case in cases])
+    for form, lm in forms.items():
+        if f"{form}, answers" not in rows:
+            rows[f"{form}, answers"] = answers(lm, form, known, cases)
+            store(rows)
+    for name, (form, lm) in product((UNEDITED, *given.editors.split(",")), forms.items()):
+        key = f"{form}, {name}"
+        row = rows.setdefault(key, {"facts": [], "said": [], "reworded": [], "neighbors": []})
+        for case in cases[len(row["facts"]) : FACTS]:
+            start = time.process_time()
+            with_it = lib.EMPTY if name == UNEDITED else lib.EDITORS[name](lm).edit([case.fact])
+            with lm.patched(with_it):
+                found = asked(lm, case)
+            row["facts"].append(case.id)
+            for what, value in found.items():
+                row[what].append(round(value, 4))
+            store(rows)
+            print(key, case.id, found, f"{time.process_time() - start:.0f} CPU s", flush=True)
+        measured.record(OUT, vars(given))
+
+
+if __name__ == "__main__":
+    command(main)
