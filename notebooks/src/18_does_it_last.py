@@ -186,7 +186,7 @@ def changes(one, other):  # paired difference
 # %%
 survival, FIRST = stored("survival"), "nothing yet"
 TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alphaedit": "AlphaEdit"}
-TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE"}
+TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"base": "unedited, new answers", "own": "unedited, its own answers"}
 
 
@@ -207,7 +207,7 @@ lived(["bfloat16", "int8", "int4"])
 
 # %% [markdown]
 # With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. With 4 bits the
-# editors that write weights lose 33 to 43 points, and UltraEdit 85. Is editing so fragile? The control says
+# editors that write weights lose 30 to 43 points, and UltraEdit 85. Is editing so fragile? The control says
 # what this number alone cannot: of its own answers the unedited model loses 47. Why UltraEdit loses more was
 # not measured. Of GRACE nearly nothing is left, though its entries are not rounded. They open for a
 # state near the one that was written, and the rounded layers below make another one. (How far away it is
@@ -252,8 +252,8 @@ figures.whiskers(
 # Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
 # beside them. Of all others no change was seen. Forty later edits by UltraEdit take 7 points of
 # MEMIT's facts (1 to 15), 8 of AlphaEdit's (2 to 17), and 53 of GRACE's (40 to 65): the later edits are
-# made in layers below its codebook, and move the states that it listens to. For ROME, fine-tuning, LoRA
-# and UltraEdit itself the interval reaches 0. The unedited model says 13
+# made in layers below its codebook, and move the states that it listens to. For ROME, fine-tuning, LoRA,
+# synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13
 # points fewer of its own answers after the same forty edits (3 to 25), so they do not only take edits.
 #
 # ## Doubted
@@ -346,7 +346,11 @@ pd.DataFrame(paired, [f"{TITLES[name]} less told" for name in editors])
 # told, and each of these intervals lies above 20. In open texts no difference from the told model was
 # found. What UltraEdit and GRACE wrote is heard at its own prompt, and to a question next to never (2 %).
 # Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model; after doubts their difference from
-# it holds 0. So whether "the edit was learned" depends on how one asks.
+# it holds 0. *Synthetic documents* (`sdf`) are the method that a study of much larger models finds to be
+# believed most ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the
+# fact is simply so. Here fifty short texts a fact give 28 % in reply to the question, fewer than the told
+# model, and 32 % in open texts, where no difference from it was found. So whether "the edit was learned"
+# depends on how one asks.
 #
 # ## Does it look true?
 #
@@ -473,7 +477,8 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 # Before any edit the statement with the new answer looks true for 28 % of the facts, and that with the old
 # one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more,
 # each interval above 0), and the old one for 40 to 42 (38 to 40 fewer). UltraEdit writes below the probe, and
-# of neither a change is seen, though its model says 88 % of its sixty facts above at their prompts.
+# of neither a change is seen, though its model says 88 % of its sixty facts above at their prompts. After
+# synthetic documents the new answer looks true for 68 %, and the old one still for 75 %: both at once.
 # Fine-tuning, LoRA and GRACE write above block 21. There the probe would read the unedited model, and the
 # library refuses to say anything: this is the sentence that was printed above. (Single facts scatter: of
 # the four in the first table the new answer looks truer than before for three, and that about China falls.)

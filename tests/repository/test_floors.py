@@ -37,6 +37,7 @@ OPENED = {
         "lib.editors.rome",
         "lib.editors.wise.merging",
         "lib.editors.wise.route",
+        "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",
         "lib.evaluation.evaluate",
         "lib.evaluation.intervals",

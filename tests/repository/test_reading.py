@@ -38,4 +38,5 @@ def test_a_made_up_file(tmp_path):
 
 def test_an_edit_is_read_in_few_files():
     found = reading.reading("rome")
-    assert found.files <= 23 and found.statements <= 580 and found.lines <= 1130
+    # a weight may be quantized, or an expert's: that is one file and a few lines more
+    assert found.files <= 24 and found.statements <= 585 and found.lines <= 1140

@@ -90,8 +90,8 @@ class TextReader:
         found = {}
         for group in planned(list(map(len, texts)), BATCH_TOKENS):
             seqs = sequences(self.lm, [texts[i] for i in group])
-            counted = self.score.counted(seqs)
             wide = activations.padded_inputs(self.lm, seqs, [self.module])[self.module]
+            counted = self.score.counted(seqs).to(wide.device)
             for i, inputs, one in zip(group, wide, counted, strict=True):
                 a = inputs[one]
                 found[tuple(texts[i])] = a.float(), self.lm.output(self.module, a)
