@@ -55,8 +55,8 @@ def busy(progress: Progress, ahead: int) -> str:
 
 
 def took(seconds: float, stored: bool) -> str:
-    """How long an edit took, and whether that was not now: "4.3 s, stored"."""
-    return f"{seconds:.1f} s{', when it was stored' * stored}"
+    """How long an edit took: "4.3 s", and "stored edit" where it was not made now."""
+    return "stored edit" if stored else f"{seconds:.1f} s"
 
 
 def sorry(sentence: str) -> str:
