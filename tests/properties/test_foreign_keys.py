@@ -24,8 +24,8 @@ def test_the_predicted_change_is_the_measured_one_at_every_foreign_key(default_l
     C = lib.second_moment(lm, [layer])[layer]
     before, patch = outputs(lm, name, K, lib.EMPTY), lib.EMPTY
     for t in range(3):  # one after another: the earlier keys are foreign keys then
-        update, _ = editor.update(facts[t], patch)
-        predicted = memory.change(update, K)  # before anything is written
+        (R, B), _ = editor.update(facts[t], patch)
+        predicted = R @ (B @ K)  # before anything is written
         residual = predicted[:, t : t + 1]
         rho = memory.interference(K[:, t : t + 1].double(), C, K.double()).float()
         torch.testing.assert_close(predicted, residual * rho, atol=1e-4, rtol=1e-3)
