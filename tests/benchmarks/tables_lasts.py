@@ -73,11 +73,17 @@ CARD = {"hellaswag": 40.9, "piqa": 66.3}
 
 @made("standard", "standard")
 def standard() -> str:
-    """Standard benchmarks of the unedited model, and what sixty edits change, paired."""
-    stored, lines = read("standard"), []
-    editors = [name for name in stored if name != BASE]
-    for task, base in stored[BASE].items():
-        changes = [less(stored[name][task], base) for name in editors]
-        lines.append((task, len(base), percents(base), CARD.get(task, "–"), *changes))
-    names = (called(name, SUNK) for name in editors)
-    return table(("task", "questions", "unedited", "its card", *names), lines)
+    """Standard benchmarks of the unedited model, and what edits change, paired by question."""
+    stored = read("standard")
+    tasks = list(stored[BASE])
+    lines: list[tuple] = [
+        ("unedited", "–", *(percents(stored[BASE][task]) for task in tasks)),
+        ("its card", "–", *(CARD.get(task, "–") for task in tasks)),
+    ]
+    for name, by_edits in stored.items():
+        if name != BASE:
+            lines += [
+                (called(name, SUNK), n, *(less(found[task], stored[BASE][task]) for task in tasks))
+                for n, found in by_edits.items()
+            ]
+    return table(("model", "edits", *tasks), lines)
