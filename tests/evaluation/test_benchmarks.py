@@ -12,6 +12,8 @@ import lib
 from lib.errors import FetchError
 from lib.evaluation import benchmarks as room
 from lib.evaluation.benchmarks import TASKS, Item, items
+from lib.model.questions import Reply, TokenScores, ask
+from lib.model.scoring import score
 
 from ..support import tiny
 
@@ -53,15 +55,37 @@ def test_per_character_the_longer_continuation_can_win(written, monkeypatch):
     lm = tiny.model("llama")
     sums = {" mat": -4.0, " moon and the stars": -8.0}  # −1 and −.42 per character
 
-    def score(lm, rows, ends):
-        texts = [lm.tokenizer.decode(list(end)) for end in ends]
-        values = [sums[" " + text.strip()] for text in texts]
-        return [room.scoring.TokenScores(torch.tensor([v]), torch.tensor([True])) for v in values]
+    def said(lm, questions):
+        replies = []
+        for q in questions:
+            texts = {end: " " + lm.tokenizer.decode(list(end)).strip() for end in q.targets}
+            yes = torch.tensor([True])
+            scores = {
+                end: TokenScores(torch.tensor([sums[text]]), yes) for end, text in texts.items()
+            }
+            replies.append(Reply(scores))
+        return replies
 
-    monkeypatch.setattr(room.scoring, "score", score)
+    monkeypatch.setattr(room, "ask", said)
     found = lib.benchmarks(lm, tasks=("piqa", "winogrande", "lambada"))
     assert found.rows["base"].tolist() == [True, False, True]
     assert "edited" not in found.table() and "<table" in found._repr_html_()
+
+
+def test_a_context_is_read_once_and_each_continuation_scored_as_if_alone(written, monkeypatch):
+    lm, seen = tiny.model("llama"), []
+
+    def asked(lm, some):
+        replies = ask(lm, some)
+        seen.extend(zip(some, replies, strict=True))
+        return replies
+
+    monkeypatch.setattr(room, "ask", asked)
+    lib.benchmarks(lm, tasks=("piqa",))
+    ((question, reply),) = seen
+    alone = score(lm, [question.row] * 2, question.targets)
+    for target, one in zip(question.targets, alone, strict=True):
+        torch.testing.assert_close(reply.scores[target].log_probs, one.log_probs)
 
 
 def test_the_edited_model_is_compared_question_by_question(written):
