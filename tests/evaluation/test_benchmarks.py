@@ -72,20 +72,15 @@ def test_per_character_the_longer_continuation_can_win(written, monkeypatch):
     assert "edited" not in found.table() and "<table" in found._repr_html_()
 
 
-def test_a_context_is_read_once_and_each_continuation_scored_as_if_alone(written, monkeypatch):
-    lm, seen = tiny.model("llama"), []
-
-    def asked(lm, some):
-        replies = ask(lm, some)
-        seen.extend(zip(some, replies, strict=True))
-        return replies
-
-    monkeypatch.setattr(room, "ask", asked)
-    lib.benchmarks(lm, tasks=("piqa",))
-    ((question, reply),) = seen
-    alone = score(lm, [question.row] * 2, question.targets)
-    for target, one in zip(question.targets, alone, strict=True):
-        torch.testing.assert_close(reply.scores[target].log_probs, one.log_probs)
+def test_a_context_is_read_once_and_each_continuation_scored_as_if_alone():
+    lm, context = tiny.model("llama"), "A cat sat on the"
+    texts = [" mat", " moon and the stars", " roof"]
+    ends = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    alone = score(lm, lm.rows([context] * 3)[0], ends)
+    rising = sorted(zip(alone, texts, strict=True), key=lambda pair: pair[0].log_probs.sum())
+    choices = tuple((context, text) for _, text in rising)
+    some = [Item(choices, gold) for gold in range(3)]
+    assert room._judged(lm, TASKS["winogrande"], some) == [False, False, True]
 
 
 def test_the_edited_model_is_compared_question_by_question(written):
