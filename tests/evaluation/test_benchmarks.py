@@ -12,7 +12,7 @@ import lib
 from lib.errors import FetchError
 from lib.evaluation import benchmarks as room
 from lib.evaluation.benchmarks import TASKS, Item, items
-from lib.model.questions import Reply, TokenScores, ask
+from lib.model.questions import Reply, TokenScores
 from lib.model.scoring import score
 
 from ..support import tiny
