@@ -95,17 +95,6 @@ def quantize(model: nn.Module, blocks: str, kind: str) -> None:
         layer.weight = nn.Parameter(made, requires_grad=False)
 
 
-def weight_bytes(model: nn.Module) -> int:
-    """The bytes that a model's parameters take, of a quantized one those of all its parts."""
-    return sum(map(_bytes, model.parameters()))
-
-
-def _bytes(weight: Any) -> int:
-    if not is_quantized(weight):
-        return weight.nbytes
-    return sum(_bytes(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
-
-
 def refuse_foreign(model: nn.Module) -> None:
     """Raise FamilyError for a model quantized in a way that leaves nothing to edit, and name it."""
     config: Any = getattr(getattr(model, "config", None), "quantization_config", None)

@@ -29,7 +29,7 @@ import lib
 from lib.atomic_files import whole_file
 from lib.evaluation.answers import begins
 from lib.evaluation.intervals import bootstrap
-from lib.model.quantized import BLOCK, SCALES, weight_bytes
+from lib.model.quantized import BLOCK, SCALES, is_quantized
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 from tests.benchmarks.tables import SUNK, called, made, percents, read, table
@@ -48,6 +48,17 @@ LLAMA = LlamaConfig(  # the shape of Llama 3 8B
     num_attention_heads=32,
     num_key_value_heads=8,
 )
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """The bytes that a model's parameters take, of a quantized one those of all its parts."""
+    return sum(map(_bytes, model.parameters()))
+
+
+def _bytes(weight: Any) -> int:
+    if not is_quantized(weight):
+        return weight.nbytes
+    return sum(_bytes(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
 
 
 def counted(model: nn.Module, form: str, blocks: str) -> int:

@@ -41,9 +41,7 @@ def main() -> None:
                 continue
             folder = given.to / str(n)
             folder.mkdir(parents=True, exist_ok=True)
-            found = lib.benchmarks(
-                lm, written(lm, name, facts[:n], folder), limit=LIMIT, base=base
-            )
+            found = lib.benchmarks(lm, written(lm, name, facts[:n], folder), limit=LIMIT, base=base)
             groups = found.rows.groupby("task", sort=False)["edited"]
             stored[name][str(n)] = {task: list(map(int, right)) for task, right in groups}
             print(name, n, found, sep="\n", flush=True)

@@ -17,9 +17,9 @@ import lib
 from lib.errors import ExportError, FamilyError
 from lib.model.architectures import dense, refuse_unpatchable
 from lib.model.lm import LM
-from lib.model.quantized import KINDS, is_quantized, plain, quantize, weight_bytes
+from lib.model.quantized import KINDS, is_quantized, plain, quantize
 
-from ..benchmarks.quantized import counted
+from ..benchmarks.quantized import counted, weight_bytes
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TRAINING, A, B, quick
 
