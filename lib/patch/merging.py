@@ -108,7 +108,7 @@ def merged(first: Patch, second: Patch) -> Patch:
         if not (isinstance(one, LowRank) and isinstance(other, LowRank)):
             raise PatchError(
                 f"both patches change {module}, and one holds it as a dense matrix, which cannot "
-                "be added: edit with after= instead"
+                "be added: write the facts of one after the other patch (`after=`, `--after FILE`)"
             )
         if one.shape != other.shape:
             raise PatchError(f"{module} has the shapes {one.shape} and {other.shape}")

@@ -181,12 +181,18 @@ class Patch:
     def __or__(self, other: Patch) -> Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
-            raise PatchError(f"both patches change {sorted(both)[0]}: edit with after= instead")
+            raise PatchError(
+                f"both patches change {sorted(both)[0]}, which cannot be added: write the facts of "
+                "one after the other patch (`after=`, on a command line `--after FILE`)"
+            )
         if self.base and other.base and self.base != other.base:
             raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
         twice = self.memory.keys() & other.memory.keys()
         if twice:
-            raise PatchError(f"both patches hold memory of {sorted(twice)[0]}: edit with after=")
+            raise PatchError(
+                f"both patches hold memory of {sorted(twice)[0]}: write the facts of one after the "
+                "other patch (`after=`, on a command line `--after FILE`)"
+            )
         return Patch(
             {**self.weights, **other.weights},
             {**self.routes, **other.routes},
