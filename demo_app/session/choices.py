@@ -40,7 +40,7 @@ SENTENCES = {  # where the class says it in a formula
 }
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
-WARM = ("ultraedit", "grace", "rome", "wise")  # they write the ready example in the background
+WARM = ("rome", "ultraedit", "grace", "wise")  # they write the ready example in the background
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 

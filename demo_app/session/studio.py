@@ -68,22 +68,21 @@ class Studio:
         def asked(label: str) -> Callable[[Job], Any]:
             return lambda job: self.asker.look(job, self.choices.ready_subject(label), lib.EMPTY)
 
-        def ahead(editor: str) -> Callable[[Job], None]:
-            def work(job: Job) -> None:
-                with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
-                    make_missing(self.choices.kind(editor)(self.lm).statistics())
-
-            return work
+        def ahead(job: Job, kind: str = "") -> None:
+            every = [one for e in known for one in self.choices.kind(e)(self.lm).statistics()]
+            with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
+                make_missing(one for one in every if one.kind.startswith(kind))
 
         known = self.choices.editors()
-        names = [editor for editor in WARM if editor in known]
-        later = [ahead(editor) for editor in known if editor not in WARM]
+        steps = [step(editor) for editor in WARM if editor in known]
         self.worker.whenever(
             self.health.read,
-            *map(step, names),
+            *steps[:1],
+            lambda job: ahead(job, "moments"),  # of all layers in one pass over the text
+            *steps[1:],
             self.own_facts.warm,
             lambda _: importlib.import_module("lib.plot.style"),  # with matplotlib
-            *later,
+            ahead,
             *map(asked, self.choices.examples),
         )
 
