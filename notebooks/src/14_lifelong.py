@@ -44,7 +44,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import pandas as pd
 import torch
 
+from lib.data.facts import lookup  # a fact's prompt in tokens, and where its subject ends
 from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import guess, use
@@ -219,8 +221,23 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
 # thin lines are intervals over the 24 facts, in both directions.
 
+
 # %%
-drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIES)
+def cell(values):  # mean and interval over facts, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values)))
+
+
+last = runs_14.ends(rows)  # {editor: its row at the end}, the unedited model first
+by_fact = {
+    name: {column: runs_14.values(row, column) for column in runs_14.COLUMNS}
+    for name, row in last.items()
+}
+points = {}
+for name, of in by_fact.items():
+    quality = [(a + b) / 2 for a, b in zip(of["held"], of["reworded"], strict=True)]
+    kept = [(a + b) / 2 for a, b in zip(of["neighbors"], of["unrelated"], strict=True)]
+    points[name] = cell([1 - share for share in kept]), cell(quality)
+drawings_14.quality_and_damage(points, runs_14.FAMILIES)
 
 # %% [markdown]
 # The picture has merged four numbers into two, and what it merges is unlike: a neighbor counts by
@@ -238,8 +255,12 @@ drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIE
 # </details>
 
 # %%
-names, found, between = runs_14.triangle(rows)
-drawings_14.scores(names, list(runs_14.COLUMNS), found, between, runs_14.FAMILIES)
+names = [name for members in runs_14.FAMILIES.values() for name in members]
+cells = {(name, column): cell(by_fact[name][column]) for name in names for column in by_fact[name]}
+said = {key: "{:.0f} [{:.0f}, {:.0f}]".format(*found) for key, found in cells.items()}
+shade = pd.Series({key: mean for key, (mean, _, _) in cells.items()}).unstack(sort=False)
+table = pd.Series(said).unstack(sort=False)
+table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
 
 # %% [markdown]
 # Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
@@ -365,8 +386,9 @@ drawings_14.streams(found, runs_14.FAMILIES)
 
 # %%
 for seed in (0, *five_streams.STREAMS["seeds"]):  # 0 is the first stream
-    print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
-    print(", ".join(five_streams.openers(lm, seed)))
+    some = [case.fact for case in runs_14.cases(seed=seed)]
+    openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
+    print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
 # **And ROME?** It is not among the five, so whether its fall is a matter of the chosen stream has not

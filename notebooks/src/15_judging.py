@@ -43,6 +43,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import torch
@@ -50,7 +52,7 @@ import torch
 import lib
 from lib import plot
 from lib.evaluation import intervals
-from lib.evaluation.evaluate import EVENTS
+from lib.model import generation
 from notebooks.support import drawings_15, figures, five_streams, long_runs, models, show
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
@@ -69,9 +71,21 @@ tower = lib.classroom()[0]
 # that is nonsense.
 
 # %%
-facts = runs_15.long_facts()
-nonsense = facts[0]
-drawings_15.two_events(nonsense.fact.text, *runs_15.spelled(lm, nonsense))
+EVENTS = runs_15.EVENTS  # {event: its name in tables}
+facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(runs_15.LONG)]
+
+
+def first_choices(prompt, answer):  # the answer's tokens, and the model's after each true beginning
+    ids = lm.tokenizer(" " + answer, add_special_tokens=False).input_ids
+    given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
+    return ids, lm.next_token(given).argmax(1).tolist()
+
+
+nonsense = facts[0].fact
+ids, best = first_choices(nonsense.text, nonsense.target_new)
+free = generation.generate(lm, lm.rows([nonsense.text])[0], len(ids)).ids[0]
+words = ([lm.tokenizer.decode([token]) for token in some] for some in (ids, best, free))
+drawings_15.two_events(nonsense.text, *words)
 
 # %% [markdown]
 # With $y$ the new answer, $|y|$ its number of tokens, $o$ the old answer and $x$ the prompt:
@@ -130,10 +144,8 @@ events = use("8.1", events)
 
 # %%
 def asked(prompt, new, old):  # the model's answers to the three questions
-    ids = lm.tokenizer(" " + new, add_special_tokens=False).input_ids
-    given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
-    best = lm.next_token(given).argmax(1).cpu()  # after the true beginnings
-    hits = best == torch.tensor(ids)
+    ids, best = first_choices(prompt, new)
+    hits = torch.tensor(best) == torch.tensor(ids)
     return events(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
 
 
@@ -147,7 +159,7 @@ for prompt in (tower.fact.text, *tower.paraphrases):
     case = lib.Case(lib.Fact(None, prompt, "Rome", "Paris"))
     found = lib.evaluate(lm, case, patch, metrics=()).json()["efficacy"]
     assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
-    rows.append(row | {runs_15.EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
+    rows.append(row | {EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
 show.Table(rows)
 
 # %% [markdown]
@@ -176,8 +188,10 @@ for row in scores.summary().itertuples():
     if row.event in ("teacher_forced", "generation"):
         low, high = 100 * row.low, 100 * row.high
         print(f"{row.event}: {100 * row.mean:.0f} % [{low:.0f}, {high:.0f}] of 12 facts")
-for i, share, n in zip(*runs_15.by_place(lm, facts), strict=True):
-    print(f"token {i} of the answer: {share:3.0f} % right ({n} answers are as long)")
+choices = [first_choices(case.fact.text, case.fact.target_new) for case in facts]
+for i in range(5):
+    hits = [ids[i] == best[i] for ids, best in choices if i < len(ids)]
+    print(f"token {i + 1} of the answer: {sum(hits)} of {len(hits)} right")
 
 # %% [markdown]
 # The first token is right once: the model writes by itself that the fork's inventor studied at
@@ -262,8 +276,7 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
     print(f"{hits} of {n}: {said}")
 
 # %% [markdown]
-# So Wilson where all cases are 0 or 1, and the bootstrap elsewhere? An earlier version of this
-# course did that, and it was a mistake. Take 24 cases that are all right, and 24 of which one is
+# So Wilson where all cases are 0 or 1, and the bootstrap elsewhere? This would be a mistake. Take 24 cases that are all right, and 24 of which one is
 # half right. The first get Wilson, the second the bootstrap, and the *worse* score seems the
 # *surer* one.
 #
@@ -389,7 +402,9 @@ for mean in at:
 found = {name: [100 * share for share in shares] for name, shares in found.items()}
 often.against(found["Student over streams"][at.index(0.95)])
 print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
-figure = plot.lines([100 * p for p in at], found, "true mean (%)", "contain it (%)", ylim=(0, 103))
+figure = plot.lines(
+    [100 * p for p in at], found, "true mean (%)", "intervals with it (%)", ylim=(0, 103)
+)
 figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")  # what was promised
 figure
 
@@ -428,7 +443,23 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
 
 # %%
 stream = long_runs.stored("14_streams", runs_14.STREAM, lambda: runs_14.every(lm))
-names, found = runs_15.by_event(stream, "specificity", ("probability", "generation"))
+last = runs_14.ends(stream)  # {editor: its row at the end}, the unedited model first
+
+
+def values(column, event):  # {editor: one value per fact}
+    return {name: np.array(runs_14.values(row, column, event)) for name, row in last.items()}
+
+
+kept = {event: values("neighbors", event) for event in ("probability", "generation")}
+names = [  # family by family, and in each the best by generation first
+    name
+    for family in runs_14.FAMILIES.values()
+    for name in sorted(family, key=lambda name: -kept["generation"][name].mean())
+]
+found = {
+    event: [[100 * x for x in (v[n].mean(), *intervals.interval(v[n]))] for n in names]
+    for event, v in kept.items()
+}
 colors = dict(zip(found, (plot.BASE, plot.NEIGHBOR), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals over 24 facts)"
 figure = figures.whiskers(names, found, axis, colors=colors, height=8.2)
@@ -441,23 +472,30 @@ figure
 # under both events, with opposite signs.
 
 # %%
-last, table = {row["line"]: row["cases"] for row in stream if "cases" in row}, []
-for metric, column in (
-    ("retention", "held"),
-    ("generalization", "reworded"),
-    ("specificity", "neighbors"),
-):
-    for one in ("teacher_forced", "probability"):
-        cells = [last[name][metric] for name in runs_14.STREAM["lines"]]
-        equal = np.mean(
-            [a == b for own in cells for a, b in zip(own[one], own["generation"], strict=True)]
-        )
-        row = {"column": column, "event beside generation": runs_15.EVENTS[one]}
-        row["values that are equal"] = f"{equal:.0%}"
-        table.append(row | runs_15.turned(stream, metric, one, "generation"))
-pd.DataFrame(table).rename(
-    columns={"turned": "pairs that turn", "broken": "of them with a broken model"}
-).set_index("column")
+BROKEN = {"MEND", "MALMEN", "ROME, published"}  # what is left of the model writes no answers
+
+
+def turned(column, event):  # pairs of editors whose order is another one than by generation
+    found, both = [], (values(column, event), values(column, "generation"))
+    for a, b in combinations(list(last)[1:], 2):
+        gaps = [some[a] - some[b] for some in both]
+        if round(gaps[0].mean(), 9) * round(gaps[1].mean(), 9) < 0:
+            ends = [intervals.interval(gap, intervals.DIFFERENCE) for gap in gaps]
+            found.append(({a, b}, all(low > 0 or high < 0 for low, high in ends)))
+    return found
+
+
+table = []
+for column in ("held", "reworded", "neighbors"):
+    for event in ("teacher_forced", "probability"):
+        one, other = values(column, event), values(column, "generation")
+        equal = np.mean([one[name] == other[name] for name in list(last)[1:]])
+        pairs = turned(column, event)
+        row = {"column": column, "event beside generation": EVENTS[event]}
+        row |= {"values that are equal": f"{equal:.0%}", "of 300 pairs turn": len(pairs)}
+        row["with a broken model"] = sum(bool(pair & BROKEN) for pair, _ in pairs)
+        table.append(row | {"surely": sum(sure for _, sure in pairs)})
+pd.DataFrame(table).set_index("column")
 
 # %% [markdown]
 # So the answer to notebook 14's question is that **no turn can be shown, with 24 facts and these short
@@ -475,7 +513,22 @@ pd.DataFrame(table).rename(
 
 # %%
 more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
-pd.DataFrame(runs_15.swings(more, "neighbors")).set_index("editor")
+by = {event: five_streams.by_stream(more, "neighbors", event) for event in list(EVENTS)[:3]}
+
+
+def shown(streams, ends=intervals.SHARE, sign=""):  # the mean over five streams, in percent
+    mean = np.mean([np.mean(stream) for stream in streams])
+    mean, *sides = (100 * x for x in (mean, *five_streams.interval(streams, ends)))
+    return f"{mean:{sign}.0f} [{sides[0]:{sign}.0f}, {sides[1]:{sign}.0f}]"
+
+
+table = []
+for name in by["generation"]:
+    row = {"editor": name} | {f"{EVENTS[e]} (%)": shown(some[name]) for e, some in by.items()}
+    pairs = zip(by["probability"][name], by["generation"][name], strict=True)
+    gaps = [np.subtract(one, other).tolist() for one, other in pairs]
+    table.append(row | {"probability − generation": shown(gaps, intervals.DIFFERENCE, "+")})
+pd.DataFrame(table).set_index("editor")
 
 # %% [markdown]
 # Probability flatters the six editors that move neighbors, by 9 to 20 points; all these intervals are
