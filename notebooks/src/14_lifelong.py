@@ -255,8 +255,12 @@ drawings_14.quality_and_damage(points, runs_14.FAMILIES)
 # </details>
 
 # %%
-names = [name for members in runs_14.FAMILIES.values() for name in members]
-cells = {(name, column): cell(by_fact[name][column]) for name in names for column in by_fact[name]}
+cells = {
+    (family, name, column): cell(values)
+    for family, members in runs_14.FAMILIES.items()
+    for name in members
+    for column, values in by_fact[name].items()
+}
 said = {key: "{:.0f} [{:.0f}, {:.0f}]".format(*found) for key, found in cells.items()}
 shade = pd.Series({key: mean for key, (mean, _, _) in cells.items()}).unstack(sort=False)
 table = pd.Series(said).unstack(sort=False)

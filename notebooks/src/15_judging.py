@@ -402,9 +402,8 @@ for mean in at:
 found = {name: [100 * share for share in shares] for name, shares in found.items()}
 often.against(found["Student over streams"][at.index(0.95)])
 print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
-figure = plot.lines(
-    [100 * p for p in at], found, "true mean (%)", "intervals with it (%)", ylim=(0, 103)
-)
+axes = "true mean (%)", "intervals that contain it (%)"
+figure = plot.lines([100 * p for p in at], found, *axes, ylim=(0, 103))
 figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")  # what was promised
 figure
 
@@ -518,8 +517,8 @@ by = {event: five_streams.by_stream(more, "neighbors", event) for event in list(
 
 def shown(streams, ends=intervals.SHARE, sign=""):  # the mean over five streams, in percent
     mean = np.mean([np.mean(stream) for stream in streams])
-    mean, *sides = (100 * x for x in (mean, *five_streams.interval(streams, ends)))
-    return f"{mean:{sign}.0f} [{sides[0]:{sign}.0f}, {sides[1]:{sign}.0f}]"
+    three = [int(round(100 * x)) for x in (mean, *five_streams.interval(streams, ends))]
+    return f"{three[0]:{sign}} [{three[1]:{sign}}, {three[2]:{sign}}]"
 
 
 table = []

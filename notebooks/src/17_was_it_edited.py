@@ -352,10 +352,13 @@ curves = {"unedited": quiet.z.max(1).values.tolist()}
 for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
-drawings_17.by_layer(range(lm.n_layers), curves, THRESHOLD)
+axes, colors = ("layer", "largest z of all candidates"), {"unedited": plot.BASE}
+figure = plot.lines(range(lm.n_layers), curves, *axes, colors=colors)
+figure.axes[0].axhline(THRESHOLD, color=plot.QUIET, linewidth=1, linestyle="--")
+figure
 
 # %% [markdown]
-# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
+# The dashed line is the threshold. (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
 # were read up to five layers above it.) Above the edited layer the largest $z$ is again about that of
 # the unedited model, though the subject's keys there have changed. It is the *matrix* that betrays the
 # edit.

@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from notebooks.support import figures
 from notebooks.support import runs_14_lifelong as runs_14
-from notebooks.support import runs_16_at_scale as runs_16
-
-
-def test_tables_of_scale_are_those_of_the_benchmarks():
-    one, two = runs_16.processes()
-    assert (one["processes"], two["processes"]) == (1, 2)
-    assert two["CPU seconds of reading, each"].count(" and ") == 1
-    longest = max(runs_16.read("million").values(), key=lambda run: run["edits"])
-    edits = [int(row["edits so far"].replace(",", "")) for row in runs_16.constant(longest)]
-    assert edits == sorted(edits) and edits[-1] == longest["edits"]
-    steps = runs_16.memory_of_steps()
-    assert steps[0]["step"] == "load" and steps[0]["memory of the process, GB"] < 1
-    assert {row["step"] for row in steps} >= {"ultraedit", "C", "rome"}
 
 
 def test_a_stream_has_the_facts_that_it_says():
