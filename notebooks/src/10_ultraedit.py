@@ -443,8 +443,8 @@ pd.DataFrame(table).set_index("step")
 # %% [markdown]
 # The paper's $\eta$ hardly moves our weights, and not one answer. GPT-J's step does little more. The
 # step that we take is 24 times GPT-J's: 21 % of the answer tokens are right after one turn, and 6 %
-# were before any edit, a gain of GAIN. With four times that
-# step it is half of them, but the perplexity of other text goes from 18 to 26. A step that is free of the width is not free of the model: it still has to be tuned,
+# were before any edit, a gain of 15 points (6 to 24). With four times that step it is half of them, but
+# the perplexity of other text goes from 18 to 26. A step that is free of the width is not free of the model: it still has to be tuned,
 # but its scale no longer hides in $d_\text{in}$.
 #
 # ## A cold start

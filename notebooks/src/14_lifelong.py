@@ -49,10 +49,11 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support.five_streams import STREAMS
 from notebooks.support.holes import guess, use
+from notebooks.support.runs_14_lifelong import COLUMNS, FAMILIES, STREAM
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-STREAM = runs_14.STREAM
 
 # %% [markdown]
 # ## What "retention" counts
@@ -229,15 +230,14 @@ def cell(values):  # mean and interval over facts, in percent
 
 last = runs_14.ends(rows)  # {editor: its row at the end}, the unedited model first
 by_fact = {
-    name: {column: runs_14.values(row, column) for column in runs_14.COLUMNS}
-    for name, row in last.items()
+    name: {column: runs_14.values(row, column) for column in COLUMNS} for name, row in last.items()
 }
 points = {}
 for name, of in by_fact.items():
     quality = [(a + b) / 2 for a, b in zip(of["held"], of["reworded"], strict=True)]
     kept = [(a + b) / 2 for a, b in zip(of["neighbors"], of["unrelated"], strict=True)]
     points[name] = cell([1 - share for share in kept]), cell(quality)
-drawings_14.quality_and_damage(points, runs_14.FAMILIES)
+drawings_14.quality_and_damage(points, FAMILIES)
 
 # %% [markdown]
 # The picture has merged four numbers into two, and what it merges is unlike: a neighbor counts by
@@ -257,7 +257,7 @@ drawings_14.quality_and_damage(points, runs_14.FAMILIES)
 # %%
 cells = {
     (family, name, column): cell(values)
-    for family, members in runs_14.FAMILIES.items()
+    for family, members in FAMILIES.items()
     for name in members
     for column, values in by_fact[name].items()
 }
@@ -356,20 +356,20 @@ def ahead(values, name, other):  # in points: the mean of each stream, then mean
     return each, 100 * float(mean), *(100 * end for end in ends)
 
 
-more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
-found = {}
-for column in ("held", "reworded", "neighbors", "unrelated"):
-    values = five_streams.by_stream(more, column)
+more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
+asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
+streams = {column: five_streams.by_stream(more, column) for column in asked}
+for column, values in streams.items():  # {editor: its five streams, one value per fact}
     for other in values.keys() - {"base", "retrieval"}:
         found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
 for name, other in (("UltraEdit", "MEMIT"), ("LEMoE", "MEMIT"), ("UltraEdit", "LEMoE")):
-    cell = ahead(five_streams.by_stream(more, "neighbors"), name, other)[1:]
-    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *cell))
-said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*cell[1:]) for key, cell in found.items()}
+    _, *gap = ahead(streams["neighbors"], name, other)
+    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *gap))
+said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
 print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
-print(pd.Series(said).unstack()[["held", "reworded", "neighbors", "unrelated"]].to_string())
-drawings_14.streams(found, runs_14.FAMILIES)
+print(pd.Series(said).unstack()[list(asked)].to_string())
+drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
 # What five streams support, in differences whose interval is clear of 0:
@@ -389,7 +389,7 @@ drawings_14.streams(found, runs_14.FAMILIES)
 # order among the searches, of which there is one.
 
 # %%
-for seed in (0, *five_streams.STREAMS["seeds"]):  # 0 is the first stream
+for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
     some = [case.fact for case in runs_14.cases(seed=seed)]
     openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")

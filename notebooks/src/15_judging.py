@@ -53,10 +53,13 @@ import lib
 from lib import plot
 from lib.evaluation import intervals
 from lib.model import generation
-from notebooks.support import drawings_15, figures, five_streams, long_runs, models, show
+from notebooks.support import drawings_15, figures, five_streams, long_runs, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
+from notebooks.support.five_streams import STREAMS
 from notebooks.support.holes import guess, use
+from notebooks.support.runs_14_lifelong import FAMILIES, STREAM
+from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.classroom()[0]
@@ -71,8 +74,7 @@ tower = lib.classroom()[0]
 # that is nonsense.
 
 # %%
-EVENTS = runs_15.EVENTS  # {event: its name in tables}
-facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(runs_15.LONG)]
+facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
 
 
 def first_choices(prompt, answer):  # the answer's tokens, and the model's after each true beginning
@@ -160,7 +162,7 @@ for prompt in (tower.fact.text, *tower.paraphrases):
     found = lib.evaluate(lm, case, patch, metrics=()).json()["efficacy"]
     assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
     rows.append(row | {EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
-show.Table(rows)
+pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
 # Your events and the library's are the same. Look at the third row. "Rome" has become more probable
@@ -441,7 +443,7 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
 # </details>
 
 # %%
-stream = long_runs.stored("14_streams", runs_14.STREAM, lambda: runs_14.every(lm))
+stream = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
 last = runs_14.ends(stream)  # {editor: its row at the end}, the unedited model first
 
 
@@ -452,7 +454,7 @@ def values(column, event):  # {editor: one value per fact}
 kept = {event: values("neighbors", event) for event in ("probability", "generation")}
 names = [  # family by family, and in each the best by generation first
     name
-    for family in runs_14.FAMILIES.values()
+    for family in FAMILIES.values()
     for name in sorted(family, key=lambda name: -kept["generation"][name].mean())
 ]
 found = {
@@ -511,7 +513,7 @@ pd.DataFrame(table).set_index("column")
 # notebook 14 that nobody chose, with intervals over streams, without the tower.
 
 # %%
-more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
+more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
 by = {event: five_streams.by_stream(more, "neighbors", event) for event in list(EVENTS)[:3]}
 
 

@@ -500,7 +500,8 @@ for form in ("preset", "published form"):
                     bands.setdefault(name, ([], []))[0].append(low)
                     bands[name][1].append(high)
         if edits in (0, 1000, 5000, 10_000):
-            table[form if edits else "unedited", edits] = row | {"perplexity": point["perplexity"]}
+            row["perplexity"] = round(point["perplexity"], 1)
+            table[form if edits else "unedited", edits] = row
 colors = {name: plot.CYCLE[1] if "preset" in name else plot.CYCLE[4] for name in y}
 dashes = {name: "--" for name in y if name.startswith("last")}
 axes = "edits", "says the new answer (%)"
@@ -542,7 +543,7 @@ table[["cpu_ms", "calm", "memory of the process, MB"]].rename(columns=names).rou
 # The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
 # this ran, and the medians at the points stay within an eighth of each other. Of the turns near a
 # point, the one that was disturbed least says more: it stands in the column beside them, and differs
-# by a few hundredths only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
+# by 3 % only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
 # edit costs as much late as early, and the memory is nearly the same. (Such a model cannot hold
 # these facts. That is not what is measured here.)
 #

@@ -223,17 +223,13 @@ lived(["bfloat16", "int8", "int4"])
 # Now the model is trained on: steps of AdamW on the next token of other text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. The unedited model is trained on the same rows in the same order, because training could also
-# teach an answer by itself.
+# teach an answer by itself. The cell gives our four facts four steps; the stored rows below have thirty
+# steps and sixty facts for each editor.
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
 steps = 4 if SCALE == "small" else 2
 lib.survive(lm, patch, cases, {f"trained, {steps} steps": lib.Trained(texts, steps)})
-
-# %% [markdown]
-# Four steps take none of our four facts that the model said, and four facts show little (75 %, 28 to 97).
-# (The fourth, the symbol of titanium, does not count as said: "Alumina" is not the word "Al".) The
-# stored run has thirty steps, and sixty facts for each editor.
 
 # %%
 fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
@@ -257,8 +253,11 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
-# beside them. Of all others no change was seen. Forty later edits by UltraEdit take 7 points of
+# Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97; "Alumina"
+# is not the word "Al"). Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices
+# are trained or adapters beside them. Of all others no change was seen.
+#
+# Forty later edits by UltraEdit take 7 points of
 # MEMIT's facts (1 to 15), 8 of AlphaEdit's (2 to 17), and 53 of GRACE's (40 to 65): the later edits are
 # made in layers below its codebook, and move the states that it listens to. For ROME, fine-tuning, LoRA,
 # synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13

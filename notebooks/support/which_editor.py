@@ -87,9 +87,7 @@ def picture() -> bytes:
     """The picture of quality against damage, as page 14 has it."""
     book = json.loads((ROOT / "notebooks" / "14_lifelong.ipynb").read_text(encoding="utf-8"))
     for cell in book["cells"]:
-        if "".join(cell["source"]).endswith(
-            "drawings_14.quality_and_damage(points, runs_14.FAMILIES)"
-        ):
+        if "drawings_14.quality_and_damage(" in "".join(cell["source"]):
             return base64.b64decode(cell["outputs"][0]["data"]["image/png"])
     raise LookupError("14_lifelong.ipynb shows no picture of quality and damage")
 
