@@ -53,6 +53,7 @@ from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import matched_filter
 from lib.forensics.objects import objects
 from lib.forensics.reversal import PREFIXES, without_top
+from lib.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import guess, use
@@ -353,12 +354,14 @@ for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
 axes, colors = ("layer", "largest z of all candidates"), {"unedited": plot.BASE}
-figure = plot.lines(range(lm.n_layers), curves, *axes, colors=colors)
-figure.axes[0].axhline(THRESHOLD, color=plot.QUIET, linewidth=1, linestyle="--")
+figure = plot.lines(range(lm.n_layers), curves, *axes, colors=colors, ylim=(0, None), named=False)
+line = {"color": plot.QUIET, "linewidth": 1, "linestyle": "--", "label": f"z = {THRESHOLD:g}"}
+figure.axes[0].axhline(THRESHOLD, **line)
+legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# The dashed line is the threshold. (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
+# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
 # were read up to five layers above it.) Above the edited layer the largest $z$ is again about that of
 # the unedited model, though the subject's keys there have changed. It is the *matrix* that betrays the
 # edit.
