@@ -396,9 +396,8 @@ for mean in at:
     middle, half = means.mean(1), 2.776 * means.std(1) / 5**0.5
     low, high = torch.tensor([wilson(24 * total, 120) for total in means.sum(1).tolist()]).T
     found["Student over streams"].append(coverage(means, mean, 2.776))
-    found["all facts as independent"].append(
-        ((low <= mean) & (mean <= high)).double().mean().item()
-    )
+    inside = (low <= mean) & (mean <= high)
+    found["all facts as independent"].append(inside.double().mean().item())
     inside = (low.minimum(middle - half) <= mean) & (mean <= high.maximum(middle + half))
     found["the wider of both"].append(inside.double().mean().item())
 found = {name: [100 * share for share in shares] for name, shares in found.items()}
