@@ -487,6 +487,7 @@ drawings_12.tokens(shown, eps)
 # for a fact from other prompts, more than it tells one fact from another. No margin has asked for that:
 # the irrelevant texts of the training are questions as one types them into a search and whole sentences
 # about everyday things, like the two that are printed first.
+#
 # What does the model say now?
 
 # %%
@@ -616,12 +617,16 @@ drawings_12.full(POINTS, panels)
 # twenty is missing at every point, titanium, whose new symbol is "Al". What the model says in its place was
 # not stored.)
 #
-# That the four shards hold more is not shown. Apart, where the one with the largest $\Delta$ answers, they
-# hold 74 %, with a difference of 0 from the one shard (−13 to 12), and 16 points fewer of the rewordings
-# follow (6 to 26). Merged by TIES they hold 59 %, which is 15 points fewer (2 to 29), and 21 points fewer
-# of the neighbors stay (14 to 27). The linear mean holds 26 %. So TIES writes more than the mean does, 32
-# points (18 to 46), as the coefficients above suggest, and it spares 55 points fewer of the neighbors (46
-# to 62). With these settings nothing was gained by dealing the facts out.
+# Do four shards hold more than one? That is not shown:
+#
+# * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from one
+#   shard is 0 points (−13 to 12), and 16 points fewer of the rewordings follow (6 to 26).
+# * Merged by *TIES* they hold 59 %, which is 15 points fewer than one shard (2 to 29), and 21 points fewer
+#   of the neighbors stay (14 to 27).
+# * The *linear mean* of them holds 26 %. So TIES holds 32 points more than the mean (18 to 46), as the
+#   coefficients above suggest, and it spares 55 points fewer of the neighbors (46 to 62).
+#
+# With these settings nothing was gained by dealing the facts out.
 #
 # Look at the two columns on the right. Without rehearsal nearly every rewording and every neighbor is let in
 # from 40 facts on. With rehearsal the router is stricter: at 80 facts it lets in 71 % of the rewordings and

@@ -163,12 +163,13 @@ route = use("7.4", route)
 # W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads the mean hidden
 # state of the prompt at the experts' layer, and the embedding of the subject if it knows it.
 #
-# The network is one for all experts. What should it be trained by? As we read the paper, it is trained
-# together with the new anchor and the new expert, by the loss of the new facts. The library **refits** it
-# before each expert is trained, to the $e$ of all facts that are stored, those of earlier batches among
-# them. The new anchor starts in the middle of its batch and is fitted along, and so is $b$. Older anchors
-# stay. (After the fit the library raises $b$ a little, since texts are more varied than those it was fitted
-# to.)
+# There is one network for all experts. What should it be trained by? As we read the paper, it is trained
+# together with the new anchor and the new expert, by the loss of the new facts.
+#
+# The library **refits** it instead, before each expert is trained, to the $e$ of all facts that are
+# stored, those of earlier batches among them. The new anchor starts in the middle of its batch and is
+# fitted along, and so is $b$. Older anchors stay as they are. (After the fit the library raises $b$ a
+# little, since other texts are more varied than those it was fitted to.)
 #
 # The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and a softmax makes
 # probabilities $p$ of it. A stored prompt belongs to its own expert, and a text that has nothing to do with
