@@ -57,6 +57,7 @@ from notebooks.support import runs_12_wise as runs_12
 from notebooks.support.holes import guess, use
 from notebooks.support.score_tables import MEASURED, percent
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 config = runs_12.wise(lm).config
 module = lm.mlp_out(config.layer)

@@ -63,6 +63,7 @@ from notebooks.support.holes import guess, use
 from notebooks.support.runs_13_lemoe import GATE, STREAM
 from notebooks.support.score_tables import gap, percent
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 _ = torch.manual_seed(0)
 normal = torch.randn
 

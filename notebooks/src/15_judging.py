@@ -61,6 +61,7 @@ from notebooks.support.holes import guess, use
 from notebooks.support.runs_14_lifelong import FAMILIES, STREAM
 from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.classroom()[0]
 

@@ -55,6 +55,7 @@ from lib.model import activations
 from notebooks.support import figures, models
 from notebooks.support.holes import guess, use
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 lm = models.load(SCALE, sink="own")
 classroom = lib.classroom()
 cases = [case for case in classroom if case.id in (1, 7, 13, 23)]
