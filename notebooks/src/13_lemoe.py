@@ -44,7 +44,6 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import warnings
-from copy import copy
 from dataclasses import replace
 from functools import partial
 
@@ -320,7 +319,12 @@ with lm.patched(patch):
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
-    row = {"group": asked[prompt], "prompt": prompt, "before": said[i], "after": says[i]}
+    row = {
+        "group": asked[prompt],
+        "prompt": prompt,
+        "before": said[i].strip(),
+        "after": says[i].strip(),
+    }
     row |= {"expert": note["entry"] + 1, "score": note["score"]}
     table.append(row | {"b": note["threshold"]})
 pd.DataFrame(table).set_index(["group", "prompt"]).round(1)
@@ -381,7 +385,7 @@ for i, fact in enumerate(one):
     row = {"fact of the first batch": f"{fact.text} {fact.target_new}"}
     row |= {"cos(v before, v after)": turned[i].item(), "own score before": own[i].item()}
     row |= {"own score after": new[i, 0].item(), "score at the new anchor": new[i, 1].item()}
-    table.append(row | {"says now": says[i]})
+    table.append(row | {"says now": says[i].strip()})
 pd.DataFrame(table).set_index("fact of the first batch").round(2)
 
 # %% [markdown]
@@ -411,9 +415,10 @@ e, owner = state["e"], state["owner"]  # of all that is stored
 calm = read(router, irrelevant())
 start = (router.down[0], router.up[0]), router.keys, torch.tensor(kappa / 2)
 (down, up), keys, b = refit(*start, e, owner, calm, 300, 3e-3)
-answers = copy(now)  # the same experts behind another router
-answers.router = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
-mended = replace(second, routes=dict.fromkeys(second.routes, answers))
+router = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
+((place, old),) = second.routes.items()  # the same experts behind this router
+parts = old.experts, old.activation, router, old.scale, old.gate, old.bos
+mended = replace(second, routes={place: type(old)(place, *parts)})
 count = {}
 for name, some in {"first edit": first, "second edit": second, "refit": mended}.items():
     with lm.patched(some):
