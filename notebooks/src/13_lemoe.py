@@ -319,14 +319,9 @@ with lm.patched(patch):
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
-    row = {
-        "group": asked[prompt],
-        "prompt": prompt,
-        "before": said[i].strip(),
-        "after": says[i].strip(),
-    }
-    row |= {"expert": note["entry"] + 1, "score": note["score"]}
-    table.append(row | {"b": note["threshold"]})
+    row = {"group": asked[prompt], "prompt": prompt, "before": said[i].strip()}
+    row |= {"after": says[i].strip(), "expert": note["entry"] + 1}
+    table.append(row | {"score": note["score"], "b": note["threshold"]})
 pd.DataFrame(table).set_index(["group", "prompt"]).round(1)
 
 # %% [markdown]
