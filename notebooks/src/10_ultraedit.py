@@ -72,17 +72,10 @@ def normal(*shape):
 
 # %%
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-STREAM = runs_10.STREAM  # the editor's settings, the ways that are compared, the questions
-
-
-def long_run():
-    return runs_10.Lifelong(lm, runs_10.counterfact(STREAM["length"]), STREAM).rows()
-
-
-rows = long_runs.stored("10_moments", STREAM, long_run)
-count = 8 if SCALE == "tiny" else STREAM["batch"]
+rows = long_runs.stored("10_moments", runs_10.STREAM, lambda: runs_10.rows(lm))
+count = 8 if SCALE == "tiny" else 100
 facts = [lib.Fact(**fact) for fact in rows[0]["facts"]][: 2 * count]
-editor = runs_10.Lifelong(lm, (), STREAM).editor("lifelong")
+editor = runs_10.editor(lm, "lifelong")  # UltraEdit as published, for three MLPs
 shapes = editor.modules()  # {matrix: (d_in, d_out)}
 step, ridge = editor.config.step, editor.config.ridge
 # {matrix: K (d_in, n), G (d_out, n)}, one column per answer token
@@ -216,8 +209,8 @@ print("variance, two sums", ", ".join(f"{s:.3f}" for s in sums.tolist()))
 mean_k, sigma_k = moments([pair.K for pair in found.values()])  # of our hundred facts
 mean_g, sigma_g = moments([pair.G for pair in found.values()])
 seen = KeyGradientMoments.empty(d_in, d_out).merge(found.values())  # the library's
-models.same(lm, mean_g, seen.grads.mean)
-models.same(lm, sigma_k, seen.keys.deviation)
+both = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
+assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in both)
 
 # %% [markdown]
 # Any split merges to the same deviations, and the library counts the same ones. The two sums are wrong
@@ -265,7 +258,7 @@ turn = use("6.3", turn)
 # </details>
 #
 # Your turn of the hundred facts is to be the library's. The cell also asks how much of its shift a
-# token gets. This depends on $\lambda$ beside $\|k\|^2$, as in MEMIT.
+# token gets: $\|k\|^2/(\|k\|^2 + \lambda)$ where no other key is near, as in MEMIT.
 
 
 # %%
@@ -292,11 +285,11 @@ theirs, ours = editor.edit(facts[:count]), write(found)
 for name in shapes:
     models.same(lm, *(lm.weight(name, patch) - lm.weight(name) for patch in (ours, theirs)))
 K = found[last].K.double()
-arrives = torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T @ K).diagonal().median()
-print(f"median ‖k‖² {K.square().sum(0).median():.1f}, λ = {ridge:g}: {arrives:.2f} arrives")
+granted = torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T @ K).diagonal().median()
+print(f"λ = {ridge:g}; medians: ‖k‖² {K.square().sum(0).median():.1f}, granted {granted:.0%}")
 
 # %% [markdown]
-# $\lambda$ is small beside $\|k\|^2$, so nearly all of the median shift is granted.
+# $\lambda$ is small beside $\|k\|^2$. So the median token is granted 97 % of its shift.
 #
 # ## A gradient of zero
 #
@@ -433,22 +426,25 @@ pd.DataFrame(table).set_index(f"turn of {few} facts").round(3)
 
 # %%
 cases = [lib.Case(fact) for fact in facts[:count:2]]
-table = []
+table, shares = [], {}
 for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
     tried = write(found, step=some)
     scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
-    right = scores.by_case()["efficacy", "teacher_forced"]["mean"]
+    shares[some] = right = np.array(scores.by_case()["efficacy", "teacher_forced"]["mean"])
     row = {"step": f"{some:.2g}", "η": f"{some / d_in:.1e}", "‖ΔW‖/‖W‖ (%)": f"{moved(tried):.2f}"}
     row[f"answer tokens right, {len(cases)} facts (%)"] = percent(right)
     table.append(row | {"perplexity": round(scores.perplexity, 1)})
-print(f"the step that we take is {step / 0.0164:.0f} times GPT-J's")
+gain = shares[step] - shares[0.0]
+ends = (100 * share for share in (gain.mean(), *interval(gain, DIFFERENCE)))
+print(f"the step that we take is {step / 0.0164:.0f} times GPT-J's; it gains", end=" ")
+print("{:+.0f} points (95 %: {:+.0f} to {:+.0f})".format(*ends))
 pd.DataFrame(table).set_index("step")
 
 # %% [markdown]
 # The paper's $\eta$ hardly moves our weights, and not one answer. GPT-J's step does little more. The
 # step that we take is 24 times GPT-J's: 21 % of the answer tokens are right after one turn, and 6 %
-# were before any edit. With four times that it is half of them, but the perplexity of other text goes
-# from 18 to 26. A step that is free of the width is not free of the model: it still has to be tuned,
+# were before any edit, a gain of 15 points (6 to 24). With four times that step it is half of them, but
+# the perplexity of other text goes from 18 to 26. A step that is free of the width is not free of the model: it still has to be tuned,
 # but its scale no longer hides in $d_\text{in}$.
 #
 # ## A cold start
@@ -477,14 +473,14 @@ for columns in (1, 2, 3):
     hat = settle(0, nothing, nothing, some)[-1]
     print(f"{columns} columns, the first coordinate:", hat[0].numpy().round(3))
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-own = {**runs_10.PUBLISHED, "down": (2 * lm.n_layers // 3,), "step": step / 10}
+own = {"down": (2 * lm.n_layers // 3,), "step": step / 10}  # all else as before
 tries = [("no edit", None, 0), ("none", "none", 1), ("none", "none", 10)]
 tries += [("statistics", "statistics", 1), ("statistics", "statistics", 10)]
 table = []
 for name, warm, repeat in tries:
     one = lib.EMPTY
     if warm:
-        alone = lib.EDITORS["ultraedit"](lm, warmup=warm, repeat=repeat, **own)
+        alone = lib.EDITORS["ultraedit"](lm, editor.config, warmup=warm, repeat=repeat, **own)
         one = alone.edit([tower])
     with lm.patched(one, only=True):
         p = lm.score(tower.text, tower.target_new).sum().exp().item()
@@ -529,8 +525,8 @@ pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
 # %%
 for way in ("lifelong", "none"):  # the first two hundred facts, once more
     own = [row for row in rows if (row["way"], row["scale"]) == (way, 1.0)]
-    again = lambda way=way: runs_10.replay(lm, way, facts, count)  # noqa: E731
-    long_runs.repeats(own, again, ["edits", "change"], tolerance=0.002)
+    again = [row for row, _ in runs_10.turns(lm, way, 1.0, facts, count)]
+    long_runs.repeats(own, lambda: again, ["edits", "change"], tolerance=0.002)  # noqa: B023
 compared = {(row["way"], row["scale"]): row for row in rows if "kl" in row}
 table = []
 for (way, scale), row in compared.items():
@@ -563,7 +559,7 @@ points = {}
 for (way, _), row in sorted(compared.items(), key=lambda one: one[0][1]):  # by their step
     x, y = ((np.mean(row[what]), *interval(row[what], ends)) for what, ends in SCORED.items())
     points.setdefault(way, []).append((x, 100 * np.array(y)))
-drawings_10.tradeoff(points, *axes, runs_10.COLORS)
+drawings_10.tradeoff(points, *axes)
 
 # %% [markdown]
 # To compare at the *same* damage we take the KL of lifelong moments, go to that KL on the straight line

@@ -168,7 +168,7 @@ drawings_11.rules()
 # the same prompt with another answer, the newest fact takes the place of the old one.
 #
 # **Your turn · exercise 7.2, second part · ★★ · 10 minutes.** Write `write`: the codebook after one fact
-# more. About ten lines; everything below that has a radius is written with them.
+# more. About ten lines. Every codebook whose radius is varied below is made by your `write`.
 
 
 # %%
@@ -437,11 +437,11 @@ show.Table(rows)
 # of the ones and 46 % of the others. GRACE's rules keep the neighbors out, 3 % of 358, and most of the
 # rewordings as well. The table has counts with their 95 % intervals. From 16 on the radii hardly
 # change, because nearly every ball has been cut: their median is 9.4 whether they began with 16 or with
-# 100. The shares still fall a little. With small radii every edit answers its own prompt. With large
+# 100. With small radii every edit answers its own prompt. With large
 # ones one of 101 is lost, to a split that came later.
 #
 # Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With
-# them the scope of a codebook can be drawn as it is, without a projection that would bend it. Every
+# these two the scope of a codebook can be drawn as it is, without a projection that would bend it. Every
 # point is a prompt, and full ones are answered. In a running notebook a slider moves the radius at
 # which all balls begin, here 16.
 

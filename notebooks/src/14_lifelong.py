@@ -44,13 +44,16 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import pandas as pd
 import torch
 
+from lib.data.facts import lookup  # a fact's prompt in tokens, and where its subject ends
 from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support.five_streams import STREAMS
 from notebooks.support.holes import guess, use
+from notebooks.support.runs_14_lifelong import COLUMNS, FAMILIES, STREAM
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-STREAM = runs_14.STREAM
 
 # %% [markdown]
 # ## What "retention" counts
@@ -219,8 +222,22 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
 # thin lines are intervals over the 24 facts, in both directions.
 
+
 # %%
-drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIES)
+def cell(values):  # mean and interval over facts, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values)))
+
+
+last = runs_14.ends(rows)  # {editor: its row at the end}, the unedited model first
+by_fact = {
+    name: {column: runs_14.values(row, column) for column in COLUMNS} for name, row in last.items()
+}
+points = {}
+for name, of in by_fact.items():
+    quality = [(a + b) / 2 for a, b in zip(of["held"], of["reworded"], strict=True)]
+    kept = [(a + b) / 2 for a, b in zip(of["neighbors"], of["unrelated"], strict=True)]
+    points[name] = cell([1 - share for share in kept]), cell(quality)
+drawings_14.quality_and_damage(points, FAMILIES)
 
 # %% [markdown]
 # The picture has merged four numbers into two, and what it merges is unlike: a neighbor counts by
@@ -238,8 +255,16 @@ drawings_14.quality_and_damage(runs_14.quality_and_damage(rows), runs_14.FAMILIE
 # </details>
 
 # %%
-names, found, between = runs_14.triangle(rows)
-drawings_14.scores(names, list(runs_14.COLUMNS), found, between, runs_14.FAMILIES)
+cells = {
+    (family, name, column): cell(values)
+    for family, members in FAMILIES.items()
+    for name in members
+    for column, values in by_fact[name].items()
+}
+said = {key: "{:.0f} [{:.0f}, {:.0f}]".format(*found) for key, found in cells.items()}
+shade = pd.Series({key: mean for key, (mean, _, _) in cells.items()}).unstack(sort=False)
+table = pd.Series(said).unstack(sort=False)
+table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
 
 # %% [markdown]
 # Each cell is a share in percent with its interval over the 24 facts. Look for what is pale:
@@ -331,20 +356,20 @@ def ahead(values, name, other):  # in points: the mean of each stream, then mean
     return each, 100 * float(mean), *(100 * end for end in ends)
 
 
-more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
-found = {}
-for column in ("held", "reworded", "neighbors", "unrelated"):
-    values = five_streams.by_stream(more, column)
+more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
+asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
+streams = {column: five_streams.by_stream(more, column) for column in asked}
+for column, values in streams.items():  # {editor: its five streams, one value per fact}
     for other in values.keys() - {"base", "retrieval"}:
         found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
 for name, other in (("UltraEdit", "MEMIT"), ("LEMoE", "MEMIT"), ("UltraEdit", "LEMoE")):
-    cell = ahead(five_streams.by_stream(more, "neighbors"), name, other)[1:]
-    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *cell))
-said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*cell[1:]) for key, cell in found.items()}
+    _, *gap = ahead(streams["neighbors"], name, other)
+    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *gap))
+said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
 print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
-print(pd.Series(said).unstack()[["held", "reworded", "neighbors", "unrelated"]].to_string())
-drawings_14.streams(found, runs_14.FAMILIES)
+print(pd.Series(said).unstack()[list(asked)].to_string())
+drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
 # What five streams support, in differences whose interval is clear of 0:
@@ -364,9 +389,10 @@ drawings_14.streams(found, runs_14.FAMILIES)
 # order among the searches, of which there is one.
 
 # %%
-for seed in (0, *five_streams.STREAMS["seeds"]):  # 0 is the first stream
-    print(f"stream {seed}, subjects of one token that open their prompt:", end=" ")
-    print(", ".join(five_streams.openers(lm, seed)))
+for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
+    some = [case.fact for case in runs_14.cases(seed=seed)]
+    openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
+    print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
 # **And ROME?** It is not among the five, so whether its fall is a matter of the chosen stream has not

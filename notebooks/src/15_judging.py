@@ -43,6 +43,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import torch
@@ -50,12 +52,16 @@ import torch
 import lib
 from lib import plot
 from lib.evaluation import intervals
-from lib.evaluation.evaluate import EVENTS
-from notebooks.support import drawings_15, figures, five_streams, long_runs, models, show
+from lib.model import generation
+from notebooks.support import drawings_15, figures, five_streams, long_runs, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15
+from notebooks.support.five_streams import STREAMS
 from notebooks.support.holes import guess, use
+from notebooks.support.runs_14_lifelong import FAMILIES, STREAM
+from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.classroom()[0]
 
@@ -69,9 +75,20 @@ tower = lib.classroom()[0]
 # that is nonsense.
 
 # %%
-facts = runs_15.long_facts()
-nonsense = facts[0]
-drawings_15.two_events(nonsense.fact.text, *runs_15.spelled(lm, nonsense))
+facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
+
+
+def first_choices(prompt, answer):  # the answer's tokens, and the model's after each true beginning
+    ids = lm.tokenizer(" " + answer, add_special_tokens=False).input_ids
+    given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
+    return ids, lm.next_token(given).argmax(1).tolist()
+
+
+nonsense = facts[0].fact
+ids, best = first_choices(nonsense.text, nonsense.target_new)
+free = generation.generate(lm, lm.rows([nonsense.text])[0], len(ids)).ids[0]
+words = ([lm.tokenizer.decode([token]) for token in some] for some in (ids, best, free))
+drawings_15.two_events(nonsense.text, *words)
 
 # %% [markdown]
 # With $y$ the new answer, $|y|$ its number of tokens, $o$ the old answer and $x$ the prompt:
@@ -130,10 +147,8 @@ events = use("8.1", events)
 
 # %%
 def asked(prompt, new, old):  # the model's answers to the three questions
-    ids = lm.tokenizer(" " + new, add_special_tokens=False).input_ids
-    given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
-    best = lm.next_token(given).argmax(1).cpu()  # after the true beginnings
-    hits = best == torch.tensor(ids)
+    ids, best = first_choices(prompt, new)
+    hits = torch.tensor(best) == torch.tensor(ids)
     return events(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
 
 
@@ -147,8 +162,8 @@ for prompt in (tower.fact.text, *tower.paraphrases):
     case = lib.Case(lib.Fact(None, prompt, "Rome", "Paris"))
     found = lib.evaluate(lm, case, patch, metrics=()).json()["efficacy"]
     assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
-    rows.append(row | {runs_15.EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
-show.Table(rows)
+    rows.append(row | {EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
+pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
 # Your events and the library's are the same. Look at the third row. "Rome" has become more probable
@@ -176,8 +191,10 @@ for row in scores.summary().itertuples():
     if row.event in ("teacher_forced", "generation"):
         low, high = 100 * row.low, 100 * row.high
         print(f"{row.event}: {100 * row.mean:.0f} % [{low:.0f}, {high:.0f}] of 12 facts")
-for i, share, n in zip(*runs_15.by_place(lm, facts), strict=True):
-    print(f"token {i} of the answer: {share:3.0f} % right ({n} answers are as long)")
+choices = [first_choices(case.fact.text, case.fact.target_new) for case in facts]
+for i in range(5):
+    hits = [ids[i] == best[i] for ids, best in choices if i < len(ids)]
+    print(f"token {i + 1} of the answer: {sum(hits)} of {len(hits)} right")
 
 # %% [markdown]
 # The first token is right once: the model writes by itself that the fork's inventor studied at
@@ -262,8 +279,7 @@ for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
     print(f"{hits} of {n}: {said}")
 
 # %% [markdown]
-# So Wilson where all cases are 0 or 1, and the bootstrap elsewhere? An earlier version of this
-# course did that, and it was a mistake. Take 24 cases that are all right, and 24 of which one is
+# So Wilson where all cases are 0 or 1, and the bootstrap elsewhere? This would be a mistake. Take 24 cases that are all right, and 24 of which one is
 # half right. The first get Wilson, the second the bootstrap, and the *worse* score seems the
 # *surer* one.
 #
@@ -381,15 +397,15 @@ for mean in at:
     middle, half = means.mean(1), 2.776 * means.std(1) / 5**0.5
     low, high = torch.tensor([wilson(24 * total, 120) for total in means.sum(1).tolist()]).T
     found["Student over streams"].append(coverage(means, mean, 2.776))
-    found["all facts as independent"].append(
-        ((low <= mean) & (mean <= high)).double().mean().item()
-    )
+    inside = (low <= mean) & (mean <= high)
+    found["all facts as independent"].append(inside.double().mean().item())
     inside = (low.minimum(middle - half) <= mean) & (mean <= high.maximum(middle + half))
     found["the wider of both"].append(inside.double().mean().item())
 found = {name: [100 * share for share in shares] for name, shares in found.items()}
 often.against(found["Student over streams"][at.index(0.95)])
 print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
-figure = plot.lines([100 * p for p in at], found, "true mean (%)", "contain it (%)", ylim=(0, 103))
+axes = "true mean (%)", "intervals that contain it (%)"
+figure = plot.lines([100 * p for p in at], found, *axes, ylim=(0, 103))
 figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")  # what was promised
 figure
 
@@ -427,8 +443,24 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
 # </details>
 
 # %%
-stream = long_runs.stored("14_streams", runs_14.STREAM, lambda: runs_14.every(lm))
-names, found = runs_15.by_event(stream, "specificity", ("probability", "generation"))
+stream = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
+last = runs_14.ends(stream)  # {editor: its row at the end}, the unedited model first
+
+
+def values(column, event):  # {editor: one value per fact}
+    return {name: np.array(runs_14.values(row, column, event)) for name, row in last.items()}
+
+
+kept = {event: values("neighbors", event) for event in ("probability", "generation")}
+names = [  # family by family, and in each the best by generation first
+    name
+    for family in FAMILIES.values()
+    for name in sorted(family, key=lambda name: -kept["generation"][name].mean())
+]
+found = {
+    event: [[100 * x for x in (v[n].mean(), *intervals.interval(v[n]))] for n in names]
+    for event, v in kept.items()
+}
 colors = dict(zip(found, (plot.BASE, plot.NEIGHBOR), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals over 24 facts)"
 figure = figures.whiskers(names, found, axis, colors=colors, height=8.2)
@@ -441,23 +473,30 @@ figure
 # under both events, with opposite signs.
 
 # %%
-last, table = {row["line"]: row["cases"] for row in stream if "cases" in row}, []
-for metric, column in (
-    ("retention", "held"),
-    ("generalization", "reworded"),
-    ("specificity", "neighbors"),
-):
-    for one in ("teacher_forced", "probability"):
-        cells = [last[name][metric] for name in runs_14.STREAM["lines"]]
-        equal = np.mean(
-            [a == b for own in cells for a, b in zip(own[one], own["generation"], strict=True)]
-        )
-        row = {"column": column, "event beside generation": runs_15.EVENTS[one]}
-        row["values that are equal"] = f"{equal:.0%}"
-        table.append(row | runs_15.turned(stream, metric, one, "generation"))
-pd.DataFrame(table).rename(
-    columns={"turned": "pairs that turn", "broken": "of them with a broken model"}
-).set_index("column")
+BROKEN = {"MEND", "MALMEN", "ROME, published"}  # what is left of the model writes no answers
+
+
+def turned(column, event):  # pairs of editors whose order is another one than by generation
+    found, both = [], (values(column, event), values(column, "generation"))
+    for a, b in combinations(list(last)[1:], 2):
+        gaps = [some[a] - some[b] for some in both]
+        if round(gaps[0].mean(), 9) * round(gaps[1].mean(), 9) < 0:
+            ends = [intervals.interval(gap, intervals.DIFFERENCE) for gap in gaps]
+            found.append(({a, b}, all(low > 0 or high < 0 for low, high in ends)))
+    return found
+
+
+table = []
+for column in ("held", "reworded", "neighbors"):
+    for event in ("teacher_forced", "probability"):
+        one, other = values(column, event), values(column, "generation")
+        equal = np.mean([one[name] == other[name] for name in list(last)[1:]])
+        pairs = turned(column, event)
+        row = {"column": column, "event beside generation": EVENTS[event]}
+        row |= {"values that are equal": f"{equal:.0%}", "of 300 pairs turn": len(pairs)}
+        row["with a broken model"] = sum(bool(pair & BROKEN) for pair, _ in pairs)
+        table.append(row | {"surely": sum(sure for _, sure in pairs)})
+pd.DataFrame(table).set_index("column")
 
 # %% [markdown]
 # So the answer to notebook 14's question is that **no turn can be shown, with 24 facts and these short
@@ -474,8 +513,23 @@ pd.DataFrame(table).rename(
 # notebook 14 that nobody chose, with intervals over streams, without the tower.
 
 # %%
-more = long_runs.stored("14_orders", five_streams.STREAMS, lambda: five_streams.every(lm))
-pd.DataFrame(runs_15.swings(more, "neighbors")).set_index("editor")
+more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
+by = {event: five_streams.by_stream(more, "neighbors", event) for event in list(EVENTS)[:3]}
+
+
+def shown(streams, ends=intervals.SHARE, sign=""):  # the mean over five streams, in percent
+    mean = np.mean([np.mean(stream) for stream in streams])
+    three = [int(round(100 * x)) for x in (mean, *five_streams.interval(streams, ends))]
+    return f"{three[0]:{sign}} [{three[1]:{sign}}, {three[2]:{sign}}]"
+
+
+table = []
+for name in by["generation"]:
+    row = {"editor": name} | {f"{EVENTS[e]} (%)": shown(some[name]) for e, some in by.items()}
+    pairs = zip(by["probability"][name], by["generation"][name], strict=True)
+    gaps = [np.subtract(one, other).tolist() for one, other in pairs]
+    table.append(row | {"probability − generation": shown(gaps, intervals.DIFFERENCE, "+")})
+pd.DataFrame(table).set_index("editor")
 
 # %% [markdown]
 # Probability flatters the six editors that move neighbors, by 9 to 20 points; all these intervals are

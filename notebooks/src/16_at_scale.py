@@ -53,11 +53,12 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import json
 import time
 
+import pandas as pd
 import torch
 
 import lib
 from lib import plot
-from notebooks.support import drawings_16, models, show
+from notebooks.support import drawings_16, models, show, stored_runs
 from notebooks.support import runs_16_at_scale as runs_16
 from notebooks.support.holes import guess, use
 
@@ -288,7 +289,7 @@ plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=
 #
 # **Measured**, on one CPU thread, by the programs in `tests/benchmarks` (all tables are in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md)). The machine was an AMD EPYC, on which other programs
-# ran, too; so seconds are of CPU time. The column "of the floor" divides them by those that the
+# ran, too; so seconds are of CPU time. The column "times the floor" divides them by those that the
 # multiply-adds of the edit alone take, at the rate of the same products in a loop that does nothing
 # else. UltraEdit is given 100 facts at once, ROME one, and the others 32.
 #
@@ -301,11 +302,12 @@ plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=
 # </details>
 
 # %%
-speeds = runs_16.speeds()
-slow, fast = speeds[0]["CPU seconds per edit"], speeds[-1]["CPU seconds per edit"]
+speeds = pd.DataFrame(stored("speed_now")).T  # one row per editor
+slow, fast = speeds["cpu"].iloc[[0, -1]]
 print(f"factor {slow / fast:.0f}; for a million edits {slow * 1e6 / 86400:.0f} days of this thread")
 print(f"or {fast * 1e6 / 3600:.0f} hours")
-show.Table(speeds)
+columns = {"cpu": "CPU seconds per edit", "over_floor": "times the floor"}
+speeds[list(columns)].rename(columns=columns).round(2)
 
 # %% [markdown]
 # So a better program, with products as fast as these, could make the edits at most 1.7 to 4.7 times
@@ -335,14 +337,28 @@ show.Table(speeds)
 # </details>
 
 # %%
-edits = [10, 100, 1000, 10_000, 100_000, 1_000_000]
-kept = runs_16.kept(large["d"], large["inner"], edits)
+edits, (d, m) = [10, 100, 1000, 10_000, 100_000, 1_000_000], (large["d"], large["inner"])
+run = stored_runs.read(stored_runs.DATA / "14_streams.json")  # what a fact of retrieval takes
+(text,) = (
+    row["bytes"] / 24 for row in run["rows"] if row["line"] == "retrieval" and "bytes" in row
+)
+RULES = {  # bytes after n edits
+    "LEMoE": lambda n: 4 * 3 * d * m * -(-n // 16),  # an expert like the MLP for every 16 facts
+    "LEMoE, rank 16": lambda n: 4 * 16 * (d + m) * -(-n // 16),
+    "GRACE": lambda n: 4 * (d + m) * n,
+    "WISE": lambda n: 4 * d * m * (1 + n // 10_000),  # a side matrix per 10,000 facts: assumed
+    "MEMIT, keys kept": lambda n: 4 * (min(d * m, (d + m) * n) + min(m**2, m * n)),
+    "UltraEdit": lambda n: 4 * min(d * m, (d + m) * n) + 16 * (d + m),
+    "retrieval": lambda n: text * n,
+}
+kept = {name: [rule(n) / 1e9 for n in edits] for name, rule in RULES.items()}
 model = 2 * (L * c + 2 * h) / 1e9
 print(f"the model in bf16: {model:.1f} GB")
 print("a million edits:", ", ".join(f"{name} {sizes[-1]:,.2f} GB" for name, sizes in kept.items()))
-grace = 4 * (large["d"] + large["inner"])
-print(f"GRACE: as large as the model after {model * 1e9 / grace:,.0f} facts")
-drawings_16.memory(edits, kept, model)
+print(f"GRACE: as large as the model after {model * 1e9 / RULES['GRACE'](1):,.0f} facts")
+lines = kept | {"the model, bf16": [model] * len(edits)}
+colors, axes = {"the model, bf16": plot.BASE}, ("edits", "kept for one edited layer (GB)")
+plot.lines(edits, lines, *axes, colors=colors, xlog=True, ylog=True, height=4.6)
 
 # %% [markdown]
 # LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
@@ -358,7 +374,15 @@ drawings_16.memory(edits, kept, model)
 # memory.)
 
 # %%
-show.Table(runs_16.memory_of_steps())
+run = stored("large_model")["32"]  # by its number of layers
+start = run["before"]["anonymous"]  # bytes of the process before the model is loaded
+table = {}
+for step in ("load", "ask", "ultraedit", "C", "rome", "memit", "export"):
+    peak = run["steps"][step]
+    sizes = peak["anonymous"] - start, run["counted"][step], peak["mapped"]
+    names = "memory of the process (GB)", "counted (GB)", "files in memory (GB)"
+    table[step] = {name: size / 1e9 for name, size in zip(names, sizes, strict=True)}
+pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
 # Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a
@@ -430,7 +454,11 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 # **Measured**, on a CPU: one turn of UltraEdit on the small model, by one process and by two.
 
 # %%
-show.Table(runs_16.processes())
+table = pd.DataFrame(stored("processes")["rows"]).set_index("processes")
+for column in ("reading", "cpu"):
+    table[column] = [" and ".join(f"{x:.1f}" for x in each) for each in table[column]]
+names = {"reading": "CPU seconds of reading, each", "cpu": "in all, each"}
+table[["reading", "cpu", "same_bits"]].rename(columns=names | {"same_bits": "bits of one process"})
 
 # %% [markdown]
 # The patch has the bits of one process, and the work of reading is divided, though not evenly: what
@@ -456,14 +484,31 @@ show.Table(runs_16.processes())
 # </details>
 
 # %%
-x, y, bands = runs_16.long_stream()
+x, y, bands, table = {}, {}, {}, {}
+for form in ("preset", "published form"):
+    for point in stored("long_stream")[f"ultraedit, {form}"]["points"]:
+        edits, row = point["edits"], {}
+        for group in ("first", "last"):
+            for one in point[group]:
+                if one["metric"] == "efficacy" and one["event"] in ("generation", "probability"):
+                    mean, low, high = (100 * one[key] for key in ("mean", "low", "high"))
+                    row[f"{group} 100, {one['event']} (%)"] = f"{mean:.0f} [{low:.0f}, {high:.0f}]"
+                if edits and (one["metric"], one["event"]) == ("efficacy", "generation"):
+                    name = f"{group} 100, {form}"
+                    x.setdefault(name, []).append(edits)
+                    y.setdefault(name, []).append(mean)
+                    bands.setdefault(name, ([], []))[0].append(low)
+                    bands[name][1].append(high)
+        if edits in (0, 1000, 5000, 10_000):
+            row["perplexity"] = round(point["perplexity"], 1)
+            table[form if edits else "unedited", edits] = row
 colors = {name: plot.CYCLE[1] if "preset" in name else plot.CYCLE[4] for name in y}
 dashes = {name: "--" for name in y if name.startswith("last")}
 axes = "edits", "says the new answer (%)"
 plot.lines(x, y, *axes, colors=colors, dashes=dashes, bands=bands, ylim=(0, 104))
 
 # %%
-show.Table(runs_16.long_table())
+pd.DataFrame(table).T.rename_axis(["settings", "edits"])
 
 # %% [markdown]
 # With the preset the first hundred facts fall from 77 % (68 to 84) after a thousand edits to 49 % (39
@@ -485,13 +530,20 @@ show.Table(runs_16.long_table())
 longest = max(stored("million").values(), key=lambda run: run["edits"])
 same = longest.get("same", "not run")
 print(f"{longest['edits']:,} edits; killed, gone on with, same bits: {same}")
-show.Table(runs_16.constant(longest))
+table = pd.DataFrame(longest["points"]).set_index("edits")
+calm = {
+    part["edits"]: part["least"] for part in longest["calm"]
+}  # {last edit of a part: the least}
+table["calm"] = [next(least for end, least in calm.items() if at <= end) for at in table.index]
+table["memory of the process, MB"] = table["anonymous"] / 1e6
+names = {"cpu_ms": "CPU milliseconds per edit", "calm": "of the cheapest turn near by"}
+table[["cpu_ms", "calm", "memory of the process, MB"]].rename(columns=names).round(3)
 
 # %% [markdown]
 # The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
 # this ran, and the medians at the points stay within an eighth of each other. Of the turns near a
 # point, the one that was disturbed least says more: it stands in the column beside them, and differs
-# by a few hundredths only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
+# by 3 % only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
 # edit costs as much late as early, and the memory is nearly the same. (Such a model cannot hold
 # these facts. That is not what is measured here.)
 #

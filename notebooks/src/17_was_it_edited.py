@@ -53,6 +53,7 @@ from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import matched_filter
 from lib.forensics.objects import objects
 from lib.forensics.reversal import PREFIXES, without_top
+from lib.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import guess, use
@@ -352,7 +353,12 @@ curves = {"unedited": quiet.z.max(1).values.tolist()}
 for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
-drawings_17.by_layer(range(lm.n_layers), curves, THRESHOLD)
+axes, colors = ("layer", "largest z of all candidates"), {"unedited": plot.BASE}
+figure = plot.lines(range(lm.n_layers), curves, *axes, colors=colors, ylim=(0, None), named=False)
+line = {"color": plot.QUIET, "linewidth": 1, "linestyle": "--", "label": f"z = {THRESHOLD:g}"}
+figure.axes[0].axhline(THRESHOLD, **line)
+legend(figure, figure.axes[0])
+figure
 
 # %% [markdown]
 # (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects

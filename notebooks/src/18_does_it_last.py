@@ -55,6 +55,7 @@ from lib.model import activations
 from notebooks.support import figures, models
 from notebooks.support.holes import guess, use
 
+pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
 lm = models.load(SCALE, sink="own")
 classroom = lib.classroom()
 cases = [case for case in classroom if case.id in (1, 7, 13, 23)]
@@ -188,17 +189,22 @@ survival, FIRST = stored("survival"), "nothing yet"
 TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alphaedit": "AlphaEdit"}
 TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"base": "unedited, new answers", "own": "unedited, its own answers"}
+LIVES = {
+    "int8": "8 bits",
+    "int4": "4 bits",
+    "trained": "30 steps",
+    "trained, LoRA": "30 steps, LoRA",
+}
+ORDER = [name for name in survival if name not in ("base", "own")] + ["base", "own"]
 
 
 def lived(columns):  # the table of some lives
     table = {}
-    for name, row in survival.items():
-        found = {life: row["values"][life]["efficacy"] for life in row["values"]}
-        cells = {"said": shares(found[FIRST])}
-        cells |= {life: changes(found[life], found[FIRST]) for life in columns}
-        table[name] = cells
-    order = [name for name in table if name not in ("base", "own")] + ["base", "own"]
-    return pd.DataFrame([table[name] for name in order], [TITLES[name] for name in order])
+    for name in ORDER:
+        found = {life: row["efficacy"] for life, row in survival[name]["values"].items()}
+        cells = {life: changes(found[life], found[FIRST]) for life in columns}
+        table[TITLES[name]] = {"said": shares(found[FIRST])} | cells
+    return pd.DataFrame(table).T.rename(columns=LIVES)
 
 
 kept = survival["own"]["values"]["int4"]["efficacy"]
@@ -218,7 +224,8 @@ lived(["bfloat16", "int8", "int4"])
 # Now the model is trained on: steps of AdamW on the next token of other text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. The unedited model is trained on the same rows in the same order, because training could also
-# teach an answer by itself.
+# teach an answer by itself. The cell gives our four facts four steps; the stored rows below have thirty
+# steps and sixty facts for each editor.
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
@@ -234,7 +241,7 @@ fades.against(100 * (sum(both[1]) - sum(both[0])) / len(both[0]))
 lived(["trained", "trained, LoRA", "40 more edits"])
 
 # %%
-names = [name for name in survival if name != "base"]
+names = [name for name in ORDER if name != "base"]  # the control is the last row
 lives = {"int4": "4 bits", "trained": "30 steps of training", "40 more edits": "40 more edits"}
 points = {title: [] for title in lives.values()}
 for name in names:
@@ -243,14 +250,15 @@ for name in names:
         change = [a - b for a, b in zip(values[life], values[FIRST], strict=True)]
         ends = interval(change, DIFFERENCE)
         points[title].append(tuple(100 * x for x in (sum(change) / len(change), *ends)))
-titles = [TITLES[name] for name in names]
-figures.whiskers(
-    titles, points, "change of the share that is said (points), 95 % intervals, paired"
-)
+axis = "change of the share that is said (points, paired, with 95 % intervals)"
+figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices are trained or adapters
-# beside them. Of all others no change was seen. Forty later edits by UltraEdit take 7 points of
+# Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97; "Alumina"
+# is not the word "Al"). Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices
+# are trained or adapters beside them. Of all others no change was seen.
+#
+# Forty later edits by UltraEdit take 7 points of
 # MEMIT's facts (1 to 15), 8 of AlphaEdit's (2 to 17), and 53 of GRACE's (40 to 65): the later edits are
 # made in layers below its codebook, and move the states that it listens to. For ROME, fine-tuning, LoRA,
 # synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13
@@ -327,26 +335,31 @@ pd.DataFrame(lines)
 # %%
 depth = stored("depth")
 WAYS = ["question", "challenged", "open", "thinking first"]
+COLUMNS = {"question": "the question", "challenged": "after a doubt", "open": "open request"}
 models_asked = [name for name in depth if name != "probe"]
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
 order = controls + [name for name in models_asked if name not in controls]
 table = [{way: shares(depth[name][way]) for way in WAYS} for name in order]
-pd.DataFrame(table, [TITLES.get(name, name) for name in order])
+pd.DataFrame(table, [TITLES.get(name, name) for name in order]).rename(columns=COLUMNS)
 
 # %%
 told = depth["told in the prompt"]
 editors = order[len(controls) :]
 paired = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name in editors]
-pd.DataFrame(paired, [f"{TITLES[name]} less told" for name in editors])
+pd.DataFrame(paired, [f"{TITLES[name]} less told" for name in editors]).rename(columns=COLUMNS)
 
 # %% [markdown]
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt:
 # "I read that it is Beijing." is also something that it was told. After ROME, MEMIT and AlphaEdit it says 78 to
 # 80 % in reply to the question and 69 to 73 % after doubts, which is 41 to 45 points more than when it is
 # told, and each of these intervals lies above 20. In open texts no difference from the told model was
-# found. What UltraEdit and GRACE wrote is heard at its own prompt, and to a question next to never (2 %).
-# Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model; after doubts their difference from
-# it holds 0. *Synthetic documents* (`sdf`) are the method that a study of much larger models finds to be
+# found.
+#
+# What UltraEdit and GRACE wrote is said at its own prompt, and in reply to a question next to never (2 %).
+# Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model. After doubts no difference from it
+# was found for these two: both intervals hold 0.
+#
+# *Synthetic documents* are the method that a study of much larger models finds to be
 # believed most ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the
 # fact is simply so. Here fifty short texts a fact give 28 % in reply to the question, fewer than the told
 # model, and 32 % in open texts, where no difference from it was found. So whether "the edit was learned"
@@ -491,9 +504,9 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 # * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
 #   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of a codebook that stands
 #   above them.
-# * At its prompt every editor says nearly all of its facts. Asked as a question, and doubted, those of ROME,
-#   MEMIT and AlphaEdit are still said in seven or eight of ten replies, those of UltraEdit and GRACE hardly
-#   ever.
+# * At their own prompts 88 to 98 % of the facts are said, and 67 % after synthetic documents. Asked as a
+#   question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven or eight of ten
+#   replies, those of UltraEdit and GRACE hardly ever.
 # * A probe of truth has to be right on relations that it has not seen. Where it stands below the edit, it
 #   cannot see it.
 #

@@ -11,6 +11,9 @@ from lib.plot.style import BASE, CYCLE, EDITED, EDITORS, GRID, INK, LABEL, QUIET
 
 from .figures import bare, panels, plain
 
+WAYS = {"base": BASE, "lifelong": EDITORS["ultraedit"]}
+WAYS |= dict(zip(("per turn", "first turn", "none"), CYCLE, strict=False))
+
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     """Draw two coordinates of the same gradients, before and after they are standardized.
@@ -68,7 +71,6 @@ def tradeoff(
     lines: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
     xlabel: str,
     ylabel: str,
-    colors: Mapping[str, str],
 ) -> Figure:
     """Draw one line per way with a cross of two intervals at every point.
 
@@ -76,7 +78,7 @@ def tradeoff(
     """
     figure, (ax,) = panels(height=4.0)
     for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
-        color = colors[way]
+        color = WAYS[way]
         for (x, left, right), (y, low, high) in points:
             ax.plot([left, right], [y, y], color=color, linewidth=1, alpha=0.6)
             ax.plot([x, x], [low, high], color=color, linewidth=1, alpha=0.6)

@@ -116,9 +116,9 @@ def full(x: Sequence[int], ways: Mapping[str, Mapping[str, Sequence[Share]]]) ->
 
 
 def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
-    """Draw editors by the rewordings that follow and by what is kept; areas show what is held.
+    """Draw editors by the rewordings that follow and by what is kept.
 
-    points  {editor: {"held", "reworded", "neighbors", "unrelated": share}}
+    points  {editor: {"reworded", "neighbors", "unrelated": share}}
     """
     kinds = "neighbors", "unrelated"
     figure, axes = panels(2, height=3.7, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
@@ -135,8 +135,8 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
             (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
             ax.hlines(y, left, right, color=color, linewidth=1)
             ax.vlines(x, low, high, color=color, linewidth=1)
-            area, front = 30 + 1.0 * shares["held"][0], 3 + (name == "unedited")
-            ax.scatter(x, y, area, zorder=front, linewidths=0, **looks[name])
+            front = 3 + (name == "unedited")
+            ax.scatter(x, y, 90, zorder=front, linewidths=0, **looks[name])
         ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
         ax.text(97, 97, "all three", color=QUIET, ha="right", va="top")
         ax.grid(True)

@@ -14,7 +14,7 @@ from .figures import bare, box, legend, panels
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
 GROUPS = {
     "edit": (EDITED, "o"),
-    "rewording": (CYCLE[0], "s"),
+    "rewording": (CYCLE[2], "s"),
     "neighbor": (COLORS["neighbor"], "D"),
     "unrelated": (COLORS["unrelated"], "^"),
 }

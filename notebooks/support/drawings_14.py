@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lib.plot.style import (
@@ -18,16 +16,14 @@ from lib.plot.style import (
     INK,
     LABEL,
     QUIET,
-    SEQUENTIAL,
     SMALL,
-    contrast,
     legend,
     new_figure,
     readable,
 )
 
-from .figures import bare, panels
 from .figures import legend as below
+from .figures import panels
 
 COLORS = {  # of a family of editors, in notebooks 14 to 16
     "the unedited model": BASE,
@@ -115,37 +111,6 @@ def _name(ax: Axes, name: str, point: tuple[float, float], color: str, taken, bo
 
 def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def scores(
-    names: Sequence[str],
-    columns: Sequence[str],
-    matrix: Sequence[Sequence[float]],
-    between: tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]],
-    families: Mapping[str, Sequence[str]],
-) -> Figure:
-    """Draw a heat map of shares (%) with their intervals in one line, and a gap between families."""
-    rows = {name: i for i, name in enumerate(names)}
-    figure, (ax,) = panels(height=0.27 * len(names) + 1.3)
-    place, at = {}, 0.0
-    for members in families.values():
-        for name in members:
-            place[name], at = at, at + 1
-        at += 0.35
-    middle = {"ha": "center", "va": "center"}
-    for name, y in place.items():
-        for x, share in enumerate(matrix[rows[name]]):
-            color = SEQUENTIAL(share / 100)
-            ax.add_patch(Rectangle((x, y), 0.985, 0.96, color=color, linewidth=0))
-            low, high = (side[rows[name]][x] for side in between)
-            said, dark = f"{share:.0f}  [{low:.0f}, {high:.0f}]", contrast(to_hex(color)) > 4
-            ax.text(x + 0.49, y + 0.5, said, color="white" if dark else INK, **middle)
-    ax.set(xlim=(0, len(columns)), ylim=(at - 0.3, 0))
-    ax.set_yticks([y + 0.5 for y in place.values()], list(place))
-    ax.set_xticks([x + 0.49 for x in range(len(columns))], columns)
-    ax.xaxis.tick_top()
-    bare(ax)
-    return figure
 
 
 def streams(

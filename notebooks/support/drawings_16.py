@@ -1,14 +1,14 @@
-"""The drawings of notebook 16: a roofline, and what a million edits keep beside the model."""
+"""The drawing of notebook 16: a roofline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from lib.plot.style import BASE, CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure, readable
+from lib.plot.style import CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure
 
 MARKS = {"search, 1 fact": "o", "search, 32 facts at once": "s",
          "UltraEdit, 1 fact": "^", "UltraEdit, 10 facts at once": "D"}  # fmt: skip
@@ -42,34 +42,5 @@ def roofline(
     ax.text(3.3, 1.45 * peak, "waits for memory", color=QUIET)
     ax.text(1.1 * ridge, 1.45 * peak, "waits for arithmetic", color=QUIET)
     ax.set_title(name, fontsize=LABEL)
-    legend(figure, ax)
-    return figure
-
-
-SIZES = {1e-6: "1 kB", 1e-4: "100 kB", 1e-2: "10 MB", 1: "1 GB", 100: "100 GB", 1e4: "10 TB"}
-MEMORY = {  # the colors of notebook 14's families of editors; a dash is another editor of it
-    "LEMoE, experts like the MLP": (CYCLE[3], "-"),
-    "LEMoE, experts of rank 16": (CYCLE[3], "--"),
-    "GRACE": (CYCLE[3], ":"),
-    "WISE": (CYCLE[3], "-."),
-    "MEMIT, keys kept": (CYCLE[0], "-"),
-    "UltraEdit, published": (CYCLE[1], "-"),
-    "retrieval": (CYCLE[4], "-"),
-}
-
-
-def memory(edits: Sequence[int], kept: Mapping[str, Sequence[float]], model: float) -> Figure:
-    """Draw sizes (given in GB) over the number of edits, one line per method, and the model's own size."""
-    figure, ax = new_figure("edits", "kept for one edited layer", None, height=4.6)
-    ax.axhline(model, color=BASE, linewidth=1.8, linestyle="--", label="the model itself, bf16")
-    for name, sizes in kept.items():
-        color, dash = MEMORY[name]
-        ax.plot(edits, sizes, dash, color=color, linewidth=1.8, label=name)
-    ax.text(edits[0], 1.25 * model, "the model", color=readable(BASE))
-    ax.set(xscale="log", yscale="log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    ax.set_yticks(list(SIZES), list(SIZES.values()))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_minor_locator(NullLocator())
     legend(figure, ax)
     return figure

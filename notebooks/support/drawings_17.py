@@ -1,15 +1,14 @@
-"""The drawings of notebook 17: where an edit is loud, norms of candidates, the largest z by layer."""
+"""The drawings of notebook 17: where an edit is loud, and norms of candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib import plot
-from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, legend, new_figure, readable
+from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, new_figure, readable
 
 from .figures import arrow, panels, plain
 
@@ -71,17 +70,4 @@ def norms(found: Mapping[str, tuple[Tensor, Tensor]], edited: int) -> Figure:
     ax.yaxis.grid(False)
     ax.xaxis.grid(True)
     ax.tick_params(axis="y", length=0)
-    return figure
-
-
-def by_layer(
-    layers: Sequence[int], found: Mapping[str, Sequence[float]], threshold: float
-) -> Figure:
-    """Draw the largest z among the candidates of each layer, a line per model, and a threshold."""
-    figure, ax = new_figure("layer", "largest z of all candidates", None)
-    for name, (color, dash) in plot.style.styles(found, {"unedited": BASE}).items():
-        ax.plot(layers, found[name], dash, color=color, marker="o", markersize=4, label=name)
-    ax.axhline(threshold, color=QUIET, linewidth=1.1, linestyle="--", label=f"z = {threshold:g}")
-    ax.set_ylim(0, None)
-    legend(figure, ax)
     return figure

@@ -7,7 +7,7 @@ draw intervals and compare in pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
 from lib.editors.wise.training import TextReader
 
-from . import stored_runs
+from . import long_runs
 from .score_tables import by_case
 
 # The one place for WISE's settings: change them, then `--long 12` again.
@@ -37,7 +37,7 @@ WISE = {
     "irrelevant_n": 32,
     "context_start": 0,
     "context_top_k": 0,
-    "contexts": [[9, 4]],
+    "contexts": ((9, 4),),
     "calibrate": None,
     "replay": False,
 }
@@ -70,9 +70,7 @@ def facts() -> list[lib.Case]:
 
 def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
     """WISE with the settings above; in a toy at the toy's own layer."""
-    settings = {
-        key: stored_runs.tuples(value) for key, value in {**PLAIN, **WISE, **settings}.items()
-    }
+    settings = {**PLAIN, **WISE, **settings}
     if settings["layer"] >= lm.n_layers:
         settings["layer"] = 1
     return lib.EDITORS["wise"](lm, **settings)
@@ -169,15 +167,13 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def stream(
-    lm: lib.LM, name: str, settings: Mapping[str, Any] = STREAM, calls: int | None = None
-) -> Iterator[dict[str, Any]]:
+def stream(lm: lib.LM, name: str, calls: int | None = None) -> Iterator[dict[str, Any]]:
     """One row per call of one line's editor, for the first `calls` of them.
 
     A row has the number of edits and, where the editor has one, the threshold ε. At the points it
     has what `look` finds for all facts so far, and for WISE whom the router lets in.
     """
-    kind, more, sizes = settings["lines"][name]
+    kind, more, sizes = STREAM["lines"][name]
     editor = wise(lm, **more) if kind == "wise" else lib.EDITORS[kind](lm, **more)
     cases, patch, done = facts(), lib.EMPTY, 0
     base, texts = lib.baseline(lm, cases[:1], **ASKED), None
@@ -188,7 +184,7 @@ def stream(
         if kind == "wise":
             (route,) = patch.routes.values()
             row["eps"] = round(route.memories[-1].eps, 4)
-        if done in settings["points"] and (kind == "wise" or done == settings["together"]):
+        if done in STREAM["points"] and (kind == "wise" or done == STREAM["together"]):
             row |= look(lm, cases[:done], patch, base)
             if kind == "wise":
                 texts = texts or reader(lm, patch)
@@ -197,10 +193,24 @@ def stream(
             yield row
 
 
-def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str, Any]]:
-    """All rows: the unedited model on all facts, then line after line."""
-    cases = facts()[: max(settings["points"])]
+def every(lm: lib.LM) -> Iterator[dict[str, Any]]:
+    """All rows of the stream: the unedited model on all facts, then line after line."""
+    cases = facts()[: max(STREAM["points"])]
     base = lib.baseline(lm, cases[:1], **ASKED)
     yield {"line": "unedited", "edits": 0} | look(lm, cases, lib.EMPTY, base)
-    for name in settings["lines"]:
-        yield from stream(lm, name, settings)
+    for name in STREAM["lines"]:
+        yield from stream(lm, name)
+
+
+def rows(lm: lib.LM, streamed: str, merged: str) -> list[dict[str, Any]]:
+    """The rows of the two runs that are stored under these names, with the page's names of lines.
+
+    Two facts are written again, and have to give the first row.
+    """
+    found = long_runs.stored(streamed, STREAM, lambda: every(lm))
+    own = [row for row in found if row["line"] == "WISE, no rehearsal"]
+    again = stream(lm, "WISE, no rehearsal", calls=1)
+    long_runs.repeats(own, lambda: again, ["edits", "eps"], tolerance=0.5)
+    found = [*found, *long_runs.stored(merged, MERGES, lambda: merges(lm))]
+    names = {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
+    return [{**row, "line": names.get(row["line"], row["line"])} for row in found]

@@ -3,8 +3,6 @@
 All lines write the same facts in batches of five, one call per batch. A row keeps one share per
 case and not the mean, so that the page can draw intervals and compare in pairs. The editor without
 one part of its router is `Variant`; the other parts are settings of the library's editor.
-
-It is one long file because `build --check` knows one file of runs per notebook.
 """
 
 from __future__ import annotations
@@ -19,22 +17,19 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.data import texts
-from lib.data.facts import encode_prompt
 from lib.editors.lemoe import routers
-from lib.editors.lemoe.clusters import cluster_facts
+from lib.editors.lemoe.clusters import cluster_facts, text_means
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
 
-from .score_tables import MEASURED, by_case, gap
-from .score_tables import percent as percent  # for the page
+from .score_tables import by_case
 
 # The one place for the settings: change them, then `--long 13` again.
 INSERTION = {"insert": False, "experts": 4}
 STREAM = {
     "data": "classroom()[1::2]",
     "edits": 40,
-    "lemoe": {"batch_size": 5, "steps": 20, "templates": ["{}"]},
+    "lemoe": {"batch_size": 5, "steps": 20, "templates": ("{}",)},
     "lines": {  # name: settings; "part" is one of `Variant`, "as published" our reading of the paper
         "LEMoE": {},
         "as published": {"routing": "paper", "gate": "softmax"},
@@ -56,21 +51,11 @@ GATE = {  # the gate alone, on the line that works
     "lines": {"softmax gate": {"gate": "softmax"}},
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-Rows = Sequence[Mapping[str, Any]]
-
-
-def cases(count: int | None = None) -> list[lib.Case]:
-    """The facts, every second case of the classroom, as fixed as the shipped file."""
-    return lib.classroom()[1::2][: count or STREAM["edits"]]
 
 
 def editor(lm: lib.LM, part: str = "", **settings: Any) -> lib.Editor:
     """LEMoE with the settings above and these; in a toy at the toy's own layer."""
-    chosen = {**STREAM["lemoe"], **settings}
-    chosen["templates"] = tuple(chosen["templates"])
-    if not part:
-        return lib.EDITORS["lemoe"](lm, **chosen)
-    made = Variant(lm, **chosen)
+    made = (Variant if part else lib.EDITORS["lemoe"])(lm, **{**STREAM["lemoe"], **settings})
     made.part = part
     return made
 
@@ -199,25 +184,6 @@ class FrozenRows(ByHidden):
 # ---- writing, and who answers --------------------------------------------------------------------
 
 
-def planned(lm: lib.LM, facts: Sequence[lib.Fact], order: str) -> list[list[lib.Fact]]:
-    """The batches in which LEMoE writes the facts of one call."""
-    means = embedded(lm, [fact.text for fact in facts])  # distances need no centering
-    batches = cluster_facts(means, STREAM["lemoe"]["batch_size"], order)
-    return [[facts[i] for i in batch] for batch in batches]
-
-
-def embedded(lm: lib.LM, texts: Sequence[str]) -> Tensor:
-    """Mean input embeddings (n, d) of texts, without a leading BOS."""
-    embed, means = lm.model.get_submodule(lm.arch.embed), []
-    for text in texts:
-        ids = encode_prompt(lm.tokenizer, text)
-        skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)
-        with torch.no_grad():
-            rows = embed(torch.tensor(ids[skip:], device=lm.device))
-        means.append(rows.float().cpu().mean(0))
-    return torch.stack(means)
-
-
 def chosen(patch: lib.Patch) -> list[int]:
     """Which expert every stored prompt is routed to now, -1: none."""
     state, (route,) = patch.memory["lemoe"], patch.routes.values()
@@ -228,135 +194,51 @@ def chosen(patch: lib.Patch) -> list[int]:
 
 
 def written(
-    lm: lib.LM,
-    facts: Sequence[lib.Fact],
-    settings: Mapping[str, Any],
-    batches: int | None = None,
+    lm: lib.LM, facts: Sequence[lib.Fact], settings: Mapping[str, Any], batches: int | None = None
 ) -> Iterator[tuple[dict[str, Any], lib.Patch]]:
     """After each batch, a call of its own: edits, who answers which prompt, and the patch.
 
     batches  the most that are written; all facts are planned in any case
     """
     settings = dict(settings)
-    plan = planned(lm, facts, settings.pop("order", "cluster"))
+    means = text_means(lm, [fact.text for fact in facts])  # distances need no centering
+    order = settings.pop("order", "cluster")
+    plan = cluster_facts(means, STREAM["lemoe"]["batch_size"], order)
     made, patch, edits = editor(lm, order="given", **settings), lib.EMPTY, 0
     for batch in plan[:batches]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", lib.EditWarning)  # misrouted facts are counted here
-            patch = made.edit(batch, after=patch)
+            patch = made.edit([facts[i] for i in batch], after=patch)
         edits += len(batch)
         yield {"edits": edits, "expert": chosen(patch)}, patch
-
-
-def look(
-    lm: lib.LM,
-    some: Sequence[lib.Case],
-    patch: lib.Patch,
-    base: Any,
-    metrics: Sequence[str] = ASKED["metrics"],
-) -> dict[str, Any]:
-    """What the patched model says, by generation: one share per case.
-
-    held, reworded  prompts whose answer begins with the new one
-    neighbors       prompts whose answer still begins with the true one
-    unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
-    """
-    asked = {"events": ["generation"], "metrics": metrics}
-    return by_case(lib.evaluate(lm, some, patch, base=base, **asked))
-
-
-def goes(lm: lib.LM, some: Sequence[lib.Case], patch: lib.Patch) -> dict[str, list[float]]:
-    """By group, the share of each case's prompts that the expert of its own prompt answers."""
-    texts = {
-        "rewording": [case.paraphrases for case in some],
-        "neighbor": [[probe.prompt for probe in case.neighborhood] for case in some],
-    }
-    own = answering(lm, [case.fact.text for case in some], patch)
-    found = {}
-    for group, prompts in texts.items():
-        who = iter(answering(lm, [text for each in prompts for text in each], patch))
-        found[group] = [
-            round(sum(next(who) == mine for _ in each) / len(each), 4)
-            for mine, each in zip(own, prompts, strict=True)
-        ]
-    return found
-
-
-def answering(lm: lib.LM, prompts: Sequence[str], patch: lib.Patch) -> list[int]:
-    """Which expert answers each prompt, -1: none."""
-    with lm.patched(patch, only=True):
-        _, notes = lm.answer(list(prompts), 1, explain=True)
-    return [note["entry"] for (note,) in notes]
-
-
-def remembered(lm: lib.LM, patch: lib.Patch) -> tuple[Tensor, Tensor, Tensor]:
-    """What a router is fitted to: e (n, d) of all that is stored, owner (n,), e of texts (m, d)."""
-    state, (route,) = patch.memory["lemoe"], patch.routes.values()
-    calm = route.router.pooled(embedded(lm, texts.irrelevant()))
-    return state["e"], state["owner"], calm
-
-
-def with_router(patch: lib.Patch, router: AnchorRouter) -> lib.Patch:
-    """The patch with another router before the same experts."""
-    ((module, old),) = patch.routes.items()
-    given = module, old.experts, old.activation, router, old.scale, old.gate, old.bos
-    return replace(patch, routes={module: type(old)(*given)})
 
 
 # ---- the long run --------------------------------------------------------------------------------
 
 
 def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str, Any]]:
-    """All rows: the unedited model, every line call by call, then the shuffled orders."""
-    some, lines = cases(), settings["lines"]
+    """All rows: the unedited model, every line call by call, then the shuffled orders.
+
+    What a patched model says is judged by generation, one share per case: held and reworded are
+    prompts whose answer begins with the new one, neighbors those whose answer still begins with the
+    true one, unrelated those whose first sentence, up to eight tokens, is the base model's own.
+    """
+    some, lines = lib.classroom()[1::2][: STREAM["edits"]], settings["lines"]
     facts = [case.fact for case in some]
     base = lib.baseline(lm, some[:1], **ASKED)
     if settings is STREAM:
-        yield {"line": "unedited", "edits": 0, **look(lm, some, lib.EMPTY, base)}
+        scores = lib.evaluate(lm, some, lib.EMPTY, base=base, **ASKED)
+        yield {"line": "unedited", "edits": 0, **by_case(scores)}
     for name, line in lines.items():
-        calls = list(written(lm, facts, line))
-        for row, patch in calls:
-            row = {"line": name, **row}
+        for row, patch in list(written(lm, facts, line)):
             if row["edits"] == len(some):
-                row |= look(lm, some, patch, base) | {"goes": goes(lm, some, patch)}
-            yield row
+                row |= by_case(lib.evaluate(lm, some, patch, base=base, **ASKED))
+            yield {"line": name, **row}
     orders = settings.get("orders", {"shuffles": 0})
     for seed in range(1, orders["shuffles"] + 1):
         shuffled = random.Random(seed).sample(facts, len(facts))
         for name in orders["lines"]:
             *_, (row, patch) = written(lm, shuffled, lines[name])
-            found = look(lm, some, patch, base, ["generalization"])
+            asked = ASKED | {"metrics": ["generalization"]}
+            found = by_case(lib.evaluate(lm, some, patch, base=base, **asked))
             yield {"line": name, "order": seed, "edits": row["edits"], **found}
-
-
-def first(lm: lib.LM) -> Iterator[dict[str, Any]]:
-    """The first row of LEMoE once more."""
-    facts = [case.fact for case in cases()]
-    return (row for row, _ in written(lm, facts, STREAM["lines"]["LEMoE"], batches=1))
-
-
-# ---- tables of the long run ----------------------------------------------------------------------
-
-
-def at(rows: Rows, line: str) -> Mapping[str, Any]:
-    """The row of a line after all facts, in the order in which they are given."""
-    (row,) = (r for r in rows if r["line"] == line and "held" in r and "order" not in r)
-    return row
-
-
-def differences(
-    rows: Rows, pairs: Sequence[tuple[str, str]], shown: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """For a table: one line less another, in points, with the 95 % interval of the pairs.
-
-    shown  the names of some lines in the table
-    """
-    table = []
-    for one, other in pairs:
-        names = " less ".join(shown.get(line, line) for line in (one, other))
-        line = {"one line less another (points)": names}
-        for group in MEASURED:
-            change = gap(at(rows, one)[group], at(rows, other)[group])
-            line[group] = "{:+d} [{:+d}, {:+d}]".format(*map(round, change))
-        table.append(line)
-    return table

@@ -16,13 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import lib
 from lib.data.texts import HELD_OUT
 from lib.editors.hypernetwork.network_file import SHIPPED
-from lib.evaluation.intervals import interval
 
 from . import stored_runs
 
@@ -44,8 +42,8 @@ STREAM = {
     "batch": 4,
     "prompts": 2,  # rewordings and neighbors of a case, at most
     "lines": {  # name: editor, settings beside the preset's, network; a new line is run alone
-        "ROME, published": ["rome", {"keys": "mixed", "contexts": [[9, 1]]}],
-        "ROME, both keys": ["rome", {"keys": "both", "contexts": [[9, 1]]}],
+        "ROME, published": ["rome", {"keys": "mixed", "contexts": ((9, 1),)}],
+        "ROME, both keys": ["rome", {"keys": "both", "contexts": ((9, 1),)}],
         "MEMIT": ["memit", {"keep_keys": True}],
         "AlphaEdit": ["alphaedit", {}],
         "norm anchor": ["norm_anchor", {}],
@@ -99,6 +97,7 @@ FAMILIES = {  # what an editor is, for figures
     "memories": ["GRACE", "HoReN", "WISE", "LEMoE", "MEMOIR"],
     "retrieval": ["retrieval"],
 }
+TEXT = HELD_OUT.read_text(encoding="utf-8")[:1500]  # for the perplexity
 WORDS = 8  # tokens of the answers that are kept to be read
 
 
@@ -131,17 +130,10 @@ def probes(some: Sequence[lib.Case]) -> dict[str, str]:
     }
 
 
-def text() -> str:
-    """Held-out text for the perplexity: the beginning of the library's own."""
-    return HELD_OUT.read_text(encoding="utf-8")[:1500]
-
-
 def editor(lm: lib.LM, name: str) -> lib.Editor:
     """The editor of a line."""
     kind, settings, *_ = STREAM["lines"][name]
-    return lib.EDITORS[kind](
-        lm, **{key: stored_runs.tuples(value) for key, value in settings.items()}
-    )
+    return lib.EDITORS[kind](lm, **settings)
 
 
 def line(
@@ -156,7 +148,7 @@ def line(
     cpu      CPU seconds of the edit
     """
     whole, full = cases(), STREAM["edits"]
-    made, asked = editor(lm, name), {"metrics": TESTS, "text": text()}
+    made, asked = editor(lm, name), {"metrics": TESTS, "text": TEXT}
     points = [full] if edits == full else []
     run = lib.stream(lm, made, whole[:edits], STREAM["batch"], points, asked)
     run.base = base or run.base
@@ -169,7 +161,8 @@ def line(
         if "scores" in turn:
             row["scores"] = _round(turn["scores"])
         if turn["edits"] == full:
-            row["cases"] = by_case(run.scores[full]) | negatives(lm, whole, run.patch, run.base)
+            more = lib.evaluate(lm, whole, run.patch, ["generation"], run.base, metrics=NEGATIVES)
+            row["cases"] = by_case(more) | by_case(run.scores[full])
             row["bytes"] = size(run.patch)
             if name.startswith("ROME"):
                 row["each"] = singly(lm, run.patch, prompts, before)
@@ -211,20 +204,31 @@ def singly(
     return found
 
 
+def finished(name: str, settings: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """The stored rows of the base model and of all lines whose settings are still the same.
+
+    There are none if another setting differs. So a run that was stopped goes on after them.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return []
+    run, here = stored_runs.read(path), json.loads(json.dumps(settings))
+    there, wanted = run["settings"].pop("lines"), here.pop("lines")
+    if run["settings"] != here:
+        return []
+    if isinstance(wanted, dict):
+        wanted = [line for line in wanted if there.get(line) == wanted[line]]
+    return [row for row in run["rows"] if row["line"] in ("base", *wanted)]
+
+
 def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> list[dict[str, Any]]:
-    """All rows; they are stored after each line, so that a run that was stopped goes on there."""
-    path, rows = folder / "14_streams.json", []
-    if path.is_file():
-        run, here = stored_runs.read(path), json.loads(json.dumps(STREAM))
-        there, wanted = run["settings"].pop("lines"), here.pop("lines")
-        if run["settings"] == here:
-            kept = [name for name in there if there[name] == wanted.get(name)]
-            rows = [row for row in run["rows"] if row["line"] in ("base", *kept)]
+    """All rows; they are stored after each line."""
+    rows = finished("14_streams", STREAM, folder)
     done = {row["line"] for row in rows if "cases" in row}
     rows = [row for row in rows if row["line"] in done]
     if done >= {"base", *STREAM["lines"]}:
         return rows
-    known = lib.baseline(lm, cases(), metrics=(*TESTS, *NEGATIVES), text=text())
+    known = lib.baseline(lm, cases(), metrics=(*TESTS, *NEGATIVES), text=TEXT)
     if "base" not in done:
         rows = [base_row(lm, known)]
     for name in STREAM["lines"]:
@@ -243,23 +247,14 @@ def base_row(lm: lib.LM, known: Any) -> dict[str, Any]:
     return row | {"cases": by_case(known.scores)}
 
 
-def negatives(
-    lm: lib.LM, whole: Sequence[lib.Case], patch: lib.Patch, base: Any
-) -> dict[str, dict[str, list[float | None]]]:
-    """Same subject with another relation, and the negated fact: what is said there, per case."""
-    more = lib.evaluate(lm, whole, patch, ["generation"], base, metrics=NEGATIVES)
-    return by_case(more, NEGATIVES)
-
-
-def by_case(scores: lib.Scores, only: Sequence[str] = ()) -> dict[str, Any]:
+def by_case(scores: lib.Scores) -> dict[str, Any]:
     """Return {metric: {event: [value of each case, None where it has no prompt]}}."""
     names, found = list(dict.fromkeys(scores.rows["case"])), {}
     for (metric, event), means in scores.by_case().items():
-        if not only or metric in (*only, "negation_base"):
-            values = means["mean"].reindex(names).tolist()
-            found.setdefault(metric, {})[event] = [
-                None if value != value else round(value, 4) for value in values
-            ]
+        values = means["mean"].reindex(names).tolist()
+        found.setdefault(metric, {})[event] = [
+            None if value != value else round(value, 4) for value in values
+        ]
     return found
 
 
@@ -314,53 +309,10 @@ def ends(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     return {name: last[name] for name in ("base", *STREAM["lines"]) if name in last}
 
 
-def triangle(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[list[str], list[list[float]], tuple[list[list[float]], list[list[float]]]]:
-    """The editors at the end, the base model first, their shares of COLUMNS and the ends, in %.
+def values(row: Mapping[str, Any], column: str, event: str = "generation") -> list[float]:
+    """One value per fact that has such prompts, for a column of COLUMNS; 1.0 is right.
 
-    The ends are those of 95 % intervals over the facts of this one stream.
+    The base model, and a stream of which only the end was asked, hold what they say there.
     """
-    shares, low, high = [], [], []
-    for row in ends(rows).values():
-        found = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
-        cells = [present(found[metric]["generation"]) for metric in COLUMNS.values()]
-        sides = [interval(values) for values in cells]
-        shares.append([100 * mean(values) for values in cells])
-        low.append([100 * a for a, _ in sides])
-        high.append([100 * b for _, b in sides])
-    return list(ends(rows)), shares, (low, high)
-
-
-def quality_and_damage(
-    rows: Sequence[Mapping[str, Any]],
-) -> dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]:
-    """{editor: (damage, quality)} at the end, in %, by generation: each mean, low, high over facts.
-
-    Of a fact, quality is the mean of what is held and of rewordings that follow. Damage is the mean
-    share of neighbors and of unrelated texts that are no longer answered as they should be.
-    """
-    found = {}
-    for name, row in ends(rows).items():
-        cases = {"retention": row["cases"]["efficacy"], **row["cases"]}  # base: as it was
-        near, far, held, reworded = (
-            np.array(cases[metric]["generation"])
-            for metric in ("specificity", "locality", "retention", "generalization")
-        )
-        both = (1 - (near + far) / 2).tolist(), ((held + reworded) / 2).tolist()
-        damage, quality = (
-            (100 * mean(values), *(100 * end for end in interval(values))) for values in both
-        )
-        found[name] = damage, quality
-    return found
-
-
-def present(values: Sequence[float | None]) -> list[float]:
-    """Return the values that are there."""
-    return [value for value in values if value is not None]
-
-
-def mean(values: Sequence[float | None]) -> float:
-    """The mean of those that are there."""
-    values = present(values)
-    return sum(values) / len(values)
+    found = row["cases"].get(COLUMNS[column], row["cases"]["efficacy"])
+    return [value for value in found[event] if value is not None]

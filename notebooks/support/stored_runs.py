@@ -153,11 +153,6 @@ def machine() -> str:
     return ", ".join(parts)
 
 
-def tuples(value: Any) -> Any:
-    """A setting as editors want it: each list, which is what JSON has, as a tuple."""
-    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
-
-
 def _again(name: str) -> str:
     return f"run `python -m notebooks.build --long {name.split('_')[0]}`."
 

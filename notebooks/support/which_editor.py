@@ -71,8 +71,7 @@ def share(rows: Any, more: Any, name: str, column: str) -> str:
     if streams:
         mean, ends = np.mean([np.mean(one) for one in streams]), five_streams.interval(streams)
     else:
-        cases = runs_14.ends(rows)[name]["cases"]
-        values = runs_14.present(cases[runs_14.COLUMNS[column]]["generation"])
+        values = runs_14.values(runs_14.ends(rows)[name], column)
         mean, ends = np.mean(values), interval(values)
     low, high = (100 * end for end in ends)
     return f"{100 * mean:.0f} % [{low:.0f}, {high:.0f}]{star}"
@@ -88,7 +87,7 @@ def picture() -> bytes:
     """The picture of quality against damage, as page 14 has it."""
     book = json.loads((ROOT / "notebooks" / "14_lifelong.ipynb").read_text(encoding="utf-8"))
     for cell in book["cells"]:
-        if "".join(cell["source"]).startswith("drawings_14.quality_and_damage"):
+        if "drawings_14.quality_and_damage(" in "".join(cell["source"]):
             return base64.b64decode(cell["outputs"][0]["data"]["image/png"])
     raise LookupError("14_lifelong.ipynb shows no picture of quality and damage")
 

@@ -42,12 +42,15 @@ def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_pat
     assert [row["line"] for row in rows] == ["base"] * 2 + ["retrieval"] * 2 + ["GRACE"] * 2
 
 
-def test_values_of_a_stream_are_read_by_column():
+def test_values_of_a_stream_are_read_without_the_tower():
     found = {"generation": [1.0, None, 0.0], "probability": [1.0, 1.0, 1.0]}
-    row = {"line": "GRACE", "seed": 1, "written": "110", "cases": {"specificity": found}}
-    assert five_streams.values(row, "written") == [1.0, 0.0]  # without the tower
-    assert five_streams.values(row, "neighbors") == [0.0]
-    assert five_streams.values(row, "neighbors", "probability") == [1.0] * 2
+    rows = [
+        {"line": "GRACE", "seed": i, "cases": {"specificity": found, "efficacy": {}}}
+        for i in range(5)
+    ]
+    assert five_streams.by_stream(rows, "neighbors") == {"GRACE": [[0.0]] * 5}
+    assert five_streams.by_stream(rows, "neighbors", "probability") == {"GRACE": [[1.0] * 2] * 5}
+    assert five_streams.by_stream(rows[:4], "neighbors") == {}
 
 
 def test_readme_has_the_advice_and_the_picture_of_page_14():

@@ -193,7 +193,7 @@ def test_check_says_one_sentence_per_difference(tree, pretend, capsys):
 RELINKED = {  # what may change in a source while its outputs stay
     "text": [("Two lines", "Three lines")],
     "layout and comments": [('print("noise",', 'print(  # to nobody\n    "noise",\n   ')],
-    "another name": [("import numpy as np", "import numpy as xp"), ("np.", "xp.")],
+    "an import": [("import numpy as np", "import math\nimport numpy as np")],
 }
 
 
@@ -236,65 +236,39 @@ def test_what_would_show_something_else_is_not_relinked(tree, pretend, capsys, o
     assert path.read_bytes() == before
 
 
-PACKAGES = {  # as they are now; lib.facts, lib.decode and lib.old are gone
-    "lib/__init__.py": "from .data.facts import f\n",
-    "lib/data/__init__.py": "",
-    "lib/data/facts.py": "def f(x): ...\ndef g(x): ...\n",
-    "lib/model/__init__.py": "",
-    "lib/model/generation.py": "def f(x): ...\n",
-    "lib/model/scoring.py": "def g(x): ...\n",
-}
+PACKAGES = ("lib/__init__.py", "lib/facts.py", "lib/data/__init__.py", "lib/data/facts.py")
 SAME = {
-    "an alias": ("import a as b\nb.f(1)", "import a\na.f(1)"),
-    "another room": (
-        "from lib import facts\nfacts.f(1)",
-        "from lib.data import facts\nfacts.f(1)",
-    ),
-    "a deeper module": ("import lib\nlib.facts.f(1)", "import lib\nlib.data.facts.f(1)"),
-    "a function by itself": ("import lib\nlib.facts.f(1)", "from lib.data.facts import f\nf(1)"),
-    "a public name": ("from lib.data.facts import f\nf(1)", "import lib\nlib.f(1)"),
-    "another name": ("from lib.old import h\nh(1)", "from lib.data.facts import g\ng(1)"),
-    "one module becomes two": (
-        "from lib import decode\ndecode.f(1), decode.g(2)",
-        "from lib.model import generation, scoring\ngeneration.f(1), scoring.g(2)",
-    ),
+    "an import moves": ("import a\na.f(1)", "# the same\nimport b, a\na.f( 1 )"),
+    "a module that is gone": ("from lib.old import f\nf(1)", "from lib.data.facts import f\nf(1)"),
     "inside a function": (
-        "def h():\n    import lib\n    return lib.facts.f(1)",
+        "def h():\n    from lib.old import f\n    return f(1)",
         "def h():\n    from lib.data.facts import f\n    return f(1)",
     ),
 }
 OTHER = {
     "two functions change places": ("from a import f, g\nf(g)", "from a import f, g\ng(f)"),
-    "two modules change places": ("import a, b\na.f(b.f(1))", "import a, b\nb.f(a.f(1))"),
-    "two names become one": (
-        "from lib.old import h, k\nh(k(1))",
-        "from lib.data.facts import g\ng(g(1))",
-    ),
-    "one name becomes two": (
-        "from lib.old import h\nh(h(1))",
-        "from lib.data.facts import f, g\nf(g(1))",
-    ),
-    "a local name": ("import a\nb = 1\nprint(b)", "import a\nc = 1\nprint(c)"),
     "another attribute": ("import a\na.f(1)", "import a\na.g(1)"),
     "another function": ("from a import f\nf(1)", "from a import g as f\nf(1)"),
-    "another function of ours": (
-        "from lib.data import facts\nfacts.f(1)",
-        "from lib.data import facts\nfacts.g(1)",
+    "another module": ("import a as x\nx.f(1)", "import b as x\nx.f(1)"),
+    "a package of others": ("from a import f\nf(1)", "from b import f\nf(1)"),
+    "a module that is there": (
+        "from lib import facts\nfacts.f",
+        "from lib.data import facts\nfacts.f",
     ),
     "the same name elsewhere": (
         "from lib.data.facts import g\ng(1)",
-        "from lib.model.scoring import g\ng(1)",
+        "from lib.facts import g\ng(1)",
     ),
-    "an import in a value's place": ("import a\nx = 1\nprint(x)", "import a\nx = 1\nprint(a)"),
+    "a local name": ("import a\nb = 1\nprint(b)", "import a\nc = 1\nprint(c)"),
 }
 
 
 @pytest.fixture
 def packages(tmp_path) -> Path:
     """The folder of PACKAGES."""
-    for name, text in PACKAGES.items():
+    for name in PACKAGES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).touch()
     return tmp_path
 
 

@@ -12,7 +12,7 @@ def test_moments_of_the_first_turn_stay_frozen_and_lifelong_ones_do_not():
     facts = [lib.Fact(None, f"The number {i} is", "odd" if i % 2 else "even") for i in range(8)]
     moved = {}
     for way in ("lifelong", "first turn"):
-        editor = runs_10.Lifelong(lm, (), runs_10.STREAM).editor(way)
+        editor = runs_10.editor(lm, way)
         first = editor.edit(facts[:4])
         second = editor.edit(facts[4:], after=first)
         means = [

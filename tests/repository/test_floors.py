@@ -39,7 +39,6 @@ OPENED = {
         "lib.editors.wise.route",
         "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",
-        "lib.evaluation.evaluate",
         "lib.evaluation.intervals",
         "lib.forensics.candidates",
         "lib.forensics.investigation",
