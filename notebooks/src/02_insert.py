@@ -667,12 +667,13 @@ plot.scatter(points, *axes)
 
 # %% [markdown]
 # Every dot is an edit and a fact that was written before it. Over all of them, the exact change at the
-# fact's key explains 0.265 of the variance, with a wide interval: it draws edits and facts anew, and all
-# 16 pairs that lose more than 1 nat are among those of the eight edits of openers. Under the other 79 no
-# fact loses as much, so there is hardly any harm to explain. The largest change anywhere in the prompt,
-# which told us of the sheepdog, explains less here, and the worst loss of all, -6.5 nats, happened where
-# little landed on the fact's own key. What these eight edits have in common is the first position, which
-# the token in front takes away; what the same streams do behind it has not been run.
+# fact's key explains 0.265 of the variance. The interval is wide, because it comes from drawing edits and
+# facts anew, and all 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
+# other 79 edits no fact loses as much, so there is hardly any harm to explain. The largest change
+# anywhere in the prompt, which told us of the sheepdog, is not seen to explain more here. The worst loss
+# of all, -6.5 nats, happened where little landed on the fact's own key. What these eight edits have in
+# common is the first position, which the token in front takes away; what the same streams do behind it
+# has not been run.
 #
 # In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
 # [session 3](../lessons/session_3.md).
