@@ -43,7 +43,6 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import time
 from dataclasses import replace
 from functools import partial
-from statistics import mean
 
 import pandas as pd
 import torch
@@ -51,7 +50,7 @@ import torch
 import lib
 from lib import memory, plot
 from lib.data.facts import encode_target, lookup
-from lib.evaluation.intervals import interval
+from lib.evaluation.intervals import interval, wilson
 from lib.keys_values import target_value
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
@@ -493,22 +492,26 @@ print(f"subjects that open their prompt: {', '.join(first)}")
 base = lib.evaluate(lm, cases, lib.EMPTY, ["generation"], metrics=["specificity", "perplexity"])
 print(f"unedited: neighbors {100 * base.json()['specificity']['generation']:.0f} %,", end=" ")
 print(f"perplexity {base.perplexity:.1f}")
-MEASURED = {"still held": "held", "reworded": "reworded", "neighbors": "neighbors"}
-seen, table, y, bands = [row for row in rows if "held" in row], [], {}, {}
+
+# %%
+columns = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
+seen, table, y = [row for row in rows if "perplexity" in row], [], {}
+bands = {what: ([], []) for what in columns}
 for row in seen:
-    line = {"edits": row["edits"]}
-    line |= {f"{what} (%)": percent(row[column]) for what, column in MEASURED.items()}
+    line, n = {"edits": row["edits"]}, row["edits"]
+    for what, column in columns.items():
+        ends = [100 * end for end in wilson(row[column] * n, n)]
+        line[f"{what} (%)"] = "{:.0f} [{:.0f}, {:.0f}]".format(100 * row[column], *ends)
+        for side, end in zip(bands[what], ends, strict=True):
+            side.append(end)
+        y.setdefault(what, []).append(100 * row[column])
     table.append(line | {"perplexity": round(row["perplexity"], 1)})
-for what, column in MEASURED.items():
-    y[what] = [100 * mean(row[column]) for row in seen]
-    ends = zip(*(interval(row[column]) for row in seen), strict=True)
-    bands[what] = [[100 * end for end in side] for side in ends]
 print(pd.DataFrame(table).set_index("edits").to_string())
 plot.lines(ROW["points"], y, "edits in a row", "answered as wanted (%)", bands=bands, ylim=(0, 105))
 
 # %% [markdown]
 # The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model answers
-# all of them (notebook 05 has the row), and after the last edit 54 % are left (40 to 67). Held-out text
+# all of them, and after the last edit 54 % are left (40 to 67). Held-out text
 # gets harder to read, with a perplexity of 21.7 instead of 18.5. (The stored rows have only a mean over
 # all facts. So the intervals count each fact as right or wrong as a whole, which makes them rather too
 # wide, and the point after one edit is one fact.) This is one row of facts, in one order.

@@ -60,6 +60,7 @@ from notebooks.support.score_tables import percent
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 draw = torch.Generator().manual_seed(0)
 classroom = {case.id: case for case in lib.classroom()}
+contexts = runs_08.CONTEXTS  # of the templates: two texts of nine tokens
 
 # %% [markdown]
 # ## A score for a fit
@@ -156,7 +157,6 @@ pd.DataFrame(rows).set_index("key").round(3)
 # prompt, and notebooks 04 and 05 have four. So ROME's numbers here are of another setting than there.)
 
 # %%
-contexts = runs_08.CONTEXTS  # two texts of nine tokens, as beginnings
 editor = lib.EDITORS["rome"](lm, contexts=contexts)
 templates, settings = editor.templates(), editor.config.search()
 
