@@ -43,6 +43,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import time
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 
 import pandas as pd
 import torch
@@ -50,7 +51,7 @@ import torch
 import lib
 from lib import memory, plot
 from lib.data.facts import encode_target, lookup
-from lib.evaluation.intervals import interval, wilson
+from lib.evaluation.intervals import interval
 from lib.keys_values import target_value
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
@@ -494,18 +495,16 @@ print(f"unedited: neighbors {100 * base.json()['specificity']['generation']:.0f}
 print(f"perplexity {base.perplexity:.1f}")
 
 # %%
-columns = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
-seen, table, y = [row for row in rows if "perplexity" in row], [], {}
-bands = {what: ([], []) for what in columns}
+columns = {"still held": "held", "reworded": "reworded", "neighbors": "neighbors"}
+seen, table, y, bands = [row for row in rows if "held" in row], [], {}, {}
 for row in seen:
-    line, n = {"edits": row["edits"]}, row["edits"]
-    for what, column in columns.items():
-        ends = [100 * end for end in wilson(row[column] * n, n)]
-        line[f"{what} (%)"] = "{:.0f} [{:.0f}, {:.0f}]".format(100 * row[column], *ends)
-        for side, end in zip(bands[what], ends, strict=True):
-            side.append(end)
-        y.setdefault(what, []).append(100 * row[column])
+    line = {"edits": row["edits"]}
+    line |= {f"{what} (%)": percent(row[column]) for what, column in columns.items()}
     table.append(line | {"perplexity": round(row["perplexity"], 1)})
+for what, column in columns.items():
+    y[what] = [100 * mean(row[column]) for row in seen]
+    ends = zip(*(interval(row[column]) for row in seen), strict=True)
+    bands[what] = [[100 * end for end in side] for side in ends]
 print(pd.DataFrame(table).set_index("edits").to_string())
 plot.lines(ROW["points"], y, "edits in a row", "answered as wanted (%)", bands=bands, ylim=(0, 105))
 

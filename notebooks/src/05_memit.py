@@ -615,16 +615,16 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 
 # %%
 table = []
-for strength in x:
-    one, three = (row for row in of_all if row["strength"] == strength)
-    line = {"λ": f"{strength:,}"} | {
+for lam in x:
+    one, three = (row for row in of_all if row["strength"] == lam)
+    line = {"λ": f"{lam:,}"} | {
         f"written, {len(row['layers'])}": f"{sum(row['written']):.0f}" for row in (one, three)
     }
     line["written, 3 less 1"] = points(three["written"], one["written"])
     line["neighbors, 3 less 1"] = points(three["neighbors"], one["neighbors"])
     both = [i for i in range(len(cases)) if one["written"][i] and three["written"][i]]
     kept = ([row["neighbors"][i] for i in both] for row in (three, one))
-    table.append(line | {"both write": len(both), "of these, 3 less 1": points(*kept)})
+    table.append(line | {"both write": len(both), "their neighbors, 3 less 1": points(*kept)})
 low, high = (next(row for row in of_all if row["strength"] == s) for s in (30, 1000))
 for what in ("written", "neighbors"):
     print(f"one layer, λ = 1,000 less λ = 30, {what}: {points(high[what], low[what])}")

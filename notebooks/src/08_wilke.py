@@ -415,9 +415,9 @@ figure
 # set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
 # forty facts the flashes are the subjects of one token at the first position of the prompt.**
 #
-# The detector depends on its crowd. With all twelve at once it finds 9 by their size and none by
-# their KL, although the medians differ by a factor of 1,900: twelve in forty widen what counts as
-# usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
+# What this rule finds depends on how many flashes it is shown at once. With all twelve openers it finds
+# 9 by their size and none by their KL, although the medians differ by a factor of 1,900: twelve in forty
+# widen what counts as usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
 # nats instead of 1.33), but by this rule they still flash: 8 of 12 by size, and 12 of 12 by KL.
 #
 # ## WilKE against ROME
@@ -504,12 +504,12 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 # (Seconds are printed for every run. Only the two of fifty edits took turns on the machine, so only
 # theirs can be compared.)
 #
-# With the published key one edit is enough. ROME's stream 2 has moved unrelated text by 0.004 nats before
-# its first opener, the fifth edit, and by 1.047 after it. (At the end openers have added 3.455 nats, more
-# than the whole of 3.423: the other edits took a little of it back.) WilKE puts this fact into layer 1 at a
-# score of 0.022, which is tiny, and goes on. Yet its ten edits move unrelated text by 0.094 nats, nearly
-# as far as fifty edits with both keys do (0.122), and 0.086 of these come from that single opener. A
-# small score does not promise a harmless edit.
+# With the published key a single opener moves unrelated text far. ROME's stream 2 has moved unrelated
+# text by 0.004 nats before its first opener, the fifth edit, and by 1.047 after it. (At the end openers
+# have added 3.455 nats, more than the whole of 3.423: the other edits took a little of it back.) WilKE
+# puts this fact into layer 1 at a score of 0.022, which is tiny, and goes on. Yet its ten edits move
+# unrelated text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122), and 0.086 of these
+# come from that single opener. A small score does not promise a harmless edit.
 #
 # ## Is it the choice for each fact?
 #

@@ -22,9 +22,15 @@ ASKED = {
     "metrics": ["generalization", "specificity", "locality", "perplexity"],
 }
 MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
+STREAMED = MEASURED | {"held": "retention"}
 KEYS = "mean", "prompt", "mixed", "both"
-POINTS = [1, 10, 20, 30, 40, 50]
-ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]", "points": POINTS}
+ROW = {
+    "editor": "rome",
+    "layer": 3,
+    "cases": "classroom()[1::4][:50]",
+    "points": [1, 10, 20, 30, 40, 50],
+    "shares": "one for each fact",
+}
 FOUR = {"editor": "rome", "layer": 3, "cases": "three, then even: 9 openers, 8 others"}
 PARTS = {
     "as set": {},
@@ -61,16 +67,14 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
 def in_a_row(
     editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int
 ) -> Iterator[dict]:
-    """One row per edit, and at the points what all facts so far still give, by generation."""
-    metrics = ["generalization", "specificity", "locality", "perplexity"]
-    settings = {"events": ["generation"], "metrics": metrics}
-    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=settings)
+    """One row per edit, and at the points one share per fact so far, by generation."""
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
+    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=asked)
     for row in itertools.islice(run, edits):
         seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
-        if found := row.get("scores"):
-            for metric in ("retention", "generalization", "specificity"):
-                seen[metric] = found[metric]["generation"]
-            seen |= {"kl": found["locality"]["kl_nats"], "perplexity": found["perplexity"]}
+        if row["edits"] in run.scores:
+            scores = run.scores[row["edits"]]
+            seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
         yield seen
 
 
