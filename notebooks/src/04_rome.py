@@ -509,11 +509,10 @@ print(pd.DataFrame(table).set_index("edits").to_string())
 plot.lines(ROW["points"], y, "edits in a row", "answered as wanted (%)", bands=bands, ylim=(0, 105))
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model answers
-# all of them, and after the last edit 54 % are left (40 to 67). Held-out text
-# gets harder to read, with a perplexity of 21.7 instead of 18.5. (The stored rows have only a mean over
-# all facts. So the intervals count each fact as right or wrong as a whole, which makes them rather too
-# wide, and the point after one edit is one fact.) This is one row of facts, in one order.
+# The facts themselves hold, 92 % of the fifty (82 to 97). The neighbors pay: the unedited model answers
+# all of them, and after the last edit 54 % are left (45 to 62). Held-out text gets harder to read, with a
+# perplexity of 21.7 instead of 18.5. The intervals and the shades are over the facts so far, and the point
+# after one edit is one fact. All of this is one row of facts, in one order.
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
 # other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any
