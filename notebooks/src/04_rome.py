@@ -357,8 +357,9 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 # an answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
-# their prompt, and eight that do not. All four ways write the same value. Shares of rewordings and
-# neighbors are means over facts, each with several prompts, and their intervals are over the facts.
+# their prompt, and eight that do not. All four ways write the same value. *Prompt itself* counts facts.
+# Rewordings and neighbors are in percent, means over facts with several prompts each, and the intervals
+# in brackets are over the facts.
 
 
 # %%
@@ -377,7 +378,7 @@ table.groupby(["subject", "key"], sort=False).agg(shown).astype({"prompt itself"
 # %% [markdown]
 # The upper half has the twelve subjects that open their prompt. `mean` never writes the prompt itself,
 # but the rewordings. `prompt` writes 7 of 12 prompts and no rewording. `mixed` writes 3 of 12, and no
-# neighbor is left after it; at unrelated prompts its KL divergence has a median of 2.6 nats. Such an edit
+# neighbor is left after it; at unrelated prompts its KL divergence has a median of 2.8 nats. Such an edit
 # is called *disabling*. `both` has nearly what `mean` and `prompt` have together, 7 of 12 prompts and 76 %
 # of the rewordings, and keeps 81 % of the neighbors (58 to 93). Its five failures are printed above the
 # table. With twelve facts these shares are rough, but for the neighbors that `mixed` leaves the interval
