@@ -186,9 +186,8 @@ for name, pair in pairs.items():
     arrives[name] = [100 * (shift @ own / own.square().sum()).item() for shift in shifts]
 share.against(arrives[top][2])
 columns = {"in the last layer (%)": arrives[top], "two layers below (%)": arrives[lower]}
-pd.DataFrame(columns, index=[f"{what}: {text}" for what, text in asked.items()]).round(0).astype(
-    int
-)
+print("\n".join(f"{what}: {text}" for what, text in asked.items()))
+pd.DataFrame(columns, index=list(asked)).round(0).astype(int)
 
 # %% [markdown]
 # The rewording gets 76 % of the shift in the last layer, which is what one wants. Notre-Dame gets 64 %,
