@@ -106,7 +106,7 @@ def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
 
 
 def _look(name: str) -> dict:
-    """Color by editor, full lines where keys are kept, filled marks for the larger λ."""
+    """Color by editor, full lines and filled marks where keys are kept."""
     keeps = "kept" in name or name == "AlphaEdit"
     color = editor_color(name) or BASE
     look = {"color": color, "marker": "s" if "3/4" in name else "o"}
