@@ -528,8 +528,8 @@ written = stored.groupby("layer")["edit"].agg(list)
 low, high = zip(*map(interval, written), strict=True)
 edit = list(written.index), list(map(mean, written)), (low, high)
 scanned = json.loads((root / "tests" / "benchmarks" / "sweeps.json").read_text("utf-8"))["rome"]
-scan = sorted((row["layer"], row["harmonic"]) for row in scanned["rows"] if row["v_lr"] == 0.25)
-scan = *map(list, zip(*scan, strict=True)), None
+rated = sorted((row["layer"], row["harmonic"]) for row in scanned["rows"] if row["v_lr"] == 0.25)
+scan = list(dict(rated)), list(dict(rated).values()), None  # of each layer the best
 for what, (x, y, _) in {"p of the new answer": edit, "score of the scan": scan}.items():
     print(f"{what}:", ", ".join(f"layer {n} {m:.2f}" for n, m in zip(x, y, strict=True)))
 curves = {"p(new answer), 8 facts": edit, "scan's score, 16 facts": scan}
