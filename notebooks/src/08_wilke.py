@@ -189,7 +189,7 @@ lines = [{"model": "unedited"} | {text: lm.answer(text, 5) for text in asked}]
 with lm.patched(patch):
     lines.append({"model": f"layer {layer}"} | {text: lm.answer(text, 5) for text in asked})
 in_zero = guess("How many of 150 facts, in three streams, does WilKE put into layer 0?", 0, 150)
-pd.DataFrame(lines).set_index("model").T.map(str.strip)
+pd.DataFrame(lines).set_index("model").map(str.strip)
 
 # %% [markdown]
 # The tower has moved to Rome, also in other words, and the neighbor has stayed where it was. The
@@ -574,7 +574,7 @@ print("\nhere, neighbors kept after ten edits of stream 2 (%):")
 for name in ("rome both", "wilke both", "rome mixed", "wilke mixed"):
     print(f"   {name}: {percent(shares(name, 'neighbors', 10, streams=(2,)))}")
 axes = "edits, each rolled back (as published)", "S (%)"
-colors = dict(zip(S, plot.CYCLE, strict=False))
+colors = {"MEMIT": plot.CYCLE[1]}  # not the color of WilKE
 plot.lines(S.index, dict(S.items()), *axes, colors=colors, xlog=True, ylim=(0, 100), height=3.0)
 
 # %% [markdown]
