@@ -358,9 +358,9 @@ drawings_00.ranks(base, edited, written_in)
 #
 # ## Measure it
 #
-# Two edits that went well are no measurement. The library has a *classroom* of facts that this model knows,
-# each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by taste
-# (odd numbers, because the settings were tuned on even ones), and edit each by itself on a fresh
+# Two edits that went well are no measurement. The library has a *classroom* of facts that this model
+# knows, each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by
+# taste (odd numbers, because the settings were tuned on even ones), and edit each by itself on a fresh
 # model. An answer counts as right when the model, left to write freely, begins with it.
 
 # %%
@@ -388,9 +388,9 @@ score_tables.by_metric(compared, "generation")
 score_tables.by_event(compared, "generalization")
 
 # %% [markdown]
-# The same edits on the same prompts, and not the same share of rewordings that follow: by
-# probability all of them do, and when the model writes freely and may add nothing, about a
-# third. Nothing was measured wrongly; each event asks another question. In these notebooks the
+# These are the same edits on the same prompts, but the share of rewordings that follow differs. By
+# probability all of them do, and when the model writes freely and may add nothing, about a third.
+# Nothing was measured wrongly; each event asks another question. In these notebooks the
 # event is *generation* unless a sentence says otherwise, because that is what a reader of the model
 # sees. Notebook 15 reads such tables honestly.
 #

@@ -41,6 +41,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import json
 from dataclasses import replace
 from functools import partial
 from statistics import mean
@@ -290,7 +291,7 @@ drawings_03.trace(found, NAMES, mark=(last, lib.EDITORS["rome"](lm).config.layer
 #
 # ## What an indirect effect says, and what not
 #
-# It says: *in this corrupted run, this state alone brings back so much*. It does not say that the
+# It says that in this corrupted run this state alone brings back so much. It does not say that the
 # others are not needed.
 #
 # **Predict.** After block 1, "The" alone brings back nothing, and E, iffel and Tower together half.
@@ -353,7 +354,8 @@ together.set_index("put back after block 1").round(3)
 SETTINGS = runs_03.SETTINGS
 make = partial(runs_03.effects, lm, cases)
 rows = long_runs.known("03_effects", SETTINGS, make, 1, tolerance=0.01)
-every = runs_03.traces(rows, SETTINGS["window"])
+traces = partial(runs_03.traces, rows)
+every = traces(SETTINGS["window"])
 table, ATE = causal_trace.average(every), causal_trace.average_total(every)
 print("average total effect {:.3f}, 95 % {:.3f} to {:.3f}".format(*ATE))
 early = [x.indirect("hidden")[x.subject[0] : x.subject[1] + 1, :8].amax(1) for x in every]
@@ -405,7 +407,7 @@ plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 # %%
 windows = {}
 for width in (10, 4, 1):
-    some = runs_03.traces(rows, width)[: SETTINGS["windowed"]]
+    some = traces(width)[: SETTINGS["windowed"]]
     windows[width] = torch.stack([x.indirect("mlp")[x.subject[1], :6] for x in some])  # (facts, 6)
 alone, far, near = windows[1][:, 0], windows[10][:, 3], windows[10][:, 2]
 for what, values in {
@@ -513,16 +515,21 @@ for what, effects in back.items():
 
 # %%
 EDITS = runs_03.EDITS
-stored = long_runs.stored("03_edits", EDITS, lambda: runs_03.edits(lm, cases[::5], EDITS["layers"]))
-live_layers = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
-again = partial(runs_03.edits, lm, cases[:1], live_layers)
-long_runs.repeats(stored, again, ["case", "layer", "edit"], tolerance=0.05)
-written = {layer: [] for layer in sorted(EDITS["layers"])}
-for row in stored:
-    written[row["layer"]].append(row["edit"])
-low, high = zip(*map(interval, written.values()), strict=True)
-edit = list(written), list(map(mean, written.values())), (low, high)
-scan = runs_03.scan()
+
+
+def edits(count=None):  # all eight facts at all layers, or the first at two of them
+    some = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
+    return runs_03.edits(lm, cases[::5][:count], some if count else EDITS["layers"])
+
+
+again = ["case", "layer", "edit"]
+stored = pd.DataFrame(long_runs.known("03_edits", EDITS, edits, 1, again, tolerance=0.05))
+written = stored.groupby("layer")["edit"].agg(list)
+low, high = zip(*map(interval, written), strict=True)
+edit = list(written.index), list(map(mean, written)), (low, high)
+scanned = json.loads((root / "tests" / "benchmarks" / "sweeps.json").read_text("utf-8"))["rome"]
+rated = sorted((row["layer"], row["harmonic"]) for row in scanned["rows"] if row["v_lr"] == 0.25)
+scan = list(dict(rated)), list(dict(rated).values()), None  # of each layer the best
 for what, (x, y, _) in {"p of the new answer": edit, "score of the scan": scan}.items():
     print(f"{what}:", ", ".join(f"layer {n} {m:.2f}" for n, m in zip(x, y, strict=True)))
 curves = {"p(new answer), 8 facts": edit, "scan's score, 16 facts": scan}
@@ -534,10 +541,10 @@ shades = {name: band for name, band in shades.items() if band}
 plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={"scan's score, 16 facts": " "})
 
 # %% [markdown]
-# Writing works up to layer 20 (0.80 on average over the eight facts) and is over at 24 (0.08): just
-# where the curve of the subject's *states* falls. The curve of the MLPs has been flat since layer 14 and says nothing of
-# it. The scan scores layer 3 highest, with 0.92, and layers 2 to 8 have 0.86 or more. It has no
-# intervals, so of these seven none can be called the best.
+# Writing works up to layer 20 (0.80 on average over the eight facts) and is over at 24 (0.08): just where
+# the curve of the subject's *states* falls. The curve of the MLPs has been flat since layer 14 and says
+# nothing of it. The scan scores layer 3 highest, with 0.92, and layers 2 to 8 have 0.86 or more. It has
+# no intervals, so of these seven none can be called the best.
 #
 # ## The hole at layer 11
 #
@@ -601,17 +608,11 @@ pd.DataFrame(table).astype({"layer": int}).set_index("layer").T.map("{:,.3f}".fo
 # value is searched once and is the same for all three; only $C$ differs.
 
 # %%
-WRITTEN = runs_03.WRITTEN
-make = partial(runs_03.by_moment, lm, cases[::5])
-rows = long_runs.stored("03_moments", WRITTEN, make)
-live = long_runs.repeats(
-    rows,
-    partial(make, 11 if lm.n_layers > 11 else 1),
-    ["case", "layer", "moment", "edit"],
-    tolerance=0.05,
-)
+make, first = partial(runs_03.by_moment, lm, cases[::5]), 11 if lm.n_layers > 11 else 1
+again = ["case", "layer", "moment", "edit"]
+rows = long_runs.known("03_moments", runs_03.WRITTEN, make, first, again, tolerance=0.05)
 print(f"before: {fact.text}{lm.answer(fact.text, 6)!r}")
-for row in live:
+for row in rows[:3]:
     print(f"written at layer {row['layer']} with {row['moment']}: {row['says']!r}")
 table = []
 for (layer, kind), part in pd.DataFrame(rows).groupby(["layer", "moment"], sort=False):
@@ -656,8 +657,8 @@ for prompt, name in (
 #   attention at the end of the prompt, which picks it up, here around layer 23.
 # * An indirect effect means that a state is enough in this corrupted run. It is no share, and it
 #   depends on the window. About half of the early peak hangs on layer 0, which gives back the word.
-# * Where the model looks a fact up is not where it is best edited. What an edit does to other keys
-#   is: $\rho$ with the first token, known before the edit, predicts the one layer that fails.
+# * The peak of a trace does not say how far up a fact can be written, and no trace of the fact shows the
+#   layer that fails. $\rho$ with the first token does, and it is known before the edit.
 #
 # ## Where it breaks
 #

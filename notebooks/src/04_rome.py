@@ -43,6 +43,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import time
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 
 import pandas as pd
 import torch
@@ -50,10 +51,12 @@ import torch
 import lib
 from lib import memory, plot
 from lib.data.facts import encode_target, lookup
+from lib.evaluation.intervals import interval
 from lib.keys_values import target_value
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
@@ -354,8 +357,9 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 # an answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
-# their prompt, and eight that do not. All four ways write the same value. Shares of rewordings and
-# neighbors are means over facts, each with several prompts, and their intervals are over the facts.
+# their prompt, and eight that do not. All four ways write the same value. *Prompt itself* counts facts.
+# Rewordings and neighbors are in percent, means over facts with several prompts each, and the intervals
+# in brackets are over the facts.
 
 
 # %%
@@ -364,21 +368,24 @@ four_keys = partial(runs_04.four_keys, editor)
 rows = long_runs.known("04_keys", runs_04.FOUR, four_keys, 1, columns, tolerance=0.02)
 fails = [row["fact"] for row in rows if row["key"] == "both" and not row["held"]]
 print("`both` does not write:", "; ".join(fails))
-for opener in (True, False):
-    print("\nsubjects that open their prompt" if opener else "\nall others")
-    table = pd.DataFrame(runs_04.key_table(rows, opener)).set_index("key")
-    print(table.round(3).to_string())
+table = pd.DataFrame(rows)
+table["subject"] = table["opener"].map({True: "opens its prompt", False: "elsewhere"})
+table = table.rename(columns={"case": "facts", "held": "prompt itself", "kl": "median KL (nats)"})
+shown = {"facts": "count", "prompt itself": "sum", "reworded": percent, "neighbors": percent}
+shown["median KL (nats)"] = "median"
+table.groupby(["subject", "key"], sort=False).agg(shown).astype({"prompt itself": int}).round(3)
 
 # %% [markdown]
-# The first table has the twelve subjects that open their prompt. `mean` never writes the prompt
-# itself, but the rewordings. `prompt` writes 7 of 12 and no rewording. `mixed` writes 3 of 12 and
-# leaves nothing of the neighbors, with a median of 2.6 nats at unrelated prompts: a *disabling*
-# edit. `both` has nearly what the two halves have, 7 of 12 and 76 % of the rewordings, and keeps 81 % of
-# the neighbors (58 to 93). Its five failures are printed above. With twelve facts these shares are
-# rough; but of `mixed` not one neighbor is left, and 19 % is the end of its interval.
+# The upper half has the twelve subjects that open their prompt. `mean` never writes the prompt itself,
+# but the rewordings. `prompt` writes 7 of 12 prompts and no rewording. `mixed` writes 3 of 12, and no
+# neighbor is left after it; at unrelated prompts its KL divergence has a median of 2.8 nats. Such an edit
+# is called *disabling*. `both` has nearly what `mean` and `prompt` have together, 7 of 12 prompts and 76 %
+# of the rewordings, and keeps 81 % of the neighbors (58 to 93). Its five failures are printed above the
+# table. With twelve facts these shares are rough, but for the neighbors that `mixed` leaves the interval
+# ends at 19 %.
 #
-# The second table has eight subjects that do not open their prompt. There all four ways write 8 of 8,
-# with equal shares of rewordings and neighbors.
+# The lower half has eight subjects that do not open their prompt. There all four ways write 8 of 8, with
+# equal shares of rewordings and neighbors.
 #
 # ## Take one part away
 #
@@ -403,12 +410,24 @@ cases = [case for case in odd if lookup(lm.tokenizer, case.fact)[1]][::5][:18]
 
 
 def alone(count=None):
-    return runs_04.without(editor, runs_04.PARTS, cases[:count], templates)
+    return runs_04.without(editor, cases[:count], templates)
 
 
 rows = long_runs.known("04_ablation", runs_04.ABLATION, alone, 1, tolerance=0.02)
-print(f"{len(rows) // len(runs_04.PARTS)} facts, each edited alone")
-pd.DataFrame(runs_04.parts_table(rows, runs_04.PARTS)).set_index("ROME").T
+found = pd.DataFrame(rows).pivot(index="case", columns="part")
+print(f"{len(found)} facts, each edited alone")
+table = {}
+for asked in list(rows[0])[2:]:  # without case and part
+    nats, own = asked.startswith("KL"), found[asked]["as set"].dropna()
+    ends = own.mean(), *interval(own, None if nats else (0, 1))
+    line = {"as set": "{:.3f} ({:.3f} to {:.3f})".format(*ends) if nats else percent(own)}
+    for part in ("no KL", "C = I", "no templates"):
+        change = (found[asked][part] - found[asked]["as set"]).dropna()
+        ends = change.mean(), *interval(change, None if nats else (-1, 1))
+        text = "{:+.3f} ({:+.3f} to {:+.3f})" if nats else "{:+.0f} ({:+.0f} to {:+.0f})"
+        line[part] = text.format(*(x if nats else 100 * x for x in ends))
+    table[f"{asked} ({'nats' if nats else '%'})"] = line
+pd.DataFrame(table).T
 
 # %% [markdown]
 # The edit itself shows no difference in any of the four, with intervals of eleven points to either
@@ -472,19 +491,29 @@ rows = long_runs.known("04_row", ROW, in_a_row, 2, ["edits", "written"])
 first = [case.fact.subject for case in cases if lookup(lm.tokenizer, case.fact)[1] == 0]
 print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
 print(f"subjects that open their prompt: {', '.join(first)}")
-print(f"perplexity of the unedited model: {lib.perplexity(lm):.1f}")
-print(pd.DataFrame(runs_04.row_table(rows)).set_index("edits").round(1).to_string())
-shares = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
-seen = [row for row in rows if "perplexity" in row]
-shares = {what: [100 * row[column] for row in seen] for what, column in shares.items()}
-plot.lines(ROW["points"], shares, "edits in a row", "answered as wanted (%)", ylim=(0, 105))
+base = lib.evaluate(lm, cases, lib.EMPTY, ["generation"], metrics=["specificity", "perplexity"])
+print(f"unedited: neighbors {100 * base.json()['specificity']['generation']:.0f} %,", end=" ")
+print(f"perplexity {base.perplexity:.1f}")
+
+# %%
+columns = {"still held": "held", "reworded": "reworded", "neighbors": "neighbors"}
+seen, table, y, bands = [row for row in rows if "held" in row], [], {}, {}
+for row in seen:
+    line = {"edits": row["edits"]}
+    line |= {f"{what} (%)": percent(row[column]) for what, column in columns.items()}
+    table.append(line | {"perplexity": round(row["perplexity"], 1)})
+for what, column in columns.items():
+    y[what] = [100 * mean(row[column]) for row in seen]
+    ends = zip(*(interval(row[column]) for row in seen), strict=True)
+    bands[what] = [[100 * end for end in side] for side in ends]
+print(pd.DataFrame(table).set_index("edits").to_string())
+plot.lines(ROW["points"], y, "edits in a row", "answered as wanted (%)", bands=bands, ylim=(0, 105))
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (81 to 97). The neighbors pay: the unedited model answers
-# all of them (notebook 05 has the row), and after the last edit 54 % are left (40 to 67). Held-out text
-# gets harder to read, with a perplexity of 21.7 instead of 18.5. (The stored rows have only a mean over
-# all facts. So the intervals count each fact as right or wrong as a whole, which makes them rather too
-# wide, and the point after one edit is one fact.) This is one row of facts, in one order.
+# The facts themselves hold, 92 % of the fifty (82 to 97). The neighbors pay: the unedited model answers
+# all of them, and after the last edit 54 % are left (45 to 62). Held-out text gets harder to read, with a
+# perplexity of 21.7 instead of 18.5. The intervals and the shades are over the facts so far, and the point
+# after one edit is one fact. All of this is one row of facts, in one order.
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
 # other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any

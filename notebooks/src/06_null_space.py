@@ -48,9 +48,11 @@ import torch
 import lib
 from lib import memory
 from lib.editors import prune, rect
+from lib.evaluation.intervals import interval
 from notebooks.support import drawings_06, long_runs, models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import gap, percent
 
 draw = torch.Generator().manual_seed(0)
 
@@ -154,7 +156,7 @@ for way, W in {"nothing kept": plain, "kept keys": keeping}.items():
 assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With your line ten batches equal one. Where nothing is kept the first five pairs miss 0.182 of what
+# With your line ten batches equal one batch. Where nothing is kept the first five pairs miss 0.182 of what
 # they were given (squared lengths), and the last five only 0.004. The same algebra also takes a batch
 # out of the middle of a stream: that is the second half of exercise 5.4, `forget`.
 #
@@ -384,14 +386,27 @@ for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     again = next(live.line(name))
     own = [row for row in rows if row["line"] == name]
     long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
+
+# %%
+last = {row["line"]: row for row in rows if "neighbors" in row}  # after all edits
+perplexity = {line: row["perplexity"] / rows[0]["perplexity"] for line, row in last.items()}
+table = {"held (%)": {line: percent(row["held"]) for line, row in last.items()}}
+table["perplexity / unedited"] = perplexity
 print(f"after {rows[-1]['edits']} edits, {len(rows[-1]['held'])} facts asked")
-print(pd.DataFrame(runs_06.ends(rows)).set_index("editor").round(2).to_string())
-drawings_06.held(runs_06.held(rows))
+print(pd.DataFrame(table).round(2).to_string())
+panels = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
+for row in rows[1:]:
+    if "held" in row:  # every hundred edits
+        panel = panels["λ = 30" if "λ = 30" in row["line"] else "λ = 1000, or L₂ = 10"]
+        ends = sum(row["held"]) / len(row["held"]), *interval(row["held"])
+        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * x for x in ends)
+drawings_06.held(panels)
 
 # %%
 pairs = {
     "kept keys": [("MEMIT, kept keys", "MEMIT"), ("AlphaEdit", "AlphaEdit, projector only")],
     "the projector": [("AlphaEdit, projector only", "MEMIT"), ("AlphaEdit", "MEMIT, kept keys")],
+    "the weight of text": [("MEMIT, λ = 30", "MEMIT")],
     "at λ = 30": [
         ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
         ("RECT, λ = 30", "MEMIT, λ = 30"),
@@ -404,7 +419,7 @@ pairs = {
 for question, asked in pairs.items():
     print(f"{question}:")
     for one, other in asked:
-        change, low, high = runs_06.paired(rows, one, other)
+        change, low, high = gap(last[one]["held"], last[other]["held"])
         print(f"  {one} less {other}: {change:+.0f} points (95 %: {low:+.0f} to {high:+.0f})")
         if (one, other) == ("AlphaEdit", "MEMIT, kept keys"):
             beside.against(change)
@@ -417,8 +432,8 @@ for question, asked in pairs.items():
 # text and have no intervals, so nothing can be said about their differences.
 #
 # **A small $\lambda$ costs text.** At $\lambda = 30$ the perplexity ends at 1.45 times the unedited
-# one, and fewer facts are held (40 % against 68 %). Kept keys hold 26 points more facts there, at a
-# perplexity of 1.89 times.
+# one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37). Kept keys hold 26
+# points more facts there, at a perplexity of 1.89 times.
 #
 # **The brakes.** RECT is not seen to hold more facts than MEMIT with the same $\lambda$ (−8 points, −17
 # to 1), and it holds 20 points fewer than three quarters of each change, whose perplexity is lower too
@@ -428,13 +443,13 @@ for question, asked in pairs.items():
 # weighs general text while it solves, holds 16 points more than the three quarters (8 to 25), at a like
 # perplexity (1.18).
 #
-# Nine lines, one order of facts: the intervals are over the facts that were asked and know nothing of
-# what another order would do.
+# All nine lines have written the facts in one and the same order. The intervals are over the facts that
+# were asked, and say nothing about another order.
 
 # %%
-said = pd.DataFrame(runs_06.texts(rows)).set_index("editor")
-said.columns = ["Eiffel Tower", "Louvre", "hot"]  # in the city of …, in the city of …, the opposite
-said
+prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
+said = {line: [" ".join(text.split()) for text in row["says"]] for line, row in last.items()}
+pd.DataFrame(said, index=prompts).T
 
 # %% [markdown]
 # This is what the models say after the last batch about the tower, the Louvre and the opposite of *hot*.

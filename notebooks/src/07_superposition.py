@@ -147,9 +147,9 @@ for _ in range(times):
 table.round(2)
 
 # %% [markdown]
-# The numbers are shares of the length of all residuals together, means over twenty draws. What the
-# edits in a row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones, at
-# the cost of the unknown ones, which are moved by 0.68 and not by 0.52 on average. Everything that a model knows
+# The numbers are shares of the length of all residuals together, means over twenty draws. What the edits
+# in a row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones, at the cost
+# of the unknown ones, which are moved by 0.68 and not by 0.52 on average. Everything that a model knows
 # and that we do not write is an unknown key. So the overlap of keys decides what editing costs, and this
 # page counts it.
 #
@@ -199,9 +199,9 @@ largest.against(found["largest"][-1].item())
 plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
-# The largest cosine among 4,096 random keys is 0.33. That more things fit than there are dimensions, as long as
-# a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits whose
-# residuals are equally long move a fact by about $\sqrt{T/d}\,\|\delta\|$.
+# The largest cosine among 4,096 random keys is 0.33. That more things fit than there are dimensions, as
+# long as a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits
+# whose residuals are equally long move a fact by about $\sqrt{T/d}\,\|\delta\|$.
 #
 # ## One number for a matrix of overlaps?
 #

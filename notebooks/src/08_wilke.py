@@ -52,7 +52,7 @@ from lib import memory, plot
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.interpret.damage import flash
 from lib.keys_values import target_value
-from notebooks.support import drawings_08, long_runs, models, show
+from notebooks.support import drawings_08, long_runs, models
 from notebooks.support import runs_08_wilke as runs_08
 from notebooks.support.holes import guess, use
 from notebooks.support.score_tables import percent
@@ -60,6 +60,7 @@ from notebooks.support.score_tables import percent
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 draw = torch.Generator().manual_seed(0)
 classroom = {case.id: case for case in lib.classroom()}
+contexts = runs_08.CONTEXTS  # of the templates: two texts of nine tokens
 
 # %% [markdown]
 # ## A score for a fit
@@ -156,7 +157,7 @@ pd.DataFrame(rows).set_index("key").round(3)
 # prompt, and notebooks 04 and 05 have four. So ROME's numbers here are of another setting than there.)
 
 # %%
-editor = lib.EDITORS["rome"](lm, contexts=runs_08.CONTEXTS)
+editor = lib.EDITORS["rome"](lm, contexts=contexts)
 templates, settings = editor.templates(), editor.config.search()
 
 
@@ -178,7 +179,7 @@ def wilke(fact, layers):  # the layer, all scores, and the patch
 tried = [0, 3, 6] if SCALE != "tiny" else [0, 1, 2]
 tower = classroom[0]
 layer, s, patch = wilke(tower.fact, tried)
-theirs = lib.EDITORS["wilke"](lm, layers=tuple(tried), keys="mean", contexts=runs_08.CONTEXTS)
+theirs = lib.EDITORS["wilke"](lm, layers=tuple(tried), keys="mean", contexts=contexts)
 models.same(lm, s, torch.tensor([match.score for match in theirs.matches(tower.fact)]), 0.01)
 print("scores:", {layer: round(one, 3) for layer, one in zip(tried, s.tolist(), strict=True)})
 
@@ -188,7 +189,7 @@ lines = [{"model": "unedited"} | {text: lm.answer(text, 5) for text in asked}]
 with lm.patched(patch):
     lines.append({"model": f"layer {layer}"} | {text: lm.answer(text, 5) for text in asked})
 in_zero = guess("How many of 150 facts, in three streams, does WilKE put into layer 0?", 0, 150)
-show.Table(lines)
+pd.DataFrame(lines).set_index("model").map(str.strip)
 
 # %% [markdown]
 # The tower has moved to Rome, also in other words, and the neighbor has stayed where it was. The
@@ -224,7 +225,7 @@ for name, these in {"08_streams": STREAMS, "08_split": SPLIT}.items():
         runs[row["run"]].append(row)
 own = runs["wilke both"]
 candidates = tuple(layer for layer in range(7) if layer < lm.n_layers)
-seven = lib.EDITORS["wilke"](lm, layers=candidates, contexts=runs_08.CONTEXTS)
+seven = lib.EDITORS["wilke"](lm, layers=candidates, contexts=contexts)
 
 
 def again():  # the first fact once more
@@ -391,30 +392,21 @@ lines = []
 for keys, part in alone.groupby("keys", sort=False):
     first, rest = part[part["opens"]], part[~part["opens"]]
     for size in ("s", "kl"):
-        single = [
-            flash([x, *rest[size]])[:1] == [0] for x in first[size]
-        ]  # beside the others alone
-        crowd = flash([*first[size], *rest[size]])
-        line = {
-            "keys": keys,
-            "size": size,
-            "openers": len(first),
-            "written": first["written"].sum(),
-        }
+        single = sum(0 in flash([x, *rest[size]]) for x in first[size])  # beside the others alone
+        every = flash([*first[size], *rest[size]])
+        line = {"keys": keys, "size": size, "openers": len(first), "flashes, one at a time": single}
+        line["all together"] = sum(i < len(first) for i in every)
+        line["flashes of others"] = sum(i >= len(first) for i in every)
         line |= {"median of openers": first[size].median(), "of others": rest[size].median()}
-        line |= {"flashes, one at a time": sum(single)}
-        line |= {"all together": sum(i < len(first) for i in crowd)}
-        lines.append(line | {"flashes of others": sum(i >= len(first) for i in crowd)})
+        lines.append(line | {"openers written": int(first["written"].sum())})
 pd.DataFrame(lines).set_index(["keys", "size"]).round(3)
 
 # %%
-points, colors = {}, {}
-for (keys, opens), part in alone.groupby(["keys", "opens"], sort=False):
-    name = f"{'openers' if opens else 'others'}, {keys}"
-    points[name] = part["s"], part["kl"]
-    colors[name] = drawings_08.KINDS[opens][1]
+points = {}
+for (opens, keys), part in alone.groupby(["opens", "keys"]):
+    points[f"{'openers' if opens else 'others'}, {keys}"] = part["s"], part["kl"]
 axes = "s, relative change of the matrix", "KL on unrelated prompts (nats)"
-figure = plot.scatter(points, *axes, colors=colors)
+figure = plot.scatter(points, *axes)
 figure.axes[0].set(xscale="log", yscale="log")
 figure
 
@@ -423,9 +415,9 @@ figure
 # set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
 # forty facts the flashes are the subjects of one token at the first position of the prompt.**
 #
-# The detector depends on its crowd. With all twelve at once it finds 9 by their size and none by
-# their KL, although the medians differ by a factor of 1,900: twelve in forty widen what counts as
-# usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
+# What this rule finds depends on how many flashes it is shown at once. With all twelve openers it finds
+# 9 by their size and none by their KL, although the medians differ by a factor of 1,900: twelve in forty
+# widen what counts as usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
 # nats instead of 1.33), but by this rule they still flash: 8 of 12 by size, and 12 of 12 by KL.
 #
 # ## WilKE against ROME
@@ -490,9 +482,8 @@ pairs = ("wilke both", "rome both", 50), ("wilke mixed", "rome mixed", 10)
 apart = shares("wilke both", "neighbors", 50) - shares("rome both", "neighbors", 50)
 each = ", ".join(f"{100 * x:+.0f}" for x in apart.groupby(level=0).mean())
 print(f"neighbors after 50 edits, wilke both − rome both, stream by stream: {each}")
-pd.DataFrame([less(*pair) for pair in (*pairs, ("rome both", "wilke mixed", 10))]).set_index(
-    "edits"
-)
+pairs += (("rome both", "wilke mixed", 10),)
+pd.DataFrame([less(*pair) for pair in pairs]).set_index("edits")
 
 # %%
 at, y, bands, dashes = (10, 25, 50), {}, {}, {}
@@ -500,11 +491,9 @@ for editor in ("WilKE", "ROME"):
     for asked, dash in {"kept": "--", "neighbors": "-"}.items():
         found = [shares(f"{editor.lower()} both", asked, edits) for edits in at]
         low, high = zip(*(interval(one) for one in found), strict=True)
-        y[f"{editor}, {asked}"], dashes[f"{editor}, {asked}"] = (
-            [100 * x.mean() for x in found],
-            dash,
-        )
-        bands[f"{editor}, {asked}"] = [100 * x for x in low], [100 * x for x in high]
+        name = f"{editor}, {asked}"
+        y[name], dashes[name] = [100 * x.mean() for x in found], dash
+        bands[name] = [100 * x for x in low], [100 * x for x in high]
 axes = "edits in a row", "prompts answered as wanted (%)"
 plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 
@@ -515,12 +504,12 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 # (Seconds are printed for every run. Only the two of fifty edits took turns on the machine, so only
 # theirs can be compared.)
 #
-# With the published key one edit is enough. ROME's stream 2 has moved unrelated text by 0.004 nats before
-# its first opener, the fifth edit, and by 1.047 after it. (At the end openers have added 3.455 nats, more
-# than the whole of 3.423: the other edits took a little of it back.) WilKE puts this fact into layer 1 at a
-# score of 0.022, which is tiny, and goes on. Yet its ten edits move unrelated text by 0.094 nats, nearly
-# as far as fifty edits with both keys do (0.122), and 0.086 of these come from that single opener. A
-# small score does not promise a harmless edit.
+# With the published key a single opener moves unrelated text far. ROME's stream 2 has moved unrelated
+# text by 0.004 nats before its first opener, the fifth edit, and by 1.047 after it. (At the end openers
+# have added 3.455 nats, more than the whole of 3.423: the other edits took a little of it back.) WilKE
+# puts this fact into layer 1 at a score of 0.022, which is tiny, and goes on. Yet its ten edits move
+# unrelated text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122), and 0.086 of these
+# come from that single opener. A small score does not promise a harmless edit.
 #
 # ## Is it the choice for each fact?
 #
@@ -585,7 +574,8 @@ print("\nhere, neighbors kept after ten edits of stream 2 (%):")
 for name in ("rome both", "wilke both", "rome mixed", "wilke mixed"):
     print(f"   {name}: {percent(shares(name, 'neighbors', 10, streams=(2,)))}")
 axes = "edits, each rolled back (as published)", "S (%)"
-plot.lines(S.index, dict(S.items()), *axes, xlog=True, ylim=(0, 100), height=3.0)
+colors = {"MEMIT": plot.CYCLE[1]}  # not the color of WilKE
+plot.lines(S.index, dict(S.items()), *axes, colors=colors, xlog=True, ylim=(0, 100), height=3.0)
 
 # %% [markdown]
 # The paper's headline is that WilKE is 46 % ahead of MEMIT. It is a true number, taken at one point of a

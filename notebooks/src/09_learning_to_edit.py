@@ -42,6 +42,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from functools import partial
+
 import pandas as pd
 import torch
 
@@ -49,13 +51,12 @@ import lib
 from lib import memory, plot
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses, network
-from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.keys_values import answer_gradients
 from lib.model import activations
-from notebooks.support import drawings_09, long_runs, models, show
+from notebooks.support import drawings_09, long_runs, models
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support.holes import guess, use
-from notebooks.support.runs_04_rome import percent
+from notebooks.support.score_tables import gap, percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -67,11 +68,9 @@ def line(name, row):  # of a table, in percent
     return {"edit": name} | {f"{what} (%)": percent(row[what]) for what in MEASURED}
 
 
-def less(one, other):  # paired differences in points, with 95 % intervals
+def less(one, other):  # differences in points, fact by fact, with 95 % intervals
     for what in MEASURED:
-        change = [a - b for a, b in zip(one[what], other[what], strict=True)]
-        ends = sum(change) / len(change), *interval(change, DIFFERENCE)
-        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(what, *(100 * x for x in ends)))
+        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(what, *gap(one[what], other[what])))
 
 
 def normal(*shape):
@@ -186,11 +185,9 @@ for name, pair in pairs.items():
     own = shifts[0]  # what the step adds at the fact's own prompt
     arrives[name] = [100 * (shift @ own / own.square().sum()).item() for shift in shifts]
 share.against(arrives[top][2])
-columns = {"in the last layer (%)": top, "two layers below (%)": lower}
-rows = [{"prompt": f"{what}: {text}"} for what, text in asked.items()]
-show.Table(
-    [row | {c: arrives[n][i] for c, n in columns.items()} for i, row in enumerate(rows)],
-)
+columns = {"in the last layer (%)": arrives[top], "two layers below (%)": arrives[lower]}
+print("\n".join(f"{what}: {text}" for what, text in asked.items()))
+pd.DataFrame(columns, index=list(asked)).round(0).astype(int)
 
 # %% [markdown]
 # The rewording gets 76 % of the shift in the last layer, which is what one wants. Notre-Dame gets 64 %,
@@ -208,11 +205,11 @@ for rate in (0.01, 0.03):
     edits[f"plain step, α = {rate}"] = runs_09.Plain(lm, mend.modules(), rate).edit([tower])
 edits["MEND"] = mend.edit([tower])
 asked = [tower.text, case.paraphrases[0], case.neighborhood[0].prompt]
-lines = []
+said = {}
 for name, patch in edits.items():
     with lm.patched(patch):
-        lines.append({"edit": name} | {text: lm.answer(text, 5) for text in asked})
-show.Table(lines)
+        said[name] = [" ".join(answer.split()) for answer in lm.answer(asked, 5)]
+pd.DataFrame(said, index=asked).T
 
 # %% [markdown]
 # Every step writes "Rome", in the rewording as well. But every one also sends Notre-Dame to Rome, which
@@ -227,8 +224,8 @@ show.Table(lines)
 
 # %%
 SIXTY = runs_09.SIXTY
-sixty = long_runs.stored("09_sixty", SIXTY, lambda: runs_09.sixty(lm, editors))
-long_runs.repeats(sixty, lambda: [runs_09.first(mend)], list(MEASURED), tolerance=0.01)
+make, again = partial(runs_09.sixty, lm, editors), list(MEASURED)
+sixty = long_runs.known("09_sixty", SIXTY, make, 1, again, tolerance=0.01)  # MEND on a few, again
 
 
 def pick(way, update, turns=None, rows=sixty):  # one row: a share for each of the sixty facts
@@ -344,7 +341,7 @@ for n in (1, 10, 100):
     for how, change in {"summed": summed, "solved": solved}.items():
         row[f"{how}: error / shift"] = ((change @ K - V).norm() / V.norm()).item()
     table.append(row)
-show.Table(table)
+pd.DataFrame(table).set_index("facts").round(3)
 
 # %% [markdown]
 # With ten facts the sum misses by more than it was asked for, and with a hundred by more than five
@@ -361,7 +358,7 @@ joined = {how: pick(way, 10) for how, way in ways.items()}
 for one, other in (("regression on k̃", "regression on k"), ("regression on k", "summed")):
     print(f"{one} less {other}, the same sixty facts, in points:")
     less(joined[one], joined[other])
-show.Table([line(f"MEND's pairs, {how}", row) for how, row in joined.items()])
+pd.DataFrame([line(f"MEND's pairs, {how}", row) for how, row in joined.items()]).set_index("edit")
 
 # %% [markdown]
 # Solved instead of summed, ten facts no longer break one another. On $k$ the regression writes 32 points
@@ -607,7 +604,7 @@ plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", yl
 
 # %%
 MEAN, sizes = runs_09.MEAN, (10, SIXTY["in all"])
-means = long_runs.known("09_mean", MEAN, lambda few=0: runs_09.mean(mend, few), 1, list(MEASURED))
+means = long_runs.known("09_mean", MEAN, partial(runs_09.mean, mend), 1, list(MEASURED))
 many = {name: [pick(name, size) for size in sizes] for name in ("plain step", *trained)}
 many["regression on k"] = [pick("solved on k", size, rows=[*sixty, *means]) for size in sizes]
 lines = []
@@ -619,7 +616,7 @@ for i, size in enumerate(sizes):
 for on, i, other in (("k", 1, many["regression on k"][1]), ("k̃", 0, joined["regression on k̃"])):
     print(f"RLEdit less the regression on {on}, {sizes[i]} facts in an update, in points:")
     less(many["RLEdit"][i], other)
-show.Table(lines)
+pd.DataFrame(lines).set_index(["facts", "edit"])
 
 # %% [markdown]
 # In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and of a hundred it keeps nothing of
@@ -653,7 +650,7 @@ for turns in SIXTY["turns"]:
     lines += [{"turns of ten": turns} | line(name, row) for name, row in rows.items()]
     print(f"RLEdit less the plain step, {turns} turns, in points:")
     less(rows["RLEdit"], rows["plain step"])
-show.Table(lines)
+pd.DataFrame(lines).set_index(["turns of ten", "edit"])
 
 # %% [markdown]
 # After six turns RLEdit holds 55 % of the sixty facts. These are 30 points more than the plain step holds

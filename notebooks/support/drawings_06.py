@@ -75,7 +75,7 @@ def inside(
     for y, name, color in zip((values, subjects), names, (UNRELATED, EDITED), strict=True):
         right.plot(x, 100 * y.cumsum() / y.sum(), color=color, linewidth=2, label=name)
     right.plot(x, x, ":", color=QUIET, linewidth=1, label="all directions alike")
-    right.set_ylabel("of it inside (%)")
+    right.set_ylabel("share inside (%)")
     right.legend(loc="upper left")
     for ax in (left, right):
         ax.axvspan(0, 100 * share, color=BASE, alpha=0.13, linewidth=0)
@@ -106,7 +106,7 @@ def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
 
 
 def _look(name: str) -> dict:
-    """Color by editor, full lines where keys are kept, filled marks for the larger λ."""
+    """Color by editor, full lines and filled marks where keys are kept."""
     keeps = "kept" in name or name == "AlphaEdit"
     color = editor_color(name) or BASE
     look = {"color": color, "marker": "s" if "3/4" in name else "o"}

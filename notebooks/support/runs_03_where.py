@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import torch
 
@@ -142,17 +140,6 @@ def by_moment(lm: lib.LM, chosen: Sequence[lib.Case], first: int | None = None) 
                 kl = (before.exp() * (before - after)).sum(1)[others].mean().item()
                 row = {"case": case.id, "layer": layer, "moment": kind, "says": says}
                 yield row | {"edit": round(p, 4), "KL elsewhere": round(kl, 5)}
-
-
-def scan() -> tuple[list[int], list[float], None]:
-    """Layers and scores of the library's own scan for ROME's layer, which has no intervals.
-
-    The score is the harmonic mean of three shares over 16 facts.
-    """
-    file = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "sweeps.json"
-    tried = json.loads(file.read_text(encoding="utf-8"))["rome"]["rows"]
-    scores = dict(sorted((row["layer"], row["harmonic"]) for row in tried if row["v_lr"] == 0.25))
-    return list(scores), list(scores.values()), None
 
 
 def edits(lm: lib.LM, chosen: Sequence[lib.Case], layers: Sequence[int]) -> Iterator[dict]:

@@ -7,14 +7,11 @@ name the fact that fails, and draw intervals.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import torch
 
 import lib
 from lib.editors import rome
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval, wilson
 
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
@@ -25,10 +22,15 @@ ASKED = {
     "metrics": ["generalization", "specificity", "locality", "perplexity"],
 }
 MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
+STREAMED = MEASURED | {"held": "retention"}
 KEYS = "mean", "prompt", "mixed", "both"
-COLUMNS = {"still held": "retention", "reworded": "generalization", "neighbors": "specificity"}
-POINTS = [1, 10, 20, 30, 40, 50]
-ROW = {"editor": "rome", "layer": 3, "cases": "classroom()[1::4][:50]", "points": POINTS}
+ROW = {
+    "editor": "rome",
+    "layer": 3,
+    "cases": "classroom()[1::4][:50]",
+    "points": [1, 10, 20, 30, 40, 50],
+    "shares": "one for each fact",
+}
 FOUR = {"editor": "rome", "layer": 3, "cases": "three, then even: 9 openers, 8 others"}
 PARTS = {
     "as set": {},
@@ -65,16 +67,14 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
 def in_a_row(
     editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int
 ) -> Iterator[dict]:
-    """One row per edit, and at the points what all facts so far still give, by generation."""
-    metrics = ["generalization", "specificity", "locality", "perplexity"]
-    settings = {"events": ["generation"], "metrics": metrics}
-    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=settings)
+    """One row per edit, and at the points one share per fact so far, by generation."""
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
+    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=asked)
     for row in itertools.islice(run, edits):
         seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
-        if found := row.get("scores"):
-            for metric in ("retention", "generalization", "specificity"):
-                seen[metric] = found[metric]["generation"]
-            seen |= {"kl": found["locality"]["kl_nats"], "perplexity": found["perplexity"]}
+        if row["edits"] in run.scores:
+            scores = run.scores[row["edits"]]
+            seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
         yield seen
 
 
@@ -119,28 +119,8 @@ def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
             }
 
 
-def key_table(rows: Sequence[Mapping], opener: bool) -> list[dict]:
-    """One line per key: how many facts are held, and the other shares in % with intervals."""
-    lines = []
-    for key in ("unedited", *KEYS):
-        own = [row for row in rows if row["key"] == key and row["opener"] == opener]
-        held = sum(row["held"] for row in own)
-        line = {"key": key, "prompt itself": f"{held:.0f} of {len(own)}"}
-        for column in ("reworded", "neighbors"):
-            line[f"{column} (%)"] = percent([row[column] for row in own if row[column] is not None])
-        line["KL, median (nats)"] = float(torch.tensor([row["kl"] for row in own]).median())
-        lines.append(line)
-    return lines
-
-
-def percent(shares: Sequence[float]) -> str:
-    """The mean in percent and its 95 % interval: "83 (60–94)"."""
-    low, high = interval(shares, SHARE)
-    return f"{100 * sum(shares) / len(shares):.0f} ({100 * low:.0f}–{100 * high:.0f})"
-
-
 def without(
-    editor: lib.Editor, parts: Mapping[str, Mapping], cases: Sequence[lib.Case], templates: Sequence
+    editor: lib.Editor, cases: Sequence[lib.Case], templates: Sequence[str]
 ) -> Iterator[dict]:
     """Write each case's fact alone on the base model, once per part; one row per case and part.
 
@@ -153,7 +133,7 @@ def without(
     for case in cases:
         text = f"{case.fact.subject} is a"
         base, before = lib.baseline(lm, case, **asked), lm.next_token(text)
-        for part, changes in parts.items():
+        for part, changes in PARTS.items():
             settings = {"templates": templates} | dict(changes)
             settings["templates"] = tuple(settings["templates"])
             patch = type(editor)(lm, **settings).edit([case.fact])
@@ -170,55 +150,3 @@ def without(
                 "KL unrelated": found["locality"]["kl_nats"],
                 "KL “… is a”": (before.exp() * (before - after)).sum().item(),
             }
-
-
-def parts_table(rows: Sequence[Mapping], parts: Collection[str]) -> list[dict]:
-    """One line per part: ROME as set with its means, then paired differences from it.
-
-    Shares are in %, divergences in nats, each with its 95 % interval.
-    """
-    lines = []
-    for part in parts:
-        line = {"ROME": part}
-        for column in list(rows[0])[2:]:
-            nats = column.startswith("KL")
-            if part == rows[0]["part"]:
-                known = [row[column] for row in rows if row["part"] == part]
-                known = [value for value in known if value is not None]
-                mean, text = sum(known) / len(known), "{:.3f} ({:.3f} to {:.3f})"
-                ends = interval(known, None if nats else SHARE)
-            else:
-                mean, *ends = difference(rows, part, column)
-                text = "{:+.3f} ({:+.3f} to {:+.3f})"
-            if not nats:
-                mean, *ends = (100 * value for value in (mean, *ends))
-                text = text.replace(".3f", ".0f")
-            line[f"{column} ({'nats' if nats else '%'})"] = text.format(mean, *ends)
-        lines.append(line)
-    return lines
-
-
-def difference(rows: Sequence[Mapping], part: str, column: str) -> tuple[float, float, float]:
-    """Mean over cases of this part's column less that of the first part, and its 95 % interval."""
-    known = {(row["case"], row["part"]): row[column] for row in rows if row[column] is not None}
-    first = rows[0]["part"]
-    found = [x - known[case, first] for (case, p), x in known.items() if p == part]
-    ends = None if column.startswith("KL") else DIFFERENCE
-    return sum(found) / len(found), *interval(found, ends)
-
-
-def row_table(rows: Sequence[Mapping]) -> list[dict]:
-    """One line per point: shares in % with 95 % intervals, and perplexity.
-
-    The rows have means alone, so each case counts as right or wrong as a whole (Wilson). For groups
-    with several prompts per fact such an interval is too wide rather than too narrow.
-    """
-    lines = []
-    for row in rows:
-        if "perplexity" in row:
-            line = {"edits": str(row["edits"])}
-            for name, column in COLUMNS.items():
-                low, high = wilson(row[column] * row["edits"], row["edits"])
-                line[f"{name} (%)"] = f"{100 * row[column]:.0f} ({100 * low:.0f}–{100 * high:.0f})"
-            lines.append(line | {"perplexity": float(row["perplexity"])})
-    return lines

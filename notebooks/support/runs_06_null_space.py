@@ -7,19 +7,16 @@ the solve, or in what is done to its result.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import interval
 from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
-from .runs_04_rome import percent
 from .runs_05_memit import AlphaEdit, Memit
-from .score_tables import by_case, gap
+from .score_tables import by_case
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
@@ -116,13 +113,7 @@ class Stream:
     def base(self) -> dict[str, Any]:
         """The unedited model's row: the facts of the first batch, and all that can be measured."""
         facts = [vars(case.fact) for case in self.cases[: self.batch]]
-        known = [
-            lib.Case(replace(case.fact, target_new=case.fact.target_true), id=case.id)
-            for case in self.cases[:: STREAM["sample"]]
-            if case.fact.target_true
-        ]
         row = {"line": "unedited", "edits": 0, "facts": facts}
-        row["knows"] = self.shares(known, lib.EMPTY, ())["efficacy"]
         return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
 
     def line(self, name: str) -> Iterator[dict[str, Any]]:
@@ -176,52 +167,9 @@ class Stream:
         return by_case(scores, {metric: metric for metric in ("efficacy", *metrics)})
 
 
-def held(rows: Sequence[Mapping]) -> dict[str, dict[str, dict[int, tuple]]]:
-    """{panel: {line: {edits: mean and interval of the facts held, in %}}}, a panel per strength."""
-    panels: dict[str, dict] = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
-    for row in (row for row in rows[1:] if "held" in row):
-        panel = panels["λ = 30" if "30" in row["line"] else "λ = 1000, or L₂ = 10"]
-        found = sum(row["held"]) / len(row["held"]), *interval(row["held"])
-        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * end for end in found)
-    return panels
-
-
-def ends(rows: Sequence[Mapping]) -> list[dict[str, Any]]:
-    """One line per editor: what is held after the last batch, with 95 % intervals, and perplexity."""
-    base, table = rows[0], []
-    for row in (row for row in rows if "neighbors" in row):
-        line = {"editor": row["line"], "held (%)": percent(row["held"])}
-        if "perplexity" in row:
-            line["perplexity / unedited"] = row["perplexity"] / base["perplexity"]
-        table.append(line)
-    return table
-
-
-def paired(rows: Sequence[Mapping], one: str, other: str) -> tuple[float, float, float]:
-    """The mean over the facts of what one line holds less the other, in points, and its interval."""
-    last = {row["line"]: row["held"] for row in rows if "held" in row}
-    return gap(last[one], last[other])
-
-
-def texts(rows: Sequence[Mapping]) -> list[dict[str, str]]:
-    """What every line says at the prompts of ASKED after its last batch, the base model first."""
-    last = {row["line"]: map(plain, row["says"]) for row in rows if "neighbors" in row}
-    return [{"editor": name, **dict(zip(ASKED, says, strict=True))} for name, says in last.items()]
-
-
-def plain(text: str) -> str:
-    """A text in one line."""
-    return " ".join(text.split())
-
-
 def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
     """The stored run: the unedited model, then every line to its end."""
     stream = Stream(lm, cases(facts), STREAM["batch"])
     yield stream.base()
     for name in LINES:
         yield from stream.line(name)
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean of numbers."""
-    return sum(values) / len(values)

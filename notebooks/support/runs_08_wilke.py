@@ -10,7 +10,6 @@ from dataclasses import replace
 import lib
 from lib.data.facts import lookup
 from lib.editors import rome
-from lib.interpret.damage import key_strength, steps
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
 LAYERS = tuple(range(7))  # WilKE's candidates
@@ -63,7 +62,7 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
     """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
 
     run     "editor keys" with "rome", "wilke" or "split", or "rome keys layer"
-    scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
+    scores  {layer: ‖Δ‖/‖W‖} of every layer that WilKE tried, on the model as it was then
     kl      KL from the base model at unrelated prompts, in nats
     """
     editor, keys, *layer = run.split()
@@ -75,35 +74,25 @@ def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int])
     cases, kl = stream_cases(number, edits), divergence(lm)
     asked = {"events": ["generation"], "metrics": ["specificity"]}
     told = lib.stream(lm, made, cases, eval_at=[0, *points], evaluate_with=asked)
-    before = lib.EMPTY
     for case, row in zip(cases, told, strict=True):
-        step = steps(lm, [before, told.patch]).iloc[1]
-        name = step.idxmax()
-        if wilke:
-            layer = told.patch.memory["wilke"]["layers"][-1]
-            scores = {match.layer: match.score for match in made.last}
-        else:
-            layer = made.config.layer
-            scores = {layer: float(step[name]) / lm.weight(name, before).norm().item()}
         seen = {
             "stream": number,
             "run": run,
             "edit": row["edits"],
             "case": case.id,
             "opens": opens(lm, case.fact),
-            "layer": layer,
-            "scores": {str(i): round(s, 5) for i, s in scores.items()},
-            "step": round(float(step[name]), 4),
             "written": row["efficacy"]["generation"],
             "kl": round(kl(told.patch), 5),
             "seconds": round(row["seconds"], 2),
         }
+        if wilke:
+            seen["layer"] = told.patch.memory["wilke"]["layers"][-1]
+            seen["scores"] = {str(match.layer): round(match.score, 5) for match in made.last}
         if row["edits"] in told.scores:
             for metric in ("retention", "specificity"):
                 seen[metric] = shares(told.scores[row["edits"]], metric)
             if row["edits"] == points[0]:
                 seen["base"] = shares(told.scores[0], "specificity")
-        before = told.patch
         yield seen
 
 
@@ -122,8 +111,8 @@ def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
 def layers(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
     """Write each fact alone into each layer by ROME, on the base model; one row per fact and layer.
 
-    s and kl are as in `stream`. The other columns are shares of the fact's prompts that answer as
-    wanted, by generation.
+    s is ‖Δ‖/‖W‖, and kl as in `stream`. The other columns are shares of the fact's prompts that
+    answer as wanted, by generation.
     """
     kl, asked = divergence(lm), {"events": ["generation"]}
     asked["metrics"] = ["generalization", "specificity"]
@@ -132,14 +121,14 @@ def layers(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
     for case in mix(lm, 1, settings["openers"], settings["others"]):
         for i in tried:
             patch, name = made[i].edit([case.fact]), lm.mlp_out(i)
-            size = steps(lm, [patch]).at[0, name] / lm.weight(name).norm().item()
+            size = patch.weights[name].dense().norm().item() / lm.weight(name).norm().item()
             said = lib.evaluate(lm, case, patch, **asked).json()
             yield {
                 "case": case.id,
                 "subject": case.fact.subject,
                 "opens": opens(lm, case.fact),
                 "layer": i,
-                "s": round(float(size), 5),
+                "s": round(size, 5),
                 "kl": round(kl(patch), 5),
                 "written": said["efficacy"]["generation"],
                 "reworded": said["generalization"]["generation"],
@@ -154,23 +143,19 @@ def alone(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
     name, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])
     W = lm.weight(name).cpu()
     for case in mix(lm, 0, settings["openers"], settings["others"]):
-        fact = case.fact
-        strength = key_strength(lm, fact, [layer], templates, C).iloc[0]
-        _, found = made.update(fact, lib.EMPTY, templates)
+        _, found = made.update(case.fact, lib.EMPTY, templates)
         for key in ("mixed", "both"):
             a, b = rome.insert(W, found, C[layer], key)
             patch = lib.Patch({name: lib.LowRank(((a, b),))})
             said = lib.evaluate(lm, case, patch, events=["generation"], metrics=[]).json()
             yield {
                 "case": case.id,
-                "subject": fact.subject,
-                "opens": opens(lm, fact),
+                "subject": case.fact.subject,
+                "opens": opens(lm, case.fact),
                 "keys": key,
-                "length": lookup(lm.tokenizer, fact)[1] + 1,
                 "s": round(((a @ b).norm() / W.norm()).item(), 5),
                 "kl": round(kl(patch), 6),
                 "written": said["efficacy"]["generation"],
-                **{n: round(float(strength[n]), 5) for n in ("norm", "cosine", "ratio")},
             }
 
 

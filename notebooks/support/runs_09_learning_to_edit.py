@@ -150,10 +150,12 @@ def ways(editors: Mapping[str, Any]) -> dict[str, Any]:
     return {"plain step": plain, **named, **solved}
 
 
-def sixty(lm: lib.LM, editors: Mapping[str, Any]) -> Iterator[dict]:
-    """All rows: MEND on a few facts, the base model, then every way in every size and stream."""
+def sixty(lm: lib.LM, editors: Mapping[str, Any], few: bool = False) -> Iterator[dict]:
+    """MEND on a few facts, which a page can repeat, then the base model and all ways and sizes."""
     cases, count, mend = classroom(), SIXTY["facts"], editors["mend"]
-    yield first(mend)
+    yield {"way": "MEND, few", "update": 1} | batches(mend, cases, 1, SIXTY["few"])
+    if few:
+        return
     asked = cases[:count]
     yield {"way": "unedited", "update": 0} | shares(lm, asked, lib.EMPTY)
     for rate in SIXTY["rates"]:
@@ -168,12 +170,6 @@ def sixty(lm: lib.LM, editors: Mapping[str, Any]) -> Iterator[dict]:
         size = SIXTY["in all"]
         yield {"way": name, "update": size} | batches(editor, cases, size, count)
         yield from stream(editor, name, cases, asked)
-
-
-def first(mend: Any) -> dict:
-    """MEND on the first few facts, each alone, which a notebook can repeat."""
-    few = SIXTY["few"]
-    return {"way": "MEND, few", "update": 1} | batches(mend, classroom(), 1, few)
 
 
 def stream(

@@ -1,37 +1,12 @@
-"""What notebooks 03, 04 and 05 share with nobody: inserts in a row, their drawings."""
+"""What notebooks 03, 04 and 05 share with nobody, their drawings, and stored runs made again."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from lib import memory
 from notebooks import build
 from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
-from notebooks.support import runs_05_memit as runs_05
-
-
-@pytest.mark.parametrize("strength", [0.0, 3.0])
-@pytest.mark.parametrize("width", [1, 2])
-def test_a_sweep_is_inserts_in_a_row_and_many_sweeps_are_the_batch(width, strength):
-    draw = torch.Generator().manual_seed(0)
-    L, K, V, W0 = (
-        torch.randn(*shape, generator=draw, dtype=torch.float64)
-        for shape in ((20, 40), (20, 6), (4, 6), (4, 20))
-    )
-    C, weight = memory.Moment(L @ L.T / 40), strength * torch.eye(6).double()
-    D, upper = (part + weight for part in runs_05.overlaps(K, C, width))
-    reach, R = C.solve(K).T, V - W0 @ K
-
-    W = W0
-    for i in range(0, 6, width):
-        pairs = K[:, i : i + width], V[:, i : i + width]
-        A, B = memory.insert_many(W, *pairs, C, strength)
-        W = W + A @ B
-    assert torch.allclose(W - W0, runs_05.swept(R, D, upper, 1) @ reach)
-
-    A, B = memory.insert_many(W0, K, V, C, strength)
-    assert torch.allclose(runs_05.swept(R, D, upper, 2000) @ reach, A @ B, atol=1e-6)
 
 
 def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared(
