@@ -507,7 +507,9 @@ for what, column in columns.items():
     ends = zip(*(interval(row[column]) for row in seen), strict=True)
     bands[what] = [[100 * end for end in side] for side in ends]
 print(pd.DataFrame(table).set_index("edits").to_string())
-plot.lines(ROW["points"], y, "edits in a row", "answered as wanted (%)", bands=bands, ylim=(0, 105))
+colors = dict(zip(columns, (plot.EDITED, plot.CYCLE[2], plot.NEIGHBOR), strict=True))
+axes = "edits in a row", "answered as wanted (%)"
+plot.lines(ROW["points"], y, *axes, bands=bands, colors=colors, ylim=(0, 105))
 
 # %% [markdown]
 # The facts themselves hold, 92 % of the fifty (82 to 97). The neighbors pay: the unedited model answers
