@@ -50,8 +50,12 @@ def stored() -> dict[str, Any]:
     return json.loads(ROWS.read_text(encoding="utf-8"))
 
 
-def groups(found: Mapping[str, Any]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def groups(
+    found: Mapping[str, Any], half: str | None = "odd"
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """{(editor, facts in a suspect): rows} of odd cases; settings were chosen on even ones.
+
+    half  None takes all cases, as the tables of RESULTS do
 
     Suspects that were read in whole are left out. Few facts come first, and of as many facts the
     editors in the library's order.
@@ -59,7 +63,7 @@ def groups(found: Mapping[str, Any]) -> dict[tuple[str, int], list[dict[str, Any
     rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for key, row in found["suspects"].items():
         editor, size, *rest = key.split()
-        if len(rest) == 1 and row["half"] == "odd":
+        if len(rest) == 1 and half in (None, row["half"]):
             rows.setdefault((editor, int(size)), []).append(row)
     order = list(lib.EDITORS)
     return dict(sorted(rows.items(), key=lambda one: (one[0][1], order.index(one[0][0]))))
