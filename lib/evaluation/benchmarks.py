@@ -27,9 +27,9 @@ import pandas as pd
 from ..atomic_files import cache_folder, made_once
 from ..cancellation import steps as counted
 from ..errors import CacheWarning
+from ..model import scoring
 from ..model.lm import LM
 from ..model.packaged_models import download
-from ..model.questions import Question, ask
 from ..patch.patch import EMPTY, Patch
 from .evaluate import BASE_MODEL, title
 from .intervals import DIFFERENCE, interval
@@ -236,12 +236,8 @@ def _judged(lm: LM, task: Task, some: list[Item]) -> list[bool]:
     """Whether the model, as it is patched now, has each of some questions right."""
     pairs = [pair for item in some for pair in item.choices]
     read = [_tokens(lm, *pair) for pair in pairs]
-    ends: dict[tuple[int, ...], list[tuple[int, ...]]] = {}  # of each context, which is read once
-    for row, end in read:
-        ends.setdefault(row, []).append(end)
-    asked = [Question(list(row), some) for row, some in ends.items()]
-    replies = dict(zip(ends, ask(lm, asked), strict=True))
-    scores = (replies[row].scores[end] for row, end in read)
+    rows, ends = zip(*read, strict=True)
+    scores = iter(scoring.score(lm, rows, ends, shared=True))
     right = []
     for item in some:
         mine = [next(scores) for _ in item.choices]
@@ -256,8 +252,8 @@ def _judged(lm: LM, task: Task, some: list[Item]) -> list[bool]:
     return right
 
 
-def _tokens(lm: LM, context: str, continuation: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _tokens(lm: LM, context: str, continuation: str) -> tuple[list[int], list[int]]:
     """Token ids of a context, cut on the left to what the model can read, and of what follows."""
-    end = tuple(lm.tokenizer(continuation, add_special_tokens=False)["input_ids"])
+    end = list(lm.tokenizer(continuation, add_special_tokens=False)["input_ids"])
     (row,), _ = lm.rows([context])
-    return tuple(row[-((lm.context or 10**9) - len(end)) :]), end
+    return row[-((lm.context or 10**9) - len(end)) :], end

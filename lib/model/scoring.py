@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def score(
-    lm: LM, rows: list[list[int]], targets: Sequence[str | Sequence[int]]
+    lm: LM, rows: Sequence[list[int]], targets: Sequence[str | Sequence[int]], shared: bool = False
 ) -> list[TokenScores]:
     """The TokenScores of each target, a text or token ids, after its row.
+
+    shared  whether a row is read once for all its targets, which pays where rows are long; by
+            default it is read with each of them, and those that differ in their last token at once
 
     Raises ValueError for an empty target, and for rows that exceed the context.
     """
@@ -32,7 +35,8 @@ def score(
     wanted: dict[Target, list[Target]] = {}
     for row, end in zip(rows, ends, strict=True):
         wanted.setdefault(tuple(row), []).append(end)
-    asked = [q for row, some in wanted.items() for q in alone(Question(list(row), some))]
+    whole = [Question(list(row), some) for row, some in wanted.items()]
+    asked = whole if shared else [part for q in whole for part in alone(q)]
     found = {
         (tuple(q.row), target): scores
         for q, reply in zip(asked, ask(lm, asked), strict=True)

@@ -12,8 +12,6 @@ import lib
 from lib.errors import FetchError
 from lib.evaluation import benchmarks as room
 from lib.evaluation.benchmarks import TASKS, Item, items
-from lib.model.questions import Reply, TokenScores
-from lib.model.scoring import score
 
 from ..support import tiny
 
@@ -55,18 +53,12 @@ def test_per_character_the_longer_continuation_can_win(written, monkeypatch):
     lm = tiny.model("llama")
     sums = {" mat": -4.0, " moon and the stars": -8.0}  # −1 and −.42 per character
 
-    def said(lm, questions):
-        replies = []
-        for q in questions:
-            texts = {end: " " + lm.tokenizer.decode(list(end)).strip() for end in q.targets}
-            yes = torch.tensor([True])
-            scores = {
-                end: TokenScores(torch.tensor([sums[text]]), yes) for end, text in texts.items()
-            }
-            replies.append(Reply(scores))
-        return replies
+    def score(lm, rows, ends, shared):
+        texts = [lm.tokenizer.decode(list(end)) for end in ends]
+        values = [sums[" " + text.strip()] for text in texts]
+        return [room.scoring.TokenScores(torch.tensor([v]), torch.tensor([True])) for v in values]
 
-    monkeypatch.setattr(room, "ask", said)
+    monkeypatch.setattr(room.scoring, "score", score)
     found = lib.benchmarks(lm, tasks=("piqa", "winogrande", "lambada"))
     assert found.rows["base"].tolist() == [True, False, True]
     assert "edited" not in found.table() and "<table" in found._repr_html_()
@@ -76,7 +68,7 @@ def test_a_context_is_read_once_and_each_continuation_scored_as_if_alone():
     lm, context = tiny.model("llama"), "A cat sat on the"
     texts = [" mat", " moon and the stars", " roof"]
     ends = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    alone = score(lm, lm.rows([context] * 3)[0], ends)
+    alone = room.scoring.score(lm, lm.rows([context] * 3)[0], ends)
     rising = sorted(zip(alone, texts, strict=True), key=lambda pair: pair[0].log_probs.sum())
     choices = tuple((context, text) for _, text in rising)
     some = [Item(choices, gold) for gold in range(3)]
