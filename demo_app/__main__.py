@@ -43,14 +43,12 @@ def open_page(
     port: int,
     host: str = "127.0.0.1",
     names: Sequence[str] = (),
-    origins: Sequence[str] = (),
     **settings: Any,
 ) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
 
     names: under which the page may be called, beside those of this machine; "*" is every name. A
         page with a public link, and a Space, is called by names that nobody knows before.
-    origins: of other web pages that may call this one, such as "https://example.org".
     """
     quiet()
     from .session.studio import Studio
@@ -77,7 +75,7 @@ def open_page(
             quiet=True,
             state_session_capacity=VISITORS,
             app_kwargs={
-                "lifespan": lifespan(hosts, origins),
+                "lifespan": lifespan(hosts),
                 "exception_handlers": HANDLERS,
                 "routes": ROUTES,
             },
@@ -107,10 +105,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
         help="a name under which the page may be called, beside those of this machine; * is every",
-    )  # fmt: skip
-    parser.add_argument(
-        "--allow-origin", action="append", default=[], metavar="ORIGIN",
-        help="another web page that may call this one, such as https://example.org",
     )  # fmt: skip
     parser.add_argument(
         "--memory", default=os.environ.get("MODELEDIT_PAGE_MEMORY"), metavar="SIZE",
@@ -145,7 +139,6 @@ def _served(asked: argparse.Namespace) -> int:
         port,
         asked.host,
         asked.allow_host,
-        asked.allow_origin,
         share=asked.share,
     )
     try:

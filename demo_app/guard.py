@@ -2,8 +2,7 @@
 
 A web page of a stranger can make a visitor's browser call a server on the visitor's own machine. It
 can do so under a name of its own that it lets point to that machine (DNS rebinding), so only names
-are answered that are the page's; and it can do so from another origin, so those calls are answered
-only where the page was started for them.
+are answered that are the page's; and it can do so from another origin: those calls are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from urllib.parse import urlsplit
 
 from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,16 +41,9 @@ def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str], origins: Iterable[str] = ()) -> None:
-        """hosts: as `hosts_of` gives them. origins: those of other pages that may call."""
-        self.hosts = hosts
-        self.origins = frozenset(origin.rstrip("/").casefold() for origin in origins)
-        self.app = app
-        if self.origins:
-            allowed = [origin.rstrip("/") for origin in origins]
-            self.app = CORSMiddleware(
-                app, allow_origins=allowed, allow_methods=["*"], allow_headers=["*"]
-            )
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        """hosts: as `hosts_of` gives them."""
+        self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on."""
@@ -67,9 +58,7 @@ class Guard:
                 "This page does not answer to that name: start it with --allow-host NAME.", 400
             )
         elif not self.same(headers.get("origin"), host):
-            refused = PlainTextResponse(
-                "Calls from other pages are not answered: start it with --allow-origin ORIGIN.", 403
-            )
+            refused = PlainTextResponse("Calls from other pages are not answered.", 403)
         await (refused or self.app)(scope, receive, send)
 
     def known(self, host: str) -> bool:
@@ -82,8 +71,8 @@ class Guard:
         )
 
     def same(self, origin: str | None, host: str) -> bool:
-        """Whether a call comes from this page itself, from a program, or from an allowed origin."""
-        if origin is None or ANY in self.hosts or origin.rstrip("/").casefold() in self.origins:
+        """Whether a call comes from this page itself, or from a program."""
+        if origin is None or ANY in self.hosts:
             return True
         return urlsplit(origin).netloc.casefold() == host.casefold() and bool(host)
 
@@ -96,9 +85,7 @@ async def unknown(request: Request, error: Exception) -> JSONResponse:
 HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises for such a call
 
 
-def lifespan(
-    hosts: frozenset[str], origins: Iterable[str]
-) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+def lifespan(hosts: frozenset[str]) -> Callable[[Any], AbstractAsyncContextManager[None]]:
     """Puts the guard before an application as it starts, so that no call comes before the guard.
 
     Gradio adds its own middleware after any that it is given, and it answers for other origins
@@ -107,7 +94,7 @@ def lifespan(
 
     @asynccontextmanager
     async def begin(app: Any) -> AsyncIterator[None]:
-        app.middleware_stack = Guard(app.middleware_stack, hosts, origins)
+        app.middleware_stack = Guard(app.middleware_stack, hosts)
         app.state.loop = asyncio.get_running_loop()  # a page that comes later begins in it, too
         yield
 

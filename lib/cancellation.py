@@ -8,7 +8,7 @@ a second (products of keys, decompositions, files) call `raise_if_cancelled` ins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -16,25 +16,25 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
-_ASKED: ContextVar[Callable[[], None] | None] = ContextVar("asked", default=None)
+_ASKED: ContextVar[Callable[..., None] | None] = ContextVar("asked", default=None)
 
 
-def raise_if_cancelled() -> None:
+def raise_if_cancelled(*at: Any) -> None:
     """Call the function that `cancellable` set, if there is one; it raises to end the loop."""
     ask = _ASKED.get()
     if ask is not None:
-        ask()
+        ask(*at)
 
 
-def steps(things: Iterable[T], doing: str) -> Iterator[T]:
-    """The things, one by one; a bar on a terminal says what is done and how long it will take."""
-    for one in tqdm(things, doing, disable=None, delay=1, leave=False):
-        raise_if_cancelled()
+def steps(things: Collection[T], doing: str) -> Iterator[T]:
+    """The things, one by one; a bar on a terminal and `cancellable` hear what is done of what."""
+    for done, one in enumerate(tqdm(things, doing, disable=None, delay=1, leave=False)):
+        raise_if_cancelled(doing, done / len(things))
         yield one
 
 
 @contextmanager
-def cancellable(ask: Callable[[], None]) -> Iterator[None]:
+def cancellable(ask: Callable[..., None]) -> Iterator[None]:
     """In the body, every `raise_if_cancelled` of this thread calls `ask`, which may raise."""
     token = _ASKED.set(ask)
     try:

@@ -102,7 +102,9 @@ class Asker:
                 verdict = drawn(follows[prompt], known[prompt], new.text)
             else:
                 verdict = verdicts.verdict(meant, group, reference, target, old, new)
-            rows.append(verdicts.judged(group, prompt, verdict, old, new, *values))
+            p, p_old, p_after, p_old_after = values
+            said = old.text, p, new.text, p_after, verdicts.divergence(old, new)
+            rows.append(Row(group, prompt, *said, *verdict, p_old, p_old_after))
         return tuple(rows)
 
     def base(

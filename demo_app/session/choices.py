@@ -33,16 +33,10 @@ NAMES = {  # editors that are not written in capitals
     "horen": "HoReN",
     "steer": "Steering (CAA)",
 }
-SENTENCES = {  # where the class says it in a formula
-    "mend": "A trained network turns one fine-tuning gradient into the edit.",
-    "malmen": "As MEND, with many facts joined by a regression.",
-    "rledit": "As MALMEN, its network trained on whole streams of edits.",
-}
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 WARM = ("rome", "ultraedit", "grace", "wise")  # they write the ready example in the background
 TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
-BASELINES = ("retrieval", "ft")  # always in the stress test: simple, and hard to beat
 
 
 class Choices:
@@ -66,7 +60,7 @@ class Choices:
         self._editors = {
             name: (
                 NAMES.get(name, name.upper().replace("_", "-")),
-                SENTENCES.get(name) or _sentence(editor),
+                _sentence(editor),
             )
             for name, editor in lib.EDITORS.items()
             if not editor.trained or _has_network(editor, lm)

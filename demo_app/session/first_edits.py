@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 import lib
+from lib.stored import Stored, make_missing
 
 from .asking import Asker
 from .choices import STEPS, WARM, Choices
@@ -80,6 +81,19 @@ class FirstEdits:
         yield
         return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
 
+    def prepare(
+        self, job: Job, editor: str, wanted: Iterable[Stored], begin: float = 0.0, end: float = 1.0
+    ) -> None:
+        """Make what the editor reads of the model, where it is not there yet, with a bar."""
+        name = self.choices.editors()[editor][0]
+        words = f"{name} reads what it needs of this model, once"
+        missing = [one for one in wanted if not one.is_there()]
+        kinds = list(dict.fromkeys(one.kind for one in missing))
+        for i, kind in enumerate(kinds):
+            part = (begin + (end - begin) * (i + more) / len(kinds) for more in (0, 1))
+            with job.counting(self.lm, words, 0, *part):
+                make_missing(one for one in missing if one.kind == kind)
+
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
         first = self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
@@ -129,16 +143,14 @@ class FirstEdits:
         steps = next((settings[word] for word in STEPS if word in settings), None)
         length = editor, steps or self.choices.steps(editor)
         expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
-        began, writer = time.perf_counter(), self._editor(editor, settings)
-        missing = not all(one.is_there() for one in writer.statistics(start))
-        words = f"{name} first reads what it needs of this model, once, in a minute or two"
-        if not missing:
-            words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
+        writer = self._editor(editor, settings)
+        self.prepare(job, editor, writer.statistics(start), begin, end)
+        words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
+        began = time.perf_counter()
         with job.counting(self.lm, words, expected, begin, end) as passes:
             patch = writer.edit([fact], after=start)
         made = FirstEdit(patch, time.perf_counter() - began)
-        if not missing:
-            self._last[length] = passes(), made.seconds
+        self._last[length] = passes(), made.seconds
         if not start:
             self.made[key] = made
             while len(self.made) > READY:

@@ -7,12 +7,12 @@ stored. A link makes the same edits again, on this model, and says whether they 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 import lib
 
@@ -89,20 +89,7 @@ class Gallery:
 @cache
 def gallery(path: Path = FILE) -> Gallery:
     """The gallery that was stored last."""
-    held = json.loads(path.read_text(encoding="utf-8"))
-    return Gallery(held["model"], held["fingerprint"], tuple(map(exhibit, held["exhibits"])))
-
-
-def exhibit(held: Mapping[str, Any]) -> Exhibit:
-    """An exhibit from the entry of a file."""
-    return Exhibit(
-        held["key"],
-        held["title"],
-        held["sentence"],
-        tuple(Step(**step) for step in held["steps"]),
-        tuple(held.get("own", ())),
-        tuple(Said(**one) for one in held.get("said", ())),
-    )
+    return msgspec.json.decode(path.read_bytes(), type=Gallery)
 
 
 def found(query: Mapping[str, str]) -> Exhibit | None:

@@ -100,6 +100,16 @@ class Studio:
 
         return session.submit(self.worker, work)
 
+    def prepare(self, session: Session, editors: Sequence[str]) -> Job:
+        """Make what the editors read of the model: done before Edit can be pressed."""
+
+        def work(job: Job) -> None:
+            for one in editors:
+                wanted = self.choices.kind(one)(self.lm).statistics(session.patch)
+                self.first_edits.prepare(job, one, wanted)
+
+        return session.submit(self.worker, work)
+
     def edit(
         self,
         session: Session,

@@ -9,29 +9,13 @@ from torch.nn.functional import kl_div
 
 from lib.evaluation.answers import begins, contains
 
-from .views import Answer, Row
+from .views import Answer
 
 
 def divergence(before: Answer, after: Answer) -> float:
     """KL(before ‖ after) of the next token, nats."""
     spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
     return max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
-
-
-def judged(
-    group: str,
-    prompt: str,
-    verdict: tuple[bool | None, str],
-    before: Answer,
-    after: Answer,
-    p_before: float,
-    old: float | None,
-    p_after: float,
-    old_after: float | None,
-) -> Row:
-    kl = divergence(before, after)
-    texts = before.text, p_before, after.text, p_after
-    return Row(group, prompt, *texts, kl, *verdict, old, old_after)
 
 
 def verdict(

@@ -28,6 +28,7 @@ from lib.cancellation import cancellable
 
 log = logging.getLogger(__name__)
 
+WAITING = "waiting for the model"  # of a job that has not begun
 SHORT = 3.0  # seconds that are left, from which on they are told
 FAILED = "Something failed inside; nothing was changed. Please try again."
 NO_MEMORY = (
@@ -75,7 +76,7 @@ class Job:
     ) -> None:
         """aside: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
-        self.progress = Progress(words="waiting for the model")
+        self.progress = Progress(words=WAITING)
         self.result: Any = None
         self.error: Exception | None = None
         self.finished = threading.Event()
@@ -85,6 +86,7 @@ class Job:
         self._steps: Iterator | None = None  # of work that gives the model back in between
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
         self._why: str | None = None  # of a stop that is not the visitor's
+        self._move: Callable[[float, str], None] | None = None  # a bar that the library moves
         self._then: list[Callable[[], Any]] = []  # what is called at its end
         self._lock = threading.Lock()  # over `_then` and the end
 
@@ -113,6 +115,12 @@ class Job:
         self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
         self._news.set()
 
+    def told(self, doing: str = "", share: float = 0.0) -> None:
+        """Called by the library at its steps, which say what they do and how far they are."""
+        self.check()
+        if self._move is not None and doing:
+            self._move(share, doing)
+
     def check(self, *_: Any) -> None:
         """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
         if self._stop.is_set():
@@ -129,27 +137,31 @@ class Job:
     ) -> Iterator[Callable[[], int]]:
         """Inside it every pass through the model's last block moves the bar from begin to end.
 
-        The count is real; how many there will be is an estimate, so the bar may arrive early.
-        Yields a function that gives the count so far.
+        The count is real; how many there will be is an estimate, so the bar may arrive early. With
+        0 expected the library's own steps move it. Yields a function that gives the count so far.
         """
         passes, began = 0, time.monotonic()
+
+        def move(share: float, doing: str) -> None:
+            left = (time.monotonic() - began) * (1 / share - 1) if share else 0.0
+            doing += f", {left:.0f} s more" * (left >= SHORT)
+            self.report(begin + (end - begin) * share, f"{words}: {doing}")
 
         def tick(*_: Any) -> None:
             nonlocal passes
             passes += 1
-            share = min(passes / max(expected, 1), 1.0)
-            count = f"{words}: step {passes} of about {max(expected, passes)}"
-            left = (time.monotonic() - began) * (expected / passes - 1)
-            count += f", {left:.0f} s more" * (left >= SHORT)
-            self.report(begin + (end - begin) * share, count)
+            most = max(expected, passes)
+            move(passes / most, f"step {passes} of about {most}")
 
         self.report(begin, words)
+        self._move = None if expected else move
         # every block asks whether to go on: a run that reads keys never comes to the last
         hooks = [block.register_forward_pre_hook(self.check) for block in lm.blocks[:-1]]
-        hooks.append(lm.blocks[-1].register_forward_pre_hook(tick))
+        hooks.append(lm.blocks[-1].register_forward_pre_hook(tick if expected else self.check))
         try:
             yield lambda: passes
         finally:
+            self._move = None
             for hook in hooks:
                 hook.remove()
 
@@ -187,7 +199,7 @@ class Job:
             error: Exception | None = None
             try:
                 self.check()
-                with cancellable(self.check):  # the library, where it runs no block for long
+                with cancellable(self.told):  # the library, where it runs no block for long
                     found = self.work(self) if self._steps is None else None
                     if isgenerator(found):
                         self._steps = found

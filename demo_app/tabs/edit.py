@@ -16,10 +16,10 @@ from ..session import gallery, given, links
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
-from ..session.worker import Job, Progress
+from ..session.worker import WAITING, Job, Progress
 from . import gallery as surprises
 from .edit_form import Form, whole
-from .jobs import HIDDEN, OPEN, chosen, follow
+from .jobs import HIDDEN, OPEN, chosen, follow, stopping
 from .lab import Card
 from .questions import LASTS
 
@@ -123,9 +123,6 @@ class Page:
 
             yield from self.run(request, start)
 
-        def stop(request: gr.Request) -> None:
-            studio.sessions.get(request.session_hash).stop(aside=False)
-
         form.example.input(
             form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
@@ -138,7 +135,7 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        form.stop.click(stop, api_name="stop", **OPEN)
+        form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(
             form.choose,
@@ -147,7 +144,7 @@ class Page:
             api_name="editor",
             trigger_mode="always_last",
             **OPEN,
-        )
+        ).success(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
         self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
         self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         pressed = [self.table.select, self.status.select, self.edits.select]
@@ -182,7 +179,26 @@ class Page:
                 yield from self.run(request, lambda session: studio.look(session, subject))
 
         fields = [form.example, *form.fact, form.editors, form.own]
+        demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
         demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
+
+    def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
+        """What the editors read of the model is made, with a bar; meanwhile Edit is off."""
+        wait, go, start = (
+            self.form.wait,
+            self.form.go,
+            partial(self.studio.prepare, editors=editors),
+        )
+
+        def working(progress: Progress, ahead: int) -> dict:
+            if progress.words == WAITING:
+                return {wait: ""}
+            return {wait: render.busy(progress, ahead), go: gr.Button(interactive=False)}
+
+        def rest(session: Session, wrong: str | None, found: Any) -> dict:
+            return {wait: wrong or "", go: gr.Button(interactive=True)}
+
+        yield from follow(self.studio, request, start, working, rest)
 
     # ---- what then stands on the page --------------------------------------------------------
 

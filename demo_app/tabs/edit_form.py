@@ -39,6 +39,7 @@ class Form:
                 gr.HTML(AGAIN, elem_classes="phone", js_on_load=JUMP)
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
+        self.wait = gr.HTML("", elem_id="wait")
         self.fold = gr.Accordion(_with(studio, [first]), open=False, elem_id="settings")
         with self.fold:
             self.example = gr.Dropdown(

@@ -60,6 +60,15 @@ def follow(
     yield rest(session, None, result)
 
 
+def stopping(studio: Studio, aside: bool = True) -> Callable[[gr.Request], None]:
+    """Ends a visitor's long questions, or with aside=False the job of the first place."""
+
+    def stop(request: gr.Request) -> None:
+        studio.sessions.get(request.session_hash).stop(aside)
+
+    return stop
+
+
 def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:
     """Move a finished file to where the web server hands it out, until its visitor leaves."""
     folder = Path(button.GRADIO_CACHE) / secrets.token_hex(16)  # nobody else can name it

@@ -17,7 +17,7 @@ from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from ..stored.examples import Examples
-from .jobs import HIDDEN, OPEN, follow
+from .jobs import HIDDEN, OPEN, follow, stopping
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Card:
                 yield from self.asked(action, request, given)
 
             button.click(ask, self.fields, outputs, api_name=action.name, **OPEN)
-        self.stop.click(self.end, api_name=f"stop_{self.question.key}", **OPEN)
+        self.stop.click(stopping(self.studio), api_name=f"stop_{self.question.key}", **OPEN)
         self.fold.expand(self.opened, self.begun, outputs, **HIDDEN)
 
     def opened(self, begun: bool) -> dict:
@@ -146,7 +146,3 @@ class Card:
             return action.job(self.studio, session, *given)
 
         yield from follow(self.studio, request, start, working, rest)
-
-    def end(self, request: gr.Request) -> None:
-        """Stop the visitor's long questions."""
-        self.studio.sessions.get(request.session_hash).stop(aside=True)

@@ -13,7 +13,7 @@ from ..session import take_away
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
-from .jobs import HIDDEN, OPEN, follow, handed_out
+from .jobs import HIDDEN, OPEN, follow, handed_out, stopping
 
 FILES = {  # kind -> (button, what it is)
     "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
@@ -62,7 +62,7 @@ class TakeAway:
                 yield from self.made(kind, request)
 
             button.click(make, None, self.outputs, api_name=f"download_{kind}", **OPEN)
-        self.stop.click(self.end, api_name="stop_take_away", **OPEN)
+        self.stop.click(stopping(self.studio), api_name="stop_take_away", **OPEN)
         self.fold.expand(self.written, None, self.code, **HIDDEN)
 
     def written(self, request: gr.Request) -> str:
@@ -86,10 +86,6 @@ class TakeAway:
                 return {**self.busy(False), self.status: said, self.file: button}
 
             yield from follow(self.studio, request, start, self.working, rest)
-
-    def end(self, request: gr.Request) -> None:
-        """Stop the visitor's long jobs."""
-        self.studio.sessions.get(request.session_hash).stop(aside=True)
 
     def working(self, progress: Progress, ahead: int) -> dict:
         """The card while a job runs."""

@@ -33,7 +33,7 @@ class MalmenConfig(RegressionConfig):
 
 
 class Malmen(Trainable):
-    """MALMEN: its network learns from single updates of the base model, of `batch` facts each."""
+    """As MEND, with many facts joined by a regression; trained on updates of `batch` facts each."""
 
     name = "malmen"
     paper = "Tan et al., Massive Editing for LLMs via Meta Learning, ICLR 2024 (arXiv:2311.04661)"

@@ -49,7 +49,7 @@ class MendConfig(TrainableConfig):
 
 
 class Mend(Trainable):
-    """ΔW = −α Σ g̃ k̃ᵀ over all tokens of the edit; moments do not change after the training."""
+    """A trained network turns one fine-tuning gradient into the edit, ΔW = −α Σ g̃ k̃ᵀ."""
 
     name = "mend"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022 (arXiv:2110.11309)"

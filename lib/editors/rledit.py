@@ -60,7 +60,7 @@ class RLEditConfig(RegressionConfig):
 
 
 class RLEdit(Malmen):
-    """MALMEN's update with a network that learns from trajectories of edits on one model."""
+    """As MALMEN, its network trained on whole streams of edits, one after the other."""
 
     name = "rledit"
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, 2025 (arXiv:2502.05759)"

@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.presses [--editors rome grace]
 
-"At the start": in a process of its own and with an empty cache folder, the page begins to prepare
-and three facts that it does not offer are written at once, one after another. "Ready": when the
-page has prepared everything, three facts that it does not offer, and three examples that it does.
+"At the start": in a process of its own and with an empty cache folder the page begins to prepare;
+one second later the editor is chosen, and once Edit can be pressed three facts that the page does
+not offer are written. "Ready": when everything is prepared, three such facts, and three examples.
 A press ends when everything was asked again. Each editor has a session of its own.
 """
 
@@ -59,11 +59,14 @@ def presses(studio: Studio, editor: str, some: list[Subject]) -> list[float]:
 
 
 def at_the_start(editor: str) -> list[float]:
-    """Presses while the page still prepares."""
+    """Seconds from the choice until Edit can be pressed, then presses while the page prepares."""
     studio = Studio(lib.load())
     studio.warm_up()
-    time.sleep(1.0)  # nobody presses in the same second
-    return presses(studio, editor, subjects(studio.choices, False)[:FACTS])
+    time.sleep(1.0)  # nobody chooses in the same second
+    start = time.perf_counter()
+    studio.prepare(Session(), [editor]).outcome()
+    some = subjects(studio.choices, False)[:FACTS]
+    return [round(time.perf_counter() - start, 2), *presses(studio, editor, some)]
 
 
 def when_ready(editors: list[str]) -> dict[str, list[list[float]]]:
@@ -105,9 +108,9 @@ def main() -> None:
         os._exit(0)  # whatever the page still prepares
     found: dict = {}
     for name in given.editors:
-        first, *later = apart("--part", "start", "--editors", name)
+        chosen, first, *later = apart("--part", "start", "--editors", name)
         middle = statistics.mean(later)
-        found[name] = {"first": first, "later": middle, "ratio": first / middle}
+        found[name] = {"chosen": chosen, "first": first, "later": middle, "ratio": first / middle}
         print(name, found[name], flush=True)
     for name, (own, offered) in apart("--part", "ready", "--editors", *given.editors).items():
         middles = {"own": statistics.median(own), "offered": statistics.median(offered)}

@@ -34,9 +34,7 @@ def page(request, tmp_path_factory):
     """A served page and its studio, one for the tests of a file, with the file's PRESETS."""
     pytest.importorskip("gradio")
     presets = getattr(request.module, "PRESETS", visits.QUICK)
-    with visits.opened(
-        tmp_path_factory.mktemp("gradio"), presets, origins=["https://friend.example"]
-    ) as page:
+    with visits.opened(tmp_path_factory.mktemp("gradio"), presets) as page:
         yield page
 
 

@@ -185,21 +185,16 @@ def test_only_names_of_the_page_are_answered(page):
         assert raw(url, host)[0] == 400, host
 
 
-def test_other_pages_are_answered_only_where_that_was_asked_for(page):
+def test_other_pages_are_refused(page):
     url, here = page[0].local_url, f"127.0.0.1:{page[0].server_port}"
     foreign = ["http://evil.example", "null", f"http://localhost:{page[0].server_port}",
-               "https://friend.example.evil.example", f"http://{here}.evil.example"]  # fmt: skip
+               f"http://{here}.evil.example"]  # fmt: skip
     for origin in foreign:
         for method in ("GET", "POST", "OPTIONS"):
             status, said = raw(url, here, "/gradio_api/queue/join", method, Origin=origin,
                                Access_Control_Request_Method="POST")  # fmt: skip
             assert status == 403 and "access-control-allow-origin" not in said, (origin, method)
     assert raw(url, here, Origin=f"http://{here}")[0] == 200, "the page's own scripts"
-    status, said = raw(url, here, Origin="https://friend.example")
-    assert status == 200 and said["access-control-allow-origin"] == "https://friend.example"
-    asks = {"Origin": "https://friend.example", "Access_Control_Request_Method": "POST"}
-    status, said = raw(url, here, "/gradio_api/queue/join", "OPTIONS", **asks)
-    assert status == 200 and "post" in said["access-control-allow-methods"]
 
 
 def test_a_page_on_the_network_answers_to_addresses_and_its_own_name():

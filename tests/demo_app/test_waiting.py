@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from demo_app.session import first_edits, worker
 from demo_app.session import studio as studios
 from demo_app.session.views import Subject
 from demo_app.session.worker import Job, Progress
+from demo_app.tabs import edit
+from lib.cancellation import cancellable, steps
 
 from ..support import tiny
 from ..support.editor_settings import TINY
@@ -35,6 +38,10 @@ def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypat
         (0.5, "FT is writing: step 3 of about 4"),  # under three seconds nobody counts
         (0.6, "FT is writing: step 4 of about 4"),
     ]
+    with job.counting(studio.lm, "FT reads", 0, 0.2, 0.6), cancellable(job.told):
+        for _ in steps(range(4), "moments"):  # the library's own steps
+            clock[0] += 12.0
+    assert job.progress == Progress(0.5, "FT reads: moments, 12 s more")
     bar = render.busy(Progress(*seen[0]), 0)
     assert "6 s more" in bar and 'aria-valuenow="30"' in bar and "width:30%" in bar
     waiting = render.busy(Progress(*seen[0]), 2)
@@ -44,25 +51,30 @@ def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypat
 @pytest.fixture
 def begun(monkeypatch):
     """The words with which each part of a job begins."""
-    words, counting = [], Job.counting
-
-    @contextmanager
-    def listening(job, lm, said, *given):
-        words.append(said)
-        with counting(job, lm, said, *given) as passes:
-            yield passes
-
-    monkeypatch.setattr(Job, "counting", listening)
+    words = []
+    monkeypatch.setattr(Job, "report", lambda job, _, said: words.append(said.split(":")[0]))
     return words
+
+
+@pytest.fixture
+def needed(monkeypatch, tmp_path):
+    """What FT is made to read of the model, with an empty cache."""
+
+    def make(keys):
+        for key in steps(keys, "moments"):
+            time.sleep(0.2)
+            yield key, {"C": torch.eye(2)}
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = lib.stored.Stored("moments", "of this test", make, 3)
+    monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [found])
+    return found
 
 
 @pytest.mark.usefixtures("strong_settings")
 def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor(
-    studio, begun, monkeypatch, tmp_path
+    studio, begun, needed, monkeypatch
 ):
-    def make(keys):
-        return [(key, {"C": torch.eye(2)}) for key in keys]
-
     def write(target: str, seconds: float) -> str:
         """What is said before an edit that takes so long."""
         ticks = iter((0.0, seconds))
@@ -71,13 +83,25 @@ def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor
         studio.first_edits._patch(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
         return begun[-1]
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    needed = lib.stored.Stored("moments", "of this test", make, 3)
-    monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [needed])
-    assert "FT first reads what it needs of this model, once" in write("a", 99.0)
-    assert needed.is_there() and write("b", 34.4) == "FT is writing", "those 99 s come but once"
+    assert write("b", 34.4) == "FT is writing" and needed.is_there()
+    read = "FT reads what it needs of this model, once"
+    assert begun[:2] == [read, "FT is writing"]
     assert write("c", 4.0) == "FT is writing, about 34 s"
     assert write("d", 4.0) == "FT is writing", "one that answers fast announces nothing"
+
+
+def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, needed):
+    form, request = SimpleNamespace(wait="wait", go="go"), SimpleNamespace(session_hash="x")
+    page = SimpleNamespace(studio=studio, form=form)
+
+    def seen() -> list[tuple]:
+        return [(one["wait"], "go" in one and one["go"].interactive)
+                for one in edit.Page.prepare(page, ["ft"], request)]  # fmt: skip
+
+    first, again = seen(), seen()
+    assert any("reads what it needs" in bar and not free for bar, free in first)
+    assert needed.is_there() and first[-1] == again[-1] == ("", True)
+    assert all(bar == "" for bar, _ in again), "it is made once"
 
 
 def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monkeypatch):
