@@ -107,7 +107,7 @@ def _accumulate(
     count = 0
     groups = list(batching.batches(texts, limit=AT_ONCE))
     with lm.patched(EMPTY, only=True):
-        for group in steps(groups, f"output gradients of {len(names)} layers"):
+        for group in steps(groups, "output gradients"):
             part = [texts[i] for i in group]
             rows = AnswerRows([row[:1] for row in part], [row[1:] for row in part])
             # the sum over all tokens of all rows: rows do not interact

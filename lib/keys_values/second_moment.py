@@ -131,7 +131,7 @@ def reading(
     sums: dict[int, Tensor] = {}
     count = read = 0
     groups = list(batching.batches(rows, limit=at_once))
-    for group in steps(groups, f"second moments of {len(layers)} layers"):
+    for group in steps(groups, f"second moments of {len(layers)} layer{'s' * (len(layers) > 1)}"):
         with lm.patched(patch, only=True):
             seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip)
         for name, layer in names.items():
