@@ -42,6 +42,7 @@ def check(ask, draw):
         likely = {
             "These are outer products, W = V Kᵀ. Overlap leaves crosstalk: where is M?": outer,
             "This is ridge with λ = 1: nobody asked for a small W here.": ridge,
+            "This is a mean of outer products: overlap leaves crosstalk. Where is M?": outer / n,
             "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
         }
         agree(W, torch.linalg.solve(M, K @ V.T).T, "W", likely)

@@ -48,6 +48,9 @@ def check(ask, draw):
         "The own share is v_j times the squared length of its key, without a root.": root,
         "This is the whole answer W k_j: its own value, ‖k_j‖² v_j, is no crosstalk.": W @ K,
         "The own share is ‖k_j‖² v_j. You took away v_j, as if all keys had length 1.": W @ K - V,
+        "‖k_j‖² is the squared length of one key, and this is the sum over all keys.": (
+            W @ K - V * K.pow(2).sum()
+        ),
         "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,
     }
     agree(tensor(found[1], (3, 9), "the crosstalk"), W @ K - own, "the crosstalk", likely)

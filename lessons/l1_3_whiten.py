@@ -42,6 +42,9 @@ def check(ask, draw):
         X = X / X.norm(dim=0)
         return X.T @ X
 
+    lower = torch.linalg.cholesky(C)
+    white = torch.linalg.solve_triangular(lower, K, upper=False)
+    across = white / white.norm(dim=1, keepdim=True)
     U, unit = torch.linalg.solve(C, K), K / K.norm(dim=0)
     mixed = unit.T @ torch.linalg.solve(C, unit)
     G, q = K.T @ U, (K * U).sum(0)
@@ -54,8 +57,13 @@ def check(ask, draw):
         "This divides by one squared length; a cosine divides by a length of each key.": G / q,
         "The diagonal holds squared lengths; divide by their roots.": G / q / q[:, None],
         "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": mixed,
-        "This multiplies with C; whitening divides by it.": cosines(torch.linalg.cholesky(C).T @ K),
+        "This multiplies with C; whitening divides by it.": cosines(lower.T @ K),
+        "This is L k; whitening is L⁻¹ k.": cosines(lower @ K),
+        "This is the inverse of Lᵀ; whitening is L⁻¹ k.": cosines(torch.linalg.solve(lower.T, K)),
+        "The length of a key is that of its column; here it is taken along the rows.": (
+            across.T @ across
+        ),
+        "The length of one of the two keys is missing: a cosine divides by both.": G / q.sqrt(),
     }
-    white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
     agree(found, cosines(white), "a cosine", likely)
     return "solved: only what a key does not share with all text counts."

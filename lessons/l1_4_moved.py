@@ -23,6 +23,8 @@ def answer_kl(before: Tensor, after: Tensor) -> Tensor:
 
 
 # --- checks
+import math
+
 from lessons.marking import agree, normal, tensor
 
 LOGS = "p, q = before.log_softmax(-1), after.log_softmax(-1)\n"
@@ -39,6 +41,7 @@ def check(ask, draw):
     found = tensor(ask("answer_kl", before, after), (), "the KL", "one number")
     p, q = before.log_softmax(-1), after.log_softmax(-1)
     kl = (p.exp() * (p - q)).sum()
+    a, b = before.log_softmax(0), after.log_softmax(0)
     raw, turned = (before.exp() * (before - after)).sum(), (q.exp() * (q - p)).sum()
     likely = {
         "Scores are not yet log-probabilities: where do they sum to one?": raw,
@@ -47,6 +50,11 @@ def check(ask, draw):
         "Every word counts the same here. Weigh its difference by its probability.": (p - q).sum(),
         "A word counts by its probability p, and not by its logarithm.": (p * (p - q)).sum(),
         "The logarithms are missing.": (p.exp() * (p.exp() - q.exp())).sum(),
+        "The probabilities of a token sum to 1 over the words; here they do over the tokens.": (
+            (a.exp() * (a - b)).sum()
+        ),
+        "This is the last token alone; the answer has more of them.": (p.exp() * (p - q))[-1].sum(),
+        "These are bits; nats are asked for, with the natural logarithm.": kl / math.log(2),
         "This is a mean over tokens and words; here they are added up.": kl / p.numel(),
     }
     agree(found, kl, "the KL", likely)

@@ -55,6 +55,11 @@ def check(ask, draw):
             + torch.outer(v, u) / (k @ u),
             "The length is off: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (k @ k),
+            "Divided by uᵀ u, the length is off: Δ k must be δ, so divide by kᵀ u.": W
+            + torch.outer(delta, u) / (u @ u),
+            "Nothing is divided: then Δ k is q δ. Divide by q = kᵀ u.": W + torch.outer(delta, u),
+            "This multiplies with C: u is C⁻¹ k, not C k.": W
+            + torch.outer(delta, C @ k) / (k @ C @ k),
             "This is Δ alone: the rest of the memory is gone.": wanted - W,
             "Δ has the wrong sign: the residual is what is missing, v − W k.": 2 * W - wanted,
         }

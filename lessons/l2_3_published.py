@@ -75,11 +75,19 @@ def check(ask, draw):
         "This is R-ROME, k_mean everywhere: better, but not what was released.": (
             W + torch.outer(v - W @ mean, u) / (u @ mean)
         ),
+        "The residual is that of k_mean; what is missing at the bare prompt is v* − W k0.": W
+        + torch.outer(v - W @ mean, u) / (u @ k0),
+        "Where is C? The direction is C⁻¹ k_mean, and this is k_mean itself.": W
+        + torch.outer(v - W @ k0, mean) / (mean @ k0),
+        "This is Δ alone: W + Δ is asked for.": torch.outer(v - W @ k0, u) / (u @ k0),
     }
     agree(new, W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
     wanted = (u @ mean / (u @ k0)).abs()
     likely = {
         "The number is upside down: the smaller uᵀ k0, the longer Δ.": 1 / wanted,
+        "C is missing in the number: it compares uᵀ k_mean and uᵀ k0, with u = C⁻¹ k_mean.": (
+            (mean @ mean / (mean @ k0)).abs()
+        ),
         "Take the absolute value: a length has no sign.": -wanted,
     }
     agree(times, wanted, "the number", likely)

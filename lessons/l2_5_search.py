@@ -84,6 +84,17 @@ def check(ask, draw):
         "In the third term only ‖v₀‖ is squared.": nll
         + w * kl
         + decay * (delta.norm() / v0.norm()) ** 2,
+        "Every row is asked for every token: row t belongs to aₜ alone.": (
+            -answer[:, tokens].mean() + w * kl + short
+        ),
+        "In the third term ‖v₀‖ is not squared.": nll + w * kl + short * v0.norm(),
+        "The second term is missing: nothing keeps the subject what it was.": nll + short,
+        "The KL is subtracted: downhill would then lead away from what the subject was.": (
+            nll - w * kl + short
+        ),
+        "The first term has the logarithm of a probability, and this one the probability.": (
+            -chosen.exp().mean() + w * kl + short
+        ),
         "The third term is missing: nothing keeps δ short.": nll + w * kl,
     }
     agree(found, nll + w * kl + short, "the loss", likely)

@@ -53,6 +53,13 @@ def check(ask, draw):
         "C⁻¹ stands here twice, once for each key; ρ has it once.": twice
         / twice.diagonal()[:, None],
         "The denominator of row i is k_iᵀ C⁻¹ k_i; here C⁻¹ is left out of it.": D / plain,
+        "Row i is divided by the root of q_i; a share divides by q_i itself.": D
+        / q.sqrt()[:, None],
+        "The diagonal is taken away; on its own key a share of 1 arrives.": D / q[:, None]
+        - torch.eye(6),
+        "Row i is divided by its sum; a share of what arrives at k_i divides by q_i.": (
+            D / D.sum(1, keepdim=True)
+        ),
         "This is ρ(j, i): rows should write, columns hear.": (D / q[:, None]).T,
     }
     agree(found, D / q[:, None], "ρ", likely)

@@ -62,6 +62,16 @@ def check(ask, draw):
         "All others are summed: the traces of earlier edits were repaired when j was written.": (
             delta @ (rho.tril(-1) + rho.triu(1))
         ),
+        "δ_i is solved for with all edits; only those before i have left something there: take "
+        "triu(ρ).": torch.linalg.solve(rho, R, left=False) @ rho.tril(-1),
+        "δ_i is solved for with the edits after i, the lower triangle; take triu(ρ).": (
+            torch.linalg.solve(rho.tril(), R, left=False) @ rho.tril(-1)
+        ),
+        "Edit s has written δ_s on the other keys, and here r_s takes its place.": (
+            (R - R @ rho.triu(1)) @ rho.tril(-1)
+        ),
+        "These sums run along row j, what edit j does to others; fact j hears column j.": delta
+        @ rho.triu(1).T,
         "The sign: this is v_j − W_T k_j.": R - W @ K,
     }
     agree(found, W @ K - R, "the forecast", likely)

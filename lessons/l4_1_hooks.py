@@ -60,6 +60,9 @@ def check(ask, draw):
         "All rows have the first row's noise. Each has its own draw.": x + wide[0],
         "All rows have the mean of the noise. Each has its own draw.": x + wide.mean(0),
         "The noise begins one token too late.": x + wide.roll(1, 1),
+        "The noise begins one token too early.": x + wide.roll(-1, 1),
+        "Only the first token of the subject is noisy.": x + wide * torch.eye(6)[2][:, None],
+        "The noise is subtracted; it should be added.": x - wide,
     }
     found = tensor(ask("corrupt", x.clone(), noise, 2), (3, 6, 4), "corrupt", "draws, tokens, d")
     agree(found, x + wide, "what corrupt returns", likely)
@@ -68,6 +71,10 @@ def check(ask, draw):
     likely = {
         "The tokens before it are clean as well; one token should be.": x + (place <= 4) * more,
         "The tokens behind it are clean as well; one token should be.": x + (place >= 4) * more,
+        "This is the token before it: tokens count from 0.": x + torch.eye(6)[3][:, None] * more,
+        "All tokens have this one's clean state.": clean[4].expand_as(x),
+        "This is half way between the two states; the clean one alone comes back.": x
+        + one * more / 2,
         "All states are clean: this is the clean run.": clean.expand_as(x),
         "One draw alone has its state back; every row should.": x + row * one * (clean - x),
         "The clean state comes in the place of the other one, not on top of it.": x + one * clean,

@@ -51,8 +51,19 @@ def check(ask, draw):
     clean, lost = toy.run(False), toy.run(True)
     chains = [[[[t, i] for i in range(layer + 1)] for layer in range(n)] for t in range(T)]
     below = torch.tensor([[toy.run(True, chain) for chain in row] for row in chains]).double()
+    highs = [[[[t, i] for i in range(layer, n)] for layer in range(n)] for t in range(T)]
+    above = torch.tensor([[toy.run(True, chain) for chain in row] for row in highs]).double()
+    sides = [[[[i, layer] for i in range(t + 1)] for layer in range(n)] for t in range(T)]
+    left = torch.tensor([[toy.run(True, chain) for chain in row] for row in sides]).double()
     likely = {
-        "All the same: clean states in the clean run, where nothing is lost.": 0 * p + clean - lost,
+        "All the same, as nothing is lost: in a clean run, or where all tokens of a layer are put "
+        "back at once.": 0 * p + clean - lost,
+        "Here all layers from l on are put back at once: one state at a time.": above - lost,
+        "Here all tokens up to t are put back at once: one state at a time.": left - lost,
+        "This is divided by the total effect; an effect is a difference of probabilities.": (
+            (p - lost) / (clean - lost)
+        ),
+        "This is the noisy run less a state put back; the effect is what it brings back.": lost - p,
         "This is what is still missing; the effect is what one state brings back.": clean - p,
         "Here all layers up to l are put back at once: one state at a time.": below - lost,
         "Effects count from the noisy run, and here the clean run is taken away.": p - clean,

@@ -48,13 +48,25 @@ def check(ask, draw):
         k, delta = L @ normal(draw, 7), 2 * normal(draw, 4)
         u = torch.linalg.solve(C, k)
         size, q = delta.norm() * u.norm() / (k @ u), k @ u
-        others = [size, delta.norm() / q.sqrt() / W.norm(), delta.norm() / k.norm() / W.norm()]
+        times = delta.norm() * (C @ k).norm() / (k @ C @ k) / W.norm(), size * q / W.norm()
+        others = [
+            *times,
+            size / W.norm() / delta.norm(),
+            (size / W.norm()) ** 2,
+            size,
+            delta.norm() / q.sqrt() / W.norm(),
+            delta.norm() / k.norm() / W.norm(),
+        ]
         rows.append(torch.stack([size / W.norm(), *others, size / torch.linalg.norm(W, 2)]))
         given.append((W, k, delta, C))
     given = [list(every) for every in zip(*given, strict=True)]
     found = tensor(ask("scores", *given), (5,), "the scores", "one per layer")
-    wanted, size, harm, bound, spectral = torch.stack(rows, 1)
+    wanted, turned, whole, bare, square, size, harm, bound, spectral = torch.stack(rows, 1)
     likely = {
+        "This multiplies with C: u is C⁻¹ k, not C k.": turned,
+        "q is missing: Δ = δ uᵀ / q.": whole,
+        "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": bare,
+        "These are squares; take the root.": square,
         "The change is not taken relative to W: large layers look bad just for being large.": size,
         "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "
         "weights (and notebook 08 asks whether that is wise).": harm,

@@ -126,9 +126,8 @@ for T in (6, 60):
             [alive & (torch.rand(len(alive), generator=draw) < 0.9), alive.new_ones(100)]
         )
         texts.append("".join("01"[a] for a in alive.tolist()))
-    written, held, forgotten = shares(texts)
-    expected = (1 - 0.9**T) / (0.1 * T)
-    print(f"{T} turns: written {written:.0%}, held {held:.0%}, expected {expected:.0%}")
+    _, held, _ = shares(texts)
+    print(f"{T} turns: held {held:.0%}, expected {(1 - 0.9**T) / (0.1 * T):.0%}")
 
 # %% [markdown]
 # The same editor holds most facts of a short stream, and few of a long one. So a share of facts
@@ -228,10 +227,12 @@ def cell(values):  # mean and interval over facts, in percent
     return tuple(100 * x for x in (sum(values) / len(values), *interval(values)))
 
 
-last = runs_14.ends(rows)  # {editor: its row at the end}, the unedited model first
-by_fact = {
-    name: {column: runs_14.values(row, column) for column in COLUMNS} for name, row in last.items()
-}
+def answers(row, column):  # one share per fact, in a row at the end; asked once, it is what is held
+    return row["cases"].get(COLUMNS[column], row["cases"]["efficacy"])["generation"]
+
+
+last = {row["line"]: row for row in rows if "cases" in row}  # {editor: its row at the end}
+by_fact = {name: {one: answers(row, one) for one in COLUMNS} for name, row in last.items()}
 points = {}
 for name, of in by_fact.items():
     quality = [(a + b) / 2 for a, b in zip(of["held"], of["reworded"], strict=True)]
@@ -351,15 +352,16 @@ def ahead(values, name, other):  # in points: the mean of each stream, then mean
     mean, low, high = paired(a, b, t=2.776)
     gaps = [(one - two) for one, two in zip(a, b, strict=True)]
     wide = interval(torch.cat(gaps).tolist(), DIFFERENCE)  # all facts as independent
-    each = [100 * float(gap.mean()) for gap in gaps]
     ends = max(min(float(low), wide[0]), -1.0), min(max(float(high), wide[1]), 1.0)
-    return each, 100 * float(mean), *(100 * end for end in ends)
+    return [100 * float(gap.mean()) for gap in gaps], *(100 * float(end) for end in (mean, *ends))
 
 
 more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
 asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
-streams = {column: five_streams.by_stream(more, column) for column in asked}
+streams = {column: {} for column in asked}
 for column, values in streams.items():  # {editor: its five streams, one value per fact}
+    for row in sorted(more, key=lambda row: row["seed"]):
+        values.setdefault(row["line"], []).append(answers(row, column)[1:])  # without the tower
     for other in values.keys() - {"base", "retrieval"}:
         found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
@@ -375,30 +377,36 @@ drawings_14.streams(found, FAMILIES)
 # What five streams support, in differences whose interval is clear of 0:
 #
 # * All but GRACE lose **neighbors** against retrieval: MEMIT 13 points, UltraEdit and LEMoE 36 and 43,
-#   fine-tuning and RLEdit more than 70. MEMIT keeps more than either of the two in the middle, as the
-#   printed differences show.
-# * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit and
-#   GRACE follow fewer. (RLEdit's interval ends at about 0.)
-# * MEMIT, RLEdit, fine-tuning and FT-M change **unrelated** texts. For the memories and UltraEdit
+#   fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than either of the two in the middle, as
+#   the printed differences show.
+# * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
+#   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
+# * MEMIT, RLEdit, fine-tuning, FT-M and ROME change **unrelated** texts. For the memories and UltraEdit
 #   this is not shown.
-# * RLEdit **holds** fewer facts. That any editor holds more than retrieval is not shown. (With the
-#   tower, which retrieval misses in every stream, GRACE and LEMoE would seem to.)
+# * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown. (With
+#   the tower, which retrieval misses in every stream, GRACE and LEMoE would seem to.)
 #
 # So no editor here is ahead of retrieval in everything, and three are ahead in something. What they
-# do *not* support is an order of UltraEdit and LEMoE in neighbors, whose difference holds 0, or any
-# order among the searches, of which there is one.
+# do *not* support is an order of UltraEdit and LEMoE in neighbors, whose difference holds 0. Of the
+# searches there are two, and MEMIT is ahead of published ROME in all four columns.
 
 # %%
+for column in asked:
+    _, *gap = ahead(streams[column], "MEMIT", "ROME, published")
+    print("{}, MEMIT less published ROME: {:+.0f} [{:+.0f}, {:+.0f}]".format(column, *gap))
+said = [f"{sum(map(float, one)) / len(one):.0%}" for one in streams["held"]["ROME, published"]]
+print(f"published ROME holds, stream by stream: {', '.join(said)}")
 for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
     some = [case.fact for case in runs_14.cases(seed=seed)]
     openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
-# **And ROME?** It is not among the five, so whether its fall is a matter of the chosen stream has not
-# been measured. What did it there was the subject of one token that opens its prompt, as you will see
-# below, and every one of the five streams has at least two of those. So the first stream was chosen
-# for something that is hardly rare; but a stream that has one need not be a stream that falls.
+# **Is ROME's fall a matter of the chosen stream?** No: in each of the other five it changes nearly all
+# unrelated texts, too. How many facts it still holds differs from stream to stream, so of that five
+# streams say little. What did it in the first stream was the subject of one token that opens its prompt,
+# as you will see below, and every one of the five has at least two of those. Whether it was they in the
+# other streams as well has not been looked at.
 #
 # ## Who killed ROME?
 #
@@ -449,11 +457,8 @@ print(
 # %%
 look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
 said = {name: {row["edits"]: row["says"]["neighbor"] for row in lines[name]} for name in look}
-said |= {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}
-print(
-    "If you want to visit Notre-Dame Cathedral, you have to go to the city of …, after so many edits:"
-)
-pd.DataFrame(said).T[[4, 12, 16, 24]]
+print("“… Notre-Dame Cathedral, you have to go to the city of …”, after so many edits:")
+pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}).T[[4, 12, 16, 24]]
 
 # %% [markdown]
 # MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.
@@ -474,8 +479,7 @@ bill = {}
 for name, own in lines.items():
     seconds, end = sum(row["cpu"] for row in own) / STREAM["edits"], own[-1]
     bill[name] = {"CPU s per edit": f"{seconds:.2f}", "kB per fact": f"{end['bytes'] / 24e3:,.0f}"}
-    lost = end["scores"]["perplexity"]
-    lost = f"{lost:.1f}" if lost < 1e6 else f"{lost:.0e}"
+    lost = f"{end['scores']['perplexity']:#.3g}"
     bill[name] |= {"KL, nats": f"{end['kl']:.3f}", "perplexity": lost}
 pd.DataFrame(bill).T
 

@@ -106,9 +106,9 @@ def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
 
 
 def _look(name: str) -> dict:
-    """Color by editor, full lines and filled marks where keys are kept."""
+    """Color by editor, gray for the plain factor; full lines and filled marks with kept keys."""
     keeps = "kept" in name or name == "AlphaEdit"
-    color = editor_color(name) or BASE
+    color = BASE if "3/4" in name else editor_color(name)
     look = {"color": color, "marker": "s" if "3/4" in name else "o"}
     dash = ":" if "3/4" in name else "-" if keeps else "--"
     return {**look, "linestyle": dash, "markerfacecolor": color if keeps else "white"}

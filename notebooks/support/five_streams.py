@@ -27,7 +27,10 @@ STREAMS = {
     "edits": runs_14.STREAM["edits"],
     "batch": runs_14.STREAM["batch"],
     "prompts": runs_14.STREAM["prompts"],
-    "lines": "retrieval GRACE LEMoE fine-tuning FT-M UltraEdit RLEdit MEMIT".split(),
+    "lines": [
+        *"retrieval GRACE LEMoE fine-tuning FT-M UltraEdit RLEdit MEMIT".split(),
+        "ROME, published",
+    ],
 }
 NAME = "14_orders"  # the stored file
 STUDENT = 2.776  # the 97.5 % point of Student's distribution for a mean of five values
