@@ -16,7 +16,7 @@ from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .choices import WARM, Choices
+from .choices import BESIDE, WARM, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
@@ -103,10 +103,11 @@ class Studio:
     def prepare(self, session: Session, editors: Sequence[str]) -> Job:
         """Make what the editors read of the model: done before Edit can be pressed."""
 
-        def work(job: Job) -> None:
-            for one in editors:
+        def work(job: Job) -> Generator[None, None, None]:
+            for one in given.names("editors", editors)[:BESIDE]:
                 wanted = self.choices.kind(one)(self.lm).statistics(session.patch)
                 self.first_edits.prepare(job, one, wanted)
+                yield
 
         return session.submit(self.worker, work)
 

@@ -91,17 +91,17 @@ def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor
 
 
 def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, needed):
-    form, request = SimpleNamespace(wait="wait", go="go"), SimpleNamespace(session_hash="x")
-    page = SimpleNamespace(studio=studio, form=form)
+    page = SimpleNamespace(studio=studio, form=SimpleNamespace(wait="wait", go="go"))
 
     def seen() -> list[tuple]:
         return [(one["wait"], "go" in one and one["go"].interactive)
-                for one in edit.Page.prepare(page, ["ft"], request)]  # fmt: skip
+                for one in edit.Page.prepare(page, ["ft"], SimpleNamespace(session_hash="x"))]  # fmt: skip
 
     first, again = seen(), seen()
     assert any("reads what it needs" in bar and not free for bar, free in first)
     assert needed.is_there() and first[-1] == again[-1] == ("", True)
     assert all(bar == "" for bar, _ in again), "it is made once"
+    assert studio.prepare(studio.sessions.get("y"), None).outcome() is None
 
 
 def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monkeypatch):
