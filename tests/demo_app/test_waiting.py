@@ -94,8 +94,8 @@ def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, n
     page = SimpleNamespace(studio=studio, form=SimpleNamespace(wait="wait", go="go"))
 
     def seen() -> list[tuple]:
-        return [(one["wait"], "go" in one and one["go"].interactive)
-                for one in edit.Page.prepare(page, ["ft"], SimpleNamespace(session_hash="x"))]  # fmt: skip
+        shown = edit.Page.prepare(page, ["ft"], SimpleNamespace(session_hash="x"))
+        return [(one["wait"], "go" in one and one["go"].interactive) for one in shown]
 
     first, again = seen(), seen()
     assert any("reads what it needs" in bar and not free for bar, free in first)
