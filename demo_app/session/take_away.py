@@ -41,7 +41,7 @@ def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
     path = folder / f"{name_of(patch)}{KINDS[kind]}"
     if kind != "patch":
         try:
-            refuse(patch)
+            refuse(patch, kind)
         except lib.ExportError as error:
             text = str(error)
             raise Trouble(f"{text[:1].upper()}{text[1:].rstrip('.')}.") from None
