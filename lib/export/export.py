@@ -221,7 +221,8 @@ def refuse(patch: Patch, kind: str = "adapter") -> None:
     editors = [name for name in names if EDITORS[name].writes == writes and name not in coded]
     who = " and ".join(sorted(editors or kinds))
     raise ExportError(
-        f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
+        f"{who} {does}, which cannot be exported as plain weights: share the patch file"
+        + (", or export the whole model" if kinds <= routed_files.PIECES.keys() else " instead")
     )
 
 

@@ -30,6 +30,7 @@ from ..model.apply_patch import Patchable
 from ..model.lm import LM
 from ..patch.patch import Patch
 from ..patch.route import Route
+from ..registry import EDITORS
 
 # What the code has of each kind of route or rewrite: classes and functions, or a part of a class,
 # which is the class, the one that it builds on, and names of its methods or lines.
@@ -124,6 +125,7 @@ def _source(lm: LM, patch: Patch) -> str:
     return "\n\n".join(
         [
             head.replace("LlamaForCausalLM", type(lm.model).__name__),
+            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in kinds),
             *map(_piece, pieces),
             model.replace("    _route = Patchable._route\n", inspect.getsource(Patchable._route)),
             *(noted if patch.rewrites else ()),

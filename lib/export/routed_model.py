@@ -86,10 +86,10 @@ class RoutedModel(Base):
         self._routes = edits["routes"]
         for name in self._routes:
             self.get_submodule(name).register_forward_hook(partial(self._route, name))
-        self.base_model.register_forward_pre_hook(self.begin, with_kwargs=True)
+        self.register_forward_pre_hook(self.begin, with_kwargs=True)
         return edits
 
-    def begin(self, backbone: nn.Module, args: tuple, more: dict[str, Any]) -> None:
+    def begin(self, model: nn.Module, args: tuple, more: dict[str, Any]) -> None:
         """Say what is read in this run, before the first block runs and any route is asked."""
         ids, mask = more.get("input_ids", *args[:1]), more.get("attention_mask")
         past = more.get("cache", more.get("past_key_values"))  # the name of newer versions first
@@ -101,8 +101,9 @@ class RoutedModel(Base):
             return self._seqs.step(ids, real)
         columns = torch.arange(len(ids[0]), device=ids.device)
         prompt = real & (columns < (self._width or len(columns)))
-        last = (prompt * columns).max(1).values
-        self._seqs = Sequences(ids, real, prompt, last, embed=self.get_input_embeddings())
+        self._seqs = Sequences(
+            ids, real, prompt, (prompt * columns).max(1).values, embed=self.get_input_embeddings()
+        )
 
     def generate(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
         """Transformers' own, for prompts as token ids."""
