@@ -1,6 +1,6 @@
 """A visitor's edits as files and as Python code.
 
-The files are the patch itself, a PEFT adapter, or the whole model with the edits in or beside its weights.
+The files are the patch itself, a PEFT adapter, or the whole model with the edits.
 """
 
 from __future__ import annotations

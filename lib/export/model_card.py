@@ -57,7 +57,8 @@ _MORE = {
     "before. At each prompt it decides whether an edit answers in a module's place, or puts the "
     "stored fact before the prompt's text; the edits are in `routing.json` and "
     "`routing.safetensors`. Greedy `generate` gives the library's text; a batch is padded on the "
-    "left. Without that file the weights alone are the model without these edits.",
+    "left. Without that file the weights alone are the model without these edits, and saving the "
+    "loaded model writes no more than them: copy the folder instead.",
     "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
     "not tried here.",
     "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "

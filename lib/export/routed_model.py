@@ -12,6 +12,8 @@ A route stands after one module of the model. At the prompt it decides, for each
 which of its entries answers there, and that holds for all tokens that are generated. Where none
 does, the model is the one before the edits. The prompt is what `generate` is given, and in a plain
 call of the model it is the whole text.
+
+Copyright (c) 2026 the authors of modeledit. SPDX-License-Identifier: MIT
 """
 
 # ruff: noqa: F401
@@ -65,7 +67,7 @@ class RoutedModel(Base):
     """The base model, with routes after its modules."""
 
     config_class = RoutedConfig
-    _width = 0  # columns of the prompts while text is generated
+    _width, _seqs = 0, None  # columns of the prompts while text is generated; the present run
 
     @classmethod
     def from_pretrained(cls, folder: Any, *args: Any, **more: Any) -> Any:
