@@ -1,6 +1,6 @@
 """A visitor's edits as files and as Python code.
 
-The files are the patch itself, a PEFT adapter, or the whole model with the edits in its weights.
+The files are the patch itself, a PEFT adapter, or the whole model with the edits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
     path = folder / f"{name_of(patch)}{KINDS[kind]}"
     if kind != "patch":
         try:
-            refuse(patch)
+            refuse(patch, kind)
         except lib.ExportError as error:
             text = str(error)
             raise Trouble(f"{text[:1].upper()}{text[1:].rstrip('.')}.") from None

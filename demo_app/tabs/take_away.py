@@ -18,7 +18,7 @@ from .jobs import HIDDEN, OPEN, follow, handed_out, stopping
 FILES = {  # kind -> (button, what it is)
     "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
     "adapter": ("A PEFT adapter", "LoRA files for peft; where the update is low rank, exact"),
-    "model": ("The whole model", "a folder for transformers, with the edits in its weights"),
+    "model": ("The whole model", "a folder for transformers, with edits in or beside its weights"),
 }
 
 

@@ -310,7 +310,7 @@ def run_export(given: argparse.Namespace) -> None:
     if given.type is not None and given.kind != "gguf":
         raise ValueError("--type is for --as gguf")
     patch = Patch.load(given.patch)
-    refuse(patch)  # now, because loading a model takes time
+    refuse(patch, given.kind)  # now, because loading a model takes time
     lm = options.load(given)
     if given.kind == "peft":
         done = export_peft(lm, patch, given.to, given.rank)

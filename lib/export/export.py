@@ -1,7 +1,8 @@
 """Export writes a patch for other programs: as a PEFT adapter or a whole model, with a model card.
 
 Folders are written whole or not at all, and the model itself is not changed. Routes and rewrites
-are code that decides at every prompt. No plain weights can say the same, so they are refused.
+are code that decides at every prompt. No plain weights can say the same: an adapter refuses them,
+and a whole model has a file with that code beside its weights (`routed_files.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ..model import packaged_models
 from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
+from . import routed_files
 from .model_card import card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
@@ -133,21 +135,31 @@ def export_model(
     its like may use faster products where no patch is entered, and in a mixture of experts the
     router's weights enter before the expert's matrix here, and after it there.)
 
+    A patch of GRACE, WISE, LEMoE or retrieval is written with its code, in one readable file. Such
+    a folder needs `trust_remote_code=True`, and its greedy text is that of `lm.generate`.
+
     scores  Scores for the model card.
 
-    Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
-    model.
+    Raises the errors of `export_peft`, but takes the empty patch and these routes and rewrites, and
+    ExportError for a quantized model, and for a mixture of experts with routes or rewrites.
     """
-    refuse_whole(lm, patch)
+    routed = bool(patch.routes or patch.rewrites)
+    refuse_whole(lm, patch, "model")
+    if routed and lm.arch.experts:
+        raise ExportError(f"{lm.name} is a mixture of experts, whose routes are not exported")
     with new_folder(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
             lm.model.save_pretrained(work)
+        if routed:
+            routed_files.write(lm, patch, work)
         raise_if_cancelled()
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
-        text = card(patch, "model", base_name(lm), Path(folder).name, {}, scores)
+        text = card(
+            patch, "routed" if routed else "model", base_name(lm), Path(folder).name, {}, scores
+        )
         (work / "README.md").write_text(text, encoding="utf-8")
     return Exported(Path(folder), folder_size(folder), {})
 
@@ -187,28 +199,36 @@ def adapter_parts(
     return factors, modules, padded_rank(written.rank for written in modules.values())
 
 
-def refuse(patch: Patch) -> None:
-    """Raise ExportError for routes and rewrites, naming the editor and the module."""
-    if patch.routes:
-        writes, kinds = "routes", {route.kind for route in patch.routes.values()}
-        places = ", ".join(sorted(patch.routes))
-        does = f"decides at every prompt whether to answer in the place of {places}"
-    elif patch.rewrites:
-        writes, kinds = "prompt", {rewrite.kind for rewrite in patch.rewrites}
+def refuse(patch: Patch, kind: str = "adapter") -> None:
+    """Raise ExportError for routes and rewrites, naming the editor and the module.
+
+    Of a whole "model" only those count that have no code for transformers.
+    """
+    coded = routed_files.PIECES.keys() if kind == "model" else ()
+    places = {name: route.kind for name, route in patch.routes.items() if route.kind not in coded}
+    rewrites = {rewrite.kind for rewrite in patch.rewrites if rewrite.kind not in coded}
+    if places:
+        writes, kinds = "routes", {*places.values()}
+        does = (
+            f"decides at every prompt whether to answer in the place of {', '.join(sorted(places))}"
+        )
+    elif rewrites:
+        writes, kinds = "prompt", rewrites
         does = "writes into the prompt's text, before any module"
     else:
         return
     names = {edit.editor for edit in patch.log if edit.editor in EDITORS}
-    editors = [name for name in names if EDITORS[name].writes == writes]
+    editors = [name for name in names if EDITORS[name].writes == writes and name not in coded]
     who = " and ".join(sorted(editors or kinds))
     raise ExportError(
-        f"{who} {does}, which cannot be exported as plain weights: share the patch file instead"
+        f"{who} {does}, which cannot be exported as plain weights: share the patch file"
+        + (", or export the whole model" if kinds <= routed_files.PIECES.keys() else " instead")
     )
 
 
-def refuse_whole(lm: LM, patch: Patch) -> None:
+def refuse_whole(lm: LM, patch: Patch, kind: str = "gguf") -> None:
     """Raise the errors of `refuse`, and ExportError for a quantized model."""
-    refuse(patch)
+    refuse(patch, kind)
     if lm.quantized:
         raise ExportError(
             f"{lm.name} is quantized, and is not written as a whole: export the patch as an "

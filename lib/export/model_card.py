@@ -31,6 +31,10 @@ model = PeftModel.from_pretrained(base, {folder})""",
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({folder})
 tokenizer = AutoTokenizer.from_pretrained({folder})""",
+    "routed": """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder}, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained({folder}, trust_remote_code=True)""",
     "gguf": """\
 llama-server -m model.gguf  # llama.cpp
 ollama create edited -f Modelfile""",
@@ -49,6 +53,12 @@ _FRONT = {  # where every text of the model has a token in front
     "gguf": " The file has llama.cpp put `{token}` in front of every text.",
 }
 _MORE = {
+    "routed": " `trust_remote_code=True` runs `routed_model.py` of this folder, so read that file "
+    "before. At each prompt it decides whether an edit answers in a module's place, or puts the "
+    "stored fact before the prompt's text; the edits are in `routing.json` and "
+    "`routing.safetensors`. Greedy `generate` gives the library's text; a batch is padded on the "
+    "left. Without that file the weights alone are the model without these edits, and saving the "
+    "loaded model writes no more than them: copy the folder instead.",
     "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
     "not tried here.",
     "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
@@ -68,7 +78,7 @@ base = lib.load({name}, dtype="float32").model"""
 
 def card(
     patch: Patch,
-    kind: Literal["adapter", "model", "gguf", "gguf-lora"],
+    kind: Literal["adapter", "model", "routed", "gguf", "gguf-lora"],
     base: str,
     folder: str,
     modules: Mapping[str, Any],
@@ -103,7 +113,11 @@ def card(
 
 def _front(kind: str, base: str) -> str:
     """The front matter, which hubs read."""
-    library = {"adapter": "peft", "model": "transformers"}.get(kind, "gguf")
+    library = {
+        "adapter": "peft",
+        "model": "transformers",
+        "routed": "transformers",
+    }.get(kind, "gguf")
     lines = [f"library_name: {library}"]
     if "/" in base:  # hubs want an id of theirs here
         lines.append(f"base_model: {json.dumps(base)}")
@@ -118,7 +132,11 @@ def _summary(patch: Patch, kind: str) -> str:
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
     writer = "A LoRA adapter that writes" if kind in ADAPTERS else "A model with"
-    written = "into the base model" if kind in ADAPTERS else "written into its weights"
+    written = {
+        "adapter": "into the base model",
+        "gguf-lora": "into the base model",
+        "routed": "beside its weights",
+    }.get(kind, "written into its weights")
     return f"{writer} {facts} {written}. Answers to other questions may have moved too."
 
 

@@ -324,7 +324,7 @@ def test_what_cannot_be_taken_is_told(studio, tmp_path):
     with pytest.raises(Trouble, match="nothing to take away"):
         take_away.make(studio, Session(), "patch", tmp_path)
     with pytest.raises(Trouble, match="cannot be exported as plain weights"):
-        take_away.make(studio, edited(studio, "xy", editor="grace"), "model", tmp_path)
+        take_away.make(studio, edited(studio, "xy", editor="grace"), "adapter", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

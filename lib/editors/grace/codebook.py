@@ -21,7 +21,6 @@ from torch import Tensor
 from ..shared.routed import flat_tuples, tuples_of
 
 Label = tuple[int, ...]  # the tokens of a target
-CLOSEST = 8  # nearest keys by the matrix product, whose distances are then measured exactly
 GAP = 1e-5  # free space that a split leaves between two balls, as published
 
 
@@ -63,20 +62,22 @@ class Event(NamedTuple):
         return self.kind in ("add", "split", "replace")
 
 
-def lookup(K: Tensor, eps: Tensor, queries: Tensor, squares: Tensor | None = None) -> Found:
+def lookup(
+    K: Tensor, eps: Tensor, queries: Tensor, squares: Tensor | None = None, closest: int = 8
+) -> Found:
     """Nearest columns of K (d_in, n) for queries (m, d_in), in float32; ties: the smallest index.
 
     eps (n,) are the radii, squares (n,) the keys' squared lengths where they are known. All queries
     take one matrix product. It gives ‖k‖² − 2 k·q, which loses digits where distances are small
-    against the keys, so the best few are measured again.
+    against the keys, so the closest few are measured again.
     """
     queries = queries.float()
     squares = (K * K).sum(0) if squares is None else squares
     scores = squares - 2 * queries @ K  # (m, n): ‖k − q‖² up to ‖q‖², equal in a row
     # the few keys with the lowest scores, in the order of the entries
-    best = scores.topk(min(CLOSEST, K.shape[1]), dim=1, largest=False).indices.sort(1).values
+    best = scores.topk(min(closest, K.shape[1]), dim=1, largest=False).indices.sort(1).values
     # their exact distances, and the nearest; min promises no order among equals, argmax does
-    exact = (K.T[best] - queries[:, None]).norm(dim=2)  # (m, CLOSEST)
+    exact = (K.T[best] - queries[:, None]).norm(dim=2)  # (m, closest)
     distance = exact.min(1).values
     first = (exact == distance[:, None]).int().argmax(1)
     nearest = best.gather(1, first[:, None])[:, 0]

@@ -31,7 +31,7 @@ Expert = Mapping[str, Tensor]
 Kind = Literal["ffn", "lora"]
 
 
-def answer(expert: Expert, x: Tensor, activation: str) -> Tensor:
+def answer(expert: Mapping[str, Tensor], x: Tensor, activation: str) -> Tensor:
     """f(x) (n, d_out) of x (n, d_in), both float32."""
     if "a" in expert:
         return x @ expert["a"].T @ expert["b"].T

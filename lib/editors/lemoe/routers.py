@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -51,8 +52,11 @@ class Router(Stored):
 
     def to(self, device: torch.device) -> Self:
         """The same router on another device."""
-        there: dict[str, Any] = {name: t.to(device) for name, t in self.tensors().items()}
-        return replace(self, **there)  # type: ignore[type-var]
+        there = copy(self)
+        vars(there).update(
+            (n, t.to(device)) for n, t in vars(self).items() if isinstance(t, Tensor)
+        )
+        return there
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ stored fact answers it; the demonstrations that it shows first are not made here
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, ClassVar
 
 from ...data.facts import Fact, encode_prompt
@@ -22,10 +20,10 @@ from ...patch.route import Rewrite
 from ...settings import setting
 from ..shared.base import Editor
 from ..shared.config import Config
-from .tfidf import Vector, cosine, plain, vector
+from .finding import Entry, Finder
+from .tfidf import plain
 
-TAU_REL = 0.2  # least cosine of two texts without their subjects, where the subjects agree
-TAU_FREE = 0.75  # least cosine of whole texts, for a prompt that names no stored subject
+TAU_REL, TAU_FREE = Finder.tau_rel, Finder.tau_free
 
 
 @dataclass(frozen=True)
@@ -51,115 +49,19 @@ class RetrievalConfig(Config):
     }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One stored fact.
-
-    subject  its subject, or None where the prompt is plain text
-    prompt   the prompt, with `{}` in the place of the subject
-    target   the answer
-    demos    texts before it: earlier versions could show other facts there first
-    """
-
-    subject: str | None
-    prompt: str
-    target: str
-    demos: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The prompt with the subject in place."""
-        return self.prompt if self.subject is None else self.prompt.replace("{}", self.subject)
-
-    def before(self, prompt: str) -> str:
-        """The prompt after this fact, in IKE's form.
-
-        The form matters to a small model: on 30 even classroom cases the default model copies 83 %
-        of the answers from this one, 37 % from the bare sentence before the bare prompt
-        (rewordings: 71 % and 29 %, by generation).
-        """
-        return f"{''.join(self.demos)}New Fact: {self.text} {self.target}.\nPrompt: {prompt}"
-
-
-class Notes(Rewrite):
-    """Stored facts, one of which is put before each prompt that it answers.
-
-    always  whether the nearest one is put before every other prompt as well
-    """
+class Notes(Finder, Rewrite):
+    """The stored facts of a patch."""
 
     kind = "retrieval"
 
     class Header(Schema):
-        """What a file holds; the thresholds are those above."""
+        """What a file holds; the thresholds are those of every finder."""
 
         entries: list[tuple[str | None, str, str]]
         tau_rel: Real
         tau_free: Real
         demos: list[list[str]] = []
         always: bool = False
-
-    def __init__(self, entries: tuple[Entry, ...], always: bool = False) -> None:
-        self.entries, self.always = entries, always
-
-    def __call__(self, prompts: list[str]) -> list[str]:
-        """The prompts, each after the fact that was found for it, or unchanged without one."""
-        found = ((self.find(prompt)[0], prompt) for prompt in prompts)
-        return [prompt if i < 0 else self.entries[i].before(prompt) for i, prompt in found]
-
-    def find(self, prompt: str) -> tuple[int, float, float]:
-        """(entry or -1, its cosine, the threshold that applied); among equals the newest."""
-        found = self._answering(plain(prompt))
-        if found[0] >= 0 or not self.always:
-            return found
-        score, i = self._nearest(vector(plain(prompt)))
-        return (i if i >= 0 else len(self.entries) - 1), score, 0.0
-
-    def _answering(self, query: str) -> tuple[int, float, float]:
-        """The entry that answers a prompt, or -1, with its cosine and threshold."""
-        # a stored subject in the prompt: only facts about it can answer, by their relation
-        named = self._named(query)
-        for subject in named:
-            rest = vector(_without(query, subject))
-            found = max((cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
-            if found[0] >= TAU_REL:
-                return found[1], found[0], TAU_REL
-        if named:  # a known subject, another relation
-            return -1, 0.0, TAU_REL
-        # no stored subject: the nearest whole text, with a higher threshold
-        score, i = self._nearest(vector(query))
-        return (i if score >= TAU_FREE else -1), score, TAU_FREE
-
-    def _named(self, query: str) -> list[str]:
-        """Stored subjects that stand in the query as whole words, longest first."""
-        return sorted({s for s in _spans(query) if s in self._by_subject}, key=len, reverse=True)
-
-    def _nearest(self, query: Vector) -> tuple[float, int]:
-        """Best cosine over all entries, by an inverted index."""
-        scores: dict[int, float] = defaultdict(float)
-        for term, weight in query.items():
-            for i, other in self._terms.get(term, ()):
-                scores[i] += weight * other
-        return max(((score, i) for i, score in scores.items()), default=(0.0, -1))
-
-    @cached_property
-    def _by_subject(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for i, entry in enumerate(self.entries):
-            if entry.subject is not None:
-                found.setdefault(plain(entry.subject), []).append(i)
-        return found
-
-    @cached_property
-    def _rests(self) -> list[Vector]:
-        return [vector(plain(entry.prompt.replace("{}", " "))) for entry in self.entries]
-
-    @cached_property
-    def _terms(self) -> dict[str, list[tuple[int, float]]]:
-        index: dict[str, list[tuple[int, float]]] = {}
-        for i, entry in enumerate(self.entries):
-            for term, weight in vector(plain(entry.text)).items():
-                index.setdefault(term, []).append((i, weight))
-        return index
 
     def explain(self, prompt: str) -> list[dict]:
         """The stored fact that is put before this prompt, its cosine and threshold."""
@@ -222,14 +124,3 @@ class Retrieval(Editor):
         notes = Notes(tuple(entries.values()), self.config.always)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
         return replace(after, rewrites=(*others, notes))
-
-
-def _spans(query: str, longest: int = 12) -> Iterator[str]:
-    words = query.split()
-    for i in range(len(words)):
-        for j in range(i + 1, min(len(words), i + longest) + 1):
-            yield " ".join(words[i:j])
-
-
-def _without(query: str, subject: str) -> str:
-    return " ".join(f" {query} ".replace(f" {subject} ", "  ", 1).split())

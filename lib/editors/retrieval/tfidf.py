@@ -11,8 +11,6 @@ from functools import cache
 
 from ...data.texts import GENERAL
 
-Vector = dict[str, float]
-
 
 def plain(text: str) -> str:
     """The text in the form that names are compared in.
@@ -23,7 +21,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"[^\w\s]", " ", text).split())
 
 
-def vector(text: str) -> Vector:
+def vector(text: str) -> dict[str, float]:
     """Unit TF-IDF vector, (1 + log tf)·idf, over words 1–2 and characters 3–5 inside words."""
     idf, rare = _idf()
     weights = {t: (1 + math.log(n)) * idf.get(t, rare) for t, n in Counter(_grams(text)).items()}
@@ -54,7 +52,7 @@ def _idf() -> tuple[dict[str, float], float]:
     return {t: 1 + math.log(total / (1 + n)) for t, n in count.items()}, 1 + math.log(total)
 
 
-def cosine(a: Vector, b: Vector) -> float:
+def cosine(a: dict[str, float], b: dict[str, float]) -> float:
     """The cosine of two unit vectors; 1.0 where both texts are empty."""
     if not a and not b:
         return 1.0  # the prompt is the subject alone, on both sides

@@ -50,7 +50,7 @@ class ActivationDifference:
     bos         the id that the tokenizer puts in front, None where it puts none
     """
 
-    pool: Pool = "mean"
+    pool: Literal["mean", "row"] = "mean"
     activation: str | None = None
     bos: int | None = None
 

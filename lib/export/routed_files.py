@@ -1,0 +1,148 @@
+"""A model whose patch has routes or rewrites, as a folder that transformers runs with its code.
+
+The code is one file: `routed_model.py`, and of the library what decides and answers, word for word
+and no more than the patch needs. So both give the same text. What it reads is in two more files.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..data.texts import GENERAL
+from ..editors.grace import codebook
+from ..editors.grace.route import Deferral
+from ..editors.lemoe import routers
+from ..editors.lemoe.experts import Experts, answer
+from ..editors.retrieval import finding, tfidf
+from ..editors.shared.routed import add_at
+from ..editors.wise.route import ActivationDifference, Side, SideMemory
+from ..model import sequences
+from ..model.apply_patch import Patchable
+from ..model.lm import LM
+from ..patch.patch import Patch
+from ..patch.route import Route
+from ..registry import EDITORS
+
+# What the code has of each kind of route or rewrite: classes and functions, or a part of a class,
+# which is the class, the one that it builds on, and names of its methods or lines.
+CODE = Path(__file__).with_name("routed_model.py")
+ROUTES = (
+    sequences.Sequences,
+    sequences.Counted,
+    (Route, "", "note", "noted", "on", "_copies"),
+)
+PIECES: dict[str, tuple] = {
+    "grace": (
+        codebook.Found,
+        codebook.lookup,
+        (Deferral, "Route", "placed", "decide", "apply"),
+    ),
+    "wise": (
+        add_at,
+        SideMemory,
+        ActivationDifference,
+        (Side, "Route", "placed", "thresholds", "scores", "decide", "choose", "apply"),
+    ),
+    "lemoe": (
+        add_at,
+        answer,
+        (routers.Router, "", "to"),
+        (routers.AnchorRouter, "Router", "reads_hidden = False", "pooled", "values", "scores"),
+        routers._within,
+        (
+            routers.HiddenStateRouter,
+            "Router",
+            "reads_hidden = True",
+            "subjects",
+            "features",
+            "scores",
+        ),
+        (Experts, "Route", "placed", "decide", "apply"),
+    ),
+    "retrieval": (
+        tfidf.plain,
+        tfidf.vector,
+        tfidf._grams,
+        tfidf._idf,
+        tfidf.cosine,
+        finding.Entry,
+        finding.Finder,
+        finding._spans,
+        finding._without,
+    ),
+}
+
+
+def write(lm: LM, patch: Patch, folder: Path) -> None:
+    """Make a saved model one that runs with the patch's routes and rewrites."""
+    name = "NotedModel" if patch.rewrites else "RoutedModel"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {
+        "model_type": "routed",
+        "architectures": [name],
+        "auto_map": {
+            "AutoConfig": f"{CODE.stem}.RoutedConfig",
+            "AutoModelForCausalLM": f"{CODE.stem}.{name}",
+        },
+    }
+    edits, tensors = {"routes": dict(patch.routes), "rewrites": patch.rewrites}, {}
+
+    def form(value: Any) -> dict[str, Any]:
+        """What stands for a value that JSON does not know (see `routed_model.built`)."""
+        if isinstance(value, Tensor):
+            tensors[number := str(len(tensors))] = value.detach().cpu().contiguous().clone()
+            return {"tensor": number}
+        return {
+            "class": "Finder" if isinstance(value, finding.Finder) else type(value).__name__,
+            # what begins with _ was computed from the rest
+            **{name: part for name, part in vars(value).items() if not name.startswith("_")},
+        }
+
+    for file, value in (("config", config), ("routing", edits)):
+        (folder / f"{file}.json").write_text(
+            json.dumps(value, default=form, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    save_file(tensors, folder / "routing.safetensors", metadata={"format": "pt"})
+    (folder / CODE.name).write_text(_source(lm, patch), encoding="utf-8")
+    if patch.rewrites:
+        shutil.copy(GENERAL, folder / GENERAL.name)
+
+
+def _source(lm: LM, patch: Patch) -> str:
+    """The code: its head, the pieces of the library that the patch needs, and the model."""
+    head, model = re.split(r"(?:\nfrom \.\..*)+\n\n\n", CODE.read_text(encoding="utf-8"))
+    model, *noted = re.split(r"\n\n(?=class NotedModel)", model)
+    kinds = dict.fromkeys(part.kind for part in (*patch.routes.values(), *patch.rewrites))
+    pieces = dict.fromkeys([*ROUTES, *(piece for kind in kinds for piece in PIECES[kind])])
+    return "\n\n".join(
+        [
+            head.replace("LlamaForCausalLM", type(lm.model).__name__),
+            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in kinds),
+            *map(_piece, pieces),
+            model.replace("    _route = Patchable._route\n", inspect.getsource(Patchable._route)),
+            *(noted if patch.rewrites else ()),
+        ]
+    )
+
+
+def _piece(piece: Any) -> str:
+    """The source of a function, a class, or a part of one."""
+    if not isinstance(piece, tuple):
+        return inspect.getsource(piece)
+    kind, base, *names = piece
+    said = textwrap.indent(f'"""{inspect.getdoc(kind)}\n"""', "    ")
+    members = [
+        f"    {name}\n"
+        if " = " in name
+        else inspect.getsource(getattr(vars(kind)[name], "func", vars(kind)[name]))
+        for name in names
+    ]
+    return f"class {kind.__name__}{f'({base})' * bool(base)}:\n{said}\n\n" + "\n".join(members)
