@@ -51,6 +51,7 @@ REPLIES = [
      "the rival may be named after it"),
     ("Paris? No, it is in Rome.", "Rome", "Paris", False, "the rival is named before it"),
     ("It is a Romeo.", "Rome", "Paris", False, "there it is a part of another word"),
+    ("Jerome is sure of it.", "Rome", "Paris", False, "there it is a part of another word, too"),
     ("It is ROME!", "Rome", "Paris", True, "capital letters do not count"),
     ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot stands for a dot"),
 ]  # fmt: skip
