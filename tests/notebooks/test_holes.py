@@ -48,7 +48,7 @@ def test_a_mistake_is_named(capsys, tmp_path, monkeypatch):
     found, said = used(wrong, capsys, tmp_path, monkeypatch)
     assert found is exercise.insert and "Where is C?" in said and said.startswith("2.1 ✗")
     found, said = used(broken, capsys, tmp_path, monkeypatch)
-    assert found is exercise.insert and "TypeError" in said
+    assert found is exercise.insert and "TypeError at “return W" in said
 
 
 def test_what_is_right_goes_on_and_can_be_handed_in(capsys, tmp_path, monkeypatch):
