@@ -39,6 +39,7 @@ WRONG = [
     ("return right.lower() in reply.lower()", "before it"),
     (BODY + "return mine is not None and other is None", "after it"),
     (BODY.replace("(?<!\\w)", "").replace("(?!\\w)", "") + END, "part of another word"),
+    (BODY.replace("(?<!\\w)", "") + END, "another word, too"),
     (BODY.replace(".lower()", "") + END, "capital"),
     (BODY + "return other is None or mine is not None", "neither"),
     (BODY.replace("re.escape(answer.lower())", "answer.lower()") + END, "dot"),

@@ -81,6 +81,13 @@ WRONG = [
         },
         "nobody",
     ),
+    (
+        {
+            "lookup": "d, i = (K - q[:, None]).norm(dim=0).min(0)\n"
+            "return labels[int(i)] if d <= eps[i] else None"
+        },
+        "empty codebook",
+    ),
     ({"write": BODY.format(**GOOD | {"old": "d / 2"})}, "enlarges"),
     ({"write": BODY.format(**GOOD | {"reach": "eps[i]"})}, "touch"),
     ({"write": BODY.format(**GOOD | {"grow": "d"})}, "shrinks"),

@@ -47,6 +47,7 @@ WRONG = [
     (RIGHT.replace("chosen.sum(0).clamp(min=1)", "len(taus)"), "divisor"),
     (RIGHT.replace("density * tau", "tau"), "trim"),
     (RIGHT.replace("stack.sum(0).sign())", "stack.sign().sum(0).sign())"), "heads"),
+    (RIGHT.replace("stack.sum(0).sign()", "torch.stack(taus).sum(0).sign()"), "has no vote"),
 ]
 
 
