@@ -45,6 +45,8 @@ def check(ask, draw):
         found = tensor(ask("rounded", W, b), (6, 17), "the rounded matrix", "d_out, d_in")
         n = 2 ** (b - 1) - 1
         s = W.abs().amax(1, keepdim=True) / n
+        most, mean = n * s, W.abs().mean(1, keepdim=True) / n
+        large = most / (2**b - 1)
         whole = W.abs().max() / n
         column = W.abs().amax(0, keepdim=True) / n
         wide, signed = W.abs().amax(1, keepdim=True) / (n + 1), W.amax(1, keepdim=True) / n
@@ -61,6 +63,18 @@ def check(ask, draw):
             "The scale goes by the largest entry with its sign: a row's largest negative entry "
             "becomes too large a number.": (W / signed).round() * signed,
             "Cut off, and not rounded to the nearest whole number.": (W / s).floor() * s,
+            "n has a bit too many: one of the b is for the sign, so the largest is 2^(b−1) − 1.": (
+                (W / large).round() * large
+            ),
+            "Cut off toward 0, and not rounded to the nearest whole number.": (W / s).trunc() * s,
+            "Rounded up, and not to the nearest whole number.": (W / s).ceil() * s,
+            "b is the number of bits; the largest whole number is 2^(b−1) − 1.": (
+                (W * b / most).round() * most / b
+            ),
+            "The scale goes by the mean size of a row: its largest entry would not fit.": (
+                (W / mean).round() * mean
+            ),
+            "W is rounded before it is divided by its scale.": W.round() * s,
             "These are the whole numbers: bring them back to W's size by the scale.": (
                 (W / s).round()
             ),

@@ -39,6 +39,7 @@ WRONG = [
     ("return right.lower() in reply.lower()", "before it"),
     (BODY + "return mine is not None and other is None", "after it"),
     (BODY.replace("(?<!\\w)", "").replace("(?!\\w)", "") + END, "part of another word"),
+    (BODY.replace("(?<!\\w)", "") + END, "another word, too"),
     (BODY.replace(".lower()", "") + END, "capital"),
     (BODY + "return other is None or mine is not None", "neither"),
     (BODY.replace("re.escape(answer.lower())", "answer.lower()") + END, "dot"),
@@ -51,6 +52,7 @@ REPLIES = [
      "the rival may be named after it"),
     ("Paris? No, it is in Rome.", "Rome", "Paris", False, "the rival is named before it"),
     ("It is a Romeo.", "Rome", "Paris", False, "there it is a part of another word"),
+    ("Jerome is sure of it.", "Rome", "Paris", False, "there it is a part of another word, too"),
     ("It is ROME!", "Rome", "Paris", True, "capital letters do not count"),
     ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot stands for a dot"),
 ]  # fmt: skip

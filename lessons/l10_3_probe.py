@@ -60,7 +60,7 @@ def check(ask, draw):
     for i, name in enumerate(names):  # and a feature of each relation alone
         X[[one == name for one in relations], i + 1] *= 6
 
-    def scores(train="others", penalty=2.0, inverse=True):
+    def scores(train="others", penalty=2.0, inverse=True, spread=False):
         found = torch.zeros_like(y)
         for name in names:
             out = torch.tensor([one == name for one in relations])
@@ -68,7 +68,9 @@ def check(ask, draw):
             A = X[rows]
             w = A.T @ y[rows]
             if inverse:
-                w = torch.linalg.solve(A.T @ A + penalty * torch.eye(d).double(), w)
+                w = torch.linalg.solve(
+                    A.T @ A + penalty * (1 if spread else torch.eye(d).double()), w
+                )
             found[out] = X[out] @ w
         return found
 
@@ -81,6 +83,13 @@ def check(ask, draw):
         "The probe was trained on the relation alone that should be left out.": scores("own"),
         "The penalty λ is missing.": scores(penalty=0.0),
         "The score must not know the label: that is what it is compared with later.": wanted * y,
+        "These are signs; a score also says how sure the probe is.": wanted.sign(),
+        "These are probabilities; the score is wᵀ x itself.": wanted.sigmoid(),
+        "λ is multiplied by the number of statements.": (scores(penalty=2.0 * (len(y) - each))),
+        "Xᵀ X is divided by the number of statements, and Xᵀ y is not.": (
+            scores(penalty=2.0 * (len(y) - each)) * (len(y) - each)
+        ),
+        "λ is added to every entry; λ I has it on the diagonal alone.": scores(spread=True),
         "The inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": (
             scores(inverse=False)
         ),

@@ -94,6 +94,34 @@ def check(ask, draw):
                 count(shape, *given, mlp=2)
             ),
             "A look has each of the rows in it.": count(shape, *given, times=1),
+            "The first pass has each of the rows in it.": count(shape, *given, once=1 / rows),
+            "The head reads one token of each row in a look, and not all of the tail.": (
+                count(shape, *given, head=tail)
+            ),
+            "Keys and values have the width kv: 2 d² + 2 d · kv.": (
+                count(shape | {"kv": shape["d"]}, *given)
+            ),
+            "No more than looks − 1 passes go backward: 2 looks − 1 in all.": (
+                count(shape, *given, passes=2 * looks + 1)
+            ),
+            "A pass backward costs as much as its forward pass, and not twice as much.": (
+                count(shape, *given, passes=3 * looks - 2)
+            ),
+            "The blocks *above* the edited layer are passed again; these are those up to it.": (
+                count(shape, *given, above=layer + 1)
+            ),
+            "Before the first look all `length` tokens go through the model, not the tail alone.": (
+                count(shape, layer, rows, tail, tail, looks)
+            ),
+            "In the first pass, too, one token of each row goes through the head.": (
+                count(shape, *given) + rows * (length - 1) * shape["d"] * shape["vocabulary"]
+            ),
+            "The first pass goes through the head as well.": (
+                count(shape, *given) - rows * shape["d"] * shape["vocabulary"]
+            ),
+            "A multiplication and an addition are counted as two; here they are one.": (
+                2 * count(shape, *given)
+            ),
         }
         wanted = tensor(count(shape, *given), (), "the count")
         agree(found, wanted, "multiply-adds", {k: tensor(v, (), "") for k, v in likely.items()})

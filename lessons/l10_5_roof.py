@@ -45,10 +45,22 @@ def check(ask, draw):
         reasons = {
             "Reading and arithmetic go on at once, so their times do not add.": a + b,
             "The slower of the two decides when both are done.": min(a, b),
+            "read is in bytes already: it is not multiplied by the size of a weight.": max(
+                a, size * b
+            ),
+            "The seconds come first, then the tokens.": size * peak / bandwidth,
+            "peak belongs to the multiply-adds, and bandwidth to the bytes.": max(
+                work / bandwidth, read / peak
+            ),
+            "This is a rate, multiply-adds per second; how long does the work take?": min(
+                peak, work / read * bandwidth
+            ),
         }
         agree(seconds, number, "seconds", {k: tensor(v, (), "") for k, v in reasons.items()})
         corner = peak / bandwidth
         reasons = {
+            "These are the multiply-adds per byte of this work; from how many tokens on is it "
+            "`peak` that decides?": work / read,
             "This is multiply-adds per byte; a token brings one for the bytes of a weight.": corner,
             "It is upside down: more tokens are more arithmetic, and no more reading.": (
                 1 / (size * corner)

@@ -55,6 +55,17 @@ def check(ask, draw):
             "Solutions do not add; the sums do.": alone.sum(0),
             "A mean of solutions: each has seen its own facts only.": alone.mean(0),
             "λ counts once: was it added by every worker?": solve(G, M, 0.5 * len(parts)),
+            "λ is added to every entry; λ I has it on the diagonal alone.": (
+                torch.linalg.solve(G + 0.5, M.T).T
+            ),
+            "(K Kᵀ + λ I) is multiplied in; it has to be divided out.": (
+                M @ (G + 0.5 * torch.eye(7).double())
+            ),
+            "This is the sum R Kᵀ; no equations have been solved.": M,
+            "This is the first worker's Δ: the others have facts, too.": alone[0],
+            "R Kᵀ is a sum over all workers, and this is their mean.": (
+                solve(G, M, 0.5) / len(parts)
+            ),
             "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
         }
         agree(found, solve(G, M, 0.5), "Δ", likely)

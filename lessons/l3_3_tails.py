@@ -83,6 +83,21 @@ def check(ask, draw):
         "The kurtosis here is taken around 0: it asks how the entries scatter around their mean.": (
             torch.stack([rms, x.pow(4).mean() / x.pow(2).mean() ** 2 - 3])
         ),
+        "m₂ is not squared: m₄ / m₂² − 3.": (
+            torch.stack([rms, (x - x.mean()).pow(4).mean() / x.var(correction=0) - 3])
+        ),
+        "The places of the diagonal are in it, as zeros: leave them out.": (
+            _tails((rho - torch.eye(n)).flatten())
+        ),
+        "These are the entries of one half. ρ is not symmetric, so both halves count.": (
+            _tails(rho[torch.ones(n, n).triu(1).bool()])
+        ),
+        "The first number is a mean of sizes; take the root of the mean of squares.": (
+            torch.stack([x.abs().mean(), kurtosis])
+        ),
+        "m₂ divides by one less than there are entries; it is their mean.": (
+            torch.stack([rms, (x - x.mean()).pow(4).mean() / x.var() ** 2 - 3])
+        ),
         "The first number is the mean square; no root was taken.": torch.stack([rms**2, kurtosis]),
         "The root mean square comes first, then the kurtosis.": torch.stack([kurtosis, rms]),
     }
@@ -92,7 +107,14 @@ def check(ask, draw):
     likely = {
         "Edits before fact j were there when it was written: later ones harm it.": away.norm(dim=0),
         "These sums run along a row: what an edit does to others.": later.norm(dim=1),
-        "Here signs cancel; residuals in unrelated directions do not.": later.sum(0).abs(),
+        "Here signs cancel; residuals in unrelated directions do not: squares add up.": later.sum(
+            0
+        ).abs(),
+        "Sizes are added here; in unrelated directions squares add up.": later.abs().sum(0),
+        "These are root mean squares; all that has landed is a sum.": later.norm(dim=0) / n**0.5,
+        "These sums run along a row, and over later facts: what edit j does to them.": (
+            rho.triu(1).norm(dim=1)
+        ),
         "These are sums of squares: a length is the root of one.": later.pow(2).sum(0),
         "These are the edits before fact j; those after it harm it.": rho.triu(1).norm(dim=0),
         "Its own edit is in the sum, and does a fact no harm.": rho.tril().norm(dim=0),

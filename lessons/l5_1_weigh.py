@@ -51,6 +51,12 @@ def check(ask, draw):
                 torch.linalg.solve(M, K @ V.T).T
             ),
             "This is the new matrix; asked for is Δ alone.": W + wanted,
+            "Only λ C is divided out; the new keys belong into M as well, K Kᵀ.": (
+                torch.linalg.solve(2.5 * C, K @ R.T).T
+            ),
+            "C stands here without its λ.": torch.linalg.solve(C + K @ K.T, K @ R.T).T,
+            "These are outer products, R Kᵀ: M has to be divided out.": R @ K.T,
+            "The sign: R is what is missing, V − W K.": -wanted,
             "M is multiplied in; it has to be divided out.": R @ K.T @ M,
             "The pairs are written as if general text weighed nothing: where is λ C?": exact,
         }

@@ -65,7 +65,7 @@ def check(ask, draw):
         found = ask("place", C, tau)
         if not isinstance(found, list) or len(found) != 3:
             raise Wrong("Return three things: P, inside, bound.")
-        P = tensor(found[0], (d, d), "P")
+        P = tensor(found[0], (d, d), "P", "Q Qᵀ, not Qᵀ Q")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
         likely = {
@@ -83,6 +83,9 @@ def check(ask, draw):
         likely = {
             "This is the share of directions. They are not equally busy: weigh them by their "
             "eigenvalue.": torch.tensor(r / d),
+            "This is the text inside, tr(P C); its share is a part of all text, tr C.": (
+                values[:r].sum()
+            ),
             "This is the share outside.": values[r:].sum() / values.sum(),
         }
         inside = values[:r].sum() / values.sum()
@@ -93,6 +96,9 @@ def check(ask, draw):
             "‖Δ‖ = 1 can be put into one direction, and need not be split: which is the worst?": (
                 values[:r].sum()
             ),
+            "This is the smallest eigenvalue outside; P keeps Δ inside.": values[r],
+            "This is the largest eigenvalue of all; P keeps Δ inside.": values[-1],
+            "This is the smallest damage inside; the largest is asked for.": values[0],
             "This is the mean of the directions; the largest damage is asked for.": (
                 values[:r].mean()
             ),

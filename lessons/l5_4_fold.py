@@ -101,13 +101,21 @@ def check(ask, draw):
         if same(W, wanted):
             continue
         away = ((W - wanted).norm() / (wanted - W0).norm()).item()
-        if t == 0 and same(W, old + torch.linalg.solve(kept, K @ (V - old @ K).T).T):
-            raise Wrong(
-                f"turn: already the first batch is off by {away:.0%}: its own keys belong into M "
-                "before it is inverted."
-            )
-        if t == 0 and same(W, old + torch.linalg.solve(kept + K @ K.T, K @ V.T).T):
-            raise Wrong("turn: V is added to what W says already: write what is missing, V − W K.")
+        likely = {
+            f"already the first batch is off by {away:.0%}: its own keys belong into M before it "
+            "is inverted.": old + torch.linalg.solve(kept, K @ (V - old @ K).T).T,
+            "V is added to what W says already: write what is missing, V − W K.": (
+                old + torch.linalg.solve(kept + K @ K.T, K @ V.T).T
+            ),
+            "the sign is turned: what is missing, V − W K, is added to W.": 2 * old - wanted,
+            "this is the change alone: the new W is asked for.": wanted - old,
+            "M begins anew with this batch, and λ C is gone: add K Kᵀ to the old M.": (
+                W if same(M, K @ K.T) else torch.nan * W
+            ),
+        }
+        for reason, mistaken in likely.items():
+            if t == 0 and same(W, mistaken):
+                raise Wrong(f"turn: {reason}")
         if t == 1:
             raise Wrong(
                 f"turn: the first batch is right, from the second batch on W is off ({away:.0%}). "

@@ -72,15 +72,14 @@ def check(ask, draw):
             h = h + matrix @ keys[-1]
         return keys, h
 
-    def written(share, anew=True):
-        changes = []
-        keys, h = read([])
+    def written(share=lambda layer: layers - layer, anew=(1, 1), own=True, M=C, lam=0.5):
+        changes, first = [], read([])
         for layer in range(layers):
-            if anew:
-                keys, h = read(changes)
-            K = keys[layer]
+            both = zip(read(changes), first, anew, strict=True)
+            keys, h = (now if new else old for now, old, new in both)
+            K = keys[layer if own else 0]
             R = (z - h) / share(layer)
-            changes.append(torch.linalg.solve(0.5 * C[layer] + K @ K.T, K @ R.T).T)
+            changes.append(torch.linalg.solve(lam * M[layer] + K @ K.T, K @ R.T).T)
         return torch.stack(changes)
 
     found = ask("spread", read, z, C, 0.5)
@@ -88,14 +87,25 @@ def check(ask, draw):
         raise Wrong(f"a list of {layers} changes comes back, one for each layer.")
     found = torch.stack([tensor(one, (d_out, d_in), f"Δ_{i}") for i, one in enumerate(found)])
     likely = {
-        "Keys and h are read once; each layer that is written changes them.": written(
-            lambda layer: layers - layer, anew=False
+        "Keys and h are read once; each layer that is written changes them.": written(anew=(0, 0)),
+        "h is read once; each layer that is written changes it.": written(anew=(1, 0)),
+        "The keys are read once; each layer that is written changes those above it.": written(
+            anew=(0, 1)
         ),
+        "Every layer is written at the keys of the first one; each has its own.": written(
+            own=False
+        ),
+        "The shares are turned round: the first layer writes all here, and the last an L-th.": (
+            written(lambda layer: layer + 1)
+        ),
+        "C_l stands here without its λ.": written(lam=1.0),
+        "Where is C_l, what general text asks of the layer?": written(M=[torch.eye(d_in)] * layers),
+        "λ C_l is missing: every layer writes as if no text were there.": written(lam=0.0),
         "Every layer gets an L-th of what is missing now, and something is left over at the end: "
         "the last layer has to write all of it.": written(lambda layer: layers),
         "The first layer writes all that is missing already, and the others repair it.": written(
             lambda layer: 1
         ),
     }
-    agree(found, written(lambda layer: layers - layer), "the changes", likely)
+    agree(found, written(), "the changes", likely)
     return "solved: each layer writes its share of what is missing now."

@@ -47,6 +47,16 @@ def check(ask, draw):
             "Nothing is divided by a length here: the step is as large as the keys make it.": (
                 wanted / (K * K).sum()
             ),
+            "α is missing.": wanted / 0.3,
+            "These are cosines: q hears each token by kᵀ q itself, with both lengths.": (
+                -0.3 * (G @ (K.T @ q / K.norm(dim=0) / q.norm()))
+            ),
+            "A softmax makes shares of what q hears; it hears each token by kᵀ q itself.": (
+                -0.3 * (G @ (K.T @ q).softmax(0))
+            ),
+            "The sign of kᵀ q is lost: a key on the other side moves the other way.": (
+                -0.3 * (G @ (K.T @ q).abs())
+            ),
             "Every token's demand is granted in full: but q hears each only by kᵀ q.": (
                 -0.3 * G.sum(1)
             ),

@@ -75,7 +75,6 @@ def check(ask, draw):
             several(found, 4, "Return four things: n, mean, S, X̂.")
             alone = "" if m > 1 else " after a turn of one column, whose own S is 0"
             state = [tensor(found[i], (d,), name + alone) for i, name in ((1, "μ"), (2, "S"))]
-            hat = tensor(found[3], (d, m), "X̂" + alone, "one column per column of X")
             seen.append(X)
             whole, own = torch.cat(seen, 1), X.mean(1)
             after = whole.mean(1)
@@ -87,21 +86,33 @@ def check(ask, draw):
                 state[0],
                 after,
                 "μ",
-                {"The two means count alike here: weigh them by their counts.": (mean + own) / 2},
+                {
+                    "The two means count alike here: weigh them by their counts.": (mean + own) / 2,
+                    "δ has the weight n_a / n here; it is the new columns' share, n_b / n.": (
+                        mean + (own - mean) * n / (n + m)
+                    ),
+                },
             )
             slip = S + within * m / max(1, m - 1) + (own - mean) ** 2 * n * m / total
             likely = {
                 "Deviations inside each part, but the two means differ: δ² n_a n_b / n.": S
                 + within,
+                "δ is not squared: δ² n_a n_b / n.": S + within + (own - mean) * n * m / total,
+                "The S of all turns before is lost: add this turn's to it.": within,
                 "m times the unbiased variance is not Σ (x − μ)²: one column would be NaN, more "
                 "are counted as too much.": slip,
             }
             agree(state[1], wanted, "S", likely)
+            hat = tensor(found[3], (d, m), "X̂" + alone, "one column per column of X")
             centered = X - after[:, None]
             sigma = (wanted / max(1, total - 1)).sqrt()[:, None] if total > 1 else 1.0
             past = (X - mean[:, None]) / (S / (n - 1)).sqrt()[:, None] if n > 1 else X
             likely = {
                 "σ² is S over n − 1 here, not over n.": centered / (wanted / total).sqrt()[:, None],
+                "σ is the root of S / (n − 1): this is divided by σ².": centered / sigma**2,
+                "Centered by the mean of this turn; μ is the mean of all that was seen.": (
+                    (X - own[:, None]) / sigma
+                ),
                 "Standardized with the state before this turn; merge first.": (
                     past if n > 1 else X - mean[:, None]
                 ),

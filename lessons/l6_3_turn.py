@@ -99,6 +99,12 @@ def check(ask, draw):
             "Solved for standardized keys, but the layer sees raw ones: Δ k must be v.": (
                 solved(V, K_hat)
             ),
+            "(KᵀK + λI) is multiplied in; it has to be divided out.": V @ (K.T @ K + lam * one),
+            "‖k̂‖ is not squared.": solved(V / size.sqrt(), K),
+            "‖k̂‖² is missing: how large a shift a token asks for.": solved(V / size, K),
+            "λ is added to every entry; λ I has it on the diagonal alone.": (
+                torch.linalg.solve(K.T @ K + lam, V.T).T
+            ),
             "This is V: outer products are summed as they are, with all their crosstalk.": V,
             "The sign: −η, against the gradient.": -solved(V, K),
             "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
@@ -119,6 +125,11 @@ def check(ask, draw):
             "After the mean is taken off, each coordinate is divided by σ.": (
                 sigma[:, None] * solved(v, K) @ K.T
             ),
+            "μ is multiplied by σ; it should be divided.": sigma[:, None] ** 2 * solved(v, K) @ K.T,
+            "Solved for standardized keys, but the layer sees raw ones.": solved(v, K_hat)
+            @ K_hat.T,
+            "Where is λ?": torch.linalg.solve(K.T @ K, v.T).T @ K.T,
+            "η is the step itself here: divide by d_in.": d_in * solved(v, K) @ K.T,
             "v kᵀ is summed as if keys were orthonormal: the regression is missing.": v @ K.T,
         }
         agree(found, solved(v, K) @ K.T, "Δ = a bᵀ", likely)

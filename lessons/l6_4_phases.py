@@ -108,9 +108,9 @@ def check(ask, draw):
         at = at.detach().requires_grad_()
         return torch.autograd.grad(model.loss(at), at)[0]
 
-    def other(near, ridge):
-        V = -eta * (near * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
-        wrong = V @ torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T)
+    def other(near=K, ridge=lam, keys=K, rate=eta):
+        V = -rate * (near * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
+        wrong = V @ torch.linalg.solve(keys.T @ keys + ridge * torch.eye(n), keys.T)
         return through(gradient(wrong) * wrong)
 
     G = gradient(delta)
@@ -121,8 +121,11 @@ def check(ask, draw):
         "This is the gradient as if Δ k were v: the regression between V and Δ is missing.": (
             through((G @ K) * V)
         ),
-        "v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": other(K_hat, lam),
-        "The regression has no λ here: KᵀK + λ I.": other(K, 0.0),
+        "v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": other(K_hat),
+        "The regression has no λ here: KᵀK + λ I.": other(ridge=0.0),
+        "v = −η ⟨k, k̃⟩ g̃ goes against g̃; here the minus is missing.": other(rate=-eta),
+        "The regression is solved for k̂, but the layer sees the raw keys.": other(keys=K_hat),
+        "This asks for a short Δ: where is G, what the loss says of it?": through(delta.pow(2)),
         "The sign: ⟨G, Δ⟩, so that a step against it lowers L.": -wanted,
     }
     agree(theirs, wanted, "the gradient (a and b in a row)", likely)

@@ -77,6 +77,24 @@ def check(ask, draw):
             lambda p: sum(part.clamp(min=0).mean() for part in p)
         ),
         "The third hinge is missing: the gap.": gradient(lambda p: mean(p[:2])),
+        "Each hinge is a sum here, and not a mean over its terms above 0.": gradient(
+            lambda p: sum(part.clamp(min=0).sum() for part in p)
+        ),
+        "max(0, ·) is missing: terms that are satisfied pull as well.": gradient(
+            lambda p: sum(part.mean() for part in p)
+        ),
+        "The gap is turned round: Δ_e should be larger than Δ_i by γ.": gradient(
+            lambda p: mean([*p[:2], 2 * gamma - p[2]])
+        ),
+        "The first two hinges are turned round: Δ_i should be small, and Δ_e large.": gradient(
+            lambda p: mean([-p[0], -p[1], p[2]])
+        ),
+        "The gap is taken pair by pair in a row; each edit belongs to each irrelevant text.": (
+            gradient(lambda p: mean([*p[:2], p[2].diagonal()]))
+        ),
+        "Δ is a mean of lengths; these are their squares.": gradient(
+            pool=lambda moved: moved.pow(2).sum(1).mean()
+        ),
         "The step goes uphill: subtract the gradient.": -gradient(),
         "Δ is a mean of lengths; in the length of a mean, tokens cancel.": gradient(
             pool=lambda moved: moved.mean(0).norm()
@@ -86,7 +104,12 @@ def check(ask, draw):
         ),
     }
     likely = {reason: tau - 0.1 * mask * found for reason, found in likely.items()}
-    likely["Entries outside the mask have moved, those of other memories."] = tau - 0.1 * gradient()
+    likely |= {
+        "Entries outside the mask have moved, those of other memories.": tau - 0.1 * gradient(),
+        "The mask is turned round: True is where an entry may change.": tau
+        - 0.1 * ~mask * gradient(),
+        "This is the step alone: the new τ is asked for.": -0.1 * mask * gradient(),
+    }
     found = ask("margin_step", tau, mask, own, others, (alpha, beta, gamma), 0.1)
     found = tensor(found, (5, 6), "the new τ")
     agree(found, tau - 0.1 * mask * gradient(), "the new τ", likely)

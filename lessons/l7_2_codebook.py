@@ -48,7 +48,7 @@ def write(K: Tensor, eps: Tensor, labels: list, q: Tensor, label: str, eps_init:
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, short, tensor
+from lessons.marking import Stopped, Wrong, normal, same, short, tensor
 
 BODY = (
     "eps, labels, radius = eps.clone(), list(labels), eps_init\n"
@@ -80,6 +80,13 @@ WRONG = [
             "return labels[int((K - q[:, None]).norm(dim=0).argmin())]"
         },
         "nobody",
+    ),
+    (
+        {
+            "lookup": "d, i = (K - q[:, None]).norm(dim=0).min(0)\n"
+            "return labels[int(i)] if d <= eps[i] else None"
+        },
+        "empty codebook",
     ),
     ({"write": BODY.format(**GOOD | {"old": "d / 2"})}, "enlarges"),
     ({"write": BODY.format(**GOOD | {"reach": "eps[i]"})}, "touch"),
@@ -154,6 +161,10 @@ def check(ask, draw):
                 "the nearest decides, not any ball."
             )
         raise Wrong(f"lookup: {where}: {answer or 'nobody'} answers, not {short(found)}.")
-    if ask("lookup", K[:, :0], eps[:0], [], shift) is not None:
+    try:
+        found = ask("lookup", K[:, :0], eps[:0], [], shift)
+    except (IndexError, RuntimeError, Stopped) as error:
+        raise Wrong(f"lookup: in an empty codebook nobody answers; here: {error}") from None
+    if found is not None:
         raise Wrong("lookup: in an empty codebook nobody answers.")
     return "solved: a split takes half of the distance, and never more."

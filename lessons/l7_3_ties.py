@@ -47,12 +47,13 @@ WRONG = [
     (RIGHT.replace("chosen.sum(0).clamp(min=1)", "len(taus)"), "divisor"),
     (RIGHT.replace("density * tau", "tau"), "trim"),
     (RIGHT.replace("stack.sum(0).sign())", "stack.sign().sum(0).sign())"), "heads"),
+    (RIGHT.replace("stack.sum(0).sign()", "torch.stack(taus).sum(0).sign()"), "has no vote"),
 ]
 
 
-def trim(tau, density):
-    least = tau.abs().flatten().sort(descending=True).values[round(density * tau.numel()) - 1]
-    return torch.where(tau.abs() >= least, tau, 0.0)
+def trim(tau, density, size=torch.abs):
+    least = size(tau).flatten().sort(descending=True).values[round(density * tau.numel()) - 1]
+    return torch.where(size(tau) >= least, tau, 0.0)
 
 
 def merged(stack, votes):
@@ -61,12 +62,20 @@ def merged(stack, votes):
 
 
 def check(ask, draw):
-    for shape, k, density in (((6, 7), 3, 0.5), ((30,), 4, 0.7)):
+    for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.7)):
         masks = [normal(draw, *shape) > -1 for _ in range(k)]
-        taus = [torch.where(m, normal(draw, *shape) ** 3, 0.0) for m in masks]
+        taus = [torch.where(m, normal(draw, *shape), 0.0) for m in masks]
         found = tensor(ask("ties", taus, density), shape, "the merge")
         raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
         wanted, total = merged(stack, stack.sum(0))
+        signed, least, rest = (
+            torch.stack([trim(tau, *how) for tau in taus])
+            for how in (
+                (density, torch.Tensor.double),
+                (density, lambda x: -x.abs()),
+                (1 - density,),
+            )
+        )
         likely = {
             "This is a plain mean of all τ: what one shard alone changed is divided by their "
             "number.": raw.mean(0),
@@ -77,6 +86,22 @@ def check(ask, draw):
             "Without the trim: small entries vote, too.": merged(raw, raw.sum(0))[0],
             "Heads are counted here. The sign of the *sum* is elected: a large entry has a louder "
             "voice.": merged(stack, stack.sign().sum(0))[0],
+            "All τ elect the sign here; what was trimmed has no vote.": (
+                merged(stack, raw.sum(0))[0]
+            ),
+            "No sign is elected: those who disagree are in the mean, too.": (
+                stack.sum(0) / (stack != 0).sum(0).clamp(min=1)
+            ),
+            "The largest by value are kept; by magnitude large negative entries stay, too.": (
+                merged(signed, signed.sum(0))[0]
+            ),
+            "The smallest entries are kept; trim sets these to 0.": merged(least, least.sum(0))[0],
+            "A share `density` is set to 0 here; it is the share that is kept.": (
+                merged(rest, rest.sum(0))[0]
+            ),
+            "The merge has lost its signs: the mean is of the entries, not of their sizes.": (
+                wanted.abs()
+            ),
             "A sum over those who agree; their mean is asked for.": total,
         }
         agree(found, wanted, "the merge", likely)

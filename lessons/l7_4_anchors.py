@@ -97,8 +97,18 @@ def check(ask, draw):
         "route: a long vector is near to everybody here. A cosine has unit vectors.": (
             torch.where(plain.values > b, plain.indices, -1)
         ),
-        "route: nobody is ever chosen. A cosine is at most 1, and b is a score: κ is missing.": (
-            torch.full_like(wanted, -1)
+        "route: nobody answers anywhere. Is it the largest score? And is κ in it? Without κ "
+        "a score is a cosine, at most 1 and below b.": torch.full_like(wanted, -1),
+        "route: experts count from 0, and nobody is −1.": wanted + 1,
+        "route: turned round, an expert answers where its score is *below* b.": torch.where(
+            torch.cat([scores, others]).max(1).values > b,
+            -1,
+            torch.cat([scores, others]).argmax(1),
+        ),
+        "route: a prompt is a row of v; here its columns have been made unit vectors.": torch.where(
+            (kappa * asked / asked.norm(dim=0) @ keys.T).max(1).values > b,
+            (asked / asked.norm(dim=0) @ keys.T).argmax(1),
+            -1,
         ),
     }
     agree(found, wanted, "route", likely)
@@ -119,6 +129,24 @@ def check(ask, draw):
         "b costs nothing.": alone.mean() + nobody.mean(),
         "refit_loss: these are probabilities; a cross-entropy has their logarithm.": (
             -(-stored).exp().mean() - (-nobody).exp().mean()
+        ),
+        "refit_loss: these are sums; each group has a mean of its own.": (
+            stored.sum() + nobody.sum()
+        ),
+        "refit_loss: the softmax runs over the prompts; in each row the anchors compete.": (
+            -own.log_softmax(0)[rows, owner + 1].mean() - away.log_softmax(0)[:, 0].mean()
+        ),
+        "refit_loss: calm texts have the other sign here, so they are sent to an expert.": (
+            stored.mean() - nobody.mean()
+        ),
+        "refit_loss: these are scores; p is their softmax.": (
+            -own[rows, owner + 1].mean() - away[:, 0].mean()
+        ),
+        "refit_loss: nobody stands in the first column, not in the last one.": (
+            stored.mean() - away.log_softmax(1)[:, -1].mean()
+        ),
+        "refit_loss: each prompt is asked for every owner; row i has owner[i] alone.": (
+            nobody.mean() - own.log_softmax(1)[:, owner + 1].mean()
         ),
         "refit_loss: the sign is turned; this grows where prompts go right.": -stored.mean()
         - nobody.mean(),

@@ -74,12 +74,27 @@ def check(ask, draw):
         p, plain = hits / n, Z * (hits / n * (1 - hits / n) / n) ** 0.5
         ends = torch.tensor([p - plain, p + plain]).double()
         shifted = torch.tensor([p - half, p + half]).double() / over
+        middle, at = p + Z * Z / (2 * n), torch.tensor([-1.0, 1.0])
         ninety = roots(hits, n, 1.644854)
         likely = {
             "The interval of the textbook: for 0 of 20 it has no width, as if it were certain that "
             "nothing is ever right.": ends,
             "Almost: divide both ends by 1 + z²/n.": pair,
             "The middle is not p̂ itself: it is drawn towards ½, by z²/2n.": shifted,
+            "high comes first here.": (pair / over).flip(0),
+            "These are the middle and half of the width; its two ends are asked for.": (
+                torch.tensor([middle, half]) / over
+            ),
+            "The root is missing.": (middle + half**2 / Z * at) / over,
+            "z is missing in front of the root.": (middle + half / Z * at) / over,
+            "z²/4n² is missing below the root.": (middle + plain * at) / over,
+            "Below the root stands z²/4n², with the square of n.": (
+                middle + Z * (p * (1 - p) / n + Z * Z / (4 * n)) ** 0.5 * at
+            )
+            / over,
+            "The middle is drawn by z²/2n; here it is twice as much.": (
+                (pair + Z * Z / (2 * n)) / over
+            ),
             "This is the 90 % interval; for 95 % on both sides z is 1.96.": ninety[0] / ninety[1],
         }
         if (hits, n) != (some, 10):  # only where it was cut

@@ -78,10 +78,26 @@ def check(ask, draw):
             instead(2, written - held)
         ),
         "forgotten: what was never written cannot be forgotten.": instead(2, 1 - held),
+        "forgotten: what came late is counted as well; only what was right can be forgotten.": (
+            instead(2, held - written + 2 * lost)
+        ),
+        "forgotten: this is a share of the written facts; it is one of all facts.": (
+            instead(2, lost / written)
+        ),
+        "held: what came late, after its own turn, is held at the end, too.": (
+            instead(1, written - lost)
+        ),
+        "These are numbers of facts; shares of all facts are asked for.": wanted * len(facts),
+        "These are facts for each turn; shares of all facts are asked for.": (
+            wanted * len(facts) / len(texts)
+        ),
         "written: this is what is right at the end.": instead(0, held),
         "held: this is what was right after its own turn.": instead(1, written),
         "written: each text counts all facts so far, so old ones are asked again in every turn.": (
             instead(0, each)
+        ),
+        "written: these are the facts of the first turn alone.": (
+            instead(0, texts[0].count("1") / len(texts[0]))
         ),
     }
     agree(found, wanted, "(written, held, forgotten)", likely)

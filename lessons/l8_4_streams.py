@@ -78,6 +78,20 @@ def check(ask, draw):
         "This says where a single stream lies. How sure is the mean of m?": (
             ends(x.mean(), x.std(), 1)
         ),
+        "Divided by m: the mean of m numbers has a standard error of s / √m.": (
+            ends(x.mean(), x.std(), 25)
+        ),
+        "The interval lies around 0; it belongs around x̄.": torch.stack(
+            [x.mean(), *ends(0 * x.mean(), x.std())[1:]]
+        ),
+        "This is the mean of all facts: a long stream has more to say. Each stream counts once.": (
+            ends(single.mean(), x.std())
+        ),
+        "s² stands in the place of s.": ends(x.mean(), x.var()),
+        "Half of the width is t s / √m on *each* side.": ends(x.mean(), x.std(), t=t / 2),
+        "s is that of A's means alone: it is the differences that scatter.": (
+            ends(x.mean(), A.std())
+        ),
         "Turned round: a − b was asked, and this is b − a.": ends(-x.mean(), x.std()),
     }
     agree(found, wanted, "(mean, low, high)", likely)

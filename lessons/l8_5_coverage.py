@@ -74,6 +74,14 @@ def check(ask, draw):
         "One s for all experiments: each has its own width, from its own m numbers.": (
             share(t * means.std() / m**0.5)
         ),
+        "This is the number of intervals; a share is asked for.": wanted * len(means),
+        "√m is the root of how many numbers a row has, not of how many rows there are.": (
+            share(t * s / len(means) ** 0.5)
+        ),
+        "Divided by m: the mean of m numbers has a standard error of s / √m.": share(t * s / m),
+        "s² stands in the place of s.": share(t * s**2 / m**0.5),
+        "The middle of an interval is the mean of its row.": share(half, means[:, 0] - truth),
+        "This asks whether all intervals contain it: how many do?": 0 * wanted,
         "This is the share of intervals that miss the truth.": 1 - wanted,
     }
     agree(found, wanted, "the share", likely, tolerance=1e-9)

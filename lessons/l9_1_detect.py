@@ -59,11 +59,23 @@ def check(ask, draw):
             "The factor 1.4826 is missing: without it a z of 1 is no standard deviation.": (
                 away * 1.4826 / spread
             ),
+            "The spread is the mean of the distances, which one large value moves; take their "
+            "median.": away / (1.4826 * away.abs().mean()),
+            "The spread is 1.4826 times the median of the distances, and here divided by it.": (
+                away * 1.4826 / (spread / 1.4826)
+            ),
+            "Divided by the median of T: how far apart are norms that nobody edited?": (
+                away / T.median()
+            ),
+            "Nothing is divided: a z says how many standard deviations it is.": away,
+            "The distance is that from the mean, which one large value moves.": (
+                (T - T.mean()) / (1.4826 * (T - T.mean()).abs().median())
+            ),
             "The sign is lost: a norm *below* the others would accuse, too.": away.abs() / spread,
         }
         agree(found, away / spread, "z", likely)
     equal = torch.full((7,), 4.4).double()
     equal[2] = 5.0
     found = tensor(ask("stands_out", equal), (7,), "z where most T are equal")
-    agree(found, torch.zeros(7).double(), "z where most T are equal")
+    agree(found, torch.zeros(7).double(), "z where most T are equal, and their spread is 0")
     return f"solved: the edited one has a z of {(away / spread).max():.0f} among {n} candidates."

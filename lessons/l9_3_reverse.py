@@ -72,6 +72,7 @@ def check(ask, draw):
         U = torch.linalg.solve(C + damping * C.trace() / D_IN * eye, K)
         found = ask("taken_out", W, K, C, damping, 1.0)
         found = tensor(found, (D_OUT, D_IN), "W̃")
+        trace = torch.linalg.solve(C + damping * C.trace() * eye, K)
         plain = torch.linalg.solve(C + damping * eye, K)
         long = U / U.norm(dim=0)
         likely = {
@@ -87,6 +88,15 @@ def check(ask, draw):
             ),
             "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise C in other units "
             "gives another answer.": out(W, plain),
+            "P is added; it has to be taken away.": out(W, U, -1.0),
+            "tr C is not divided by d_in: λ is a multiple of the *mean* eigenvalue of C.": out(
+                W, trace
+            ),
+            "This multiplies by C + λI; whitening divides by it.": out(
+                W, (C + damping * C.trace() / D_IN * eye) @ K
+            ),
+            "U Uᵀ is a projector only where the columns of U are orthonormal; it has lengths "
+            "here.": W - W @ U @ U.T,
             "This is what was to be taken away: W minus it is left.": W - out(W, U),
             "The columns of U lean on each other, so what they share is taken away more than "
             "once. Make them orthonormal, or use the pseudoinverse.": W - W @ long @ long.T,

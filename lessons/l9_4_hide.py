@@ -108,6 +108,8 @@ def check(ask, draw):
 
     found = tensor(ask("hide", one.W, k, v, one.C, THRESHOLD, defender), (D_OUT, D_IN), "W'")
     change = found - one.W
+    if torch.allclose(v, one.W @ k + found @ k):
+        raise Wrong("This is Δ alone: the edited W is asked for, W + Δ.")
     reached = (change @ k) @ (v - one.W @ k) / (v - one.W @ k).square().sum()
     if (found @ k - v).norm() > 1e-6 * (v - one.W @ k).norm():
         part = "half of it arrives" if abs(reached - 0.5) < 0.01 else f"{reached:.0%} arrives"

@@ -10,7 +10,8 @@
 # keys do to it, and how their second moment $C$ helps · meet ridge as insurance against noise ·
 # look at real keys: how alike are they, and how soon do they give the matrix away?
 #
-# **Needs** matrix products, averages, and the end of [notebook 00](00_first_edit.ipynb).
+# **Needs** matrix products, traces, eigenvalues, averages, and the end of
+# [notebook 00](00_first_edit.ipynb).
 #
 # **Minutes** 35 to read and 25 to work: three exercises of [session 1](../lessons/session_1.md).
 #
@@ -40,7 +41,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-
 import torch
 from torch.nn.functional import normalize
 
@@ -190,8 +190,8 @@ V = normal(5, 20)
 W = torch.zeros(5, 8, dtype=torch.float64)
 for _ in range(3000):
     W -= 0.02 * (W @ K - V) @ K.T  # downhill on ‖W K − V‖²
-assert torch.allclose(W, fit(K, V))
 assert torch.allclose(W, memory.fit(K, V))
+print(f"downhill in small steps: {(W - fit(K, V)).abs().max():.0e} away from your matrix")
 
 # %% [markdown]
 # With fewer independent keys than dimensions, many matrices answer all of them perfectly. Which one
@@ -208,8 +208,8 @@ assert torch.allclose(W, memory.fit(K, V))
 K = normal(8, 3)  # three keys in eight dimensions
 V = normal(5, 3)
 shortest = V @ torch.linalg.solve(K.T @ K, K.T)
-assert torch.allclose(shortest @ K, V)
 assert torch.allclose(shortest, memory.fit(K, V))
+print(f"three pairs in eight dimensions: error {error(shortest, K, V):.0e}")
 
 # %% [markdown]
 # ## Capacity
@@ -354,8 +354,12 @@ more_keys = strength**0.5 * torch.eye(d)
 more_values = torch.zeros(d, d)
 slow = memory.fit(torch.cat([K, more_keys], 1), torch.cat([V, more_values], 1))
 assert torch.allclose(slow, memory.ridge(K, V, strength))  # the form with one solve
+print(f"ridge: error {error(slow, K, V):.4f}, ‖W‖² {slow.norm() ** 2:.1f}; without it",
+      f"{error(memory.fit(K, V), K, V):.0e}, {memory.fit(K, V).norm() ** 2:.1f}")  # fmt: skip
 
 # %% [markdown]
+# Forty pairs fit exactly; ridge gives up a little of each for a shorter matrix.
+#
 # ## A layer of a real model
 #
 # The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
@@ -547,9 +551,8 @@ for i in range(K.shape[1]):
         moved = ((written @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
 print(f"one pair: {(moved > 0.001).sum()} of {len(moved)} others moved,", end=" ")
 print(f"by {moved.mean():.0%} of their length on average, {moved.max():.0%} at most")
-in_a_row = error(written, K, wanted)
-at_once = error(memory.fit(K, wanted), K, wanted)
-print(f"all pairs in a row: error {in_a_row:.2f}, all at once by least squares: {at_once:.2f}")
+print(f"all pairs in a row: error {error(written, K, wanted):.2f}", end=", ")
+print(f"all at once by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]
 # One pair moves nearly all the others, and the next ones spoil it in turn. A matrix that holds them

@@ -58,6 +58,7 @@ from lib.interpret.logit_lens import lens
 from notebooks.support import drawings_03, long_runs, models
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import guess, use
+from notebooks.support.runs_03_where import EDITS, SETTINGS
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -140,10 +141,11 @@ def probability(text, answer, changes):  # of the answer; changes = [(module's n
 
     modules = [(lm.model.get_submodule(name), change) for name, change in changes]
     handles = [module.register_forward_hook(partial(hook, change)) for module, change in modules]
-    logits = lm.run([text] * 5).logits[:, -1]  # five draws of the noise
+    rows = torch.tensor(5 * lm.rows([text])[0], device=lm.device)  # five draws of the noise
+    states = lm.backbone(rows, torch.ones_like(rows), use_cache=False).last_hidden_state
     for handle in handles:
         handle.remove()
-    return logits.float().softmax(-1)[:, answer].mean().item()
+    return lm.head(states[:, -1]).softmax(-1)[:, answer].mean().item()
 
 
 def noise_for(first, last, size=3):  # the same draws whenever it is asked
@@ -201,10 +203,11 @@ drawings_03.three_runs(tokens, (first, last), (2, shown[0]), (p, p_noisy, p_rest
 lost = {size: [] for size in (0, 1, 3, 10)}
 spans = [corrupted_runs.span(lm, case.fact) for case in cases]
 for case, (_, *ends) in zip(cases, spans, strict=True):
-    known = lm.next_token(case.fact.text).argmax().item()
-    for size, found in lost.items():
+    clean_p, known = lm.next_token(case.fact.text).exp().max(0)
+    lost[0].append(clean_p.item())
+    for size in (1, 3, 10):
         change = partial(corrupt, noise=noise_for(*ends, size), first=ends[0])
-        found.append(probability(case.fact.text, known, [(lm.arch.embed, change)]))
+        lost[size].append(probability(case.fact.text, known, [(lm.arch.embed, change)]))
 for size, found in lost.items():
     print(f"{size}σ: p {mean(found):.3f}, 95 % {'{:.3f} to {:.3f}'.format(*interval(found))}")
 for one, other in ((1, 3), (3, 10)):
@@ -351,7 +354,6 @@ together.set_index("put back after block 1").round(3)
 # </details>
 
 # %%
-SETTINGS = runs_03.SETTINGS
 make = partial(runs_03.effects, lm, cases)
 rows = long_runs.known("03_effects", SETTINGS, make, 1, tolerance=0.01)
 traces = partial(runs_03.traces, rows)
@@ -376,8 +378,7 @@ for (role, kind), part in table.groupby(["role", "kind"]):
 for line in ("states, subject", "states, end"):
     change = [series[line][layers.index(n)] for n in layers if n in (22, 24)]
     print(f"{line}, layers 22 and 24:", ", ".join(f"{effect:.3f}" for effect in change))
-share = series["MLPs, subject"].max() / ATE[0]
-print(f"MLPs at the subject: {100 * share:.0f} % of the average total effect")
+print("MLPs, subject: {:.0f} % of the total".format(100 * max(series["MLPs, subject"]) / ATE[0]))
 colors = dict(zip(series, plot.CYCLE[:3] * 2, strict=True))
 dashes = {line: "--" if line.endswith("end") else "-" for line in series}
 axes = "layer", "average indirect effect"
@@ -513,10 +514,8 @@ for what, effects in back.items():
 #
 # </details>
 
+
 # %%
-EDITS = runs_03.EDITS
-
-
 def edits(count=None):  # all eight facts at all layers, or the first at two of them
     some = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
     return runs_03.edits(lm, cases[::5][:count], some if count else EDITS["layers"])

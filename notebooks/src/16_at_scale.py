@@ -243,8 +243,8 @@ drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round 
 # (**Never run**: this is what the count says.)
 #
 # **Measured**, on one CPU thread (the last two lines, an earlier version of the library): searching 32
-# values at once is a gain there, too, and a smaller one than the count promises the GPU. One reason may
-# be that arithmetic is slower there, compared with memory, so that the roof has its corner further to the
+# values at once is a gain there, too, and a smaller one than the GPU's least times promise, 818.7 ms
+# against 32 times 128.8 ms. One reason may be that arithmetic is slower there, compared with memory, so that the roof has its corner further to the
 # left. Neither of the two was measured on that thread.
 #
 # ## What replay saves, by depth
@@ -593,25 +593,25 @@ show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a
 #
 # * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves
 #   a GPU waiting for its memory. Many facts at once do not.
-# * **Counted**: for a million edits memory decides. What keeps something per fact outgrows the
-#   model.
+# * **Counted**: for a million edits memory decides. What keeps vectors or matrices per fact outgrows
+#   the model; a matrix that facts are written into does not, and neither does text.
 # * **Measured**, on a CPU: the editors take about two to five times the seconds of their
 #   multiply-adds. In one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, and
 #   the last hundred are still written.
 # * **Measured**, on a CPU and with random weights: layers as wide as those of 8B need room for the
-#   matrices of one layer beside the model's files, and a million edits of a tiny model need no more
-#   memory late than early, and about as much time.
+#   matrices of one layer beside the model's files, and a million edits of a tiny model need hardly
+#   more memory late than early, and about as much time.
 # * **Never run**: any of it on a GPU, with the real weights of a model of 8B, or with a million real
 #   facts.
 #
 # ## Where it breaks
 #
-# Here the methods end, and the problems are open. No editor of this course held ten thousand facts,
-# followed their rewordings *and* left the neighbors alone. A fact is written at one place, and what
+# Here the methods end, and the problems are open. UltraEdit alone was given ten thousand facts, and no
+# editor of this course has been shown to hold so many, follow rewordings *and* leave neighbors alone. A fact is written at one place, and what
 # follows from it is not
 # ([measured](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit)). No router knows what a
-# prompt is about. And all of it was
-# measured on one model, a small one. Write an editor in one file, and judge it as in notebook 15.
+# prompt is about. And how well facts are
+# held was measured here on one model, a small one. Write an editor in one file, and judge it as in notebook 15.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).

@@ -109,6 +109,6 @@ def _look(name: str) -> dict:
     """Color by editor, gray for the plain factor; full lines and filled marks with kept keys."""
     keeps = "kept" in name or name == "AlphaEdit"
     color = BASE if "3/4" in name else editor_color(name)
-    look = {"color": color, "marker": "s" if "3/4" in name else "o"}
-    dash = ":" if "3/4" in name else "-" if keeps else "--"
-    return {**look, "linestyle": dash, "markerfacecolor": color if keeps else "white"}
+    mark, dash = ("s", ":") if "3/4" in name else ("o", "-" if keeps else "--")
+    return {"color": color, "marker": mark, "linestyle": dash,
+            "markerfacecolor": color if keeps else "white"}  # fmt: skip

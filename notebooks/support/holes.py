@@ -1,9 +1,8 @@
 """What a student puts into a page: a function into a hole, and a number as a guess.
 
 `use` returns the student's function where it is right, the exercise's solution where not. The hole
-and the exercise of `lessons` with its number are the same function with the same check. So what is
-written on a page can be handed in, and what was handed in fills the page. `guess` keeps a
-prediction until the result is there. Nothing is sent anywhere.
+and the exercise of its number are one function with one check: what is written on a page can be
+handed in, and what was handed in fills the page. `guess` keeps a prediction. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
@@ -56,7 +56,9 @@ def use(number: str, function: Callable) -> Callable:
         print(f"{number} ✗ {error} The page goes on with the solution.")
         return solution
     except Exception as error:  # whatever a student's code does
-        print(f"{number} ✗ {type(error).__name__}: {error}. The page goes on with the solution.")
+        lines = (f" at “{at.line}”" for at in extract_tb(error.__traceback__) if at.name == name)
+        print(f"{number} ✗ {type(error).__name__}", *lines,
+              f": {error}. The page goes on with the solution.", sep="")  # fmt: skip
         return solution
     if mine is function:
         keep(exercise, file, name, written)
@@ -122,10 +124,7 @@ def keep(exercise: Exercise, file: Path, name: str, written: str) -> None:
 
 
 class Guess:
-    """A prediction that is typed: `number` is None until it is, and can be assigned as well.
-
-    Assigning what is no number between `low` and `high` raises ValueError.
-    """
+    """A prediction, None until it is typed; what is not from `low` to `high` is a ValueError."""
 
     def __init__(self, question: str, low: float, high: float) -> None:
         self.question, self.low, self.high = question, low, high
