@@ -93,7 +93,8 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
             "AutoModelForCausalLM": f"{CODE.stem}.{name}",
         },
     }
-    edits, tensors = {"routes": dict(patch.routes), "rewrites": patch.rewrites}, {}
+    tensors: dict[str, Tensor] = {}
+    edits = {"routes": dict(patch.routes), "rewrites": patch.rewrites}
 
     def form(value: Any) -> dict[str, Any]:
         """What stands for a value that JSON does not know (see `routed_model.built`)."""

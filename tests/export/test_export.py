@@ -117,7 +117,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(ends, tmp_path):
     lm, asked = tiny.model("llama"), []
     before = state(lm)
 
-    def ask() -> None:
+    def ask(*_: object) -> None:
         asked.append(1)
         if len(asked) == ends:
             raise InterruptedError

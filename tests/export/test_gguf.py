@@ -332,7 +332,7 @@ def test_tokenizers_that_llama_cpp_would_read_otherwise_are_refused(tmp_path):
 def test_an_export_that_nobody_wants_any_more_leaves_nothing(tmp_path):
     lm = tiny.model("llama")
 
-    def ask() -> None:
+    def ask(*_: object) -> None:
         raise InterruptedError
 
     for write in (lib.export_gguf, lib.export_gguf_lora):
