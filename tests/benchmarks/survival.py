@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m tests.benchmarks.survival --to FOLDER [--editors rome,ft]
 
 Each editor writes the same sixty facts of the classroom, one after another, with its preset. Then
-the model is rounded, trained on the library's general text (which the embedded model wrote), with
-adapters and in all matrices, or given up to forty more facts by UltraEdit. Patches stay in FOLDER.
-survival.json beside this file, or survival-MODEL.json, gets each fact's value after each life.
+the model is rounded, trained on the library's general text (which the model itself wrote), with
+adapters and in all matrices, or given forty more facts by UltraEdit. Patches stay in FOLDER.
+survival.json beside this file gets the value of each fact after each life.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def lives(later: tuple[lib.Fact, ...]) -> dict:
         **{name: Rounded(name) for name in ROUNDINGS},
         "trained": Trained(texts, STEPS),
         "trained, LoRA": Trained(texts, STEPS, lr=1e-4, rank=8),
-        f"{len(later)} more edits": EditedAgain("ultraedit", later),
+        f"{LATER} more edits": EditedAgain("ultraedit", later),
     }
 
 
@@ -82,23 +82,21 @@ def values(found: Survival, which: int) -> dict:
 
 def store(rows: dict, given: argparse.Namespace) -> None:
     """Write the rows, and where they were measured."""
-    with whole_file(given.out) as part:
+    with whole_file(OUT) as part:
         part.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    measured.record(given.out, vars(given))
+    measured.record(OUT, vars(given))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
     parser.add_argument("--editors", default="ultraedit,ft,memit,alphaedit,rome,lora,ft_m")
-    parser.add_argument("--model", help="another one than the embedded model")
     given = parser.parse_args()
-    given.out = OUT.with_name(f"survival-{given.model}.json") if given.model else OUT
     warnings.simplefilter("ignore", lib.EditWarning)
     given.to.mkdir(parents=True, exist_ok=True)
-    lm, cases = lib.load(given.model), classroom("tables", given.model)
+    lm, cases = lib.load(), classroom("tables")
     some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
-    stored = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     plain: Survival | None = None
     if OWN not in stored:  # what the model says of the same facts without an edit, after each life
         own = [replace(case, fact=turned(case.fact)) for case in some]

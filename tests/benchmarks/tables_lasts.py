@@ -10,7 +10,7 @@ from lib.evaluation.survival import BEFORE
 
 from .depth import NEW, OLD
 from .survival import BASE, OWN
-from .tables import SECOND, SUNK, called, made, percents, read, table
+from .tables import SUNK, called, made, percents, read, table
 
 PLAIN = {BASE: "unedited model, new answers", OWN: "unedited model, its old answers"}
 CONTROLS = (UNEDITED, TOLD, TRUTH)
@@ -21,29 +21,18 @@ def less(one: Sequence[float], other: Sequence[float]) -> str:
     return percents([a - b for a, b in zip(one, other, strict=True)], DIFFERENCE)
 
 
-def lived(figure: str, model: str) -> str:
+@made("survival", "survival")
+def survival() -> str:
     """The share of facts that each editor's model says, and what each life changes, paired."""
-    stored = read(figure)
+    stored = read("survival")
     lives = [life for life in stored[BASE]["values"] if life != BEFORE]
     lines = []
     for name, row in stored.items():
         found = {life: by["efficacy"] for life, by in row["values"].items()}
-        title = PLAIN.get(name) or called(name, model)
+        title = PLAIN.get(name) or called(name, SUNK)
         changes = [less(found[life], found[BEFORE]) for life in lives]
         lines.append((title, percents(found[BEFORE]), *changes))
     return table(("editor", "said", *lives), lines)
-
-
-@made("survival", "survival")
-def survival() -> str:
-    """The embedded model."""
-    return lived("survival", SUNK)
-
-
-@made("survival-gemma", "survival-gemma-3-270m")
-def survival_gemma() -> str:
-    """The second packaged model."""
-    return lived(f"survival-{SECOND}", SECOND)
 
 
 @made("depth", "depth")
