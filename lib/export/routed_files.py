@@ -93,7 +93,7 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
             "AutoModelForCausalLM": f"{CODE.stem}.{name}",
         },
     }
-    edits, tensors = {"routes": dict(patch.routes), "rewrites": patch.rewrites}, {}
+    routes, tensors = dict(patch.routes), dict[str, Tensor]()
 
     def form(value: Any) -> dict[str, Any]:
         """What stands for a value that JSON does not know (see `routed_model.built`)."""
@@ -106,7 +106,10 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
             **{name: part for name, part in vars(value).items() if not name.startswith("_")},
         }
 
-    for file, value in (("config", config), ("routing", edits)):
+    for file, value in (
+        ("config", config),
+        ("routing", {"routes": routes, "rewrites": patch.rewrites}),
+    ):
         (folder / f"{file}.json").write_text(
             json.dumps(value, default=form, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
