@@ -101,7 +101,7 @@ class Studio:
         return session.submit(self.worker, work)
 
     def prepare(self, session: Session, editors: Sequence[str]) -> Job:
-        """Make what the editors read of the model: done before Edit can be pressed."""
+        """Make what these editors read of the model, four of them at most, before they write."""
 
         def work(job: Job) -> Generator[None, None, None]:
             for one in given.names("editors", editors)[:BESIDE]:
