@@ -25,6 +25,7 @@ from ...memory import Moment
 from ...model import batching, generation
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
+from ...patch.checked_file import is_finite
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
 from ...stored import Stored, make_missing
@@ -106,9 +107,7 @@ class Editor(ABC):
             raise
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
-            if value is not after.weights.get(name) and not all(
-                bool(part.isfinite().all()) for part in new
-            ):
+            if value is not after.weights.get(name) and not all(map(is_finite, new)):
                 raise EditError(
                     f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
                     "(try a smaller learning rate or another layer)"
@@ -299,7 +298,12 @@ def add_low_rank(
         a, b = a.detach().float(), b.detach().float()
         held = after.weights.get(module)
         if isinstance(held, Tensor):
-            new[module] = held + (a @ b).cpu()  # the product is taken on the factors' device
+            change = a @ b  # on the factors' device
+            if change.is_cuda:
+                # pinned memory is kept from turn to turn; new memory costs ten times the transfer
+                pinned = torch.empty_like(change, device="cpu", pin_memory=True)
+                change = pinned.copy_(change)
+            new[module] = held + change.cpu()
             continue
         a, b = a.cpu(), b.cpu()
         chain = LowRank(((a, b),)) if held is None else held.plus(a, b)

@@ -166,6 +166,8 @@ def settings(scale: Scale, name: str, brief: bool, **more: Any) -> dict[str, Any
     if lib.EDITORS[name].geometry == "whitened":
         few = 600 if scale.name == "tiny" else 4096
         found["tokens"] = few if brief else scale.tokens
+    if "quantile" in known:  # C of random weights has no small eigenvalue to set a threshold by
+        found["quantile"] = 0.5
     if "irrelevant" in known:
         found["irrelevant"] = CALM
     found = {key: value for key, value in {**found, **more}.items() if key in known}
