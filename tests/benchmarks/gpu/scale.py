@@ -50,6 +50,14 @@ ORDER = (
     "lemoe",
     "memoir",
     "retrieval",
+    "mend",
+    "malmen",
+    "ft_m",
+    "lora",
+    "emmet",
+    "rect",
+    "pmet",
+    "horen",
 )
 CALM = tuple(f"{text} {i}" for text in ELSEWHERE for i in range(4))
 TRAINING = [
@@ -166,6 +174,8 @@ def settings(scale: Scale, name: str, brief: bool, **more: Any) -> dict[str, Any
     if lib.EDITORS[name].geometry == "whitened":
         few = 600 if scale.name == "tiny" else 4096
         found["tokens"] = few if brief else scale.tokens
+    if "begin" in known:  # from another editor's network, which is not trained here
+        found["begin"] = None
     if "quantile" in known:  # C of random weights has no small eigenvalue to set a threshold by
         found["quantile"] = 0.5
     if "irrelevant" in known:

@@ -113,7 +113,7 @@ def turns_of(scale: Scale, device: Device, clock: Clock, lm: LM, size: int) -> d
             timed = _noting(device, getattr(owner, attribute), spent, name)
             stack.enter_context(mock.patch.object(owner, attribute, timed))
         start = device.now()
-        while edits < scale.edits and clock.left() > 0:
+        while not edits or (edits < scale.edits and clock.left() > 0):
             patch = made.edit(scales.facts(size, first=edits), after=patch)
             edits += size
         seconds = device.now() - start
