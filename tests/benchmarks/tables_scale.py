@@ -47,7 +47,7 @@ def gpu_parts() -> str:
     said = f"{device['name']}, torch {device['torch']}, {run['date']}.\n\n"
     rows = [
         (
-            f"{name}: {part['title']}",
+            part["title"],
             part["state"],
             number(part.get("seconds")),
             f"{part['limit']:.0f}",
@@ -89,7 +89,7 @@ def gpu_speed() -> str:
     if run is None:
         return AS_ABOVE
     rows = []
-    for row in rows_of(run, "b"):
+    for row in [*rows_of(run, "b"), *rows_of(run, "alphaedit")]:
         if "error" in row:
             rows.append(
                 (f"`{row['editor']}`, {row['facts']}", row["error"].replace("|", "/"), *5 * "–")
@@ -136,6 +136,19 @@ def gpu_long() -> str:
         )
         for row in rows_of(run, "c")
         if "turn" in row
+    ]
+    rows += [
+        (
+            f"`ultraedit`, one turn of {row['turn']}, {row['code']} 200f808",
+            number(row["seconds"], 1),
+            "",
+            "–",
+        )
+        for row in rows_of(run, "pairs")
+    ]
+    rows += [
+        (f"profile of a turn: {row['what']}", number(row["seconds"], 2), "", "–")
+        for row in rows_of(run, "profile")
     ]
     rows += [
         (
