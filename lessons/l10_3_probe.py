@@ -35,7 +35,7 @@ def held_out(X: Tensor, y: Tensor, relations: list, penalty: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import Wrong, agree, normal, same, tensor
 
 BODY = (
     "A = X[~out]\n"
@@ -47,6 +47,8 @@ WRONG = [
     (BODY.replace("~out", "out"), "trained on the relation"),
     (BODY.replace("penalty * ", "0 * "), "λ"),
     (BODY.replace("X[out] @ w", "X[out] @ w * y[out]"), "label"),
+    (BODY.replace("scores[out] = X[out]", "scores[:] = X"), "writes all scores"),
+    (BODY.replace("A = X[~out]", "A = X[~out] / X[~out].norm(dim=1, keepdim=True)"), "units"),
     ("w = X[~out].T @ y[~out]\nscores[out] = X[out] @ w", "(Xᵀ X + λ I)⁻¹"),
 ]
 
@@ -60,23 +62,28 @@ def check(ask, draw):
     for i, name in enumerate(names):  # and a feature of each relation alone
         X[[one == name for one in relations], i + 1] *= 6
 
-    def scores(train="others", penalty=2.0, inverse=True, spread=False):
+    def scores(train="others", penalty=2.0, inverse=True, spread=False, unit=False, last=None):
         found = torch.zeros_like(y)
         for name in names:
             out = torch.tensor([one == name for one in relations])
             rows = {"others": ~out, "own": out, "all": out | True}[train]
-            A = X[rows]
+            A = X[rows] / X[rows].norm(dim=1, keepdim=True) if unit else X[rows]
             w = A.T @ y[rows]
             if inverse:
                 w = torch.linalg.solve(
                     A.T @ A + penalty * (1 if spread else torch.eye(d).double()), w
                 )
             found[out] = X[out] @ w
+            if name == last:
+                return X @ w
         return found
 
     found = tensor(ask("held_out", X, y, relations, 2.0), (len(y),), "scores", "one per statement")
     wanted = scores()
+    if any(same(found, scores(last=name)) for name in names):  # any may come last in a set
+        raise Wrong("Each probe writes all scores; it has only those of the relation left out.")
     likely = {
+        "The rows are made units; a state counts as long as it is.": scores(unit=True),
         "The probe has seen the relation that it scores: it knows its answers by heart.": (
             scores("all")
         ),

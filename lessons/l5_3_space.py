@@ -42,6 +42,11 @@ WRONG = [
         "return Q.T @ Q, values[low].sum() / values.sum(), values[low].max()",
         "column",
     ),
+    (
+        Q.replace("tau", "tau * values[-1]")
+        + "return Q @ Q.T, values[low].sum() / values.sum(), values[low].max()",
+        "size",
+    ),
     (Q + "return Q @ Q.T, low.double().mean(), values[low].max()", "directions"),
     (Q + "return Q @ Q.T, values[low].sum() / values.sum(), tau", "reached"),
     (
@@ -68,6 +73,7 @@ def check(ask, draw):
         P = tensor(found[0], (d, d), "P", "Q Qᵀ, not Qᵀ Q")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
+        under = vectors[:, values < tau * values[-1]]
         likely = {
             "This is the complement, the busiest directions: those with an eigenvalue above τ.": (
                 torch.eye(d) - Q @ Q.T
@@ -78,6 +84,7 @@ def check(ask, draw):
             "Eigenvalues stand in it, so P P is not P: a projection leaves alone what is inside.": (
                 Q @ values[:r].diag() @ Q.T
             ),
+            "τ is an eigenvalue's size, and no share of the largest one.": under @ under.T,
         }
         agree(P, Q @ Q.T, "P", likely)
         likely = {

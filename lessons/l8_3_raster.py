@@ -43,6 +43,11 @@ WRONG = [
     (f"{FIRST}return held, held, {LOST}", "at the end"),
     (f"{FIRST}return written, written, {LOST}", "own turn"),
     (
+        f"{FIRST}first = ['01'['1' in [t[i : i + 1] for t in texts]] for i in range(n)]\n"
+        f"return first.count('1') / n, held, {LOST}",
+        "some time",
+    ),
+    (
         f"{FIRST}each = [text.count('1') / len(text) for text in texts]\n"
         f"return sum(each) / len(each), held, {LOST}",
         "asked again",
@@ -66,6 +71,9 @@ def check(ask, draw):
     several(found, 3, "Return three shares: written, held, forgotten.")
     found = torch.stack([tensor(x, (), "a share") for x in found])
     written, held, lost = wanted = torch.tensor(shares(texts)).double()
+    ever = [any("1" in text[i : i + 1] for text in texts) for i in range(len(facts))]
+    gone = sum(once and not fact for once, fact in zip(ever, facts, strict=True))
+    at_any_time = torch.tensor([sum(ever) / len(ever), held, gone / len(ever)]).double()
     each = torch.tensor([text.count("1") / len(text) for text in texts]).mean()
 
     def instead(place, value):
@@ -74,6 +82,7 @@ def check(ask, draw):
         return changed
 
     likely = {
+        "written: what was right at some time counts here; only its own turn should.": at_any_time,
         "forgotten: the difference hides the facts that came back, or came late.": (
             instead(2, written - held)
         ),

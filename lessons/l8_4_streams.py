@@ -44,6 +44,7 @@ WRONG = [
     (BODY.replace("t * x", "1.96 * x"), "1.96"),
     (BODY.replace(" / len(x) ** 0.5", ""), "single stream"),
     (BODY.replace("one - other", "other - one"), "turned round"),
+    (BODY.replace("(one - other)", "(one - other).abs()"), "signs"),
 ]
 
 
@@ -63,6 +64,7 @@ def check(ask, draw):
     def ends(mean, s, n=5, t=t):
         return torch.stack([mean, mean - t * s / n**0.5, mean + t * s / n**0.5])
 
+    sizes = torch.stack([(one - other).abs().mean() for one, other in zip(a, b, strict=True)])
     wanted, apart = ends(x.mean(), x.std()), ends(x.mean(), (A.var() + B.var()) ** 0.5)
     likely = {
         "All facts are taken as independent here. What happens to a stream happens to all of its "
@@ -80,6 +82,9 @@ def check(ask, draw):
         ),
         "Divided by m: the mean of m numbers has a standard error of s / √m.": (
             ends(x.mean(), x.std(), 25)
+        ),
+        "The signs of the differences are lost: where B is ahead, A loses.": (
+            ends(sizes.mean(), sizes.std())
         ),
         "The interval lies around 0; it belongs around x̄.": torch.stack(
             [x.mean(), *ends(0 * x.mean(), x.std())[1:]]

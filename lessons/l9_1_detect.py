@@ -35,6 +35,7 @@ WRONG = [
     ("return away.abs() / (1.4826 * away.abs().median())", "sign"),
     ("return away / (1.4826 * away.abs().median())", "divided by 0"),
     ("return away / (1.4826 * away.median())", "by definition"),
+    ("return away / (1.4826 * away.abs().median() + 1e-6)", "small number"),
 ]
 
 
@@ -77,5 +78,9 @@ def check(ask, draw):
     equal = torch.full((7,), 4.4).double()
     equal[2] = 5.0
     found = tensor(ask("stands_out", equal), (7,), "z where most T are equal")
+    if found.isfinite().all() and found.max() > 1000:
+        raise Wrong(
+            "A small number in the divisor makes any difference huge: ask whether the spread is 0."
+        )
     agree(found, torch.zeros(7).double(), "z where most T are equal, and their spread is 0")
     return f"solved: the edited one has a z of {(away / spread).max():.0f} among {n} candidates."
