@@ -216,8 +216,8 @@ for one, other in ((1, 3), (3, 10)):
     print(f"from {one}σ to {other}σ it falls by {mean(less):.3f}, 95 % {said}")
 
 # %% [markdown]
-# On average over forty facts $p$ falls from 0.508 to 0.078 at 1σ and to 0.036 at 3σ. From 1σ to 3σ it
-# still falls by 0.042 (0.024 to 0.064), from 3σ to 10σ by 0.005 (0.002 to 0.009). So 3σ stands on
+# On average over twenty facts $p$ falls from 0.563 to 0.096 at 1σ and to 0.036 at 3σ. From 1σ to 3σ it
+# still falls by 0.060 (0.027 to 0.102), from 3σ to 10σ by 0.007 (0.002 to 0.013). So 3σ stands on
 # nearly flat ground, and 1σ would not. What is left at 3σ need not be a memory of the subject: the
 # rest of the sentence is not touched by the noise, and it says something about the answer as well.
 # How much of what is left comes from there has not been measured on this page.
