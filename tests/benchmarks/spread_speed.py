@@ -1,4 +1,4 @@
-"""Seconds per edit of the locate-then-edit family.
+"""Seconds per edit of the locate-then-edit family, and of WISE.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.spread_speed [--facts 32] [--json OUT]
 
@@ -7,7 +7,8 @@ replays cannot avoid, at the rate of the products that the model makes on this p
 same number of rows, taken in the same run. "authors" is the CPU time per edit of the released code
 (one template, layers 3, 4, 5, 20 looks) on a machine of 47 G multiply-adds per second and thread;
 `per_rate` scales both by the rate of PyTorch's plain product. The stored "batched" rows, many
-values searched at once and one by one, are of 2f928b6.
+values searched at once and one by one, are of 2f928b6. WISE's floor is counted while it edits: all
+of its matrix products, of which its replay has left out those of the layers below.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lib.keys_values import target_value
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
+from .gpu.measure import Device, Products
 from .rome_speed import EVERY_STEP, matrix_rate, multiply_adds, timed
 
 AUTHORS = {"rate": 47e9, "memit": 4.4, "alphaedit": 4.7}  # CPU seconds per edit, one thread
@@ -37,6 +39,7 @@ EDITORS = {
     "rome": {"layer": 5},
 }
 SINGLE = 12  # facts edited one at a time
+BESIDE = 4  # facts edited beside the weights, each on the unedited model
 
 
 def floor(lm: lib.LM, facts: list[lib.Fact], layers: tuple[int, ...]) -> float:
@@ -66,6 +69,19 @@ def edits(lm: lib.LM, name: str, facts: list[lib.Fact]) -> dict:
     return row
 
 
+def wise(lm: lib.LM, facts: list[lib.Fact]) -> dict:
+    """Single edits by WISE's preset; the rate is that of as many rows as its products have."""
+    editor = lib.EDITORS["wise"](lm)
+    editor.edit(facts[:1])  # C, and what it reads of the unedited model
+    with Products(Device("cpu")) as products:
+        for fact in facts:
+            editor.edit([fact])
+    wall, cpu, _ = timed(lambda: [editor.edit([fact]) for fact in facts])
+    least = products.count / matrix_rate(products.rows, 576, 1536) / len(facts)
+    row = {"facts": len(facts), "seconds": wall / len(facts), "cpu": cpu / len(facts)}
+    return row | {"floor": least, "rows": products.rows, "over_floor": row["cpu"] / least}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--facts", type=int, default=32)
@@ -78,6 +94,7 @@ def main() -> None:
     for name in EDITORS:
         results[name] = edits(lm, name, facts)
         print(name, results[name], file=sys.stderr, flush=True)
+    results["wise, preset"] = wise(lm, facts[:BESIDE])
     text = json.dumps(results, indent=1)
     print(text)
     if given.json:

@@ -89,12 +89,17 @@ class Products(TorchDispatchMode):
     """Counts the matrix products of its body, and how long a device needs for them at least.
 
     count    multiply-adds
+    rows     of a product, in the mean over the multiply-adds
     seconds  the floor, see above
     """
 
     def __init__(self, device: Device) -> None:
         super().__init__()
-        self.device, self.count, self.seconds = device, 0, 0.0
+        self.device, self.count, self.seconds, self._rows = device, 0, 0.0, 0
+
+    @property
+    def rows(self) -> int:
+        return round(self._rows / max(1, self.count))
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
@@ -110,7 +115,9 @@ class Products(TorchDispatchMode):
 
     def _note(self, a: Tensor, b: Tensor, found: Tensor) -> None:
         """One product; its inner size is the last one of the first factor."""
-        self._add(found.numel() * a.shape[-1], (a, b, found), a.dtype)
+        work = found.numel() * a.shape[-1]
+        self._rows += work * (found.numel() // found.shape[-1])
+        self._add(work, (a, b, found), a.dtype)
 
     def _add(self, work: int, parts: tuple, dtype: torch.dtype) -> None:
         if parts[0].device.type != self.device.type:
