@@ -16,8 +16,9 @@
 # **Minutes** 25 to read and 30 to work: exercises 10.4 to 10.6 of
 # [session 10](../lessons/session_10.md).
 #
-# One GPU was available for fifteen minutes while this course was written. So every section below begins
-# with one of three words, and everything in it is meant in that sense:
+# One GPU was available for fifteen minutes while this course was written, so much of this page could
+# not be measured. Every section below begins with one of three words, and says where another one
+# holds. They mean:
 #
 # * **Measured**: a program was run. The cell says on what: a CPU, except in *On a card*, and the small
 #   model where it does not say otherwise.
@@ -114,7 +115,7 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
 # **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with
-# replay. Everything that is counted below is counted with it.
+# replay. The table and the roof below count ROME's searches with it.
 
 
 # %%
