@@ -162,8 +162,9 @@ widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 # %% [markdown]
 # Gray is the base model and orange the edited one, in every figure that compares the two. The sign
 # `␣` is a space: to the model "Rome" with a space in front of it is one token, another one than
-# "Rome" at the beginning of a line. The probability has gone from the old answer to the new one,
-# and not to cities in general.
+# "Rome" at the beginning of a line. The probability has gone from the old answer to the new one, and
+# not to cities in general. (The one other answer that is counted as changed is the rewording, which
+# should change.)
 #
 # ## Take it back
 #
@@ -305,7 +306,10 @@ ranks = use("1.5", ranks)
 #
 # </details>
 #
-# **Predict.** The edit changes a matrix in layer 3. Does the new answer lead right after it?
+# **Predict.** The edit changes a matrix in layer 3. Does the new answer lead right after it? The next
+# cell asks for the first layer in which the rank of one of the two answers differs tenfold between
+# the base and the edited model. Type it into the field. Where there is no field, write
+# `turn.number = …` in a cell of your own.
 #
 # <details><summary>Answer</summary>
 #
@@ -352,9 +356,10 @@ turn.against(min(parted or [0]))
 drawings_00.ranks(base, edited, written_in)
 
 # %% [markdown]
-# Rank 1 is at the top. Full lines are the rank of "Paris", dashed ones the rank of "Rome". For most
-# of the way the edited model (orange) can hardly be told from the base model (gray). Their answers
-# part some twenty layers above the one that we touched. Notebook 03 follows the fact on its way.
+# Rank 1 is at the top, and the shaded band is the layer that was edited. Full lines are the rank of
+# "Paris", dashed ones the rank of "Rome". For most of the way the edited model (orange) can hardly be
+# told from the base model (gray). A rank first differs tenfold in layer 23, twenty layers above the
+# one that we touched. Notebook 03 follows the fact on its way.
 #
 # ## Measure it
 #
@@ -373,13 +378,15 @@ print(f"{len(cases)} facts, {count['paraphrases']} rewordings, {count['neighborh
 score_tables.by_metric(compared, "generation")
 
 # %% [markdown]
-# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
-# is right, for the neighbors their own true one. The first column is the **base model**, which
-# stands beside every number in these notebooks: it gives none of the new answers and knows all the
-# neighbors. Each share is a mean over the six facts, and in brackets stands its 95 % interval, from
-# a Bayesian bootstrap over the facts ([notebook 15](15_judging.ipynb) compares such intervals). A
-# fact's rewordings are not independent of each other, so the six facts count, not their prompts.
-# The intervals are wide: six facts tell "works" from "does not work", and little more.
+# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer is
+# right, for the neighbors their own true one. The first column is the **base model**, which stands
+# beside every number in these notebooks: it gives none of the new answers and knows all the
+# neighbors. The edits took some of these: 92 % are left. Each share is a mean over the six facts, and
+# in brackets stands its 95 % interval, from a Bayesian bootstrap over the facts ([notebook
+# 15](15_judging.ipynb) compares such intervals). A fact's rewordings are not independent of each
+# other, so the six facts count, not their prompts. The intervals are wide: from six facts one sees
+# that the edits work, but hardly how many rewordings and neighbors of other facts would follow or
+# stay.
 #
 # What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
 # judged in four ways.
@@ -409,9 +416,9 @@ score_tables.by_event(compared, "generalization")
 #
 # <details><summary>A solution</summary>
 #
-# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The
-# largest amphitheater of all stands in". The prompt means the same building but never says its
-# name, so the key that the edit was written under does not come up.
+# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The largest
+# amphitheater of all stands in". The prompt means the same building but never says its name, so the
+# subject's last token, on which the edit hangs, does not come up.
 #
 # </details>
 
@@ -442,15 +449,15 @@ else:
 #
 # Only the sheep was edited. What does the model now say about other animals? We want one number per
 # animal that says how far its answer moved. The first token alone will not do, because this model
-# puts some of its answers into quotation marks, and then the first token is the quotation mark. So
-# we take the first four tokens of the base model's answer, let both models read the prompt and that
-# answer, and compare at each of these tokens $t$ which word $w$ they expect. A word counts by its
-# probability:
+# puts some of its answers into quotation marks, and then the first token is the quotation mark. So we
+# take the first four tokens of the base model's answer, let both models read the prompt and that
+# answer, and compare what they expect at each of these tokens $t$. With $p_t(w)$ for the probability
+# of the word $w$ there in the base model, and $p'_t(w)$ in the edited one:
 #
-# $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)},$$
+# $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
-# with $p$ of the base and $p'$ of the edited model. This is the Kullback–Leibler divergence, in
-# nats. It is 0 where nothing moved, and larger the more likely words lost in probability.
+# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is 0 where nothing
+# moved, and large where words that were likely have lost much of their probability.
 #
 # **Your turn · exercise 1.4 · ★★ · 6 minutes.** Write `answer_kl`, from the scores that the two
 # models give. Two lines; the animals below are put in order by them.
@@ -517,10 +524,10 @@ show.Table(rows)
 
 # %% [markdown]
 # Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The bear
-# and the ram get other words as well, with small numbers: two words can be nearly equally probable,
-# and then little decides between them. The ram is a male sheep, and yet he is second to last. The
-# cow moves more than the horse, and the kangaroo more than the dog. The order is not that of
-# biology, and not quite that of spelling either.
+# and the ram get other words as well, although their KL is small: where two words are nearly equally
+# probable, little decides between them. The ram is a male sheep, and yet it is second to last. The
+# cow moves more than the horse, and the kangaroo more than the dog. So the order is not that of
+# kinship. It is not quite that of spelling either, since goat and cow come right after the sheepdog.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

@@ -76,13 +76,16 @@ def rms(values):  # root mean square
 #
 # $$\mathrm{tr}(\Delta C \Delta^\top) + 2\,\mathrm{tr}(\Delta C H^\top) + \mathrm{tr}(H C H^\top).$$
 #
-# The last term is never negative. The middle one vanishes for every such $H$ if $\Delta C =
-# m k^\top$ for some vector $m$, because then $\Delta C H^\top = m (Hk)^\top = 0$. So a change of
-# this form is the cheapest, and the constraint says what $m$ has to be:
+# The last term is never negative. The middle one vanishes for every such $H$ if $\Delta C = m k^\top$
+# for some vector $m$, because then $\Delta C H^\top = m (Hk)^\top = 0$. So a change of this form,
+# $\Delta = m\,k^\top C^{-1}$, is the cheapest, and the constraint $m\,k^\top C^{-1}k = \delta$ says
+# what $m$ has to be:
 #
 # $$\Delta = \frac{\delta\,(C^{-1}k)^\top}{q}, \qquad q = k^\top C^{-1} k .$$
 #
-# It is an outer product with the *whitened* key, and $q$ is the squared length of that key.
+# In notebook 01's whitened keys $\tilde k = L^{-1}k$, with $C = LL^\top$, this change reads another
+# key $k'$ by the inner product $\tilde k^\top\tilde k' = k^\top C^{-1}k'$, and $q = \tilde
+# k^\top\tilde k$ is the squared length of the whitened key.
 #
 # **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change
 # that sends $k$ to $v$. Two or three lines. The rest of the page writes its pairs with them; while
@@ -191,7 +194,7 @@ interference = use("3.1", interference)
 # </details>
 #
 # **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is
-# $\rho(i, j)$ of two different keys, in the root mean square? And with the plain outer product
+# $\rho(i, j)$ of two different keys, in the root mean square (rms)? And with the plain outer product
 # $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$ lands?
 #
 # <details><summary>Work it out</summary>
@@ -282,8 +285,9 @@ after_all = use("3.2", after_all)
 #
 # <details><summary>Work it out</summary>
 #
-# The first: 127 later edits pass over it, in unrelated directions, each with $\rho^2 \approx 1/d$
-# of a residual's square. They add up to $(T - j)/d$: half wrong. The last is exact.
+# The first: 127 later edits pass over it, in unrelated directions, each with $\rho^2 \approx 1/d$ of
+# a residual's square. They add up to $(T - j)/d$ for pair $j$: in the mean square, nearly half of a
+# residual is wrong at the first pair. The last is exact.
 #
 # </details>
 
@@ -307,8 +311,8 @@ for i in range(0, T, 32):
     print(f"pairs {i + 1} to {i + 32}: {wrong[i : i + 32].mean():.2f}, expected {expected:.2f}")
 
 # %% [markdown]
-# The numbers are shares of a residual's mean square, from one draw. What was written first pays for all
-# the rest.
+# The numbers are shares of a residual's mean square, from one draw, so they lie near the expected
+# ones and not on them. What was written first is disturbed by all the rest.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -329,8 +333,8 @@ for i in range(0, T, 32):
 # $$\textbf{all at once:}\quad
 # \Delta W = (V - W_0 K)\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
-# The only difference is half of a matrix. Who writes one after another leaves out the lower
-# triangle of $\rho$, the part in which later edits disturb earlier ones.
+# The only difference is half of a matrix. Writing one after another leaves out the lower triangle of
+# $\rho$, the part in which later edits disturb earlier ones.
 #
 # **Predict.** After the last pair we begin again with the first, and write all of them once more,
 # and again. Does that go on for ever, does it come to rest, and where?
@@ -390,10 +394,12 @@ for T in (64, 128, 192):
 plot.lines(range(SWEEPS + 1), errors, "sweeps over all pairs", "wrong (share)", ylog=True)
 
 # %% [markdown]
-# The axis is logarithmic. The first sweep removes most, and later ones remove less and less of what they
-# find, with many pairs much less. After a hundred sweeps over the 128 pairs the matrix is, but for
-# rounding, the one that writes all pairs at once. That is the method which notebook 05 calls EMMET; ROME
-# on one fact after another is a single Gauss–Seidel sweep of the same system.
+# What is wrong is the sum of all squared errors, as a share of that before the first sweep, on a
+# logarithmic axis. The first sweep removes more than half of it, and later ones remove less and less
+# of what they find, the less the more pairs there are. After a hundred sweeps over the 128 pairs the
+# matrix is, but for rounding, the one that writes all pairs at once. That is the method which
+# notebook 05 calls EMMET; ROME on one fact after another is, for values that are given, a single
+# Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
 #
@@ -460,10 +466,12 @@ print(f"{n} subjects; {chance:.3f} would land on unrelated keys that are as long
 pd.DataFrame(rows).set_index("they share")
 
 # %% [markdown]
-# A pair counts in the first row that fits, and the interval is a bootstrap over subjects. Letters and the
-# question both count; which counts more cannot be said, since the first interval is wide. A shared answer
-# adds next to nothing that one could see. (Kenya and South Africa are neither spelled alike nor, by our
-# rule, of one question, and still they hear each other: the last row is no clean control.)
+# A pair counts in the first row that fits, and the interval is a bootstrap over subjects. Among these
+# subjects ρ is more than twice as large where letters or the question are shared as in the last row;
+# which counts more cannot be said, since the first interval is wide. A shared answer adds next to
+# nothing that one could see. No interval of a difference was made. (Kenya and South Africa are
+# neither spelled alike nor, by our rule, of one question, and still they hear each other: the last
+# row is no clean control.)
 #
 # Even in that row ρ is above what would land on unrelated keys. A part of what subjects hear is length:
 # $\rho(i, j)$ grows with $\sqrt{q_j}$, and the number printed above the table has that in it already.
@@ -529,12 +537,13 @@ for front, (model, C) in spaces.items():
 pd.DataFrame(rows).set_index(["in front", "who writes"])
 
 # %% [markdown]
-# Left, nothing stands in front: the openers' block is nearly one color, their rows are loud, and the
-# columns above them are white. Right, the same subjects behind the token. Now an opener is nearly a word
-# like others: the rms of ρ among them falls from 0.950 to 0.253, what they write on ordinary subjects
-# from 0.219 to 0.084, and they hear more than ten times as much as before, 0.054 and not 0.005. The
-# blocks of the other groups hardly change. With and without the token, what openers write and what they
-# hear stand roughly in the ratio of the two medians of $q$, as the line with $\rho(i, j)\,q_i$ says.
+# On the left nothing stands in front: the openers' block is nearly one color, their rows are strongly
+# colored, and the columns above them are white. On the right are the same subjects behind the token.
+# Now an opener is much more like other subjects: the rms of ρ among them falls from 0.950 to 0.253,
+# what they write on ordinary subjects from 0.219 to 0.084, and they hear more than ten times as much
+# as before, 0.054 and not 0.005. The blocks of the other groups hardly change. With and without the
+# token, what openers write and what they hear stand roughly in the ratio of the two medians of $q$,
+# as the line with $\rho(i, j)\,q_i$ says.
 #
 # The weights are the same on both sides, so most of what was special about openers was their place.
 # Not all: behind the token their keys are still shorter than those of other subjects, and more alike.
@@ -544,8 +553,10 @@ pd.DataFrame(rows).set_index(["in front", "who writes"])
 # ## Does the model keep to it?
 #
 # So far this is arithmetic about one matrix. Now an edit by ROME, from notebook 00: the young of a
-# sheep became a puppy, and a list of animals ended with a riddle. We ask what the edit will add to
-# the layer's output at every token of other prompts, then we measure it.
+# sheep became a puppy, and a list of animals ended with the question why the sheepdog moved most.
+# (The model reads `<|endoftext|>` first here, so the numbers are not quite those of notebook 00.) We
+# ask what the edit will add to the layer's output at every token of other prompts, then we measure
+# it.
 #
 # **Predict.** How far will prediction and measurement be apart? And what could tell, before the
 # edit, whose answer will move most?
@@ -606,20 +617,22 @@ table.sort_values("KL (nats)", ascending=False).round(3)
 # 1$, while its last token hears less than that of most animals. That would explain why the sheepdog has
 # moved farthest, by 7.3 nats.
 #
-# The order of all fifteen animals follows $\rho$ too. In this sample it does so more closely in how far
-# the edit pushes them toward "puppy" (0.93) than in the KL (0.73), which also depends on how firm the old
-# answer was; no interval of the difference was made. Do not read more into the second column than it
-# holds: it differs from the first in two rows, the sheepdog and the bear, and it was the sheepdog that
-# made us look. Fifteen animals under one edit are one example.
+# The order of all fifteen animals follows the largest $\rho$ in the prompt too. In this sample the
+# rank correlation is larger with how far the edit pushes them toward "puppy" (0.93) than with the KL
+# (0.73), which also depends on how firm the old answer was. No interval of the difference was made.
+# Do not read more into the second column than it holds: it differs from the first in two rows, the
+# sheepdog and the bear, and it was the sheepdog that made us look. Fifteen animals under one edit are
+# one example.
 #
 # ## How much of the harm does it explain?
 #
 # The stored run writes 3 × 30 facts by ROME, one after another, on the model **with nothing in
-# front**: it was made before the token was the default, and has not been made again. After every
-# edit $t$ it notes, for each fact $j$ that was written before, how the logarithm of the probability
-# of its answer changes, and three numbers that were known before: $|\rho(t, j)|\,\|\delta_t\|$, as
-# if the editor wrote one column; $\|\Delta_t k_j\|$, what lands on the fact's key; and the largest
-# $\|\Delta_t k\|$ over all tokens of the fact's prompt.
+# front**: it was made before the token was the default, and has not been made again. After every edit
+# $t$ it notes, for each fact $j$ that was written before, how the logarithm of the probability of its
+# answer changes, and three numbers that were known before: $|\rho(t, j)|\,\|\delta_t\|$, the length
+# of what would land if an edit were one insert (this ROME writes two, notebook 00); $\|\Delta_t
+# k_j\|$, what lands on the fact's key; and the largest $\|\Delta_t k\|$ over all tokens of the fact's
+# prompt.
 #
 # **Predict.** How much of the variance of these changes does a line in each of them explain?
 #
@@ -662,14 +675,15 @@ del points["all edits"]
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Every dot is an edit and a fact that was written before it. Over all of them, the exact change at the
-# fact's key explains 0.265 of the variance. The interval is wide, because it comes from drawing edits and
-# facts anew, and all 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
-# other 79 edits no fact loses as much, so there is hardly any harm to explain. The largest change
-# anywhere in the prompt, which told us of the sheepdog, is not seen to explain more here. The worst loss
-# of all, -6.5 nats, happened where little landed on the fact's own key. What these eight edits have in
-# common is the first position, which the token in front takes away; what the same streams do behind it
-# has not been run.
+# Every dot is an edit and a fact that was written before it. (The first edit of each stream has none
+# before it, so 87 edits remain.) Over all dots, the exact change at the fact's key explains 0.265 of
+# the variance. The interval is wide, because it comes from drawing edits and facts anew, and all 16
+# pairs that lose more than 1 nat belong to the eight edits of openers. Under the other 79 edits no
+# fact loses as much, so there is hardly any harm to explain. The largest change anywhere in the
+# prompt, which told us of the sheepdog, is not seen to explain more here. The worst loss of all, -6.5
+# nats, happened where less landed on the fact's own key than at any other dot that loses over 1 nat.
+# What these eight edits have in common is the first position, which the token in front takes away;
+# what the same streams do behind it has not been run.
 #
 # In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
 # [session 3](../lessons/session_3.md).
@@ -678,11 +692,11 @@ plot.scatter(points, *axes)
 #
 # * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$; $\rho(i, j)$ of it lands
 #   on key $j$, in a real layer too, and on *every* token of a prompt.
-# * In a row, every fact collects what later ones let through: $\mathrm{triu}(\rho)^{-1}$ instead of
+# * In a row, every fact is disturbed by all that come after it: $\mathrm{triu}(\rho)^{-1}$ instead of
 #   $\rho^{-1}$. Going round again and again leads to writing all at once.
 # * Subjects at the first position of this model share nearly one short key. A token put in front of them
 #   takes most of that away.
-# * What lands is known beforehand. What harm it does is decided in the layers above.
+# * What lands is known beforehand. How much harm it does is not: what lands explains only a part.
 #
 # ## Where it breaks
 #

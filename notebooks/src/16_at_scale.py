@@ -16,8 +16,9 @@
 # **Minutes** 25 to read and 30 to work: exercises 10.4 to 10.6 of
 # [session 10](../lessons/session_10.md).
 #
-# One GPU was available for fifteen minutes while this course was written. So every section below begins
-# with one of three words, and everything in it is meant in that sense:
+# One GPU was available for fifteen minutes while this course was written, so much of this page could
+# not be measured. Every section below begins with one of three words, and says where another one
+# holds. They mean:
 #
 # * **Measured**: a program was run. The cell says on what: a CPU, except in *On a card*, and the small
 #   model where it does not say otherwise.
@@ -105,16 +106,16 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 # the activations costs the same once more. Gradients of the weights would be a third share, but the
 # editors that are counted here do not need them.
 #
-# ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens. There is a pass backward
-# after each look but the last, so these are 39 passes. But nothing below the edited layer $\ell$
-# changes. If what comes out of the lower blocks is kept (*replay*), a pass runs only the $s = 4$
-# tokens from the subject's last one on, through the blocks above the layer, and the head for one
-# token of each row:
+# ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens. There is a pass backward after
+# each look but the last, so these are 39 passes. But nothing below the edited layer $\ell$ changes.
+# If what comes out of the lower blocks is kept (*replay*), a pass runs, of each row, only the $s = 4$
+# tokens from the subject's last one on, through the blocks above the layer, and one token through the
+# head. A row of $n = 12$ tokens then costs
 #
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
 # **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with
-# replay. Everything that is counted below is counted with it.
+# replay. The table and the roof below count ROME's searches with it.
 
 
 # %%
@@ -164,8 +165,9 @@ print("billions of multiply-adds for one fact:")
 show.Table(table)
 
 # %% [markdown]
-# Replay leaves a third of ROME's count, and a gradient in the place of a search is far less again.
-# From the model of 135M to that of 70B the arithmetic grows about as the number of weights does.
+# Replay leaves a third of ROME's count. A gradient in the place of a search is far less again: in the
+# model of 135M 3 instead of 84 billion, nearly thirty times less. From the model of 135M to that of
+# 70B the arithmetic grows about as the number of weights does.
 #
 # ## Why a GPU waits
 #
@@ -237,15 +239,17 @@ for n, told in {1: "the bare prompt", 5: "five contexts"}.items():
 drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round numbers")
 
 # %% [markdown]
-# ROME's rows have only $5 \cdot 4$ tokens after the subject. One fact at a time, the GPU would spend
-# most of the time reading. If 32 facts are searched at once, the weights are read once for all of
-# them, and the arithmetic decides. So on a GPU editing in batches should be far cheaper per fact.
-# (This is what the count says. *On a card*, further down, UltraEdit's turns were measured.)
+# ROME's five rows have only $5 \cdot 4$ tokens from the subject's last one on. One fact at a time,
+# the GPU would need longer for the reading than for the arithmetic. If 32 facts are searched at once,
+# the weights are read once for all of them, and the arithmetic decides. So on a GPU editing in
+# batches should be far cheaper per fact. (This is what the count says. *On a card*, further down,
+# UltraEdit's turns were measured.)
 #
-# **Measured**, on one CPU thread (the last two lines, an earlier version of the library): searching 32
-# values at once is a gain there, too, and a smaller one than the GPU's least times promise, 818.7 ms
-# against 32 times 128.8 ms. One reason may be that arithmetic is slower there, compared with memory, so that the roof has its corner further to the
-# left. Neither of the two was measured on that thread.
+# **Measured**, on one CPU thread (the last two lines, an earlier version of the library): searching
+# 32 values at once is a gain there, too. It is a smaller one than the GPU's least times promise,
+# 818.7 ms against 32 times 128.8 ms. One reason may be that arithmetic is slower there, compared with
+# memory, so that the corner of the roof lies further to the left. Neither the thread's arithmetic nor
+# its memory was measured for this.
 #
 # ## What replay saves, by depth
 #
@@ -281,9 +285,9 @@ colors = {"measured": plot.EDITED, "counted": plot.BASE}
 plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
 
 # %% [markdown]
-# The measured times follow the count, and lie a little above it. What counts is $\ell/L$, so the
-# saving should be the same share in a large model (**never run**). The two last lines are of a stored
-# benchmark of whole edits, by an earlier version of the library.
+# The measured times follow the count, and in the upper blocks they lie a little above it. What counts
+# is $\ell/L$, so the saving should be the same share in a large model (**never run**). The last two
+# lines are of a stored benchmark of whole edits, by an earlier version of the library.
 #
 # ## Measured against the floor
 #
@@ -310,20 +314,22 @@ columns = {"cpu": "CPU seconds per edit", "over_floor": "times the floor"}
 speeds[list(columns)].rename(columns=columns).round(2)
 
 # %% [markdown]
-# So a better program, with products as fast as these, could make the edits at most 1.7 to 4.7 times
-# faster on this machine. Between ROME with five contexts and UltraEdit as published lies a factor of
-# 102. Such factors are gained by a method that needs *less*: fewer looks, fewer rows, a gradient in the
-# place of a search. (An earlier version of the library kept packed copies of the weights, whose products were
-# faster; RESULTS has its table, too.)
+# So a better program, with products as fast as these, could make an edit at most 1.7 times
+# (UltraEdit) to 4.7 times faster on this machine. Between ROME with five contexts and UltraEdit as
+# published lies a factor of 102. A factor of less than two comes from the last column, 2.93 against
+# 1.67. The rest lies between the floors, and only a method that needs *less* gains it: fewer looks,
+# fewer rows, a gradient in the place of a search. (UltraEdit was also given a hundred facts in a
+# call, and ROME one. An earlier version of the library kept packed copies of the weights, whose
+# products were faster; RESULTS has its table, too.)
 #
 # ## A million edits: memory
 #
-# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go
-# on for ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small
-# updates vanish in bf16. What is written into a weight matrix takes $4\,d\,m$ bytes, however many
-# facts it holds. Kept keys are $4\,m\,n$ bytes at first, and once there are many, the matrix
-# $KK^\top$ with $4\,m^2$ bytes says the same. GRACE has a key and a value for each fact, $4\,(m +
-# d)\,n$ bytes.
+# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go on
+# for ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small
+# updates vanish in bf16. What is written into a weight matrix takes $4\,d\,m$ bytes at most, however
+# many facts it holds; while they are few, a pair of vectors for each, $4\,(d + m)\,n$ bytes, says the
+# same. Kept keys are $4\,m\,n$ bytes at first, and once there are many, the matrix $KK^\top$ with
+# $4\,m^2$ bytes says the same. GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes.
 #
 # **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a
 # million facts, compared with the model? And what does UltraEdit keep?
@@ -363,9 +369,10 @@ plot.lines(edits, lines, *axes, colors=colors, xlog=True, ylog=True, height=4.6)
 # %% [markdown]
 # LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
 # largest by far, and it is why the library's settings for larger models take experts of rank 16
-# instead, which need exactly what GRACE does (the two lines lie on each other). What is written into
-# the weights is level: once there are more facts than columns, a matrix holds everything. Retrieval
-# keeps the facts as text, and is the smallest for a long time.
+# instead, which need what GRACE does (from a hundred edits on the two lines lie on each other). What
+# is written into the weights grows only until the pairs of vectors would be larger than the matrix,
+# and is level from there on. WISE's line assumes one more side matrix for every ten thousand facts.
+# Retrieval keeps the facts as text, and is the smallest for a long time.
 #
 # **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B, all 32
 # layers, was loaded from its files and edited. What the process holds itself is one thing; pages of
@@ -385,9 +392,11 @@ for step in ("load", "ask", "ultraedit", "C", "rome", "memit", "export"):
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
-# Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a
-# few matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. So the library
-# makes, factors and keeps them one layer at a time where a machine has no room for all.
+# Loading costs next to nothing, since the weights stay in their files. (The counts are of the
+# matrices that a step needs; from UltraEdit to MEMIT the process held less than that, and in the
+# export more.) UltraEdit needs room for a few matrices of one layer. What is large is $C$ of a layer
+# with its Cholesky factor. So the library makes, factors and keeps them one layer at a time where a
+# machine has no room for all.
 #
 # ## Normal equations over workers
 #
@@ -463,8 +472,9 @@ table[["reading", "cpu", "same_bits"]].rename(columns=names | {"same_bits": "bit
 # %% [markdown]
 # The patch has the bits of one process, and the work of reading is divided, though not evenly: what
 # is handed out are whole passes. **Counted**: on cards a pass is larger, so a batch of a hundred
-# short facts is two passes and would keep two cards busy at most; solving and measuring are not
-# shared at all. **Never run**: more than two processes, and any number of cards.
+# short facts is about two passes and would keep two cards busy at most
+# ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)); solving and measuring are not shared
+# at all. **Never run**: more than two processes, and any number of cards.
 #
 # ## Ten thousand edits, measured
 #
@@ -512,13 +522,14 @@ pd.DataFrame(table).T.rename_axis(["settings", "edits"])
 
 # %% [markdown]
 # With the preset the first hundred facts fall from 77 % (68 to 84) after a thousand edits to 49 % (39
-# to 59) after ten thousand, and most of the fall is over after five thousand. (They are the same facts,
-# but their single answers were not stored, so there is no paired interval.) Of the last hundred, which
-# are other facts at every point, 74 to 82 % are said in the table. So in this one stream old facts
-# fade, and new ones can still be written at its end. As published, both groups stay low, between 9 and
-# 35 % in the table. By *probability* the first hundred of that run have 55 % at the end and the last
-# hundred 63, which looks much better; but the unedited model has 44 and 35 % in these columns (notebook
-# 15). The perplexity tells the price: from 18.5 to 22.2 with the preset, and to 30.4 as published.
+# to 59) after ten thousand, and most of the fall is over after five thousand. (They are the same
+# facts, but their single answers were not stored, so there is no paired interval.) Of the last
+# hundred, which are other facts at every point, 74 to 82 % are said in the table. So in this one
+# stream old facts fade, and new ones can still be written at its end. As published, both groups stay
+# low, between 9 and 35 % in the table. By *probability* the first hundred of that run have 55 % at
+# the end and the last hundred 63, which looks much better; but the unedited model has 44 and 35 % in
+# these columns (notebook 15). What it costs is in the perplexity, which rises from 18.5 to 22.2 with
+# the preset, and to 30.4 as published.
 #
 # A million edits would be a hundred times as many. On this model they were **never run**. What can be
 # asked without it is whether the program itself grows slower or larger on the way. **Measured**: a
@@ -543,15 +554,16 @@ table[["cpu_ms", "calm", "memory of the process, MB"]].rename(columns=names).rou
 # The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
 # this ran, and the medians at the points stay within an eighth of each other. Of the turns near a
 # point, the one that was disturbed least says more: it stands in the column beside them, and differs
-# by 3 % only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an
-# edit costs as much late as early, and the memory is nearly the same. (Such a model cannot hold
-# these facts. That is not what is measured here.)
+# by 3 % only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an edit costs
+# nearly as much late as early, and the memory is nearly the same. (Such a model cannot hold these
+# facts. That is not what is measured here.)
 #
 # ## On a card
 #
 # `python -m tests.benchmarks.gpu tests/benchmarks/gpu.json` measures on one card what this notebook
-# counts. **Measured**, once, on one H100 with a random model of 8B's shape in bf16. ("Least" is the time of an
-# edit's own matrix products at the rates of large ones, both taken in that run.)
+# counts. **Measured**, once, on one H100 with a random model of 8B's shape in bf16. ("Least" is the
+# roof's time for an edit's own matrix products: at the rate of a large product or at the rate of
+# reading, whichever takes longer, both measured in that run.)
 
 # %%
 parts = stored("gpu")["parts"]
@@ -570,12 +582,15 @@ print(f"the median editor takes {on_card['times the least'].median():.1f} times 
 on_card.round(3)
 
 # %% [markdown]
-# One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s. So a batch is about twenty times
-# cheaper per fact, as the count said it should be. The distance to the least is another matter: an edit takes
-# 4 to 15 times as long, and LEMoE's 74 times. In a long stream half of a turn went into two things that no count of
-# multiply-adds sees, new memory for the matrices that come back and a check of every number in them; without
-# them a turn takes half as long ([RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card)). The rest
-# was not profiled.
+# One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s. So a batch is about twenty
+# times cheaper per fact. The count promised less: on the GPU with round numbers 6.2 ms for one fact
+# stand against 9.2 ms for ten, and from there on the arithmetic decides. So a single edit spends time
+# on more than reading weights and multiplying. The last column says the same: an edit takes 4 to 15
+# times the least, and LEMoE's 74 times. In one turn of a thousand that was profiled, half went into
+# two things that no count of multiply-adds sees: new memory for the matrices that come back, and a
+# check of every number in them. With both mended a turn takes half as long
+# ([RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card)); the two turns printed above are from
+# before. The rest was not profiled.
 #
 # ## On your machine
 #
@@ -610,33 +625,35 @@ columns = zip(texts, said, after, strict=True)
 show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a, b in columns])
 
 # %% [markdown]
-# And the table says what edits per hour do not: whether the tower is in Rome now, whether its
-# rewording follows, and whether Notre-Dame has stayed.
+# And the table says what edits per hour do not. In the stored run the tower is in Rome now, but its
+# rewording still says Paris, and Notre-Dame, which nobody edited, has gone to Rome.
 #
 # ## What we know now
 #
 # * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves
 #   a GPU waiting for its memory. Many facts at once do not.
-# * **Counted**: for a million edits memory decides. What keeps vectors or matrices per fact outgrows
-#   the model; a matrix that facts are written into does not, and neither does text.
+# * **Counted**: for a million edits memory decides. What keeps vectors or matrices for each fact
+#   becomes larger than the model; a matrix that facts are written into does not, and neither does
+#   text.
 # * **Measured**, on a CPU: the editors take about two to five times the seconds of their
 #   multiply-adds. In one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, and
 #   the last hundred are still written.
 # * **Measured**, on a CPU and with random weights: layers as wide as those of 8B need room for the
 #   matrices of one layer beside the model's files, and a million edits of a tiny model need hardly
 #   more memory late than early, and about as much time.
-# * **Measured**, on one H100 and random weights: an edit of a model of 8B takes 0.02 to 2.2 s, most of it
-#   not in its matrix products, and facts in turns of a thousand cost a twentieth of single ones.
+# * **Measured**, on one H100 and random weights: an edit of a model of 8B takes 0.02 to 2.2 s, most
+#   of it not in its matrix products, and UltraEdit's facts in turns of a thousand cost a twentieth of
+#   single ones.
 # * **Never run**: any of it with the real weights of a model of 8B, or with a million real facts.
 #
 # ## Where it breaks
 #
-# Here the methods end, and the problems are open. UltraEdit alone was given ten thousand facts, and no
-# editor of this course has been shown to hold so many, follow rewordings *and* leave neighbors alone. A fact is written at one place, and what
-# follows from it is not
-# ([measured](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit)). No router knows what a
-# prompt is about. And how well facts are
-# held was measured here on one model, a small one. Write an editor in one file, and judge it as in notebook 15.
+# Here the methods end, and the problems are open. On this page UltraEdit alone was given ten thousand
+# facts, and no editor of this course has been shown to hold so many, follow rewordings *and* leave
+# neighbors alone. A fact is written at one place, and what follows from it is not
+# ([measured](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit)). And how well facts are held
+# was measured here on one model, a small one. Write an editor in one file, and judge it as notebook
+# 15 does.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).
