@@ -502,7 +502,8 @@ for form in ("preset", "published form"):
             for one in point[group]:
                 if one["metric"] == "efficacy" and one["event"] in ("generation", "probability"):
                     mean, low, high = (100 * one[key] for key in ("mean", "low", "high"))
-                    row[f"{group} 100, {one['event']} (%)"] = f"{mean:.0f} [{low:.0f}, {high:.0f}]"
+                    event = "p" if one["event"] == "probability" else "said"
+                    row[f"{group} 100: {event}, %"] = f"{mean:.0f} [{low:.0f}, {high:.0f}]"
                 if edits and (one["metric"], one["event"]) == ("efficacy", "generation"):
                     name = f"{group} 100, {form}"
                     x.setdefault(name, []).append(edits)
@@ -515,10 +516,8 @@ for form in ("preset", "published form"):
 colors = {name: plot.CYCLE[1] if "preset" in name else plot.CYCLE[4] for name in y}
 dashes = {name: "--" for name in y if name.startswith("last")}
 axes = "edits", "says the new answer (%)"
+print(pd.DataFrame(table).T.rename_axis(["settings", "edits"]).to_string())
 plot.lines(x, y, *axes, colors=colors, dashes=dashes, bands=bands, ylim=(0, 104))
-
-# %%
-pd.DataFrame(table).T.rename_axis(["settings", "edits"])
 
 # %% [markdown]
 # With the preset the first hundred facts fall from 77 % (68 to 84) after a thousand edits to 49 % (39

@@ -176,7 +176,7 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         check_names("it", tensors, used)
         convert(state, _State)
         for name, tensor in tensors.items():
-            if not tensor.is_floating_point() or not checked_file.is_finite(tensor):
+            if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
                 raise ValueError(f"{name} holds NaN or infinite numbers, or none with a fraction")
         said = json.loads(text)  # as it stands: the schema would write whole numbers otherwise
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence

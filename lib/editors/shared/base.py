@@ -25,7 +25,6 @@ from ...memory import Moment
 from ...model import batching, generation
 from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
-from ...patch.checked_file import is_finite
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
 from ...stored import Stored, make_missing
@@ -107,7 +106,7 @@ class Editor(ABC):
             raise
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
-            if value is not after.weights.get(name) and not all(map(is_finite, new)):
+            if value is not after.weights.get(name) and not all(map(_is_finite, new)):
                 raise EditError(
                     f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
                     "(try a smaller learning rate or another layer)"
@@ -289,6 +288,21 @@ def mlp_outputs(lm: LM, layers: Sequence[int]) -> dict[int, str]:
     return {layer: lm.mlp_out(layer) for layer in layers}
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether it holds no NaN and nothing infinite, which would be among its ends."""
+    return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
+
+
+def _on_cpu(change: Tensor) -> Tensor:
+    """A tensor on the CPU, from CUDA by way of pinned memory.
+
+    That memory is kept for the next one. The pages of new memory take ten times as long.
+    """
+    if change.is_cuda:
+        change = torch.empty_like(change, device="cpu", pin_memory=True).copy_(change)
+    return change.cpu()
+
+
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
@@ -298,12 +312,7 @@ def add_low_rank(
         a, b = a.detach().float(), b.detach().float()
         held = after.weights.get(module)
         if isinstance(held, Tensor):
-            change = a @ b  # on the factors' device
-            if change.is_cuda:
-                # pinned memory is kept from turn to turn; new memory costs ten times the transfer
-                pinned = torch.empty_like(change, device="cpu", pin_memory=True)
-                change = pinned.copy_(change)
-            new[module] = held + change.cpu()
+            new[module] = held + _on_cpu(a @ b)  # the product is taken on the factors' device
             continue
         a, b = a.cpu(), b.cpu()
         chain = LowRank(((a, b),)) if held is None else held.plus(a, b)
