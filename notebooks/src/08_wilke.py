@@ -522,7 +522,7 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 #
 # WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each of
 # the others, too. Which of the two helps? For unrelated text the first table has an answer: of ROME's
-# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more lines by ROME
+# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more runs by ROME
 # with both keys, of 25 edits each. One writes everything into layer 0, openers or not (stream 0). The
 # other, *split*, writes openers into layer 0 and all others into layer 3, as ROME does (stream 2).
 #
