@@ -252,8 +252,8 @@ for opens in (False, True):
 in_zero.against(sum(row["layer"] == 0 for row in own))
 
 # %% [markdown]
-# Of the 150 edits in its three streams WilKE put 71 into layer 0, among them all fifteen of openers, 27
-# into layer 3, 21 into layer 6 and 17 into layer 4. For ordinary facts the scores of the seven layers
+# Of the 150 edits in its three streams WilKE put 71 into layer 0, among them the fifteen of openers. It put
+# 27 into layer 3, 21 into layer 6 and 17 into layer 4. For ordinary facts the scores of the seven layers
 # are close together; the worst is 1.6 times the best, in the median. For openers it is 12.4 times:
 # they are written with little change in layer 0 and with a huge one above, where the sink has begun.
 #
@@ -506,8 +506,8 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 # %% [markdown]
 # After fifty edits WilKE has kept 11 points more facts (95 %: 4 to 19) and 31 points more neighbors
 # (25 to 37) than ROME, paired fact by fact, with more neighbors in each of the three streams. The
-# intervals count the 150 edits as different facts, and say nothing about other streams, of which there are
-# only three. Both editors lose neighbors, of which the unedited model has all.
+# intervals count the 150 edits as different facts, and say nothing about a fourth stream. Both editors
+# lose neighbors, of which the unedited model has all.
 # (Seconds are printed for every run. Only the two of fifty edits took turns on the machine, so only
 # theirs can be compared.)
 #
