@@ -74,7 +74,9 @@ def normal(*shape):
 drawings_06.sums()
 
 # %% [markdown]
-# In formulas the right side minimizes, after batch $t$,
+# In formulas, let $K_s$ and $V_s$ have the keys and values of batch $s$ as columns, $C$ be the second
+# moment of the keys of general text, and $W_0$ the matrix before any edit. The right side minimizes,
+# after batch $t$,
 #
 # $$\min_W\ \lambda\,\mathrm{tr}\big((W - W_0)\,C\,(W - W_0)^\top\big)
 # + \sum_{s \le t} \|W K_s - V_s\|^2 .$$
@@ -82,14 +84,14 @@ drawings_06.sums()
 # The gradient vanishes for $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
 # $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. One more batch adds one term to each of the two,
 # so $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Put in $M_{t-1} = M_t - K_t K_t^\top$, and multiply by
-# $M_t^{-1}$ from the right:
+# $M_t^{-1}$ from the right. With the keys of all batches before $t$ side by side in $K_p$ this is
 #
 # $$W_t = W_{t-1} + (V_t - W_{t-1} K_t)\,K_t^\top M_t^{-1}, \qquad
 # M_t = \lambda C + K_p K_p^\top + K_t K_t^\top .$$
 #
-# This is **recursive least squares**. It is MEMIT with the **kept keys** $K_p$ of all earlier batches
-# in the matrix that is inverted. Their values are not needed again, since $W_{t-1}$ knows them, and of
-# the keys no more than the matrix $M$ has to be kept.
+# This is **recursive least squares**. It is MEMIT with the **kept keys** $K_p$ in the matrix that is
+# inverted. The earlier values appear nowhere, since $W_{t-1}$ already has what they ask for, and of the
+# keys no more than the matrix $M$ has to be kept.
 #
 # **Your turn · the first half of exercise 5.4 · ★★ · 8 minutes.** Write `turn`: one more batch, from
 # what there is, $W_{t-1}$ and $M_{t-1}$. Two lines; the streams below are written with them.
@@ -156,9 +158,10 @@ for way, W in {"nothing kept": plain, "kept keys": keeping}.items():
 assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With your line ten batches equal one batch. Where nothing is kept the first five pairs miss 0.182 of what
-# they were given (squared lengths), and the last five only 0.004. The same algebra also takes a batch
-# out of the middle of a stream: that is the second half of exercise 5.4, `forget`.
+# With these lines ten batches equal one batch. Where nothing is kept the first five pairs miss 0.182 of
+# what they were given (squared lengths), and the last five only 0.004. With kept keys first and last miss
+# alike, 0.012 and 0.013. The same algebra also takes a batch out of the middle of a stream: that is the
+# second half of exercise 5.4, `forget`.
 #
 # ## Write where no text goes
 #
@@ -173,7 +176,8 @@ drawings_06.thin()
 # %% [markdown]
 # Let $P$ be the projector on those directions: $Pk$ is the part of a key in them, $PP = P$, and
 # $PK_0 = 0$ for all keys $K_0$ of general text. What we look for is a change of the form $\Delta P$,
-# which has $\Delta P K_0 = 0$. It should write the new pairs, leave the kept keys alone, and stay small:
+# which has $\Delta P K_0 = 0$. It should write the new pairs, leave the kept keys alone, and stay small
+# (with a weight $L_2$ on its squared length; $W$ is the matrix before this batch):
 #
 # $$\min_\Delta\ \|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
@@ -183,7 +187,9 @@ drawings_06.thin()
 # $$\Delta P = R\,(PK)^\top \big(L_2 I + P (K_p K_p^\top + KK^\top) P\big)^{-1} .$$
 #
 # (The right side has $P$ at its end by itself, because the bracket maps the directions of $P$ into
-# themselves.) So AlphaEdit is `turn` with other keys. What is missing is the place.
+# themselves.) So AlphaEdit is `turn` with the keys $PK$. As `turn` takes the new values less what $W$ says
+# to the keys that it is given, its values are $V - W(K - PK)$, which leaves the same $R$. What is still
+# missing is $P$ itself: where are these directions?
 #
 # In a real layer the second moment $C$ of general text says where text goes, and a direction that no key
 # uses is an eigenvector of $C$ with the eigenvalue zero. But notebook 01 has found no such direction. So
@@ -223,15 +229,15 @@ place = use("5.3", place)
 #
 # </details>
 #
-# First where there is such a place.
+# First a made-up text that does leave directions free.
 #
 # **Predict.** Text leaves 24 of 64 directions free, and the fifty pairs are written there in ten
 # batches. What becomes of the outputs on text? And are ten batches still equal to one?
 #
 # <details><summary>Answer</summary>
 #
-# The outputs on text do not move at all. Ten batches equal one, but that is the doing of the kept keys
-# and not of $P$.
+# The outputs on text do not move, but for rounding. Ten batches equal one (the cell asserts it), because
+# `turn` passes $M$ on: by the first section that holds for any keys, and $P$ has no part in it.
 #
 # </details>
 
@@ -249,8 +255,8 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # %% [markdown]
 # ## Is there such a place?
 #
-# Now the same question to a real layer. It has 1,536 inputs, and $C$ is estimated from fifteen thousand
-# tokens. We take the lowest 80 % of the directions.
+# Now the same question to a real layer, the last one that AlphaEdit writes here, with $C$ estimated from
+# the library's general text. We take the lowest 80 % of the directions, ordered by their eigenvalue.
 #
 # **Predict.** How much of general text lies in four fifths of the directions, the emptiest ones?
 
@@ -283,15 +289,16 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
 # Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
-# lowest four fifths of the directions hold 48 % of general text and 73 % of what the subjects' keys are
-# made of. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau
-# = 0.02$ for models of billions of weights, which is nearly the same number. But an eigenvalue depends on
-# how long a model's keys are, so the same number may cut off another share elsewhere. Whatever we find
-# about the projector is found *here*, where the "null space" is a place with half of the traffic.
+# curves on the right add up, from the lowest direction on, what share of the squared length of the keys
+# lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects' keys. In the worst
+# of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau = 0.02$ for models of
+# billions of weights, which is nearly the same number. But an eigenvalue depends on how long a model's
+# keys are, so the same number may cut off another share elsewhere. Whatever we find about the projector is
+# found *here*, where the "null space" holds nearly half of general text.
 #
 # The first token of a text is not in $C$ at all. The library leaves it out (`skip_first`), because it
-# is an attention sink with a key of its own. What $C$ has not read, neither $\lambda C$ nor a null space
-# of $C$ protects.
+# is an attention sink with a key of its own, and 57 % of this key lie inside. What $C$ has not read,
+# neither $\lambda C$ nor a null space of $C$ protects.
 #
 # ## Two brakes on the update
 #
@@ -306,7 +313,9 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 # A milder change does less damage, but it also writes less. So each must be compared with the plainest of
 # all brakes, a factor: half of $\Delta$ brings half of the values and does a quarter of the damage, since
 # damage is a square. In this test every subject is to get, in one layer, the output that the matrix has
-# for the next subject.
+# for the next subject. The table has the share of this wish $R$ that arrives at the subjects' keys, and
+# the damage $\mathrm{tr}(\Delta C \Delta^\top)$ on general text. PRUNE acts on nothing below $\sigma$, so
+# it gets four times the change.
 #
 # **Predict.** Which of the two does less damage than a factor that lets just as much arrive?
 
@@ -343,8 +352,8 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # </details>
 #
-# On this score neither brake is better than a smaller step. (Neither asks at which keys it gives
-# something up.) One made-up update is no verdict, so both go into the long run.
+# In this test neither brake is better than a smaller step. (Neither asks at which keys it gives
+# something up.) One made-up update decides nothing, so both go into the long run.
 #
 # ## Five hundred edits
 #
@@ -428,20 +437,21 @@ for question, asked in pairs.items():
 # The numbers in brackets are 95 % intervals, and each question has 100 facts. **It is the kept keys.**
 # They add 22 points to MEMIT and 13 to the projector. The projector alone holds 9 points more than
 # MEMIT, but beside kept keys it adds nothing that one could see (0, from −6 to 5). Both with kept keys
-# hold 90 % after 500 edits. The perplexities of the four, 1.17 to 1.20 times the unedited one, are of one
-# text and have no intervals, so nothing can be said about their differences.
+# hold 90 % after 500 edits. In the figure the lines are set a little apart, so that the intervals can be
+# seen. All perplexities are of one text and have no intervals. So we do not rank those of the four, 1.17
+# to 1.20 times the unedited one, and the larger differences below are what this one text shows.
 #
 # **A small $\lambda$ costs text.** At $\lambda = 30$ the perplexity ends at 1.45 times the unedited
 # one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37). Kept keys hold 26
-# points more facts there, at a perplexity of 1.89 times.
+# points more facts there (16 to 36), and the perplexity ends at 1.89 times.
 #
 # **The brakes.** RECT is not seen to hold more facts than MEMIT with the same $\lambda$ (−8 points, −17
 # to 1), and it holds 20 points fewer than three quarters of each change, whose perplexity is lower too
 # (1.17 against 1.38). PRUNE does better than the made-up update above let one expect: it holds 19 points
-# more than MEMIT at $\lambda = 30$, and the perplexity is lower. Against the three quarters it holds
-# perhaps more (7 points, −1 to 15), with a higher perplexity (1.31). MEMIT with $\lambda = 1000$, which
-# weighs general text while it solves, holds 16 points more than the three quarters (8 to 25), at a like
-# perplexity (1.18).
+# more than MEMIT at $\lambda = 30$ (11 to 28), and the perplexity is lower (1.31 against 1.45). Between
+# PRUNE and the three quarters no difference in facts is seen (7 points, −1 to 15), and PRUNE's perplexity
+# is higher. MEMIT with $\lambda = 1000$, which weighs general text while it solves, holds 16 points more
+# than the three quarters (8 to 25), at nearly the same perplexity (1.18).
 #
 # All nine lines have written the facts in one and the same order. The intervals are over the facts that
 # were asked, and say nothing about another order.
@@ -463,16 +473,16 @@ pd.DataFrame(said, index=prompts).T
 #
 # * With kept keys batch after batch equals one batch, on paper. In the model they hold most: 90 % of the
 #   facts after 500 edits, with a projector or without.
-# * No direction of a real layer is free of text: a threshold bounds the damage by the largest eigenvalue
-#   inside. On this small model the projector adds nothing to kept keys that one could see.
-# * A larger weight on general text while one solves did more in this stream than the plainest brake
-#   afterwards. RECT held fewer facts than a plain factor; of PRUNE no difference could be seen.
+# * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
+#   the largest eigenvalue inside. The projector added nothing to kept keys that one could see here.
+# * A larger weight on general text while one solves held more facts in this stream than the plainest
+#   brake afterwards. RECT held fewer than this brake, and between it and PRUNE no difference was seen.
 #
 # ## Where it breaks
 #
-# The damage was never zero. We write every odd subject of the classroom alone, by each of the methods,
-# and ask how much lands elsewhere, in shares of what arrives at its own key. In the last two lines the
-# even subjects are kept keys.
+# The damage was never zero. We number the subjects of the classroom, write each odd one alone, by each of
+# the methods, and ask how much lands elsewhere, in shares of what arrives at its own key (the root of the
+# mean square, and of these the median). In the last two lines the keys of the even subjects are kept.
 
 # %%
 odd, even = K[:, 1::2], K[:, ::2]
@@ -501,9 +511,10 @@ pd.DataFrame(rows).set_index("method").round(3)
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 0.049 down to 0.009, and beside the projector from
 # 0.047 to 0.011. On general text the projector does no better than $C^{-1}$ (0.021 against 0.017), the
-# best direction there is (notebook 02). And the other odd subjects, of whom nobody told the solver, hear
-# nearly as much as before: 0.045 in the place of 0.053. **Damage is never zero: why?** Because keys
-# overlap, and we cannot keep the keys that we do not know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
+# best direction there is (notebook 02). And the other odd subjects, whose keys nobody gave to the solver,
+# hear nearly as much as before: 0.045 in the place of 0.053. **Damage is never zero: why?** Because keys
+# overlap, and we cannot keep the keys that we do not know. How many can a layer tell apart?
+# [Notebook 07](07_superposition.ipynb) counts.
 #
 # ## References
 #

@@ -75,10 +75,11 @@ contexts = runs_08.CONTEXTS  # of the templates: two texts of nine tokens
 #
 # $$s_l = \frac{\|\Delta_l\|_F}{\|W_l\|_F}, \qquad l^\star = \arg\min_l s_l .$$
 #
-# The length of an outer product is the product of the lengths, so no matrix has to be formed. By the
-# inequality of Cauchy and Schwarz, $q \le \|k\|\,\|u\|$, the change is no shorter than
-# $\|\delta\|/\|k\|$. A small score means that little is missing, or that the key is long. The paper
-# speaks of a strong *pattern* at the subject, and calls its measure the **pattern matching degree**.
+# The length of an outer product is the product of the lengths, so no matrix has to be formed. Since
+# $q \le \|k\|\,\|u\|$ (the inequality of Cauchy and Schwarz), the change is no shorter than
+# $\|\delta\|/\|k\|$. So beside $\|W\|$ a score can only be small where little is missing or the key is
+# long. The paper speaks of a strong *pattern* at the subject, and calls its measure the **pattern
+# matching degree**.
 #
 # **Your turn · exercise 4.3 · ★★ · 8 minutes.** Write `scores`: $s_l$ of every layer. Each layer comes
 # with its matrix, its key, its residual and its second moment. The edit below is put where your
@@ -122,10 +123,11 @@ scores = use("4.3", scores)
 # <details><summary>Work it out</summary>
 #
 # Along either axis $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$: *the same*. Between
-# them $u$ turns to the rare side, and the change is longer. But text hears
-# $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2/q$. For the key along
-# the rare direction $q$ is a hundred times larger, so along the common one it hears a hundred times
-# as much. The score measures the weights, and ROME's own objective measures the harm.
+# them $u$ turns to the rare side, and the change is longer. But a key $x$ of general text hears, in the
+# mean, $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 =
+# \|\delta\|^2/q$, since $u^\top C u = u^\top k = q$. For the key along the common direction $q$ is a
+# hundred times smaller, so text hears a hundred times as much. The score measures the change of the
+# weights. The harm is measured by $\mathrm{tr}(\Delta C \Delta^\top)$, which ROME makes small (notebook 02).
 #
 # </details>
 
@@ -146,8 +148,8 @@ for (name, k), s in zip(keys.items(), three, strict=True):
 pd.DataFrame(rows).set_index("key").round(3)
 
 # %% [markdown]
-# The first two rows have equal scores, and one does a hundred times the harm of the other. Keep this
-# in mind: a score of weights need not be a score of harm.
+# The first two rows have equal scores, and one does a hundred times the harm of the other (in units of
+# $\|\delta\|^2$). So a score of the change of weights need not be a score of harm.
 #
 # ## Twelve facts in seven layers
 #
@@ -193,12 +195,12 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 
 # %% [markdown]
 # The tower has moved to Rome, also in other words, and the neighbor has stayed where it was. The
-# library finds the same scores, with one search for all layers.
+# library finds the same scores, with one search for all layers (the cell allows 1 % of difference).
 #
-# The stored runs write streams of odd-numbered classroom facts, three times 50, with seven layers to
-# choose from. They are written with both keys ($k_0$ and $\bar k$, our default). The figure shows the
-# scores of twelve of these facts; two of them are **openers** (notebook 02), subjects of one token that
-# open their prompt.
+# The stored runs write three streams of 50 odd-numbered classroom facts, with seven layers to choose
+# from. Each stream is drawn anew, so a fact may stand in several. They are written with both keys ($k_0$
+# and $\bar k$, our default). The figure shows the scores of twelve of these facts, on a logarithmic axis.
+# Two of them are **openers** (notebook 02), subjects of one token that open their prompt.
 #
 # **Predict.** Do all facts prefer the same layer? An early or a late one? Type the number for layer 0
 # in above.
@@ -206,7 +208,7 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 # <details><summary>Answer</summary>
 #
 # No. Layer 0 is the most frequent choice, but many facts prefer a layer from 3 to 6. Openers all go into
-# layer 0, below every layer in which the attention sink exists.
+# layer 0, where the attention sink (notebook 02) has not yet begun.
 #
 # </details>
 
@@ -250,13 +252,14 @@ for opens in (False, True):
 in_zero.against(sum(row["layer"] == 0 for row in own))
 
 # %% [markdown]
-# Of the 150 facts in its three streams WilKE put 71 into layer 0, among them all fifteen openers, 27
-# into layer 3, 21 into layer 6 and 17 into layer 4. For ordinary facts the scores of the seven layers
+# Of the 150 edits in its three streams WilKE put 71 into layer 0, among them the fifteen of openers. It put
+# 27 into layer 3, 21 into layer 6 and 17 into layer 4. For ordinary facts the scores of the seven layers
 # are close together; the worst is 1.6 times the best, in the median. For openers it is 12.4 times:
 # they are written with little change in layer 0 and with a huge one above, where the sink has begun.
 #
 # Is the layer with a small score also a good place? The stored run takes eight facts, four of them
-# openers, and writes each alone into three layers.
+# openers, and writes each alone into three layers. In the table *kl* is how far an edit moves unrelated
+# text: the KL divergence of the next token from the unedited model's, in nats, as a mean over prompts.
 
 # %%
 LAYERS = {"openers": 4, "others": 4, "cases": "odd", "layers": [0, 3, 6], "templates": 2}
@@ -266,14 +269,14 @@ columns = {"s": "mean", "kl": "mean", "written": "sum", "reworded": percent, "ne
 eight.groupby(["subject", "layer"]).agg(columns).round(3)  # shares in % with 95 % intervals
 
 # %% [markdown]
-# For these openers the order of the scores is the order of the harm to unrelated text. Layer 0 has the
+# For these openers a layer with a larger score does more harm to unrelated text. Layer 0 has the
 # smallest score, 0.105 against 0.379 in layer 3, and moves unrelated text less than a third as far
-# (0.023 against 0.077 nats). Their neighbors do not profit as far as one sees: layer 0 keeps 62 % of
+# (0.023 against 0.077 nats). Whether their neighbors profit cannot be seen: layer 0 keeps 62 % of
 # them, layer 3 81 %, and with four facts the intervals are wide.
 #
 # For the four others layer 6 has the smallest score, and there unrelated text moves least. But rewordings
 # *and* neighbors are fewer than in layer 3, which loses none of either. Four facts of each kind are
-# examples: a small score does not have to be the best place.
+# examples. They show that the layer with the smallest score does not have to be the best place.
 #
 # ## Flash
 #
@@ -287,8 +290,8 @@ eight.groupby(["subject", "layer"]).agg(columns).round(3)  # shares in % with 95
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
 # R-ROME has $\bar k$ everywhere. Suppose the same is missing at both keys, $Wk_0 \approx W\bar k$. Then
-# both changes are the same outer product over two different numbers, and the quotient of their lengths
-# is $|u^\top\bar k / u^\top k_0|$. It needs only the keys, and no search.
+# both changes are the same outer product over two different numbers, and the published one is longer
+# than R-ROME's by the factor $|u^\top\bar k / u^\top k_0|$. It needs only the keys and $C$, and no search.
 #
 # **Your turn · exercise 2.3 · ★★ · 5 minutes.** `published` returns the matrix after the published
 # change, and this number. If you have written it in notebook 04 it is taken from there.
@@ -320,8 +323,9 @@ published = use("2.3", published)
 # </details>
 #
 # The next cell searches the values of 24 facts, twelve openers and twelve others, and writes each in
-# ROME's layer in both ways. The drawing has both keys of two of them after whitening with $C$, with
-# $\bar k$ of length 1.
+# ROME's layer, 3, in both ways. The drawing has both keys of two of them after whitening with $C$, with
+# $\bar k$ of length 1. There $u$ points along $\bar k$, so the shadow of $k_0$ on this direction is the
+# share $u^\top k_0 / u^\top\bar k$.
 
 # %%
 ALONE = {"editor": "rome", "layer": 3, "openers": 12, "others": 28, "cases": "even", "templates": 2}
@@ -371,17 +375,18 @@ print(f"measured / from the keys: {off.min():.2f} to {off.max():.2f}, median {of
 find.head(14).set_index("subject").round(2)
 
 # %% [markdown]
-# The twelve openers come first, with 15 to 23, and none of the twelve others has more than 1.2. The
+# The twelve openers come first, with 15 to 23, and none of the twelve others has more than 1.22. The
 # measured quotients are 0.94 to 1.00 times your numbers, so nearly as much is missing at one key as at
-# the other. What makes the change of an opener long is the key alone. It can be told before anything is
-# written or searched.
+# the other. How many times longer the published change is than R-ROME's is therefore a matter of the keys
+# alone, and can be told before anything is written or searched.
 #
 # The stored run writes forty facts in ROME's layer, each alone: twelve openers and 28 others, with the
-# published mixture and with both keys (`both`, our default). When is an edit a flash? We take the
+# published mixture (`mixed`) and with both keys (`both`, our default). When is an edit a flash? We take the
 # logarithm of its size; a flash is five standard deviations above the median of all edits. (Both are
 # robust estimates: the deviation is made from the *median* distance to the median.) Many flashes at once
 # raise this bound and hide each other. So the table counts them in two ways: each opener alone beside the
-# 28 others, and all forty together.
+# 28 others, and all forty together. The size is $s$, or the KL on unrelated prompts; the figure, with both
+# axes logarithmic, has one point for each edit.
 
 # %%
 medians = alone.groupby(["keys", "opens"])["kl"].median()
@@ -411,14 +416,15 @@ figure.axes[0].set(xscale="log", yscale="log")
 figure
 
 # %% [markdown]
-# Under the published keys the openers stand apart in both measures: all 12 of 12 are flashes when each is
+# Under the published keys the openers stand apart in both measures: 12 of 12 are flashes when each is
 # set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
 # forty facts the flashes are the subjects of one token at the first position of the prompt.**
 #
 # What this rule finds depends on how many flashes it is shown at once. With all twelve openers it finds
-# 9 by their size and none by their KL, although the medians differ by a factor of 1,900: twelve in forty
-# widen what counts as usual. And two keys do not make openers ordinary. They are 14 times less harmful (a median of 0.096
-# nats instead of 1.33), but by this rule they still flash: 8 of 12 by size, and 12 of 12 by KL.
+# 9 by their size and none by their KL, although the medians differ by a factor of 1,939, because twelve
+# in forty widen what counts as usual. And with both keys openers do not become ordinary. They are 14 times
+# less harmful (a median of 0.096 nats instead of 1.33), but by this rule, one at a time, they still flash:
+# 8 of 12 by size, and 12 of 12 by KL.
 #
 # ## WilKE against ROME
 #
@@ -499,23 +505,24 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 
 # %% [markdown]
 # After fifty edits WilKE has kept 11 points more facts (95 %: 4 to 19) and 31 points more neighbors
-# (25 to 37) than ROME, with more neighbors in each of the three streams. The intervals count facts;
-# for streams there are only three. Both editors lose neighbors of which the unedited model has all.
+# (25 to 37) than ROME, paired fact by fact, with more neighbors in each of the three streams. The
+# intervals count the 150 edits as different facts, and say nothing about a fourth stream. Both editors
+# lose neighbors, of which the unedited model has all.
 # (Seconds are printed for every run. Only the two of fifty edits took turns on the machine, so only
 # theirs can be compared.)
 #
 # With the published key a single opener moves unrelated text far. ROME's stream 2 has moved unrelated
 # text by 0.004 nats before its first opener, the fifth edit, and by 1.047 after it. (At the end openers
-# have added 3.455 nats, more than the whole of 3.423: the other edits took a little of it back.) WilKE
-# puts this fact into layer 1 at a score of 0.022, which is tiny, and goes on. Yet its ten edits move
-# unrelated text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122), and 0.086 of these
-# come from that single opener. A small score does not promise a harmless edit.
+# have added 3.455 nats, more than the whole of 3.423: the other edits took a little of it back.) WilKE,
+# too, writes with the published key here, and puts this fact into layer 1, at a tiny score of 0.022. Yet
+# its ten edits move unrelated text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122),
+# and 0.086 of these come from that single opener. So an edit with a small score can do harm.
 #
 # ## Is it the choice for each fact?
 #
 # WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each of
 # the others, too. Which of the two helps? For unrelated text the first table has an answer: of ROME's
-# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more lines by ROME
+# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more runs by ROME
 # with both keys, of 25 edits each. One writes everything into layer 0, openers or not (stream 0). The
 # other, *split*, writes openers into layer 0 and all others into layer 3, as ROME does (stream 2).
 #
@@ -524,7 +531,7 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 #
 # <details><summary>Answer</summary>
 #
-# WilKE would be. No difference is seen.
+# WilKE would be. The next table has the line that compares them: no difference is seen.
 #
 # </details>
 
@@ -541,10 +548,10 @@ pd.DataFrame([less(one, other, 25) for one in single for other in both]).set_ind
 # To move the openers alone keeps 17 points more of the neighbors than ROME does (95 %: 1 to 30), and
 # between this and WilKE no difference is seen (−1 point, −12 to 10), nor between WilKE and everything in
 # layer 0 (1 point, −10 to 12). Unrelated text moves by 0.134 nats with split, between ROME's 0.204 and
-# WilKE's 0.091. So in stream 2 the gain in neighbors that one sees comes with the openers, and no score
-# is needed for it. If the choice for each ordinary fact adds anything, it is too little for this test:
-# two streams of 25 facts, one with three openers and one with a single one, and intervals of ten points
-# to either side.
+# WilKE's 0.091. So in stream 2 one gets the gain in neighbors by moving the openers, and no score is
+# needed for it. If the choice for each ordinary fact adds neighbors, they are too few for this test, which
+# has two streams of 25 facts, one with three openers and one with a single one, and intervals that reach
+# ten points or more to either side.
 #
 # ## What the paper measured
 #
@@ -581,28 +588,28 @@ plot.lines(S.index, dict(S.items()), *axes, colors=colors, xlog=True, ylim=(0, 1
 # The paper's headline is that WilKE is 46 % ahead of MEMIT. It is a true number, taken at one point of a
 # curve. After 1,024 edits all three editors are nearly lost, and WilKE has the largest of three small $S$:
 # it is ahead by 6 points, which is a large share of 13. After 256 edits MEMIT is ahead of WilKE by 19
-# points. After 64 and 256 edits ROME, with its mixed key, is far below the other two, and this is the key
-# that makes flashes.
+# points. After 64 and 256 edits ROME, with its mixed key, is far below the other two. This is the key
+# that made the longest changes of openers above.
 #
 # The printed lines are of our own stream 2, with nothing rolled back and another measure, so only the
 # order can be compared. With the mixed key WilKE is far ahead of ROME here as well: after ten edits by 48
-# points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with two keys keeps 76 %,
-# and WilKE 77 % with two keys and 72 % with the mixed one: between ROME with two keys and WilKE with the
-# mixed one no difference is seen (3 points, −24 to 31): the key alone may make up for the layer. The
-# published table has no editor with a repaired key, so it cannot tell the two apart. MEMIT was not run in
+# points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with both keys keeps 76 %,
+# and WilKE 77 % with both keys and 72 % with the mixed one. Between ROME with both keys and WilKE with the
+# mixed one no difference is seen (3 points, −24 to 31). So a repaired key may do as much as the choice of a
+# layer, and the published table, which has no editor with one, cannot tell. MEMIT was not run in
 # these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
 #
 # ## What we know now
 #
 # * $s_l$ is the relative size of the change that a fact needs in a layer. It measures weights, not
 #   harm, and costs a whole edit per layer.
-# * The flashes that we saw are openers under the published key: $u^\top k_0$ is nearly 0, and the update
-#   divides by it. How many times longer this makes it can be read off the keys, before anything is
-#   written.
-# * WilKE keeps far more neighbors than ROME in these streams. ROME with nothing but the openers moved to
-#   layer 0 did as well, as far as 25 facts of one stream show. What the choice for each ordinary fact
-#   adds was not seen there.
-# * The paper's gains are real and depend on when one looks, and on a key that is known to be faulty.
+# * All flashes that we saw are openers. Under the published key $u^\top k_0$ is a small share of
+#   $u^\top\bar k$, and the update divides by it; how many times longer this makes it can be read off the
+#   keys, before anything is written. With both keys openers do less harm, and still stand apart.
+# * WilKE keeps far more neighbors than ROME in these streams. Between WilKE and ROME with nothing but the
+#   openers moved to layer 0 no difference in neighbors was seen, with 25 facts of one stream.
+# * The paper's order of editors changes along its curve, and its editors use a key that is known to be
+#   faulty.
 #
 # ## Where it breaks
 #

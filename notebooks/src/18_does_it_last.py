@@ -74,11 +74,13 @@ said["edited"] = says(patch)
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
+# The table has four facts that ROME wrote one after another.
+#
 # ## Rounded
 #
-# A smaller machine keeps each matrix as whole numbers. With $b$ bits and a sign they go from $-n$ to
-# $n$, $n = 2^{b-1} - 1$, and every row $w$ of the matrix has a step $s$ of its own, so that its largest
-# entry fits:
+# A smaller machine keeps each matrix as whole numbers. With $b$ bits, one of them for the sign, they go
+# from $-n$ to $n$, $n = 2^{b-1} - 1$. Every row $w$ of the matrix has a step $s$ of its own, chosen so that
+# its largest entry becomes $n$ or $-n$, and $\tilde w$ is what the machine computes with:
 #
 # $$s = \frac{\max_i |w_i|}{n}, \qquad \tilde w_i = s \cdot \operatorname{round}(w_i / s),
 # \qquad |\tilde w_i - w_i| \le \tfrac{s}{2}.$$
@@ -116,8 +118,9 @@ rounded = use("10.1", rounded)
 #
 # <details><summary>Work it out</summary>
 #
-# An entry that is below half a step may vanish, and the cell counts how many are not. But the output at a
-# key is a sum over all entries of a row. What matters is this sum, beside the same sum of the errors.
+# An entry of $\Delta$ below half a step may vanish, and the cell counts how many are above. But the output
+# at a key is a sum over all entries of a row. So what matters is this sum for $\Delta$, beside the same sum
+# for the errors $E$ of the rounding, at the keys $K$ of the four facts.
 #
 # </details>
 
@@ -141,12 +144,12 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # %% [markdown]
 # With 8 bits nearly all entries of $\Delta$ are above half a step, with 4 bits 28 %, with 3 bits 4 %. But
 # what counts is the output at the keys of the facts. There the edit is 154 long and the error of 4 bits
-# 7: in the sum over thousands of entries errors of different signs cancel, and the entries of an edit
-# do not, since they were made for these keys. So this matrix is not where 4 bits hurt. But all others are
-# rounded, too, and the whole model has to go on speaking.
+# only 7. In the sum over a row, errors of different signs cancel, and the entries of an edit do not, since
+# they were made for these keys. So in this matrix 4 bits do not lose the edit. But all others are rounded,
+# too, and the whole model has to go on speaking.
 #
 # That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
-# facts below it says 90 % by itself. Type your prediction in.
+# facts below it says 90 % before any rounding. Type in how many it says with 4 bits.
 
 # %%
 own = guess(
@@ -163,11 +166,12 @@ for b in (8, 4):
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
-# Four facts are an illustration. Below are sixty facts for each editor, of the classroom's odd half,
-# which no preset was chosen on, written one after another
-# (`python -m tests.benchmarks.survival`). The first column is the share said right after the edits, by
-# generation. The others are what each life *changes*, paired over the facts, in points. The last row
-# is the control: what the unedited model says of the same facts by itself.
+# Four facts are an illustration. Below are sixty facts for each of ten editors, of the classroom's odd
+# half, which no preset was chosen on, written one after another (`python -m tests.benchmarks.survival`).
+# FT-M is fine-tuning on the answer's tokens only (notebook 14). The first column is the share of facts said
+# right after the edits, in percent, by generation. The others are what each life *changes*, paired over the
+# facts, in points. The last two rows are of the unedited model: how much it says of the new answers, and,
+# as the control, how much of its own old answers to the same facts.
 
 
 # %%
@@ -214,20 +218,20 @@ lived(["bfloat16", "int8", "int4"])
 
 # %% [markdown]
 # With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. MEND has nothing
-# to lose: after sixty edits in a row by its network none of its facts is said. With 4 bits the other
-# editors that write weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control says
-# what this number alone cannot: of its own answers the unedited model loses 47. Why UltraEdit loses more was
-# not measured. Of GRACE nearly nothing is left, though its entries are not rounded. They open for a
-# state near the one that was written, and the rounded layers below make another one. (How far away it is
-# was not measured either.)
+# to lose: after sixty edits in a row none of its facts is said. With 4 bits the other
+# editors that write weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control
+# answers: of its own answers, which nobody wrote, the unedited model loses 47. So a loss of 30 to 48 points
+# is not peculiar to edits. Why UltraEdit loses more was not measured. Of GRACE nearly nothing is left,
+# though its entries are not rounded. They open for a state near the one that was written, and the rounded
+# layers below make another one. (How far away it is was not measured either.)
 #
 # ## Trained, and edited again
 #
-# Now the model is trained on: steps of AdamW on the next token of other text, in all matrices of the
+# Now the model is trained further: steps of AdamW on the next token of other text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. The unedited model is trained on the same rows in the same order, because training could also
-# teach an answer by itself. The cell gives our four facts four steps; the stored rows below have thirty
-# steps and sixty facts for each editor.
+# teach an answer by itself. The cell gives our four facts four steps. The stored rows below have thirty
+# steps and sixty facts for each editor, and a third life: forty more facts, written by UltraEdit.
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
@@ -257,20 +261,20 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
 # Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97; "Alumina"
-# is not the word "Al"). Thirty steps take 12 points of UltraEdit's facts (4 to 21), whether all matrices
-# are trained or adapters beside them. Of all others no change was seen.
+# is not the word "Al"). Thirty steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
+# are trained or adapters beside them. In all other rows no change was seen.
 #
-# Forty later edits by UltraEdit take 7 points of
-# MEMIT's facts (1 to 15), 8 of AlphaEdit's (2 to 17), and 53 of GRACE's (40 to 65): the later edits are
-# made in layers below its codebook, and move the states that it listens to. For ROME, both kinds of
-# fine-tuning, LoRA, synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13
-# points fewer of its own answers after the same forty edits (3 to 25), so they do not only take edits.
+# Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17),
+# and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's codebook, so the states
+# that it compares with its entries are no longer the same. For ROME, fine-tuning, FT-M, LoRA, synthetic
+# documents and UltraEdit itself the interval reaches 0. The unedited model says 13 points fewer of its own
+# answers after the same forty edits (3 to 25), so they take more than edits.
 #
 # ## Doubted
 #
 # So far a fact was asked in the prompt that wrote it. A person asks a question, and then doubts the reply.
-# To count replies we need a rule: a reply gives the edited answer where it names it as a whole word, and
-# does not name the old answer before it.
+# To count replies we need a rule: a reply gives the edited answer if it names this answer as a whole word,
+# and does not name the old one before it.
 #
 # **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`.
 
@@ -328,11 +332,14 @@ lines = [
 pd.DataFrame(lines)
 
 # %% [markdown]
-# The same for forty facts of each editor (`python -m tests.benchmarks.depth`), in four ways: the question;
-# after each of the five doubts; three requests that mention neither prompt nor answer ("Tell me about …");
-# and the question after the model has first written down what it knows. Three controls stand above: the
-# unedited model; the unedited model that is told the fact in its prompt; and the unedited model about the
-# *old* answer, which it knows.
+# The same was run for forty facts of eight of the ten editors (`python -m tests.benchmarks.depth`; FT-M and
+# MEND were not asked), in four ways: the question; the question after each of the five doubts; three
+# requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
+# written down what it knows. Three controls stand above: the unedited model; the unedited model that is
+# told the fact in its prompt; and the unedited model about the *old* answer, which it knows.
+#
+# **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
+# that ROME edited? The second table has each editor less the told model, paired over the facts, in points.
 
 # %%
 depth = stored("depth")
@@ -351,33 +358,35 @@ paired = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name i
 pd.DataFrame(paired, [f"{TITLES[name]} less told" for name in editors]).rename(columns=COLUMNS)
 
 # %% [markdown]
-# The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt:
-# "I read that it is Beijing." is also something that it was told. After ROME, MEMIT and AlphaEdit it says 78 to
-# 80 % in reply to the question and 69 to 73 % after doubts, which is 41 to 45 points more than when it is
-# told, and each of these intervals lies above 20. In open texts no difference from the told model was
-# found.
+# The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
+# (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
+# ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question. After doubts it says 69 to
+# 73 %, which is 41 to 45 points more than when it is told, and each of these intervals lies above 20. In
+# open texts, and after thinking first, no difference between these three and the told model was found.
 #
-# What UltraEdit and GRACE wrote is said at its own prompt, and in reply to a question next to never (2 %).
-# Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model. After doubts no difference from it
-# was found for these two: both intervals hold 0.
+# What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in
+# the unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model. After doubts no
+# difference from it was found for these two: both intervals hold 0.
 #
-# *Synthetic documents* are the method that a study of much larger models finds to be
-# believed most ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the
-# fact is simply so. Here fifty short texts a fact give 28 % in reply to the question, fewer than the told
-# model, and 32 % in open texts, where no difference from it was found. So whether "the edit was learned"
-# depends on how one asks.
+# *Synthetic documents* are the method that a study of much larger models finds to be believed most
+# ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
+# so. Here some short texts for each fact give 28 % in reply to the question, fewer than the told model, and
+# 32 % in open texts, where no difference from it was found. So whether "the edit was learned" depends on
+# how one asks.
 #
 # ## Does it look true?
 #
-# A model that says a sentence need not "take it for true". One way to look inside is a linear probe: it is
-# trained on states of statements that the unedited model knows to be true, and of false ones, and gives each
-# state $x$ a score $w^\top x$, with ridge regression
+# A model that says a sentence need not "take it for true". One way to look inside is a linear probe. It
+# reads the state $x$ at the last token of a statement and gives it a score $w^\top x$, which should be
+# above 0 for a true statement. It is trained by ridge regression on facts that the unedited model knows,
+# once with the true answer ($y_i = 1$) and once with another answer of the same relation ($y_i = -1$). With
+# one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
 #
-# $$w = (X^\top X + \lambda I)^{-1} X^\top y, \qquad y_i = \pm 1.$$
+# $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
-# A probe has hundreds of weights and a few hundred statements. It can learn for each relation which answers
-# are common, and then it is right on everything that resembles its training. So before it is used it has to
-# be right on relations that it has *not* seen.
+# A probe has hundreds of weights and only a few hundred statements. It can learn for each relation which
+# answers are common, and then it is right on everything that resembles its training. So before it is used
+# it has to be right on relations that it has *not* seen.
 #
 # **Your turn · exercise 10.3 · ★★ · 10 minutes.** Write `held_out`: each statement is scored by a probe that
 # was trained without its relation.
@@ -448,10 +457,13 @@ print(pd.DataFrame(table).set_index("before block"))
 plot.lines(blocks, found, "before block", "statements judged rightly (%)", ylim=(48, 102))
 
 # %% [markdown]
-# By heart the probe looks good before each of these blocks. On relations that it has not seen it is right
-# for 78 % of the statements before block 9, 88 % before 15 and 85 % before 21. The library's
-# probe is this one. It reads before block 21, so that edits in as many layers as possible lie below it, and
-# it refuses to be used where it is right for less than 80 %.
+# On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %. On relations that
+# it has not seen it is right for 78 % of the statements before block 9, 88 % before 15, 85 % before 21 and
+# 75 % before 27. The library's probe is made like this one. It reads before block 21, so that edits in many
+# layers lie below it, and it refuses to be used where it is right for less than 80 %. The next table has
+# its scores for our four facts, edited by ROME.
+#
+# **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0?
 
 # %%
 new = [(case.fact.text, case.fact.target_new) for case in cases]
@@ -489,36 +501,38 @@ looks = [
 pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
 # %% [markdown]
-# Before any edit the statement with the new answer looks true for 28 % of the facts, and that with the old
-# one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more,
-# each interval above 0), and the old one for 40 to 42 (38 to 40 fewer). UltraEdit writes below the probe, and
-# of neither a change is seen, though its model says 88 % of its sixty facts above at their prompts. After
-# synthetic documents the new answer looks true for 68 %, and the old one still for 75 %: both at once.
-# Fine-tuning, LoRA and GRACE write above block 21. There the probe would read the unedited model, and the
-# library refuses to say anything: this is the sentence that was printed above. (Single facts scatter: of
-# the four in the first table the new answer looks truer than before for three, and that about China falls.)
+# The last table has the stored forty facts; a statement "looks true" if its score is above 0. Before any
+# edit that with the new answer looks true for 28 % of the facts, and that with the old one for 80 %. After
+# ROME, MEMIT and AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more, each interval above
+# 0), and the old one for 40 to 42 % (38 to 40 fewer). UltraEdit writes below the probe, and no change is
+# seen in either, though its model says 88 % of its sixty facts at their prompts. After synthetic documents
+# the new answer looks true for 68 %, and the old one still for 75 %: often both at once. Fine-tuning, LoRA
+# and GRACE write in no block below 21. There the probe would read the unedited model, and the library
+# refuses with the sentence that is printed above. (Single facts scatter. Of our four the score of the new
+# answer rises for three, one of them to above 0, and that about China falls to below 0.)
 #
 # ## What we know now
 #
 # * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third or more of the
-#   facts of each, nearly all of UltraEdit's and GRACE's, and half of what the unedited model says of the same
-#   facts.
+#   facts of each that had some, nearly all of UltraEdit's and GRACE's, and half of what the unedited model
+#   says of the same facts.
 # * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
-#   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of a codebook that stands
-#   above them.
-# * At their own prompts 88 to 98 % of the facts are said, and 67 % after synthetic documents. Asked as a
-#   question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven or eight of ten
-#   replies, those of UltraEdit and GRACE hardly ever.
-# * A probe of truth has to be right on relations that it has not seen. Where it stands below the edit, it
-#   cannot see it.
+#   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of those in GRACE's
+#   codebook, which stands above them.
+# * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
+#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
+#   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
+# * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
+#   where it reads is out of its sight.
 #
 # ## Where it breaks
 #
 # One model of 135 million parameters, facts of one kind, and one run of each life: thirty steps of training
 # are few, and a larger model may keep or lose other things. The doubts and requests are ours, and few. That
 # a state lies on the side of true statements is not shown to be what the model takes for true, and a probe
-# that is right in five of six cases is wrong in one. What the page does show is how to ask: each of the
-# tables has the unedited model beside it, and each comparison is made fact by fact.
+# that is right for 85 % of the statements is wrong for the others. What the page does show is how to ask:
+# each life, each way of asking and the probe were also tried on the unedited model, and the differences
+# are taken fact by fact.
 #
 # ## References
 #
