@@ -214,7 +214,7 @@ def lived(columns):  # the table of some lives
 kept = survival["own"]["values"]["int4"]["efficacy"]
 own.against(100 * sum(kept) / len(kept))
 for name in ("memit", "ft_m", "ultraedit"):
-    pairs = zip(moved(name, "int4"), moved("own", "int4"), strict=True)
+    pairs = zip(moved("own", "int4"), moved(name, "int4"), strict=True)
     said = shares([a - b for a, b in pairs], (-2.0, 2.0))
     print(f"4 bits, what {TITLES[name]} loses less the control's loss: {said}")
 lived(["bfloat16", "int8", "int4"])
