@@ -224,7 +224,7 @@ lived(["bfloat16", "int8", "int4"])
 # to lose: after sixty edits in a row none of its facts is said. With 4 bits the other
 # editors that write weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control
 # answers: of its own answers, which nobody wrote, the unedited model loses 47. Fact by fact, no difference
-# from this control is seen for MEMIT or FT-M, and UltraEdit loses 38 points more (19 to 57). So a loss of
+# from this control is seen for MEMIT or FT-M, and UltraEdit loses 38 points more (18 to 57). So a loss of
 # 30 to 48 points is not peculiar to edits. Why UltraEdit loses more was not measured. Of GRACE nearly nothing is left,
 # though its entries are not rounded. They open for a state near the one that was written, and the rounded
 # layers below make another one. (How far away it is was not measured either.)
