@@ -9,6 +9,7 @@ it leaves out solves, softmax, norms and everything on the CPU, so a ratio of on
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +90,6 @@ class Products(TorchDispatchMode):
     """Counts the matrix products of its body, and how long a device needs for them at least.
 
     count    multiply-adds
-    rows     of a product, in the mean over the multiply-adds
     seconds  the floor, see above
     """
 
@@ -99,6 +99,7 @@ class Products(TorchDispatchMode):
 
     @property
     def rows(self) -> int:
+        """Rows of a product, in the mean over the multiply-adds."""
         return round(self._rows / max(1, self.count))
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -116,7 +117,7 @@ class Products(TorchDispatchMode):
     def _note(self, a: Tensor, b: Tensor, found: Tensor) -> None:
         """One product; its inner size is the last one of the first factor."""
         work = found.numel() * a.shape[-1]
-        self._rows += work * (found.numel() // found.shape[-1])
+        self._rows += work * math.prod(found.shape[:-1])  # a product may be empty
         self._add(work, (a, b, found), a.dtype)
 
     def _add(self, work: int, parts: tuple, dtype: torch.dtype) -> None:
