@@ -9,6 +9,7 @@ import lib
 from lib.errors import FeatureError
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments, RunningMoments
+from lib.patch.patch import LowRank
 
 from ..support import tiny
 
@@ -199,3 +200,15 @@ def test_stableedit_whitens_gradients(lm):
     assert patch.memory["ultraedit"]["moments"]["32x48"]["grads"]["scatter"].shape == (32, 32)
     plain = lib.EDITORS["ultraedit"](lm, **{**settings, "whiten": None}).edit(FACTS)
     assert (dense(lm, patch, 1) - dense(lm, plain, 1)).norm() > 1e-3 * dense(lm, plain, 1).norm()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_number_that_is_not_finite_is_refused(lm, bad, whole, monkeypatch):
+    name, made = lm.mlp_out(1), lib.EDITORS["ultraedit"](lm, **SETTINGS)
+    spoiled = lm.weight(name).clone()
+    spoiled[1, -1] = bad
+    value = spoiled if whole else LowRank(((spoiled, torch.eye(spoiled.shape[1])),))
+    monkeypatch.setattr(type(made), "write", lambda *_: lib.Patch({name: value}))
+    with pytest.raises(lib.EditError, match="NaN or infinite weights"):
+        made.edit(FACTS[:2])
