@@ -7,16 +7,13 @@ those of WilKE (Hu et al., 2024). The measures are plain norms, and none runs th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
-from .. import memory
-from ..data.facts import Fact
 from ..model.lm import LM
 from ..patch.merging import moved
 from ..patch.patch import EMPTY, Patch
@@ -85,48 +82,6 @@ def flash(values: Sequence[float]) -> list[int]:
     scale = max(MAD * np.median(np.abs(logs - middle)), 0.1)
     far = np.flatnonzero(usual)[logs > middle + FAR * scale]
     return sorted([*far.tolist(), *infinite])
-
-
-def key_strength(
-    lm: LM,
-    fact: Fact,
-    layers: Sequence[int],
-    templates: Sequence[str],
-    C: Mapping[int, Tensor | memory.Moment] | None = None,
-) -> pd.DataFrame:
-    """The strength and stability of the subject's key, one row per layer; no v* is searched.
-
-    Let k₀ be the key at the bare prompt, k̄ the mean over the templates, and u = C⁻¹k̄ / ‖C⁻¹k̄‖,
-    where C = I for a layer without one.
-
-    layer   The layer's number.
-    norm    ‖k₀‖.
-    gain    ‖W k₀‖ / ‖W‖_F.
-    cosine  The cosine of k₀ and k̄.
-    along   u·k₀.
-    ratio   u·k₀ / u·k̄. An edit that divides by u·k₀ explodes where it is near 0.
-
-    This is our measure of "activation strength"; the paper's own could not be checked.
-    """
-    rows = []
-    with lm.patched(EMPTY, only=True):
-        bare, every = lm.keys([fact], list(layers)), lm.keys([fact], list(layers), templates)
-    for layer in layers:
-        k0, k = bare[layer][:, 0].cpu(), every[layer][:, :, 0].mean(0).cpu()  # (d_in,)
-        W = lm.weight(lm.mlp_out(layer)).cpu()
-        u = memory.whiten(k[:, None], (C or {}).get(layer))[:, 0]
-        u = u / u.norm()
-        rows.append(
-            {
-                "layer": layer,
-                "norm": k0.norm().item(),
-                "gain": ((W @ k0).norm() / W.norm()).item(),
-                "cosine": cosine_similarity(k0, k, dim=0).item(),
-                "along": (u @ k0).item(),
-                "ratio": ((u @ k0) / (u @ k)).item(),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:

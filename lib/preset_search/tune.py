@@ -1,9 +1,10 @@
 """`tune` finds presets for a model that nobody has tuned, and measures them on held-out facts.
 
-For every editor it is one `scan` over facts that the model knows, from the editor's own settings
-and a guess of the layer by depth, then the held-out facts: the unedited model, those settings, and
-the found ones, on the same facts. The trials and the held-out facts of every editor are kept in a
-folder beside the presets, which is the journal of a run that was interrupted.
+It begins with a causal trace of the facts of the search, which its page shows and nothing is chosen
+by. For every editor it is one `scan` over facts that the model knows, from the editor's own
+settings and a guess of the layer by depth, then the held-out facts: the unedited model, those
+settings, and the found ones, on the same facts. The trials and the held-out facts of every editor
+are kept in a folder beside the presets, which is the journal of a run that was interrupted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from ..errors import EditError, ScanError, TargetError
 from ..evaluation.evaluate import baseline, evaluate
 from ..evaluation.intervals import DIFFERENCE, interval
 from ..evaluation.known_facts import known
+from ..interpret.causal_trace import average, average_total, trace
+from ..interpret.corrupted_runs import span
 from ..model.lm import LM
 from ..model.presets_file import Presets
 from ..registry import EDITORS
@@ -155,6 +158,16 @@ class _Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.say(f"asking {self.lm.name} which facts it knows")
         self.tuning, self.held = divide(self.lm, cases)
+        self.say("tracing where it recalls those of the search")
+        lm, self.window = self.lm, max(1, self.lm.n_layers // 5)  # ten of 48 in the paper
+        traced = [
+            # the clean MLPs are put back at the subject's last token alone
+            trace(lm, fact, kinds=("mlp",), tokens=span(lm, fact)[2:], window=self.window)
+            for fact in (case.fact for case in self.tuning)
+            if fact.subject
+        ]
+        # at the prompt's last token a late layer gives the answer back trivially
+        self.traces = [one for one in traced if "last subject" in one.roles]
         scans: dict[str, Scan] = {}
         # what fast editors leave of their time goes to those that take long
         for place, name in enumerate(sorted(editors, key=lambda n: EDITORS[n].speed != "fast")):
@@ -298,9 +311,26 @@ class _Run:
             "the time went. Shares are in %, by free generation, with 95 % intervals over the "
             "facts; the last column is paired.",
         ]
+        if self.traces:
+            lines += ["", "## Where the facts are recalled", "", *self._recalled()]
         for editor, found in scans.items():
             lines += ["", f"## {editor}", "", *self._section(editor, found)]
         return "\n".join(lines) + "\n"
+
+    def _recalled(self) -> list[str]:
+        """The part of the causal trace."""
+        mean, *ends = average_total(self.traces)
+        rows = average(self.traces)[["layer", "effect", "low", "high"]].to_numpy()
+        cells = [(int(layer), _cell([effect], between)) for layer, effect, *between in rows]
+        return [
+            f"A causal trace (ROME, section 2) of the {len(self.traces)} facts of the search that "
+            f"have a subject: noise on it takes {_cell([mean], ends)} points off the probability "
+            f"of the model's answer, and so many come back with the clean outputs of {self.window} "
+            "MLPs around a layer at the subject's last token. It shows where information flows "
+            "and not which layer edits best: that is what the trials below ask.",
+            "",
+            *_table(("layer", "points that come back"), cells),
+        ]
 
     def _section(self, name: str, found: Scan) -> list[str]:
         """The part of one editor: what was tried, what was chosen, and held-out facts."""
@@ -353,9 +383,9 @@ def _values(scores: Any) -> dict[str, list[float]]:
     return {metric: [float(v) for v in table["mean"]] for (metric, _), table in found.items()}
 
 
-def _cell(values: Sequence[float], ends: tuple[float, float], sign: str = "") -> str:
+def _cell(values: Sequence[float], ends: Sequence[float], sign: str = "") -> str:
     mean, low, high = (100 * v for v in (statistics.fmean(values), *ends))
-    return f"{mean:{sign}.0f} [{low:{sign}.0f}, {high:{sign}.0f}]"
+    return f"{mean:{sign}z.0f} [{low:{sign}z.0f}, {high:{sign}z.0f}]"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

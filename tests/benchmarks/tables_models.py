@@ -5,6 +5,8 @@ They are tables like those of `tables.py`, which `results.py` puts on the pages.
 
 from __future__ import annotations
 
+import numpy as np
+
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
 from lib.evaluation.abilities import items
@@ -15,6 +17,8 @@ from lib.preset_search.tune import METRICS, values_of
 from .tables import NO_SPREAD, made, number, percent, percents, read, table
 
 NEWER = ("crispedit", "horen")
+SCORE = "score: the harmonic mean of the first three"
+WHICH = ("unedited", "found", "stored")
 SEEN = 24  # facts that were asked before UltraEdit's grid was changed
 
 
@@ -97,6 +101,33 @@ def moment_tokens() -> str:
     return table((*head, "neighbors", "unrelated"), lines, left=3)
 
 
+def score(rows: list[dict]) -> tuple[str, ...]:
+    """What the search makes large, of the facts that have neighbors; the interval resamples facts.
+
+    The cells are n, the unedited model's, the found and the stored preset's, and the difference.
+    """
+    near = {case.id for case in classroom_cases("gemma-3-270m") if case.neighborhood}
+    facts = []
+    for row in rows:
+        specificity = [iter(row[which].get("specificity", [])) for which in WHICH]
+        for place, case in enumerate(row["cases"]):
+            if case in near:
+                parts = [[row[w][metric][place] for metric in SCORED[:2]] for w in WHICH]
+                ends = zip(parts, specificity, strict=True)
+                facts.append([[*part, next(last)] for part, last in ends])
+    values = np.array(facts)  # (facts, unedited | found | stored, metrics)
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(values)), 10_000)
+
+    def means(share: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):  # nothing written is a score of 0
+            return len(SCORED) / (1 / np.tensordot(share, values, 1)).sum(-1)
+
+    whole, drawn = means(np.full((1, len(values)), 1 / len(values)))[0], means(weights)
+    ends = np.percentile(drawn[:, 1] - drawn[:, 2], (2.5, 97.5))
+    shown = [f"{100 * v:+.0f}".replace("-", "−") for v in (whole[1] - whole[2], *ends)]
+    return (str(len(values)), *map(percent, whole), f"{shown[0]} [{shown[1]}, {shown[2]}]")
+
+
 @made("tune", "tune")
 def tuned() -> str:
     """What `tune` found for Gemma, beside the presets stored for it, on facts it did not see."""
@@ -114,5 +145,7 @@ def tuned() -> str:
                 shown = [percents(one) for one in (values_of(some, "unedited", metric), *values)]
                 margin = percents(pairs, DIFFERENCE)
                 lines.append((f"`{editor}`", facts, metric, str(len(pairs)), *shown, margin))
+            if some:
+                lines.append((f"`{editor}`", facts, SCORE, *score(some)))
     head = ("editor", "facts", "metric", "n", "unedited", "found", "stored", "found − stored")
     return table(head, lines, left=3)

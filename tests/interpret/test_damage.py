@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import lib
-from lib import memory
-from lib.interpret.damage import early_warning, flash, key_strength, steps
+from lib.interpret.damage import early_warning, flash, steps
 from lib.patch.patch import EMPTY, LowRank, Patch
 
 from ..support import tiny
@@ -103,23 +102,3 @@ def test_what_is_no_step_is_no_flash():
     assert flash([]) == [] and flash([1, 100]) == [] and flash([float("inf")]) == [0]
     assert flash([0, float("nan"), 1, 1, 1, 1, 0, 99]) == [7]
     assert flash(np.array([1, 1.2, 0.9, 1.1, 40, 1]) * 1e-9) == [4]  # the unit does not matter
-
-
-def test_key_strength_is_read_from_keys_alone(lm):
-    templates = ["{}", "Well. {}", "I saw that. {}"]
-    draw = torch.Generator().manual_seed(0)
-    root = torch.randn(48, 48, generator=draw, dtype=torch.float64)
-    C = {1: root @ root.T + torch.eye(48)}
-    table = key_strength(lm, FACT, [1, 2], templates, C).set_index("layer")
-    for layer in (1, 2):
-        k0 = lm.keys([FACT], layer)[:, 0]
-        k = lm.keys([FACT], layer, templates)[:, :, 0].mean(0)
-        u = memory.whiten(k[:, None], C.get(layer))[:, 0]
-        W, row = lm.weight(lm.mlp_out(layer)), table.loc[layer]
-        assert row.norm == pytest.approx(k0.norm().item(), rel=1e-5)
-        assert row.gain == pytest.approx(((W @ k0).norm() / W.norm()).item(), rel=1e-5)
-        assert row.cosine == pytest.approx((k @ k0 / k.norm() / k0.norm()).item(), rel=1e-4)
-        assert row.along == pytest.approx((u @ k0 / u.norm()).item(), rel=1e-4)
-        assert row.ratio == pytest.approx((u @ k0 / (u @ k)).item(), rel=1e-4)
-    only = key_strength(lm, FACT, [1], ["{}"]).iloc[0]
-    assert (only.cosine, only.ratio) == pytest.approx((1, 1), abs=1e-5)

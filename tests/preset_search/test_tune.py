@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 import lib
 from lib.errors import EditError, ScanError
+from lib.interpret.causal_trace import average, trace
 from lib.model.presets_file import Presets, read_presets
 from lib.preset_search.scan import Scan
 from lib.preset_search.tune import _Run, divide, tune, values_of
@@ -115,6 +118,24 @@ def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
         config = json.loads(json.dumps(lib.EDITORS[name](lm).settings_dict()))
         assert config == result["found"]
     assert f"presets of {found.presets}" in repr(lm)
+
+
+def test_the_page_shows_where_the_facts_are_recalled(knowing, clock, tmp_path, monkeypatch):
+    lm = tiny.model("llama")
+    head = lm.model.lm_head.weight  # a random model is sure of nothing
+    monkeypatch.setattr(head, "data", 30 * head.data)
+    cases = [replace(c, fact=replace(c.fact, prompt="I saw a {} and said")) for c in facts()]
+    cases[2] = replace(cases[2], fact=lib.Fact(None, "I saw a cow and said", "xy"))
+    page = tune(lm, ["ft_m"], cases, 3, tmp_path / "p.toml", progress=False).page.read_text()
+    table = page.split("## Where the facts are recalled")[1].split("## ft_m")[0]
+    assert "trace (ROME, section 2) of the 7 facts" in table
+    traces = [trace(lm, c.fact, kinds=("mlp",), window=1) for c in cases[::2] if c.fact.subject]
+    where = average(traces).query("role == 'last subject'").set_index("layer")
+    shown = dict(re.findall(r"^\| (\d) \| (-?\d+) \[", table, re.MULTILINE))
+    assert shown == {f"{layer}": f"{100 * row.effect:z.0f}" for layer, row in where.iterrows()}
+    assert len(set(shown.values())) > 2
+    plain = tune(lm, ["ft_m"], facts(), 3, tmp_path / "q.toml", progress=False).page.read_text()
+    assert "recalled" not in plain  # there the subject is the prompt's last token
 
 
 def test_the_librarys_presets_of_the_model_do_not_count(knowing, clock, tmp_path):
