@@ -43,14 +43,8 @@ HOUSES = {
             {"editors"},
             {"evaluation"},
             # none imports another of this line
-            {
-                "lifelong",
-                "interpret",
-                "forensics",
-                "preset_search",
-                "export",
-                "export.routed_model",
-            },
+            {"lifelong", "interpret", "forensics", "export", "export.routed_model"},
+            {"preset_search"},  # its page shows a causal trace
             {"widgets", "__init__"},
             {"cli"},
             {"__main__"},
