@@ -45,5 +45,9 @@ def check(ask, draw):
             "This is a mean of outer products: overlap leaves crosstalk. Where is M?": outer / n,
             "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
         }
-        agree(W, torch.linalg.solve(M, K @ V.T).T, "W", likely)
+        wanted = torch.linalg.solve(M, K @ V.T).T
+        likely["M is a mean over the pairs here, and V Kᵀ their sum: W is n times too large."] = (
+            n * wanted
+        )
+        agree(W, wanted, "W", likely)
     return "solved: the gradient (W K − V) Kᵀ is zero."

@@ -41,7 +41,10 @@ def check(ask, draw):
     several(found, 2, "Return two things: the matrix and the crosstalk.")
     W, own = V @ K.T, V * K.pow(2).sum(0)
     best = V @ K.pinverse()
-    likely = {"This is least squares; the oldest memory adds up one outer product per pair.": best}
+    likely = {
+        "This is least squares; the oldest memory adds up one outer product per pair.": best,
+        "This is the mean of the outer products; the memory is their sum.": W / K.shape[1],
+    }
     agree(tensor(found[0], (3, 6), "W", "it takes a key to a value"), W, "W", likely)
     root = W @ K - V * K.norm(dim=0)
     likely = {
@@ -51,6 +54,7 @@ def check(ask, draw):
         "‖k_j‖² is the squared length of one key, and this is the sum over all keys.": (
             W @ K - V * K.pow(2).sum()
         ),
+        "The sign: the crosstalk is the answer less its own share.": own - W @ K,
         "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,
     }
     agree(tensor(found[1], (3, 9), "the crosstalk"), W @ K - own, "the crosstalk", likely)
