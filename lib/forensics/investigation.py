@@ -100,7 +100,9 @@ class Investigation:
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
             "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],
-            "answers": _records(self.answers),
+            "answers": self.answers.astype(object)
+            .where(self.answers.notna(), None)
+            .to_dict("records"),
             "layers": self.filtered.rows(),
             "prompts": self.prompts
             and {
@@ -238,8 +240,3 @@ def _where(suspect: Suspect) -> str:
     """The layers of a suspect in words."""
     first, last = suspect.layers[0], suspect.layers[-1]
     return f"layer {first}" if first == last else f"layers {first} to {last}"
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as plain values; what is not finite becomes None."""
-    return table.astype(object).where(table.notna(), None).to_dict("records")

