@@ -17,12 +17,13 @@
 # [session 10](../lessons/session_10.md).
 #
 # One GPU was available for fifteen minutes while this course was written, so much of this page could
-# not be measured. Every section below says with one of five words where its numbers come from:
+# not be measured. Every section below says where its numbers come from, and uses these words for it:
 #
 # * **Measured**: a program was run. The cell says on what: a CPU, except in *On a card*, and the small
 #   model where it does not say otherwise.
 # * **Counted**: multiply-adds or bytes, from the shapes of matrices, without running anything.
-# * **A bound**: what no program can be below (or above), if a count and the rates beside it are right.
+# * **A bound**: a time that no program can be below, or a size that none has to exceed, if the counts
+#   and the rates beside it are right.
 # * **Estimated**: a count together with an assumption, which is named; it can be wrong either way.
 # * **Never run**: the code exists and should do it, but nobody has seen it do so.
 #
