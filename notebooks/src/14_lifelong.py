@@ -208,10 +208,10 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # %% [markdown]
 # Retrieval has one dark row, the first: the tower. The note before the prompt never convinced the
 # model that the tower is in Rome. UltraEdit never says one fact of its second turn, and loses two
-# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else stays: that is
-# one event and not wear, and what is written afterwards is held. MALMEN's raster begins as the triangle
-# that was predicted, and ends as a model destroyed: in the last two columns not even what was just
-# written is there. All editors that are not printed wrote everything and hold it.
+# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else stays:
+# that is one event and not wear, and what is written afterwards is held. MALMEN's raster begins as
+# the triangle that was predicted, and ends as a model destroyed: in the last two columns not even
+# what was just written is there. All editors that are not printed wrote everything and hold it.
 #
 # ## The impossible triangle
 #
@@ -258,8 +258,8 @@ drawings_14.quality_and_damage(points, FAMILIES)
 # %%
 cells = {
     (family, name, column): cell(values)
-    for family, members in FAMILIES.items()
-    for name in members
+    for family in FAMILIES
+    for name in FAMILIES[family]
     for column, values in by_fact[name].items()
 }
 said = {key: "{:.0f} [{:.0f}, {:.0f}]".format(*found) for key, found in cells.items()}
@@ -292,9 +292,9 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 # An interval over 24 facts answers the question what *other facts in the same stream* would give.
 # But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
 # streams the stream is the observation, and so far we have one. Here are five more (stored run):
-# facts and order are drawn with seeds 1 to 5. Eight editors have run them, at least one of each
-# family, but of the searches MEMIT alone. All streams begin with the tower, too, which nobody drew. So
-# from here on it is left out of every score, and 23 facts a stream remain.
+# facts and order are drawn with seeds 1 to 5. Nine editors have run them, at least one of each
+# family; of the searches they are MEMIT and published ROME. All streams begin with the tower, too,
+# which nobody drew. So from here on it is left out of every score, and 23 facts a stream remain.
 #
 # Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
 # take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams we
@@ -377,8 +377,8 @@ drawings_14.streams(found, FAMILIES)
 # What five streams support, in differences whose interval is clear of 0:
 #
 # * All but GRACE lose **neighbors** against retrieval: MEMIT 13 points, UltraEdit and LEMoE 36 and 43,
-#   fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than either of the two in the middle, as
-#   the printed differences show.
+#   FT-M 58, fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than UltraEdit and more than
+#   LEMoE, as the printed differences show.
 # * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
 #   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
 # * MEMIT, RLEdit, fine-tuning, FT-M and ROME change **unrelated** texts. For the memories and UltraEdit
@@ -402,11 +402,11 @@ for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
-# **Is ROME's fall a matter of the chosen stream?** No: in each of the other five it changes nearly all
-# unrelated texts, too. How many facts it still holds differs from stream to stream, so of that five
-# streams say little. What did it in the first stream was the subject of one token that opens its prompt,
-# as you will see below, and every one of the five has at least two of those. Whether it was they in the
-# other streams as well has not been looked at.
+# **Is ROME's fall a matter of the chosen stream?** No: in each of the other five it changes nearly
+# all unrelated texts, too. How many facts it still holds differs from stream to stream, so of that
+# five streams say little. What did it in the first stream was the subject of one token that opens its
+# prompt, as you will see below, and every one of the five has at least two of those. Whether it was
+# they in the other streams as well has not been looked at.
 #
 # ## Who killed ROME?
 #
@@ -442,17 +442,17 @@ print(
 )
 
 # %% [markdown]
-# Five questions instead of 24. Edit 14 is the one about Darwin. The subject is one token and opens its
-# prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the direction of
-# its update from one key and the length from another, which in the other 23 edits did no such harm.
-# Both keys only soften it: alone, that edit then costs 0.12 nats. And the fact itself is held until the
-# end, so whether it was written does not show what it did.
+# Five questions instead of 24. Edit 14 is the one about Darwin. The subject is one token and opens
+# its prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the
+# direction of its update from one key and the length from another, which in the other 23 edits did no
+# such harm. Both keys only soften it: alone, that edit then costs 0.12 nats. And the fact itself is
+# held until the end, so whether it was written does not show what it did.
 #
 # ## Read the answers
 #
 # Numbers do not say *what* a model answers. The table has the answers to one prompt, about a neighbor
-# of the tower which should stay in Paris, after some of the turns. (All that was asked after every turn is
-# in the stored rows, under "says".)
+# of the tower which should stay in Paris, after some of the turns. (All that was asked after every
+# turn is in the stored rows, under "says".)
 
 # %%
 look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")

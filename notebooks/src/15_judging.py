@@ -191,7 +191,7 @@ scores = lib.evaluate(lm, facts, metrics=())
 for row in scores.summary().itertuples():
     if row.event in ("teacher_forced", "generation"):
         low, high = 100 * row.low, 100 * row.high
-        print(f"{row.event}: {100 * row.mean:.0f} % [{low:.0f}, {high:.0f}] of 12 facts")
+        print(f"{EVENTS[row.event]}: {100 * row.mean:.0f} % [{low:.0f}, {high:.0f}] of 12 facts")
 choices = [first_choices(case.fact.text, case.fact.target_new) for case in facts]
 for i in range(5):
     hits = [ids[i] == best[i] for ids, best in choices if i < len(ids)]
@@ -401,17 +401,17 @@ for mean in at:
     means = simulated(mean, 0.1)
     middle, half = means.mean(1), 2.776 * means.std(1) / 5**0.5
     low, high = torch.tensor([wilson(24 * total, 120) for total in means.sum(1).tolist()]).T
-    found["Student over streams"].append(coverage(means, mean, 2.776))
+    found["Student over streams"].append(100 * coverage(means, mean, 2.776))
     inside = (low <= mean) & (mean <= high)
-    found["all facts as independent"].append(inside.double().mean().item())
+    found["all facts as independent"].append(100 * inside.double().mean().item())
     inside = (low.minimum(middle - half) <= mean) & (mean <= high.maximum(middle + half))
-    found["the wider of both"].append(inside.double().mean().item())
-found = {name: [100 * share for share in shares] for name, shares in found.items()}
+    found["the wider of both"].append(100 * inside.double().mean().item())
 often.against(found["Student over streams"][at.index(0.95)])
 print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
 axes = "true mean (%)", "intervals that contain it (%)"
 figure = plot.lines([100 * p for p in at], found, *axes, ylim=(0, 103))
-figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")  # what was promised
+figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")
+figure.axes[0].text(50, 88, "dashed: 95 %, as promised", color=plot.QUIET)
 figure
 
 # %%
@@ -451,7 +451,7 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
 
 # %%
 stream = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
-last = runs_14.ends(stream)  # {editor: its row at the end}, the unedited model first
+last = {row["line"]: row for row in stream if "cases" in row}  # at the end; the unedited one first
 
 
 def values(column, event):  # {editor: one value per fact}
@@ -468,10 +468,10 @@ found = {
     event: [[100 * x for x in (v[n].mean(), *intervals.interval(v[n]))] for n in names]
     for event, v in kept.items()
 }
-colors = dict(zip(found, (plot.BASE, plot.NEIGHBOR), strict=True))
 axis = "neighbors that keep their true answer (%, with 95 % intervals over 24 facts)"
-figure = figures.whiskers(names, found, axis, colors=colors, height=8.2)
+figure = figures.whiskers(["the unedited model", *names[1:]], found, axis, height=8.2)
 figure.axes[0].axvline(50, color=plot.QUIET, linewidth=1, linestyle="--")
+figure.axes[0].text(51, 1, "dashed: 50 %, a coin", color=plot.QUIET)
 figure
 
 # %% [markdown]
@@ -502,7 +502,7 @@ for column in ("held", "reworded", "neighbors"):
         row = {"column": column, "event beside generation": EVENTS[event]}
         row |= {"values that are equal": f"{equal:.0%}", "of 300 pairs turn": len(pairs)}
         row["with a broken model"] = sum(bool(pair & BROKEN) for pair, _ in pairs)
-        table.append(row | {"surely": sum(sure for _, sure in pairs)})
+        table.append(row | {"turn surely": sum(sure for _, sure in pairs)})
 pd.DataFrame(table).set_index("column")
 
 # %% [markdown]
@@ -538,7 +538,7 @@ for name in by["generation"]:
     pairs = zip(by["probability"][name], by["generation"][name], strict=True)
     gaps = [np.subtract(one, other).tolist() for one, other in pairs]
     table.append(row | {"probability − generation": shown(gaps, intervals.DIFFERENCE, "+")})
-pd.DataFrame(table).set_index("editor")
+pd.DataFrame(table).set_index("editor").rename(index={"base": "the unedited model"})
 
 # %% [markdown]
 # Probability flatters six editors that move neighbors, by 9 to 20 points, and published ROME, after
@@ -550,21 +550,49 @@ pd.DataFrame(table).set_index("editor")
 # ## Longer answers
 #
 # The classroom's answers are short. Those of ZsRE are longer, and there the levels part (from
-# [RESULTS.md](../tests/benchmarks/RESULTS.md)). The editors wrote two kinds of targets, so compare
-# rows with the same answers only.
+# [RESULTS.md](../tests/benchmarks/RESULTS.md)). The editors wrote two kinds of targets, false answers
+# and true ones, so compare rows with the same answers only. Below the shares stand texts: LEMoE
+# writes four of these facts here. They were chosen because their answers did not count as said when
+# its run of a hundred facts was made once more.
 
 # %%
-pd.DataFrame(runs_15.published(("grace", "wise", "lemoe", "memoir"))).set_index("ZsRE").fillna("–")
+pd.DataFrame(runs_15.published(("GRACE", "WISE", "LEMoE", "MEMOIR"))).set_index("ZsRE").fillna("–")
+
+# %%
+chosen = (  # subject, prompt, new answer, old answer
+    ("Papendrecht", "By which body of water is {} located?", "Benedenrecht", "Beneden Merwede"),
+    ("Canada House", "Who was mainly responsible for the design of {}?", "Robert Smaragdis",
+     "Robert Smirke"),
+    ("Vrutham", "Who was the star of {}?", "Sivaji Ganesan", "Kamal Haasan"),
+    ("HD 216718", "Of which constellation is {} a part?", "Piscis Major", "Aquarius"),
+)  # fmt: skip
+chosen = [lib.Fact(*one) for one in chosen]
+rows = [
+    {"prompt": x.text, "new answer": x.target_new, "before": lm.answer(x.text, 8)} for x in chosen
+]
+with lm.patched(lib.EDITORS["lemoe"](lm).edit(chosen), only=True):
+    for row, one in zip(rows, chosen, strict=True):
+        _, forced, free = asked(one.text, one.target_new, one.target_true)
+        row |= {"after": lm.answer(one.text, 8), "teacher-forced, after": f"{forced:.2f}"}
+        row["generation, after"] = f"{free:.0f}"
+pd.DataFrame(rows).set_index("prompt").replace("", "(nothing)")
 
 # %% [markdown]
-# UltraEdit's preset has 80 % teacher-forced and says 49 %; as released it is 46 and 11 %. GRACE and
-# LEMoE lose ten points, WISE seven and MEMOIR 22. One reason is that one wrong token in an answer
-# costs teacher forcing this token, and generation the whole answer. It cannot be the only one:
-# LEMoE's tokens are, rounded, 100 % right, and yet one answer in ten does not count as said.
-# Generation also asks that the last word ends where the answer does ("Romeo"). Whether that is what
-# happened was not looked at. The unedited model has 16 or 17 % teacher-forced and 0 % in generation.
-# With answers like these the question whether a ranking turns is open, and this page does not answer
-# it.
+# UltraEdit's preset has 80 % teacher-forced and says 49 %; as released it is 46 and 11 %. GRACE has
+# 99 and 89 %, LEMoE 100 and 90 %, WISE 97 and 90 %, and MEMOIR 89 and 67 %. (Single answers of most
+# of these runs were not stored, so there are no paired intervals.) One reason is that one wrong token
+# in an answer costs teacher forcing this token, and generation the whole answer. It cannot be the
+# only one: LEMoE's tokens are, rounded, 100 % right, and yet one answer in ten does not count as
+# said.
+#
+# The four texts show another reason. The unedited model writes nothing. After the edit all tokens are
+# right with the true beginning, and the model writes the new answer, but it goes on inside the last
+# word. So the text names something else, as "Romeo" does, and does not count. Teacher forcing never
+# asks what comes after the last token. (The four are chosen, so they do not say how often this
+# happens.)
+#
+# The unedited model has 16 or 17 % teacher-forced and 0 % in generation. With answers like these the
+# question whether a ranking turns is open, and this page does not answer it.
 #
 # ## What we know now
 #

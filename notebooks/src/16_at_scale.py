@@ -17,12 +17,14 @@
 # [session 10](../lessons/session_10.md).
 #
 # One GPU was available for fifteen minutes while this course was written, so much of this page could
-# not be measured. Every section below begins with one of three words, and says where another one
-# holds. They mean:
+# not be measured. Every section below says where its numbers come from, and uses these words for it:
 #
 # * **Measured**: a program was run. The cell says on what: a CPU, except in *On a card*, and the small
 #   model where it does not say otherwise.
 # * **Counted**: multiply-adds or bytes, from the shapes of matrices, without running anything.
+# * **A bound**: a time that no program can be below, or a size that none has to exceed, if the counts
+#   and the rates beside it are right.
+# * **Estimated**: a count together with an assumption, which is named; it can be wrong either way.
 # * **Never run**: the code exists and should do it, but nobody has seen it do so.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -171,10 +173,10 @@ show.Table(table)
 #
 # ## Why a GPU waits
 #
-# **Counted.** The multiply-adds are not the whole story. Before a weight can be multiplied, it has
-# to be read from memory, and that takes time, too. A processor does both at once, so the slower of
-# the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work, and $P$ and $B$
-# what the processor can do of each in a second. The time is at least
+# **A bound**, from what is counted. The multiply-adds are not the whole story. Before a weight can be
+# multiplied, it has to be read from memory, and that takes time, too. A processor does both at once,
+# so the slower of the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work,
+# and $P$ and $B$ what the processor can do of each in a second. The time is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
@@ -241,21 +243,22 @@ drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round 
 # %% [markdown]
 # ROME's five rows have only $5 \cdot 4$ tokens from the subject's last one on. One fact at a time,
 # the GPU would need longer for the reading than for the arithmetic. If 32 facts are searched at once,
-# the weights are read once for all of them, and the arithmetic decides. So on a GPU editing in
-# batches should be far cheaper per fact. (This is what the count says. *On a card*, further down,
+# the weights are read once for all of them, and the arithmetic decides. So if both times come near
+# their bounds, editing in batches is far cheaper per fact on such a GPU. (*On a card*, further down,
 # UltraEdit's turns were measured.)
 #
 # **Measured**, on one CPU thread (the last two lines, an earlier version of the library): searching
-# 32 values at once is a gain there, too. It is a smaller one than the GPU's least times promise,
+# 32 values at once is a gain there, too. It is a smaller one than that between the GPU's least times,
 # 818.7 ms against 32 times 128.8 ms. One reason may be that arithmetic is slower there, compared with
 # memory, so that the corner of the roof lies further to the left. Neither the thread's arithmetic nor
 # its memory was measured for this.
 #
 # ## What replay saves, by depth
 #
-# **Measured** here, and counted. How much of a look does replay save if only the layers below are kept,
-# and all tokens run? **Predict** from which layer on half of the time is saved. Not exactly from half
-# of the depth on: why?
+# **Measured** here, and **estimated**: we count the multiply-adds and assume that time goes with
+# them. How much of a look does replay save if only the layers below are kept, and all tokens run?
+# **Predict** from which layer on half of the time is saved. Not exactly from half of the depth on:
+# why?
 #
 # <details><summary>Work it out</summary>
 #
@@ -274,20 +277,20 @@ block = sum(p.numel() for p in lm.blocks[0].parameters() if p.ndim == 2)
 head = lm.model.get_output_embeddings().weight.numel()
 left = [length * (lm.n_layers - start) * block + head for start in starts]
 shares = {"measured": [100 * s / spent[0] for s in spent]}
-shares["counted"] = [100 * one / left[0] for one in left]
-for start, share in zip(starts, shares["counted"], strict=True):
-    print(f"counted, from block {start} on: {share:.0f} %")
+shares["estimated"] = [100 * one / left[0] for one in left]
+for start, share in zip(starts, shares["estimated"], strict=True):
+    print(f"from block {start} on: {share:.0f} % of the multiply-adds")
 edit = stored("rome_speed")["5"]
 print(f"stored: an edit by ROME, five contexts, takes {edit['seconds']:.1f} s with replay,")
 print(f"and through the whole model {edit['whole_over_replay']:.1f} times as long")
 axes = "first block that runs again", "time of a look (% of the whole model)"
-colors = {"measured": plot.EDITED, "counted": plot.BASE}
-plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=(0, 112))
+plot.lines(starts, shares, *axes, dashes={"estimated": "--"}, ylim=(0, 112))
 
 # %% [markdown]
-# The measured times follow the count, and in the upper blocks they lie a little above it. What counts
-# is $\ell/L$, so the saving should be the same share in a large model (**never run**). The last two
-# lines are of a stored benchmark of whole edits, by an earlier version of the library.
+# The measured times follow the estimate, and in the upper blocks they lie a little above it. The head
+# aside, the share depends on $\ell/L$ alone, so it should be about the same in a large model (**never
+# run**). The last two lines are of a stored benchmark of whole edits, by an earlier version of the
+# library.
 #
 # ## Measured against the floor
 #
@@ -295,7 +298,7 @@ plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=
 # [RESULTS.md](../tests/benchmarks/RESULTS.md)). The machine was an AMD EPYC, on which other programs
 # ran, too; so seconds are of CPU time. The column "times the floor" divides them by those that the
 # multiply-adds of the edit alone take, at the rate of the same products in a loop that does nothing
-# else. UltraEdit is given 100 facts at once, ROME one, and the others 32.
+# else. UltraEdit is given 100 facts at once, ROME and WISE one, and the others 32.
 #
 # **Predict.** How many times its floor does an edit take?
 #
@@ -307,7 +310,7 @@ plot.lines(starts, shares, *axes, colors=colors, dashes={"counted": "--"}, ylim=
 
 # %%
 speeds = pd.DataFrame(stored("speed_now")).T  # one row per editor
-slow, fast = speeds["cpu"].iloc[[0, -1]]
+slow, fast = speeds["cpu"][["rome, 5 contexts", "ultraedit, published form"]]
 print(f"factor {slow / fast:.0f}; for a million edits {slow * 1e6 / 86400:.0f} days of this thread")
 print(f"or {fast * 1e6 / 3600:.0f} hours")
 columns = {"cpu": "CPU seconds per edit", "over_floor": "times the floor"}
@@ -324,12 +327,15 @@ speeds[list(columns)].rename(columns=columns).round(2)
 #
 # ## A million edits: memory
 #
-# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go on
-# for ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small
-# updates vanish in bf16. What is written into a weight matrix takes $4\,d\,m$ bytes at most, however
-# many facts it holds; while they are few, a pair of vectors for each, $4\,(d + m)\,n$ bytes, says the
-# same. Kept keys are $4\,m\,n$ bytes at first, and once there are many, the matrix $KK^\top$ with
-# $4\,m^2$ bytes says the same. GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes.
+# **Counted**, and for two methods **estimated**. What does each method keep *beside* the model? This
+# decides whether a stream can go on for ever. We ask for the bytes after $n$ edits, with one edited
+# layer, in float32, since small updates vanish in bf16. What is written into a weight matrix takes
+# $4\,d\,m$ bytes at most (**a bound**), however many facts it holds; while they are few, a pair of
+# vectors for each, $4\,(d + m)\,n$ bytes, says the same. Kept keys are $4\,m\,n$ bytes at first, and
+# once there are many, the matrix $KK^\top$ with $4\,m^2$ bytes says the same. GRACE has a key and a
+# value for each fact, $4\,(m + d)\,n$ bytes. The estimates are WISE's, for which one more side matrix
+# for every ten thousand facts is assumed, and that of retrieval, whose facts are assumed to be as
+# long as those of notebook 14.
 #
 # **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a
 # million facts, compared with the model? And what does UltraEdit keep?
@@ -345,34 +351,38 @@ speeds[list(columns)].rename(columns=columns).round(2)
 # %%
 edits, (d, m) = [10, 100, 1000, 10_000, 100_000, 1_000_000], (large["d"], large["inner"])
 run = stored_runs.read(stored_runs.DATA / "14_streams.json")  # what a fact of retrieval takes
-(text,) = (
-    row["bytes"] / 24 for row in run["rows"] if row["line"] == "retrieval" and "bytes" in row
-)
+ends = [row for row in run["rows"] if row["line"] == "retrieval" and "bytes" in row]
+text = ends[0]["bytes"] / 24
 RULES = {  # bytes after n edits
     "LEMoE": lambda n: 4 * 3 * d * m * -(-n // 16),  # an expert like the MLP for every 16 facts
     "LEMoE, rank 16": lambda n: 4 * 16 * (d + m) * -(-n // 16),
     "GRACE": lambda n: 4 * (d + m) * n,
-    "WISE": lambda n: 4 * d * m * (1 + n // 10_000),  # a side matrix per 10,000 facts: assumed
+    "WISE": lambda n: 4 * d * m * (1 + n // 10_000),  # estimated
     "MEMIT, keys kept": lambda n: 4 * (min(d * m, (d + m) * n) + min(m**2, m * n)),
     "UltraEdit": lambda n: 4 * min(d * m, (d + m) * n) + 16 * (d + m),
-    "retrieval": lambda n: text * n,
+    "retrieval": lambda n: text * n,  # estimated
 }
 kept = {name: [rule(n) / 1e9 for n in edits] for name, rule in RULES.items()}
 model = 2 * (L * c + 2 * h) / 1e9
 print(f"the model in bf16: {model:.1f} GB")
 print("a million edits:", ", ".join(f"{name} {sizes[-1]:,.2f} GB" for name, sizes in kept.items()))
 print(f"GRACE: as large as the model after {model * 1e9 / RULES['GRACE'](1):,.0f} facts")
-lines = kept | {"the model, bf16": [model] * len(edits)}
-colors, axes = {"the model, bf16": plot.BASE}, ("edits", "kept for one edited layer (GB)")
-plot.lines(edits, lines, *axes, colors=colors, xlog=True, ylog=True, height=4.6)
+lines, colors = kept | {"the model, bf16": [model] * len(edits)}, {"the model, bf16": plot.BASE}
+axes, how = ("edits", "kept for one edited layer (GB)"), {"xlog": True, "ylog": True}
+figure = plot.lines(edits, lines, *axes, colors=colors, **how, height=4.6)
+for i, size in {1: 14, 2: 9}.items():  # rings around the points that others cover
+    figure.axes[0].lines[i].set(markersize=size, markerfacecolor="none", markeredgewidth=1.8)
+figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
+figure
 
 # %% [markdown]
-# LEMoE's experts are copies of an MLP in notebook 13, one for every 16 facts at most. That is the
-# largest by far, and it is why the library's settings for larger models take experts of rank 16
-# instead, which need what GRACE does (from a hundred edits on the two lines lie on each other). What
-# is written into the weights grows only until the pairs of vectors would be larger than the matrix,
-# and is level from there on. WISE's line assumes one more side matrix for every ten thousand facts.
-# Retrieval keeps the facts as text, and is the smallest for a long time.
+# LEMoE's experts are copies of an MLP in notebook 13, and one holds 16 facts at most, so the line is
+# of the fewest. It is the largest by far, and it is why the library's settings for larger models take
+# experts of rank 16 instead, which need about what GRACE does. Their lines lie nearly on each other,
+# so their points are rings: the outer ones are LEMoE's, the inner ones GRACE's, and at a hundred and
+# a thousand edits UltraEdit's points lie inside both. What is written into the weights grows only
+# until the pairs of vectors would be larger than the matrix, and is level from there on. Retrieval
+# keeps the facts as text, and is the smallest for a long time.
 #
 # **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B, all 32
 # layers, was loaded from its files and edited. What the process holds itself is one thing; pages of
@@ -387,16 +397,16 @@ table = {}
 for step in ("load", "ask", "ultraedit", "C", "rome", "memit", "export"):
     peak = run["steps"][step]
     sizes = peak["anonymous"] - start, run["counted"][step], peak["mapped"]
-    names = "memory of the process (GB)", "counted (GB)", "files in memory (GB)"
+    names = "memory of the process (GB)", "estimated (GB)", "files in memory (GB)"
     table[step] = {name: size / 1e9 for name, size in zip(names, sizes, strict=True)}
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
-# Loading costs next to nothing, since the weights stay in their files. (The counts are of the
-# matrices that a step needs; from UltraEdit to MEMIT the process held less than that, and in the
-# export more.) UltraEdit needs room for a few matrices of one layer. What is large is $C$ of a layer
-# with its Cholesky factor. So the library makes, factors and keeps them one layer at a time where a
-# machine has no room for all.
+# Loading costs next to nothing, since the weights stay in their files. (The estimate counts the large
+# matrices that a step needs at once, and assumes that they are all it needs. From UltraEdit to MEMIT
+# the process held less than that, and in the export more.) UltraEdit needs room for a few matrices of
+# one layer. What is large is $C$ of a layer with its Cholesky factor. So the library makes, factors
+# and keeps them one layer at a time where a machine has no room for all.
 #
 # ## Normal equations over workers
 #
@@ -471,7 +481,7 @@ table[["reading", "cpu", "same_bits"]].rename(columns=names | {"same_bits": "bit
 
 # %% [markdown]
 # The patch has the bits of one process, and the work of reading is divided, though not evenly: what
-# is handed out are whole passes. **Counted**: on cards a pass is larger, so a batch of a hundred
+# is handed out are whole passes. **Estimated**: on cards a pass is larger, so a batch of a hundred
 # short facts is about two passes and would keep two cards busy at most
 # ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)); solving and measuring are not shared
 # at all. **Never run**: more than two processes, and any number of cards.
@@ -515,7 +525,7 @@ for form in ("preset", "published form"):
             table[form if edits else "unedited", edits] = row
 colors = {name: plot.CYCLE[1] if "preset" in name else plot.CYCLE[4] for name in y}
 dashes = {name: "--" for name in y if name.startswith("last")}
-axes = "edits", "says the new answer (%)"
+axes = "edits", "says it (%; shade: 95 % interval)"
 print(pd.DataFrame(table).T.rename_axis(["settings", "edits"]).to_string())
 plot.lines(x, y, *axes, colors=colors, dashes=dashes, bands=bands, ylim=(0, 104))
 
@@ -525,10 +535,10 @@ plot.lines(x, y, *axes, colors=colors, dashes=dashes, bands=bands, ylim=(0, 104)
 # facts, but their single answers were not stored, so there is no paired interval.) Of the last
 # hundred, which are other facts at every point, 74 to 82 % are said in the table. So in this one
 # stream old facts fade, and new ones can still be written at its end. As published, both groups stay
-# low, between 9 and 35 % in the table. By *probability* the first hundred of that run have 55 % at
-# the end and the last hundred 63, which looks much better; but the unedited model has 44 and 35 % in
-# these columns (notebook 15). What it costs is in the perplexity, which rises from 18.5 to 22.2 with
-# the preset, and to 30.4 as published.
+# low, between 9 and 35 % in the table. By *probability* (p in the table) the first hundred of that
+# run have 55 % at the end and the last hundred 63, which looks much better; but the unedited model
+# has 44 and 35 % in these columns (notebook 15). What it costs is in the perplexity, which rises from
+# 18.5 to 22.2 with the preset, and to 30.4 as published.
 #
 # A million edits would be a hundred times as many. On this model they were **never run**. What can be
 # asked without it is whether the program itself grows slower or larger on the way. **Measured**: a
@@ -541,9 +551,7 @@ longest = max(stored("million").values(), key=lambda run: run["edits"])
 same = longest.get("same", "not run")
 print(f"{longest['edits']:,} edits; killed, gone on with, same bits: {same}")
 table = pd.DataFrame(longest["points"]).set_index("edits")
-calm = {
-    part["edits"]: part["least"] for part in longest["calm"]
-}  # {last edit of a part: the least}
+calm = {part["edits"]: part["least"] for part in longest["calm"]}  # {its last edit: the least}
 table["calm"] = [next(least for end, least in calm.items() if at <= end) for at in table.index]
 table["memory of the process, MB"] = table["anonymous"] / 1e6
 names = {"cpu_ms": "CPU milliseconds per edit", "calm": "of the cheapest turn near by"}
@@ -560,20 +568,15 @@ table[["cpu_ms", "calm", "memory of the process, MB"]].rename(columns=names).rou
 # ## On a card
 #
 # `python -m tests.benchmarks.gpu tests/benchmarks/gpu.json` measures on one card what this notebook
-# counts. **Measured**, once, on one H100 with a random model of 8B's shape in bf16. ("Least" is the
-# roof's time for an edit's own matrix products: at the rate of a large product or at the rate of
-# reading, whichever takes longer, both measured in that run.)
+# works out on paper. **Measured**, once, on one H100 with a random model of 8B's shape in bf16. ("At
+# least" is the roof's time for an edit's own matrix products: at the rate of a large product or at
+# the rate of reading, whichever takes longer, both measured in that run.)
 
 # %%
 parts = stored("gpu")["parts"]
-timed = {
-    row["editor"]: row
-    for name in ("b", "alphaedit")
-    for row in parts[name]["rows"]
-    if "editor" in row
-}
-columns = {"seconds": "seconds", "floor": "least", "over_floor": "times the least"}
-on_card = pd.DataFrame(timed).T[list(columns)].rename(columns=columns).astype(float)
+rows = [row for name in ("b", "alphaedit") for row in parts[name]["rows"] if "editor" in row]
+columns = {"seconds": "seconds", "floor": "seconds at least", "over_floor": "times the least"}
+on_card = pd.DataFrame(rows).set_index("editor")[list(columns)].rename(columns=columns)
 for row in parts["c"]["rows"][1:]:
     each = row["seconds"] / row["edits"]
     print(f"UltraEdit in turns of {row['turn']:4}: {each:.4f} s an edit, {row['edits']:,} edits")
@@ -582,7 +585,7 @@ on_card.round(3)
 
 # %% [markdown]
 # One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s. So a batch is about twenty
-# times cheaper per fact. The count promised less: on the GPU with round numbers 6.2 ms for one fact
+# times cheaper per fact. The bounds differ by less: on the GPU with round numbers 6.2 ms for one fact
 # stand against 9.2 ms for ten, and from there on the arithmetic decides. So a single edit spends time
 # on more than reading weights and multiplying. The last column says the same: an edit takes 4 to 15
 # times the least, and LEMoE's 74 times. In one turn of a thousand that was profiled, half went into
@@ -596,11 +599,10 @@ on_card.round(3)
 # **Measured** here, on whatever you run it on. A turn of facts by UltraEdit with the library's
 # settings, the second of two, as the first one also prepares statistics. The preset edits nine layers
 # and makes up to three passes over such a turn, and between them the model is asked whether all facts
-# are right; so this is less than in the table of speeds, whose last row is the published form. The clock
-# is the one on the wall, so other programs count, too. With
-# `EDIT_SCALE=full` the model would be Qwen3-8B, and with a card the same cell should use it (**never
-# run**; the library has no settings tuned for that model, and all counts above are for Llama's
-# shapes).
+# are right; so this is less than by the published form in the table of speeds. The clock is the one
+# on the wall, so the time of other programs is in it, too. With `EDIT_SCALE=full` the model would be
+# Qwen3-8B, and with a card the same cell should use it (**never run**; the library has no settings
+# tuned for that model, and all counts above are for Llama's shapes).
 
 # %%
 speed = guess("How many edits per hour does UltraEdit make here, in turns of 12?", 1, 10_000_000)
@@ -629,11 +631,12 @@ show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two, and one fact at a time leaves
-#   a GPU waiting for its memory. Many facts at once do not.
-# * **Counted**: for a million edits memory decides. What keeps vectors or matrices for each fact
-#   becomes larger than the model; a matrix that facts are written into does not, and neither does
-#   text.
+# * **Counted**: a search costs some forty passes and a gradient two.
+# * **A bound**, for a GPU with assumed rates: one fact at a time waits for the memory, and many facts at
+#   once wait for the arithmetic.
+# * **Counted**, for WISE and retrieval **estimated**: for a million edits memory decides. What keeps
+#   vectors or matrices for each fact becomes larger than the model; a matrix that facts are written
+#   into does not, and neither does text.
 # * **Measured**, on a CPU: the editors take about two to five times the seconds of their
 #   multiply-adds. In one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, and
 #   the last hundred are still written.

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 import lib
 from lib import plot
-from lib.plot.style import BASE, EDITED, GRID, SMALL
+from lib.plot.style import BASE, EDITED, GRID, SMALL, readable
 
 from .figures import bare, panels
 
@@ -39,16 +39,17 @@ def touched(lm: lib.LM, patch: lib.Patch) -> plot.Figure:
 
 def ranks(base: Mapping[str, Sequence[int]], edited: Mapping[str, Sequence[int]], layer: int):
     """Draw the ranks of the old answer (full lines) and the new one (dashed) in both models."""
-    series, colors, dashes = {}, {}, {}
-    for model, found, color in (("base", base, BASE), ("edited", edited, EDITED)):
-        for (answer, values), dash in zip(found.items(), ("-", "--"), strict=True):
-            name = f"{answer}, {model}"
-            series[name], colors[name], dashes[name] = values, color, dash
+    models = {"base": base, "edited": edited}
+    series = {f"{a}, {model}": models[model][a] for model in models for a in base}
+    colors = dict(zip(series, (BASE, BASE, EDITED, EDITED), strict=True))
+    dashes = dict(zip(series, ("-", "--") * 2, strict=True))
     worst = max(max(values) for values in series.values())
     looks = {"colors": colors, "dashes": dashes, "ylog": True, "ylim": (1.6 * worst, 0.75)}
     layers = range(len(next(iter(series.values()))))
     figure = plot.lines(layers, series, "layer", "rank in the vocabulary (1 leads)", **looks)
-    figure.axes[0].axvspan(layer - 0.5, layer + 0.5, color=EDITED, alpha=0.12, linewidth=0)
+    (ax,) = figure.axes
+    ax.axvspan(layer - 0.5, layer + 0.5, color=EDITED, alpha=0.12, linewidth=0)
+    ax.text(layer + 0.8, 2, f"layer {layer}, which was edited", color=readable(EDITED), va="center")
     return figure
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 
 from lib.plot.style import LABEL, QUIET, token_text
@@ -47,5 +46,4 @@ def two_events(
     ax.set(xlim=(-1.1, len(wanted) + 1.15), ylim=(2.6, -0.6))
     ax.set_axis_off()
     names = {"as in the answer": RIGHT, "another token": WRONG, "not compared": NOT_ASKED}
-    handles = [Line2D([], [], color=color, linewidth=8) for color in names.values()]
-    return legend(figure, handles, names, 3)
+    return legend(figure, names.values(), names, 3)

@@ -10,9 +10,6 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from lib.plot.style import CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure
 
-MARKS = {"search, 1 fact": "o", "search, 32 facts at once": "s",
-         "UltraEdit, 1 fact": "^", "UltraEdit, 10 facts at once": "D"}  # fmt: skip
-
 
 def roofline(
     loads: Mapping[str, tuple[float, float]], peak: float, bandwidth: float, name: str
@@ -28,10 +25,9 @@ def roofline(
     ridge = peak / bandwidth
     ax.axvspan(3, ridge, color=GRID, alpha=0.45, linewidth=0)
     ax.plot(x, np.minimum(peak, bandwidth * x), color=INK, linewidth=2)
-    for i, (label, (work, size)) in enumerate(loads.items()):
+    for mark, (label, (work, size)) in zip("os^D", loads.items(), strict=True):
         at = work / size
         color = CYCLE[0] if label.startswith("search") else CYCLE[1]
-        mark = MARKS.get(label, "osD^"[i % 4])
         top = min(peak, bandwidth * at)
         ax.plot([at, at], [top / 300, top], color=color, linewidth=0.9, alpha=0.6)
         ax.plot([at], [top], mark, color=color, markersize=9, label=label, zorder=4)

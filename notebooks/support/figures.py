@@ -14,7 +14,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from lib.plot.style import CYCLE, EDITED, GRID, HEIGHT, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
@@ -126,8 +125,7 @@ def rasters(
         ax.set_yticks([1, *range(width // 3, width + 1, max(1, width // 3))])
         ax.tick_params(length=0)
     colors = {"says it": EDITED, "does not": INK, "not written yet": NOTHING}
-    lines = [Line2D([], [], color=color, linewidth=7) for color in colors.values()]
-    return legend(figure, lines, colors, 3, loc="outside upper center")
+    return legend(figure, colors.values(), colors, 3, loc="outside upper center")
 
 
 def whiskers(

@@ -8,8 +8,10 @@ handed in, and what was handed in fills the page. `guess` keeps a prediction. No
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import os
+import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
@@ -153,12 +155,16 @@ class Guess:
 def guess(question: str, low: float, high: float) -> Guess:
     """Ask for a number from `low` to `high`, and return what keeps it.
 
-    Where widgets work a field is drawn. Elsewhere a printed line says how to assign the number:
-    `mine = guess(…)`, then `mine.number = 12`.
+    Where widgets work a field is drawn. Elsewhere a printed line says how to assign the number, by
+    the name that the page gives to what is returned: `mine = guess(…)`, then `mine.number = 12`.
     """
     kept = Guess(question, low, high)
     if not live():
-        print(f"{question} A number from {low} to {high}: type it in below, as `….number = …`.")
+        page = sys._getframe(1)  # its step after this call is the assignment to that name
+        step = next(at for at in dis.get_instructions(page.f_code) if at.offset > page.f_lasti)
+        name = step.argval if step.opname in ("STORE_NAME", "STORE_FAST") else "…"
+        how = f"type it in below, as `{name}.number = …`."
+        print(f"{question} A number from {low} to {high}: {how}")
         return kept
     import ipywidgets
     from IPython.display import display

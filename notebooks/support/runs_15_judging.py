@@ -45,19 +45,18 @@ def published(names: Sequence[str]) -> list[dict[str, Any]]:
         json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("travel", "memory_stream", "long_stream")
     )
-    table = [_held("unedited", "other ones", memories[names[0]]["base"])]
+    table = [_held("unedited", "false ones", memories[names[0].lower()]["base"])]
     for name in names:
-        if name in memories:
-            (point,) = (point for point in memories[name]["points"] if point["edits"] == 100)
-            table.append(_held(name, "other ones", point["scores"]))
+        if run := memories.get(name.lower()):
+            scores = [point["scores"] for point in run["points"] if point["edits"] == 100]
+            table.append(_held(name, "false ones", *scores))
         else:
-            values = travel[f"{name}, preset, zsre-600.json 400-499"]["values"]
-            table.append(_held(name, "other ones, other facts", _summary(values)))
+            run = travel[f"{name.lower()}, preset, zsre-600.json 400-499"]
+            table.append(_held(name, "false ones, other facts", _summary(run["values"])))
     runs = {name: run["points"] for name, run in streams.items() if name.startswith("zsre")}
-    table.append(_held("unedited", "the true ones", next(iter(runs.values()))[0]["all"]))
+    table.append(_held("unedited", "true ones", next(iter(runs.values()))[0]["all"]))
     for name, points in runs.items():
-        name = f"ultraedit, {name.removeprefix('zsre, ')}"
-        table.append(_held(name, "the true ones", points[-1]["all"]))
+        table.append(_held(name.replace("zsre", "UltraEdit"), "true ones", points[-1]["all"]))
     return table
 
 

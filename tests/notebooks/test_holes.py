@@ -99,7 +99,7 @@ def test_a_hole_takes_what_the_exercise_takes(number, name, capsys, tmp_path, mo
 
 def test_a_guess_is_kept_and_stands_beside_the_result(capsys):
     mine = holes.guess("How many of 30?", 0, 30)
-    assert "from 0 to 30" in capsys.readouterr().out
+    assert "from 0 to 30: type it in below, as `mine.number = …`" in capsys.readouterr().out
     mine.against(7)
     assert capsys.readouterr().out == "How many of 30? No guess was typed, found 7.\n"
     mine.number = "12,5"
