@@ -447,8 +447,9 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 # All edits pass, since the threshold is the least of them, and no unrelated prompt does. An
 # unrelated prompt gets exactly the numbers of the base model. But only half of the rewordings are
 # let in (27 to 74 %), and 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is
-# seen (7 points, −28 to 34, over eleven facts), and their medians are nearly equal. (The library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in
-# a running notebook you can try that with the slider. This page uses the published rule.)
+# seen (7 points, −28 to 34, over eleven facts), and their medians are nearly equal. (The library's own
+# setting, `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook
+# you can try that with the slider. This page uses the published rule.)
 #
 # Why is that so? To see what counts, the first of the next two cells exchanges one thing at a time, with
 # eight facts that were not written and whose sentences are others, *strangers*. The second one shows
