@@ -659,12 +659,13 @@ pd.DataFrame(lines).set_index(["facts", "edit"])
 #
 # ## In a stream
 #
-# Now turns of ten facts, each on top of the last. Two things are asked: after six turns, as many as the
-# streams had that RLEdit was trained on, and after ten turns the sixty facts of the first six. An order of
-# the facts is an accident, so RLEdit and the plain step with $\alpha = 0.01$ write the hundred facts in
-# five orders. Order 0 is the one of the other tables, and the four others are drawn, so that other facts
-# come first. After three turns the thirty facts so far are asked as well. MEND and MALMEN, which never saw
-# an edited model in their training, write order 0 only.
+# Now turns of ten facts, each on top of the last. After six turns we ask for the sixty facts that have been
+# written; six turns are as long as the streams that RLEdit was trained on. After ten turns we ask for the
+# same sixty facts again, when forty more have been written over them. Does the order of the facts matter?
+# RLEdit and the plain step with $\alpha = 0.01$ write the hundred facts in five orders. Order 0 is the one of
+# the other tables. The four others are drawn, so other facts come first in them. After three turns the
+# thirty facts so far are asked as well. MEND and MALMEN, which never saw an edited model in their training,
+# write order 0 only.
 #
 # **Predict.** Will five orders tell the same story after six turns? And after ten?
 #
@@ -721,9 +722,9 @@ pd.DataFrame(lines).set_index(["order", "turns of ten", "facts asked"])
 # * With one fact, MEND and RLEdit kept 12 and 28 points more neighbors than the plain step with $\alpha =
 #   0.03$, and no difference in what they wrote was seen. With many facts outer products pile up, and a
 #   regression helps: on $k$ it spares neighbors, on $\tilde k$ more rewordings follow. RLEdit's training on
-#   top of $\tilde k$ improved facts and neighbors, ten in an update. In streams of
-#   a hundred facts it lost nearly all of them in each of five orders; in one order it had lost them after
-#   six turns already, as many as its training had.
+#   top of $\tilde k$ improved facts and neighbors, ten in an update. In streams of a hundred facts it lost
+#   nearly all of them, in each of five orders; in one order all were gone after six turns, which is as long
+#   as the streams of its training.
 #
 # ## Where it breaks
 #
