@@ -79,6 +79,17 @@ def score(tau, a):  # Δ, for the inputs a of a prompt
     return (a @ tau.T).norm(dim=1).mean().item()
 
 
+# %%
+def share(values):  # mean and 95 % interval, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
+
+
+def change(one, other):  # paired difference and 95 % interval, in points
+    found = [x - y for x, y in zip(one, other, strict=True)]
+    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
+    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*(100 * x for x in ends))
+
+
 # %% [markdown]
 # ## Two paths
 #
@@ -103,8 +114,8 @@ drawings_12.two_paths()
 #
 # ## A router for nothing
 #
-# Nobody trains this router, so why should $\Delta$ know an edit? A gradient is a sum of pairs
-# (notebook 09). So a change that was made by gradients is $\tau = \sum_i v_i k_i^\top$, where the $k_i$
+# Suppose that nobody trains this router. Why should $\Delta$ know an edit all the same? A gradient is a sum
+# of pairs (notebook 09). So a change that was made by gradients is $\tau = \sum_i v_i k_i^\top$, where the $k_i$
 # are inputs at tokens that were trained. At an input $q$ it gives
 # $\tau q = \sum_i v_i \langle k_i, q\rangle$, which is large where $q$ is like one of the $k_i$.
 # GRACE's nearest key is in there, but without a border: what it says fades with the distance.
@@ -416,25 +427,29 @@ for text in (cases[0].fact.text, cases[0].locality[0]):
 neighbors = guess("How many % of the neighbors' prompts will be let in?", 0, 100)
 
 # %%
-found, lines = {}, []
+found, shares, lines = {}, {}, []
 for group in groups[0]:
-    each = [[score(tau, inputs(text)) for text in case[group]] for case in groups if case[group]]
-    found[group] = sum(each, [])
-    shares = [sum(x >= eps for x in some) / len(some) for some in each]
+    each = {i: [score(tau, inputs(text)) for text in case[group]] for i, case in enumerate(groups)}
+    found[group] = sum(each.values(), [])
+    shares[group] = {i: sum(x >= eps for x in some) / len(some) for i, some in each.items() if some}
     median = torch.tensor(found[group]).median().item() / eps
-    line = {"group": group, "prompts": len(found[group]), "let in (%)": percent(shares)}
-    lines.append(line | {"median Δ / ε": round(median, 2)})
-    if group == "neighbor":
-        neighbors.against(100 * sum(shares) / len(shares))
-print(pd.DataFrame(lines).set_index("group").to_string())
+    line = {"group": group, "prompts": len(found[group])}
+    lines.append(line | {"let in (%)": [*shares[group].values()], "median Δ / ε": round(median, 2)})
+table = pd.DataFrame(lines).set_index("group")
+neighbors.against(100 * sum(shares["neighbor"].values()) / len(shares["neighbor"]))
+paired = [i for i in shares["neighbor"] if i in shares["rewording"]]
+said = change(*([shares[group][i] for i in paired] for group in ("neighbor", "rewording")))
+print(f"let in, neighbors less rewordings, the same {len(paired)} facts: {said} points")
+print(table.assign(**{"let in (%)": table["let in (%)"].map(percent)}).to_string())
 widgets.ThresholdExplorer(patch.routes[module], found)
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them, and no unrelated prompt does. An
 # unrelated prompt gets exactly the numbers of the base model. But only half of the rewordings are
-# let in (27 to 74 %), and about as many of the neighbors, 57 % (37 to 76). Their medians are nearly
-# equal, too. (The library's own setting puts the threshold lower, `calibrate`, which lets in more of both; in
-# a running notebook you can try that with the slider. This page uses the published rule.)
+# let in (27 to 74 %), and 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is
+# seen (7 points, −28 to 34, over eleven facts), and their medians are nearly equal. (The library's own
+# setting, `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook
+# you can try that with the slider. This page uses the published rule.)
 #
 # Why is that so? To see what counts, the first of the next two cells exchanges one thing at a time, with
 # eight facts that were not written and whose sentences are others, *strangers*. The second one shows
@@ -460,8 +475,9 @@ for what, swap in swaps.items():
     ends = sum(part) / len(part), *interval(part, None)
     said = "{:.2f} of the edit's Δ ({:.2f} to {:.2f})".format(*ends)
     print(f"{what}: {said}, {sum(tokens) / len(tokens):.0f} tokens")
-shares = [float(score(tau, inputs(fact.text)) >= eps) for fact in strangers]
-print(f"let in of {len(shares)} strangers' own prompts: {percent(shares)} %")
+reached = [float(score(tau, inputs(fact.text)) >= eps) for fact in strangers]
+said = "{:.0f} % ({:.0f} to {:.0f})".format(*share(reached))
+print(f"let in of {len(reached)} strangers' own prompts: {said}")
 
 # %%
 asked = {
@@ -550,7 +566,7 @@ print("δ/ε of its tokens:", ", ".join(said))
 # <details><summary>Answer</summary>
 #
 # With rehearsal nearly all. Without it three quarters, where of the first twenty nearly all were held. Four
-# masks hold no more: as many as one while they stay apart, and fewer when they are merged.
+# masks are not seen to hold more: while they stay apart no difference is seen, and merged they hold fewer.
 #
 # </details>
 
@@ -582,56 +598,50 @@ pd.DataFrame([line(*place) for place in shown]).fillna("").set_index(["line", "f
 
 
 # %%
-def share(values):  # mean and interval, in percent
-    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
-
-
 def less(one, other, count, groups=MEASURED):  # paired differences in points
     print(f"{' '.join(map(str, one))} less {' '.join(map(str, other))}, the same {count} facts:")
     for group in groups:
-        a, b = (at(*place)[group][:count] for place in (one, other))
-        change = [x - y for x, y in zip(a, b, strict=True)]
-        ends = sum(change) / count, *interval(change, DIFFERENCE)
-        print("   {} {:+.0f} ({:+.0f} to {:+.0f})".format(group, *(100 * x for x in ends)))
+        print("  ", group, change(*(at(*place)[group][:count] for place in (one, other))))
 
 
-# %%
 three = list(MEASURED)[:3]
 for name in WAYS:
     less((name, 80), (name, 20), 20, three)
 less(("WISE + rehearsal", 80), ("WISE", 80), 80, three)
+first = [case.fact.text for case in lib.classroom()[1:41:2]]
+for n in POINTS:
+    held = at("WISE + rehearsal", n)["held"][:20]
+    lost = [text for text, x in zip(first, held, strict=True) if x < 1]
+    print(f"with rehearsal, of the first twenty not held at {n} facts:", *lost)
 for rule in ("apart", "ties", "linear"):
     less((f"four shards, {rule}", 80), ("WISE", 80), 80)
 less(("four shards, ties", 80), ("four shards, linear", 80), 80)
-panels = {
-    title: {group: [share(at(name, n)[group][:20]) for n in POINTS] for group in three}
-    for name, title in zip(
-        WAYS, ("twelve facts rehearsed", "no rehearsal, as published"), strict=True
-    )
-}
+panels = {name: {x: [share(at(name, n)[x][:20]) for n in POINTS] for x in three} for name in WAYS}
 drawings_12.full(POINTS, panels)
 
 # %% [markdown]
 # Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20 and 74 % at 80 facts.
 # These are not the same facts; of the same first twenty, 20 points are lost on the way (2 to 40). With
-# rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held (14 to 34). (One of the
-# twenty is missing at every point, titanium, whose new symbol is "Al". What the model says in its place was
+# rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held (14 to 34). (The same
+# one is missing at every point, titanium, whose new symbol is "Al". What the model says in its place was
 # not stored.)
 #
 # Do four shards hold more than one? That is not shown:
 #
 # * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from one
-#   shard is 0 points (−13 to 12), and 16 points fewer of the rewordings follow (6 to 26).
+#   shard is 0 points (−13 to 12). 16 points fewer of the rewordings follow (6 to 26), and 8 points fewer
+#   of the neighbors stay (0 to 16).
 # * Merged by *TIES* they hold 59 %, which is 15 points fewer than one shard (2 to 29), and 21 points fewer
 #   of the neighbors stay (14 to 27).
-# * The *linear mean* of them holds 26 %. So TIES holds 32 points more than the mean (18 to 46), as the
+# * The *linear mean* of them holds 26 %, which is 48 points fewer than one shard (35 to 59). It spares 34
+#   points more of the neighbors (26 to 40). TIES holds 32 points more than the mean (18 to 46), as the
 #   coefficients above suggest, and it spares 55 points fewer of the neighbors (46 to 62).
 #
-# With these settings nothing was gained by dealing the facts out.
+# With these settings no more facts were held by dealing them out.
 #
 # Look at the two columns on the right. Without rehearsal nearly every rewording and every neighbor is let in
-# from 40 facts on. With rehearsal the router is stricter: at 80 facts it lets in 71 % of the rewordings and
-# 72 % of the neighbors. In every line of the table the two shares are close. How strict the router is can
+# from 40 facts on. With rehearsal the router lets in 71 % of the rewordings at 80 facts and 72 % of the
+# neighbors. In every line of the table the two shares are close. How strict the router is can
 # be chosen; that it tells a rewording from a neighbor is shown nowhere.
 #
 # ## The impossible triangle
@@ -650,6 +660,7 @@ print(pd.DataFrame(table)[["line", *list(table[0])[2:6]]].set_index("line").to_s
 for name in ("WISE", "WISE + rehearsal"):
     for other in ("MEMIT", "GRACE"):
         less((name, 40), (other, 40), 40)
+less(("WISE + rehearsal", 40), ("WISE", 40), 40)
 drawings_12.triangle(
     {name: {g: share(row[g][:40]) for g in MEASURED} for name, row in points.items()}
 )
@@ -657,14 +668,15 @@ drawings_12.triangle(
 # %% [markdown]
 # Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
 # fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were.
-# MEMIT has the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, since many facts
-# at once are what it is made for. But it keeps only 56 % of the unrelated prompts.
+# The most rewordings in the table and, GRACE aside, the most neighbors are MEMIT's, 87 and 81 %. But it
+# keeps only 56 % of the unrelated prompts.
 #
-# WISE as published is near MEMIT in rewordings, 73 %, with a difference of 14 points that just reaches 0
-# (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30 points more of the unrelated
-# prompts (18 to 41). Rehearsal moves it to another place: 41 % of the rewordings follow, 53 % of the
-# neighbors stay, and nothing unrelated moves. In what they hold no difference is seen in the four pairs
-# above. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
+# With WISE as published 73 % of the rewordings follow. The difference from MEMIT is 14 points, with an
+# interval that just reaches 0 (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30
+# points more of the unrelated prompts (18 to 41). Rehearsal moves it to another place: 32 points
+# fewer of the rewordings follow (19 to 44), 25 points more of the neighbors stay (15 to 35), and nothing
+# unrelated moves. In what they hold no
+# difference is seen in the five pairs above. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
 # before, word for word. All editors have the library's settings, WISE those of this page.)
 #
 # The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65

@@ -11,7 +11,7 @@ from lib.plot.style import BASE, CYCLE, EDITED, INK, LABEL, QUIET, readable
 
 from .figures import arrow, legend, panels, plain
 
-KINDS = {False: ("subject elsewhere", CYCLE[0]), True: ("subject opens its prompt", CYCLE[1])}
+KINDS = {False: ("other facts", CYCLE[0]), True: ("openers", CYCLE[1])}
 
 
 def keys(subjects: Mapping[str, tuple[float, float]]) -> Figure:
@@ -44,19 +44,17 @@ def scores(rows: Sequence[Mapping]) -> Figure:
     rows  Rows of `runs_08_wilke.stream`: "scores" {layer: s}, "opens" and "subject".
     """
     figure, (ax,) = panels(height=4.0)
+    ring = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
     for row in rows:
-        _, color = KINDS[row["opens"]]
+        color = KINDS[row["opens"]][1]
         found = {int(layer): s for layer, s in row["scores"].items()}
         ax.plot(list(found), list(found.values()), color=color, linewidth=1.6, alpha=0.8)
         best = min(found, key=found.__getitem__)
-        ring = {"markerfacecolor": "white", "markeredgewidth": 1.8, "zorder": 3}
-        ax.plot(best, found[best], "o", color=color, markersize=7, **ring)
-    ax.set(yscale="log", xlabel="layer", ylabel="s, relative change of the matrix")
-    ticks = [0.05, 0.1, 0.2, 0.5, 1.0]
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.plot(best, found[best], color=color, markersize=7, markeredgewidth=1.8, zorder=3, **ring)
+    ax.set(yscale="log", xlabel="layer", ylabel="score s, relative change of the matrix")
+    ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"])
     ax.minorticks_off()
     plain(ax)
     lines = {name: Line2D([], [], color=color) for name, color in KINDS.values()}
-    ring = {"marker": "o", "markerfacecolor": "white", "linestyle": "none"}
     lines["smallest score: WilKE's choice"] = Line2D([], [], color=QUIET, **ring)
     return legend(figure, lines.values(), lines, 3)

@@ -13,14 +13,11 @@ from lib.plot.style import BASE, EDITED, EDITORS, LABEL, readable
 
 from .figures import panels
 
-COLORS = {"plain step": BASE, "trained": EDITED}
-COLORS |= {n: EDITORS[n.casefold()] for n in ("MEND", "MALMEN", "RLEdit")}
-
 
 def tradeoff(
     curve: Mapping[str, Mapping[str, Sequence[float]]],
     points: Mapping[str, Mapping[str, Sequence[float]]],
-    rate_name: str = "α",
+    rate_name: str = "plain step, α",
 ) -> Figure:
     """Draw written facts against kept neighbors: a curve over rates, and points beside it.
 
@@ -30,16 +27,18 @@ def tradeoff(
     figure, (ax,) = panels(height=4.4)
     line = []
     for rate, row in curve.items():
-        line.append(_cross(ax, row, COLORS["plain step"], "o"))
+        line.append(_cross(ax, row, BASE, "o"))
         place = {"textcoords": "offset points", "color": readable(BASE)}
         at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
         ax.annotate(f"{rate_name} = {rate}", line[-1], at, ha=ha, **place)
-    ax.plot(*zip(*line, strict=True), color=COLORS["plain step"], linewidth=1.6)
+        rate_name = rate_name[-1]  # the whole name once
+    ax.plot(*zip(*line, strict=True), color=BASE, linewidth=1.6)
     for name, row in points.items():
-        x, y = _cross(ax, row, COLORS[name], "s")
+        color = EDITORS.get(name.casefold(), EDITED)
+        x, y = _cross(ax, row, color, "s")
         style = {"textcoords": "offset points", "fontsize": LABEL, "va": "center"}
         up = -21 if name == "MALMEN" else 11  # it stands close to MEND
-        ax.annotate(name, (x, y), (8, up), color=readable(COLORS[name]), **style)
+        ax.annotate(name, (x, y), (8, up), color=readable(color), **style)
     lowest = min(interval(row["written"])[0] for row in [*curve.values(), *points.values()])
     ax.set(xlim=(-3, 103), ylim=(100 * lowest - 4, 106))
     ax.set(xlabel="neighbors kept (%)", ylabel="facts written (%)")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.plot.style import BASE, CYCLE, EDITED, EDITORS, GRID, INK, LABEL, QUIET, SMALL, readable
+from lib.plot.style import BASE, CYCLE, EDITED, EDITORS, GRID, INK, QUIET, readable
 
 from .figures import bare, panels, plain
 
@@ -67,14 +67,10 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
     return figure
 
 
-def tradeoff(
-    lines: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
-    xlabel: str,
-    ylabel: str,
-) -> Figure:
+def tradeoff(lines: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
     """Draw one line per way with a cross of two intervals at every point.
 
-    lines  {way: [((x, low, high), (y, low, high)), …]}
+    lines  {way: [((KL, low, high), (tokens right in %, low, high)), …]}
     """
     figure, (ax,) = panels(height=4.0)
     for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
@@ -84,7 +80,8 @@ def tradeoff(
             ax.plot([x, x], [low, high], color=color, linewidth=1, alpha=0.6)
         x, y = ([point[side][0] for point in points] for side in (0, 1))
         ax.plot(x, y, color=color, marker=marker, markersize=7, label=way)
-    ax.set(xlim=(0, None), ylim=(0, None), xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlim=(-0.04, None), ylim=(0, None))
+    ax.set(xlabel="KL divergence at unrelated prompts (nats)", ylabel="answer tokens right (%)")
     plain(ax)
     ax.legend(loc="lower right")
     return figure
@@ -94,28 +91,22 @@ def filling(
     edits: Sequence[int],
     moved: Sequence[float],
     points: Sequence[tuple[int, float, float, float]],
-    seconds: Sequence[float],
 ) -> Figure:
-    """Draw three panels over the edits of one stream.
+    """Draw two panels over the edits of one stream.
 
     moved    how far the weights have moved, in %; orthogonal turns are drawn beside it
     points   (edits, share, low, high) of the first turn's facts, in %
-    seconds  CPU seconds of each turn
     """
-    figure, axes = panels(3, height=2.9)
+    titles = "‖ΔW‖ / ‖W₀‖ (%)", "first hundred facts, answer tokens right (%)"
+    figure, axes = panels(2, height=2.9, titles=titles)
     turns = [moved[0] * (at / edits[0]) ** 0.5 for at in edits]
     axes[0].plot(edits, turns, "--", color=BASE, linewidth=1.6, label="orthogonal turns")
-    line = {"marker": "o", "markersize": 3.5}
-    axes[0].plot(edits, moved, color=EDITORS["ultraedit"], label="measured", **line)
+    axes[0].plot(edits, moved, "o-", color=WAYS["lifelong"], markersize=3.5, label="measured")
     axes[0].legend(loc="lower right")
     at, share, low, high = zip(*points, strict=True)
     axes[1].vlines(at, low, high, color=EDITED, linewidth=1.6, alpha=0.6)
     axes[1].plot(at, share, color=EDITED, marker="o", markersize=4.5)
-    axes[2].plot(edits, seconds, color=CYCLE[1], **line)
-    titles = "‖ΔW‖ / ‖W₀‖ (%)", "first 100 facts, tokens right (%)", "CPU seconds of a turn"
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title, fontsize=SMALL)
-        ax.set(xlim=(0, None), ylim=(0, None))
+    for ax in axes:
+        ax.set(xlim=(0, None), ylim=(0, None), xlabel="edits")
         plain(ax)
-    figure.supxlabel("edits", fontsize=LABEL)
     return figure

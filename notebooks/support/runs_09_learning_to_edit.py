@@ -7,6 +7,7 @@ answers are generated.
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,12 +23,13 @@ from lib.keys_values import answer_gradients
 
 from .score_tables import by_case
 
-NAMES = "mend", "malmen", "rledit"
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
-RATES = [0.01, 0.02, 0.03, 0.06]
-SIXTY = {"facts": 60, "in all": 100, "few": 3, "rates": RATES, "rate": 0.01, "turns": [6, 10]}
+SIXTY = {"facts": 60, "in all": 100, "few": 3, "rate": 0.01, "turns": [6, 10]}
+SIXTY |= {"rates": [0.01, 0.02, 0.03, 0.06]}
+# the stream in five orders of the hundred facts: 0 is that of SIXTY, the others are drawn
+ORDERS = {"facts": 60, "orders": 5, "ways": ["plain step", "RLEdit"], "turns": [3, 6, 10]}
 # a plain step with the mean over the facts in place of their sum, and one regression more
 MEAN = {"facts": 60, "in all": 100, "few": 3, "rates": [0.03, 0.1, 0.3]}
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
@@ -39,13 +41,13 @@ def editors(lm: lib.LM, train: bool = False) -> dict[str, Any]:
     With `train` they get tiny ones that are trained here, for a model for which none are shipped.
     """
     if not train:
-        found = {name: lib.EDITORS[name](lm) for name in NAMES}
+        found = {name: lib.EDITORS[name](lm) for name in SHOWN}
         for editor in found.values():
             editor.networks()  # named here if there are none
         return found
     even, folder = [case for case in lib.classroom() if case.id % 2 == 0], Path(tempfile.mkdtemp())
     found = {}
-    for name in NAMES:
+    for name in SHOWN:
         found[name] = lib.EDITORS[name](lm, **TOY, **TOYS[name])
         found[name].fit(short(even)[:8], short(even)[8:10], folder / f"{name}.safetensors", steps=2)
     return found
@@ -107,11 +109,10 @@ def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]
         said = network_file.load(path, editor.lm.fingerprint, editor.name)[0]
         steps, losses = [row[0] for row in said["history"]], [row[2] for row in said["history"]]
         size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
-        made, facts = said["settings"], str(said["settings"]["batch"])
-        facts = f"1 to {facts}" if made.get("varied") else facts
+        made = said["settings"]
+        facts = ("1 to " if made.get("varied") else "") + str(made["batch"])
         edits = made["accumulate"] * made.get("turns", 1)
-        cost = f"{size:,} parameters; {said['step']} steps of {edits} edits of {facts} facts"
-        cost = cost.replace(" of 1 facts", " of one fact")
+        cost = f"{size:,} parameters; {said['step']} steps of {edits} edits; facts in each: {facts}"
         curves[SHOWN[name]] = steps, losses, said["step"], cost
     return curves
 
@@ -169,18 +170,28 @@ def sixty(lm: lib.LM, editors: Mapping[str, Any], few: bool = False) -> Iterator
             yield {"way": name, "update": 1} | batches(editor, cases, 1, count)
         size = SIXTY["in all"]
         yield {"way": name, "update": size} | batches(editor, cases, size, count)
-        yield from stream(editor, name, cases, asked)
+        yield from stream(editor, name, cases, SIXTY)
 
 
 def stream(
-    editor: Any, name: str, cases: Sequence[lib.Case], asked: Sequence[lib.Case]
+    editor: Any, name: str, cases: Sequence[lib.Case], settings: Mapping[str, Any]
 ) -> Iterator[dict]:
-    """Turns of ten facts, one after another; the same facts are asked after each of `turns`."""
-    patch = lib.EMPTY
-    for turn in range(max(SIXTY["turns"])):
-        patch = editor.edit([case.fact for case in cases[10 * turn : 10 * turn + 10]], after=patch)
-        if turn + 1 in SIXTY["turns"]:
-            yield {"way": name, "update": 10, "turns": turn + 1} | shares(editor.lm, asked, patch)
+    """Turns of ten facts; after some the facts so far are asked, at most the first sixty."""
+    patch, most = lib.EMPTY, settings["facts"]
+    for turn in range(1, max(settings["turns"]) + 1):
+        patch = editor.edit([case.fact for case in cases[10 * turn - 10 : 10 * turn]], after=patch)
+        if turn in settings["turns"]:
+            asked = cases[: min(10 * turn, most)]
+            yield {"way": name, "update": 10, "turns": turn} | shares(editor.lm, asked, patch)
+
+
+def orders(editors: Mapping[str, Any]) -> Iterator[dict]:
+    """The streams of two ways in several orders."""
+    for seed in range(ORDERS["orders"]):
+        cases = random.Random(seed).sample(classroom(), 100) if seed else classroom()
+        for name in ORDERS["ways"]:
+            for row in stream(ways(editors)[name], name, cases, ORDERS):
+                yield {"order": seed, **row}
 
 
 def mean(mend: Any, few: bool = False) -> Iterator[dict]:

@@ -20,6 +20,7 @@ from lib.keys_values.running_moments import KeyGradientMoments
 
 from . import moved
 from .runs_06_null_space import counterfact
+from .score_tables import by_case
 
 # The one place for the editor's settings: change them, then `--long 10` again.
 SETTINGS = {"down": (18, 19, 20), "step": 0.4, "ridge": 1.0, "repeat": 1, "warmup": "none"}
@@ -126,8 +127,7 @@ def rows(lm: lib.LM) -> Iterator[dict[str, Any]]:
     size = STREAM["batch"]
 
     def first(patch: lib.Patch) -> list[float]:
-        found = lib.evaluate(lm, cases[:size], patch, ["teacher_forced"], metrics=()).by_case()
-        return _values(found["efficacy", "teacher_forced"])
+        return tokens(lib.evaluate(lm, cases[:size], patch, ["teacher_forced"], metrics=()))
 
     facts = [vars(case.fact) for case in cases[: 2 * size]]
     row = {"way": "base", "scale": 0.0, "edits": 0, "facts": facts, "first": first(lib.EMPTY)}
@@ -167,19 +167,17 @@ def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, base: Any) -> 
                         nats, and whether the four tokens are the same
     """
     scores = lib.evaluate(lm, asked, patch, base=base, **ASKED)
-    found = scores.by_case()
     spread = dict.fromkeys(prompt for case in lib.classroom() for prompt in case.locality)
     others = moved.answers(lm, list(spread)[: STREAM["kl"]], patch, tokens=4).values()
     return {
-        "tokens": _values(found["efficacy", "teacher_forced"]),
-        "held": _values(found["efficacy", "generation"]),
-        "reworded": _values(found["generalization", "generation"]),
-        "neighbors": _values(found["specificity", "generation"]),
+        "tokens": tokens(scores),
+        **by_case(scores),
         "kl": [round(one.kl, 5) for one in others],
         "unrelated": [float(one.before == one.after) for one in others],
         "perplexity": round(scores.perplexity, 3),
     }
 
 
-def _values(found: Any) -> list[float]:
-    return [round(float(value), 4) for value in found["mean"]]
+def tokens(scores: lib.Scores) -> list[float]:
+    """The share of answer tokens that are right, one per fact."""
+    return by_case(scores, {"tokens": "efficacy"}, "teacher_forced")["tokens"]

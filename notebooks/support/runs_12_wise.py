@@ -140,8 +140,8 @@ def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int, **more: Any) -> lib
 def through(patch: lib.Patch, tau: Tensor, eps: float) -> lib.Patch:
     """The patch with one side memory τ, which answers from Δ = eps on."""
     ((module, route),) = patch.routes.items()
-    count = sum(memory.facts for memory in route.memories)
-    side = Side((SideMemory(tau, eps, count),), route.act_ratio, route.score, module)
+    memory = SideMemory(tau, eps, sum(memory.facts for memory in route.memories))
+    side = Side((memory,), route.act_ratio, route.score, module)
     return lib.Patch(routes={module: side})
 
 
@@ -209,8 +209,7 @@ def rows(lm: lib.LM, streamed: str, merged: str) -> list[dict[str, Any]]:
     """
     found = long_runs.stored(streamed, STREAM, lambda: every(lm))
     own = [row for row in found if row["line"] == "WISE, no rehearsal"]
-    again = stream(lm, "WISE, no rehearsal", calls=1)
-    long_runs.repeats(own, lambda: again, ["edits", "eps"], tolerance=0.5)
+    long_runs.repeats(own, lambda: stream(lm, own[0]["line"], 1), ["edits", "eps"], 0.5)
     found = [*found, *long_runs.stored(merged, MERGES, lambda: merges(lm))]
     names = {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
     return [{**row, "line": names.get(row["line"], row["line"])} for row in found]
