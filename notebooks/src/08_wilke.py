@@ -3,8 +3,9 @@
 #
 # # 08 · WilKE: the layer that fits the fact
 #
-# One layer took every fact so far, and for some facts it was a bad one. Must it be the same for all?
-# At the end of this page you know which facts need another layer, and what a wrong one costs.
+# ROME writes every fact into the same layer. For some facts that is a bad one, as this page shows.
+# Must it be the same for all? At the end of this page you know which facts need another layer, and
+# what a wrong one costs.
 #
 # **You will** derive a score that says how well a fact fits a layer, and choose layers with it · read it
 # for twelve facts in seven layers · hunt *flashes*, single edits that ruin a model, and explain them from
@@ -119,16 +120,18 @@ scores = use("4.3", scores)
 #
 # **Predict.** $\delta$ and $\|k\|$ are given. General text uses one direction a hundred times more
 # than another ($C = \mathrm{diag}(100, 1)$). For which key is $s$ smallest: one along the common
-# direction, along the rare one, or between? And which key does general text hear most?
+# direction, along the rare one, or between? And for which of the three keys does the change move the
+# outputs at general text most?
 #
 # <details><summary>Work it out</summary>
 #
 # Along either axis $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$: *the same*. Between
-# them $u$ turns to the rare side, and the change is longer. But a key $x$ of general text hears, in the
-# mean, $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 =
-# \|\delta\|^2/q$, since $u^\top C u = u^\top k = q$. For the key along the common direction $q$ is a
-# hundred times smaller, so text hears a hundred times as much. The score measures the change of the
-# weights. The harm is measured by $\mathrm{tr}(\Delta C \Delta^\top)$, which ROME makes small (notebook 02).
+# them $u$ turns to the rare side, and the change is longer. But the output at a key $x$ of general
+# text moves, in the mean square, by $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) =
+# \|\delta\|^2\,u^\top C u/q^2 = \|\delta\|^2/q$, since $u^\top C u = u^\top k = q$. For the key along
+# the common direction $q$ is a hundred times smaller, so this is a hundred times as much. The score
+# measures the change of the weights. The harm is measured by $\mathrm{tr}(\Delta C \Delta^\top)$,
+# which ROME makes small (notebook 02).
 #
 # </details>
 
@@ -197,13 +200,15 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 
 # %% [markdown]
 # The tower has moved to Rome, also in other words, and the neighbor has stayed where it was. The
-# library finds the same scores, with one search for all layers (the cell allows 1 % of difference).
+# library, which searches all layers together, finds the same scores (the cell allows 1 % of
+# difference).
 #
 # The stored runs write three streams of 50 odd-numbered classroom facts, with seven layers to choose
-# from. Each stream is drawn anew, so a fact may stand in several. They are written with both keys ($k_0$
-# and $\bar k$, our default). The figure shows the scores of twelve of these facts, on a logarithmic axis:
-# the first ten of stream 0, and two **openers** (notebook 02), subjects of one token that open their
-# prompt. The second cell below lists all facts of the three streams.
+# from. Each stream is drawn anew, so a fact may stand in several. They are written with *both* keys,
+# our default: the edit maps $k_0$ of the bare prompt and $\bar k$ to $v^\star$. The figure shows the
+# scores of twelve of these facts, on a logarithmic axis: the first ten of stream 0, and two
+# **openers** (notebook 02), subjects of one token that open their prompt. The second cell below lists
+# all facts of the three streams.
 #
 # **Predict.** Do all facts prefer the same layer? An early or a late one? Type the number for layer 0
 # in above.
@@ -294,15 +299,17 @@ table.rename(columns=titles).round(4)  # shares with 95 % intervals
 
 # %% [markdown]
 # For openers the smallest score is that of layer 0, 0.105 against 0.379 in layer 3, and layer 3 moves
-# unrelated text by 0.054 nats more (95 %: 0.005 to 0.085). China is the exception: of the four it alone
-# moves unrelated text less from layer 3. And layer 6 has a larger score than layer 3, but no difference
-# between their divergences is seen. Whether the neighbors of openers profit from layer 0 cannot be seen
-# either: it keeps 62 % of them, layer 3 81 %, and with four facts the intervals are wide.
+# unrelated text by 0.054 nats more (95 %: 0.005 to 0.085). (One of the four moves it less from layer
+# 3.) And layer 6 has a larger score than layer 3, but no difference between their divergences is
+# seen. Whether the neighbors of openers profit from layer 0 cannot be seen either: it keeps 62 % of
+# them, layer 3 81 %, and with four facts the intervals are wide.
 #
-# For the four others layer 6 has the smallest score. It moves unrelated text by 0.0004 nats less than
-# layer 3 (0.0003 to 0.0005). But of the rewordings it answers 75 % and of the neighbors it keeps 77 %,
-# where layer 3 loses none of either. Four facts of each kind are examples, and an interval over four is a
-# rough guide. They show that the layer with the smallest score does not have to be the best place.
+# For the four others layer 0 has a smaller mean score than layer 3, 0.086 against 0.094, and yet each
+# of them moves unrelated text more from layer 0, by 0.0021 nats in the mean (0.0016 to 0.0026). Layer
+# 6 has the smallest score and moves it least. But with layer 6 75 % of the rewordings follow and 77 %
+# of the neighbors stay, where layer 3 loses none; with so few facts that may be chance. An interval
+# over four facts is a rough guide, but in these examples a smaller score does not always mark the
+# better place.
 #
 # ## Flash
 #
@@ -402,9 +409,9 @@ find.head(14).set_index("subject").round(2)
 
 # %% [markdown]
 # The twelve openers come first, with 15 to 23, and none of the twelve others has more than 1.22. The
-# measured quotients are 0.94 to 1.00 times your numbers, so nearly as much is missing at one key as at
-# the other. How many times longer the published change is than R-ROME's is therefore a matter of the keys
-# alone, and can be told before anything is written or searched.
+# measured quotients are 0.94 to 1.00 times your numbers, so nearly as much is missing at one key as
+# at the other. How many times longer the published change is than R-ROME's is therefore nearly a
+# matter of the keys alone, and can be told before anything is written or searched.
 #
 # The stored run writes forty facts in ROME's layer, each alone: twelve openers and 28 others, with the
 # published mixture (`mixed`) and with both keys (`both`, our default). When is an edit a flash? We take the
@@ -448,11 +455,11 @@ figure
 # set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
 # forty facts the flashes are the subjects of one token at the first position of the prompt.**
 #
-# What this rule finds depends on how many flashes it is shown at once. With all twelve openers it finds
-# 9 by their size and none by their KL, although the medians differ by a factor of 1,939, because twelve
-# in forty widen what counts as usual. And with both keys openers do not become ordinary. They move
-# unrelated text 14 times less far (a median of 0.096 nats instead of 1.33), but by this rule, one at a time, they still flash:
-# 8 of 12 by size, and 12 of 12 by KL.
+# What this rule finds depends on how many flashes it is shown at once. With all twelve openers it
+# finds 9 by their size and none by their KL, although the medians differ by a factor of 1,939,
+# because twelve in forty widen what counts as usual. And with both keys openers do not become
+# ordinary. They move unrelated text 14 times less far (a median of 0.096 nats instead of 1.33), but
+# by this rule, one at a time, they still flash: 8 of 12 by size, and 12 of 12 by KL.
 #
 # ## WilKE against ROME
 #
@@ -462,8 +469,8 @@ figure
 # often, and the first 25 (ROME) and 10 (WilKE) of stream 2 with the published key. *Kept* are facts so
 # far that still answer at the end, and *neighbors* are those of the same facts, by generation.
 #
-# **Predict.** Who has kept more facts at the end, with the published key and with both? Who more
-# neighbors?
+# **Predict.** Who has kept more facts after equally many edits, with the published key and with both?
+# Who more neighbors?
 #
 # <details><summary>Answer</summary>
 #
@@ -538,9 +545,9 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 # %% [markdown]
 # After fifty edits WilKE has kept 11 points more facts (95 %: 4 to 19) and 31 points more neighbors
 # (25 to 37) than ROME, paired fact by fact, with more neighbors in each of the three streams. The
-# intervals count the 150 edits as different facts, and say nothing about a fourth stream. Both editors
-# lose neighbors, of which the unedited model has all.
-# (Only the two runs of fifty edits took turns on the machine, so only their seconds can be compared.)
+# intervals count the 150 edits as different facts, and say nothing about a fourth stream. Both
+# editors lose neighbors, of which the unedited model has all. (Of the seconds only those of the two
+# runs of fifty edits can be compared: they took turns on the machine.)
 #
 # With the published key a single opener moves unrelated text far. ROME's stream 2 has moved unrelated
 # text by 0.004 nats before its first opener, the fifth edit, and by 1.047 after it. (At the end openers
@@ -577,12 +584,12 @@ pd.DataFrame([less(one, other, 25) for one in single for other in both]).set_ind
 
 # %% [markdown]
 # To move the openers alone keeps 17 points more of the neighbors than ROME does (95 %: 1 to 30), and
-# between this and WilKE no difference is seen (−1 point, −12 to 10), nor between WilKE and everything in
-# layer 0 (1 point, −10 to 12). Unrelated text moves by 0.134 nats with split, between ROME's 0.204 and
-# WilKE's 0.091. So in stream 2 one gets the gain in neighbors by moving the openers, and no score is
-# needed for it. If the choice for each ordinary fact adds neighbors, they are too few for this test, which
-# has two streams of 25 facts, one with three openers and one with a single one, and intervals that reach
-# ten points or more to either side.
+# between this and WilKE no difference is seen (−1 point, −12 to 10), nor between WilKE and everything
+# in layer 0 (1 point, −10 to 12). Unrelated text moves by 0.134 nats with split, between ROME's 0.204
+# and WilKE's 0.091. So in stream 2 moving the openers is enough for a gain in neighbors, without any
+# score. If the choice for each ordinary fact adds neighbors, they are too few for this test, which
+# has two streams of 25 facts, one with three openers and one with a single one, and intervals that
+# reach ten points or more to either side.
 #
 # ## What the paper measured
 #
@@ -592,9 +599,9 @@ pd.DataFrame([less(one, other, 25) for one in single for other in both]).set_ind
 # should be as it was, and whatever is not is harm. Five shares are taken: the edit itself (ES), its
 # rewordings (GS) and its neighbors (LS), right after each edit, as means over all edits so far; then,
 # after the roll-back, how many of the edited facts (ERS) and of facts that were never edited (ORS)
-# have their old answer. $S$ is their harmonic mean, so a single share near 0 decides it. All editors
-# use the published, mixed key. The scores below are those that are stored with the authors' program,
-# means of three runs on GPT-2 XL.
+# have their old answer. $S$ is their harmonic mean, so a single share near 0 decides it. ROME and
+# WilKE have the published, mixed key there. The scores below are those that are stored with the
+# authors' program, means of three runs on GPT-2 XL.
 
 # %%
 theirs = {
@@ -627,24 +634,25 @@ figure
 # that made the longest changes of openers above.
 #
 # The printed lines are of our own stream 2, with nothing rolled back and another measure, so only the
-# order can be compared. With the mixed key WilKE is far ahead of ROME here as well: after ten edits by 48
-# points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with both keys keeps 76 %,
-# and WilKE 77 % with both keys and 72 % with the mixed one. Between ROME with both keys and WilKE with the
-# mixed one no difference is seen (3 points, −24 to 31). So a repaired key may do as much as the choice of a
-# layer, and the published table, which has no editor with one, cannot tell. MEMIT was not run in
-# these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
+# order can be compared. With the mixed key WilKE is far ahead of ROME here as well: after ten edits
+# by 48 points of the neighbors (15 to 66, ten facts). But on the same ten facts ROME with both keys
+# keeps 76 %, and WilKE 77 % with both keys and 72 % with the mixed one. Between ROME with both keys
+# and WilKE with the mixed one no difference is seen (3 points, −24 to 31). So a repaired key may do
+# as much as the choice of a layer, and the published table, which has no ROME with such a key, cannot
+# tell. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
 #
 # ## What we know now
 #
 # * $s_l$ is the relative size of the change that a fact needs in a layer. It measures weights, not
 #   harm, and costs a whole edit per layer.
 # * All flashes that we saw are openers. Under the published key $u^\top k_0$ is a small share of
-#   $u^\top\bar k$, and the update divides by it; how many times longer this makes it can be read off the
-#   keys, before anything is written. With both keys openers do less harm, and still stand apart.
+#   $u^\top\bar k$, and the update divides by it; about how many times longer this makes it can be
+#   read off the keys, before anything is written. With both keys openers do less harm, and still
+#   stand apart.
 # * WilKE keeps far more neighbors than ROME in these streams. Between WilKE and ROME with nothing but the
 #   openers moved to layer 0 no difference in neighbors was seen, with 25 facts of one stream.
-# * The paper's order of editors changes along its curve, and its editors use a key that is known to be
-#   faulty.
+# * The paper's order of editors changes along its curve, and its ROME and WilKE use a key that is
+#   known to be faulty.
 #
 # ## Where it breaks
 #

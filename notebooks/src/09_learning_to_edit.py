@@ -124,11 +124,12 @@ for name, pair in pairs.items():
     print(f"   without the answer's position a part as long as {rest:.2f} ‖∂L/∂W‖ is left")
 
 # %% [markdown]
-# Two layers below the top, ten tokens make rank ten, since the attention above reads the outputs at all
-# of them. But without the position that predicts the answer, a part of only 0.16 of the gradient's length
-# is left. Above the last layer nothing looks at other tokens any more, and "Rome" is one token, so the
-# gradient is one outer product. MALMEN as published reads only positions that predict an answer token.
-# MEND reads all tokens, and so do the networks of MALMEN and RLEdit that come with this library.
+# Two layers below the top, ten tokens make rank ten, since the attention above reads the outputs at
+# all of them. But without the position that predicts the answer, a part of only 0.16 times the
+# gradient's length is left. Above the last layer nothing looks at other tokens any more, and "Rome"
+# is one token, so the gradient is one outer product. MALMEN as published reads only positions that
+# predict an answer token. MEND reads all tokens, and so do the networks of MALMEN and RLEdit that
+# come with this library.
 #
 # ## A plain step
 #
@@ -197,10 +198,10 @@ print("\n".join(f"{what}: {text}" for what, text in asked.items()))
 pd.DataFrame(columns, index=list(asked)).round(0).astype(int)
 
 # %% [markdown]
-# The rewording gets 76 % of the shift in the last layer, which is what one wants. Notre-Dame gets 64 %,
-# the Reichstag 66 %, and a question about Japan 68 %; the recipe gets 21 %. In these prompts the keys
-# of the last layer tell a question for a place from a recipe, and hardly one place from another. Two layers
-# below, the question about Japan gets only 37 %.
+# The rewording gets 76 % of the shift in the last layer, which is what one wants. Notre-Dame gets
+# 64 %, the Reichstag 66 %, and a question about Japan 68 %; the recipe gets 21 %. In these prompts
+# the keys of the last layer tell a question for a place from a recipe, and hardly tell one place from
+# another. Two layers below, the question about Japan gets only 37 %.
 #
 # What does the model say then? We take the step on all matrices that MEND edits, with a small and a
 # larger rate, and let MEND itself edit beside it. Its network was trained on other facts.
@@ -220,9 +221,9 @@ for name, patch in edits.items():
 pd.DataFrame(said, index=asked).T
 
 # %% [markdown]
-# Every edit writes "Rome", in the rewording as well. But every one also sends Notre-Dame to Rome, which
-# should have stayed in Paris, and with the larger rate the text begins to repeat itself. MEND's text
-# repeats itself less than that, and its neighbor is lost, too.
+# Every edit writes "Rome", in the rewording as well. But every one also sends Notre-Dame to Rome,
+# which should have stayed in Paris, and with the larger rate the text begins to repeat itself. MEND's
+# text repeats itself less than that.
 #
 # One fact is an example. To measure, the stored run asks the same sixty facts of the classroom in
 # every setting but that of the small network: the edit itself (*written*), one rewording, and three
@@ -637,25 +638,27 @@ less(*reversed(many["MALMEN"]))
 pd.DataFrame(lines).set_index(["facts", "edit"])
 
 # %% [markdown]
-# In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and of a hundred it keeps nothing of
-# either: its outer products pile up. A smaller step does not help the plain step. With ten facts the
-# mean with $\alpha = 0.1$ is the sum with 0.01, and in one update of a hundred none of the rates writes
-# more than 3 %.
+# In updates of ten MEND writes 38 % and keeps 3 % of the neighbors, and in the update of a hundred
+# both are 0 %: its outer products pile up. A smaller step does not help the plain step. With ten
+# facts the mean with $\alpha = 0.1$ is the sum with 0.01, and in one update of a hundred none of the
+# rates writes more than 3 %.
 #
-# What helps is the regression. MEND's pairs, solved on $k$, write 70 % in updates of ten and 52 % in one
-# of a hundred, and they keep 62 and 68 % of the neighbors: no other row that writes half of the facts
-# keeps so many. MALMEN, on $\tilde k$, writes 83 % in updates of ten, the largest that it was trained on.
-# MALMEN differs from MEND's pairs on these keys by its training, and no difference is seen: 2 points of the
-# facts (−10 to 13), −2 of the rewordings (−15 to 11) and 3 of the neighbors (−3 to 8). In the update of a hundred MALMEN writes 17 %, 67 points fewer than in
-# updates of ten (53 to 77). RLEdit writes 97 and 72 %. In the large update these are 20 points
-# more than MEND's pairs on $k$ (6 to 33), with 57 points fewer neighbors (47 to 66).
+# What helps is the regression. MEND's pairs, solved on $k$, write 70 % in updates of ten and 52 % in
+# one of a hundred, and they keep 62 and 68 % of the neighbors: no other row that writes half of the
+# facts keeps so many. MALMEN, on $\tilde k$, writes 83 % in updates of ten, the largest that it was
+# trained on. MALMEN differs from MEND's pairs on these keys by its training, and no difference is
+# seen: 2 points of the facts (−10 to 13), −2 of the rewordings (−15 to 11) and 3 of the neighbors (−3
+# to 8). In the update of a hundred MALMEN writes 17 %, 67 points fewer than in updates of ten (53 to
+# 77). RLEdit writes 97 and 72 %. In the large update these are 20 points more than MEND's pairs on
+# $k$ (6 to 33), with 57 points fewer neighbors (47 to 66).
 #
-# Is it the training that costs these neighbors, or the keys? With ten facts in an update one can compare on
-# the same keys $\tilde k$: there RLEdit writes 15 points more than MEND's pairs (6 to 25) and keeps 14
-# points *more* neighbors (8 to 21). So there the keys cost neighbors and the training wins some back, but
-# far from all. RLEdit and MALMEN differ in the streams of the training, but also in where it began, in
-# $\eta$ and $\lambda$, and in the larger first step; which of these counts was not tested. (All answers are
-# generated. A score by probability compares two answers only, also where a model would say neither.)
+# Is it the training that costs these neighbors, or the keys? With ten facts in an update one can
+# compare on the same keys $\tilde k$: there RLEdit writes 15 points more than MEND's pairs (6 to 25)
+# and keeps 14 points *more* neighbors (8 to 21). So there the keys cost neighbors, and RLEdit wins
+# some back, but far from all. MALMEN did not, as far as is seen. The two differ in the streams of the
+# training, but also in where it began, in $\eta$ and $\lambda$, and in the larger first step; which
+# of these counts was not tested. (All answers are generated. A score by probability compares two
+# answers only, also where a model would say neither.)
 #
 # ## In a stream
 #
@@ -695,18 +698,20 @@ for seed in range(ORDERS["orders"]):
 pd.DataFrame(lines).set_index(["order", "turns of ten", "facts asked"])
 
 # %% [markdown]
-# After three turns RLEdit is ahead of the plain step in every order, by 50 to 73 points of the facts so far.
-# After six turns it depends on the order. In three of the five RLEdit is ahead, by 25 to 52 points. In
-# order 2 no difference is seen (−7 points, −20 to 6). In order 1 RLEdit holds not one fact and keeps not one
-# neighbor, and it is 30 points behind (18 to 42). After ten turns it holds at most 7 % in any order, and
-# keeps at most 3 % of the neighbors. MEND and MALMEN hold none of the sixty facts at either time.
+# After three turns RLEdit is ahead of the plain step in every order, by 50 to 73 points of the facts
+# so far. After six turns it depends on the order. In three of the five RLEdit is ahead, by 25 to 52
+# points. In order 2 no difference is seen (−7 points, −20 to 6). In order 1 RLEdit holds not one fact
+# and keeps not one neighbor, and it is 30 points behind (18 to 42). In all five it keeps fewer
+# neighbors than the plain step after six turns, by 20 to 50 points. After ten turns it holds at most
+# 7 % in any order, and keeps at most 3 % of the neighbors. MEND and MALMEN hold none of the sixty
+# facts at either time.
 #
-# With order 0 alone this page would have told another story: 55 % held as long as the training streams were,
-# and nothing later. The intervals beside the differences would not have warned us. They count the facts of
-# one stream as if each were a case of its own, but a model that breaks loses all of them together. So
-# here the five orders say more than the intervals. The plain step loses everything in no order, but of the
-# sixty facts it holds at most 30 %, so it is no good editor either. (It has one rate here, which was not
-# tuned for streams.)
+# With order 0 alone this page would have told another story: 55 % held as long as the training
+# streams were, and nothing later. The intervals would not have warned us: they count the facts of one
+# stream as if they were independent, but a model that breaks loses all of them together. So here the
+# five orders say more. The plain step loses everything in no order, but of the sixty facts it holds
+# at most 30 %, so it is no good editor either. (It has one rate here, which was not tuned for
+# streams.)
 #
 # ## What we know now
 #
@@ -716,12 +721,13 @@ pd.DataFrame(lines).set_index(["order", "turns of ten", "facts asked"])
 #   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
 # * The network's gradient needs one matrix per edited layer of the language model,
 #   $G = \partial L/\partial W$. Model and network never share a graph.
-# * With one fact, MEND and RLEdit kept 12 and 28 points more neighbors than the plain step with $\alpha =
-#   0.03$, and no difference in what they wrote was seen. With many facts outer products pile up, and a
-#   regression helps: on $k$ it spares neighbors, on $\tilde k$ more rewordings follow. RLEdit's training on
-#   top of $\tilde k$ improved facts and neighbors, ten in an update. In streams of a hundred facts it lost
-#   nearly all of them, in each of five orders; in one order all were gone after six turns, which is as long
-#   as the streams of its training.
+# * With one fact, MEND and RLEdit kept 12 and 28 points more neighbors than the plain step with
+#   $\alpha = 0.03$, and no difference in what they wrote was seen. With many facts outer products
+#   pile up, and a regression helps: on $k$ it spares neighbors, on $\tilde k$ more rewordings follow.
+#   With ten facts in an update RLEdit wrote more and kept more neighbors than MEND's pairs on the
+#   same keys $\tilde k$. In streams of a hundred facts it lost nearly all of the sixty that were
+#   asked, in each of five orders; in one order all were gone after six turns, which is as long as the
+#   streams of its training.
 #
 # ## Where it breaks
 #

@@ -116,8 +116,8 @@ drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 # The columns of $K$ are the keys themselves, and those of $V$ are the shifts $v$. A plain gradient
 # step on the matrix would move the output at $k$ by $-\eta\|k\|^2 g$, which has the same form.
 #
-# Nothing is learned beforehand, no subject is needed, and no old fact is kept. What is kept from
-# turn to turn is $\mu$ and $\sigma$ of keys and gradients.
+# Nothing is learned beforehand, no subject is needed, and no old fact is kept. From turn to turn,
+# beside the edited weights, only $\mu$ and $\sigma$ of keys and gradients are kept.
 #
 # ## Moments that never forget
 #
@@ -289,7 +289,8 @@ granted = torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T @ K).diagonal()
 print(f"λ = {ridge:g}; medians: ‖k‖² {K.square().sum(0).median():.1f}, granted {granted:.0%}")
 
 # %% [markdown]
-# $\lambda$ is small beside $\|k\|^2$. So the median token is granted 97 % of its shift.
+# $\lambda$ is small beside $\|k\|^2$. A token with no other key near would get nearly all of its
+# shift, and the median token here is granted 97 %.
 #
 # ## A gradient of zero
 #
@@ -345,7 +346,8 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 # <details><summary>Work it out</summary>
 #
 # The plain step moves nothing for zero gradients. UltraEdit asks every one of these tokens for the
-# same shift along $\mu_g/\sigma_g$. Along the mean gradient the loss of the edited facts *rises*.
+# same shift along $\mu_g/\sigma_g$. It lies along the mean gradient and not against it, so the loss
+# of the edited facts *rises*.
 #
 # </details>
 
@@ -394,19 +396,21 @@ print(f"UltraEdit, loss of the new facts, known less every g = 0: {said}")
 pd.DataFrame(table).set_index(f"turn of {few} facts").round(3)
 
 # %% [markdown]
-# With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is only
-# 0.5 % where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap to write.) But
-# it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to 0.52). Known facts
-# with their own small gradients raise it by 0.41 nats, and fact by fact no difference from zero gradients is
-# seen (−0.04 nats, −0.17 to 0.11). The plain step that writes them changes this loss hardly at all. So what
-# known facts do to the new ones comes mostly from the mean that is taken off. Over all columns that the moments have seen this cancels, because standardized gradients
-# have the mean zero. A turn of known facts has nothing that cancels it. (The library leaves out gradients
-# that are exactly 0. Small ones it cannot tell.)
+# With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is
+# only 0.5 % where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap to
+# write.) But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to
+# 0.52). Known facts with their own small gradients raise it by 0.41 nats, and fact by fact no
+# difference from zero gradients is seen (−0.04 nats, −0.17 to 0.11). With the plain step that writes
+# them no change of this loss is seen (−0.01 nats, −0.15 to 0.15). So the mean that is taken off is
+# enough to explain what known facts do to the new ones here. Over all columns that the moments have
+# seen this cancels, because standardized gradients have the mean zero. A turn of known facts has
+# nothing that cancels it. (The library leaves out gradients that are exactly 0. Small ones it cannot
+# tell.)
 #
-# How far the weights move says little about it. The plain step moves them by 4.4 % for known facts,
-# although their gradients are a third as long as those of new ones. It may be that the known prompts are
-# more alike, and so are their keys (the least singular value of $K$ is 1.1 instead of 2.5): to grant
-# different shifts at nearly equal keys takes a large change. That was not tested.
+# How far the weights move says little about this harm. The plain step moves them by 4.4 % for known
+# facts, although their gradients are a third as long as those of new ones. It may be that the known
+# prompts are more alike, and so are their keys (the least singular value of $K$ is 1.1 instead of
+# 2.5): to grant different shifts at nearly equal keys takes a large change. That was not tested.
 #
 # ## How large a step?
 #
@@ -444,11 +448,11 @@ table["answer tokens right (%)"] = table["answer tokens right (%)"].map(percent)
 table
 
 # %% [markdown]
-# The paper's $\eta$ hardly moves our weights, and not one answer. GPT-J's step does little more. The
-# step that we take is 24 times GPT-J's: 21 % of the answer tokens are right after one turn, and 6 %
-# were before any edit, a gain of 15 points (6 to 24). With four times that step it is half of them, but
-# the perplexity of other text goes from 18.5 to 25.7. A step that is free of the width is not free of the
-# model: it still has to be tuned, but its scale no longer hides in $d_\text{in}$.
+# The paper's $\eta$ hardly moves our weights, and the share of right answer tokens stays at 6 %.
+# GPT-J's step does little more. The step that we take is 24 times GPT-J's: 21 % of the answer tokens
+# are right after one turn, and 6 % were before any edit, a gain of 15 points (6 to 24). With four
+# times that step it is half of them, but the perplexity of other text goes from 18.5 to 25.7. So a
+# step that does not depend on the width still has to be tuned for the model.
 #
 # ## A cold start
 #
@@ -500,7 +504,7 @@ pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
 #
 # ## A thousand edits
 #
-# Is it important that the moments are lifelong? The stored run writes ten turns of a hundred facts of
+# Does it matter that the moments are lifelong? The stored run writes ten turns of a hundred facts of
 # CounterFact in four ways, each with the same regression:
 #
 # * **lifelong** is UltraEdit.
@@ -520,8 +524,8 @@ pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
 #
 # <details><summary>Answer</summary>
 #
-# None of the four loses its edits. With the same step they hold about as many of them. But they do not
-# pay the same for them.
+# None of the four loses its edits. With the same step they hold about as many of them, but they do
+# not do the same damage.
 #
 # </details>
 
@@ -610,9 +614,11 @@ for what in ("tokens", "held"):
 #   of the past.
 # * A turn standardizes, asks each answer token for the shift $-\eta\|\hat k\|^2 \hat g$, and solves one
 #   ridge regression. There is no training and no search.
-# * To standardize is more than to rescale. A gradient of zero asks for a shift along the mean gradient,
-#   which moves the weights little and costs other facts. And one lone column standardizes to nothing,
-#   so texts have to be read first.
+# * To standardize is more than to rescale. A gradient of zero asks for a shift along the mean
+#   gradient, which moves the weights little and raises the loss of other facts. And one lone column
+#   standardizes to nothing, so texts have to be read first.
+# * After a thousand edits the four kinds of moments held about as many facts. At one step lifelong
+#   moments did the least damage; at equal damage no difference is seen.
 #
 # ## Where it breaks
 #
@@ -646,14 +652,14 @@ shares = [(at, *(100 * np.array([some.mean(), *interval(some)]))) for at, some i
 drawings_10.filling([row["edits"] for row in own], lengths, shares)
 
 # %% [markdown]
-# The weights have moved nearly as far as orthogonal turns would move them, 35.2 % after fifteen turns.
-# What do the first hundred facts notice of it? Up to 400 edits later facts even seem to help, but the
-# gain may be chance: its interval includes 0. From there to 1,500 edits they lose 10 points (95 %: 1
-# to 19). We chose the highest point as the start, though, and the change from the first turn to the
-# last is −5 points, with an interval that includes 0. So this stream hints at the fading, but does not
-# prove it. In a longer stream, of ten thousand facts, the first hundred fade with the library's preset;
-# of the published form they are few from the beginning ([notebook 16](16_at_scale.ipynb)). A turn costs
-# about five CPU seconds, 5.3 the first and 4.9 the last.
+# The weights have moved nearly as far as orthogonal turns would move them, 35.2 % after fifteen
+# turns. What do the first hundred facts notice of it? Up to 400 edits later facts even seem to help,
+# but the gain may be chance: its interval includes 0. From there to 1,500 edits they lose 10 points
+# (95 %: 1 to 19). We chose the highest point as the start, though, and the change from the first turn
+# to the last is −5 points, with an interval that includes 0. So this stream may show that old facts
+# fade, but does not prove it. In a longer stream, of ten thousand facts, the first hundred fade with
+# the library's preset; of the published form they are few from the beginning ([notebook
+# 16](16_at_scale.ipynb)). A turn costs about five CPU seconds, 5.3 the first and 4.9 the last.
 #
 # Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. The library's
 # preset does both, in three passes, and holds more facts at the end of that stream. But **weights fill

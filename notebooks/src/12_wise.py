@@ -3,9 +3,9 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE kept every fact and reached no rewording. Editors of weights reach rewordings, and the weights
-# wear out. WISE writes into a second copy of one matrix, and decides at each prompt which of the two
-# matrices answers.
+# GRACE kept every fact and reached no rewording. Editors of weights reach rewordings, but each edit
+# changes the weights for all other prompts as well. WISE writes into a second copy of one matrix, and
+# decides at each prompt which of the two matrices answers.
 #
 # **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
 # merge memories that were trained apart · see token by token why a prompt is let in · find out how many
@@ -109,16 +109,17 @@ drawings_12.two_paths()
 # $$\Delta(x) = \frac1n \sum_p \delta_p, \qquad \delta_p = \|W'a_p - W a_p\| = \|\tau a_p\|,
 # \qquad \Delta(x) \ge \varepsilon = \min_{\text{edits } e} \Delta(x_e).$$
 #
-# (Papers call the score $\Delta$. The change of the weights, which was $\Delta$ in earlier notebooks,
-# is $\tau$ here. `score` above is this $\Delta$.)
+# ($\Delta$ is the score here, as in the paper, and `score` above. The change of the weights, $\Delta$
+# in earlier notebooks, is $\tau$.)
 #
 # ## A router for nothing
 #
-# Suppose that nobody trains this router. Why should $\Delta$ know an edit all the same? A gradient is a sum
-# of pairs (notebook 09). So a change that was made by gradients is $\tau = \sum_i v_i k_i^\top$, where the $k_i$
-# are inputs at tokens that were trained. At an input $q$ it gives
-# $\tau q = \sum_i v_i \langle k_i, q\rangle$, which is large where $q$ is like one of the $k_i$.
-# GRACE's nearest key is in there, but without a border: what it says fades with the distance.
+# Suppose that nobody trains this router. Why should $\Delta$ know an edit all the same? A gradient is
+# a sum of pairs (notebook 09). So a change that was made by gradients is $\tau = \sum_i v_i
+# k_i^\top$, where the $k_i$ are inputs at tokens that were trained. At an input $q$ it gives $\tau q
+# = \sum_i v_i \langle k_i, q\rangle$, which is large where $q$ is like one of the $k_i$. This
+# resembles GRACE's nearest key, but there is no radius beyond which it is silent: $\tau q$ becomes
+# smaller with the distance.
 #
 # **Predict.** Take $n$ random keys of unit length in $d$ dimensions, with values of unit length. How
 # long is $\tau q$ at a key? And at a random $q$ of unit length, for $n = d$?
@@ -283,10 +284,10 @@ plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=
 #
 # ## Random masks
 #
-# Facts that are written one after another wear each other out. WISE deals them into **shards**. Each
-# shard has a mask: a random share $\rho$ (not the interference of notebook 02) of all entries of the
-# matrix. Its facts may change these entries only, and afterwards the shards are merged into one $\tau$.
-# Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
+# Facts that are written one after another into the same entries damage each other. WISE deals them
+# into **shards**. Each shard has a mask: a random share $\rho$ (not the interference of notebook 02)
+# of all entries of the matrix. Its facts may change these entries only, and afterwards the shards are
+# merged into one $\tau$. Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
 #
 # **Predict.** The matrix has 884,736 entries, $\rho = 0.2$, and a shard has 20 facts. How many entries
 # does a fact have for itself? What share of the matrix belongs to two given shards?
@@ -385,10 +386,11 @@ assert torch.allclose(ties(taus, config.density)[clear], theirs[clear], atol=1e-
 pd.DataFrame(lines).set_index("merge").round(2)
 
 # %% [markdown]
-# Half of the shared entries are in conflict, as with coins. TIES leaves in full what only the first shard
-# has changed, and the linear mean halves it: with these masks that is four fifths of a shard. Where both
-# agree the two rules are equal. In conflict the larger entry wins with its full value. (The trim takes
-# nothing away here, because a shard has a fifth of the entries and the trim keeps more than half.)
+# Half of the shared entries are in conflict, as if the signs had been drawn at random. TIES leaves in
+# full what only the first shard has changed, and the linear mean halves it: with these masks that is
+# four fifths of a shard. Where both agree the two rules are equal. In conflict the larger entry wins
+# with its full value. (The trim takes nothing away here, because a shard has a fifth of the entries
+# and the trim keeps more than half.)
 #
 # Whether this matters for what a memory knows is asked below, with eighty facts. The page goes on with
 # the merge by your `ties`.
@@ -444,12 +446,12 @@ print(table.assign(**{"let in (%)": table["let in (%)"].map(percent)}).to_string
 widgets.ThresholdExplorer(patch.routes[module], found)
 
 # %% [markdown]
-# All edits pass, since the threshold is the least of them, and no unrelated prompt does. An
-# unrelated prompt gets exactly the numbers of the base model. But only half of the rewordings are
-# let in (27 to 74 %), and 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is
-# seen (7 points, −28 to 34, over eleven facts), and their medians are nearly equal. (The library's own
-# setting, `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook
-# you can try that with the slider. This page uses the published rule.)
+# All edits pass, since the threshold is the least of them, and no unrelated prompt does. So these get
+# exactly the numbers of the base model. But only half of the rewordings are let in (27 to 74 %), and
+# 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is seen (7 points, −28
+# to 34, over eleven facts), and their medians are nearly equal. (The library's own setting,
+# `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook you
+# can try that with the slider. This page uses the published rule.)
 #
 # Why is that so? To see what counts, the first of the next two cells exchanges one thing at a time, with
 # eight facts that were not written and whose sentences are others, *strangers*. The second one shows
@@ -496,14 +498,15 @@ for group, text in asked.items():
 drawings_12.tokens(shown, eps)
 
 # %% [markdown]
-# It is not the tower that lights up. The largest $\delta$ of the edit are at "in" and "of", at the end of
-# the template, and the Reichstag's prompt has the same words. But the template alone is not it either.
-# With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a stranger's sentence 0.80, and with
-# neither of the edit's two parts 0.83. So 38 % of the strangers' own prompts are let in (25 to 53), about
-# other subjects and in other words, where no unrelated prompt was. After twelve facts $\Delta$ tells prompts
-# for a fact from other prompts, more than it tells one fact from another. No margin has asked for that:
-# the irrelevant texts of the training are questions as one types them into a search and whole sentences
-# about everyday things, like the two that are printed first.
+# It is not the tower that lights up. The largest $\delta$ of the edit are at "in" and "of", at the
+# end of the template, and the Reichstag's prompt has the same words. But the template alone is not it
+# either. With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a stranger's sentence
+# 0.80, and with neither of the edit's two parts 0.83. Of the strangers' own prompts 38 % are let in
+# (25 to 53), about other subjects and in other words, where no unrelated prompt was. After twelve
+# facts $\Delta$ tells prompts for a fact from other prompts, more than it tells one fact from
+# another. No margin has asked for that: the irrelevant texts of the training are questions as one
+# types them into a search and whole sentences about everyday things, like the two that are printed
+# first.
 #
 # What does the model say now?
 
@@ -550,8 +553,8 @@ print("δ/ε of its tokens:", ", ".join(said))
 
 # %% [markdown]
 # With the cache and without it the answers are equal. But from the fifth token on $\delta$ is below
-# $\varepsilon$: a router that decides anew at every token would go back to $W$ in the middle of the
-# answer.
+# $\varepsilon$: for this prompt a router that decides anew at every token would go back to $W$ in the
+# middle of the answer.
 #
 # ## How many facts in a shard?
 #
@@ -565,8 +568,9 @@ print("δ/ε of its tokens:", ", ".join(said))
 #
 # <details><summary>Answer</summary>
 #
-# With rehearsal nearly all. Without it three quarters, where of the first twenty nearly all were held. Four
-# masks are not seen to hold more: while they stay apart no difference is seen, and merged they hold fewer.
+# With rehearsal nearly all. Without it three quarters; when the mask had twenty facts, nearly all of
+# these were held. Four masks are not seen to hold more: while they stay apart no difference is seen,
+# and merged they hold fewer.
 #
 # </details>
 
@@ -620,17 +624,18 @@ panels = {name: {x: [share(at(name, n)[x][:20]) for n in POINTS] for x in three}
 drawings_12.full(POINTS, panels)
 
 # %% [markdown]
-# Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20 and 74 % at 80 facts.
-# These are not the same facts; of the same first twenty, 20 points are lost on the way (2 to 40). With
-# rehearsal none of the twenty is lost, and of all 80 facts 24 points more are held (14 to 34). (The same
-# one is missing at every point, titanium, whose new symbol is "Al". What the model says in its place was
-# not stored.)
+# Without rehearsal the shard **forgets**. Of all facts so far it holds 95 % at 20 and 74 % at 80
+# facts. Of the same first twenty, 20 points are lost on the way (2 to 40). With rehearsal none of the
+# twenty is lost (the same one, titanium, is missing at every point), but at the end 25 points fewer
+# of their rewordings follow (7 to 38), and 34 points more of their neighbors stay (16 to 46). The
+# table suggests why: with more facts the router lets in fewer of both. Of all 80 facts 24 points more
+# are held with rehearsal than without (14 to 34).
 #
 # Do four shards hold more than one? That is not shown:
 #
-# * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from one
-#   shard is 0 points (−13 to 12). 16 points fewer of the rewordings follow (6 to 26), and 8 points fewer
-#   of the neighbors stay (0 to 16).
+# * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from
+#   one shard is 0 points (−13 to 12). 16 points fewer of the rewordings follow (6 to 26), and 8
+#   points fewer of the neighbors stay (0 to 16, so barely shown).
 # * Merged by *TIES* they hold 59 %, which is 15 points fewer than one shard (2 to 29), and 21 points fewer
 #   of the neighbors stay (14 to 27).
 # * The *linear mean* of them holds 26 %, which is 48 points fewer than one shard (35 to 59). It spares 34
@@ -646,11 +651,12 @@ drawings_12.full(POINTS, panels)
 #
 # ## The impossible triangle
 #
-# An editor should hold its facts, rewordings should follow, and everything else should stay.
-# Authors call this the *impossible triangle*, since nobody has had all three in a long stream. Here
-# are six editors on the same forty facts, and the unedited model on these facts (the stored run
-# again). WISE and fine-tuning write one fact after another, MEMIT and UltraEdit ten in each call,
-# GRACE all in one. Whoever had all three would stand in the upper right corner of both panels.
+# An editor should hold its facts, rewordings should follow, and everything else should stay. The
+# authors of WISE call this the *impossible triangle*, and say that no editor before theirs has all
+# three in a long stream. Here are six editors on the same forty facts, and the unedited model on
+# these facts (the stored run again). WISE and fine-tuning write one fact after another, MEMIT and
+# UltraEdit ten in each call, GRACE all in one. Whoever had all three would stand in the upper right
+# corner of both panels.
 
 # %%
 editors = [name for name in dict.fromkeys(row["line"] for row in rows) if "four" not in name]
@@ -667,27 +673,28 @@ drawings_12.triangle(
 
 # %% [markdown]
 # Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
-# fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were.
-# The most rewordings in the table and, GRACE aside, the most neighbors are MEMIT's, 87 and 81 %. But it
-# keeps only 56 % of the unrelated prompts.
+# fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were. With
+# UltraEdit 10 % follow. The most rewordings and, GRACE aside, the most neighbors of the six are
+# MEMIT's, 87 and 81 %. But it keeps only 56 % of the unrelated prompts.
 #
-# With WISE as published 73 % of the rewordings follow. The difference from MEMIT is 14 points, with an
-# interval that just reaches 0 (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30
-# points more of the unrelated prompts (18 to 41). Rehearsal moves it to another place: 32 points
-# fewer of the rewordings follow (19 to 44), 25 points more of the neighbors stay (15 to 35), and nothing
-# unrelated moves. In what they hold no
-# difference is seen in the five pairs above. (A prompt counts as kept if the first sentence of the answer, up to eight tokens, is the same as
-# before, word for word. All editors have the library's settings, WISE those of this page.)
+# With WISE as published 73 % of the rewordings follow. The difference from MEMIT is 14 points, with
+# an interval that just reaches 0 (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and
+# 30 points more of the unrelated prompts (18 to 41). With rehearsal 32 points fewer of the rewordings
+# follow (19 to 44), 25 points more of the neighbors stay (15 to 35), and all of the unrelated prompts
+# stay. In what they hold no difference is seen in the five pairs above. (A prompt counts as kept if
+# the first sentence of the answer, up to eight tokens, is the same as before, word for word. All
+# editors have the library's settings, WISE those of this page.)
 #
 # The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65
 # and 62 %, GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %. It has no neighbors.
 #
 # ## What we know now
 #
-# * $\Delta$ is the edit's own echo. It is large at prompts like those that were trained, and it fades
-#   instead of ending. So rewordings get in, and neighbors with them.
-# * At random inputs the echo grows with $\sqrt{n/d}$. Margins push it down for unrelated texts; no
-#   margin asks for neighbors.
+# * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
+#   those that were trained, and becomes smaller gradually, without a border. So rewordings get in,
+#   and neighbors with them.
+# * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts;
+#   no margin asks for neighbors.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
 #   With eighty facts this holds more than a mean and spares fewer neighbors. It holds less than one shard.
 # * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points (2
