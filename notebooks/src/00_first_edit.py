@@ -413,11 +413,12 @@ score_tables.by_event(compared, "generalization")
 #
 # </details>
 #
-# <details><summary>A fact and a prompt to try</summary>
+# <details><summary>A solution</summary>
 #
 # Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The largest
-# amphitheater of all stands in". The prompt means the same building but never says its name, so the
-# subject's last token, on which the edit hangs, does not come up.
+# ancient amphitheater stands in the city of". The prompt means the same building but never says its
+# name, so the subject's last token, on which the edit hangs, does not come up. The model says Rome
+# there before the edit, and after it as well.
 #
 # </details>
 
