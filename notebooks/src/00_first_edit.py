@@ -124,10 +124,9 @@ show.Table(rows)
 #
 # ## Edit it
 #
-# We use **ROME** ("rank-one model editing"). It looks for an output of one layer with which the
-# model finishes this sentence by the new answer. Then it changes one matrix of that layer as little
-# as it can, so that this output comes out. Notebook 04 derives the first half, notebook 02 the
-# second.
+# We use **ROME** ("rank-one model editing"). It looks for an output of one layer that makes the model
+# end this sentence with the new answer. Then it changes one matrix of that layer as little as it can,
+# so that the layer gives this output. Notebook 04 derives the first half, notebook 02 the second.
 #
 # The edit does not touch the model. It comes back as a value, a **patch**. The model obeys the
 # patch inside a block `with lm.patched(patch):` and nowhere else.
@@ -397,9 +396,9 @@ score_tables.by_event(compared, "generalization")
 # %% [markdown]
 # These are the same edits on the same prompts, but the share of rewordings that follow differs. By
 # probability all of them do, and when the model writes freely and may add nothing, about a third.
-# Nothing was measured wrongly; each event asks another question. In these notebooks the
-# event is *generation* unless a sentence says otherwise, because that is what a reader of the model
-# sees. Notebook 15 reads such tables honestly.
+# Nothing was measured wrongly; each event asks another question. In these notebooks the event is
+# *generation* unless a sentence says otherwise, because that is what a reader of the model sees.
+# Notebook 15 says how to read such tables.
 #
 # ## Exercise: your own edit, and its weak spot
 #
@@ -417,8 +416,9 @@ score_tables.by_event(compared, "generalization")
 # <details><summary>A solution</summary>
 #
 # Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The largest
-# amphitheater of all stands in". The prompt means the same building but never says its name, so the
-# subject's last token, on which the edit hangs, does not come up.
+# ancient amphitheater stands in the city of". The prompt means the same building but never says its
+# name, so the subject's last token, on which the edit hangs, does not come up. The model says Rome
+# there before the edit, and after it as well.
 #
 # </details>
 

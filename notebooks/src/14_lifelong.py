@@ -121,7 +121,7 @@ shares = use("8.3", shares)
 draw = torch.Generator().manual_seed(0)
 for T in (6, 60):
     texts, alive = [], torch.zeros(0, dtype=torch.bool)
-    for _ in range(T):  # a hundred facts a turn, so that chance plays no part
+    for _ in range(T):  # a hundred facts a turn, so that chance plays little part
         alive = torch.cat(
             [alive & (torch.rand(len(alive), generator=draw) < 0.9), alive.new_ones(100)]
         )
@@ -147,11 +147,12 @@ for T in (6, 60):
 #   with *both keys*), MEMIT with kept keys, as notebook 06 advises, and its relatives: AlphaEdit,
 #   the norm anchor, EMMET in one layer, RECT, PRUNE, WilKE. **PMET** is new here: it searches the
 #   outputs of attention and MLP together, and writes the MLP's part alone.
-# * **Gradients** in one pass: UltraEdit, MEND, MALMEN, RLEdit.
-# * **Fine-tuning**: plain (shuffled epochs over a turn, one late layer); FT-L, which keeps each
-#   weight in a small box around its old value; FT-M, which trains on the answer's tokens only;
-#   CrispEdit, which keeps to the directions that general text does not use (notebook 06); LoRA,
-#   which trains a matrix of low rank.
+# * **Gradients** without a search: UltraEdit, MEND, MALMEN, RLEdit.
+# * **Fine-tuning**: plain (shuffled epochs over a turn, one late layer, on the answer and the token
+#   that ends a text); FT-L, which keeps each weight in a small box around its old value; FT-M, which
+#   here is the plain form with a smaller learning rate and without the token at the end; CrispEdit,
+#   which keeps to the directions that general text does not use (notebook 06); LoRA, which trains a
+#   matrix of low rank.
 # * **Memories** beside the model: GRACE, HoReN (notebook 11), WISE, LEMoE, and **MEMOIR**, which is
 #   new here. In its side memory a fact has the columns that a fingerprint of its prompt names, and a
 #   prompt with a similar fingerprint reads them.
@@ -160,7 +161,8 @@ for T in (6, 60):
 #
 # All have the library's settings, but for ROME, which samples one context beside the bare prompt
 # instead of four to save time, and MEMIT, which keeps its keys. So lines inside a family differ in
-# more than their method. (One of your own: a line in `runs_14.STREAM`, then `--long 14`, adds it.)
+# more than their method. (To add an editor of your own, write a line in `runs_14.STREAM` and build
+# with `--long 14`.)
 #
 # Everything is judged by free **generation**. The model writes, and its text has to begin with the
 # answer; unrelated texts have to go on as the base model's, for eight tokens. We run the first turn
@@ -289,12 +291,12 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 #
 # ## Five more streams
 #
-# An interval over 24 facts answers the question what *other facts in the same stream* would give.
-# But an edit that breaks the model breaks it for all 24 facts at once. So for a statement about
-# streams the stream is the observation, and so far we have one. Here are five more (stored run):
-# facts and order are drawn with seeds 1 to 5. Nine editors have run them, at least one of each
-# family; of the searches they are MEMIT and published ROME. All streams begin with the tower, too,
-# which nobody drew. So from here on it is left out of every score, and 23 facts a stream remain.
+# An interval over 24 facts answers the question what *other facts in the same stream* would give. But
+# an edit that breaks the model breaks it for all 24 facts at once. So for a statement about streams
+# the stream is the observation, and so far we have one. Here are five more (stored run): facts and
+# order are drawn with seeds 1 to 5. Nine editors have run them, at least one of each family; of the
+# searches they are MEMIT and published ROME. All streams begin with the tower, too, which nobody
+# drew. So it is left out of every score of these five, and 23 facts a stream remain.
 #
 # Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
 # take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams we
@@ -374,15 +376,15 @@ print(pd.Series(said).unstack()[list(asked)].to_string())
 drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
-# What five streams support, in differences whose interval is clear of 0:
+# What five streams support, of these eight editors, in differences whose interval is clear of 0:
 #
 # * All but GRACE lose **neighbors** against retrieval: MEMIT 13 points, UltraEdit and LEMoE 36 and 43,
 #   FT-M 58, fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than UltraEdit and more than
 #   LEMoE, as the printed differences show.
 # * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
 #   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
-# * MEMIT, RLEdit, fine-tuning, FT-M and ROME change **unrelated** texts. For the memories and UltraEdit
-#   this is not shown.
+# * MEMIT, RLEdit, fine-tuning, FT-M and ROME change **unrelated** texts. For the two memories and
+#   UltraEdit this is not shown.
 # * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown. (With
 #   the tower, which retrieval misses in every stream, GRACE and LEMoE would seem to.)
 #
@@ -462,9 +464,9 @@ pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])})
 
 # %% [markdown]
 # MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.
-# Fine-tuning says one word and stops, "Prague" or "Rome": it has learned to say new answers, but not
-# quite when. ROME repeats the name of the cathedral after its fall. MALMEN loses the language on its
-# way, and RLEdit says Rome throughout.
+# Fine-tuning says one word and stops, "Prague" or "Rome". It was trained to end the text after an
+# answer, and it says new answers also where nobody edited. ROME repeats the name of the cathedral
+# after its fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
 #
 # ## The bill
 #
@@ -510,8 +512,9 @@ which_editor.lines(rows, more)
 #   together say whether an editor cannot write or cannot keep.
 # * What happens in a stream happens to all of its facts, so the stream is the observation, and two
 #   editors are compared on the same streams.
-# * No editor here is ahead of retrieval in all four columns. What to choose depends on what may be
-#   lost: rewordings, neighbors, unrelated texts, or the weights as they were.
+# * None of the eight editors of the five streams is ahead of retrieval in all four columns. What to
+#   choose depends on what may be lost: rewordings, neighbors, unrelated texts, or the weights as they
+#   were.
 #
 # ## Where it breaks
 #

@@ -101,7 +101,8 @@ drawings_15.two_events(nonsense.text, *words)
 #   aside. (*Exactly* asks in addition that the text ends there.)
 #
 # **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model
-# has been asked. The table below compares yours with the library's.
+# has been asked. (You may leave the quotation marks out.) The table below compares yours with the
+# library's.
 
 
 # %%
@@ -210,7 +211,8 @@ for i in range(5):
 #
 # Notebook 14 has 24 facts in a stream. If 23 of them are held, how well do we know the share that
 # *all* facts of this kind would give? What goes in are $h$ hits out of $n$ cases, $\hat p = h/n$.
-# What comes out is an interval that contains the true share $p$ in 95 % of all such experiments.
+# What comes out is an interval that contains the true share $p$ in about 95 % of all such
+# experiments.
 #
 # $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95 % of the experiments it lies
 # within $z = 1.96$ standard deviations of $p$. We take all $p$ of which this holds for our $\hat p$:
@@ -332,9 +334,9 @@ for p in (0.5, 0.8, 0.95):
 pd.DataFrame(halves, index=[f"{n:,} cases" for n in counts])
 
 # %% [markdown]
-# With our 24 facts a share near one half is known to ± 19 points. A table with a hundred cases that
-# ranks editors two points apart compares noise. (Differences that are paired case by case need fewer,
-# as far as the same cases are hard for both.)
+# With our 24 facts a share near one half is known to ± 19 points. From such shares of a hundred cases
+# nobody can tell which of two editors is ahead if they lie two points apart. (Differences that are
+# paired case by case need fewer cases, as far as the same cases are hard for both.)
 #
 # ## How often does it contain the truth?
 #
@@ -379,7 +381,7 @@ coverage = use("8.5", coverage)
 #
 # The experiments: five streams of 24 facts. In each stream a fact is right with some chance; the
 # chances vary from stream to stream by 10 points around a mean, which goes to 1. Notebook 14's rule
-# is the wider of Student's interval and of one over all 120 facts.
+# is the wider of Student's interval and of one over all 120 facts, here Wilson's.
 #
 # **Predict.** How often do 95 % intervals contain a true mean of 95 %?
 
@@ -480,7 +482,7 @@ figure
 # under both events, with opposite signs.
 
 # %%
-BROKEN = {"MEND", "MALMEN", "ROME, published"}  # what is left of the model writes no answers
+BROKEN = {"MEND", "MALMEN", "ROME, published"}  # models that their stream has ruined
 
 
 def turned(column, event):  # pairs of editors whose order is another one than by generation
@@ -513,9 +515,9 @@ pd.DataFrame(table).set_index("column")
 #   neighbors, and here that is true nearly by construction. For an answer of one token both are the
 #   same event, and most values are equal. It says nothing about longer answers.
 # * Probability turns 2 pairs of 300 among the facts held and 18 in each of the other columns. Most of
-#   them contain one of the three broken models (MEND, MALMEN, and the ROME that one edit has ruined).
-#   Among the neighbors (the figure) probability lifts the first two from 0 to about one half, the
-#   share of a coin, and ROME above it. No pair turns surely.
+#   them contain one of the three broken models (MEND, MALMEN, and the published ROME, which one edit
+#   has ruined). Among the neighbors (the figure) probability lifts the first two from 0 to about one
+#   half, the share of a coin, and ROME above it. No pair turns surely.
 #
 # What the event does change is the **level**. The next table says how much, on the five further
 # streams of notebook 14, whose facts were drawn at random. The intervals are over streams. The tower,
@@ -543,17 +545,17 @@ pd.DataFrame(table).set_index("editor").rename(index={"base": "the unedited mode
 # %% [markdown]
 # Probability flatters six editors that move neighbors, by 9 to 20 points, and published ROME, after
 # whose edits the model says few true answers, by 66; all these intervals, of paired differences, are
-# clear of 0. Teacher forcing and generation say nearly the same, since the answers are short.
-# Generation can even be the higher one, as for the unedited model (100 and 98 %): it overlooks case
-# and quotation marks, and teacher forcing does not.
+# clear of 0. Teacher forcing and generation say nearly the same, since the answers are short. For the
+# unedited model generation has even the higher mean (100 and 98 %). That can happen, since it
+# overlooks case and quotation marks, and teacher forcing does not.
 #
 # ## Longer answers
 #
 # The classroom's answers are short. Those of ZsRE are longer, and there the levels part (from
 # [RESULTS.md](../tests/benchmarks/RESULTS.md)). The editors wrote two kinds of targets, false answers
-# and true ones, so compare rows with the same answers only. Below the shares stand texts: LEMoE
-# writes four of these facts here. They were chosen because their answers did not count as said when
-# its run of a hundred facts was made once more.
+# and true ones, so compare rows with the same answers only. The second table has texts instead of
+# shares: LEMoE writes four of these facts here, and the model answers. They were chosen because their
+# answers did not count as said when LEMoE's run of a hundred facts was made once more.
 
 # %%
 pd.DataFrame(runs_15.published(("GRACE", "WISE", "LEMoE", "MEMOIR"))).set_index("ZsRE").fillna("–")

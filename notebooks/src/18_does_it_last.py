@@ -75,13 +75,14 @@ said["edited"] = says(patch)
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
-# The table has four facts that ROME wrote one after another.
+# ROME wrote the four facts of the table one after another. Of three the edited model now says the new
+# answer; "Alumina" is not the word "Al".
 #
 # ## Rounded
 #
 # A smaller machine keeps each matrix as whole numbers. With $b$ bits, one of them for the sign, they go
 # from $-n$ to $n$, $n = 2^{b-1} - 1$. Every row $w$ of the matrix has a step $s$ of its own, chosen so that
-# its largest entry becomes $n$ or $-n$, and $\tilde w$ is what the machine computes with:
+# its entry of the largest size becomes $n$ or $-n$, and $\tilde w$ is what the machine computes with:
 #
 # $$s = \frac{\max_i |w_i|}{n}, \qquad \tilde w_i = s \cdot \operatorname{round}(w_i / s),
 # \qquad |\tilde w_i - w_i| \le \tfrac{s}{2}.$$
@@ -168,11 +169,13 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
 # Four facts are an illustration. Below are sixty facts for each of ten editors, of the classroom's odd
-# half, which no preset was chosen on, written one after another (`python -m tests.benchmarks.survival`).
-# FT-M is fine-tuning on the answer's tokens only (notebook 14). The first column is the share of facts said
-# right after the edits, in percent, by generation. The others are what each life *changes*, paired over the
-# facts, in points. The last two rows are of the unedited model: how much it says of the new answers, and,
-# as the control, how much of its own old answers to the same facts.
+# half, which no preset was chosen on, written one after another (`python -m tests.benchmarks.survival`)
+# with the library's settings. So ROME inserts at the mean key $\bar k$ (notebook 04), MEMIT keeps no keys
+# of earlier edits, and FT-M is fine-tuning with a smaller learning rate and without the token that ends a
+# text. The first column is the share of facts said right after the edits, in percent, by generation. The
+# others are what each *life* changes (a rounding, a training, or further edits), paired over the facts, in
+# points. The last two rows are of the unedited model: how much it says of the new answers, and, as the
+# control, how much of its own old answers to the same facts.
 
 
 # %%
@@ -225,22 +228,25 @@ for name in ("memit", "ft_m", "ultraedit"):
 lived(["bfloat16", "int8", "int4"])
 
 # %% [markdown]
-# With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. MEND has nothing
-# to lose: after sixty edits in a row none of its facts is said. With 4 bits the other
-# editors that write weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control
-# answers: of its own answers, which nobody wrote, the unedited model loses 47. Fact by fact, no difference
-# from this control is seen for MEMIT or FT-M, and UltraEdit loses 38 points more (18 to 57). So a loss of
-# 30 to 48 points is not peculiar to edits. Why UltraEdit loses more was not measured. Of GRACE nearly nothing is left,
-# though its entries are not rounded. They open for a state near the one that was written, and the rounded
-# layers below make another one. (How far away it is was not measured either.)
+# With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. MEND has nothing to
+# lose: after sixty edits in a row none of its facts is said. With 4 bits the other editors that write
+# weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control answers: of its own
+# answers, which nobody wrote, the unedited model loses 47. Fact by fact, no difference from this control is
+# seen for MEMIT or FT-M, and UltraEdit loses 38 points more (18 to 57). (The other editors are not compared
+# with it here.) So a loss of about this size is not peculiar to edits. Why UltraEdit loses more was not
+# measured. Of GRACE nearly nothing is left, though its entries are not rounded. They open for a state near
+# the one that was written, and the rounded layers below make another one. (How far away it is was not
+# measured either.)
 #
 # ## Trained, and edited again
 #
-# Now the model is trained further: steps of AdamW on the next token of other text, in all matrices of the
+# Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
-# move. The unedited model is trained on the same rows in the same order, because training could also
-# teach an answer by itself. The cell gives our four facts four steps. The stored rows below have thirty
-# steps and sixty facts for each editor, and a third life: forty more facts, written by UltraEdit.
+# move. It is a mild life: the unedited model itself wrote this text, so it has little to learn from it, and
+# the learning rate is small. The unedited model is trained on the same rows in the same order, because
+# training could also teach an answer by itself. The cell gives our four facts four steps. The stored rows
+# below have thirty steps and sixty facts for each editor, and a third life: forty more facts, written by
+# UltraEdit.
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
@@ -265,9 +271,9 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97; "Alumina"
-# is not the word "Al"). Thirty steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
-# are trained or adapters beside them. In all other rows no change was seen.
+# Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97). Thirty
+# steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside
+# them. In all other rows no change was seen.
 #
 # Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17),
 # and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's codebook, so the states
@@ -335,11 +341,12 @@ pd.DataFrame({"a person": [a for a, _ in talk], "the model": [b.strip() for _, b
               "gives the edited answer": given})  # fmt: skip
 
 # %% [markdown]
-# The same was run for forty facts of eight of the ten editors (`python -m tests.benchmarks.depth`; FT-M and
-# MEND were not asked), in four ways: the question; the question after each of the five doubts; three
-# requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
-# written down what it knows. Three controls stand above: the unedited model; the unedited model that is
-# told the fact in its prompt; and the unedited model about the *old* answer, which it knows.
+# The same was run with the first forty of the sixty facts, on the same edited models of eight of the ten
+# editors (`python -m tests.benchmarks.depth`; FT-M and MEND were not asked), in four ways: the question;
+# the question after each of the five doubts; three requests that mention neither prompt nor answer ("Tell
+# me about …"); and the question after the model has written down what it knows. Three controls stand above:
+# the unedited model; the unedited model that is told the fact in its prompt; and the unedited model about
+# the *old* answer, which it knows.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's? The second table has each editor less the told model,
@@ -537,9 +544,9 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 # * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third or more of the
 #   facts of each that had some, nearly all of UltraEdit's and GRACE's, and half of what the unedited model
 #   says of the same facts.
-# * Thirty steps of training on other text took a part of UltraEdit's facts, and of the others nothing that
-#   can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of those in GRACE's
-#   codebook, which stands above them.
+# * Thirty steps of training on text that the model had written took a part of UltraEdit's facts, and of the
+#   others nothing that can be seen. Forty later edits took a few of MEMIT's and AlphaEdit's, and half of
+#   those in GRACE's codebook, which stands above them.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
 #   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
 #   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
@@ -548,12 +555,12 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, facts of one kind, and one run of each life: thirty steps of training
-# are few, and a larger model may keep or lose other things. The doubts and requests are ours, and few. That
-# a state lies on the side of true statements is not shown to be what the model takes for true, and a probe
-# that is right for 85 % of the statements is wrong for the others. What the page does show is how to ask:
-# each life, each way of asking and the probe were also tried on the unedited model, and the differences
-# are taken fact by fact.
+# One model of 135 million parameters, facts of one kind, and one run of each life. Thirty steps of training
+# on the model's own text are few and mild, so text that says something new may take more, and a larger
+# model may keep or lose other things. The doubts and requests are ours, and few. That a state lies on the
+# side of true statements is not shown to be what the model takes for true, and a probe that is right for
+# 85 % of the statements is wrong for the others. What the page does show is how to ask: each life, each way of
+# asking and the probe were also tried on the unedited model, and the differences are taken fact by fact.
 #
 # ## References
 #
