@@ -56,7 +56,7 @@ from lib.keys_values import target_value
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
+from notebooks.support.score_tables import gap, percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 editor = lib.EDITORS["rome"](lm)
@@ -65,8 +65,6 @@ layer = config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu()
 moment = lib.second_moment(lm, [layer])[layer]
-tower, china = lib.classroom()[:2]
-fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 
 # %% [markdown]
 # ## What to write
@@ -83,6 +81,7 @@ fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", targ
 # the residual, $v^\star - Wk_0$.
 
 # %%
+fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ids, at = lookup(lm.tokenizer, fact)
 drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 
@@ -229,14 +228,10 @@ def search(fact):  # v* and the keys under all templates, on the CPU like W
 
 
 found = search(fact)
-columns = "total", "nll", "kl", "decay", "probability"
-curve = [dict(zip(columns, row, strict=True)) for row in found.loss]
-for step in (0, len(curve) // 2, len(curve) - 1):
-    row = curve[step]
-    terms = ", ".join(f"{c} {row[c]:.3f}" for c in ("nll", "kl", "decay"))
-    print(f"step {step}: p({fact.target_new}) {row['probability']:.4f}, {terms}")
+curve = pd.DataFrame(found.loss, columns=["total", "nll", "kl", "decay", "probability"])
+print(curve.iloc[[0, len(curve) // 2, -1]].rename_axis("step").round(4).to_string())
 print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀‖, its bound {config.clamp:g}")
-plot.loss_curve([{c: x or None for c, x in row.items()} for row in curve], ylog=True)
+plot.loss_curve(curve.where(curve != 0, None).to_dict("records"), ylog=True)
 
 # %% [markdown]
 # The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL goes
@@ -336,6 +331,7 @@ models.same(lm, both(found)[0], A @ B)  # the library's default
 
 # %%
 lines, longer = [], {}
+tower, china = lib.classroom()[:2]
 for case, wanted in ((tower, fact), (china, china.fact)):
     value = search(wanted)
     asked = {"prompt": wanted.text, "reworded": case.paraphrases[0]}
@@ -475,51 +471,71 @@ with lm.patched(patch):
 #
 # ## Where it breaks
 #
-# One fact is written. The stored run writes fifty, each on top of the last, and looks back after the
-# first and after every ten.
+# One fact is written. The stored runs write fifty, each on top of the last, and look back after the first
+# and after every ten: once in order, and once backward, the last fact first.
 
 # %%
-cases = lib.classroom()[1::4][:50]
-ROW = runs_04.ROW
-
-
-def in_a_row(count=50):
-    return runs_04.in_a_row(editor, cases, ROW["points"], count)
-
-
-rows = long_runs.known("04_row", ROW, in_a_row, 2, ["edits", "written"])
-first = [case.fact.subject for case in cases if lookup(lm.tokenizer, case.fact)[1] == 0]
-print(f"written when it was their turn: {sum(row['written'] for row in rows):.0f} of {len(rows)}")
-print(f"subjects that open their prompt: {', '.join(first)}")
-base = lib.evaluate(lm, cases, lib.EMPTY, ["generation"], metrics=["specificity", "perplexity"])
-print(f"unedited: neighbors {100 * base.json()['specificity']['generation']:.0f} %,", end=" ")
-print(f"perplexity {base.perplexity:.1f}")
+fifty = lib.classroom()[1::4][:50]
+ways = {  # the file of the stored run, the facts in their order, and how this is called there
+    "in order": ("04_row", fifty, "classroom()[1::4][:50]"),
+    "backward": ("04_row_backward", fifty[::-1], "classroom()[1::4][:50][::-1]"),
+}
+stored = {}
+for way, (file, cases, said) in ways.items():
+    again = partial(runs_04.in_a_row, editor, cases, runs_04.ROW["points"])
+    rows = long_runs.known(file, runs_04.ROW | {"cases": said}, again, 2, ["edits", "written"])
+    stored[way] = [row for row in rows if "held" in row]
+    print(f"{way}: {sum(row['written'] for row in rows):.0f} of {len(rows)} written in their turn")
+for place, case in enumerate(fifty, 1):
+    if lookup(lm.tokenizer, case.fact)[1] == 0:
+        print(f"{case.fact.subject} opens its prompt: {place} in order, {51 - place} backward")
+base = lib.evaluate(lm, fifty, lib.EMPTY, ["generation"], metrics=["specificity", "perplexity"])
+neighbors = base.by_case()["specificity", "generation"]["mean"].tolist()  # of each fact
+print(f"unedited: neighbors {100 * mean(neighbors):.0f} %, perplexity {base.perplexity:.1f}")
 
 # %%
 columns = {"still held": "held", "reworded": "reworded", "neighbors": "neighbors"}
-seen, table, y, bands = [row for row in rows if "held" in row], [], {}, {}
-for row in seen:
-    line = {"edits": row["edits"]}
-    line |= {f"{what} (%)": percent(row[column]) for what, column in columns.items()}
-    table.append(line | {"perplexity": round(row["perplexity"], 1)})
+table, y = [], {}
+for way, rows in stored.items():
+    for row in rows:
+        shares = {f"{what} (%)": percent(row[column]) for what, column in columns.items()}
+        perplexity = {"perplexity": round(row["perplexity"], 1)}
+        table.append({"row": way, "edits": row["edits"]} | shares | perplexity)
+    for what, column in columns.items():
+        y[f"{what}, {way}"] = [100 * mean(row[column]) for row in rows]
+print(pd.DataFrame(table).set_index(["row", "edits"]).to_string())
+end = {way: rows[-1] for way, rows in stored.items()}
+turned = {column: end["backward"][column][::-1] for column in columns.values()}
+end["backward"] = end["backward"] | turned  # in the order of the other row
+pairs = {
+    f"neighbors, {way}, less unedited": (row["neighbors"], neighbors) for way, row in end.items()
+}
 for what, column in columns.items():
-    y[what] = [100 * mean(row[column]) for row in seen]
-    ends = zip(*(interval(row[column]) for row in seen), strict=True)
-    bands[what] = [[100 * end for end in side] for side in ends]
-print(pd.DataFrame(table).set_index("edits").to_string())
-colors = dict(zip(columns, (plot.EDITED, plot.CYCLE[2], plot.NEIGHBOR), strict=True))
-axes = "edits in a row", "answered as wanted (%)"
-plot.lines(ROW["points"], y, *axes, bands=bands, colors=colors, ylim=(0, 105))
+    pairs[f"{what}, backward less in order"] = end["backward"][column], end["in order"][column]
+for what, two in pairs.items():
+    print("{}: {:+.0f} points ({:+.0f} to {:+.0f})".format(what, *gap(*two)))
+ink = dict(zip(columns, (plot.EDITED, plot.CYCLE[2], plot.NEIGHBOR), strict=True))
+look = {"colors": {line: ink[line.split(",")[0]] for line in y}, "ylim": (0, 105)}
+look["dashes"] = {line: "--" if "backward" in line else "-" for line in y}
+plot.lines(runs_04.ROW["points"], y, "edits in a row", "answered as wanted (%)", **look)
 
 # %% [markdown]
-# The facts themselves hold, 92 % of the fifty (82 to 97). The neighbors pay: the unedited model answers
-# all of them, and after the last edit 54 % are left (45 to 62). Held-out text gets harder to read, with a
-# perplexity of 21.7 instead of 18.5. The intervals and the shades are over the facts so far, and the point
-# after one edit is one fact. All of this is one row of facts, in one order.
+# The neighbors pay, in both orders: the unedited model answers all of them, and after the last edit 54 %
+# are left in order (45 to 62) and 46 % backward (37 to 56), which is 46 points less than before any edit
+# (36 to 54) and 54 less (42 to 63). Held-out text gets harder to read, with a perplexity of 21.7 and 22.5
+# instead of 18.5. Most of the facts themselves hold: 92 % of the fifty in order (82 to 97), 82 % backward
+# (70 to 91). The difference of 10 points has an interval that includes 0 (−23 to 3), and so has that of 8
+# points for the neighbors (−16 to 1).
+#
+# The rewordings depend on the order: 77 % are answered as wanted in order and 54 % backward, 23 points less
+# (12 to 34). Backward most of this is lost between the 30th and the last edit, when Earth and China are
+# written, subjects that open their prompt; but two orders cannot say that these two are the reason. All
+# intervals are over the facts so far, which are the same in both orders only at the end, and the point
+# after one edit is one fact.
 #
 # Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
-# other forty-nine facts, so perhaps the order is to blame. Or it is the writing itself, in any
-# order. **Would the same fifty facts, all written at once, spare the neighbors?** [Notebook
+# other forty-nine facts, so perhaps it is the writing of one after another. Or it is the writing itself,
+# in a row or not. **Would the same fifty facts, all written at once, spare the neighbors?** [Notebook
 # 05](05_memit.ipynb) writes them in both ways.
 #
 # ## References

@@ -41,6 +41,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from functools import partial
+from statistics import mean
 
 import pandas as pd
 import torch
@@ -49,6 +50,7 @@ import lib
 from lib import memory
 from lib.editors import prune, rect
 from lib.evaluation.intervals import interval
+from lib.keys_values.second_moment import stored_moments
 from notebooks.support import drawings_06, long_runs, models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support.holes import guess, use
@@ -136,32 +138,34 @@ turn = use("5.4", turn)
 
 # %%
 d, n, size, strength = 64, 50, 5, 5.0
-L = normal(d, d)
-C = L @ L.T / d + 0.1 * torch.eye(d)
-W0 = normal(16, d)
-K = L @ normal(d, n) / 8
-V = normal(16, n)
-batches = [(K[:, i : i + size], V[:, i : i + size]) for i in range(0, n, size)]
-
-keeping, M = W0, strength * C
-plain = W0
-for k, v in batches:
-    keeping, M = turn(keeping, M, k, v)
-    plain, _ = turn(plain, strength * C, k, v)
-together, _ = turn(W0, strength * C, K, V)
-R, B = memory.insert_many(W0, K, V, C, strength)
-assert torch.allclose(together, W0 + R @ B)  # the library's MEMIT
-print(f"kept keys: {(keeping - together).abs().max():.0e} away from one batch")
-for way, W in {"nothing kept": plain, "kept keys": keeping}.items():
-    wrong = (W @ K - V).pow(2).sum(0) / R.pow(2).sum(0)
-    print(f"{way}: missing of the first five {wrong[:5].mean():.3f}, last {wrong[-5:].mean():.3f}")
-assert torch.allclose(keeping, together)
+for number in (1, 2):  # two draws of everything; the next cells go on with the second
+    L = normal(d, d)
+    C = L @ L.T / d + 0.1 * torch.eye(d)
+    W0 = normal(16, d)
+    K = L @ normal(d, n) / 8
+    V = normal(16, n)
+    batches = [(K[:, i : i + size], V[:, i : i + size]) for i in range(0, n, size)]
+    keeping, M, plain = W0, strength * C, W0
+    for k, v in batches:
+        keeping, M = turn(keeping, M, k, v)
+        plain, _ = turn(plain, strength * C, k, v)
+    together, _ = turn(W0, strength * C, K, V)
+    R, B = memory.insert_many(W0, K, V, C, strength)
+    assert torch.allclose(together, W0 + R @ B)  # the library's MEMIT
+    away = (keeping - together).abs().max()
+    print(f"draw {number}: with kept keys {away:.0e} away from one batch")
+    for way, W in {"nothing kept": plain, "kept keys": keeping}.items():
+        wrong = (W @ K - V).pow(2).sum(0) / R.pow(2).sum(0)
+        print(f"  {way}: missing of the first five {wrong[:5].mean():.3f}", end=", ")
+        print(f"of the last five {wrong[-5:].mean():.3f}")
+    assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With these lines ten batches equal one batch. Where nothing is kept the first five pairs miss 0.182 of
-# what they were given (squared lengths), and the last five only 0.004. With kept keys first and last miss
-# alike, 0.012 and 0.013. The same algebra also takes a batch out of the middle of a stream: that is the
-# second half of exercise 5.4, `forget`.
+# With these lines ten batches equal one batch, in either draw. Where nothing is kept the first five pairs
+# miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004. With kept
+# keys the first miss 0.012 and the last 0.013 in the first draw, 0.010 and 0.017 in the second: how far
+# they are apart depends on the draw. The same algebra also takes a batch out of the middle of a stream:
+# that is the second half of exercise 5.4, `forget`.
 #
 # ## Write where no text goes
 #
@@ -255,8 +259,9 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # %% [markdown]
 # ## Is there such a place?
 #
-# Now the same question to a real layer, the last one that AlphaEdit writes here, with $C$ estimated from
-# the library's general text. We take the lowest 80 % of the directions, ordered by their eigenvalue.
+# Now the same question to a real layer, the last one that AlphaEdit writes here. We take the lowest 80 %
+# of the directions, ordered by their eigenvalue. $C$ is estimated from the library's general text: it is a
+# mean over ten tokens for each input of the layer, so the smallest eigenvalues are known only roughly.
 #
 # **Predict.** How much of general text lies in four fifths of the directions, the emptiest ones?
 
@@ -271,8 +276,9 @@ alpha = lib.EDITORS["alphaedit"](lm, quantile=0.8)  # the lowest 80 % of all dir
 layers, top = alpha.config.layers, alpha.config.layers[-1]
 name = lm.mlp_out(top)
 general, space = lib.second_moment(lm, layers)[top], alpha.null_space(top)
+tokens = stored_moments(lm, [top], None, None)[top].tensors()["tokens"]  # that C is a mean over
 P, inside, bound = place(general.C, space.threshold)
-models.same(lm, P, space.Q @ space.Q.T)
+assert torch.allclose(P, space.Q @ space.Q.T)  # the library's projector
 K = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
 first = lm.run(runs_06.TOWER.text, watch=[name]).seen[name][0][0, 0].cpu().double()  # (d_in,)
 for what, share in {
@@ -282,13 +288,14 @@ for what, share in {
 }.items():
     print(f"inside are {100 * share:.0f} % of {what}")
 values, vectors = torch.linalg.eigh(general.C)
+print(f"C: {len(general.C)} inputs, a mean over the keys of {tokens:,} tokens")
 print(f"smallest eigenvalue {values[0]:.1e}; largest damage inside {bound:.3f}")
 text_inside.against(100 * inside)
 part = (vectors.T @ K).pow(2).sum(1) / K.pow(2).sum()  # of the subjects' keys, by direction
 drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
-# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
+# This $C$ is a mean over 15,360 tokens. Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
 # curves on the right add up, from the lowest direction on, what share of the squared length of the keys
 # lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects' keys. In the worst
 # of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau = 0.02$ for models of
@@ -372,7 +379,8 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
 # freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
-# measured. All of this is one stream of facts in one order.
+# measured. All of this is one stream of facts, in the order of its file. The four lines of the table have
+# written it once more, with the facts shuffled.
 #
 # **Predict.** Who still holds the facts at the end? Whose model still speaks?
 #
@@ -387,28 +395,38 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 beside = guess("Beside kept keys: how many points of the facts does the projector add?", -100, 100)
 
 # %%
-counterfact = partial(runs_06.counterfact, 499)
-rows = long_runs.stored("06_stream", runs_06.STREAM, lambda: runs_06.rows(lm, counterfact()))
+runs = {"06_stream": runs_06.STREAM, "06_shuffled": runs_06.SHUFFLED}
+rows, shuffled = (
+    long_runs.stored(name, settings, partial(runs_06.rows, lm, settings))
+    for name, settings in runs.items()
+)
 first = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 50]
 live = runs_06.Stream(lm, first, len(first))
 for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
-    again = next(live.line(name))
+    batch = next(live.line(name))
     own = [row for row in rows if row["line"] == name]
-    long_runs.repeats(own, lambda row=again: [row], ["change", "size", "sigma"], tolerance=0.005)
+    long_runs.repeats(own, lambda row=batch: [row], ["perplexity"], tolerance=0.05)
+
+
+def apart(one, other):  # paired over the facts that were asked
+    return "{:+.0f} points ({:+.0f} to {:+.0f})".format(*gap(one["held"], other["held"]))
+
 
 # %%
-last = {row["line"]: row for row in rows if "neighbors" in row}  # after all edits
-perplexity = {line: row["perplexity"] / rows[0]["perplexity"] for line, row in last.items()}
-table = {"held (%)": {line: percent(row["held"]) for line, row in last.items()}}
-table["perplexity / unedited"] = perplexity
+last, again = ({row["line"]: row for row in some} for some in (rows, shuffled))  # after all edits
+table = {}
+for order, end in {"": last, ", shuffled": again}.items():
+    table["held (%)" + order] = {line: percent(row["held"]) for line, row in end.items()}
+    words = {line: row["perplexity"] / rows[0]["perplexity"] for line, row in end.items()}
+    table["perplexity / unedited" + order] = {line: f"{x:.2f}" for line, x in words.items()}
 print(f"after {rows[-1]['edits']} edits, {len(rows[-1]['held'])} facts asked")
-print(pd.DataFrame(table).round(2).to_string())
+print(pd.DataFrame(table).fillna("–").to_string())
 panels = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
 for row in rows[1:]:
     if "held" in row:  # every hundred edits
         panel = panels["λ = 30" if "λ = 30" in row["line"] else "λ = 1000, or L₂ = 10"]
-        ends = sum(row["held"]) / len(row["held"]), *interval(row["held"])
-        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * x for x in ends)
+        points = mean(row["held"]), *interval(row["held"])
+        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * x for x in points)
 drawings_06.held(panels)
 
 # %%
@@ -428,18 +446,28 @@ pairs = {
 for question, asked in pairs.items():
     print(f"{question}:")
     for one, other in asked:
-        change, low, high = gap(last[one]["held"], last[other]["held"])
-        print(f"  {one} less {other}: {change:+.0f} points (95 %: {low:+.0f} to {high:+.0f})")
-        if (one, other) == ("AlphaEdit", "MEMIT, kept keys"):
-            beside.against(change)
+        print(f"  {one} less {other}: {apart(last[one], last[other])}", end="")
+        both = {one, other} <= set(again)
+        print(f", shuffled {apart(again[one], again[other])}" if both else "")
+beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
+print("shuffled less in the file's order:")
+for line, row in again.items():
+    print(f"  {line}: {apart(row, last[line])}")
 
 # %% [markdown]
-# The numbers in brackets are 95 % intervals, and each question has 100 facts. **It is the kept keys.**
-# They add 22 points to MEMIT and 13 to the projector. The projector alone holds 9 points more than
-# MEMIT, but beside kept keys it adds nothing that one could see (0, from −6 to 5). Both with kept keys
-# hold 90 % after 500 edits. In the figure the lines are set a little apart, so that the intervals can be
+# The numbers in brackets are 95 % intervals. Each question has 100 facts, and both orders are asked for the
+# same ones. **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector
+# in the file's order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0.
+# Beside kept keys the projector adds nothing that one could see, in either order (0, from −6 to 5, and −1,
+# from −8 to 5). Alone it holds 9 points more than MEMIT in the file's order (4 to 16), but 0 in the
+# shuffled one (−7 to 7): from one order we would have said too much of it. Both lines with kept keys hold
+# 90 % after 500 edits, and 92 and 91 % in the other order. Between the two orders no line shows a
+# difference: the last four intervals include 0.
+#
+# The figure has the file's order, and its lines are set a little apart, so that the intervals can be
 # seen. All perplexities are of one text and have no intervals. So we do not rank those of the four, 1.17
-# to 1.20 times the unedited one, and the larger differences below are what this one text shows.
+# to 1.20 times the unedited one and 1.17 to 1.23 in the other order, and the larger differences below are
+# what this one text shows.
 #
 # **A small $\lambda$ costs text.** At $\lambda = 30$ the perplexity ends at 1.45 times the unedited
 # one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37). Kept keys hold 26
@@ -453,8 +481,8 @@ for question, asked in pairs.items():
 # is higher. MEMIT with $\lambda = 1000$, which weighs general text while it solves, holds 16 points more
 # than the three quarters (8 to 25), at nearly the same perplexity (1.18).
 #
-# All nine lines have written the facts in one and the same order. The intervals are over the facts that
-# were asked, and say nothing about another order.
+# The five lines with $\lambda = 30$ have written the facts in one order only. All intervals are over the
+# facts that were asked. They say nothing about other orders, of which two are few.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -462,19 +490,19 @@ said = {line: [" ".join(text.split()) for text in row["says"]] for line, row in 
 pd.DataFrame(said, index=prompts).T
 
 # %% [markdown]
-# This is what the models say after the last batch about the tower, the Louvre and the opposite of *hot*.
-# The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 = 10$ all four still put it in
-# Rome, though the two with kept keys stumble over the next word. At $\lambda = 30$ three of five have
+# This is what the models say after the last batch, in the file's order, about the tower, the Louvre and
+# the opposite of *hot*. The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 = 10$ all
+# four still put it in Rome, though the two with kept keys stumble over the next word. At $\lambda = 30$ three of five have
 # moved it on, to Los Angeles or Beijing. The Louvre stays in Paris in seven of nine models, and one has
 # lost the opposite of *hot*: that with $\lambda = 30$ and kept keys, which has the highest perplexity.
 # Three prompts are examples and no measurement.
 #
 # ## What we know now
 #
-# * With kept keys batch after batch equals one batch, on paper. In the model they hold most: 90 % of the
-#   facts after 500 edits, with a projector or without.
+# * With kept keys batch after batch equals one batch, on paper. In the model they hold most: 90 to 92 % of
+#   the facts after 500 edits, with a projector or without, in both orders.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
-#   the largest eigenvalue inside. The projector added nothing to kept keys that one could see here.
+#   the largest eigenvalue inside. In neither order was the projector seen to add anything to kept keys.
 # * A larger weight on general text while one solves held more facts in this stream than the plainest
 #   brake afterwards. RECT held fewer than this brake, and between it and PRUNE no difference was seen.
 #

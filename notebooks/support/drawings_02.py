@@ -30,9 +30,10 @@ def shadow() -> plot.Figure:
         ax.plot(x, 0, "o", color=INK, markersize=5, zorder=5)
         ax.annotate(f"ρ = {x:.2f}".replace("-", "−"), (x, 0), **below)
         ax.annotate(name, (x, y), **above)
+    ax.text(1.53, 0.45, "dashed:\nperpendicular\nto key i", color=QUIET, va="center")
     arrow(ax, (1, 0), EDITED)
     ax.annotate("edited key i", (0.42, 0), color=readable(EDITED), **below)
-    ax.set(xlim=(-0.7, 1.8), ylim=(-0.22, 1.0), aspect="equal", xticks=[], yticks=[])
+    ax.set(xlim=(-0.7, 1.95), ylim=(-0.22, 1.0), aspect="equal", xticks=[], yticks=[])
     bare(ax)
     return figure
 

@@ -6,7 +6,7 @@ Beside it are the intervals of the page: of a root mean square, of what a line e
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,19 +15,18 @@ import torch
 import lib
 
 
-def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> tuple[float, float, float]:
-    """The root mean square of ρ (n, n) over the chosen pairs, and its 95 % interval.
+def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
+    """The root mean square of ρ (n, n) over the chosen pairs, then that of 500 bootstrap draws.
 
-    The interval is a bootstrap over facts, seed 0: a fact that is drawn twice counts twice, as the
-    one that writes and as the one that hears.
+    The facts are drawn, seed 0: a fact that is drawn twice counts twice, as the one that writes and
+    as the one that hears. All calls draw the same facts, so their results may be subtracted.
     """
     squares = torch.where(pairs, rho.square(), 0.0).numpy()
     chosen, n = pairs.double().numpy(), len(rho)
     draw, found = np.random.default_rng(0), []
     for count in [np.ones(n), *draw.multinomial(n, np.full(n, 1 / n), 500)]:
         found.append(np.sqrt(count @ squares @ count / max(count @ chosen @ count, 1e-9)))
-    low, high = np.percentile(found[1:], (2.5, 97.5))
-    return float(found[0]), float(low), float(high)
+    return np.array(found)
 
 
 def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +36,9 @@ def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor
     return inputs, outputs
 
 
-def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
+def stream(
+    editor: lib.Editor, opens: Callable, number: int, edits: int, facts: int = 30
+) -> Iterator[dict]:
     """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
 
     share     |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, as if the editor wrote one column
@@ -67,7 +68,7 @@ def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iter
             "stream": number,
             "edit": t,
             "case": cases[t].id,
-            "first word": lib.data.facts.lookup(lm.tokenizer, cases[t].fact)[1] == 0,
+            "first word": opens(cases[t].fact),
             "share": _rounded((lands[t] * rho[t].abs()).tolist()),
             "lands": _rounded(lands.tolist()),
             "anywhere": _rounded((written @ keys).norm(dim=0).max().item() for keys in tokens),

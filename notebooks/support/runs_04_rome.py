@@ -65,9 +65,9 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
 
 
 def in_a_row(
-    editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int
+    editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int | None = None
 ) -> Iterator[dict]:
-    """One row per edit, and at the points one share per fact so far, by generation."""
+    """One row per edit (of the first `edits`, or all), and at the points one share per fact so far."""
     asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
     run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=asked)
     for row in itertools.islice(run, edits):

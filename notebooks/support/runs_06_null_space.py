@@ -7,12 +7,12 @@ the solve, or in what is done to its result.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.interpret import damage
 from lib.keys_values.target_value import Target
 
 from .runs_05_memit import AlphaEdit, Memit
@@ -44,6 +44,7 @@ STREAM = {
     "sample": 5,  # every so many facts
     "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
 }
+SHUFFLED = STREAM | {"lines": dict(list(LINES.items())[:4]), "seed": 1, "points": [500]}
 KNOWN = {"memit": Memit, "alphaedit": AlphaEdit}
 
 
@@ -79,28 +80,26 @@ def counterfact(count: int) -> list[lib.Case]:
     return lib.read_cases(path, limit=count)
 
 
-def cases(rows: Sequence[lib.Case]) -> list[lib.Case]:
-    """The tower, then the rows; what a row asks about neighbors is asked as the base answers it."""
-    stream = [lib.Case(TOWER, locality=[ASKED[1]], id=-1)]
-    for case in rows:
-        prompts = [probe.prompt for probe in case.neighborhood]
-        stream.append(lib.Case(case.fact, locality=prompts, id=case.id))
-    return stream
-
-
 class Stream:
     """The facts in batches of `batch`, written by one line of `LINES` after the other.
+
+    With a seed in the settings the facts are shuffled, and the same ones are asked.
 
     known  The values that were searched so far; they are shared by all lines.
     """
 
-    def __init__(self, lm: lib.LM, cases: Sequence[lib.Case], batch: int) -> None:
-        self.lm, self.cases, self.batch = lm, list(cases), batch
+    def __init__(
+        self, lm: lib.LM, cases: Sequence[lib.Case], batch: int, settings: dict = STREAM
+    ) -> None:
+        self.lm, self.cases, self.batch, self.settings = lm, list(cases), batch, settings
+        self.sample = self.cases[:: settings["sample"]]
+        if "seed" in settings:
+            random.Random(settings["seed"]).shuffle(self.cases)
         self.known: dict[lib.Fact, Target] = {}
         self.text = ""
         if HELD_OUT.exists():
             text = HELD_OUT.read_text(encoding="utf-8")
-            self.text = text[: len(text) // STREAM["text"]]
+            self.text = text[: len(text) // settings["text"]]
 
     def editor(self, name: str) -> lib.Editor:
         """The editor of a line; it takes the values that are known."""
@@ -117,33 +116,18 @@ class Stream:
         return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
 
     def line(self, name: str) -> Iterator[dict[str, Any]]:
-        """Write the stream with one editor; one row per batch.
+        """Write the stream with one editor; one row per batch, with the perplexity of the text.
 
-        change, size, sigma  Largest ‖ΔW‖/‖W₀‖, ‖W‖/‖W₀‖ and σ_max(W)/σ_max(W₀) of the matrices.
-        perplexity           Of a part of the held-out text.
-
-        At the points also: held (one share per fact of the sample so far), the texts of ASKED, and
-        at the last of them neighbors (one share per fact, of prompts that keep their answer).
+        At the points also: held (one share per fact of the sample so far) and the texts of ASKED.
         """
         editor, patch = self.editor(name), lib.EMPTY
         for start in range(0, len(self.cases), self.batch):
             facts = [case.fact for case in self.cases[start : start + self.batch]]
             patch = editor.edit(facts, after=patch)
-            end = start + len(facts)
-            row = {"line": name, "edits": end} | self.norms(patch) | self.words(patch)
-            if end in STREAM["points"]:
-                row |= self.look(end, patch)
+            row = {"line": name, "edits": start + len(facts)} | self.words(patch)
+            if row["edits"] in self.settings["points"]:
+                row |= self.look(row["edits"], patch)
             yield row
-
-    def norms(self, patch: lib.Patch) -> dict[str, float]:
-        """How far the edited matrices have moved, in three norms; of the layers the largest."""
-        found = damage.early_warning(self.lm, patch)
-        sizes = [self.lm.weight(module).norm().item() for module in found.module]
-        return {
-            "change": round(float((found.change / sizes).max()), 4),
-            "size": round(float(found.norm_ratio.max()), 4),
-            "sigma": round(float(found.sigma_ratio.max()), 4),
-        }
 
     def words(self, patch: lib.Patch) -> dict[str, float]:
         """The perplexity of the text, where it comes along."""
@@ -151,25 +135,18 @@ class Stream:
             return {"perplexity": round(lib.perplexity(self.lm, self.text), 4)} if self.text else {}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of all facts so far, the prompts of ASKED, and at the end the neighbors."""
-        some = self.cases[: end : STREAM["sample"]]
-        last = end == len(self.cases)
-        found = self.shares(some, patch, ("locality",) if last else ())
+        """Ask a sample of all facts so far, and the prompts of ASKED."""
+        some = [case for case in self.sample if case in self.cases[:end]]
+        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=(), kl_prompts=1)
         with self.lm.patched(patch, only=True):
-            row = {"held": found["efficacy"], "says": self.lm.answer(ASKED, 5)}
-        return row | ({"neighbors": found["locality"]} if last else {})
-
-    def shares(
-        self, some: Sequence[lib.Case], patch: lib.Patch, metrics: Sequence[str]
-    ) -> dict[str, list[float]]:
-        """{metric: one share per case}, by generation."""
-        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=metrics, kl_prompts=1)
-        return by_case(scores, {metric: metric for metric in ("efficacy", *metrics)})
+            return by_case(scores, {"held": "efficacy"}) | {"says": self.lm.answer(ASKED, 5)}
 
 
-def rows(lm: lib.LM, facts: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
-    """The stored run: the unedited model, then every line to its end."""
-    stream = Stream(lm, cases(facts), STREAM["batch"])
-    yield stream.base()
-    for name in LINES:
+def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
+    """A stored run: every line to its end, and before those of STREAM the unedited model."""
+    cases = [lib.Case(TOWER), *(lib.Case(case.fact) for case in counterfact(499))]
+    stream = Stream(lm, cases, settings["batch"], settings)
+    if settings is STREAM:
+        yield stream.base()
+    for name in settings["lines"]:
         yield from stream.line(name)
