@@ -323,11 +323,11 @@ class _Run:
         rows = average(self.traces)[["layer", "effect", "low", "high"]].to_numpy()
         cells = [(int(layer), _cell([effect], between)) for layer, effect, *between in rows]
         return [
-            f"A causal trace (ROME, section 2) of the {len(self.traces)} facts of the search that "
-            f"have a subject: noise on it takes {_cell([mean], ends)} points off the probability "
-            f"of the model's answer, and so many come back with the clean outputs of {self.window} "
-            "MLPs around a layer at the subject's last token. It shows where information flows "
-            "and not which layer edits best: that is what the trials below ask.",
+            f"A causal trace (ROME, section 2) of the {len(self.traces)} facts of the search whose "
+            f"prompt goes on behind the subject: noise on it takes {_cell([mean], ends)} points "
+            "off the probability of the model's answer, and so many come back with the clean "
+            f"outputs of {self.window} MLPs around a layer at the subject's last token. It shows "
+            "where information flows and not which layer edits best: the trials below ask that.",
             "",
             *_table(("layer", "points that come back"), cells),
         ]
