@@ -15,6 +15,8 @@ import time
 import warnings
 from pathlib import Path
 
+import torch
+
 import lib
 from lib.atomic_files import whole_file
 from lib.errors import ProbeError
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument("--editors", default="rome,memit,ultraedit,ft,alphaedit,lora,grace")
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
-    lm, cases = lib.load(), classroom("tables")
+    lm, cases = lib.load(dtype=torch.float32), classroom("tables")
     some = cases[:FACTS]
     asked = some[:ASKED]
     every = sorted([*classroom("tuning"), *cases], key=lambda case: case.id)

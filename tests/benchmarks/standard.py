@@ -14,6 +14,8 @@ import json
 import warnings
 from pathlib import Path
 
+import torch
+
 import lib
 from lib.atomic_files import whole_file
 from tests.benchmarks import command, measured
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("--editors", default="memit,ft,ultraedit,grace,rome,alphaedit")
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
-    lm, facts = lib.load(), [case.fact for case in classroom("tables")]
+    lm, facts = lib.load(dtype=torch.float32), [case.fact for case in classroom("tables")]
     base = lib.benchmarks(lm, limit=LIMIT)
     stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     stored[BASE] = {task: list(map(int, right)) for task, right in base.before.items()}

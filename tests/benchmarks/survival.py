@@ -17,6 +17,8 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import GENERAL
@@ -94,7 +96,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
     given.to.mkdir(parents=True, exist_ok=True)
-    lm, cases = lib.load(), classroom("tables")
+    lm, cases = lib.load(dtype=torch.float32), classroom("tables")
     some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
     stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     plain: Survival | None = None

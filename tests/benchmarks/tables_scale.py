@@ -120,6 +120,18 @@ def gpu_speed() -> str:
     return table(head, rows)
 
 
+@made("gpu-embedded", "gpu")
+def gpu_embedded() -> str:
+    """What the embedded model says on the card, value by value against the CPU."""
+    run = card()
+    if run is None:
+        return AS_ABOVE
+    rows = [
+        (row["what"], row["values"], row["differ"]) for row in rows_of(run, "m") if "what" in row
+    ]
+    return table(("asked on the card and on the CPU", "values", "that differ"), rows)
+
+
 @made("gpu-long", "gpu")
 def gpu_long() -> str:
     """UltraEdit's long stream, large batches, and the matrices that are made once."""
