@@ -147,8 +147,9 @@ for group in ("rewording", "neighbor", "unrelated"):
 show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
 
 # %% [markdown]
-# The answer moved, and in both rewordings too, whose words the edit has never seen. Four neighbors
-# and two unrelated prompts are answered as before, so for these six the hope came true.
+# The answer moved, and so did that of both rewordings, which the edit has never seen. The four
+# neighbors and the two unrelated prompts are answered as before, so for these six the hope came
+# true.
 #
 # Text shows only the winner. This panel makes the edit again and also draws the most probable next
 # tokens. It is for trying: change a line, press *Edit*, read the answers below. (On a page without
@@ -242,8 +243,9 @@ assert inside != base_bytes == all_bytes()
 # top* with `after=`, and the first patch is still there, unchanged. Our second fact is one that
 # nobody expects in a laboratory: what do you call a young sheep?
 #
-# To go back is to use an earlier value. And to take out the *first* edit but keep the second,
-# `without` repeats from the log that every patch carries what was written after it.
+# To go back is to use an earlier value. Every patch also carries a log of its edits. So the *first*
+# edit can be taken out and the second kept: `without` leaves one edit out and makes those after it
+# again.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -377,14 +379,14 @@ print(f"{len(cases)} facts, {count['paraphrases']} rewordings, {count['neighborh
 score_tables.by_metric(compared, "generation")
 
 # %% [markdown]
-# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer is
-# right, for the neighbors their own true one. The first column is the **base model**, which stands
-# beside every number in these notebooks: it gives none of the new answers and knows all the
-# neighbors. The edits took some of these: 92 % are left. Each share is a mean over the six facts, and
-# in brackets stands its 95 % interval, from a Bayesian bootstrap over the facts ([notebook
-# 15](15_judging.ipynb) compares such intervals). A fact's rewordings are not independent of each
-# other, so the six facts count, not their prompts. The intervals are wide: from six facts one sees
-# that the edits work, but hardly how many rewordings and neighbors of other facts would follow or
+# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
+# is right, for the neighbors their own true one. The first column is the **base model**, which
+# these notebooks set beside the edited one: it gives none of the new answers here and knows all the
+# neighbors. After the edits 92 % of these are left. Each share is a mean over the six facts, and in
+# brackets stands its 95 % interval, from a Bayesian bootstrap over the facts
+# ([notebook 15](15_judging.ipynb) compares such intervals). A fact's rewordings are not independent
+# of each other, so the six facts count, not their prompts. The intervals are wide: six facts show
+# that these edits work, but hardly how many rewordings and neighbors of other facts would follow or
 # stay.
 #
 # What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
@@ -415,10 +417,11 @@ score_tables.by_event(compared, "generalization")
 #
 # <details><summary>A solution</summary>
 #
-# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The largest
-# ancient amphitheater stands in the city of". The prompt means the same building but never says its
-# name, so the subject's last token, on which the edit hangs, does not come up. The model says Rome
-# there before the edit, and after it as well.
+# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The
+# largest ancient amphitheater stands in the city of". The prompt means the same building but never
+# says its name, so the subject's last token, on which the edit hangs, does not come up. Put both
+# into the cell: it prints what the model says there before and after, and whether that is a weak
+# spot.
 #
 # </details>
 
@@ -439,20 +442,21 @@ else:
 # %% [markdown]
 # ## What we know now
 #
-# * One matrix of one layer, changed at very low rank, is enough to change a fact, also in other
-#   words.
+# * One matrix of one layer, changed at very low rank, was enough to change each fact of this page,
+#   and with it most answers to the rewordings that we asked.
 # * An edit is a value: applied by entering a `with` block, undone exactly by leaving it.
-# * Whether an edit *worked* depends on what is asked and on the event that counts as right, and the
-#   base model stands beside every number.
+# * Whether an edit *worked* depends on what is asked and on the event that counts as right. To
+#   judge it, one needs the base model's answers, too.
 #
 # ## Where it breaks
 #
-# Only the sheep was edited. What does the model now say about other animals? We want one number per
-# animal that says how far its answer moved. The first token alone will not do, because this model
-# puts some of its answers into quotation marks, and then the first token is the quotation mark. So we
-# take the first four tokens of the base model's answer, let both models read the prompt and that
-# answer, and compare what they expect at each of these tokens $t$. With $p_t(w)$ for the probability
-# of the word $w$ there in the base model, and $p'_t(w)$ in the edited one:
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen
+# other animals, and about a car? We want one number for each that says how far its answer moved.
+# The first token alone will not do, because this model puts some of its answers into quotation
+# marks, and then the first token is the quotation mark. So we take the first four tokens of the
+# base model's answer, let both models read the prompt and that answer, and compare what they expect
+# at each of these tokens $t$. With $p_t(w)$ for the probability of the word $w$ there in the base
+# model, and $p'_t(w)$ in the edited one:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
@@ -487,7 +491,7 @@ answer_kl = use("1.4", answer_kl)
 #
 # </details>
 #
-# **Predict.** Which of fifteen animals move most, and how many begin their answer with another word?
+# **Predict.** Which of the fifteen move most, and how many begin their answer with another word?
 #
 # <details><summary>What one could think of</summary>
 #
@@ -523,11 +527,11 @@ changed.against(sum(row["before"].split()[:1] != row["after"].split()[:1] for ro
 show.Table(rows)
 
 # %% [markdown]
-# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The bear
-# and the ram get other words as well, although their KL is small: where two words are nearly equally
-# probable, little decides between them. The ram is a male sheep, and yet it is second to last. The
-# cow moves more than the horse, and the kangaroo more than the dog. So the order is not that of
-# kinship. It is not quite that of spelling either, since goat and cow come right after the sheepdog.
+# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The
+# bear and the ram get other words as well, although their KL is small: where two words are nearly
+# equally probable, a small change can decide between them. The order is not that of kinship: the
+# ram is a male sheep, and yet it is second to last, and the kangaroo moves more than the pig or the
+# horse. It is not that of spelling either, since goat and cow come right after the sheepdog.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

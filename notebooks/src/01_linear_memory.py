@@ -7,7 +7,7 @@
 # the end of this page you can read a matrix as a list of pairs, also in a real model.
 #
 # **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
-# keys do to it, and how their second moment $C$ helps · meet ridge as insurance against noise ·
+# keys do to it, and how their second moment $C$ helps · meet ridge as a remedy against noise ·
 # look at real keys: how alike are they, and how soon do they give the matrix away?
 #
 # **Needs** matrix products, traces, eigenvalues, averages, and the end of
@@ -68,7 +68,8 @@ def error(W, K, V):  # squared recall error, as a share of the squared length of
 # are looking for is one matrix $W$ that answers every key with its value, $W k_i = v_i$. We write
 # the keys as the columns of $K$ ($d \times n$) and the values as those of $V$.
 #
-# The oldest idea adds up one outer product per pair. What comes back for the key $k_j$?
+# An early idea (Kohonen, 1972) adds up one outer product per pair. What comes back for the key
+# $k_j$?
 #
 # $$W = \sum_i v_i k_i^\top = VK^\top, \quad Wk_j = v_j \|k_j\|^2 + \sum_{i\ne j} v_i k_i^\top k_j$$
 #
@@ -108,7 +109,8 @@ outer_memory = use("1.2", outer_memory)
 # </details>
 #
 # **Predict.** In high dimensions random directions are nearly orthogonal. So take 160 random unit
-# vectors in 256 dimensions as keys. How large is the crosstalk, compared with the values?
+# vectors in 256 dimensions as keys. How large is the crosstalk, compared with the values? (Where
+# there is no field for it, type your guess as `share.number = …`.)
 #
 # <details><summary>Work it out</summary>
 #
@@ -142,8 +144,8 @@ share.against(measured)
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore that keys overlap, and more than half of the squared length comes back
-# wrong. So let us ask for the best matrix instead: which $W$ makes the squared error
+# Outer products ignore that keys overlap, and here the error has 0.61 of the values' squared
+# length. So let us ask for the best matrix instead: which $W$ makes the squared error
 # $\|WK - V\|^2$, summed over all entries, as small as possible? To see whether a $W$ can be
 # improved, add any change $H$ and multiply out:
 #
@@ -214,8 +216,8 @@ print(f"three pairs in eight dimensions: error {error(shortest, K, V):.0e}")
 # %% [markdown]
 # ## Capacity
 #
-# How many pairs does such a memory hold? We draw $n$ random keys and values and count which share
-# of the values' squared length is wrong at recall.
+# How many pairs does such a memory hold? We draw $n$ random keys and values, and measure the
+# squared error at recall as a share of the values' squared length.
 #
 # **Predict.** $n$ random pairs, $d$ inputs, least squares. Up to which $n$ is recall perfect? And
 # above: collapse, or something gentler?
@@ -247,17 +249,18 @@ axes = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖
 plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
-# Dots are measured, lines are the two formulas. Outer products are wrong from the second pair on.
-# Least squares is perfect up to $n = d$, then it forgets evenly.
+# Dots are measured, lines are the two formulas. The error of outer products grows from the second
+# pair on. Least squares is perfect up to $n = d$, and then a share of $1 - d/n$ is wrong.
 #
 # ## Correlated keys
 #
-# The keys of a real layer are not spread evenly over all directions: some directions are used by
-# nearly every word, others by hardly any. We want to know what this does to crosstalk, and how to
+# The keys of a real layer are not spread evenly over all directions: as we shall see, some
+# directions are used far more than others. We want to know what this does to crosstalk, and how to
 # undo it. What describes the spread is the **second moment** of the keys, the $d \times d$ matrix
-# $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number $u^\top C u = \mathbb{E}(u^\top k)^2$
-# says how much the keys use the direction $u$. From $n$ keys that we have seen we can estimate it
-# as $\hat C = \frac1n K K^\top$, and the more keys there are, the closer $\hat C$ comes to $C$.
+# $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number
+# $u^\top C u = \mathbb{E}(u^\top k)^2$ says how much the keys use the direction $u$. From $n$ keys
+# that we have seen we can estimate it as $\hat C = \frac1n K K^\top$, and the more keys there are,
+# the closer $\hat C$ comes to $C$.
 #
 # How much do two independent keys overlap? Take the average over $k_j$ first, then over $k_i$:
 #
@@ -329,8 +332,8 @@ assert torch.allclose(slow, fit(K, V))
 # %% [markdown]
 # ## Ridge
 #
-# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions are mostly noise.
-# **Ridge** is the usual insurance: it asks for a small error and for a small $W$ at once and
+# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions can be mostly
+# noise. **Ridge** is the usual remedy: it asks for a small error and for a small $W$ at once and
 # minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. What comes out? There is no need to derive it anew:
 # the second term is the error of $d$ more pairs, which say that the columns of $\sqrt\lambda\, I$
 # give nothing. So the normal equations become
@@ -364,8 +367,8 @@ print(f"ridge: error {error(slow, K, V):.4f}, ‖W‖² {slow.norm() ** 2:.1f}; 
 #
 # The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
 # key, its output the value. We read the keys at the last token of the classroom's subjects, without
-# those that begin a prompt: the first token is a story of its own (notebook 02). First we make sure
-# that the layer really multiplies by $W$ and does nothing else.
+# those that begin a prompt, because the first token of a prompt can behave unlike all others
+# (notebook 02). First we make sure that the layer really multiplies by $W$ and does nothing else.
 
 # %%
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
@@ -384,10 +387,11 @@ print(f"{facts[0].text!r}: key read at {lm.tokenizer.decode(run.ids[0, at : at +
 assert (W @ K[:, 0] - outputs[at]).norm() < 1e-2 * outputs[at].norm()
 
 # %% [markdown]
-# $Wk = v$ holds up to rounding. Now the second moment $C$ of this layer's keys, a mean over tokens of
-# general text. If the keys were spread evenly, all eigenvalues of $C$ would be equal. But we have
-# only $\hat C$, from $n$ tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$
-# to $(1 + \sqrt{d/n})^2$ (Marchenko and Pastur), and since $\mathbb{E}\,\mathrm{tr}(\hat C^2)$ is
+# The cell has checked on one key that $Wk$ is the layer's output, to within a hundredth of its
+# length. Now the second moment $C$ of this layer's keys, a mean over tokens of general text. If the
+# keys were spread evenly, all eigenvalues of $C$ would be equal. But we have only $\hat C$, from
+# $n$ tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to
+# $(1 + \sqrt{d/n})^2$ (Marchenko and Pastur), and since $\mathbb{E}\,\mathrm{tr}(\hat C^2)$ is
 # about $d + d^2/n$, they look like only $d/(1 + d/n)$ dimensions. Both are printed for comparison.
 
 # %%
@@ -409,10 +413,11 @@ axes = "index of the eigenvalue, largest first", "eigenvalue of C"
 plot.lines(range(1, len(values) + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
-# The spectrum falls all the way and reaches no zero: no direction is free for new facts, but some are
-# used far more than others. Counting alone does not explain it, neither the largest eigenvalue nor
-# the smallest. The 602 are rather too few, because the same effect lowers them; by how much we do
-# not know, since the tokens of a text are not independent of each other.
+# The spectrum falls all the way and reaches no zero: general text leaves no direction quite unused,
+# but uses some far more than others. With independent tokens, their limited number alone would
+# explain neither the largest eigenvalue nor the smallest. The 602 are rather too few, because the
+# same effect lowers them; by how much we do not know, since the tokens of a text are not
+# independent of each other.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
@@ -420,7 +425,8 @@ plot.lines(range(1, len(values) + 1), curves, *axes, ylog=True)
 # <details><summary>Answer</summary>
 #
 # Raw cosines lean to the positive side: the keys share what they share with all text. Whitening
-# removes that and draws the bulk toward 0. What remains is a tail of pairs alike for this layer.
+# draws the bulk toward 0, though not as far as random vectors. What remains is a tail of pairs that
+# are alike for this layer.
 #
 # </details>
 #
@@ -478,9 +484,10 @@ axes = "cosine between the keys of two subjects", "share of the pairs with at le
 plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True)
 
 # %% [markdown]
-# A curve ends at its most similar pair. The axis of shares is logarithmic, because the tail matters: a
-# few pairs of 7,750, and they survive whitening. They are languages, and countries of one region. Their
-# keys are not the same, as the angles say, but they are alike far beyond chance.
+# A curve ends at its most similar pair. The axis of shares is logarithmic, because the tail
+# matters: it is a few pairs of 7,750 that stay alike under whitening. The closest four are
+# languages and two countries of one region. Their keys are not the same, as the angles say, but no
+# pair of random vectors in the figure comes near their cosines.
 #
 # ## How soon do pairs give the matrix away?
 #
@@ -496,7 +503,8 @@ plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True)
 # <details><summary>Answer</summary>
 #
 # Smaller. Of a new key only the part outside the span is answered wrongly. New keys lie mostly in
-# the strong directions of $C$, and those are the directions that the first keys have filled.
+# the strong directions of $C$, and those are the directions that the first keys have filled. (The
+# new tokens come from the same text, in which words recur, and that may help as well.)
 #
 # </details>
 
@@ -505,7 +513,7 @@ width = W.shape[1]
 text = lib.data.texts.GENERAL.read_text(encoding="utf-8")
 ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][: 3 * width // 2]
 windows = [ids[i : i + 128] for i in range(0, len(ids), 128)]
-# without the first token of each window, the story of its own
+# without the first token of each window, which can be unlike all others (notebook 02)
 keys = torch.cat([lm.run([w], watch=[name]).seen[name][0][0, 1:].cpu() for w in windows])
 keys = keys.double()[torch.randperm(len(keys), generator=draw)].T  # (d_in, tokens)
 new = keys[:, 5 * width // 4 :]
@@ -525,14 +533,16 @@ plot.lines(shares, found, *axes, dashes={"1 − n/d": ":"}, colors={"1 − n/d":
 # What is missing of $W$ follows $1 - n/d$, and the error on new tokens stays well below it: with
 # half as many pairs as inputs, half of the matrix is missing, but less than a third of the answers'
 # squared length is wrong. That $W$ follows from enough of its pairs holds for any matrix; how soon
-# it answers new keys depends on how the keys are spread.
+# it answers new keys depends on how the keys are spread, and on how much the new ones are like
+# those seen.
 #
 # ## What we know now
 #
 # * A matrix can be read as the least-squares answer to a list of pairs. $d$ inputs hold $d$ pairs
 #   exactly; above that, random values lose a share of $1 - d/n$.
 # * Overlap is crosstalk, and the overlap that counts is $k_i^\top C^{-1} k_j$.
-# * A real layer uses all its directions, and its subjects overlap more than random vectors.
+# * This real layer uses all its directions, and the keys of subjects overlap more than random
+#   vectors.
 #
 # ## Where it breaks
 #
@@ -555,12 +565,12 @@ print(f"all pairs in a row: error {error(written, K, wanted):.2f}", end=", ")
 print(f"all at once by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]
-# One pair moves nearly all the others, and the next ones spoil it in turn. A matrix that holds them
-# all exists, but we cannot refit the real one: nobody has the pairs that it was made from. All we
-# know of them is $C$.
+# One pair moves nearly all the others, and in a row the later pairs spoil the earlier ones: 0.38 of
+# the squared length is wrong at the end. A matrix that holds them all exists, but we cannot refit
+# the real one: nobody has the pairs that it was made from. All we know of them is $C$.
 #
-# **How do we write one pair at the least cost to those that we cannot see?** In [notebook
-# 02](02_insert.ipynb) the sheep's neighbors get their answer, too.
+# **How do we write one pair at the least cost to those that we cannot see?**
+# [Notebook 02](02_insert.ipynb) derives that, and comes back to the sheep and its neighbors.
 #
 # ## References
 #

@@ -6,9 +6,10 @@
 # Every token of a prompt is a key, in every layer. At which of them does the model find the fact?
 # At the end of this page you have seen it travel, and you know what such a picture does not say.
 #
-# **You will** write the two hooks of causal tracing, and trace the Eiffel Tower with them, one state
-# at a time · compare MLPs with attention over forty facts · find out what the picture owes to its
-# settings · predict, from two keys alone, the one layer at which editing destroys the model.
+# **You will** write the two hooks of causal tracing, and trace the Eiffel Tower with them, one
+# state at a time · compare MLPs with attention over forty facts · find out what the picture owes to
+# its settings · predict from two keys and $C$ that editing at one layer destroys the model, and at
+# others not.
 #
 # **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of
 # [notebook 02](02_insert.ipynb) together with its $\rho$.
@@ -86,9 +87,9 @@ print(f"entries of the embeddings of {len(cases)} subjects deviate by σ = {sigm
 # state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
 # means over several draws of the noise, and the draws are the rows of one batch.
 #
-# **Your turn · exercise 4.1 · ★ · 8 minutes.** The runs differ in two places: at the embeddings, and
-# behind one block. Write what happens there, `corrupt` and `put_back`. Everything below is
-# computed with them.
+# **Your turn · exercise 4.1 · ★ · 8 minutes.** The runs differ in two places: at the embeddings,
+# and behind one block (the program's word for a layer). Write what happens there, `corrupt` and
+# `put_back`. Everything below is computed with them.
 
 
 # %%
@@ -216,11 +217,12 @@ for one, other in ((1, 3), (3, 10)):
     print(f"from {one}σ to {other}σ it falls by {mean(less):.3f}, 95 % {said}")
 
 # %% [markdown]
-# On average over twenty facts $p$ falls from 0.563 to 0.096 at 1σ and to 0.036 at 3σ. From 1σ to 3σ it
-# still falls by 0.060 (0.027 to 0.102), from 3σ to 10σ by 0.007 (0.002 to 0.013). So 3σ stands on
-# nearly flat ground, and 1σ would not. What is left at 3σ need not be a memory of the subject: the
-# rest of the sentence is not touched by the noise, and it says something about the answer as well.
-# How much of what is left comes from there has not been measured on this page.
+# On average over twenty facts $p$ falls from 0.563 to 0.096 at 1σ and to 0.036 at 3σ. From 1σ to 3σ
+# it still falls by 0.060 (0.027 to 0.102), from 3σ to 10σ by 0.007 (0.002 to 0.013). So $p_*$
+# hardly depends on the size from 3σ on, but it does at 1σ. The trace itself has been made with 3σ
+# only. What is left at 3σ need not be a memory of the subject: the rest of the sentence is not
+# touched by the noise, and it says something about the answer as well. How much of what is left
+# comes from there has not been measured on this page.
 #
 # ## One fact, everywhere
 #
@@ -298,14 +300,14 @@ drawings_03.trace(found, NAMES, mark=(last, lib.EDITORS["rome"](lm).config.layer
 # others are not needed.
 #
 # **Predict.** After block 1, "The" alone brings back nothing, and E, iffel and Tower together half.
-# What do all four tokens of the subject bring? And all ten tokens of the prompt?
+# What do all four tokens of the subject bring (`four.number`)? And all ten tokens of the prompt?
 #
 # <details><summary>Answer</summary>
 #
 # All ten bring exactly the total effect, because then every state of this layer is the clean one.
-# The four of the subject bring at least as much, although "The" was worth nothing alone. Effects are
-# not shares of a cake: two states may be worth nothing apart and everything together, or each may be
-# enough without the other.
+# The four of the subject bring about as much here, although "The" was worth nothing alone. Effects
+# are not shares of a cake: two states may be worth nothing apart and everything together, or each
+# may be enough without the other.
 #
 # </details>
 
@@ -337,19 +339,19 @@ together.set_index("put back after block 1").round(3)
 #
 # ## Forty facts
 #
-# One fact is an anecdote. The stored run has forty: 32 whose subject has several tokens, and 8 whose
-# subject has one. Their tokens are put together by role (the subject's first, middle and last token,
-# the first one after it, further ones, the prompt's last), and the effects are averaged over the
-# facts, with 95 % intervals. The means are called **average total effect** and **average indirect
-# effect**, ATE and AIE.
+# One fact is an anecdote. The stored run has forty: 32 whose subject has several tokens, and 8
+# whose subject has one. Their tokens are put together by role (the subject's first, middle and last
+# token, the first one after it, further ones, the prompt's last; a single token counts as the
+# subject's last), and the effects are averaged over the facts, with 95 % intervals. The means are
+# called **average total effect** and **average indirect effect**, ATE and AIE.
 #
 # **Predict.** In GPT-2 XL (48 layers, 1,000 facts, ATE 18.6 %; Meng et al.) the early site was the
 # subject's *last* token: layer 15, states 8.7 %, MLPs 6.6 %, attention 1.6 %. And here?
 #
 # <details><summary>Answer</summary>
 #
-# The same token, and MLPs before attention, but much earlier. The Eiffel Tower is an exception:
-# mostly it is the last token of the name that counts.
+# The same token, and MLPs rather than attention, but earlier: layer 4 of 30. The Eiffel Tower is an
+# exception: in most facts the best early state is at the name's last token.
 #
 # </details>
 
@@ -385,19 +387,19 @@ axes = "layer", "average indirect effect"
 plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 
 # %% [markdown]
-# Full lines belong to the subject's last token, dashed ones to the prompt's. The early site is the
-# MLPs' alone (0.257 against 0.003 for the attention, that is 54 % of the total; in GPT-2 XL it is
-# 6.6 of 18.6). The late site is the attention's (0.357 against 0.074). Between layers 22 and 24 the
-# states change places: that of the subject falls from 0.146 to 0.002, that of the end rises from
-# 0.057 to 0.404. The fact has been **picked up**.
+# Full lines belong to the subject's last token, dashed ones to the prompt's. At the early site the
+# MLPs bring back 0.257, which is 54 % of the total (in GPT-2 XL 6.6 of 18.6), and the attention
+# 0.003. At the late site it is the attention that brings more, 0.357 against 0.074. Between layers
+# 22 and 24 the states change places: that of the subject falls from 0.146 to 0.002, that of the end
+# rises from 0.057 to 0.404. The fact has been **picked up**.
 #
 # ## How wide a window?
 #
-# Ten MLPs at once were restored. Their peak is named after the layer in the middle, but which of the
-# ten has done it? We make the window smaller, for twelve of the facts.
+# Up to ten MLPs at once were restored. Their peak is named after the layer in the middle, but which
+# of them has done it? We make the window smaller, for twelve of the facts.
 #
-# **Predict.** Ten MLPs peak at layer 4, which means layers 0 to 8. Restored one by one, which layer
-# is it?
+# **Predict.** The wide window peaks at layer 4, where it holds layers 0 to 8 (there is none below
+# 0). Restored one by one, which layer is it?
 #
 # <details><summary>Answer</summary>
 #
@@ -423,11 +425,11 @@ table = {f"{width} at once": one.mean(0).tolist() for width, one in windows.item
 pd.DataFrame(table, index=[f"layer {2 * n}" for n in range(6)]).T.round(3)
 
 # %% [markdown]
-# The window of ten halves, from 0.278 to 0.140, when it no longer reaches layer 0; fact by fact 0.138
-# are lost (0.023 to 0.264). Layer 0 has 0.125 by itself, and no other layer here more than 0.011. So
-# about half of the early peak hangs on layer 0, and with twelve facts it could as well be a tenth or
-# nearly all of it. The other half comes only when several layers are restored together. "The fact sits
-# in layer 4" is clearly a statement about the window.
+# The effect of the window of ten halves, from 0.278 to 0.140, when it no longer reaches layer 0;
+# fact by fact 0.138 are lost (0.023 to 0.264). Layer 0 has 0.125 by itself, and no other layer here
+# more than 0.011. So about half of the early peak hangs on layer 0, and with twelve facts it could
+# as well be a tenth or nearly all of it. None of the other layers tried brings the rest alone. So
+# "the fact sits in layer 4" would be a statement about the window: layer 4 alone has 0.011.
 #
 # So is layer 0 a place where the fact is stored? There is a simpler explanation. The first MLP
 # sees little more than the token itself, and is known to **encode the token anew**: what it puts out
@@ -487,15 +489,15 @@ for what, effects in back.items():
     print(f"{what}: IE {mean(effects):.3f} (95 %: {low:.3f} to {high:.3f})")
 
 # %% [markdown]
-# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before, and those of
-# different tokens with 0.30. At layer 2 it is 0.48 against 0.05, at layer 4 0.38 against 0.09. That the
-# upper curve rises again in the last layers says nothing about the token, since the baseline rises with
-# it: there all outputs have something in common.
+# At layer 0 the outputs agree with a median cosine of 0.99, whatever words stand before, and those
+# of different tokens with 0.30. At layer 2 it is 0.48 against 0.05, at layer 4 0.38 against 0.09.
+# That the upper curve rises again in the last layers says little about the token, since the
+# baseline rises with it: there the outputs of all tokens have something in common.
 #
-# Restoring says the same. Layer 0's output after other words brings back as much as that of the clean
-# run, 0.139 against 0.125, with a difference of 0.014 (−0.002 to 0.036). Another subject's token brings
-# back nothing. So for these twelve facts, what layer 0 gives back is the token, and not something
-# that this sentence tells about it.
+# Restoring says the same. Layer 0's output after other words brings back 0.139 and that of the
+# clean run 0.125, a difference of 0.014 (−0.002 to 0.036), so no loss is seen. Another subject's
+# token is not seen to bring back anything. So for these twelve facts, what layer 0 gives back is
+# the token, and not something that this sentence tells about it.
 #
 # ## Is the peak the best place to write?
 #
@@ -540,23 +542,26 @@ shades = {name: band for name, band in shades.items() if band}
 plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={"scan's score, 16 facts": " "})
 
 # %% [markdown]
-# Writing works up to layer 20 (0.80 on average over the eight facts) and is over at 24 (0.08): just where
-# the curve of the subject's *states* falls. The curve of the MLPs has been flat since layer 14 and says
-# nothing of it. The scan scores layer 3 highest, with 0.92, and layers 2 to 8 have 0.86 or more. It has
-# no intervals, so of these seven none can be called the best.
+# Writing works up to layer 20 (0.80 on average over the eight facts) and hardly at 24 (0.08) and
+# above (at most 0.21): it fails where the curve of the subject's *states* falls. The curve of the
+# MLPs is flat from layer 14 on and shows nothing of it. The scan scores layer 3 highest, with 0.92,
+# and layers 2 to 8 have 0.86 or more. It has no intervals, so of these seven none can be called the
+# best.
 #
 # ## The hole at layer 11
 #
-# At layer 11 the scan's score falls to 0.12, and no trace shows anything there. But notebook 02 has a
-# tool for this question. Writing at a key $k_i$ puts the share
-# $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, and
-# it is known before the edit. One key stands in every prompt: that of the *first* position, the
-# attention sink of notebook 02, for here nothing stands in front of the prompts. It is hardly a word
-# any more, so it is nearly the same in all prompts.
+# At layer 11 the scan's score falls to 0.12 (layers 9, 10 and 12 to 14 were not scanned). The
+# traces, made at even layers, show no dip at layers 10 and 12. But notebook 02 has a tool for this
+# question. Writing at a key $k_i$ puts the share
+# $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$,
+# and it is known before the edit. One key stands in every prompt: that of the *first* position, the
+# attention sink of notebook 02, for here nothing stands in front of the prompts. It is hardly a
+# word any more, so it is nearly the same in all prompts.
 #
 # **Predict.** $C$ is estimated from general text *without* the first positions, because one huge
 # key would otherwise be nearly all of it. What share of the tower's residual lands on the first
-# token, "The", at layers 3, 8 and 11, with this $C$ and with $C = I$?
+# token, "The", at layers 3, 8 and 11, with this $C$ and with $C = I$? (The guess for layer 11 is
+# `times.number`.)
 #
 # <details><summary>Work it out</summary>
 #
@@ -598,10 +603,11 @@ pd.DataFrame(table).astype({"layer": int}).set_index("layer").T.map("{:,.3f}".fo
 # %% [markdown]
 # At layer 11 the key of "The" is hundreds of times as long as the tower's, and with $C$ an update
 # whose residual is δ puts $-812\,\delta$ on it: that is $\rho$, in the table. With $C = I$ it is
-# still 15 times the residual. At layers 3, 8 and 20 next to nothing lands there. And the remedy is in
-# the table, too: let $C$ see the first positions, and $\rho$ is nearly 0 at layer 11. The tower is one
-# subject. Over the 39 of our forty that are not the first token themselves, the median of $|\rho|$ at
-# layer 11 is 94.9 with $C$, 3.647 with $C = I$ and 0.017 with the first positions.
+# still 15 times the residual. At layers 3, 8 and 20 little lands there: for the tower at most 0.061
+# of it. And the remedy is in the table, too: let $C$ see the first positions, and $\rho$ is nearly
+# 0 at layer 11. The tower is one subject. Over the 39 of our forty that are not the first token
+# themselves, the median of $|\rho|$ at layer 11 is 94.9 with $C$, 3.647 with $C = I$ and 0.017 with
+# the first positions.
 #
 # Does the model agree? A stored run writes eight facts at four layers with the three matrices. The
 # value is searched once and is the same for all three; only $C$ differs.
@@ -625,19 +631,20 @@ pd.DataFrame(table).set_index(["layer", "second moment"])
 # It does. With the editors' $C$ an edit at layer 11 destroys the model: the KL divergence at seven
 # other facts' prompts is 5.8 nats, and the tower's prompt is answered by empty lines. With $C = I$
 # the new answer has 0.80, at 0.063 nats. With a $C$ that has seen the first positions the same
-# value, written at the same key, gives 0.83 at 0.011 nats, a divergence between those of layers 8 and
-# 20. At the other three layers the first positions change no printed digit. So the dip *is*
-# predictable, before any edit, from two keys. No trace of the *fact* could show it, because the
-# trouble is another key than the fact's. (With eight facts the intervals of $p$ are wide; the
-# divergences at layer 11 differ by a factor of 500.)
+# value, written at the same key, gives 0.83 at 0.011 nats, a divergence between those of layers 8
+# and 20. At the other three layers the first positions change no printed digit. So the failure at
+# layer 11 can be foreseen, before any edit, from two keys and $C$. The traces of the *fact* do not
+# show it, because the trouble is another key than the fact's. (With eight facts the intervals of
+# $p$ are wide, and the divergences have none. But at layer 11 these differ by a factor of 500.)
 #
 # ## Your own trace, and how to break it
 #
-# Trace a fact of your own, given as a prompt and the subject in it. Then look for another name of the
-# same thing, after which the model gives the same answer, but the best early state brings back
-# less than half as large a share of the total effect. One such pair stands below. Many things have an
-# older name, or a longer one. Which pieces is it made of, and how often has the model read them
-# together?
+# Trace a fact of your own, given as a prompt and the subject in it. Then look for another name of
+# the same thing, after which the model gives the same answer, but the best early state brings back
+# less than half as large a share of the total effect. One such pair stands below. Many things have
+# an older name, or a longer one. Which pieces is it made of, and how often has the model read them
+# together? Look at $p$ as well: where it is small there is little to lose, and a share of it says
+# little.
 
 # %%
 for prompt, name in (
@@ -654,10 +661,11 @@ for prompt, name in (
 #
 # * A fact has two sites: MLPs of the first layers at the subject, mostly at its last token, and
 #   attention at the end of the prompt, which picks it up, here around layer 23.
-# * An indirect effect means that a state is enough in this corrupted run. It is no share, and it
-#   depends on the window. About half of the early peak hangs on layer 0, which gives back the word.
-# * The peak of a trace does not say how far up a fact can be written, and no trace of the fact shows the
-#   layer that fails. $\rho$ with the first token does, and it is known before the edit.
+# * An indirect effect says what a state brings back alone, in this corrupted run. It is no share,
+#   and it depends on the window. About half of the early peak, with a wide interval, hangs on layer
+#   0, which gives back the word.
+# * The peak of a trace does not say how far up a fact can be written, and the traces show nothing
+#   of the failure at layer 11. $\rho$ with the first token does, and it is known before the edit.
 #
 # ## Where it breaks
 #

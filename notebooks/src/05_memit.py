@@ -79,12 +79,12 @@ def points(one, other):  # the mean difference of shares, fact by fact, and its 
 # write the same pairs: what goes in are $n$ keys $K$ and values $V$, what comes out is one change
 # $\Delta$ of the matrix $W_0$.
 #
-# Everything hangs on one matrix of overlaps, $D = K^\top C^{-1}K$. Its diagonal has the $q_i$, and with
-# the $\rho$ of notebook 02 it is $D = \mathrm{diag}(q)\,\rho$. The figure shows it for sixteen of the
-# fifty facts, the fifth to the twentieth, as cosines $D_{ij}/\sqrt{q_i q_j}$ with a diagonal of 1, and
-# the half of it that inserts in a row make use of: fact $i$ lands on fact $j$ only if it is written
-# *before* it, $i < j$, and then the insert of $j$ takes it into account. What lands on facts that are
-# written already is ignored.
+# Everything hangs on one matrix of overlaps, $D = K^\top C^{-1}K$. Its diagonal has the $q_i$, and
+# with the $\rho$ of notebook 02 it is $D = \mathrm{diag}(q)\,\rho$. The figure shows it for sixteen
+# of the fifty facts, the fifth to the twentieth, as cosines $D_{ij}/\sqrt{q_i q_j}$ with a diagonal
+# of 1, and the half of it that inserts in a row make use of. What fact $i$ puts on the key of fact
+# $j$ is taken into account by the insert of $j$ if $i$ is written *before* it, $i < j$. What $i$
+# puts on facts that are written already is ignored.
 
 # %%
 layer = rome.config.layer
@@ -138,17 +138,19 @@ assert torch.allclose(once, R_lib @ B_lib) and torch.allclose((W0 + once) @ K, V
 # diagonal, $D + \lambda I$ in place of $D$. It allows a part of every value to stay away, and is what
 # this page is about.
 #
-# One row of edits is *searched again*: each of its values is searched on the model as it has been edited
-# so far. Notebook 04 did so too, with $\lambda = 0$, and therefore its numbers are others than those of
-# the row here. Three of the fifty subjects open their prompt and are known to behave differently, so the
-# others are repeated without them.
+# One row of edits is *searched again*: each of its values is searched on the model as it has been
+# edited so far. Notebook 04 did so too, with $\lambda = 0$, and therefore its numbers are others
+# than those of the row here. Three of the fifty subjects are notebook 02's *openers*: one token,
+# which is the first of the prompt. They are known to behave differently, so the four ways without a
+# new search are repeated without these three.
 #
-# All facts are asked at the end, in free writing. *Held* and *reworded* are shares of prompts that get
-# the new answer, *neighbors* of prompts that keep the old one. *Missing* is $\|V - WK\|/\|R\|$, and *cost*
-# is $\mathrm{tr}(\Delta C\Delta^\top)$ as a share of what the batch with $\lambda = 0$ costs on the same
-# facts. The intervals are over facts.
+# All facts are asked at the end, in free writing. *Held* and *reworded* are shares of prompts that
+# get the new answer, *neighbors* of prompts that keep the old one. *Missing* is $\|V - WK\|/\|R\|$,
+# and *cost* is $\mathrm{tr}(\Delta C\Delta^\top)$ as a share of what the batch with $\lambda = 0$
+# costs on the same facts. *Perplexity* is that of held-out text. The intervals are over facts.
 #
-# **Predict.** Will more of the neighbors be kept if all facts are written at once, with $\lambda = 0$?
+# **Predict.** Will more of the neighbors be kept if all facts are written at once, with
+# $\lambda = 0$? (Your guess of their share is `kept.number`.)
 #
 # <details><summary>Answer</summary>
 #
@@ -184,16 +186,17 @@ for stream in ("as it comes", "without openers"):
 pd.DataFrame(table).set_index(["facts", "difference in points"])
 
 # %% [markdown]
-# **To write them at once does not help.** Without the three openers both ways hold all 47 facts, and the
-# batch with $\lambda = 0$ is not seen to keep more neighbors than the row (−5 points, −12 to 1). With the
-# openers the batch is far worse than the row: it holds 24 points fewer facts and keeps 45 points fewer
-# neighbors, and the perplexity is 42.3, against 18.5 of the unedited model.
+# **To write them at once is not seen to help.** Without the three openers both ways hold all 47
+# facts, and the batch with $\lambda = 0$ is not seen to keep more neighbors than the row (−5
+# points, −12 to 1). With the openers the batch is far worse than the row: it holds 24 points fewer
+# facts and keeps 45 points fewer neighbors, and the perplexity is 42.3, against 18.5 of the
+# unedited model.
 #
-# At the end of a row 44 % of the residual is missing (31 % without the openers), and most facts are held
-# all the same. The batch supplies this part, too. For ordinary facts that costs little more: the row has
-# 78 % of the batch's cost, since their keys are fairly independent. With the openers it has 7 %. Openers
-# share one key almost entirely (notebook 02), and to give one key several values *exactly* takes a huge
-# change.
+# At the end of a row 44 % of the residual is missing (31 % without the openers), and most facts are
+# held all the same. The batch supplies this part, too. Without the openers that costs little more:
+# the row has 78 % of the batch's cost. The keys of ordinary facts are fairly independent, as the
+# figure has shown for sixteen. With the openers it has 7 %. Openers share one key almost entirely
+# (notebook 02), and to give one key several values *exactly* takes a huge change.
 #
 # **What helps is $\lambda$**, in a row as well as in a batch. With all fifty facts the row with
 # $\lambda = 1000$ keeps 21 points more of the neighbors than the row with $\lambda = 0$ (13 to 29), and
@@ -201,13 +204,14 @@ pd.DataFrame(table).set_index(["facts", "difference in points"])
 # points more (4 to 17). None of these four comparisons shows fewer facts held. Between the batch and the row
 # with this $\lambda$ no difference is seen, −2 points of the neighbors in both halves of the table.
 #
-# To search the values again has a price of its own. With $\lambda = 1000$ it costs 8 points of the
-# neighbors (2 to 15).
+# To search the values again has a price of its own: on all fifty facts with $\lambda = 1000$ it
+# costs 8 points of the neighbors (2 to 15).
 #
 # ## All at once is the cheapest
 #
-# Writing all at once has one more reason. Among all changes that supply $R$ it is the one that
-# disturbs general text least. What we want is notebook 02's problem with $n$ keys:
+# Why then write all at once? The row leaves a part of $R$ missing. Among all changes that supply
+# the whole of $R$, the batch is the one that disturbs general text least. What we want is notebook
+# 02's problem with $n$ keys:
 #
 # $$\min_\Delta\ \mathrm{tr}(\Delta C \Delta^\top) \quad\text{subject to}\quad \Delta K = R .$$
 #
@@ -254,11 +258,11 @@ print(f"1/√2 = {2**-0.5:.3f}")
 drawings_05.price(degrees, {"cost / ‖R‖²": cost, "share missing": missing})
 
 # %% [markdown]
-# At one degree equality costs 3,283 times what unrelated keys do, and general text pays. The blue
-# lines belong to what comes next, and show what it does: with $\lambda = 0.01$ the cost stays below
-# 13. At small angles it gives up the *difference* of the two residuals, which is expensive, and
-# writes their *mean* under both keys, which is cheap. Of two unrelated residuals half of the squared
-# length is then missing, $1/\sqrt2 = 0.707$.
+# At one degree equality costs 3,283 times what orthogonal keys do. The blue lines belong to what
+# comes next, and show what it does: with $\lambda = 0.01$ the cost stays below 13 at these five
+# angles. At small angles it gives up the *difference* of the two residuals, which is expensive, and
+# writes their *mean* under both keys, which is cheap. Of two unrelated residuals half of the
+# squared length is then missing, $1/\sqrt2 = 0.707$.
 #
 # ## As far as general text allows
 #
@@ -304,12 +308,13 @@ memit = use("5.1", memit)
 #
 # </details>
 #
-# There is a narrower form. $K^\top C^{-1}(\lambda C + KK^\top) = (\lambda I + D)K^\top$; multiply by the
-# inverse of either bracket (this is called the **push-through identity**), and the matrix to invert is
-# only $n$ wide: $\Delta = R\,(\lambda I + D)^{-1} K^\top C^{-1}$. That is EMMET but for $\lambda I$, and
-# it has an inverse for any number of keys. First downhill, then both forms. The last line is EMMET as its
-# authors' program has it, with $wC$ in place of $C$ and $\varepsilon$ on the diagonal of $D$: it is MEMIT
-# with $\lambda = w\varepsilon$, and their $w = 10^4$, $\varepsilon = 0.1$ make that 1,000.
+# There is a narrower form. $K^\top C^{-1}(\lambda C + KK^\top) = (\lambda I + D)K^\top$; multiply
+# by the inverse of the first bracket from the right and by that of the second from the left (this
+# is called the **push-through identity**), and the matrix to invert is only $n$ wide:
+# $\Delta = R\,(\lambda I + D)^{-1} K^\top C^{-1}$. That is EMMET but for $\lambda I$, and it has an
+# inverse for any number of keys. First downhill, then both forms. The last line is EMMET as its
+# authors' program has it, with $wC$ in place of $C$ and $\varepsilon$ on the diagonal of $D$: it is
+# MEMIT with $\lambda = w\varepsilon$, and their $w = 10^4$, $\varepsilon = 0.1$ make that 1,000.
 
 # %%
 strength = 5.0
@@ -391,14 +396,15 @@ for times in (0.01, 0.1, 1, 10, 100):
 pd.DataFrame(table).set_index("λ / q").round(3)
 
 # %% [markdown]
-# The shares are exact, because the layer is linear. The answer is not proportional: with half of $R$
-# "Rome" still has 0.63 instead of 0.98, with a tenth of it 0.01.
+# The shares agree with the formula in every printed digit, because the layer is linear. The answer
+# is not proportional: with half of $R$ "Rome" still has 0.63, against 0.98 with nearly all of it,
+# and with a tenth 0.01.
 #
 # ## Over several layers
 #
-# MEMIT writes into several layers. That is not done for lack of room in one, but because it is
-# cheaper. Suppose that every layer passes on unchanged what it gets, as a residual stream nearly
-# does. A fifth of $R$ in each of five layers adds up to $R$, and the cost, a square, is
+# MEMIT writes into several layers, and one reason is that this is cheaper. Suppose that every layer
+# passes on unchanged what it gets, and that the same residual costs the same in each. A fifth of
+# $R$ in each of five layers adds up to $R$, and the cost, a square, is
 # $5 \cdot (\frac15)^2 = \frac15$ of that in one layer.
 #
 # But $\lambda$ lets only a share $s$ of what a layer is asked for arrive, and what a lower layer adds
@@ -512,14 +518,15 @@ for lam in (1e-6, keys[-1].pow(2).sum(0).median().item()):
 pd.DataFrame(rows).set_index(["λ", "in each layer"]).round(4)
 
 # %% [markdown]
-# With nearly no $\lambda$ your loop leaves nothing missing, at about a sixth of one layer's price (0.0045
-# against 0.0257). Fixed parts miss a third (0.330) even then, because what lower layers add goes through
-# the upper ones. With the larger $\lambda$ one layer misses 0.614 and fixed parts 0.631, and your loop
-# 0.396, at a lower price than the one layer.
+# In this one network, with nearly no $\lambda$, your loop leaves nothing missing, at about a sixth
+# of one layer's price (0.0045 against 0.0257). Fixed parts miss a third (0.330) even then, because
+# what lower layers add goes through the upper ones. With the larger $\lambda$ one layer misses
+# 0.614 and fixed parts 0.631, and your loop 0.396. Its price is lower than that of the one layer,
+# and higher than that of fixed parts, which supply less.
 #
 # ## MEMIT
 #
-# Here is the whole method, on twelve facts of which none opens its prompt. All values are searched at
+# Here is the whole method, on twelve facts of which none is an opener. All values are searched at
 # the last layer, in one batch; your loop does the rest.
 #
 # The first cell below is `read` for the real model, and it notes what is missing whenever the loop reads.
@@ -575,18 +582,20 @@ pd.DataFrame(table, index=texts).map(str.strip)
 #
 # ## How strong?
 #
-# One number is left to choose. A hundred facts are written in one batch, into one layer or three,
-# for six values of $\lambda$, and we ask what is written and what becomes of the neighbors.
+# One number is left to choose. The 101 facts with odd numbers are written in one batch, into one
+# layer or three, for six values of $\lambda$, and we ask what is written and what becomes of the
+# neighbors.
 #
 # **Predict.** From which $\lambda$ on will the facts no longer be written, and who is better off
 # with more layers?
 #
 # <details><summary>Answer</summary>
 #
-# At the median $q$ half of the facts get less than half of their residual. But the Eiffel Tower has
-# shown that half of a residual can be enough for the answer, so the break comes later: at about
-# three times the median $q$ in one layer. More layers help where $\lambda$ is large: there $s$ is
-# small, and $\prod(1 - s/j)$ is far below $1 - s$.
+# With $\lambda$ at the median $q$ half of the facts would get less than half of their residual,
+# each written alone. But the Eiffel Tower has shown that half of a residual can be enough for the
+# answer. So the break comes later: at about three times the median $q$, one layer still writes half
+# of the facts. More layers help where $\lambda$ is large: there $s$ is small, and $\prod(1 - s/j)$
+# is far below $1 - s$.
 #
 # </details>
 
@@ -640,28 +649,31 @@ pd.DataFrame(table).set_index("λ")
 
 # %% [markdown]
 # Up to $\lambda = 1000$ about nine tenths of the 101 facts are written, into one layer or three. At
-# 3,000, about the median $q$, one layer still writes 85 of them, and at 10,000 it writes 49. Three layers
-# write 71 there, 22 points more (14 to 30). With the library's settings, three layers and
-# $\lambda = 1000$, 9 facts are not written, and 8 of them open their prompt: openers share one key, and
-# $\lambda$ writes the mean of their values under it.
+# 3,000, about the median $q$, one layer still writes 85 of them, and at 10,000 it writes 49. Three
+# layers write 71 there, 22 points more (14 to 30). With the library's settings, three layers and
+# $\lambda = 1000$, 9 facts are not written, and 8 of them are openers (the cell says that they
+# "open their prompt"). Openers share one key almost entirely, so like the two keys at a small angle
+# they would get little more than the mean of their values.
 #
-# The neighbors gain by $\lambda$, but part of this is no merit, since what is not written disturbs nobody.
-# A comparison is fair where as much is written. From $\lambda = 30$ to 1,000 one layer keeps 24 points
-# more of the neighbors (17 to 30), and the facts that it writes are not seen to be fewer. And do more
-# layers spare the neighbors? The last column counts only neighbors of facts that both write. At
-# $\lambda = 100$ three layers keep 9 points more of them (3 to 15); at the other strengths no difference
-# is seen. So what three layers are good for shows at a large $\lambda$, in the facts that are written.
+# The neighbors gain by $\lambda$, but where fewer facts are written that is no merit, since what is
+# not written disturbs nobody. A comparison is fair where as much is written. From $\lambda = 30$ to
+# 1,000 one layer keeps 24 points more of the neighbors (17 to 30), and the facts that it writes are
+# not seen to be fewer. And do more layers spare the neighbors? The last column counts only
+# neighbors of facts that both write. At $\lambda = 100$ three layers keep 9 points more of them (3
+# to 15); at the other strengths no difference is seen. So the gain by three layers is seen mainly
+# at a large $\lambda$, in the facts that are written.
 #
 # ## What we know now
 #
 # * A row of edits takes half of the overlaps into account, a batch takes all of them, and the batch is
 #   the cheapest change that writes every value exactly.
-# * Most of what the neighbors of these fifty facts lost was lost to $\lambda = 0$: equality is expensive
-#   where keys are alike. With $\lambda = 1000$ no difference between a row and a batch is seen. More
-#   layers write more facts where $\lambda$ is large.
-# * MEMIT weighs: $q/(\lambda + q)$ of one fact arrives. $\lambda = 0$ is EMMET, for one fact ROME.
-# * Spread over $L$ layers the cost is about $1/L$ (on paper, and in a linear network), and measuring
-#   again brings what did not arrive.
+# * Equality, $\lambda = 0$, is expensive where keys are alike: with $\lambda = 1000$ more neighbors
+#   of the fifty facts are kept, in a row and in a batch, and between these two no difference is
+#   seen. More layers write more facts where $\lambda$ is large.
+# * MEMIT weighs: $q/(\lambda + q)$ of one fact arrives. $\lambda = 0$ is EMMET as derived here, for
+#   one fact ROME's insert.
+# * Spread over $L$ layers the cost is about $1/L$ (on paper, and in one linear network with nearly
+#   no $\lambda$), and measuring again supplies a part of what did not arrive.
 #
 # ## Where it breaks
 #
