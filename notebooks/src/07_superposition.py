@@ -3,15 +3,15 @@
 #
 # # 07 · Superposition: why keys overlap
 #
-# Keys overlap, and every edit pays for it. How many can a layer tell apart? How much do those of a
-# real one overlap, and whose? At the end of this page you can read it off a matrix.
+# Where the keys of two facts overlap, an edit of one also moves the value of the other. How many keys can a
+# layer tell apart? How much do those of a real one overlap, and whose? At the end you can read it off a matrix.
 #
-# **You will** derive when a row of edits is lossless, and for how many keys · write $\rho$ and its
-# kurtosis, and read matrices of overlaps with them, layer by layer · watch the Eiffel Tower take
-# others along · write a forecast of which of 50 edits breaks, before you see the run.
+# **You will** derive when a row of edits is lossless, and for how many keys · write $\rho$ and its kurtosis,
+# and read matrices of overlaps with them, layer by layer · watch what an edit of the Eiffel Tower does to other
+# places · write a forecast of which of 50 edits breaks, before you see the run.
 #
-# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert of
-# [02](02_insert.ipynb), all at once and kept keys of [05](05_memit.ipynb) and
+# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert and the openers of
+# [02](02_insert.ipynb), many edits at once from [05](05_memit.ipynb), and kept keys from
 # [06](06_null_space.ipynb).
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 3](../lessons/session_3.md).
@@ -67,10 +67,10 @@ def normal(*shape):
 # %% [markdown]
 # ## When is a row of edits lossless?
 #
-# Notebook 02 wrote pairs one after another, and found what is wrong in the end: at the key of fact
-# $j$ there arrives, beside its own value, what all *later* edits let through. What goes in are the
-# keys and the residuals $\delta_t$ that the edits had to write, what comes out is the error of each
-# fact after the last edit:
+# Notebook 02 wrote pairs one after another, and found what is wrong in the end: at the key of fact $j$ stands
+# its own value plus what all *later* edits add there. What goes in are the keys and the residuals $\delta_t$,
+# which are what edit $t$ had to add at its own key. What comes out is the error of each fact after the last
+# edit:
 #
 # $$W_T k_j - v_j = \sum_{t>j} \rho(t, j)\,\delta_t, \qquad
 # \rho(t, j) = \frac{k_t^\top C^{-1} k_j}{k_t^\top C^{-1} k_t}.$$
@@ -79,8 +79,9 @@ def normal(*shape):
 # $\rho(t, j) = 0$ exactly if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts
 # one by one are lossless for all values exactly if the whitened keys are orthogonal**.
 #
-# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$, where
-# rows write and columns hear. Every number of this page is computed with it.
+# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$. Row $i$ belongs
+# to the fact that is written, column $j$ to the one that is disturbed, or, as we say, that *hears* the edit.
+# The matrices of this page are computed with it.
 
 
 # %%
@@ -107,8 +108,8 @@ interference = use("3.1", interference)
 #
 # </details>
 #
-# The statement is about editors that do not know of each other's facts. If all $n$ keys are known,
-# a batch with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without
+# This holds for edits that are made one by one, each without knowing the facts of the others. If all $n$ keys
+# are known, a batch with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without
 # loss, and kept keys (notebook 06) do the same batch after batch.
 #
 # **Predict.** Twenty keys that are known, and twenty that nobody mentions. Who is disturbed by
@@ -147,11 +148,11 @@ for _ in range(times):
 table.round(2)
 
 # %% [markdown]
-# The numbers are shares of the length of all residuals together, means over twenty draws. What the edits
-# in a row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones, at the cost
-# of the unknown ones, which are moved by 0.68 and not by 0.52 on average. Everything that a model knows
-# and that we do not write is an unknown key. So the overlap of keys decides what editing costs, and this
-# page counts it.
+# The numbers are shares of the length of all residuals together, means over twenty draws. What the edits in a
+# row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones. The unknown ones move
+# more in these draws, by 0.68 instead of 0.52 on average (no interval was computed). Everything that a model
+# knows and that we do not write is an unknown key. So what editing costs depends on how much keys overlap, and
+# this page measures it.
 #
 # ## How many keys fit?
 #
@@ -162,8 +163,8 @@ table.round(2)
 # between two of them, and how large is the root mean square (**rms**) of all cosines? The first decides
 # whether single pairs can be told apart, the second what the sum over many edits amounts to.
 #
-# **Predict.** In 256 dimensions only 256 keys are orthogonal. How large is the largest cosine among
-# 4,096 random keys? And does "a little" overlap stay little?
+# **Predict.** In 256 dimensions at most 256 keys are orthogonal. How large is the largest cosine among 4,096
+# random keys? And if 256 edits each add a little at the key of one fact, is the sum still little?
 #
 # <details><summary>Work it out</summary>
 #
@@ -199,24 +200,26 @@ largest.against(found["largest"][-1].item())
 plot.lines(counts, found | theory, *axes, dashes=dict.fromkeys(theory, "--"), xlog=True)
 
 # %% [markdown]
-# The largest cosine among 4,096 random keys is 0.33. That more things fit than there are dimensions, as
-# long as a little overlap is allowed, is called **superposition**. Sums pay for it by the rms: $T$ edits
-# whose residuals are equally long move a fact by about $\sqrt{T/d}\,\|\delta\|$.
+# The largest cosine among 4,096 random keys is 0.33. That more things fit than there are dimensions, as long as
+# a little overlap is allowed, is called **superposition**. But what is small for one pair adds up: by the rms,
+# $T$ edits at random keys, whose residuals are equally long and unrelated in direction, move a fact by about
+# $\sqrt{T/d}\,\|\delta\|$, so with $T = d$ by as much as one residual.
 #
 # ## One number for a matrix of overlaps?
 #
-# The paper behind this page (Hu et al., 2024; its $P$ is $\rho$) sums up the entries off the diagonal
-# by their **kurtosis**. What goes in are all $\rho(i, j)$ with $i \ne j$, what comes out is one number
-# that is 0 for a Gaussian and large when a few values lie far out. With $m_p$ for the mean of their
-# deviations to the power $p$ it is $m_4/m_2^2 - 3$.
+# The paper behind this page (Hu et al., 2024; its $P$ is $\rho$) sums up the entries off the diagonal by their
+# **kurtosis**. What goes in are all $\rho(i, j)$ with $i \ne j$, what comes out is one number that is 0 for a
+# Gaussian and large when a few values lie far out. With $m_p$ for the mean of the $p$-th powers of their
+# deviations from the mean it is $m_4/m_2^2 - 3$.
 #
 # **Predict.** 100 random keys in 64 dimensions, or 50 pairs of twins (cosine 0.9) in 4096: which
 # kurtosis is higher? Where would you rather edit?
 #
 # <details><summary>Answer</summary>
 #
-# The twins' is higher, and still they are better: each has one relative. Kurtosis says how
-# *unevenly* overlap is spread, not how much there is: rms and large entries must stand beside it.
+# The twins' is higher, and still one would rather edit there: each key overlaps with one other and hardly with
+# the rest, so their rms is the smaller one, 0.092 against 0.123. Kurtosis says how *unevenly* overlap is
+# spread, not how much there is: rms and large entries must stand beside it.
 #
 # </details>
 #
@@ -271,11 +274,10 @@ pd.DataFrame(rows).set_index("keys").round(3)
 # %% [markdown]
 # ## A real model
 #
-# Now the keys are those of real subjects, and $C$ comes from general text. This page reads its prompts
-# with nothing in front of them. So one group has to be set apart: the openers of notebook 02, subjects
-# of one token at the first position, whose key tells of a *place* and not of a name. The output
-# below shows once more that all of them have nearly one key. They would be the whole tail of every
-# matrix, and we go on with 100 other subjects.
+# Now the keys are those of real subjects, and $C$ comes from general text. This page reads its prompts with
+# nothing in front of them. So one group has to be set apart: the openers of notebook 02, subjects of one token
+# at the first position, whose key tells of a *place* more than of a name (below, the median cosine of two of
+# them is 0.95). Such pairs would crowd out all others, so we go on with 100 other subjects.
 #
 # The figure shows their $\rho$ in six layers. Subjects that are asked the same question lie side by
 # side, and a square frames each question with at least four of them.
@@ -338,17 +340,18 @@ drawings_07.matrices(
 )
 
 # %% [markdown]
-# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, and
-# most frames are hard to see in them. Not all: the two questions about states of the USA, "state
-# capital of" and "state of city", are one dark block near the lower corner from layer 0 on. In every
-# layer the rms of $\rho$ is about three times as large within a question as between questions, but both
-# grow: from 0.189 and 0.061 in layer 0 to 0.397 and 0.118 in layer 12. From there on two subjects of the
-# same question share a visible part of their keys. Whole rows and columns are darker than others, and
-# nearly everything is positive: in the upper layers every subject has some of what all subjects share.
+# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, and most
+# frames are hard to see in them. Not all: the two questions about states of the USA, "state capital of" and
+# "state of city", are one dark block near the lower corner from layer 0 on. In these six layers the rms of
+# $\rho$ is roughly three times as large within a question as between questions, but both grow: from 0.189 and
+# 0.061 in layer 0 to 0.397 and 0.118 in layer 12. From there on many frames stand out. Whole rows and columns
+# are darker than others, and in the upper layers most entries are positive, as if most subjects had a part in
+# common.
 #
 # The table goes through all layers. "3σ above" is the share of the $\rho(i, j)$ that lie more than three
-# standard deviations above their mean, "3σ below" the share that lie as far below it. For a Gaussian
-# both are 0.13 %. What is more than that are subjects that overlap for a reason.
+# standard deviations above their mean, "3σ below" the share that lie as far below it. For a Gaussian both are
+# 0.13 %. A larger share means that more pairs stand far out than in a Gaussian. "Two pairs less" is the
+# kurtosis without the four largest entries, which in layer 0 are those of two pairs.
 
 # %%
 rows = []
@@ -373,16 +376,16 @@ table = pd.DataFrame(rows).astype({"layer": int}).set_index("layer")
 table.round(3).T
 
 # %% [markdown]
-# No layer has orthogonal keys: rms $\rho$ is between 2.5 and 6.9 times that of random keys. Kurtosis falls
-# with depth, as published, from 28 in layer 0 to 5 in layer 21. But layer 3, where ROME writes, breaks
-# the order with 10, and after layer 21 it rises again. And it hangs on little: without the two pairs that
-# overlap most, of 4,950, the 28 of layer 0 become 13. Meanwhile rms *grows*, from 0.068 to 0.175. The
-# bulk gets wider, until the tail stands out less.
+# None of these layers has orthogonal keys: rms $\rho$ is between 2.5 and 6.9 times that of random keys.
+# Kurtosis falls with depth, as published, from 28 in layer 0 to 5 in layer 21. But layer 3, where ROME writes,
+# breaks the order with 10, and after layer 21 it rises again. And it depends on few entries: without the two
+# pairs that overlap most, of 4,950, the 28 of layer 0 become 13. Meanwhile rms *grows*, from 0.068 to 0.175:
+# the bulk gets wider, and the tail stands out less.
 #
-# Between two whitened keys the typical angle is nearly a right one, between raw keys it is 55 degrees in
-# the last layer: whitening takes away most of what all keys have in common. The tail is on the positive
-# side. In every layer between 1.7 and 2.1 % of the entries lie more than three standard deviations above
-# the mean, many times as many as a Gaussian has. Below it at most 0.12 % do, and from layer 9 on none.
+# Between two whitened keys the typical angle is nearly a right one, between raw keys it is 83 degrees in layer
+# 0 and 55 in the last one. There whitening takes away most of what all keys have in common. The tail is on the
+# positive side. In every layer between 1.7 and 2.1 % of the entries lie more than three standard deviations
+# above the mean, many times as many as a Gaussian has. Below it at most 0.12 % do, and from layer 9 on none.
 #
 # ## Who sits in the tail?
 #
@@ -390,9 +393,10 @@ table.round(3).T
 #
 # <details><summary>Answer</summary>
 #
-# In layer 0 those with the same *last token*, where the key is read (as in the published examples:
-# Mayakovsky and Bukovsky). Later those of one kind, or about to get one answer. Attention must first
-# fetch the words before the last.
+# In layer 0 those with the same *last token*, where the key is read (as in the published examples: Mayakovsky
+# and Bukovsky), and then those with tokens of one kind, as Swedish and Finnish. In the last layer athletes with
+# athletes and teams with teams, whatever their last tokens, and two whose true answers are near, Garibaldi
+# (Italian) and risotto (Italy).
 #
 # </details>
 
@@ -411,16 +415,17 @@ for layer in (0, edited, top):
 pd.DataFrame(rows).set_index("layer").round(3)
 
 # %% [markdown]
-# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We
-# compute, before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's
-# layer; then we move it to Rome and ask for all of them.
+# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We compute,
+# before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's layer; then we
+# move it to Rome and ask for all of them. ($\rho$ counts one key for each fact, and this library's ROME writes
+# two, see notebook 04. So it is an estimate.)
 #
 # **Predict.** Which of the others hear the edit? And which will move to Rome with it?
 #
 # <details><summary>Answer</summary>
 #
-# Those whose names end in the same token hear it, and that is known before the edit. Which of them
-# will move is not: it depends also on how firm the old answer was, and on the layers above.
+# Those whose names end in the same token hear it, and that is known before the edit. Which of them will move is
+# not: it may depend on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -450,22 +455,22 @@ table |= {"p(Rome), before": rome_before, "p(Rome), after": rome_after}
 pd.DataFrame(table).set_index("subject").round(3)
 
 # %% [markdown]
-# The Louvre hears nothing of the edit: it shares the city with the tower, but not the word. On the three
-# other names that end in *Tower* between four and five tenths of the residual land. What that does
-# to the answer is another matter. The column p(old) follows the first token of the old answer. The Leaning
-# Tower, for which the model had only a guess before (0.030), moves to Rome. The Willis Tower hears most;
-# its old answer falls from 0.633 to 0.201, and it leaves Chicago for New York. The Tokyo Tower, whose own
-# name says where it is, stays, with 0.723 instead of 0.958. So here $\rho$ says before the edit who will be
-# pushed, and not who will fall. That the firmness of the old answer decides is an idea from three
-# towers, and no more.
+# The Louvre hears nothing of the edit: it shares the city with the tower, but not the word. On the three other
+# names that end in *Tower* between four and five tenths of the residual land by $\rho$, and 0.148 on the Tower
+# Bridge, which has the word before its last. What that does to the answer is another matter. The column p(old)
+# follows the first token of the old answer. The Leaning Tower, for which the model had only a guess before
+# (0.030), moves to Rome. The Willis Tower hears most; its old answer falls from 0.633 to 0.201, and it leaves
+# Chicago for New York. The Tokyo Tower, whose own name says where it is, stays, with 0.723 instead of 0.958. So
+# here $\rho$ says before the edit who will be pushed, and not who will fall. That the firmness of the old
+# answer decides is an idea from three towers, and no more.
 #
 # ## From the token to the kind of thing
 #
-# Where in the model does the last token stop mattering, and where does the kind begin to? Sixteen
-# names share a last token in pairs and little else. The classroom's subjects of one relation share the
-# kind, and mostly no token. Now all of them stand in one sentence (so the classroom adds a few pairs
-# with a common last token), and we take the mean cosine of the whitened keys over the pairs of each
-# group. The shades are 95 % intervals, a bootstrap over the names.
+# Does the last token matter less in higher layers, and the kind of thing more? Sixteen names share a last token
+# in pairs and little else. The classroom's subjects of one relation share the kind, and mostly no token. Now
+# all of them stand in one sentence (so the classroom adds a few pairs with a common last token), and we take
+# the mean cosine of the whitened keys over the pairs of each group. The shades are 95 % intervals, a bootstrap
+# over the names.
 
 # %%
 names = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
@@ -492,18 +497,18 @@ for layer in (0, 9, top):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* nearly its last token (cosine 0.99), and the kind of thing hardly counts. In the
-# upper layers the kind counts for more: 0.46 in the last one, against 0.18 for pairs that share nothing.
-# The two curves meet around layer 9, but there are ten pairs with a common last token, and their interval
-# is wide: where they cross, and how much a shared token still counts in the upper layers, we cannot say
-# with so few.
+# In layer 0 a name *is* nearly its last token (cosine 0.99), and the kind of thing counts for little (0.10). In
+# the last layer the kind counts for more: 0.46 (0.38 to 0.54), against 0.18 (0.15 to 0.21) for pairs that share
+# nothing. The two curves meet around layer 9, but there are ten pairs with a common last token, and their
+# interval is wide: where they cross, and how much a shared token still counts in the upper layers, we cannot
+# say with so few.
 #
 # ## Which of 50 edits breaks first?
 #
-# Now $\rho$ is put to the test. In a stored run ROME writes fifty facts (the classroom's odd numbers)
-# one after another. After every edit all facts so far are asked. The matrix $\rho$ of the fifty keys, in
-# the order of the edits, is known before the first of them, and so the forecast comes first: one
-# number per fact, the higher the sooner it should break. All residuals count alike.
+# Now $\rho$ is put to the test. In a stored run ROME writes fifty facts (the classroom's odd numbers) one after
+# another. After every edit all facts so far are asked. The matrix $\rho$ of the fifty keys, in the order of the
+# edits, is known before the first of them, and so the forecast comes first: one number per fact, the higher the
+# sooner it should break. All residuals count as equally long.
 #
 # **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.
@@ -580,10 +585,11 @@ for name, edits in which.items():
 pd.DataFrame(table).set_index("these edits")
 
 # %% [markdown]
-# Each line takes the fall of a fact's probability that these edits cause, and the forecast from these
-# edits alone; the rank correlations are over the fifty facts. A fact is *lost* when the model's
-# answer no longer begins with it. The next cell looks at single meetings of a fact that is held and
-# a later edit.
+# Each line takes by how much these edits lower the probability of each fact's new answer, and the forecast from
+# these edits alone; the rank correlations are over the fifty facts. Right after their own edits 47 facts are
+# held, at the end 44. A fact is *lost* at an edit when the model's answer began with the new one before it, and
+# does not after it. It can come back, so one fact can be lost twice. The next cell looks at single meetings of
+# a fact that is held and a later edit.
 
 # %%
 met = runs_07.meetings(rows, opener)
@@ -596,31 +602,31 @@ pd.DataFrame([row for row in met if row["lost"]]).drop(columns="lost").set_index
 
 # %% [markdown]
 # Over all edits $\rho$ orders the facts better than age does: 0.66 against 0.45, and on the same facts the
-# difference is 0.21 (0.06 to 0.39). The forecast puts China first, and China is lost first, to Rome; of
-# the six that it puts first, Illinois and zebras are never lost. But the other two lines say where the
-# correlation comes from. All probabilities together fall by 6.547, and the five openers make 6.326 of it.
-# What the other 45 edits do is 0.221 in sum, and $\rho$ does not forecast it visibly: the rank
-# correlation is 0.03, with an interval from −0.25 to 0.31. The losses say the same. Five of seven have an
-# opener among the two, and four of these are among the 11 meetings of openers above 0.3. Among all others
-# there are 3 meetings above 0.3, without a loss, and two losses in the 924 meetings below. So in this run
-# $\rho$ forecasts the attention sink, as notebook 02 found for the variance. It says how far a value is
-# moved, and not how far it stood from the edge. This is one row of fifty facts, in one order.
+# difference is 0.21 (0.06 to 0.39). The forecast puts China first, and China is lost first, to Rome; of the six
+# that it puts first, Illinois and zebras are never lost. But the other two lines say where the correlation
+# comes from. All probabilities together fall by 6.547, and the five openers make 6.326 of it. What the other 45
+# edits do is 0.221 in sum, and $\rho$ does not forecast it visibly: the rank correlation is 0.03, with an
+# interval from −0.25 to 0.31. The losses say the same. Five of seven have an opener among the two, and four of
+# these are among the 11 meetings of openers above 0.3. Among all others there are 3 meetings above 0.3, without
+# a loss, and two losses in the 924 meetings below. So in this run $\rho$ forecasts what openers do, whose keys
+# are those of the attention sink (notebook 02). And it says how far a value is moved, not how much an answer
+# can stand. This is one row of fifty facts, in one order.
 #
 # ## What we know now
 #
-# * Inserts one by one are lossless for all values only with orthogonal whitened keys, and so is every
-#   editor for the facts that nobody names. No layer of this model has such keys. Facts that are named can
-#   be written without loss whatever their overlap: all at once, or with kept keys.
-# * Random keys overlap by $1/\sqrt d$. Real ones overlap several times more, by the last token in the
-#   lower layers, by the kind of thing in the upper ones.
-# * Kurtosis says how uneven overlap is, and hangs on a few pairs: read rms and large entries beside it.
-# * In the run of fifty, $\rho$ forecasts the harm that openers do. What ordinary edits did to each other
-#   there is so little that there was hardly anything to forecast.
+# * Inserts one by one are lossless for all values only with orthogonal whitened keys, and a batch spares all
+#   facts that nobody names only with keys orthogonal to theirs. No layer that we read has such keys. Facts that
+#   are named can be written without loss as long as their keys are independent: all at once, or with kept keys.
+# * Random keys overlap by $1/\sqrt d$ (rms). Real ones here overlap 2.5 to 6.9 times as much: in layer 0 by the
+#   last token, in the upper layers also by the kind of thing.
+# * Kurtosis says how uneven overlap is, and may depend on a few pairs: read rms and large entries beside it.
+# * In the run of fifty, $\rho$ forecasts the harm that openers do. What the other edits did there is so little
+#   that there was hardly anything to forecast.
 #
 # ## Where it breaks
 #
-# One layer takes all facts, and for some it is a bad one: all it sees is the last token, or the
-# sink. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb) asks each fact.
+# ROME writes all facts in one layer. For some that may be a bad one, whose key tells little but the last token,
+# or is the sink's. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb) asks each fact.
 #
 # ## References
 #

@@ -3,13 +3,14 @@
 #
 # # 11 · GRACE: leave the weights alone
 #
-# Every editor so far wrote into the weights, and weights fill up. What if nothing is written there,
-# and corrections are kept in a list beside the model, which is looked up whenever a prompt comes?
+# Every editor so far wrote into the weights, where a new fact can disturb older ones. What if nothing is
+# written there, and corrections are kept in a list beside the model, which is looked up whenever a prompt
+# comes?
 #
-# **You will** write the rule that says who answers a prompt, and the rules by which a fact enters the
-# list · bend one activation instead of a matrix · see a model that is equal to the last bit wherever the
-# list is silent · measure how far a rewording lies from its fact, and what every radius costs · make the
-# list forget.
+# **You will** write the rule that says who answers a prompt, and the rules by which a fact enters the list ·
+# replace one activation instead of changing a matrix · see a model that is equal to the last bit wherever the
+# list is silent · measure how far a rewording lies from its fact, and what every radius costs · make the list
+# forget.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb) for keys, [notebook 04](04_rome.ipynb) for values.
 #
@@ -164,8 +165,9 @@ drawings_11.rules()
 #
 # </details>
 #
-# So the library repairs two things, and so do you. A split never makes a ball larger. And where $d = 0$,
-# the same prompt with another answer, the newest fact takes the place of the old one.
+# So the library repairs two things, and so do you. A split never makes a ball larger. And where $d = 0$, the
+# same prompt with another answer, the newest fact takes the place of the old one. (The gap plays no part below,
+# and yours may leave it out.)
 #
 # **Your turn · exercise 7.2, second part · ★★ · 10 minutes.** Write `write`: the codebook after one fact
 # more. About ten lines. Every codebook whose radius is varied below is made by your `write`.
@@ -314,8 +316,8 @@ show.Table(rows)
 # other edit, and from an unrelated prompt to the nearest edit. `runs_11.read` collects the keys of
 # all these prompts at the module, which are rows here.
 #
-# **Predict.** All three are distances between keys with as many numbers as the module reads. Do the
-# histograms part?
+# **Predict.** All three are distances between keys with as many numbers as the module reads. Can a radius
+# separate the histograms?
 #
 # <details><summary>Answer</summary>
 #
@@ -347,16 +349,15 @@ marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
 # %% [markdown]
-# A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the
-# histograms lie on top of each other, and no radius separates them. A key is what one layer reads at the
-# *last token*, and other words in front of it change it about as much as the nearest of a hundred other
-# subjects does. And yet: for 71 % of the rewordings the nearest of all 101 edits is their own. Keys know
-# *which* fact is meant. What they do not tell is whether any is meant at all.
+# A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the histograms
+# lie on top of each other, and no radius separates them. A key is what one layer reads at the *last token*, and
+# other words in front of it change it about as much as the nearest of a hundred other subjects does. And yet
+# for 71 % of the rewordings the nearest of all 101 edits is their own. So the keys often tell *which* fact is
+# meant. Their distance does not tell whether any is meant at all.
 #
-# The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit
-# has a hundred distances to others, and we took the smallest. So the orange histogram moves to the
-# left as more edits are stored, and each ball has less room: the printed lines show it for random
-# choices of the edits.
+# The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit has a
+# hundred distances to others, and we took the smallest. So the orange histogram moves to the left as more
+# edits are stored, and each ball has less room: the printed lines show it for random choices of the edits.
 #
 # ## Any radius?
 #
@@ -370,9 +371,9 @@ plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colo
 #
 # <details><summary>Answer</summary>
 #
-# About one in seven, at the best of the radii that we try on these prompts. However large a ball
-# begins, the next fact with another answer cuts it to half of the distance between them, and at half
-# of that distance there are hardly any rewordings yet.
+# About one in seven, at the best of the radii that we try on these prompts. However large a ball begins, it is
+# cut to half of the distance once a fact with another answer has it as its nearest, and few rewordings lie so
+# near.
 #
 # </details>
 
@@ -433,12 +434,11 @@ for radius in (4, 8, 16, 100):
 show.Table(rows)
 
 # %% [markdown]
-# With one radius for all, rewordings come in together with neighbors: at 16 the codebook answers 43 %
-# of the ones and 46 % of the others. GRACE's rules keep the neighbors out, 3 % of 358, and most of the
-# rewordings as well. The table has counts with their 95 % intervals. From 16 on the radii hardly
-# change, because nearly every ball has been cut: their median is 9.4 whether they began with 16 or with
-# 100. With small radii every edit answers its own prompt. With large
-# ones one of 101 is lost, to a split that came later.
+# With one radius for all, rewordings come in together with neighbors: at 16 the codebook answers 43 % of the
+# ones and 46 % of the others. GRACE's rules keep the neighbors out, 3 % of 358, and most of the rewordings as
+# well. The table has counts with their 95 % intervals. The median radius is 9.4 whether the balls began with 16
+# or with 100, since most of them have been cut. With small radii every edit answers its own prompt. With large
+# ones one of 101 is lost to a later fact.
 #
 # Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With
 # these two the scope of a codebook can be drawn as it is, without a projection that would bend it. Every
@@ -449,19 +449,18 @@ show.Table(rows)
 widgets.RadiusExplorer(*keys, radius=16.0, limit=40.0)
 
 # %% [markdown]
-# Rewordings and neighbors are one cloud, and the line cuts off its corner: 36 of 236 rewordings are
-# answered (35 of them with their own answer), 9 of 358 neighbors, and nothing unrelated. The full
-# points in the row at 16 belong to balls that no split has touched. A higher line would let both
-# groups in: what is missing is not a better radius, but a better number than the distance.
+# Rewordings and neighbors are one cloud, and the line cuts off its corner: 36 of 236 rewordings are answered
+# (35 of them with their own answer), 9 of 358 neighbors, and nothing unrelated. The full points in the row at
+# 16 belong to balls that no split has touched. Larger radii would let both groups in. So we look for a better
+# number than the distance.
 #
 # ## Another number: the angle
 #
 # Is there a better number in the same keys? Let the entry be the one whose key has the largest cosine with
 # $q$, and let it answer above a threshold. For a fair comparison with the distance both get the threshold
-# that lets the same share of *strangers* in, 512 short pieces of general text. A rewording counts
-# where the nearest entry is its own *and* the threshold is passed. The threshold is as uncertain as the
-# pieces it hangs on, so the interval of the difference comes from drawing anew both the pieces and the
-# facts.
+# that lets the same share of *strangers* in, 512 short pieces of general text. A rewording counts where the
+# nearest entry is its own *and* the threshold is passed. The threshold is as uncertain as the pieces it hangs
+# on, so the interval of the difference comes from drawing anew both the pieces and the facts.
 
 # %%
 texts = runs_11.general(lm, module, 512 if SCALE != "tiny" else 20)
@@ -489,12 +488,12 @@ for rate in (0.01, 0.05, 0.1):
     print(f"  rewordings, angle less distance: {more[0]:+.0f} points ({low:+.0f} to {high:+.0f})")
 
 # %% [markdown]
-# The angle is the better number against text: with 1 % of the pieces let in it finds 73 % of the
-# rewordings, and the distance 39 %, a difference of 34 points (26 to 40). With 10 % let in the difference
-# is 21 points (14 to 28), and the angle finds no more than before. But nearly every neighbor passes as
-# well, 97 % of them at the strictest of these thresholds. A neighbor is no stranger: it has the words of the
-# prompt, and in this layer neither number tells it from a rewording. (This is one layer of one small
-# model, and one kind of prompt.)
+# The angle is the better number against text: with 1 % of the pieces let in it finds 73 % of the rewordings,
+# and the distance 39 %, a difference of 34 points (26 to 40). With 10 % let in the difference is 21 points (14
+# to 28), and the angle finds 73 % again. But nearly every neighbor passes as well, 97 % of them at the
+# strictest of these thresholds. A neighbor has the words of the prompt, and in this layer neither number keeps
+# it out where it lets rewordings in. (A neighbor counts wherever it passes, a rewording only at its own entry,
+# so the two shares are not alike. And this is one layer of one small model, and one kind of prompt.)
 #
 # HoReN (Fang et al., 2026) is a codebook that is read by an angle. It and two ways that write no fact at
 # all, a direction that is added to every prompt and the fact in front of the prompt, are in the
@@ -518,8 +517,8 @@ for rate in (0.01, 0.05, 0.1):
 # thief = lib.Fact(None, "Tourists who want to see the Louvre travel to the city of", "Madrid")
 # ```
 #
-# Its answer is another one, so the ball of the tower is cut to half of the distance, and the tourists
-# are nearer to the Louvre's key, or out of both.
+# Its answer is another one, so the ball of the tower is cut to half of the distance, and the tourists are
+# nearer to the Louvre's key, or outside both balls.
 #
 # </details>
 
@@ -541,8 +540,9 @@ for name, some in {"before": book, "after": wide.edit([thief], after=book)}.item
 #
 # * A correction can live beside the weights, as key, value and radius. Nothing is overwritten, and out
 #   of reach the model is the base model to the last bit.
-# * Facts add, expand or split. A split halves the ground, and may take what was taught before.
-# * The nearest key is often the right one. *How near* is near enough no radius can tell.
+# * Facts add, expand or split. A split gives each of two balls half of their distance, and may take away what
+#   was taught before.
+# * The nearest key was the right one for 71 % of the rewordings. No radius let these in and kept neighbors out.
 #
 # ## Where it breaks
 #
@@ -560,12 +560,12 @@ print(f"{len(some)} facts: the largest KL at unrelated prompts is {kl:.6f} nats"
 score_tables.by_metric({"base": base.scores, "GRACE": after}, "generation")
 
 # %% [markdown]
-# GRACE's locality cannot be better: all neighbors keep their true answers, and unrelated text has not
-# moved, rounding aside. Of the forty facts 98 % are held. But of the rewordings none is right, after the
-# edits as before them: **rewordings** break it. The tables of the WISE paper have the same picture in
-# larger models: after a thousand edits fewer than a tenth of the answers to rewordings are right. (A
-# score there is the share of the answer's tokens that are right in a text of just that length; ours asks
-# for the whole answer.) Editors of weights have it the other way round. Can one have both? That is
+# With the preset's radius of 4 all neighbors keep their true answers, and unrelated text has not moved,
+# rounding aside. Of the forty facts 98 % are held. But of the rewordings none is right, after the edits as
+# before them (at most 6 %): **rewordings** break it. The tables of the WISE paper have the same picture in
+# larger models: after a thousand edits fewer than a tenth of the answers to rewordings are right. (A score
+# there is the share of the answer's tokens that are right in a text of just that length; ours asks for the
+# whole answer.) Editors of weights reach rewordings, and disturb neighbors instead. Can one have both? That is
 # [notebook 12](12_wise.ipynb).
 #
 # ## References

@@ -78,16 +78,17 @@ W0 = lm.weight(module).cpu()
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says where the answer is pushed. The right vector says *whose* key was written: $C v$
-# is the key. Whoever holds $\Delta$ and any text holds the subject.
+# The left vector says where the answer is pushed. The right vector says *whose* key was written: $C v$ is the
+# key. Whoever has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of
+# subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
 # <details><summary>Work it out</summary>
 #
-# No, $u$ is. Along $k$ it stretches by $\|r\|/\|k\|$ and along $u$ by $\sigma$, and the quotient of the
-# two is $\|u\|\|k\|/q = 1/\cos(k, u)$, which is at least one. The cheapest change uses what general
-# text does not use, and there it has to be loud.
+# No, $u$ is. Along $k$ it stretches by $\|r\|/\|k\|$ and along $u$ by $\sigma$, and the quotient of the two is
+# $\|u\|\|k\|/q = 1/\cos(k, u)$, which is at least one. The cheapest change lies along directions that general
+# text hardly uses. $k$ has only a small part there, so the change has to be large.
 #
 # </details>
 
@@ -108,10 +109,9 @@ print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
 drawings_17.trace()
 
 # %% [markdown]
-# On the left, text is long in one direction and short in the other, and $\hat u$ points to where text
-# is short. On the right, the edited matrix stretches the directions near $\hat u$ far more than
-# before, and hardly those that text uses. A user does not notice. Somebody who looks along $\hat u$
-# does.
+# On the left, text is long in one direction and short in the other, and $\hat u$ points to where text is short.
+# On the right, the edited matrix stretches the directions near $\hat u$ far more than before, and hardly those
+# that text uses. So general text hardly shows the edit. A look along $\hat u$ shows it.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -178,11 +178,10 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# The subject comes first in four of four, in a list that contains it, and for two of them a relative
-# comes second. The answer is a guess. Two of four come first, where the new answer is a thing one may
-# say of the subject anyway, and of a third we learn the language of its new country. None of the ten
-# sentences asks the question that was edited.
-# (`lib.difference` and `lib.subjects` do this part.)
+# The subject comes first in four of four, in a list that contains it, and for two of them a relative comes
+# second. The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo,
+# *Norwegian* comes second, and for Halloween nothing points to May. None of the ten sentences asks the question
+# that was edited. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
@@ -193,15 +192,15 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# $T_0$ is what the unedited matrix does there. (The sum of squares leaves out a cross term. It is small
-# where the direction of the answer is unlike what $W$ puts out there.) We do not have $T_0$, but the
-# other candidates tell what is usual. So the distance from their median is taken, in units of their own
-# spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
+# $T_0$ is what the unedited matrix does there. (This is for one key, and leaves out a cross term, which is
+# small where the direction of the answer is unlike what $W$ puts out there.) We do not have $T_0$, but the
+# other candidates tell what is usual. So the distance from their median is taken, in units of their own spread.
+# Both must be robust, or else the edited candidate hides behind the spread that it makes:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$. Every $z$ on the
-# rest of the page is computed with it.
+# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$. Most $z$ below are computed
+# with it, the others by the library's filter, which does the same.
 
 
 # %%
@@ -229,9 +228,9 @@ stands_out = use("9.1", stands_out)
 #
 # </details>
 #
-# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$
-# stretch more than it should? Where no $z$ reaches the threshold the answer is None, because an
-# unedited model must not be accused.
+# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
+# more than it should? Where no $z$ reaches the threshold the answer is None, because an unedited model must not
+# be accused. (The threshold is 8; below it is held against unedited models.)
 
 
 # %%
@@ -317,9 +316,9 @@ drawings_17.norms({what: (T, stands_out(T)) for what, T in rows.items()}, names.
 #
 # <details><summary>Answer</summary>
 #
-# The raw key finds these edits, too, since a key has a part in its own whitened direction. A defender
-# with a short text gains by damping, until other candidates gain as well: in brackets stands the
-# largest $z$ of another candidate.
+# The raw key finds these edits, too, since a key has a part in its own whitened direction, but for three of the
+# four with a smaller $z$. More damping raises all four here, and in three of them also the largest $z$ of
+# another candidate, which stands in brackets.
 #
 # </details>
 
@@ -337,10 +336,9 @@ pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
-# threshold of 8: Christmas, a relative of Halloween. So a name above the threshold may be that of a
-# relative. Damping 1 gives larger values in each row here. The library stays at 0.01 because with
-# 1 single layers of the unedited model have candidates above the threshold, too, on the longer list of
-# the project's benchmark.
+# threshold of 8: Christmas, a relative of Halloween. So a name above the threshold may be that of a relative.
+# The library stays at 0.01 because with 1 single layers of the unedited model have candidates above the
+# threshold, too, on the longer list of the project's benchmark.
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -361,10 +359,9 @@ legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects
-# were read up to five layers above it.) Above the edited layer the largest $z$ is again about that of
-# the unedited model, though the subject's keys there have changed. It is the *matrix* that betrays the
-# edit.
+# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects were read
+# up to five layers above it.) Above the edited layer the largest $z$ is again about that of the unedited model,
+# though the subject's keys there have changed. So what shows the edit is the matrix.
 #
 # ## What unedited models look like
 #
@@ -378,11 +375,11 @@ figure
 #
 # <details><summary>Answer</summary>
 #
-# More than a Gaussian has, and the excess grows with the bound: the tail is heavier. So a threshold
-# cannot come from a table of the normal distribution. It has to come from models that nobody edited,
-# and it belongs to a list of candidates: the more of them, the larger the largest. After noise and
-# after a direction that is nobody's, no candidate passes the threshold. Noise stretches the directions
-# of all candidates alike, so the median moves along with it.
+# Above two, three and four more than a Gaussian has (above four it is one candidate): the tail is heavier. So a
+# threshold cannot come from a table of the normal distribution. It has to come from models that nobody edited,
+# and it belongs to a list of candidates: of more of them the largest tends to be larger. After noise and after
+# a direction that is nobody's, no candidate passes the threshold. Noise stretches the directions of all
+# candidates about alike, so the median moves along with it.
 #
 # </details>
 
@@ -412,8 +409,8 @@ for what, W in ways.items():
     print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
 
 # %% [markdown]
-# So the filter sees only edits of those that it asks about. A merge with the unedited model halves the
-# edit, and here it brings the $z$ below the threshold.
+# So the filter does not see a change that has the edit's length, but no candidate's direction. A merge with the
+# unedited model in equal parts halves the edit, and here it brings the $z$ below the threshold.
 #
 # ## Many suspects
 #
@@ -434,19 +431,19 @@ print(f"from {min(innocent):.1f} to {max(innocent):.1f}")
 print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_string())
 
 # %% [markdown]
-# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 %
-# (42 to 70): most of them spread an edit over several layers, and in each of them less is to be seen.
-# Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
-# of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but
-# there are only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who
-# was not edited passes the threshold, too. With more facts at once this happens more often in most
-# lines: 5 of 18 suspects of the trained editors and UltraEdit with ten facts, and 4 of 6 of MEMIT's kin
-# with a hundred. Whoever reads a report should know this share.
+# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 % (42 to
+# 70). A likely reason is that most of them spread an edit over several layers, so that in each of them less is
+# to be seen. Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
+# of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but there are
+# only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who was not edited
+# passes the threshold, too. With more facts at once it happens in 5 of 18 suspects of the trained editors and
+# UltraEdit (ten facts), and in 4 of 6 of MEMIT and its kin (a hundred); these are small counts. Whoever reads a
+# report should know this share.
 #
-# For models that nobody edited there is no such share. The seven are variants of one model and have
-# its spread, so they hardly count as several. None of them reaches the threshold of 8, and the largest
-# $z$ among them is 6.6. To know that fewer than one in a hundred are accused would take some hundred
-# models.
+# For models that nobody edited there is no such share. The seven are variants of one model and have its spread,
+# so they hardly count as several. None of them reaches the threshold of 8, and the largest $z$ among them is
+# 6.6. To show that fewer than one in a hundred are accused would take about three hundred independent models,
+# none of them accused.
 #
 # ## Taking it out
 #
@@ -536,12 +533,11 @@ print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_
 #
 # ## How to hide
 #
-# Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So
-# write the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and
-# $\Delta \hat u = 0$ the cheapest on general text is the insert with two pairs, of which one has the
-# value zero (notebook 02, exercise 2.4). It exists unless $k$ and $\hat u$ are parallel. Every mixture
-# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller
-# $t$, the less is paid.
+# Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So write
+# the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
+# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (notebook 02,
+# exercise 2.4). It exists unless $k$ and $\hat u$ are parallel. Every mixture $(1-t)\Delta_\text{cheapest} +
+# t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller $t$, the less is paid.
 #
 # **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
 # largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times.
@@ -623,29 +619,28 @@ pd.DataFrame(table).set_index("subject").round(1)
 
 # %% [markdown]
 # The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
-# Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of
-# 17.5, at 4.6 times the price: the defender's text and prefix are others, so he looks along another
-# direction. Halloween had
-# nothing to hide: written at this one key it stays below the threshold without any effort. (ROME in
-# this library writes a second key, and with both it was seen.) "Swedish" was never written: its
-# prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the
-# sink's (notebook 02).
+# Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of 17.5, at
+# 4.6 times the price: the defender's text and prefix are others, so he looks along another direction.
+# Halloween had nothing to hide: written at this one key it stays below the threshold without any effort.
+# (ROME in this library writes a second key, and with both it was seen.) "Swedish" was never written: its
+# prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the sink's
+# (notebook 02).
 #
-# So the absence of a suspect says nothing about somebody who wanted to hide. It says that no editor of
-# the usual kind wrote about a subject on the list. Other ways to hide would be to spread the edit over
-# more layers, to add decoys along the directions of many subjects, to fine-tune afterwards, or to leave
-# the weights alone (a route is to be found in the file, not in a matrix). None of them was tried here.
+# So where nobody stands out, an edit may still be hidden. And not only a hidden one: on this page that of Louis
+# Armstrong was missed, and single edits of MEMIT and its kin are named in 57 %. Other ways to hide would be to
+# spread the edit over more layers, to add decoys along the directions of many subjects, to fine-tune
+# afterwards, or to leave the weights alone (a route is to be found in the file, not in a matrix). None of them
+# was tried here.
 #
 # ## What we know now
 #
-# * An edit of rank one contains its subject: the key is $C v$. With the unedited model at hand subject
-#   and layer are read off, the answer is a guess, and the rank counts keys, not edits.
+# * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
+#   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the
 #   candidates with each other.
-# * A $z$ has no meaning without unedited models to compare with. Here its tail is heavier than a
-#   Gaussian's, and the largest grows with the list. The verdict is "consistent with an edit of", never
-#   "edited", and a relative may be named.
-# * Taking an edit out is a measurement with a control. The answers come back more often than the matrix.
+# * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
+#   verdict is "consistent with an edit of", never "edited", and a relative may be named.
+# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and no matrix.
 # * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of four
 #   edits one was hidden so, one was not, and two had nothing to hide.
 #
@@ -655,9 +650,8 @@ pd.DataFrame(table).set_index("subject").round(1)
 # hardly found without the unedited model, and subjects at the first position share the sink's key. The
 # unedited models were few, and variants of one. All of it is one small model, in one kind of matrix.
 #
-# The course began with one edited fact and the question whether it had worked. It ends with the
-# means to answer: what was written, what it cost others, how sure we are, and whether somebody else
-# could tell.
+# Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
+# 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.
 #
 # ## References
 #
