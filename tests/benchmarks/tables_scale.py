@@ -1,7 +1,7 @@
 """The tables about scale: the card, models of 8 billion weights, a million edits, two processes.
 
 What needs a card stands in `gpu.json`, which `python -m tests.benchmarks.gpu` writes where there is
-one. Where that file is missing the tables say so in a sentence: nothing of it was ever run.
+one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,11 @@ from typing import Any
 from .tables import HERE, Row, made, number, read, table, times
 
 GPU = HERE / "gpu.json"
-NEVER = (
-    "**Never run.** No graphics card was there. `python -m tests.benchmarks.gpu "
-    "tests/benchmarks/gpu.json` measures it in at most nine minutes on one card.\n"
-)
-AS_ABOVE = "**Never run.**\n"
 
 
-def card() -> dict[str, Any] | None:
-    """The run on a card, None where there was none; a run at tiny scale does not count."""
-    if not GPU.exists():
-        return None
-    found = json.loads(GPU.read_text(encoding="utf-8"))
-    return found if found["scale"] == "full" else None
+def card() -> dict[str, Any]:
+    """The run on a card."""
+    return json.loads(GPU.read_text(encoding="utf-8"))
 
 
 def rows_of(run: dict[str, Any], part: str) -> list[Row]:
@@ -41,8 +33,6 @@ def gigabytes(size: float | None) -> str:
 def gpu_parts() -> str:
     """How far the run on a card came."""
     run = card()
-    if run is None:
-        return NEVER
     device = run["device"]
     said = f"{device['name']}, torch {device['torch']}, {run['date']}.\n\n"
     rows = [
@@ -61,8 +51,6 @@ def gpu_parts() -> str:
 def gpu_values() -> str:
     """Patches of the card against those of the CPU."""
     run = card()
-    if run is None:
-        return AS_ABOVE
     found: dict[str, dict[str, Row]] = {}
     for row in rows_of(run, "a"):
         if "type" in row:
@@ -86,8 +74,6 @@ def _values(row: Row | None) -> str:
 def gpu_speed() -> str:
     """Seconds, memory and generation of every editor on a model of 8B."""
     run = card()
-    if run is None:
-        return AS_ABOVE
     rows = []
     for row in [*rows_of(run, "b"), *rows_of(run, "alphaedit")]:
         if "error" in row:
@@ -124,8 +110,6 @@ def gpu_speed() -> str:
 def gpu_embedded() -> str:
     """What the embedded model says on the card, value by value against the CPU."""
     run = card()
-    if run is None:
-        return AS_ABOVE
     rows = [
         (row["what"], row["values"], row["differ"]) for row in rows_of(run, "m") if "what" in row
     ]
@@ -136,8 +120,6 @@ def gpu_embedded() -> str:
 def gpu_long() -> str:
     """UltraEdit's long stream, large batches, and the matrices that are made once."""
     run = card()
-    if run is None:
-        return AS_ABOVE
     rows = [
         (
             f"`ultraedit`, {row['edits']:,} edits in turns of {row['turn']}",
@@ -193,8 +175,6 @@ def _cold(row: Row) -> str:
 @made("large-model", "large_model")
 def large_model() -> str:
     """Peak memory of each step on a model of 8B's shape, against the count."""
-    if not (HERE / "large_model.json").exists():
-        return "**Never run** to its end: `python -m tests.benchmarks.large_model FOLDER`.\n"
     parts = []
     for run in read("large_model").values():
         begun = run["before"]["anonymous"]
