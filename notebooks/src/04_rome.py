@@ -476,8 +476,15 @@ with lm.patched(patch):
 # and after every ten: once in order, once backward, the last fact first, and once fifty other facts of
 # the classroom.
 #
-# **Predict.** Which group of prompts has lost most after fifty edits: the facts themselves, their
-# rewordings, their neighbors? And which of this depends on the order or on the facts?
+# **Predict.** What is left after fifty edits of the facts themselves, of their rewordings, of their
+# neighbors? And which of this depends on the order?
+#
+# <details><summary>Answer</summary>
+#
+# The neighbors lose about half or more in every stream, and most of the facts hold. How many rewordings
+# are left depends on the order of the same facts.
+#
+# </details>
 
 # %%
 fifty, others = lib.classroom()[1::4][:50], lib.classroom()[3::4]
@@ -550,7 +557,7 @@ for what, two in pairs.items():
 # the order decides. With the other facts 52 % are left (41 to 62). In both streams with the low end most
 # is lost late, backward after the 30th edit and with the other facts after the 40th, and subjects that open
 # their prompt stand there, Earth and China, Italy and France. But Britain has such a place in order too,
-# without a fall that one could see, so three streams cannot say that this is the reason.
+# and after it the rewordings are at 77 %, so three streams cannot say that this is the reason.
 #
 # Between backward and in order no difference is seen in the facts themselves (−10 points, −23 to 3) and in
 # the neighbors (−8, −16 to 1). The other facts cannot be paired with these, so we compare them with their
