@@ -479,9 +479,7 @@ pd.DataFrame(rows).set_index("they share")
 # share letters hear more than those of the last row, by 0.082 (0.016 to 0.155), and pairs of one question
 # by 0.089 (0.063 to 0.116); both have more than twice the ρ of the last row. Which of the two counts more
 # cannot be said: letters less the question is -0.007 (-0.079 to 0.063). A shared answer adds 0.005
-# (-0.026 to 0.035), which is nothing that one could see. (Kenya and South Africa are neither spelled
-# alike nor, by our rule, of one question, and still they hear each other: the last row is no clean
-# control.)
+# (-0.026 to 0.035), which is nothing that one could see.
 #
 # Even in that row ρ is above what would land on unrelated keys. A part of what subjects hear is length:
 # $\rho(i, j)$ grows with $\sqrt{q_j}$, and the number printed above the table has that in it already.
@@ -631,12 +629,10 @@ table.sort_values("KL (nats)", ascending=False).round(3)
 # 1$, while its last token hears less than that of most animals. That would explain why the sheepdog has
 # moved farthest, by 7.3 nats.
 #
-# The order of all fifteen animals follows the largest $\rho$ in the prompt too. In this sample the
-# rank correlation is larger with how far the edit pushes them toward "puppy" (0.93) than with the KL
-# (0.73), which also depends on how firm the old answer was. No interval of the difference was made.
-# Do not read more into the second column than it holds: it differs from the first in two rows, the
-# sheepdog and the bear, and it was the sheepdog that made us look. Fifteen animals under one edit are
-# one example.
+# The order of all fifteen animals follows the largest $\rho$ in the prompt too: its rank correlation with
+# how far the edit pushes them toward "puppy" is 0.93, and with the KL, which also depends on how firm the
+# old answer was, 0.73. But the second column differs from the first in two rows only, the sheepdog and
+# the bear, and it was the sheepdog that made us look. Fifteen animals under one edit are one example.
 #
 # ## How much of the harm does it explain?
 #
@@ -707,17 +703,13 @@ plot.scatter({part: points[part] for part in points if "all" not in part}, *axes
 # before it, so 87 edits remain.) With nothing in front, the exact change at the fact's key explains
 # 0.265 of the variance over all pairs. The interval is wide, because it comes from drawing edits and
 # facts anew, and all 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
-# other 79 edits no fact loses as much, so there is hardly any harm to explain. The largest change
-# anywhere in the prompt, which told us of the sheepdog, is not seen to explain more here. The worst loss
-# of all, -6.47 nats, happened where less landed on the fact's own key than at any other dot that loses
-# over 1 nat.
+# other 79 edits no fact loses as much, so there is hardly any harm to explain.
 #
-# Behind the token there is hardly any harm under any edit: no fact loses more than 0.28 nats, and over
-# all pairs what lands at the key explains 0.018 of the little that happens, with an interval that begins
-# at 0. The eight edits of openers say the same: with the token, an earlier fact loses 0.26 nats less in
-# the mean than without it (0.06 to 0.52). So the harm came with the first position, and the token takes
-# it away. (The edits are not the same on both sides, since each value was searched on its own model, and
-# eight edits are few.)
+# Behind the token there is hardly any harm under any edit: no fact loses more than 0.28 nats. In the mean
+# over the eight edits of openers an earlier fact loses 0.26 nats less with the token than without it (0.06
+# to 0.52). So in these streams the harm came with the first position, and the token takes it away. (The
+# edits are not the same on both sides, since each value was searched on its own model, and eight edits
+# are few.)
 #
 # In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
 # [session 3](../lessons/session_3.md).

@@ -295,7 +295,7 @@ part = (vectors.T @ K).pow(2).sum(1) / K.pow(2).sum()  # of the subjects' keys, 
 drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
-# This $C$ is a mean over 15,360 tokens. Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
+# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
 # curves on the right add up, from the lowest direction on, what share of the squared length of the keys
 # lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects' keys. In the worst
 # of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau = 0.02$ for models of
@@ -359,8 +359,7 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # </details>
 #
-# In this test neither brake is better than a smaller step. (Neither asks at which keys it gives
-# something up.) One made-up update decides nothing, so both go into the long run.
+# One made-up update decides nothing, so both go into the long run.
 #
 # ## Five hundred edits
 #
@@ -373,21 +372,20 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 # | **all directions, $\lambda C$** | MEMIT | MEMIT, kept keys |
 # | **null space, $L_2$** | AlphaEdit, projector only | AlphaEdit |
 #
-# These use the library's strengths, $\lambda = 1000$ and $L_2 = 10$. Five more weigh general
+# These use the library's strengths, $\lambda = 1000$ and $L_2 = 10$. Five more editors weigh general
 # text less, with $\lambda = 30$, so that there is something to brake: MEMIT, MEMIT with kept keys, RECT
 # and PRUNE around MEMIT, and as the plainest brake three quarters of each change of MEMIT.
 #
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
 # freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
-# measured. All of this is one stream of facts, in the order of its file. The four lines of the table have
-# written it once more, with the facts shuffled.
+# measured. All nine editors write the stream twice: in the order of its file, and with the facts shuffled.
 #
 # **Predict.** Who still holds the facts at the end? Whose model still speaks?
 #
 # <details><summary>Answer</summary>
 #
-# Whoever keeps the keys holds the facts, with the projector or without it. And the model speaks as
-# long as general text weighs enough; keys that are kept do not help it there.
+# Those that keep the keys hold more facts, with the projector or without it. How well the model still
+# speaks depends on the weight of general text.
 #
 # </details>
 
@@ -446,43 +444,38 @@ pairs = {
 for question, asked in pairs.items():
     print(f"{question}:")
     for one, other in asked:
-        print(f"  {one} less {other}: {apart(last[one], last[other])}", end="")
-        both = {one, other} <= set(again)
-        print(f", shuffled {apart(again[one], again[other])}" if both else "")
+        print(f"  {one} less {other}: {apart(last[one], last[other])}", end=", ")
+        print(f"shuffled {apart(again[one], again[other])}")
 beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
 print("shuffled less in the file's order:")
 for line, row in again.items():
     print(f"  {line}: {apart(row, last[line])}")
 
 # %% [markdown]
-# The numbers in brackets are 95 % intervals. Each question has 100 facts, and both orders are asked for the
-# same ones. **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector
-# in the file's order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0.
-# Beside kept keys the projector adds nothing that one could see, in either order (0, from −6 to 5, and −1,
-# from −8 to 5). Alone it holds 9 points more than MEMIT in the file's order (4 to 16), but 0 in the
-# shuffled one (−7 to 7): from one order we would have said too much of it. Both lines with kept keys hold
-# 90 % after 500 edits, and 92 and 91 % in the other order. Between the two orders no line shows a
-# difference: the last four intervals include 0.
+# The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both orders.
+# Two orders are few, and between them no line shows a difference: the last nine intervals include 0.
+# Perplexities are of one text and have no intervals, so only their larger differences are named. The figure
+# has the file's order, with its lines set a little apart.
 #
-# The figure has the file's order, and its lines are set a little apart, so that the intervals can be
-# seen. All perplexities are of one text and have no intervals. So we do not rank those of the four, 1.17
-# to 1.20 times the unedited one and 1.17 to 1.23 in the other order, and the larger differences below are
-# what this one text shows.
+# **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector in the file's
+# order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0. Beside kept keys
+# the projector adds nothing that one could see (0, from −6 to 5, and −1, from −8 to 5). Alone it holds 9
+# points more than MEMIT in the file's order (4 to 16), but 0 in the shuffled one (−7 to 7): from one order
+# we would have said too much of it.
 #
-# **A small $\lambda$ costs text.** At $\lambda = 30$ the perplexity ends at 1.45 times the unedited
-# one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37). Kept keys hold 26
-# points more facts there (16 to 36), and the perplexity ends at 1.89 times.
+# **A small $\lambda$ costs text and facts.** At $\lambda = 30$ the perplexity ends at 1.45 and 1.56 times
+# the unedited one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37), or 31 (21
+# to 41). Kept keys hold 26 points more facts there (16 to 36), or 29 (19 to 39), but the perplexity ends
+# at 1.89 and 1.95 times.
 #
-# **The brakes.** RECT is not seen to hold more facts than MEMIT with the same $\lambda$ (−8 points, −17
-# to 1), and it holds 20 points fewer than three quarters of each change, whose perplexity is lower too
-# (1.17 against 1.38). PRUNE does better than the made-up update above let one expect: it holds 19 points
-# more than MEMIT at $\lambda = 30$ (11 to 28), and the perplexity is lower (1.31 against 1.45). Between
-# PRUNE and the three quarters no difference in facts is seen (7 points, −1 to 15), and PRUNE's perplexity
-# is higher. MEMIT with $\lambda = 1000$, which weighs general text while it solves, holds 16 points more
-# than the three quarters (8 to 25), at nearly the same perplexity (1.18).
-#
-# The five lines with $\lambda = 30$ have written the facts in one order only. All intervals are over the
-# facts that were asked. They say nothing about other orders, of which two are few.
+# **The brakes.** RECT is in neither order seen to hold more facts than MEMIT with the same $\lambda$ (−8
+# points, −17 to 1, and −3, −12 to 6), and it holds fewer than three quarters of each change (20 fewer, 12
+# to 28, and 9 fewer, 2 to 17), whose perplexity is lower too. PRUNE does better than the made-up update
+# above let one expect: it holds 19 and 15 points more than MEMIT at $\lambda = 30$ (11 to 28, 8 to 23), and
+# the perplexity is lower (1.31 against 1.45, 1.36 against 1.56). Than the three quarters it holds 7 points
+# more in the file's order (−1 to 15) and 9 in the shuffled one (1 to 17), so little can be said of this,
+# and its perplexity is higher. MEMIT with $\lambda = 1000$, which weighs general text while it solves,
+# holds more than the three quarters, 16 points (8 to 25) and 25 (16 to 34), at nearly the same perplexity.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -492,19 +485,17 @@ pd.DataFrame(said, index=prompts).T
 # %% [markdown]
 # This is what the models say after the last batch, in the file's order, about the tower, the Louvre and
 # the opposite of *hot*. The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 = 10$ all
-# four still put it in Rome, though the two with kept keys stumble over the next word. At $\lambda = 30$ three of five have
-# moved it on, to Los Angeles or Beijing. The Louvre stays in Paris in seven of nine models, and one has
-# lost the opposite of *hot*: that with $\lambda = 30$ and kept keys, which has the highest perplexity.
-# Three prompts are examples and no measurement.
+# four still put it in Rome, and at $\lambda = 30$ three of five have moved it on, to Los Angeles or
+# Beijing. Three prompts are examples and no measurement.
 #
 # ## What we know now
 #
-# * With kept keys batch after batch equals one batch, on paper. In the model they hold most: 90 to 92 % of
-#   the facts after 500 edits, with a projector or without, in both orders.
+# * With kept keys batch after batch equals one batch, on paper. In the model kept keys hold most of the
+#   facts after 500 edits, with a projector or without, in both orders.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
-#   the largest eigenvalue inside. In neither order was the projector seen to add anything to kept keys.
-# * A larger weight on general text while one solves held more facts in this stream than the plainest
-#   brake afterwards. RECT held fewer than this brake, and between it and PRUNE no difference was seen.
+#   the largest eigenvalue inside, but the projector was not seen to add anything to kept keys.
+# * In both orders a larger weight on general text while one solves held more facts than the plainest brake
+#   afterwards, and RECT held fewer than this brake.
 #
 # ## Where it breaks
 #

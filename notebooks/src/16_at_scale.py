@@ -7,20 +7,19 @@
 # honest test needs a thousand. What changes with a model of 8 billion weights, and with a million
 # edits? A good part of the answer can be worked out on paper before a GPU is rented.
 #
-# **You will** count what a method cannot avoid · see why a GPU waits for its memory · measure what
-# replay saves, by depth · add up the bytes of a million edits · solve normal equations that are
-# spread over workers · read ten thousand measured edits · guess, then measure, edits per hour.
+# **You will** count what a method cannot avoid · see why a GPU waits for its memory · compare measured
+# times with the count · read ten thousand measured edits · add up the bytes of a million · solve normal
+# equations that are spread over workers · guess, then measure, edits per hour.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [14](14_lifelong.ipynb).
 #
-# **Minutes** 25 to read and 30 to work: exercises 10.4 to 10.6 of
+# **Minutes** 20 to read and 30 to work: exercises 10.4 to 10.6 of
 # [session 10](../lessons/session_10.md).
 #
 # One GPU was available for fifteen minutes while this course was written, so much of this page could
-# not be measured. Every section below says where its numbers come from, and uses these words for it:
+# not be measured. Every section says where its numbers come from:
 #
-# * **Measured**: a program was run. The cell says on what: a CPU, except in *On a card*, and the small
-#   model where it does not say otherwise.
+# * **Measured**: a program was run, on a CPU and with the small model where nothing else is said.
 # * **Counted**: multiply-adds or bytes, from the shapes of matrices, without running anything.
 # * **A bound**: a time that no program can be below, or a size that none has to exceed, if the counts
 #   and the rates beside it are right.
@@ -62,7 +61,6 @@ import torch
 import lib
 from lib import plot
 from notebooks.support import drawings_16, models, show, stored_runs
-from notebooks.support import runs_16_at_scale as runs_16
 from notebooks.support.holes import guess, use
 
 draw = torch.Generator().manual_seed(0)
@@ -92,11 +90,10 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 # %% [markdown]
 # ## The floor
 #
-# **Counted.** How long an edit takes depends on the machine and on the program. How many
-# multiplications it needs does not. We want a number of operations that no program for this method
-# can avoid, so that a measured time can be compared with it. What goes in are the widths of the
-# model and the number of tokens that pass through it; what comes out is a number of multiply-adds
-# (one multiplication and one addition).
+# **Counted.** How long an edit takes depends on the machine and on the program. We want a number of
+# operations that no program for this method can avoid, so that a measured time can be compared with
+# it. What goes in are the widths of the model and the number of tokens that pass through it; what
+# comes out is a number of multiply-adds (one multiplication and one addition).
 #
 # A token that goes through a weight matrix costs one multiply-add per weight. In a llama with $L$
 # blocks of width $d$, inner width $m$, keys of width $d_{kv}$ and a vocabulary of $|V|$ tokens, one
@@ -173,9 +170,8 @@ show.Table(table)
 #
 # ## Why a GPU waits
 #
-# **A bound**, from what is counted. The multiply-adds are not the whole story. Before a weight can be
-# multiplied, it has to be read from memory, and that takes time, too. A processor does both at once,
-# so the slower of the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work,
+# **A bound**, from what is counted. Before a weight can be multiplied, it has to be read from memory,
+# and that takes time, too. A processor does both at once, so the slower of the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work,
 # and $P$ and $B$ what the processor can do of each in a second. The time is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
@@ -244,62 +240,17 @@ drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round 
 # ROME's five rows have only $5 \cdot 4$ tokens from the subject's last one on. One fact at a time,
 # the GPU would need longer for the reading than for the arithmetic. If 32 facts are searched at once,
 # the weights are read once for all of them, and the arithmetic decides. So if both times come near
-# their bounds, a fact in the batch takes a fifth of the time of a single one on such a GPU. (*On a
-# card*, further down, UltraEdit's turns were measured.)
-#
-# **Measured**, on one CPU thread (the last two lines, an earlier version of the library): searching
-# 32 values at once is a gain there, too. It is a smaller one than that between the GPU's least times,
-# 818.7 ms against 32 times 128.8 ms. One reason may be that arithmetic is slower there, compared with
-# memory, so that the corner of the roof lies further to the left. Neither the thread's arithmetic nor
-# its memory was measured for this.
-#
-# ## What replay saves, by depth
-#
-# **Measured** here, and **estimated**: we count the multiply-adds and assume that time goes with
-# them. How much of a look does replay save if only the layers below are kept, and all tokens run?
-# **Predict** from which layer on half of the time is saved. Not exactly from half of the depth on:
-# why?
-#
-# <details><summary>Work it out</summary>
-#
-# The head stays. In this model it costs as much as eight blocks for one token, but it is needed for
-# one token of each row only. For rows of some ten tokens that is a few percent of the whole, so
-# half is saved just above the middle. At the top, what is left is the head.
-#
-# </details>
-
-# %%
-prompts = [case.fact.text for case in lib.classroom()[:5]]
-starts = sorted({round(i * lm.n_layers / 6) for i in range(7)})
-spent = runs_16.times(lm, prompts, starts)
-length = sum(map(len, lm.rows(prompts)[0])) / len(prompts)
-block = sum(p.numel() for p in lm.blocks[0].parameters() if p.ndim == 2)
-head = lm.model.get_output_embeddings().weight.numel()
-left = [length * (lm.n_layers - start) * block + head for start in starts]
-shares = {"measured": [100 * s / spent[0] for s in spent]}
-shares["estimated"] = [100 * one / left[0] for one in left]
-for start, share in zip(starts, shares["estimated"], strict=True):
-    print(f"from block {start} on: {share:.0f} % of the multiply-adds")
-edit = stored("rome_speed")["5"]
-print(f"stored: an edit by ROME, five contexts, takes {edit['seconds']:.1f} s with replay,")
-print(f"and through the whole model {edit['whole_over_replay']:.1f} times as long")
-axes = "first block that runs again", "time of a look (% of the whole model)"
-plot.lines(starts, shares, *axes, dashes={"estimated": "--"}, ylim=(0, 112))
-
-# %% [markdown]
-# The measured times follow the estimate, and in the upper blocks they lie a little above it. The head
-# aside, the share depends on $\ell/L$ alone, so it should be about the same in a large model (**never
-# run**). The last two lines are of a stored benchmark of whole edits, by an earlier version of the
-# library. Its factor of 1.9 is less than the threefold that was counted above for the search alone.
-# Why was not measured.
+# their bounds, a fact in the batch takes a fifth of the time of a single one on such a GPU, 818.7 ms
+# against 32 times 128.8 ms. On one CPU thread searching 32 values at once was a gain, too, and a
+# smaller one (**measured**, the last two lines, with an earlier version of the library).
 #
 # ## Measured against the floor
 #
-# **Measured**, on one CPU thread, by the programs in `tests/benchmarks` (all tables are in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md)). The machine was an AMD EPYC, on which other programs
-# ran, too; so seconds are of CPU time. The column "times the floor" divides them by those that the
-# multiply-adds of the edit alone take, at the rate of the same products in a loop that does nothing
-# else. UltraEdit is given 100 facts at once, ROME and WISE one, and the others 32.
+# **Measured**, on one CPU thread of an AMD EPYC, in seconds of CPU time, by the programs in
+# `tests/benchmarks` (all tables are in [RESULTS.md](../tests/benchmarks/RESULTS.md)). The column "times
+# the floor" divides them by those that the multiply-adds of the edit alone take, at the rate of the same
+# products in a loop that does nothing else. UltraEdit is given 100 facts at once, ROME and WISE one,
+# and the others 32.
 #
 # **Predict.** How many times its floor does an edit take?
 #
@@ -314,83 +265,146 @@ speeds = pd.DataFrame(stored("speed_now")).T  # one row per editor
 slow, fast = speeds["cpu"][["rome, 5 contexts", "ultraedit, published form"]]
 print(f"factor {slow / fast:.0f}; for a million edits {slow * 1e6 / 86400:.0f} days of this thread")
 print(f"or {fast * 1e6 / 3600:.0f} hours")
+edit = stored("rome_speed")["5"]  # an earlier version of the library
+print(f"ROME through the whole model: {edit['whole_over_replay']:.1f} times the time with replay")
 columns = {"cpu": "CPU seconds per edit", "over_floor": "times the floor"}
 speeds[list(columns)].rename(columns=columns).round(2)
 
 # %% [markdown]
-# So a better program, with products as fast as these, could make an edit at most 1.7 times
-# (UltraEdit) to 4.7 times faster on this machine. Between ROME with five contexts and UltraEdit as
+# So a better program, with products as fast as these, could make an edit at most 1.7 to 4.7 times faster on
+# this machine. Between ROME with five contexts and UltraEdit as
 # published lies a factor of 102. A factor of less than two comes from the last column, 2.93 against
 # 1.67. The rest lies between the floors, and only a method that needs *less* gains it: fewer looks,
-# fewer rows, a gradient in the place of a search. (UltraEdit was also given a hundred facts in a
-# call, and ROME one. An earlier version of the library kept packed copies of the weights, whose
-# products were faster; RESULTS has its table, too.)
+# fewer rows, a gradient in the place of a search. (UltraEdit was also given a hundred facts in a call,
+# and ROME one.) Replay gains whole edits by ROME a factor of 1.9, which is less than the threefold
+# that was counted for the search alone. Why was not measured.
 #
-# ## A million edits: memory
+# ## Ten thousand edits, measured
+#
+# UltraEdit is the fastest in this table. What does it hold? **Measured**, on one CPU thread: CounterFact
+# in turns of a hundred, by UltraEdit in its published form (one pass, no old keys, but a step and matrices
+# of ours) and with this model's preset (up to three passes, nine layers, old keys kept). The first and the
+# last hundred facts are asked. Facts are *said*, or said after another wording (*reworded*), when the
+# model writes freely; for a *neighbor* the true answer has to be more probable than the new one, because
+# this small model would write few of these answers by itself. Brackets and shades are 95 % intervals over
+# the hundred facts of one stream, so they do not say how another stream would go.
+#
+# **Predict.** Which of them falls, the first hundred or the last?
+#
+# <details><summary>Answer</summary>
+#
+# With the preset the first hundred: they are written and then fade. The last hundred are written as
+# well as ever. In the published form little is written of either, and no fading is seen.
+#
+# </details>
+
+# %%
+asked = {"said": ("efficacy", "generation"), "reworded": ("generalization", "generation")}
+asked["neighbors"] = "specificity", "probability"
+table, series = {}, {}
+for form in ("preset", "published form"):
+    for point in stored("long_stream")[f"ultraedit, {form}"]["points"]:
+        edits, row = point["edits"], {}
+        for group in ("first", "last"):
+            found = {(one["metric"], one["event"]): one for one in point[group]}
+            for what, which in asked.items():
+                three = [100 * found[which][key] for key in ("mean", "low", "high")]
+                row[f"{group}: {what}"] = "{:.0f} [{:.0f}, {:.0f}]".format(*three)
+                if edits and what == "said":
+                    series.setdefault(f"{group} 100, {form}", []).append((edits, *three))
+        row |= {"perplexity": f"{point['perplexity']:.1f}"}
+        row["CPU s per edit"] = f"{point['cpu_per_edit']:.2f}" if edits else "–"
+        if edits in (0, 1000, 10_000):
+            table[form if edits else "unedited", f"{edits:,}"] = row
+print(pd.DataFrame(table).to_string())
+x, y, low, high = ({n: [row[i] for row in rows] for n, rows in series.items()} for i in range(4))
+look = {"colors": {n: plot.CYCLE[1] if "preset" in n else plot.CYCLE[4] for n in y}}
+look["dashes"] = {name: "--" for name in y if name.startswith("last")}
+look["bands"] = {name: (low[name], high[name]) for name in y}
+plot.lines(x, y, "edits", "says it (%; shade: 95 % interval)", **look, ylim=(0, 104))
+
+# %% [markdown]
+# With the preset the first hundred facts fall from 77 % (68 to 84) after a thousand edits to 49 % (39
+# to 59) after ten thousand. (They are the same facts, but their single answers were not stored, so no
+# difference on this page has a paired interval.) Of the last hundred, which are other facts at every
+# point, 74 % are said after a thousand edits and 81 % after ten thousand. So in this one stream old
+# facts fade, and new ones can still be written at its end.
+#
+# The other columns say what the time of an edit does not. Rewordings hardly follow in either form: at
+# the end 2 to 4 % of them are said. For the neighbors of the first hundred facts the true answer is
+# ahead in 60 % before any edit (50 to 69), and with the preset in 49 % at the end (39 to 59). The
+# perplexity rises from 18.5 to 22.2. In the published form, which takes a tenth of the time, 24 % of the
+# first hundred facts (17 to 33) and 31 % of the last (23 to 41) are said at the end; the neighbors of the
+# first hundred are at 55 % (45 to 64), and the perplexity rises to 30.4. (RESULTS has [a thousand facts of
+# each](../tests/benchmarks/RESULTS.md#counterfact-10000-facts).)
+#
+# ## A million edits
 #
 # **Counted**, and for two methods **estimated**. What does each method keep *beside* the model? This
 # decides whether a stream can go on for ever. We ask for the bytes after $n$ edits, with one edited
-# layer, in float32, since small updates vanish in bf16. What is written into a weight matrix takes
-# $4\,d\,m$ bytes at most (**a bound**), however many facts it holds; while they are few, a pair of
-# vectors for each, $4\,(d + m)\,n$ bytes, says the same. Kept keys are $4\,m\,n$ bytes at first, and
-# once there are many, the matrix $KK^\top$ with $4\,m^2$ bytes says the same. UltraEdit is counted as
-# published, without kept keys; the library's preset keeps at most $1.25\,m$ of them in a layer. GRACE
-# has a key and a value for each fact, $4\,(m + d)\,n$ bytes. The estimates are WISE's, for which one
-# more side matrix for every ten thousand facts is assumed, and that of retrieval, whose facts are
-# assumed to be as long as those of notebook 14.
+# layer, in float32, since small updates vanish in bf16.
+#
+# * What is written into a weight matrix takes $4\,d\,m$ bytes at most (**a bound**), however many facts
+#   it holds; while they are few, a pair of vectors for each, $4\,(d + m)\,n$ bytes, says the same.
+# * Kept keys are $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$ with $4\,m^2$ bytes
+#   says the same, or $1.25\,m$ columns with this product, which is what the library keeps for UltraEdit.
+# * UltraEdit has two vectors of moments, and in its published form no kept keys. The preset keeps them,
+#   and makes up to three passes over a turn. We count one key for each fact, as for an answer of one token.
+# * GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes.
+# * The estimates are WISE's, for which one more side matrix for every ten thousand facts is assumed, and
+#   that of retrieval, whose facts are assumed to be as long as those of notebook 14.
 #
 # **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a
-# million facts, compared with the model? And what does UltraEdit keep?
+# million facts, compared with the model? And what does UltraEdit keep, with its preset?
 #
 # <details><summary>Work it out</summary>
 #
 # $4\,(14336 + 4096) = 73{,}728$ bytes per fact. For a million facts that is more than four times
-# the model in bf16, and every prompt is compared with a million keys. UltraEdit keeps one matrix
-# and two vectors of moments, however many facts there are.
+# the model in bf16, and every prompt is compared with a million keys. UltraEdit as published keeps one
+# matrix and the moments, however many facts there are. With the preset the kept keys are more than
+# the matrix, because $1.25\,m^2$ is larger than $d\,m$; but they are bounded as well.
 #
 # </details>
 
 # %%
 edits, (d, m) = [10, 100, 1000, 10_000, 100_000, 1_000_000], (large["d"], large["inner"])
 run = stored_runs.read(stored_runs.DATA / "14_streams.json")  # what a fact of retrieval takes
-ends = [row for row in run["rows"] if row["line"] == "retrieval" and "bytes" in row]
-text = ends[0]["bytes"] / 24
-RULES = {  # bytes after n edits
-    "LEMoE": lambda n: 4 * 3 * d * m * -(-n // 16),  # an expert like the MLP for every 16 facts
-    "LEMoE, rank 16": lambda n: 4 * 16 * (d + m) * -(-n // 16),
-    "GRACE": lambda n: 4 * (d + m) * n,
-    "WISE": lambda n: 4 * d * m * (1 + n // 10_000),  # estimated
-    "MEMIT, keys kept": lambda n: 4 * (min(d * m, (d + m) * n) + min(m**2, m * n)),
-    "UltraEdit": lambda n: 4 * min(d * m, (d + m) * n) + 16 * (d + m),
-    "retrieval": lambda n: text * n,  # estimated
+text = next(r["bytes"] for r in run["rows"] if r["line"] == "retrieval" and "bytes" in r) / 24
+pair = d + m  # a key and a value
+RULES = {  # numbers of four bytes after n edits
+    "LEMoE": lambda n: 3 * d * m * -(-n // 16),  # an expert like the MLP for every 16 facts
+    "GRACE": lambda n: pair * n,
+    "WISE": lambda n: d * m * (1 + n // 10_000),  # estimated
+    "MEMIT, keys kept": lambda n: min(d * m, pair * n) + min(m**2, m * n),
+    "UltraEdit, published form": lambda n: min(d * m, pair * n) + 4 * pair,
+    "UltraEdit, preset": lambda n: min(d * m, 3 * pair * n) + min(1.25 * m**2, m * n) + 4 * pair,
+    "retrieval": lambda n: text / 4 * n,  # estimated
 }
-kept = {name: [rule(n) / 1e9 for n in edits] for name, rule in RULES.items()}
+kept = {name: [4 * rule(n) / 1e9 for n in edits] for name, rule in RULES.items()}
 model = 2 * (L * c + 2 * h) / 1e9
-print(f"the model in bf16: {model:.1f} GB")
-print("a million edits:", ", ".join(f"{name} {sizes[-1]:,.2f} GB" for name, sizes in kept.items()))
-print(f"GRACE: as large as the model after {model * 1e9 / RULES['GRACE'](1):,.0f} facts")
+print(f"the model in bf16: {model:.1f} GB; GB after a million edits:")
+print(pd.Series({name: sizes[-1] for name, sizes in kept.items()}).round(2).to_string())
+print(f"the preset of UltraEdit in nine layers: {9 * kept['UltraEdit, preset'][-1]:.1f}")
 lines, colors = kept | {"the model, bf16": [model] * len(edits)}, {"the model, bf16": plot.BASE}
 axes, how = ("edits", "kept for one edited layer (GB)"), {"xlog": True, "ylog": True}
 figure = plot.lines(edits, lines, *axes, colors=colors, **how, height=4.6)
-for i, size in {1: 14, 2: 9}.items():  # rings around the points that others cover
-    figure.axes[0].lines[i].set(markersize=size, markerfacecolor="none", markeredgewidth=1.8)
+figure.axes[0].lines[1].set(markersize=11, markerfacecolor="none")  # GRACE: points under others
 figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
 figure
 
 # %% [markdown]
-# LEMoE's experts are copies of an MLP in notebook 13. One holds 16 facts at most, and the line counts
-# no more experts than that needs. It is the largest by far, so the library's settings for larger
-# models take experts of rank 16 instead, which need about what GRACE does. Their lines lie nearly on
-# each other, so their points are rings: the outer ones are LEMoE's, the inner ones GRACE's, and at a
-# hundred and a thousand edits UltraEdit's points lie inside both. What is written into the weights
-# grows only until the pairs of vectors would be larger than the matrix, and is level from there on.
-# Retrieval keeps the facts as text, and is the smallest for a long time.
+# LEMoE's experts are copies of an MLP in notebook 13. (The library's settings for larger models take experts
+# of rank 16 instead: sixteen pairs of vectors for sixteen facts, as many as GRACE has.) What is written
+# into the weights grows only until the pairs of vectors would be larger than the matrix, and is level
+# from there on; until then UltraEdit's points in the published form lie inside GRACE's rings.
+# With its preset UltraEdit keeps 1.26 GB for a layer after a million edits, where the published form keeps
+# 0.24. The preset of the small model edits nine layers, and nine such layers would be 11.4 GB, still
+# less than the model. Retrieval keeps the facts as text, and is the smallest for a long time.
 #
-# **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B, all 32
-# layers, was loaded from its files and edited. What the process holds itself is one thing; pages of
-# the files that happen to be in memory are another, because the system can drop them at any time.
-# (Searches were cut to two steps and $C$ was estimated from few tokens: both cost time, not
-# memory.)
+# **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B was loaded from
+# its files and edited. The process holds some memory itself; pages of the files that happen to be in
+# memory are another thing, because the system can drop them at any time. (Searches were cut to two
+# steps and $C$ was estimated from few tokens: both cost time, not memory.)
 
 # %%
 run = stored("large_model")["32"]  # by its number of layers
@@ -401,14 +415,23 @@ for step in ("load", "ask", "ultraedit", "C", "rome", "memit", "export"):
     sizes = peak["anonymous"] - start, run["counted"][step], peak["mapped"]
     names = "memory of the process (GB)", "estimated (GB)", "files in memory (GB)"
     table[step] = {name: size / 1e9 for name, size in zip(names, sizes, strict=True)}
+longest = max(stored("million").values(), key=lambda run: run["edits"])
+print(f"a tiny model; killed and gone on with, it has the same bits: {longest['same']}")
+for point in longest["points"]:
+    calm = next(part["least"] for part in longest["calm"] if point["edits"] <= part["edits"])
+    size = point["anonymous"] / 1e6
+    print(f"  after {point['edits']:,} edits: {size:.0f} MB, {calm:.3f} CPU ms an edit")
 pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
-# Loading costs next to nothing, since the weights stay in their files. (The estimate counts the large
-# matrices that a step needs at once, and assumes that they are all it needs. From UltraEdit to MEMIT
-# the process held less than that, and in the export more.) UltraEdit needs room for a few matrices of
-# one layer. What is large is $C$ of a layer with its Cholesky factor. So the library makes, factors
-# and keeps them one layer at a time where a machine has no room for all.
+# Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a few
+# matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. (The estimate counts
+# the large matrices that a step needs at once. In the export the process held more than that.)
+#
+# A million edits on a model that can hold facts were **never run**. Whether the program itself grows
+# slower or larger on the way was **measured** (the lines above the table), with made-up facts on a model so
+# small that nearly all of the time is the library's own. The memory grows by a twentieth and the time of an edit by 3 %. (The time is
+# that of the turn near by which other programs disturbed least.)
 #
 # ## Normal equations over workers
 #
@@ -469,104 +492,9 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 # Columns are fewer as long as $n < d_\text{in}$. Columns that are put back in their order *are* the
 # matrix of one worker, so the bits are the same by construction. Sums are added in another order, and
 # numbers in float32 then round differently. The library sends columns up to $n = d_\text{in}$, and
-# sums beyond that.
-#
-# `torchrun --nproc-per-node 2 -m lib stream …` is the library's command for several processes.
-# **Measured**, on a CPU: one turn of UltraEdit on the small model, by one process and by two.
-
-# %%
-table = pd.DataFrame(stored("processes")["rows"]).set_index("processes")
-for column in ("reading", "cpu"):
-    table[column] = [" and ".join(f"{x:.1f}" for x in each) for each in table[column]]
-names = {"reading": "CPU seconds of reading, each", "cpu": "in all, each"}
-table[["reading", "cpu", "same_bits"]].rename(columns=names | {"same_bits": "bits of one process"})
-
-# %% [markdown]
-# The patch has the bits of one process, and the work of reading is divided, though not evenly: what
-# is handed out are whole passes. **Estimated**: on cards a pass is larger, so a batch of a hundred
-# short facts is about two passes and would keep two cards busy at most
-# ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)); solving and measuring are not shared
-# at all. **Never run**: more than two processes, and any number of cards.
-#
-# ## Ten thousand edits, measured
-#
-# **Measured**, on one CPU thread: CounterFact in turns of a hundred, by UltraEdit in its published
-# form (one pass, no old keys, but a step and matrices of ours) and with the preset of this model
-# (stored in `tests/benchmarks`). We ask for the first and for the last hundred facts, by free
-# generation. The shades are 95 % intervals over the hundred facts of one stream, so they do not say
-# how another stream would go. The two runs were asked at different points.
-#
-# **Predict.** Which of them falls, the first hundred or the last?
-#
-# <details><summary>Answer</summary>
-#
-# With the preset the first hundred: they are written and then fade. The last hundred are written as
-# well as ever. In the published form little is written of either, and no fading is seen.
-#
-# </details>
-
-# %%
-x, y, bands, table = {}, {}, {}, {}
-for form in ("preset", "published form"):
-    for point in stored("long_stream")[f"ultraedit, {form}"]["points"]:
-        edits, row = point["edits"], {}
-        for group in ("first", "last"):
-            for one in point[group]:
-                if one["metric"] == "efficacy" and one["event"] in ("generation", "probability"):
-                    mean, low, high = (100 * one[key] for key in ("mean", "low", "high"))
-                    event = "p" if one["event"] == "probability" else "said"
-                    row[f"{group} 100: {event}, %"] = f"{mean:.0f} [{low:.0f}, {high:.0f}]"
-                if edits and (one["metric"], one["event"]) == ("efficacy", "generation"):
-                    name = f"{group} 100, {form}"
-                    x.setdefault(name, []).append(edits)
-                    y.setdefault(name, []).append(mean)
-                    bands.setdefault(name, ([], []))[0].append(low)
-                    bands[name][1].append(high)
-        if edits in (0, 1000, 5000, 10_000):
-            row["perplexity"] = round(point["perplexity"], 1)
-            table[form if edits else "unedited", edits] = row
-colors = {name: plot.CYCLE[1] if "preset" in name else plot.CYCLE[4] for name in y}
-dashes = {name: "--" for name in y if name.startswith("last")}
-axes = "edits", "says it (%; shade: 95 % interval)"
-print(pd.DataFrame(table).T.rename_axis(["settings", "edits"]).to_string())
-plot.lines(x, y, *axes, colors=colors, dashes=dashes, bands=bands, ylim=(0, 104))
-
-# %% [markdown]
-# With the preset the first hundred facts fall from 77 % (68 to 84) after a thousand edits to 49 % (39
-# to 59) after ten thousand, and most of the fall is over after five thousand. (They are the same
-# facts, but their single answers were not stored, so there is no paired interval.) Of the last
-# hundred, which are other facts at every point, 74 to 82 % are said in the table. So in this one
-# stream old facts fade, and new ones can still be written at its end. In the published form both
-# groups stay low, between 9 and 35 % in the table. By *probability* (p in the table) the first
-# hundred of that run have 55 % at the end and the last hundred 63, which looks much better; but the
-# unedited model has 44 and 35 % in these columns (notebook 15). A part of what it costs is in the
-# perplexity, which rises from 18.5 to 22.2 with the preset, and to 30.4 in the published form.
-# (Rewordings and neighbors are in [RESULTS](../tests/benchmarks/RESULTS.md#counterfact-10000-facts).)
-#
-# A million edits would be a hundred times as many. On this model they were **never run**. What can be
-# asked without it is whether the program itself grows slower or larger on the way. **Measured**: a
-# stream of made-up facts on a random model with so few weights that nearly all of the time is the
-# library's own, through a journal. All of these edits were made once more, killed three times on the
-# way and gone on with.
-
-# %%
-longest = max(stored("million").values(), key=lambda run: run["edits"])
-same = longest.get("same", "not run")
-print(f"{longest['edits']:,} edits; killed, gone on with, same bits: {same}")
-table = pd.DataFrame(longest["points"]).set_index("edits")
-calm = {part["edits"]: part["least"] for part in longest["calm"]}  # {its last edit: the least}
-table["calm"] = [next(least for end, least in calm.items() if at <= end) for at in table.index]
-table["memory of the process, MB"] = table["anonymous"] / 1e6
-names = {"cpu_ms": "CPU milliseconds per edit", "calm": "of the cheapest turn near by"}
-table[["cpu_ms", "calm", "memory of the process, MB"]].rename(columns=names).round(3)
-
-# %% [markdown]
-# The memory grows by a twentieth. Does the time of an edit grow? The machine did little else while
-# this ran, and the medians at the points stay within an eighth of each other. Of the turns near a
-# point, the one that was disturbed least says more: it stands in the column beside them, and differs
-# by 3 % only ([RESULTS](../tests/benchmarks/RESULTS.md) has every fifty thousand). So an edit costs
-# nearly as much late as early, and the memory is nearly the same. (Such a model cannot hold these
-# facts. That is not what is measured here.)
+# sums beyond that, by `torchrun --nproc-per-node 2 -m lib stream …`. On a CPU two processes gave the bits
+# of one ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)). **Never run**: more than two
+# processes, and any number of cards.
 #
 # ## On a card
 #
@@ -587,25 +515,20 @@ print(f"the median editor takes {on_card['times the least'].median():.1f} times 
 on_card.round(3)
 
 # %% [markdown]
-# One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s. So a batch is about twenty
-# times cheaper per fact. The bounds differ by less: on the GPU with round numbers 6.2 ms for one fact
-# stand against 9.2 ms for ten, and from there on the arithmetic decides. So a single edit spends time
-# on more than reading weights and multiplying. The last column says the same: an edit takes 4 to 15
-# times the least, and LEMoE's 74 times. In one turn of a thousand that was profiled, half went into
-# two things that no count of multiply-adds sees: new memory for the matrices that come back, and a
-# check of every number in them. With both mended a turn takes half as long
-# ([RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card)); the two turns printed above are from
-# before. The rest was not profiled.
+# One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s, so a batch is about twenty times
+# cheaper per fact. The bounds of the roof differ by less: 6.2 ms for one fact stand against 9.2 ms for
+# ten, and from there on the arithmetic decides. So a single edit spends time on more than reading
+# weights and multiplying. The last column says the same: an edit takes 4 to 15 times the least, and
+# LEMoE's 74 times. What a profile of one turn found is in
+# [RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card). These weights are random, so the run says
+# nothing about how many facts are held.
 #
 # ## On your machine
 #
-# **Measured** here, on whatever you run it on. A turn of facts by UltraEdit with the library's
-# settings, the second of two, as the first one also prepares statistics. The preset edits nine layers
-# and makes up to three passes over such a turn, and between them the model is asked whether all facts
-# are right; so this is less than by the published form in the table of speeds. The clock is the one
-# on the wall, so the time of other programs is in it, too. With `EDIT_SCALE=full` the model would be
-# Qwen3-8B, and with a card the same cell should use it (**never run**; the library has no settings
-# tuned for that model, and all counts above are for Llama's shapes).
+# **Measured** here, on whatever you run it on: a turn of facts by UltraEdit with the library's preset,
+# the second of two, as the first one also prepares statistics. The clock is the one on the wall, so
+# the time of other programs is in it, too. With `EDIT_SCALE=full` the model would be Qwen3-8B, and with
+# a card the same cell should use it (**never run**; the library has no settings tuned for that model).
 
 # %%
 speed = guess("How many edits per hour does UltraEdit make here, in turns of 12?", 1, 10_000_000)
@@ -634,31 +557,22 @@ show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two.
+# * **Counted**: a search costs some forty passes and a gradient two. At a million edits of a model of 8B,
+#   what keeps vectors or matrices for its facts is larger than the model (WISE's line is **estimated**). A
+#   matrix that facts are written into is not, with kept keys or without.
 # * **A bound**, for a GPU with assumed rates: one fact at a time waits for the memory, and many facts at
 #   once wait for the arithmetic.
-# * **Counted**, for WISE and retrieval **estimated**: at a million edits of a model of 8B, what keeps
-#   vectors or matrices for its facts is larger than the model; a matrix that facts are written into
-#   is not, and neither is text.
-# * **Measured**, on a CPU: the editors take about two to five times the seconds of their
-#   multiply-adds. In one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, and
-#   the last hundred are still written.
-# * **Measured**, on a CPU and with random weights: layers as wide as those of 8B need room for the
-#   matrices of one layer beside the model's files, and a million edits of a tiny model need hardly
-#   more memory late than early, and about as much time.
-# * **Measured**, on one H100 and random weights: an edit of a model of 8B takes 0.02 to 2.2 s, most
-#   of it not in its matrix products, and UltraEdit's facts in turns of a thousand cost a twentieth of
-#   single ones.
+# * **Measured**, on a CPU: the editors take about two to five times the seconds of their multiply-adds. In
+#   one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, the last hundred are
+#   still written, and hardly any rewording follows.
+# * **Measured**, on one H100 with random weights: an edit of a model of 8B takes 0.02 to 2.2 s.
 # * **Never run**: any of it with the real weights of a model of 8B, or with a million real facts.
 #
 # ## Where it breaks
 #
-# Some problems are open. On this page UltraEdit alone was given ten thousand facts, and no editor of
-# this course has been shown to hold so many, follow rewordings *and* leave neighbors alone. A fact is
-# written at one place, and what follows from it is not
-# ([measured](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit)). And how well facts are held
-# was measured here on one model, a small one. If you have an idea for a better method, write it as an
-# editor in one file, and judge it as notebook 15 does.
+# No editor of this course has been shown to hold ten thousand facts, follow rewordings *and* leave
+# neighbors alone, and how well facts are held was measured here on one model, a small one. If you have
+# an idea for a better method, write it as an editor in one file, and judge it as notebook 15 does.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).

@@ -69,7 +69,8 @@ def in_a_row(
 ) -> Iterator[dict]:
     """One row per edit (of the first `edits`, or all), and at the points one share per fact so far."""
     asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
-    run = lib.stream(editor.lm, editor, cases, eval_at=points, evaluate_with=asked)
+    at = points if edits is None else ()  # the first edits again: only whether they are written
+    run = lib.stream(editor.lm, editor, cases, eval_at=at, evaluate_with=asked)
     for row in itertools.islice(run, edits):
         seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
         if row["edits"] in run.scores:

@@ -44,7 +44,7 @@ STREAM = {
     "sample": 5,  # every so many facts
     "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
 }
-SHUFFLED = STREAM | {"lines": dict(list(LINES.items())[:4]), "seed": 1, "points": [500]}
+SHUFFLED = STREAM | {"seed": 1, "points": [500]}
 KNOWN = {"memit": Memit, "alphaedit": AlphaEdit}
 
 
