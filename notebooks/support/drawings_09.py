@@ -25,23 +25,22 @@ def tradeoff(
     points  The same for other editors. Bars are 95 % intervals over facts.
     """
     figure, (ax,) = panels(height=4.4)
-    line = []
+    line, place = [], {"textcoords": "offset points"}
     for rate, row in curve.items():
         line.append(_cross(ax, row, BASE, "o"))
-        place = {"textcoords": "offset points", "color": readable(BASE)}
         at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
-        ax.annotate(f"{rate_name} = {rate}", line[-1], at, ha=ha, **place)
+        said = f"{rate_name} = {rate}"
+        ax.annotate(said, line[-1], at, ha=ha, color=readable(BASE), **place)
         rate_name = rate_name[-1]  # the whole name once
     ax.plot(*zip(*line, strict=True), color=BASE, linewidth=1.6)
     for name, row in points.items():
         color = EDITORS.get(name.casefold(), EDITED)
         x, y = _cross(ax, row, color, "s")
-        style = {"textcoords": "offset points", "fontsize": LABEL, "va": "center"}
-        up = -21 if name == "MALMEN" else 11  # it stands close to MEND
-        ax.annotate(name, (x, y), (8, up), color=readable(color), **style)
+        at = 8, -21 if name == "MALMEN" else 11  # it stands close to MEND
+        ax.annotate(name, (x, y), at, color=readable(color), fontsize=LABEL, va="center", **place)
     lowest = min(interval(row["written"])[0] for row in [*curve.values(), *points.values()])
-    ax.set(xlim=(-3, 103), ylim=(100 * lowest - 4, 106))
-    ax.set(xlabel="neighbors kept (%)", ylabel="facts written (%)")
+    ax.set(xlim=(-3, 103), xlabel="neighbors kept (%)")
+    ax.set(ylim=(100 * lowest - 4, 106), ylabel="facts written (%)")
     ax.grid(True)
     return figure
 

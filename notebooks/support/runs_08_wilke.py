@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -165,5 +164,5 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
     first = [case for case in every if opens(lm, case.fact)]
     rest = [case for case in every if not opens(lm, case.fact)]
     pace = max(1, len(rest) // others)
-    found = [*first[:opening], *itertools.islice(rest, 0, pace * others, pace)]
+    found = [*first[:opening], *rest[: pace * others : pace]]
     return sorted(found, key=lambda case: case.id)

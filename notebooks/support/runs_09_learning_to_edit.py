@@ -28,8 +28,9 @@ TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 SIXTY = {"facts": 60, "in all": 100, "few": 3, "rate": 0.01, "turns": [6, 10]}
 SIXTY |= {"rates": [0.01, 0.02, 0.03, 0.06]}
-# the stream in five orders of the hundred facts: 0 is that of SIXTY, the others are drawn
-ORDERS = {"facts": 60, "orders": 5, "ways": ["plain step", "RLEdit"], "turns": [3, 6, 10]}
+# the stream in the order of SIXTY, which is 0, and in drawn ones; RLEdit's first step also × 1
+UNSCALED, TWICE = "RLEdit, first step × 1", "plain step, α = 0.02"
+ORDERS = {"facts": 60, "orders": 5, "turns": [3, 6, 10], "rates": [0.005, 0.02], "once": TWICE}
 # a plain step with the mean over the facts in place of their sum, and one regression more
 MEAN = {"facts": 60, "in all": 100, "few": 3, "rates": [0.03, 0.1, 0.3]}
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
@@ -41,10 +42,7 @@ def editors(lm: lib.LM, train: bool = False) -> dict[str, Any]:
     With `train` they get tiny ones that are trained here, for a model for which none are shipped.
     """
     if not train:
-        found = {name: lib.EDITORS[name](lm) for name in SHOWN}
-        for editor in found.values():
-            editor.networks()  # named here if there are none
-        return found
+        return {name: lib.EDITORS[name](lm) for name in SHOWN}
     even, folder = [case for case in lib.classroom() if case.id % 2 == 0], Path(tempfile.mkdtemp())
     found = {}
     for name in SHOWN:
@@ -145,10 +143,9 @@ def batches(editor: Any, cases: Sequence[lib.Case], size: int, count: int) -> di
 def ways(editors: Mapping[str, Any]) -> dict[str, Any]:
     """{name: editor}: a plain step, the trained networks, MEND's pairs in a regression."""
     mend = editors["mend"]
-    named = {SHOWN[name]: editor for name, editor in editors.items()}
-    plain = Plain(mend.lm, mend.modules(), SIXTY["rate"])
-    solved = {"solved on k": Solved(mend, "raw"), "solved on k̃": Solved(mend, "network")}
-    return {"plain step": plain, **named, **solved}
+    found = {"plain step": Plain(mend.lm, mend.modules(), SIXTY["rate"])}
+    found |= {SHOWN[name]: editor for name, editor in editors.items()}
+    return found | {"solved on k": Solved(mend, "raw"), "solved on k̃": Solved(mend, "network")}
 
 
 def sixty(lm: lib.LM, editors: Mapping[str, Any], few: bool = False) -> Iterator[dict]:
@@ -186,12 +183,19 @@ def stream(
 
 
 def orders(editors: Mapping[str, Any]) -> Iterator[dict]:
-    """The streams of two ways in several orders."""
+    """RLEdit without its larger first step in updates of ten; then streams in several orders."""
+    known, mend = ways(editors), editors["mend"]
+    made = {name: known[name] for name in ("RLEdit", "plain step")}
+    made[UNSCALED] = lib.EDITORS["rledit"](mend.lm, first_scale=1.0)
+    for rate in ORDERS["rates"]:
+        made[f"plain step, α = {rate:g}"] = Plain(mend.lm, mend.modules(), rate)
+    row = {"order": 0, "way": UNSCALED, "update": 10}
+    yield row | batches(made[UNSCALED], classroom(), 10, ORDERS["facts"])
     for seed in range(ORDERS["orders"]):
         cases = random.Random(seed).sample(classroom(), 100) if seed else classroom()
-        for name in ORDERS["ways"]:
-            for row in stream(ways(editors)[name], name, cases, ORDERS):
-                yield {"order": seed, **row}
+        for name, editor in made.items():
+            if name != ORDERS["once"] or seed == 0:
+                yield from ({"order": seed, **row} for row in stream(editor, name, cases, ORDERS))
 
 
 def mean(mend: Any, few: bool = False) -> Iterator[dict]:

@@ -8,8 +8,7 @@ value per fact and per prompt, so that differences can be paired and have interv
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,26 +37,14 @@ class PerTurn(UltraEdit):
 
 
 class FirstTurn(UltraEdit):
-    """The moments of the first turn serve for ever."""
+    """The moments of the first turn serve for ever; they stay with the editor."""
 
-    def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
-        """Moments that stay as they are, once there are any."""
-        found = super().start(state).items()
-        return {shape: Fixed(m.keys, m.grads) if m.count else m for shape, m in found}
-
-
-@dataclass(frozen=True)
-class Fixed(KeyGradientMoments):
-    """Moments that learn nothing."""
-
-    def to(self, device: torch.device | str) -> KeyGradientMoments:
-        """The same, on another device; they stay fixed there."""
-        there = super().to(device)
-        return Fixed(there.keys, there.grads)
-
-    def merge(self, parts: Iterable[answer_gradients.KeyGradients]) -> KeyGradientMoments:
-        """Themselves."""
-        return self
+    def solve(
+        self, pair: answer_gradients.KeyGradients, moments: KeyGradientMoments, *more: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """With the first moments of this shape."""
+        first = vars(self).setdefault((len(pair.K), len(pair.G)), moments)
+        return super().solve(pair, first, *more)
 
 
 class Plain(UltraEdit):
