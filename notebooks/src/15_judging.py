@@ -51,7 +51,7 @@ import torch
 
 import lib
 from lib import plot
-from lib.evaluation import intervals
+from lib.evaluation import answers, intervals
 from lib.model import generation
 from notebooks.support import drawings_15, figures, five_streams, long_runs, models
 from notebooks.support import runs_14_lifelong as runs_14
@@ -421,6 +421,27 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
     share = coverage(simulated(0.95, 0.1, m=m, facts=facts), 0.95, t)
     print(f"mean 95 %, {m} streams of {facts} facts: Student's contains it in {100 * share:.0f} %")
 
+
+def winners(one, other, spread=0.1, r=2000):  # how often a difference is found, in percent
+    draw, right = np.random.default_rng(0), []
+    for mean in (one, other):  # two editors on five streams of 23 facts, as in notebook 14
+        size = mean * (1 - mean) / spread**2 - 1
+        chance = draw.beta(mean * size, (1 - mean) * size, (r, 5, 1))
+        right.append((draw.random((r, 5, 23)) < chance).astype(float))
+    gaps = right[0] - right[1]  # fact by fact
+    middle = gaps.mean((1, 2))
+    half = 2.776 * gaps.mean(2).std(1, ddof=1) / 5**0.5
+    ends = [intervals.interval(gap.ravel(), intervals.DIFFERENCE) for gap in gaps]
+    low, high = np.array(ends).T
+    alone = (low > 0) | (high < 0)
+    rule = (np.minimum(low, middle - half) > 0) | (np.maximum(high, middle + half) < 0)
+    return {"all facts as independent": alone.mean(), "notebook 14's rule": rule.mean()}
+
+
+pairs = (0.5, 0.5), (0.8, 0.8), (0.95, 0.95), (0.85, 0.95), (0.7, 0.9)
+table = {f"{100 * a:.0f} and {100 * b:.0f} %": winners(a, b) for a, b in pairs}
+(100 * pd.DataFrame(table)).round(1)  # in percent of the experiments
+
 # %% [markdown]
 # The dashed line is at 95 %, which was promised. Up to a mean of 80 % Student's interval does what it
 # says, within two points, and the interval over all facts never does, since it does not know that
@@ -435,6 +456,20 @@ for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
 # points were assumed. Ten times as many facts in each of five streams change next to nothing, 72 %.
 # More streams help, though slowly: with twenty it is 84 %, and with a hundred still a little less
 # than the promised 95.
+#
+# But what notebook 14 says about two editors it says about their *difference*. How often would its rule
+# name a winner where there is none? The last table has two simulated editors on five streams of 23 facts,
+# each with chances of its own in every stream, and counts, in percent of the experiments, how often the
+# interval of the difference is clear of 0. In the first three columns the true means are equal, so every
+# winner is a false one. The rule names one in 4.3, 3.6 and 0.6 %. It does not fail near 100 %, as the
+# interval of a share does: where two editors are alike, their difference goes up as easily as down, so its
+# distribution has no such skew. With all facts taken as independent a winner would be named in 17 to 41 %.
+# (Notebook 14 puts 32 such questions, eight editors against retrieval in four columns. At 4 % each, one
+# false winner is to be expected if all of these differences were 0.)
+#
+# The price stands in the last two columns, where the true means are 10 and 20 points apart: there the
+# rule finds the difference in 25 and 49 % only. So "no difference is shown", with five streams, does not
+# say that there is none.
 #
 # ## Does the ranking turn?
 #
@@ -540,6 +575,12 @@ for name in by["generation"]:
     pairs = zip(by["probability"][name], by["generation"][name], strict=True)
     gaps = [np.subtract(one, other).tolist() for one, other in pairs]
     table.append(row | {"probability − generation": shown(gaps, intervals.DIFFERENCE, "+")})
+two = {"The currency of Canada is the": "Canadian dollar", "The antonym of slow is": "fast"}
+for prompt, true in two.items():
+    (ids, best), text = first_choices(prompt, true), lm.answer(prompt, 4).strip()
+    hits = f"{sum(a == b for a, b in zip(ids, best, strict=True))} of {len(ids)} tokens"
+    print(f"{prompt} | {true} | unedited: {text} | teacher-forced {hits},", end=" ")
+    print(f"generation {answers.begins(text, true):d}, letter by letter {text.startswith(true):d}")
 pd.DataFrame(table).set_index("editor").rename(index={"base": "the unedited model"})
 
 # %% [markdown]
@@ -547,7 +588,9 @@ pd.DataFrame(table).set_index("editor").rename(index={"base": "the unedited mode
 # whose edits the model says few true answers, by 66; all these intervals, of paired differences, are
 # clear of 0. Teacher forcing and generation say nearly the same, since the answers are short. For the
 # unedited model generation has even the higher mean (100 and 98 %). That can happen, since it
-# overlooks case and quotation marks, and teacher forcing does not.
+# overlooks case and quotation marks, and teacher forcing does not. The two printed lines are neighbors of
+# these streams: "Canadian Dollar" has one letter in another case, and "fast" comes with quotation marks.
+# Both answers are right, and generation counts them. Teacher forcing gives one token of two, and none.
 #
 # ## Longer answers
 #
@@ -604,7 +647,9 @@ pd.DataFrame(rows).set_index("prompt").replace("", "(nothing)")
 # * A share without its interval, and without the unedited model beside it, is no result. What is
 #   drawn for the interval is what varies: facts, or streams.
 # * An interval from five streams contains the truth about as often as it says in the middle, and less
-#   often near 0 and 1, where a stream that goes wrong is rare and may not have been seen yet.
+#   often near 0 and 1, where a stream that goes wrong is rare and may not have been seen yet. In the
+#   simulation it seldom finds a difference of two editors where there is none, and often misses one of 10
+#   or 20 points.
 #
 # ## Where it breaks
 #

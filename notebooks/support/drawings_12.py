@@ -1,10 +1,9 @@
-"""The drawings of notebook 12: two paths, δ token by token, a full shard, a triangle."""
+"""The drawings of notebook 12: two paths, δ token by token, a triangle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
@@ -13,8 +12,6 @@ from matplotlib.patches import Rectangle
 
 from lib.plot.style import (
     BASE,
-    COLORS,
-    CYCLE,
     EDITED,
     INK,
     LABEL,
@@ -26,7 +23,7 @@ from lib.plot.style import (
     token_text,
 )
 
-from .figures import MARKERS, bare, box, colorbar, legend, panels, plain
+from .figures import MARKERS, bare, box, colorbar, legend, panels
 
 Share = tuple[float, float, float]  # mean and the ends of its interval, in %
 KEYS = {"handlelength": 1, "handleheight": 1}
@@ -97,24 +94,6 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
     return figure
 
 
-def full(x: Sequence[int], ways: Mapping[str, Mapping[str, Sequence[Share]]]) -> Figure:
-    """Draw shares over the number of facts, one panel per way: {panel: {name: shares}}."""
-    figure, axes = panels(len(ways), height=3.3, sharey=True, titles=ways)
-    for ax, series in zip(axes, ways.values(), strict=True):
-        shift = np.linspace(-1.2, 1.2, len(series))
-        for i, (name, shares) in enumerate(series.items()):
-            color = (EDITED, CYCLE[2], COLORS["neighbor"])[i]
-            mean, low, high = np.array(shares).T
-            here = np.array(x) + shift[i]
-            ax.vlines(here, low, high, color=color, linewidth=1.3)
-            ax.plot(here, mean, "-", color=color, linewidth=1.6)
-            ax.plot(here, mean, MARKERS[i], color=color, markersize=5, label=name)
-        ax.set(ylim=(-3, 104), xticks=x, xlabel="facts in the shard")
-        plain(ax)
-    axes[0].set_ylabel("of the first twenty facts (%)")
-    return legend(figure, *axes[0].get_legend_handles_labels(), **KEYS)
-
-
 def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
     """Draw editors by the rewordings that follow and by what is kept.
 
@@ -131,12 +110,10 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
     }
     for ax, kept in zip(axes, kinds, strict=True):
         for name, shares in points.items():
-            color = looks[name]["color"]
             (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
-            ax.hlines(y, left, right, color=color, linewidth=1)
-            ax.vlines(x, low, high, color=color, linewidth=1)
+            ends = [[y - low], [high - y]], [[x - left], [right - x]]
             front = 3 + (name == "unedited")
-            ax.scatter(x, y, 90, zorder=front, linewidths=0, **looks[name])
+            ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, zorder=front, **looks[name])
         ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
         ax.text(97, 97, "all three", color=QUIET, ha="right", va="top")
         ax.grid(True)

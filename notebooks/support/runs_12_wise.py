@@ -7,6 +7,7 @@ draw intervals and compare in pairs.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,15 +58,18 @@ STREAM = {
     "points": [20, 40, 60, 80],  # after so many facts all facts so far are asked
     "together": 40,  # facts after which the editors are compared
 }
+# WISE without rehearsal once more, with the same eighty facts in an order that is drawn
+ORDER = {"wise": WISE, "line": "WISE, no rehearsal", "seed": 1, "points": [20, 80]}
 # four shards in the place of one, for the same eighty facts
 MERGES = {"wise": {**WISE, "rehearse": 0}, "shards": 4, "size": 20, "density": 0.53}
 MERGES["rules"] = ["ties", "linear"]
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
 
-def facts() -> list[lib.Case]:
-    """The stream: every second case of the classroom, as fixed as the shipped file."""
-    return lib.classroom()[1::2]
+def facts(seed: int | None = None) -> list[lib.Case]:
+    """The stream: every second case of the classroom, eighty; with a seed in the order it draws."""
+    some = lib.classroom()[1::2][: max(STREAM["points"])]
+    return some if seed is None else random.Random(seed).sample(some, len(some))
 
 
 def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
@@ -150,7 +154,7 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
 
     A row is like those of `stream`. ε of a merged memory is the least Δ of all its facts under it.
     """
-    size, cases = MERGES["size"], facts()[: MERGES["size"] * MERGES["shards"]]
+    size, cases = MERGES["size"], facts()
     base = lib.baseline(lm, cases[:1], **ASKED)
     patch = shards(lm, cases, size, rehearse=0)
     texts = reader(lm, patch)
@@ -167,7 +171,13 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def stream(lm: lib.LM, name: str, calls: int | None = None) -> Iterator[dict[str, Any]]:
+def stream(
+    lm: lib.LM,
+    name: str,
+    calls: int | None = None,
+    seed: Any = None,
+    points: Any = STREAM["points"],
+) -> Iterator[dict[str, Any]]:
     """One row per call of one line's editor, for the first `calls` of them.
 
     A row has the number of edits and, where the editor has one, the threshold ε. At the points it
@@ -175,7 +185,7 @@ def stream(lm: lib.LM, name: str, calls: int | None = None) -> Iterator[dict[str
     """
     kind, more, sizes = STREAM["lines"][name]
     editor = wise(lm, **more) if kind == "wise" else lib.EDITORS[kind](lm, **more)
-    cases, patch, done = facts(), lib.EMPTY, 0
+    cases, patch, done = facts(seed), lib.EMPTY, 0
     base, texts = lib.baseline(lm, cases[:1], **ASKED), None
     for size in sizes[:calls]:
         patch = editor.edit([case.fact for case in cases[done : done + size]], after=patch)
@@ -184,7 +194,7 @@ def stream(lm: lib.LM, name: str, calls: int | None = None) -> Iterator[dict[str
         if kind == "wise":
             (route,) = patch.routes.values()
             row["eps"] = round(route.memories[-1].eps, 4)
-        if done in STREAM["points"] and (kind == "wise" or done == STREAM["together"]):
+        if done in points and (kind == "wise" or done == STREAM["together"]):
             row |= look(lm, cases[:done], patch, base)
             if kind == "wise":
                 texts = texts or reader(lm, patch)
@@ -195,21 +205,24 @@ def stream(lm: lib.LM, name: str, calls: int | None = None) -> Iterator[dict[str
 
 def every(lm: lib.LM) -> Iterator[dict[str, Any]]:
     """All rows of the stream: the unedited model on all facts, then line after line."""
-    cases = facts()[: max(STREAM["points"])]
+    cases = facts()
     base = lib.baseline(lm, cases[:1], **ASKED)
     yield {"line": "unedited", "edits": 0} | look(lm, cases, lib.EMPTY, base)
     for name in STREAM["lines"]:
         yield from stream(lm, name)
 
 
-def rows(lm: lib.LM, streamed: str, merged: str) -> list[dict[str, Any]]:
-    """The rows of the two runs that are stored under these names, with the page's names of lines.
+def rows(lm: lib.LM, streamed: str, again: str, merged: str) -> list[dict[str, Any]]:
+    """The rows of the three runs that are stored under these names, with the page's names of lines.
 
     Two facts are written again, and have to give the first row.
     """
     found = long_runs.stored(streamed, STREAM, lambda: every(lm))
     own = [row for row in found if row["line"] == "WISE, no rehearsal"]
     long_runs.repeats(own, lambda: stream(lm, own[0]["line"], 1), ["edits", "eps"], 0.5)
-    found = [*found, *long_runs.stored(merged, MERGES, lambda: merges(lm))]
+    order = None, ORDER["seed"], ORDER["points"]
+    other = long_runs.stored(again, ORDER, lambda: stream(lm, ORDER["line"], *order))
+    found = [*found, *({**row, "line": "WISE, another order"} for row in other)]
+    found += long_runs.stored(merged, MERGES, lambda: merges(lm))
     names = {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
     return [{**row, "line": names.get(row["line"], row["line"])} for row in found]

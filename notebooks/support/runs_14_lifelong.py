@@ -13,6 +13,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,11 @@ def cases(edits: int = STREAM["edits"], seed: int = 0) -> list[lib.Case]:
     """
     odd = [case for case in lib.classroom() if case.id % 2]
     some = [lib.classroom()[0], *random.Random(seed).sample(odd, STREAM["edits"] - 1)]
-    return [_short(case) for case in some[:edits]]
-
-
-def _short(case: lib.Case) -> lib.Case:
-    most = STREAM["prompts"]
-    given = {name: getattr(case, name)[:most] for name in ("paraphrases", "neighborhood")}
-    return lib.Case(**{**vars(case), **given, "locality": case.locality[:1]})
+    most = {"paraphrases": STREAM["prompts"], "neighborhood": STREAM["prompts"], "locality": 1}
+    return [
+        replace(case, **{name: getattr(case, name)[:n] for name, n in most.items()})
+        for case in some[:edits]
+    ]
 
 
 def probes(some: Sequence[lib.Case]) -> dict[str, str]:

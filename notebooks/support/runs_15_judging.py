@@ -65,9 +65,9 @@ def _summary(values: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     found = []
     for event in ("teacher_forced", "generation"):
         each = values[f"efficacy {event}"]
-        row = {"metric": "efficacy", "event": event, "mean": sum(each) / len(each)}
-        found.append(row | dict(zip(("low", "high"), interval(each), strict=True)))
-        found[-1]["cases"] = len(each)
+        low, high = interval(each)
+        row = {"metric": "efficacy", "event": event, "cases": len(each), "low": low, "high": high}
+        found.append(row | {"mean": sum(each) / len(each)})
     return found
 
 
