@@ -611,8 +611,8 @@ pd.DataFrame(table).set_index(["points less", "line"])
 #   is −1 to 15. MEMoE holds between 60 and 82 %, 28 points less than LEMoE [19, 36], and is ahead in
 #   rewordings, by 18 points [6, 29].
 #
-# So MEMoE's matrix, which loses 85 points against LEMoE, does not lose them because it reads hidden states. With
-# the anchors it takes away the refit to old prompts, and the refit alone is worth about as much.
+# So the 85 points that LEMoE loses with MEMoE's matrix do not tell what a router should read. With the anchors
+# the refit to old prompts is taken away too, and the refit alone is worth about as much.
 #
 # ## A misrouted prompt
 #

@@ -88,7 +88,7 @@ def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The mean of values (layers, n, n) over a group's pairs (layers,), also in draws of names.
 
     The draws (draws, layers), the same for every group, are a bootstrap over the names, since pairs
-    that share a name are not independent.
+    that share a name are not independent. A draw without a pair is NaN.
     """
     i, j = (side.numpy() for side in group.triu(1).nonzero().T)
     pairs, n = values.numpy()[:, i, j], len(group)
@@ -96,5 +96,5 @@ def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(RESAMPLES):
         times = np.bincount(draw.integers(0, n, n), minlength=n)
         weight = times[i] * times[j]
-        found.append(pairs @ weight / weight.sum())
+        found.append(pairs @ weight / (weight.sum() or np.nan))
     return pairs.mean(1), np.stack(found)
