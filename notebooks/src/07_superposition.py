@@ -44,6 +44,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import torch
 from torch.nn.functional import normalize
@@ -51,6 +52,7 @@ from torch.nn.functional import normalize
 import lib
 from lib import memory, plot
 from lib.data.facts import lookup
+from lib.evaluation.intervals import bootstrap
 from lib.interpret.superposition import superposition
 from notebooks.support import drawings_07, long_runs, models
 from notebooks.support import runs_07_superposition as runs_07
@@ -123,10 +125,8 @@ interference = use("3.1", interference)
 # </details>
 
 # %%
-d, n, times = 64, 20, 20
-table = pd.DataFrame(0.0, ["random keys", "orthogonal keys"], ["row", "batch"])
-table = pd.concat({"known ones wrong": table, "unknown ones moved": table.copy()}, axis=1)
-for _ in range(times):
+d, n, rows = 64, 20, []
+for _ in range(20):
     W0, frame = normal(16, d), torch.linalg.qr(normal(d, d)).Q
     kinds = {
         "random keys": normalize(normal(d, 2 * n), dim=0),
@@ -138,21 +138,24 @@ for _ in range(times):
         residuals, reach = memory.lifelong(W0, known, V)  # one after another, C = I
         R, B = memory.insert_many(W0, known, V)  # all at once
         for way, change in {"row": residuals @ reach, "batch": R @ B}.items():
-            wrong = (W0 + change) @ known - V
+            wrong, moved = (W0 + change) @ known - V, change @ unknown
             if way == "row":  # the sum above
                 rho = interference(known, torch.eye(d, dtype=torch.float64))
                 assert torch.allclose(wrong, residuals @ rho.tril(-1))
-            table.loc[kind, ("known ones wrong", way)] += (wrong.norm() / R.norm()).item() / times
-            moved = (change @ unknown).norm() / R.norm()
-            table.loc[kind, ("unknown ones moved", way)] += moved.item() / times
-table.round(2)
+            shares = [(x.norm() / R.norm()).item() for x in (wrong, moved)]
+            rows.append([kind, way, *shares])
+drawn = pd.DataFrame(rows, columns=["keys", "by", "known ones wrong", "unknown ones moved"])
+by = drawn[drawn["keys"] == "random keys"].groupby("by")["unknown ones moved"].apply(np.array)
+less = by["batch"] - by["row"]  # of the same draws
+print("unknown ones, batch less row: {:.2f} [{:.2f}, {:.2f}]".format(less.mean(), *bootstrap(less)))
+drawn.groupby(["keys", "by"], sort=False).mean().unstack().round(2)
 
 # %% [markdown]
 # The numbers are shares of the length of all residuals together, means over twenty draws. What the edits in a
-# row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones. The unknown ones move
-# more in these draws, by 0.68 instead of 0.52 on average (no interval was computed). Everything that a model
-# knows and that we do not write is an unknown key. So what editing costs depends on how much keys overlap, and
-# this page measures it.
+# row leave wrong is the sum above, to rounding. Knowing the keys repairs the known ones. The unknown ones
+# move more by a batch, 0.68 instead of 0.52 on average; draw by draw the difference is 0.15, with a 95 % interval
+# from 0.14 to 0.17. Everything that a model knows and that we do not write is an unknown key. So what editing
+# costs depends on how much keys overlap, and this page measures it.
 #
 # ## How many keys fit?
 #
@@ -328,30 +331,31 @@ print(f"layer {edited}, median cosine: {len(opening)} openers {medians[0]:.2f}, 
 one_question = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
 shown = [layers[round(i * (len(layers) - 1) / 5)] for i in range(6)]
 shown[1] = edited
-for layer in dict.fromkeys(shown):
-    within, others = (
-        off(own[layer])[off(group)].pow(2).mean().sqrt() for group in (one_question, ~one_question)
-    )
-    print(f"layer {layer}: rms ρ {within:.3f} within a question, {others:.3f} between questions")
+shown = list(dict.fromkeys(shown))
+squares = torch.stack([(own[layer].pow(2) + own[layer].T.pow(2)) / 2 for layer in shown])
+both = (runs_07.over_names(squares, group) for group in (one_question, ~one_question))
+(within, draws), (between, same_draws) = both
+ends = np.nanpercentile((draws / same_draws) ** 0.5, (2.5, 97.5), axis=0)
+for layer, *two, low, high in zip(shown, within**0.5, between**0.5, *ends, strict=True):
+    print("layer {}: rms ρ {:.3f} within a question, {:.3f} between questions, ".format(layer, *two)
+          + f"{two[0] / two[1]:.1f} [{low:.1f}, {high:.1f}] times as large")  # fmt: skip
 sizes = pd.Series([relation[name] for name in inner]).value_counts(sort=False)
 print("framed, from above:", ", ".join(name for name, size in sizes.items() if size > 3))
-drawings_07.matrices(
-    {layer: own[layer] for layer in dict.fromkeys(shown)}, list(map(relation.get, inner))
-)
+drawings_07.matrices({layer: own[layer] for layer in shown}, list(map(relation.get, inner)))
 
 # %% [markdown]
 # Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale, and most
 # frames are hard to see in them. Not all: the two questions about states of the USA, "state capital of" and
 # "state of city", are one dark block near the lower corner from layer 0 on. In these six layers the rms of
-# $\rho$ is roughly three times as large within a question as between questions, but both grow: from 0.189 and
-# 0.061 in layer 0 to 0.397 and 0.118 in layer 12. From there on many frames stand out. Whole rows and columns
-# are darker than others, and in the upper layers most entries are positive, as if most subjects had a part in
-# common.
+# $\rho$ is 2.7 to 3.8 times as large within a question as between questions, and no interval reaches below 1.9
+# (a bootstrap over the subjects, the same ones for both). But both grow: from 0.189 and 0.061 in layer 0 to 0.397
+# and 0.118 in layer 12. From there on many frames stand out. Whole rows and columns are darker than others, and
+# in the upper layers most entries are positive, as if most subjects had a part in common.
 #
 # The table goes through all layers. "3σ above" is the share of the $\rho(i, j)$ that lie more than three
 # standard deviations above their mean, "3σ below" the share that lie as far below it. For a Gaussian both are
 # 0.13 %. A larger share means that more pairs stand far out than in a Gaussian. "Two pairs less" is the
-# kurtosis without the four largest entries, which in layer 0 are those of two pairs.
+# kurtosis without the two pairs of subjects that have the largest entries, both entries of each.
 
 # %%
 rows = []
@@ -359,7 +363,8 @@ keys = lm.keys([facts[name] for name in inner], layers)
 for layer, rho in own.items():
     rms, kurtosis = tails(rho)
     entries = off(rho)
-    less = entries[entries.abs().argsort()[:-4]]  # without the two pairs that overlap most
+    larger = off(torch.maximum(rho.abs(), rho.T.abs()))  # of the two entries of a pair
+    less = entries[larger < larger.topk(4).values[-1]]  # without the two pairs that overlap most
     away = less - less.mean()
     raw = normalize(keys[layer].cpu().double(), dim=0)
     upper = torch.ones_like(rho).triu(1).bool()
@@ -415,10 +420,11 @@ for layer in (0, edited, top):
 pd.DataFrame(rows).set_index("layer").round(3)
 
 # %% [markdown]
-# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We compute,
-# before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's layer; then we
-# move it to Rome and ask for all of them. ($\rho$ counts one key for each fact, and this library's ROME writes
-# two, see notebook 04. So it is an estimate.)
+# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We forecast,
+# before any edit, by $\rho$ how much of an edit of the Eiffel Tower lands on six other places in ROME's layer;
+# then we move it to Rome and ask for all of them. $\rho$ counts one key for each fact, and this library's ROME
+# writes two (see notebook 04). So the column "lands" has what the edit $\Delta W$ really adds at each key $k$:
+# $\Delta W k$, along what it adds at the tower's own key, and as a share of that.
 #
 # **Predict.** Which of the others hear the edit? And which will move to Rome with it?
 #
@@ -443,21 +449,27 @@ def look():  # the answers, the next token's log-probabilities, p(Rome)
     return lm.answer(asked, 5), lm.next_token(asked).exp(), p
 
 
+# %%
 before, p_before, rome_before = look()
-with lm.patched(lib.EDITORS["rome"](lm).edit(towers[:1])):
+patch = lib.EDITORS["rome"](lm).edit(towers[:1])
+a, b = patch.weights[lm.mlp_out(edited)].chunks[-1]  # ΔW = a b, of rank two
+landed = a @ (b @ lm.keys(towers, edited))  # ΔW k of every place
+lands = (landed[:, 0] @ landed) / landed[:, 0].square().sum()  # as a share of the tower's
+with lm.patched(patch):
     after, p_after, rome_after = look()
 first = p_before.argmax(1, keepdim=True)  # the token with which the old answer begins
 table = {"subject": [fact.subject for fact in towers], "ρ(tower, it)": heard.tolist()}
-table |= {"before": before, "after": after}
+table |= {"lands": lands.tolist(), "before": before, "after": after}
 for what, p in {"before": p_before, "after": p_after}.items():
     table[f"p(old), {what}"] = p.gather(1, first)[:, 0].tolist()
 table |= {"p(Rome), before": rome_before, "p(Rome), after": rome_after}
 pd.DataFrame(table).set_index("subject").round(3)
 
 # %% [markdown]
-# The Louvre hears nothing of the edit: it shares the city with the tower, but not the word. On the three other
-# names that end in *Tower* between four and five tenths of the residual land by $\rho$, and 0.148 on the Tower
-# Bridge, which has the word before its last. What that does to the answer is another matter. The column p(old)
+# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. On the three
+# other names that end in *Tower* between four and just over five tenths of the residual land, and 0.148 on the
+# Tower Bridge, which has the word before its last. The forecast by one key is off by at most 0.045, at the
+# Statue of Liberty. What that does to the answer is another matter. The column p(old)
 # follows the first token of the old answer. The Leaning Tower, for which the model had only a guess before
 # (0.030), moves to Rome. The Willis Tower hears most; its old answer falls from 0.633 to 0.201, and it leaves
 # Chicago for New York. The Tokyo Tower, whose own name says where it is, stays, with 0.723 instead of 0.958. So
@@ -466,16 +478,22 @@ pd.DataFrame(table).set_index("subject").round(3)
 #
 # ## From the token to the kind of thing
 #
-# Does the last token matter less in higher layers, and the kind of thing more? Sixteen names share a last token
+# Does the last token matter less in higher layers, and the kind of thing more? Forty-two names share a last token
 # in pairs and little else. The classroom's subjects of one relation share the kind, and mostly no token. Now
 # all of them stand in one sentence (so the classroom adds a few pairs with a common last token), and we take
-# the mean cosine of the whitened keys over the pairs of each group. The shades are 95 % intervals, a bootstrap
-# over the names.
+# the mean cosine of the whitened keys over the pairs of each group. In the group "neither" there are no pairs of
+# two of the forty-two names, since some of these are of one kind, as the cities. The shades are 95 % intervals, a
+# bootstrap over the names.
 
 # %%
 names = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
 the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
-the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln"""
+the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln,
+Whitney Houston, the city of Houston, Irving Berlin, East Berlin, Joaquin Phoenix, the bird Phoenix,
+Kate Hudson, the river Hudson, Bruno Mars, the planet Mars, Queen Victoria, Lake Victoria,
+the island of Java, the language Java, the river Amazon, the company Amazon, Anatole France,
+the country of France, Charles Darwin, the port of Darwin, Tom Holland, the province of Holland,
+Stephen Austin, the city of Austin, Charlie Parker, the pen maker Parker"""
 names = list(dict.fromkeys([" ".join(name.split()) for name in names.split(",")] + inner))
 mixed = [lib.Fact(name, "Everybody has heard of {}", "?") for name in names]
 mixed = {fact.subject: fact for fact in mixed}
@@ -483,12 +501,17 @@ ends = torch.tensor([lookup(lm.tokenizer, fact)[0][-1] for fact in mixed.values(
 ends = ends[:, None] == ends[None]
 kin = [[relation.get(a, a) == relation.get(b, b) for b in mixed] for a in mixed]
 kin = torch.tensor(kin) & ~ends
-groups = {"same last token": ends, "same relation": kin, "neither": ~kin & ~ends}
+listed = torch.tensor([name not in relation for name in mixed])  # by us: some are of one kind
+rest = ~kin & ~ends & ~(listed[:, None] & listed)
+groups = {"same last token": ends, "same relation": kin, "neither": rest}
+
+# %%
 by_layer = torch.stack([cosines(rho) for rho in overlaps(list(mixed.values())).values()])
 curves, bands = {}, {}
 for name, group in groups.items():
     label = f"{name} ({int(group.triu(1).sum()):,} pairs)"
-    curves[label], bands[label] = runs_07.mean_cosines(by_layer, group)
+    curves[label], draws = runs_07.over_names(by_layer, group)
+    bands[label] = np.nanpercentile(draws, (2.5, 97.5), axis=0)
 for layer in (0, 9, top):
     at = layers.index(layer) if layer in layers else -1
     said = [f"{name} {y[at]:.2f} [{bands[name][0][at]:.2f}, {bands[name][1][at]:.2f}]"
@@ -498,17 +521,16 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 
 # %% [markdown]
 # In layer 0 a name *is* nearly its last token (cosine 0.99), and the kind of thing counts for little (0.10). In
-# the last layer the kind counts for more: 0.46 (0.38 to 0.54), against 0.18 (0.15 to 0.21) for pairs that share
-# nothing. The two curves meet around layer 9, but there are ten pairs with a common last token, and their
-# interval is wide: where they cross, and how much a shared token still counts in the upper layers, we cannot
-# say with so few.
+# the last layer the kind counts for more: 0.46 (0.38 to 0.53), against 0.18 (0.15 to 0.21) for pairs that share
+# neither, and pairs with a common last token are at 0.29 (0.18 to 0.44). The two curves cross near layer 9, where
+# their intervals are wide and overlap: at which layer exactly, we cannot say from 23 pairs.
 #
 # ## Which of 50 edits breaks first?
 #
 # Now $\rho$ is put to the test. In a stored run ROME writes fifty facts (the classroom's odd numbers) one after
 # another. After every edit all facts so far are asked. The matrix $\rho$ of the fifty keys, in the order of the
 # edits, is known before the first of them, and so the forecast comes first: one number per fact, the higher the
-# sooner it should break. All residuals count as equally long.
+# sooner it should break. All residuals count as equally long, and each fact again with one key.
 #
 # **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.

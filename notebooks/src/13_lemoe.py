@@ -59,7 +59,7 @@ from lib.editors.lemoe.clusters import text_means
 from notebooks.support import drawings_13, long_runs, models
 from notebooks.support import runs_13_lemoe as runs_13
 from notebooks.support.holes import guess, use
-from notebooks.support.runs_13_lemoe import GATE, STREAM
+from notebooks.support.runs_13_lemoe import OTHER, PARTS, STREAM
 from notebooks.support.score_tables import gap, percent
 
 pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
@@ -431,51 +431,49 @@ after_refit.against(count["refit"])
 #
 # Forty facts of the classroom, five per batch (a stored run). After each batch we ask the router who
 # answers the facts written so far, and count how many go to the expert that answered them when they
-# were learned. There are five routers:
+# were learned. There are five routers. From here on every line has one name, in the text, in the figure and
+# in the tables:
 #
-# * anchors on embeddings, fitted anew with every batch, with a null anchor: LEMoE as it is here;
-# * anchors on embeddings that are trained with the expert and nothing else: our reading of the paper;
-# * MEMoE's matrix on hidden states, with new experts, once trained as a whole, and once with the rows of
-#   old experts frozen;
-# * MEMoE itself, with four experts that are trained on every batch.
+# * **LEMoE** is the method as it is here: anchors on embeddings, fitted anew with every batch, with a null
+#   anchor.
+# * **Our reading** is how we read the paper: anchors on embeddings that are trained with the expert and
+#   nothing else, no null anchor, and a softmax gate.
+# * **MEMoE's matrix** is LEMoE with the router of MEMoE, one matrix on hidden states, in place of anchors. The
+#   whole matrix is trained with each new expert. In **MEMoE's matrix, old rows frozen** only the row of the
+#   new expert is.
+# * **MEMoE** has four experts, which are trained on every batch together with that matrix.
 #
 # **Predict.** Which of them keep old prompts where they were?
 #
 # <details><summary>Answer</summary>
 #
-# The fitted anchors keep all forty, after every batch, and MEMoE nearly all. The matrix with frozen rows
-# loses a third of them, and the other two lose most.
+# LEMoE keeps all forty, after every batch, and MEMoE nearly all. The matrix with frozen rows loses a third of
+# them, and the other two lose most.
 #
 # </details>
 
 # %%
-TRACED = {  # lines of the stored run, and their names in the figure
-    "LEMoE": "anchors, fitted anew (LEMoE)",
-    "MEMoE": "matrix, 4 experts (MEMoE)",
-    "hidden, old rows frozen": "matrix, old rows frozen",
-    "as published": "anchors, our reading",
-    "no anchors": "matrix, new experts",
-}
+ROUTERS = ["LEMoE", "MEMoE", "MEMoE's matrix, old rows frozen", "our reading", "MEMoE's matrix"]
 rows = long_runs.stored("13_experts", STREAM, partial(runs_13.every, lm))
 of = {line: [row for row in rows if row["line"] == line] for line in {r["line"] for r in rows}}
 forty = [case.fact for case in lib.classroom()[1:81:2]]
 again = [row for row, _ in runs_13.written(lm, forty, {}, batches=1)]  # the first batch once more
 long_runs.repeats(of["LEMoE"], lambda: again, ["edits", "expert"])
 x, y = {}, {}
-for line, name in TRACED.items():
+for line in ROUTERS:
     learned = []  # the expert that first answered each fact
     for row in (row for row in of[line] if "expert" in row):
         learned += row["expert"][len(learned) :]
         same = [a == b for a, b in zip(row["expert"], learned, strict=True)]
-        x.setdefault(name, []).append(row["edits"])
-        y.setdefault(name, []).append(100 * sum(same) / len(same))
-    print(f"{name}: {y[name][-1]:.0f} % after 40 facts")
+        x.setdefault(line, []).append(row["edits"])
+        y.setdefault(line, []).append(100 * sum(same) / len(same))
+    print(f"{line}: {y[line][-1]:.0f} % after 40 facts")
 plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 
 # %% [markdown]
-# Only the fitted anchors send every fact to its expert after every batch. MEMoE's matrix keeps 95 % of them.
-# (MEMoE forgets for another reason: its experts are trained again.) Of the three others the one with frozen
-# rows keeps 68 %, our reading of the paper 15 % and the whole matrix 12 %. The likely reason is what we have
+# Only LEMoE sends every fact to its expert after every batch. MEMoE keeps 95 % of the routes. (It forgets for
+# another reason: its experts are trained again.) Of the three others the matrix with old rows frozen keeps
+# 68 %, our reading 15 % and MEMoE's matrix as a whole 12 %. The likely reason is what we have
 # just seen: each new expert is trained as the answer to its own batch, and nothing in that training speaks for
 # old prompts. Frozen anchors and embeddings do not help: they fix $e$, but not what the network makes of it.
 #
@@ -483,16 +481,17 @@ plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 #
 # The paper's LEMoE is three changes to MEMoE: insertion (a new expert for each batch instead of four
 # that are trained again and again), anchors on embeddings (instead of a matrix on hidden states), and order
-# planning. The library adds the refit, the null anchor and the hard gate. The stored run has a line
-# without each of them, all on the same forty facts. "No anchors" is LEMoE with MEMoE's matrix.
+# planning. The library adds the refit, the null anchor and the hard gate. The stored runs have a line without
+# each of them, all on the same forty facts. In the line "no refit" the null anchor and the hard gate are there,
+# and the network and the newest anchor are trained with the expert alone, as in our reading. "Reads hidden
+# states" is LEMoE with its anchors, and hidden states in place of embeddings. Two lines are run once more on
+# forty other facts of the classroom, the next odd numbers.
 #
-# **Predict.** The library's LEMoE holds 39 of the forty facts. Which part is worth most, and how many
-# are held without it?
+# **Predict.** LEMoE holds 39 of the forty facts. Which part is worth most, and how many are held without it?
 #
 # <details><summary>Answer</summary>
 #
-# The refit. Four of the lines with new experts and without it, "no anchors" and our reading of the paper
-# among them, hold five to seven. The fifth, with frozen rows, holds sixteen.
+# The refit. Without it, and with everything else in place, six are held.
 #
 # </details>
 
@@ -500,41 +499,47 @@ plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
 without = guess("How many of the forty facts are held without the most important part?", 0, 40)
 
 # %%
-reading = "our reading of the paper"
-SHOWN = {"as published": reading, "published rate": f"{reading}, published rate"}
-SHOWN |= {"no order": "no order planning"}
 groups = {
     "the base model": ["unedited"],
-    "LEMoE as it is here": ["LEMoE", "rank 16"],
-    "without one part": ["softmax gate", "no order", "no insertion", "reads hidden states"],
-    "without the null anchor": ["no null anchor"],
-    "… and the refit": ["no null, no refit", "as published", "published rate"],
-    "by MEMoE's matrix": ["no anchors", "hidden, old rows frozen", "MEMoE"],
+    "as it is here": ["LEMoE", "rank 16"],
+    "without one part": ["no refit", "no null anchor", "reads hidden states", "softmax gate"]
+    + ["no insertion", "no planning"],
+    "without several": ["no refit, no null anchor", "our reading", "our reading, low rate"],
+    "MEMoE's router": ["MEMoE's matrix", "MEMoE's matrix, old rows frozen", "MEMoE"],
+    "forty other facts": [f"{line}, other facts" for line in OTHER["lines"]],
 }
-gates = long_runs.stored("13_gate", GATE, partial(runs_13.every, lm, GATE))
+parts, others = (
+    long_runs.stored(name, settings, partial(runs_13.every, lm, settings))
+    for name, settings in {"13_parts": PARTS, "13_other": OTHER}.items()
+)
 columns = ("held", "reworded", "neighbors", "unrelated")
-done = [row for row in [*rows, *gates] if "held" in row and "order" not in row]
+done = [row for row in [*rows, *parts] if "held" in row and "order" not in row]
 ends, table = {row["line"]: row for row in done}, []
+ends |= {f"{row['line']}, other facts": row for row in others if "held" in row}
 for group, lines in groups.items():
     for line in lines:
-        row = {"group": group, "line": SHOWN.get(line, line)}
-        table.append(row | {f"{c} (%)": percent(ends[line][c]) for c in columns})
-without.against(sum(ends["no null, no refit"]["held"]))
+        shares = {f"{column} (%)": percent(ends[line][column]) for column in columns}
+        table.append({"group": group, "line": line} | shares)
+without.against(sum(ends["no refit"]["held"]))
 print(f"LEMoE holds {sum(ends['LEMoE']['held']):.0f} of {len(ends['LEMoE']['held'])} facts")
 pd.DataFrame(table).set_index(["group", "line"])
 
 # %% [markdown]
-# LEMoE holds 39 of the 40 facts. With new experts and no refit it is between 12 and 18 %, and 40 % where
-# the old rows of MEMoE's matrix are frozen. One of these lines is **our reading of the paper**, and
-# it is no more than that. The paper reports 80 % held, 60 % of rewordings and 100 % of unrelated
-# prompts, after a thousand facts of ZsRE in a model of 7B with at most five experts. It leaves open how
-# the router is trained. So a reading that ends at 15 % says nothing about the paper's own router; it shows
+# LEMoE holds 39 of the 40 facts, and without the refit it holds six, 15 %. Then it does not help that the null
+# anchor and the hard gate are there: the four lines with anchors and without the refit hold 15 to 18 %, MEMoE's
+# matrix 12 %, and with its old rows frozen 40 %. On the forty other facts LEMoE holds 98 % again, and 10 %
+# without the refit.
+#
+# Our reading of the paper is no more than that. The paper reports 80 % held, 60 % of rewordings and 100 % of
+# unrelated prompts, after a thousand facts of ZsRE in a model of 7B with at most five experts. It leaves open
+# how the router is trained. So a reading that ends at 15 % says nothing about the paper's own router; it shows
 # what happens when nothing in the training remembers old prompts. It is hardly our learning rate, which was
-# chosen for few steps: with the paper's rate and up to 150 steps instead of 20 the line holds 18 %.
+# chosen for few steps: with the paper's lower rate and up to 150 steps instead of 20 ("our reading, low rate")
+# it is 18 %.
 #
 # Beware of the columns on the right in lines that hold little. Those that hold 12 to 18 % keep 66 to 81 % of
 # the neighbors, and LEMoE 49 %; but the base model keeps 100 % and holds nothing, so a high number there is no
-# merit by itself. Neighbors and unrelated prompts can be compared only among lines that hold their facts. LEMoE
+# merit by itself. Only among lines that hold their facts does a higher number there say which is better. LEMoE
 # loses half of its neighbors. The likely reason is that of the cow: a neighbor's prompt has most of the words
 # of the edit's prompt, and so nearly the same mean. (The paper's 100 % is that of unrelated questions; its
 # table has no neighbors.)
@@ -545,47 +550,50 @@ pd.DataFrame(table).set_index(["group", "line"])
 #
 # ## One thing at a time
 #
-# "No anchors" takes four things away together: the embeddings, the null anchor, the refit to all that is
-# stored, and the freezing of what belongs to old experts. To see which of them counts, the first lines of
-# the next table differ in one thing each. "Reads hidden states" is LEMoE with everything else in place:
-# anchors are fitted, old ones are frozen, and there is a null anchor. Above the table are the same forty
-# facts in five orders.
+# Which differences between two lines are larger than chance? First come the same forty facts in five orders,
+# for three of the lines. The differences in brackets are intervals over the forty facts, each with its mean over
+# the five orders. The table then has paired differences in points, with the interval over the facts: each line
+# less the line at the left. Against LEMoE, the first six lines lack one part each. The pairs at the end
+# differ in one thing too: the refit where there is no null anchor, the null anchor where there is no refit, the
+# gate where there is neither, the frozen rows of MEMoE's matrix, and the refit on the other facts.
 
 # %%
+means = {}  # of every fact, over the five orders
 for what in ("held", "reworded"):
     for line in STREAM["orders"]["lines"]:
         found = [row[what] for row in rows if row["line"] == line and what in row]
+        means[line] = torch.tensor(found).mean(0).tolist()
         found = [f"{100 * sum(some) / len(some):.0f}" for some in found]
         print(f"{what} in five orders, {line}: {', '.join(found)} %")
+    for line in STREAM["orders"]["lines"][1:]:
+        change = map(round, gap(means[line], means["LEMoE"]))
+        print(f"{what}, {line} less LEMoE: {{:+d}} points [{{:+d}}, {{:+d}}]".format(*change))
 
 # %%
-pairs = [
-    ("no insertion", "LEMoE"),
-    ("no order", "LEMoE"),
-    ("softmax gate", "LEMoE"),
-    ("reads hidden states", "LEMoE"),  # the embeddings alone
-    ("no null anchor", "LEMoE"),  # the null anchor alone
-    ("no null, no refit", "no null anchor"),  # the refit alone
-    ("as published", "no null, no refit"),  # the gate alone, where the router is lost
-    ("no anchors", "LEMoE"),  # four parts at once
-    ("no anchors", "hidden, old rows frozen"),  # the freezing alone, in MEMoE's matrix
-    ("as published", "LEMoE"),
-    ("MEMoE", "LEMoE"),
-]
+compared = {  # with the first line: those behind it
+    "LEMoE": ["no refit", "no null anchor", "reads hidden states", "softmax gate"]
+    + ["no insertion", "no planning", "our reading", "MEMoE's matrix", "MEMoE"],
+    "no null anchor": ["no refit, no null anchor"],
+    "no refit": ["no refit, no null anchor"],
+    "no refit, no null anchor": ["our reading"],
+    "MEMoE's matrix, old rows frozen": ["MEMoE's matrix"],
+    "LEMoE, other facts": ["no refit, other facts"],
+}
 table = []
-for pair in pairs:
-    row = {"points": " less ".join(SHOWN.get(line, line) for line in pair)}
-    for what in columns:
-        change = gap(
-            *(ends[line][what] for line in pair)
-        )  # mean, low, high of the paired differences
-        row[what] = "{:+d} [{:+d}, {:+d}]".format(*map(round, change))
-    table.append(row)
-pd.DataFrame(table).set_index("points")
+for whole, lines in compared.items():
+    for line in lines:
+        row = {"points less": whole, "line": line}
+        for what in columns:  # mean, low, high of the paired differences
+            change = map(round, gap(ends[line][what], ends[whole][what]))
+            row[what] = "{:+d} [{:+d}, {:+d}]".format(*change)
+        table.append(row)
+pd.DataFrame(table).set_index(["points less", "line"])
 
 # %% [markdown]
-# * **The refit** is what holds the facts. Without it 82 points are lost [66, 91]; neither line of that pair has
-#   a null anchor.
+# * **The refit** is what holds the facts. Without it, and with everything else in place, 82 points are lost
+#   [66, 91], and on the other facts 88 [72, 95]. It also keeps unrelated prompts: without it 51 points of them
+#   are lost [37, 63], on the other facts 30 [20, 38]. So a null anchor that is not fitted spares them far less.
+#   On the other facts 29 points of the rewordings are lost too [14, 43]; on the first forty no loss is seen.
 # * **The embeddings** do not hold them. With hidden states and everything else in place no loss is seen, 0
 #   points [−6, 5]. More rewordings follow, by 19 points [6, 31], and more neighbors are lost, by 19 [8, 28].
 #   The paper's reason for embeddings is that edits move hidden states. Here they cannot: all experts stand at
@@ -599,11 +607,12 @@ pd.DataFrame(table).set_index("points")
 #   twice by then. Rewordings gain 15 points [3, 26], and neighbors lose 13 [4, 22].
 # * **Freezing old rows** of MEMoE's matrix holds 28 points more, [7, 46], than training all of it.
 # * **Order planning** gains nothing that one sees. LEMoE holds 98 % in every order, and without a plan it
-#   is 95 to 98 %. In each of the five orders more rewordings follow without a plan than with it. These
-#   are five orders of one set of facts; another set was not tried. MEMoE holds between 60 and 82 %.
+#   is 95 to 98 %. As the means of five orders, rewordings without a plan are 7 points ahead, but the interval
+#   is −1 to 15. MEMoE holds between 60 and 82 %, 28 points less than LEMoE [19, 36], and is ahead in
+#   rewordings, by 18 points [6, 29].
 #
-# So the line "no anchors" does lose 85 points, but its name misleads. With the anchors it takes away the refit
-# to old prompts, and the refit alone is worth about as much.
+# So the 85 points that LEMoE loses with MEMoE's matrix do not tell what a router should read. With the anchors
+# the refit to old prompts is taken away too, and the refit alone is worth about as much.
 #
 # ## A misrouted prompt
 #

@@ -38,8 +38,7 @@ def block(experts: int = 3) -> Figure:
     lines += [((1.47, 0.75), (0.4, 0.75))]
     for m in range(experts):
         left, newest = 1.5 + 1.35 * m, m == experts - 1
-        look = (EDITED, "t", "white") if newest else (FROZEN, str(m + 1), INK)
-        color, number, ink = look
+        color, number, ink = (EDITED, "t", "white") if newest else (FROZEN, str(m + 1), INK)
         box(ax, (left, 1.95), (1.1, 0.6), color, f"$f_{number}$", ink)
         ax.text(left + 0.55, 1.72, "learns" if newest else "frozen", **small)
         box(ax, (left + 0.15, 0.55), (0.8, 0.42), color, f"$k_{number}$", ink)

@@ -84,21 +84,17 @@ def ahead(fall: pd.Series, forecast: pd.Series, age: pd.Series) -> str:
     return f"{less[0]:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def mean_cosines(
-    cosines: Tensor, group: Tensor
-) -> tuple[list[float], tuple[list[float], list[float]]]:
-    """The mean of cosines (layers, n, n) over a group's pairs, and its 95 % intervals, per layer.
+def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of values (layers, n, n) over a group's pairs (layers,), also in draws of names.
 
-    The interval is a bootstrap over the names, since pairs that share a name are not independent.
+    The draws (draws, layers), the same for every group, are a bootstrap over the names, since pairs
+    that share a name are not independent. A draw without a pair is NaN.
     """
-    upper = group.triu(1)
-    i, j = (side.numpy() for side in upper.nonzero().T)
-    cosines = cosines.numpy()
+    i, j = (side.numpy() for side in group.triu(1).nonzero().T)
+    pairs, n = values.numpy()[:, i, j], len(group)
     draw, found = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
-        times = np.bincount(draw.integers(0, len(group), len(group)), minlength=len(group))
+        times = np.bincount(draw.integers(0, n, n), minlength=n)
         weight = times[i] * times[j]
-        if weight.sum():
-            found.append((cosines[:, i, j] * weight).sum(1) / weight.sum())
-    low, high = np.percentile(found, (2.5, 97.5), axis=0)
-    return cosines[:, i, j].mean(1).tolist(), (low.tolist(), high.tolist())
+        found.append(pairs @ weight / (weight.sum() or np.nan))
+    return pairs.mean(1), np.stack(found)

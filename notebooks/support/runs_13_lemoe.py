@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,25 +31,30 @@ STREAM = {
     "data": "classroom()[1::2]",
     "edits": 40,
     "lemoe": {"batch_size": 5, "steps": 20, "templates": ("{}",)},
-    "lines": {  # name: settings; "part" is one of `Variant`, "as published" our reading of the paper
+    "lines": {  # name: settings; "part" is one of `Variant`, "our reading" that of the paper
         "LEMoE": {},
-        "as published": {"routing": "paper", "gate": "softmax"},
-        "published rate": {"routing": "paper", "gate": "softmax", "lr": 2e-4, "steps": 150},
+        "our reading": {"routing": "paper", "gate": "softmax"},
+        "our reading, low rate": {"routing": "paper", "gate": "softmax", "lr": 2e-4, "steps": 150},
         "MEMoE": {**INSERTION, "routing": "hidden", "order": "given", "gate": "softmax"},
         "no insertion": INSERTION,
-        "no order": {"order": "given"},
+        "no planning": {"order": "given"},
         "reads hidden states": {"part": "hidden"},
         "no null anchor": {"part": "no null"},
-        "no null, no refit": {"routing": "paper"},
-        "hidden, old rows frozen": {"routing": "hidden", "part": "frozen rows"},
-        "no anchors": {"routing": "hidden"},
+        "no refit, no null anchor": {"routing": "paper"},
+        "MEMoE's matrix, old rows frozen": {"routing": "hidden", "part": "frozen rows"},
+        "MEMoE's matrix": {"routing": "hidden"},
         "rank 16": {"expert": "lora", "rank": 16},
     },
-    "orders": {"lines": ["LEMoE", "no order", "MEMoE"], "shuffles": 4},
+    "orders": {"lines": ["LEMoE", "no planning", "MEMoE"], "shuffles": 4},
 }
-GATE = {  # the gate alone, on the line that works
+PARTS = {  # the gate alone and the refit alone, on the line that works
     **{name: STREAM[name] for name in ("data", "edits", "lemoe")},
-    "lines": {"softmax gate": {"gate": "softmax"}},
+    "lines": {"softmax gate": {"gate": "softmax"}, "no refit": {"part": "no refit"}},
+}
+OTHER = PARTS | {  # the next forty facts
+    "data": "classroom()[81::2]",
+    "first": 81,
+    "lines": {"LEMoE": {}, "no refit": {"part": "no refit"}},
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
@@ -68,6 +74,7 @@ class Variant(lib.EDITORS["lemoe"]):
 
     hidden       anchors that read hidden states; they are fitted, frozen and bounded as before
     no null      anchors without a null anchor: some expert answers every prompt
+    no refit     anchors that are trained with the expert and nothing else, beside the null anchor
     frozen rows  MEMoE's matrix over hidden states, of which only the new expert's row is trained
     """
 
@@ -81,12 +88,11 @@ class Variant(lib.EDITORS["lemoe"]):
         if self.part == "hidden":
             shape = c.width, routers.D_K, c.kappa, c.null * c.kappa, c.seed
             return OnHidden(self.lm, state, router, c.layer, texts, fit, shape)
-        if self.part == "no null":
-            if router is None:
-                scale = state["mu"], state["sigma"]
-                router = routers.start(*scale, c.width, routers.D_K, c.kappa, None, c.seed)
-            return Anchored(self.lm, state, router, calm, fit)
-        raise ValueError(f"there is no part {self.part!r} to change.")
+        null, fit = {"no null": (None, fit), "no refit": (c.null * c.kappa, None)}[self.part]
+        if router is None:
+            scale = state["mu"], state["sigma"]
+            router = routers.start(*scale, c.width, routers.D_K, c.kappa, null, c.seed)
+        return Anchored(self.lm, state, router, calm, fit)
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,7 @@ def written(
     """
     settings = dict(settings)
     means = text_means(lm, [fact.text for fact in facts])  # distances need no centering
-    order = settings.pop("order", "cluster")
-    plan = cluster_facts(means, STREAM["lemoe"]["batch_size"], order)
+    plan = cluster_facts(means, STREAM["lemoe"]["batch_size"], settings.pop("order", "cluster"))
     made, patch, edits = editor(lm, order="given", **settings), lib.EMPTY, 0
     for batch in plan[:batches]:
         with warnings.catch_warnings():
@@ -223,22 +228,22 @@ def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str
     prompts whose answer begins with the new one, neighbors those whose answer still begins with the
     true one, unrelated those whose first sentence, up to eight tokens, is the base model's own.
     """
-    some, lines = lib.classroom()[1::2][: STREAM["edits"]], settings["lines"]
+    first, lines = settings.get("first", 1), settings["lines"]
+    some = lib.classroom()[first::2][: settings["edits"]]
     facts = [case.fact for case in some]
     base = lib.baseline(lm, some[:1], **ASKED)
+    judge = partial(lib.evaluate, lm, some, base=base, **ASKED)
     if settings is STREAM:
-        scores = lib.evaluate(lm, some, lib.EMPTY, base=base, **ASKED)
-        yield {"line": "unedited", "edits": 0, **by_case(scores)}
+        yield {"line": "unedited", "edits": 0, **by_case(judge(lib.EMPTY))}
     for name, line in lines.items():
         for row, patch in list(written(lm, facts, line)):
             if row["edits"] == len(some):
-                row |= by_case(lib.evaluate(lm, some, patch, base=base, **ASKED))
+                row |= by_case(judge(patch))
             yield {"line": name, **row}
     orders = settings.get("orders", {"shuffles": 0})
     for seed in range(1, orders["shuffles"] + 1):
         shuffled = random.Random(seed).sample(facts, len(facts))
         for name in orders["lines"]:
             *_, (row, patch) = written(lm, shuffled, lines[name])
-            asked = ASKED | {"metrics": ["generalization"]}
-            found = by_case(lib.evaluate(lm, some, patch, base=base, **asked))
+            found = by_case(judge(patch, metrics=["generalization"]))
             yield {"line": name, "order": seed, "edits": row["edits"], **found}
