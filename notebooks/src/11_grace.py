@@ -466,8 +466,8 @@ show.Table(rows)
 # With one radius of 16 for all, the codebook answers 59 % of the rewordings (43 % with the answer of their own
 # fact) and 46 % of the neighbors. The difference is 13 points (4 to 21): rewordings come in somewhat more often
 # than neighbors, but together with them. With one radius of 40 everything is answered, and 72 % of the
-# rewordings get their own answer. GRACE's rules keep most of both groups out: with 16 they answer 15 % of the rewordings
-# and 3 % of the neighbors, a difference of 13 points (7 to 19).
+# rewordings get their own answer. GRACE's rules keep most of both groups out: with 16 they answer 15 % of the
+# rewordings and 3 % of the neighbors, a difference of 13 points (7 to 19).
 #
 # The median radius is 9.4 whether the balls began with 16 or with 100, since most of them have been cut. With
 # small radii every edit answers its own prompt. With large ones one of 101 is lost to a later fact.
