@@ -48,6 +48,7 @@ import torch
 import lib
 from lib import plot
 from lib.data.texts import HELD_OUT
+from lib.evaluation.intervals import interval
 from lib.forensics.candidates import key_moments
 from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import matched_filter
@@ -298,16 +299,24 @@ def norms(W, U=U):
 
 library = matched_filter(lm, names, {layer: C}, patches[tower])
 assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
-rows = {what: norms(W) for what, W in {"unedited": W0, "edited": edited[tower]}.items()}
-drawings_17.norms({what: (T, stands_out(T)) for what, T in rows.items()}, names.index(tower))
+before, after = norms(W0), norms(edited[tower])
+own = torch.arange(len(names)) == names.index(tower)
+said = f"{tower}: z {stands_out(before)[own].item():.1f} before, {stands_out(after)[own].item():.1f} after"
+shown = {"all other candidates": (before[~own], after[~own]), said: (before[own], after[own])}
+colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
+axes = "T = ‖W û‖ in the unedited matrix", "T in the edited matrix"
+plot.scatter(shown, *axes, colors=colors, height=3.4)
 
 # %% [markdown]
 # Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
 # of Louis Armstrong, is missed: no candidate of that model reaches the threshold. A lower threshold
 # might name more, and what it would cost is asked below, where unedited models are looked at.
 #
-# In the figure every point is a candidate, and the orange one is the Eiffel Tower. In the unedited
-# matrix it stands among the others.
+# These four are one draw, and far too few for a rate; one over many suspects follows below.
+#
+# In the figure every point is a candidate. To the right stands how far the unedited matrix stretches its
+# direction, and upward how far the matrix does in which the Eiffel Tower was edited. Without the edit the tower
+# stands among the others; with it, it stands above all of them.
 #
 # ### Another look at the same suspects
 #
@@ -332,13 +341,19 @@ for name, W in edited.items():
         own, z[place] = z[place].item(), -torch.inf
         row[what] = f"{own:.1f} ({z.max():.1f}, {names[int(z.argmax())]})"
     table.append(row)
+stored = runs_17.stored()
+for damping in ("0.01", "1"):
+    z = stored["natural"][damping]  # the largest of each layer of the unedited model
+    print(f"stored, {stored['candidates']:,} candidates, damping {damping}: largest z {max(z):.1f},"
+          f" {sum(x >= THRESHOLD for x in z)} of {len(z)} layers at the threshold or above")  # fmt: skip
 pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
 # threshold of 8: Christmas, a relative of Halloween. So a name above the threshold may be that of a relative.
-# The library stays at 0.01 because with 1 single layers of the unedited model have candidates above the
-# threshold, too, on the longer list of the project's benchmark.
+# The library stays at 0.01 because of the printed lines, which are stored rows of the project's benchmark with
+# its longer list. There the largest $z$ of the unedited model is 5.8 with damping 0.01, and 9.6 with damping 1,
+# which would accuse somebody in two of its 30 layers.
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -367,8 +382,9 @@ figure
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
-# layers of the unedited model are above a bound, and then changes the matrix in ways that are no edit,
-# two of them by the length of the edit.
+# layers of the unedited model are above a bound, and then changes the matrix in other ways. The cell after it
+# changes the matrix by the length of the edit at random, with 20 draws of noise and 20 of directions that
+# belong to no candidate.
 #
 # **Predict.** How many have a $z$ above three, and how large is the largest? And who is accused after
 # noise in all entries, or after a change of rank one in a direction that is nobody's?
@@ -377,9 +393,9 @@ figure
 #
 # Above two, three and four more than a Gaussian has (above four it is one candidate): the tail is heavier. So a
 # threshold cannot come from a table of the normal distribution. It has to come from models that nobody edited,
-# and it belongs to a list of candidates: of more of them the largest tends to be larger. After noise and after
-# a direction that is nobody's, no candidate passes the threshold. Noise stretches the directions of all
-# candidates about alike, so the median moves along with it.
+# and it belongs to a list of candidates: of more of them the largest tends to be larger. After none of the
+# draws does a candidate pass the threshold. Noise stretches the directions of all candidates about alike, so
+# the median moves along with it.
 #
 # </details>
 
@@ -390,15 +406,10 @@ for bound in (2, 3, 4, 5):
     expected = f"a Gaussian would have {chance * len(every):.2g}"
     print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
 print(f"the largest: {every.max():.1f}")
-draw = torch.Generator().manual_seed(0)
-noise = torch.randn(W0.shape, generator=draw)
-nobody = torch.outer(*(torch.randn(n, generator=draw) for n in W0.shape))
 step = W0.abs().amax(1, keepdim=True) / 7
 ways = {
     "as it is": W0,
     "rounded to 4 bits per row": (W0 / step).round() * step,
-    "noise as long as the edit": W0 + noise * (D.norm() / noise.norm()),
-    "rank one, nobody's key": W0 + nobody * (D.norm() / nobody.norm()),
     "half of the edit": W0 + 0.5 * D,
     "the edit": W0 + D,
     "the edit, rounded to 4 bits": ((W0 + D) / step).round() * step,
@@ -408,9 +419,25 @@ for what, W in ways.items():
     own = f"that of the tower {z[names.index(tower)]:.1f}"
     print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
 
+# %%
+draw = torch.Generator().manual_seed(0)
+columns, lines = (torch.randn(20, n, generator=draw) for n in W0.shape)
+changes = {
+    "noise in all entries": torch.randn(20, *W0.shape, generator=draw),
+    "rank one, nobody's key": columns[:, :, None] * lines[:, None],
+}
+for what, some in changes.items():
+    largest = [stands_out(norms(W0 + D.norm() * x / x.norm())).max().item() for x in some]
+    over = [z >= THRESHOLD for z in largest]
+    low, high = interval(over)
+    print(f"{what}, 20 draws: largest z {min(largest):.1f} to {max(largest):.1f}", end=", ")
+    print(f"somebody accused in {sum(over)} ({low:.0%} to {high:.0%})")
+
 # %% [markdown]
-# So the filter does not see a change that has the edit's length, but no candidate's direction. A merge with the
-# unedited model in equal parts halves the edit, and here it brings the $z$ below the threshold.
+# So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in 20 draws
+# of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The interval goes up
+# to 12 % of such draws; it is one over draws in this one matrix, and says nothing about other models.) A merge
+# with the unedited model in equal parts halves the edit, and here it brings the $z$ below the threshold.
 #
 # ## Many suspects
 #
@@ -420,10 +447,9 @@ for what, W in ways.items():
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). A fact counts as named where it stands
 # above all candidates that were not edited, in a layer that was. Intervals are over suspects. The
 # threshold was set after looking at these edits, so the shares above it are **in sample**: on new ones
-# they may be smaller. The last column counts suspects in which somebody who was *not* edited passes it.
+# they may be smaller. The last two columns are for suspects in which somebody who was *not* edited passes it.
 
 # %%
-stored = runs_17.stored()
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
 innocent = [row["z"] for row in stored["negatives"].values()]
 print(f"{len(innocent)} variants of one unedited model: largest z", end=" ")
@@ -435,10 +461,12 @@ print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_str
 # 70). A likely reason is that most of them spread an edit over several layers, so that in each of them less is
 # to be seen. Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
 # of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but there are
-# only two to nine suspects in each. In 3 of the 22 suspects of the first line somebody who was not edited
-# passes the threshold, too. With more facts at once it happens in 5 of 18 suspects of the trained editors and
-# UltraEdit (ten facts), and in 4 of 6 of MEMIT and its kin (a hundred); these are small counts. Whoever reads a
-# report should know this share.
+# only two to nine suspects in each.
+#
+# In 3 of the 22 suspects of the first line somebody who was not edited passes the threshold, too: 14 % (4 to
+# 33). With more facts at once it is 28 % (11 to 49) for the trained editors and UltraEdit (ten facts), and 67 %
+# (29 to 92) for MEMIT and its kin (a hundred). The intervals are wide, since the suspects are few. Whoever
+# reads a report should know this share.
 #
 # For models that nobody edited there is no such share. The seven are variants of one model and have its spread,
 # so they hardly count as several. None of them reaches the threshold of 8, and the largest $z$ among them is

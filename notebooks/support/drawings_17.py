@@ -1,14 +1,11 @@
-"""The drawings of notebook 17: where an edit is loud, and norms of candidates."""
+"""The drawing of notebook 17: where an edit is loud."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, new_figure, readable
+from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, readable
 
 from .figures import arrow, panels, plain
 
@@ -46,28 +43,4 @@ def trace() -> Figure:
     right.set_xlabel("direction x (degrees)")
     right.set_title("how far it is stretched, ‖W x‖", fontsize=SMALL)
     plain(right)
-    return figure
-
-
-def norms(found: Mapping[str, tuple[Tensor, Tensor]], edited: int) -> Figure:
-    """Draw T of all candidates, one row of points per suspect, the edited candidate in orange.
-
-    found   {suspect: (T, z)}, each (n,)
-    edited  The place of the candidate that was edited.
-    """
-    figure, ax = new_figure("T = ‖W û‖ of a candidate", "", None, height=0.62 * len(found) + 1.1)
-    draw = np.random.default_rng(0)
-    place = {"color": readable(EDITED), "ha": "center", "va": "bottom"}
-    for y, (T, z) in enumerate(found.values()):
-        rest = np.delete(T.numpy(), edited)
-        high = y + draw.uniform(-0.22, 0.22, len(rest))
-        ax.scatter(rest, high, s=9, color=BASE, alpha=0.6, linewidth=0)
-        ax.scatter(T[edited], y, s=55, color=EDITED, zorder=4, linewidth=0)
-        said = f"z {z[edited]:.1f}".replace("-", "−")
-        ax.text(T[edited].item(), y - 0.3, said, **place)
-    ax.set_yticks(range(len(found)), list(found))
-    ax.set_ylim(len(found) - 0.4, -0.75)
-    ax.yaxis.grid(False)
-    ax.xaxis.grid(True)
-    ax.tick_params(axis="y", length=0)
     return figure

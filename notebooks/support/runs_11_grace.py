@@ -76,14 +76,10 @@ def share(hits: Iterable[bool]) -> str:
     return f"{sum(found):.0f} of {len(found)}, {mean:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def drawn(owner: Tensor, pieces: int, count: int) -> list[tuple[Tensor, Tensor]]:
-    """Numbers of rewordings and of pieces of text: all of each, then `count` times drawn anew.
-
-    Rewordings are drawn by their facts, owner (m,), so those of one fact come together.
-    """
-    of = [(owner == fact).nonzero()[:, 0] for fact in range(int(owner.max()) + 1)]
-    draw, found = torch.Generator().manual_seed(0), [(torch.cat(of), torch.arange(pieces))]
-    for _ in range(count):
-        facts, some = (torch.randint(n, (n,), generator=draw) for n in (len(of), pieces))
-        found.append((torch.cat([of[fact] for fact in facts]), some))
-    return found
+def drawn(count: int, *sizes: int) -> list[Tensor]:
+    """For each size n, numbers (1 + count, n): all of n things, then `count` times n drawn anew."""
+    draw = torch.Generator().manual_seed(0)
+    return [
+        torch.cat([torch.arange(n)[None], torch.randint(n, (count, n), generator=draw)])
+        for n in sizes
+    ]

@@ -92,6 +92,7 @@ def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "named (%)": percent(first),
                 "above the threshold, in sample (%)": percent(over),
                 "another accused": f"{sum(wrong)} of {len(some)}",
+                "another accused (%)": percent(wrong),
             }
         )
     return table
