@@ -543,7 +543,8 @@ plot.lines(shares, found, *axes, dashes={"1 − n/d": ":"}, colors={"1 − n/d":
 # pairs as inputs, 0.50 of their answers' squared length is wrong (0.49 to 0.50). On new tokens it is
 # only 0.30 (0.26 to 0.34), and on drawn keys 0.32 (0.32 to 0.33). So it is the spread of the keys
 # that helps. Recurring words are not needed for it, and no further gain from them is seen at this
-# $n/d$, where the two intervals overlap. (Even and drawn keys were drawn once.) That $W$ follows from
+# $n/d$, where the two intervals overlap. (The intervals are over the
+# keys that are asked; even and drawn keys were drawn once.) That $W$ follows from
 # enough of its pairs holds for any matrix; how soon it answers new keys depends on how the keys are
 # spread.
 #
