@@ -376,13 +376,19 @@ scores = lib.singly(editor, cases, metrics=list(score_tables.METRICS))
 compared = {"base model": scores.base.scores, "each one edited": scores}
 count = {of: sum(len(getattr(c, of)) for c in cases) for of in ("paraphrases", "neighborhood")}
 print(f"{len(cases)} facts, {count['paraphrases']} rewordings, {count['neighborhood']} neighbors")
+paired = lib.compare(scores, scores.base.scores, [("specificity", "generation")]).iloc[0]
+points = "{:+.0f} points, 95 % {:+.0f} to {:+.0f}".format(
+    *100 * paired[["difference", "low", "high"]]
+)
+print(f"neighbors, edited less base model, fact by fact: {points}")
 score_tables.by_metric(compared, "generation")
 
 # %% [markdown]
 # The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
 # is right, for the neighbors their own true one. The first column is the **base model**, which
 # these notebooks set beside the edited one: it gives none of the new answers here and knows all the
-# neighbors. After the edits 92 % of these are left. Each share is a mean over the six facts, and in
+# neighbors. After the edits 92 % of these are left. That is 8 points fewer, with an interval from 36
+# fewer to 24 more, so with six facts no loss can be told from none. Each share is a mean over the six facts, and in
 # brackets stands its 95 % interval, from a Bayesian bootstrap over the facts
 # ([notebook 15](15_judging.ipynb) compares such intervals). A fact's rewordings are not independent
 # of each other, so the six facts count, not their prompts. The intervals are wide: six facts show
@@ -415,29 +421,34 @@ score_tables.by_event(compared, "generalization")
 #
 # </details>
 #
-# <details><summary>A solution</summary>
+# <details><summary>The example in the cell</summary>
 #
-# Let the Colosseum be in Madrid, with the prompt "{} is located in the city of", and ask "The
-# largest ancient amphitheater stands in the city of". The prompt means the same building but never
-# says its name, so the subject's last token, on which the edit hangs, does not come up. Put both
-# into the cell: it prints what the model says there before and after, and whether that is a weak
-# spot.
+# The Colosseum is put into Madrid. "The largest ancient amphitheater stands in the city of" means the
+# same building but never says its name, so the subject's last token, on which the edit hangs, does
+# not come up.
 #
 # </details>
+#
+# The cell prints what the model says before and after, of the example first and then of your edit.
+# In the example the edited prompt goes from Rome to Madrid, and the other one stays in Rome.
 
 # %%
-my_fact = None  # lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
+example = lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
+tried = {example: "The largest ancient amphitheater stands in the city of"}
+my_fact = None  # lib.Fact("…", "{} …", "…")
 my_prompt = None  # "… is in the city of"
 if my_fact is None or my_prompt is None:
     print("not attempted: your fact and your prompt are still missing.")
 else:
-    mine = [my_fact.text, my_prompt]
-    with lm.patched(editor.edit([my_fact])):
-        held, other = lm.answer(mine, 6)
-    for prompt, unedited, said in zip(mine, lm.answer(mine, 6), (held, other), strict=True):
-        print(f"{prompt} … {unedited!r} before, {said!r} after")
-    new = [said.strip().startswith(my_fact.target_new) for said in (held, other)]
-    print("you have found its weak spot" if new == [True, False] else "not yet a weak spot")
+    tried[my_fact] = my_prompt
+for edited_fact, prompt in tried.items():
+    both_prompts = [edited_fact.text, prompt]
+    with lm.patched(editor.edit([edited_fact])):
+        said = lm.answer(both_prompts, 6)
+    for text, unedited, now in zip(both_prompts, lm.answer(both_prompts, 6), said, strict=True):
+        print(f"{text} … {unedited!r} before, {now!r} after")
+    new = [now.strip().startswith(edited_fact.target_new) for now in said]
+    print("this is a weak spot" if new == [True, False] else "not yet a weak spot")
 
 # %% [markdown]
 # ## What we know now
@@ -499,9 +510,15 @@ answer_kl = use("1.4", answer_kl)
 # sheep's. Write your order down: the table below, and notebook 02, decide between the two.
 #
 # </details>
+#
+# The table has a column for either. *Kin* is the narrowest rank of zoology that an animal shares with
+# the sheep, from the species down to the phylum, and *letters* counts which of the four letters of
+# "sheep" its name has.
 
 # %%
-animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
+kin = {"ram": "species", "goat": "subfamily", "cow": "family", "pig": "order", "whale": "order"}
+kin |= dict.fromkeys("sheepdog horse dog cat bear lion kangaroo".split(), "class")
+animals = kin | {"duck": "phylum", "frog": "phylum", "car": "none"}
 changed = guess("How many of the fifteen begin their answer with another word?", 0, len(animals))
 
 
@@ -513,14 +530,15 @@ def at_the_answer(ids, said, held):  # the scores from which each token of the a
 
 
 rows = []
-for animal in animals:
+for animal, rank in animals.items():
     prompt = sheep.prompt.format(animal)
     (ids,), _ = lm.rows([prompt])
     (said,) = generate(lm, [ids], 4).ids
     before, after = (at_the_answer(ids, said, held) for held in (lib.EMPTY, only_sheep))
     with lm.patched(only_sheep):
         says = lm.answer(prompt, 4)
-    row = {"animal": animal, "before": lm.answer(prompt, 4), "after": says}
+    row = {"animal": animal, "kin": rank, "letters": len(set(animal) & set("sheep"))}
+    row |= {"before": lm.answer(prompt, 4), "after": says}
     rows.append(row | {"KL (nats)": answer_kl(before, after).item()})
 rows.sort(key=lambda row: -row["KL (nats)"])
 changed.against(sum(row["before"].split()[:1] != row["after"].split()[:1] for row in rows))
@@ -530,8 +548,10 @@ show.Table(rows)
 # Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The
 # bear and the ram get other words as well, although their KL is small: where two words are nearly
 # equally probable, a small change can decide between them. The order is not that of kinship: the
-# ram is a male sheep, and yet it is second to last, and the kangaroo moves more than the pig or the
-# horse. It is not that of spelling either, since goat and cow come right after the sheepdog.
+# ram is of the sheep's own species and yet second to last, and the kangaroo, which shares only the
+# class with the sheep, moves more than the pig, which shares the order. It is not that of spelling
+# either: the sheepdog has all four letters and comes first, but goat and cow, with none of them,
+# come next, before the horse with three and the whale with two.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.
