@@ -429,8 +429,8 @@ pd.DataFrame(table).set_index(f"turn of {few} facts").T
 # How far the weights move says little about this harm. The plain step moves them by 4.4 % for known
 # facts, although their gradients are a third as long as those of new ones. The rows *same keys alone*
 # write each token by itself, as if no other key were near it, and add up the squares of the changes.
-# Then known facts would move the weights by 1.3 % and new ones by 3.2 %, which the turn makes 3.4 and
-# 1.7 times as large. So most of the known facts' change is the price of keys that are more alike (the
+# Then known facts would move the weights by 1.3 % and new ones by 3.2 %. The turn makes the first more
+# than three times as large, and the second less than twice. So most of the known facts' change is the price of keys that are more alike (the
 # least singular value of $K$ is 1.1 instead of 2.5): to grant different shifts at nearly equal keys
 # takes a large change. One and the same shift, as with every $g$ at 0, is cheaper together than alone.
 #
