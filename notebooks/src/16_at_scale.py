@@ -428,14 +428,14 @@ pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
 # Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a few
-# matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. (The estimate counts
-# the large matrices that a step needs at once. In the export the process held more than that.)
+# matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. (The estimate
+# counts the large matrices that a step needs at once, and in the export the process held more.)
 #
 # A million edits on a model that can hold facts were **never run**. Whether the program itself grows
 # slower or larger on the way was **measured** (the lines above the table), with made-up facts on a
 # model so small that nearly all of the time is the library's own. From a thousand edits to a million
-# the memory grows by a twentieth and the time of an edit by 3 %. (The time is that of the turn near
-# by which other programs disturbed least.)
+# the memory grows by a twentieth and the time of an edit by 3 %. (Each time is the least of some
+# turns near by, since other programs disturb the others more.)
 #
 # ## Normal equations over workers
 #
