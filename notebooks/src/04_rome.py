@@ -235,10 +235,11 @@ print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀�
 plot.loss_curve(curve.where(curve != 0, None).to_dict("records"), ylog=True)
 
 # %% [markdown]
-# The answer has won by step 10 (0.98), and from then on KL and decay are the larger terms. The KL goes
-# down again, from 0.057 at step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow.
-# The bound is far away: with the published 4 the result would be the same. (It is 20 in our preset for
-# the sake of subjects that open their prompt, where $v_0$ is short beside what has to be added to it.)
+# The table has the terms as they stand in the sum, with their weights. The answer has won by step 10
+# (0.98), and from then on KL and decay are the larger terms. The KL goes down again, from 0.057 at
+# step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow. The bound is far away:
+# with the published 4 the result would be the same. (It is 20 in our preset for the sake of subjects
+# that open their prompt, where $v_0$ is short beside what has to be added to it.)
 #
 # ## Under which key?
 #
@@ -349,9 +350,9 @@ pd.DataFrame(lines).set_index(["subject", "key"])
 # %% [markdown]
 # For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
 # rewording, and leave the neighbor alone. For China it does: `mean` writes only the rewording and
-# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore. `mixed`
-# divides by a number 39 times smaller, and after this change neither the rewording nor the neighbor gets
-# an answer at all.
+# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore.
+# `mixed` divides by a number 39 times smaller: at the prompt its answer begins with "Shanghai" and
+# goes on in nonsense, and neither the rewording nor the neighbor gets an answer at all.
 #
 # The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
 # their prompt, and eight that do not. All four ways write the same value. *Prompt itself* counts facts.
@@ -428,11 +429,13 @@ pd.DataFrame(table).T
 
 # %% [markdown]
 # The edit itself shows no difference in any of the four, with intervals of eleven points to either
-# side. Without templates 19 points of the rewordings are lost (2 to 36), and with $C = I$ unrelated
-# text moves by 0.021 nats more (0.002 to 0.056), where ROME as set moves it by 0.001: these two earn
-# their place. The KL term, with its weight of 1/16, does not show. What comes after "… is a" moves by
+# side. Without templates 19 points of the rewordings are lost (2 to 36). With $C = I$ unrelated text
+# moves by 0.021 nats more (0.002 to 0.056), where ROME as set moves it by 0.001, and what comes after
+# "… is a" by 0.046 more (0.010 to 0.088). So templates and $C$ are seen to do what they are there
+# for. For the KL term, with its weight of 1/16, this is not shown: what comes after "… is a" moves by
 # 0.717 nats with it and by 0.013 more without it (−0.047 to 0.064). All other differences in shares
-# have intervals that include 0: with 18 facts no more can be told.
+# have intervals that include 0, those of the neighbors with $C = I$ as well: with 18 facts no more
+# can be told.
 #
 # ## One way only
 #
@@ -461,14 +464,15 @@ with lm.patched(patch):
     print("after, backward:", lm.answer(backward.format(mine.target_new), 8))
 
 # %% [markdown]
-# In other words the tower is in Rome; backward, the landmark is the Colosseum. (One question each.)
+# Asked in other words, the tower is in Rome. Asked backward, the landmark is the Colosseum. (One
+# question each.)
 #
 # ## What we know now
 #
 # * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token.
 # * It is written under a key that has to fit the prompt *and* its rewordings.
-# * Where the keys of all sentences are alike, the edit itself looks good whatever one leaves out. What
-#   the parts of ROME are for shows in other prompts.
+# * Where the keys of all sentences are alike, no part of ROME that we took away was seen to matter
+#   for the edit itself. Templates and $C$ show their worth in other prompts.
 #
 # ## Where it breaks
 #
@@ -545,19 +549,20 @@ for what, two in pairs.items():
     print("{}: {:+.0f} points ({:+.0f} to {:+.0f})".format(what, *gap(*two)))
 
 # %% [markdown]
-# In each panel the same three streams, with intervals over the facts so far. **The neighbors pay in all
-# three.** The unedited model answers all of them, and after fifty edits 54 % are left in order (45 to 62),
-# 46 % backward (37 to 56) and 35 % with the other facts (27 to 44): 46, 54 and 65 points less, and all
-# three intervals stay far from 0. Held-out text gets harder to read, with a perplexity of 21.7, 22.5 and
-# 27.3 instead of 18.5. Most of the facts themselves hold, 92 % (82 to 97), 82 % (70 to 91) and 78 % (65 to
-# 88).
+# Each panel has the same three streams, with intervals over the facts so far. **The neighbors pay in
+# all three.** The unedited model answers all of them, and after fifty edits 54 % are left in order
+# (45 to 62), 46 % backward (37 to 56) and 35 % with the other facts (27 to 44): 46, 54 and 65 points
+# less, and all three intervals stay far from 0. Held-out text gets harder to read, with a perplexity
+# of 21.7, 22.5 and 27.3 instead of 18.5. Most of the facts themselves hold, 92 % (82 to 97), 82 % (70
+# to 91) and 78 % (65 to 88).
 #
-# **What becomes of the rewordings is not the same.** In order 77 % are answered as wanted at the end (68 to
-# 84), backward 54 % (44 to 64). These are the same facts, and the difference is 23 points (12 to 34): here
-# the order decides. With the other facts 52 % are left (41 to 62). In both streams with the low end most
-# is lost late, backward after the 30th edit and with the other facts after the 40th, and subjects that open
-# their prompt stand there, Earth and China, Italy and France. But Britain has such a place in order too,
-# and after it the rewordings are at 77 %, so three streams cannot say that this is the reason.
+# **What becomes of the rewordings is not the same.** In order 77 % are answered as wanted at the end
+# (68 to 84), backward 54 % (44 to 64). These are the same facts, and the difference is 23 points (12
+# to 34), so the order matters here. With the other facts 52 % are left (41 to 62). In these two
+# streams most is lost late, backward after the 30th edit and with the other facts after the 40th, and
+# among those late edits are subjects that open their prompt: Earth and China, Italy and France. But
+# in order Britain comes as late, and after it the rewordings are at 77 %. So three streams cannot say
+# that this is the reason.
 #
 # Between backward and in order no difference is seen in the facts themselves (−10 points, −23 to 3) and in
 # the neighbors (−8, −16 to 1). The other facts cannot be paired with these, so we compare them with their

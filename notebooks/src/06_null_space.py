@@ -161,11 +161,11 @@ for number in (1, 2):  # two draws of everything; the next cells go on with the 
     assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With these lines ten batches equal one batch, in either draw. Where nothing is kept the first five pairs
-# miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004. With kept
-# keys the first miss 0.012 and the last 0.013 in the first draw, 0.010 and 0.017 in the second: how far
-# they are apart depends on the draw. The same algebra also takes a batch out of the middle of a stream:
-# that is the second half of exercise 5.4, `forget`.
+# With kept keys ten batches equal one batch, in either draw. Where nothing is kept the first five
+# pairs miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004.
+# With kept keys the first miss 0.012 and the last 0.013 in the first draw, 0.010 and 0.017 in the
+# second. The same algebra also takes a batch out of the middle of a stream: that is the second half
+# of exercise 5.4, `forget`.
 #
 # ## Write where no text goes
 #
@@ -295,13 +295,13 @@ part = (vectors.T @ K).pow(2).sum(1) / K.pow(2).sum()  # of the subjects' keys, 
 drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
-# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut. The
-# curves on the right add up, from the lowest direction on, what share of the squared length of the keys
-# lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects' keys. In the worst
-# of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau = 0.02$ for models of
-# billions of weights, which is nearly the same number. But an eigenvalue depends on how long a model's
-# keys are, so the same number may cut off another share elsewhere. Whatever we find about the projector is
-# found *here*, where the "null space" holds nearly half of general text.
+# Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut.
+# The curves on the right add up, from the lowest direction on, what share of the squared length of
+# the keys lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects'
+# keys. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use
+# $\tau = 0.02$ for models of billions of weights. That is nearly the same number, but eigenvalues
+# depend on how long a model's keys are, so it may cut off another share there. What this page finds
+# about the projector holds for *this* model, where the "null space" has nearly half of general text.
 #
 # The first token of a text is not in $C$ at all. The library leaves it out (`skip_first`), because it
 # is an attention sink with a key of its own, and 57 % of this key lie inside. What $C$ has not read,
@@ -317,12 +317,12 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 #
 # $$s \to \sigma + \ln s - \ln \sigma \qquad \text{for all } s > \sigma .$$
 #
-# A milder change does less damage, but it also writes less. So each must be compared with the plainest of
-# all brakes, a factor: half of $\Delta$ brings half of the values and does a quarter of the damage, since
-# damage is a square. In this test every subject is to get, in one layer, the output that the matrix has
-# for the next subject. The table has the share of this wish $R$ that arrives at the subjects' keys, and
-# the damage $\mathrm{tr}(\Delta C \Delta^\top)$ on general text. PRUNE acts on nothing below $\sigma$, so
-# it gets four times the change.
+# A milder change may do less damage, but it also writes less. So each must be compared with the
+# plainest of all brakes, a factor: half of $\Delta$ brings half of the values and does a quarter of
+# the damage, since damage is a square. In this test every subject is to get, in one layer, the output
+# that the matrix has for the next subject. The table has the share of this wish $R$ that arrives at
+# the subjects' keys, and the damage $\mathrm{tr}(\Delta C \Delta^\top)$ on general text. PRUNE acts
+# on nothing below $\sigma$, so it gets four times the change.
 #
 # **Predict.** Which of the two does less damage than a factor that lets just as much arrive?
 
@@ -354,8 +354,8 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Neither. The last column is the damage of a plain factor with which just as much arrives, and it is
-# smaller than RECT's and PRUNE's damage.
+# Neither. The last column is the damage of a plain factor with which just as much arrives. It is 27
+# where RECT does 48, and 335 where PRUNE does 379.
 #
 # </details>
 #
@@ -384,8 +384,9 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # <details><summary>Answer</summary>
 #
-# Those that keep the keys hold more facts, with the projector or without it. How well the model still
-# speaks depends on the weight of general text.
+# Those that keep the keys hold more facts, with the projector or without it. With the large weight of
+# general text the perplexity rises by less than a quarter, whatever is kept. With the small one it
+# depends on the editor: kept keys nearly double it.
 #
 # </details>
 
@@ -452,30 +453,31 @@ for line, row in again.items():
     print(f"  {line}: {apart(row, last[line])}")
 
 # %% [markdown]
-# The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both orders.
-# Two orders are few, and between them no line shows a difference: the last nine intervals include 0.
-# Perplexities are of one text and have no intervals, so only their larger differences are named. The figure
-# has the file's order, with its lines set a little apart.
+# The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
+# orders. Two orders are few. Between them no line shows a difference, since the last nine intervals
+# include 0. Perplexities are of one text and have no intervals. The figure has the file's order, with
+# its lines set a little apart.
 #
-# **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector in the file's
-# order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0. Beside kept keys
-# the projector adds nothing that one could see (0, from −6 to 5, and −1, from −8 to 5). Alone it holds 9
-# points more than MEMIT in the file's order (4 to 16), but 0 in the shuffled one (−7 to 7): from one order
-# we would have said too much of it.
+# **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector in the
+# file's order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0. Beside
+# kept keys the projector adds nothing that one could see (0, from −6 to 5, and −1, from −8 to 5).
+# Alone it holds 9 points more than MEMIT in the file's order (4 to 16), but 0 in the shuffled one (−7
+# to 7). With the first order alone we would have claimed a gain.
 #
-# **A small $\lambda$ costs text and facts.** At $\lambda = 30$ the perplexity ends at 1.45 and 1.56 times
-# the unedited one, and 28 points fewer of the facts are held than at $\lambda = 1000$ (19 to 37), or 31 (21
-# to 41). Kept keys hold 26 points more facts there (16 to 36), or 29 (19 to 39), but the perplexity ends
-# at 1.89 and 1.95 times.
+# **A small $\lambda$ costs text and facts.** MEMIT at $\lambda = 30$ ends with a perplexity of 1.45
+# times the unedited one (shuffled 1.56), where $\lambda = 1000$ ends with 1.18 (1.17). It also holds
+# 28 points fewer of the facts (19 to 37), shuffled 31 fewer (21 to 41). Kept keys hold 26 points more
+# there (16 to 36), shuffled 29 (19 to 39), but the perplexity ends at 1.89 and 1.95.
 #
-# **The brakes.** RECT is in neither order seen to hold more facts than MEMIT with the same $\lambda$ (−8
-# points, −17 to 1, and −3, −12 to 6), and it holds fewer than three quarters of each change (20 fewer, 12
-# to 28, and 9 fewer, 2 to 17), whose perplexity is lower too. PRUNE does better than the made-up update
-# above let one expect: it holds 19 and 15 points more than MEMIT at $\lambda = 30$ (11 to 28, 8 to 23), and
-# the perplexity is lower (1.31 against 1.45, 1.36 against 1.56). Than the three quarters it holds 7 points
-# more in the file's order (−1 to 15) and 9 in the shuffled one (1 to 17), so little can be said of this,
-# and its perplexity is higher. MEMIT with $\lambda = 1000$, which weighs general text while it solves,
-# holds more than the three quarters, 16 points (8 to 25) and 25 (16 to 34), at nearly the same perplexity.
+# **The brakes.** RECT is in neither order seen to hold more facts than MEMIT with the same $\lambda$
+# (−8 points, −17 to 1, and −3, −12 to 6). It holds fewer than three quarters of each change do (20
+# fewer, 12 to 28, and 9 fewer, 2 to 17), and their perplexity is lower than RECT's. PRUNE holds 19
+# and 15 points more than MEMIT at $\lambda = 30$ (11 to 28, 8 to 23), and its perplexity is lower
+# (1.31 against 1.45, 1.36 against 1.56). Compared with the three quarters it holds 7 points more in
+# the file's order (−1 to 15) and 9 in the shuffled one (1 to 17), at a higher perplexity: which of
+# the two is better remains open. MEMIT with $\lambda = 1000$, which weighs general text while it
+# solves, holds 16 points more than the three quarters (8 to 25), shuffled 25 (16 to 34), at nearly
+# the same perplexity.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -483,10 +485,11 @@ said = {line: [" ".join(text.split()) for text in row["says"]] for line, row in 
 pd.DataFrame(said, index=prompts).T
 
 # %% [markdown]
-# This is what the models say after the last batch, in the file's order, about the tower, the Louvre and
-# the opposite of *hot*. The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 = 10$ all
-# four still put it in Rome, and at $\lambda = 30$ three of five have moved it on, to Los Angeles or
-# Beijing. Three prompts are examples and no measurement.
+# This is what the models say after the last batch, in the file's order, about the tower, the Louvre
+# and the opposite of *hot*. The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 =
+# 10$ all four answers still begin with Rome, which counts as held, although the two with kept keys go
+# on to a place that does not exist. At $\lambda = 30$ three of five have moved the tower on, to Los
+# Angeles or Beijing. Three prompts are examples and no measurement.
 #
 # ## What we know now
 #
@@ -494,14 +497,16 @@ pd.DataFrame(said, index=prompts).T
 #   facts after 500 edits, with a projector or without, in both orders.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
 #   the largest eigenvalue inside, but the projector was not seen to add anything to kept keys.
-# * In both orders a larger weight on general text while one solves held more facts than the plainest brake
-#   afterwards, and RECT held fewer than this brake.
+# * In both orders MEMIT with the larger weight on general text held more facts than with the smaller
+#   weight and the plainest brake afterwards, and RECT held fewer than this brake.
 #
 # ## Where it breaks
 #
-# The damage was never zero. We number the subjects of the classroom, write each odd one alone, by each of
-# the methods, and ask how much lands elsewhere, in shares of what arrives at its own key (the root of the
-# mean square, and of these the median). In the last two lines the keys of the even subjects are kept.
+# The damage was never zero. We number the subjects of the classroom, write each odd one alone, by
+# each of the methods, and ask how much lands elsewhere, in shares of what arrives at its own key (the
+# root of the mean square, and of these the median over the odd subjects). *Equality* is the insert of
+# notebook 02, which writes its one pair exactly. In the last two lines the keys of the even subjects
+# are kept.
 
 # %%
 odd, even = K[:, 1::2], K[:, ::2]
@@ -528,12 +533,12 @@ for way, solve in ways.items():
 pd.DataFrame(rows).set_index("method").round(3)
 
 # %% [markdown]
-# Kept keys bring what lands on the even subjects from 0.049 down to 0.009, and beside the projector from
-# 0.047 to 0.011. On general text the projector does no better than $C^{-1}$ (0.021 against 0.017), the
-# best direction there is (notebook 02). And the other odd subjects, whose keys nobody gave to the solver,
-# hear nearly as much as before: 0.045 in the place of 0.053. **Damage is never zero: why?** Because keys
-# overlap, and we cannot keep the keys that we do not know. How many can a layer tell apart?
-# [Notebook 07](07_superposition.ipynb) counts.
+# Kept keys bring what lands on the even subjects from 0.049 down to 0.009, and beside the projector
+# from 0.047 to 0.011. On general text the projector does no better than $C^{-1}$ (0.021 against
+# 0.017), the best direction there is (notebook 02). And the other odd subjects, whose keys were not
+# given to the solver, hear only a little less than before: 0.045 in the place of 0.053 and 0.051.
+# **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
+# know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
 #
 # ## References
 #

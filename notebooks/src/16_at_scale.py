@@ -16,8 +16,8 @@
 # **Minutes** 20 to read and 30 to work: exercises 10.4 to 10.6 of
 # [session 10](../lessons/session_10.md).
 #
-# One GPU was available for fifteen minutes while this course was written, so much of this page could
-# not be measured. Every section says where its numbers come from:
+# A large GPU was available for some minutes only while this course was written, so much of this page
+# could not be measured. Every section says where its numbers come from:
 #
 # * **Measured**: a program was run, on a CPU and with the small model where nothing else is said.
 # * **Counted**: multiply-adds or bytes, from the shapes of matrices, without running anything.
@@ -105,11 +105,12 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 # the activations costs the same once more. Gradients of the weights would be a third share, but the
 # editors that are counted here do not need them.
 #
-# ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens. There is a pass backward after
-# each look but the last, so these are 39 passes. But nothing below the edited layer $\ell$ changes.
-# If what comes out of the lower blocks is kept (*replay*), a pass runs, of each row, only the $s = 4$
-# tokens from the subject's last one on, through the blocks above the layer, and one token through the
-# head. A row of $n = 12$ tokens then costs
+# ROME searches its value in 20 *looks* (steps) at 5 rows of 12 tokens, the prompt after five
+# beginnings (the templates of notebook 04, here also called *contexts*). There is a pass backward
+# after each look but the last, so these are 39 passes. But nothing below the edited layer $\ell$
+# changes. If what comes out of the lower blocks is kept (*replay*), a pass runs, of each row, only
+# the $s = 4$ tokens from the subject's last one on, through the blocks above the layer, and one token
+# through the head. A row of $n = 12$ tokens then costs
 #
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
@@ -171,8 +172,9 @@ show.Table(table)
 # ## Why a GPU waits
 #
 # **A bound**, from what is counted. Before a weight can be multiplied, it has to be read from memory,
-# and that takes time, too. A processor does both at once, so the slower of the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a piece of work,
-# and $P$ and $B$ what the processor can do of each in a second. The time is at least
+# and that takes time, too. A processor does both at once, so the slower of the two decides. Let $a$
+# be the multiply-adds and $b$ the bytes of a piece of work, and $P$ and $B$ what the processor can do
+# of each in a second. The time is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
@@ -247,10 +249,9 @@ drawings_16.roofline(loads, PEAK, BANDWIDTH, "8B (Llama 3), on a GPU with round 
 # ## Measured against the floor
 #
 # **Measured**, on one CPU thread of an AMD EPYC, in seconds of CPU time, by the programs in
-# `tests/benchmarks` (all tables are in [RESULTS.md](../tests/benchmarks/RESULTS.md)). The column "times
-# the floor" divides them by those that the multiply-adds of the edit alone take, at the rate of the same
-# products in a loop that does nothing else. UltraEdit is given 100 facts at once, ROME and WISE one,
-# and the others 32.
+# `tests/benchmarks` (all tables are in [RESULTS.md](../tests/benchmarks/RESULTS.md)). The floor is
+# now in seconds: what the multiply-adds of the edit take in a loop that does the same products and
+# nothing else. UltraEdit is given 100 facts at once, ROME and WISE one, and the others 32.
 #
 # **Predict.** How many times its floor does an edit take?
 #
@@ -271,23 +272,24 @@ columns = {"cpu": "CPU seconds per edit", "over_floor": "times the floor"}
 speeds[list(columns)].rename(columns=columns).round(2)
 
 # %% [markdown]
-# So a better program, with products as fast as these, could make an edit at most 1.7 to 4.7 times faster on
-# this machine. Between ROME with five contexts and UltraEdit as
-# published lies a factor of 102. A factor of less than two comes from the last column, 2.93 against
-# 1.67. The rest lies between the floors, and only a method that needs *less* gains it: fewer looks,
-# fewer rows, a gradient in the place of a search. (UltraEdit was also given a hundred facts in a call,
-# and ROME one.) Replay gains whole edits by ROME a factor of 1.9, which is less than the threefold
-# that was counted for the search alone. Why was not measured.
+# So a better program, with products as fast as these, could make an edit at most 1.7 to 4.7 times
+# faster on this machine. Between ROME with five contexts and UltraEdit in its published form lies a
+# factor of 102. A factor of less than two comes from the last column, 2.93 against 1.67. The rest
+# lies between the floors, and only a method that needs *less* gains it: fewer looks, fewer rows, a
+# gradient in the place of a search. (UltraEdit was also given a hundred facts in a call, and ROME
+# one.) With replay a whole edit by ROME is 1.9 times as fast, where the count for the search alone
+# said three times. Why was not measured.
 #
 # ## Ten thousand edits, measured
 #
-# UltraEdit is the fastest in this table. What does it hold? **Measured**, on one CPU thread: CounterFact
-# in turns of a hundred, by UltraEdit in its published form (one pass, no old keys, but a step and matrices
-# of ours) and with this model's preset (up to three passes, nine layers, old keys kept). The first and the
-# last hundred facts are asked. Facts are *said*, or said after another wording (*reworded*), when the
-# model writes freely; for a *neighbor* the true answer has to be more probable than the new one, because
-# this small model would write few of these answers by itself. Brackets and shades are 95 % intervals over
-# the hundred facts of one stream, so they do not say how another stream would go.
+# UltraEdit is the fastest in this table. What does it hold? **Measured**, on one CPU thread:
+# CounterFact in turns of a hundred, by UltraEdit in its published form (one pass, no old keys; but
+# the length of the step and the choice of the matrices are ours) and with this model's preset (up to
+# three passes, nine layers, old keys kept). The first and the last hundred facts are asked. Facts are
+# *said*, or said after another wording (*reworded*), when the model writes freely; for a *neighbor*
+# the true answer has to be more probable than the new one, because this small model would write few
+# of these answers by itself. Brackets and shades are 95 % intervals over the hundred facts of one
+# stream, so they do not say how another stream would go.
 #
 # **Predict.** Which of them falls, the first hundred or the last?
 #
@@ -330,13 +332,12 @@ plot.lines(x, y, "edits", "says it (%; shade: 95 % interval)", **look, ylim=(0, 
 # point, 74 % are said after a thousand edits and 81 % after ten thousand. So in this one stream old
 # facts fade, and new ones can still be written at its end.
 #
-# The other columns say what the time of an edit does not. Rewordings hardly follow in either form: at
-# the end 2 to 4 % of them are said. For the neighbors of the first hundred facts the true answer is
-# ahead in 60 % before any edit (50 to 69), and with the preset in 49 % at the end (39 to 59). The
-# perplexity rises from 18.5 to 22.2. In the published form, which takes a tenth of the time, 24 % of the
-# first hundred facts (17 to 33) and 31 % of the last (23 to 41) are said at the end; the neighbors of the
-# first hundred are at 55 % (45 to 64), and the perplexity rises to 30.4. (RESULTS has [a thousand facts of
-# each](../tests/benchmarks/RESULTS.md#counterfact-10000-facts).)
+# The other rows of the table say what the time of an edit does not. Rewordings hardly follow in
+# either form: at the end 2 to 4 % of them are said. For the neighbors of the first hundred facts the
+# true answer is ahead in 60 % before any edit (50 to 69), and with the preset in 49 % at the end (39
+# to 59). The perplexity rises from 18.5 to 22.2. In the published form, which takes a tenth of the
+# time, 24 % of the first hundred facts (17 to 33) and 31 % of the last (23 to 41) are said at the
+# end; the neighbors of the first hundred are at 55 % (45 to 64), and the perplexity rises to 30.4.
 #
 # ## A million edits
 #
@@ -346,11 +347,12 @@ plot.lines(x, y, "edits", "says it (%; shade: 95 % interval)", **look, ylim=(0, 
 #
 # * What is written into a weight matrix takes $4\,d\,m$ bytes at most (**a bound**), however many facts
 #   it holds; while they are few, a pair of vectors for each, $4\,(d + m)\,n$ bytes, says the same.
-# * Kept keys are $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$ with $4\,m^2$ bytes
-#   says the same, or $1.25\,m$ columns with this product, which is what the library keeps for UltraEdit.
+# * Kept keys are $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$ with $4\,m^2$
+#   bytes says the same. The library keeps at most $1.25\,m$ columns with this product for UltraEdit.
 # * UltraEdit has two vectors of moments, and in its published form no kept keys. The preset keeps them,
 #   and makes up to three passes over a turn. We count one key for each fact, as for an answer of one token.
-# * GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes.
+# * GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes. LEMoE has an expert, a copy of
+#   an MLP with $12\,d\,m$ bytes, for every 16 facts, as in notebook 13.
 # * The estimates are WISE's, for which one more side matrix for every ten thousand facts is assumed, and
 #   that of retrieval, whose facts are assumed to be as long as those of notebook 14.
 #
@@ -393,18 +395,19 @@ figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
 figure
 
 # %% [markdown]
-# LEMoE's experts are copies of an MLP in notebook 13. (The library's settings for larger models take experts
-# of rank 16 instead: sixteen pairs of vectors for sixteen facts, as many as GRACE has.) What is written
-# into the weights grows only until the pairs of vectors would be larger than the matrix, and is level
-# from there on; until then UltraEdit's points in the published form lie inside GRACE's rings.
-# With its preset UltraEdit keeps 1.26 GB for a layer after a million edits, where the published form keeps
-# 0.24. The preset of the small model edits nine layers, and nine such layers would be 11.4 GB, still
-# less than the model. Retrieval keeps the facts as text, and is the smallest for a long time.
+# What is written into the weights grows only until the pairs of vectors would be larger than the
+# matrix, and is level from there on. Until then UltraEdit's points in the published form lie inside
+# GRACE's rings. With its preset UltraEdit keeps 1.26 GB for a layer after a million edits, where the
+# published form keeps 0.24. The preset of the small model edits nine layers, and nine such layers
+# would be 11.4 GB, still less than the model. Retrieval keeps the facts as text, and is the smallest
+# up to a hundred thousand edits. (LEMoE is so large because its experts are whole copies. The
+# library's settings for larger models take experts of rank 16 instead.)
 #
-# **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B was loaded from
-# its files and edited. The process holds some memory itself; pages of the files that happen to be in
-# memory are another thing, because the system can drop them at any time. (Searches were cut to two
-# steps and $C$ was estimated from few tokens: both cost time, not memory.)
+# **Measured**, on a CPU: a model of random numbers in bf16 with the shape of Llama 3 8B was loaded
+# from its files and edited. The first column of the table is the memory that the process itself
+# holds. Pages of the files that happen to be in memory are counted apart, because the system can drop
+# them at any time. (Searches were cut to two steps and $C$ was estimated from few tokens: both cost
+# time, not memory.)
 
 # %%
 run = stored("large_model")["32"]  # by its number of layers
@@ -425,13 +428,14 @@ pd.DataFrame(table).T.round(2)
 
 # %% [markdown]
 # Loading costs next to nothing, since the weights stay in their files. UltraEdit needs room for a few
-# matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. (The estimate counts
-# the large matrices that a step needs at once. In the export the process held more than that.)
+# matrices of one layer. What is large is $C$ of a layer with its Cholesky factor. (The estimate
+# counts the large matrices that a step needs at once, and in the export the process held more.)
 #
 # A million edits on a model that can hold facts were **never run**. Whether the program itself grows
-# slower or larger on the way was **measured** (the lines above the table), with made-up facts on a model so
-# small that nearly all of the time is the library's own. The memory grows by a twentieth and the time of an edit by 3 %. (The time is
-# that of the turn near by which other programs disturbed least.)
+# slower or larger on the way was **measured** (the lines above the table), with made-up facts on a
+# model so small that nearly all of the time is the library's own. From a thousand edits to a million
+# the memory grows by a twentieth and the time of an edit by 3 %. (Each time is the least of some
+# turns near by, since other programs disturb the others more.)
 #
 # ## Normal equations over workers
 #
@@ -501,7 +505,9 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 # `python -m tests.benchmarks.gpu tests/benchmarks/gpu.json` measures on one card what this notebook
 # works out on paper. **Measured**, once, on one H100 with a random model of 8B's shape in bf16. ("At
 # least" is the roof's time for an edit's own matrix products: at the rate of a large product or at
-# the rate of reading, whichever takes longer, both measured in that run.)
+# the rate of reading, whichever takes longer, both measured in that run. What is made once, such as
+# $C$, was made before and is not in the times. ROME, MEMIT and AlphaEdit, which need $C$, wrote one
+# layer. Each row is one run, and the other editors had no turn.)
 
 # %%
 parts = stored("gpu")["parts"]
@@ -515,11 +521,11 @@ print(f"the median editor takes {on_card['times the least'].median():.1f} times 
 on_card.round(3)
 
 # %% [markdown]
-# One fact costs UltraEdit 0.09 s, and in turns of a thousand 0.004 s, so a batch is about twenty times
-# cheaper per fact. The bounds of the roof differ by less: 6.2 ms for one fact stand against 9.2 ms for
-# ten, and from there on the arithmetic decides. So a single edit spends time on more than reading
-# weights and multiplying. The last column says the same: an edit takes 4 to 15 times the least, and
-# LEMoE's 74 times. What a profile of one turn found is in
+# One fact costs UltraEdit 0.09 s, and in turns of a thousand a fact costs 0.004 s, about twenty times
+# less. Reading the weights once for many facts does not explain so much: by the roof above, one fact
+# needs at least 6.2 ms and ten need 9.2 ms, and from there on more facts at once gain nothing. So a
+# single edit spends time on more than reading weights and multiplying. The last column says the same:
+# an edit takes 4 to 15 times the least, and LEMoE's 74 times. What a profile of one turn found is in
 # [RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card). These weights are random, so the run says
 # nothing about how many facts are held.
 #
@@ -552,27 +558,30 @@ columns = zip(texts, said, after, strict=True)
 show.Table([{"prompt": t, "unedited": a, f"after {2 * count} edits": b} for t, a, b in columns])
 
 # %% [markdown]
-# And the table says what edits per hour do not. In the stored run the tower is in Rome now, but its
+# The table says what edits per hour do not. In the stored run the tower is in Rome now, but its
 # rewording still says Paris, and Notre-Dame, which nobody edited, has gone to Rome.
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. At a million edits of a model of 8B,
-#   what keeps vectors or matrices for its facts is larger than the model (WISE's line is **estimated**). A
-#   matrix that facts are written into is not, with kept keys or without.
+# * **Counted**: a search costs some forty passes and a gradient two. At a million edits of a model of
+#   8B, LEMoE, GRACE and WISE, which add vectors or matrices for new facts, keep more than the whole
+#   model for one layer (WISE's line is **estimated**). A matrix that facts are written into is
+#   smaller, with kept keys or without.
 # * **A bound**, for a GPU with assumed rates: one fact at a time waits for the memory, and many facts at
 #   once wait for the arithmetic.
 # * **Measured**, on a CPU: the editors take about two to five times the seconds of their multiply-adds. In
 #   one stream of ten thousand edits the first hundred facts fall from 77 to 49 %, the last hundred are
 #   still written, and hardly any rewording follows.
-# * **Measured**, on one H100 with random weights: an edit of a model of 8B takes 0.02 to 2.2 s.
+# * **Measured**, on one H100 with random weights: an edit of a model of 8B takes 0.02 to 2.2 s,
+#   without what is made once.
 # * **Never run**: any of it with the real weights of a model of 8B, or with a million real facts.
 #
 # ## Where it breaks
 #
 # No editor of this course has been shown to hold ten thousand facts, follow rewordings *and* leave
-# neighbors alone, and how well facts are held was measured here on one model, a small one. If you have
-# an idea for a better method, write it as an editor in one file, and judge it as notebook 15 does.
+# neighbors alone, and how well facts are held was measured on this page on one model, a small one. If
+# you have an idea for a better method, write it as an editor in one file, and judge it as notebook 15
+# does.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).
