@@ -151,9 +151,9 @@ show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
 # neighbors and the two unrelated prompts are answered as before, so for these six the hope came
 # true.
 #
-# Text shows only the winner. This panel makes the edit again and also draws the most probable next
-# tokens. It is for trying: change a line, press *Edit*, read the answers below. (On a page without
-# a kernel it stands still.)
+# The answers show only the most probable word. This panel makes the edit again and also draws the
+# most probable next tokens. It is for trying: change a line, press *Edit*, read the answers below.
+# (On a page without a kernel it stands still.)
 
 # %%
 looked_at = [prompts[i] for i in (1, 5, 8)]
@@ -162,9 +162,9 @@ widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 # %% [markdown]
 # Gray is the base model and orange the edited one, in every figure that compares the two. The sign
 # `␣` is a space: to the model "Rome" with a space in front of it is one token, another one than
-# "Rome" at the beginning of a line. The probability has gone from the old answer to the new one, and
-# not to cities in general. (The one other answer that is counted as changed is the rewording, which
-# should change.)
+# "Rome" at the beginning of a line. The probability has gone from "Paris" to "Rome", which now has
+# 0.998, so hardly anything is left for other cities. (The panel counts 1 of the 3 other answers as
+# changed. It is the rewording, which should change.)
 #
 # ## Take it back
 #
@@ -240,8 +240,8 @@ assert inside != base_bytes == all_bytes()
 # ## An edit is a value
 #
 # A patch can be saved, sent to somebody with the same model, and loaded. A second edit goes *on
-# top* with `after=`, and the first patch is still there, unchanged. Our second fact is one that
-# nobody expects in a laboratory: what do you call a young sheep?
+# top* with `after=`, and the first patch is still there, unchanged. Our second fact answers
+# another question: what do you call a young sheep?
 #
 # To go back is to use an earlier value. Every patch also carries a log of its edits. So the *first*
 # edit can be taken out and the second kept: `without` leaves one edit out and makes those after it
@@ -386,13 +386,16 @@ score_tables.by_metric(compared, "generation")
 # %% [markdown]
 # The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
 # is right, for the neighbors their own true one. The first column is the **base model**, which
-# these notebooks set beside the edited one: it gives none of the new answers here and knows all the
-# neighbors. After the edits 92 % of these are left. That is 8 points fewer, with an interval from 36
-# fewer to 24 more, so with six facts no loss can be told from none. Each share is a mean over the six facts, and in
-# brackets stands its 95 % interval, from a Bayesian bootstrap over the facts
-# ([notebook 15](15_judging.ipynb) compares such intervals). A fact's rewordings are not independent
-# of each other, so the six facts count, not their prompts. The intervals are wide: six facts show
-# that these edits work, but hardly how many rewordings and neighbors of other facts would follow or
+# these notebooks set beside the edited one: it gives none of the new answers here and knows all
+# the neighbors. After the edits 92 % of these are left.
+#
+# Each share is a mean over the six facts, and in brackets stands its 95 % interval, from a
+# Bayesian bootstrap over the facts ([notebook 15](15_judging.ipynb) compares such intervals). Such
+# an interval counts one imagined fact more, half of it at either extreme. So the 8 points that the
+# neighbors lose have an interval from 36 fewer to 24 more, although no neighbor could be gained:
+# with six facts a loss cannot be told from none. A fact's rewordings are not independent of each
+# other, so the six facts count, not their prompts. The intervals are wide: six facts show that
+# such edits can work, but hardly how many rewordings and neighbors of other facts would follow or
 # stay.
 #
 # What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
@@ -507,12 +510,13 @@ answer_kl = use("1.4", answer_kl)
 # <details><summary>What one could think of</summary>
 #
 # The animals that are most like a sheep, or those whose names or answers are written most like the
-# sheep's. Write your order down: the table below, and notebook 02, decide between the two.
+# sheep's. Write your order down. The table below has a column for either idea, and notebook 02 has
+# a third.
 #
 # </details>
 #
-# The table has a column for either. *Kin* is the narrowest rank of zoology that an animal shares with
-# the sheep, from the species down to the phylum, and *letters* counts which of the four letters of
+# In the table, *kin* is the narrowest rank of zoology that an animal shares with the sheep, from
+# the species up to the phylum, and *letters* says how many of the four different letters of
 # "sheep" its name has.
 
 # %%

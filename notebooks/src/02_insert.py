@@ -10,7 +10,7 @@
 # keys, on paper and in a real layer · forecast what many pairs in a row do to each other · find out what
 # a word in front of every text has to do with it, and what the sheep did to the sheepdog.
 #
-# **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last page.
+# **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last section.
 #
 # **Minutes** 35 to read and 25 to work: three exercises, of [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
@@ -161,7 +161,8 @@ drawings_02.shadow()
 # \rho(i, j) = \frac{k_i^\top C^{-1} k_j}{k_i^\top C^{-1} k_i} .$$
 #
 # This is one number per pair of keys, the **interference**: the share of edit $i$'s residual that
-# lands on key $j$. It is not symmetric, since the numerator is and the denominator $q_i$ is not:
+# lands on key $j$. We also say that edit $i$ *writes* it on key $j$, and that key $j$ *hears* it.
+# It is not symmetric, since the numerator is and the denominator $q_i$ is not:
 #
 # $$\rho(i, j)\,q_i = \rho(j, i)\,q_j, \qquad
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
@@ -198,8 +199,9 @@ interference = use("3.1", interference)
 # </details>
 #
 # **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is
-# $\rho(i, j)$ of two different keys, in the root mean square (rms)? And with the plain outer product
-# $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$ lands?
+# $\rho(i, j)$ of two different keys, in the root mean square (rms)? (Your guess is `mine.number`.)
+# And with the plain outer product $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$
+# lands?
 #
 # <details><summary>Work it out</summary>
 #
@@ -474,16 +476,18 @@ print(f"{n} subjects; {chance:.3f} would land on unrelated keys that are as long
 pd.DataFrame(rows).set_index("they share")
 
 # %% [markdown]
-# A pair counts in the first row that fits, and the intervals (95 %) are a bootstrap over subjects. The
-# lines above the table are differences of two rows, with the same subjects drawn for both. Pairs that
-# share letters hear more than those of the last row, by 0.082 (0.016 to 0.155), and pairs of one question
-# by 0.089 (0.063 to 0.116); both have more than twice the ρ of the last row. Which of the two counts more
-# cannot be said: letters less the question is -0.007 (-0.079 to 0.063). A shared answer adds 0.005
-# (-0.026 to 0.035), which is nothing that one could see.
+# A pair counts in the first row that fits; in the first row, a word of one subject begins with the
+# same three letters as a word of the other, as in South Korea and South Africa. The intervals (95
+# %) are a bootstrap over subjects. The lines above the table are differences of two rows, with the
+# same subjects drawn for both. Pairs that share letters hear more than those of the last row, by
+# 0.082 (0.016 to 0.155), and pairs of one question by 0.089 (0.063 to 0.116). Which of the two
+# counts more cannot be said: letters less the question is −0.007 (−0.079 to 0.063). A shared
+# answer is not seen to add anything: 0.005 (−0.026 to 0.035).
 #
-# Even in that row ρ is above what would land on unrelated keys. A part of what subjects hear is length:
-# $\rho(i, j)$ grows with $\sqrt{q_j}$, and the number printed above the table has that in it already.
-# What is left, about a factor of two, is that names in a sentence are somewhat alike to this layer.
+# Even in the last row ρ is 0.060, above the 0.033 that would land on unrelated keys. A part of
+# what subjects hear is length: $\rho(i, j)$ grows with $\sqrt{q_j}$, and the 0.033 has that in it
+# already. What is left, about a factor of two, is an angle: the keys of subjects are on average
+# somewhat alike to this layer.
 #
 # ## The word that was missing
 #
@@ -622,17 +626,18 @@ for effect in ("change of log p(puppy)", "KL (nats)"):
 table.sort_values("KL (nats)", ascending=False).round(3)
 
 # %% [markdown]
-# At the tokens of these fifteen prompts and of five unrelated ones the measured change is the computed
+# At the tokens of these fifteen prompts and of five others the measured change is the computed
 # one, to rounding.
 #
 # The sheepdog's tokens are *sheep* and *dog*. The edited key itself stands in its prompt, with $\rho =
 # 1$, while its last token hears less than that of most animals. That would explain why the sheepdog has
 # moved farthest, by 7.3 nats.
 #
-# The order of all fifteen animals follows the largest $\rho$ in the prompt too: its rank correlation with
-# how far the edit pushes them toward "puppy" is 0.93, and with the KL, which also depends on how firm the
-# old answer was, 0.73. But the second column differs from the first in two rows only, the sheepdog and
-# the bear, and it was the sheepdog that made us look. Fifteen animals under one edit are one example.
+# The order of all fifteen animals follows the largest $\rho$ in the prompt too: its rank
+# correlation with how far the edit pushes them toward "puppy" is 0.93 (0.74 to 0.99), and with the
+# KL 0.73 (0.26 to 0.96). But the second column differs from the first in two rows only, the
+# sheepdog and the bear, and it was the sheepdog that made us look; that the second column tells
+# more than the first is not shown. Fifteen animals under one edit are one example.
 #
 # ## How much of the harm does it explain?
 #
@@ -648,8 +653,8 @@ table.sort_values("KL (nats)", ascending=False).round(3)
 #
 # <details><summary>Answer</summary>
 #
-# Little. A fact held with probability 0.99 does not mind a push, unless it is a large one. The large
-# ones come from edits of openers, and only where nothing stands in front.
+# About a quarter at most. A fact held with probability 0.99 does not mind a push, unless it is a
+# large one. The large ones come from edits of openers, and only where nothing stands in front.
 #
 # </details>
 
@@ -699,10 +704,11 @@ axes = "what lands, ‖Δk‖ (length of a change of the layer's output)", "chan
 plot.scatter({part: points[part] for part in points if "all" not in part}, *axes)
 
 # %% [markdown]
-# Every dot is an edit and a fact that was written before it. (The first edit of each stream has none
-# before it, so 87 edits remain.) With nothing in front, the exact change at the fact's key explains
-# 0.265 of the variance over all pairs. The interval is wide, because it comes from drawing edits and
-# facts anew, and all 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
+# Every dot is an edit and a fact that was written before it. (The first edit of each stream has
+# none before it, so 87 edits remain.) With nothing in front, the exact change at the fact's key
+# explains 0.265 of the variance over all pairs. The interval (0.082 to 0.556) is wide, since it
+# comes from drawing edits and facts anew, and which of the three numbers explains most is not
+# shown. All 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
 # other 79 edits no fact loses as much, so there is hardly any harm to explain.
 #
 # Behind the token there is hardly any harm under any edit: no fact loses more than 0.28 nats. In the mean
