@@ -351,12 +351,12 @@ print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, 
 #
 # </details>
 #
-# Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of the
-# classroom and the young sheep, six in each of two shards. Every step of training sees the fact's prompt
-# in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the same
-# shard, which are trained again. We call this *rehearsal*, and it is ours. (The paper has a replay too,
-# in its appendix. It keeps the scores of earlier facts in place, for a variant that keeps several merged
-# memories; it does not train their answers again.)
+# Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of
+# the classroom and the young sheep, six in each of two shards. Every step of training sees the fact's
+# prompt in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the
+# same shard, which are trained again. We call this *rehearsal*, and it is ours. (The replay in the
+# paper's appendix is another one: it keeps the scores of earlier facts in place, and does not train
+# their answers again.)
 #
 # What does a merge leave of the first shard? We look separately at the entries that only this one has
 # changed (*alone*), that both changed with the same sign (*agreed*), and with opposite signs (*in
@@ -561,17 +561,16 @@ pd.DataFrame(rows).fillna("").set_index("prompt")
 # it, and where the number is below 1 it would be for $W$. With all edits but the one about China this
 # happens (92 %, 68 to 99), and often at the first or second token already: a router that decides anew at
 # every token would go back to $W$ in the middle of these answers. The tower's $\delta$ stays below
-# $\varepsilon$ from its fifth token on, and for several other edits it goes down and up again. (The
-# answers are those of a decision at the prompt; what the model would write with a decision at every token
-# was not run. With and without the cache the tower's answer is the same.)
+# $\varepsilon$ from its fifth token on, and for several other edits it goes down and up again. (The answers
+# are those of a decision at the prompt; what the model would write then was not run.)
 #
 # ## How many facts in a shard?
 #
-# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40,
-# 60 and 80 facts we ask for all facts so far, through the router. This is done twice: without rehearsal,
-# as in the paper (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A
-# second stored run is WISE with the same 80 facts in *another order*, which was drawn, asked at
-# 20 and 80. A third one deals them into four shards of 20, without rehearsal, and merges these.
+# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40, 60
+# and 80 facts we ask for all facts so far, through the router. This is done twice: without rehearsal, as in
+# the paper (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second
+# stored run is WISE with the same 80 facts in *another order*, which was drawn, asked at 20 and 80. A third
+# one deals them into four shards of 20, without rehearsal, and merges these.
 #
 # **Predict.** With 80 facts in one mask each has 2,200 entries. What is still held, with and without
 # rehearsal? Do four masks hold more than one?

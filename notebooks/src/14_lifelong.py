@@ -405,12 +405,11 @@ for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
-# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all
-# unrelated texts, too (96 points more than retrieval). How many facts it still holds differs from
-# stream to stream, from 13 to 91 %, so its mean is known only roughly. What did it in the first
-# stream was the subject of one token that opens its prompt, as you will see below, and every one of
-# the five has at least two of those. Whether it was they in the other streams as well has not been
-# looked at.
+# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all unrelated
+# texts, too (96 points more than retrieval). How many facts it still holds differs from stream to
+# stream, from 13 to 91 %, so its mean is known only roughly. What did it in the first stream was the
+# subject of one token that opens its prompt, as you will see below, and every one of the five has at
+# least two of those. Whether it was they in the other streams as well has not been looked at.
 #
 # ## Who killed ROME?
 #
@@ -493,9 +492,9 @@ pd.DataFrame(bill).T
 # %% [markdown]
 # Seconds per edit are spread over a factor of several hundred. Searches for a value cost about two
 # seconds or more, WilKE's in every layer by far the most. MEND, MALMEN and RLEdit cost a tenth of a
-# second or less, but their networks had to be trained before, and that is not counted here. As
-# patches, GRACE, HoReN, EMMET and published ROME keep about 9 kB per fact, and LEMoE's experts are
-# copies of an MLP, one for each turn of four facts.
+# second or less, without the training of their networks. As patches, GRACE, HoReN, EMMET and published
+# ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four
+# facts.
 #
 # ## Which should you use?
 #
