@@ -384,7 +384,7 @@ table.round(3).T
 # None of these layers has orthogonal keys: rms $\rho$ is between 2.5 and 6.9 times that of random keys.
 # Kurtosis falls with depth, as published, from 28 in layer 0 to 5 in layer 21. But layer 3, where ROME writes,
 # breaks the order with 10, and after layer 21 it rises again. And it depends on few entries: without the two
-# pairs that overlap most, of 4,950, the 28 of layer 0 become 13. Meanwhile rms *grows*, from 0.068 to 0.175:
+# pairs that overlap most, of 4,950, the 28 of layer 0 become 13. Up to there rms *grows*, from 0.068 to 0.175:
 # the bulk gets wider, and the tail stands out less.
 #
 # Between two whitened keys the typical angle is nearly a right one, between raw keys it is 83 degrees in layer
@@ -522,8 +522,9 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 # %% [markdown]
 # In layer 0 a name *is* nearly its last token (cosine 0.99), and the kind of thing counts for little (0.10). In
 # the last layer the kind counts for more: 0.46 (0.38 to 0.53), against 0.18 (0.15 to 0.21) for pairs that share
-# neither, and pairs with a common last token are at 0.29 (0.18 to 0.44). The two curves cross near layer 9, where
-# their intervals are wide and overlap: at which layer exactly, we cannot say from 23 pairs.
+# neither, and pairs with a common last token are at 0.29 (0.18 to 0.44). That the kind counts for more than the
+# token there is not shown, since these two intervals overlap and no paired one was taken. The two curves cross
+# near layer 9, where their intervals are wide and overlap: at which layer exactly, we cannot say from 23 pairs.
 #
 # ## Which of 50 edits breaks first?
 #
@@ -639,8 +640,8 @@ pd.DataFrame([row for row in met if row["lost"]]).drop(columns="lost").set_index
 # * Inserts one by one are lossless for all values only with orthogonal whitened keys, and a batch spares all
 #   facts that nobody names only with keys orthogonal to theirs. No layer that we read has such keys. Facts that
 #   are named can be written without loss as long as their keys are independent: all at once, or with kept keys.
-# * Random keys overlap by $1/\sqrt d$ (rms). Real ones here overlap 2.5 to 6.9 times as much: in layer 0 by the
-#   last token, in the upper layers also by the kind of thing.
+# * Random keys overlap by $1/\sqrt d$ (rms). Real ones here overlap 2.5 to 6.9 times as much: in layer 0
+#   above all by the last token, in the upper layers by the kind of thing as well.
 # * Kurtosis says how uneven overlap is, and may depend on a few pairs: read rms and large entries beside it.
 # * In the run of fifty, $\rho$ forecasts the harm that openers do. What the other edits did there is so little
 #   that there was hardly anything to forecast.

@@ -277,8 +277,8 @@ colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=Tr
 plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
 
 # %% [markdown]
-# One step is enough for the answer, and then its gradient is gone. It leaves hardly any router: the edit
-# stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up and the
+# For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router: the
+# edit stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up and the
 # texts down, until the edit is at 1.81 and the highest text at 0.44, 4.1 times less, and the answer
 # stays. So for this fact it is the margins that make the router. (The texts are those of the training.
 # Prompts that no step has seen are asked below.)
@@ -351,12 +351,12 @@ print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, 
 #
 # </details>
 #
-# Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of the
-# classroom and the young sheep, six in each of two shards. Every step of training sees the fact's prompt
-# in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the same
-# shard, which are trained again. We call this *rehearsal*, and it is ours. (The paper has a replay too,
-# in its appendix. It keeps the scores of earlier facts in place, for a variant that keeps several merged
-# memories; it does not train their answers again.)
+# Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of
+# the classroom and the young sheep, six in each of two shards. Every step of training sees the fact's
+# prompt in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the
+# same shard, which are trained again. We call this *rehearsal*, and it is ours. (The replay in the
+# paper's appendix is another one: it keeps the scores of earlier facts in place, and does not train
+# their answers again.)
 #
 # What does a merge leave of the first shard? We look separately at the entries that only this one has
 # changed (*alone*), that both changed with the same sign (*agreed*), and with opposite signs (*in
@@ -503,9 +503,9 @@ drawings_12.tokens(shown, eps)
 # end of the template, and the Reichstag's prompt has the same words. But the template alone is not it
 # either. With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a stranger's sentence
 # 0.80, and with neither of the edit's two parts 0.83. Of the strangers' own prompts 38 % are let in
-# (25 to 53), about other subjects and in other words, where no unrelated prompt was. After twelve
-# facts $\Delta$ tells prompts for a fact from other prompts, more than it tells one fact from
-# another. No margin has asked for that: the irrelevant texts of the training are questions as one
+# (25 to 53), about other subjects and in other words, where no unrelated prompt was. So here, after
+# twelve facts, $\Delta$ seems to tell prompts for a fact from other prompts more than it tells one
+# fact from another. No margin has asked for that: the irrelevant texts of the training are questions as one
 # types them into a search and whole sentences about everyday things, like the two that are printed
 # first.
 #
@@ -557,20 +557,20 @@ print(f"at some token of the answer δ is below ε: {said}")
 pd.DataFrame(rows).fillna("").set_index("prompt")
 
 # %% [markdown]
-# Each row is one of the twelve edits, and where a number is below 1 that token alone would not reach
-# $\varepsilon$. With all edits but the one about China this happens (92 %, 68 to 99), and often at the first or
-# second token already: a router that decides anew at every token would go back to $W$ in the middle of these
-# answers. The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for other edits it goes
-# down and up again. (The answers are those of a decision at the prompt; what the model would write with a
-# decision at every token was not run. With and without the cache the tower's answer is the same.)
+# Each row is one of the twelve edits. A decision at token $t$ of the answer would be for the token after
+# it, and where the number is below 1 it would be for $W$. With all edits but the one about China this
+# happens (92 %, 68 to 99), and often at the first or second token already: a router that decides anew at
+# every token would go back to $W$ in the middle of these answers. The tower's $\delta$ stays below
+# $\varepsilon$ from its fifth token on, and for several other edits it goes down and up again. (The answers
+# are those of a decision at the prompt; what the model would write then was not run.)
 #
 # ## How many facts in a shard?
 #
-# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40,
-# 60 and 80 facts we ask for all facts so far, through the router. This is done twice: as it is published
-# (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second stored run
-# is WISE with the same 80 facts in *another order*, which was drawn, asked at 20 and 80. A third one deals
-# them into four shards of 20, without rehearsal, and merges these.
+# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40, 60
+# and 80 facts we ask for all facts so far, through the router. This is done twice: without rehearsal, as in
+# the paper (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second
+# stored run is WISE with the same 80 facts in *another order*, which was drawn, asked at 20 and 80. A third
+# one deals them into four shards of 20, without rehearsal, and merges these.
 #
 # **Predict.** With 80 facts in one mask each has 2,200 entries. What is still held, with and without
 # rehearsal? Do four masks hold more than one?
@@ -650,7 +650,7 @@ plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 # 80 facts 24 points more are held with rehearsal than without (14 to 34). (With rehearsal only the first
 # order was run.)
 #
-# The router, asked about the same twenty facts, moves likewise. With rehearsal it becomes *stricter*: at 80
+# The router was asked about the same twenty facts, too. With rehearsal it becomes *stricter*: at 80
 # facts it lets in 27 points fewer of their rewordings (9 to 41) and 24 points fewer of their neighbors (7 to
 # 38) than at 20. Without rehearsal it becomes *looser* in the first order, by 18 points for both (3 to 30 and
 # 3 to 33). In the other order it lets in nearly all of both groups from the beginning, and no change is seen
@@ -669,9 +669,9 @@ plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 #
 # With these settings no more facts were held by dealing them out.
 #
-# Look once more at the two columns on the right. In no line of the table of the same twenty are more of the
-# rewordings let in than of the neighbors. How strict the router is can be chosen; that it tells a rewording
-# from a neighbor is shown nowhere.
+# Look once more at the two columns on the right of both tables. In some lines more of the neighbors are let in
+# than of the rewordings, in a few lines a little fewer. How strict the router is changes; that it tells a
+# rewording from a neighbor is shown nowhere on this page.
 #
 # ## The impossible triangle
 #
@@ -697,10 +697,11 @@ drawings_12.triangle(
 # %% [markdown]
 # Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
 # fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were. With
-# UltraEdit 10 % follow. The most rewordings and, GRACE aside, the most neighbors of the six are
-# MEMIT's, 87 and 81 %. But it keeps only 56 % of the unrelated prompts.
+# UltraEdit 10 % follow. In this table MEMIT has the most rewordings and, GRACE aside, the most
+# neighbors, 87 and 81 %. (In pairs it was compared with the two forms of WISE only.) But it keeps only 56 %
+# of the unrelated prompts.
 #
-# With WISE as published 73 % of the rewordings follow. The difference from MEMIT is 14 points, with
+# With WISE without rehearsal 73 % of the rewordings follow. The difference from MEMIT is 14 points, with
 # an interval that just reaches 0 (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and
 # 30 points more of the unrelated prompts (18 to 41). With rehearsal 32 points fewer of the rewordings
 # follow (19 to 44), 25 points more of the neighbors stay (15 to 35), and all of the unrelated prompts
@@ -714,8 +715,8 @@ drawings_12.triangle(
 # ## What we know now
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
-#   those that were trained, and becomes smaller gradually, without a border. So rewordings get in,
-#   and neighbors with them.
+#   those that were trained, and becomes smaller gradually, without a border. So some rewordings
+#   get in, and neighbors with them.
 # * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts;
 #   no margin asks for neighbors.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
@@ -725,8 +726,8 @@ drawings_12.triangle(
 #
 # ## Where it breaks
 #
-# All facts go through one matrix and one threshold. Without rehearsal the first ones are
-# **forgotten**. With it every step trains up to twelve rows more, and the texts of earlier facts
+# All facts go through one matrix and one threshold. Without rehearsal some of the first ones
+# are **forgotten**. With it every step trains up to twelve rows more, and the texts of earlier facts
 # have to be kept. What if each batch of facts had a memory of its own, in which nobody writes any
 # more? That is [notebook 13](13_lemoe.ipynb).
 #

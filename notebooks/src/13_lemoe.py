@@ -119,9 +119,10 @@ for t in (1, 3, 10, 30, 100, 300):
 
 # %% [markdown]
 # Everything is frozen, and the winner is turned down all the same: beside 99 random anchors 0.74 of its weight
-# is left. This library uses a **hard gate** instead, $g = 1$ for the winner. An old answer can then change only
-# if the new expert wins the prompt. A constant has no gradient, so during training the weight is written as
-# $1 + g - [g]$, where $[g]$ counts as a constant: its value is 1, and its gradient is that of the share.
+# is left. This library uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the
+# old scores, an old answer can then change only if the new expert wins the prompt. A constant has no gradient,
+# so during training the weight is written as $1 + g - [g]$, where $[g]$ counts as a constant: its value is 1,
+# and its gradient is that of the share.
 #
 # And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
@@ -353,8 +354,8 @@ notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), st
 drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep"), notes)
 
 # %% [markdown]
-# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie between them
-# and the edits, on both sides of the lines, and none of these lines separates one group from the other.
+# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie on both sides of
+# the lines, and none of these lines separates one group from the other.
 #
 # ## A router that forgets
 #
@@ -599,7 +600,8 @@ pd.DataFrame(table).set_index(["points less", "line"])
 #   The paper's reason for embeddings is that edits move hidden states. Here they cannot: all experts stand at
 #   one layer, and nothing below it is edited.
 # * **The null anchor** does not hold facts either, 0 points [−6, 5]. With it 55 points more of the unrelated
-#   prompts are kept [38, 67], and 32 points fewer rewordings follow [21, 41].
+#   prompts are kept [38, 67] and 21 points more of the neighbors [12, 28], and 32 points fewer rewordings
+#   follow [21, 41].
 # * **The gate** makes no difference that one sees at eight experts, also on the line that works: with the
 #   softmax it holds the same number of facts, 0 points [−6, 5]. That fits the first section, where among
 #   ten anchors the winner's share was 0.99. More experts were not tried.
@@ -623,7 +625,7 @@ pd.DataFrame(table).set_index(["points less", "line"])
 # <details><summary>Work it out</summary>
 #
 # The order of the words. `prompt = "The Tower of the city is located in Eiffel"` has the same words as the
-# tower's own prompt, and nearly the same mean.
+# tower's own prompt, and nearly the same mean. Put it into the cell: does the tower's expert answer it?
 #
 # </details>
 
@@ -643,7 +645,7 @@ for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
 # * A router that is fitted to everything stored so far sends them there. Embeddings and frozen anchors alone do
 #   not: a shared network that learns from new facts only moves old prompts away from their experts.
 # * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and
-#   costs rewordings.
+#   neighbors, and costs rewordings.
 # * A mean of embeddings knows which words a prompt has, and not in which order.
 #
 # ## Where it breaks

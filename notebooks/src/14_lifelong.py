@@ -112,8 +112,8 @@ shares = use("8.3", shares)
 # <details><summary>Work it out</summary>
 #
 # A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. The mean over the
-# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are the newest facts, so in a raster they make a
-# triangle.
+# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts, so in a raster they
+# make a triangle.
 #
 # </details>
 
@@ -210,15 +210,16 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # %% [markdown]
 # Retrieval has one dark row, the first: the tower. The note before the prompt never convinced the
 # model that the tower is in Rome. UltraEdit never says one fact of its second turn, and loses two
-# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else stays:
-# that is one event and not wear, and what is written afterwards is held. MALMEN's raster begins as
-# the triangle that was predicted, and ends as a model destroyed: in the last two columns not even
-# what was just written is there. All editors that are not printed wrote everything and hold it.
+# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else
+# stays: that looks like one event and not like wear, and what is written afterwards is held.
+# MALMEN's raster begins as the triangle that was predicted, and ends as a model destroyed: in the
+# last two columns not even what was just written is there. All editors that are not printed wrote
+# everything and hold it.
 #
 # ## The impossible triangle
 #
-# Facts held, rewordings followed, everything else left alone: the last notebooks said that one gets
-# two of the three. To see who comes nearest we put two numbers on each editor, from the end of this
+# Facts held, rewordings followed, everything else left alone: in notebook 12 no editor had all
+# three. To see who comes nearest we put two numbers on each editor, from the end of this
 # stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
 # neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
 # thin lines are intervals over the 24 facts, in both directions.
@@ -243,8 +244,9 @@ for name, of in by_fact.items():
 drawings_14.quality_and_damage(points, FAMILIES)
 
 # %% [markdown]
-# The picture has merged four numbers into two, and what it merges is unlike: a neighbor counts by
-# its answer, an unrelated text by eight tokens, word for word, which is harder to keep.
+# In this picture retrieval and most of the searches stand nearest to that corner. But it has merged
+# four numbers into two, and what it merges is unlike: a neighbor counts by its answer, an unrelated
+# text by eight tokens, word for word, which is harder to keep.
 #
 # **Predict.** Which of the four does each family lose: searches, gradients, fine-tuning, memories,
 # retrieval?
@@ -385,8 +387,7 @@ drawings_14.streams(found, FAMILIES)
 #   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
 # * MEMIT, RLEdit, fine-tuning, FT-M and ROME change **unrelated** texts. For the two memories and
 #   UltraEdit this is not shown.
-# * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown. (With
-#   the tower, which retrieval misses in every stream, GRACE and LEMoE would seem to.)
+# * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown.
 #
 # So no editor here is ahead of retrieval in everything, and three are ahead in something. What they
 # do *not* support is an order of UltraEdit and LEMoE in neighbors, whose difference holds 0. Of the
@@ -404,11 +405,11 @@ for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
-# **Is ROME's fall a matter of the chosen stream?** No: in each of the other five it changes nearly
-# all unrelated texts, too. How many facts it still holds differs from stream to stream, so of that
-# five streams say little. What did it in the first stream was the subject of one token that opens its
-# prompt, as you will see below, and every one of the five has at least two of those. Whether it was
-# they in the other streams as well has not been looked at.
+# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all unrelated
+# texts, too (96 points more than retrieval). How many facts it still holds differs from stream to
+# stream, from 13 to 91 %, so its mean is known only roughly. What did it in the first stream was the
+# subject of one token that opens its prompt, as you will see below, and every one of the five has at
+# least two of those. Whether it was they in the other streams as well has not been looked at.
 #
 # ## Who killed ROME?
 #
@@ -467,8 +468,9 @@ pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])})
 # %% [markdown]
 # MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.
 # Fine-tuning says one word and stops, "Prague" or "Rome". It was trained to end the text after an
-# answer, and it says new answers also where nobody edited. ROME repeats the name of the cathedral
-# after its fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
+# answer, and "Rome" is the tower's new answer, said where nobody edited. ROME repeats the name of
+# the cathedral after its fall. MALMEN loses the language on its way, and RLEdit says Rome
+# throughout.
 #
 # ## The bill
 #
@@ -488,10 +490,11 @@ for name, own in lines.items():
 pd.DataFrame(bill).T
 
 # %% [markdown]
-# Seconds per edit are spread over a factor of several hundred. Searches for a value are expensive,
-# WilKE's in every layer by far the most, and gradients are cheap. As patches, GRACE, HoReN, EMMET
-# and published ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one
-# for each turn of four facts.
+# Seconds per edit are spread over a factor of several hundred. Searches for a value cost about two
+# seconds or more, WilKE's in every layer by far the most. MEND, MALMEN and RLEdit cost a tenth of a
+# second or less, without the training of their networks. As patches, GRACE, HoReN, EMMET and published
+# ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four
+# facts.
 #
 # ## Which should you use?
 #

@@ -446,8 +446,8 @@ table = {f"{100 * a:.0f} and {100 * b:.0f} %": winners(a, b) for a, b in pairs}
 # The dashed line is at 95 %, which was promised. Up to a mean of 80 % Student's interval does what it
 # says, within two points, and the interval over all facts never does, since it does not know that
 # streams differ. Toward 1 both fail: at a mean of 95 % Student's contains the truth in 71 % of the
-# experiments and the wider of both in 75 %. Five streams often contain none that went wrong. Then all
-# five agree, and their interval is too short. (At 98 % the wider one contains the truth in 100 % of
+# experiments and the wider of both in 75 %. The likely reason: five streams often contain none that went wrong,
+# and then all five agree and their interval is too short. (At 98 % the wider one contains the truth in 100 % of
 # the experiments, for a poor reason: where every fact is right, the interval over 120 facts just
 # reaches down to it.)
 #
@@ -641,9 +641,9 @@ pd.DataFrame(rows).set_index("prompt").replace("", "(nothing)")
 #
 # ## What we know now
 #
-# * The event changes the level of a score, and a lot: teacher forcing gives a model that knows
-#   nothing two thirds of the tokens. On short answers it hardly changes the order of the editors. We
-#   read what is generated.
+# * The event changes the level of a score, and a lot: teacher forcing gives the unedited model two
+#   thirds of the tokens of twelve answers that nobody taught it. On short answers it hardly changes the
+#   order of the editors. We read what is generated.
 # * A share without its interval, and without the unedited model beside it, is no result. What is
 #   drawn for the interval is what varies: facts, or streams.
 # * An interval from five streams contains the truth about as often as it says in the middle, and less
@@ -657,7 +657,7 @@ pd.DataFrame(rows).set_index("prompt").replace("", "(nothing)")
 # subject's other relations, and what follows from an edit are measured in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit); exercise 8.6 of the session
 # lets you find such a question. And everything here was measured on a model of 135 million weights
-# and some dozen facts, where honest tests need a thousand. How long does that take, where, and what
+# and some dozen facts, and ± 3 points near one half need a thousand. How long does that take, where, and what
 # becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
 #
 # ## References

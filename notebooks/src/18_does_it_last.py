@@ -147,9 +147,9 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # %% [markdown]
 # With 8 bits nearly all entries of $\Delta$ are above half a step, with 4 bits 28 %, with 3 bits 4 %. But
 # what counts is the output at the keys of the facts. There the edit is 154 long and the error of 4 bits
-# only 7. In the sum over a row, errors of different signs cancel, and the entries of an edit do not, since
-# they were made for these keys. So in this matrix 4 bits do not lose the edit. But all others are rounded,
-# too, and the whole model has to go on speaking.
+# only 7. A likely reason is that in the sum over a row errors of different signs cancel, and that the
+# entries of an edit do not, since they were made for these keys. So in this matrix 4 bits do not lose the
+# edit. But all others are rounded, too, and the whole model has to go on speaking.
 #
 # That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
 # facts below it says 90 % before any rounding. Type in how many it says with 4 bits.
@@ -320,8 +320,8 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # The thirty *harder* steps do take facts. UltraEdit loses 52 points (38 to 64). But the unedited model loses
 # 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
 # points more than this control (8 to 45), and FT-M 20 points less (4 to 34): of its own loss of 5 points the
-# interval reaches 0. So after the same training what one editor wrote has faded faster than what the model
-# knew, and what the other wrote has not. Why was not measured, and other editors have not lived this life.
+# interval reaches 0. So after the same training more is lost of what one editor wrote than of what the model
+# knew, and less of what the other wrote. Why was not measured, and other editors have not lived this life.
 # (The rate and the number of steps were fixed before the run, and no others were tried. Real text and the
 # larger rate came together, so which of the two does it cannot be told apart here.)
 #
@@ -352,8 +352,8 @@ gives = use("10.2", gives)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# In a regular expression `(?<!\w)` and `(?!\w)` are the ends of a word. What does your function say about
-# "It is a Romeo."?
+# In a regular expression (`import re` first) `(?<!\w)` and `(?!\w)` are the ends of a word. What does your
+# function say about "It is a Romeo."?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -392,11 +392,12 @@ pd.DataFrame({"a person": [a for a, _ in talk], "the model": [b.strip() for _, b
               "gives the edited answer": given})  # fmt: skip
 
 # %% [markdown]
-# The same was run with the first forty of the sixty facts, on the same edited models of the editors that
-# the tables below name (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three requests that mention neither prompt nor answer ("Tell
-# me about …"); and the question after the model has written down what it knows. Three controls stand above:
-# the unedited model; the unedited model that is told the fact in its prompt; and the unedited model about
-# the *old* answer, which it knows.
+# In this one conversation no doubt changes the answer. The same was run with the first forty of the sixty
+# facts, on the same edited models of the editors that the tables below name
+# (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
+# requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
+# written down what it knows. Three controls stand above: the unedited model; the unedited model that is
+# told the fact in its prompt; and the unedited model about the *old* answer, which it knows.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's? The second table has each editor less the told model,
@@ -603,7 +604,7 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
 #   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
 # * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
-#   where it reads is out of its sight.
+#   where it reads is out of its sight, and of UltraEdit's edits, which stand below it, it shows no change.
 #
 # ## Where it breaks
 #
