@@ -85,8 +85,8 @@ def in_points(paired):  # the mean of paired differences and its 95 % interval, 
 #
 # The length of an outer product is the product of the lengths, so no matrix has to be formed. Since
 # $q \le \|k\|\,\|u\|$ (the inequality of Cauchy and Schwarz), the change is no shorter than
-# $\|\delta\|/\|k\|$. So beside $\|W\|$ a score can only be small where little is missing or the key is
-# long. The paper speaks of a strong *pattern* at the subject, and calls its measure the **pattern
+# $\|\delta\|/\|k\|$. So for a given $\|W\|$ a score can only be small where little is missing or the key
+# is long. The paper speaks of a strong *pattern* at the subject, and calls its measure the **pattern
 # matching degree**.
 #
 # **Your turn · exercise 4.3 · ★★ · 8 minutes.** Write `scores`: $s_l$ of every layer. Each layer comes
@@ -210,11 +210,11 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 # difference).
 #
 # The stored runs write three streams of 50 odd-numbered classroom facts, with seven layers to choose
-# from. Each stream is drawn anew, so a fact may stand in several. They are written with *both* keys,
-# our default: the edit maps $k_0$ of the bare prompt and $\bar k$ to $v^\star$. The figure shows the
-# scores of twelve of these facts, on a logarithmic axis: the first ten of stream 0, and two
-# **openers** (notebook 02), subjects of one token that open their prompt. The second cell below lists
-# the openers of the three streams, and six of the other facts.
+# from. Each stream is drawn anew, so a fact may stand in several. They are written with *both* keys, our
+# default: the edit maps $k_0$ of the bare prompt and $\bar k$ to $v^\star$. The figure shows the scores
+# of twelve of these facts, on a logarithmic axis: the first ten of stream 0, and two **openers**
+# (notebook 02), subjects of one token that open their prompt. The third cell below lists the openers of
+# the three streams, and six of the other facts.
 #
 # **Predict.** Do all facts prefer the same layer? An early or a late one? Type the number for layer 0
 # in above.
@@ -273,9 +273,9 @@ table.rename(columns="its edit in stream {}".format)
 # %% [markdown]
 # Of the 150 edits in its three streams WilKE put 71 into layer 0, among them the fifteen of openers (nine
 # facts, some in several streams). It put 27 into layer 3, 21 into layer 6 and 17 into layer 4. For
-# ordinary facts the scores of the seven layers are close together; the worst is 1.6 times the best, in the
-# median. For openers it is 12.4 times: they are written with little change in layer 0 and with a huge one
-# above, where the sink has begun.
+# ordinary facts the scores of the seven layers are close together; the worst is 1.6 times the best, in
+# the median. For openers it is 12.4 times: they are written with a small change in layer 0, and need a
+# far larger one above it, where the sink has begun.
 #
 # Is the layer with a small score also a good place? The stored run takes eight facts, four of them
 # openers, and writes each alone into three layers. How far an edit moves unrelated text is the KL
@@ -305,17 +305,16 @@ table.rename(columns=TITLES | {"written": "written (of 4)"})  # shares in %, wit
 
 # %% [markdown]
 # For openers the smallest score is that of layer 0, 0.105 against 0.379 in layer 3, and layer 3 moves
-# unrelated text by 0.054 nats more (95 %: 0.005 to 0.085). (One of the four moves it less from layer
-# 3.) And layer 6 has a larger score than layer 3, but no difference between their divergences is
-# seen. Whether the neighbors of openers profit from layer 0 cannot be seen either: layer 3 keeps 19
-# points more of them, and with four facts the interval reaches from −30 to 49.
+# unrelated text by 0.054 nats more (95 %: 0.005 to 0.085). (In the mean: for one of the four layer 3 is
+# the better one.) Layer 6 has a larger score than layer 3, but no difference between their divergences is
+# seen. Nor is one seen between layers 3 and 0 in the neighbors of openers (19 points, −30 to 49).
 #
-# For the four others layer 0 has a smaller mean score than layer 3, 0.086 against 0.094, and yet each
-# of them moves unrelated text more from layer 0, by 0.0021 nats in the mean (0.0016 to 0.0026). Layer
-# 6 has the smallest score and moves it least. But with layer 6 75 % of the rewordings follow and 77 %
-# of the neighbors stay, where layer 3 loses none. These differences of 25 points (−29 to 58) and 23
-# points (−28 to 52) may be chance. An interval over four facts is a rough guide, but in these examples
-# a smaller score does not always mark the better place.
+# For the four others layer 0 has a smaller mean score than layer 3, 0.086 against 0.094, and yet each of
+# them moves unrelated text more from layer 0, by 0.0021 nats in the mean (0.0016 to 0.0026). Layer 6 has
+# the smallest score and moves it least. Whether layer 3 is better than layer 6 for rewordings (25 points,
+# −29 to 58) and neighbors (23 points, −28 to 52) cannot be seen. An interval over four facts is a rough
+# guide. But in these examples, as layer 0 shows, a smaller score does not always mark the place that does
+# less harm.
 #
 # ## Flash
 #
@@ -560,16 +559,17 @@ plot.lines(at, y, *axes, bands=bands, dashes=dashes, ylim=(0, 105))
 # text by 0.004 nats before its first opener, the fifth edit, and by 1.047 after it. (At the end openers
 # have added 3.455 nats, more than the whole of 3.423: the other edits took a little of it back.) WilKE,
 # too, writes with the published key here, and puts this fact into layer 1, at a tiny score of 0.022. Yet
-# its ten edits move unrelated text by 0.094 nats, nearly as far as fifty edits with both keys do (0.122),
-# and 0.086 of these come from that single opener. So an edit with a small score can do harm.
+# its ten edits move unrelated text by 0.094 nats, nearly as far as its fifty edits with both keys do
+# (0.122, in three streams), and 0.086 of these come from that single opener. So an edit with a small
+# score can do harm.
 #
 # ## Is it the choice for each fact?
 #
 # WilKE differs from ROME in two ways: it moves the openers to layer 0, and it chooses a layer for each of
-# the others, too. Which of the two helps? For unrelated text the first table has an answer: of ROME's
-# 0.604 nats after fifty edits 0.534 were added by openers. For neighbors we take two more runs by ROME
-# with both keys, of 25 edits in a stream. One writes everything into layer 0, openers or not (stream 0).
-# The other, *split*, writes openers into layer 0 and all others into layer 3, as ROME does (all three
+# the others, too. Which of the two helps? For unrelated text the first table has a part of the answer: of
+# ROME's 0.604 nats after fifty edits 0.534 were added by openers. For the rest we take two more runs by
+# ROME with both keys, of 25 edits in a stream. One writes everything into layer 0, openers or not (stream
+# 0). The other, *split*, writes openers into layer 0 and all others into layer 3, as ROME does (all three
 # streams).
 #
 # **Predict.** If the choice for each ordinary fact is what keeps the neighbors, who is ahead after 25
@@ -593,13 +593,13 @@ pd.DataFrame(lines).set_index("edits")
 
 # %% [markdown]
 # To move the openers alone keeps 14 points more of the neighbors than ROME does (95 %: 6 to 21, 75 facts
-# of three streams). Between this and WilKE no difference in neighbors is seen (−3 points, −9 to 2), in
-# none of the three streams by itself either, nor between WilKE and everything in layer 0 (1 point, −10 to
-# 12, one stream). So in these streams moving the openers is enough for a gain in neighbors, without any
-# score. If the choice for each ordinary fact adds neighbors, it adds few: the interval ends at 9 points.
-# Unrelated text moves by 0.052, 0.114 and 0.134 nats with split. In each stream this is less than with
-# ROME (0.125, 0.360 and 0.204) and more than with WilKE (0.035, 0.091 and 0.091). So the choice may spare
-# unrelated text beyond what the openers explain, but three streams are few.
+# of three streams). Between this and WilKE no difference in neighbors is seen (−3 points, −9 to 2), and
+# none in any of the three streams by itself. Nor is one seen between WilKE and ROME with everything in
+# layer 0 (1 point, −10 to 12, one stream). So in these streams moving the openers is enough for a gain in
+# neighbors, without any score. The choice for each ordinary fact may add some more: the interval ends at
+# 9 points. Unrelated text moves by 0.052, 0.114 and 0.134 nats with split. In each stream this is less
+# than with ROME (0.125, 0.360 and 0.204) and more than with WilKE (0.035, 0.091 and 0.091). So the choice
+# may spare unrelated text beyond what the openers explain, but three streams are few.
 #
 # ## What the paper measured
 #
@@ -660,7 +660,8 @@ figure
 #   read off the keys, before anything is written. With both keys openers do less harm, and still
 #   stand apart.
 # * WilKE keeps far more neighbors than ROME in these streams. Between WilKE and ROME with nothing but the
-#   openers moved to layer 0 no difference in neighbors was seen, with 75 facts of three streams.
+#   openers moved to layer 0 no difference in neighbors was seen after 25 edits, with 75 facts of three
+#   streams.
 # * The paper's order of editors changes along its curve, and its ROME and WilKE use a key that is
 #   known to be faulty.
 #

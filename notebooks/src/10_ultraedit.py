@@ -3,8 +3,8 @@
 #
 # # 10 · UltraEdit: statistics instead of a network
 #
-# MALMEN's network has to be trained anew for every model. How much of what it does was learned, and
-# how much is only a matter of the right units? At the end of this page you have edited with no
+# MALMEN's network has to be trained anew for every model. What is left if one drops the network, and
+# keeps only the units in which it reads its pairs? At the end of this page you have edited with no
 # network at all.
 #
 # **You will** see what it means to standardize a gradient · merge moments exactly, whoever counted
@@ -415,24 +415,25 @@ print(f"UltraEdit, loss of the new facts in nats, known less every g = 0: {nats(
 pd.DataFrame(table).set_index(f"turn of {few} facts").T
 
 # %% [markdown]
-# With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It is
-# only 0.5 % where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap to
-# write.) But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to
-# 0.52). Known facts with their own small gradients raise it by 0.41 nats, and fact by fact no
-# difference from zero gradients is seen (−0.04 nats, −0.17 to 0.11). With the plain step that writes
-# them no change of this loss is seen (−0.01 nats, −0.15 to 0.15). So the mean that is taken off is
-# enough to explain what known facts do to the new ones here. Over all columns that the moments have
-# seen this cancels, because standardized gradients have the mean zero. A turn of known facts has
-# nothing that cancels it. (The library leaves out gradients that are exactly 0. Small ones it cannot
-# tell.)
+# With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It moves
+# them by 0.5 % only, where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap
+# to write.) But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to
+# 0.52). Known facts with their own small gradients raise it by 0.41 nats, and fact by fact no difference
+# from zero gradients is seen (−0.04 nats, −0.17 to 0.11). With the plain step that writes them no change
+# of this loss is seen (−0.01 nats, −0.15 to 0.15). So taking the mean off does by itself about the harm
+# that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
+# because standardized gradients have the mean zero. In a turn of known facts nothing cancels them. (The
+# library leaves out gradients that are exactly 0, but writes small ones like any others.)
 #
 # How far the weights move says little about this harm. The plain step moves them by 4.4 % for known
 # facts, although their gradients are a third as long as those of new ones. The rows *same keys alone*
-# write each token by itself, as if no other key were near it, and add up the squares of the changes.
-# Then known facts would move the weights by 1.3 % and new ones by 3.2 %. The turn makes the first more
-# than three times as large, and the second less than twice. So most of the known facts' change is the price of keys that are more alike (the
-# least singular value of $K$ is 1.1 instead of 2.5): to grant different shifts at nearly equal keys
-# takes a large change. One and the same shift, as with every $g$ at 0, is cheaper together than alone.
+# write each token by itself, as if no other key were near it, and add up the squares of the changes. Then
+# known facts would move the weights by 1.3 % with the plain step, and new ones by 3.2 %. Writing the
+# tokens together makes the first more than three times as large, and the second less than twice. So most
+# of the known facts' change is the price of keys that are near one another: to grant different shifts at
+# nearly equal keys takes a large change. (Their keys are more alike than those of new facts: the least
+# singular value of $K$ is 1.1 instead of 2.5.) One and the same shift, as with every $g$ at 0, is cheaper
+# together than alone.
 #
 # ## How large a step?
 #
@@ -491,8 +492,8 @@ table
 # </details>
 #
 # Now the Eiffel Tower, as the first fact of a model's life. We edit one matrix, with and without a
-# *warm-up*, and let the editor repeat its turn up to ten times. (The step is a tenth of the one
-# above, because there a loss was the mean over ten facts, and here it is that of one.)
+# *warm-up*, and let the editor repeat its turn up to ten times. (The step is a tenth of the one above.
+# There a loss was the mean over a group of ten facts, as published, and here it is that of one fact.)
 
 # %%
 for columns in (1, 2, 3):
@@ -544,8 +545,7 @@ pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
 #
 # <details><summary>Answer</summary>
 #
-# None of the four loses its edits. With the same step they hold about as many of them, but they do
-# not do the same damage.
+# None of the four. With the same step they hold about as many edits, but they do not do the same damage.
 #
 # </details>
 
@@ -571,10 +571,10 @@ shares.assign(perplexity=table["perplexity"].round(1))
 # summed, as a mean over the prompts. The neighbors cannot tell us much here, because the base model
 # itself gives the true answer to few of them.
 #
-# No way loses its edits, but at the larger step all four of them have changed most of what they were not
-# asked to change. Of the unrelated prompts only 18 to 28 % keep their first four tokens. And what is
-# held, a quarter of the edits, is held at its own prompt only: of the rewordings at most 2 % are
-# answered as wanted. The figure shows what each way gets for its damage.
+# No way collapses: with the same step each holds 24 or 25 % of its edits. But all four have changed most
+# of what they were not asked to change: of the unrelated prompts only 18 to 28 % keep their first four
+# tokens. And what is held is held at its own prompt only: of the rewordings at most 2 % are answered as
+# wanted. The figure shows what each way gets for its damage.
 
 # %%
 points = {}
@@ -617,15 +617,14 @@ for what in ("tokens", "held"):
 # With the same step every way has 29 % of the answer tokens right, and the damage differs. The KL is 1.15
 # nats with lifelong moments. Prompt by prompt it is 0.17 nats more with those of each turn (95 %: 0.12 to
 # 0.22), 0.43 nats more with those of the first turn (0.35 to 0.51), and as much more with none (0.31 to
-# 0.55). But the damage can also be lowered by a smaller step, and that costs
-# few facts. At the *same* KL the other ways are 1 to 3 points behind, and each of the six intervals
-# includes 0.
+# 0.55). But a smaller step lowers the damage, too, and in the table it goes with only a few points less
+# of the answer tokens (25 or 26 % are right). At the *same* KL the other ways are 1 to 3 points behind
+# lifelong moments, and each of the six intervals includes 0.
 #
 # So these thousand edits show different damage at one step, and no difference at equal damage. A small
-# one may be there: so few facts do not show it, and a straight line through two points is a guess for
-# shares that need not follow one. The paper's collapse does not appear with this small model and these
-# steps. The paper does not say how its ablation was set up; and "none" was helped here, because its $c$
-# was fitted.
+# one may be there: these facts are too few to show it, and between its two steps a way need not follow a
+# straight line. The paper's collapse does not appear with this small model and these steps. The paper
+# does not say how its ablation was set up; and "none" was helped here, because its $c$ was fitted.
 #
 # ## What we know now
 #

@@ -354,11 +354,12 @@ marks = {"radius of the preset": editor.config.eps_init}
 plot.histogram(groups, "distance of two keys", bins=25, marks=marks, colors=colors)
 
 # %% [markdown]
-# A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the histograms
-# lie on top of each other, and no radius separates them. A key is what one layer reads at the *last token*, and
-# other words in front of it change it about as much as the nearest of a hundred other subjects does. And yet
-# for 71 % of the rewordings the nearest of all 101 edits is their own. So the keys often tell *which* fact is
-# meant. Their distance does not tell whether any is meant at all.
+# A rewording is 16.7 from its fact, and an edit 18.8 from the nearest other one (medians). But the
+# histograms lie on top of each other, and no radius separates them. A key is what one layer reads at the
+# *last token*, and other words in front of it change it about as much as going over to the nearest of a
+# hundred other facts. And yet for 71 % of the rewordings the nearest of all 101 edits is their own. So
+# the keys often tell *which* fact is meant. Their distance is a poor sign of *whether* one is meant:
+# unrelated prompts stand only a little further away, and other edits even less so.
 #
 # The two histograms are not of one kind. A rewording has one distance, that to its own fact. An edit has a
 # hundred distances to others, and we took the smallest. So the orange histogram moves to the left as more
@@ -481,10 +482,10 @@ show.Table(rows)
 widgets.RadiusExplorer(*keys, radius=16.0, limit=40.0)
 
 # %% [markdown]
-# The clouds of rewordings and neighbors overlap, and the line cuts off their corner: 36 of 236 rewordings are
-# answered (35 of them with their own answer), 9 of 358 neighbors, and nothing unrelated. The full points in the
-# row at 16 belong to balls that no split has touched. Larger radii would let both groups in. So we look for a
-# better number than the distance.
+# The clouds of rewordings and neighbors overlap, and the line cuts off their corner: 36 of 236 rewordings
+# are answered (35 of them with their own answer), 9 of 358 neighbors, and nothing unrelated. The full
+# points in the row at 16 belong to balls that no split has touched. Larger radii would let both groups
+# in, if no split cut them. So we look for a better number than the distance.
 #
 # ## Another number: the angle
 #
@@ -535,9 +536,9 @@ pd.DataFrame(rows).set_index(["text let in", "number", "entry"])
 # answer either. A neighbor has the words of the prompt, and in this layer neither number keeps it out where it
 # lets rewordings in. (This is one layer of one small model, and one kind of prompt.)
 #
-# HoReN (Fang et al., 2026) is a codebook that is read by an angle. It and two ways that write no fact at
-# all, a direction that is added to every prompt and the fact in front of the prompt, are in the
-# [README](../README.md)'s table of editors, and what was measured of them is in
+# HoReN (Fang et al., 2026) is a codebook that is read by an angle. It is in the [README](../README.md)'s
+# table of editors, beside two that write no fact at all: one adds a direction to every prompt, and one
+# puts the fact in front of the prompt. What was measured of all three is in
 # [RESULTS](../tests/benchmarks/RESULTS.md).
 #
 # ## A theft
@@ -550,15 +551,16 @@ pd.DataFrame(rows).set_index(["text let in", "number", "entry"])
 #
 # <details><summary>Work it out</summary>
 #
-# A key is what is read at the last token. So it is a prompt that ends like the rewording and is about
-# something else:
+# A key is what is read at the last token. So a good try is a prompt that ends like the rewording and is
+# about something else:
 #
 # ```python
 # thief = lib.Fact(None, "Tourists who want to see the Louvre travel to the city of", "Madrid")
 # ```
 #
-# Its answer is another one, so the ball of the tower is cut to half of the distance, and the tourists are
-# nearer to the Louvre's key, or outside both balls.
+# The tourists lie at the very edge of the tower's ball, at 16.1. A ball of 16 with another answer that
+# touches it lies at a distance of at most 32.1, and the split leaves the tower half of that or less. So
+# every such fact shuts the tourists out. The bread is too far away to touch.
 #
 # </details>
 
@@ -580,15 +582,16 @@ for name, some in {"before": book, "after": wide.edit([thief], after=book)}.item
 #
 # * A correction can live beside the weights, as key, value and radius. Nothing is overwritten, and out
 #   of reach the model is the base model to the last bit.
-# * Facts add, expand or split. A split gives each of two balls half of their distance, and may take away what
-#   was taught before.
-# * The nearest key was the right one for 71 % of the rewordings. No radius let these in and kept neighbors out.
+# * Facts add, expand or split. A split gives each of two balls at most half of their distance, and may
+#   take away what was taught before.
+# * The nearest key was the right one for 71 % of the rewordings. No radius let these in and kept
+#   neighbors out, and none of the three thresholds of the angle did.
 #
 # ## Where it breaks
 #
-# Forty facts with the preset, and beside GRACE the editor of [notebook 10](10_ultraedit.ipynb), which writes
-# the same facts into the weights. The model answers freely, and we ask whether it begins with the new answer
-# (at the edits and their rewordings) and with the true one (at neighbors), before and after.
+# GRACE writes forty facts with its preset, and beside it the editor of [notebook 10](10_ultraedit.ipynb)
+# writes the same facts into the weights. The model answers freely, and we ask whether it begins with the
+# new answer (at the edits and their rewordings) and with the true one (at neighbors), before and after.
 
 # %%
 some = cases[:40]

@@ -125,9 +125,9 @@ drawings_17.trace()
 #
 # <details><summary>Answer</summary>
 #
-# Two. This library's ROME writes two keys for one fact, the mean over contexts and that of the bare
-# prompt (notebook 04). As published, it writes one. So a rank counts keys. It is a bound on the number
-# of edits only for somebody who knows the editor.
+# Two, and in bfloat16 they stand far above rounding as well. This library's ROME writes two keys for one
+# fact, the mean over contexts and that of the bare prompt (notebook 04). As published, it writes one. So
+# a rank counts keys. It is a bound on the number of edits only for somebody who knows the editor.
 #
 # </details>
 
@@ -434,10 +434,11 @@ for what, some in changes.items():
     print(f"somebody accused in {sum(over)} ({low:.0%} to {high:.0%})")
 
 # %% [markdown]
-# So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in 20 draws
-# of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The interval goes up
-# to 12 % of such draws; it is one over draws in this one matrix, and says nothing about other models.) A merge
-# with the unedited model in equal parts halves the edit, and here it brings the $z$ below the threshold.
+# So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in
+# 20 draws of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The
+# interval goes up to 12 % of such draws; it is one over draws in this one matrix, and says nothing about
+# other models.) A merge with the unedited model in equal parts halves the edit, and here it brings the
+# $z$ of the tower down to 3.8, below the threshold. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
@@ -445,9 +446,10 @@ for what, some in changes.items():
 # CounterFact among them, and stores a row for each suspect and for each model that nobody edited
 # (`python -m tests.benchmarks.forensics`; all editors, and whole prompts in the place of subjects, in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). A fact counts as named where it stands
-# above all candidates that were not edited, in a layer that was. Intervals are over suspects. The
-# threshold was set after looking at these edits, so the shares above it are **in sample**: on new ones
-# they may be smaller. The last two columns are for suspects in which somebody who was *not* edited passes it.
+# above all candidates that were not edited, in a layer that was. The column after that counts the facts
+# that pass the threshold, whether named or not. Intervals are over suspects. The threshold was set after
+# looking at these edits, so the shares above it are **in sample**: on new ones they may be smaller. The
+# last two columns are for suspects in which somebody who was *not* edited passes it.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
@@ -553,11 +555,12 @@ print(runs_17.pairs(stored))
 print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
 
 # %% [markdown]
-# The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the
-# edit's prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). Both were tried
-# on the same suspects, so the question which is better is one of pairs. In 4 of 14 only the prefixes
-# work, and in 1 only the components. Of five coins that are thrown, four or more fall on the same side
-# in three of eight cases. So 14 suspects do not decide it.
+# The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the edit's
+# prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). Both were tried on the
+# same suspects, so the question which is better is one of pairs. In 4 of 14 only the prefixes work, and
+# in 1 only the components. Of five coins that are thrown, four or more fall on the same side in three of
+# eight cases. So 14 suspects do not decide it. Nor do they show what it costs elsewhere: with both ways
+# 86 % of the unrelated prompts keep their token (62 to 97), and before it was 93 % (71 to 99).
 #
 # ## How to hide
 #
@@ -668,14 +671,16 @@ pd.DataFrame(table).set_index("subject").round(1)
 #   candidates with each other.
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
-# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and no matrix.
+# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so
+#   did eleven components. Neither brought back the matrix.
 # * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of four
-#   edits one was hidden so, one was not, and two had nothing to hide.
+#   edits one was hidden so and one was not; one had nothing to hide, and one was not written at the key
+#   that we chose.
 #
 # ## Where it breaks
 #
 # Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are
-# hardly found without the unedited model, and subjects at the first position share the sink's key. The
+# hardly found by a list of subjects, and subjects at the first position share the sink's key. The
 # unedited models were few, and variants of one. All of it is one small model, in one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
