@@ -53,7 +53,6 @@ import lib
 from lib import plot, widgets
 from lib.editors.grace import codebook
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.evaluation.scores import compare
 from notebooks.support import drawings_11, models, score_tables, show
 from notebooks.support import runs_11_grace as runs_11
 from notebooks.support.holes import guess, use
@@ -603,7 +602,7 @@ for name in ("GRACE", "UltraEdit"):
     after[name] = lib.evaluate(lm, some, patch, base=base, **measured)
     kl = after[name].by_case()["locality", "kl_nats"]["mean"].max()
     print(f"{name}, {len(some)} facts: the largest KL at unrelated prompts is {kl:.6f} nats")
-more = compare(after["UltraEdit"], after["GRACE"]).set_index(["metric", "event"])
+more = lib.compare(after["UltraEdit"], after["GRACE"]).set_index(["metric", "event"])
 print("UltraEdit less GRACE, fact by fact:")
 for metric in ("efficacy", "generalization", "specificity"):
     mean, *ends = more.loc[(metric, "generation"), ["difference", "low", "high"]]

@@ -56,7 +56,6 @@ OPENED = {
         "lib.keys_values.target_value",
         "lib.model.activations",
         "lib.model.generation",
-        "lib.model.partial_forward",
         "lib.plot.style",
     },
 }
