@@ -362,7 +362,7 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 
 
 # %%
-def alone(parts, hats=units, step=step):  # as `moved`, if no key were near another one
+def token_by_token(parts, hats=units, step=step):  # as `moved`, if no key were near another one
     squares = 0.0
     for pair in parts.values():
         tokens = zip(*(X.split(1, 1) for X in (pair.K.double(), *hats(pair))), strict=True)
@@ -407,7 +407,7 @@ for name, some in {"new": new, "known": as_read, "known, every g = 0": zero}.ite
         patch = write(*how)
         changes[rule, name] = change = losses(patch) - unedited
         row[f"{rule}: ‖ΔW‖/‖W‖ (%)"] = f"{moved(patch):.1f}"
-        row[f"{rule}: same keys alone (%)"] = f"{alone(*how):.1f}"
+        row[f"{rule}: same keys alone (%)"] = f"{token_by_token(*how):.1f}"
         row[f"{rule}: loss of the new facts"] = nats(change)
     table.append(row)
 less = changes["UltraEdit", "known"] - changes["UltraEdit", "known, every g = 0"]

@@ -15,8 +15,11 @@ GPU = HERE / "gpu.json"
 
 
 def card() -> dict[str, Any]:
-    """The run on a card."""
-    return json.loads(GPU.read_text(encoding="utf-8"))
+    """The run on a card; ValueError for one at tiny scale, which is no result."""
+    run = json.loads(GPU.read_text(encoding="utf-8"))
+    if run["scale"] != "full":
+        raise ValueError(f"{GPU.name} was made at tiny scale, which says nothing of a card")
+    return run
 
 
 def rows_of(run: dict[str, Any], part: str) -> list[Row]:

@@ -134,15 +134,19 @@ def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
 
 
 def pages_are_drawn_from_the_file(messages, folder, monkeypatch):
-    """RESULTS shows these messages."""
+    """RESULTS shows these messages, and refuses those of a run at tiny scale."""
     path = folder / "gpu.json"
     monkeypatch.setattr(tables_scale, "GPU", path)
     names = ("gpu_parts", "gpu_values", "gpu_speed", "gpu_long")
-    kept = supervise.Kept(path, "full", "aebcdfg")
-    for message in messages:
-        if "seconds" in message.get("row", {}):
-            message = {**message, "row": {**message["row"], "peak": 2e9}}
-        kept.take(dict(message))
+    for size in ("tiny", "full"):
+        kept = supervise.Kept(path, size, "aebcdfg")
+        for message in messages:
+            if "seconds" in message.get("row", {}):
+                message = {**message, "row": {**message["row"], "peak": 2e9}}
+            kept.take(dict(message))
+        if size == "tiny":
+            with pytest.raises(ValueError, match="tiny scale"):
+                tables_scale.gpu_parts()
     parts, values, speed, long = (getattr(tables_scale, name)() for name in names)
     assert "| placement and values | done |" in parts and "torch 2" in parts
     assert values.count("\n") == 4 and "`memit` | 0e+00 |" in values
