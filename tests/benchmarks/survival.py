@@ -1,6 +1,7 @@
 """What is left of sixty edits when the model lives on, for every editor, by generation.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.survival --to FOLDER [--editors rome,ft]
+    … --model gemma-3-270m --lives bfloat16,int8,int4    another model, in a file of its own
 
 Each editor writes the same sixty facts of the classroom, one after another, with its preset. Then
 the model is rounded, trained on the library's general text (which the model itself wrote), with
@@ -82,37 +83,44 @@ def values(found: Survival, which: int) -> dict:
     return shown
 
 
-def store(rows: dict, given: argparse.Namespace) -> None:
+def store(out: Path, rows: dict, given: argparse.Namespace) -> None:
     """Write the rows, and where they were measured."""
-    with whole_file(OUT) as part:
+    with whole_file(out) as part:
         part.write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    measured.record(OUT, vars(given))
+    measured.record(out, vars(given))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
     parser.add_argument("--editors", default="ultraedit,ft,memit,alphaedit,rome,lora,ft_m")
+    parser.add_argument("--model", help="a packaged model; the embedded one if left out")
+    parser.add_argument("--lives", help="some of the lives; all if left out")
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
     given.to.mkdir(parents=True, exist_ok=True)
-    lm, cases = lib.load(dtype=torch.float32), classroom("tables")
+    out = OUT.with_stem(f"survival-{given.model}") if given.model else OUT
+    lm = lib.load(given.model, dtype=torch.float32)
+    cases = classroom("tables")
     some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
-    stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    wanted = lives(later)
+    if given.lives:
+        wanted = {life: wanted[life] for life in given.lives.split(",")}
+    stored = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     plain: Survival | None = None
     if OWN not in stored:  # what the model says of the same facts without an edit, after each life
         own = [replace(case, fact=turned(case.fact)) for case in some]
-        kept = survive(lm, lib.EMPTY, own, lives(later), METRICS)
+        kept = survive(lm, lib.EMPTY, own, wanted, METRICS)
         stored[OWN] = {"values": values(kept, 1)}
-        store(stored, given)
+        store(out, stored, given)
     for name in given.editors.split(","):
         start = time.process_time()
         patch = written(lm, name, [case.fact for case in some], given.to)
-        found = survive(lm, patch, some, lives(later), METRICS, plain)
+        found = survive(lm, patch, some, wanted, METRICS, plain)
         plain = plain or found
         stored |= {BASE: {"values": values(found, 1)}, name: {"values": values(found, 0)}}
         stored[name]["cpu"] = round(time.process_time() - start)
-        store(stored, given)
+        store(out, stored, given)
         print(f"{name}, {stored[name]['cpu']} CPU s\n{found}", flush=True)
 
 
