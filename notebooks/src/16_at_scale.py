@@ -580,14 +580,15 @@ on_card.round(3)
 # for the row's own products, so depth and steps count on both sides. An edit takes 4 to 15 times its
 # least, and LEMoE's 74 times.
 #
-# One fact alone costs UltraEdit 0.088 s, and in turns of a thousand a fact costs 4.1 ms, 21 times less. Is
-# that only because many facts share the reading of the weights? Alone, a fact waits for memory, and needs
-# 0.014 s at least. In a turn of a thousand the arithmetic decides, and if a fact has as many multiply-adds
-# there as alone (**estimated**), it needs 0.55 ms at least, 25 times less. So the bound falls about as much
-# as the time does. But the times are far above the bounds: 6.5 times alone, 7.6 times in turns of a
-# thousand, and 23.5 times in turns of a hundred. What takes so long beside reading and multiplying was
-# looked for in one turn of a thousand, and is in [RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card).
-# These weights are random, so the run says nothing about how many facts are held.
+# One fact alone costs UltraEdit 0.088 s, and in turns of a thousand a fact costs 4.1 ms, less than a
+# twentieth. Is that only because many facts share the reading of the weights? Alone, a fact waits for
+# memory, and needs 0.014 s at least. In a turn of a thousand the arithmetic decides, and if a fact has as
+# many multiply-adds there as alone (**estimated**), it needs 0.55 ms at least, which is also less than a
+# twentieth. So the bound falls about as much as the time does. But the times are far above the bounds: 6.5
+# times alone, 7.6 times in turns of a thousand, and 23.5 times in turns of a hundred. What takes so long
+# beside reading and multiplying was looked for in one turn of a thousand, and is in
+# [RESULTS](../tests/benchmarks/RESULTS.md#a-graphics-card). These weights are random, so the run says
+# nothing about how many facts are held.
 #
 # ## On your machine
 #
@@ -638,9 +639,9 @@ print("95 % interval of the change, as a share (paired): {:+.2f} to {:+.2f}".for
 # %% [markdown]
 # Edits per hour do not say what is held. In the stored run 85 of the 96 facts are said right after their
 # turn and 74 at the end. The eleven that are lost stand in the first six turns, and their share is 0.05 to
-# 0.19. So facts begin to fade in this short stream already. (These are other facts than in the stream of ten
-# thousand, in smaller turns and in one order, so the two streams cannot be compared number
-# by number.) **If you like**, change `count` to 24 and `turns` to 4. Are fewer of the same facts lost?
+# 0.19. So facts begin to fade in this short stream already. (These are other facts than in the stream of
+# ten thousand, in smaller turns and in one order, so the two streams cannot be compared number by
+# number.) **If you like**, change `count` to 24 and `turns` to 4. Are fewer of the same facts lost?
 #
 # ## What we know now
 #
