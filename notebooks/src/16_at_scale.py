@@ -550,9 +550,11 @@ for name, size in {"columns": n * (d_in + d_out), "sums": d_in * (d_in + d_out)}
 # the rate of reading, whichever takes longer, both measured in that run. What is made once, such as
 # $C$, was made before and is not in the times. Each row is one run, and the other editors had no turn.)
 #
-# The editors do not change the same layers. Each has the layers of its preset for this shape, except
-# that ROME, MEMIT and AlphaEdit, which need $C$, were given layer 8 alone. With replay a search for
-# layer 8 runs through the 23 blocks above it, and one for layer 29 through two.
+# The editors do not change the same layers. The table says how many each changes and in brackets which,
+# counted from 0 to 31. (GRACE, WISE, MEMOIR and LEMoE keep something beside the weights of that layer.) Each
+# has the layers of its preset for this shape, except that ROME, MEMIT and AlphaEdit, which need $C$, were
+# given layer 8 alone. With replay a search for layer 8 runs through the 23 blocks above it, and one for
+# layer 29 through two.
 
 # %%
 CHANGED = {  # how many and which, counted from 0 to 31: the settings of that run
