@@ -618,7 +618,8 @@ plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", yl
 # table therefore has the *mean*, which is the sum with $\alpha/n$, at three rates. The rows of the
 # regression have MEND's pairs, solved on the model's keys $k$ as above; MEND was trained on single facts
 # and never on an update. RLEdit also writes without its larger first step, with 1 in the place of 1.4. (In
-# an update of a hundred it has no larger one, so both rows are the same.)
+# an update of a hundred it has no larger one, so both rows are the same. In the second table 10 and 100
+# are the facts of an update.)
 #
 # **Predict.** Who writes most with one fact, and who with a hundred in one update?
 #
@@ -736,7 +737,7 @@ pd.DataFrame(found).T.rename_axis(["turns", "share", "order"])
 # turns already.
 #
 # With order 0 alone this page would have told another story: RLEdit 30 points ahead after six turns,
-# and a first step that makes no difference. The intervals would not have warned us: they count the
+# and no difference seen with the larger first step. The intervals would not have warned us: they count the
 # facts of one stream as if they were independent, but a model that breaks loses all of them together.
 # The plain step, with the two smaller rates, loses everything in no order, but of the sixty facts it
 # holds at most 30 %, so it is no good editor either. With $\alpha = 0.02$, in the one order that was
