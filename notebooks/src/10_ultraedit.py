@@ -639,7 +639,7 @@ print(pd.DataFrame(lines).set_index("less lifelong").to_string())
 # ## Another order, and right after the turn
 #
 # All this is one order of the facts. The second stored run writes the same thousand in an order that was
-# drawn, in three of the ways and with the step of 0.4. It asks the same 125 facts twice: each right after
+# drawn, in three of the ways and with the step of 0.4. It asks the same facts twice: each right after
 # its own turn, and all of them at the end. The table compares both, then each way with lifelong moments, and
 # the KL at the end with that of the first order (*held* in points, KL in nats, with 95 % intervals).
 #
