@@ -29,8 +29,7 @@ def tradeoff(
     for rate, row in curve.items():
         line.append(_cross(ax, row, BASE, "o"))
         at, ha = ((4, 9), "left") if line[-1][0] < 10 else ((-6, -14), "right")
-        said = f"{rate_name} = {rate}"
-        ax.annotate(said, line[-1], at, ha=ha, color=readable(BASE), **place)
+        ax.annotate(f"{rate_name} = {rate}", line[-1], at, ha=ha, color=readable(BASE), **place)
         rate_name = rate_name[-1]  # the whole name once
     ax.plot(*zip(*line, strict=True), color=BASE, linewidth=1.6)
     for name, row in points.items():
@@ -47,9 +46,8 @@ def tradeoff(
 
 def _cross(ax: Axes, row: Mapping[str, Sequence[float]], color: str, marker: str) -> tuple:
     """Draw one point with both its intervals; return it."""
-    x, y = (100 * float(np.mean(row[name])) for name in ("neighbors", "written"))
-    (left, right), (low, high) = (interval(row[name]) for name in ("neighbors", "written"))
-    ax.hlines(y, 100 * left, 100 * right, color=color, linewidth=1.1, alpha=0.7)
-    ax.vlines(x, 100 * low, 100 * high, color=color, linewidth=1.1, alpha=0.7)
-    ax.plot(x, y, marker, color=color, markersize=6, zorder=4)
+    found = ([np.mean(row[name]), *interval(row[name])] for name in ("neighbors", "written"))
+    (x, left, right), (y, low, high) = (100 * np.array(one) for one in found)
+    ends = [[y - low], [high - y]], [[x - left], [right - x]]
+    ax.errorbar(x, y, *ends, fmt=marker, color=color, markersize=6, elinewidth=1.1, zorder=4)
     return x, y

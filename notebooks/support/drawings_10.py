@@ -74,12 +74,10 @@ def tradeoff(lines: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]
     """
     figure, (ax,) = panels(height=4.0)
     for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
-        color = WAYS[way]
-        for (x, left, right), (y, low, high) in points:
-            ax.plot([left, right], [y, y], color=color, linewidth=1, alpha=0.6)
-            ax.plot([x, x], [low, high], color=color, linewidth=1, alpha=0.6)
-        x, y = ([point[side][0] for point in points] for side in (0, 1))
-        ax.plot(x, y, color=color, marker=marker, markersize=7, label=way)
+        x, y = np.moveaxis(np.array(points), 0, 2)  # mean, low and high of all points
+        ends = [np.abs(side[1:] - side[0]) for side in (y, x)]
+        look = {"color": WAYS[way], "marker": marker, "markersize": 7, "elinewidth": 1}
+        ax.errorbar(x[0], y[0], *ends, label=way, **look)
     ax.set(xlim=(-0.04, None), ylim=(0, None))
     ax.set(xlabel="KL divergence at unrelated prompts (nats)", ylabel="answer tokens right (%)")
     plain(ax)
@@ -103,9 +101,8 @@ def filling(
     axes[0].plot(edits, turns, "--", color=BASE, linewidth=1.6, label="orthogonal turns")
     axes[0].plot(edits, moved, "o-", color=WAYS["lifelong"], markersize=3.5, label="measured")
     axes[0].legend(loc="lower right")
-    at, share, low, high = zip(*points, strict=True)
-    axes[1].vlines(at, low, high, color=EDITED, linewidth=1.6, alpha=0.6)
-    axes[1].plot(at, share, color=EDITED, marker="o", markersize=4.5)
+    at, share, low, high = np.array(points).T
+    axes[1].errorbar(at, share, [share - low, high - share], color=EDITED, marker="o")
     for ax in axes:
         ax.set(xlim=(0, None), ylim=(0, None), xlabel="edits")
         plain(ax)

@@ -25,9 +25,6 @@ from lib.plot.style import (
 
 from .figures import MARKERS, bare, box, colorbar, legend, panels
 
-Share = tuple[float, float, float]  # mean and the ends of its interval, in %
-KEYS = {"handlelength": 1, "handleheight": 1}
-
 
 def two_paths() -> Figure:
     """Draw a layer with two matrices, the score Δ between their outputs, and the switch."""
@@ -37,8 +34,6 @@ def two_paths() -> Figure:
     small = {"ha": "center", "va": "center", "color": QUIET}
     for i in range(4):
         ax.add_patch(Rectangle((0.2, 0.9 + 0.55 * i), 0.3, 0.4, color="#c9d0d8"))
-    ax.text(0.35, 3.35, "inputs $a_p$", **text)
-    ax.text(0.35, 0.45, "one for each\ntoken $p$", **small)
     box(ax, (1.5, 2.3), (1.5, 0.9), BASE, "$W$", "white", "main memory")
     box(ax, (1.5, 0.5), (1.5, 0.9), EDITED, r"$W' = W + \tau$", "white", "side memory")
     lines = [((1.47, y), (0.55, 1.9)) for y in (2.75, 0.95)]
@@ -46,10 +41,12 @@ def two_paths() -> Figure:
     lines += [((4.15, 2.15), (4.15, 2.5)), ((4.15, 1.55), (4.15, 1.2)), ((6.15, 1.85), (5.2, 1.85))]
     for ends in lines:
         ax.annotate("", *ends, arrowprops=thin)
-    ax.text(4.15, 2.75, "$W a_p$", **text)
-    ax.text(4.15, 0.95, "$W' a_p$", **text)
-    ax.text(4.15, 1.85, r"$\delta_p = \|W'a_p - W a_p\|$", **text)
-    ax.text(5.66, 2.08, "mean", **small)
+    said = {(0.35, 3.35): "inputs $a_p$", (4.15, 2.75): "$W a_p$", (4.15, 0.95): "$W' a_p$"}
+    for at, name in (said | {(4.15, 1.85): r"$\delta_p = \|W'a_p - W a_p\|$"}).items():
+        ax.text(*at, name, **text)
+    notes = {(0.35, 0.45): "one for each\ntoken $p$", (5.66, 2.08): "mean"}
+    for at, name in (notes | {(7.62, 2.6): "no", (7.62, 1.1): "yes"}).items():
+        ax.text(*at, name, **small)
     box(ax, (6.2, 1.4), (1.15, 0.9), "white", r"$\Delta \geq \varepsilon$ ?", INK)
     place = {"ha": "left", "va": "center", "fontsize": LABEL}
     for y, start, color, said in (
@@ -59,8 +56,6 @@ def two_paths() -> Figure:
         look = thin | {"color": color, "linewidth": 2}
         ax.annotate("", (8.1, y), (7.4, start), arrowprops=look)
         ax.text(8.2, y, said, color=readable(color), **place)
-    ax.text(7.62, 2.6, "no", **small)
-    ax.text(7.62, 1.1, "yes", **small)
     ax.set(xlim=(-0.3, 10.1), ylim=(0.05, 3.6), xticks=[], yticks=[])
     bare(ax)
     return figure
@@ -94,10 +89,10 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
     return figure
 
 
-def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
+def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
     """Draw editors by the rewordings that follow and by what is kept.
 
-    points  {editor: {"reworded", "neighbors", "unrelated": share}}
+    points  {editor: {"reworded", "neighbors", "unrelated": mean, low and high in %}}
     """
     kinds = "neighbors", "unrelated"
     figure, axes = panels(2, height=3.7, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
@@ -118,7 +113,7 @@ def triangle(points: Mapping[str, Mapping[str, Share]]) -> Figure:
         ax.text(97, 97, "all three", color=QUIET, ha="right", va="top")
         ax.grid(True)
     handles = [Line2D([], [], linewidth=0, **look) for look in looks.values()]
-    return legend(figure, handles, looks, **KEYS)
+    return legend(figure, handles, looks, handlelength=1, handleheight=1)
 
 
 def _width(token: str) -> float:

@@ -97,10 +97,7 @@ class Solved:
 
 
 def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]:
-    """{editor: (steps, validation loss, the step whose network was kept, how it was trained)}.
-
-    A network's file keeps its own curve.
-    """
+    """{editor: (steps, validation loss, the step whose network was kept, how it was trained)}."""
     curves = {}
     for name, editor in found.items():
         path = editor.path if editor.path.exists() else editor.shipped
@@ -108,9 +105,8 @@ def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]
         steps, losses = [row[0] for row in said["history"]], [row[2] for row in said["history"]]
         size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
         made = said["settings"]
-        facts = ("1 to " if made.get("varied") else "") + str(made["batch"])
-        edits = made["accumulate"] * made.get("turns", 1)
-        cost = f"{size:,} parameters; {said['step']} steps of {edits} edits; facts in each: {facts}"
+        edits = f"{made['accumulate'] * made.get('turns', 1)} edits of up to {made['batch']} facts"
+        cost = f"{size:,} parameters; {said['step']} steps of {edits}"
         curves[SHOWN[name]] = steps, losses, said["step"], cost
     return curves
 

@@ -1,4 +1,4 @@
-"""The long run of notebook 10: UltraEdit on one stream, whole and with its moments taken away.
+"""The long runs of notebook 10: UltraEdit on a stream, whole and with its moments taken away.
 
 The moments are taken away in three ways; each way is a small subclass of the editor, and is run with
 two sizes of the step, because ways can be compared only where they do as much damage. Rows keep one
@@ -7,6 +7,7 @@ value per fact and per prompt, so that differences can be paired and have interv
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -88,6 +89,8 @@ STREAM = {
     "kl": 60,  # unrelated prompts
     "answers": ASKED,
 }
+# the compared edits in an order that is drawn; their facts are asked right after their turn as well
+ORDER = {"stream": STREAM, "seed": 1, "ways": ["lifelong", "first turn", "none"]}
 
 
 def editor(lm: lib.LM, way: str, scale: float = 1.0) -> lib.Editor:
@@ -118,7 +121,7 @@ def rows(lm: lib.LM) -> Iterator[dict[str, Any]]:
 
     facts = [vars(case.fact) for case in cases[: 2 * size]]
     row = {"way": "base", "scale": 0.0, "edits": 0, "facts": facts, "first": first(lib.EMPTY)}
-    yield row | look(lm, asked, lib.EMPTY, base)
+    yield row | look(lm, asked, lib.EMPTY, base=base)
     for way, scale in ((way, scale) for way, scales in STREAM["ways"].items() for scale in scales):
         longest = (way, scale) == ("lifelong", 1.0)
         some = cases[: STREAM["length" if longest else "compared"]]
@@ -126,7 +129,24 @@ def rows(lm: lib.LM) -> Iterator[dict[str, Any]]:
             if longest and row["edits"] in (size, *STREAM["first"]):
                 row["first"] = first(patch)
             if row["edits"] == STREAM["compared"]:
-                row |= look(lm, asked, patch, base)
+                row |= look(lm, asked, patch, base=base)
+            yield row
+
+
+def shuffled(lm: lib.LM) -> Iterator[dict[str, Any]]:
+    """Some ways with one step and the facts that are compared, in another order.
+
+    after   (which of the facts that are asked, held or not), for those of the turn, right after it
+    """
+    cases, sample, size = counterfact(STREAM["compared"]), STREAM["sample"], STREAM["batch"]
+    order = random.Random(ORDER["seed"]).sample(range(len(cases)), len(cases))
+    for way in ORDER["ways"]:
+        for row, patch in turns(lm, way, 1.0, [cases[i].fact for i in order], size):
+            own = [i for i in order[row["edits"] - size : row["edits"]] if i % sample == 0]
+            now = lib.evaluate(lm, [cases[i] for i in own], patch, ["generation"], metrics=())
+            row["after"] = list(zip((i // sample for i in own), by_case(now)["held"], strict=True))
+            if row["edits"] == len(cases):
+                row |= look(lm, cases[::sample], patch, metrics=())
             yield row
 
 
@@ -145,7 +165,7 @@ def turns(
         yield row, patch
 
 
-def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, base: Any) -> dict[str, Any]:
+def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, **more: Any) -> dict[str, Any]:
     """What a sample of the facts, their other prompts and unrelated prompts give.
 
     tokens              shares of answer tokens that are right, one per fact
@@ -153,7 +173,7 @@ def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, base: Any) -> 
     kl, unrelated       per unrelated prompt: KL over four tokens of the base model's answer, in
                         nats, and whether the four tokens are the same
     """
-    scores = lib.evaluate(lm, asked, patch, base=base, **ASKED)
+    scores = lib.evaluate(lm, asked, patch, **{**ASKED, **more})
     spread = dict.fromkeys(prompt for case in lib.classroom() for prompt in case.locality)
     others = moved.answers(lm, list(spread)[: STREAM["kl"]], patch, tokens=4).values()
     return {
@@ -161,7 +181,7 @@ def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, base: Any) -> 
         **by_case(scores),
         "kl": [round(one.kl, 5) for one in others],
         "unrelated": [float(one.before == one.after) for one in others],
-        "perplexity": round(scores.perplexity, 3),
+        "perplexity": scores.perplexity,
     }
 
 

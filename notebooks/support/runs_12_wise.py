@@ -84,16 +84,13 @@ def wise(lm: lib.LM, **settings: Any) -> lib.Editor:
 
 
 def look(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> dict[str, Any]:
-    """What the patched model says, by generation: one share per case, and the mean KL.
+    """What the patched model says, by generation: one share per case.
 
     held, reworded  prompts whose answer begins with the new one
     neighbors       prompts whose answer still begins with the true one
     unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
-    kl              from the base model at unrelated prompts, in nats
     """
-    scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
-    kl = scores.by_case()["locality", "kl_nats"]["mean"].mean()
-    return {**by_case(scores), "kl": round(float(kl), 5)}
+    return by_case(lib.evaluate(lm, cases, patch, base=base, **ASKED))
 
 
 def reader(lm: lib.LM, patch: lib.Patch) -> TextReader:
@@ -171,13 +168,7 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def stream(
-    lm: lib.LM,
-    name: str,
-    calls: int | None = None,
-    seed: Any = None,
-    points: Any = STREAM["points"],
-) -> Iterator[dict[str, Any]]:
+def stream(lm: lib.LM, name: str, calls: int | None = None, order: Any = STREAM) -> Iterator[dict]:
     """One row per call of one line's editor, for the first `calls` of them.
 
     A row has the number of edits and, where the editor has one, the threshold ε. At the points it
@@ -185,7 +176,7 @@ def stream(
     """
     kind, more, sizes = STREAM["lines"][name]
     editor = wise(lm, **more) if kind == "wise" else lib.EDITORS[kind](lm, **more)
-    cases, patch, done = facts(seed), lib.EMPTY, 0
+    cases, patch, done = facts(order.get("seed")), lib.EMPTY, 0
     base, texts = lib.baseline(lm, cases[:1], **ASKED), None
     for size in sizes[:calls]:
         patch = editor.edit([case.fact for case in cases[done : done + size]], after=patch)
@@ -194,7 +185,7 @@ def stream(
         if kind == "wise":
             (route,) = patch.routes.values()
             row["eps"] = round(route.memories[-1].eps, 4)
-        if done in points and (kind == "wise" or done == STREAM["together"]):
+        if done in order["points"] and (kind == "wise" or done == STREAM["together"]):
             row |= look(lm, cases[:done], patch, base)
             if kind == "wise":
                 texts = texts or reader(lm, patch)
@@ -220,8 +211,7 @@ def rows(lm: lib.LM, streamed: str, again: str, merged: str) -> list[dict[str, A
     found = long_runs.stored(streamed, STREAM, lambda: every(lm))
     own = [row for row in found if row["line"] == "WISE, no rehearsal"]
     long_runs.repeats(own, lambda: stream(lm, own[0]["line"], 1), ["edits", "eps"], 0.5)
-    order = None, ORDER["seed"], ORDER["points"]
-    other = long_runs.stored(again, ORDER, lambda: stream(lm, ORDER["line"], *order))
+    other = long_runs.stored(again, ORDER, lambda: stream(lm, ORDER["line"], order=ORDER))
     found = [*found, *({**row, "line": "WISE, another order"} for row in other)]
     found += long_runs.stored(merged, MERGES, lambda: merges(lm))
     names = {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
