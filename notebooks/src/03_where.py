@@ -45,7 +45,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import json
 from dataclasses import replace
 from functools import partial
-from statistics import mean
+from statistics import harmonic_mean, mean
 
 import pandas as pd
 import torch
@@ -53,13 +53,14 @@ from torch.nn.functional import cosine_similarity
 
 import lib
 from lib import plot
-from lib.evaluation.intervals import interval
+from lib.evaluation.intervals import interval, wilson
 from lib.interpret import causal_trace, corrupted_runs
 from lib.interpret.logit_lens import lens
 from notebooks.support import drawings_03, long_runs, models
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import guess, use
 from notebooks.support.runs_03_where import EDITS, SETTINGS
+from notebooks.support.score_tables import METRICS
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -391,8 +392,13 @@ for (role, kind), part in table.groupby(["role", "kind"]):
         line = f"{NAMES[kind]}, {'end' if role == 'last' else 'subject'}"
         series[line], bands[line] = part["effect"].to_numpy(), (part["low"], part["high"])
 for line in ("states, subject", "states, end"):
-    change = [series[line][layers.index(n)] for n in layers if n in (22, 24)]
-    print(f"{line}, layers 22 and 24:", ", ".join(f"{effect:.3f}" for effect in change))
+    at = [x.subject[1] if "subject" in line else -1 for x in every]
+    two = [x.indirect("hidden")[token, 11:13] for x, token in zip(every, at, strict=True)]
+    before, after = torch.stack(two).T  # layers 22 and 24, fact by fact
+    change = "{:+.3f} (95 % {:+.3f} to {:+.3f})".format(
+        (after - before).mean(), *interval(after - before, None)
+    )
+    print(f"{line}, layer 22 {before.mean():.3f}, layer 24 {after.mean():.3f}: {change}")
 print("MLPs, subject: {:.0f} % of the total".format(100 * max(series["MLPs, subject"]) / ATE[0]))
 colors = dict(zip(series, plot.CYCLE[:3] * 2, strict=True))
 dashes = {line: "--" if line.endswith("end") else "-" for line in series}
@@ -403,8 +409,9 @@ plot.lines(layers, series, *axes, bands=bands, colors=colors, dashes=dashes)
 # Full lines belong to the subject's last token, dashed ones to the prompt's. At the early site the
 # MLPs bring back 0.257, which is 54 % of the total (in GPT-2 XL 6.6 of 18.6), and the attention
 # 0.003. At the late site it is the attention that brings more, 0.357 against 0.074. Between layers
-# 22 and 24 the states change places: that of the subject falls from 0.146 to 0.002, that of the end
-# rises from 0.057 to 0.404. The fact has been **picked up**.
+# 22 and 24 the states change places: that of the subject falls from 0.146 to 0.002, fact by fact by
+# 0.144 (0.087 to 0.211), that of the end rises from 0.057 to 0.404, by 0.347 (0.268 to 0.423). The
+# fact has been **picked up**.
 #
 # ## How wide a window?
 #
@@ -472,15 +479,16 @@ for i, (ids, _, last) in enumerate(spans):
     cosines.append(cosine_similarity(own[i], moved[i]))
     if other[end] != ids[last]:
         unlike.append(cosine_similarity(own[i], own[(i + 1) % len(spans)]))
-curves = {"same token, other words": cosines, "different tokens": unlike}
-curves = {what: torch.stack(one).cpu().quantile(0.5, 0) for what, one in curves.items()}
-for what, one in curves.items():
-    print(
-        what + ":",
-        ", ".join(f"layer {2 * n} {x:.2f}" for n, x in enumerate(one) if n in (0, 1, 2, 14)),
-    )
-axes = "layer", "median cosine"
-plot.lines(range(0, lm.n_layers, 2), curves, *axes, ylim=(-0.05, 1.05), height=2.6)
+curves, shades = {}, {}
+for what, one in {"same token, other words": cosines, "different tokens": unlike}.items():
+    found = torch.stack(one).T.tolist()  # (layers, facts)
+    curves[what], ends = list(map(mean, found)), [interval(x, None) for x in found]
+    shades[what] = list(zip(*ends, strict=True))
+    for n in (n for n in (0, 1, 2, 14) if n < len(ends)):
+        low, high = ends[n]
+        print(f"{what}, layer {2 * n}: {curves[what][n]:.2f}, 95 % {low:.2f} to {high:.2f}")
+axes = range(0, lm.n_layers, 2), curves, "layer", "mean cosine"
+plot.lines(*axes, bands=shades, ylim=(-0.05, 1.05), height=2.6)
 
 # %%
 tested = {"as in the clean run": own, "the same token after other words": moved}
@@ -503,10 +511,12 @@ for what, effects in back.items():
     print(f"{what}: IE {mean(effects):.3f} (95 %: {low:.3f} to {high:.3f})")
 
 # %% [markdown]
-# At layer 0 the outputs agree with a median cosine of 0.99, although other words stand before, and
-# those of different tokens with 0.30. At layer 2 it is 0.48 against 0.05, at layer 4 0.38 against
-# 0.09. That the upper curve rises again in the last layers says little about the token, since the
-# baseline rises with it: there the outputs of all tokens have something in common.
+# At layer 0 the outputs agree with a mean cosine of 0.98 (0.97 to 0.98), although other words stand
+# before, and those of different tokens with 0.31 (0.28 to 0.34). At layer 2 it is 0.45 against 0.07,
+# at layer 4 0.38 against 0.09, and the 95 % intervals, the bands of the figure, are still far apart.
+# That the upper curve is high again at layer 28 says little about the token, since the baseline rises
+# with it (0.71 and 0.69, with intervals that overlap): there the outputs of all tokens have something
+# in common.
 #
 # Restoring says the same. Layer 0's output after other words brings back 0.139 and that of the
 # clean run 0.125, a difference of 0.014 (−0.002 to 0.036), so no loss is seen. Another subject's
@@ -521,6 +531,13 @@ for what, effects in back.items():
 # $C$ from general text, by the harmonic mean of three shares (prompts that answer right, rewordings,
 # neighbors).
 #
+# Of the scan only the three means over the facts are stored. A mean of shares from 0 to 1 can vary
+# most if every fact has either 0 or 1, and for this case there is Wilson's interval. The score's
+# ends below are the harmonic means of the three lower and of the three upper ends. That is no exact
+# 95 % interval, but a cautious one, since three shares are seldom all too low at once. For the eight
+# facts of the stored run the ends are 95 % intervals over the facts. They allow for half a fact more
+# at 0 and half a fact more at 1, so a mean near 1 has little room above and much below.
+#
 # **Predict.** The AIE of the MLPs is near zero from layer 14 on. Will an edit at layer 20 fail?
 #
 # <details><summary>Answer</summary>
@@ -530,43 +547,47 @@ for what, effects in back.items():
 #
 # </details>
 
-
 # %%
-def edits(count=None):  # all eight facts at all layers, or the first at two of them
-    some = EDITS["layers"][:2] if lm.n_layers > 28 else [1]
-    return runs_03.edits(lm, cases[::5][:count], some if count else EDITS["layers"])
-
-
-again = ["case", "layer", "edit"]
-stored = pd.DataFrame(long_runs.known("03_edits", EDITS, edits, 1, again, tolerance=0.05))
+make, again = partial(runs_03.edits, lm, cases[::5]), ["case", "layer", "edit"]
+stored = pd.DataFrame(long_runs.known("03_edits", EDITS, make, 1, again, tolerance=0.05))
 written = stored.groupby("layer")["edit"].agg(list)
-low, high = zip(*map(interval, written), strict=True)
-edit = list(written.index), list(map(mean, written)), (low, high)
+edit = list(written.index), list(map(mean, written)), [*zip(*map(interval, written), strict=True)]
 scanned = json.loads((root / "tests" / "benchmarks" / "sweeps.json").read_text("utf-8"))["rome"]
-rated = sorted((row["layer"], row["harmonic"]) for row in scanned["rows"] if row["v_lr"] == 0.25)
-scan = list(dict(rated)), list(dict(rated).values()), None  # of each layer the best
-for what, (x, y, _) in {"p of the new answer": edit, "score of the scan": scan}.items():
-    print(f"{what}:", ", ".join(f"layer {n} {m:.2f}" for n, m in zip(x, y, strict=True)))
-curves = {"p(new answer), 8 facts": edit, "scan's score, 16 facts": scan}
+n, rated = len(scanned["cases"]), {}
+for row in sorted(scanned["rows"], key=lambda row: row["layer"]):
+    if row["v_lr"] == 0.25 and "enough" not in row:  # the same settings at every layer
+        ends = zip(*(wilson(n * row[metric], n) for metric in METRICS), strict=True)
+        rated[row["layer"]] = row["harmonic"], *map(harmonic_mean, ends)
+scan, table, (score, *ends) = "scan's score, 16 facts", {}, zip(*rated.values(), strict=True)
+curves = {"p(new answer), 8 facts": edit, scan: (list(rated), score, ends)}
+for what, (x, y, sides) in curves.items():
+    found = zip(x, y, *sides, strict=True)
+    table[what] = {layer: "{:.2f} ({:.2f} to {:.2f})".format(*three) for layer, *three in found}
+print(pd.DataFrame(table).sort_index().rename_axis("layer").fillna("–").to_string())
 for kind in ("states", "MLPs"):
     band = [part / ATE[0] for part in bands[f"{kind}, subject"]]
     curves[f"{kind}: AIE / ATE, 40 facts"] = layers, series[f"{kind}, subject"] / ATE[0], band
 x, y, shades = ({name: curve[i] for name, curve in curves.items()} for i in range(3))
-shades = {name: band for name, band in shades.items() if band}
-plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={"scan's score, 16 facts": " "})
+del shades[scan]  # no shade between its layers, but an upright line at each
+ax = plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={scan: " "}).axes[0]
+ax.vlines(list(rated), *ends, color=ax.lines[1].get_color(), linewidth=1)
+ax.figure
 
 # %% [markdown]
-# Writing works up to layer 20 (0.80 on average over the eight facts), less at 22 (0.64), and
-# hardly at 24 (0.08) and above (at most 0.21): it fails where the curve of the subject's *states*
-# falls. The curve of the MLPs is flat from layer 14 on and shows nothing of it. The scan scores
-# layer 3 highest, with 0.92, and layers 2 to 8 have 0.86 or more. It has no intervals, so of these
-# seven none can be called the best.
+# Writing works up to layer 20 (0.80 on average over the eight facts), and hardly at layer 24 (0.08)
+# and above (at most 0.21), with intervals that end below that of layer 20. At layer 22 it is in
+# between, 0.64. So it fails where the curve of the subject's *states* falls. The curve of the MLPs is flat from layer 14 on and shows nothing of it. The scan scores
+# layer 3 highest, with 0.91, and layers 2 to 8 have 0.86 or more. Their intervals overlap almost
+# wholly, and the scan does not allow comparing them fact by fact, so of these seven none can be
+# called the best. Layers 15 and 20 have 0.70 and 0.71, and their intervals overlap with those of
+# layers 2 to 8 as well.
 #
 # ## The hole at layer 11
 #
-# At layer 11 the scan's score falls to 0.12 (layers 9, 10 and 12 to 14 were not scanned). The
-# traces, made at even layers, show no dip at layers 10 and 12. But notebook 02 has a tool for this
-# question. Writing at a key $k_i$ puts the share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top
+# At layer 11 the scan's score falls to 0.12. Its interval ends at 0.36, below those of all other
+# layers, which begin at 0.45 or higher, so the choice of these sixteen facts does not explain it.
+# (Layers 9, 10 and 12 to 14 were not scanned.) The traces, made at even layers, show no dip at layers
+# 10 and 12. But notebook 02 has a tool for this question. Writing at a key $k_i$ puts the share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top
 # C^{-1} k_i$ of the residual on any other key $k_j$, and it is known before the edit. One key
 # stands in every prompt: that of the *first* position, the attention sink of notebook 02, for here
 # nothing stands in front of the prompts. In notebook 02 it kept little of the word that stands
@@ -589,7 +610,7 @@ plot.lines(x, y, "layer", "from 0 to 1", bands=shades, dashes={"scan's score, 16
 # %%
 times = guess("How many times the tower's residual lands on “The” at layer 11, with C?", 0, 10_000)
 asked = [layer for layer in (3, 8, 11, 20) if layer < lm.n_layers] or [1]
-near = sorted({*asked, *(layer for layer in scan[0] if layer < lm.n_layers)})  # the scan's layers
+near = sorted({*asked, *(layer for layer in rated if layer < lm.n_layers)})  # the scan's layers
 
 # %%
 moments = {"C": lib.second_moment(lm, near), "I": dict.fromkeys(near)}
@@ -629,7 +650,7 @@ table.loc[asked].T.map("{:,.3f}".format)
 # themselves, the median of $|\rho|$ at layer 11 is 94.9 with $C$, 3.647 with $C = I$ and 0.017
 # with the first positions. The line above the table has this median with $C$ at all ten layers of
 # the scan: at the nine others it is 0.016 at most. So $\rho$ with the first token singles out
-# layer 11. It does not explain why layers 15 and 20 score only 0.70 and 0.71.
+# layer 11. At layers 15 and 20, with the next lowest scores, it is as small as at layer 4.
 #
 # Does the model agree? A stored run writes eight facts at four layers with the three matrices. The
 # value is searched once and is the same for all three; only $C$ differs.
@@ -670,20 +691,26 @@ pd.DataFrame(table).set_index(["layer", "second moment"])
 #
 # Trace a fact of your own, given as a prompt and the subject in it. Then look for another name of
 # the same thing, after which the model gives the same answer, but the best early state brings back
-# less than half as large a share of the total effect. One such pair stands below. Many things have
-# an older name, or a longer one. Which pieces is it made of, and how often has the model read them
-# together? Look at $p$ as well: where it is small there is little to lose, and a share of it says
-# little. In this respect the pair below is a weak one. Find a better.
+# a clearly smaller share of the total effect. One such pair stands below, a city under its present
+# name and an older one. It was chosen among many pairs that were tried, so it shows that there are
+# such pairs, and not how common they are. Each name is traced with three sets of draws, since with
+# five draws the share depends on them: it is 72 to 83 % for one name and 36 to 56 % for the other.
+#
+# Look at $p$ as well: where it is small there is little to lose, and a share of it says little. Many
+# things have an older name, or a longer one. Which pieces is it made of, and how often has the model
+# read them together? Here the two names have different numbers of pieces, four and three. Find a
+# pair with equally many, or one with less than half of the share.
 
 # %%
-for prompt, name in (
-    ("Mumbai is a city in the country of", "Mumbai"),
-    ("Bombay is a city in the country of", "Bombay"),
-):
-    asked = {"kinds": ["hidden"], "layers": range(2, max(3, lm.n_layers // 2), 4), "samples": 5}
-    one = causal_trace.trace(lm, prompt, name, deviation=sigma, **asked)
-    best = one.indirect("hidden")[one.subject[0] : one.subject[1] + 1].max() / one.total_effect
-    print(f"{name} → {one.answer!r}: p {one.p_clean:.2f}, best early state {100 * best:.0f} %")
+asked = {"kinds": ["hidden"], "layers": range(2, max(3, lm.n_layers // 2), 4), "samples": 5}
+for name in ("Chongqing", "Chungking"):
+    prompt, pieces, shares = f"{name} is a city in the country of", lm.tokenizer.tokenize(name), []
+    for seed in (1, 2, 3):
+        asked |= {"deviation": sigma, "seed": seed, "tokens": range(len(pieces))}
+        one = causal_trace.trace(lm, prompt, name, **asked)
+        shares.append(100 * one.indirect("hidden")[: len(pieces)].max().item() / one.total_effect)
+    print(f"{' + '.join(pieces)} → {one.answer!r}: p {one.p_clean:.2f}, best early state, in % of")
+    print("  the total effect, with three sets of draws:", ", ".join(f"{x:.0f}" for x in shares))
 
 # %% [markdown]
 # ## What we know now

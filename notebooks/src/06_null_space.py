@@ -384,9 +384,9 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # <details><summary>Answer</summary>
 #
-# Those that keep the keys hold more facts, with the projector or without it. With the large weight of
-# general text the perplexity rises by less than a quarter, whatever is kept. With the small one it
-# depends on the editor: kept keys nearly double it.
+# Those that keep the keys hold more facts, with the projector or without it. In both runs the
+# perplexity of the text rose by less than a quarter with the large weight of general text, and by
+# more with the small one, but for the three quarters: kept keys nearly doubled it.
 #
 # </details>
 
@@ -407,18 +407,21 @@ for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     long_runs.repeats(own, lambda row=batch: [row], ["perplexity"], tolerance=0.05)
 
 
-def apart(one, other):  # paired over the facts that were asked
-    return "{:+.0f} points ({:+.0f} to {:+.0f})".format(*gap(one["held"], other["held"]))
+def apart(one, other):  # in points, paired over the facts that were asked, with a 95 % interval
+    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*gap(one["held"], other["held"]))
 
 
 # %%
 last, again = ({row["line"]: row for row in some} for some in (rows, shuffled))  # after all edits
 table = {}
-for order, end in {"": last, ", shuffled": again}.items():
-    table["held (%)" + order] = {line: percent(row["held"]) for line, row in end.items()}
+for order, end in {"file's order": last, "shuffled": again}.items():
+    table[order, "held (%)"] = {line: percent(row["held"]) for line, row in end.items()}
     words = {line: row["perplexity"] / rows[0]["perplexity"] for line, row in end.items()}
-    table["perplexity / unedited" + order] = {line: f"{x:.2f}" for line, x in words.items()}
-print(f"after {rows[-1]['edits']} edits, {len(rows[-1]['held'])} facts asked")
+    table[order, "perplexity"] = {line: f"{x:.2f}" for line, x in words.items()}
+print(
+    f"after {rows[-1]['edits']} edits: {len(rows[-1]['held'])} facts asked, and the perplexity of"
+)
+print(f"one text as a multiple of the unedited model's, {rows[0]['perplexity']:.1f}")
 print(pd.DataFrame(table).fillna("–").to_string())
 panels = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
 for row in rows[1:]:
@@ -429,34 +432,38 @@ for row in rows[1:]:
 drawings_06.held(panels)
 
 # %%
-pairs = {
-    "kept keys": [("MEMIT, kept keys", "MEMIT"), ("AlphaEdit", "AlphaEdit, projector only")],
-    "the projector": [("AlphaEdit, projector only", "MEMIT"), ("AlphaEdit", "MEMIT, kept keys")],
-    "the weight of text": [("MEMIT, λ = 30", "MEMIT")],
-    "at λ = 30": [
-        ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
-        ("RECT, λ = 30", "MEMIT, λ = 30"),
-        ("PRUNE, λ = 30", "MEMIT, λ = 30"),
-        ("RECT, λ = 30", "MEMIT, λ = 30, 3/4"),
-        ("PRUNE, λ = 30", "MEMIT, λ = 30, 3/4"),
-        ("MEMIT", "MEMIT, λ = 30, 3/4"),
-    ],
-}
-for question, asked in pairs.items():
-    print(f"{question}:")
-    for one, other in asked:
-        print(f"  {one} less {other}: {apart(last[one], last[other])}", end=", ")
-        print(f"shuffled {apart(again[one], again[other])}")
+pairs = [
+    ("MEMIT, kept keys", "MEMIT"),
+    ("AlphaEdit", "AlphaEdit, projector only"),
+    ("AlphaEdit, projector only", "MEMIT"),
+    ("AlphaEdit", "MEMIT, kept keys"),
+    ("MEMIT, λ = 30", "MEMIT"),
+    ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
+    ("RECT, λ = 30", "MEMIT, λ = 30"),
+    ("PRUNE, λ = 30", "MEMIT, λ = 30"),
+    ("RECT, λ = 30", "MEMIT, λ = 30, 3/4"),
+    ("PRUNE, λ = 30", "MEMIT, λ = 30, 3/4"),
+    ("MEMIT", "MEMIT, λ = 30, 3/4"),
+]
+table = {}
+for one, other in pairs:
+    found = {"file's order": apart(last[one], last[other])}
+    table[f"{one} less {other}"] = found | {"shuffled": apart(again[one], again[other])}
+print("facts held, differences in points")
+print(pd.DataFrame(table).T.to_string(), end="\n\n")
 beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
-print("shuffled less in the file's order:")
+print("\nthe same editor, shuffled less in the file's order")
 for line, row in again.items():
     print(f"  {line}: {apart(row, last[line])}")
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders. Two orders are few. Between them no line shows a difference, since the last nine intervals
-# include 0. Perplexities are of one text and have no intervals. The figure has the file's order, with
-# its lines set a little apart.
+# orders. Two orders are few. Between them no difference is seen, since all nine intervals at the end
+# include 0. The figure has the file's order, with its lines set a little apart.
+#
+# The perplexity is another matter. The runs have kept one number per editor, for one text, and no
+# interval can be given for it. So it is named below as it was measured in these two runs, but no
+# conclusion is drawn from it: which editor does less damage to text is not shown by this table.
 #
 # **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector in the
 # file's order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0. Beside
@@ -464,20 +471,20 @@ for line, row in again.items():
 # Alone it holds 9 points more than MEMIT in the file's order (4 to 16), but 0 in the shuffled one (−7
 # to 7). With the first order alone we would have claimed a gain.
 #
-# **A small $\lambda$ costs text and facts.** MEMIT at $\lambda = 30$ ends with a perplexity of 1.45
-# times the unedited one (shuffled 1.56), where $\lambda = 1000$ ends with 1.18 (1.17). It also holds
-# 28 points fewer of the facts (19 to 37), shuffled 31 fewer (21 to 41). Kept keys hold 26 points more
-# there (16 to 36), shuffled 29 (19 to 39), but the perplexity ends at 1.89 and 1.95.
+# **A small $\lambda$ costs facts.** MEMIT at $\lambda = 30$ holds 28 points fewer of the facts than
+# at $\lambda = 1000$ (19 to 37), shuffled 31 fewer (21 to 41). Kept keys hold 26 points more there
+# (16 to 36), shuffled 29 (19 to 39). The perplexity was 1.45 times the unedited one at $\lambda = 30$
+# (shuffled 1.56) and 1.18 times at $\lambda = 1000$ (1.17); with kept keys at $\lambda = 30$ it was
+# 1.89 and 1.95 times.
 #
 # **The brakes.** RECT is in neither order seen to hold more facts than MEMIT with the same $\lambda$
 # (−8 points, −17 to 1, and −3, −12 to 6). It holds fewer than three quarters of each change do (20
-# fewer, 12 to 28, and 9 fewer, 2 to 17), and their perplexity is lower than RECT's. PRUNE holds 19
-# and 15 points more than MEMIT at $\lambda = 30$ (11 to 28, 8 to 23), and its perplexity is lower
-# (1.31 against 1.45, 1.36 against 1.56). Compared with the three quarters it holds 7 points more in
-# the file's order (−1 to 15) and 9 in the shuffled one (1 to 17), at a higher perplexity: which of
-# the two is better remains open. MEMIT with $\lambda = 1000$, which weighs general text while it
-# solves, holds 16 points more than the three quarters (8 to 25), shuffled 25 (16 to 34), at nearly
-# the same perplexity.
+# fewer, 12 to 28, and 9 fewer, 2 to 17). PRUNE holds 19 and 15 points more than MEMIT at $\lambda =
+# 30$ (11 to 28, 8 to 23). Compared with the three quarters it holds 7 points more in the file's order
+# (−1 to 15) and 9 in the shuffled one (1 to 17), so in one order of two no gain is seen. MEMIT with
+# $\lambda = 1000$, which weighs general text while it solves, holds 16 points more than the three
+# quarters (8 to 25), shuffled 25 (16 to 34). The perplexities of these four are in the table, from
+# 1.17 to 1.38 in the file's order and from 1.17 to 1.36 in the shuffled one.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -504,9 +511,10 @@ pd.DataFrame(said, index=prompts).T
 #
 # The damage was never zero. We number the subjects of the classroom, write each odd one alone, by
 # each of the methods, and ask how much lands elsewhere, in shares of what arrives at its own key (the
-# root of the mean square, and of these the median over the odd subjects). *Equality* is the insert of
-# notebook 02, which writes its one pair exactly. In the last two lines the keys of the even subjects
-# are kept.
+# root of the mean square, and of these the mean over the odd subjects). *Equality* is the insert of
+# notebook 02, which writes its one pair exactly. In the last two rows the keys of the even subjects
+# are kept. Below the table two methods at a time are compared, subject by subject, with 95 %
+# intervals over the odd subjects.
 
 # %%
 odd, even = K[:, 1::2], K[:, ::2]
@@ -517,26 +525,43 @@ ways = {
     "MEMIT, kept keys": lambda k: memory.reach(k, general, 1000.0, even),
     "AlphaEdit": lambda k: memory.reach_null(k, space.Q, 10.0, even),
 }
-rows = []
+rows, lands = [], {}
 for way, solve in ways.items():
     B = torch.cat([solve(odd[:, i : i + 1]) for i in range(odd.shape[1])])  # (n, d_in)
     arrives = (B * odd.T).sum(1)
     shares = B / arrives[:, None]
-    row = {"method": way, "arrives": arrives.median().item()}
+    row = {"method": way, "arrives": arrives.mean().item()}
     for where, heard in {
         "on text": (shares @ general.C * shares).sum(1),
         "on even subjects": (shares @ even).pow(2).mean(1),
         "on other odd ones": (shares @ odd).fill_diagonal_(0).pow(2).mean(1),
     }.items():
-        row[where] = heard.sqrt().median().item()  # root mean square, median over the odd subjects
+        lands[way, where] = heard.sqrt()  # root mean square, one for each odd subject
+        row[where] = lands[way, where].mean().item()
     rows.append(row)
-pd.DataFrame(rows).set_index("method").round(3)
+
+# %%
+print(pd.DataFrame(rows).set_index("method").round(3).to_string())
+for one, other in (
+    ("MEMIT, kept keys", "MEMIT"),
+    ("AlphaEdit", "projector only"),
+    ("projector only", "MEMIT"),
+):
+    print(f"\n{one} less {other}:")
+    for where in list(rows[0])[2:]:
+        less = lands[one, where] - lands[other, where]
+        said = "{:+.3f} to {:+.3f}".format(*interval(less, None))
+        print(f"  {where} {less.mean():+.3f}, 95 % {said}")
 
 # %% [markdown]
-# Kept keys bring what lands on the even subjects from 0.049 down to 0.009, and beside the projector
-# from 0.047 to 0.011. On general text the projector does no better than $C^{-1}$ (0.021 against
-# 0.017), the best direction there is (notebook 02). And the other odd subjects, whose keys were not
-# given to the solver, hear only a little less than before: 0.045 in the place of 0.053 and 0.051.
+# Kept keys bring what lands on the even subjects from 0.087 down to 0.041, subject by subject 0.046
+# less (0.042 to 0.051), and beside the projector from 0.088 to 0.043, 0.045 less (0.040 to 0.050).
+# The other odd subjects, whose keys were not given to the solver, hear only a little less than before:
+# 0.009 less (0.007 to 0.011), and 0.010 beside the projector (0.008 to 0.012). On general text kept
+# keys cost a little, 0.001 more. The projector alone is no help here: on general text 0.006 more
+# lands than with MEMIT (0.005 to 0.008), whose direction $C^{-1}k$ is the best one for text (notebook
+# 02).
+#
 # **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
 # know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
 #

@@ -40,10 +40,9 @@ def halves(D: np.ndarray) -> Figure:
 def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw cost (log axis) and missing share over the angle of two keys: {panel: {name: y}}."""
     figure, axes = panels(len(lines), height=3.2)
-    colors = {"equality, λ = 0": EDITED, "λ = 0.01": CYCLE[0], "λ = 0.1": CYCLE[1]}
     for ax, (label, series) in zip(axes, lines.items(), strict=True):
-        for name, y in series.items():
-            ax.plot(degrees, y, "-o", color=colors[name], markersize=3.5, label=name)
+        for (name, y), color in zip(series.items(), (EDITED, CYCLE[0]), strict=False):
+            ax.plot(degrees, y, "-o", color=color, markersize=3.5, label=name)
         ax.set(xscale="log", yscale="log" if "cost" in label else "linear")
         ax.set_xticks([1, 3, 10, 30, 90], ["1°", "3°", "10°", "30°", "90°"])
         ax.minorticks_off()

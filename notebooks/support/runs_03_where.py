@@ -142,17 +142,18 @@ def by_moment(lm: lib.LM, chosen: Sequence[lib.Case], first: int | None = None) 
                 yield row | {"edit": round(p, 4), "KL elsewhere": round(kl, 5)}
 
 
-def edits(lm: lib.LM, chosen: Sequence[lib.Case], layers: Sequence[int]) -> Iterator[dict]:
-    """One row per case and layer: the fact alone, written there by ROME with C = I.
+def edits(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) -> Iterator[dict]:
+    """One row per case and layer, or of `count` cases at two layers: the fact by ROME with C = I.
 
     Probability of the whole new answer on the edit's own prompt, and its mean over the rewordings.
     """
-    for case in chosen:
+    layers = [layer for layer in EDITS["layers"] if layer < lm.n_layers][: count and 2]
+    for case in chosen[:count]:
         new, prompts = case.fact.target_new, [case.fact.text, *case.paraphrases]
         for layer in layers:
             patch = lib.EDITORS["rome"](lm, layer=layer, second_moment=False).edit([case.fact])
             with lm.patched(patch):
-                scores = lm.score(prompts, [new] * len(prompts))
-            own, *others = (round(score.sum().exp().item(), 4) for score in scores)
-            mean = round(sum(others) / len(others), 4)
-            yield {"case": case.id, "layer": layer, "edit": own, "rewordings": mean}
+                p = lm.score(prompts, [new] * len(prompts))
+            own, *others = (score.sum().exp().item() for score in p)
+            row = {"case": case.id, "layer": layer, "edit": round(own, 4)}
+            yield row | {"rewordings": round(sum(others) / len(others), 4)}
