@@ -273,8 +273,8 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 
 # %% [markdown]
 # Each cell is a share in percent with its interval over the 24 facts. A star stands at each editor that has
-# run this one stream and no other. The list describes the table; it compares no two editors, since nothing
-# here is paired and one stream says nothing about the next. Look for what is pale:
+# run this one stream and no other. The list says what stands in the table and no more: nothing in it is
+# paired, and one stream does not tell how the next one goes. Look for what is pale:
 #
 # * **Searches** hold nearly everything, published ROME aside, and follow about half of the rewordings or
 #   more. They change unrelated texts: a fifth to two fifths of these go another way within eight
