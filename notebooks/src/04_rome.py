@@ -237,9 +237,8 @@ plot.loss_curve(curve.where(curve != 0, None).to_dict("records"), ylog=True)
 # %% [markdown]
 # The table has the terms as they stand in the sum, with their weights. The answer has won by step 10
 # (0.98), and from then on KL and decay are the larger terms. The KL goes down again, from 0.057 at
-# step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow. The bound is far away:
-# with the published 4 the result would be the same. (It is 20 in our preset for the sake of subjects
-# that open their prompt, where $v_0$ is short beside what has to be added to it.)
+# step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow. At the end $\delta$ is far
+# from the bound, and below the published one as well.
 #
 # ## Under which key?
 #
@@ -377,8 +376,8 @@ table.groupby(["subject", "key"], sort=False).agg(shown).astype({"prompt itself"
 # The upper half has the twelve subjects that open their prompt. `mean` never writes the prompt itself,
 # but the rewordings. `prompt` writes 7 of 12 prompts and no rewording. `mixed` writes 3 of 12, and no
 # neighbor is left after it; at unrelated prompts its KL divergence has a median of 2.8 nats. Such an edit
-# is called *disabling*. `both` has nearly what `mean` and `prompt` have together, 7 of 12 prompts and 76 %
-# of the rewordings, and keeps 81 % of the neighbors (58 to 93). Its five failures are printed above the
+# is called *disabling*. `both` writes 7 of 12 prompts, follows 76 % of the rewordings (55 to 90) and keeps
+# 81 % of the neighbors (58 to 93). Its five failures are printed above the
 # table. With twelve facts these shares are rough, but for the neighbors that `mixed` leaves the interval
 # ends at 19 %.
 #
@@ -428,8 +427,8 @@ for asked in list(rows[0])[2:]:  # without case and part
 pd.DataFrame(table).T
 
 # %% [markdown]
-# The edit itself shows no difference in any of the four, with intervals of eleven points to either
-# side. Without templates 19 points of the rewordings are lost (2 to 36). With $C = I$ unrelated text
+# For the edit itself no difference is seen in any of the three columns, with intervals of eleven points to
+# either side. Without templates 19 points of the rewordings are lost (2 to 36). With $C = I$ unrelated text
 # moves by 0.021 nats more (0.002 to 0.056), where ROME as set moves it by 0.001, and what comes after
 # "… is a" by 0.046 more (0.010 to 0.088). So templates and $C$ are seen to do what they are there
 # for. For the KL term, with its weight of 1/16, this is not shown: what comes after "… is a" moves by
@@ -552,13 +551,13 @@ for what, two in pairs.items():
 # Each panel has the same three streams, with intervals over the facts so far. **The neighbors pay in
 # all three.** The unedited model answers all of them, and after fifty edits 54 % are left in order
 # (45 to 62), 46 % backward (37 to 56) and 35 % with the other facts (27 to 44): 46, 54 and 65 points
-# less, and all three intervals stay far from 0. Held-out text gets harder to read, with a perplexity
-# of 21.7, 22.5 and 27.3 instead of 18.5. Most of the facts themselves hold, 92 % (82 to 97), 82 % (70
+# less, and all three intervals stay far from 0. The perplexity of one held-out text rises
+# from 18.5 to 21.7, 22.5 and 27.3 (one text, so without an interval). Most of the facts themselves hold, 92 % (82 to 97), 82 % (70
 # to 91) and 78 % (65 to 88).
 #
 # **What becomes of the rewordings is not the same.** In order 77 % are answered as wanted at the end
 # (68 to 84), backward 54 % (44 to 64). These are the same facts, and the difference is 23 points (12
-# to 34), so the order matters here. With the other facts 52 % are left (41 to 62). In these two
+# to 34), so between these two orders it matters. With the other facts 52 % are left (41 to 62). In these two
 # streams most is lost late, backward after the 30th edit and with the other facts after the 40th, and
 # among those late edits are subjects that open their prompt: Earth and China, Italy and France. But
 # in order Britain comes as late, and after it the rewordings are at 77 %. So three streams cannot say

@@ -42,6 +42,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from itertools import combinations
+
 import pandas as pd
 import torch
 
@@ -268,13 +270,23 @@ named = use("9.2", named)
 # defender's own: another text than the editor's, another prefix, and a little damping of $C$, because
 # the text is short. (The keys and $C$ of a layer depend on the layers below only, so an edit of this
 # layer does not change them, and the suspect gives the same ones.)
-
-# %%
-right = guess("Of how many of the four does `named` say the right thing?", 0, 4)
+#
+# The first cell prints the verdicts and asks you to judge them, and the second one tells the truth. The third
+# repeats the quiz many times without another edit. The project's benchmark has stored fourteen suspects with
+# one edit by ROME each (`python -m tests.benchmarks.forensics`, a longer list of candidates, all layers). Any
+# three of them and the unedited model make a quiz. The table has the suspects in which the edited subject
+# stays below the threshold, or somebody else passes it.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
 damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C))
+U = torch.linalg.solve(damped, K.T)  # (d_in, n)
+
+
+def norms(W, U=U):  # T of every candidate
+    return (W.to(U.dtype) @ U).norm(dim=0) / U.norm(dim=0)
+
+
 draw = torch.Generator().manual_seed(1)  # another seed draws other models
 drawn = [cases[i] for i in torch.randperm(len(cases), generator=draw)[:3]]
 unknown = [(None, W0)]
@@ -286,17 +298,11 @@ for number, (_, W) in enumerate(unknown, 1):
     found = named(W, K.T, damped, THRESHOLD)
     verdicts.append(None if found is None else names[found])
     print(f"model {number}: {verdicts[-1] or 'nobody stands out'}")
+right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
 print("in truth:", "; ".join(subject or "not edited" for subject, _ in unknown))
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
-U = torch.linalg.solve(damped, K.T)  # (d_in, n)
-
-
-def norms(W, U=U):
-    return (W.to(U.dtype) @ U).norm(dim=0) / U.norm(dim=0)
-
-
 library = matched_filter(lm, names, {layer: C}, patches[tower])
 assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
 before, after = norms(W0), norms(edited[tower])
@@ -304,15 +310,33 @@ own = torch.arange(len(names)) == names.index(tower)
 said = f"{tower}: z {stands_out(before)[own].item():.1f} before, {stands_out(after)[own].item():.1f} after"
 shown = {"all other candidates": (before[~own], after[~own]), said: (before[own], after[own])}
 colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
-axes = "T = ‖W û‖ in the unedited matrix", "T in the edited matrix"
-plot.scatter(shown, *axes, colors=colors, height=3.4)
+plot.scatter(shown, "T in the unedited matrix", "T in the edited matrix", colors=colors, height=3.4)
+
+# %%
+stored = runs_17.stored()
+single = runs_17.groups(stored)["rome", 1]  # suspects with one edit by ROME
+hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
+print("named: {} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits)), end="; ")
+print(f"the unedited model: largest z {stored['negatives']['untouched']['z']:.1f}")
+quizzes = [1 + sum(three) for three in combinations(hits, 3)]  # 1 for the unedited model
+for score in sorted(set(quizzes), reverse=True):
+    print(f"{score} of four right in {quizzes.count(score)} of {len(quizzes)} quizzes")
+rows = [
+    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
+]
+table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
+table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 
 # %% [markdown]
 # Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
 # of Louis Armstrong, is missed: no candidate of that model reaches the threshold. A lower threshold
 # might name more, and what it would cost is asked below, where unedited models are looked at.
 #
-# These four are one draw, and far too few for a rate; one over many suspects follows below.
+# These four are one draw. Of the fourteen stored suspects thirteen are named (71 to 99 %), and the unedited
+# model has no $z$ above 5.8. So 286 of the 364 possible quizzes end with four of four, and the other 78 with
+# three, as ours did; no quiz ends with fewer. In three suspects somebody who was not edited passes the
+# threshold as well, below the edited subject. The threshold was set after looking at these suspects, so on new
+# ones it may be less. More editors, and thresholds that did not see their suspects, follow below.
 #
 # In the figure every point is a candidate. To the right stands how far the unedited matrix stretches its
 # direction, and upward how far the matrix does in which the Eiffel Tower was edited. Without the edit the tower
@@ -341,7 +365,6 @@ for name, W in edited.items():
         own, z[place] = z[place].item(), -torch.inf
         row[what] = f"{own:.1f} ({z.max():.1f}, {names[int(z.argmax())]})"
     table.append(row)
-stored = runs_17.stored()
 for damping in ("0.01", "1"):
     z = stored["natural"][damping]  # the largest of each layer of the unedited model
     print(f"stored, {stored['candidates']:,} candidates, damping {damping}: largest z {max(z):.1f},"
@@ -366,10 +389,9 @@ curves = {"unedited": quiet.z.max(1).values.tolist()}
 for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
-axes, colors = ("layer", "largest z of all candidates"), {"unedited": plot.BASE}
-figure = plot.lines(range(lm.n_layers), curves, *axes, colors=colors, ylim=(0, None), named=False)
-line = {"color": plot.QUIET, "linewidth": 1, "linestyle": "--", "label": f"z = {THRESHOLD:g}"}
-figure.axes[0].axhline(THRESHOLD, **line)
+look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
+figure = plot.lines(range(lm.n_layers), curves, "layer", "largest z of all candidates", **look)
+figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--", label=f"z = {THRESHOLD:g}")
 legend(figure, figure.axes[0])
 figure
 
@@ -429,9 +451,8 @@ changes = {
 for what, some in changes.items():
     largest = [stands_out(norms(W0 + D.norm() * x / x.norm())).max().item() for x in some]
     over = [z >= THRESHOLD for z in largest]
-    low, high = interval(over)
     print(f"{what}, 20 draws: largest z {min(largest):.1f} to {max(largest):.1f}", end=", ")
-    print(f"somebody accused in {sum(over)} ({low:.0%} to {high:.0%})")
+    print("somebody accused in {} ({:.0%} to {:.0%})".format(sum(over), *interval(over)))
 
 # %% [markdown]
 # So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in
@@ -442,21 +463,32 @@ for what, some in changes.items():
 #
 # ## Many suspects
 #
-# Four edits prove little. The project's benchmark has a longer list of candidates, subjects of
-# CounterFact among them, and stores a row for each suspect and for each model that nobody edited
-# (`python -m tests.benchmarks.forensics`; all editors, and whole prompts in the place of subjects, in
+# One editor proves little. The benchmark that the stored suspects are from has a longer list of candidates,
+# subjects of CounterFact among them, and stores a row for each suspect of each editor and for each model that
+# nobody edited (all editors, and whole prompts in the place of subjects, in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). A fact counts as named where it stands
 # above all candidates that were not edited, in a layer that was. The column after that counts the facts
 # that pass the threshold, whether named or not. Intervals are over suspects. The threshold was set after
-# looking at these edits, so the shares above it are **in sample**: on new ones they may be smaller. The
-# last two columns are for suspects in which somebody who was *not* edited passes it.
+# looking at these edits, so the shares above it are **in sample**: on new ones they may be smaller. The two
+# columns beside it are for suspects in which somebody who was *not* edited passes it.
+#
+# For shares that are not in sample, the cell deals the suspects into two halves. Each half sets a threshold:
+# the $z$ that somebody who was not edited passes in one of twenty of its suspects with one fact. The last two
+# columns judge each half by the threshold that the *other* half has set.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
 innocent = [row["z"] for row in stored["negatives"].values()]
-print(f"{len(innocent)} variants of one unedited model: largest z", end=" ")
-print(f"from {min(innocent):.1f} to {max(innocent):.1f}")
-print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_string())
+print(
+    f"{len(innocent)} variants of one unedited model: largest z from {min(innocent):.1f} to {max(innocent):.1f}"
+)
+groups = [rows for (_, facts), rows in runs_17.groups(stored).items() if facts == 1]
+others = torch.tensor([row["other"]["z"] for rows in groups for row in rows])
+bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
+print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
+table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
+table["above that of the other half (%)"] = held["above the threshold, in sample (%)"]
+table.assign(**{"another accused by it (%)": held["another accused (%)"]}).set_index("editors")
 
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 % (42 to
@@ -469,6 +501,10 @@ print(pd.DataFrame(runs_17.named(stored)).set_index(["editors", "facts"]).to_str
 # 33). With more facts at once it is 28 % (11 to 49) for the trained editors and UltraEdit (ten facts), and 67 %
 # (29 to 92) for MEMIT and its kin (a hundred). The intervals are wide, since the suspects are few. Whoever
 # reads a report should know this share.
+#
+# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
+# half, 91 % of the single edits of ROME, WilKE and EMMET pass (74 to 98), and of MEMIT and its kin 43 % (29 to
+# 58); somebody else is accused in 18 % (6 to 38) and 7 % (2 to 17) of their suspects.
 #
 # For models that nobody edited there is no such share. The seven are variants of one model and have its spread,
 # so they hardly count as several. None of them reaches the threshold of 8, and the largest $z$ among them is

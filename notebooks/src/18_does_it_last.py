@@ -43,6 +43,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import json
+import re  # noqa: F401  for your own `gives`
 from dataclasses import replace
 
 import pandas as pd
@@ -176,8 +177,9 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # text. The first column is the share of facts said right after the edits, in percent, by generation. The
 # others are what each *life* changes (a rounding, a training, or further edits), paired over the facts, in
 # points. The last two rows are of the unedited model: how much it says of the new answers, and, as the
-# control, how much of its own old answers to the same facts. The last column takes the control's change
-# from that of each row, fact by fact: below 0 the row loses more than the model loses of what nobody wrote.
+# control, how much of its own old answers to the same facts. A column called *less the control's* takes the
+# control's change from that of each row, fact by fact, in points: below 0 the row loses more than the model
+# loses of what nobody wrote.
 
 
 # %%
@@ -221,7 +223,7 @@ def lived(columns, names=TITLES, less=()):  # the table of some lives; less: als
         found = [shares(moved(name, life), DIFFERENCE) for name in names]
         table[f"{LIVES.get(life, life)}: change (points)"] = found
         if life in less:
-            table["less the control's change"] = [beyond(name, life) for name in names]
+            table[f"{LIVES.get(life, life)}: less the control's"] = [beyond(n, life) for n in names]
     return pd.DataFrame(table, [TITLES[name] for name in names])
 
 
@@ -300,8 +302,9 @@ for row in long_runs.stored("18_harder", HARDER, harder):
     values = survival[row["line"]]["values"]
     assert row["before"] == values[FIRST]["efficacy"]  # the same edits as in the other rows
     values["harder"] = {"efficacy": row["after"]}
-display(lived(["trained", "trained, LoRA", "40 more edits"], less=["40 more edits"]))
-lived(["trained", "harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
+display(lived(["trained", "trained, LoRA"], less=["trained", "trained, LoRA"]))
+display(lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"]))
+lived(["40 more edits"], less=["40 more edits"])
 
 # %%
 names = [name for name in TITLES if name != "base"]  # the control is the last row
@@ -313,11 +316,14 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# Four steps took nothing from our four facts: three are said before and after (75 %, 28 to 97). Thirty mild
-# steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside
-# them. In all other rows no change was seen.
+# After four steps three of our four facts are said, as before (75 %, 28 to 97). Thirty mild steps take 12
+# points from UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside them. In all
+# other rows no change was seen, and for the unedited model's own answers both intervals hold 0, too. Fact by
+# fact UltraEdit loses 15 points more than this control with all matrices (5 to 26), and 13 more with adapters
+# (3 to 24). The other intervals of these two columns hold 0, so no other editor is seen to lose more, or less,
+# than the model loses of what nobody wrote.
 #
-# The thirty *harder* steps do take facts. UltraEdit loses 52 points (38 to 64). But the unedited model loses
+# The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model loses
 # 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
 # points more than this control (8 to 45), and FT-M 20 points less (4 to 34): of its own loss of 5 points the
 # interval reaches 0. So after the same training more is lost of what one editor wrote than of what the model
@@ -325,7 +331,7 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # (The rate and the number of steps were fixed before the run, and no others were tried. Real text and the
 # larger rate came together, so which of the two does it cannot be told apart here.)
 #
-# Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17),
+# The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17),
 # and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's codebook, so the states
 # that it compares with its entries are no longer the same. For ROME, fine-tuning, FT-M, LoRA, synthetic
 # documents and UltraEdit itself the interval reaches 0. The unedited model says 13 points fewer of its own
@@ -352,7 +358,7 @@ gives = use("10.2", gives)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# In a regular expression (`import re` first) `(?<!\w)` and `(?!\w)` are the ends of a word. What does your
+# In a regular expression `(?<!\w)` and `(?!\w)` are the ends of a word. What does your
 # function say about "It is a Romeo."?
 #
 # </details>

@@ -69,8 +69,8 @@ def groups(
     return dict(sorted(rows.items(), key=lambda one: (one[0][1], order.index(one[0][0]))))
 
 
-def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """By family of editors and number of facts: facts named or above the threshold, and others."""
+def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> list[dict[str, Any]]:
+    """By family and number of facts: facts named or above a threshold (in turns), and others."""
     rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for (editor, size), some in groups(found).items():
         family = next((name for name, them in FAMILIES.items() if editor in them), OTHERS)
@@ -78,12 +78,12 @@ def named(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = []
     for (size, family), some in rows.items():
         first, over, wrong = [], [], []
-        for row in some:
+        for row, bound in zip(some, [*bounds] * len(some), strict=False):
             most = row["other"]["z"] if row["other"] else float("-inf")
             hits = [own["z"] > most and own["in_edited"] for own in row["own"]]
             first.append(sum(hits) / len(hits))
-            over.append(sum(own["z"] >= THRESHOLD for own in row["own"]) / len(hits))
-            wrong.append(most >= THRESHOLD)
+            over.append(sum(own["z"] >= bound for own in row["own"]) / len(hits))
+            wrong.append(most >= bound)
         table.append(
             {
                 "editors": family,
