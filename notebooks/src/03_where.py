@@ -576,8 +576,8 @@ ax.figure
 # %% [markdown]
 # Writing works up to layer 20 (0.80 on average over the eight facts), and hardly at layer 24 (0.08)
 # and above (at most 0.21), with intervals that end below that of layer 20. At layer 22 it is in
-# between, 0.64. So it fails where the curve of the subject's *states* falls. The curve of the MLPs is flat from layer 14 on and shows nothing of it. The scan scores
-# layer 3 highest, with 0.91, and layers 2 to 8 have 0.86 or more. Their intervals overlap almost
+# between, 0.64. So it fails where the curve of the subject's *states* falls. The curve of the MLPs
+# is flat from layer 14 on and shows nothing of it. The scan scores layer 3 highest, with 0.91, and layers 2 to 8 have 0.86 or more. Their intervals overlap almost
 # wholly, and the scan does not allow comparing them fact by fact, so of these seven none can be
 # called the best. Layers 15 and 20 have 0.70 and 0.71, and their intervals overlap with those of
 # layers 2 to 8 as well.
@@ -587,8 +587,9 @@ ax.figure
 # At layer 11 the scan's score falls to 0.12. Its interval ends at 0.36, below those of all other
 # layers, which begin at 0.45 or higher, so the choice of these sixteen facts does not explain it.
 # (Layers 9, 10 and 12 to 14 were not scanned.) The traces, made at even layers, show no dip at layers
-# 10 and 12. But notebook 02 has a tool for this question. Writing at a key $k_i$ puts the share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top
-# C^{-1} k_i$ of the residual on any other key $k_j$, and it is known before the edit. One key
+# 10 and 12. But notebook 02 has a tool for this question. Writing at a key $k_i$ puts the share
+# $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, and
+# it is known before the edit. One key
 # stands in every prompt: that of the *first* position, the attention sink of notebook 02, for here
 # nothing stands in front of the prompts. In notebook 02 it kept little of the word that stands
 # there, and was nearly the same for all openers.

@@ -186,8 +186,7 @@ for stream in ("as it comes", "without openers"):
             table[way]["perplexity"] = f"{row['perplexity']:.1f}"
     for name, (one, other) in pairs.items():
         if one in found:
-            two = found[one], found[other]
-            differences[name] = {what: points(*(row[what] for row in two)) for what in asked}
+            differences[name] = {x: points(found[one][x], found[other][x]) for x in asked}
     print(f"{stream}, {len(found['row, λ = 0']['cases'])} facts, and the differences in points")
     for shown in (table, differences):
         print(pd.DataFrame(shown).T.to_string(), end="\n\n")
