@@ -227,13 +227,12 @@ pd.DataFrame(said, index=list(asked)).T
 # which should have stayed in Paris, and with the larger rate the text begins to repeat itself. MEND's
 # text repeats itself less than that.
 #
-# One fact is an example. To measure, the stored run asks the same sixty facts of the classroom in
-# every setting but that of the small network: the edit itself (*written*), one rewording, and three
-# neighbors each, which should keep their answer; all answers are generated. Here each fact is written
-# alone, by plain steps with four rates and by three trained networks: MEND's, and two that are explained
-# below. The first table has means in percent with 95 % intervals over the facts, and the differences in
-# the second one are paired, fact by fact. In the figure an edit is better the farther it stands to the
-# right and to the top.
+# One fact is an example. To measure, a stored run asks sixty facts of the classroom: the edit itself
+# (*written*), one rewording, and three neighbors each, which should keep their answer; all answers are
+# generated. Here each fact is written alone, by plain steps with four rates and by three trained
+# networks: MEND's, and two that are explained below, MALMEN's and RLEdit's. The first table has means in
+# percent with 95 % intervals over the facts, and the differences in the second one are paired, fact by
+# fact. In the figure an edit is better the farther it stands to the right and to the top.
 
 # %%
 SIXTY = runs_09.SIXTY
@@ -270,9 +269,9 @@ drawings_09.tradeoff(plain, trained)
 #   MEND 12 points (3 to 20), MALMEN 16 (7 to 25) and RLEdit 28 (19 to 37). MALMEN and RLEdit may pay for
 #   it with rewordings (−10, −21 to 0, for both).
 #
-# So MEND and MALMEN stand close to the curve of the plain step, and RLEdit stands off it. It keeps 16 points
-# more neighbors than MEND (9 to 22) and 12 more than MALMEN (6 to 18). Still, none of the three keeps half
-# of the neighbors. (MALMEN and RLEdit are explained below.)
+# So MEND and MALMEN stand close to the curve of the plain step, and RLEdit stands off it. It keeps 16
+# points more neighbors than MEND (9 to 22) and 12 more than MALMEN (6 to 18). Still, none of the three
+# keeps half of the neighbors.
 #
 # ## A network that begins as the identity
 #
@@ -393,12 +392,12 @@ print(compared((f"{one} less {other}", joined[one], joined[other]) for one, othe
 # ## Two phases
 #
 # How is such a network trained? It is judged by what the *edited* model says: $L$ is the loss of
-# rewordings with $W + \Delta$, plus the KL divergence of other texts from the model before. By the
-# chain rule the gradient goes from $L$ through the language model to $\Delta$, and on through the
-# regression to the network. Both together do not fit into one graph, but the chain can be cut at
-# $\Delta$. Let $D = \partial L/\partial W$ at $W + \Delta$, one whole matrix per edited layer. ($G$ has the
-# gradients of single tokens as its columns, as before. The file of exercise 6.4 writes $G$ for $D$.) Then
-# for every parameter $\varphi$ of the network
+# rewordings with $W + \Delta$, plus the KL divergence of other texts from the model before. By the chain
+# rule the gradient goes from $L$ through the language model to $\Delta$, and on through the regression to
+# the network. One graph of all this would have to hold the language model and the network at once, for
+# all texts. But the chain can be cut at $\Delta$. Let $D = \partial L/\partial W$ at $W + \Delta$, one
+# whole matrix per edited layer. ($G$ has the gradients of single tokens as its columns, as before. The
+# file of exercise 6.4 writes $G$ for $D$.) Then for every parameter $\varphi$ of the network
 #
 # $$\frac{\partial L}{\partial \varphi} =
 # \Big\langle D, \frac{\partial \Delta}{\partial \varphi} \Big\rangle
@@ -613,13 +612,13 @@ plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", yl
 # The sixty facts again, which no network was trained on. A table above had each alone. Now
 # they are written in updates of ten, and with forty more in one update of a hundred.
 #
-# The plain step needs care here. It has been the *sum* over the facts, so that with one rate its
-# length grows with their number. That is no fair opponent. Beside the sum with $\alpha = 0.01$ the
-# table therefore has the *mean*, which is the sum with $\alpha/n$, at three rates. The rows of the
-# regression have MEND's pairs, solved on the model's keys $k$ as above; MEND was trained on single facts
-# and never on an update. RLEdit also writes without its larger first step, with 1 in the place of 1.4. (In
-# an update of a hundred it has no larger one, so both rows are the same. In the second table 10 and 100
-# are the facts of an update.)
+# The plain step needs care here. It has been the *sum* over the facts, so that with one rate its length
+# grows with their number. That is no fair opponent. Beside the sum with $\alpha = 0.01$ (the row *plain
+# step*) the table therefore has the *mean*, which is the sum with $\alpha/n$, at three rates. The rows of
+# the regression have MEND's pairs, solved on the model's keys $k$ as above; MEND was trained on single
+# facts and never on an update. RLEdit also writes without its larger first step, with 1 in the place of
+# 1.4. (In an update of a hundred it has no larger one, so both rows are the same. In the second table 10
+# and 100 are the facts of an update.)
 #
 # **Predict.** Who writes most with one fact, and who with a hundred in one update?
 #
@@ -674,20 +673,22 @@ print(compared(pairs))
 #   step is not what wins them: it costs RLEdit 12 points of the neighbors (6 to 18), with no difference
 #   seen in facts (−2, −7 to 3), and without it the gain is 26 points (18 to 34).
 #
-# So on these keys it is not the training that costs neighbors. The keys do, and RLEdit wins some back, but
-# far from all. Its network differs from MEND's in more than one thing, in the streams of its training, in
-# where it began, and in $\eta$ and $\lambda$. Which of these counts was not tested.
+# So on these keys no cost of the training in neighbors is seen. The keys have a cost, the 54 points in
+# the table of MEND's pairs, and RLEdit wins some of them back, but far from all. Its network differs from
+# MEND's in more than one thing, in the streams of its training, in where it began, and in $\eta$ and
+# $\lambda$. Which of these counts was not tested.
 #
 # ## In a stream
 #
-# Now turns of ten facts, each on top of the last. After six turns we ask for the sixty facts that have been
-# written; six turns are as long as the streams that RLEdit was trained on. After ten turns we ask for the
-# same sixty facts again, when forty more have been written over them. Does the order of the facts matter?
-# RLEdit, with and without its larger first step, and the plain step with $\alpha = 0.01$ and with half of it
-# write the hundred facts in five orders. Order 0 is the one of the other tables. The four others are drawn,
-# so other facts come first in them. After three turns the thirty facts so far are asked as well. The second
-# table is of *order 0 only*: MEND and MALMEN, which never saw an edited model in their training, and the
-# plain step with $\alpha = 0.02$ were not run in the others.
+# Now turns of ten facts, each on top of the last. After six turns we ask for the sixty facts that have
+# been written; six turns are as long as the streams that RLEdit was trained on. After ten turns we ask
+# for the same sixty facts again, when forty more have been written over them. Does the order of the facts
+# matter? RLEdit, with and without its larger first step, and the plain step with $\alpha = 0.01$ (*plain
+# step* in the tables) and with half of it write the hundred facts in five orders. Order 0 is the one of
+# the other tables. The four others are drawn, so other facts come first in them. After three turns the
+# thirty facts so far are asked as well. The second table is of *order 0 only*: MEND and MALMEN, which
+# never saw an edited model in their training, and the plain step with $\alpha = 0.02$ were not run in the
+# others.
 #
 # **Predict.** Will five orders tell the same story after six turns? And after ten?
 #
@@ -741,7 +742,7 @@ pd.DataFrame(found).T.rename_axis(["turns", "share", "order"])
 # facts of one stream as if they were independent, but a model that breaks loses all of them together.
 # The plain step, with the two smaller rates, loses everything in no order, but of the sixty facts it
 # holds at most 30 %, so it is no good editor either. With $\alpha = 0.02$, in the one order that was
-# run, none is left after three turns.
+# run, no fact is left after three turns.
 #
 # ## What we know now
 #
@@ -752,10 +753,11 @@ pd.DataFrame(found).T.rename_axis(["turns", "share", "order"])
 # * The network's gradient needs one matrix per edited layer of the language model,
 #   $D = \partial L/\partial W$. Model and network never share a graph.
 # * With one fact, MEND, MALMEN and RLEdit kept 12, 16 and 28 points more neighbors than the plain step
-#   with $\alpha = 0.03$, and no difference in what they wrote was seen. With many facts outer products
-#   pile up, and a regression helps: on $k$ it spares neighbors, on $\tilde k$ more rewordings follow.
-#   With ten facts in an update RLEdit wrote more and kept more neighbors than MEND's pairs on the
-#   same keys $\tilde k$. In streams of a hundred facts it lost nearly all of the sixty that were
+#   with $\alpha = 0.03$, and no difference in what they wrote was seen.
+# * With many facts outer products pile up, and a regression helps: on $k$ it spares neighbors, on
+#   $\tilde k$ more rewordings follow. With ten facts in an update RLEdit wrote more and kept more
+#   neighbors than MEND's pairs on the same keys $\tilde k$.
+# * In streams of a hundred facts RLEdit lost nearly all of the sixty that were
 #   asked, in each of five orders; in one order all were gone after six turns, which is as long as the
 #   streams of its training, and there it held 80 points more without its larger first step.
 #

@@ -77,10 +77,12 @@ def in_points(values):  # the same for differences of shares
 
 
 # %% [markdown]
-# The next cell loads the model and the rows of two long runs, from which it takes a hundred facts of
+# The next cell loads the model and the rows of two stored runs, from which it takes a hundred facts of
 # CounterFact. We edit the output matrices of three MLPs. At each answer token we need the *pair* of
 # notebook 09: the key $k$, which is what the matrix reads there, and the gradient $g$ of the loss
 # with respect to what it puts out. One forward and one backward pass give the pairs of all facts.
+# (As published, the facts are cut into groups of ten, and the loss of a group is the mean over its answer
+# tokens.)
 
 # %%
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
@@ -229,7 +231,7 @@ both = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
 assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in both)
 
 # %% [markdown]
-# Any split merges to the same deviations, and the library counts the same ones. In float32 ten parts,
+# All three splits merge to the same deviations, and the library counts the same ones. In float32 ten parts,
 # merged one after another, give the variance to three digits. The two sums are wrong in the second digit,
 # or in the first.
 #
@@ -445,7 +447,7 @@ pd.DataFrame(table).set_index(f"turn of {few} facts").T
 #
 # ## How large a step?
 #
-# The step is the one number that has to be chosen. The paper has $\eta = 10^{-6}$ for all its models,
+# The step has to be chosen. The paper has $\eta = 10^{-6}$ for all its models,
 # among them GPT-J, whose output projections read keys of 16,384 numbers.
 #
 # **Predict.** Which `step` is this for GPT-J, and which one for our model?
@@ -501,7 +503,8 @@ table
 #
 # Now the Eiffel Tower, as the first fact of a model's life. We edit one matrix, with and without a
 # *warm-up*, and let the editor repeat its turn up to ten times. (The step is a tenth of the one above.
-# There a loss was the mean over a group of ten facts, as published, and here it is that of one fact.)
+# The texts of the warm-up are read in groups of ten, and their gradients are divided by the answer tokens
+# of a group. That of a lone fact is not, so it is about ten times as large in their units.)
 
 # %%
 for columns in (1, 2, 3):
@@ -625,16 +628,17 @@ for way in ("per turn", "first turn", "none"):
 print(pd.DataFrame(lines).set_index("less lifelong").to_string())
 
 # %% [markdown]
-# With the same step no difference is seen in what is held, and the damage differs. The KL is 1.15 nats with lifelong moments. Prompt by prompt it is 0.17 nats more with those of each turn (95 %: 0.12 to
+# With the same step no difference is seen in what is held, and the damage differs. The KL is 1.15 nats
+# with lifelong moments. Prompt by prompt it is 0.17 nats more with those of each turn (95 %: 0.12 to
 # 0.22), 0.43 nats more with those of the first turn (0.35 to 0.51), and as much more with none (0.31 to
 # 0.55). But a smaller step lowers the damage, too, and in the table it goes with only a few points less
 # of the answer tokens (25 or 26 % are right). At the *same* KL the other ways are 1 to 3 points behind
 # lifelong moments, and each of the six intervals includes 0.
 #
-# So these thousand edits show different damage at one step, and no difference at equal damage. A small
-# one may be there: these facts are too few to show it, and between its two steps a way need not follow a
-# straight line. The paper's collapse does not appear with this small model and these steps. The paper
-# does not say how its ablation was set up; and "none" was helped here, because its $c$ was fitted.
+# So these thousand edits show different damage at one step, and at equal damage no difference is seen. A
+# small one may be there: these facts are too few to show it, and between its two steps a way need not
+# follow a straight line. The paper's collapse does not appear with this small model and these steps. The
+# paper does not say how its ablation was set up; and "none" was helped here, because its $c$ was fitted.
 #
 # ## Another order, and right after the turn
 #
@@ -666,9 +670,10 @@ for way, end in ends.items():
 pd.DataFrame(lines).fillna("").set_index("moments")
 
 # %% [markdown]
-# Right after its turn 25 to 30 % of what was asked is held. So most of the facts that are missing at the end
-# were not held before the later turns either, with this step. What later turns take away is less: 9 points with none (3 to 15) and 10
-# with the moments of the first turn (3 to 17). With lifelong moments a loss is not shown (−6, −14 to 1).
+# Right after its turn 25 to 30 % of what was asked is held. So most of the facts that are missing at the
+# end were not held before the later turns either, with this step. What later turns take away is less: 9
+# points with none (3 to 15) and 10 with the moments of the first turn (3 to 17). With lifelong moments a
+# loss is not shown (−6, −14 to 1).
 #
 # Between the ways the other order says the same: no difference is seen in what they hold, and at one step
 # the KL is larger without lifelong moments, by 0.79 nats with those of the first turn (0.66 to 0.94) and by
@@ -687,7 +692,8 @@ pd.DataFrame(lines).fillna("").set_index("moments")
 #   standardizes to nothing, so texts have to be read first.
 # * After a thousand edits no difference is seen in what the four kinds of moments hold. At one step
 #   lifelong moments did the least damage, in two orders (those of each turn were run in one); at equal
-#   damage, in one order, no difference is seen. Most facts that were not held at the end were not held right after their turn either.
+#   damage, in one order, no difference is seen. Most facts that were not held at the end were not held
+#   right after their turn either.
 #
 # ## Where it breaks
 #
@@ -699,7 +705,8 @@ pd.DataFrame(lines).fillna("").set_index("moments")
 # <details><summary>Work it out</summary>
 #
 # Unrelated matrices are nearly orthogonal, so squares of lengths add: $\sqrt{15} \approx 3.9$ times
-# as far. Standardizing bounds every turn, but it does not bound their sum.
+# as far. Standardizing gives the shifts of every turn about one size. It does not bound the sum of all
+# turns.
 #
 # </details>
 

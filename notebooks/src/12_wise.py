@@ -285,26 +285,27 @@ colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=Tr
 plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
 
 # %% [markdown]
-# For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router: the
-# edit stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up and the
-# texts down, until the edit is at 1.81 and the highest text at 0.44, 4.1 times less, and the answer
-# stays. So for this fact it is the margins that make the router. (The texts are those of the training.
-# Prompts that no step has seen are asked below.)
+# For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
+# the edit stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up
+# and the texts down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the
+# answer stays. So for this fact it is the margins that make the router. (The texts are those of the
+# training. Prompts that no step has seen are asked below.)
 #
 # ## Random masks
 #
-# Facts that are written one after another into the same entries damage each other. WISE deals them
+# Facts that are written one after another into the same entries can damage each other. WISE deals them
 # into **shards**. Each shard has a mask: a random share $\rho$ (not the interference of notebook 02)
 # of all entries of the matrix. Its facts may change these entries only, and afterwards the shards are
 # merged into one $\tau$. Two masks share $\rho^2$ of the entries, $k$ masks $\rho^k$.
 #
 # **Predict.** The matrix has 884,736 entries, $\rho = 0.2$, and a shard has 20 facts. How many entries
-# does a fact have for itself? What share of the matrix belongs to two given shards?
+# are there for each fact? What share of the matrix belongs to two given shards?
 #
 # <details><summary>Work it out</summary>
 #
-# A shard has a fifth of the entries, about 177,000, so a fact has about 8,850. Two shards share
-# $\rho^2$, one entry of 25, about 35,400. That is a fifth of each shard, and there the two must agree.
+# A shard has a fifth of the entries, about 177,000, which is about 8,850 for each fact. Two shards
+# share $\rho^2$, one entry of 25, about 35,400. That is a fifth of each shard, and there a merge has to
+# choose.
 #
 # </details>
 #
@@ -562,12 +563,13 @@ said = "{:.0f} % of the edits ({:.0f} to {:.0f})".format(*share(back))
 print(f"at some token of the answer δ is below ε: {said}")
 
 # %% [markdown]
-# Below each edit stand the tokens of its answer (↵ is the end of a line), each with its $\delta/\varepsilon$.
-# A decision at a token would be for the one after it, and below 1 it would be for $W$. With all edits but the one about China this
-# happens (92 %, 68 to 99), and often at the first or second token already: a router that decides anew at
-# every token would go back to $W$ in the middle of these answers. The tower's $\delta$ stays below
-# $\varepsilon$ from its fifth token on, and for several other edits it goes down and up again. (The answers
-# are those of a decision at the prompt; what the model would write then was not run.)
+# Below each edit stand the tokens of its answer (↵ is the end of a line), each with its
+# $\delta/\varepsilon$. A decision at a token would be for the one after it, and below 1 it would be for
+# $W$. With all edits but the one about China this happens (92 %, 68 to 99), and often at the first or
+# second token already: a router that decides anew at every token would go back to $W$ in the middle of
+# these answers. The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several
+# other edits it goes down and up again. (The answers are those of a decision at the prompt; what the
+# model would write then was not run.)
 #
 # ## How many facts in a shard?
 #
@@ -575,10 +577,13 @@ print(f"at some token of the answer δ is below ε: {said}")
 # and 80 facts we ask for all facts so far, through the router. This is done twice: without rehearsal, as in
 # the paper (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second
 # stored run is WISE with the same 80 facts in *another order*, which was drawn, asked at 20 and 80. A third
-# one deals them into four shards of 20, without rehearsal, and merges these.
+# one deals them into four shards of 20, without rehearsal, and merges these. The model writes its answers
+# freely. A fact is *held* if its answer begins with the new one, and a rewording *follows* likewise. A
+# neighbor *stays* if its answer still begins with the true one, and an unrelated prompt if the first
+# sentence of its answer, up to eight tokens, is word for word what it was.
 #
-# **Predict.** With 80 facts in one mask each has 2,200 entries. What is still held, with and without
-# rehearsal? Do four masks hold more than one?
+# **Predict.** With 80 facts in one mask there are 2,200 entries for each. What is still held, with and
+# without rehearsal? Do four masks hold more than one?
 #
 # <details><summary>Answer</summary>
 #
@@ -672,7 +677,7 @@ plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 #
 # * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from
 #   one shard is 0 points (−13 to 12). 16 points fewer of the rewordings follow (6 to 26), and 8
-#   points fewer of the neighbors stay (0 to 16, so barely shown).
+#   points fewer of the neighbors stay (the interval, 0 to 16, just touches 0).
 # * Merged by *TIES* they hold 59 %, which is 15 points fewer than one shard (2 to 29), and 21 points fewer
 #   of the neighbors stay (14 to 27).
 # * The *linear mean* of them holds 26 %, which is 48 points fewer than one shard (35 to 59). It spares 34
@@ -715,12 +720,11 @@ drawings_12.triangle(
 # 30 points more of the unrelated prompts (18 to 41). With rehearsal 32 points fewer of the rewordings
 # follow (19 to 44), 25 points more of the neighbors stay (15 to 35), and all of the unrelated prompts
 # stay. In what they hold no difference is seen in the five pairs above (for WISE with rehearsal and MEMIT
-# the interval just reaches 0). (A prompt counts as kept if the first sentence of the answer, up to eight
-# tokens, is the same as before, word for word. All editors have the library's settings, WISE those of this
-# page.)
+# the interval just reaches 0). (All editors have the library's settings, WISE those of this page.)
 #
-# The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: MEMIT 69, 65
-# and 62 %, GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %. It has no neighbors.
+# The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: GRACE 93, 8 and
+# 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % if it writes all facts at once. (Written one after
+# another it has 4, 4 and 2 % there.) The paper has no neighbors.
 #
 # ## What we know now
 #

@@ -105,7 +105,8 @@ def training(found: Mapping[str, Any]) -> dict[str, tuple[list, list, int, str]]
         steps, losses = [row[0] for row in said["history"]], [row[2] for row in said["history"]]
         size = sum(p.numel() for net in editor.networks().nets.values() for p in net.parameters())
         made = said["settings"]
-        edits = f"{made['accumulate'] * made.get('turns', 1)} edits of up to {made['batch']} facts"
+        size_of = "one fact each" if made["batch"] == 1 else f"up to {made['batch']} facts"
+        edits = f"{made['accumulate'] * made.get('turns', 1)} edits of {size_of}"
         cost = f"{size:,} parameters; {said['step']} steps of {edits}"
         curves[SHOWN[name]] = steps, losses, said["step"], cost
     return curves
