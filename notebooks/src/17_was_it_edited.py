@@ -188,9 +188,9 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # ## Case B: no unedited model
 #
-# Only the suspect is there, and a list of candidates. The singular values of $W$ do not help: in the figure
-# above the largest of the edit, 9.58, lies below all twelve of the matrix. (When a change of low rank shows
-# there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look, but there are not
+# Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
+# $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
+# low rank shows there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look, but there are not
 # many places, because every candidate $s$ has one. If *it* was edited, the edit lies along
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, along its whitened key, whatever the new answer is. So look how far $W$
 # stretches that direction (this filter is the project's own; we know of no publication of it):
