@@ -113,8 +113,8 @@ drawings_17.trace()
 
 # %% [markdown]
 # On the left, text is long in one direction and short in the other, and $\hat u$ points to where text is short.
-# On the right, the edited matrix stretches the directions near $\hat u$ far more than before, and hardly those
-# that text uses. So general text hardly shows the edit. A look along $\hat u$ shows it.
+# On the right, the edited matrix stretches the directions near $\hat u$ far more than before, and those that
+# text uses hardly more. So general text hardly shows the edit. A look along $\hat u$ shows it.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -159,11 +159,11 @@ plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 # %% [markdown]
 # ### Whose key, and which answer?
 #
-# For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it
-# lies in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the
-# key that was written. The left vector points to the answer, but many layers lie behind it, and it is
-# easier to ask. Ten neutral sentences about the subject ("{} is", …) are completed by both models, and
-# the tokens are ordered by their part in the divergence of the two.
+# For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
+# in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the key that
+# was written. (Behind "About" a name has not quite the key that ROME wrote.) The left vector points to the
+# answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences about the subject ("{}
+# is", …) are completed by both models, and the tokens are ordered by their part in the divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
@@ -188,10 +188,12 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # ## Case B: no unedited model
 #
-# Only the suspect is there, and a list of candidates. We do not know where to look, but there are not
+# Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
+# $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
+# low rank shows there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look, but there are not
 # many places, because every candidate $s$ has one. If *it* was edited, the edit lies along
-# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$ stretches
-# that direction:
+# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, along its whitened key, whatever the new answer is. So look how far $W$
+# stretches that direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
@@ -335,8 +337,8 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 # These four are one draw. Of the fourteen stored suspects thirteen are named (71 to 99 %), and the unedited
 # model has no $z$ above 5.8. So 286 of the 364 possible quizzes end with four of four, and the other 78 with
 # three, as ours did; no quiz ends with fewer. In three suspects somebody who was not edited passes the
-# threshold as well, below the edited subject. The threshold was set after looking at these suspects, so on new
-# ones it may be less. More editors, and thresholds that did not see their suspects, follow below.
+# threshold as well, below the edited subject. The threshold was set after looking at a few such edits,
+# so on new ones the share may be smaller. More editors, and thresholds that did not see their suspects, follow.
 #
 # In the figure every point is a candidate. To the right stands how far the unedited matrix stretches its
 # direction, and upward how far the matrix does in which the Eiffel Tower was edited. Without the edit the tower
@@ -413,11 +415,12 @@ figure
 #
 # <details><summary>Answer</summary>
 #
-# Above two, three and four more than a Gaussian has (above four it is one candidate): the tail is heavier. So a
-# threshold cannot come from a table of the normal distribution. It has to come from models that nobody edited,
-# and it belongs to a list of candidates: of more of them the largest tends to be larger. After none of the
-# draws does a candidate pass the threshold. Noise stretches the directions of all candidates about alike, so
-# the median moves along with it.
+# Above two, three and four more than a Gaussian has (above four it is one candidate): here the tail is
+# heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
+# is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
+# that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
+# After none of the draws does a candidate pass the threshold. Noise stretches the directions of all
+# candidates about alike, so the median moves along with it.
 #
 # </details>
 
@@ -459,18 +462,19 @@ for what, some in changes.items():
 # 20 draws of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The
 # interval goes up to 12 % of such draws; it is one over draws in this one matrix, and says nothing about
 # other models.) A merge with the unedited model in equal parts halves the edit, and here it brings the
-# $z$ of the tower down to 3.8, below the threshold. Rounding to 4 bits leaves it at 13.4.
+# $z$ of the tower down to 3.8: still the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
 # One editor proves little. The benchmark that the stored suspects are from has a longer list of candidates,
 # subjects of CounterFact among them, and stores a row for each suspect of each editor and for each model that
 # nobody edited (all editors, and whole prompts in the place of subjects, in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). A fact counts as named where it stands
-# above all candidates that were not edited, in a layer that was. The column after that counts the facts
-# that pass the threshold, whether named or not. Intervals are over suspects. The threshold was set after
-# looking at these edits, so the shares above it are **in sample**: on new ones they may be smaller. The two
-# columns beside it are for suspects in which somebody who was *not* edited passes it.
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). Each editor ran with the library's settings.
+# Unlike in the quiz, a fact counts as named here where it stands above all candidates that were not edited,
+# in a layer that was, whether or not it passes the threshold; those that pass it are counted in the next
+# column. Intervals are over suspects. The threshold was set after looking at a few such edits, so the shares
+# above it are **in sample**: on new ones they may be smaller. The two columns beside it are for suspects in
+# which somebody who was *not* edited passes it.
 #
 # For shares that are not in sample, the cell deals the suspects into two halves. Each half sets a threshold:
 # the $z$ that somebody who was not edited passes in one of twenty of its suspects with one fact. The last two
@@ -491,31 +495,30 @@ table["above that of the other half (%)"] = held["above the threshold, in sample
 table.assign(**{"another accused by it (%)": held["another accused (%)"]}).set_index("editors")
 
 # %% [markdown]
-# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin it is 57 % (42 to
-# 70). A likely reason is that most of them spread an edit over several layers, so that in each of them less is
-# to be seen. Editors that train, and UltraEdit, write where the *prompt* ends, and no subject stands there: 0 %
-# of 36 suspects are named (at most 7 %). With a hundred facts at once few are named in any line, but there are
-# only two to nine suspects in each.
+# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
+# RECT, PRUNE and NormAnchor) it is 57 % (42 to 70). A likely reason is that most of them spread an edit over
+# several layers, so that in each of them less is to be seen. Editors that train, and UltraEdit, write where
+# the *prompt* ends, and no subject stands there: 0 % of 36 suspects are named (at most 7 %). With a hundred
+# facts at once few are named in any line, but there are only two to nine suspects in each.
 #
 # In 3 of the 22 suspects of the first line somebody who was not edited passes the threshold, too: 14 % (4 to
-# 33). With more facts at once it is 28 % (11 to 49) for the trained editors and UltraEdit (ten facts), and 67 %
-# (29 to 92) for MEMIT and its kin (a hundred). The intervals are wide, since the suspects are few. Whoever
-# reads a report should know this share.
+# 33). With more facts at once this share lies anywhere between 0 of 16 and 2 of 2 suspects, with wide intervals.
+# So of several facts the table says little, but whoever reads a report should know that this happens.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
 # half, 91 % of the single edits of ROME, WilKE and EMMET pass (74 to 98), and of MEMIT and its kin 43 % (29 to
 # 58); somebody else is accused in 18 % (6 to 38) and 7 % (2 to 17) of their suspects.
 #
-# For models that nobody edited there is no such share. The seven are variants of one model and have its spread,
-# so they hardly count as several. None of them reaches the threshold of 8, and the largest $z$ among them is
-# 6.6. To show that fewer than one in a hundred are accused would take about three hundred independent models,
-# none of them accused.
+# For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
+# trained further, so they hardly count as several. None of them reaches the threshold of 8, and the largest
+# $z$ among them is 6.6. To show that fewer than one in a hundred are accused would take about three hundred
+# independent models, none of them accused.
 #
 # ## Taking it out
 #
-# Layer and subject are named, and the unedited model is not at hand. The published way drops the
-# largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
-# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# Layer and subject are named, and the unedited model is not at hand. The published way (Youssef et al., 2026)
+# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key
+# behind $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
@@ -526,7 +529,7 @@ table.assign(**{"another accused by it (%)": held["another accused (%)"]}).set_i
 # the edit by an error of its own would look like a reversal.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
-# out with it. Beware: two prefixes may give the same key.
+# out with it, with damping 1. Beware: two prefixes may give the same key.
 
 
 # %%
@@ -647,7 +650,8 @@ hide = use("9.4", hide)
 # </details>
 #
 # The adversary has the editor's $C$ and the key of the bare name; the defender has his own text and the
-# prefix "About". What is written at this key is what ROME has written there.
+# prefix "About". What is written at this key is what ROME has written there. The price is the mean squared
+# change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -687,24 +691,26 @@ pd.DataFrame(table).set_index("subject").round(1)
 # %% [markdown]
 # The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
 # Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of 17.5, at
-# 4.6 times the price: the defender's text and prefix are others, so he looks along another direction.
+# 4.6 times the price. That can be, because the defender's text and prefix are others, so that he looks along
+# other directions. (Which of the two does it was not tried, nor is it printed whose $z$ it is.)
 # Halloween had nothing to hide: written at this one key it stays below the threshold without any effort.
 # (ROME in this library writes a second key, and with both it was seen.) "Swedish" was never written: its
 # prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the sink's
 # (notebook 02).
 #
-# So where nobody stands out, an edit may still be hidden. And not only a hidden one: on this page that of Louis
-# Armstrong was missed, and single edits of MEMIT and its kin are named in 57 %. Other ways to hide would be to
-# spread the edit over more layers, to add decoys along the directions of many subjects, to fine-tune
-# afterwards, or to leave the weights alone (a route is to be found in the file, not in a matrix). None of them
-# was tried here.
+# So where nobody stands out, an edit may still be hidden. And not only a hidden one: on this page that of
+# Louis Armstrong was missed, and of single edits of MEMIT and its kin 50 % pass the threshold. Other ways to
+# hide would be to spread the edit over more layers, to add decoys along the directions of many subjects, to
+# fine-tune afterwards, or to leave the weights alone (a route is to be found in the file, not in a matrix).
+# None of them was tried here.
 #
 # ## What we know now
 #
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the
-#   candidates with each other.
+#   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of 36 by
+#   editors that write where the prompt ends.
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so

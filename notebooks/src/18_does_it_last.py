@@ -149,8 +149,8 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # With 8 bits nearly all entries of $\Delta$ are above half a step, with 4 bits 28 %, with 3 bits 4 %. But
 # what counts is the output at the keys of the facts. There the edit is 154 long and the error of 4 bits
 # only 7. A likely reason is that in the sum over a row errors of different signs cancel, and that the
-# entries of an edit do not, since they were made for these keys. So in this matrix 4 bits do not lose the
-# edit. But all others are rounded, too, and the whole model has to go on speaking.
+# entries of an edit do not, since they were made for these keys. So in this matrix the edit stands far above
+# the error of 4 bits. But all others are rounded, too, and the whole model has to go on speaking.
 #
 # That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
 # facts below it says 90 % before any rounding. Type in how many it says with 4 bits.
@@ -170,16 +170,20 @@ for b in (8, 4):
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
-# Four facts are an illustration. Below are sixty facts for each of some editors, of the classroom's odd
-# half, which no preset was chosen on, written one after another (`python -m tests.benchmarks.survival`)
-# with the library's settings. So ROME inserts at the mean key $\bar k$ (notebook 04), MEMIT keeps no keys
-# of earlier edits, and FT-M is fine-tuning with a smaller learning rate and without the token that ends a
-# text. The first column is the share of facts said right after the edits, in percent, by generation. The
-# others are what each *life* changes (a rounding, a training, or further edits), paired over the facts, in
-# points. The last two rows are of the unedited model: how much it says of the new answers, and, as the
-# control, how much of its own old answers to the same facts. A column called *less the control's* takes the
-# control's change from that of each row, fact by fact, in points: below 0 the row loses more than the model
-# loses of what nobody wrote.
+# With 4 bits three of the four replies still begin with the new answer, but "Tokyo, Tokyo" and "Ireland,
+# Ireland" no longer go on as they did. But four facts are an illustration.
+#
+# Below are sixty facts for each of some editors, of the classroom's odd half, on which no setting was chosen,
+# written one after another (`python -m tests.benchmarks.survival`) with the library's settings. So ROME
+# inserts at the mean key $\bar k$ (notebook 04), MEMIT keeps no keys of earlier edits, and FT-M is fine-tuning
+# with a smaller learning rate and without the token that ends a text.
+#
+# The first column is the share of facts said right after the edits, in percent,
+# by generation (notebook 15: what the model writes begins with the answer). The others are what each *life*
+# changes (a rounding, a training, or further edits), paired over the facts, in points. The last two rows are
+# of the unedited model: how much it says of the new answers, and, as the control, how much of its own old
+# answers to the same facts. A column called *less the control's* takes the control's change from that of each
+# row, fact by fact, in points: below 0 the row loses more than the model loses of what nobody wrote.
 
 
 # %%
@@ -247,7 +251,8 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. It is a mild life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate is small. `lib.survive` goes through four steps with every life:
+# the learning rate of the matrices is small (that of the adapters is ten times as large). `lib.survive` goes
+# through four steps with every life:
 #
 # | step | what is done |
 # |---|---|
@@ -260,7 +265,7 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # wrote. The cell gives our four facts four steps of the mild training. The stored rows below have thirty
 # steps and sixty facts for each editor, and another life: forty more facts, written by UltraEdit. For two
 # editors and the control there is a *harder* life as well (a stored run, made by `harder`): thirty steps on
-# real text, which no model of ours wrote, at ten times the learning rate.
+# real text, which no model of ours wrote, in all matrices, at ten times the rate of the mild life.
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
@@ -323,20 +328,21 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # (3 to 24). The other intervals of these two columns hold 0, so no other editor is seen to lose more, or less,
 # than the model loses of what nobody wrote.
 #
-# The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model loses
-# 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
+# The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model
+# loses 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
 # points more than this control (8 to 45), and FT-M 20 points less (4 to 34): of its own loss of 5 points the
 # interval reaches 0. So after the same training more is lost of what one editor wrote than of what the model
 # knew, and less of what the other wrote. Why was not measured, and other editors have not lived this life.
 # (The rate and the number of steps were fixed before the run, and no others were tried. Real text and the
 # larger rate came together, so which of the two does it cannot be told apart here.)
 #
-# The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17),
-# and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's codebook, so the states
-# that it compares with its entries are no longer the same. For ROME, fine-tuning, FT-M, LoRA, synthetic
-# documents and UltraEdit itself the interval reaches 0. The unedited model says 13 points fewer of its own
-# answers after the same forty edits (3 to 25), so they take more than edits: GRACE loses 40 points more than
-# this control (24 to 56), and no other editor is seen to lose more than it.
+# The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from
+# AlphaEdit's (2 to 17), and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's
+# codebook, so the states that it compares with its entries are no longer the same. For ROME, fine-tuning,
+# FT-M, LoRA, synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13
+# points fewer of its own answers after the same forty edits (3 to 25), so they take more than edits: GRACE
+# loses 40 points more than this control (24 to 56), and no other editor is seen to lose more than it. (The
+# figure puts the changes of three lives side by side; the last row is the control.)
 #
 # ## Doubted
 #
@@ -402,8 +408,8 @@ pd.DataFrame({"a person": [a for a, _ in talk], "the model": [b.strip() for _, b
 # facts, on the same edited models of the editors that the tables below name
 # (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
 # requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
-# written down what it knows. Three controls stand above: the unedited model; the unedited model that is
-# told the fact in its prompt; and the unedited model about the *old* answer, which it knows.
+# written down what it knows. Three controls stand above: the unedited model; the unedited model that is told
+# the fact in its prompt; and the unedited model about the *old* answer, which it knows.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's? The second table has each editor less the told model,
@@ -437,7 +443,8 @@ pd.DataFrame(rows, names).rename(columns=WAYS)
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
 # (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
 # ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question. After doubts it says 69 to
-# 73 %, which is 41 to 45 points more than when it is told, and each of these intervals lies above 20. A
+# 73 %. That is 28 to 30 points more than when it is told (each interval above 0), and 41 to 45 more after
+# doubts (each above 20). A
 # doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose interval reaches 0. That
 # the first loses more than the second is not shown: the interval of this difference holds 0. In open texts,
 # and after thinking first, no difference between these three editors and the told model was found.
@@ -454,11 +461,11 @@ pd.DataFrame(rows, names).rename(columns=WAYS)
 #
 # ## Does it look true?
 #
-# A model that says a sentence need not "take it for true". One way to look inside is a linear probe. It
-# reads the state $x$ at the last token of a statement and gives it a score $w^\top x$, which should be
-# above 0 for a true statement. It is trained by ridge regression on facts that the unedited model knows,
-# once with the true answer ($y_i = 1$) and once with another answer of the same relation ($y_i = -1$). With
-# one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
+# A model that says a sentence need not "take it for true". One way to look inside is a linear probe. It reads
+# the state $x$ at the last token of a statement and gives it a score $w^\top x$, which should be above 0 for
+# a true statement. It is trained by ridge regression on facts of the classroom, most of which the unedited
+# model knows, once with the true answer ($y_i = 1$) and once with another answer of the same relation
+# ($y_i = -1$). With one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
 #
 # $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
