@@ -186,9 +186,9 @@ drawings_03.three_runs(tokens, (first, last), (2, shown[0]), (p, p_noisy, p_rest
 #
 # ## Why 3σ?
 #
-# The noise has a size, and somebody chose it. A trace would be worth little if it depended on this
-# choice. So we ask for the probability of the answer with noise of three sizes, on average over every
-# second of the forty facts.
+# The noise has a size, and somebody chose it. A trace that depends on this choice would say something
+# about the noise as well. So we ask for the probability of the answer with noise of three sizes, on
+# average over every second of the forty facts.
 #
 # **Predict.** $\sigma$ is the spread of the embeddings themselves. Is the fact gone with noise of
 # $\sigma$? And is the model more lost at $10\sigma$ than at $3\sigma$?
@@ -344,8 +344,9 @@ together.set_index("put back after block 1").round(3)
 
 # %% [markdown]
 # "The" has an effect of 0.004 alone, but with it the three others bring 0.731 instead of 0.335. It says
-# nothing about towers. But it stands at the first position, where the attention rests (notebook 02's sink);
-# a likely reason, which we have not tested, is that all reading suffers from noise there.
+# nothing about towers, but it stands at the first position, on which much of the attention lies
+# (notebook 02's sink). A possible reason, which we have not tested, is that noise in this key disturbs
+# the attention of all later tokens.
 #
 # All four together bring 106 % of the total effect: more than there was to lose. That is no error.
 # The six later tokens are still those of the corrupted run. In blocks 0 and 1 they have read the noise,
@@ -355,7 +356,7 @@ together.set_index("put back after block 1").round(3)
 #
 # ## Forty facts
 #
-# One fact is an anecdote. The stored run has forty: 32 whose subject has several tokens, and 8
+# One fact may be an exception. The stored run has forty: 32 whose subject has several tokens, and 8
 # whose subject has one. Their tokens are put together by role (the subject's first, middle and last
 # token, the first one after it, further ones, the prompt's last; a single token counts as the
 # subject's last), and the effects are averaged over the facts, with 95 % intervals. The means are
@@ -487,8 +488,7 @@ for what, one in {"same token, other words": cosines, "different tokens": unlike
     for n in (n for n in (0, 1, 2, 14) if n < len(ends)):
         low, high = ends[n]
         print(f"{what}, layer {2 * n}: {curves[what][n]:.2f}, 95 % {low:.2f} to {high:.2f}")
-axes = range(0, lm.n_layers, 2), curves, "layer", "mean cosine"
-plot.lines(*axes, bands=shades, ylim=(-0.05, 1.05), height=2.6)
+plot.lines(range(0, lm.n_layers, 2), curves, "layer", "mean cosine", bands=shades, height=2.6)
 
 # %%
 tested = {"as in the clean run": own, "the same token after other words": moved}
@@ -577,10 +577,13 @@ ax.figure
 # Writing works up to layer 20 (0.80 on average over the eight facts), and hardly at layer 24 (0.08)
 # and above (at most 0.21), with intervals that end below that of layer 20. At layer 22 it is in
 # between, 0.64. So it fails where the curve of the subject's *states* falls. The curve of the MLPs
-# is flat from layer 14 on and shows nothing of it. The scan scores layer 3 highest, with 0.91, and layers 2 to 8 have 0.86 or more. Their intervals overlap almost
-# wholly, and the scan does not allow comparing them fact by fact, so of these seven none can be
-# called the best. Layers 15 and 20 have 0.70 and 0.71, and their intervals overlap with those of
-# layers 2 to 8 as well.
+# is flat from layer 14 on and shows nothing of it. (Both traces are divided by the ATE of 0.471. Their
+# bands are those of the AIE, and the interval of the ATE is not in them.)
+#
+# The scan scores layer 3 highest, with 0.91, and layers 2 to 8 have 0.86 or more. Their intervals
+# overlap almost wholly, and the scan does not allow comparing them fact by fact, so of these seven
+# none can be called the best. Layers 15 and 20 have 0.70 and 0.71, and their intervals overlap with
+# those of layers 2 to 8 as well.
 #
 # ## The hole at layer 11
 #
@@ -589,10 +592,9 @@ ax.figure
 # (Layers 9, 10 and 12 to 14 were not scanned.) The traces, made at even layers, show no dip at layers
 # 10 and 12. But notebook 02 has a tool for this question. Writing at a key $k_i$ puts the share
 # $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, and
-# it is known before the edit. One key
-# stands in every prompt: that of the *first* position, the attention sink of notebook 02, for here
-# nothing stands in front of the prompts. In notebook 02 it kept little of the word that stands
-# there, and was nearly the same for all openers.
+# it is known before the edit. And one key is in every prompt: that of the *first* position, the
+# attention sink of notebook 02, for here nothing stands in front of the prompts. In notebook 02 it
+# kept little of the word that stands there, and was nearly the same for all openers.
 #
 # **Predict.** $C$ is estimated from general text *without* the first positions, because one huge
 # key would otherwise be nearly all of it. What share of the tower's residual lands on the first
@@ -603,8 +605,8 @@ ax.figure
 #
 # If the first token's key is longer than the subject's, $\rho$ can be larger than 1: an edit can do
 # more to a key that it was not meant for than to its own. And $C^{-1}$ makes it worse, if the long
-# key points where general text never goes: there $C$ is small, so $C^{-1}$ believes that writing in
-# this direction costs nothing. An editor that was never shown the first positions cannot know.
+# key points where general text hardly goes: there $C$ is small, so by $C$ writing in this direction
+# costs nearly nothing. An editor whose $C$ leaves out the first positions cannot know better.
 #
 # </details>
 
@@ -721,9 +723,9 @@ for name in ("Chongqing", "Chungking"):
 # * An indirect effect says what a state brings back alone, in this corrupted run. It is no share,
 #   and it depends on the window. About half of the early peak, with a wide interval, hangs on layer
 #   0, which gives back the word.
-# * The peak of the MLPs does not say how far up a fact can be written; the curve of the states
-#   does. The traces show nothing of the failure at layer 11, but $\rho$ with the first token
-#   foresees it.
+# * The peak of the MLPs does not say how far up a fact can be written. The curve of the states falls
+#   where writing begins to fail, here between layers 20 and 24. The traces show nothing of the failure
+#   at layer 11, but $\rho$ with the first token foresees it.
 #
 # ## Where it breaks
 #

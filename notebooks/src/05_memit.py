@@ -4,8 +4,8 @@
 # # 05 · MEMIT: many facts at once
 #
 # Notebook 04 wrote fifty facts in a row. Nearly all were held, but about half of the neighbors
-# lost their answers. At the end of this page you write a hundred together, and know what one
-# number, $\lambda$, does for the neighbors.
+# lost their answers. At the end of this page you have written twelve together with your own loop,
+# have seen what becomes of a hundred, and know what one number, $\lambda$, does for the neighbors.
 #
 # **You will** test on the fifty facts whether it was the order that cost the neighbors · derive MEMIT,
 # write it, and find EMMET and ROME at its ends · say beforehand how much of a fact arrives · write the
@@ -107,7 +107,8 @@ drawings_05.halves((keys.T @ moment.solve(keys)).numpy())
 #
 # Whoever goes around the pairs again and again gets from the first to the second. That is the method
 # of Gauss and Seidel, which notebook 02 has run, and a row of edits is its first sweep. The cell
-# checks both formulas on made-up pairs, which are used again below.
+# checks both formulas on made-up pairs, which are used again below. It prints nothing: its last two
+# lines would stop the page with an error if one of the formulas were wrong.
 
 # %%
 d, n = 64, 20
@@ -142,8 +143,8 @@ assert torch.allclose(once, R_lib @ B_lib) and torch.allclose((W0 + once) @ K, V
 # One more row, with $\lambda = 1000$, is *searched again*: each of its values is searched on the
 # model as it has been edited so far. (Notebook 04 did so too, with $\lambda = 0$, so its numbers
 # are not those of either row here.) Three of the fifty subjects are notebook 02's *openers*: one
-# token, which is the first of the prompt. They share one key, so the four ways without a new
-# search are repeated without these three.
+# token, which is the first of the prompt. They share one key almost entirely, so the four ways
+# without a new search are repeated without these three.
 #
 # All facts are asked at the end, in free writing. *Held* and *reworded* are shares of prompts that
 # get the new answer, *neighbors* of prompts that keep the old one. *Missing* is
@@ -236,14 +237,14 @@ for stream in ("as it comes", "without openers"):
 # This is **EMMET**, and for $n = 1$ it is ROME's insert. It needs keys that are linearly
 # independent, so there can be no more of them than $d_\text{in}$; otherwise $D$ has no inverse.
 #
-# **Predict.** Equality has a price. Two keys of length 1 at an angle $\varphi$, two unrelated
-# residuals of equal length, $C = I$. What does it cost, $\|\Delta\|^2$, as $\varphi$ becomes small?
+# **Predict.** Equality has a price. Take two keys of length 1 at an angle $\varphi$, two orthogonal
+# residuals of equal length, and $C = I$. How does the cost $\|\Delta\|^2$ grow as $\varphi$ gets small?
 #
 # <details><summary>Work it out</summary>
 #
 # $\|\Delta\|^2 = \mathrm{tr}(R D^{-1} R^\top)$, and $D$ has $\cos\varphi$ beside its diagonal. Its
 # eigenvalues are $1 + \cos\varphi$ for the sum of the residuals and $1 - \cos\varphi$ for their
-# difference. If these are unrelated and of equal length, the cost over $\|R\|^2$ is
+# difference. If the residuals are orthogonal and equally long, the cost over $\|R\|^2$ is
 # $\frac12\big(\frac1{1 + \cos\varphi} + \frac1{1 - \cos\varphi}\big) = 1/\sin^2\varphi$.
 #
 # </details>
@@ -253,7 +254,7 @@ degrees = (90, 30, 10, 3, 1)
 strengths = {"equality, λ = 0": 0.0, "λ = 0.01": 0.01}  # λ is explained in the next section
 cost = {name: [] for name in strengths}
 missing = {name: [] for name in strengths}
-two = torch.linalg.qr(normal(32, 2)).Q  # two unrelated residuals of length 1
+two = torch.linalg.qr(normal(32, 2)).Q  # two orthogonal residuals of length 1
 for angle in torch.tensor(degrees).double().deg2rad():
     pair = torch.eye(64, 2).double()
     pair[:2, 1] = torch.stack([angle.cos(), angle.sin()])
@@ -272,8 +273,8 @@ drawings_05.price(degrees, {"cost / ‖R‖²": cost, "share missing": missing})
 # At one degree equality costs 3,283 times what orthogonal keys do. The blue lines belong to what
 # comes next, and show what it does: with $\lambda = 0.01$ the cost stays below 13 at these five
 # angles. At small angles it gives up the *difference* of the two residuals, which is expensive, and
-# writes their *mean* under both keys, which is cheap. Of two unrelated residuals half of the
-# squared length is then missing, $1/\sqrt2 = 0.707$.
+# writes their *mean* under both keys, which is cheap. Of two orthogonal residuals half of the
+# squared length is then missing, so of the length the share $1/\sqrt2 = 0.707$; at one degree it is 0.697.
 #
 # ## As far as general text allows
 #
@@ -324,8 +325,8 @@ memit = use("5.1", memit)
 # by the inverse of the first bracket from the right and by that of the second from the left (this
 # is called the **push-through identity**), and the matrix to invert is only $n$ wide: $\Delta =
 # R\,(\lambda I + D)^{-1} K^\top C^{-1}$. That is EMMET but for $\lambda I$, and it has an inverse
-# for any number of keys. The cell compares a search downhill with the formula, and then both
-# forms. The last line is EMMET as its authors' program has it, with $wC$ in place of $C$ and
+# for any number of keys. The cell asserts that gradient descent ends where the formula says, and
+# that both forms agree. The last line is EMMET as its authors' program has it, with $wC$ in place of $C$ and
 # $\varepsilon$ on the diagonal of $D$: it is MEMIT with $\lambda = w\varepsilon$, and their $w =
 # 10^4$, $\varepsilon = 0.1$ make that 1,000.
 
@@ -352,6 +353,8 @@ assert torch.allclose(wide, R @ emmet)
 # What is the residual in MEMIT? Its target is the **state** $z$ after the edited layer, searched like
 # $v^\star$ in notebook 04, but with $\delta$ on the output of the whole block. The output of the MLP
 # enters the state by addition. So with the present state $h$ the MLP has to supply $R = z - h$.
+# (From here on keys and values come from the bare prompt alone, as `templates=("{}",)` asks. By
+# default the library's MEMIT uses prompts with a few words in front of them as well.)
 #
 # **Predict.** One fact, $n = 1$, so $D = q$. What share of its residual arrives at its own key?
 # What does $\lambda = q$ do to a fact of the real model?
@@ -673,7 +676,7 @@ pd.DataFrame(table).set_index("λ")
 # Up to $\lambda = 1000$ about nine tenths of the 101 facts are written, into one layer or three.
 # At 3,000, about the median $q$, one layer still writes 85 of them, 6 points fewer than at 1,000
 # (2 to 12), and at 10,000 it writes 49. Three layers write 71 there, 22 points more (14 to 30).
-# With the library's settings, three layers and $\lambda = 1000$, 9 facts are not written, and 8 of
+# With the library's three layers and $\lambda = 1000$, 9 facts are not written, and 8 of
 # them are openers. That is what one would expect: openers share one key almost entirely, so like
 # the two keys at a small angle they would get little more than the mean of their values.
 #

@@ -65,12 +65,14 @@ def effects(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) ->
     """One row per case, all kinds, then rows of the first cases' MLPs with further windows.
 
     hidden, mlp, attention   p of the restored runs, a list of layers per token from the subject on
-    count                    so many rows, from the first on; all without it
+    count                    so many rows, from the first on, without "hidden", of which the page
+                             makes a trace of its own; all without it
     """
     sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
     asked = {key: SETTINGS[key] for key in ("samples", "noise")} | {"deviation": sigma}
     layers = range(0, lm.n_layers, SETTINGS["every"])
-    plan = [(case, SETTINGS["window"], corrupted_runs.KINDS) for case in chosen]
+    all_kinds = corrupted_runs.KINDS if count is None else ("mlp", "attention")
+    plan = [(case, SETTINGS["window"], all_kinds) for case in chosen]
     some = chosen[: SETTINGS["windowed"]]
     plan += [(case, window, ("mlp",)) for window in SETTINGS["windows"] for case in some]
     for case, window, kinds in plan[:count]:
@@ -143,11 +145,11 @@ def by_moment(lm: lib.LM, chosen: Sequence[lib.Case], first: int | None = None) 
 
 
 def edits(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) -> Iterator[dict]:
-    """One row per case and layer, or of `count` cases at two layers: the fact by ROME with C = I.
+    """One row per case and layer, or of `count` cases at one layer: the fact by ROME with C = I.
 
     Probability of the whole new answer on the edit's own prompt, and its mean over the rewordings.
     """
-    layers = [layer for layer in EDITS["layers"] if layer < lm.n_layers][: count and 2]
+    layers = [layer for layer in EDITS["layers"] if layer < lm.n_layers][: count and 1]
     for case in chosen[:count]:
         new, prompts = case.fact.target_new, [case.fact.text, *case.paraphrases]
         for layer in layers:
