@@ -530,9 +530,9 @@ which_editor.lines(rows, more)
 # MEMIT. Whether any of this holds on a second stream is not known. The advice for starred editors is worth
 # as much as this one stream.
 #
-# Three lines need a word more. The shares in the line of `rome` are those of the published
-# form. The library's default writes with both keys; it has run on the first stream only, where it holds all
-# facts and leaves 21 % of the unrelated texts (8 to 40). `mend` is advised for one edit and `malmen` for one
+# Three lines need a word more. The shares in the line of `rome` are those of the published form. For this
+# model as it comes the library's `rome` writes with both keys. That form has run on the first stream only; it
+# holds all facts there and leaves 21 % of the unrelated texts (8 to 40). `mend` is advised for one edit and `malmen` for one
 # batch, and of these the page shows no more than MALMEN's first turn; [notebook 09](09_learning_to_edit.ipynb)
 # measures them. And `ultraedit` keeps 23 points fewer of the neighbors than `memit` (8 to 37).
 #
