@@ -313,15 +313,17 @@ table.rename(columns=TITLES | {"case": "facts"})
 # For openers layer 0 has the smallest score, 0.329 less than layer 3 (95 %: 0.284 to 0.368), and it moves
 # unrelated text by 0.0398 nats less (0.0130 to 0.0627), though for two of the nine layer 3 is the better one.
 # Layer 6 has a score 0.107 above that of layer 3 (0.091 to 0.128), and it moves unrelated text 0.0169 nats
-# more (0.0036 to 0.0329). So for openers a smaller score goes with less harm.
+# more (0.0036 to 0.0329). So for openers, in the mean, a smaller score goes with less harm.
 #
 # For the eight others layer 0 is not seen to have another score than layer 3: the difference of 0.010 has an
 # interval that holds 0. And yet each of them moves unrelated text more from layer 0, by 0.0029 nats in the
 # mean (0.0021 to 0.0037). Layer 6 has a score 0.012 smaller than layer 3 (0.001 to 0.021), and moves it 0.0003
 # nats less (0.0001 to 0.0004). In rewordings and neighbors no difference between layer 3 and either of the two
 # is seen. An interval over eight or nine facts is rough. Fact by fact, the smallest score and the smallest
-# divergence stand in the same one of the three layers for 7 of 9 openers and 5 of 8 others. So the score says
-# something about where an edit does little harm, but not for every fact.
+# divergence stand in the same one of the three layers for 7 of 9 openers and 5 of 8 others. A layer drawn by
+# chance would be the right one for a third of the facts, and five of eight are too few to be told from that.
+# So for openers the score says where an edit does little harm. For other facts it agrees with the harm
+# between layers 3 and 6, in the mean, and does not see that of layer 0.
 #
 # ## Flash
 #
@@ -470,21 +472,24 @@ figure
 # %% [markdown]
 # Under the published keys the openers stand apart in both measures: 12 of 12 are flashes when each is
 # set beside the 28 others, and none of the others is. Only 4 of 12 are written at all. **Among these
-# forty facts the flashes are the subjects of one token at the first position of the prompt.**
+# forty facts the flashes are the subjects of one token at the first position of the prompt.** In the figure
+# both sizes rise together. These are edits in one layer; it is between layers that the score missed harm.
 #
 # What this rule finds depends on how many flashes it is shown at once. With all twelve openers it
 # finds 9 by their size and none by their KL, although the medians differ by a factor of 1,939,
 # because twelve in forty widen what counts as usual. And with both keys openers do not become
 # ordinary. They move unrelated text 14 times less far (a median of 0.096 nats instead of 1.33; in pairs, in
-# the mean, by 1.34 nats less, 1.01 to 1.66), but by this rule, one at a time, they still flash: 8 of 12 by size, and 12 of 12 by KL.
+# the mean, by 1.34 nats less, 1.01 to 1.66). But by this rule, one at a time, they still flash: 8 of 12 by
+# size, and 12 of 12 by KL.
 #
 # ## WilKE against ROME
 #
 # Does the choice of a layer help in a stream? ROME writes everything into layer 3, WilKE chooses; both
 # write fifty facts in a row, in three orders (streams) of odd-numbered classroom facts, with both keys.
 # Three shorter runs stand beside them: 25 edits of stream 0 by ROME in layer 0, which WilKE took most
-# often, and the first 25 (ROME) and 10 (WilKE) of stream 2 with the published key. *Kept* are facts so
-# far that still answer at the end, and *neighbors* are those of the same facts, by generation.
+# often, and the first 25 (ROME) and 10 (WilKE) of stream 2 with the published key. A run's name says the
+# editor, the keys, and the layer where it is not the usual one. *Kept* are the facts that still get their
+# new answer at the end, and *neighbors* are those of the same facts, by generation.
 #
 # **Predict.** Who has kept more facts after equally many edits, with the published key and with both?
 # Who more neighbors?
@@ -672,12 +677,12 @@ figure
 # keeps 76 %, and WilKE 77 % with both keys and 72 % with the mixed one. Between ROME with both keys
 # and WilKE with the mixed one no difference is seen (3 points, −24 to 31). So a repaired key may do
 # as much as the choice of a layer, and the published table, which has no ROME with such a key, cannot
-# tell. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) compares it with both.
+# tell. MEMIT was not run in these streams; [notebook 14](14_lifelong.ipynb) has all three on one stream.
 #
 # ## What we know now
 #
-# * $s_l$ is the relative size of the change that a fact needs in a layer. It measures weights, not
-#   harm, and costs a whole edit per layer.
+# * $s_l$ is the relative size of the change that a fact needs in a layer. It costs a whole edit per layer.
+#   It measures weights, and between two layers the harm can differ where the score does not.
 # * All flashes that we saw are openers. Under the published key $u^\top k_0$ is a small share of
 #   $u^\top\bar k$, and the update divides by it; about how many times longer this makes it can be
 #   read off the keys, before anything is written. With both keys openers do less harm, and still
@@ -690,10 +695,9 @@ figure
 #
 # ## Where it breaks
 #
-# WilKE has to search a value in every layer that it tries. And a search is needed for every fact, even
-# without a choice of layer: in the stored streams an edit took 9.1 s with WilKE and 2.5 s with ROME, to
-# find one vector for one fact. **Optimization per fact is slow: can a network learn to edit?**
-# [Notebook 09](09_learning_to_edit.ipynb) looks at some that have.
+# WilKE has to search a value in every layer that it tries: in the stored streams an edit took 9.1 s with
+# WilKE and 2.5 s with ROME. But even ROME needs a search for every fact. **Optimization per fact is slow:
+# can a network learn to edit?** [Notebook 09](09_learning_to_edit.ipynb) looks at some that have.
 #
 # ## References
 #
