@@ -331,9 +331,10 @@ memit = use("5.1", memit)
 # is called the **push-through identity**), and the matrix to invert is only $n$ wide: $\Delta =
 # R\,(\lambda I + D)^{-1} K^\top C^{-1}$. That is EMMET but for $\lambda I$, and it has an inverse
 # for any number of keys. The cell shows that gradient descent ends where the formula says, and
-# that both forms agree. The last comparison is with EMMET as its authors' program has it, with $wC$ in place
-# of $C$ and $\varepsilon$ on the diagonal of $D$: it is MEMIT with $\lambda = w\varepsilon$, and their $w =
-# 10^4$, $\varepsilon = 0.1$ make that 1,000.
+# that both forms agree. The last comparison is with EMMET as its authors' program has it, with $wC$
+# in place of $C$ and $\varepsilon$ on the diagonal of $D$: it is MEMIT with $\lambda =
+# w\varepsilon$, and their $w = 10^4$, $\varepsilon = 0.1$ make that 1,000. (Here $\varepsilon I$ is
+# in single precision, which `torch.eye` has by default, so this last deviation is the largest.)
 
 # %%
 strength = 5.0
