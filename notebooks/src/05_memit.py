@@ -72,6 +72,12 @@ def points(one, other):  # the mean difference of shares, fact by fact, and its 
     return "{:+.0f} ({:+.0f} to {:+.0f})".format(*gap(one, other))
 
 
+def agree(what, one, other):  # two ways to the same matrix, entry by entry
+    assert torch.allclose(one, other), what
+    most, away = one.abs().max(), (one - other).abs().max()
+    print(f"{what}: entries up to {most:.2f}, {away:.0e} apart at most")
+
+
 # %% [markdown]
 # ## In a row, and at once
 #
@@ -85,13 +91,16 @@ def points(one, other):  # the mean difference of shares, fact by fact, and its 
 # of the fifty facts, the fifth to the twentieth, as cosines $D_{ij}/\sqrt{q_i q_j}$ with a diagonal
 # of 1, and the half of it that inserts in a row make use of. What fact $i$ puts on the key of fact
 # $j$ is taken into account by the insert of $j$ if $i$ is written *before* it, $i < j$. What $i$
-# puts on facts that are written already is ignored.
+# puts on facts that are written already is ignored. A circle marks an *opener*, a fact whose subject
+# is one token, which is the first of the prompt (notebook 02).
 
 # %%
 layer = rome.config.layer
 moment = lib.second_moment(lm, [layer])[layer]
-keys = lm.keys([case.fact for case in fifty[4:20]], layer).cpu().double()  # (d_in, 16)
-drawings_05.halves((keys.T @ moment.solve(keys)).numpy())
+shown = [case.fact for case in fifty[4:20]]
+keys = lm.keys(shown, layer).cpu().double()  # (d_in, 16)
+openers = [i for i, fact in enumerate(shown) if not lookup(lm.tokenizer, fact)[1]]
+drawings_05.halves((keys.T @ moment.solve(keys)).numpy(), openers)
 
 # %% [markdown]
 # In formulas, with $R = V - W_0K$ for what is missing before the first edit:
@@ -107,8 +116,8 @@ drawings_05.halves((keys.T @ moment.solve(keys)).numpy())
 #
 # Whoever goes around the pairs again and again gets from the first to the second. That is the method
 # of Gauss and Seidel, which notebook 02 has run, and a row of edits is its first sweep. The cell
-# checks both formulas on made-up pairs, which are used again below. It prints nothing: its last two
-# lines would stop the page with an error if one of the formulas were wrong.
+# checks both formulas on made-up pairs, which are used again below. It prints how far the two sides
+# of each comparison are apart, which should be no more than rounding.
 
 # %%
 d, n = 64, 20
@@ -127,8 +136,9 @@ for t in range(n):
     A, B = memory.insert(W, K[:, t], V[:, t], C)
     W = W + A @ B
 R_lib, B_lib = memory.insert_many(W0, K, V, C)
-assert torch.allclose(W - W0, row)  # edits in a row, as notebook 04 made them
-assert torch.allclose(once, R_lib @ B_lib) and torch.allclose((W0 + once) @ K, V)
+agree("one after another, formula and inserts in a row", row, W - W0)
+agree("all at once, formula and library", once, R_lib @ B_lib)
+agree("all at once, R and what it adds at the keys", R, once @ K)
 
 # %% [markdown]
 # ## Was it the order?
@@ -142,9 +152,8 @@ assert torch.allclose(once, R_lib @ B_lib) and torch.allclose((W0 + once) @ K, V
 #
 # One more row, with $\lambda = 1000$, is *searched again*: each of its values is searched on the
 # model as it has been edited so far. (Notebook 04 did so too, with $\lambda = 0$, so its numbers
-# are not those of either row here.) Three of the fifty subjects are notebook 02's *openers*: one
-# token, which is the first of the prompt. They share one key almost entirely, so the four ways
-# without a new search are repeated without these three.
+# are not those of either row here.) Three of the fifty facts are openers. Openers share one key
+# almost entirely, so the four ways without a new search are repeated without these three.
 #
 # All facts are asked at the end, in free writing. *Held* and *reworded* are shares of prompts that
 # get the new answer, *neighbors* of prompts that keep the old one. *Missing* is
@@ -194,30 +203,26 @@ for stream in ("as it comes", "without openers"):
 
 # %% [markdown]
 # **To write them at once is not seen to help**, so the order is not seen to be what cost the
-# neighbors. Without the three openers both ways hold all 47 facts, and the batch with $\lambda =
-# 0$ is not seen to keep more neighbors than the row (−5 points, −12 to 1). With the openers the
-# batch is far worse than the row: it holds 24 points fewer facts (11 to 38), follows in 40 points
-# fewer rewordings (28 to 50) and keeps 45 points fewer neighbors (35 to 53). The perplexity is that
-# of one text, without an interval: it was 42.3 after this batch and 18.5 for the unedited model.
+# neighbors. Without the three openers both ways with $\lambda = 0$ hold all 47 facts, and no
+# difference between them is seen in the other two columns. With the openers the batch is far worse
+# than the row in all three; of the neighbors it keeps 45 points fewer (35 to 53). The perplexity is
+# that of one text and has no interval, so nothing is concluded from it.
 #
-# At the end of the row with $\lambda = 0$, 44 % of the residual is missing (31 % without the
-# openers), and most facts are held all the same. The batch supplies this part, too. Without the
-# openers that costs little more: the row has 78 % of the batch's cost. The keys of ordinary facts
-# are fairly independent, as the figure has shown: of its sixteen facts only one, the twelfth, is
-# an opener. With the openers the row has only 7 % of it. Openers share one key almost entirely
-# (notebook 02), and to give one key several values *exactly* takes a huge change.
+# At the end of the row with $\lambda = 0$, 44 % of the residual is missing, and most facts are held
+# all the same. The batch supplies this part, too. Without the openers that costs little more: the
+# row has 78 % of the batch's cost. The keys of ordinary facts are fairly independent, as the figure
+# has shown: of its sixteen facts only the one with the circle, the twelfth, is an opener. With the
+# openers the row has only 7 % of the batch's cost, since to give one key several values *exactly*
+# takes a huge change.
 #
-# **What helps is $\lambda$**, in a row as well as in a batch. With all fifty facts the row with
-# $\lambda = 1000$ keeps 21 points more of the neighbors than the row with $\lambda = 0$ (13 to 29), and
-# the batch keeps 64 points more (53 to 71). Without the openers it is 8 points more (2 to 13) and 11
-# points more (4 to 17). None of these four comparisons shows fewer facts held or fewer rewordings that
-# follow. With all fifty facts the batch even holds 26 points more (14 to 39), and 44 points more of
-# the rewordings follow (31 to 54). Between the batch and the row with this
-# $\lambda$ no difference is seen in any of the three columns, in either half of the table.
+# **What helps is $\lambda$**, in a row as well as in a batch. With $\lambda = 1000$ more of the
+# neighbors are kept than with $\lambda = 0$, with the openers and without them: with all fifty facts
+# 21 points more in the row (13 to 29) and 64 in the batch (53 to 71), where more facts are held and
+# more rewordings follow as well. In the other three comparisons no difference in facts or rewordings
+# is seen, and with $\lambda = 1000$ none between the batch and the row in any column.
 #
-# To search the values again has a price of its own: on all fifty facts with $\lambda = 1000$ it
-# costs 8 points of the neighbors (2 to 15). Of the rewordings 6 points more follow, but the interval
-# includes 0 (−1 to 14), so a gain is not shown.
+# To search the values again has a price of its own: it costs 8 points of the neighbors (2 to 15),
+# and a gain in facts or rewordings is not shown.
 #
 # ## All at once is the cheapest
 #
@@ -325,10 +330,11 @@ memit = use("5.1", memit)
 # by the inverse of the first bracket from the right and by that of the second from the left (this
 # is called the **push-through identity**), and the matrix to invert is only $n$ wide: $\Delta =
 # R\,(\lambda I + D)^{-1} K^\top C^{-1}$. That is EMMET but for $\lambda I$, and it has an inverse
-# for any number of keys. The cell asserts that gradient descent ends where the formula says, and
-# that both forms agree. The last line is EMMET as its authors' program has it, with $wC$ in place of $C$ and
-# $\varepsilon$ on the diagonal of $D$: it is MEMIT with $\lambda = w\varepsilon$, and their $w =
-# 10^4$, $\varepsilon = 0.1$ make that 1,000.
+# for any number of keys. The cell shows that gradient descent ends where the formula says, and
+# that both forms agree. The last comparison is with EMMET as its authors' program has it, with $wC$
+# in place of $C$ and $\varepsilon$ on the diagonal of $D$: it is MEMIT with $\lambda =
+# w\varepsilon$, and their $w = 10^4$, $\varepsilon = 0.1$ make that 1,000. (Here $\varepsilon I$ is
+# in single precision, which `torch.eye` has by default, so this last deviation is the largest.)
 
 # %%
 strength = 5.0
@@ -339,13 +345,13 @@ for _ in range(6000):
     slow -= rate * (slow @ general + (slow @ K - R) @ K.T)
 wide = memit(W0, K, V, C, strength)
 narrow = R @ torch.linalg.inv(strength * torch.eye(n) + D) @ reach
-assert torch.allclose(slow, wide)
-assert torch.allclose(wide, narrow)
+agree("MEMIT and gradient descent", wide, slow)
+agree("MEMIT and its narrow form", wide, narrow)
 R_lib, B_lib = memory.insert_many(W0, K, V, C, strength)
-assert torch.allclose(wide, R_lib @ B_lib)
+agree("MEMIT and the library", wide, R_lib @ B_lib)
 w, epsilon = 50.0, 0.1  # w ε = λ
 emmet = torch.linalg.inv(D / w + epsilon * torch.eye(n)) @ reach / w
-assert torch.allclose(wide, R @ emmet)
+agree("MEMIT and EMMET's program", wide, R @ emmet)
 
 # %% [markdown]
 # ## How much arrives
@@ -595,10 +601,12 @@ for name in names:
     mine, theirs = (lm.weight(name, made) - lm.weight(name) for made in (patch, same))
     models.same(lm, mine, theirs, tolerance=0.01)
 texts = [fact.text for fact in facts[:4]]
-table = {"wanted": [fact.target_new for fact in facts[:4]], "before": lm.answer(texts, 4)}
+before = lm.answer(texts, 4)
 with lm.patched(patch):
-    table["after"] = lm.answer(texts, 4)
-pd.DataFrame(table, index=texts).map(str.strip)
+    after = lm.answer(texts, 4)
+for fact, was, now in zip(facts, before, after, strict=False):  # the first four
+    print(f"\n{fact.text} (wanted: {fact.target_new})")
+    print(f"  before: {was.strip()}\n  after:  {now.strip()}")
 
 # %% [markdown]
 # Your loop has made the library's edit. The numbers are medians over the twelve facts. At the end 6 % is
@@ -674,20 +682,19 @@ pd.DataFrame(table).set_index("λ")
 
 # %% [markdown]
 # Up to $\lambda = 1000$ about nine tenths of the 101 facts are written, into one layer or three.
-# At 3,000, about the median $q$, one layer still writes 85 of them, 6 points fewer than at 1,000
-# (2 to 12), and at 10,000 it writes 49. Three layers write 71 there, 22 points more (14 to 30).
-# With the library's three layers and $\lambda = 1000$, 9 facts are not written, and 8 of
-# them are openers. That is what one would expect: openers share one key almost entirely, so like
-# the two keys at a small angle they would get little more than the mean of their values.
+# At 3,000, about the median $q$, one layer writes 6 points fewer than at 1,000 (2 to 12), and at
+# 10,000 it writes 49 facts. Three layers write 71 there, 22 points more (14 to 30). With the
+# library's three layers and $\lambda = 1000$, 9 facts are not written, and 8 of them are openers.
+# That is what one would expect: openers share one key almost entirely, so like the two keys at a
+# small angle they would get little more than the mean of their values.
 #
 # The neighbors gain by $\lambda$, but where fewer facts are written that is no merit, since what
 # is not written disturbs nobody. A comparison is fair where as much is written. From $\lambda =
 # 30$ to 1,000 one layer keeps 24 points more of the neighbors (17 to 30), and the facts that it
 # writes are not seen to be fewer. And do more layers spare the neighbors? The last column counts
-# only neighbors of the facts that *both* write (their number stands before it). At $\lambda = 100$
-# three layers keep 9 points more of them (3 to 15); at the five other strengths no difference is
-# seen, and one difference in six may be chance. So the gain by three layers is seen mainly at a
-# large $\lambda$, in the facts that are written.
+# only neighbors of the facts that *both* write (their number stands before it). Three layers are
+# seen to keep more of them at one of the six strengths only, which may be chance. So the gain by
+# three layers is seen mainly at a large $\lambda$, in the facts that are written.
 #
 # ## What we know now
 #

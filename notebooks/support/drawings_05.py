@@ -15,23 +15,24 @@ from .figures import bare, colorbar, legend, panels, plain
 ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
 
 
-def halves(D: np.ndarray) -> Figure:
+def halves(D: np.ndarray, openers: Sequence[int]) -> Figure:
     """Draw D of a few keys twice: all of it, and the upper part that inserts in a row make use of.
 
-    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)).
+    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)). A circle marks
+    the facts that are openers.
     """
     length = np.sqrt(np.diag(D))
     cosines = D / length[:, None] / length[None]
-    titles = "all at once: D", "one after another: triu(D)"
-    figure, axes = panels(2, height=3.3, titles=titles)
-    upper = np.where(np.triu(np.ones_like(D)) > 0, cosines, np.nan)
+    upper = np.ma.masked_where(np.tri(len(D), k=-1), cosines)
+    figure, axes = panels(2, height=3.3, titles=("all at once: D", "one after another: triu(D)"))
     for ax, matrix in zip(axes, (cosines, upper), strict=True):
-        colors = DIVERGING.with_extremes(bad=GRID)
-        image = ax.imshow(np.ma.masked_invalid(matrix), cmap=colors, vmin=-1, vmax=1)
+        image = ax.imshow(matrix, cmap=DIVERGING.with_extremes(bad=GRID), vmin=-1, vmax=1)
+        ax.plot(openers, openers, "o", color="white", markeredgecolor=INK, label="an opener")
         ax.set_xlabel("fact j, where it lands")
         ax.set_xticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         ax.set_yticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         bare(ax)
+    axes[1].legend(loc="lower left")
     axes[0].set_ylabel("fact i, written")
     colorbar(figure, image, axes, "cosine of whitened keys", pad=0.02, aspect=22)
     return figure

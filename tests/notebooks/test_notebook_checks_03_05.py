@@ -61,7 +61,7 @@ def test_the_drawings_are_figures():
     drawn = [
         drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
         drawings_04.rome(tokens, at=2, layer=3),
-        drawings_05.halves(torch.eye(6).numpy()),
+        drawings_05.halves(torch.eye(6).numpy(), [2]),
         drawings_05.price((90, 1), {"cost": {"λ = 0.01": (1, 2)}, "missing": {"λ = 0.01": (0, 1)}}),
         drawings_05.staircase(steps),
     ]
