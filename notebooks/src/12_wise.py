@@ -80,25 +80,6 @@ def score(tau, a):  # Δ, for the inputs a of a prompt
     return (a @ tau.T).norm(dim=1).mean().item()
 
 
-# %%
-def share(values):  # mean and 95 % interval, in percent
-    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
-
-
-def change(one, other):  # paired difference and 95 % interval, in points: "-15 [-29, -2]"
-    found = [x - y for x, y in zip(one, other, strict=True)]
-    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
-    return "{:+d} [{:d}, {:d}]".format(*(round(100 * x) for x in ends))
-
-
-def differences(title, pairs, count=None, groups=MEASURED):  # shows paired differences, in points
-    found = [
-        {title: name} | {x: change(a[x][:count], b[x][:count]) for x in groups}
-        for name, a, b in pairs
-    ]
-    display(pd.DataFrame(found).set_index(title))
-
-
 # %% [markdown]
 # ## Two paths
 #
@@ -258,31 +239,22 @@ answer = encode_target(lm.tokenizer, tower.target_new)
 rows = [losses.Text(encode_prompt(lm.tokenizer, text), answer, 0.5) for text in prompts]
 mask = route.draw_mask(tuple(W.shape), 0.2, seed=0, shard=0)
 
-
-def train(steps, weight):
+lines, steps = {}, 3 if SCALE == "tiny" else 15
+for name, weight in {"the answer alone": 0, "with margins": config.margin_weight / 2}.items():
     tau, curve = torch.zeros_like(W), []
     for _ in range(steps):
         found = losses.outcome(lm, lib.EMPTY, {module: tau}, rows, [])
         deltas = [[score(tau, a) for a in some] for some in (own, others)]
         curve.append((found.edit, sum(deltas[0]) / 2, max(deltas[1])))
         tau = tau - config.lr * mask * found.grads[module].cpu()  # the answer
-        if weight:  # and the router
+        if weight:  # and the router, in small steps
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
-    return tau, [list(column) for column in zip(*curve, strict=True)]
-
-
-# %%
-ways = {"the answer alone": 0, "with margins": config.margin_weight / 2}  # in small steps
-trained = {name: train(3 if SCALE == "tiny" else 15, weight) for name, weight in ways.items()}
-lines = {}
-for name, (_, (loss, edit, other)) in trained.items():
-    print(f"{name}: loss of the answer {loss[-1]:.2f}, Δ of the edit {edit[-1]:.2f}, ", end="")
-    print(
-        f"largest Δ of {len(calm)} texts {other[-1]:.2f}, a quotient of {edit[-1] / other[-1]:.1f}"
-    )
+    loss, edit, other = zip(*curve, strict=True)
     lines |= {f"edit, {name}": edit, f"texts, {name}": other}
+    print(f"{name}: loss of the answer {loss[-1]:.2f}, Δ of the edit {edit[-1]:.2f},")
+    print(f"  largest Δ of {len(calm)} texts {other[-1]:.2f}, quotient {edit[-1] / other[-1]:.1f}")
 colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=True))
-plot.lines(range(len(edit)), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
+plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
 
 # %% [markdown]
 # For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
@@ -436,9 +408,20 @@ for text in (cases[0].fact.text, cases[0].locality[0]):
     with lm.patched(patch):
         a, out = lm.run([text], [module]).seen[module]
     models.same(lm, layer(a[0].float().cpu(), a.shape[1]), out[0].float().cpu())
-neighbors = guess("How many % of the neighbors' prompts will be let in?", 0, 100)
+neighbors = guess("Neighbors let in (%)?", 0, 100)
+
 
 # %%
+def share(values):  # mean and 95 % interval, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
+
+
+def change(one, other):  # paired difference and 95 % interval, in points: "-15 [-29, -2]"
+    found = [x - y for x, y in zip(one, other, strict=True)]
+    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
+    return "{:+d} [{:d}, {:d}]".format(*(round(100 * x) for x in ends))
+
+
 found, shares, lines = {}, {}, []
 for group in groups[0]:
     each = {i: [score(tau, inputs(text)) for text in case[group]] for i, case in enumerate(groups)}
@@ -463,13 +446,48 @@ widgets.ThresholdExplorer(patch.routes[module], found)
 # `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook you
 # can try that with the slider. This page uses the published rule.)
 #
-# Why is that so? To see what counts, the first of the next two cells exchanges one thing at a time, with
-# eight facts that were not written and whose sentences are others, *strangers*. The second one shows
-# four prompts with the color of $\delta_p$ at each token.
+# Why is that so? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
+# model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
+# with the largest $\delta$.)
+
+# %%
+asked = {
+    "edit": cases[0].fact.text,
+    "rewording": cases[0].paraphrases[1],
+    "another rewording": cases[0].paraphrases[0],
+    "neighbor": "The Reichstag is located in the city of",
+    "another neighbor": "The Colosseum is located in the city of",
+    "unrelated": cases[0].locality[0],
+}
+before = lm.answer(list(asked.values()), 5)
+with lm.patched(patch):
+    after, notes = lm.answer(list(asked.values()), 5, explain=True)
+rows, shown = [], []
+for (group, text), old, new, (note,) in zip(asked.items(), before, after, notes, strict=True):
+    row = {"prompt": group, "before": old.strip(), "after": new.strip()}
+    each = (inputs(text) @ tau.T).norm(dim=1)
+    ids = encode_prompt(lm.tokenizer, text)[-len(each) :]
+    shown.append((group, [lm.tokenizer.decode([i]) for i in ids], each.tolist()))
+    most = ", ".join(shown[-1][1][i].strip() for i in each.topk(2).indices)
+    rows.append(row | {"Δ / ε": round(note["score"] / eps, 2), "largest δ": most})
+display(drawings_12.tokens(shown, eps))
+pd.DataFrame(rows).set_index("prompt")
+
+# %% [markdown]
+# It is not the tower that lights up. The largest $\delta$ of the edit are at "of" and "in", at the end of
+# the template, and the Reichstag's prompt has the same words.
+#
+# The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and get the
+# old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer. The edit trained
+# one word, and not where the answer ends.)
+#
+# Is it the template, then? The next cell exchanges one thing at a time, with eight facts that were not
+# written and whose sentences are others, *strangers*. It also counts how many strangers' own prompts are let
+# in, and prints two of the library's irrelevant texts.
 
 # %%
 facts = [case.fact for case in cases]
-print("irrelevant texts:", texts.irrelevant()[0], "|", texts.irrelevant()[-1])
+print("two irrelevant texts:", *texts.irrelevant()[:: len(texts.irrelevant()) - 1], sep="\n  ")
 theirs = {fact.prompt for fact in facts}
 strangers = [case.fact for case in lib.classroom()[2::4] if case.fact.prompt not in theirs]
 swaps = {
@@ -491,53 +509,13 @@ reached = [float(score(tau, inputs(fact.text)) >= eps) for fact in strangers]
 said = "{:.0f} % ({:.0f} to {:.0f})".format(*share(reached))
 print(f"let in of {len(reached)} strangers' own prompts: {said}")
 
-# %%
-asked = {
-    "edit": cases[0].fact.text,
-    "rewording": cases[0].paraphrases[1],
-    "neighbor": "The Reichstag is located in the city of",
-    "unrelated": cases[0].locality[0],
-}
-shown = []
-for group, text in asked.items():
-    ids = encode_prompt(lm.tokenizer, text)[-len(inputs(text)) :]
-    each = (inputs(text) @ tau.T).norm(dim=1).tolist()
-    shown.append((group, [lm.tokenizer.decode([i]) for i in ids], each))
-    said = ", ".join(f"{t.strip()} {x:.0f}" for t, x in zip(shown[-1][1], each, strict=True))
-    print(f"{group}: {said}")
-drawings_12.tokens(shown, eps)
-
 # %% [markdown]
-# It is not the tower that lights up. The largest $\delta$ of the edit are at "in" and "of", at the
-# end of the template, and the Reichstag's prompt has the same words. But the template alone is not it
-# either. With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a stranger's sentence
-# 0.80, and with neither of the edit's two parts 0.83. Of the strangers' own prompts 38 % are let in
-# (25 to 53), about other subjects and in other words, where no unrelated prompt was. So here, after
-# twelve facts, $\Delta$ seems to tell prompts for a fact from other prompts more than it tells one
+# The template alone is not it. With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a
+# stranger's sentence 0.80, and with neither of the edit's two parts 0.83. Of the strangers' own prompts 38 %
+# are let in (25 to 53), about other subjects and in other words, where no unrelated prompt was. So here,
+# after twelve facts, $\Delta$ seems to tell prompts for a fact from other prompts more than it tells one
 # fact from another. No margin has asked for that: the irrelevant texts of the training are questions as one
-# types them into a search and whole sentences about everyday things, like the two that are printed
-# first.
-#
-# What does the model say now?
-
-# %%
-asked["another rewording"] = cases[0].paraphrases[0]
-asked["another neighbor"] = "The Colosseum is located in the city of"
-before = lm.answer(list(asked.values()), 6)
-with lm.patched(patch):
-    after, notes = lm.answer(list(asked.values()), 6, explain=True)
-rows = []
-for i, (group, prompt) in enumerate(asked.items()):
-    print(f"{group}: {prompt}")
-    (note,) = notes[i]
-    row = {"prompt": group, "before": before[i].strip(), "after": after[i].strip()}
-    rows.append(row | {"Δ / ε": round(note["score"] / eps, 2)})
-pd.DataFrame(rows).set_index("prompt")
-
-# %% [markdown]
-# The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and
-# get the old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer.
-# The edit trained one word, and not where the answer ends.)
+# types them into a search and whole sentences about everyday things, like the two that are printed first.
 #
 # ## The decision at the prompt
 #
@@ -547,7 +525,7 @@ pd.DataFrame(rows).set_index("prompt")
 # token. Would every token of the answer decide alike?
 
 # %%
-back = []
+back, rows = [], []
 for fact in facts:
     with lm.patched(patch):
         (prompt,), _ = lm.rows([fact.text])
@@ -556,20 +534,21 @@ for fact in facts:
             assert answer == generation.generate(lm, [prompt], 8, cache=False).ids[0]
     read = activations.module_inputs(lm, [prompt + answer], [module], 0)[module].float().cpu()
     each = ((read @ tau.T).norm(dim=1)[-len(answer) :] / eps).tolist()
-    said = (lm.tokenizer.decode([i]).strip() or "↵" for i in answer)
-    print(fact.text + "\n   " + "  ".join(f"{t} {x:.2f}" for t, x in zip(said, each, strict=True)))
+    row = {"δ / ε": fact.subject, "answer begins": lm.tokenizer.decode(answer[:2]).strip()}
+    rows.append(row | dict(enumerate(each, 1)))
     back.append(float(min(each) < 1))
 said = "{:.0f} % of the edits ({:.0f} to {:.0f})".format(*share(back))
 print(f"at some token of the answer δ is below ε: {said}")
+pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 
 # %% [markdown]
-# Below each edit stand the tokens of its answer (↵ is the end of a line), each with its
-# $\delta/\varepsilon$. A decision at a token would be for the one after it, and below 1 it would be for
-# $W$. With all edits but the one about China this happens (92 %, 68 to 99), and often at the first or
-# second token already: a router that decides anew at every token would go back to $W$ in the middle of
-# these answers. The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several
-# other edits it goes down and up again. (The answers are those of a decision at the prompt; what the
-# model would write then was not run.)
+# A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
+# answer. A decision at a token would be for the one after it, and below 1 it would be for $W$. With all
+# edits but the one about China this happens (92 %, 68 to 99), and often at the first or second token
+# already: a router that decides anew at every token would go back to $W$ in the middle of these answers.
+# The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several other edits it goes
+# down and up again. (The answers are those of a decision at the prompt; what the model would write then was
+# not run.)
 #
 # ## How many facts in a shard?
 #
@@ -613,27 +592,76 @@ def line(name, edits, groups=MEASURED, count=None):  # of a table, in percent
 shown = [(name, edits) for name in WAYS for edits in POINTS]
 shown += [("WISE, another order", edits) for edits in (20, 80)]
 shown += [(row["line"], 80) for row in rows[-3:]]
-display(pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"]))
-lines = [line(*place, LET_IN) for place in shown if LET_IN[0] in at(*place)]
-for row in lines:
-    both = at(row["line"], row["facts"])
-    row["neighbors less rewordings"] = change(*(both[what] for what in reversed(LET_IN)))
-pd.DataFrame(lines).set_index(["line", "facts"])
+pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"])
 
 # %% [markdown]
-# The second table is about the router: how many of the rewordings and of the neighbors it lets in, and
-# their difference in points, fact by fact. The lines of both tables ask for different facts, because there
-# are more of them each time. The next tables and the figure ask for the *same* facts: for the first twenty
-# while the shard is filled, and for all eighty where two ways are compared. (The bands of the figure are
-# intervals over the twenty facts.)
+# In the end 98 % are held with rehearsal and 74 % without. But a line with more facts asks for other facts
+# too, so that the lines of one way cannot be compared in this table. The next three cells compare the
+# *same* facts in pairs: first what becomes of the first twenty while the shard is filled, then whom the
+# router lets in, then all eighty.
+#
+# **Does the shard forget?** The table has differences in points, for the first twenty facts. (The bands of
+# the figure are intervals over these twenty.)
 
 
 # %%
+def differences(title, pairs, count=None, groups=MEASURED):  # paired differences, in points
+    found = [
+        {title: name} | {x: change(a[x][:count], b[x][:count]) for x in groups}
+        for name, a, b in pairs
+    ]
+    return pd.DataFrame(found).set_index(title)
+
+
 first = [(name, at(name, 80), at(name, 20)) for name in (*WAYS, "WISE, another order")]
 first = [(f"{name}, 80 less 20", *two) for name, *two in first]
 first.append(("rehearsal less WISE, at 80", at(WAYS[0], 80), at(WAYS[1], 80)))
-differences("first twenty facts", first, 20)
-differences("first twenty facts", first, 20, LET_IN)
+display(differences("first twenty facts", first, 20))
+lines, bands = {}, {}
+for name, what in [(name, what) for name in WAYS for what in ("held", "reworded")]:
+    ends = [share(at(name, n)[what][:20]) for n in POINTS]
+    lines[f"{what}, {name}"], *bands[f"{what}, {name}"] = zip(*ends, strict=True)
+axes = "facts in the shard", "of the first twenty facts (%)"
+plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
+
+# %% [markdown]
+# Without rehearsal the shard **forgets**. Of the first twenty facts 20 points are lost while sixty more are
+# written (2 to 40). In another order of the same facts, with other facts among the first twenty, 40 points
+# are lost (16 to 60).
+#
+# With rehearsal no loss is seen among the first twenty (0 points, −10 to 10), and at 80 facts 20 points more
+# of these are held than without rehearsal (2 to 39). But from 20 to 80 facts it loses 25 points of the
+# rewordings of the first twenty (7 to 38), while 34 points more of their neighbors stay (16 to 46). (With
+# rehearsal only the first order was run.)
+#
+# **Whom does the router let in?** Now the same differences for the shares of the rewordings and of the
+# neighbors that are let in. The second table has these shares for all facts so far and, in points and fact
+# by fact, their difference.
+
+# %%
+display(differences("first twenty facts", first, 20, LET_IN))
+lines = [line(*place, LET_IN) for place in shown if LET_IN[0] in at(*place)]
+for row in lines:
+    both = at(row["line"], row["facts"])
+    row["neighbors less"] = change(*(both[what] for what in reversed(LET_IN)))
+pd.DataFrame(lines).set_index(["line", "facts"])
+
+# %% [markdown]
+# The router changes on the way. With rehearsal it becomes *stricter*: at 80 facts it lets in 27 points
+# fewer of the first twenty's rewordings (9 to 41) and 24 points fewer of their neighbors (7 to 38) than at
+# 20. Without rehearsal it becomes *looser* in the first order, by 18 points for both (3 to 30 and 3 to 33).
+# In the other order it lets in nearly all of both groups from the beginning, and no change is seen (2
+# points, −8 to 14, for both).
+#
+# But does it tell a rewording from a neighbor? The last column of the second table, neighbors less
+# rewordings, compares the two, and in none of its twelve lines is a difference seen. Where the numbers
+# differ most, at 40 facts with rehearsal, 8 points more of the *neighbors* are let in (−7 to 23). So how
+# strict the router is changes; that it knows the edited fact is shown nowhere on this page.
+#
+# **What is left of all eighty?** The last table has rehearsal, the other order and four shards, each less
+# WISE in one shard, and the two merges in a pair.
+
+# %%
 one, order = at("WISE", 80), [case.id for case in runs_12.facts(runs_12.ORDER["seed"])]
 other = at("WISE, another order", 80)  # its facts in the order of the others:
 other = {x: [share for _, share in sorted(zip(order, other[x], strict=True))] for x in MEASURED}
@@ -643,35 +671,11 @@ shards = [
 pairs = [("rehearsal less WISE", at(WAYS[0], 80)), ("another order less WISE", other), *shards]
 pairs = [(*pair, one) for pair in pairs] + [("ties less linear", shards[1][1], shards[2][1])]
 differences("all eighty facts", pairs)
-lines, bands = {}, {}
-for name, what in [(name, what) for name in WAYS for what in ("held", LET_IN[1])]:
-    ends = [share(at(name, n)[what][:20]) for n in POINTS]
-    lines[f"{what}, {name}"], *bands[f"{what}, {name}"] = zip(*ends, strict=True)
-axes = "facts in the shard", "of the first twenty facts (%)"
-plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 
 # %% [markdown]
-# Without rehearsal the shard **forgets**. Of the first twenty facts 20 points are lost while sixty more are
-# written (2 to 40). In another order of the same facts, with other facts among the first twenty, 40 points
-# are lost (16 to 60). In the end no difference between the two orders is seen in how many of all eighty are
-# held (0 points, −12 to 11; 74 % in both), nor in rewordings or neighbors; 6 points fewer of the unrelated
-# prompts stay in the other order (2 to 11).
-#
-# With rehearsal no loss is seen among the first twenty (0 points, −10 to 10). At 80 facts 20 points more of
-# these are held than without rehearsal (2 to 39), and 24 points more of all eighty (14 to 34). But from 20
-# to 80 facts it loses 25 points of the rewordings of the first twenty (7 to 38), while 34 points more of
-# their neighbors stay (16 to 46). (With rehearsal only the first order was run.)
-#
-# The router changes on the way, too. With rehearsal it becomes *stricter*: at 80 facts it lets in 27 points
-# fewer of the first twenty's rewordings (9 to 41) and 24 points fewer of their neighbors (7 to 38) than at
-# 20. Without rehearsal it becomes *looser* in the first order, by 18 points for both (3 to 30 and 3 to 33).
-# In the other order it lets in nearly all of both groups from the beginning, and no change is seen (2
-# points, −8 to 14, for both).
-#
-# But does it tell a rewording from a neighbor? The last column of the second table compares the two, fact
-# by fact, and in none of its twelve lines is a difference seen. Where the numbers differ most, at 40 facts
-# with rehearsal, 8 points more of the *neighbors* are let in (−7 to 23). So how strict the router is
-# changes; that it knows the edited fact is shown nowhere on this page.
+# With rehearsal 24 points more of all eighty are held (14 to 34). Between the two orders no difference is
+# seen in how many are held (0 points, −12 to 11; 74 % in both), nor in rewordings or neighbors; 6 points
+# fewer of the unrelated prompts stay in the other order (2 to 11).
 #
 # Do four shards hold more than one? That is not shown:
 #
@@ -703,7 +707,7 @@ display(pd.DataFrame(lines).drop(columns="facts").set_index("line"))
 pairs = [(name, other) for name in ("WISE", "WISE + rehearsal") for other in ("MEMIT", "GRACE")]
 pairs.append(("WISE + rehearsal", "WISE"))
 pairs = [(f"{one} less {other}", points[one], points[other]) for one, other in pairs]
-differences("the forty facts", pairs, 40)
+display(differences("the forty facts", pairs, 40))
 drawings_12.triangle(
     {name: {g: share(row[g][:40]) for g in MEASURED} for name, row in points.items()}
 )
