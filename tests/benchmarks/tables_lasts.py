@@ -10,7 +10,7 @@ from lib.evaluation.survival import BEFORE
 
 from .depth import NEW, OLD
 from .survival import BASE, OWN
-from .tables import SUNK, called, made, percents, read, table
+from .tables import SECOND, SUNK, called, made, percents, read, table
 
 PLAIN = {BASE: "unedited model, new answers", OWN: "unedited model, its old answers"}
 CONTROLS = (UNEDITED, TOLD, TRUTH)
@@ -22,17 +22,23 @@ def less(one: Sequence[float], other: Sequence[float]) -> str:
 
 
 @made("survival", "survival")
-def survival() -> str:
+def survival(figure: str = "survival", model: str = SUNK) -> str:
     """The share of facts that each editor's model says, and what each life changes, paired."""
-    stored = read("survival")
+    stored = read(figure)
     lives = [life for life in stored[BASE]["values"] if life != BEFORE]
     lines = []
     for name, row in stored.items():
         found = {life: by["efficacy"] for life, by in row["values"].items()}
-        title = PLAIN.get(name) or called(name, SUNK)
-        changes = [less(found[life], found[BEFORE]) for life in lives]
+        title = PLAIN.get(name) or called(name, model)
+        changes = [less(found[life], found[BEFORE]) if life in found else "–" for life in lives]
         lines.append((title, percents(found[BEFORE]), *changes))
     return table(("editor", "said", *lives), lines)
+
+
+@made(f"survival-{SECOND}", f"survival-{SECOND}")
+def survival_of_the_second_model() -> str:
+    """The same of the second packaged model."""
+    return survival(f"survival-{SECOND}", SECOND)
 
 
 @made("depth", "depth")
