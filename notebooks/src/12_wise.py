@@ -3,9 +3,9 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE kept every fact and reached no rewording. Editors of weights reach rewordings, but each edit
-# changes the weights for all other prompts as well. WISE writes into a second copy of one matrix, and
-# decides at each prompt which of the two matrices answers.
+# GRACE held nearly every fact, and no rewording got the new answer. Editors of weights reach rewordings,
+# but each edit changes the weights for all other prompts as well. WISE writes into a second copy of one
+# matrix, and decides at each prompt which of the two matrices answers.
 #
 # **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
 # merge memories that were trained apart · see token by token why a prompt is let in · find out how many
@@ -149,7 +149,8 @@ pd.DataFrame(rows).set_index("pairs").round(2)
 
 # %% [markdown]
 # As derived, a stranger has $\sqrt{n/d}$: with eight pairs 0.17 against 1.0 at a key, with 256 it has
-# 1.0 against 1.4. And a prompt that shares half of its tokens with an edit stands halfway between.
+# 1.0 against 1.4. A prompt that shares half of its tokens with an edit stands halfway between, since $\Delta$
+# is a mean.
 #
 # ## Margins
 #
@@ -157,7 +158,7 @@ pd.DataFrame(rows).set_index("pairs").round(2)
 # training two things go in beside the fact: $\Delta_e$ of the fact's own prompts, and $\Delta_i$ of
 # texts that have nothing to do with it. Both must end on the right side of a fixed margin, and far
 # enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met, so that
-# the training is then left to the answer, which the copy alone has to give:
+# only the loss of the answer is left (it is taken with $W'$ in place, whatever the router would say):
 #
 # $$\max(0, \Delta_i - \alpha) + \max(0, \beta - \Delta_e) +
 # \max\big(0, \gamma - (\Delta_e - \Delta_i)\big).$$
@@ -332,16 +333,16 @@ print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, 
 #
 # </details>
 #
-# Now the real layer. Twelve facts are written one after another: the Eiffel Tower, ten odd facts of
-# the classroom and the young sheep, six in each of two shards. Every step of training sees the fact's
-# prompt in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the
+# Now the real layer. Twelve facts are written one after another, six in each of two shards: the Eiffel
+# Tower, ten others of the classroom and the young sheep of notebook 00. Every step of training sees the
+# fact's prompt in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the
 # same shard, which are trained again. We call this *rehearsal*, and it is ours. (The replay in the
 # paper's appendix is another one: it keeps the scores of earlier facts in place, and does not train
 # their answers again.)
 #
 # What does a merge leave of the first shard? We look separately at the entries that only this one has
 # changed (*alone*), that both changed with the same sign (*agreed*), and with opposite signs (*in
-# conflict*), and project the merge on $\tau_1$ there: $c = \langle x, \tau_1\rangle / \|\tau_1\|^2$,
+# conflict*), and project the merge $x$ on $\tau_1$ there: $c = \langle x, \tau_1\rangle / \|\tau_1\|^2$,
 # which is 1 where $\tau_1$ is there in full.
 
 # %%
@@ -368,11 +369,11 @@ assert torch.allclose(ties(taus, config.density)[clear], theirs[clear], atol=1e-
 pd.DataFrame(lines).set_index("merge").round(2)
 
 # %% [markdown]
-# Half of the shared entries are in conflict, as if the signs had been drawn at random. TIES leaves in
-# full what only the first shard has changed, and the linear mean halves it: with these masks that is
-# four fifths of a shard. Where both agree the two rules are equal. In conflict the larger entry wins
-# with its full value. (The trim takes nothing away here, because a shard has a fifth of the entries
-# and the trim keeps more than half.)
+# Half of the shared entries are in conflict, as if the signs had been drawn at random. TIES leaves in full
+# what only the first shard has changed, and the linear mean halves it: with these masks that is four fifths
+# of a shard. Where both agree the two rules are equal. In conflict the larger entry wins with its full
+# value: $c$ is 0.76 and not 1 because some of the winners are the second shard's. (The trim takes nothing
+# away here, because a shard has a fifth of the entries and the trim keeps more than half.)
 #
 # Whether this matters for what a memory knows is asked below, with eighty facts. The page goes on with
 # the merge by your `ties`.
@@ -477,8 +478,9 @@ pd.DataFrame(rows).set_index("prompt")
 # It is not the tower that lights up. The largest $\delta$ of the edit are at "of" and "in", at the end of
 # the template, and the Reichstag's prompt has the same words.
 #
-# The tower stands in Rome, and so does the Reichstag. Both rewordings stay below $\varepsilon$ and get the
-# old answer, Paris. The Colosseum was in Rome before. (The model repeats the new answer. The edit trained
+# After the edits the tower stands in Rome, and so does the Reichstag. Both rewordings stay below
+# $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
+# before, so nothing is lost there. (The model repeats the new answer. The edit trained
 # one word, and not where the answer ends.)
 #
 # Is it the template, then? The next cell exchanges one thing at a time, with eight facts that were not
@@ -510,12 +512,13 @@ said = "{:.0f} % ({:.0f} to {:.0f})".format(*share(reached))
 print(f"let in of {len(reached)} strangers' own prompts: {said}")
 
 # %% [markdown]
-# The template alone is not it. With a stranger's subject 0.85 of the edit's $\Delta$ is left, with a
-# stranger's sentence 0.80, and with neither of the edit's two parts 0.83. Of the strangers' own prompts 38 %
-# are let in (25 to 53), about other subjects and in other words, where no unrelated prompt was. So here,
-# after twelve facts, $\Delta$ seems to tell prompts for a fact from other prompts more than it tells one
-# fact from another. No margin has asked for that: the irrelevant texts of the training are questions as one
-# types them into a search and whole sentences about everyday things, like the two that are printed first.
+# It is not the template alone, and not the subject alone. With a stranger's subject 0.85 of the edit's
+# $\Delta$ is left, with a stranger's sentence 0.80, and with neither of the edit's two parts still 0.83. Of
+# the strangers' own prompts 38 % are let in (25 to 53), although subject and sentence are others, and of the
+# unrelated prompts none is. So here, after twelve facts, $\Delta$ seems to tell prompts for a fact from
+# other prompts more than it tells one fact from another. The margins ask for no more than that: the
+# irrelevant texts of the training are questions as one types them into a search and whole sentences about
+# everyday things, like the two that are printed first, and no prompts for other facts.
 #
 # ## The decision at the prompt
 #
@@ -544,11 +547,11 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 # %% [markdown]
 # A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
 # answer. A decision at a token would be for the one after it, and below 1 it would be for $W$. With all
-# edits but the one about China this happens (92 %, 68 to 99), and often at the first or second token
-# already: a router that decides anew at every token would go back to $W$ in the middle of these answers.
-# The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several other edits it goes
-# down and up again. (The answers are those of a decision at the prompt; what the model would write then was
-# not run.)
+# edits but the one about China this happens (92 %, 68 to 99), with eight of the twelve at the first or
+# second token already: a router that decides anew at every token would go back to $W$ in the middle of these
+# answers. The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several other
+# edits it goes down and up again. (The answers are those of a decision at the prompt; what the model would
+# write then was not run.)
 #
 # ## How many facts in a shard?
 #
@@ -596,8 +599,8 @@ pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"])
 
 # %% [markdown]
 # In the end 98 % are held with rehearsal and 74 % without. But a line with more facts asks for other facts
-# too, so that the lines of one way cannot be compared in this table. The next three cells compare the
-# *same* facts in pairs: first what becomes of the first twenty while the shard is filled, then whom the
+# too, so this table cannot say what became of the first ones. The next three cells compare the *same* facts
+# in pairs: first what becomes of the first twenty while the shard is filled, then whom the
 # router lets in, then all eighty.
 #
 # **Does the shard forget?** The table has differences in points, for the first twenty facts. (The bands of
@@ -630,9 +633,10 @@ plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 # are lost (16 to 60).
 #
 # With rehearsal no loss is seen among the first twenty (0 points, −10 to 10), and at 80 facts 20 points more
-# of these are held than without rehearsal (2 to 39). But from 20 to 80 facts it loses 25 points of the
-# rewordings of the first twenty (7 to 38), while 34 points more of their neighbors stay (16 to 46). (With
-# rehearsal only the first order was run.)
+# of these are held than without rehearsal (2 to 39). But from 20 to 80 facts 25 points of the rewordings of
+# the first twenty are lost (7 to 38), while 34 points more of their neighbors stay (16 to 46). Without
+# rehearsal rewordings are lost too in the other order (26 points, 3 to 46); in the first one no loss is seen
+# (8 points, −7 to 22). (With rehearsal only the first order was run.)
 #
 # **Whom does the router let in?** Now the same differences for the shares of the rewordings and of the
 # neighbors that are let in. The second table has these shares for all facts so far and, in points and fact
@@ -656,7 +660,9 @@ pd.DataFrame(lines).set_index(["line", "facts"])
 # But does it tell a rewording from a neighbor? The last column of the second table, neighbors less
 # rewordings, compares the two, and in none of its twelve lines is a difference seen. Where the numbers
 # differ most, at 40 facts with rehearsal, 8 points more of the *neighbors* are let in (−7 to 23). So how
-# strict the router is changes; that it knows the edited fact is shown nowhere on this page.
+# strict the router is changes; that it knows the edited fact is shown nowhere on this page. And without
+# rehearsal, from 40 facts on, 97 % and more of both groups are let in. There the router leaves nearly
+# everything about rewordings and neighbors to $W'$: what follows and what stays is decided by its answers.
 #
 # **What is left of all eighty?** The last table has rehearsal, the other order and four shards, each less
 # WISE in one shard, and the two merges in a pair.
@@ -734,7 +740,7 @@ drawings_12.triangle(
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
 #   those that were trained, and becomes smaller gradually, without a border. So some rewordings
-#   get in, and neighbors with them.
+#   get in, and neighbors with them: no difference between the two is seen in any comparison here.
 # * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts;
 #   no margin asks for neighbors.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
