@@ -1,7 +1,7 @@
 """What is left of sixty edits when the model lives on, for every editor, by generation.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.survival --to FOLDER [--editors rome,ft]
-    … --model gemma-3-270m --lives bfloat16,int8,int4    another model, in a file of its own
+    … --model gemma-3-270m --lives bfloat16 int8    another model, in a file of its own
 
 Each editor writes the same sixty facts of the classroom, one after another, with its preset. Then
 the model is rounded, trained on the library's general text (which the model itself wrote), with
@@ -95,17 +95,16 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
     parser.add_argument("--editors", default="ultraedit,ft,memit,alphaedit,rome,lora,ft_m")
     parser.add_argument("--model", help="a packaged model; the embedded one if left out")
-    parser.add_argument("--lives", help="some of the lives; all if left out")
+    cases = classroom("tables")
+    some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
+    wanted = lives(later)
+    parser.add_argument("--lives", nargs="+", choices=list(wanted), default=list(wanted))
     given = parser.parse_args()
     warnings.simplefilter("ignore", lib.EditWarning)
     given.to.mkdir(parents=True, exist_ok=True)
     out = OUT.with_stem(f"survival-{given.model}") if given.model else OUT
     lm = lib.load(given.model, dtype=torch.float32)
-    cases = classroom("tables")
-    some, later = cases[:FACTS], tuple(case.fact for case in cases[FACTS : FACTS + LATER])
-    wanted = lives(later)
-    if given.lives:
-        wanted = {life: wanted[life] for life in given.lives.split(",")}
+    wanted = {life: wanted[life] for life in given.lives}
     stored = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     plain: Survival | None = None
     if OWN not in stored:  # what the model says of the same facts without an edit, after each life
@@ -118,7 +117,8 @@ def main() -> None:
         patch = written(lm, name, [case.fact for case in some], given.to)
         found = survive(lm, patch, some, wanted, METRICS, plain)
         plain = plain or found
-        stored |= {BASE: {"values": values(found, 1)}, name: {"values": values(found, 0)}}
+        for row, which in ((BASE, 1), (name, 0)):  # lives of an earlier run stay
+            stored.setdefault(row, {"values": {}})["values"] |= values(found, which)
         stored[name]["cpu"] = round(time.process_time() - start)
         store(out, stored, given)
         print(f"{name}, {stored[name]['cpu']} CPU s\n{found}", flush=True)
