@@ -107,10 +107,11 @@ def main() -> None:
     wanted = {life: wanted[life] for life in given.lives}
     stored = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     plain: Survival | None = None
-    if OWN not in stored:  # what the model says of the same facts without an edit, after each life
+    # what the model says of the same facts without an edit, after each life
+    held = stored.setdefault(OWN, {"values": {}})["values"]
+    if fresh := {life: made for life, made in wanted.items() if life not in held}:
         own = [replace(case, fact=turned(case.fact)) for case in some]
-        kept = survive(lm, lib.EMPTY, own, wanted, METRICS)
-        stored[OWN] = {"values": values(kept, 1)}
+        held |= values(survive(lm, lib.EMPTY, own, fresh, METRICS), 1)
         store(out, stored, given)
     for name in given.editors.split(","):
         start = time.process_time()

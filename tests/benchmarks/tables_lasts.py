@@ -9,6 +9,7 @@ from lib.evaluation.intervals import DIFFERENCE
 from lib.evaluation.survival import BEFORE
 
 from .depth import NEW, OLD
+from .standard import EDITS
 from .survival import BASE, OWN
 from .tables import SECOND, SUNK, called, made, percents, read, table
 
@@ -93,16 +94,17 @@ def questions(stored: dict, found: dict[str, list[int]]) -> tuple[list[int], lis
 def standard() -> str:
     """What edits change of the share of all standard questions that are right, paired."""
     stored = read("standard")
-    counts = list(dict.fromkeys(n for name in stored if name != BASE for n in stored[name]))
     lines = []
     for name, by_edits in stored.items():
         if name == BASE:
             continue
-        pairs = {n: questions(stored, found) for n, found in by_edits.items()}
-        cells = [less(*pairs[n]) if n in pairs else "–" for n in counts]
-        asked = sorted({len(mine) for mine, _ in pairs.values()})
-        lines.append((called(name, SUNK), *cells, " or ".join(map(str, asked))))
-    return table(("editor", *(f"edits: {n}" for n in counts), "questions"), lines)
+        cells, asked = [], set()
+        for planned, (n, found) in zip(EDITS, by_edits.items(), strict=True):
+            mine, base = questions(stored, found)
+            cells.append(less(mine, base) + (f" after {n}" if int(n) != planned else ""))
+            asked.add(len(mine))
+        lines.append((called(name, SUNK), *cells, " or ".join(map(str, sorted(asked)))))
+    return table(("editor", *(f"edits: {n}" for n in EDITS), "questions"), lines)
 
 
 @made("standard-sets", "standard")

@@ -54,15 +54,16 @@ def gpu_parts() -> str:
 def gpu_values() -> str:
     """Patches of the card against those of the CPU."""
     run = card()
-    found: dict[str, dict[str, Row]] = {}
-    for row in rows_of(run, "a"):
-        if "type" in row:
-            found.setdefault(row["editor"], {})[row["type"]] = row
-    rows = [
-        (f"`{name}`", *(_values(types.get(kind)) for kind in ("float32", "bfloat16")))
-        for name, types in found.items()
-    ]
-    return table(("editor", "float32: ΔW differs by", "bf16: ΔW differs by"), rows)
+    rows = []
+    for part, weights in (("a", "random"), ("embedded values", "the embedded model's")):
+        found: dict[str, dict[str, Row]] = {}
+        for row in rows_of(run, part):
+            if "type" in row:
+                found.setdefault(row["editor"], {})[row["type"]] = row
+        for name, types in found.items():
+            values = (_values(types.get(kind)) for kind in ("float32", "bfloat16"))
+            rows.append((f"`{name}`", weights, *values))
+    return table(("editor", "weights", "float32: ΔW differs by", "bf16: ΔW differs by"), rows)
 
 
 def _values(row: Row | None) -> str:
