@@ -49,7 +49,7 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
-from notebooks.support.five_streams import STREAMS
+from notebooks.support.five_streams import MORE, STREAMS
 from notebooks.support.holes import guess, use
 from notebooks.support.runs_14_lifelong import COLUMNS, FAMILIES, STREAM
 
@@ -160,9 +160,9 @@ for T in (6, 60):
 #   as a note. An editor that cannot do better than that needs a reason to be used at all.
 #
 # All have the library's settings, but for ROME, which samples one context beside the bare prompt
-# instead of four to save time, and MEMIT, which keeps its keys. So lines inside a family differ in
-# more than their method. (To add an editor of your own, write a line in `runs_14.STREAM` and build
-# with `--long 14`.)
+# instead of four to save time, MEMIT, which keeps its keys, and WISE, whose line of this stream was
+# made with an earlier preset, with masks. So lines inside a family differ in more than their method.
+# (To add an editor of your own, write a line in `runs_14.STREAM` and build with `--long 14`.)
 #
 # Everything is judged by free **generation**. The model writes, and its text has to begin with the
 # answer; unrelated texts have to go on as the base model's, for eight tokens. We run the first turn
@@ -244,8 +244,8 @@ for name, of in by_fact.items():
 drawings_14.quality_and_damage(points, FAMILIES)
 
 # %% [markdown]
-# In this picture retrieval and most of the searches stand nearest to that corner. But it has merged
-# four numbers into two, and what it merges is unlike: a neighbor counts by its answer, an unrelated
+# In this picture retrieval and most of the searches stand nearest to that corner, each with wide
+# intervals. But it has merged four numbers into two, and what it merges is unlike: a neighbor counts by its answer, an unrelated
 # text by eight tokens, word for word, which is harder to keep.
 #
 # **Predict.** Which of the four does each family lose: searches, gradients, fine-tuning, memories,
@@ -260,8 +260,9 @@ drawings_14.quality_and_damage(points, FAMILIES)
 # </details>
 
 # %%
+several = "base", *STREAMS["lines"], *MORE["lines"]  # the five streams below are theirs, too
 cells = {
-    (family, name if name in ("base", *STREAMS["lines"]) else f"{name} *", column): cell(values)
+    (family, name if name in several else f"{name} *", column): cell(values)
     for family in FAMILIES
     for name in FAMILIES[family]
     for column, values in by_fact[name].items()
@@ -272,9 +273,9 @@ table = pd.Series(said).unstack(sort=False)
 table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
 
 # %% [markdown]
-# Each cell is a share in percent with its interval over the 24 facts. A star stands at each editor that has
-# run this one stream and no other. The list says what stands in the table and no more: nothing in it is
-# paired, and one stream does not tell how the next one goes. Look for what is pale:
+# Each cell is a share in percent with its interval over the 24 facts. A star stands at each of the twelve
+# editors that have run this one stream and no other: they get no advice below. The list says what stands in the
+# table and no more: nothing in it is paired, and one stream does not tell how the next goes. Look for what is pale:
 #
 # * **Searches** hold nearly everything, published ROME aside, and follow about half of the rewordings or
 #   more. They change unrelated texts: a fifth to two fifths of these go another way within eight
@@ -297,7 +298,7 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 # An interval over 24 facts answers the question what *other facts in the same stream* would give. But
 # an edit that breaks the model breaks it for all 24 facts at once. So for a statement about streams
 # the stream is the observation, and so far we have one. Here are five more (stored run): facts and
-# order are drawn with seeds 1 to 5. Nine editors have run them, at least one of each family; of the
+# order are drawn with seeds 1 to 5. Thirteen editors have run them, WISE with its present preset; of the
 # searches they are MEMIT and published ROME. All streams begin with the tower, too, which nobody
 # drew. So it is left out of every score of these five, and 23 facts a stream remain.
 #
@@ -361,56 +362,63 @@ def ahead(values, name, other):  # in points: the mean of each stream, then mean
     return [100 * float(gap.mean()) for gap in gaps], *(100 * float(end) for end in (mean, *ends))
 
 
-more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
+more = []
+for run, of in {"14_orders": STREAMS, "14_orders_more": MORE}.items():
+    more += long_runs.stored(run, of, lambda run=run, of=of: five_streams.every(lm, run, of))
 asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
 streams = {column: {} for column in asked}
 for column, values in streams.items():  # {editor: its five streams, one value per fact}
     for row in sorted(more, key=lambda row: row["seed"]):
         values.setdefault(row["line"], []).append(answers(row, column)[1:])  # without the tower
-    for other in values.keys() - {"base", "retrieval"}:
+    for other in values.keys() - {"retrieval"}:
         found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
-for name, other in (("UltraEdit", "MEMIT"), ("LEMoE", "MEMIT"), ("UltraEdit", "LEMoE")):
-    _, *gap = ahead(streams["neighbors"], name, other)
-    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *gap))
 said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
 print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
 print(pd.Series(said).unstack()[list(asked)].to_string())
 drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
-# What five streams support, of these eight editors, in differences whose interval is clear of 0:
+# What five streams support, of these twelve editors, in differences whose interval is clear of 0. (Each
+# interval is made for one difference. Of 48, two or three may miss the truth by chance.)
 #
 # * All but GRACE lose **neighbors** against retrieval: MEMIT 13 points, UltraEdit and LEMoE 36 and 43,
-#   FT-M 58, fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than UltraEdit and more than
-#   LEMoE, as the printed differences show.
-# * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
-#   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
-# * MEMIT, RLEdit, fine-tuning, FT-M and ROME change more **unrelated** texts. For the two memories and
-#   UltraEdit this is not shown.
-# * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown.
+#   MEMOIR and FT-M 55 and 58, and the other six from 71 to 97.
+# * MEMIT, fine-tuning, FT-M, WISE and MEMOIR follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
+#   GRACE, ROME, MEND and MALMEN follow fewer. (MEMOIR's interval begins at 1 point, and RLEdit's at about 0.)
+# * MEMIT, RLEdit, fine-tuning, FT-M, ROME, MEND and MALMEN change more **unrelated** texts. For the four
+#   memories and UltraEdit this is not shown.
+# * RLEdit, ROME, MEND and MALMEN **hold** fewer facts. That any editor holds more is not shown.
 #
-# So no editor here is ahead of retrieval in everything, and three are ahead in something. What they
-# do *not* support is an order of UltraEdit and LEMoE in neighbors, whose difference holds 0. Of the
-# searches there are two, and MEMIT is ahead of published ROME in all four columns.
+# So no editor here is ahead of retrieval in everything, and the five that are ahead in rewordings all lose
+# neighbors. Two editors are compared in the same way:
 
 # %%
-for column in asked:
-    _, *gap = ahead(streams[column], "MEMIT", "ROME, published")
-    print("{}, MEMIT less published ROME: {:+.0f} [{:+.0f}, {:+.0f}]".format(column, *gap))
+said, pairs = {}, {"MEMIT": ["ROME, published", "UltraEdit", "LEMoE", "FT-M"]}
+pairs |= {"UltraEdit": ["LEMoE"], "FT-M": ["fine-tuning"], "MEMOIR": ["GRACE", "WISE"]}
+for name, other in ((one, two) for one, others in pairs.items() for two in others):
+    for column in asked:
+        _, *gap = ahead(streams[column], name, other)
+        said[f"{name} less {other}", column] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap)
+print(pd.Series(said).unstack(sort=False).to_string())
 said = [f"{sum(map(float, one)) / len(one):.0%}" for one in streams["held"]["ROME, published"]]
 print(f"published ROME holds, stream by stream: {', '.join(said)}")
-for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
-    some = [case.fact for case in runs_14.cases(seed=seed)]
+seeds = 0, *STREAMS["seeds"]  # 0 is the first stream
+drawn = {seed: [case.fact for case in runs_14.cases(seed=seed)] for seed in seeds}
+for seed, some in drawn.items():
     openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
+# Of the searches here, MEMIT is ahead of published ROME in all four columns. It keeps more neighbors than
+# UltraEdit, LEMoE and FT-M. MEMOIR keeps 19 points more of them than WISE (4 to 34), and for rewordings no
+# difference is seen between these two. An order of UltraEdit and LEMoE in neighbors is not supported.
+#
 # **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all unrelated
 # texts, too (96 points more than retrieval). How many facts it still holds differs from stream to
-# stream, from 13 to 91 %, so its mean is known only roughly. What did it in the first stream was the
-# subject of one token that opens its prompt, as you will see below, and every one of the five has at
-# least two of those. Whether it was they in the other streams as well has not been looked at.
+# stream, from 13 to 91 %, so its mean is known only roughly. The edit that did it in the first stream is
+# the one whose subject is one token and opens its prompt, as you will see below, and every one of the five has
+# at least two of those. Whether it was they in the other streams as well has not been looked at.
 #
 # ## Who killed ROME?
 #
@@ -434,7 +442,7 @@ while bad - good > 1:
 culprit.against(bad)
 lengths, alone = ([*each[what]] for what in ("norm", "alone"))
 long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {asked}; it was edit {bad}")
+print(f"asked after {asked}; it was edit {bad}: {drawn[0][bad - 1].text} …")
 print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
 print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
 worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
@@ -447,7 +455,7 @@ print(
 )
 
 # %% [markdown]
-# Five questions instead of 24. Edit 14 is `runs_14.cases()[13]`, the one about Darwin. The subject is one
+# Five questions instead of 24. Edit 14 is the one about Darwin, whose prompt is printed. The subject is one
 # token and opens its prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the
 # direction of its update from one key and the length from another. In the other 23 edits that did no
 # such harm: alone they cost 0.0008 nats in the mean, and the worst of them, edit 21, costs 0.0049. With both
@@ -478,8 +486,8 @@ pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])})
 # What does a fact cost? The table has CPU seconds per edit, the patch as a file, and what unrelated
 # text has paid: KL in nats (a mean over 24 prompts) and perplexity on a short held-out text that no
 # editor has seen. The seconds are of one thread of a machine that others used, and those of WilKE,
-# RLEdit, CrispEdit and HoReN of other machines, so they are a guide to orders of magnitude and to
-# nothing finer.
+# RLEdit, CrispEdit and HoReN of other machines, and WISE's of its earlier preset. So they are a guide to
+# orders of magnitude and to nothing finer.
 
 # %%
 bill = {}
@@ -499,42 +507,26 @@ pd.DataFrame(bill).T
 #
 # ## Which should you use?
 #
-# Eight answers, each with what these streams show of it. Shares are those after 24 edits, with
-# intervals over the five streams. A star marks an editor that has run only the first stream, the one
-# chosen for its accident: its interval over 24 facts says what other facts of this stream would give, and
-# how much its share changes from stream to stream was not measured. So a share with a star must not be
-# compared with one without. What can be compared is printed first: both editors of a line on the first
-# stream, fact by fact. The [README](../README.md#which-editor-when) has the same eight answers, from the
-# same stored rows.
+# Eight answers, each with what the five streams show of it: shares after 24 edits, with intervals over the
+# streams. Where a line sets one editor against another, the difference stands in one of the two tables
+# above. The twelve editors with a star have been seen on one stream only, and get no advice. The
+# [README](../README.md#which-editor-when) has the same eight answers, from the same stored rows.
 
 # %%
-print("the first stream alone, paired over its 24 facts, in points:")
-for name, other, column in (
-    ("AlphaEdit", "MEMIT", "neighbors"),
-    ("MEMOIR", "GRACE", "reworded"),
-    ("WISE", "GRACE", "reworded"),
-    ("MEMOIR", "GRACE", "neighbors"),
-    ("WISE", "GRACE", "neighbors"),
-    ("MEMOIR", "retrieval", "reworded"),
-    ("WISE", "retrieval", "reworded"),
-):
-    gaps = [a - b for a, b in zip(by_fact[name][column], by_fact[other][column], strict=True)]
-    ends = (100 * x for x in (sum(gaps) / len(gaps), *interval(gaps, DIFFERENCE)))
-    print("   {}, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(column, name, other, *ends))
-which_editor.lines(rows, more)
+which_editor.lines(more)
 
 # %% [markdown]
-# On the first stream MEMOIR and WISE follow 67 and 60 points more of the rewordings than GRACE (46 to 79 and
-# 39 to 75), and keep 56 and 50 points fewer of the neighbors (34 to 72 and 28 to 66). That either follows
-# fewer, or more, than retrieval is not shown, and no difference in neighbors is seen between AlphaEdit and
-# MEMIT. Whether any of this holds on a second stream is not known. The advice for starred editors is worth
-# as much as this one stream.
+# In pairs: `memit` keeps 23 points more of the neighbors than `ultraedit` (8 to 37), and changes 26 points more
+# of the unrelated texts (17 to 35). `memoir` follows 71 points more of the rewordings than `grace` (61 to 81) and
+# keeps 58 points fewer of the neighbors (41 to 75). Retrieval keeps 55 points more of these than `memoir` (40
+# to 70), and follows 18 points fewer of the rewordings (1 to 36). `ft_m` keeps 13 points more of the neighbors
+# than plain fine-tuning (5 to 22).
 #
-# Three lines need a word more. The shares in the line of `rome` are those of the published form. For this
+# Two lines need a word more. The shares in the line of `rome` are those of the published form. For this
 # model as it comes the library's `rome` writes with both keys. That form has run on the first stream only; it
-# holds all facts there and leaves 21 % of the unrelated texts (8 to 40). `mend` is advised for one edit and `malmen` for one
-# batch, and of these the page shows no more than MALMEN's first turn; [notebook 09](09_learning_to_edit.ipynb)
-# measures them. And `ultraedit` keeps 23 points fewer of the neighbors than `memit` (8 to 37).
+# holds all facts there and leaves 21 % of the unrelated texts (8 to 40). And these are streams: what `rome` does
+# with one fact is measured in [notebook 04](04_rome.ipynb), `mend` with one and `malmen` with one batch in
+# [notebook 09](09_learning_to_edit.ipynb).
 #
 # Read the intervals as well as the numbers. They are of one model with 135 million weights, of facts
 # of one small set, and of streams of 24. For longer streams and other facts see the tables of
@@ -546,7 +538,7 @@ which_editor.lines(rows, more)
 #   together say whether an editor cannot write or cannot keep.
 # * What happens in a stream happens to all of its facts, so the stream is the observation, and two
 #   editors are compared on the same streams.
-# * None of the eight editors of the five streams is ahead of retrieval in all four columns. What to
+# * None of the twelve editors of the five streams is ahead of retrieval in all four columns. What to
 #   choose depends on what may be lost: rewordings, neighbors, unrelated texts, or the weights as they
 #   were.
 #
