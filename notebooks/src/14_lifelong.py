@@ -210,8 +210,8 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # A column stands around its number: the state after 16 edits is drawn from 14 to 18. Retrieval has
 # one dark row, the first: the note before the prompt never convinced the model that the tower is in
 # Rome. UltraEdit never says one fact of its second turn, and loses two later. In ROME's raster four
-# facts turn dark in the fourth turn, two more in the fifth, and all else stays. That looks like one
-# event and not like wear, and what is written afterwards is held. MALMEN loses facts of all ages
+# facts turn dark in the fourth turn, two more in the fifth, and all else stays, also what is
+# written afterwards. That looks like one event and not like wear. MALMEN loses facts of all ages
 # from the third turn on, and in the last two columns not even what was just written is there, as in
 # a model destroyed. PMET, not drawn, holds more than it wrote: a fact may be answered only after a
 # later turn. All editors that are not printed wrote everything and hold it.
@@ -425,13 +425,12 @@ for seed, some in drawn.items():
 #
 # ## Who killed ROME?
 #
-# Back to the first stream, where published ROME falls as well. Which edit was it? The raster tells
-# the turn, and the last lines printed above name a suspect. The harm after the first $i$ edits is
-# the mean KL of the next token at the 24 unrelated prompts, in nats, and it is 0 for the base
-# model. Call the model lost once the harm is above 0.1, and suppose that it stays so. (This limit
-# was set after seeing the stored harms.) Every question costs a run of the model, so do not ask
-# after each edit: you know a number of edits with little harm and one with much, and ask in the
-# middle between them.
+# Back to the first stream. Which edit was it? The raster tells the turn, and the last lines printed
+# above name a suspect. The harm after the first $i$ edits is the mean KL of the next token at the
+# 24 unrelated prompts, in nats; it is 0 for the base model. Call the model lost once the harm is
+# above 0.1, and suppose that it stays so. (This limit was set after seeing the stored harms.) Every
+# question costs a run of the model, so do not ask after each edit: you know a number of edits with
+# little harm and one with much, and ask in the middle between them.
 
 # %%
 culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
@@ -481,11 +480,10 @@ print("“… Notre-Dame Cathedral, you have to go to the city of …”, after 
 pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}).T[[4, 12, 16, 24]]
 
 # %% [markdown]
-# MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.
-# Fine-tuning says one word and stops, "Prague" or "Rome". It was trained to end the text after an
-# answer, and "Rome" is the tower's new answer, said where nobody edited. ROME repeats the name of
-# the cathedral after its fall. MALMEN loses the language on its way, and RLEdit says Rome
-# throughout.
+# MEMIT and UltraEdit answer as they should. WISE is wrong at first and then right. Fine-tuning says
+# one word and stops, "Prague" or "Rome". It was trained to end the text there, and "Rome" is the
+# tower's new answer, said where nobody edited. ROME repeats the name of the cathedral after its
+# fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
 #
 # ## The bill
 #
@@ -534,12 +532,11 @@ which_editor.lines(more)
 #   points fewer of the rewordings (1 to 36).
 # * `ft_m` keeps 13 points more of the neighbors than plain fine-tuning (5 to 22).
 #
-# Two lines need a word more. The shares in the line of `rome` are those of the published form. For
-# this model as it comes the library's `rome` writes with both keys. That form has run on the first
-# stream only; it holds all facts there and leaves 21 % of the unrelated texts (8 to 40, over its 24
-# facts). And these are streams: what `rome` does with one fact is measured in [notebook
-# 04](04_rome.ipynb), `mend` with one and `malmen` with one batch in [notebook
-# 09](09_learning_to_edit.ipynb).
+# Two lines need a word more. The shares in the line of `rome` are those of the published form. The
+# library's `rome` writes this model with both keys. That form has run on the first stream only: it
+# holds all facts there and leaves 21 % of the unrelated texts (8 to 40, over its 24 facts). And
+# these are streams: what `rome` does with one fact is measured in [notebook 04](04_rome.ipynb),
+# `mend` with one and `malmen` with one batch in [notebook 09](09_learning_to_edit.ipynb).
 #
 # All this is of one model with 135 million weights and of facts of one small set, and "many" means
 # 24. Near 0 and 100 % a share may be known less well than its interval says ([notebook
