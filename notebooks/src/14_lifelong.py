@@ -533,7 +533,7 @@ which_editor.lines(more)
 # * `ft_m` keeps 13 points more of the neighbors than plain fine-tuning (5 to 22).
 #
 # Two lines need a word more. The shares in the line of `rome` are those of the published form. The
-# library's `rome` writes this model with both keys. That form has run on the first stream only: it
+# library's `rome` edits this model with both keys. That form has run on the first stream only: it
 # holds all facts there and leaves 21 % of the unrelated texts (8 to 40, over its 24 facts). And
 # these are streams: what `rome` does with one fact is measured in [notebook 04](04_rome.ipynb),
 # `mend` with one and `malmen` with one batch in [notebook 09](09_learning_to_edit.ipynb).
