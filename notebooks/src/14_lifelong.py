@@ -49,7 +49,7 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
-from notebooks.support.five_streams import STREAMS
+from notebooks.support.five_streams import MORE, STREAMS
 from notebooks.support.holes import guess, use
 from notebooks.support.runs_14_lifelong import COLUMNS, FAMILIES, STREAM
 
@@ -112,8 +112,8 @@ shares = use("8.3", shares)
 # <details><summary>Work it out</summary>
 #
 # A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. The mean over the
-# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts, so in a raster they
-# make a triangle.
+# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts, so what is lost makes
+# a triangle in the raster, at its top right.
 #
 # </details>
 
@@ -138,8 +138,7 @@ for T in (6, 60):
 # The first stream is a stored run: the Eiffel Tower, then 23 facts of the classroom, in turns of
 # four, 24 edits in all. The 23 have odd numbers, as the library's settings were chosen on even
 # ones. The order is that of seed 0. It was taken because it has, in its middle, a subject of one
-# token that opens its prompt: an accident is waiting. Five more streams follow below, which nobody
-# chose.
+# token that opens its prompt: an accident is waiting. Five streams that nobody chose follow below.
 #
 # These are the editors, by family:
 #
@@ -160,9 +159,9 @@ for T in (6, 60):
 #   as a note. An editor that cannot do better than that needs a reason to be used at all.
 #
 # All have the library's settings, but for ROME, which samples one context beside the bare prompt
-# instead of four to save time, and MEMIT, which keeps its keys. So lines inside a family differ in
-# more than their method. (To add an editor of your own, write a line in `runs_14.STREAM` and build
-# with `--long 14`.)
+# instead of four to save time, MEMIT, which keeps its keys, and WISE, whose line of this stream was
+# made with an earlier preset, with masks. So lines inside a family differ in more than their method.
+# (To add an editor of your own, write a line in `runs_14.STREAM` and build with `--long 14`.)
 #
 # Everything is judged by free **generation**. The model writes, and its text has to begin with the
 # answer; unrelated texts have to go on as the base model's, for eight tokens. We run the first turn
@@ -208,13 +207,14 @@ x = [row["edits"] for row in lines["retrieval"]]
 figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 
 # %% [markdown]
-# Retrieval has one dark row, the first: the tower. The note before the prompt never convinced the
-# model that the tower is in Rome. UltraEdit never says one fact of its second turn, and loses two
-# later. In ROME's raster four facts turn dark in one turn, two more in the next, and all else
-# stays: that looks like one event and not like wear, and what is written afterwards is held.
-# MALMEN loses facts of all ages from the third turn on, and its raster ends as a model destroyed: in the
-# last two columns not even what was just written is there. PMET holds more than it wrote, since one fact
-# is answered only after a later turn. All editors that are not printed wrote everything and hold it.
+# A column stands around its number: the state after 16 edits is drawn from 14 to 18. Retrieval has
+# one dark row, the first: the note before the prompt never convinced the model that the tower is in
+# Rome. UltraEdit never says one fact of its second turn, and loses two later. In ROME's raster four
+# facts turn dark in the fourth turn, two more in the fifth, and all else stays, also what is
+# written afterwards. That looks like one event and not like wear. MALMEN loses facts of all ages
+# from the third turn on, and in the last two columns not even what was just written is there, as in
+# a model destroyed. PMET, not drawn, holds more than it wrote: a fact may be answered only after a
+# later turn. All editors that are not printed wrote everything and hold it.
 #
 # ## The impossible triangle
 #
@@ -222,7 +222,7 @@ figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 # three. To see who comes nearest we put two numbers on each editor, from the end of this
 # stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
 # neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
-# thin lines are intervals over the 24 facts, in both directions.
+# thin lines are 95 % intervals over the 24 facts, in both directions.
 
 
 # %%
@@ -244,9 +244,9 @@ for name, of in by_fact.items():
 drawings_14.quality_and_damage(points, FAMILIES)
 
 # %% [markdown]
-# In this picture retrieval and most of the searches stand nearest to that corner. But it has merged
-# four numbers into two, and what it merges is unlike: a neighbor counts by its answer, an unrelated
-# text by eight tokens, word for word, which is harder to keep.
+# In this picture retrieval and most of the searches stand nearest to that corner, each with wide
+# intervals. But it has merged four numbers into two, and what it merges is unlike: a neighbor
+# counts by its answer, an unrelated text by eight tokens, word for word, which is harder to keep.
 #
 # **Predict.** Which of the four does each family lose: searches, gradients, fine-tuning, memories,
 # retrieval?
@@ -260,8 +260,9 @@ drawings_14.quality_and_damage(points, FAMILIES)
 # </details>
 
 # %%
+several = "base", *STREAMS["lines"], *MORE["lines"]  # the five streams below are theirs, too
 cells = {
-    (family, name if name in ("base", *STREAMS["lines"]) else f"{name} *", column): cell(values)
+    (family, name if name in several else f"{name} *", column): cell(values)
     for family in FAMILIES
     for name in FAMILIES[family]
     for column, values in by_fact[name].items()
@@ -272,15 +273,16 @@ table = pd.Series(said).unstack(sort=False)
 table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
 
 # %% [markdown]
-# Each cell is a share in percent with its interval over the 24 facts. A star stands at each editor that has
-# run this one stream and no other. The list says what stands in the table and no more: nothing in it is
-# paired, and one stream does not tell how the next one goes. Look for what is pale:
+# Each cell is a share in percent with its 95 % interval over the 24 facts. A star marks the twelve
+# editors that have run this one stream and no other: they get no advice below. Nothing in the
+# following list is paired, and one stream does not tell how the next goes. Look for what is pale:
 #
 # * **Searches** hold nearly everything, published ROME aside, and follow about half of the rewordings or
 #   more. They change unrelated texts: a fifth to two fifths of these go another way within eight
 #   tokens, and most of them for ROME.
-# * **Gradients**: UltraEdit moves no unrelated text here and follows hardly a rewording. RLEdit follows
-#   them at the price of nearly all unrelated texts. MEND and MALMEN have lost the language.
+# * **Gradients**: UltraEdit moves no unrelated text here, changes a third of the neighbors and
+#   follows hardly a rewording. RLEdit follows them at the price of nearly all unrelated texts. MEND
+#   and MALMEN hold nothing and leave nothing as it was.
 # * **Fine-tuning** holds its facts and changes about two of three neighbors. FT-L is the exception:
 #   its box is so small that hardly anything is written. CrispEdit, whose statistics are of general text,
 #   keeps 92 % of the unrelated texts and 31 % of the neighbors.
@@ -294,18 +296,18 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 #
 # ## Five more streams
 #
-# An interval over 24 facts answers the question what *other facts in the same stream* would give. But
-# an edit that breaks the model breaks it for all 24 facts at once. So for a statement about streams
-# the stream is the observation, and so far we have one. Here are five more (stored run): facts and
-# order are drawn with seeds 1 to 5. Nine editors have run them, at least one of each family; of the
-# searches they are MEMIT and published ROME. All streams begin with the tower, too, which nobody
-# drew. So it is left out of every score of these five, and 23 facts a stream remain.
+# An interval over 24 facts says what *other facts in the same stream* would give. But an edit that
+# breaks the model breaks it for all 24 facts at once. So for a statement about streams the stream
+# is the observation, and so far we have one. Here are five more (a stored run): facts and order are
+# drawn with seeds 1 to 5. Thirteen editors have run them: all without a star, WISE with its present
+# preset. All these streams begin with the tower, too, which nobody drew. So it is left out of every
+# score of these five, and 23 facts a stream remain.
 #
 # Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
-# take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams we
-# want an interval for the mean difference over all the streams that could have been drawn. The
-# $x_j$ are $m$ independent numbers, their mean has the variance $\sigma^2/m$, and $\sigma^2$ is
-# estimated from the same $m$ numbers. For that Student gave
+# take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams
+# we want a 95 % interval for the mean difference over all the streams that could have been drawn.
+# The $x_j$ are $m$ independent numbers, so their mean has the variance $\sigma^2/m$, and $\sigma^2$
+# is estimated from the same $m$ numbers. For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
@@ -340,9 +342,9 @@ paired = use("8.4", paired)
 #
 # </details>
 #
-# Where all five means agree $s = 0$, and Student's interval would claim to know the mean exactly. So
-# `ahead` takes the wider of this interval and the one that treats all facts of the five streams as
-# independent. [Notebook 15](15_judging.ipynb) tries by simulation how often that contains the truth.
+# Where all five means agree, $s = 0$, and Student's interval would claim to know the mean exactly.
+# So `ahead` takes the wider of this interval and the one that treats all facts of the five streams
+# as independent. [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
 #
 # **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval
 # keep more neighbors, in the mean of five streams?
@@ -361,64 +363,74 @@ def ahead(values, name, other):  # in points: the mean of each stream, then mean
     return [100 * float(gap.mean()) for gap in gaps], *(100 * float(end) for end in (mean, *ends))
 
 
-more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
+more = []
+for run, of in {"14_orders": STREAMS, "14_orders_more": MORE}.items():
+    more += long_runs.stored(run, of, lambda run=run, of=of: five_streams.every(lm, run, of))
 asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
 streams = {column: {} for column in asked}
 for column, values in streams.items():  # {editor: its five streams, one value per fact}
     for row in sorted(more, key=lambda row: row["seed"]):
         values.setdefault(row["line"], []).append(answers(row, column)[1:])  # without the tower
-    for other in values.keys() - {"base", "retrieval"}:
+    for other in values.keys() - {"retrieval"}:
         found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
-for name, other in (("UltraEdit", "MEMIT"), ("LEMoE", "MEMIT"), ("UltraEdit", "LEMoE")):
-    _, *gap = ahead(streams["neighbors"], name, other)
-    print("neighbors, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(name, other, *gap))
 said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
 print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
 print(pd.Series(said).unstack()[list(asked)].to_string())
 drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
-# What five streams support, of these eight editors, in differences whose interval is clear of 0:
+# The twelve other editors, each against retrieval, in the differences whose interval is clear of 0
+# (five streams of 23 facts; the unedited model, `base`, stands there for comparison):
 #
-# * All but GRACE lose **neighbors** against retrieval: MEMIT 13 points, UltraEdit and LEMoE 36 and 43,
-#   FT-M 58, fine-tuning, RLEdit and ROME more than 70. MEMIT keeps more than UltraEdit and more than
-#   LEMoE, as the printed differences show.
-# * MEMIT, fine-tuning and FT-M follow *more* **rewordings** than retrieval; LEMoE, UltraEdit,
-#   GRACE and ROME follow fewer. (RLEdit's interval ends at about 0.)
-# * MEMIT, RLEdit, fine-tuning, FT-M and ROME change more **unrelated** texts. For the two memories and
-#   UltraEdit this is not shown.
-# * RLEdit and ROME **hold** fewer facts. That any editor holds more than retrieval is not shown.
+# * All but GRACE lose **neighbors**: MEMIT 13 points, UltraEdit and LEMoE 36 and 43, MEMOIR and
+#   FT-M 55 and 58, and the other six from 71 to 97.
+# * MEMIT, fine-tuning, FT-M, WISE, MEMOIR and RLEdit follow *more* **rewordings**; LEMoE,
+#   UltraEdit, GRACE, ROME, MEND and MALMEN follow fewer. (MEMOIR's lead may be 1 point only, and
+#   RLEdit's next to nothing.)
+# * MEMIT, RLEdit, fine-tuning, FT-M, ROME, MEND and MALMEN change more **unrelated** texts; for the
+#   others this is not shown.
+# * RLEdit, ROME, MEND and MALMEN **hold** fewer facts. That any editor holds more is not shown.
 #
-# So no editor here is ahead of retrieval in everything, and three are ahead in something. What they
-# do *not* support is an order of UltraEdit and LEMoE in neighbors, whose difference holds 0. Of the
-# searches there are two, and MEMIT is ahead of published ROME in all four columns.
+# So rewordings are the only column in which an editor is shown to be ahead of retrieval, and all
+# six that are lose neighbors. (Each interval is made for one difference. Of 48, two or three may
+# miss the truth by chance.) Two editors are compared in the same way:
 
 # %%
-for column in asked:
-    _, *gap = ahead(streams[column], "MEMIT", "ROME, published")
-    print("{}, MEMIT less published ROME: {:+.0f} [{:+.0f}, {:+.0f}]".format(column, *gap))
+said, pairs = {}, {"MEMIT": ["ROME, published", "UltraEdit", "LEMoE", "FT-M"]}
+pairs |= {"UltraEdit": ["LEMoE"], "FT-M": ["fine-tuning"], "MEMOIR": ["GRACE", "WISE"]}
+for name, other in ((one, two) for one, others in pairs.items() for two in others):
+    for column in asked:
+        _, *gap = ahead(streams[column], name, other)
+        said[f"{name} less {other}", column] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap)
+print(pd.Series(said).unstack(sort=False).to_string())
 said = [f"{sum(map(float, one)) / len(one):.0%}" for one in streams["held"]["ROME, published"]]
 print(f"published ROME holds, stream by stream: {', '.join(said)}")
-for seed in (0, *STREAMS["seeds"]):  # 0 is the first stream
-    some = [case.fact for case in runs_14.cases(seed=seed)]
+drawn = {  # {seed: its facts}; 0 is the first stream
+    seed: [case.fact for case in runs_14.cases(seed=seed)] for seed in (0, *STREAMS["seeds"])
+}
+for seed, some in drawn.items():
     openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
     print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
-# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all unrelated
-# texts, too (96 points more than retrieval). How many facts it still holds differs from stream to
-# stream, from 13 to 91 %, so its mean is known only roughly. What did it in the first stream was the
-# subject of one token that opens its prompt, as you will see below, and every one of the five has at
-# least two of those. Whether it was they in the other streams as well has not been looked at.
+# MEMIT is ahead of published ROME in all four columns, and keeps more neighbors than UltraEdit,
+# LEMoE and FT-M. MEMOIR keeps 19 points more of them than WISE (4 to 34); for rewordings no
+# difference is seen between these two. An order of UltraEdit and LEMoE in neighbors is not
+# supported.
+#
+# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all
+# unrelated texts, too (96 points more than retrieval, 88 to 100). How many facts it still holds
+# differs from stream to stream, from 13 to 91 %, so its mean is known only roughly.
 #
 # ## Who killed ROME?
 #
-# Back to the first stream, where published ROME falls as well. Which edit was it? The harm after
-# the first $i$ edits is the KL at unrelated prompts, in nats, and it is 0 for the base model. Call
-# the model lost once the harm is above 0.1, and suppose that it stays so. (This limit was set after
-# seeing the stored harms.) Every question costs a run of the model, so do not ask after each edit:
-# you know a number of edits with little harm and one with much, and ask in the middle between them.
+# Back to the first stream. Which edit was it? The raster tells the turn, and the last lines printed
+# above name a suspect. The harm after the first $i$ edits is the mean KL of the next token at the
+# 24 unrelated prompts, in nats; it is 0 for the base model. Call the model lost once the harm is
+# above 0.1, and suppose that it stays so. (This limit was set after seeing the stored harms.) Every
+# question costs a run of the model, so do not ask after each edit: you know a number of edits with
+# little harm and one with much, and ask in the middle between them.
 
 # %%
 culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
@@ -434,7 +446,7 @@ while bad - good > 1:
 culprit.against(bad)
 lengths, alone = ([*each[what]] for what in ("norm", "alone"))
 long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {asked}; it was edit {bad}")
+print(f"asked after {asked}; it was edit {bad}: {drawn[0][bad - 1].text} …")
 print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
 print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
 worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
@@ -447,18 +459,19 @@ print(
 )
 
 # %% [markdown]
-# Five questions instead of 24. Edit 14 is `runs_14.cases()[13]`, the one about Darwin. The subject is one
-# token and opens its prompt, so its key stands in the attention sink (notebook 08). Published ROME takes the
-# direction of its update from one key and the length from another. In the other 23 edits that did no
-# such harm: alone they cost 0.0008 nats in the mean, and the worst of them, edit 21, costs 0.0049. With both
-# keys edit 14 still costs 0.12 nats alone, so the mixed keys are not the whole reason. And the fact itself is
-# held until the end, so whether it was written does not show what it did.
+# Five questions instead of 24. Edit 14 is the one about Darwin, whose prompt is printed. The
+# subject is one token and opens its prompt, so its key stands in the attention sink (notebook 08).
+# Published ROME takes the direction of its update from one key and the length from another. In the
+# other 23 edits that did no such harm: alone they cost 0.0008 nats in the mean, and the worst of
+# them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, so the mixed keys
+# are not the whole reason. And the fact itself is held until the end, so whether it was written
+# does not show what it did. Each of the five other streams has at least two such subjects. Whether
+# it was they that broke ROME there has not been looked at.
 #
 # ## Read the answers
 #
-# Numbers do not say *what* a model answers. The table has the answers to one prompt, about a neighbor
-# of the tower which should stay in Paris, after some of the turns. (All that was asked after every
-# turn is in the stored rows, under "says".)
+# Numbers do not say *what* a model answers. The table has the answers to one prompt, about a
+# neighbor of the tower which should stay in Paris, after some of the turns.
 
 # %%
 look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
@@ -467,19 +480,18 @@ print("“… Notre-Dame Cathedral, you have to go to the city of …”, after 
 pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}).T[[4, 12, 16, 24]]
 
 # %% [markdown]
-# MEMIT answers as it should, from the first turn to the end. WISE is wrong at first and then right.
-# Fine-tuning says one word and stops, "Prague" or "Rome". It was trained to end the text after an
-# answer, and "Rome" is the tower's new answer, said where nobody edited. ROME repeats the name of
-# the cathedral after its fall. MALMEN loses the language on its way, and RLEdit says Rome
-# throughout.
+# MEMIT and UltraEdit answer as they should. WISE is wrong at first and then right. Fine-tuning says
+# one word and stops, "Prague" or "Rome". It was trained to end the text there, and "Rome" is the
+# tower's new answer, said where nobody edited. ROME repeats the name of the cathedral after its
+# fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
 #
 # ## The bill
 #
 # What does a fact cost? The table has CPU seconds per edit, the patch as a file, and what unrelated
 # text has paid: KL in nats (a mean over 24 prompts) and perplexity on a short held-out text that no
-# editor has seen. The seconds are of one thread of a machine that others used, and those of WilKE,
-# RLEdit, CrispEdit and HoReN of other machines, so they are a guide to orders of magnitude and to
-# nothing finer.
+# editor has seen. The seconds are of one thread of a machine that others used, for WilKE, RLEdit,
+# CrispEdit and HoReN of other machines, and for WISE of its earlier preset. So they are a guide to
+# orders of magnitude and to nothing finer.
 
 # %%
 bill = {}
@@ -488,56 +500,47 @@ for name, own in lines.items():
     bill[name] = {"CPU s per edit": f"{seconds:.2f}", "kB per fact": f"{end['bytes'] / 24e3:,.0f}"}
     lost = f"{end['scores']['perplexity']:#.3g}"
     bill[name] |= {"KL, nats": f"{end['kl']:.3f}", "perplexity": lost}
-pd.DataFrame(bill).T
+bill["unedited"] = {"perplexity": f"{rows[0]['scores']['perplexity']:#.3g}"}
+pd.DataFrame(bill).T.fillna("–")
 
 # %% [markdown]
 # Seconds per edit are spread over a factor of several hundred. Searches for a value cost about two
 # seconds or more, WilKE's in every layer by far the most. MEND, MALMEN and RLEdit cost a tenth of a
-# second or less, without the training of their networks. As patches, GRACE, HoReN, EMMET and published
-# ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four
-# facts.
+# second or less, without the training of their networks. As patches, GRACE, HoReN, EMMET and
+# published ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each
+# turn of four facts. KL and perplexity, both without intervals, do not always agree: fine-tuning
+# and published ROME change places.
 #
 # ## Which should you use?
 #
-# Eight answers, each with what these streams show of it. Shares are those after 24 edits, with
-# intervals over the five streams. A star marks an editor that has run only the first stream, the one
-# chosen for its accident: its interval over 24 facts says what other facts of this stream would give, and
-# how much its share changes from stream to stream was not measured. So a share with a star must not be
-# compared with one without. What can be compared is printed first: both editors of a line on the first
-# stream, fact by fact. The [README](../README.md#which-editor-when) has the same eight answers, from the
-# same stored rows.
+# Eight answers, as in the [README](../README.md#which-editor-when), each with what the five streams
+# show of it: shares after 24 edits, with 95 % intervals over the streams.
 
 # %%
-print("the first stream alone, paired over its 24 facts, in points:")
-for name, other, column in (
-    ("AlphaEdit", "MEMIT", "neighbors"),
-    ("MEMOIR", "GRACE", "reworded"),
-    ("WISE", "GRACE", "reworded"),
-    ("MEMOIR", "GRACE", "neighbors"),
-    ("WISE", "GRACE", "neighbors"),
-    ("MEMOIR", "retrieval", "reworded"),
-    ("WISE", "retrieval", "reworded"),
-):
-    gaps = [a - b for a, b in zip(by_fact[name][column], by_fact[other][column], strict=True)]
-    ends = (100 * x for x in (sum(gaps) / len(gaps), *interval(gaps, DIFFERENCE)))
-    print("   {}, {} less {}: {:+.0f} [{:+.0f}, {:+.0f}]".format(column, name, other, *ends))
-which_editor.lines(rows, more)
+which_editor.lines(more)
 
 # %% [markdown]
-# On the first stream MEMOIR and WISE follow 67 and 60 points more of the rewordings than GRACE (46 to 79 and
-# 39 to 75), and keep 56 and 50 points fewer of the neighbors (34 to 72 and 28 to 66). That either follows
-# fewer, or more, than retrieval is not shown, and no difference in neighbors is seen between AlphaEdit and
-# MEMIT. Whether any of this holds on a second stream is not known. The advice for starred editors is worth
-# as much as this one stream.
+# In pairs, over the same five streams:
 #
-# Three lines need a word more. The shares in the line of `rome` are those of the published form. For this
-# model as it comes the library's `rome` writes with both keys. That form has run on the first stream only; it
-# holds all facts there and leaves 21 % of the unrelated texts (8 to 40). `mend` is advised for one edit and `malmen` for one
-# batch, and of these the page shows no more than MALMEN's first turn; [notebook 09](09_learning_to_edit.ipynb)
-# measures them. And `ultraedit` keeps 23 points fewer of the neighbors than `memit` (8 to 37).
+# * `memit` follows 38 points more of the rewordings than `retrieval` (25 to 51), and keeps 13
+#   points fewer of the neighbors (6 to 21) and 32 fewer of the unrelated texts (17 to 48).
+# * `memit` keeps 23 points more of the neighbors than `ultraedit` (8 to 37), and changes 26 points
+#   more of the unrelated texts (17 to 35).
+# * `memoir` follows 71 points more of the rewordings than `grace` (61 to 81), and keeps 58 points
+#   fewer of the neighbors (41 to 75).
+# * `retrieval` keeps 55 points more of the neighbors than `memoir` (40 to 70), and follows 18
+#   points fewer of the rewordings (1 to 36).
+# * `ft_m` keeps 13 points more of the neighbors than plain fine-tuning (5 to 22).
 #
-# Read the intervals as well as the numbers. They are of one model with 135 million weights, of facts
-# of one small set, and of streams of 24. For longer streams and other facts see the tables of
+# Two lines need a word more. The shares in the line of `rome` are those of the published form. The
+# library's `rome` edits this model with both keys. That form has run on the first stream only: it
+# holds all facts there and leaves 21 % of the unrelated texts (8 to 40, over its 24 facts). And
+# these are streams: what `rome` does with one fact is measured in [notebook 04](04_rome.ipynb),
+# `mend` with one and `malmen` with one batch in [notebook 09](09_learning_to_edit.ipynb).
+#
+# All this is of one model with 135 million weights and of facts of one small set, and "many" means
+# 24. Near 0 and 100 % a share may be known less well than its interval says ([notebook
+# 15](15_judging.ipynb)). For longer streams and other facts see
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#the-arena).
 #
 # ## What we know now
@@ -546,9 +549,9 @@ which_editor.lines(rows, more)
 #   together say whether an editor cannot write or cannot keep.
 # * What happens in a stream happens to all of its facts, so the stream is the observation, and two
 #   editors are compared on the same streams.
-# * None of the eight editors of the five streams is ahead of retrieval in all four columns. What to
-#   choose depends on what may be lost: rewordings, neighbors, unrelated texts, or the weights as they
-#   were.
+# * On five streams an editor is shown to be ahead of retrieval in rewordings alone, and each of the
+#   six that are pays with neighbors. What to choose depends on what may be lost: rewordings,
+#   neighbors, unrelated texts, or the weights as they were.
 #
 # ## Where it breaks
 #

@@ -32,7 +32,10 @@ STREAMS = {
         "ROME, published",
     ],
 }
-NAME = "14_orders"  # the stored file
+MORE = STREAMS | {  # the other editors of page 14's advice, in "14_orders_more"; page 15 has none
+    "lines": ["MEMOIR", "WISE", "MALMEN", "MEND"]
+}
+NAME = "14_orders"  # the stored file of STREAMS
 STUDENT = 2.776  # the 97.5 % point of Student's distribution for a mean of five values
 ASKED: dict[str, Any] = {"metrics": runs_14.TESTS, "text": runs_14.TEXT}
 
@@ -65,20 +68,25 @@ def _asked(scores: lib.Scores) -> dict[str, Any]:
     return {"cases": runs_14.by_case(scores), "perplexity": round(float(scores.perplexity), 3)}
 
 
-def every(lm: lib.LM, folder: Path = stored_runs.DATA) -> list[dict[str, Any]]:
-    """All rows, stored after each stream; a run that was stopped goes on with the next one."""
-    rows = runs_14.finished(NAME, STREAMS, folder)
+def every(
+    lm: lib.LM, stored: str = NAME, settings: Any = STREAMS, folder: Path = stored_runs.DATA
+) -> list[dict[str, Any]]:
+    """All rows, stored after each stream; a run that was stopped goes on with the next one.
+
+    The base model has its rows in the file of STREAMS alone.
+    """
+    rows = runs_14.finished(stored, settings, folder)
     done = {(row["line"], row["seed"]) for row in rows}
     known: dict[int, Any] = {}
-    for name in ("base", *STREAMS["lines"]):
-        for seed in STREAMS["seeds"]:
+    for name in ("base", *settings["lines"]) if stored == NAME else settings["lines"]:
+        for seed in settings["seeds"]:
             if (name, seed) in done:
                 continue
             if seed not in known:
                 known[seed] = lib.baseline(lm, runs_14.cases(seed=seed), **ASKED)
             more = known[seed]
             rows.append(base(more, seed) if name == "base" else one(lm, name, seed, more))
-            stored_runs.save(NAME, STREAMS, rows, folder=folder)
+            stored_runs.save(stored, settings, rows, folder=folder)
     return rows
 
 

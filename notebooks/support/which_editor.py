@@ -17,10 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.intervals import interval
-
 from . import five_streams, stored_runs
-from . import runs_14_lifelong as runs_14
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "notebooks" / "quality_and_damage.png"
@@ -31,13 +28,13 @@ ADVICE = (  # what you need, what to take and why; {editor: column} is a share w
     "**One fact, in the weights**: `rome`, and no stream of them. After 24 edits its published form holds "
     "{ROME, published: held} and leaves {ROME, published: unrelated} of unrelated texts as they were.",
     "**Many facts in the weights, in batches**: `memit` with `keep_keys`. It follows {MEMIT: reworded} of the rewordings "
-    "and keeps {MEMIT: neighbors} of the neighbors; `alphaedit` keeps {AlphaEdit: neighbors}.",
-    "**Many facts in the weights, quickly, and unrelated text must not move**: `ultraedit`. It leaves "
+    "and keeps {MEMIT: neighbors} of the neighbors.",
+    "**Many facts in the weights, and unrelated text must not move**: `ultraedit`. It leaves "
     "{UltraEdit: unrelated} of unrelated texts as they were, but follows only {UltraEdit: reworded} of the rewordings.",
     "**The weights must not change, and only the exact prompt should**: `grace`. It holds {GRACE: held}, keeps "
     "{GRACE: neighbors} of the neighbors and follows {GRACE: reworded} of the rewordings.",
-    "**The weights must not change, and rewordings should follow**: `memoir` or `wise`. They follow {MEMOIR: reworded} "
-    "and {WISE: reworded}, and keep {MEMOIR: neighbors} and {WISE: neighbors} of the neighbors.",
+    "**The weights must not change, and rewordings should follow**: `memoir`. It follows {MEMOIR: reworded} of the "
+    "rewordings and keeps {MEMOIR: neighbors} of the neighbors; `wise` follows {WISE: reworded} and keeps {WISE: neighbors}.",
     "**You have time to train a network and many similar edits**: `mend` for one edit, `malmen` for one batch, and "
     "neither for a stream: after 24 edits they hold {MEND: held} and {MALMEN: held}.",
     "**You want a baseline**: `ft_m`. It holds {FT-M: held} and follows {FT-M: reworded} of the rewordings, and keeps "
@@ -55,32 +52,27 @@ class Lines(list):
         return self._repr_markdown_()
 
 
-def lines(rows: Sequence[Mapping[str, Any]], more: Sequence[Mapping[str, Any]]) -> Lines:
-    """The eight lines, of the first stream's rows and those of the five others."""
+def lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
+    """The eight lines, of the rows of five streams, which every editor in them has run."""
 
     def filled(field: re.Match[str]) -> str:
-        return share(rows, more, *field.groups())
+        return share(rows, *field.groups())
 
     return Lines(re.sub(r"\{([^:}]+): (\w+)\}", filled, line) for line in ADVICE)
 
 
-def share(rows: Any, more: Any, name: str, column: str) -> str:
-    """ "53 % [42, 64]", over five streams; with a star where the editor has the first one alone."""
-    streams = five_streams.by_stream(more, column).get(name)
-    star = "" if streams else "\\*"
-    if streams:
-        mean, ends = np.mean([np.mean(one) for one in streams]), five_streams.interval(streams)
-    else:
-        values = runs_14.values(runs_14.ends(rows)[name], column)
-        mean, ends = np.mean(values), interval(values)
-    low, high = (100 * end for end in ends)
-    return f"{100 * mean:.0f} % [{low:.0f}, {high:.0f}]{star}"
+def share(rows: Sequence[Mapping[str, Any]], name: str, column: str) -> str:
+    """ "53 % [42, 64]": the mean share over five streams, with its interval."""
+    streams = five_streams.by_stream(rows, column)[name]
+    low, high = (100 * end for end in five_streams.interval(streams))
+    return f"{100 * np.mean([np.mean(one) for one in streams]):.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def stored() -> list[str]:
     """The eight lines of the stored rows."""
-    return lines(*(stored_runs.read(stored_runs.DATA / f"{name}.json")["rows"]
-                   for name in ("14_streams", "14_orders")))  # fmt: skip
+    names = five_streams.NAME, "14_orders_more"
+    runs = (stored_runs.read(stored_runs.DATA / f"{name}.json") for name in names)
+    return lines([row for run in runs for row in run["rows"]])
 
 
 def picture() -> bytes:

@@ -34,10 +34,10 @@ def test_a_run_of_five_streams_goes_on_where_it_was_stopped(monkeypatch, tmp_pat
 
     monkeypatch.setattr(five_streams, "one", one)
     with pytest.raises(KeyboardInterrupt):
-        five_streams.every(None, tmp_path)
+        five_streams.every(None, folder=tmp_path)
     stopped = list(written)
     written.clear()
-    rows = five_streams.every(None, tmp_path)
+    rows = five_streams.every(None, folder=tmp_path)
     assert written == [("GRACE", 2)] and stopped[-1] == ("GRACE", 1)
     assert [row["line"] for row in rows] == ["base"] * 2 + ["retrieval"] * 2 + ["GRACE"] * 2
 
