@@ -53,6 +53,8 @@ KEPT = {  # what is weighed beside the kept keys, and where one may write
     "AlphaEdit": LINES["AlphaEdit"],
     "MEMIT, kept keys": LINES["MEMIT, kept keys"],
 }
+# Its stored rows were made by a script, with values that a longer run had searched before it was
+# stopped; `--long 06` has not been run as a whole since.
 WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
     "data": "the Eiffel Tower and the first 399 rows of CounterFact",
     "lines": KEPT,
