@@ -470,8 +470,9 @@ for what, some in changes.items():
 # %% [markdown]
 # So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in
 # 20 draws of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The
-# interval, up to 12 %, is one over draws in this one matrix, and says nothing about other models.) A merge with the unedited model in equal parts halves the edit, and here it brings the
-# $z$ of the tower down to 3.8: still the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
+# interval, up to 12 %, is one over draws in this one matrix, and says nothing about other models.) A merge with
+# the unedited model in equal parts halves the edit, and here it brings the $z$ of the tower down to 3.8: still
+# the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
@@ -499,7 +500,8 @@ bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
 table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
 held = held[["own (%)", "other (%)"]].add_prefix("halves: ")
-table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"}).join(held)
+table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"})
+table.join(held).set_index("editors")
 
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
@@ -579,8 +581,8 @@ taken_out = use("9.3", taken_out)
 #
 # Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1.
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
-# model's again. The line above it counts in pairs, in how many suspects only one of two ways gives the
-# edit's prompt its old next token.
+# model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
+# pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
 
 # %%
 table = []
@@ -713,12 +715,12 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18 are named when they are
 # written openly. Hidden, all 18 still give the new answer (87 to 100 %), at 4.0 times the price (3.7 to 4.3).
 #
-# Yet 61 % (38 to 81) are still seen by the defender who was asked, in pairs 39 points fewer than openly (15 to
-# 60). Paying more did not help: the change that does nothing along the adversary's $\hat u$ is above the
+# Yet 61 % (38 to 81) are still seen by the defender who was asked, who saw all of them openly, by the choice of
+# rows. Paying more did not help: the change that does nothing along the adversary's $\hat u$ is above the
 # threshold in 61 %, too. What helped was to have the defender's text. One with the same prefix who reads $C$ off
-# the *editor's* text sees none of them (0 to 12 %), and openly he saw all, which is 100 points fewer (76 to
-# 100). With another prefix and the held-out text 44 % are seen (24 to 66). (Each is one text, and the held-out
-# one is shorter. Whether its words or its length make the difference was not tried.)
+# the *editor's* text sees none of them (0 to 12 %), in pairs 100 points fewer than openly (76 to 100). With
+# another prefix and the held-out text 44 % are seen (24 to 66), 50 points fewer (24 to 71). (Each is one text,
+# and the held-out one is shorter. Whether its words or its length make the difference was not tried.)
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
 # missed, and of single edits of MEMIT and its kin 50 % pass the threshold. Other ways to hide (more layers,
