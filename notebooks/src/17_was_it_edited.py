@@ -204,8 +204,11 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$. Most $z$ below are computed
-# with it, the others by the library's filter, which does the same.
+# So a $z$ belongs to a matrix and to a list: on this page to that of the edited layer, where no other is named,
+# and to the 203 subjects of the course's cases. A $z$ of the benchmark's stored rows is one among 5,203
+# candidates, in the layer (or run of up to five layers) where it is largest.
+#
+# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
 
 
 # %%
@@ -274,10 +277,9 @@ named = use("9.2", named)
 # layer does not change them, and the suspect gives the same ones.)
 #
 # The first cell prints the verdicts and asks you to judge them, and the second one tells the truth. The third
-# repeats the quiz many times without another edit. The project's benchmark has stored fourteen suspects with
-# one edit by ROME each (`python -m tests.benchmarks.forensics`, a longer list of candidates, all layers). Any
-# three of them and the unedited model make a quiz. The table has the suspects in which the edited subject
-# stays below the threshold, or somebody else passes it.
+# takes fourteen suspects with one edit by ROME each, which the project's benchmark has stored
+# (`python -m tests.benchmarks.forensics`). Any three of them and the unedited model make a quiz. The table has
+# the suspects in which the edited subject stays below the threshold, or somebody else passes it.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
@@ -309,17 +311,20 @@ library = matched_filter(lm, names, {layer: C}, patches[tower])
 assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
 before, after = norms(W0), norms(edited[tower])
 own = torch.arange(len(names)) == names.index(tower)
-said = f"{tower}: z {stands_out(before)[own].item():.1f} before, {stands_out(after)[own].item():.1f} after"
-shown = {"all other candidates": (before[~own], after[~own]), said: (before[own], after[own])}
+z = [stands_out(T)[own].item() for T in (before, after)]
+print(f"{len(names)} candidates, layer {layer}: z of {tower} {z[0]:.1f} before, {z[1]:.1f} after")
+shown = {"all other candidates": (before[~own], after[~own]), tower: (before[own], after[own])}
 colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
 plot.scatter(shown, "T in the unedited matrix", "T in the edited matrix", colors=colors, height=3.4)
 
 # %%
 stored = runs_17.stored()
-single = runs_17.groups(stored)["rome", 1]  # suspects with one edit by ROME
+by_editor = runs_17.groups(stored)
+single = by_editor["rome", 1]  # suspects with one edit by ROME
 hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
 print("named: {} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits)), end="; ")
-print(f"the unedited model: largest z {stored['negatives']['untouched']['z']:.1f}")
+calm = stored["negatives"]["untouched"]
+print(f"the unedited model: largest z {calm['z']:.1f} ({calm['first']}, layer {calm['layers'][0]})")
 quizzes = [1 + sum(three) for three in combinations(hits, 3)]  # 1 for the unedited model
 for score in sorted(set(quizzes), reverse=True):
     print(f"{score} of four right in {quizzes.count(score)} of {len(quizzes)} quizzes")
@@ -331,14 +336,13 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 
 # %% [markdown]
 # Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
-# of Louis Armstrong, is missed: no candidate of that model reaches the threshold. A lower threshold
-# might name more, and what it would cost is asked below, where unedited models are looked at.
+# of Louis Armstrong, is missed: no candidate of that model reaches the threshold.
 #
 # These four are one draw. Of the fourteen stored suspects thirteen are named (71 to 99 %), and the unedited
 # model has no $z$ above 5.8. So 286 of the 364 possible quizzes end with four of four, and the other 78 with
-# three, as ours did; no quiz ends with fewer. In three suspects somebody who was not edited passes the
-# threshold as well, below the edited subject. The threshold was set after looking at a few such edits,
-# so on new ones the share may be smaller. More editors, and thresholds that did not see their suspects, follow.
+# three, as ours did. In three suspects somebody who was not edited passes the threshold as well, below the
+# edited subject. The threshold was set after looking at a few such edits, so on new ones the share may be
+# smaller; thresholds that did not see their suspects follow.
 #
 # In the figure every point is a candidate. To the right stands how far the unedited matrix stretches its
 # direction, and upward how far the matrix does in which the Eiffel Tower was edited. Without the edit the tower
@@ -369,7 +373,8 @@ for name, W in edited.items():
     table.append(row)
 for damping in ("0.01", "1"):
     z = stored["natural"][damping]  # the largest of each layer of the unedited model
-    print(f"stored, {stored['candidates']:,} candidates, damping {damping}: largest z {max(z):.1f},"
+    print(f"stored, {stored['candidates']:,} candidates, damping {damping}: largest z {max(z):.1f}"
+          f" in layer {z.index(max(z))},"
           f" {sum(x >= THRESHOLD for x in z)} of {len(z)} layers at the threshold or above")  # fmt: skip
 pd.DataFrame(table).set_index("edited")
 
@@ -391,6 +396,7 @@ curves = {"unedited": quiet.z.max(1).values.tolist()}
 for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
+    print(f"{name}, edited: largest z of layer {layer} is of {names[loud.z[layer].argmax()]}")
 look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
 figure = plot.lines(range(lm.n_layers), curves, "layer", "largest z of all candidates", **look)
 figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--", label=f"z = {THRESHOLD:g}")
@@ -399,8 +405,9 @@ figure
 
 # %% [markdown]
 # (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects were read
-# up to five layers above it.) Above the edited layer the largest $z$ is again about that of the unedited model,
-# though the subject's keys there have changed. So what shows the edit is the matrix.
+# up to five layers above it.) In the edited layer the largest $z$ is in all four that of the edited subject.
+# Above it the largest is again about that of the unedited model, though the subject's keys have changed there.
+# So what shows the edit is the matrix.
 #
 # ## What unedited models look like
 #
@@ -430,7 +437,8 @@ for bound in (2, 3, 4, 5):
     chance = 0.5 * torch.erfc(torch.tensor(bound / 2**0.5)).item()
     expected = f"a Gaussian would have {chance * len(every):.2g}"
     print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
-print(f"the largest: {every.max():.1f}")
+where, who = divmod(int(every.argmax()), len(names))
+print(f"the largest: {every.max():.1f} ({names[who]}, layer {where})")
 step = W0.abs().amax(1, keepdim=True) / 7
 ways = {
     "as it is": W0,
@@ -452,47 +460,48 @@ changes = {
     "rank one, nobody's key": columns[:, :, None] * lines[:, None],
 }
 for what, some in changes.items():
-    largest = [stands_out(norms(W0 + D.norm() * x / x.norm())).max().item() for x in some]
-    over = [z >= THRESHOLD for z in largest]
-    print(f"{what}, 20 draws: largest z {min(largest):.1f} to {max(largest):.1f}", end=", ")
+    z = torch.stack([stands_out(norms(W0 + D.norm() * x / x.norm())) for x in some])
+    largest, who = z.max(1)
+    over = (largest >= THRESHOLD).tolist()
+    print(f"{what}, 20 draws: largest z {largest.min():.1f} to {largest.max():.1f}", end=", ")
+    print("of", " or ".join(sorted({names[i] for i in who})), end="; ")
     print("somebody accused in {} ({:.0%} to {:.0%})".format(sum(over), *interval(over)))
 
 # %% [markdown]
 # So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in
 # 20 draws of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The
-# interval goes up to 12 % of such draws; it is one over draws in this one matrix, and says nothing about
-# other models.) A merge with the unedited model in equal parts halves the edit, and here it brings the
-# $z$ of the tower down to 3.8: still the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
+# interval, up to 12 %, is one over draws in this one matrix, and says nothing about other models.) A merge with
+# the unedited model in equal parts halves the edit, and here it brings the $z$ of the tower down to 3.8: still
+# the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
-# One editor proves little. The benchmark that the stored suspects are from has a longer list of candidates,
-# subjects of CounterFact among them, and stores a row for each suspect of each editor and for each model that
-# nobody edited (all editors, and whole prompts in the place of subjects, in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). Each editor ran with the library's settings.
-# Unlike in the quiz, a fact counts as named here where it stands above all candidates that were not edited,
-# in a layer that was, whether or not it passes the threshold; those that pass it are counted in the next
-# column. Intervals are over suspects. The threshold was set after looking at a few such edits, so the shares
-# above it are **in sample**: on new ones they may be smaller. The two columns beside it are for suspects in
-# which somebody who was *not* edited passes it.
+# One editor proves little. The benchmark has a row for each suspect of each editor and for each model that
+# nobody edited, and subjects of CounterFact among its candidates (all editors, and whole prompts in the place
+# of subjects, in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). Each editor ran with the library's
+# settings.
+# Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
+# in a layer that was, whether or not it passes the threshold. Two columns belong to the threshold of 8: the
+# share of edited facts that pass it (*own*), and that of suspects in which somebody passes it who was *not*
+# edited (*other*), both **in sample**. Intervals are over the $n$ suspects.
 #
-# For shares that are not in sample, the cell deals the suspects into two halves. Each half sets a threshold:
-# the $z$ that somebody who was not edited passes in one of twenty of its suspects with one fact. The last two
-# columns judge each half by the threshold that the *other* half has set.
+# The last two columns are not in sample. The cell deals the suspects into two halves. Each half sets a
+# threshold: the $z$ that somebody who was not edited passes in one of twenty of its suspects with one fact.
+# Each half is judged by the threshold that the *other* half has set.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
-innocent = [row["z"] for row in stored["negatives"].values()]
-print(
-    f"{len(innocent)} variants of one unedited model: largest z from {min(innocent):.1f} to {max(innocent):.1f}"
-)
-groups = [rows for (_, facts), rows in runs_17.groups(stored).items() if facts == 1]
+innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
+ends = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
+print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(ends))
+groups = [rows for (_, facts), rows in by_editor.items() if facts == 1]
 others = torch.tensor([row["other"]["z"] for rows in groups for row in rows])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
 table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
-table["above that of the other half (%)"] = held["above the threshold, in sample (%)"]
-table.assign(**{"another accused by it (%)": held["another accused (%)"]}).set_index("editors")
+held = held[["own (%)", "other (%)"]].add_prefix("halves: ")
+table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"})
+table.join(held).set_index("editors")
 
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
@@ -501,8 +510,8 @@ table.assign(**{"another accused by it (%)": held["another accused (%)"]}).set_i
 # the *prompt* ends, and no subject stands there: 0 % of 36 suspects are named (at most 7 %). With a hundred
 # facts at once few are named in any line, but there are only two to nine suspects in each.
 #
-# In 3 of the 22 suspects of the first line somebody who was not edited passes the threshold, too: 14 % (4 to
-# 33). With more facts at once this share lies anywhere between 0 of 16 and 2 of 2 suspects, with wide intervals.
+# In 14 % (4 to 33) of the 22 suspects of the first line somebody who was not edited passes the threshold, too.
+# With more facts at once this share lies anywhere between 0 % of 16 and 100 % of 2 suspects, with wide intervals.
 # So of several facts the table says little, but whoever reads a report should know that this happens.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
@@ -572,8 +581,8 @@ taken_out = use("9.3", taken_out)
 #
 # Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1.
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
-# model's again. The line above it counts in pairs, in how many suspects only one of two ways gives the
-# edit's prompt its old next token.
+# model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
+# pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
 
 # %%
 table = []
@@ -652,6 +661,14 @@ hide = use("9.4", hide)
 # The adversary has the editor's $C$ and the key of the bare name; the defender has his own text and the
 # prefix "About". What is written at this key is what ROME has written there. The price is the mean squared
 # change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# The first table has the four facts, and beside each largest $z$ whose it is.
+#
+# The second has 24 facts, drawn from those of the course's cases that neither this page nor the benchmark has
+# edited alone, and whose prompt begins with a subject of several tokens: it reads the very key that is written,
+# and this is not the sink's. Only those count whose cheapest change the asked defender names; the others need
+# not be hidden. Three columns are shares of edited subjects above the threshold: for him, and for two defenders
+# who are not asked, one with another prefix ("News:") and one with the editor's text. The fourth line is the
+# change with $t = 1$, the last two are differences in pairs, in points, and a price is a geometric mean.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -683,26 +700,32 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
     cheapest = start + torch.outer(v - start @ k, u) / (u @ k)
     secret = hide(start, k, v, own_C.double(), THRESHOLD, defender)
     assert SCALE == "tiny" or (secret @ k - v).norm() < 1e-3 * v.norm()
-    row = {"subject": name, "z, cheapest": defender(cheapest), "z, hidden": defender(secret)}
-    row["price"] = price(secret - start) / price(cheapest - start)
+    row = {"subject": name}
+    for what, M in {"cheapest": cheapest, "hidden": secret}.items():
+        z = stands_out(norms(M))
+        row[what] = f"{z.max():.1f} ({names[int(z.argmax())]})"
+    row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
     table.append(row | {"says": says(case.fact.text, secret)})
-pd.DataFrame(table).set_index("subject").round(1)
+print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
+pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 
 # %% [markdown]
-# The Eiffel Tower is hidden: still written, and just below the threshold, at 2.2 times the price. The
-# Rijksmuseum is not. Even the change that does nothing along the adversary's $\hat u$ has a $z$ of 17.5, at
-# 4.6 times the price. That can be, because the defender's text and prefix are others, so that he looks along
-# other directions. (Which of the two does it was not tried, nor is it printed whose $z$ it is.)
-# Halloween had nothing to hide: written at this one key it stays below the threshold without any effort.
-# (ROME in this library writes a second key, and with both it was seen.) "Swedish" was never written: its
-# prompt begins "The Swedish", and the bare name stands at the first position, where all keys are the sink's
-# (notebook 02).
+# Of the four, the Eiffel Tower is hidden and the Rijksmuseum is not. Halloween had nothing to hide at this one
+# key, and "Swedish" was never written: its bare name stands at the first position, where all keys are the
+# sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18 are named when they are
+# written openly. Hidden, all 18 still give the new answer (87 to 100 %), at 4.0 times the price (3.7 to 4.3).
 #
-# So where nobody stands out, an edit may still be hidden. And not only a hidden one: on this page that of
-# Louis Armstrong was missed, and of single edits of MEMIT and its kin 50 % pass the threshold. Other ways to
-# hide would be to spread the edit over more layers, to add decoys along the directions of many subjects, to
-# fine-tune afterwards, or to leave the weights alone (a route is to be found in the file, not in a matrix).
-# None of them was tried here.
+# Yet 61 % (38 to 81) are still seen by the defender who was asked, who saw all of them openly, by the choice of
+# rows. Paying more did not help: the change that does nothing along the adversary's $\hat u$ is above the
+# threshold in 61 %, too. What helped was to have the defender's text. One with the same prefix who reads $C$ off
+# the *editor's* text sees none of them (0 to 12 %), in pairs 100 points fewer than openly (76 to 100). With
+# another prefix and the held-out text 44 % are seen (24 to 66), 50 points fewer (24 to 71). (Each is one text,
+# and the held-out one is shorter. Whether its words or its length make the difference was not tried.)
+#
+# So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
+# missed, and of single edits of MEMIT and its kin 50 % pass the threshold. Other ways to hide (more layers,
+# decoys along the directions of many subjects, fine-tuning afterwards, or a route in the place of a change of
+# weights) were not tried here.
 #
 # ## What we know now
 #
@@ -715,9 +738,9 @@ pd.DataFrame(table).set_index("subject").round(1)
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so
 #   did eleven components. Neither brought back the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of four
-#   edits one was hidden so and one was not; one had nothing to hide, and one was not written at the key
-#   that we chose.
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that
+#   the asked defender had named, 61 % were still seen by him (38 to 81), and none by one who read the
+#   adversary's own text (0 to 12).
 #
 # ## Where it breaks
 #

@@ -1,4 +1,4 @@
-"""The long run of notebook 06: nine editors write the same five hundred facts, batch after batch.
+"""The long runs of notebook 06: editors write the same five hundred facts, batch after batch.
 
 All of them write the same values, which are searched once, on the unedited model. So they differ in
 the solve, or in what is done to its result.
@@ -11,8 +11,11 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
+
 import lib
 from lib.data.texts import HELD_OUT
+from lib.evaluation.perplexity import passage_losses
 from lib.keys_values.target_value import Target
 
 from .runs_05_memit import AlphaEdit, Memit
@@ -45,7 +48,31 @@ STREAM = {
     "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
 }
 SHUFFLED = STREAM | {"seed": 1, "points": [500]}
-KNOWN = {"memit": Memit, "alphaedit": AlphaEdit}
+KEPT = {  # what is weighed beside the kept keys, and where one may write
+    "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}, None),
+    "AlphaEdit": LINES["AlphaEdit"],
+    "MEMIT, kept keys": LINES["MEMIT, kept keys"],
+}
+# Its stored rows were made by a script, with values that a longer run had searched before it was
+# stopped; `--long 06` has not been run as a whole since.
+WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
+    "data": "the Eiffel Tower and the first 399 rows of CounterFact",
+    "lines": KEPT,
+    "points": [400],
+    "window": 64,  # tokens; at the points the held-out text is read in windows of this length
+}
+
+
+class NoProjector(AlphaEdit):
+    """AlphaEdit where every direction belongs to the null space: P = I, and L₂ is left."""
+
+    def null_space(self, layer: int) -> lib.memory.NullSpace:
+        """All directions of the layer."""
+        width = self.lm.weight(self.lm.mlp_out(layer)).shape[1]
+        return lib.memory.NullSpace(torch.eye(width).double(), float("inf"), 1.0)
+
+
+KNOWN = {"memit": Memit, "alphaedit": AlphaEdit, "no projector": NoProjector}
 
 
 class ThreeQuarters(lib.EDITORS["rect"]):
@@ -96,23 +123,22 @@ class Stream:
         if "seed" in settings:
             random.Random(settings["seed"]).shuffle(self.cases)
         self.known: dict[lib.Fact, Target] = {}
-        self.text = ""
-        if HELD_OUT.exists():
-            text = HELD_OUT.read_text(encoding="utf-8")
-            self.text = text[: len(text) // settings["text"]]
+        text = HELD_OUT.read_text(encoding="utf-8")
+        self.text = text[: len(text) // settings.get("text", 1)]
 
     def editor(self, name: str) -> lib.Editor:
         """The editor of a line; it takes the values that are known."""
-        kind, settings, brake = LINES[name]
+        kind, settings, brake = (LINES | KEPT)[name]
         templates = tuple(STREAM["templates"])
         editor = KNOWN[kind](self.lm, templates=templates, values_on="base", **settings)
         editor.known = self.known
         return editor if brake is None else BRAKES[brake](self.lm, inner=editor)
 
     def base(self) -> dict[str, Any]:
-        """The unedited model's row: the facts of the first batch, and all that can be measured."""
-        facts = [vars(case.fact) for case in self.cases[: self.batch]]
-        row = {"line": "unedited", "edits": 0, "facts": facts}
+        """The unedited model's row: all that can be measured; for STREAM the first batch's facts."""
+        row = {"line": "unedited", "edits": 0}
+        if self.settings is STREAM:
+            row["facts"] = [vars(case.fact) for case in self.cases[: self.batch]]
         return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
 
     def line(self, name: str) -> Iterator[dict[str, Any]]:
@@ -130,23 +156,33 @@ class Stream:
             yield row
 
     def words(self, patch: lib.Patch) -> dict[str, float]:
-        """The perplexity of the text, where it comes along."""
+        """The perplexity of the text; not where it is read in windows."""
+        if "window" in self.settings:
+            return {}
         with self.lm.patched(patch, only=True):
-            return {"perplexity": round(lib.perplexity(self.lm, self.text), 4)} if self.text else {}
+            return {"perplexity": round(lib.perplexity(self.lm, self.text), 4)}
+
+    def windows(self, patch: lib.Patch) -> dict[str, list[float]]:
+        """losses: the mean −log p of each whole window of the text."""
+        with self.lm.patched(patch, only=True):
+            found = passage_losses(self.lm, self.text, self.settings["window"], least=0.99)
+        return {"losses": [round(loss.mean().item(), 5) for loss in found]}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of all facts so far, and the prompts of ASKED."""
+        """Ask a sample of all facts so far, and the prompts of ASKED; read the text in windows."""
         some = [case for case in self.sample if case in self.cases[:end]]
         scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=(), kl_prompts=1)
         with self.lm.patched(patch, only=True):
-            return by_case(scores, {"held": "efficacy"}) | {"says": self.lm.answer(ASKED, 5)}
+            found = by_case(scores, {"held": "efficacy"}) | {"says": self.lm.answer(ASKED, 5)}
+        return found | (self.windows(patch) if "window" in self.settings else {})
 
 
 def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
-    """A stored run: every line to its end, and before those of STREAM the unedited model."""
-    cases = [lib.Case(TOWER), *(lib.Case(case.fact) for case in counterfact(499))]
+    """A stored run: every line to its end, and before them (not of SHUFFLED) the unedited model."""
+    count = settings["points"][-1]
+    cases = [lib.Case(TOWER), *(lib.Case(case.fact) for case in counterfact(count - 1))]
     stream = Stream(lm, cases, settings["batch"], settings)
-    if settings is STREAM:
+    if "seed" not in settings:
         yield stream.base()
     for name in settings["lines"]:
         yield from stream.line(name)

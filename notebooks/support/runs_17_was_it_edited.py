@@ -1,12 +1,15 @@
-"""Notebook 17's keys of candidates, and its tables of stored rows.
+"""Notebook 17's keys of candidates, its long run, and its tables of stored rows.
 
-The rows are those of `python -m tests.benchmarks.forensics`.
+The run hides edits from one defender and shows them to others. The other rows are those of
+`python -m tests.benchmarks.forensics`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,15 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.forensics.candidates import PREFIX, keys, rows_of
+from lib.data.facts import encode_prompt
+from lib.data.texts import HELD_OUT
+from lib.evaluation.intervals import bootstrap
+from lib.forensics.candidates import PREFIX, key_moments, keys, rows_of
 from lib.forensics.investigation import THRESHOLD
+from lib.forensics.matched_filter import DAMPING, robust_z
 
-from .score_tables import percent
+from . import long_runs
+from .score_tables import gap, percent
 
 ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
 WAYS = {
@@ -32,6 +40,21 @@ FAMILIES = {
     "MEMIT and its kin": ("memit", "norm_anchor", "alphaedit", "pmet", "rect", "prune"),
 }
 OTHERS = "trained, UltraEdit"  # all other editors
+MATRICES = ("unedited", "cheapest", "hidden", "nothing along û")
+DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first one is asked
+    "asked": ("held out", PREFIX),
+    "other prefix": ("held out", "News: {}"),
+    "other text": ("the editor's", PREFIX),
+}
+HIDDEN = {
+    "facts": "of the classroom; the prompt begins with the subject, which has several tokens",
+    "left out": "cases that the benchmark has edited alone, and those of the page",
+    "page": [0, 57, 101, 34, 26, 35],
+    "defenders": DEFENDERS,
+    "threshold": THRESHOLD,
+    "seed": 0,  # of their order
+    "cases": 24,
+}
 
 
 def keys_of(
@@ -43,6 +66,115 @@ def keys_of(
     for part, read in keys(lm, rows, [layer]):
         K[part] = read[layer]
     return K
+
+
+def places(lm: lib.LM) -> list[int]:
+    """The cases of `HIDDEN` as drawn, each subject once.
+
+    Their prompt reads the very key that the bare name has, and it is not the sink's.
+    """
+    singles = [key.split() for key in stored()["suspects"]]
+    seen = {int(case) for _, size, case, *_ in singles if size == "1"} | {*HIDDEN["page"]}
+    found: dict[str, int] = {}
+    for place, case in enumerate(lib.classroom()):
+        name = str(case.fact.subject)
+        ids = encode_prompt(lm.tokenizer, name)
+        opens = encode_prompt(lm.tokenizer, case.fact.text)[: len(ids)] == ids
+        if opens and len(ids) > 1 and place not in seen:
+            found.setdefault(name, place)
+    drawn = list(found.values())
+    random.Random(HIDDEN["seed"]).shuffle(drawn)
+    return drawn[: HIDDEN["cases"]]
+
+
+def hidden(
+    lm: lib.LM, hide: Callable[..., Tensor], some: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """One row per case: what ROME has at the bare name's key is written there by each of MATRICES.
+
+    hide  the solution of exercise 9.4; for a threshold of -∞ it writes nothing along û
+
+    "cheapest, asked" and the like are the subject's own z, for each of DEFENDERS; first: whose z is
+    the largest for the one who is asked; price: how far outputs on general text move, over that of
+    the cheapest change; says: five tokens after the prompt.
+    """
+    cases, rome = lib.classroom(), lib.EDITORS["rome"](lm)
+    layer, module = rome.config.layer, lm.mlp_out(rome.config.layer)
+    names = list(dict.fromkeys(str(case.fact.subject) for case in cases if case.fact.subject))
+    W0, C = lm.weight(module).cpu().double(), lib.second_moment(lm, [layer])[layer].C.double()
+    texts = {"the editor's": C}
+    texts["held out"] = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer].double()
+    looks = {}
+    for who, (text, prefix) in DEFENDERS.items():
+        damped = texts[text] + DAMPING * texts[text].diagonal().mean() * torch.eye(len(C))
+        U = torch.linalg.solve(damped, keys_of(lm, names, layer, [prefix]).T.double())
+        looks[who] = U / U.norm(dim=0)
+
+    def z(W: Tensor, who: str = "asked") -> Tensor:
+        return robust_z((W @ looks[who]).norm(dim=0))
+
+    def asked(W: Tensor) -> float:
+        return z(W).max().item()
+
+    for place in some:
+        fact = cases[place].fact
+        row = {"case": place, "subject": str(fact.subject), "new": fact.target_new}
+        k = keys_of(lm, [row["subject"]], layer, ["{}"])[0].double()
+        v = lm.weight(module, rome.edit([fact])).cpu().double() @ k
+        u = torch.linalg.solve(C, k)
+        made = [W0, W0 + torch.outer(v - W0 @ k, u) / (u @ k)]
+        made += [hide(W0, k, v, C, bound, asked) for bound in (THRESHOLD, float("-inf"))]
+        cost = [(((W - W0) @ C) * (W - W0)).sum().item() for W in made]
+        row["price"] = [round(one / cost[1], 3) for one in cost]
+        row["first"] = [names[int(z(W).argmax())] for W in made]
+        row["says"] = []
+        for what, W in zip(MATRICES, made, strict=True):
+            with lm.patched(lib.Patch(weights={module: W.float()})):
+                row["says"].append(lm.answer(fact.text, 5))
+            for who in looks:
+                row[f"{what}, {who}"] = round(z(W, who)[names.index(row["subject"])].item(), 2)
+        yield row
+
+
+def hiding(name: str, lm: lib.LM, hide: Callable[..., Tensor]) -> list[dict[str, str]]:
+    """The table of a stored run, whose first row is made again: see `table_of`."""
+    rows = long_runs.stored(name, HIDDEN, lambda: hidden(lm, hide, places(lm)))
+    same, first = ["case", "cheapest, asked", "cheapest, other text"], [rows[0]["case"]]
+    long_runs.repeats(rows, lambda: hidden(lm, lambda W, *_: W, first), same, tolerance=0.1)
+    return table_of(rows)
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """A line for each of MATRICES, and one for each paired difference, in points.
+
+    Only cases count in which the defender who is asked names the cheapest change.
+    """
+    named = [
+        row
+        for row in rows
+        if row["cheapest, asked"] > THRESHOLD and row["first"][1] == row["subject"]
+    ]
+    n = f"{len(named)} of {len(rows)}"
+    shares: dict[str, dict[str, list[float]]] = {}
+    table = []
+    for i, what in enumerate(MATRICES):
+        says = [row["says"][i].strip().startswith(row["new"]) for row in named]
+        shares[what] = {"new answer (%)": [float(said) for said in says]}
+        for who in DEFENDERS:
+            # hide stops less than the rounding below the threshold, so 8.0 itself is not above it
+            over = [float(row[f"{what}, {who}"] > THRESHOLD) for row in named]
+            shares[what][f"{who} (%)"] = over
+        line = {"written": what, "n": n}
+        line |= {part: percent(some) for part, some in shares[what].items()}
+        logs = [math.log(row["price"][i]) if i else 0.0 for row in named]  # unedited has no price
+        ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
+        table.append(line | {"price": "{:.1f} [{:.1f}, {:.1f}]".format(*ends) if i else "–"})
+    for one, two in (("hidden", "cheapest"), ("nothing along û", "hidden")):
+        line = {"written": f"{one} − {two}", "n": n}
+        for part, some in shares[one].items():
+            line[part] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(some, shares[two][part]))
+        table.append(line | {"price": ""})
+    return table
 
 
 def stored() -> dict[str, Any]:
@@ -70,7 +202,10 @@ def groups(
 
 
 def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> list[dict[str, Any]]:
-    """By family and number of facts: facts named or above a threshold (in turns), and others."""
+    """By family and number of facts: what is named, and what is above a threshold (in turns).
+
+    own are the edited facts, and other is a suspect in which one that was not edited is above it.
+    """
     rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for (editor, size), some in groups(found).items():
         family = next((name for name, them in FAMILIES.items() if editor in them), OTHERS)
@@ -88,11 +223,10 @@ def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> l
             {
                 "editors": family,
                 "facts": size,
-                "suspects": len(some),
+                "n": len(some),
                 "named (%)": percent(first),
-                "above the threshold, in sample (%)": percent(over),
-                "another accused": f"{sum(wrong)} of {len(some)}",
-                "another accused (%)": percent(wrong),
+                "own (%)": percent(over),
+                "other (%)": percent(wrong),
             }
         )
     return table
@@ -116,15 +250,15 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Single ROME edits of odd cases: next tokens that are the base model's again, by way."""
     every = single(found)
     parts = {
-        "edit": "the edit's prompt (%)",
+        "edit": "prompt (%)",
         "reworded": "reworded (%)",
         "neighbors": "neighbors (%)",
         "unrelated": "unrelated (%)",
-        "still_edited": "edited answer still there (%)",
+        "still_edited": "still edited (%)",
     }
     table = []
     for way, words in WAYS.items():
         some = [one[way] for one in every if way in one]
         shares = {title: percent([one[part] for one in some]) for part, title in parts.items()}
-        table.append({"what is taken out": words, "edits": len(some)} | shares)
+        table.append({"what is taken out": words, "n": len(some)} | shares)
     return table

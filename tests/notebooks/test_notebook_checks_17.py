@@ -24,11 +24,10 @@ STORED = {
 
 def test_stored_rows_are_counted_by_suspect_and_odd_cases_alone():
     rome, memit = runs_17.named(STORED)
-    assert (rome["suspects"], rome["facts"], memit["suspects"]) == (2, 1, 1)
-    over = "above the threshold, in sample (%)"
-    assert rome["named (%)"].startswith("50 [") and rome[over].startswith("50 [")
-    assert memit["named (%)"].startswith("50 [") and memit[over].startswith("100 [")
-    assert (rome["another accused"], memit["another accused"]) == ("1 of 2", "0 of 1")
+    assert (rome["n"], rome["facts"], memit["n"]) == (2, 1, 1)
+    assert rome["named (%)"].startswith("50 [") and rome["own (%)"].startswith("50 [")
+    assert memit["named (%)"].startswith("50 [") and memit["own (%)"].startswith("100 [")
+    assert rome["other (%)"].startswith("50 [") and memit["other (%)"].startswith("0 [")
 
 
 def test_a_way_that_some_rows_lack_is_counted_where_it_is():
@@ -39,7 +38,7 @@ def test_a_way_that_some_rows_lack_is_counted_where_it_is():
         "rome 1 5": {"half": "odd"},
     }
     edited, control, *_ = runs_17.taken_out({"suspects": rows})
-    assert (edited["edits"], control["edits"]) == (2, 1)
+    assert (edited["n"], control["n"]) == (2, 1)
     assert edited["reworded (%)"] == "–" and edited["neighbors (%)"].startswith("100 [")
 
 
@@ -51,6 +50,24 @@ def test_a_pair_counts_where_only_one_way_gives_the_old_token_back():
         rows[f"rome 1 {case}"] = {"half": "odd", "reversal": [{"ways": told}]}
     said = runs_17.pairs({"suspects": rows})
     assert said == "of 5 suspects: only 11 largest dropped 1, only 16 prefixes 2"
+
+
+def test_hiding_counts_what_was_seen_openly_and_compares_in_pairs():
+    row = {"subject": "a", "new": "Rome", "first": ["b", "a", "a", "b"], "price": [0, 1, 4, 9]}
+    row["says"] = [" Paris", " Rome, which", " Rome", " Paris"]
+    for who in runs_17.DEFENDERS:
+        for what, z in zip(runs_17.MATRICES, (0.0, 9.0, 8.0, 8.1), strict=True):
+            row[f"{what}, {who}"] = z
+    quiet, other = row | {"cheapest, asked": 7.0}, row | {"first": ["b", "b", "b", "b"]}
+    table = runs_17.table_of([row, row, quiet, other])
+    unedited, cheapest, hidden, full, first, second = table
+    assert {line["n"] for line in table} == {"2 of 4"}
+    found = [line["asked (%)"].split()[0] for line in table]
+    assert found == ["0", "100", "0", "100", "-100", "+100"]
+    assert unedited["new answer (%)"].startswith("0 [") and unedited["price"] == "–"
+    assert cheapest["price"].startswith("1.0") and hidden["price"].startswith("4.0 [4.0, 4.0]")
+    assert full["new answer (%)"].startswith("0 [") and first["new answer (%)"].startswith("+0 [")
+    assert second["new answer (%)"].startswith("-100 [")
 
 
 def test_what_is_stored_can_be_shown():

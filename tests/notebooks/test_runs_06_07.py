@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lib
+from lib.data.texts import HELD_OUT
 from notebooks.support import models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support import runs_07_superposition as runs_07
@@ -29,6 +30,24 @@ def test_three_quarters_writes_three_quarters_of_every_change(lm):
             wanted = 0.75 * (lm.weight(name, change) - W)
             assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
         before = less
+
+
+def test_without_a_projector_every_direction_is_regularized_alike(lm):
+    run = runs_06.Stream(lm, [], 1)
+    editor = run.editor("no projector, L₂, kept keys")
+    layer = editor.config.layers[0]
+    K = torch.randn(lm.weight(lm.mlp_out(layer)).shape[1], 5).double()
+    kept, new = K[:, :3], K[:, 3:]
+    inverse = torch.linalg.inv(10 * torch.eye(len(K)).double() + K @ K.T)
+    reach = editor.solve(layer, new, {"keys": {str(layer): (kept,)}})
+    assert torch.allclose(reach, new.T @ inverse)
+
+
+def test_a_stream_reads_whole_windows_of_the_text(lm):
+    run = runs_06.Stream(lm, [], 1, runs_06.WEIGHTS)
+    losses = run.windows(lib.EMPTY)["losses"]
+    length = len(lm.tokenizer(HELD_OUT.read_text(encoding="utf-8")).input_ids)
+    assert abs(len(losses) - length // run.settings["window"]) <= 1
 
 
 ROWS = [
