@@ -8,13 +8,13 @@
 # and say how much such a verdict is worth.
 #
 # **You will** derive the trace of an edit · write the filter that names an edited subject in the weights
-# alone, and solve four models of which nobody tells you whether they were edited · ask what unedited
-# models look like · take an edit out, with its control · and hide one.
+# alone, and judge four models that may have been edited · ask what unedited models look like · take an edit
+# out, with its control · and hide one.
 #
 # **Needs** the insert of [notebook 02](02_insert.ipynb), ROME from [04](04_rome.ipynb), and intervals
 # from [15](15_judging.ipynb).
 #
-# **Minutes** 25 to read and 35 to work: the four exercises of [session 9](../lessons/session_9.md).
+# **Minutes** 30 to read and 35 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -112,9 +112,10 @@ print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
 drawings_17.trace()
 
 # %% [markdown]
-# On the left, text is long in one direction and short in the other, and $\hat u$ points to where text is short.
-# On the right, the edited matrix stretches the directions near $\hat u$ far more than before, and those that
-# text uses hardly more. So general text hardly shows the edit. A look along $\hat u$ shows it.
+# In this drawing keys have two dimensions. On the left, text is long in one direction and short in the other, and
+# $\hat u = u/\|u\|$ points to where text is short. On the right, the edited matrix stretches the directions near
+# $\hat u$ far more than before, and those that text uses hardly more. So general text hardly shows the edit. A look
+# along $\hat u$ shows it.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -183,17 +184,17 @@ pd.DataFrame(table).set_index("edited").round(2)
 # %% [markdown]
 # The subject comes first in four of four, in a list that contains it, and for two of them a relative comes
 # second. The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo,
-# *Norwegian* comes second, and for Halloween nothing points to May. None of the ten sentences asks the question
-# that was edited. (`lib.difference` and `lib.subjects` do this part.)
+# *Norwegian* comes second, and for Halloween nothing points to May. None of the ten sentences is the prompt that
+# was edited. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
 # $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
-# low rank shows there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look, but there are not
-# many places, because every candidate $s$ has one. If *it* was edited, the edit lies along
-# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, along its whitened key, whatever the new answer is. So look how far $W$
-# stretches that direction (this filter is the project's own; we know of no publication of it):
+# low rank shows there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look,
+# but there are not many places, because every candidate $s$ has one. If *it* was edited, the edit lies along its
+# whitened key, $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$ stretches
+# that direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
@@ -204,9 +205,9 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# So a $z$ belongs to a matrix and to a list: on this page to that of the edited layer, where no other is named,
-# and to the 203 subjects of the course's cases. A $z$ of the benchmark's stored rows is one among 5,203
-# candidates, in the layer (or run of up to five layers) where it is largest.
+# So a $z$ belongs to a matrix and to a list. Where the page says no more, the matrix is that of the edited layer
+# and the list has the 203 subjects of the course's cases. In the benchmark's stored rows the list has 5,203
+# candidates, and the $z$ is that of the layer, or run of up to five layers, where it is largest.
 #
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
 
@@ -344,9 +345,7 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 # edited subject. The threshold was set after looking at a few such edits, so on new ones the share may be
 # smaller; thresholds that did not see their suspects follow.
 #
-# In the figure every point is a candidate. To the right stands how far the unedited matrix stretches its
-# direction, and upward how far the matrix does in which the Eiffel Tower was edited. Without the edit the tower
-# stands among the others; with it, it stands above all of them.
+# In the figure every point is a candidate. Without the edit the tower stands among the others; with it, above all.
 #
 # ### Another look at the same suspects
 #
@@ -356,7 +355,7 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 # <details><summary>Answer</summary>
 #
 # The raw key finds these edits, too, since a key has a part in its own whitened direction, but for three of the
-# four with a smaller $z$. More damping raises all four here, and in three of them also the largest $z$ of
+# four with a smaller $z$. More damping raises all four here, and for three of them also the largest $z$ of
 # another candidate, which stands in brackets.
 #
 # </details>
@@ -380,10 +379,10 @@ pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
-# threshold of 8: Christmas, a relative of Halloween. So a name above the threshold may be that of a relative.
-# The library stays at 0.01 because of the printed lines, which are stored rows of the project's benchmark with
-# its longer list. There the largest $z$ of the unedited model is 5.8 with damping 0.01, and 9.6 with damping 1,
-# which would accuse somebody in two of its 30 layers.
+# threshold of 8: Christmas, a relative. The printed lines are from the benchmark's longer list, and say why the
+# library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
+# of 8 would accuse somebody in two of 30 layers. So damping 1 needs a higher threshold, and which of the two then
+# names more was not tried here.
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -414,8 +413,7 @@ figure
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
 # layers of the unedited model are above a bound, and then changes the matrix in other ways. The cell after it
-# changes the matrix by the length of the edit at random, with 20 draws of noise and 20 of directions that
-# belong to no candidate.
+# changes it at random by the length of the edit, with 20 draws of noise and 20 of directions that are nobody's.
 #
 # **Predict.** How many have a $z$ above three, and how large is the largest? And who is accused after
 # noise in all entries, or after a change of rank one in a direction that is nobody's?
@@ -468,26 +466,28 @@ for what, some in changes.items():
     print("somebody accused in {} ({:.0%} to {:.0%})".format(sum(over), *interval(over)))
 
 # %% [markdown]
-# So a change that has the edit's length, but no candidate's direction, made the filter accuse nobody in
-# 20 draws of either kind: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any change. (The
-# interval, up to 12 %, is one over draws in this one matrix, and says nothing about other models.) A merge with
-# the unedited model in equal parts halves the edit, and here it brings the $z$ of the tower down to 3.8: still
+# In 20 draws of either kind nobody is accused: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any
+# change. (The interval, up to 12 %, is over draws in this one matrix, and says nothing about other models.) A
+# merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
 # the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
 # One editor proves little. The benchmark has a row for each suspect of each editor and for each model that
-# nobody edited, and subjects of CounterFact among its candidates (all editors, and whole prompts in the place
-# of subjects, in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited)). Each editor ran with the library's
-# settings.
-# Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
-# in a layer that was, whether or not it passes the threshold. Two columns belong to the threshold of 8: the
-# share of edited facts that pass it (*own*), and that of suspects in which somebody passes it who was *not*
-# edited (*other*), both **in sample**. Intervals are over the $n$ suspects.
+# nobody edited, with subjects of CounterFact among its candidates. (Each editor by itself is in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited), and so are whole prompts as candidates.)
 #
-# The last two columns are not in sample. The cell deals the suspects into two halves. Each half sets a
-# threshold: the $z$ that somebody who was not edited passes in one of twenty of its suspects with one fact.
-# Each half is judged by the threshold that the *other* half has set.
+# Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
+# in a layer that was, whether or not it passes the threshold. Two columns belong to the threshold of 8, and are
+# **in sample**: the share of edited facts that pass it (*own*), and that of suspects in which somebody passes it
+# who was *not* edited (*other*).
+#
+# For the last two columns the suspects are dealt into two halves, and no fact that was edited alone is in both.
+# Each half sets the threshold that somebody who was not edited passes in one of twenty of its suspects with one
+# fact. By this threshold the *other* half is judged.
+#
+# Intervals are over the $n$ suspects, but several editors have edited the same facts. The lines with one fact
+# hold 14, 24 and four different ones, so their intervals are too narrow.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
@@ -505,23 +505,22 @@ table.join(held).set_index("editors")
 
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
-# RECT, PRUNE and NormAnchor) it is 57 % (42 to 70). A likely reason is that most of them spread an edit over
-# several layers, so that in each of them less is to be seen. Editors that train, and UltraEdit, write where
-# the *prompt* ends, and no subject stands there: 0 % of 36 suspects are named (at most 7 %). With a hundred
-# facts at once few are named in any line, but there are only two to nine suspects in each.
+# RECT, PRUNE and NormAnchor) it is 57 % (42 to 70). A possible reason is that most of them spread an edit over
+# several layers, so that each of them shows less. Editors that train, and UltraEdit, write where the *prompt*
+# ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands of nine
+# editors. Of a hundred facts at once few are named in any line, with only two to nine suspects in each.
 #
-# In 14 % (4 to 33) of the 22 suspects of the first line somebody who was not edited passes the threshold, too.
-# With more facts at once this share lies anywhere between 0 % of 16 and 100 % of 2 suspects, with wide intervals.
-# So of several facts the table says little, but whoever reads a report should know that this happens.
+# In 14 % (4 to 33) of the 22 suspects of the first line somebody who was not edited passes the threshold, too. With
+# more facts this share lies anywhere between 0 % of 16 and 100 % of 2 suspects, so the table says little of them.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
 # half, 91 % of the single edits of ROME, WilKE and EMMET pass (74 to 98), and of MEMIT and its kin 43 % (29 to
 # 58); somebody else is accused in 18 % (6 to 38) and 7 % (2 to 17) of their suspects.
 #
 # For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
-# trained further, so they hardly count as several. None of them reaches the threshold of 8, and the largest
-# $z$ among them is 6.6. To show that fewer than one in a hundred are accused would take about three hundred
-# independent models, none of them accused.
+# trained further, so they hardly count as several. None of them reaches the threshold of 8. The largest $z$ among
+# them is 6.6, like the lower threshold of the halves. To show that fewer than one in a hundred are
+# accused would take about three hundred independent models, none accused.
 #
 # ## Taking it out
 #
@@ -533,9 +532,10 @@ table.join(held).set_index("editors")
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# The edit's own direction nearly lies in this space, and general text hardly uses it. The **control**
-# is the same path with strength 0: it has to give the *edited* answer. Without it, a path that breaks
-# the edit by an error of its own would look like a reversal.
+# The edit's own direction should nearly lie in this space, and general text hardly uses it. The **control**
+# is the same path with strength 0: it has to give the *edited* answer. Without it, a path that breaks the edit
+# by an error of its own would look like a reversal. (Whether taking out somebody else's space would break it as
+# well, the table does not ask.)
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -568,14 +568,13 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# **Predict.** Which of the ways gives the old answers back? And does any of them give the old *matrix*
+# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix*
 # back?
 #
 # <details><summary>Answer</summary>
 #
-# On these four prompts eleven components and sixteen prefixes give three old answers back each, and
-# not the same three. No matrix comes back. What the unedited model had on the space that is taken out
-# is lost as well.
+# On these four prompts eleven components and sixteen prefixes give three old answers back each, and not the
+# same three. No matrix comes back: what the unedited model had on the space is lost as well.
 #
 # </details>
 #
@@ -604,22 +603,24 @@ print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_
 
 # %% [markdown]
 # The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the edit's
-# prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). Both were tried on the
-# same suspects, so the question which is better is one of pairs. In 4 of 14 only the prefixes work, and
-# in 1 only the components. Of five coins that are thrown, four or more fall on the same side in three of
-# eight cases. So 14 suspects do not decide it. Nor do they show what it costs elsewhere: with both ways
-# 86 % of the unrelated prompts keep their token (62 to 97), and before it was 93 % (71 to 99).
+# prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). The comparison favors the
+# prefixes, for their number and the damping were picked on ten edits, some of them among these 14. In pairs,
+# only the prefixes work in 4 of 14, and only the components in 1. Of five coins that are thrown, four or more
+# fall on the same side in three of eight cases. So it is still not decided. Nor is what it costs elsewhere: with
+# either way 86 % of the unrelated prompts keep their token (62 to 97), and before it was 93 % (71 to 99).
 #
 # ## How to hide
 #
 # Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So write
 # the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
-# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (notebook 02,
-# exercise 2.4). It exists unless $k$ and $\hat u$ are parallel. Every mixture $(1-t)\Delta_\text{cheapest} +
-# t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller $t$, the less is paid.
+# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (exercise 2.4 of
+# [session 2](../lessons/session_2.md)). It exists unless $k$ and $\hat u$ are parallel. Every mixture
+# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller $t$, the
+# less is paid.
 #
 # **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
-# largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times.
+# largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times. (Where he
+# sees every $t$, return $t = 1$.)
 
 
 # %%
@@ -663,12 +664,13 @@ hide = use("9.4", hide)
 # change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 # The first table has the four facts, and beside each largest $z$ whose it is.
 #
-# The second has 24 facts, drawn from those of the course's cases that neither this page nor the benchmark has
-# edited alone, and whose prompt begins with a subject of several tokens: it reads the very key that is written,
-# and this is not the sink's. Only those count whose cheapest change the asked defender names; the others need
-# not be hidden. Three columns are shares of edited subjects above the threshold: for him, and for two defenders
-# who are not asked, one with another prefix ("News:") and one with the editor's text. The fourth line is the
-# change with $t = 1$, the last two are differences in pairs, in points, and a price is a geometric mean.
+# The second has 24 other facts, drawn from the course's cases that neither this page nor the benchmark has edited
+# alone. Their prompts begin with a subject of several tokens, so they read the very key that is written, and it
+# is not the sink's. A fact counts only if the asked defender names its cheapest change, as the others need not be
+# hidden. The columns *asked*, *other prefix* and *other text* are the shares of edited subjects above the
+# threshold: for him, and for two defenders who are not asked, of whom one has another prefix ("News:") and one
+# the editor's text. *Nothing along û* is the change with $t = 1$. The last two lines are differences in pairs,
+# in points, and a price is a geometric mean.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -710,30 +712,30 @@ print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
 pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 
 # %% [markdown]
-# Of the four, the Eiffel Tower is hidden and the Rijksmuseum is not. Halloween had nothing to hide at this one
-# key, and "Swedish" was never written: its bare name stands at the first position, where all keys are the
-# sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18 are named when they are
-# written openly. Hidden, all 18 still give the new answer (87 to 100 %), at 4.0 times the price (3.7 to 4.3).
+# Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
+# nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
+# where all keys are the sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18
+# are named when they are written openly. After `hide` all 18 still give the new answer (87 to 100 %), at 4.0
+# times the price (3.7 to 4.3).
 #
-# Yet 61 % (38 to 81) are still seen by the defender who was asked, who saw all of them openly, by the choice of
-# rows. Paying more did not help: the change that does nothing along the adversary's $\hat u$ is above the
-# threshold in 61 %, too. What helped was to have the defender's text. One with the same prefix who reads $C$ off
-# the *editor's* text sees none of them (0 to 12 %), in pairs 100 points fewer than openly (76 to 100). With
-# another prefix and the held-out text 44 % are seen (24 to 66), 50 points fewer (24 to 71). (Each is one text,
-# and the held-out one is shorter. Whether its words or its length make the difference was not tried.)
+# Yet the defender who was asked still sees 61 % (38 to 81), 11 of the 18 that he saw openly. For these `hide`
+# has gone to $t = 1$ already, so in his column the last line is zero by construction. The text makes the
+# difference. A defender with the same prefix who reads $C$ off the *editor's* sees none of the 18 (0 to 12 %),
+# in pairs 100 points fewer than openly (76 to 100). With another prefix and the held-out text 44 % are seen (24
+# to 66), 50 points fewer (24 to 71). (Each is one text, and the held-out one is shorter. Whether its words or
+# its length make the difference was not tried.)
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
-# missed, and of single edits of MEMIT and its kin 50 % pass the threshold. Other ways to hide (more layers,
-# decoys along the directions of many subjects, fine-tuning afterwards, or a route in the place of a change of
-# weights) were not tried here.
+# missed, and of single edits of MEMIT and its kin 50 % pass the threshold (35 to 64). Other ways to hide (more
+# layers, decoys along many subjects' directions, fine-tuning afterwards, or a route) were not tried here.
 #
 # ## What we know now
 #
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the
-#   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of 36 by
-#   editors that write where the prompt ends.
+#   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of four
+#   facts by any of nine editors that write where the prompt ends.
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so
