@@ -41,6 +41,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from itertools import combinations, product
+
 import pandas as pd
 import torch
 from IPython.display import display
@@ -395,7 +397,6 @@ pd.DataFrame(lines).set_index("merge").round(2)
 
 # %%
 tau = ties(taus, config.density)
-groups = [runs_12.groups([case]) for case in cases]
 eps = min(score(tau, inputs(case.fact.text)) for case in cases)
 patch = runs_12.through(apart, tau, eps)
 
@@ -403,6 +404,15 @@ patch = runs_12.through(apart, tau, eps)
 def layer(a, prompt):  # WISE's layer: the inputs of a row, of which so many are the prompt's
     asked = score(tau, a[:prompt]) >= eps
     return a @ (W + tau).T if asked else a @ W.T
+
+
+def share(values, limits=SHARE):  # mean and 95 % interval, in percent
+    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, limits)))
+
+
+def change(one, other, limits=DIFFERENCE):  # paired, in points, and 95 % interval: "-15 [-29, -2]"
+    found = [x - y for x, y in zip(one, other, strict=True)]
+    return "{:+d} [{:d}, {:d}]".format(*(round(x) for x in share(found, limits)))
 
 
 for text in (cases[0].fact.text, cases[0].locality[0]):
@@ -413,39 +423,39 @@ neighbors = guess("Neighbors let in (%)?", 0, 100)
 
 
 # %%
-def share(values):  # mean and 95 % interval, in percent
-    return tuple(100 * x for x in (sum(values) / len(values), *interval(values, SHARE)))
+def reach(tau, kinds):  # Δ / ε of each prompt; ε is the least Δ of an edit
+    eps = min(score(tau, inputs(case.fact.text)) for case in cases)
+    deltas = {k: [[score(tau, inputs(x)) for x in some] for some in kinds[k]] for k in kinds}
+    return {kind: [torch.tensor(some) / eps for some in deltas[kind]] for kind in kinds}
 
 
-def change(one, other):  # paired difference and 95 % interval, in points: "-15 [-29, -2]"
-    found = [x - y for x, y in zip(one, other, strict=True)]
-    ends = sum(found) / len(found), *interval(found, DIFFERENCE)
-    return "{:+d} [{:d}, {:d}]".format(*(round(100 * x) for x in ends))
+def let_in(found):  # of each fact's prompts the share with Δ ≥ ε
+    return [(some >= 1).float().mean().item() for some in found]
 
 
-found, shares, lines = {}, {}, []
-for group in groups[0]:
-    each = {i: [score(tau, inputs(text)) for text in case[group]] for i, case in enumerate(groups)}
-    found[group] = sum(each.values(), [])
-    shares[group] = {i: sum(x >= eps for x in some) / len(some) for i, some in each.items() if some}
-    median = torch.tensor(found[group]).median().item() / eps
-    line = {"group": group, "prompts": len(found[group])}
-    lines.append(line | {"let in (%)": [*shares[group].values()], "median Δ / ε": round(median, 2)})
-table = pd.DataFrame(lines).set_index("group")
-neighbors.against(100 * sum(shares["neighbor"].values()) / len(shares["neighbor"]))
-paired = [i for i in shares["neighbor"] if i in shares["rewording"]]
-said = change(*([shares[group][i] for i in paired] for group in ("neighbor", "rewording")))
-print(f"let in, neighbors less rewordings, the same {len(paired)} facts: {said} points")
-print(table.assign(**{"let in (%)": table["let in (%)"].map(percent)}).to_string())
-widgets.ThresholdExplorer(patch.routes[module], found)
+kinds = {
+    "edited": [[case.fact.text] for case in cases],
+    "rewording": [case.paraphrases for case in cases if case.paraphrases],
+    "neighbor": [[x.prompt for x in case.neighborhood] for case in cases if case.neighborhood],
+    "unrelated": [case.locality for case in cases if case.locality],
+}
+found = reach(tau, kinds)
+neighbors.against(share(let_in(found["neighbor"]))[0])
+less = change(let_in(found["neighbor"]), let_in(found["rewording"]))
+print(f"let in, neighbors less rewordings, the same {len(kinds['neighbor'])} facts: {less} points")
+print(pd.Series(found, name="let in (%)").map(let_in).map(percent).to_string())
+widgets.ThresholdExplorer(
+    patch.routes[module], {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
+)
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them, and no unrelated prompt does. So these get
-# exactly the numbers of the base model. But only half of the rewordings are let in (27 to 74 %), and
-# 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is seen (7 points, −28
-# to 34, over eleven facts), and their medians are nearly equal. (The library's own setting,
-# `calibrate`, puts the threshold lower, which can only let in more of both. In a running notebook you
-# can try that with the slider. This page uses the published rule.)
+# exactly the numbers of the base model. But only half of the rewordings are let in (27 to 74 %), and 57 %
+# of the neighbors (37 to 76). Fact by fact no difference between the two is seen (7 points, −28 to 34, over
+# eleven facts). (Here $\varepsilon$ is the least $\Delta$, measured
+# again after the merge; the paper takes each fact's from its own training. The library takes the least too,
+# unless it is under half of the 5 % quantile of the facts: then that quantile is $\varepsilon$, and a fact
+# below it is not let in. With its setting `calibrate` $\varepsilon$ is at most that.)
 #
 # Why is that so? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
 # model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
@@ -483,42 +493,60 @@ pd.DataFrame(rows).set_index("prompt")
 # before, so nothing is lost there. (The model repeats the new answer. The edit trained
 # one word, and not where the answer ends.)
 #
-# Is it the template, then? The next cell exchanges one thing at a time, with eight facts that were not
-# written and whose sentences are others, *strangers*. It also counts how many strangers' own prompts are let
-# in, and prints two of the library's irrelevant texts.
+# Is it the template, then? The next cell exchanges one thing at a time, with 45 facts that were not written
+# and whose sentences are others, *strangers*. The cell after it asks for a cause. The library's irrelevant
+# texts are search questions and sentences about everyday things. Is that why prompts for other facts are
+# let in? We train the twelve facts again, and behind every irrelevant text we put a prompt for a fact, whose
+# template no edit and no stranger has.
 
 # %%
 facts = [case.fact for case in cases]
-print("two irrelevant texts:", *texts.irrelevant()[:: len(texts.irrelevant()) - 1], sep="\n  ")
-theirs = {fact.prompt for fact in facts}
-strangers = [case.fact for case in lib.classroom()[2::4] if case.fact.prompt not in theirs]
+used = {fact.prompt for fact in facts}
+strangers = [case for case in lib.classroom()[2::4] if case.fact.prompt not in used]
 swaps = {
-    "its sentence, a stranger's subject": lambda fact, other: fact.prompt.format(other.subject),
-    "its subject, a stranger's sentence": lambda fact, other: other.prompt.format(fact.subject),
+    "its sentence": lambda fact, other: fact.prompt.format(other.subject),
+    "its subject": lambda fact, other: other.prompt.format(fact.subject),
     "neither": lambda fact, other: other.text,
 }
-for what, swap in swaps.items():
-    part, tokens = [], []
-    for fact in facts:
-        each = [inputs(swap(fact, other)) for other in strangers[:8]]
-        mean = sum(score(tau, a) for a in each) / len(each)
-        part.append(mean / score(tau, inputs(fact.text)))
-        tokens += [len(a) for a in each]
-    ends = sum(part) / len(part), *interval(part, None)
-    said = "{:.2f} of the edit's Δ ({:.2f} to {:.2f})".format(*ends)
-    print(f"{what}: {said}, {sum(tokens) / len(tokens):.0f} tokens")
-reached = [float(score(tau, inputs(fact.text)) >= eps) for fact in strangers]
-said = "{:.0f} % ({:.0f} to {:.0f})".format(*share(reached))
-print(f"let in of {len(reached)} strangers' own prompts: {said}")
+left = {what: [] for what in swaps}
+for what, fact in product(swaps, facts):
+    each = [score(tau, inputs(swaps[what](fact, case.fact))) for case in strangers]
+    left[what].append(sum(each) / len(each) / score(tau, inputs(fact.text)))
+for what in swaps:
+    print("{} kept: {:.0f} % of Δ ({:.0f} to {:.0f})".format(what, *share(left[what], None)))
+for one, other in combinations(swaps, 2):
+    print(f"{one} less {other}: {change(left[one], left[other], None)} points, {len(facts)} edits")
+
+# %%
+used |= {case.fact.prompt for case in strangers}
+fresh = [case.fact.text for case in lib.classroom()[4::4] if case.fact.prompt not in used]
+mixed = [x for i, text in enumerate(texts.irrelevant()) for x in (text, fresh[i % len(fresh)])]
+kinds |= {
+    "stranger": [[case.fact.text] for case in strangers],
+    "stranger's unrelated": [case.locality for case in strangers],
+    "among the texts": [[text] for text in fresh],
+}
+memories = runs_12.shards(lm, cases, size, irrelevant=tuple(mixed)).routes[module].memories
+again = ties([memory.tau for memory in memories], config.density)
+found = pd.DataFrame({"let in (%)": reach(tau, kinds), "with facts (%)": reach(again, kinds)})
+shares, means = found.map(let_in), found.map(lambda some: [x.mean().item() for x in some])
+less = [change(two, one, None) for one, two in means.to_numpy()]
+table = shares.map(percent).assign(less=[change(two, one) for one, two in shares.to_numpy()])
+print("let in, a stranger's own prompt less its unrelated ones:", change(*shares.iloc[4:6, 0]))
+table.assign(**{"Δ / ε (% of ε), less": less, "n": shares.iloc[:, 0].map(len)})
 
 # %% [markdown]
-# It is not the template alone, and not the subject alone. With a stranger's subject 0.85 of the edit's
-# $\Delta$ is left, with a stranger's sentence 0.80, and with neither of the edit's two parts still 0.83. Of
-# the strangers' own prompts 38 % are let in (25 to 53), although subject and sentence are others, and of the
-# unrelated prompts none is. So here, after twelve facts, $\Delta$ seems to tell prompts for a fact from
-# other prompts more than it tells one fact from another. The margins ask for no more than that: the
-# irrelevant texts of the training are questions as one types them into a search and whole sentences about
-# everyday things, like the two that are printed first, and no prompts for other facts.
+# With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
+# still 81 %. Edit by edit none of the three differences is seen: each interval over the twelve edits holds 0.
+# Of the strangers' own prompts 38 % are let in, although subject and sentence are others. That is 38 points
+# more than of their unrelated prompts (23 to 52, over 45 facts).
+#
+# Are the irrelevant texts the cause? (In the table *less* is with facts less without, prompts of the same
+# fact in pairs.) With prompts for facts among the texts no difference is seen in what is let in: of the
+# strangers' prompts 2 points fewer (−6 to 11), and even of those that were among the texts only 3 fewer
+# (−5 to 13). The latter do come lower, by 6 % of $\varepsilon$ (2 to 9; each memory has its own), strangers
+# do not, and the edits come higher (12 %, 8 to 15). Each memory was trained only once. So this does not
+# support the supposed cause, nor does it rule it out: the cause is not known.
 #
 # ## The decision at the prompt
 #
@@ -548,30 +576,28 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 # A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
 # answer. A decision at a token would be for the one after it, and below 1 it would be for $W$. With all
 # edits but the one about China this happens (92 %, 68 to 99), with eight of the twelve at the first or
-# second token already: a router that decides anew at every token would go back to $W$ in the middle of these
-# answers. The tower's $\delta$ stays below $\varepsilon$ from its fifth token on, and for several other
-# edits it goes down and up again. (The answers are those of a decision at the prompt; what the model would
-# write then was not run.)
+# second token already: a router that decides anew at every token would go back to $W$ in the middle of
+# these answers. (The answers are those of a decision at the prompt; what the model would write then was not
+# run.)
 #
 # ## How many facts in a shard?
 #
 # One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40, 60
-# and 80 facts we ask for all facts so far, through the router. This is done twice: without rehearsal, as in
-# the paper (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second
-# stored run is WISE with the same 80 facts in *another order*, which was drawn, asked at 20 and 80. A third
-# one deals them into four shards of 20, without rehearsal, and merges these. The model writes its answers
-# freely. A fact is *held* if its answer begins with the new one, and a rewording *follows* likewise. A
-# neighbor *stays* if its answer still begins with the true one, and an unrelated prompt if the first
-# sentence of its answer, up to eight tokens, is word for word what it was.
+# and 80 facts we ask for all facts so far, through the router: without rehearsal, as in the paper
+# (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second stored run
+# is WISE with the same 80 facts in *another order*, which was drawn. A third deals them into four shards of
+# 20, without rehearsal, and merges these. The model writes its answers freely. A fact is *held* if its
+# answer begins with the new one, and a rewording *follows* likewise. A neighbor *stays* if its answer still
+# begins with the true one, and an unrelated prompt if the first sentence of its answer, up to eight tokens,
+# is word for word what it was.
 #
 # **Predict.** With 80 facts in one mask there are 2,200 entries for each. What is still held, with and
 # without rehearsal? Do four masks hold more than one?
 #
 # <details><summary>Answer</summary>
 #
-# With rehearsal nearly all. Without it three quarters; when the mask had twenty facts, nearly all of
-# these were held. Four masks are not seen to hold more: while they stay apart no difference is seen,
-# and merged they hold fewer.
+# With rehearsal nearly all. Without it three quarters, of all eighty and of the first twenty. Four masks
+# are not seen to hold more: while they stay apart no difference is seen, and merged they hold fewer.
 #
 # </details>
 
@@ -584,27 +610,15 @@ LET_IN = "rewordings let in", "neighbors let in"
 def at(name, edits):  # the row of a line after so many edits: shares, one for each fact
     own = [row for row in rows if row["line"] == name and "held" in row]
     row = next(row for row in own if row["edits"] in (0, edits))
-    return row | {f"{group}s let in": each for group, each in row.get("let_in", {}).items()}
+    return row | {f"{kind}s let in": each for kind, each in row.get("let_in", {}).items()}
 
 
-def line(name, edits, groups=MEASURED, count=None):  # of a table, in percent
+def line(name, edits, groups=MEASURED, count=None):  # of a table: shares of the facts
     row = at(name, edits)
-    return {"line": name, "facts": edits} | {f"{x} (%)": percent(row[x][:count]) for x in groups}
+    return {"line": name, "facts": edits} | {f"{x} (%)": row[x][:count] for x in groups}
 
 
-shown = [(name, edits) for name in WAYS for edits in POINTS]
-shown += [("WISE, another order", edits) for edits in (20, 80)]
-shown += [(row["line"], 80) for row in rows[-3:]]
-pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"])
-
-# %% [markdown]
-# In the end 98 % are held with rehearsal and 74 % without. But a line with more facts asks for other facts
-# too, so this table cannot say what became of the first ones. The next three cells compare the *same* facts
-# in pairs: first what becomes of the first twenty while the shard is filled, then whom the
-# router lets in, then all eighty.
-#
-# **Does the shard forget?** The table has differences in points, for the first twenty facts. (The bands of
-# the figure are intervals over these twenty.)
+held = guess("Of the first twenty facts, what share (%) is held at 80, without rehearsal?", 0, 100)
 
 
 # %%
@@ -616,21 +630,27 @@ def differences(title, pairs, count=None, groups=MEASURED):  # paired difference
     return pd.DataFrame(found).set_index(title)
 
 
-first = [(name, at(name, 80), at(name, 20)) for name in (*WAYS, "WISE, another order")]
-first = [(f"{name}, 80 less 20", *two) for name, *two in first]
+shown = [(name, edits) for name in WAYS for edits in POINTS]
+shown += [("WISE, another order", edits) for edits in (20, 80)]
+shown += [(row["line"], 80) for row in rows[-3:]]
+display(pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"]).map(percent))
+first = [(f"{x}, 80 less 20", at(x, 80), at(x, 20)) for x in (*WAYS, "WISE, another order")]
 first.append(("rehearsal less WISE, at 80", at(WAYS[0], 80), at(WAYS[1], 80)))
+held.against(share(at("WISE", 80)["held"][:20])[0])
 display(differences("first twenty facts", first, 20))
 lines, bands = {}, {}
 for name, what in [(name, what) for name in WAYS for what in ("held", "reworded")]:
     ends = [share(at(name, n)[what][:20]) for n in POINTS]
     lines[f"{what}, {name}"], *bands[f"{what}, {name}"] = zip(*ends, strict=True)
-axes = "facts in the shard", "of the first twenty facts (%)"
-plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
+plot.lines(
+    POINTS, lines, "facts in the shard", "of the first twenty (%)", bands=bands, ylim=(-3, 104)
+)
 
 # %% [markdown]
-# Without rehearsal the shard **forgets**. Of the first twenty facts 20 points are lost while sixty more are
-# written (2 to 40). In another order of the same facts, with other facts among the first twenty, 40 points
-# are lost (16 to 60).
+# In the end 98 % of all facts are held with rehearsal and 74 % without. The second table compares the
+# *same* facts in pairs, the first twenty (the figure has their intervals). Without rehearsal the shard
+# **forgets**: 20 points of them are lost while sixty more are written (2 to 40), so that 75 % are left. In
+# another order, with other facts among the first twenty, 40 points are lost (16 to 60).
 #
 # With rehearsal no loss is seen among the first twenty (0 points, −10 to 10), and at 80 facts 20 points more
 # of these are held than without rehearsal (2 to 39). But from 20 to 80 facts 25 points of the rewordings of
@@ -639,16 +659,16 @@ plot.lines(POINTS, lines, *axes, bands=bands, ylim=(-3, 104))
 # (8 points, −7 to 22). (With rehearsal only the first order was run.)
 #
 # **Whom does the router let in?** Now the same differences for the shares of the rewordings and of the
-# neighbors that are let in. The second table has these shares for all facts so far and, in points and fact
-# by fact, their difference.
+# neighbors that are let in. The second table has the shares for all facts so far, and neighbors less
+# rewordings.
 
 # %%
 display(differences("first twenty facts", first, 20, LET_IN))
-lines = [line(*place, LET_IN) for place in shown if LET_IN[0] in at(*place)]
-for row in lines:
-    both = at(row["line"], row["facts"])
-    row["neighbors less"] = change(*(both[what] for what in reversed(LET_IN)))
-pd.DataFrame(lines).set_index(["line", "facts"])
+table = pd.DataFrame(
+    [line(*x, (*LET_IN, "editeds let in")) for x in shown if LET_IN[0] in at(*x)]
+).set_index(["line", "facts"])
+table.columns = "rewordings (%)", "neighbors (%)", "edits (%)"
+table.map(percent).assign(less=[change(two, one) for one, two, _ in table.to_numpy()])
 
 # %% [markdown]
 # The router changes on the way. With rehearsal it becomes *stricter*: at 80 facts it lets in 27 points
@@ -658,11 +678,11 @@ pd.DataFrame(lines).set_index(["line", "facts"])
 # points, −8 to 14, for both).
 #
 # But does it tell a rewording from a neighbor? The last column of the second table, neighbors less
-# rewordings, compares the two, and in none of its twelve lines is a difference seen. Where the numbers
-# differ most, at 40 facts with rehearsal, 8 points more of the *neighbors* are let in (−7 to 23). So how
-# strict the router is changes; that it knows the edited fact is shown nowhere on this page. And without
-# rehearsal, from 40 facts on, 97 % and more of both groups are let in. There the router leaves nearly
-# everything about rewordings and neighbors to $W'$: what follows and what stays is decided by its answers.
+# rewordings, compares the two fact by fact, and in none of its twelve lines is a difference seen. So how
+# strict the router is changes; that it knows the edited fact is shown nowhere on this page. Without
+# rehearsal, from 40 facts on, 97 % and more of both groups are let in: there what follows and what stays is
+# decided by the answers of $W'$. (All edits are let in, in every line: the library's quantile was never
+# needed in these.)
 #
 # **What is left of all eighty?** The last table has rehearsal, the other order and four shards, each less
 # WISE in one shard, and the two merges in a pair.
@@ -709,7 +729,7 @@ differences("all eighty facts", pairs)
 editors = [row["line"] for row in rows if row["edits"] in (0, 40) and "held" in row]
 points = {name: at(name, 40) for name in editors}
 lines = [line(name, 40, count=40) for name in editors]
-display(pd.DataFrame(lines).drop(columns="facts").set_index("line"))
+display(pd.DataFrame(lines).drop(columns="facts").set_index("line").map(percent))
 pairs = [(name, other) for name in ("WISE", "WISE + rehearsal") for other in ("MEMIT", "GRACE")]
 pairs.append(("WISE + rehearsal", "WISE"))
 pairs = [(f"{one} less {other}", points[one], points[other]) for one, other in pairs]
@@ -741,8 +761,8 @@ drawings_12.triangle(
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
 #   those that were trained, and becomes smaller gradually, without a border. So some rewordings
 #   get in, and neighbors with them: no difference between the two is seen in any comparison here.
-# * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts;
-#   no margin asks for neighbors.
+# * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts; no
+#   margin asks for neighbors. Why prompts for other facts are let in is not known.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet.
 #   With eighty facts this holds more than a mean and spares fewer neighbors. It holds less than one shard.
 # * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points (2
