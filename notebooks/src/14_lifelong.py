@@ -135,37 +135,28 @@ for T in (6, 60):
 #
 # ## One stream for everybody
 #
-# The first stream is a stored run: the Eiffel Tower, then 23 facts of the classroom, in turns of
-# four, 24 edits in all. The 23 have odd numbers, as the library's settings were chosen on even
-# ones. The order is that of seed 0. It was taken because it has, in its middle, a subject of one
-# token that opens its prompt: an accident is waiting. Five streams that nobody chose follow below.
+# The first stream (a stored run): the Eiffel Tower, then 23 facts of the classroom, in turns of four.
+# The 23 have odd numbers, as the library was tuned on even ones. Seed 0 was chosen for
+# one fact in its middle that promised an accident. Five streams that nobody chose follow below. The
+# editors, by family:
 #
-# These are the editors, by family:
-#
-# * **Searches** for a value: ROME in two forms (*published*, with notebook 04's mixed keys, and
-#   with *both keys*), MEMIT with kept keys, as notebook 06 advises, and its relatives: AlphaEdit,
-#   the norm anchor, EMMET in one layer, RECT, PRUNE, WilKE. **PMET** is new here: it searches the
-#   outputs of attention and MLP together, and writes the MLP's part alone.
+# * **Searches** for a value: ROME *published*, with notebook 04's mixed keys, and with *both keys*;
+#   MEMIT with kept keys; AlphaEdit, norm anchor, EMMET, RECT, PRUNE, WilKE and, new here, **PMET**,
+#   which searches the outputs of attention and MLP together and writes the MLP's part alone.
 # * **Gradients** without a search: UltraEdit, MEND, MALMEN, RLEdit.
-# * **Fine-tuning**: plain (shuffled epochs over a turn, one late layer, on the answer and the token
-#   that ends a text); FT-L, which keeps each weight in a small box around its old value; FT-M, which
-#   here is the plain form with a smaller learning rate and without the token at the end; CrispEdit,
-#   which keeps to the directions that general text does not use (notebook 06); LoRA, which trains a
-#   matrix of low rank.
-# * **Memories** beside the model: GRACE, HoReN (notebook 11), WISE, LEMoE, and **MEMOIR**, which is
-#   new here. In its side memory a fact has the columns that a fingerprint of its prompt names, and a
-#   prompt with a similar fingerprint reads them.
-# * **Retrieval** edits nothing. It looks for the nearest written fact and puts it before the prompt
-#   as a note. An editor that cannot do better than that needs a reason to be used at all.
+# * **Fine-tuning**: plain; FT-L, which keeps weights in a small box around their old values; FT-M,
+#   with a smaller learning rate and without the token that ends a text; CrispEdit; LoRA.
+# * **Memories** beside the model: GRACE, HoReN, WISE, LEMoE and, new here, **MEMOIR**: similar
+#   prompts have similar fingerprints, which name the columns of a side memory that are read.
+# * **Retrieval** edits nothing. It puts the nearest written fact before the prompt as a note. An
+#   editor that cannot do better needs a reason to be used at all.
 #
-# All have the library's settings, but for ROME, which samples one context beside the bare prompt
-# instead of four to save time, MEMIT, which keeps its keys, and WISE, whose line of this stream was
-# made with an earlier preset, with masks. So lines inside a family differ in more than their method.
-# (To add an editor of your own, write a line in `runs_14.STREAM` and build with `--long 14`.)
+# All have the library's settings, but for ROME (one sampled context instead of four), MEMIT, and WISE
+# (an earlier preset). So lines inside a family differ in more than their method.
 #
-# Everything is judged by free **generation**. The model writes, and its text has to begin with the
-# answer; unrelated texts have to go on as the base model's, for eight tokens. We run the first turn
-# of two editors here and compare it with the stored rows.
+# Everything is judged by free **generation**: the model's text has to begin with the answer, and
+# unrelated texts have to go on as the base model's for eight tokens. The first turn of two editors
+# is run here and compared with the stored rows.
 
 # %%
 rows = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
@@ -207,7 +198,7 @@ x = [row["edits"] for row in lines["retrieval"]]
 figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
 
 # %% [markdown]
-# A column stands around its number: the state after 16 edits is drawn from 14 to 18. Retrieval has
+# Each column is one turn: what is drawn between 12 and 16 is the state after 16 edits. Retrieval has
 # one dark row, the first: the note before the prompt never convinced the model that the tower is in
 # Rome. UltraEdit never says one fact of its second turn, and loses two later. In ROME's raster four
 # facts turn dark in the fourth turn, two more in the fifth, and all else stays, also what is
@@ -274,40 +265,31 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 
 # %% [markdown]
 # Each cell is a share in percent with its 95 % interval over the 24 facts. A star marks the twelve
-# editors that have run this one stream and no other: they get no advice below. Nothing in the
-# following list is paired, and one stream does not tell how the next goes. Look for what is pale:
+# editors that have run this one stream and no other: they get no advice below. What the table shows
+# of *this* stream, unpaired:
 #
-# * **Searches** hold nearly everything, published ROME aside, and follow about half of the rewordings or
-#   more. They change unrelated texts: a fifth to two fifths of these go another way within eight
-#   tokens, and most of them for ROME.
-# * **Gradients**: UltraEdit moves no unrelated text here, changes a third of the neighbors and
-#   follows hardly a rewording. RLEdit follows them at the price of nearly all unrelated texts. MEND
-#   and MALMEN hold nothing and leave nothing as it was.
-# * **Fine-tuning** holds its facts and changes about two of three neighbors. FT-L is the exception:
-#   its box is so small that hardly anything is written. CrispEdit, whose statistics are of general text,
-#   keeps 92 % of the unrelated texts and 31 % of the neighbors.
-# * **Memories** hold all and move no unrelated text. GRACE follows no rewording; the other four
-#   change about every second neighbor, and of these HoReN and LEMoE follow fewer than a third of
-#   the rewordings.
-# * **Retrieval** is dark everywhere but at rewordings. (Its price is paid at every question and not
-#   here: a longer prompt, and a note that anybody can read.)
+# * **Searches** hold nearly everything, published ROME aside, and change a fifth to two fifths of the
+#   unrelated texts (ROME most of them).
+# * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
+#   rewordings and changes nearly all unrelated texts. MEND and MALMEN hold nothing.
+# * **Fine-tuning** changes about two of three neighbors, but FT-L writes hardly anything at all.
+# * **Memories** move no unrelated text. All but GRACE change about every second neighbor.
+# * **Retrieval** is dark but at rewordings. (Its price: longer prompts, and a note anybody can read.)
 #
-# But this is one stream, chosen for its accident. Which differences would other streams show, too?
+# Which differences would other streams show, too?
 #
 # ## Five more streams
 #
-# An interval over 24 facts says what *other facts in the same stream* would give. But an edit that
-# breaks the model breaks it for all 24 facts at once. So for a statement about streams the stream
-# is the observation, and so far we have one. Here are five more (a stored run): facts and order are
-# drawn with seeds 1 to 5. Thirteen editors have run them: all without a star, WISE with its present
-# preset. All these streams begin with the tower, too, which nobody drew. So it is left out of every
-# score of these five, and 23 facts a stream remain.
+# An edit that breaks the model breaks it for all 24 facts at once. So for a statement about streams
+# the *stream* is the observation. Here are five more (a stored run), drawn with seeds 1 to 5, of all
+# thirteen editors without a star, WISE with its present preset. The tower, which comes first again,
+# was not drawn: it is left out of all scores, and 23 facts a stream remain.
 #
-# Two editors write the same streams, and facts are easy or hard for both. So for each stream $j$ we
-# take the mean $x_j$ of the differences fact by fact: what both share drops out. From $m$ streams
-# we want a 95 % interval for the mean difference over all the streams that could have been drawn.
-# The $x_j$ are $m$ independent numbers, so their mean has the variance $\sigma^2/m$, and $\sigma^2$
-# is estimated from the same $m$ numbers. For this case Student gave
+# Facts are easy or hard for both editors. So for each stream $j$ we take the mean $x_j$ of
+# the differences fact by fact, from which what both share drops out. From $m$ streams we want a
+# 95 % interval for the mean over all streams that could have been drawn. The $x_j$ are independent,
+# so their mean has the variance $\sigma^2/m$, with $\sigma^2$ estimated from the same $m$ numbers.
+# For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
@@ -371,12 +353,13 @@ streams = {column: {} for column in asked}
 for column, values in streams.items():  # {editor: its five streams, one value per fact}
     for row in sorted(more, key=lambda row: row["seed"]):
         values.setdefault(row["line"], []).append(answers(row, column)[1:])  # without the tower
-    for other in values.keys() - {"retrieval"}:
-        found[other, column] = ahead(values, "retrieval", other)
+    for other in sum(FAMILIES.values(), []):  # the unedited model first, then by family
+        if other in values and other != "retrieval":
+            found[other, column] = ahead(values, "retrieval", other)
 neighbors.against(found["MEMIT", "neighbors"][1])
 said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
-print("points by which retrieval is ahead, fact by fact, with intervals over streams:")
-print(pd.Series(said).unstack()[list(asked)].to_string())
+print("points by which retrieval is ahead: mean and 95 % interval, 5 streams of 23 facts each")
+print(pd.Series(said).unstack(sort=False)[list(asked)].to_string())
 drawings_14.streams(found, FAMILIES)
 
 # %% [markdown]
@@ -403,15 +386,10 @@ for name, other in ((one, two) for one, others in pairs.items() for two in other
     for column in asked:
         _, *gap = ahead(streams[column], name, other)
         said[f"{name} less {other}", column] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap)
+print("differences in points: mean and 95 % interval, the same 5 streams of 23 facts each")
 print(pd.Series(said).unstack(sort=False).to_string())
 said = [f"{sum(map(float, one)) / len(one):.0%}" for one in streams["held"]["ROME, published"]]
 print(f"published ROME holds, stream by stream: {', '.join(said)}")
-drawn = {  # {seed: its facts}; 0 is the first stream
-    seed: [case.fact for case in runs_14.cases(seed=seed)] for seed in (0, *STREAMS["seeds"])
-}
-for seed, some in drawn.items():
-    openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
-    print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
 
 # %% [markdown]
 # MEMIT is ahead of published ROME in all four columns, and keeps more neighbors than UltraEdit,
@@ -425,12 +403,12 @@ for seed, some in drawn.items():
 #
 # ## Who killed ROME?
 #
-# Back to the first stream. Which edit was it? The raster tells the turn, and the last lines printed
-# above name a suspect. The harm after the first $i$ edits is the mean KL of the next token at the
-# 24 unrelated prompts, in nats; it is 0 for the base model. Call the model lost once the harm is
-# above 0.1, and suppose that it stays so. (This limit was set after seeing the stored harms.) Every
-# question costs a run of the model, so do not ask after each edit: you know a number of edits with
-# little harm and one with much, and ask in the middle between them.
+# Back to the first stream. The raster tells the turn. Which edit was it? The harm after the first
+# $i$ edits is the mean KL of the next token at the 24 unrelated prompts, in nats; it is 0 for the
+# base model. Call the model lost once the harm is above 0.1, and suppose that it stays so. (This
+# limit was set after seeing the stored harms.) Every question costs a run of the model, so do not
+# ask after each edit: you know a number of edits with little harm and one with much, and ask in the
+# middle between them.
 
 # %%
 culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
@@ -446,7 +424,7 @@ while bad - good > 1:
 culprit.against(bad)
 lengths, alone = ([*each[what]] for what in ("norm", "alone"))
 long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {asked}; it was edit {bad}: {drawn[0][bad - 1].text} …")
+print(f"asked after {asked}; it was edit {bad}")
 print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
 print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
 worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
@@ -459,8 +437,21 @@ print(
 )
 
 # %% [markdown]
-# Five questions instead of 24. Edit 14 is the one about Darwin, whose prompt is printed. The
-# subject is one token and opens its prompt, so its key stands in the attention sink (notebook 08).
+# Five questions instead of 24. What is particular about this edit? Its prompt is printed below. In
+# notebook 08 a subject of one token that opens its prompt was an accident, as its key stands in the
+# attention sink. So we also print all such subjects of all six streams.
+
+# %%
+drawn = {  # {seed: its facts}; 0 is the first stream
+    seed: [case.fact for case in runs_14.cases(seed=seed)] for seed in (0, *STREAMS["seeds"])
+}
+print(f"edit {bad}: {drawn[0][bad - 1].text} …")
+for seed, some in drawn.items():
+    openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
+    print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
+
+# %% [markdown]
+# Edit 14 is the one about Darwin, the only such subject of this stream (for which it was chosen).
 # Published ROME takes the direction of its update from one key and the length from another. In the
 # other 23 edits that did no such harm: alone they cost 0.0008 nats in the mean, and the worst of
 # them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, so the mixed keys
@@ -487,29 +478,26 @@ pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])})
 #
 # ## The bill
 #
-# What does a fact cost? The table has CPU seconds per edit, the patch as a file, and what unrelated
-# text has paid: KL in nats (a mean over 24 prompts) and perplexity on a short held-out text that no
-# editor has seen. The seconds are of one thread of a machine that others used, for WilKE, RLEdit,
-# CrispEdit and HoReN of other machines, and for WISE of its earlier preset. So they are a guide to
-# orders of magnitude and to nothing finer.
+# What does a fact cost? The table has, for the thirteen editors of the five streams, CPU seconds per
+# edit, the patch as a file, and what unrelated text has paid on the first stream: KL in nats (a mean
+# over 24 prompts) and perplexity on a short held-out text that no editor has seen, both without an
+# interval. The seconds are of one thread of a machine that others used, for RLEdit of another
+# machine, and for WISE of its earlier preset. So they tell orders of magnitude and nothing finer.
 
 # %%
-bill = {}
-for name, own in lines.items():
+bill = {"unedited": {"perplexity": f"{rows[0]['scores']['perplexity']:#.3g}"}}
+for name, own in ((name, own) for name, own in lines.items() if name in several):
     seconds, end = sum(row["cpu"] for row in own) / STREAM["edits"], own[-1]
     bill[name] = {"CPU s per edit": f"{seconds:.2f}", "kB per fact": f"{end['bytes'] / 24e3:,.0f}"}
     lost = f"{end['scores']['perplexity']:#.3g}"
     bill[name] |= {"KL, nats": f"{end['kl']:.3f}", "perplexity": lost}
-bill["unedited"] = {"perplexity": f"{rows[0]['scores']['perplexity']:#.3g}"}
-pd.DataFrame(bill).T.fillna("–")
+pd.DataFrame(bill).T[["CPU s per edit", "kB per fact", "KL, nats", "perplexity"]].fillna("–")
 
 # %% [markdown]
-# Seconds per edit are spread over a factor of several hundred. Searches for a value cost about two
-# seconds or more, WilKE's in every layer by far the most. MEND, MALMEN and RLEdit cost a tenth of a
-# second or less, without the training of their networks. As patches, GRACE, HoReN, EMMET and
-# published ROME keep about 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each
-# turn of four facts. KL and perplexity, both without intervals, do not always agree: fine-tuning
-# and published ROME change places.
+# Both searches cost more than two seconds per edit. MEND, MALMEN and RLEdit cost a tenth of a second
+# or less, without the training of their networks. As patches, GRACE and published ROME keep about
+# 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four facts. KL and
+# perplexity do not always agree: fine-tuning and published ROME change places.
 #
 # ## Which should you use?
 #

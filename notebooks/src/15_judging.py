@@ -464,8 +464,8 @@ table = {f"{100 * a:.0f} and {100 * b:.0f} %": winners(a, b) for a, b in pairs}
 # winner is a false one. The rule names one in 4.3, 3.6 and 0.6 %. It does not fail near 100 %, as the
 # interval of a share does: where two editors are alike, their difference goes up as easily as down, so its
 # distribution has no such skew. With all facts taken as independent a winner would be named in 17 to 41 %.
-# (Notebook 14 puts 32 such questions, eight editors against retrieval in four columns. At 4 % each, one
-# false winner is to be expected if all of these differences were 0.)
+# (Notebook 14 puts 48 such questions, twelve editors against retrieval in four columns. At 4 % each, two
+# false winners are to be expected if all of these differences were 0.)
 #
 # The price stands in the last two columns, where the true means are 10 and 20 points apart: there the
 # rule finds the difference in 25 and 49 % only. So "no difference is shown", with five streams, does not

@@ -97,10 +97,12 @@ def rasters(
     *,
     columns: int = 4,
 ) -> Figure:
-    """Draw one panel per name: edits as rows, the first at the top, and time as columns.
+    """Draw one panel per name: edits as rows, the first at the top, and turns as columns.
 
     Each column is a string of "1" and "0" with a character per edit written so far. Cells of edits
     that are written later stay light.
+
+    x  edits after each turn: a turn's column ends there and begins where the turn before it ended
     """
     rows = math.ceil(len(rights) / columns)
     figure, axes = panels(columns, rows, height=1.9 * rows + 0.8, sharex=True, sharey=True)
@@ -112,16 +114,15 @@ def rasters(
         elif i >= len(rights) - columns:
             ax.tick_params(labelbottom=True)
     width = max(len(text) for texts in rights.values() for text in texts)
-    shades = {"1": EDITED, "0": INK}
+    shades, edges = {"1": EDITED, "0": INK}, [0, *x]
     for ax, (name, texts) in zip(axes, rights.items(), strict=False):
-        for column, text in enumerate(texts):
+        for left, right, text in zip(edges, x, texts, strict=False):
             for row in range(width):
                 color = shades[text[row]] if row < len(text) else NOTHING
-                ax.bar(column, 0.86, 1.0, bottom=row + 0.57, color=color, linewidth=0)
+                ax.barh(row + 1, right - left, 0.86, left, color=color, linewidth=0)
         ax.set_title(name, fontsize=SMALL, pad=4)
-        ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.55, len(texts) - 0.45))
-        step = 1 if len(texts) <= 8 else 2
-        ax.set_xticks(range(0, len(texts), step), x[::step])
+        ax.set(ylim=(width + 0.6, 0.4), xlim=(-0.01 * x[-1], 1.01 * x[-1]))
+        ax.set_xticks(edges[:: 1 if len(texts) <= 8 else 2])
         ax.set_yticks([1, *range(width // 3, width + 1, max(1, width // 3))])
         ax.tick_params(length=0)
     colors = {"says it": EDITED, "does not": INK, "not written yet": NOTHING}
