@@ -274,7 +274,7 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 #   rewordings and changes nearly all unrelated texts. MEND and MALMEN hold nothing.
 # * **Fine-tuning** changes about two of three neighbors, but FT-L writes hardly anything at all.
 # * **Memories** move no unrelated text. All but GRACE change about every second neighbor.
-# * **Retrieval** lacks only rewordings. (Its price: longer prompts, and a note anybody can read.)
+# * **Retrieval** lacks little but rewordings. (Its price: longer prompts, and a note anybody can read.)
 #
 # Which differences would other streams show, too?
 #
@@ -326,7 +326,8 @@ paired = use("8.4", paired)
 #
 # Where all five means agree, $s = 0$, and Student's interval would claim to know the mean exactly.
 # So `ahead` takes at each end whichever reaches further, this interval or the one that treats all
-# facts of the five streams as independent. [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
+# facts of the five streams as independent. [Notebook 15](15_judging.ipynb) tries by simulation how
+# far that can be trusted.
 #
 # **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval
 # keep more neighbors, in the mean of five streams?
@@ -457,8 +458,8 @@ for seed, some in drawn.items():
 # other 23 edits that did no such harm: alone they cost 0.0008 nats in the mean, and the worst of
 # them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, which is above our
 # limit, too. So the mixed keys are not the whole reason. And the fact itself is held until the end:
-# whether it was written does not show what it did. Each of the five other streams has at least two such subjects. Whether
-# it was they that broke ROME there has not been looked at.
+# whether it was written does not show what it did. Each of the five other streams has at least
+# two such subjects. Whether it was they that broke ROME there has not been looked at.
 #
 # ## Read the answers
 #
