@@ -418,15 +418,15 @@ culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
 # %%
 each = lines["ROME, published"][-1]["each"]  # what each edit did: harm after it, harm alone, length
 harm = [0.0, *each["after"]]
-good, bad, asked = 0, len(harm) - 1, []
+good, bad, tried = 0, len(harm) - 1, []
 while bad - good > 1:
     middle = (good + bad) // 2
-    asked.append(middle)
+    tried.append(middle)
     good, bad = (good, middle) if harm[middle] > 0.1 else (middle, bad)
 culprit.against(bad)
 lengths, alone = ([*each[what]] for what in ("norm", "alone"))
 long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {asked}; it was edit {bad}")
+print(f"asked after {tried}; it was edit {bad}")
 print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
 print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
 worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
