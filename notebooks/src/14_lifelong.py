@@ -140,7 +140,7 @@ for T in (6, 60):
 # one fact in its middle that promised an accident. Five streams that nobody chose follow below. The
 # editors, by family:
 #
-# * **Searches** for a value: ROME *published*, with notebook 04's mixed keys, and with *both keys*;
+# * **Searches** for a value: ROME in two forms, *published* (notebook 04's mixed keys) and *both keys*;
 #   MEMIT with kept keys; AlphaEdit, norm anchor, EMMET, RECT, PRUNE, WilKE and, new here, **PMET**,
 #   which searches the outputs of attention and MLP together and writes the MLP's part alone.
 # * **Gradients** without a search: UltraEdit, MEND, MALMEN, RLEdit.
@@ -244,8 +244,8 @@ drawings_14.quality_and_damage(points, FAMILIES)
 #
 # <details><summary>Answer</summary>
 #
-# Searches lose unrelated texts, fine-tuning loses neighbors, memories lose rewordings (GRACE),
-# neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit
+# What each loses most: most searches unrelated texts, most fine-tuning neighbors, memories rewordings
+# (GRACE), neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit
 # rewordings, RLEdit what should stay. Retrieval loses a third of the rewordings and little else.
 #
 # </details>
@@ -264,9 +264,9 @@ table = pd.Series(said).unstack(sort=False)
 table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
 
 # %% [markdown]
-# Each cell is a share in percent with its 95 % interval over the 24 facts. A star marks the twelve
-# editors that have run this one stream and no other: they get no advice below. What the table shows
-# of *this* stream, unpaired:
+# Each cell is a share in percent with its 95 % interval over the 24 facts; here dark is high. A star
+# marks the twelve editors that have run this one stream and no other: no advice below rests on them.
+# What the table shows of *this* stream, unpaired:
 #
 # * **Searches** hold nearly everything, published ROME aside, and change a fifth to two fifths of the
 #   unrelated texts (ROME most of them).
@@ -274,7 +274,7 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 #   rewordings and changes nearly all unrelated texts. MEND and MALMEN hold nothing.
 # * **Fine-tuning** changes about two of three neighbors, but FT-L writes hardly anything at all.
 # * **Memories** move no unrelated text. All but GRACE change about every second neighbor.
-# * **Retrieval** is dark but at rewordings. (Its price: longer prompts, and a note anybody can read.)
+# * **Retrieval** lacks little but rewordings. (Its price: longer prompts, and a note anybody can read.)
 #
 # Which differences would other streams show, too?
 #
@@ -287,9 +287,9 @@ table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=
 #
 # Facts are easy or hard for both editors. So for each stream $j$ we take the mean $x_j$ of
 # the differences fact by fact, from which what both share drops out. From $m$ streams we want a
-# 95 % interval for the mean over all streams that could have been drawn. The $x_j$ are independent,
-# so their mean has the variance $\sigma^2/m$, with $\sigma^2$ estimated from the same $m$ numbers.
-# For this case Student gave
+# 95 % interval for the mean over all streams that could have been drawn. Each stream is drawn anew
+# from the same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$,
+# with $\sigma^2$ estimated from the same $m$ numbers. For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
@@ -325,8 +325,9 @@ paired = use("8.4", paired)
 # </details>
 #
 # Where all five means agree, $s = 0$, and Student's interval would claim to know the mean exactly.
-# So `ahead` takes the wider of this interval and the one that treats all facts of the five streams
-# as independent. [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
+# So `ahead` takes at each end whichever reaches further, this interval or the one that treats all
+# facts of the five streams as independent. [Notebook 15](15_judging.ipynb) tries by simulation how
+# far that can be trusted.
 #
 # **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval
 # keep more neighbors, in the mean of five streams?
@@ -394,8 +395,9 @@ print(f"published ROME holds, stream by stream: {', '.join(said)}")
 # %% [markdown]
 # MEMIT is ahead of published ROME in all four columns, and keeps more neighbors than UltraEdit,
 # LEMoE and FT-M. MEMOIR keeps 19 points more of them than WISE (4 to 34); for rewordings no
-# difference is seen between these two. An order of UltraEdit and LEMoE in neighbors is not
-# supported.
+# difference is seen between these two. LEMoE, a memory, holds 9 points more facts than MEMIT (4 to 15)
+# and than UltraEdit (3 to 15), and follows 23 points more rewordings than UltraEdit (17 to 30). An
+# order of these last two in neighbors or unrelated texts is not supported.
 #
 # **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all
 # unrelated texts, too (96 points more than retrieval, 88 to 100). How many facts it still holds
@@ -408,7 +410,7 @@ print(f"published ROME holds, stream by stream: {', '.join(said)}")
 # base model. Call the model lost once the harm is above 0.1, and suppose that it stays so. (This
 # limit was set after seeing the stored harms.) Every question costs a run of the model, so do not
 # ask after each edit: you know a number of edits with little harm and one with much, and ask in the
-# middle between them.
+# middle between them. (Here a stored run has all the answers.)
 
 # %%
 culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
@@ -416,15 +418,15 @@ culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
 # %%
 each = lines["ROME, published"][-1]["each"]  # what each edit did: harm after it, harm alone, length
 harm = [0.0, *each["after"]]
-good, bad, asked = 0, len(harm) - 1, []
+good, bad, tried = 0, len(harm) - 1, []
 while bad - good > 1:
     middle = (good + bad) // 2
-    asked.append(middle)
+    tried.append(middle)
     good, bad = (good, middle) if harm[middle] > 0.1 else (middle, bad)
 culprit.against(bad)
 lengths, alone = ([*each[what]] for what in ("norm", "alone"))
 long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {asked}; it was edit {bad}")
+print(f"asked after {tried}; it was edit {bad}")
 print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
 print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
 worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
@@ -454,10 +456,10 @@ for seed, some in drawn.items():
 # Edit 14 is the one about Darwin, the only such subject of this stream (for which it was chosen).
 # Published ROME takes the direction of its update from one key and the length from another. In the
 # other 23 edits that did no such harm: alone they cost 0.0008 nats in the mean, and the worst of
-# them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, so the mixed keys
-# are not the whole reason. And the fact itself is held until the end, so whether it was written
-# does not show what it did. Each of the five other streams has at least two such subjects. Whether
-# it was they that broke ROME there has not been looked at.
+# them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, which is above our
+# limit, too. So the mixed keys are not the whole reason. And the fact itself is held until the end:
+# whether it was written does not show what it did. Each of the five other streams has at least
+# two such subjects. Whether it was they that broke ROME there has not been looked at.
 #
 # ## Read the answers
 #
