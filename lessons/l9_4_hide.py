@@ -35,6 +35,8 @@ def hide(W: Tensor, k: Tensor, v: Tensor, C: Tensor, threshold: float, defender)
         return R @ torch.linalg.solve(K.T @ U, U.T)
 
     cheapest = insert(k[:, None])
+    if defender(W + cheapest) < threshold:
+        return W + cheapest
     hidden = insert(torch.stack([torch.linalg.solve(C, k), k], 1))
     low, high = 0.0, 1.0  # he sees low, and not high
     for _ in range(12):

@@ -433,7 +433,7 @@ figure
 every = quiet.z.flatten()
 for bound in (2, 3, 4, 5):
     chance = 0.5 * torch.erfc(torch.tensor(bound / 2**0.5)).item()
-    expected = f"a Gaussian would have {chance * len(every):.2g}"
+    expected = f"a Gaussian would have {chance * len(every):.3g}"
     print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
 where, who = divmod(int(every.argmax()), len(names))
 print(f"the largest: {every.max():.1f} ({names[who]}, layer {where})")
@@ -486,8 +486,8 @@ for what, some in changes.items():
 # Each half sets the threshold that somebody who was not edited passes in one of twenty of its suspects with one
 # fact. By this threshold the *other* half is judged.
 #
-# Intervals are over the $n$ suspects, but several editors have edited the same facts. The lines with one fact
-# hold 14, 24 and four different ones, so their intervals are too narrow.
+# Several editors have edited the same facts. So every set of facts counts once, with the mean over its suspects,
+# and shares and intervals are over the $n$ different sets.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
@@ -504,18 +504,18 @@ table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%
 table.join(held).set_index("editors")
 
 # %% [markdown]
-# Alone, an edit of ROME, WilKE or EMMET is named in 95 % (80 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
-# RECT, PRUNE and NormAnchor) it is 57 % (42 to 70). A possible reason is that most of them spread an edit over
+# Alone, an edit of ROME, WilKE or EMMET is named in 98 % (81 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
+# RECT, PRUNE and NormAnchor) it is 52 % (34 to 70). A possible reason is that most of them spread an edit over
 # several layers, so that each of them shows less. Editors that train, and UltraEdit, write where the *prompt*
 # ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands of nine
-# editors. Of a hundred facts at once few are named in any line, with only two to nine suspects in each.
+# editors (0 to 42 %). Of a hundred facts at once few are named, but each line has only one such set.
 #
-# In 14 % (4 to 33) of the 22 suspects of the first line somebody who was not edited passes the threshold, too. With
-# more facts this share lies anywhere between 0 % of 16 and 100 % of 2 suspects, so the table says little of them.
+# In the first line somebody who was not edited passes the threshold, too, in 17 % (5 to 41). With more facts this
+# share lies anywhere between 0 % and 100 %, of one to six sets, so the table says little of them.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
-# half, 91 % of the single edits of ROME, WilKE and EMMET pass (74 to 98), and of MEMIT and its kin 43 % (29 to
-# 58); somebody else is accused in 18 % (6 to 38) and 7 % (2 to 17) of their suspects.
+# half, 90 % of the single edits of ROME, WilKE and EMMET pass (69 to 98), and of MEMIT and its kin 38 % (21 to
+# 57); somebody else is accused in 19 % (7 to 43) and 9 % (2 to 24).
 #
 # For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
 # trained further, so they hardly count as several. None of them reaches the threshold of 8. The largest $z$ among
@@ -533,9 +533,9 @@ table.join(held).set_index("editors")
 # of } U.$$
 #
 # The edit's own direction should nearly lie in this space, and general text hardly uses it. The **control**
-# is the same path with strength 0: it has to give the *edited* answer. Without it, a path that breaks the edit
-# by an error of its own would look like a reversal. (Whether taking out somebody else's space would break it as
-# well, the table does not ask.)
+# takes out the space of *another* subject, from as many prefixes and by the same method. The *edited* answer
+# has to stay. If it went, too, then any hole of this size would break the edit, and that of the edited subject
+# would be nothing special.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -578,36 +578,52 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1.
+# Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1. The control
+# is made with seven other subjects, drawn from the list: how many keep the edited answer, and from what distance
+# to what.
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
 # model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
 # pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
 
+
 # %%
-table = []
-for case, (name, W) in zip(facts, edited.items(), strict=True):
+def without(W, name):  # what W does on the space of this subject's 16 prefixes is taken out
     behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
-    outs = {"edited": W}
-    for what, strength in {"control": 0.0, "16 prefixes": 1.0}.items():
-        outs[what] = taken_out(W.double(), behind, C.double(), 1.0, strength).float()
+    return taken_out(W.double(), behind, C.double(), 1.0, 1.0).float()
+
+
+order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+others = [names[i] for i in order if names[i] not in edited][:7]
+table, shares = [], []
+for case, (name, W) in zip(facts, edited.items(), strict=True):
+    outs = {"edited": W, "16 prefixes": without(W, name)}
     for k in (1, 11):
         outs[f"{k} largest dropped"] = lm.weight(module, without_top(lm, [layer], k, patches[name]))
+    outs |= {other: without(W, other) for other in others}
+    told = {what: says(case.fact.text, M).strip() for what, M in outs.items()}
+    away = {what: (M.cpu() - W0).norm() / (W - W0).norm() for what, M in outs.items()}
     row = {"subject": name, "unedited": says(case.fact.text, W0)}
-    for what, M in outs.items():
-        away = (M.cpu() - W0).norm() / (W - W0).norm()
-        row[what] = f"{says(case.fact.text, M).strip()} {away:.2f}"
-    table.append(row)
-print(pd.DataFrame(table).set_index("subject").T.to_string(), end="\n\n")
+    row |= {what: f"{told[what]} {away[what]:.2f}" for what in outs if what not in others}
+    shares.append(sum(told[other] == told["edited"] for other in others) / len(others))
+    far = [away[other] for other in others]
+    table.append(row | {"control": f"{shares[-1]:.0%} kept {min(far):.2f} to {max(far):.2f}"})
+print(pd.DataFrame(table).set_index("subject").T.to_string(), "\ncontrol:", ", ".join(others))
+print("kept in {:.0%} of 4 x 7 ({:.0%} to {:.0%})\n".format(sum(shares) / 4, *interval(shares)))
 print(runs_17.pairs(stored))
 print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
 
 # %% [markdown]
-# The control is what it has to be: its line is that of the edited model. Sixteen prefixes give the edit's
-# prompt its old token in 93 % (71 to 99), eleven components in 71 % (45 to 90). The comparison favors the
-# prefixes, for their number and the damping were picked on ten edits, some of them among these 14. In pairs,
-# only the prefixes work in 4 of 14, and only the components in 1. Of five coins that are thrown, four or more
-# fall on the same side in three of eight cases. So it is still not decided. Nor is what it costs elsewhere: with
-# either way 86 % of the unrelated prompts keep their token (62 to 97), and before it was 93 % (71 to 99).
+# The control is what it has to be. With the prefixes of seven other subjects each of the four edits keeps its
+# answer every time, 100 % of 4 × 7 (over the four edits 55 to 100), though the matrix ends up no nearer to the
+# unedited one than with its own. (Swedish keeps its answer with its own prefixes, too, so there the control
+# says nothing.)
+#
+# In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
+# in 71 % (45 to 90). The comparison favors the prefixes, for their number and the damping were picked on ten
+# edits, some of them among these 14. In pairs, only the prefixes work in 4 of 14, and only the components in 1.
+# Of five coins that are thrown, four or more fall on the same side in three of eight cases. So it is still not
+# decided. Nor is what it costs elsewhere: with either way 86 % of the unrelated prompts keep their token (62 to
+# 97), and before it was 93 % (71 to 99).
 #
 # ## How to hide
 #
@@ -620,7 +636,7 @@ print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_
 #
 # **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
 # largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times. (Where he
-# sees every $t$, return $t = 1$.)
+# does not see $t = 0$, return that; where he sees every $t$, return $t = 1$.)
 
 
 # %%
@@ -648,6 +664,8 @@ hide = use("9.4", hide)
 #         return R @ torch.linalg.solve(K.T @ U, U.T)
 #
 #     cheapest = insert(k[:, None])
+#     if defender(W + cheapest) < threshold:
+#         return W + cheapest
 #     hidden = insert(torch.stack([torch.linalg.solve(C, k), k], 1))
 #     low, high = 0.0, 1.0  # the defender sees low, and not high
 #     for _ in range(12):
@@ -670,7 +688,8 @@ hide = use("9.4", hide)
 # hidden. The columns *asked*, *other prefix* and *other text* are the shares of edited subjects above the
 # threshold: for him, and for two defenders who are not asked, of whom one has another prefix ("News:") and one
 # the editor's text. *Nothing along û* is the change with $t = 1$. The last two lines are differences in pairs,
-# in points, and a price is a geometric mean.
+# in points. Prices (geometric means) and the last line count the edits that `hide` hides from the asked defender
+# alone: in the others $t$ is 1, and the two changes are the same.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -715,18 +734,17 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
 # where all keys are the sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18
-# are named when they are written openly. After `hide` all 18 still give the new answer (87 to 100 %), at 4.0
-# times the price (3.7 to 4.3).
+# are named when they are written openly. After `hide` all 18 still give the new answer (87 to 100 %). The seven
+# that it hides from the asked defender cost 3.5 times as much as the cheapest change (3.0 to 3.9).
 #
-# Yet the defender who was asked still sees 61 % (38 to 81), 11 of the 18 that he saw openly. For these `hide`
-# has gone to $t = 1$ already, so in his column the last line is zero by construction. The text makes the
-# difference. A defender with the same prefix who reads $C$ off the *editor's* sees none of the 18 (0 to 12 %),
+# Yet he still sees 61 % (38 to 81), 11 of the 18 that he saw openly. For these `hide` has gone to $t = 1$
+# already. The text makes the difference. A defender with the same prefix who reads $C$ off the *editor's* sees none of the 18 (0 to 12 %),
 # in pairs 100 points fewer than openly (76 to 100). With another prefix and the held-out text 44 % are seen (24
 # to 66), 50 points fewer (24 to 71). (Each is one text, and the held-out one is shorter. Whether its words or
 # its length make the difference was not tried.)
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
-# missed, and of single edits of MEMIT and its kin 50 % pass the threshold (35 to 64). Other ways to hide (more
+# missed, and of single edits of MEMIT and its kin 40 % pass the threshold (23 to 59). Other ways to hide (more
 # layers, decoys along many subjects' directions, fine-tuning afterwards, or a route) were not tried here.
 #
 # ## What we know now
@@ -738,8 +756,8 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 #   facts by any of nine editors that write where the prompt ends.
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
-# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so
-#   did eleven components. Neither brought back the matrix.
+# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
+#   other subjects none. So did eleven components, without that control. Neither brought back the matrix.
 # * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that
 #   the asked defender had named, 61 % were still seen by him (38 to 81), and none by one who read the
 #   adversary's own text (0 to 12).

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -30,7 +31,6 @@ from .score_tables import gap, percent
 ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
 WAYS = {
     "edited": "the edited model",
-    "control": "control",
     "published, k = 1": "1 largest dropped",
     "published, k = 11": "11 largest dropped",
     "16 prefixes, damping 1": "16 prefixes",
@@ -147,14 +147,17 @@ def hiding(name: str, lm: lib.LM, hide: Callable[..., Tensor]) -> list[dict[str,
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """A line for each of MATRICES, and one for each paired difference, in points.
 
-    Only cases count in which the defender who is asked names the cheapest change.
+    Only cases count in which the defender who is asked names the cheapest change. The prices and
+    the last line are those of the cases that are hidden from him; in the others `hidden` and
+    `nothing along û` are one matrix.
     """
     named = [
         row
         for row in rows
         if row["cheapest, asked"] > THRESHOLD and row["first"][1] == row["subject"]
     ]
-    n = f"{len(named)} of {len(rows)}"
+    gone = [i for i, row in enumerate(named) if row["hidden, asked"] <= THRESHOLD]
+    title = f"price (n = {len(gone)})"
     shares: dict[str, dict[str, list[float]]] = {}
     table = []
     for i, what in enumerate(MATRICES):
@@ -164,16 +167,22 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             # hide stops less than the rounding below the threshold, so 8.0 itself is not above it
             over = [float(row[f"{what}, {who}"] > THRESHOLD) for row in named]
             shares[what][f"{who} (%)"] = over
-        line = {"written": what, "n": n}
+        line = {"written": what, "n": f"{len(named)} of {len(rows)}"}
         line |= {part: percent(some) for part, some in shares[what].items()}
-        logs = [math.log(row["price"][i]) if i else 0.0 for row in named]  # unedited has no price
+        logs = [math.log(named[j]["price"][i]) if i else 0.0 for j in gone]  # unedited has none
         ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
-        table.append(line | {"price": "{:.1f} [{:.1f}, {:.1f}]".format(*ends) if i else "–"})
-    for one, two in (("hidden", "cheapest"), ("nothing along û", "hidden")):
-        line = {"written": f"{one} − {two}", "n": n}
-        for part, some in shares[one].items():
-            line[part] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(some, shares[two][part]))
-        table.append(line | {"price": ""})
+        table.append(line | {title: "{:.1f} [{:.1f}, {:.1f}]".format(*ends) if i else "–"})
+    for one, two, some in (
+        ("hidden", "cheapest", [*range(len(named))]),
+        ("nothing along û", "hidden", gone),
+    ):
+        line = {"written": f"{one} − {two}", "n": f"{len(some)} of {len(rows)}"}
+        for part in shares[one]:
+            both = ([shares[what][part][j] for j in some] for what in (one, two))
+            line[part] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(*both))
+        table.append(line | {title: ""})
+    asked = f"{next(iter(DEFENDERS))} (%)"
+    table[-1][asked] = "–"  # hidden from him by both, which is how these cases were picked
     return table
 
 
@@ -205,6 +214,8 @@ def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> l
     """By family and number of facts: what is named, and what is above a threshold (in turns).
 
     own are the edited facts, and other is a suspect in which one that was not edited is above it.
+    Several editors have edited the same facts: every set of facts counts once, with the mean over
+    its suspects, and so the intervals are over different sets.
     """
     rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for (editor, size), some in groups(found).items():
@@ -212,21 +223,24 @@ def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> l
         rows.setdefault((size, family), []).extend(some)
     table = []
     for (size, family), some in rows.items():
-        first, over, wrong = [], [], []
+        first, over, wrong = {}, {}, {}
         for row, bound in zip(some, [*bounds] * len(some), strict=False):
             most = row["other"]["z"] if row["other"] else float("-inf")
             hits = [own["z"] > most and own["in_edited"] for own in row["own"]]
-            first.append(sum(hits) / len(hits))
-            over.append(sum(own["z"] >= bound for own in row["own"]) / len(hits))
-            wrong.append(most >= bound)
+            facts = tuple(own["name"] for own in row["own"])
+            first.setdefault(facts, []).append(sum(hits) / len(hits))
+            passed = sum(own["z"] >= bound for own in row["own"])
+            over.setdefault(facts, []).append(passed / len(hits))
+            wrong.setdefault(facts, []).append(float(most >= bound))
         table.append(
             {
                 "editors": family,
                 "facts": size,
-                "n": len(some),
-                "named (%)": percent(first),
-                "own (%)": percent(over),
-                "other (%)": percent(wrong),
+                "suspects": len(some),
+                "n": len(first),
+                "named (%)": percent(map(fmean, first.values())),
+                "own (%)": percent(map(fmean, over.values())),
+                "other (%)": percent(map(fmean, wrong.values())),
             }
         )
     return table
