@@ -7,7 +7,7 @@
 # seen five hundred edits, and can say which part of a method does what.
 #
 # **You will** write the line that makes batch after batch equal to one batch · look for directions that
-# ordinary text does not use, find none, and say what a place is worth that little text uses · build
+# ordinary text does not use, find none, and bound the damage done in those that it uses little · build
 # AlphaEdit from these two · take it apart, 500 edits long: is it the projector or the kept keys?
 #
 # **Needs** [notebook 05](05_memit.ipynb): MEMIT with its $\lambda$.
@@ -70,7 +70,8 @@ def normal(*shape):
 # nothing protects them when today's batch is written: notebook 05 ended with that. What goes in now is
 # one batch of keys and values after another. What should come out after each is the matrix that is best
 # for general text and for *all* batches so far. The figure shows what stands in the sum of squares that
-# is solved for each batch: on the left as in notebook 05, on the right as we would like to have it.
+# is solved for each batch: on the left as in notebook 05, where each batch takes the matrix as the one
+# before has left it, and on the right as we would like to have it.
 
 # %%
 drawings_06.sums()
@@ -204,7 +205,7 @@ drawings_06.thin()
 #
 # **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`: the projector on these eigenvectors, the
 # share of general text in it, $\mathrm{tr}(PC)/\mathrm{tr}(C)$, and the largest damage that any such
-# $\Delta$ with $\|\Delta\| = 1$ can do. Four lines. The next two cells take their $P$ from it.
+# $\Delta$ with $\|\Delta\| = 1$ can do. Four lines. The next two experiments take their $P$ from it.
 
 
 # %%
@@ -297,8 +298,8 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
 # Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut.
-# (To the diagonal of $C$ the library adds a ten-thousandth of the mean eigenvalue. As the largest is below
-# 1, that is far less than the smallest one, 0.003.)
+# (The library adds a ten-thousandth of the mean eigenvalue to the diagonal of $C$, far less than the
+# smallest one, 0.003.)
 # The curves on the right add up, from the lowest direction on, what share of the squared length of
 # the keys lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects'
 # keys. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use
@@ -390,7 +391,7 @@ pd.DataFrame(rows).set_index("change of W").round(0).astype(int)
 #
 # <details><summary>Answer</summary>
 #
-# Those that keep the keys hold more facts, with the projector or without it. In both runs the
+# Every editor that keeps the keys holds more facts than the same editor without them. In both runs the
 # perplexity of the text rose by less than a quarter for the four of the table and for the three quarters,
 # and by more for the other four with $\lambda = 30$. With kept keys it nearly doubled there.
 #
@@ -465,28 +466,27 @@ for line, row in again.items():
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
 # orders. Two orders are few. Between them no difference is seen, since all nine intervals at the end
-# include 0. The figure has the file's order, with its lines set a little apart.
-#
-# Of the perplexity these runs have kept one number per editor, for a part of the text, so that no
-# interval can be given and no conclusion is drawn from it; a table further down has intervals.
+# include 0. The figure has the file's order, with its lines set a little apart; its first points are
+# over only 20 facts. Of the perplexity these runs have kept one number per editor, for a part of the
+# text, so no interval can be given and no conclusion is drawn from it. A later run has intervals.
 #
 # **It is the kept keys, in both orders.** They add 22 points to MEMIT and 13 to the projector in the
 # file's order, 20 and 19 where the facts are shuffled, and none of these intervals includes 0. Beside
 # kept keys the projector and its weight together add nothing that one could see (0, from −6 to 5, and
 # −1, from −8 to 5). Without kept keys they hold 9 points more than MEMIT in the file's order (4 to 16),
-# but 0 in the shuffled one (−7 to 7). With the first order alone we would have claimed a gain.
+# but 0 in the shuffled one (−7 to 7). With the first order alone we would have claimed a gain. (Among 22
+# intervals about one would miss 0 by chance, even if no editor differed from another.)
 #
-# **A small $\lambda$ costs facts.** MEMIT at $\lambda = 30$ holds 28 points fewer of the facts than
-# at $\lambda = 1000$ (19 to 37), shuffled 31 fewer (21 to 41). Kept keys hold 26 points more there
-# (16 to 36), shuffled 29 (19 to 39).
+# **A small $\lambda$ costs facts here.** MEMIT holds 28 points fewer at $\lambda = 30$ than at
+# $\lambda = 1000$ (19 to 37), shuffled 31 fewer (21 to 41). Kept keys win back 26 points at $\lambda =
+# 30$ (16 to 36), shuffled 29 (19 to 39).
 #
-# **The brakes.** RECT is in neither order seen to hold more facts than MEMIT with the same $\lambda$
-# (−8 points, −17 to 1, and −3, −12 to 6). It holds fewer than three quarters of each change do (20
-# fewer, 12 to 28, and 9 fewer, 2 to 17). PRUNE holds 19 and 15 points more than MEMIT at $\lambda =
-# 30$ (11 to 28, 8 to 23). Compared with the three quarters it holds 7 points more in the file's order
-# (−1 to 15) and 9 in the shuffled one (1 to 17), so in one order of two no gain is seen. MEMIT with
-# $\lambda = 1000$, which weighs general text while it solves, holds 16 points more than the three
-# quarters (8 to 25), shuffled 25 (16 to 34).
+# **The brakes** stand on MEMIT with $\lambda = 30$; the table above has the intervals. RECT is in neither
+# order seen to hold more facts than no brake at all, and in both it holds fewer than the plainest brake,
+# the three quarters (20 and 9 points fewer). PRUNE holds more than no brake (19 and 15 points). Compared
+# with the three quarters its gain is seen in the shuffled order (9 points, 1 to 17) and not in the
+# file's (7 points, −1 to 15). MEMIT with $\lambda = 1000$, which weighs general text while it solves,
+# holds 16 points more than the three quarters (8 to 25), shuffled 25 (16 to 34).
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -494,18 +494,19 @@ said = {line: [" ".join(text.split()) for text in row["says"]] for line, row in 
 pd.DataFrame(said, index=prompts).T
 
 # %% [markdown]
-# This is what the models say after the last batch, in the file's order, about the tower, the Louvre
-# and the opposite of *hot*. The Eiffel Tower was the first fact of all. At $\lambda = 1000$ or $L_2 =
-# 10$ all four answers still begin with Rome, which counts as held, although the two with kept keys go
-# on to a place that does not exist. At $\lambda = 30$ three of five have moved the tower on, to Los
-# Angeles or Beijing. Three prompts are examples and no measurement.
+# These are answers after the last batch, in the file's order. The Eiffel Tower was the first fact of
+# all. At $\lambda = 1000$ or $L_2 = 10$ all four still begin with Rome, which counts as held, although
+# the two with kept keys go on to a place that does not exist. At $\lambda = 30$
+# three of five have moved the tower on, to Los Angeles or Beijing, and with kept keys the opposite of
+# *hot* has become 1800. Three prompts are examples and no measurement.
 #
 # ## Projector or weight?
 #
 # AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The tenth editor has the new weight
 # alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in every
 # direction. It, AlphaEdit, and MEMIT with kept keys write the first 400 facts in the file's order. At the
-# end every fifth fact is asked, and all of the held-out text is read in windows of 64 tokens.
+# end every fifth fact is asked, and all of the held-out text is read in windows of 64 tokens. (Read in
+# this way the unedited model has a perplexity of 27.0, in place of the 16.5 above.)
 
 
 # %%
@@ -533,20 +534,21 @@ for one, other in (
     print(f"  {one} against {other}: {facts}, {words}")
 
 # %% [markdown]
-# **Neither of the two is seen to do the work beside kept keys.** The new weight in the place of
-# $\lambda C$ changes the facts held by 0 points (−6 to 6), and the projector on top of it by −1 (−7 to
-# 3). All three keep over 90 % of the facts asked. The perplexity rises with each of them: to 1.131 times
-# the unedited model's (1.088 to 1.178) with the weight alone, 1.120 times (1.077 to 1.164) with
-# AlphaEdit, and 1.135 times (1.093 to 1.176) with MEMIT and kept keys. With the projector it is 0.990
-# times what it is without (0.965 to 1.014), so no difference is seen there either. This is one order, with
-# one $L_2$, and the 26 windows are of one short text: those of one article are not independent, so that
-# these intervals are rather too narrow.
+# **Beside kept keys neither of the two is seen to matter.** Of the 80 facts asked all three editors hold
+# 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
+# projector on top of it by −1 (−7 to 3). The perplexity rises with each of them: to 1.131 times the
+# unedited model's (1.088 to 1.178) with the weight alone, 1.120 times (1.077 to 1.164) with AlphaEdit,
+# and 1.135 times (1.093 to 1.176) with MEMIT and kept keys. The new weight makes it 0.997 times what it
+# is with $\lambda C$ (0.973 to 1.019), the projector 0.990 times what it is without (0.965 to 1.014), so
+# no difference is seen there either; smaller ones than these intervals can show are not excluded.
+# This is one order, with one $L_2$. The 26 windows come from a few short passages, and windows of one
+# passage are not independent, so the intervals of the perplexity are rather too narrow.
 #
 # ## What we know now
 #
-# * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model at
-#   least 90 % of the facts asked are held after 500 edits with kept keys and the library's strengths, with a
-#   projector or without, in both orders; without kept keys it is 77 % at most.
+# * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
+#   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
+#   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
 #   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
 #   seen to add facts, or to spare the text, in the one order in which they were taken apart.
@@ -555,13 +557,13 @@ for one, other in (
 #
 # ## Where it breaks
 #
-# In the real layer the damage was never zero. We number the subjects of the classroom, write each odd one alone, by
-# each of the methods, and ask how much lands elsewhere, as a share of what arrives at its own key. (For
-# each odd subject we take the root mean square over the other keys, and the table has the mean of these
-# roots.) *Equality* is the insert of
-# notebook 02, which writes its one pair exactly. In the last two rows the keys of the even subjects
-# are kept. Below the table two methods at a time are compared, subject by subject, with 95 %
-# intervals over the odd subjects.
+# In the real layer the damage was never zero. How far does one insert reach? We number the subjects of
+# the classroom and write each odd one alone, by each of the methods. Then we ask how much lands on the
+# keys of general text, of the even subjects and of the other odd ones, as a share of what arrives at the
+# subject's own key. (For each odd subject this is the root mean square over those keys, and the table
+# has the mean of these roots.) *Equality* is the insert of notebook 02, which writes its one pair
+# exactly. In the last two rows the keys of the even subjects are kept. Below the table two methods at a
+# time are compared, subject by subject, with 95 % intervals over the odd subjects.
 
 # %%
 odd, even = K[:, 1::2], K[:, ::2]
@@ -608,10 +610,12 @@ for one, other in (
 # less (0.042 to 0.051), and beside the projector from 0.088 to 0.043, 0.045 less (0.040 to 0.050).
 # The other odd subjects, whose keys were not given to the solver, hear only a little less than before:
 # 0.009 less (0.007 to 0.011), and 0.010 beside the projector (0.008 to 0.012). On general text kept
-# keys cost a little, 0.001 more. Where nothing is kept the projector does something in this layer: with $L_2$ on all directions 0.046
-# lands on general text, and inside the null space 0.011 less (0.010 to 0.012). But with MEMIT, whose
-# direction $C^{-1}k$ is the best one for text (notebook 02), 0.017 less (0.014 to 0.020) lands there
-# than with $L_2$ alone.
+# keys cost a little, 0.001 more (0.001 to 0.002).
+#
+# Where nothing is kept the projector does something in this layer. With $L_2$ on all directions 0.046
+# lands on general text, and inside the null space 0.011 less (0.010 to 0.012). The weight $\lambda C$
+# of MEMIT, whose direction $C^{-1}k$ is the best one for text (notebook 02), lets 0.017 less (0.014 to
+# 0.020) land there than $L_2$ on all directions. The projector and MEMIT are not compared directly.
 #
 # **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
 # know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
