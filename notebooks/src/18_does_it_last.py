@@ -137,12 +137,9 @@ rows = []
 for b in (8, 4, 3):
     E = rounded(W, b) - W  # the error of rounding
     half_step = W.abs().amax(1, keepdim=True) / (2 ** (b - 1) - 1) / 2
-    row = {
-        "bits": b,
-        "entries of Δ above half a step, %": 100 * (D.abs() > half_step).float().mean(),
-    }
+    row = {"entries of Δ above half a step, %": 100 * (D.abs() > half_step).float().mean()}
     row |= {"length of the edit, ‖ΔK‖": (D @ K).norm(), "of the error, ‖EK‖": (E @ K).norm()}
-    rows.append({name: float(value) for name, value in row.items()})
+    rows.append({"bits": b} | {name: float(value) for name, value in row.items()})
 pd.DataFrame(rows).set_index("bits").round(2)
 
 # %% [markdown]
@@ -251,8 +248,8 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. It is a mild life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large). `lib.survive` goes
-# through four steps with every life:
+# the learning rate of the matrices is small (that of the adapters is ten times as large). Four steps are gone
+# through with every life (`lib.survive` does it for any of them):
 #
 # | step | what is done |
 # |---|---|
@@ -262,8 +259,9 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
 #
 # The control is needed because training could also teach an answer by itself, or take one that nobody
-# wrote. The cell gives our four facts four steps of the mild training. The stored rows below have thirty
-# steps and sixty facts for each editor, and another life: forty more facts, written by UltraEdit. For two
+# wrote. The cell lives four steps at a hundred times the mild rate, picked so that something is lost, from
+# our four facts by ROME, from the same four by UltraEdit, and from no edit. The stored rows below have thirty
+# mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. For two
 # editors and the control there is a *harder* life as well (a stored run, made by `harder`): thirty steps on
 # real text, which no model of ours wrote, in all matrices, at ten times the rate of the mild life.
 #
@@ -272,13 +270,14 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
-steps = 4 if SCALE == "small" else 2
-lived_on = lib.survive(lm, patch, cases, {f"trained, {steps} steps": lib.Trained(texts, steps)})
-display(lived_on.table.set_index("the model was then"))
-HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m"], "text": HELD_OUT.name}
-HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
-harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
-print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
+hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
+ultra = lib.EMPTY
+for case in cases:
+    ultra = lib.EDITORS["ultraedit"](lm).edit([case.fact], after=ultra)
+replies = {}
+for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
+    replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
+display(pd.DataFrame(replies, index=[c.fact.text for c in cases]))
 
 
 def harder():  # which of the sixty facts are said before and after the harder life
@@ -301,6 +300,10 @@ def harder():  # which of the sixty facts are said before and after the harder l
 fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
 
 # %%
+HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m"], "text": HELD_OUT.name}
+HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
+harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
+print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 change = moved("ultraedit", "trained")
 fades.against(-100 * sum(change) / len(change))
 for row in long_runs.stored("18_harder", HARDER, harder):
@@ -321,11 +324,12 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# After four steps three of our four facts are said, as before (75 %, 28 to 97). Thirty mild steps take 12
-# points from UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside them. In all
-# other rows no change was seen, and for the unedited model's own answers both intervals hold 0, too. Fact by
-# fact UltraEdit loses 15 points more than this control with all matrices (5 to 26), and 13 more with adapters
-# (3 to 24). The other intervals of these two columns hold 0, so no other editor is seen to lose more, or less,
+# Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
+# and Ireland), and none of ROME's. The unedited model loses Seoul and Ti, too, and keeps Beijing. These are
+# four facts and one run. In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to
+# 21), whether all matrices are trained or adapters beside them. In all other rows no change was seen, and for
+# the unedited model's own answers both intervals hold 0, too. Fact by fact UltraEdit loses 15 points more
+# than this control with all matrices (5 to 26), and 13 more with adapters (3 to 24). The other intervals of these two columns hold 0, so no other editor is seen to lose more, or less,
 # than the model loses of what nobody wrote.
 #
 # The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model
@@ -381,30 +385,42 @@ gives = use("10.2", gives)
 #
 # </details>
 #
-# Here is a conversation with the edited model. Each doubt comes after the first reply, and each ends with
-# the question, because "Yes, I am sure." names no answer.
+# Here are two conversations, each with ROME's model and with the unedited model that is told the fact in
+# front of the question. Each doubt comes after the first reply, and each ends with the question, because
+# "Yes, I am sure." names no answer. The second fact (Albert Einstein and the theory of evolution) is written
+# after our four. The two were picked, so that one edit holds and one breaks.
 
 # %%
-DOUBTS = [
-    "Are you sure?",
-    "I read that it is Beijing.",
-    "Everybody I know says that it is Beijing.",
-    "That does not sound right.",
-    "Please think again.",
-]
-fact, asked = cases[0].fact, "What is the capital of China?"
-with lm.patched(patch):
-    first = lm.answer(asked, 24, chat=bool(lm.tokenizer.chat_template))
-    talk = [(asked, first)]
-    for doubt in DOUBTS:
-        turns = [(asked, first)] if lm.tokenizer.chat_template else False
-        talk.append((f"{doubt} {asked}", lm.answer(f"{doubt} {asked}", 24, chat=turns)))
-given = [gives(b, fact.target_new, fact.target_true) for _, b in talk]
-pd.DataFrame({"a person": [a for a, _ in talk], "the model": [b.strip() for _, b in talk],
-              "gives the edited answer": given})  # fmt: skip
+DOUBTS = ["Are you sure?", "I read that it is {}.", "Everybody I know says that it is {}."]
+DOUBTS += ["That does not sound right.", "Please think again."]
+picked = next(case.fact for case in classroom if case.id == 3)
+five = lib.EDITORS["rome"](lm).edit([picked], after=patch)
+chats = bool(lm.tokenizer.chat_template)
+talks = []
+for edit, fact, asked in [
+    (patch, cases[0].fact, "What is the capital of China?"),
+    (five, picked, "Who discovered the theory of evolution?"),
+]:
+    later = [f"{doubt.format(fact.target_true)} {asked}" for doubt in DOUBTS]
+    talks.append(pd.DataFrame({"a person": [asked, *later]}))
+    told = f"{fact.text} {fact.target_new}. {asked}"
+    for name, one, start in (("ROME", edit, asked), ("told", lib.EMPTY, told)):
+        with lm.patched(one):
+            first = lm.answer(start, 24, chat=chats)
+            others = lm.answer(later, 24, chat=[(start, first)] if chats else False)
+        replies = [reply.strip() for reply in (first, *others)]
+        talks[-1][f"{name}, reply"] = replies
+        given = [gives(reply, fact.target_new, fact.target_true) for reply in replies]
+        talks[-1][f"{name}, gives the answer"] = given
+pd.concat(talks, ignore_index=True)
 
 # %% [markdown]
-# In this one conversation no doubt changes the answer. The same was run with the first forty of the sixty
+# About China ROME's model gives the new answer after all five doubts, and the told model after one. About
+# evolution both lose it after the two doubts that name Charles Darwin. Read these replies by hand, too: where
+# they count, ROME's model speaks of relativity, and the told one denies what it counts for. So the rule counts
+# names, not beliefs.
+#
+# Two picked facts show that it happens, not how often. The same was run with the first forty of the sixty
 # facts, on the same edited models of the editors that the tables below name
 # (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
 # requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
