@@ -258,10 +258,10 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # | 3. control | The unedited model lives the same: it is trained on the same rows in the same order. |
 # | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
 #
-# The control is needed because training could also teach an answer by itself, or take one that nobody
-# wrote. The cell trains for four steps at a hundred times the mild rate, which was picked so that something
-# is lost: ROME's model, one with the same four facts by UltraEdit, and the unedited model. The stored rows below have thirty
-# mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. For two
+# The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
+# The cell trains for four steps at a hundred times the mild rate, which was picked so that something is lost:
+# ROME's model, one with the same four facts by UltraEdit, and the unedited model. The stored rows below have
+# thirty mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. For two
 # editors and the control there is a *harder* life as well (a stored run, made by `harder`): thirty steps on
 # real text, which no model of ours wrote, in all matrices, at ten times the rate of the mild life.
 #
@@ -326,20 +326,20 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # %% [markdown]
 # Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
 # and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
-# Beijing. These are four facts and one run. In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to
-# 21), whether all matrices are trained or adapters beside them. In all other rows no change was seen, and for
-# the unedited model's own answers both intervals hold 0, too. Fact by fact UltraEdit loses 15 points more
-# than this control with all matrices (5 to 26), and 13 more with adapters (3 to 24). The other intervals of
-# these two columns hold 0, so no other editor is seen to lose more, or less, than the model loses of what
-# nobody wrote.
+# Beijing. These are four facts and one run. In the stored rows thirty mild steps take 12 points from
+# UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside them. In all other rows no
+# change was seen, and for the unedited model's own answers both intervals hold 0, too. Fact by fact UltraEdit
+# loses 15 points more than this control with all matrices (5 to 26), and 13 more with adapters (3 to 24). The
+# other intervals of these two columns hold 0, so no other editor is seen to lose more, or less, than the
+# model loses of what nobody wrote.
 #
 # The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model
 # loses 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
 # points more than this control (8 to 45), and FT-M 20 points less (4 to 34): of its own loss of 5 points the
-# interval reaches 0. So in this one run more is lost of what one editor wrote than of what the model
-# knew, and less of what the other wrote. Why was not measured, and other editors have not lived this life.
-# (The rate and the number of steps were fixed before the run, and no others were tried. Real text and the
-# larger rate came together, so which of the two does it cannot be told apart here.)
+# interval reaches 0. So in this one run more is lost of what one editor wrote than of what the model knew,
+# and less of what the other wrote. Why was not measured, and other editors have not lived this life. (The
+# rate and the number of steps were fixed before the run, and no others were tried. Real text and the larger
+# rate came together, so which of the two does it cannot be told apart here.)
 #
 # The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from
 # AlphaEdit's (2 to 17), and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's
@@ -421,9 +421,9 @@ pd.concat(talks, ignore_index=True)
 # they count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first. The
 # rule counts a reply in which the name stands, whatever is said about it.
 #
-# Two facts that were picked show that it happens, but not how often. The same was run with the first forty of the sixty
-# facts, on the same edited models of the editors that the tables below name
-# (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
+# Two facts that were picked show that it happens, but not how often. The same was run with the first forty of
+# the sixty facts, on the same edited models of the editors that the tables below name (`python -m
+# tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
 # requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
 # written down what it knows. Three controls stand above: the unedited model; the unedited model that is told
 # the fact in its prompt; and the unedited model about the *old* answer, which it knows.
@@ -626,10 +626,11 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #   facts of each that had some, nearly all of UltraEdit's and GRACE's, and half of what the unedited model
 #   says of the same facts.
 # * Thirty steps of training on text that the model had written took a part of UltraEdit's facts, and of the
-#   others nothing that can be seen. Thirty at ten times the rate, on real text, took (in one run) more than half of
-#   UltraEdit's facts and about a quarter of what the unedited model says by itself; a loss of FT-M's is not
-#   shown. What an edit loses has to be compared with what the model loses of its own. Forty later edits took
-#   a few of MEMIT's and AlphaEdit's, and half of those in GRACE's codebook, which stands above them.
+#   others nothing that can be seen. Thirty at ten times the rate, on real text, took (in one run) more than
+#   half of UltraEdit's facts and about a quarter of what the unedited model says by itself; a loss of FT-M's
+#   is not shown. What an edit loses has to be compared with what the model loses of its own. Forty later
+#   edits took a few of MEMIT's and AlphaEdit's, and half of those in GRACE's codebook, which stands above
+#   them.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
 #   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
 #   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
