@@ -422,8 +422,8 @@ pd.concat(talks, ignore_index=True)
 # rule counts a reply in which the name stands, whatever is said about it.
 #
 # Two facts that were picked show that it happens, but not how often. The same was run with the first forty of
-# the sixty facts, on the same edited models of the editors that the tables below name (`python -m
-# tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
+# the sixty facts, on the same edited models of the editors that the tables below name
+# (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
 # requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
 # written down what it knows. Three controls stand above: the unedited model; the unedited model that is told
 # the fact in its prompt; and the unedited model about the *old* answer, which it knows.
