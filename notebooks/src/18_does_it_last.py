@@ -52,7 +52,6 @@ import torch
 from IPython.display import display
 
 import lib
-from lib import plot
 from lib.data.texts import GENERAL, HELD_OUT
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.model import activations
@@ -149,14 +148,6 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # only 7. A likely reason is that in the sum over a row errors of different signs cancel, and that the
 # entries of an edit do not, since they were made for these keys. So in this matrix the edit stands far above
 # the error of 4 bits. But all others are rounded, too, and the whole model has to go on speaking.
-#
-# That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
-# facts below it says 90 % before any rounding. Type in how many it says with 4 bits.
-
-# %%
-own = guess(
-    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
-)
 
 # %%
 inside = f"{lm.arch.blocks}."  # every matrix of the blocks
@@ -184,9 +175,17 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # | *unedited, new answers* | the share of the new answers that the unedited model says |
 # | *unedited, its own answers* | the **control**: the share of its old answers to the same facts |
 # | *less the control's* | a row's change less that of the control, fact by fact: below 0 the row loses more |
+#
+# **Predict.** What does the control, the *unedited* model, lose by 4 bits? Of its old answers it says 90 %
+# before any rounding. Type in how many it says with 4 bits.
 
 
 # %%
+own = guess(
+    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
+)
+
+
 def stored(name):  # the rows of a benchmark
     return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
 
@@ -205,8 +204,8 @@ TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alph
 TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"ft_m": "FT-M", "mend": "MEND"}  # RESULTS has every editor that was measured
 TITLES |= {"base": "unedited, new answers", "own": "unedited, its own answers"}
-LIVES = {"int8": "8 bits", "int4": "4 bits", "trained": "30 steps of training"}
-LIVES |= {"trained, LoRA": "30 steps of training, LoRA", "harder": "30 harder steps"}
+LIVES = {"int8": "8 bits", "int4": "4 bits", "trained": "30 mild steps"}
+LIVES |= {"trained, LoRA": "30 mild steps, LoRA", "harder": "30 harder steps"}
 
 
 # %%
@@ -265,9 +264,11 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
 # The cell trains for four steps at a hundred times the mild rate, which was picked so that something is lost:
 # ROME's model, one with the same four facts by UltraEdit, and the unedited model. The stored rows below have
-# thirty mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. For two
-# editors and the control there is a *harder* life as well (a stored run, made by `harder`): thirty steps in
-# all matrices at ten times the mild rate, on a real text so short that they go through it several times.
+# thirty mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. There
+# is a *harder* life as well (a stored run, made by `harder`): thirty steps in all matrices at ten times the
+# mild rate, on a real text so short that they go through it several times. The control lives it, and three
+# editors that write in different ways: UltraEdit computes its change in closed form, FT-M trains one matrix,
+# and MEMIT searches for a value and inserts it (locate-then-edit).
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
@@ -275,15 +276,39 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
 hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
+HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit"], "text": HELD_OUT.name}
+HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
+harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
 ultra = lib.EMPTY
 for case in cases:
     ultra = lib.EDITORS["ultraedit"](lm).edit([case.fact], after=ultra)
 replies = {}
 for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
     replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
-display(pd.DataFrame(replies, index=[c.fact.text for c in cases]))
+pd.DataFrame(replies, index=[c.fact.text for c in cases])
+
+# %%
+fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
+
+# %%
+change = moved("ultraedit", "trained")
+fades.against(-100 * sum(change) / len(change))
+mild = ["trained", "trained, LoRA"]
+lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of the roundings
+
+# %% [markdown]
+# Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
+# and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
+# Beijing. These are four facts and one run.
+#
+# In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
+# are trained or adapters beside them. In all other rows, the control's among them, both intervals hold 0.
+# Fact by fact UltraEdit loses 15 points more than this control with all matrices (5 to 26), and 13 more with
+# adapters (3 to 24). For each other editor the interval of this difference holds 0: none is seen to lose
+# more, or less, than the control.
 
 
+# %%
 def harder():  # which of the sixty facts are said before and after the harder life
     for name in HARDER["lines"]:
         some = [case for case in classroom if case.id % 2][: HARDER["facts"]]
@@ -300,25 +325,25 @@ def harder():  # which of the sixty facts are said before and after the harder l
         yield row
 
 
-# %%
-fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
-
-# %%
-HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m"], "text": HELD_OUT.name}
-HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
-harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
 print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
-change = moved("ultraedit", "trained")
-fades.against(-100 * sum(change) / len(change))
 for row in long_runs.stored("18_harder", HARDER, harder):
     values = survival[row["line"]]["values"]
     assert row["before"] == values[FIRST]["efficacy"]  # the same edits as in the other rows
     values["harder"] = {"efficacy": row["after"]}
-display(lived(["trained", "trained, LoRA"], less=["trained", "trained, LoRA"]))
-display(lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"]))
-lived(["40 more edits"], less=["40 more edits"])
+lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
+
+# %% [markdown]
+# The harder steps take 52 points from UltraEdit's facts (38 to 64). But the unedited model loses 25 points of
+# its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27 points more than
+# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT 18 less (2 to 33). MEMIT's own loss is 7
+# points (1 to 15), and FT-M's 5, whose interval reaches 0. So in one run of each the model loses more of what
+# UltraEdit wrote than of what it knew, and less of what FT-M and MEMIT wrote. Why was not measured. (The rate
+# and the number of steps were fixed before the first run, and no others were tried; MEMIT's row was added
+# later. Real text, its repetition and the larger rate came together, so which of them does it cannot be told
+# apart here.)
 
 # %%
+display(lived(["40 more edits"], less=["40 more edits"]))
 names = [name for name in TITLES if name != "base"]  # the control is the last row
 points = {}
 for life in ("int4", "trained", "40 more edits"):
@@ -328,28 +353,12 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
-# and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
-# Beijing. These are four facts and one run. In the stored rows thirty mild steps take 12 points from
-# UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside them. In all other rows,
-# the control's among them, both intervals hold 0. Fact by fact UltraEdit loses 15 points more than this
-# control with all matrices (5 to 26), and 13 more with adapters (3 to 24). For each other editor the interval
-# of this difference holds 0: none is seen to lose more, or less, than the control.
-#
-# The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model
-# loses 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
-# points more than this control (8 to 45), and FT-M 20 points less (4 to 34). FT-M's own change is a loss of 5
-# points, and its interval reaches 0. So in this one run the model loses more of what UltraEdit wrote than of
-# what it knew, and less of what FT-M wrote. Why was not measured. (The rate and the number of steps were
-# fixed before the run, and no others were tried. Real text, its repetition and the larger rate came together,
-# so which of them does it cannot be told apart here.)
-#
-# The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from
-# AlphaEdit's (2 to 17), and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's
-# codebook, so it compares other states with its entries. For each other editor the interval reaches 0. The
-# unedited model says 13 points fewer of its own answers after the same forty edits (3 to 25), so later edits
-# do not take from edits only. GRACE loses 40 points more than this control (24 to 56), and no other editor is
-# seen to lose more than it. (The last row of the figure is the control.)
+# Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17), and
+# 53 from GRACE's (40 to 65). They are made in layers below GRACE's codebook, so it compares other states with
+# its entries. For each other editor the interval reaches 0. The unedited model says 13 points fewer of its
+# own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
+# control (24 to 56), and no other editor is seen to lose more than it. (The last row of the figure is the
+# control.)
 #
 # ## Doubted
 #
@@ -428,8 +437,8 @@ pd.concat(talks, ignore_index=True)
 # question; the question after each of the five doubts; three requests that mention neither prompt nor answer
 # ("Tell me about …"); and the question after the model has written down what it knows. The first three rows
 # are controls: the unedited model; the unedited model that is told the fact in its prompt; and the unedited
-# model about the *old* answer, which it knows. The second table has each editor less the told model, paired
-# over the facts, in points.
+# model about the *old* answer, which it knows. The second table has each editor less the told model and, in its
+# last two columns, less the old answer, paired over the facts.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's?
@@ -454,24 +463,30 @@ print("points lost by a doubt: told {}, ROME {}; the first less the second {}".f
 rows = [depth[name] for name in controls + editors]
 found = {f"{title} (%)": [shares(row[way]) for row in rows] for way, title in WAYS.items()}
 display(pd.DataFrame(found, [TITLES.get(name, name) for name in controls + editors]))
-rows = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name in editors]
-names = [f"{TITLES[name]} less the told model (points)" for name in editors]
-pd.DataFrame(rows, names).rename(columns=WAYS)
+less, ways = {}, list(WAYS)
+for what, other, asked in (
+    ("less the told model (points)", told, ways),
+    ("less the old answer (points)", depth["unedited, old answer"], ways[:2]),
+):
+    for way in asked:
+        found = [changes(depth[name][way], other[way]) for name in editors]
+        less[what, WAYS[way]] = found
+pd.DataFrame(less, [TITLES[name] for name in editors])
 
 # %% [markdown]
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
 # (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
 # ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question, 28 to 30 points more than when
 # it is told (each interval above 0). After doubts it says 69 to 73 %, which is 41 to 45 points more (each
-# interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose interval
-# reaches 0. That the first loses more than the second is not shown: the interval of this difference holds 0.
-# In open texts, and after thinking first, no difference between these three editors and the told model was
-# found. (Of its old answers the unedited model says 72 % in reply to the question and 64 % after doubts.
-# Edited facts were not compared with these.)
+# interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose
+# interval reaches 0. That the first loses more than the second is not shown: the interval of this difference
+# holds 0. In open texts, and after thinking first, no difference between these three editors and the told
+# model was found. Nor is one seen between what they wrote and the old answers of the unedited model (72 % in
+# reply to the question, 64 % after doubts), but these intervals reach from 15 points less to 26 more. All
+# other editors lie below the old answers.
 #
 # What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in the
-# unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model; after doubts no
-# difference from it is seen for these two.
+# unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
 #
 # *Synthetic documents* are the method that a study of much larger models finds to be believed most
 # ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
@@ -527,10 +542,9 @@ held_out = use("10.3", held_out)
 # </details>
 
 # %%
-answers = {}
+answers, statements, relations, table = {}, [], [], []
 for case in classroom:
     answers.setdefault(case.relation, set()).add(case.fact.target_true)
-statements, relations = [], []
 for case in classroom:
     others = sorted(answers[case.relation] - {case.fact.target_true})
     if others and case not in cases:
@@ -538,45 +552,35 @@ for case in classroom:
         statements += [f"{case.fact.text} {case.fact.target_true}", f"{case.fact.text} {false}"]
         relations += [case.relation] * 2
 print(f"{len(statements)} statements of {len(set(relations))} relations")
-
-# %%
 rows, _ = lm.rows(statements)
-ends = [len(row) - 1 for row in rows]
 blocks = sorted({int(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)})
-inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
-states = activations.module_inputs_at(lm, rows, ends, list(inputs.values()))
+inputs = [f"{lm.arch.blocks}.{block}" for block in blocks]
+states = activations.module_inputs_at(lm, rows, [len(row) - 1 for row in rows], inputs)
 y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
-table, found = [], {"by heart": [], "relations it has not seen": []}
-for block, name in inputs.items():
+for name in inputs:
     X = states[name].double()
     X = (X - X.mean(0)) / X.std(0).clamp(min=1e-6)
     penalty = 5.0 * len(X)
     w = torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).double(), X.T @ y)
-    scores = {"by heart": X @ w, "relations it has not seen": held_out(X, y, relations, penalty)}
-    table.append({"state before block": block})
-    for what, score in scores.items():
-        right = (score * y > 0).double().view(-1, 2).mean(1).tolist()
-        table[-1][f"right, {what} (%)"] = shares(right)
-        found[what].append(100 * sum(right) / len(right))
-print(pd.DataFrame(table).set_index("state before block"))
-plot.lines(
-    blocks, found, "the probe reads before block", "statements judged rightly (%)", ylim=(48, 102)
-)
+    both = X @ w, held_out(X, y, relations, penalty)
+    heart, unseen = [(s * y > 0).double().view(-1, 2).mean(1).tolist() for s in both]
+    table.append([shares(heart), shares(unseen), changes(heart, unseen)])
+columns = ["right by heart (%)", "right on unseen relations (%)", "difference (points)"]
+pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 
 # %% [markdown]
-# On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %. On relations that
-# it has not seen it is right for 78 % of the statements before block 9, 88 % before 15, 85 % before 21 and
-# 75 % before 27. The library's probe is made like this one. It reads before block 21, so that edits in many
-# layers lie below it, and it refuses to be used where it is right for less than 80 %. The next table has its
-# scores for our four facts, edited by ROME, and the one after it those of the forty stored facts, by a probe
-# that was trained on the other facts of the classroom. A statement "looks true" if its score is above 0.
+# On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %, and on relations
+# that it has not seen for 78 % before block 9, 88 % before 15, 85 % before 21 and 75 % before 27. Paired over
+# the facts these are 4 to 9 points fewer (each interval above 0), so by heart it looks better than it is. The
+# library's probe is made like this one. It reads before block 21, so that edits in many layers lie below it,
+# and it refuses to be used where it is right for less than 80 %. The next table has its scores for our four
+# facts, edited by ROME, and the one after it those of the forty stored facts, by a probe that was trained on
+# the other facts of the classroom. A statement "looks true" if its score is above 0.
 #
 # **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0?
 
 # %%
 true_now = guess("For how many % of forty facts does the new answer look true after ROME?", 0, 100)
-
-# %%
 new = [(case.fact.text, case.fact.target_new) for case in cases]
 old = [(case.fact.text, case.fact.target_true) for case in cases]
 late, looks = lib.EDITORS["ft_m"](lm).edit([cases[0].fact]), {}
@@ -629,19 +633,19 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #   and GRACE's facts, more than the control lost. They took about a third to a half of those of each other
 #   editor that had some, and half of what the unedited model says by itself.
 # * Thirty mild steps of training took a part of UltraEdit's facts, and of the others nothing that can be seen.
-#   Thirty harder ones took (in one run) more than half of UltraEdit's facts and about a quarter of what the
-#   unedited model says by itself; a loss of FT-M's is not shown.
+#   Thirty harder ones took (in one run of each) more than half of UltraEdit's facts, about a quarter of what
+#   the unedited model says by itself, and less than that of the facts of FT-M and MEMIT.
 # * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
 #   editors none is seen to lose more than the unedited model loses of its own.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
-#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
-#   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
+#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in seven or eight
+#   of ten replies, those of UltraEdit and GRACE hardly ever.
 # * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
 #   where it reads is out of its sight, and of UltraEdit's edits, which stand below it, it shows no change.
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, facts of one kind, and one run of each life. Only two editors have
+# One model of 135 million parameters, facts of one kind, and one run of each life. Only three editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
 # keep or lose other things. The doubts and requests are ours, and few. That a state lies on the side of true
 # statements is not shown to be what the model takes for true, and a probe that is right for 83 % of the
