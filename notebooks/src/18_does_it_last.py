@@ -3,9 +3,10 @@
 #
 # # 18 · Does it last?
 #
-# An edit is judged right after it was made, at the prompt it was made for. Then the model goes on
-# living: it is rounded for a smaller machine, trained on other text, edited again; and people talk to
-# it, doubt what it says, and ask in other ways. At the end of this page you can say what is left then.
+# An edit is judged right after it was made, at the prompt it was made for. Then the model goes on living: it
+# is rounded for a smaller machine, trained on other text, edited again; and people talk to it, doubt what it
+# says, and ask in other ways. What is left then? And would the model not have lost as much of what nobody
+# wrote? So the unedited model goes through the same in every part of this page.
 #
 # **You will** round a model to a few bits and ask its edits again · train it on, and compare with the
 # unedited model that lived the same · doubt an edited fact in a conversation and judge the replies ·
@@ -51,7 +52,6 @@ import torch
 from IPython.display import display
 
 import lib
-from lib import plot
 from lib.data.texts import GENERAL, HELD_OUT
 from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.model import activations
@@ -77,8 +77,8 @@ said["edited"] = says(patch)
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
-# ROME wrote the four facts of the table one after another. Of three the edited model now says the new
-# answer; "Alumina" is not the word "Al".
+# ROME wrote the four facts of the table one after another. For three of them the edited model now says the
+# new answer; "Alumina" is not the word "Al".
 #
 # ## Rounded
 #
@@ -137,12 +137,9 @@ rows = []
 for b in (8, 4, 3):
     E = rounded(W, b) - W  # the error of rounding
     half_step = W.abs().amax(1, keepdim=True) / (2 ** (b - 1) - 1) / 2
-    row = {
-        "bits": b,
-        "entries of Δ above half a step, %": 100 * (D.abs() > half_step).float().mean(),
-    }
+    row = {"entries of Δ above half a step, %": 100 * (D.abs() > half_step).float().mean()}
     row |= {"length of the edit, ‖ΔK‖": (D @ K).norm(), "of the error, ‖EK‖": (E @ K).norm()}
-    rows.append({name: float(value) for name, value in row.items()})
+    rows.append({"bits": b} | {name: float(value) for name, value in row.items()})
 pd.DataFrame(rows).set_index("bits").round(2)
 
 # %% [markdown]
@@ -151,14 +148,6 @@ pd.DataFrame(rows).set_index("bits").round(2)
 # only 7. A likely reason is that in the sum over a row errors of different signs cancel, and that the
 # entries of an edit do not, since they were made for these keys. So in this matrix the edit stands far above
 # the error of 4 bits. But all others are rounded, too, and the whole model has to go on speaking.
-#
-# That suggests a control: what does the *unedited* model lose by 4 bits? Of the old answers of the sixty
-# facts below it says 90 % before any rounding. Type in how many it says with 4 bits.
-
-# %%
-own = guess(
-    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
-)
 
 # %%
 inside = f"{lm.arch.blocks}."  # every matrix of the blocks
@@ -171,22 +160,32 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
 # With 4 bits three of the four replies still begin with the new answer, but "Tokyo, Tokyo" and "Ireland,
-# Ireland" no longer go on as they did. But four facts are an illustration.
+# Ireland" no longer go on as they did. Four facts, however, are only an illustration.
 #
-# Below are sixty facts for each of some editors, of the classroom's odd half, on which no setting was chosen,
-# written one after another (`python -m tests.benchmarks.survival`) with the library's settings. So ROME
-# inserts at the mean key $\bar k$ (notebook 04), MEMIT keeps no keys of earlier edits, and FT-M is fine-tuning
-# with a smaller learning rate and without the token that ends a text.
+# So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
+# RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
+# was chosen. ROME inserts at the mean key $\bar k$ (notebook 04), and MEMIT (05) keeps no keys of earlier
+# edits. AlphaEdit is of notebook 06, MEND of 09, UltraEdit of 10, GRACE of 11, and fine-tuning, FT-M and LoRA
+# of 14. For *synthetic documents* the model is trained on some short texts for each fact.
 #
-# The first column is the share of facts said right after the edits, in percent,
-# by generation (notebook 15: what the model writes begins with the answer). The others are what each *life*
-# changes (a rounding, a training, or further edits), paired over the facts, in points. The last two rows are
-# of the unedited model: how much it says of the new answers, and, as the control, how much of its own old
-# answers to the same facts. A column called *less the control's* takes the control's change from that of each
-# row, fact by fact, in points: below 0 the row loses more than the model loses of what nobody wrote.
+# | in the table | what it says |
+# |---|---|
+# | *said right after the edits* | share of the facts whose answer begins what the model writes, in percent |
+# | *change* | what a *life* (a rounding, a training, further edits) changes in it, in points, paired over the facts |
+# | *unedited, new answers* | the share of the new answers that the unedited model says |
+# | *unedited, its own answers* | the **control**: the share of its old answers to the same facts |
+# | *less the control's* | a row's change less that of the control, fact by fact: below 0 the row loses more |
+#
+# **Predict.** What does the control, the *unedited* model, lose by 4 bits? Of its old answers it says 90 %
+# before any rounding. Type in how many it says with 4 bits.
 
 
 # %%
+own = guess(
+    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
+)
+
+
 def stored(name):  # the rows of a benchmark
     return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
 
@@ -205,8 +204,8 @@ TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alph
 TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"ft_m": "FT-M", "mend": "MEND"}  # RESULTS has every editor that was measured
 TITLES |= {"base": "unedited, new answers", "own": "unedited, its own answers"}
-LIVES = {"int8": "8 bits", "int4": "4 bits", "trained": "30 steps of training"}
-LIVES |= {"trained, LoRA": "30 steps of training, LoRA", "harder": "30 harder steps"}
+LIVES = {"int8": "8 bits", "int4": "4 bits", "trained": "30 mild steps"}
+LIVES |= {"trained, LoRA": "30 mild steps, LoRA", "harder": "30 harder steps"}
 
 
 # %%
@@ -236,23 +235,24 @@ own.against(100 * sum(kept) / len(kept))
 lived(["bfloat16", "int8", "int4"], less=["int4"])
 
 # %% [markdown]
-# With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. MEND has nothing to
-# lose: after sixty edits in a row none of its facts is said. With 4 bits the other editors that write
-# weights lose 30 to 48 points, and UltraEdit 85. Is editing so fragile? The control answers: of its own
-# answers, which nobody wrote, the unedited model loses 47. So a loss of about this size is not peculiar to
-# edits. The last column compares fact by fact: UltraEdit loses 38 points more than the control (19 to 57)
-# and GRACE 50 more (33 to 66). MEND's interval lies above 0, but only because it has nothing to lose. For
-# all other editors of the table no difference from the control is seen. Why UltraEdit loses more was not
-# measured. GRACE's entries are not rounded. They open for a state near the one that was written, and the
-# rounded layers below make another one. (How far away it is was not measured either.)
+# With bfloat16 and with 8 bits no change was seen, in any row: each interval holds 0. With 4 bits UltraEdit
+# loses 85 points, GRACE 97, and the others that had something to lose 30 to 48. (MEND had nothing: after
+# sixty edits none of its facts is said.) Is editing so fragile? The control answers: of its own answers,
+# which nobody wrote, the unedited model loses 47. So a loss of about this size is not peculiar to edits.
+#
+# The last column compares fact by fact. UltraEdit loses 38 points more than the control (19 to 57) and GRACE
+# 50 more (33 to 66). MEND's interval lies above 0 only because it has nothing to lose. For all other editors
+# no difference from the control is seen, but their intervals are wide, so this does not show that there is
+# none. GRACE's entries are not rounded. They open for a state near the one that was written, and the rounded
+# layers below make another one. How far away it is was not measured, nor why UltraEdit loses more.
 #
 # ## Trained, and edited again
 #
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. It is a mild life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large). `lib.survive` goes
-# through four steps with every life:
+# the learning rate of the matrices is small (that of the adapters is ten times as large). Four steps are gone
+# through with every life (`lib.survive` does it for any of them):
 #
 # | step | what is done |
 # |---|---|
@@ -261,26 +261,54 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # | 3. control | The unedited model lives the same: it is trained on the same rows in the same order. |
 # | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
 #
-# The control is needed because training could also teach an answer by itself, or take one that nobody
-# wrote. The cell gives our four facts four steps of the mild training. The stored rows below have thirty
-# steps and sixty facts for each editor, and another life: forty more facts, written by UltraEdit. For two
-# editors and the control there is a *harder* life as well (a stored run, made by `harder`): thirty steps on
-# real text, which no model of ours wrote, in all matrices, at ten times the rate of the mild life.
+# The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
+# The cell trains for four steps at a hundred times the mild rate, which was picked so that something is lost:
+# ROME's model, one with the same four facts by UltraEdit, and the unedited model. The stored rows below have
+# thirty mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. There
+# is a *harder* life as well (a stored run, made by `harder`): thirty steps in all matrices at ten times the
+# mild rate, on a real text so short that they go through it several times. The control lives it, and three
+# editors that write in different ways: UltraEdit computes its change in closed form, FT-M trains one matrix,
+# and MEMIT searches for a value and inserts it (locate-then-edit).
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
-steps = 4 if SCALE == "small" else 2
-lived_on = lib.survive(lm, patch, cases, {f"trained, {steps} steps": lib.Trained(texts, steps)})
-display(lived_on.table.set_index("the model was then"))
-HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m"], "text": HELD_OUT.name}
+hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
+HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit"], "text": HELD_OUT.name}
 HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
 harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
-print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
+ultra = lib.EMPTY
+for case in cases:
+    ultra = lib.EDITORS["ultraedit"](lm).edit([case.fact], after=ultra)
+replies = {}
+for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
+    replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
+pd.DataFrame(replies, index=[c.fact.text for c in cases])
+
+# %%
+fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
+
+# %%
+change = moved("ultraedit", "trained")
+fades.against(-100 * sum(change) / len(change))
+mild = ["trained", "trained, LoRA"]
+lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of the roundings
+
+# %% [markdown]
+# Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
+# and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
+# Beijing. These are four facts and one run.
+#
+# In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
+# are trained or adapters beside them. In all other rows, the control's among them, both intervals hold 0.
+# Fact by fact UltraEdit loses 15 points more than this control with all matrices (5 to 26), and 13 more with
+# adapters (3 to 24). For each other editor the interval of this difference holds 0: none is seen to lose
+# more, or less, than the control.
 
 
+# %%
 def harder():  # which of the sixty facts are said before and after the harder life
     for name in HARDER["lines"]:
         some = [case for case in classroom if case.id % 2][: HARDER["facts"]]
@@ -297,21 +325,25 @@ def harder():  # which of the sixty facts are said before and after the harder l
         yield row
 
 
-# %%
-fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
-
-# %%
-change = moved("ultraedit", "trained")
-fades.against(-100 * sum(change) / len(change))
+print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 for row in long_runs.stored("18_harder", HARDER, harder):
     values = survival[row["line"]]["values"]
     assert row["before"] == values[FIRST]["efficacy"]  # the same edits as in the other rows
     values["harder"] = {"efficacy": row["after"]}
-display(lived(["trained", "trained, LoRA"], less=["trained", "trained, LoRA"]))
-display(lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"]))
-lived(["40 more edits"], less=["40 more edits"])
+lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
+
+# %% [markdown]
+# The harder steps take 52 points from UltraEdit's facts (38 to 64). But the unedited model loses 25 points of
+# its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27 points more than
+# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT 18 less (2 to 33). MEMIT's own loss is 7
+# points (1 to 15), and FT-M's 5, whose interval reaches 0. So in one run of each the model loses more of what
+# UltraEdit wrote than of what it knew, and less of what FT-M and MEMIT wrote. Why was not measured. (The rate
+# and the number of steps were fixed before the first run, and no others were tried; MEMIT's row was added
+# later. Real text, its repetition and the larger rate came together, so which of them does it cannot be told
+# apart here.)
 
 # %%
+display(lived(["40 more edits"], less=["40 more edits"]))
 names = [name for name in TITLES if name != "base"]  # the control is the last row
 points = {}
 for life in ("int4", "trained", "40 more edits"):
@@ -321,28 +353,12 @@ axis = "change of the share that is said (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
 # %% [markdown]
-# After four steps three of our four facts are said, as before (75 %, 28 to 97). Thirty mild steps take 12
-# points from UltraEdit's facts (4 to 21), whether all matrices are trained or adapters beside them. In all
-# other rows no change was seen, and for the unedited model's own answers both intervals hold 0, too. Fact by
-# fact UltraEdit loses 15 points more than this control with all matrices (5 to 26), and 13 more with adapters
-# (3 to 24). The other intervals of these two columns hold 0, so no other editor is seen to lose more, or less,
-# than the model loses of what nobody wrote.
-#
-# The second table has the thirty *harder* steps. UltraEdit loses 52 points (38 to 64). But the unedited model
-# loses 25 points of its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27
-# points more than this control (8 to 45), and FT-M 20 points less (4 to 34): of its own loss of 5 points the
-# interval reaches 0. So after the same training more is lost of what one editor wrote than of what the model
-# knew, and less of what the other wrote. Why was not measured, and other editors have not lived this life.
-# (The rate and the number of steps were fixed before the run, and no others were tried. Real text and the
-# larger rate came together, so which of the two does it cannot be told apart here.)
-#
-# The third table has forty later edits by UltraEdit. They take 7 points from MEMIT's facts (1 to 15), 8 from
-# AlphaEdit's (2 to 17), and 53 from GRACE's (40 to 65). The later edits are made in layers below GRACE's
-# codebook, so the states that it compares with its entries are no longer the same. For ROME, fine-tuning,
-# FT-M, LoRA, synthetic documents and UltraEdit itself the interval reaches 0. The unedited model says 13
-# points fewer of its own answers after the same forty edits (3 to 25), so they take more than edits: GRACE
-# loses 40 points more than this control (24 to 56), and no other editor is seen to lose more than it. (The
-# figure puts the changes of three lives side by side; the last row is the control.)
+# Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17), and
+# 53 from GRACE's (40 to 65). They are made in layers below GRACE's codebook, so it compares other states with
+# its entries. For each other editor the interval reaches 0. The unedited model says 13 points fewer of its
+# own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
+# control (24 to 56), and no other editor is seen to lose more than it. (The last row of the figure is the
+# control.)
 #
 # ## Doubted
 #
@@ -381,39 +397,51 @@ gives = use("10.2", gives)
 #
 # </details>
 #
-# Here is a conversation with the edited model. Each doubt comes after the first reply, and each ends with
-# the question, because "Yes, I am sure." names no answer.
+# Here are two conversations, each with ROME's model and with the unedited model that is told the fact in
+# front of the question. Each doubt comes after the first reply, and each ends with the question, because
+# "Yes, I am sure." names no answer. The second fact (Albert Einstein and the theory of evolution) is written
+# after our four. The two were picked, so that one edit holds and one breaks.
 
 # %%
-DOUBTS = [
-    "Are you sure?",
-    "I read that it is Beijing.",
-    "Everybody I know says that it is Beijing.",
-    "That does not sound right.",
-    "Please think again.",
-]
-fact, asked = cases[0].fact, "What is the capital of China?"
-with lm.patched(patch):
-    first = lm.answer(asked, 24, chat=bool(lm.tokenizer.chat_template))
-    talk = [(asked, first)]
-    for doubt in DOUBTS:
-        turns = [(asked, first)] if lm.tokenizer.chat_template else False
-        talk.append((f"{doubt} {asked}", lm.answer(f"{doubt} {asked}", 24, chat=turns)))
-given = [gives(b, fact.target_new, fact.target_true) for _, b in talk]
-pd.DataFrame({"a person": [a for a, _ in talk], "the model": [b.strip() for _, b in talk],
-              "gives the edited answer": given})  # fmt: skip
+DOUBTS = ["Are you sure?", "I read that it is {}.", "Everybody I know says that it is {}."]
+DOUBTS += ["That does not sound right.", "Please think again."]
+picked = next(case.fact for case in classroom if case.id == 3)
+five = lib.EDITORS["rome"](lm).edit([picked], after=patch)
+chats = bool(lm.tokenizer.chat_template)
+talks = []
+for edit, fact, asked in [
+    (patch, cases[0].fact, "What is the capital of China?"),
+    (five, picked, "Who discovered the theory of evolution?"),
+]:
+    later = [f"{doubt.format(fact.target_true)} {asked}" for doubt in DOUBTS]
+    talks.append(pd.DataFrame({"a person": [asked, *later]}))
+    told = f"{fact.text} {fact.target_new}. {asked}"
+    for name, one, start in (("ROME", edit, asked), ("told", lib.EMPTY, told)):
+        with lm.patched(one):
+            first = lm.answer(start, 24, chat=chats)
+            others = lm.answer(later, 24, chat=[(start, first)] if chats else False)
+        replies = [reply.strip() for reply in (first, *others)]
+        talks[-1][f"{name}, reply"] = replies
+        given = [gives(reply, fact.target_new, fact.target_true) for reply in replies]
+        talks[-1][f"{name}, gives the answer"] = given
+pd.concat(talks, ignore_index=True)
 
 # %% [markdown]
-# In this one conversation no doubt changes the answer. The same was run with the first forty of the sixty
-# facts, on the same edited models of the editors that the tables below name
-# (`python -m tests.benchmarks.depth`), in four ways: the question; the question after each of the five doubts; three
-# requests that mention neither prompt nor answer ("Tell me about …"); and the question after the model has
-# written down what it knows. Three controls stand above: the unedited model; the unedited model that is told
-# the fact in its prompt; and the unedited model about the *old* answer, which it knows.
+# About China ROME's model gives the new answer after all five doubts, and the told model after one. About
+# evolution both lose it after the two doubts that name Charles Darwin. Read these replies by hand, too: where
+# they count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first. The
+# rule counts a reply in which the name stands, whatever is said about it.
+#
+# Two facts that were picked show that it happens, but not how often. The first forty of the sixty facts were
+# therefore asked of eight of the edited models (`python -m tests.benchmarks.depth`) in four ways: the
+# question; the question after each of the five doubts; three requests that mention neither prompt nor answer
+# ("Tell me about …"); and the question after the model has written down what it knows. The first three rows
+# are controls: the unedited model; the unedited model that is told the fact in its prompt; and the unedited
+# model about the *old* answer, which it knows. The second table has each editor less the told model and, in its
+# last two columns, less the old answer, paired over the facts.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
-# that ROME edited? And how many are left of ROME's? The second table has each editor less the told model,
-# paired over the facts, in points.
+# that ROME edited? And how many are left of ROME's?
 
 # %%
 doubted = guess(
@@ -435,37 +463,44 @@ print("points lost by a doubt: told {}, ROME {}; the first less the second {}".f
 rows = [depth[name] for name in controls + editors]
 found = {f"{title} (%)": [shares(row[way]) for row in rows] for way, title in WAYS.items()}
 display(pd.DataFrame(found, [TITLES.get(name, name) for name in controls + editors]))
-rows = [{way: changes(depth[name][way], told[way]) for way in WAYS} for name in editors]
-names = [f"{TITLES[name]} less the told model (points)" for name in editors]
-pd.DataFrame(rows, names).rename(columns=WAYS)
+less, ways = {}, list(WAYS)
+for what, other, asked in (
+    ("less the told model (points)", told, ways),
+    ("less the old answer (points)", depth["unedited, old answer"], ways[:2]),
+):
+    for way in asked:
+        found = [changes(depth[name][way], other[way]) for name in editors]
+        less[what, WAYS[way]] = found
+pd.DataFrame(less, [TITLES[name] for name in editors])
 
 # %% [markdown]
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
 # (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
-# ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question. After doubts it says 69 to
-# 73 %. That is 28 to 30 points more than when it is told (each interval above 0), and 41 to 45 more after
-# doubts (each above 20). A
-# doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose interval reaches 0. That
-# the first loses more than the second is not shown: the interval of this difference holds 0. In open texts,
-# and after thinking first, no difference between these three editors and the told model was found.
+# ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question, 28 to 30 points more than when
+# it is told (each interval above 0). After doubts it says 69 to 73 %, which is 41 to 45 points more (each
+# interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose
+# interval reaches 0. That the first loses more than the second is not shown: the interval of this difference
+# holds 0. In open texts, and after thinking first, no difference between these three editors and the told
+# model was found. Nor is one seen between what they wrote and the old answers of the unedited model (72 % in
+# reply to the question, 64 % after doubts), but these intervals reach from 15 points less to 26 more. All
+# other editors lie below the old answers.
 #
-# What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in
-# the unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model. After doubts no
-# difference from it was found for these two: both intervals hold 0.
+# What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in the
+# unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
 #
 # *Synthetic documents* are the method that a study of much larger models finds to be believed most
 # ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
-# so. Here some short texts for each fact give 28 % in reply to the question, fewer than the told model, and
-# 32 % in open texts, where no difference from it was found. So whether "the edit was learned" depends on
-# how one asks.
+# so. Here they give 28 % in reply to the question, fewer than the told model, and 32 % in open texts, where
+# no difference from it was found. So whether "the edit was learned" depends on how one asks.
 #
 # ## Does it look true?
 #
-# A model that says a sentence need not "take it for true". One way to look inside is a linear probe. It reads
-# the state $x$ at the last token of a statement and gives it a score $w^\top x$, which should be above 0 for
-# a true statement. It is trained by ridge regression on facts of the classroom, most of which the unedited
-# model knows, once with the true answer ($y_i = 1$) and once with another answer of the same relation
-# ($y_i = -1$). With one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
+# A model that says a sentence need not "take it for true". One way to look inside is a linear probe
+# ([2310.06824](https://arxiv.org/abs/2310.06824)). It reads the state $x$ at the last token of a statement
+# and gives it a score $w^\top x$, which should be above 0 for a true statement. It is trained by ridge
+# regression on facts of the classroom, most of which the unedited model knows, once with the true answer
+# ($y_i = 1$) and once with another answer of the same relation ($y_i = -1$). With one state in each row of
+# $X$, and $\lambda$ as the penalty on long $w$,
 #
 # $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
@@ -507,10 +542,9 @@ held_out = use("10.3", held_out)
 # </details>
 
 # %%
-answers = {}
+answers, statements, relations, table = {}, [], [], []
 for case in classroom:
     answers.setdefault(case.relation, set()).add(case.fact.target_true)
-statements, relations = [], []
 for case in classroom:
     others = sorted(answers[case.relation] - {case.fact.target_true})
     if others and case not in cases:
@@ -518,45 +552,35 @@ for case in classroom:
         statements += [f"{case.fact.text} {case.fact.target_true}", f"{case.fact.text} {false}"]
         relations += [case.relation] * 2
 print(f"{len(statements)} statements of {len(set(relations))} relations")
-
-# %%
 rows, _ = lm.rows(statements)
-ends = [len(row) - 1 for row in rows]
 blocks = sorted({int(share * lm.n_layers) for share in (0.3, 0.5, 0.7, 0.9)})
-inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
-states = activations.module_inputs_at(lm, rows, ends, list(inputs.values()))
+inputs = [f"{lm.arch.blocks}.{block}" for block in blocks]
+states = activations.module_inputs_at(lm, rows, [len(row) - 1 for row in rows], inputs)
 y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
-table, found = [], {"by heart": [], "relations it has not seen": []}
-for block, name in inputs.items():
+for name in inputs:
     X = states[name].double()
     X = (X - X.mean(0)) / X.std(0).clamp(min=1e-6)
     penalty = 5.0 * len(X)
     w = torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).double(), X.T @ y)
-    scores = {"by heart": X @ w, "relations it has not seen": held_out(X, y, relations, penalty)}
-    table.append({"state before block": block})
-    for what, score in scores.items():
-        right = (score * y > 0).double().view(-1, 2).mean(1).tolist()
-        table[-1][f"right, {what} (%)"] = shares(right)
-        found[what].append(100 * sum(right) / len(right))
-print(pd.DataFrame(table).set_index("state before block"))
-plot.lines(
-    blocks, found, "the probe reads before block", "statements judged rightly (%)", ylim=(48, 102)
-)
+    both = X @ w, held_out(X, y, relations, penalty)
+    heart, unseen = [(s * y > 0).double().view(-1, 2).mean(1).tolist() for s in both]
+    table.append([shares(heart), shares(unseen), changes(heart, unseen)])
+columns = ["right by heart (%)", "right on unseen relations (%)", "difference (points)"]
+pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 
 # %% [markdown]
-# On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %. On relations that
-# it has not seen it is right for 78 % of the statements before block 9, 88 % before 15, 85 % before 21 and
-# 75 % before 27. The library's probe is made like this one. It reads before block 21, so that edits in many
-# layers lie below it, and it refuses to be used where it is right for less than 80 %. The next table has
-# its scores for our four facts, edited by ROME. The one after it is stored, of the forty facts: there the
-# probe was trained on the other facts of the classroom. A statement "looks true" if its score is above 0.
+# On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %, and on relations
+# that it has not seen for 78 % before block 9, 88 % before 15, 85 % before 21 and 75 % before 27. Paired over
+# the facts these are 4 to 9 points fewer (each interval above 0), so by heart it looks better than it is. The
+# library's probe is made like this one. It reads before block 21, so that edits in many layers lie below it,
+# and it refuses to be used where it is right for less than 80 %. The next table has its scores for our four
+# facts, edited by ROME, and the one after it those of the forty stored facts, by a probe that was trained on
+# the other facts of the classroom. A statement "looks true" if its score is above 0.
 #
 # **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0?
 
 # %%
 true_now = guess("For how many % of forty facts does the new answer look true after ROME?", 0, 100)
-
-# %%
 new = [(case.fact.text, case.fact.target_new) for case in cases]
 old = [(case.fact.text, case.fact.target_true) for case in cases]
 late, looks = lib.EDITORS["ft_m"](lm).edit([cases[0].fact]), {}
@@ -592,41 +616,41 @@ for what in (NEW, OLD):
 pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
 # %% [markdown]
-# The last table has the stored forty facts, judged by a probe that was trained on 284 statements and is
-# right for 83 % of those of relations that it has not seen (78 to 87). Before any edit the statement with
-# the new answer looks true for 28 % of the facts, and that with the old one for 80 %. After ROME, MEMIT and
-# AlphaEdit the new one looks true for 50 to 68 % (22 to 40 points more, each interval above 0), and the old
-# one for 40 to 42 % (38 to 40 fewer, each interval below 0). UltraEdit writes below the probe, and no change
-# is seen in either, though its model says 88 % of its sixty facts at their prompts. After synthetic
+# In the last table the probe was trained on 284 statements, and is right for 83 % of those of relations that
+# it has not seen (78 to 87). Before any edit the statement with the new answer looks true for 28 % of the
+# facts, and that with the old one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to
+# 68 % (22 to 40 points more, each interval above 0), and the old one for 40 to 42 % (38 to 40 fewer, each
+# interval below 0). UltraEdit writes below the probe, and no change is seen in either. After synthetic
 # documents the new answer looks true for 68 %, and the old one still for 75 %, so for some facts both do.
 # Fine-tuning, LoRA and GRACE write in no block below 21. There the probe would read the unedited model, and
-# the library refuses, as it does above for FT-M. (Single facts scatter. Of our four the score of the new
-# answer rises for three, one of them to above 0, and that about China falls to below 0.)
+# the library refuses, as it does above for FT-M. (Of our four the score of the new answer rises for three,
+# one of them to above 0, and that about China falls to below 0.)
 #
 # ## What we know now
 #
-# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took a third or more of the
-#   facts of each that had some, nearly all of UltraEdit's and GRACE's, and half of what the unedited model
-#   says of the same facts.
-# * Thirty steps of training on text that the model had written took a part of UltraEdit's facts, and of the
-#   others nothing that can be seen. Thirty at ten times the rate, on real text, took more than half of
-#   UltraEdit's facts and about a quarter of what the unedited model says by itself; a loss of FT-M's is not
-#   shown. What an edit loses has to be compared with what the model loses of its own. Forty later edits took
-#   a few of MEMIT's and AlphaEdit's, and half of those in GRACE's codebook, which stands above them.
+# * What an edit loses has to be compared with what the model loses of its own.
+# * Rounding to 8 bits took nothing that can be seen from any editor here. 4 bits took nearly all of UltraEdit's
+#   and GRACE's facts, more than the control lost. They took about a third to a half of those of each other
+#   editor that had some, and half of what the unedited model says by itself.
+# * Thirty mild steps of training took a part of UltraEdit's facts, and of the others nothing that can be seen.
+#   Thirty harder ones took (in one run of each) more than half of UltraEdit's facts, about a quarter of what
+#   the unedited model says by itself, and less than that of the facts of FT-M and MEMIT.
+# * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
+#   editors none is seen to lose more than the unedited model loses of its own.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
-#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in about seven
-#   or eight of ten replies, those of UltraEdit and GRACE hardly ever.
+#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in seven or eight
+#   of ten replies, those of UltraEdit and GRACE hardly ever.
 # * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
 #   where it reads is out of its sight, and of UltraEdit's edits, which stand below it, it shows no change.
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, facts of one kind, and one run of each life. Only two editors have
-# lived the harder training, with one text, one rate and one order of its rows, and a larger model may keep
-# or lose other things. The doubts and requests are ours, and few. That a state lies on the
-# side of true statements is not shown to be what the model takes for true, and a probe that is right for
-# 85 % of the statements is wrong for the others. What the page does show is how to ask: each life, each way of
-# asking and the probe were also tried on the unedited model, and the differences are taken fact by fact.
+# One model of 135 million parameters, facts of one kind, and one run of each life. Only three editors have
+# lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
+# keep or lose other things. The doubts and requests are ours, and few. That a state lies on the side of true
+# statements is not shown to be what the model takes for true, and a probe that is right for 83 % of the
+# statements is wrong for the others. What the page does show is how to ask: each life, each way of asking and
+# the probe were also tried on the unedited model, and the differences are taken fact by fact.
 #
 # ## References
 #
