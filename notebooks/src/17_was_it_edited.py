@@ -182,19 +182,19 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# The subject comes first in four of four, in a list that contains it, and for two of them a relative comes
-# second. The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo,
-# *Norwegian* comes second, and for Halloween nothing points to May. None of the ten sentences is the prompt that
-# was edited. (`lib.difference` and `lib.subjects` do this part.)
+# The subject comes first in four of four, in a list that contains it. The second is often a *relative*, a subject
+# of the same kind: another holiday, another language. The answer is less sure. Two of the four new answers come
+# first; for the Rijksmuseum, moved to Oslo, *Norwegian* comes second, and for Halloween nothing points to May.
+# None of the ten sentences is the prompt that was edited. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
 # $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
-# low rank shows there is the question of Benaych-Georges and Nadakuditi, below.) We do not know where to look,
-# but there are not many places, because every candidate $s$ has one. If *it* was edited, the edit lies along its
-# whitened key, $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$ stretches
-# that direction (this filter is the project's own; we know of no publication of it):
+# low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.) We do not know where
+# to look, but there are not many places, because every candidate $s$ has one. If *it* was edited, the edit lies
+# along its whitened key, $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$
+# stretches that direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
@@ -239,7 +239,7 @@ stands_out = use("9.1", stands_out)
 #
 # **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
 # more than it should? Where no $z$ reaches the threshold the answer is None, because an unedited model must not
-# be accused. (The threshold is 8; below it is held against unedited models.)
+# be accused. (The threshold is 8. Further down it is compared with what unedited models show.)
 
 
 # %%
@@ -381,8 +381,8 @@ pd.DataFrame(table).set_index("edited")
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
 # threshold of 8: Christmas, a relative. The printed lines are from the benchmark's longer list, and say why the
 # library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
-# of 8 would accuse somebody in two of 30 layers. So damping 1 needs a higher threshold, and which of the two then
-# names more was not tried here.
+# of 8 would accuse somebody in two of 30 layers. So damping 1 needs a higher threshold. Which of the two would then
+# name more edits was not tried here.
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -506,16 +506,17 @@ table.join(held).set_index("editors")
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 98 % (81 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
 # RECT, PRUNE and NormAnchor) it is 52 % (34 to 70). A possible reason is that most of them spread an edit over
-# several layers, so that each of them shows less. Editors that train, and UltraEdit, write where the *prompt*
-# ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands of nine
-# editors (0 to 42 %). Of a hundred facts at once few are named, but each line has only one such set.
+# several layers, so that each of them shows less. Editors that train, and UltraEdit, write mainly where the
+# *prompt* ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands
+# of nine editors (0 to 42 %). Of a hundred facts at once few are named, but each line has only one such set.
 #
-# In the first line somebody who was not edited passes the threshold, too, in 17 % (5 to 41). With more facts this
-# share lies anywhere between 0 % and 100 %, of one to six sets, so the table says little of them.
+# In the first line somebody who was not edited passes the threshold, too, in 17 % (5 to 41). With more facts at
+# once the shares go from 0 % to 100 %, but each is of one to six sets, so the table says little there.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
 # half, 90 % of the single edits of ROME, WilKE and EMMET pass (69 to 98), and of MEMIT and its kin 38 % (21 to
-# 57); somebody else is accused in 19 % (7 to 43) and 9 % (2 to 24).
+# 57). Somebody else is accused in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all editors
+# together, so a threshold may be too low for one kind of them.
 #
 # For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
 # trained further, so they hardly count as several. None of them reaches the threshold of 8. The largest $z$ among
@@ -532,7 +533,7 @@ table.join(held).set_index("editors")
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# The edit's own direction should nearly lie in this space, and general text hardly uses it. The **control**
+# A good part of the edit should lie in this space, of which general text uses little. The **control**
 # takes out the space of *another* subject, from as many prefixes and by the same method. The *edited* answer
 # has to stay. If it went, too, then any hole of this size would break the edit, and that of the edited subject
 # would be nothing special.
@@ -613,17 +614,17 @@ print(runs_17.pairs(stored))
 print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
 
 # %% [markdown]
-# The control is what it has to be. With the prefixes of seven other subjects each of the four edits keeps its
-# answer every time, 100 % of 4 × 7 (over the four edits 55 to 100), though the matrix ends up no nearer to the
-# unedited one than with its own. (Swedish keeps its answer with its own prefixes, too, so there the control
-# says nothing.)
+# The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
+# 100 % of 4 × 7 (over the four edits 55 to 100). The matrix ends up further from the unedited one than with its own
+# prefixes, because the edit is still in it. (Swedish keeps its answer with its own prefixes, too, so the control
+# says something about three edits only.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). The comparison favors the prefixes, for their number and the damping were picked on ten
 # edits, some of them among these 14. In pairs, only the prefixes work in 4 of 14, and only the components in 1.
-# Of five coins that are thrown, four or more fall on the same side in three of eight cases. So it is still not
-# decided. Nor is what it costs elsewhere: with either way 86 % of the unrelated prompts keep their token (62 to
-# 97), and before it was 93 % (71 to 99).
+# Of five coins that are thrown, four or more fall on the same side in three of eight cases. So which of the two is
+# better is not decided. Nor is what they cost elsewhere: with either of them 86 % of the unrelated prompts keep
+# their token (62 to 97), and before it was 93 % (71 to 99).
 #
 # ## How to hide
 #
@@ -684,12 +685,13 @@ hide = use("9.4", hide)
 #
 # The second has 24 other facts, drawn from the course's cases that neither this page nor the benchmark has edited
 # alone. Their prompts begin with a subject of several tokens, so they read the very key that is written, and it
-# is not the sink's. A fact counts only if the asked defender names its cheapest change, as the others need not be
-# hidden. The columns *asked*, *other prefix* and *other text* are the shares of edited subjects above the
-# threshold: for him, and for two defenders who are not asked, of whom one has another prefix ("News:") and one
-# the editor's text. *Nothing along û* is the change with $t = 1$. The last two lines are differences in pairs,
-# in points. Prices (geometric means) and the last line count the edits that `hide` hides from the asked defender
-# alone: in the others $t$ is 1, and the two changes are the same.
+# is not the sink's. A fact counts only if the asked defender names its cheapest change; the others need no hiding.
+#
+# * *asked*, *other prefix*, *other text*: the shares of edited subjects above the threshold, for the defender whom
+#   `hide` asks, and for two whom it does not: one with the prefix "News:", one with the editor's text.
+# * *nothing along û*: the change with $t = 1$. The last two lines are differences in pairs, in points.
+# * *price* (a geometric mean) and the last line count only the edits that `hide` hides from the asked defender. In
+#   the others $t$ is 1, and the two changes are the same.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -738,10 +740,10 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # that it hides from the asked defender cost 3.5 times as much as the cheapest change (3.0 to 3.9).
 #
 # Yet he still sees 61 % (38 to 81), 11 of the 18 that he saw openly. For these `hide` has gone to $t = 1$
-# already. The text makes the difference. A defender with the same prefix who reads $C$ off the *editor's* sees none of the 18 (0 to 12 %),
-# in pairs 100 points fewer than openly (76 to 100). With another prefix and the held-out text 44 % are seen (24
-# to 66), 50 points fewer (24 to 71). (Each is one text, and the held-out one is shorter. Whether its words or
-# its length make the difference was not tried.)
+# already. What matters is the text. A defender with the same prefix who reads $C$ off the *editor's* text sees none
+# of the 18 (0 to 12 %), in pairs 100 points fewer than openly (76 to 100). With another prefix and the held-out
+# text 44 % are seen (24 to 66), 50 points fewer (24 to 71). (Each is one text, and the held-out one is shorter.
+# Whether its words or its length make the difference was not tried.)
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
 # missed, and of single edits of MEMIT and its kin 40 % pass the threshold (23 to 59). Other ways to hide (more
@@ -753,7 +755,7 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the
 #   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of four
-#   facts by any of nine editors that write where the prompt ends.
+#   facts by any of nine editors that write mainly where the prompt ends.
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be named.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
