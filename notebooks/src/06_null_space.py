@@ -162,11 +162,10 @@ for number in (1, 2):  # two draws of everything; the next cells go on with the 
     assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With kept keys ten batches equal one batch, in either draw. Where nothing is kept the first five
-# pairs miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004.
-# With kept keys the first miss 0.012 and the last 0.013 in the first draw, 0.010 and 0.017 in the
-# second. The same algebra also takes a batch out of the middle of a stream: that is the second half
-# of exercise 5.4, `forget`.
+# With kept keys ten batches equal one batch, in either draw. Where nothing is kept the first five pairs
+# miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004. With
+# kept keys the first miss 0.012 and 0.010, and the last 0.013 and 0.017. The same algebra also takes a
+# batch out of the middle of a stream: that is the second half of exercise 5.4, `forget`.
 #
 # ## Write where no text goes
 #
@@ -180,10 +179,11 @@ drawings_06.thin()
 
 # %% [markdown]
 # Let $P$ be the projector on those directions: $Pk$ is the part of a key in them, $PP = P$, and
-# $PK_0 = 0$ for all keys $K_0$ of general text. (In the figure $P = QQ^\top$, where the columns of $Q$
-# are orthonormal and span those directions.) What we look for is a change of the form $\Delta P$,
-# which has $\Delta P K_0 = 0$. It should write the new pairs, leave the kept keys alone, and stay small
-# (with a weight $L_2$ on its squared length; $W$ is the matrix before this batch):
+# $PK_0 = 0$ for all keys $K_0$ of general text. (In the figure $P = QQ^\top$, where the columns of $Q$ are
+# orthonormal and span those directions. Its text uses the direction a little, as real text does.) What
+# we look for is a change of the form $\Delta P$, which has $\Delta P K_0 = 0$. It should write the new
+# pairs, leave the kept keys alone, and stay small (with a weight $L_2$ on its squared length; $W$ is
+# the matrix before this batch):
 #
 # $$\min_\Delta\ \|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
@@ -192,10 +192,10 @@ drawings_06.thin()
 #
 # $$\Delta P = R\,(PK)^\top \big(L_2 I + P (K_p K_p^\top + KK^\top) P\big)^{-1} .$$
 #
-# (The right side has $P$ at its end by itself, because the bracket maps the directions of $P$ into
-# themselves.) So AlphaEdit is `turn` with the keys $PK$. As `turn` takes the new values less what $W$ says
-# to the keys that it is given, its values are $V - W(K - PK)$, which leaves the same $R$. What is still
-# missing is $P$ itself: where are these directions?
+# (One more $P$ at the end of the right side changes nothing, because the bracket maps the directions of
+# $P$ into themselves.) So AlphaEdit is `turn` with the keys $PK$. As `turn` takes the new values less
+# what $W$ says to the keys that it is given, its values are $V - W(K - PK)$, which leaves the same $R$.
+# What is still missing is $P$ itself: where are these directions?
 #
 # In a real layer the second moment $C$ of general text says where text goes, and a direction that no key
 # uses is an eigenvector of $C$ with the eigenvalue zero. But notebook 01 has found no such direction. So
@@ -242,8 +242,9 @@ place = use("5.3", place)
 #
 # <details><summary>Answer</summary>
 #
-# The outputs on text do not move, but for rounding. Ten batches equal one (the cell asserts it), because
-# `turn` passes $M$ on: by the first section that holds for any keys, and $P$ has no part in it.
+# The outputs on text do not move, but for rounding. Ten batches equal one (the cell asserts it): by the
+# first section that holds for any keys whose values stay what they were. The values $V - W(K - PK)$ do,
+# since no change $\Delta P$ acts on $K - PK$.
 #
 # </details>
 
@@ -298,14 +299,13 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
 # Nothing is empty: no eigenvalue is zero, and the curve on the left has no step where one would cut.
-# (The library adds a ten-thousandth of the mean eigenvalue to the diagonal of $C$, far less than the
-# smallest one, 0.003.)
-# The curves on the right add up, from the lowest direction on, what share of the squared length of
-# the keys lies inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects'
-# keys. In the worst of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use
-# $\tau = 0.02$ for models of billions of weights. That is nearly the same number, but eigenvalues
-# depend on how long a model's keys are, so it may cut off another share there. What this page finds
-# about the projector holds for *this* model, where the "null space" has nearly half of general text.
+# (The smallest is 0.003, and the library adds far less than this to the diagonal of $C$.) The curves on
+# the right add up, from the lowest direction on, what share of the squared length of the keys lies
+# inside. The lowest four fifths hold 48 % of general text and 73 % of the subjects' keys. In the worst
+# of them a change of length 1 does a damage of 0.024. AlphaEdit's authors use $\tau = 0.02$ for models
+# of billions of weights. That is nearly the same number, but eigenvalues depend on how long a model's
+# keys are, so it may cut off another share there. What this page finds about the projector holds for
+# *this* model, where the "null space" has nearly half of general text.
 #
 # The first token of a text is not in $C$ at all. The library leaves it out (`skip_first`), because it
 # is an attention sink with a key of its own, and 57 % of this key (of its squared length, as all shares
@@ -313,10 +313,11 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 #
 # ## Two brakes on the update
 #
-# Two other proposals make the change $\Delta$ smaller after it was solved for, and ask no key. **RECT**
-# keeps those 40 % of its entries that change their weight most, by $|\Delta_{ij} / W_{ij}|$, and sets the
-# others to zero. **PRUNE** takes the singular values $s$ of all that was written so far, and lets them
-# grow above $\sigma = \sigma_\max(W_0)$ by their logarithm only:
+# Kept keys and the projector say *before* the solve what is to be protected. Two other proposals make
+# the change $\Delta$ smaller after it, and ask no key. **RECT** keeps those 40 % of its entries that
+# change their weight most, by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE** takes
+# the singular values $s$ of all that was written so far, and lets them grow above
+# $\sigma = \sigma_\max(W_0)$ by their logarithm only:
 #
 # $$s \to \sigma + \ln s - \ln \sigma \qquad \text{for all } s > \sigma .$$
 #
@@ -360,8 +361,8 @@ for way, change in updates.items():
 # ## Five hundred edits
 #
 # Is it the projector or the kept keys? We take both apart: $2 \times 2$ editors, each with 500 facts in
-# batches of 50: the Eiffel Tower, then 499 rows of CounterFact (Meng et al., 2022). All write the same
-# values, searched once, on the unedited model and at the bare prompt.
+# batches of 50, in three layers: the Eiffel Tower, then 499 rows of CounterFact (Meng et al., 2022).
+# All write the same values, searched once, on the unedited model and at the bare prompt.
 #
 # | | nothing kept | kept keys |
 # |---|---|---|
@@ -383,9 +384,9 @@ for way, change in updates.items():
 #
 # <details><summary>Answer</summary>
 #
-# Every editor that keeps the keys holds more facts than the same editor without them. In both runs the
-# perplexity of the text rose by less than a quarter for the four of the table and for the three quarters,
-# and by more for the other four with $\lambda = 30$. With kept keys it nearly doubled there.
+# The two of the table that keep the keys hold nine facts of ten, the others fewer. The perplexity
+# rose by less than a quarter for the four of the table and for the three quarters, in both orders, and
+# by more for the other four with $\lambda = 30$. With kept keys it nearly doubled there.
 #
 # </details>
 
@@ -455,23 +456,24 @@ for line, row in again.items():
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders. (Among the 18 in the table about one would miss 0 by chance, even if no editor differed from
-# another.) Two orders are few; no editor is seen to differ between them. The figure has the file's
-# order, with its lines set a little apart; its first points are over only 20 facts. Of the perplexity
-# these runs have kept one number per editor, for a part of the text, so no interval can be given and
-# no conclusion is drawn from it. A later run has intervals.
+# orders (so the unedited model's row serves both). Among the 18 in the table of differences about one
+# would miss 0 by chance, even if no editor differed from another. Two orders are few; no editor is seen
+# to differ between them. The figure has the file's order, with its lines set a little apart; its first
+# points are over only 20 facts. Of the perplexity these runs have kept one number per editor, so there
+# is no interval and no conclusion. A later run has intervals.
 #
 # **It is the kept keys, in both orders.** They add 13 to 22 points to MEMIT and to the projector, and
 # none of these intervals includes 0. Beside them the projector and its weight together add nothing that
 # one could see (0, from −6 to 5, and −1, from −8 to 5). Without kept keys these two add 9 points in the
 # file's order (4 to 16), but 0 in the shuffled one (−7 to 7). With the first order alone we would have
-# claimed a gain.
+# claimed a gain; with two it is open whether there is one.
 #
 # **A small $\lambda$ costs facts here**, about 30 points of MEMIT's. Kept keys win back nearly as many.
 #
-# **The brakes** stand on MEMIT with $\lambda = 30$. In both orders RECT holds fewer facts than the
-# plainest brake, the three quarters. PRUNE is seen to hold more in the shuffled order alone. MEMIT
-# with $\lambda = 1000$, which weighs general text while it solves, holds more in both.
+# **The brakes** stand on MEMIT with $\lambda = 30$. RECT holds fewer facts than the three quarters in
+# both orders. PRUNE holds 7 and 9 points more, and only the second interval is above 0. This factor is
+# one choice, not matched to what either lets arrive. MEMIT with $\lambda = 1000$, which weighs general
+# text while it solves, holds more than the three quarters in both.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -522,15 +524,15 @@ for one, other in (
     print(f"  {one} against {other}: {facts}, {words}")
 
 # %% [markdown]
-# **Beside kept keys neither of the two is seen to matter.** Of the 80 facts asked all three editors hold
-# 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
-# projector on top of it by −1 (−7 to 3). The perplexity rises with each of them: to 1.131 times the
-# unedited model's (1.088 to 1.178) with the weight alone, 1.120 times (1.077 to 1.164) with AlphaEdit,
-# and 1.135 times (1.093 to 1.176) with MEMIT and kept keys. The new weight makes it 0.997 times what it
-# is with $\lambda C$ (0.973 to 1.019), the projector 0.990 times what it is without (0.965 to 1.014), so
-# no difference is seen there either; smaller ones than these intervals can show are not excluded.
-# This is one order, with one $L_2$. The 26 windows come from a few short passages, and windows of one
-# passage are not independent, so the intervals of the perplexity are rather too narrow.
+# **Beside kept keys neither of the two is seen to matter.** Of the 80 facts asked all three editors
+# hold 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and
+# the projector on top of it by −1 (−7 to 3). The perplexity rises with each of them, to between 1.120
+# and 1.135 times the unedited model's (the lowest of the three intervals begins at 1.077). The new
+# weight makes it 0.997 times what it is with $\lambda C$ (0.973 to 1.019), the projector 0.990 times
+# what it is without (0.965 to 1.014), so no difference is seen there either; smaller ones are
+# not excluded. This is one order, with one $L_2$, and neighbors were not asked. The 26 windows come from a few
+# short passages, so they are not independent, and the intervals of the perplexity are
+# probably too narrow.
 #
 # ## What we know now
 #
@@ -539,19 +541,20 @@ for one, other in (
 #   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
 #   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
-#   seen to add facts, or to spare the text, in the one order in which they were taken apart.
+#   seen to add facts, or to spare the text, in the one order in which they were taken apart. In a
+#   larger model this may be otherwise.
 # * In both orders MEMIT with the larger weight on general text held more facts than with the smaller
-#   weight and the plainest brake afterwards, and RECT held fewer than this brake.
+#   weight and three quarters of each change, and RECT held fewer than these three quarters.
 #
 # ## Where it breaks
 #
 # In the real layer the damage was never zero. How far does one insert reach? We number the subjects of
 # the classroom and write each odd one alone, by each of the methods. Then we ask how much lands on the
-# keys of general text, of the even subjects and of the other odd ones, as a share of what arrives at the
-# subject's own key. (For each odd subject this is the root mean square over those keys, and the table
-# has the mean of these roots.) *Equality* is the insert of notebook 02, which writes its one pair
-# exactly. In the last two rows the keys of the even subjects are kept. Below the table two methods at a
-# time are compared, subject by subject, with 95 % intervals over the odd subjects.
+# keys of general text, of the even subjects and of the other odd ones, as a share of what arrives at
+# the subject's own key. (For each odd subject this is the root mean square over those keys, and the
+# table has the mean of these roots.) *Equality* is the insert of notebook 02, which writes its one pair
+# exactly. In the last two rows the keys of the even subjects are kept. Below the table are differences,
+# subject by subject, with 95 % intervals over the odd subjects.
 
 # %%
 odd, even = K[:, 1::2], K[:, ::2]
