@@ -356,7 +356,8 @@ for way, change in updates.items():
 #
 # </details>
 #
-# One made-up update has no interval and decides nothing, so both go into the long run.
+# One made-up update has no interval and decides nothing. Rows of both in a long run are stored in
+# `notebooks/data/06_stream.json`; this page does not use them.
 #
 # ## Five hundred edits
 #
@@ -369,24 +370,24 @@ for way, change in updates.items():
 # | **all directions, $\lambda C$** | MEMIT | MEMIT, kept keys |
 # | **null space, $L_2$** | AlphaEdit, projector only | AlphaEdit |
 #
-# The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A tenth
+# The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A seventh
 # editor takes these two apart in a run of its own, further down. The four use the library's strengths,
-# $\lambda = 1000$ and $L_2 = 10$. Five more editors weigh general text less, with $\lambda = 30$, so
-# that there is something to brake: MEMIT, MEMIT with kept keys, RECT and PRUNE around MEMIT, and as the
-# plainest brake three quarters of each change of MEMIT.
+# $\lambda = 1000$ and $L_2 = 10$. Two more weigh general text less, with $\lambda = 30$: MEMIT, and
+# MEMIT with kept keys.
 #
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
 # freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
-# measured. All nine editors write the stream twice: in the order of its file, and with the facts shuffled
-# (and asked at the end only).
+# measured. Protection is tested by perplexity alone, here and in the later run: facts about neighbors
+# of the edited subjects were not asked. All six editors write the stream twice: in the order of its
+# file, and with the facts shuffled (and asked at the end only).
 #
-# **Predict.** Which of the nine still hold the facts at the end? And in which has the perplexity risen?
+# **Predict.** Which of the six still hold the facts at the end? And in which has the perplexity risen?
 #
 # <details><summary>Answer</summary>
 #
 # The two of the table that keep the keys hold nine facts of ten, the others fewer. The perplexity
-# rose by less than a quarter for the four of the table and for the three quarters, in both orders, and
-# by more for the other four with $\lambda = 30$. With kept keys it nearly doubled there.
+# rose by less than a quarter for the four of the table, in both orders, and by more for the two with
+# $\lambda = 30$. With kept keys it nearly doubled there.
 #
 # </details>
 
@@ -407,12 +408,15 @@ for name in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     long_runs.repeats(own, lambda row=batch: [row], ["perplexity"], tolerance=0.05)
 
 
-def apart(one, other):  # in points, paired over the facts that were asked, with a 95 % interval
-    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*gap(one["held"], other["held"]))
+def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
+    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one["held"], other["held"]), n=n)
 
 
 # %%
-last, again = ({row["line"]: row for row in some} for some in (rows, shuffled))  # after all edits
+last, again = (  # after all edits
+    {row["line"]: row for row in some if row["line"] not in runs_06.BRAKED}
+    for some in (rows, shuffled)
+)
 table = {}
 for order, end in {"file's order": last, "shuffled": again}.items():
     table[order, "held (%)"] = {line: percent(row["held"]) for line, row in end.items()}
@@ -425,7 +429,7 @@ print(f"one text as a multiple of the unedited model's, {rows[0]['perplexity']:.
 print(pd.DataFrame(table).fillna("–").to_string())
 panels = {"λ = 1000, or L₂ = 10": {}, "λ = 30": {}}
 for row in rows[1:]:
-    if "held" in row:  # every hundred edits
+    if row["line"] in last and "held" in row:  # every hundred edits
         panel = panels["λ = 30" if "λ = 30" in row["line"] else "λ = 1000, or L₂ = 10"]
         points = mean(row["held"]), *interval(row["held"])
         panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * x for x in points)
@@ -436,19 +440,20 @@ pairs = [
     ("MEMIT, kept keys", "MEMIT"),
     ("AlphaEdit", "AlphaEdit, projector only"),
     ("AlphaEdit, projector only", "MEMIT"),
+    ("MEMIT, kept keys", "AlphaEdit, projector only"),
     ("AlphaEdit", "MEMIT, kept keys"),
     ("MEMIT, λ = 30", "MEMIT"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
-    ("RECT, λ = 30", "MEMIT, λ = 30, 3/4"),
-    ("PRUNE, λ = 30", "MEMIT, λ = 30, 3/4"),
-    ("MEMIT", "MEMIT, λ = 30, 3/4"),
 ]
+mixed = {  # each fact's mean over the two orders
+    line: {"held": [mean(two) for two in zip(row["held"], last[line]["held"], strict=True)]}
+    for line, row in again.items()
+}
 table = {}
-for one, other in pairs:
-    found = {"file's order": apart(last[one], last[other])}
-    table[f"{one} less {other}"] = found | {"shuffled": apart(again[one], again[other])}
+for order, end, n in ("file's order", last, 0), ("shuffled", again, 0), ("both", mixed, 1):
+    table[order] = {f"{one} less {other}": apart(end[one], end[other], n) for one, other in pairs}
 print("facts held, differences in points")
-print(pd.DataFrame(table).T.to_string(), end="\n\n")
+print(pd.DataFrame(table).to_string(), end="\n\n")
 beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
 print("\nthe same editor, shuffled less in the file's order")
 for line, row in again.items():
@@ -456,24 +461,21 @@ for line, row in again.items():
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders (so the unedited model's row serves both). Among the 18 in the table of differences about one
-# would miss 0 by chance, even if no editor differed from another. Two orders are few; no editor is seen
-# to differ between them. The figure has the file's order, with its lines set a little apart; its first
-# points are over only 20 facts. Of the perplexity these runs have kept one number per editor, so there
-# is no interval and no conclusion. A later run has intervals.
+# orders (so the unedited model's row serves both). In the column *both* each fact counts with its mean
+# over the two orders. Among the 14 differences in a single order about one would miss 0 by chance, even
+# if no editor differed from another. Two orders are few; no editor is seen to differ between them. The
+# figure has the file's order, with its lines set a little apart; its first points are over only 20
+# facts. Of the perplexity these runs have kept one number per editor, so there is no interval and no
+# conclusion. A later run has intervals.
 #
 # **It is the kept keys, in both orders.** They add 13 to 22 points to MEMIT and to the projector, and
-# none of these intervals includes 0. Beside them the projector and its weight together add nothing that
-# one could see (0, from −6 to 5, and −1, from −8 to 5). Without kept keys these two add 9 points in the
-# file's order (4 to 16), but 0 in the shuffled one (−7 to 7). With the first order alone we would have
-# claimed a gain; with two it is open whether there is one.
+# none of these intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20 points (11 to 30)
+# more than the projector without them. Beside kept keys the projector and its weight together add
+# nothing that one could see (0, from −6 to 5, and −1, from −8 to 5). Without kept keys these two add 9
+# points in the file's order (4 to 16), but 0 in the shuffled one (−7 to 7), and 4.5 over both (−0.5 to
+# 9.7): whether they add anything there is open.
 #
 # **A small $\lambda$ costs facts here**, about 30 points of MEMIT's. Kept keys win back nearly as many.
-#
-# **The brakes** stand on MEMIT with $\lambda = 30$. RECT holds fewer facts than the three quarters in
-# both orders. PRUNE holds 7 and 9 points more, and only the second interval is above 0. This factor is
-# one choice, not matched to what either lets arrive. MEMIT with $\lambda = 1000$, which weighs general
-# text while it solves, holds more than the three quarters in both.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -483,17 +485,17 @@ pd.DataFrame(said, index=prompts).T
 # %% [markdown]
 # These are answers after the last batch, in the file's order. The Eiffel Tower was the first fact of
 # all. At $\lambda = 1000$ or $L_2 = 10$ all four still begin with Rome, which counts as held, although
-# the two with kept keys go on to a place that does not exist. At $\lambda = 30$
-# three of five have moved the tower on, to Los Angeles or Beijing, and with kept keys the opposite of
-# *hot* has become 1800. Three prompts are examples and no measurement.
+# the two with kept keys go on to a place that does not exist. At $\lambda = 30$ MEMIT has moved the
+# tower on, to Los Angeles, and with kept keys the opposite of *hot* has become 1800. Three prompts are
+# examples and no measurement.
 #
 # ## Projector or weight?
 #
-# AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The tenth editor has the new weight
-# alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in every
-# direction. It, AlphaEdit, and MEMIT with kept keys write the first 400 facts in the file's order. At the
-# end every fifth fact is asked, and all of the held-out text is read in windows of 64 tokens. (Read in
-# this way the unedited model has a perplexity of 27.0, in place of the 16.5 above.)
+# AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The seventh editor has the new
+# weight alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in
+# every direction. It, AlphaEdit, and MEMIT with kept keys write the first 400 facts in the file's order.
+# At the end every fifth fact is asked, and all of the held-out text is read in windows of 64 tokens.
+# (Read in this way the unedited model has a perplexity of 27.0, in place of the 16.5 above.)
 
 
 # %%
@@ -530,9 +532,8 @@ for one, other in (
 # and 1.135 times the unedited model's (the lowest of the three intervals begins at 1.077). The new
 # weight makes it 0.997 times what it is with $\lambda C$ (0.973 to 1.019), the projector 0.990 times
 # what it is without (0.965 to 1.014), so no difference is seen there either; smaller ones are
-# not excluded. This is one order, with one $L_2$, and neighbors were not asked. The 26 windows come from a few
-# short passages, so they are not independent, and the intervals of the perplexity are
-# probably too narrow.
+# not excluded. This is one order, with one $L_2$. The 26 windows come from a few short passages, so they
+# are not independent, and the intervals of the perplexity are probably too narrow.
 #
 # ## What we know now
 #
@@ -543,8 +544,6 @@ for one, other in (
 #   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
 #   seen to add facts, or to spare the text, in the one order in which they were taken apart. In a
 #   larger model this may be otherwise.
-# * In both orders MEMIT with the larger weight on general text held more facts than with the smaller
-#   weight and three quarters of each change, and RECT held fewer than these three quarters.
 #
 # ## Where it breaks
 #

@@ -106,9 +106,7 @@ def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
 
 
 def _look(name: str) -> dict:
-    """Color by editor, gray for the plain factor; full lines and filled marks with kept keys."""
-    keeps = "kept" in name or name == "AlphaEdit"
-    color = BASE if "3/4" in name else editor_color(name)
-    mark, dash = ("s", ":") if "3/4" in name else ("o", "-" if keeps else "--")
-    return {"color": color, "marker": mark, "linestyle": dash,
+    """Color by editor; full lines and filled marks with kept keys."""
+    keeps, color = "kept" in name or name == "AlphaEdit", editor_color(name)
+    return {"color": color, "marker": "o", "linestyle": "-" if keeps else "--",
             "markerfacecolor": color if keeps else "white"}  # fmt: skip

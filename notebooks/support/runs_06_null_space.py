@@ -36,6 +36,7 @@ LINES = {  # name: (editor, its settings, what is done to every batch's change)
     "PRUNE, λ = 30": ("memit", HARD, "prune"),
     "MEMIT, λ = 30, 3/4": ("memit", HARD, "three quarters"),
 }
+BRAKED = [line for line, (_, _, brake) in LINES.items() if brake]  # stored; the page leaves them
 STREAM = {
     "data": "the Eiffel Tower and the first 499 rows of CounterFact",
     "lines": LINES,
