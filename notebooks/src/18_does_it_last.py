@@ -164,13 +164,13 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 #
 # So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
 # RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
-# was chosen. ROME inserts at the mean key $\bar k$ (notebook 04), and MEMIT (05) keeps no keys of earlier
-# edits. AlphaEdit is of notebook 06, MEND of 09, UltraEdit of 10, GRACE of 11, and fine-tuning, FT-M and LoRA
-# of 14. For *synthetic documents* the model is trained on some short texts for each fact.
+# was chosen. ROME is the editor of notebook 04, with the mean key $\bar k$, and MEMIT that of 05, without the
+# keys of earlier edits. AlphaEdit was built in 06, MEND in 09, UltraEdit in 10, GRACE in 11, and fine-tuning,
+# FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each fact.
 #
 # | in the table | what it says |
 # |---|---|
-# | *said right after the edits* | share of the facts whose answer begins what the model writes, in percent |
+# | *said right after the edits* | share of the facts whose prompt the model continues with the answer, in percent |
 # | *change* | what a *life* (a rounding, a training, further edits) changes in it, in points, paired over the facts |
 # | *unedited, new answers* | the share of the new answers that the unedited model says |
 # | *unedited, its own answers* | the **control**: the share of its old answers to the same facts |
@@ -241,18 +241,20 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # which nobody wrote, the unedited model loses 47. So a loss of about this size is not peculiar to edits.
 #
 # The last column compares fact by fact. UltraEdit loses 38 points more than the control (19 to 57) and GRACE
-# 50 more (33 to 66). MEND's interval lies above 0 only because it has nothing to lose. For all other editors
-# no difference from the control is seen, but their intervals are wide, so this does not show that there is
-# none. GRACE's entries are not rounded. They open for a state near the one that was written, and the rounded
-# layers below make another one. How far away it is was not measured, nor why UltraEdit loses more.
+# 50 more (33 to 66). A row cannot lose more than it had: MEND's interval lies above 0 only because it had
+# nothing, and synthetic documents had 67 %, not 90. For all other editors no difference from the control is
+# seen, but their intervals are wide, so this does not show that there is none.
+#
+# GRACE's entries are not rounded. They open for a state near the one that was written, and the rounded layers
+# below make another one. How far away it is was not measured, nor why UltraEdit loses more.
 #
 # ## Trained, and edited again
 #
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
-# move. It is a mild life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large). Four steps are gone
-# through with every life (`lib.survive` does it for any of them):
+# move. It is a *mild* life: the unedited model itself wrote this text, so it has little to learn from it, and
+# the learning rate of the matrices is small (that of the adapters is ten times as large). Every life is
+# measured in the same four steps (`lib.survive` takes any of them):
 #
 # | step | what is done |
 # |---|---|
@@ -262,13 +264,15 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
 #
 # The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
-# The cell trains for four steps at a hundred times the mild rate, which was picked so that something is lost:
-# ROME's model, one with the same four facts by UltraEdit, and the unedited model. The stored rows below have
-# thirty mild steps and sixty facts for each editor, and another life: forty more facts, by UltraEdit. There
-# is a *harder* life as well (a stored run, made by `harder`): thirty steps in all matrices at ten times the
-# mild rate, on a real text so short that they go through it several times. The control lives it, and three
-# editors that write in different ways: UltraEdit computes its change in closed form, FT-M trains one matrix,
-# and MEMIT searches for a value and inserts it (locate-then-edit).
+# Three lives follow, each with its table:
+#
+# * Thirty *mild* steps, for all ten editors. Before them, the next cell makes a loss visible on our four
+#   facts: four steps at a hundred times the mild rate, which was picked so that something is lost.
+# * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a real
+#   text so short that they go through it several times. Beside the control, three editors that write in
+#   different ways live it: UltraEdit computes its change in closed form, FT-M trains one matrix, and MEMIT
+#   searches for a value and inserts it.
+# * Forty more facts, written by UltraEdit, again for all ten editors.
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
@@ -433,12 +437,17 @@ pd.concat(talks, ignore_index=True)
 # rule counts a reply in which the name stands, whatever is said about it.
 #
 # Two facts that were picked show that it happens, but not how often. The first forty of the sixty facts were
-# therefore asked of eight of the edited models (`python -m tests.benchmarks.depth`) in four ways: the
-# question; the question after each of the five doubts; three requests that mention neither prompt nor answer
-# ("Tell me about …"); and the question after the model has written down what it knows. The first three rows
-# are controls: the unedited model; the unedited model that is told the fact in its prompt; and the unedited
-# model about the *old* answer, which it knows. The second table has each editor less the told model and, in its
-# last two columns, less the old answer, paired over the facts.
+# therefore asked in four ways, of eight of the models with all sixty edits. (The rows are made by
+# `python -m tests.benchmarks.depth`.)
+#
+# * the question,
+# * the question after each of the five doubts,
+# * three open requests that mention neither prompt nor answer ("Tell me about …"),
+# * and the question after the model has written down what it knows (*thinking*).
+#
+# The first three rows are controls: the unedited model; the unedited model that is told the fact in its prompt;
+# and the unedited model about the *old* answer, which it mostly knows. The second table has each editor less
+# the told model and, in its last two columns, less the old answer, paired over the facts.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's?
@@ -481,17 +490,20 @@ pd.DataFrame(less, [TITLES[name] for name in editors])
 # interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose
 # interval reaches 0. That the first loses more than the second is not shown: the interval of this difference
 # holds 0. In open texts, and after thinking first, no difference between these three editors and the told
-# model was found. Nor is one seen between what they wrote and the old answers of the unedited model (72 % in
-# reply to the question, 64 % after doubts), but these intervals reach from 15 points less to 26 more. All
-# other editors lie below the old answers.
+# model was found.
+#
+# Nor is a difference seen between what these three wrote and the old answers of the unedited model (72 % in
+# reply to the question, 64 % after doubts), but the intervals reach from 15 points less to 26 more. All other
+# editors lie below the old answers (each interval below 0).
 #
 # What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in the
 # unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
 #
 # *Synthetic documents* are the method that a study of much larger models finds to be believed most
 # ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
-# so. Here they give 28 % in reply to the question, fewer than the told model, and 32 % in open texts, where
-# no difference from it was found. So whether "the edit was learned" depends on how one asks.
+# so. Here they give fewer than the told model in reply to the question (28 %) and after thinking first (25 %).
+# In open texts (32 %) no difference from it was found. So whether "the edit was learned" depends on how one
+# asks.
 #
 # ## Does it look true?
 #
@@ -647,10 +659,15 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #
 # One model of 135 million parameters, facts of one kind, and one run of each life. Only three editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
-# keep or lose other things. The doubts and requests are ours, and few. That a state lies on the side of true
-# statements is not shown to be what the model takes for true, and a probe that is right for 83 % of the
-# statements is wrong for the others. What the page does show is how to ask: each life, each way of asking and
-# the probe were also tried on the unedited model, and the differences are taken fact by fact.
+# keep or lose other things. The doubts and requests are ours, and few. Each interval is meant
+# for itself: of as many as stand on this page some may miss, and a difference whose interval only just leaves
+# out 0 should be measured again before much is built on it.
+#
+# That a state lies on the side of true statements is not shown to be what the model takes for true, and a
+# probe that is right for 83 % of the statements is wrong for the others. No third answer, neither the old nor
+# the new one, was scored, so it is not shown that only the written one rises. What the page does show is how
+# to ask: each life, each way of asking and the probe were also tried on the unedited model, and the
+# differences are taken fact by fact.
 #
 # ## References
 #
