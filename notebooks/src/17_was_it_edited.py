@@ -55,7 +55,7 @@ from lib.forensics.candidates import key_moments
 from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import matched_filter
 from lib.forensics.objects import objects
-from lib.forensics.reversal import PREFIXES, without_top
+from lib.forensics.reversal import PREFIXES
 from lib.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
@@ -474,20 +474,21 @@ for what, some in changes.items():
 # ## Many suspects
 #
 # One editor proves little. The benchmark has a row for each suspect of each editor and for each model that
-# nobody edited, with subjects of CounterFact among its candidates. (Each editor by itself is in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited), and so are whole prompts as candidates.)
+# nobody edited, with subjects of CounterFact among its candidates. Here are the suspects with one fact. (Those with
+# 10 and 100, each editor by itself, and whole prompts as candidates are in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
 # Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
-# in a layer that was, whether or not it passes the threshold. Two columns belong to the threshold of 8, and are
+# in a layer that was, whether or not it passes the threshold. Two lines belong to the threshold of 8, and are
 # **in sample**: the share of edited facts that pass it (*own*), and that of suspects in which somebody passes it
 # who was *not* edited (*other*).
 #
-# For the last two columns the suspects are dealt into two halves, and no fact that was edited alone is in both.
-# Each half sets the threshold that somebody who was not edited passes in one of twenty of its suspects with one
-# fact. By this threshold the *other* half is judged.
+# For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
+# threshold that somebody who was not edited passes in one of twenty of its suspects. By this threshold the *other*
+# half is judged.
 #
-# Several editors have edited the same facts. So every set of facts counts once, with the mean over its suspects,
-# and shares and intervals are over the $n$ different sets.
+# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and
+# shares and intervals are over the $n$ different facts.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
@@ -501,17 +502,16 @@ print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
 table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
 held = held[["own (%)", "other (%)"]].add_prefix("halves: ")
 table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"})
-table.join(held).set_index("editors")
+table = table.join(held)[table["facts"] == 1].drop(columns="facts")
+table.set_index("editors").T
 
 # %% [markdown]
 # Alone, an edit of ROME, WilKE or EMMET is named in 98 % (81 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
 # RECT, PRUNE and NormAnchor) it is 52 % (34 to 70). A possible reason is that most of them spread an edit over
 # several layers, so that each of them shows less. Editors that train, and UltraEdit, write mainly where the
 # *prompt* ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands
-# of nine editors (0 to 42 %). Of a hundred facts at once few are named, but each line has only one such set.
-#
-# In the first line somebody who was not edited passes the threshold, too, in 17 % (5 to 41). With more facts at
-# once the shares go from 0 % to 100 %, but each is of one to six sets, so the table says little there.
+# of nine editors (0 to 42 %). With ROME, WilKE and EMMET somebody who was not edited passes the threshold, too, in
+# 17 % (5 to 41).
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
 # half, 90 % of the single edits of ROME, WilKE and EMMET pass (69 to 98), and of MEMIT and its kin 38 % (21 to
@@ -579,35 +579,37 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# Beside each answer stands the distance from the unedited matrix, where the edit has moved it by 1. The control
-# is made with seven other subjects, drawn from the list: how many keep the edited answer, and from what distance
-# to what.
+# Two numbers stand behind each answer, both divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the
+# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. The control is made with seven other
+# subjects, drawn from the list: how many keep the edited answer, and both numbers from the smallest to the largest.
+#
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
 # model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
 # pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
 
 
 # %%
-def without(W, name):  # what W does on the space of this subject's 16 prefixes is taken out
+def without(name):  # I - P, for the space of this subject's 16 prefixes
     behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
-    return taken_out(W.double(), behind, C.double(), 1.0, 1.0).float()
+    return taken_out(torch.eye(len(C)).double(), behind, C.double(), 1.0, 1.0).float()
 
 
 order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
 others = [names[i] for i in order if names[i] not in edited][:7]
 table, shares = [], []
 for case, (name, W) in zip(facts, edited.items(), strict=True):
-    outs = {"edited": W, "16 prefixes": without(W, name)}
-    for k in (1, 11):
-        outs[f"{k} largest dropped"] = lm.weight(module, without_top(lm, [layer], k, patches[name]))
-    outs |= {other: without(W, other) for other in others}
-    told = {what: says(case.fact.text, M).strip() for what, M in outs.items()}
-    away = {what: (M.cpu() - W0).norm() / (W - W0).norm() for what, M in outs.items()}
+    V = torch.linalg.svd(W, full_matrices=False)[2]
+    some = [torch.eye(len(C)) - V[:k].T @ V[:k] for k in (0, 1, 11)]
+    some += [without(who) for who in (name, *others)]
+    told = [says(case.fact.text, W @ Q).strip() for Q in some]
+    parts = [[(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()] for Q in some]
+    parts = torch.tensor(parts) / (W - W0).norm()  # the hole in W0, and what is left of the edit
     row = {"subject": name, "unedited": says(case.fact.text, W0)}
-    row |= {what: f"{told[what]} {away[what]:.2f}" for what in outs if what not in others}
-    shares.append(sum(told[other] == told["edited"] for other in others) / len(others))
-    far = [away[other] for other in others]
-    table.append(row | {"control": f"{shares[-1]:.0%} kept {min(far):.2f} to {max(far):.2f}"})
+    for way, said, (hole, left) in zip(runs_17.WAYS.values(), told, parts, strict=False):
+        row[way] = f"{said} ({hole:.2f}, {left:.2f})"
+    shares.append(sum(said == told[0] for said in told[4:]) / len(others))
+    ends = [f"{x:.2f} to {y:.2f}" for x, y in torch.stack([*parts[4:].aminmax(dim=0)], 1)]
+    table.append(row | {"control": f"{shares[-1]:.0%} kept", "its hole": ends[0], "left": ends[1]})
 print(pd.DataFrame(table).set_index("subject").T.to_string(), "\ncontrol:", ", ".join(others))
 print("kept in {:.0%} of 4 x 7 ({:.0%} to {:.0%})\n".format(sum(shares) / 4, *interval(shares)))
 print(runs_17.pairs(stored))
@@ -615,9 +617,10 @@ print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_
 
 # %% [markdown]
 # The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
-# 100 % of 4 × 7 (over the four edits 55 to 100). The matrix ends up further from the unedited one than with its own
-# prefixes, because the edit is still in it. (Swedish keeps its answer with its own prefixes, too, so the control
-# says something about three edits only.)
+# 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
+# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So the mechanism is that a part of the edit goes, and
+# not the size of the hole. Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited
+# answer. (So the control says something about three edits only.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). The comparison favors the prefixes, for their number and the damping were picked on ten
@@ -678,20 +681,16 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary has the editor's $C$ and the key of the bare name; the defender has his own text and the
-# prefix "About". What is written at this key is what ROME has written there. The price is the mean squared
-# change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
-# The first table has the four facts, and beside each largest $z$ whose it is.
+# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender has
+# his own text and the prefix "About". `hide` assumes that $z$ falls with $t$, which was not checked. The *price* is
+# the mean squared change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
+# cheapest change. The first table has the four facts, and beside each largest $z$ whose it is.
 #
-# The second has 24 other facts, drawn from the course's cases that neither this page nor the benchmark has edited
-# alone. Their prompts begin with a subject of several tokens, so they read the very key that is written, and it
-# is not the sink's. A fact counts only if the asked defender names its cheapest change; the others need no hiding.
-#
-# * *asked*, *other prefix*, *other text*: the shares of edited subjects above the threshold, for the defender whom
-#   `hide` asks, and for two whom it does not: one with the prefix "News:", one with the editor's text.
-# * *nothing along û*: the change with $t = 1$. The last two lines are differences in pairs, in points.
-# * *price* (a geometric mean) and the last line count only the edits that `hide` hides from the asked defender. In
-#   the others $t$ is 1, and the two changes are the same.
+# The second has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone, whose
+# prompts read the very key that is written. Those count whose cheapest change the asked defender names. *Asked*,
+# *other prefix* ("News:") and *other text* (the editor's) are shares of edited subjects above the threshold; `hide`
+# asks only the first defender. *Nothing along û* has $t = 1$. The last two lines are differences in pairs, in points.
+# The price (a geometric mean) and the last line count only edits that are hidden from the asked defender.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -735,19 +734,16 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # %% [markdown]
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
-# where all keys are the sink's (notebook 02). Four say little, so look at the second table. Of its 24 facts 18
-# are named when they are written openly. After `hide` all 18 still give the new answer (87 to 100 %). The seven
-# that it hides from the asked defender cost 3.5 times as much as the cheapest change (3.0 to 3.9).
+# where all keys are the sink's (notebook 02). Of the 24 other facts 18 are named when they are written openly. After
+# `hide` all 18 still give the new answer (87 to 100 %), and the asked defender still sees 11 of them, 61 % (38 to
+# 81), all at $t = 1$. The seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
 #
-# Yet he still sees 61 % (38 to 81), 11 of the 18 that he saw openly. For these `hide` has gone to $t = 1$
-# already. What matters is the text. A defender with the same prefix who reads $C$ off the *editor's* text sees none
-# of the 18 (0 to 12 %), in pairs 100 points fewer than openly (76 to 100). With another prefix and the held-out
-# text 44 % are seen (24 to 66), 50 points fewer (24 to 71). (Each is one text, and the held-out one is shorter.
-# Whether its words or its length make the difference was not tried.)
+# The text matters more than the prefix. With the *editor's* text a defender sees none of the 18 (0 to 12 %), in pairs
+# 100 points fewer than openly (76 to 100); with another prefix 44 % (24 to 66), 50 points fewer (24 to 71). (Each is
+# one text, and the held-out one is shorter.)
 #
-# So where nobody stands out, there may still be an edit, and not only a hidden one: that of Louis Armstrong was
-# missed, and of single edits of MEMIT and its kin 40 % pass the threshold (23 to 59). Other ways to hide (more
-# layers, decoys along many subjects' directions, fine-tuning afterwards, or a route) were not tried here.
+# So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
+# kin 40 % pass the threshold (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
