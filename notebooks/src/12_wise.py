@@ -758,8 +758,8 @@ drawings_12.triangle(
 # ## What we know now
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
-#   those that were trained, and becomes smaller gradually, without a border. So some rewordings
-#   get in, and neighbors with them: no difference between the two is seen in any comparison here.
+#   those that were trained, and becomes smaller gradually, without a border. Does the router know the
+#   edited fact? Nothing here shows it: rewordings get in, and neighbors no less as far as is seen.
 # * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts; no
 #   margin asks for neighbors. Why prompts for other facts are let in is not known.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet. Of
