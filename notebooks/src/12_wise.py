@@ -56,7 +56,7 @@ from lib.editors.hypernetwork import losses
 from lib.editors.wise import merging, route
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.model import activations, generation
-from notebooks.support import drawings_12, models
+from notebooks.support import drawings_12, figures, models
 from notebooks.support import runs_12_wise as runs_12
 from notebooks.support.holes import guess, use
 from notebooks.support.score_tables import MEASURED, percent
@@ -441,18 +441,22 @@ kinds = {
 }
 found = reach(tau, kinds)
 neighbors.against(share(let_in(found["neighbor"]))[0])
-less = change(let_in(found["neighbor"]), let_in(found["rewording"]))
-print(f"let in, neighbors less rewordings, the same {len(kinds['neighbor'])} facts: {less} points")
+two, one = found["neighbor"], found["rewording"]
+less = change(*([x.mean().item() for x in some] for some in (two, one)), None)
+print(f"neighbors less rewordings, let in: {change(let_in(two), let_in(one))} points")
+print(f"neighbors less rewordings, mean Δ/ε: {less} % of ε, {len(two)} facts")
 print(pd.Series(found, name="let in (%)").map(let_in).map(percent).to_string())
-widgets.ThresholdExplorer(
-    patch.routes[module], {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
-)
+spread = {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
+widgets.ThresholdExplorer(patch.routes[module], spread)
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
-# the numbers of the base model. But only half of the rewordings are let in (27 to 74 %; all intervals here
-# are of 95 %), and 57 % of the neighbors (37 to 76). Fact by fact no difference between the two is seen (7
-# points, −28 to 34). Eleven facts cannot say much; eighty are asked below.
+# the numbers of the base model. But only half of the rewordings are let in, and 57 % of the neighbors. The
+# shares of eleven facts say little: their difference may be anything from −28 to 34 points (all intervals
+# here are of 95 %). $\Delta$ itself says more. On the average a fact's neighbors have a $\Delta$ that is 3 %
+# of $\varepsilon$ lower than that of its rewordings (12 % lower to 6 % higher). No difference is seen, and
+# if there is one it is small beside the distance to the unrelated prompts, whose median is 0.52 of
+# $\varepsilon$.
 #
 # (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
 # its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
@@ -460,7 +464,7 @@ widgets.ThresholdExplorer(
 #
 # Why do neighbors get in? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
 # model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
-# with the largest $\delta$.)
+# with the largest $\delta$, and has the length of the input $a$ at the first three tokens.)
 
 # %%
 asked = {
@@ -481,13 +485,17 @@ for (group, text), old, new, (note,) in zip(asked.items(), before, after, notes,
     ids = encode_prompt(lm.tokenizer, text)[-len(each) :]
     shown.append((group, [lm.tokenizer.decode([i]) for i in ids], each.tolist()))
     most = ", ".join(shown[-1][1][i].strip() for i in each.topk(2).indices)
-    rows.append(row | {"Δ / ε": round(note["score"] / eps, 2), "largest δ": most})
+    row |= {"Δ / ε": round(note["score"] / eps, 2), "largest δ": most}
+    lengths = inputs(text).norm(dim=1)[:3].tolist()
+    rows.append(row | {"‖a‖ at tokens 1 to 3": ", ".join(f"{x:.1f}" for x in lengths)})
 display(drawings_12.tokens(shown, eps))
 pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
 # It is not the tower that lights up. The largest $\delta$ of the edit are at "of" and "in", at the end of
-# the template, and the Reichstag's prompt has the same words.
+# the template, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
+# because its input is short: $\|a\|$ is 1.1 or 1.2 there, so $\|\tau a\|$ is small, too. (At "which" it is
+# 1.0, and at the other second and third tokens 13 to 39.)
 #
 # After the edits the tower stands in Rome, and so does the Reichstag. Both rewordings stay below
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
@@ -498,7 +506,7 @@ pd.DataFrame(rows).set_index("prompt")
 # and whose sentences are others, *strangers*. The cell after it asks for a cause. The library's irrelevant
 # texts are search questions and sentences about everyday things. Is that why prompts for other facts are let
 # in? We train the twelve facts again, and behind every irrelevant text we put a prompt for a fact, whose
-# template no edit and no stranger has. (An edit still takes 32 texts, now half of each kind.)
+# template no edit and no stranger has. (An edit takes 64 texts here: the 32 of before, and 32 prompts.)
 
 # %%
 facts = [case.fact for case in cases]
@@ -527,14 +535,16 @@ kinds |= {
     "stranger's unrelated": [case.locality for case in strangers],
     "among the texts": [[text] for text in fresh],
 }
-memories = runs_12.shards(lm, cases, size, irrelevant=tuple(mixed)).routes[module].memories
+more = {"irrelevant": tuple(mixed), "irrelevant_n": 2 * config.irrelevant_n}
+memories = runs_12.shards(lm, cases, size, **more).routes[module].memories
 again = ties([memory.tau for memory in memories], config.density)
 found = pd.DataFrame({"let in (%)": reach(tau, kinds), "with facts (%)": reach(again, kinds)})
-shares, means = found.map(let_in), found.map(lambda some: [x.mean().item() for x in some])
-less = [change(two, one, None) for one, two in means.to_numpy()]
-table = shares.map(percent).assign(less=[change(two, one) for one, two in shares.to_numpy()])
+shares, scores = found.map(let_in), found.map(lambda some: [x.mean().item() for x in some])
+table = shares.map(percent)
+table["let in, change"] = [change(two, one) for one, two in shares.to_numpy()]
+table["Δ/ε, change"] = [change(two, one, None) for one, two in scores.to_numpy()]
 print("let in, a stranger's own prompt less its unrelated ones:", change(*shares.iloc[4:6, 0]))
-table.assign(**{"Δ / ε (% of ε), less": less, "n": shares.iloc[:, 0].map(len)})
+table.assign(n=shares.iloc[:, 0].map(len))
 
 # %% [markdown]
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
@@ -542,13 +552,11 @@ table.assign(**{"Δ / ε (% of ε), less": less, "n": shares.iloc[:, 0].map(len)
 # Of the strangers' own prompts 38 % are let in, although subject and sentence are others. That is 38 points
 # more than of their unrelated prompts (23 to 52, over 45 facts).
 #
-# Are the irrelevant texts the cause? (In the table *less* is with facts less without, in pairs, and $n$
-# counts facts.) With prompts for facts among the texts no difference is seen in what is let in: the change is
-# −2 points for the strangers' prompts (−11 to 6), and −3 even for those that were among the texts (−13 to 5).
-# The scores do move, in units of each memory's own $\varepsilon$: prompts that were among the texts come
-# 6 % lower (2 to 9), strangers do not, and unrelated prompts come 8 % higher (7 to 9; half as many texts of
-# their kind were trained). But the edits come higher too (12 %, 8 to 15), and each memory was trained only
-# once. This neither supports the supposed cause nor rules it out: the cause is not known.
+# Are the irrelevant texts the cause? (A *change* is with facts less without, in pairs: in points, and in % of
+# each memory's own $\varepsilon$; $n$ counts facts.) With the prompts added 11 points fewer of the strangers'
+# prompts are let in (2 to 22), but 27 % of them still are, and in their mean $\Delta/\varepsilon$ no change is
+# seen. Each memory was trained only once, and with 64 texts for 32: whether the kind of the texts matters or
+# their number is not known, nor what lets in the rest.
 #
 # ## The decision at the prompt
 #
@@ -576,15 +584,15 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 
 # %% [markdown]
 # A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
-# answer. A router that decides anew at every token would choose $W$ for the next one where the number is
-# below 1. This happens with all edits but the one about China (92 %, 68 to 99), and with eight of the twelve
-# at the first or second token already. (The answers were written with one decision at the prompt. What the
-# model would write with a decision at every token was not run.)
+# answer. With all edits but the one about China (92 %, 68 to 99) some number is below 1, where a decision
+# at this token would choose $W$; with eight of the twelve it is the first or second already. But these
+# answers were all forced by one decision at the prompt. The router that decides anew at every token was not
+# run, and what it would write is not known.
 #
 # ## How many facts in a shard?
 #
-# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20, 40, 60
-# and 80 facts we ask for all facts so far, through the router: without rehearsal, as in the paper
+# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20 and at
+# 80 facts we ask for all facts so far, through the router: without rehearsal, as in the paper
 # (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second stored run
 # is WISE with the same 80 facts in *another order*, drawn at random. A third deals them into four shards of
 # 20, without rehearsal, and merges these. The model writes its answers freely. A fact is *held* if its
@@ -604,7 +612,8 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 
 # %%
 rows = runs_12.rows(lm, "12_stream", "12_order", "12_merges")
-POINTS, WAYS = (20, 40, 60, 80), ("WISE + rehearsal", "WISE")
+WAYS = "WISE + rehearsal", "WISE", "WISE, another order"
+SHARDS = [f"four shards, {rule}" for rule in ("apart", "ties", "linear")]
 LET_IN = "rewordings let in", "neighbors let in"
 
 
@@ -621,99 +630,79 @@ def line(name, edits, groups=MEASURED, count=None):  # of a table: shares of the
 
 held = guess("Of the first twenty facts, what share (%) is held at 80, without rehearsal?", 0, 100)
 
+# %%
+first = [(f"{x}, 80 less 20", at(x, 80), at(x, 20)) for x in WAYS]
+first.append(("rehearsal less WISE, at 80", at(WAYS[0], 80), at(WAYS[1], 80)))
+found = {x: [] for x in ("held", "reworded", "neighbors", *LET_IN)}
+held.against(share(at("WISE", 80)["held"][:20])[0])
+for (name, one, other), what in product(first, found):
+    pairs = zip(one[what][:20], other[what][:20], strict=True)
+    found[what].append(share([x - y for x, y in pairs], DIFFERENCE))
+    if what == "held":
+        print(f"held, {name}: {change(one[what][:20], other[what][:20])} points")
+axis = "difference, first twenty facts (points)"
+display(figures.whiskers([name for name, *_ in first], found, axis, height=4.8))
+places = [("unedited", 0), *((name, edits) for name in WAYS for edits in (20, 80))]
+table = pd.DataFrame([line(*place, count=20) for place in places])
+table.set_index(["line", "facts"]).map(percent)
+
+# %% [markdown]
+# The figure compares the *same* facts in pairs, the first twenty, and a line that does not reach 0 is a
+# difference that is seen. Without rehearsal the shard **forgets**: 20 points of these facts are lost while
+# sixty more are written (2 to 40), and 40 points in another order (16 to 60), where others are the first.
+#
+# With rehearsal no loss is seen, and at 80 facts 20 points more are held than without (2 to 39). (Only the
+# first order was run with it.) At the same time fewer of the rewordings follow than at 20 facts, and more
+# of the neighbors stay. Without it a loss of rewordings is seen in the other order only.
+#
+# **Whom does the router let in?** The last two lines of each row say how this changes. With rehearsal the
+# router becomes *stricter* for rewordings and for neighbors. Without it, it becomes *looser* for both in
+# the first order, and in the other order no change is seen. But does it tell a rewording from a neighbor?
+# The next table compares the two fact by fact, for all facts so far.
 
 # %%
-def differences(title, pairs, count=None, groups=MEASURED):  # paired differences, in points
+places = [*places[1:], *((name, 80) for name in SHARDS[1:])]
+table = pd.DataFrame([line(*place, LET_IN) for place in places]).set_index(["line", "facts"])
+less = [change(two, one) for one, two in table.to_numpy()]
+table.map(percent).assign(**{"neighbors less rewordings": less})
+
+# %% [markdown]
+# In none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
+# from either group, and the difference is 1 point (−8 to 10). So how strict the router is changes; that it
+# knows the edited fact is shown nowhere on this page. Without rehearsal 98 % and more of both groups are let
+# in at 80 facts: what follows and what stays is then decided by the answers of $W'$.
+#
+# **What is left of all eighty?** The first table has the shares. The second one has paired differences in
+# points: rehearsal and four shards, each less WISE in one shard, and the two merges.
+
+
+# %%
+def differences(title, pairs, count=None):  # paired differences, in points
     found = [
-        {title: name} | {x: change(a[x][:count], b[x][:count]) for x in groups}
+        {title: name} | {x: change(a[x][:count], b[x][:count]) for x in MEASURED}
         for name, a, b in pairs
     ]
     return pd.DataFrame(found).set_index(title)
 
 
-shown = [(name, edits) for name in WAYS for edits in POINTS]
-shown += [("WISE, another order", edits) for edits in (20, 80)]
-shown += [(row["line"], 80) for row in rows[-3:]]
-display(pd.DataFrame([line(*place) for place in shown]).set_index(["line", "facts"]).map(percent))
-first = [(f"{x}, 80 less 20", at(x, 80), at(x, 20)) for x in (*WAYS, "WISE, another order")]
-first.append(("rehearsal less WISE, at 80", at(WAYS[0], 80), at(WAYS[1], 80)))
-held.against(share(at("WISE", 80)["held"][:20])[0])
-display(differences("first twenty facts", first, 20))
-lines, bands = {}, {}
-for name, what in [(name, what) for name in WAYS for what in ("held", "reworded")]:
-    ends = [share(at(name, n)[what][:20]) for n in POINTS]
-    lines[f"{what}, {name}"], *bands[f"{what}, {name}"] = zip(*ends, strict=True)
-plot.lines(
-    POINTS, lines, "facts in the shard", "of the first twenty (%)", bands=bands, ylim=(-3, 104)
-)
-
-# %% [markdown]
-# In the end 98 % of all facts are held with rehearsal and 74 % without. The second table compares the
-# *same* facts in pairs, the first twenty (the figure has their intervals). Without rehearsal the shard
-# **forgets**: 20 points of them are lost while sixty more are written (2 to 40), so that 75 % are left. In
-# another order, with other facts among the first twenty, 40 points are lost (16 to 60).
-#
-# With rehearsal no loss is seen among the first twenty (0 points, −10 to 10), and at 80 facts 20 points more
-# of these are held than without rehearsal (2 to 39). (Only the first order was run with it.) But what happens
-# to their rewordings and neighbors? With rehearsal 25 points of the rewordings are lost from 20 to 80 facts
-# (7 to 38), while 34 points more of the neighbors stay (16 to 46). Without it no loss of rewordings is seen
-# in the first order (8 points, −7 to 22); in the other order 26 points are lost (3 to 46).
-#
-# **Whom does the router let in?** Now the same differences for the shares of the rewordings and of the
-# neighbors that are let in. The second table has the shares for all facts so far, and neighbors less
-# rewordings.
-
-# %%
-display(differences("first twenty facts", first, 20, LET_IN))
-table = pd.DataFrame(
-    [line(*x, (*LET_IN, "editeds let in")) for x in shown if LET_IN[0] in at(*x)]
-).set_index(["line", "facts"])
-table.columns = "rewordings (%)", "neighbors (%)", "edits (%)"
-table.map(percent).assign(less=[change(two, one) for one, two, _ in table.to_numpy()])
-
-# %% [markdown]
-# The router changes on the way. With rehearsal it becomes *stricter*: at 80 facts it lets in 27 points
-# fewer of the first twenty's rewordings (9 to 41) and 24 points fewer of their neighbors (7 to 38) than at
-# 20. Without rehearsal it becomes *looser* in the first order, by 18 points for both (3 to 30 and 3 to 33).
-# In the other order it lets in nearly all of both groups from the beginning, and no change is seen (2
-# points, −8 to 14, for both).
-#
-# But does it tell a rewording from a neighbor? The last column of the second table, neighbors less
-# rewordings, compares the two fact by fact, and in none of its twelve lines is a difference seen. With
-# rehearsal, at 80 facts, about seven of ten are let in from either group, and the difference is 1 point (−8
-# to 10). So how strict the router is changes; that it knows the edited fact is shown nowhere on this page.
-# Without rehearsal, from 40 facts on, 97 % and more of both groups are let in: what follows and what stays
-# is then decided by the answers of $W'$. (All edits are let in, in every line.)
-#
-# **What is left of all eighty?** The last table has rehearsal, the other order and four shards, each less
-# WISE in one shard, and the two merges in a pair.
-
-# %%
-one, order = at("WISE", 80), [case.id for case in runs_12.facts(runs_12.ORDER["seed"])]
-other = at("WISE, another order", 80)  # its facts in the order of the others:
-other = {x: [share for _, share in sorted(zip(order, other[x], strict=True))] for x in MEASURED}
-shards = [
-    (f"{rule} less WISE", at(f"four shards, {rule}", 80)) for rule in ("apart", "ties", "linear")
-]
-pairs = [("rehearsal less WISE", at(WAYS[0], 80)), ("another order less WISE", other), *shards]
-pairs = [(*pair, one) for pair in pairs] + [("ties less linear", shards[1][1], shards[2][1])]
+one, four = at("WISE", 80), [(name, at(name, 80)) for name in SHARDS]
+pairs = [(WAYS[0], at(WAYS[0], 80)), *four]
+pairs = [(f"{name} less WISE", row, one) for name, row in pairs]
+pairs.append(("ties less linear", four[1][1], four[2][1]))
+table = pd.DataFrame([line(name, 80) for name in (*WAYS[:2], *SHARDS)])
+display(table.drop(columns="facts").set_index("line").map(percent))
 differences("all eighty facts", pairs)
 
 # %% [markdown]
-# With rehearsal 24 points more of all eighty are held (14 to 34). Between the two orders no difference is
-# seen in how many are held (0 points, −12 to 11; 74 % in both), nor in rewordings or neighbors; 6 points
-# fewer of the unrelated prompts stay in the other order (2 to 11).
+# With rehearsal 98 % of the eighty facts are held, and 74 % without: 24 points more (14 to 34).
 #
 # Do four shards hold more than one? With these settings that is not shown:
 #
-# * *Apart*, where the shard with the largest $\Delta$ answers, they hold 74 %. The difference from
-#   one shard is 0 points (−13 to 12). 16 points fewer of the rewordings follow (6 to 26), and 8
-#   points fewer of the neighbors stay (the interval, 0 to 16, just touches 0).
-# * Merged by *TIES* they hold 59 %, which is 15 points fewer than one shard (2 to 29), and 21 points fewer
-#   of the neighbors stay (14 to 27).
-# * The *linear mean* of them holds 26 %, which is 48 points fewer than one shard (35 to 59). It spares 34
-#   points more of the neighbors (26 to 40). TIES holds 32 points more than the mean (18 to 46), as the
-#   coefficients above suggest, and it spares 55 points fewer of the neighbors (46 to 62).
+# * *Apart*, where the shard with the largest $\Delta$ answers, no difference is seen in what they hold (0
+#   points, −13 to 12), and fewer of the rewordings follow.
+# * Merged by *TIES* they hold 15 points fewer than one shard (2 to 29), and fewer of the neighbors stay.
+# * The *linear mean* holds 32 points fewer than TIES (18 to 46), as the coefficients above suggest. It
+#   keeps 55 points more of the neighbors (46 to 62).
 #
 # ## The impossible triangle
 #
@@ -721,16 +710,15 @@ differences("all eighty facts", pairs)
 # authors of WISE call this the *impossible triangle*, and say that no editor before theirs has all
 # three in a long stream. Here are five editors, WISE in two forms, and the unedited model on the same forty
 # facts (the stored run again). WISE and fine-tuning write one fact after another, MEMIT and UltraEdit ten
-# in each call, GRACE all in one. An editor that holds its facts (first table) and has the other two as well
-# would stand in the upper right corner of both panels.
+# in each call, GRACE all in one. An editor with all three would stand in the upper right corner of both
+# panels, and have close to 100 % behind its name in the legend.
 
 # %%
 editors = [row["line"] for row in rows if row["edits"] in (0, 40) and "held" in row]
 points = {name: at(name, 40) for name in editors}
 lines = [line(name, 40, count=40) for name in editors]
 display(pd.DataFrame(lines).drop(columns="facts").set_index("line").map(percent))
-pairs = [(name, other) for name in ("WISE", "WISE + rehearsal") for other in ("MEMIT", "GRACE")]
-pairs.append(("WISE + rehearsal", "WISE"))
+pairs = [("WISE", "MEMIT"), ("WISE + rehearsal", "MEMIT"), ("WISE + rehearsal", "WISE")]
 pairs = [(f"{one} less {other}", points[one], points[other]) for one, other in pairs]
 display(differences("the forty facts", pairs, 40))
 drawings_12.triangle(
@@ -738,18 +726,15 @@ drawings_12.triangle(
 )
 
 # %% [markdown]
-# Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
-# fine-tuning 75 % of the rewordings follow, and 8 % of the unrelated prompts stay as they were. With
-# UltraEdit 10 % follow. In this table MEMIT has the most rewordings and, GRACE aside, the most
-# neighbors, 87 and 81 %. (In pairs it was compared with the two forms of WISE only.) But it keeps only 56 %
-# of the unrelated prompts.
+# Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With UltraEdit
+# 10 % of the rewordings follow, and fine-tuning keeps 8 % of the unrelated prompts. In this table MEMIT has
+# the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, but it keeps only 56 % of the
+# unrelated prompts.
 #
-# With WISE without rehearsal 73 % of the rewordings follow. The difference from MEMIT is 14 points, with an
-# interval that just reaches 0 (0 to 28). It keeps 54 points fewer of the neighbors (40 to 64), and 30 points
-# more of the unrelated prompts (18 to 41). Rehearsal changes WISE: 32 points fewer of the rewordings follow
-# (19 to 44), and 25 points more of the neighbors (15 to 35) and 14 more of the unrelated prompts stay (5 to
-# 22). In what they hold no difference is seen in the five pairs above (for WISE with rehearsal and MEMIT the
-# interval just reaches 0). (All editors have the library's settings, WISE those of this page.)
+# WISE without rehearsal keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of
+# the unrelated prompts (18 to 41). Rehearsal trades one for the other: 32 points fewer of the rewordings
+# follow (19 to 44), and 25 points more of the neighbors stay (15 to 35). In what they hold no difference is
+# seen between the two. (All editors have the library's settings, WISE those of this page.)
 #
 # The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: GRACE 93, 8 and
 # 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % if it writes all facts at once. (Written one after
@@ -759,13 +744,15 @@ drawings_12.triangle(
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
 #   those that were trained, and becomes smaller gradually, without a border. Does the router know the
-#   edited fact? Nothing here shows it: rewordings get in, and neighbors no less as far as is seen.
+#   edited fact? Nothing here shows it: no difference between rewordings and neighbors is seen, neither in
+#   $\Delta$ (11 facts) nor in who is let in (up to 80 facts).
 # * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts; no
-#   margin asks for neighbors. Why prompts for other facts are let in is not known.
+#   margin asks for neighbors. With prompts for facts added to the texts fewer strangers are let in. Why the
+#   others are is not known.
 # * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet. Of
 #   eighty facts it holds more than a mean and fewer than one shard, and it spares fewer neighbors than both.
-# * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points (2
-#   to 40) are lost while sixty more are written, and 40 points (16 to 60) in another order of the facts.
+# * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points
+#   are lost while sixty more are written, and 40 points in another order of the facts.
 #
 # ## Where it breaks
 #

@@ -90,12 +90,12 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
 
 
 def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
-    """Draw editors by the rewordings that follow and by what is kept.
+    """Draw editors by the rewordings that follow and by what is kept; the legend says what they hold.
 
-    points  {editor: {"reworded", "neighbors", "unrelated": mean, low and high in %}}
+    points  {editor: {"held", "reworded", "neighbors", "unrelated": mean, low and high in %}}
     """
     kinds = "neighbors", "unrelated"
-    figure, axes = panels(2, height=3.7, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
+    figure, axes = panels(2, height=3.9, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
     looks = {
         name: {
             "color": EDITED if "rehearsal" in name else editor_color(name) or BASE,
@@ -110,10 +110,11 @@ def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> 
             front = 3 + (name == "unedited")
             ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, zorder=front, **looks[name])
         ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
-        ax.text(97, 97, "all three", color=QUIET, ha="right", va="top")
+        ax.text(97, 97, "both", color=QUIET, ha="right", va="top")
         ax.grid(True)
     handles = [Line2D([], [], linewidth=0, **look) for look in looks.values()]
-    return legend(figure, handles, looks, handlelength=1, handleheight=1)
+    names = [f"{name}, {shares['held'][0]:.0f} % held" for name, shares in points.items()]
+    return legend(figure, handles, names, 3, handlelength=1, handleheight=1)
 
 
 def _width(token: str) -> float:
