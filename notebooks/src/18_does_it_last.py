@@ -214,12 +214,9 @@ def moved(name, life):  # what a life changes, fact by fact
     return [a - b for a, b in zip(now, before, strict=True)]
 
 
-def extra(name, life):  # its change less the control's, fact by fact
-    return [a - b for a, b in zip(moved(name, life), moved("own", life), strict=True)]
-
-
-def beyond(name, life):
-    return "" if name in ("own", "base") else shares(extra(name, life), (-2.0, 2.0))
+def beyond(name, life, ends=shares):  # its change less the control's, fact by fact
+    pairs = zip(moved(name, life), moved("own", life), strict=True)
+    return "" if name in ("own", "base") else ends([a - b for a, b in pairs], (-2.0, 2.0))
 
 
 def lived(columns, names=TITLES, less=()):  # the table of some lives; less: also beyond the control
@@ -356,9 +353,9 @@ points = {}
 for life in ("int4", "trained", "harder", "40 more edits"):
     points[LIVES.get(life, life)] = rows = []
     for name in names:  # the harder life has three of them
-        some = extra(name, life) if life in survival[name]["values"] else [float("nan")]
-        ends = interval(some, (-2.0, 2.0)) if len(some) > 1 else some * 2
-        rows.append([100 * x for x in (sum(some) / len(some), *ends)])
+        some = life in survival[name]["values"]
+        ends = beyond(name, life, lambda v, e: (sum(v) / len(v), *interval(v, e))) if some else ()
+        rows.append([100 * x for x in ends] or 3 * [float("nan")])
 axis = "change less the control's (points, paired, with 95 % intervals)"
 figures.whiskers([TITLES[name] for name in names], points, axis)
 
