@@ -272,7 +272,7 @@ named = use("9.2", named)
 # </details>
 #
 # Now four models that somebody else has prepared. Three of them carry one edit each, of a subject drawn
-# from the list; one was not touched. Their order is drawn, too. Everything that the filter uses is the
+# from the list; one was not touched. Their order is drawn, too. The filter is given the layer; all else is the
 # defender's own: another text than the editor's, another prefix, and a little damping of $C$, because
 # the text is short. (The keys and $C$ of a layer depend on the layers below only, so an edit of this
 # layer does not change them, and the suspect gives the same ones.)
@@ -738,9 +738,9 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # `hide` all 18 still give the new answer (87 to 100 %), and the asked defender still sees 11 of them, 61 % (38 to
 # 81), all at $t = 1$. The seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
 #
-# The text matters more than the prefix. With the *editor's* text a defender sees none of the 18 (0 to 12 %), in pairs
-# 100 points fewer than openly (76 to 100); with another prefix 44 % (24 to 66), 50 points fewer (24 to 71). (Each is
-# one text, and the held-out one is shorter.)
+# Knowing the defender's text helps to hide: with the *editor's* a defender sees none of the 18 (0 to 12 %), in pairs
+# 100 points fewer than openly (76 to 100); with another prefix 44 % (24 to 66), 50 points fewer (24 to 71). (The edit
+# was hidden in the first text; text and prefix were not compared in pairs, and the held-out text is shorter.)
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
 # kin 40 % pass the threshold (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
