@@ -3,7 +3,7 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE held nearly every fact, and no rewording got the new answer. Editors of weights reach rewordings,
+# GRACE held nearly every fact, and no rewording got the new answer. Most editors of weights reach rewordings,
 # but each edit changes the weights for all other prompts as well. WISE writes into a second copy of one
 # matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
 # through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
@@ -228,7 +228,7 @@ assert torch.allclose(ours, theirs, atol=1e-5)
 #
 # <details><summary>Answer</summary>
 #
-# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows in every direction alike. (PyTorch takes
+# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows alike in every output direction. (PyTorch takes
 # 0 there.) The answer has to say in which direction the output should move; the margin only says how far.
 #
 # </details>
@@ -727,7 +727,7 @@ drawings_12.triangle(
 
 # %% [markdown]
 # Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With UltraEdit
-# 10 % of the rewordings follow, and fine-tuning keeps 8 % of the unrelated prompts. In this table MEMIT has
+# 10 % of the rewordings follow, and fine-tuning keeps 8 % of the unrelated prompts. Of the edited models MEMIT has
 # the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, but it keeps only 56 % of the
 # unrelated prompts.
 #
