@@ -26,5 +26,7 @@ def test_values_are_read_by_column_and_editors_stand_in_the_order_of_the_setting
 def test_panels_hold_one_axes_per_editor():
     figure = figures.rasters([4, 8], {"a": ["1101", "11010101"]}, "edits", "edit")
     assert sum(ax.axison for ax in figure.axes) == 1
+    ends = {(bar.get_x(), bar.get_x() + bar.get_width()) for bar in figure.axes[0].patches}
+    assert ends == {(0, 4), (4, 8)}  # a turn's column begins where the turn before it ended
     figure = figures.whiskers(["a", "b"], {"x": [(50, 40, 60), (20, 10, 30)]}, "%")
     assert len(figure.axes[0].get_yticklabels()) == 2
