@@ -357,9 +357,8 @@ for way, change in updates.items():
 #
 # </details>
 #
-# One made-up update has no interval and decides nothing. Rows of both in a long run are stored in
-# `notebooks/data/06_stream.json`. There PRUNE holds more facts than MEMIT without a brake and RECT fewer, but
-# they do not let equally much arrive, so this page concludes nothing from them.
+# One made-up update has no interval and decides nothing. What both do to 500 edits stands in
+# [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
 #
 # ## Five hundred edits
 #
@@ -415,10 +414,7 @@ def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95
 
 
 # %%
-last, again = (  # after all edits
-    {row["line"]: row for row in some if row["line"] not in runs_06.BRAKED}
-    for some in (rows, shuffled)
-)
+last, again = ({row["line"]: row for row in some} for some in (rows, shuffled))  # after all edits
 table = {}
 for order, end in {"file's order": last, "shuffled": again}.items():
     table[order, "held (%)"] = {line: percent(row["held"]) for line, row in end.items()}

@@ -1,7 +1,7 @@
 """The long runs of notebook 06: editors write the same five hundred facts, batch after batch.
 
 All of them write the same values, which are searched once, on the unedited model. So they differ in
-the solve, or in what is done to its result.
+the solve.
 """
 
 from __future__ import annotations
@@ -25,18 +25,14 @@ TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", tar
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
 SOFT, HARD = {"strength": 1000.0}, {"strength": 30.0}
 NULL = {"L2": 10.0, "quantile": 0.8}
-LINES = {  # name: (editor, its settings, what is done to every batch's change)
-    "MEMIT": ("memit", SOFT, None),
-    "MEMIT, kept keys": ("memit", {**SOFT, "keep_keys": True}, None),
-    "AlphaEdit, projector only": ("alphaedit", {**NULL, "keep_keys": False}, None),
-    "AlphaEdit": ("alphaedit", NULL, None),
-    "MEMIT, λ = 30": ("memit", HARD, None),
-    "MEMIT, λ = 30, kept keys": ("memit", {**HARD, "keep_keys": True}, None),
-    "RECT, λ = 30": ("memit", HARD, "rect"),
-    "PRUNE, λ = 30": ("memit", HARD, "prune"),
-    "MEMIT, λ = 30, 3/4": ("memit", HARD, "three quarters"),
+LINES = {  # name: (editor, its settings)
+    "MEMIT": ("memit", SOFT),
+    "MEMIT, kept keys": ("memit", {**SOFT, "keep_keys": True}),
+    "AlphaEdit, projector only": ("alphaedit", {**NULL, "keep_keys": False}),
+    "AlphaEdit": ("alphaedit", NULL),
+    "MEMIT, λ = 30": ("memit", HARD),
+    "MEMIT, λ = 30, kept keys": ("memit", {**HARD, "keep_keys": True}),
 }
-BRAKED = [line for line, (_, _, brake) in LINES.items() if brake]  # stored; the page leaves them
 STREAM = {
     "data": "the Eiffel Tower and the first 499 rows of CounterFact",
     "lines": LINES,
@@ -50,12 +46,10 @@ STREAM = {
 }
 SHUFFLED = STREAM | {"seed": 1, "points": [500]}
 KEPT = {  # what is weighed beside the kept keys, and where one may write
-    "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}, None),
+    "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}),
     "AlphaEdit": LINES["AlphaEdit"],
     "MEMIT, kept keys": LINES["MEMIT, kept keys"],
 }
-# Its stored rows were made by a script, with values that a longer run had searched before it was
-# stopped; `--long 06` has not been run as a whole since.
 WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
     "data": "the Eiffel Tower and the first 399 rows of CounterFact",
     "lines": KEPT,
@@ -74,27 +68,6 @@ class NoProjector(AlphaEdit):
 
 
 KNOWN = {"memit": Memit, "alphaedit": AlphaEdit, "no projector": NoProjector}
-
-
-class ThreeQuarters(lib.EDITORS["rect"]):
-    """The plainest brake: of every batch's change three quarters are written."""
-
-    def write(self, facts: list[lib.Fact], after: lib.Patch) -> lib.Patch:
-        """W + ¾ Δ for every module that the inner editor has changed by Δ."""
-        patch = self.wrapped.write(facts, after)
-        new = {}
-        for module, value in patch.weights.items():
-            if value is not after.weights.get(module):
-                W = self.lm.weight(module, after).cpu()
-                new[module] = W + 0.75 * (self.lm.weight(module, patch).cpu() - W)
-        return patch.with_weights(new)
-
-
-BRAKES = {
-    "rect": lib.EDITORS["rect"],
-    "prune": lib.EDITORS["prune"],
-    "three quarters": ThreeQuarters,
-}
 
 
 def counterfact(count: int) -> list[lib.Case]:
@@ -129,11 +102,11 @@ class Stream:
 
     def editor(self, name: str) -> lib.Editor:
         """The editor of a line; it takes the values that are known."""
-        kind, settings, brake = (LINES | KEPT)[name]
+        kind, settings = (LINES | KEPT)[name]
         templates = tuple(STREAM["templates"])
         editor = KNOWN[kind](self.lm, templates=templates, values_on="base", **settings)
         editor.known = self.known
-        return editor if brake is None else BRAKES[brake](self.lm, inner=editor)
+        return editor
 
     def base(self) -> dict[str, Any]:
         """The unedited model's row: all that can be measured; for STREAM the first batch's facts."""

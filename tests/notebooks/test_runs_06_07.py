@@ -18,20 +18,6 @@ def lm():
     return models.load("tiny")
 
 
-def test_three_quarters_writes_three_quarters_of_every_change(lm):
-    facts = [lib.Fact("Ada", "{} lived in", "Rome"), lib.Fact("Bob", "{} lived in", "Oslo")]
-    run = runs_06.Stream(lm, [lib.Case(fact) for fact in facts], 1)
-    whole, part = run.editor("MEMIT, λ = 30"), run.editor("MEMIT, λ = 30, 3/4")
-    before = lib.EMPTY
-    for fact in facts:
-        change, less = whole.edit([fact], after=before), part.edit([fact], after=before)
-        for name in change.weights:
-            W = lm.weight(name, before)
-            wanted = 0.75 * (lm.weight(name, change) - W)
-            assert torch.allclose(wanted, lm.weight(name, less) - W, atol=1e-6)
-        before = less
-
-
 def test_without_a_projector_every_direction_is_regularized_alike(lm):
     run = runs_06.Stream(lm, [], 1)
     editor = run.editor("no projector, L₂, kept keys")
