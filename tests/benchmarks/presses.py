@@ -1,11 +1,11 @@
-"""What a press of Edit costs on the page, from its start with an empty cache and when it is ready.
+"""What a call of /edit costs, from the page's start with an empty cache and when it is ready.
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.presses [--editors rome grace]
 
-"At the start": in a process of its own and with an empty cache folder the page begins to prepare;
-one second later the editor is chosen, and once Edit can be pressed three facts that the page does
-not offer are written. "Ready": when everything is prepared, three such facts, and three examples.
-A press ends when everything was asked again. Each editor has a session of its own.
+"At the start": in a process of its own and with an empty cache folder the page opens; one second
+later the editor is chosen, and once it is prepared five facts that the page does not offer are
+written. "Ready": when everything is prepared, five such facts, and five examples. A call ends with
+the answer, for which everything was asked again. Each editor has a visitor of its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
+from gradio_client import Client
 
 import lib
+from demo_app.__main__ import free_port, open_page
 from demo_app.session.choices import Choices
-from demo_app.session.studio import Studio
 from demo_app.session.views import Subject
 from demo_app.session.visitors import Session
 from lib.atomic_files import whole_file
@@ -37,7 +39,7 @@ EDITORS = (
     "grace", "ultraedit", "ft", "lemoe", "retrieval", "rome", "memit", "alphaedit", "wise",
     "memoir", "horen", "crispedit",
 )  # fmt: skip
-FACTS = 3
+FACTS = 5
 
 
 def subjects(choices: Choices, offered: bool) -> list[Subject]:
@@ -48,31 +50,30 @@ def subjects(choices: Choices, offered: bool) -> list[Subject]:
     return [Subject(choices.cases[i]) for i in sorted(rest)]
 
 
-def presses(studio: Studio, editor: str, some: list[Subject]) -> list[float]:
-    """Seconds of one press after another, in a new session."""
-    session, seconds = Session(), []
+def calls(demo: Any, editor: str, some: list[Subject]) -> list[float]:
+    """Seconds of one call after another, of a new visitor."""
+    visitor, seconds = Client(demo.local_url, verbose=False), []
     for subject in some:
-        start = time.perf_counter()
-        studio.edit(session, subject, editor).outcome()
+        fact, start = subject.case.fact, time.perf_counter()
+        visitor.predict(fact.subject, fact.prompt, fact.target_new, editor, api_name="/edit")
         seconds.append(round(time.perf_counter() - start, 2))
+    visitor.close()
     return seconds
 
 
 def at_the_start(editor: str) -> list[float]:
-    """Seconds from the choice until Edit can be pressed, then presses while the page prepares."""
-    studio = Studio(lib.load())
-    studio.warm_up()
+    """Seconds from the choice until the editor is prepared, then calls while the page prepares."""
+    demo, studio = open_page(lib.load(), free_port(7860, "127.0.0.1"))
     time.sleep(1.0)  # nobody chooses in the same second
     start = time.perf_counter()
     studio.prepare(Session(), [editor]).outcome()
-    some = subjects(studio.choices, False)[:FACTS]
-    return [round(time.perf_counter() - start, 2), *presses(studio, editor, some)]
+    prepared = round(time.perf_counter() - start, 2)
+    return [prepared, *calls(demo, editor, subjects(studio.choices, False)[:FACTS])]
 
 
 def when_ready(editors: list[str]) -> dict[str, list[list[float]]]:
-    """Presses by every editor when everything is prepared: of facts of the own, of examples."""
-    studio = Studio(lib.load())
-    studio.warm_up()
+    """Calls of every editor when everything is prepared: with facts of the own, with examples."""
+    demo, studio = open_page(lib.load(), free_port(7860, "127.0.0.1"))
     while not studio.worker.idle:
         time.sleep(0.1)
     own, offered = (subjects(studio.choices, which) for which in (False, True))
@@ -81,7 +82,7 @@ def when_ready(editors: list[str]) -> dict[str, list[list[float]]]:
     for i, editor in enumerate(editors):
         # what was asked before an edit is not asked again, so no two editors share a fact
         some = own[FACTS * i :][:FACTS], offered[FACTS * (i % groups) :][:FACTS]
-        found[editor] = [presses(studio, editor, facts) for facts in some]
+        found[editor] = [calls(demo, editor, facts) for facts in some]
     return found
 
 
@@ -114,7 +115,7 @@ def main() -> None:
         print(name, found[name], flush=True)
     for name, (own, offered) in apart("--part", "ready", "--editors", *given.editors).items():
         middles = {"own": statistics.median(own), "offered": statistics.median(offered)}
-        found[name] |= {**middles, "presses": [own, offered]}
+        found[name] |= {**middles, "calls": [own, offered]}
         print(name, found[name], flush=True)
     found["threads"] = torch.get_num_threads()
     with whole_file(OUT) as part:

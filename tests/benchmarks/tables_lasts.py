@@ -78,16 +78,9 @@ def paired() -> str:
 CARD = {"hellaswag": 40.9, "piqa": 66.3}
 
 
-def questions(stored: dict, found: dict[str, list[int]]) -> tuple[list[int], list[int]]:
-    """The answers of some rows to all their questions, and the unedited model's to the same.
-
-    A row of half the questions has every second one (`items` takes them evenly).
-    """
-    mine, base = [], []
-    for task, right in found.items():
-        mine += right
-        base += stored[BASE][task][:: len(stored[BASE][task]) // len(right)]
-    return mine, base
+def pooled(answers: dict[str, list[int]]) -> list[int]:
+    """The answers to all questions, set by set in the order of the sets' names."""
+    return [right for task in sorted(answers) for right in answers[task]]
 
 
 @made("standard", "standard")
@@ -96,29 +89,28 @@ def standard() -> str:
     stored = read("standard")
     lines = []
     for name, by_edits in stored.items():
-        if name == BASE:
-            continue
-        cells, asked = [], set()
-        for planned, (n, found) in zip(EDITS, by_edits.items(), strict=True):
-            mine, base = questions(stored, found)
-            cells.append(less(mine, base) + (f" after {n}" if int(n) != planned else ""))
-            asked.add(len(mine))
-        lines.append((called(name, SUNK), *cells, " or ".join(map(str, sorted(asked)))))
-    return table(("editor", *(f"edits: {n}" for n in EDITS), "questions"), lines)
+        if name != BASE:
+            cells = (less(pooled(by_edits[str(n)]), pooled(stored[BASE])) for n in EDITS)
+            lines.append((called(name, SUNK), *cells))
+    right = pooled(stored[BASE])
+    return (
+        table(("editor", *(f"edits: {n}" for n in EDITS)), lines)
+        + f"\nThe unedited model has {percents(right)} % of the {len(right)} questions right.\n"
+    )
 
 
 @made("standard-sets", "standard")
 def sets() -> str:
-    """The same by set, after the largest number of edits, below the unedited model."""
+    """The same by set, after a hundred edits, below the unedited model."""
     stored = read("standard")
     tasks = list(stored[BASE])
     lines: list[tuple] = [
-        ("unedited", "–", *(percents(stored[BASE][task]) for task in tasks)),
-        ("its card", "–", *(CARD.get(task, "–") for task in tasks)),
+        ("unedited", *(percents(stored[BASE][task]) for task in tasks)),
+        ("its card", *(CARD.get(task, "–") for task in tasks)),
     ]
     for name, by_edits in stored.items():
         if name != BASE:
-            n, found = list(by_edits.items())[-1]
-            some = [questions(stored, {task: found[task]}) for task in tasks]
-            lines.append((called(name, SUNK), n, *(less(*pair) for pair in some)))
-    return table(("model", "edits", *tasks), lines)
+            found = by_edits[str(EDITS[-1])]
+            some = (less(found[task], stored[BASE][task]) for task in tasks)
+            lines.append((called(name, SUNK), *some))
+    return table(("model", *tasks), lines)

@@ -46,8 +46,7 @@ def test_an_address_opens_a_question_and_the_place_stands_in_it(visit):
     assert page.get_by_role("tab", name="Lab").get_attribute("aria-selected") == "true"
     page.get_by_role("tab", name="Surprises", exact=True).click()
     page.wait_for_function("location.search.includes('place=surprises')")
-    # a page of its own, since a reload aborts the open streams and the console calls that an error
-    page = visit(query="&place=surprises")
+    page = visit(query="&place=surprises")  # a reload aborts streams, which the console reports
     page.get_by_role("heading", name="Surprising edits").wait_for()
     page.get_by_role("tab", name="Try", exact=True).click()
     page.wait_for_function("!location.search.includes('place=')")
