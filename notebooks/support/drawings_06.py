@@ -53,7 +53,7 @@ def thin() -> Figure:
     ax.text(-0.08, 1.02, "the direction that text does not use", color=QUIET, **left)
     middle = {"ha": "center", "va": "center"}
     ax.text(2.0, -0.28, "keys of general text", color=readable(UNRELATED), **middle)
-    ax.set(xlim=(-3.1, 3.1), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
+    ax.set(xlim=(-3.3, 3.3), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
     bare(ax)
     return figure
 
