@@ -144,9 +144,7 @@ P_text, inside, bound = place(C_text, space.threshold)
 assert torch.allclose(P_text, space.Q @ space.Q.T)  # the library's projector
 subjects = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
 of_subjects = (P_text @ subjects).norm() ** 2 / subjects.norm() ** 2
-print(
-    f"inside are {100 * inside:.0f} % of general text, {100 * of_subjects:.0f} % of the subjects' keys"
-)
+print(f"inside are {100 * inside:.0f} % of text, {100 * of_subjects:.0f} % of the subjects' keys")
 values, vectors = torch.linalg.eigh(C_text)
 print(f"C: {len(C_text)} inputs, a mean over the keys of {read['tokens']:,} tokens")
 print(f"smallest eigenvalue {values[0]:.1e}; largest damage inside {bound:.3f}")
@@ -232,7 +230,7 @@ turn = use("5.4", turn)
 # With kept keys there is no difference but rounding, since each step solves the whole problem. This
 # holds as long as keys and values stay what they were; in a model with several edited layers they
 # move a little with every edit below. Without them a batch does not know of the pairs before it, so
-# the first pairs suffer most: all later batches come over them.
+# the first pairs suffer most: every later batch disturbs them.
 #
 # </details>
 
@@ -251,8 +249,7 @@ for number in (1, 2):  # two draws of everything; the next section goes on with 
     together, _ = turn(W0, strength * C, K, V)
     R, B = memory.insert_many(W0, K, V, C, strength)
     assert torch.allclose(together, W0 + R @ B)  # the library's MEMIT
-    away = (keeping - together).abs().max()
-    print(f"draw {number}: with kept keys {away:.0e} away from one batch")
+    print(f"draw {number}: kept keys end {(keeping - together).abs().max():.0e} from one batch")
     for way, W in {"nothing kept": forgetting, "kept keys": keeping}.items():
         wrong = (W @ K - V).pow(2).sum(0) / R.pow(2).sum(0)
         print(f"  {way}: missing of the first five {wrong[:5].mean():.3f}", end=", ")
@@ -267,9 +264,9 @@ for number in (1, 2):  # two draws of everything; the next section goes on with 
 #
 # ## AlphaEdit is both
 #
-# Now the two ideas together. We look for a change of the form $\Delta P$, which does not move general
-# text. It should write the new pairs, leave the kept keys alone, and stay small (with a weight $L_2$ on
-# its squared length; $W$ is the matrix before this batch):
+# Now the two ideas together. We look for a change of the form $\Delta P$, which acts only where text
+# hardly goes. It should write the new pairs, leave the kept keys alone, and stay small (with a weight
+# $L_2$ on its squared length; $W$ is the matrix before this batch):
 #
 # $$\min_\Delta\ \|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
@@ -300,7 +297,6 @@ for number in (1, 2):  # two draws of everything; the next section goes on with 
 # </details>
 
 # %%
-draw.manual_seed(1)
 K0 = normal(d, 40) @ normal(40, 2000)  # text that leaves 24 of 64 directions free
 P, _, _ = place(K0 @ K0.T / 2000, 1e-9)
 W, M = W0, strength * torch.eye(d).double()  # L₂ I in place of λC
@@ -315,7 +311,7 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # ## Two brakes on the update
 #
 # Kept keys and the projector say *before* the solve what is to be protected. Two other proposals make
-# the change $\Delta$ smaller after it, and ask no key. **RECT** keeps those 40 % of its entries that
+# the change $\Delta$ smaller after it, whatever the keys are. **RECT** keeps those 40 % of its entries that
 # change their weight most, by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE** takes
 # the singular values $s$ of all that was written so far, and lets them grow above
 # $\sigma = \sigma_\max(W_0)$ by their logarithm only:
@@ -333,7 +329,6 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 
 # %%
 weight, general = lm.weight(module).cpu().double(), lib.second_moment(lm, [top])[top]
-sigma = torch.linalg.matrix_norm(weight, 2).item()
 more = {"RECT": [], "PRUNE of four times": []}  # damage, as a multiple of the plain factor's
 
 
@@ -342,15 +337,14 @@ def damage(change):  # tr(Δ C Δᵀ)
 
 
 for step in range(1, 11):  # every subject gets the output of the one so many places on
-    values_of_others = (weight @ subjects).roll(step, 1)
-    R, B = memory.insert_many(weight, subjects, values_of_others, general, 1000.0)
-    solved = R @ B
+    R = (weight @ subjects).roll(step, 1) - weight @ subjects
+    solved = R @ memory.reach(subjects, general, 1000.0)
     updates = (
         rect.mask(solved.float(), weight.float(), 0.4).double(),
-        prune.shrink(4 * solved, sigma, torch.e),
+        prune.shrink(4 * solved, torch.linalg.matrix_norm(weight, 2).item(), torch.e),
     )
     for found, change in zip(more.values(), updates, strict=True):
-        factor = ((change @ subjects * R).sum() / (solved @ subjects * R).sum()).item()
+        factor = (change @ subjects * R).sum() / (solved @ subjects * R).sum()
         found.append(damage(change) / damage(factor * solved))  # as much of R arrives
 print(f"damage of one update, for {subjects.shape[1]} subjects at once, in ten trials")
 for way, found in more.items():
@@ -419,10 +413,10 @@ for editor in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
     own = [row for row in rows if row["line"] == editor]
     long_runs.repeats(own, lambda row=batch: [row], ["perplexity"], tolerance=0.05)
 q = (subjects * general.solve(subjects)).sum(0)  # (n,), as in notebook 05
-inside_q = (P_text @ subjects).pow(2).sum(0)  # the same for AlphaEdit, where C is I
-for which, own_q, weight_of in ("λ", q, 1000), ("λ", q, 30), ("L₂", inside_q, 10):
-    share = 100 * (own_q / (weight_of + own_q)).mean()
-    print(f"{which} = {weight_of}: {share:.0f} % of a residual arrive, one subject in one layer")
+q_P = (P_text @ subjects).pow(2).sum(0)  # the same for AlphaEdit, where C is I
+for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P):
+    share = 100 * (against / (weighed + against)).mean()
+    print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
 
 
 def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
@@ -528,8 +522,10 @@ for line, row in ends.items():
     words = torch.tensor(row["losses"]).mean().exp()
     found = {"held (%)": percent(row["held"]), "perplexity": f"{words:.1f}"}
     table[line] = found | {"times the unedited model's": times(row, unedited)}
-print(f"after {weights[-1]['edits']} edits, {len(unedited['held'])} facts and", end=" ")
-print(f"{len(unedited['losses'])} windows of text")
+print(
+    f"after {weights[-1]['edits']} edits, {len(unedited['held'])} facts and",
+    f"{len(unedited['losses'])} windows of text",
+)
 print(pd.DataFrame(table).T.to_string())
 print("\nfacts in points, and perplexity as a multiple")
 alone = "no projector, L₂, kept keys"
@@ -584,14 +580,13 @@ ways = {
 }
 lands, means = {}, {}
 for way, solve in ways.items():
-    B = torch.cat([solve(odd[:, i : i + 1]) for i in range(odd.shape[1])])  # (n, d_in)
+    B = torch.cat([solve(k[:, None]) for k in odd.T])  # (n, d_in)
     shares = B / (B * odd.T).sum(1)[:, None]  # of what arrives at the own key
-    heard = {
-        "on text": (shares @ general.C * shares).sum(1),
-        "on even subjects": (shares @ even).pow(2).mean(1),
-        "on other odd ones": (shares @ odd).fill_diagonal_(0).pow(2).mean(1),
+    lands[way] = {  # roots of mean squares, one for each odd subject
+        "on text": (shares @ general.C * shares).sum(1).sqrt(),
+        "on even subjects": (shares @ even).pow(2).mean(1).sqrt(),
+        "on other odd ones": (shares @ odd).fill_diagonal_(0).pow(2).mean(1).sqrt(),
     }
-    lands[way] = {where: squares.sqrt() for where, squares in heard.items()}  # one per subject
     means[way] = {where: roots.mean().item() for where, roots in lands[way].items()}
 
 # %%
@@ -604,7 +599,7 @@ for one, other in (
     ("projector only", "no projector, L₂"),
     ("AlphaEdit", "MEMIT, kept keys"),
 ):
-    gaps = {where: lands[one][where] - lands[other][where] for where in lands[one]}
+    gaps = {where: x - lands[other][where] for where, x in lands[one].items()}
     less[f"{one} less {other}"] = {
         where: "{:+.3f} ({:+.3f} to {:+.3f})".format(x.mean(), *interval(x, None))
         for where, x in gaps.items()
