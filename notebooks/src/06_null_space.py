@@ -377,15 +377,17 @@ for way, found in more.items():
 # $\lambda = 1000$ and $L_2 = 10$. (The made-up pairs had $\lambda = 5$: it counts against
 # $q = k^\top C^{-1} k$, as notebook 05 has shown, and their keys have another $q$.)
 #
-# Could kept keys do without the weight on general text? For this question two more editors have
-# $\lambda = 30$, one without kept keys and one with them. Wherever no $\lambda$ is named it is 1000. The
-# first lines printed below say what share of a residual each strength lets arrive.
+# Could kept keys do with less weight on general text? To see this, two more editors have $\lambda = 30$,
+# one without kept keys and one with them. Wherever no $\lambda$ is named it is 1000. The cell below prints
+# what share of a residual each strength lets arrive.
 #
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
 # freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
 # measured. Protection is tested by perplexity alone, here and in the later run: facts about neighbors
 # of the edited subjects were not asked. All six editors write the stream twice: in the order of its
-# file, and with the facts shuffled (and asked at the end only).
+# file, and with the facts shuffled (and asked at the end only). These runs are long, so their rows are
+# stored. The cell below repeats the first batch of MEMIT and of AlphaEdit, and stops if its perplexity is
+# not the stored one.
 #
 # **Predict.** Which of the six still hold the facts at the end? And in which has the perplexity risen?
 #
@@ -470,23 +472,25 @@ for line, row in again.items():
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders (so the unedited model's row serves both). In the column *both* each fact counts with its mean
-# over the two orders. Among the 16 differences in a single order about one would miss 0 by chance, even
-# if no editor differed from another. Two orders are few; no editor is seen to differ between them. The
-# figure has the file's order, its lines set a little apart; its first points are over only 20 facts. Of the perplexity these runs have
-# kept one number per editor, so there is no interval and no conclusion. A later run has intervals.
+# orders. In the column *both* each fact counts with its mean over the two orders. Among the 16
+# differences in a single order about one would miss 0 by chance, even if no editor differed from another.
+# Two orders are few; no editor is seen to differ between them. The figure has the file's order, its lines
+# set a little apart; its first points are over only 20 facts. Of the perplexity these runs have kept one
+# number per editor, so there is no interval and no conclusion. A later run has intervals.
 #
-# **It is the kept keys, in both orders.** What is compared is how many facts are said at the end; one
-# that is not may never have been written. Kept keys add 13 to 22 points to MEMIT and to the projector,
-# and none of these intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20 points (11 to 30)
-# more than the projector without them. Beside kept keys the projector and its weight together add nothing
-# that one could see (0, from −6 to 5, and −1, from −8 to 5). Without kept keys they add 4.5 points over
-# both orders (−0.5 to 9.7), and whether they add anything there is open.
+# **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
+# one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to the
+# projector, and none of these intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20 points
+# (11 to 30) more than the projector without them.
+#
+# Beside kept keys the projector and its weight together add nothing that one could see (0, from −6 to 5,
+# and −1, from −8 to 5). Without kept keys they add 9 points in the file's order (4 to 16), 0 in the
+# shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add anything there is open.
 #
 # **Kept keys do not replace the weight on text.** With $\lambda = 30$ more of a residual arrives, 95 % in
 # place of 70 % for one subject in one layer, and yet MEMIT holds fewer facts, by 28 (19 to 37) and 31
-# points (21 to 41). Kept keys add 26 and 29 points to it, and still leave it 24 (15 to 34) and 22 points
-# (14 to 31) below kept keys with $\lambda = 1000$.
+# points (21 to 41). Kept keys add 26 (16 to 36) and 29 points (19 to 39) to it, and still leave it 24 (15
+# to 34) and 22 points (14 to 31) below kept keys with $\lambda = 1000$.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -539,12 +543,11 @@ for one, other in (
 
 # %% [markdown]
 # **Beside kept keys neither of the two is seen to matter.** Of the 80 facts asked all three editors
-# hold 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and
-# the projector on top of it by −1 (−7 to 3). The perplexity rises with each of them, to between 1.120
-# and 1.135 times the unedited model's (the intervals reach from 1.077 to 1.178). The new
-# weight makes it 0.997 times what it is with $\lambda C$ (0.973 to 1.019), and the projector 0.990 times
-# what it is without (0.965 to 1.014). So no difference is seen there either, but smaller ones are not
-# excluded.
+# hold 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
+# projector on top of it by −1 (−7 to 3). The perplexity rises with each of them, to between 1.120 and
+# 1.135 times the unedited model's (the intervals reach from 1.077 to 1.178). The new weight makes it 0.997
+# times what it is with $\lambda C$ (0.973 to 1.019), and the projector 0.990 times what it is without
+# (0.965 to 1.014). So no difference is seen there either, but smaller ones are not excluded.
 #
 # This is one order, with one $L_2$. The 26 windows come from a few short passages, so they are not
 # independent, and the intervals of the perplexity are probably too narrow.
@@ -553,10 +556,9 @@ for one, other in (
 #
 # * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
 #   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
-#   with a projector or without, in both orders. Without kept keys it is 68 to 77 %. Kept keys do not
-#   replace the weight on text.
-# * The text is harmed all the same: after 400 edits each of the three editors with kept keys has a
-#   perplexity of 1.120 to 1.135 times the unedited one.
+#   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
+# * Kept keys do not replace the weight on text, and the text is harmed with both: after 400 edits each of
+#   the three editors with kept keys has a perplexity of 1.120 to 1.135 times the unedited one.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
 #   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
 #   seen to add facts or to spare the text, in the one order in which they were taken apart.
@@ -609,14 +611,14 @@ print(pd.DataFrame(less).T.to_string())
 
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 0.087 down to 0.041, subject by subject 0.046
-# less (0.042 to 0.051), and beside the projector 0.045 less (0.040 to 0.050). The other odd subjects,
-# whose keys were not given to the solver, hear only 0.009 less (0.007 to 0.011), or 0.010 beside the
-# projector (0.008 to 0.012). On general text MEMIT pays 0.001 for them (0.001 to 0.002).
+# less (0.042 to 0.051), and beside the projector 0.045 less (0.040 to 0.050). On the other odd subjects,
+# whose keys were not given to the solver, only 0.009 less lands (0.007 to 0.011), or 0.010 beside the
+# projector (0.008 to 0.012), and on general text 0.001 more, beside MEMIT as beside the projector.
 #
-# On text the projector lets 0.011 less land than the same $L_2$ in all directions (0.010 to 0.012). But
-# beside kept keys it lets 0.006 more land there than MEMIT's $\lambda C$, which it replaces
-# (0.004 to 0.008). This is one layer with the library's strengths, and the text is the one that $C$ was
-# estimated from. On held-out text after 400 edits no difference between the two was seen.
+# The projector lets 0.011 less land on text than the same $L_2$ in all directions (0.010 to 0.012). But
+# beside kept keys it lets 0.006 more land there than the $\lambda C$ that it replaces (0.004 to 0.008).
+# This is one layer with the library's strengths, and the text is the one that $C$ was estimated from. On
+# held-out text after 400 edits no difference between the two was seen.
 #
 # **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
 # know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
