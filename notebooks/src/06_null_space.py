@@ -472,11 +472,10 @@ for line, row in again.items():
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders. In the column *both* each fact counts with its mean over the two orders. Among the 16
-# differences in a single order about one would miss 0 by chance, even if no editor differed from another.
-# Two orders are few; no editor is seen to differ between them. The figure has the file's order, its lines
-# set a little apart; its first points are over only 20 facts. Of the perplexity these runs have kept one
-# number per editor, so there is no interval and no conclusion. A later run has intervals.
+# orders. In the column *both* each fact counts with its mean over the two orders. Of the 16 differences
+# in a single order about one would miss 0 by chance, even if no editor differed from another. No editor is
+# seen to differ between the two orders. The figure has the file's order, its lines set a little apart; its
+# first points are over only 20 facts. The perplexity has no interval here, so nothing is concluded from it.
 #
 # **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
 # one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to the
@@ -532,12 +531,8 @@ print(
 )
 print(pd.DataFrame(table).T.to_string())
 print("\nfacts in points, and perplexity as a multiple")
-alone = "no projector, L₂, kept keys"
-for one, other in (
-    (alone, "MEMIT, kept keys"),
-    ("AlphaEdit", alone),
-    ("AlphaEdit", "MEMIT, kept keys"),
-):
+alone, memit = "no projector, L₂, kept keys", "MEMIT, kept keys"
+for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
     facts, words = (compare(ends[one], ends[other]) for compare in (apart, times))
     print(f"  {one} against {other}: {facts}, {words}")
 
