@@ -49,7 +49,6 @@ import torch
 
 import lib
 from lib import memory
-from lib.editors import prune, rect
 from lib.evaluation.intervals import interval
 from lib.keys_values.second_moment import stored_moments
 from notebooks.support import drawings_06, long_runs, models
@@ -311,54 +310,11 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # ## Two brakes on the update
 #
 # Kept keys and the projector say *before* the solve what is to be protected. Two other proposals make
-# the change $\Delta$ smaller after it, whatever the keys are. **RECT** keeps those 40 % of its entries that
-# change their weight most, by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE** takes
-# the singular values $s$ of all that was written so far, and lets them grow above
-# $\sigma = \sigma_\max(W_0)$ by their logarithm only:
-#
-# $$s \to \sigma + \ln s - \ln \sigma \qquad \text{for all } s > \sigma .$$
-#
-# A milder change also writes less. So each must be compared with the plainest of all brakes, a factor:
-# half of $\Delta$ brings half of the values and does a quarter of the damage
-# $\mathrm{tr}(\Delta C \Delta^\top)$. As a test, every subject is to get, in one layer, the output that
-# the matrix has for the next subject (in nine more trials, for the one two to ten places on). What is
-# missing is $R$, and the share of it that arrives at the subjects' keys is matched. (PRUNE acts on nothing
-# below $\sigma$, so it gets four times the change.)
-#
-# **Predict.** Which of the two does less damage than a factor that lets just as much arrive?
-
-# %%
-weight, general = lm.weight(module).cpu().double(), lib.second_moment(lm, [top])[top]
-more = {"RECT": [], "PRUNE of four times": []}  # damage, as a multiple of the plain factor's
-
-
-def damage(change):  # tr(Δ C Δᵀ)
-    return (change @ general.C * change).sum().item()
-
-
-for step in range(1, 11):  # every subject gets the output of the one so many places on
-    R = (weight @ subjects).roll(step, 1) - weight @ subjects
-    solved = R @ memory.reach(subjects, general, 1000.0)
-    updates = (
-        rect.mask(solved.float(), weight.float(), 0.4).double(),
-        prune.shrink(4 * solved, torch.linalg.matrix_norm(weight, 2).item(), torch.e),
-    )
-    for found, change in zip(more.values(), updates, strict=True):
-        factor = (change @ subjects * R).sum() / (solved @ subjects * R).sum()
-        found.append(damage(change) / damage(factor * solved))  # as much of R arrives
-print(f"damage of one update, for {subjects.shape[1]} subjects at once, in ten trials")
-for way, found in more.items():
-    print(f"  {way}: {min(found):.2f} to {max(found):.2f} times that of a plain factor")
-
-# %% [markdown]
-# <details><summary>Answer</summary>
-#
-# Neither, in any of the ten trials. Where a plain factor lets just as much arrive, RECT does 1.77 to 1.78
-# times its damage, and PRUNE 1.13 to 1.15 times.
-#
-# </details>
-#
-# All ten are made up and share their keys, in one layer. What both do to 500 edits stands in
+# the change $\Delta$ smaller after it, whatever the keys are. **RECT** keeps a given share of its entries,
+# those that change their weight most by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE** takes the
+# singular values of all that was written so far, and lets those above the largest one of $W_0$ grow by
+# their logarithm only. A milder change also writes less, so each must be compared with the plainest of all
+# brakes, a factor. How both do in 500 edits, beside such a factor, stands in
 # [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
 #
 # ## Five hundred edits
@@ -370,7 +326,7 @@ for way, found in more.items():
 # | | nothing kept | kept keys |
 # |---|---|---|
 # | **all directions, $\lambda C$** | MEMIT | MEMIT, kept keys |
-# | **null space, $L_2$** | AlphaEdit, projector only | AlphaEdit |
+# | **null space, $L_2$** | AlphaEdit, nothing kept | AlphaEdit |
 #
 # The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A seventh
 # editor takes these two apart in a run of its own, further down. The four use the library's strengths,
@@ -380,14 +336,26 @@ for way, found in more.items():
 # Could kept keys do with a smaller $\lambda$? To see this, two more editors have $\lambda = 30$, one
 # without kept keys and one with them. Wherever no $\lambda$ is named it is 1000. The cell below prints
 # what share of a residual each strength lets arrive.
-#
+
+# %%
+general = lib.second_moment(lm, [top])[top]
+q = (subjects * general.solve(subjects)).sum(0)  # (n,), as in notebook 05
+q_P = (P_text @ subjects).pow(2).sum(0)  # the same for AlphaEdit, where C is I
+for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P):
+    share = 100 * (against / (weighed + against)).mean()
+    print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
+
+# %% [markdown]
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
 # freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
 # measured. Protection is tested by perplexity alone, here and in the later run: facts about neighbors
 # of the edited subjects were not asked. All six editors write the stream twice: in the order of its
-# file, and with the facts shuffled (and asked at the end only). These runs are long, so their rows are
-# stored. The cell below repeats the first batch of MEMIT and of AlphaEdit, where no keys are kept yet, and
-# stops if its perplexity is more than 0.05 from the stored one.
+# file, and with the facts shuffled (and asked at the end only).
+#
+# These runs are long, so their rows are stored. Three of the six editors, MEMIT with and without kept keys
+# and AlphaEdit, write their first two batches again below, in the file's order. So the second batch is
+# written beside the kept keys of the first. The cell prints what it finds and what is stored, and stops
+# where the two perplexities are more than 0.05 apart. The later batches, the three other editors and the shuffled order are not repeated.
 #
 # **Predict.** Which of the six still hold the facts at the end? And in which has the perplexity risen?
 #
@@ -408,22 +376,20 @@ rows, shuffled, weights = (
     long_runs.stored(file, settings, partial(runs_06.rows, lm, settings))
     for file, settings in runs.items()
 )
-cases = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 50]
-live = runs_06.Stream(lm, cases, len(cases))
-for editor in ("MEMIT", "AlphaEdit"):  # the first batch of either, again
-    batch = next(live.line(editor))
-    own = [row for row in rows if row["line"] == editor]
-    long_runs.repeats(own, lambda row=batch: [row], ["perplexity"], tolerance=0.05)
-q = (subjects * general.solve(subjects)).sum(0)  # (n,), as in notebook 05
-q_P = (P_text @ subjects).pow(2).sum(0)  # the same for AlphaEdit, where C is I
-for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P):
-    share = 100 * (against / (weighed + against)).mean()
-    print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
+for row in rows + shuffled:  # a stored name, and what the page calls it
+    row["line"] = row["line"].replace("projector only", "nothing kept")
 
-
-def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
-    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one["held"], other["held"]), n=n)
-
+# %%
+cases = [lib.Case(lib.Fact(**fact)) for fact in rows[0]["facts"]][: 4 if SCALE == "tiny" else 100]
+live = runs_06.Stream(lm, cases, len(cases) // 2)  # two batches
+for line in ("MEMIT", "MEMIT, kept keys", "AlphaEdit"):
+    own = [row for row in rows if row["line"] == line]
+    made = long_runs.repeats(own, partial(live.line, line), ["perplexity"], tolerance=0.05)
+    for now, row in zip(made, own[: len(made)], strict=True):
+        print(f"{line}, {now['edits']} edits: perplexity {now['perplexity']:.3f}", end=", ")
+        print(f"stored {row['perplexity']:.3f}")
+    if "held" in now:  # not at the scale "tiny"
+        print(f"  facts held: {percent(now['held'])} %, stored {percent(row['held'])} %")
 
 # %%
 last, again = ({row["line"]: row for row in some} for some in (rows, shuffled))  # after all edits
@@ -442,15 +408,21 @@ for row in rows[1:]:
     if row["line"] in last and "held" in row:  # every hundred edits
         panel = panels["λ = 30" if "λ = 30" in row["line"] else "λ = 1000, or L₂ = 10"]
         points = mean(row["held"]), *interval(row["held"])
-        panel.setdefault(row["line"], {})[row["edits"]] = tuple(100 * x for x in points)
+        line = panel.setdefault(row["line"].replace(", λ = 30", ""), {})
+        line[row["edits"]] = tuple(100 * x for x in points)
 drawings_06.held(panels)
 
+
 # %%
+def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
+    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one["held"], other["held"]), n=n)
+
+
 pairs = [
     ("MEMIT, kept keys", "MEMIT"),
-    ("AlphaEdit", "AlphaEdit, projector only"),
-    ("AlphaEdit, projector only", "MEMIT"),
-    ("MEMIT, kept keys", "AlphaEdit, projector only"),
+    ("AlphaEdit", "AlphaEdit, nothing kept"),
+    ("AlphaEdit, nothing kept", "MEMIT"),
+    ("MEMIT, kept keys", "AlphaEdit, nothing kept"),
     ("AlphaEdit", "MEMIT, kept keys"),
     ("MEMIT, λ = 30", "MEMIT"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
@@ -466,9 +438,6 @@ for order, end, n in ("file's order", last, 0), ("shuffled", again, 0), ("both",
 print("facts held, differences in points")
 print(pd.DataFrame(table).to_string(), end="\n\n")
 beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
-print("\nthe same editor, shuffled less in the file's order")
-for line, row in again.items():
-    print(f"  {line}: {apart(row, last[line])}")
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
@@ -563,47 +532,43 @@ for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
 #
 # In the real layer no direction is free of text, so every change does some damage. How far does one insert
 # reach? We number the subjects of the classroom and write each odd one alone. Then we ask how much lands
-# on the keys of general text, of the even subjects and of the other odd ones, as a share of what arrives
-# at the subject's own key (the root mean square over those keys, and its mean over the odd subjects). Kept
-# keys are here those of the even subjects. **Predict.** Who gains by them?
+# on the keys of general text, of the even subjects and of the other odd ones. Each is a share of what
+# arrives at the subject's own key: the root mean square over those keys, and its mean over the odd
+# subjects. Kept keys are here those of the even subjects. **Predict.** Who gains by them?
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
 ways = {
     "MEMIT": lambda k: memory.reach(k, general, 1000.0),
     "MEMIT, kept keys": lambda k: memory.reach(k, general, 1000.0, even),
-    "no projector, L₂": lambda k: memory.reach(k, None, 10.0),
-    "projector only": lambda k: memory.reach_null(k, space.Q, 10.0),
+    "no projector, L₂, kept keys": lambda k: memory.reach(k, None, 10.0, even),
     "AlphaEdit": lambda k: memory.reach_null(k, space.Q, 10.0, even),
 }
-lands, means = {}, {}
+lands = {}
 for way, solve in ways.items():
     B = torch.cat([solve(k[:, None]) for k in odd.T])  # (n, d_in)
     shares = B / (B * odd.T).sum(1)[:, None]  # of what arrives at the own key
+    others = (shares @ odd).fill_diagonal_(0).pow(2).sum(1) / (odd.shape[1] - 1)
     lands[way] = {  # roots of mean squares, one for each odd subject
         "on text": (shares @ general.C * shares).sum(1).sqrt(),
         "on even subjects": (shares @ even).pow(2).mean(1).sqrt(),
-        "on other odd ones": (shares @ odd).fill_diagonal_(0).pow(2).mean(1).sqrt(),
+        "on other odd ones": others.sqrt(),
     }
-    means[way] = {where: roots.mean().item() for where, roots in lands[way].items()}
 
 # %%
+means = {way: {where: x.mean() for where, x in roots.items()} for way, roots in lands.items()}
 print(f"what lands elsewhere, {odd.shape[1]} odd subjects, each written alone")
-print(pd.DataFrame(means).T.round(3).to_string(), end="\n\n")
-less = {}
-for one, other in (
-    ("MEMIT, kept keys", "MEMIT"),
-    ("AlphaEdit", "projector only"),
-    ("projector only", "no projector, L₂"),
-    ("AlphaEdit", "MEMIT, kept keys"),
+print(pd.DataFrame(means).astype(float).T.round(3).to_string())
+print("\ndifferences, subject by subject, with 95 % intervals over the odd subjects")
+for one, other, places in (
+    ("MEMIT, kept keys", "MEMIT", lands["MEMIT"]),
+    ("AlphaEdit", "no projector, L₂, kept keys", ["on text"]),
+    ("AlphaEdit", "MEMIT, kept keys", ["on text"]),
 ):
-    gaps = {where: x - lands[other][where] for where, x in lands[one].items()}
-    less[f"{one} less {other}"] = {
-        where: "{:+.3f} ({:+.3f} to {:+.3f})".format(x.mean(), *interval(x, None))
-        for where, x in gaps.items()
-    }
-print("differences, subject by subject, with 95 % intervals over the odd subjects")
-print(pd.DataFrame(less).T.to_string())
+    for where in places:
+        less = lands[one][where] - lands[other][where]
+        gained = "{:+.3f} ({:+.3f} to {:+.3f})".format(less.mean(), *interval(less, None))
+        print(f"  {one} less {other}, {where}: {gained}")
 
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 0.087 down to 0.041, subject by subject 0.046
