@@ -347,15 +347,16 @@ for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P)
 
 # %% [markdown]
 # After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
-# freely, begins with its new answer. At the end the perplexity of a part of the held-out text is
+# freely, begins with its new answer. After every batch the perplexity of a part of the held-out text is
 # measured. Protection is tested by perplexity alone, here and in the later run: facts about neighbors
 # of the edited subjects were not asked. All six editors write the stream twice: in the order of its
 # file, and with the facts shuffled (and asked at the end only).
 #
 # These runs are long, so their rows are stored. Three of the six editors, MEMIT with and without kept keys
-# and AlphaEdit, write their first two batches again below, in the file's order. So the second batch is
-# written beside the kept keys of the first. The cell prints what it finds and what is stored, and stops
-# where the two perplexities are more than 0.05 apart. The later batches, the three other editors and the shuffled order are not repeated.
+# and AlphaEdit, write their first two batches again below, in the file's order. So two of them write the
+# second batch beside the kept keys of the first. After it 20 facts are asked. The cell prints what it
+# finds and what is stored, and stops where the two perplexities are more than 0.05 apart. The later
+# batches, the three other editors and the shuffled order are not repeated.
 #
 # **Predict.** Which of the six still hold the facts at the end? And in which has the perplexity risen?
 #
