@@ -311,10 +311,10 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 #
 # Kept keys and the projector say *before* the solve what is to be protected. Two other proposals make
 # the change $\Delta$ smaller after it, whatever the keys are. **RECT** keeps a given share of its entries,
-# those that change their weight most by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE** takes the
-# singular values of all that was written so far, and lets those above the largest one of $W_0$ grow by
-# their logarithm only. A milder change also writes less, so each must be compared with the plainest of all
-# brakes, a factor. How both do in 500 edits, beside such a factor, stands in
+# those that change their weight most by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE**
+# takes the singular values of all that was written so far, and lets those above the largest one of $W_0$
+# grow by their logarithm only. A milder change also writes less, so each must be compared with the
+# plainest of all brakes, a factor. How both do in 500 edits, beside such a factor, stands in
 # [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
 #
 # ## Five hundred edits
