@@ -47,13 +47,13 @@ def thin() -> Figure:
     arrow(ax, (1.5, 0.75), EDITED)
     arrow(ax, (0, 0.75), INK)
     ax.plot([0, 1.5], [0.75, 0.75], ":", color=QUIET, linewidth=1.2)
-    ax.text(1.56, 0.76, "key k of a subject", color=readable(EDITED), va="center")
+    ax.text(1.56, 0.76, "key $k$ of a subject", color=readable(EDITED), va="center")
     left = {"ha": "right", "va": "center"}
-    ax.text(-0.08, 0.6, "its part $Pk = QQ^\\top k$", **left)
+    ax.text(-0.08, 0.6, "its part $Pk = QQ^{\\mathsf{T}} k$", **left)
     ax.text(-0.08, 1.02, "the direction that text does not use", color=QUIET, **left)
     middle = {"ha": "center", "va": "center"}
     ax.text(2.0, -0.28, "keys of general text", color=readable(UNRELATED), **middle)
-    ax.set(xlim=(-3.1, 3.1), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
+    ax.set(xlim=(-3.3, 3.3), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
     bare(ax)
     return figure
 
@@ -102,11 +102,11 @@ def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
         ax.xaxis.set_major_locator(MultipleLocator(100))
         plain(ax)
     axes[0].set_ylabel("facts held so far (%)")
-    return legend(figure, found.values(), found, 3)
+    return legend(figure, found.values(), found, 4)
 
 
 def _look(name: str) -> dict:
     """Color by editor; full lines and filled marks with kept keys."""
-    keeps, color = "kept" in name or name == "AlphaEdit", editor_color(name)
+    keeps, color = "kept keys" in name or name == "AlphaEdit", editor_color(name)
     return {"color": color, "marker": "o", "linestyle": "-" if keeps else "--",
             "markerfacecolor": color if keeps else "white"}  # fmt: skip

@@ -109,10 +109,10 @@ class Stream:
         return editor
 
     def base(self) -> dict[str, Any]:
-        """The unedited model's row: all that can be measured; for STREAM the first batch's facts."""
+        """The unedited model's row: all that can be measured; for STREAM two batches' facts."""
         row = {"line": "unedited", "edits": 0}
         if self.settings is STREAM:
-            row["facts"] = [vars(case.fact) for case in self.cases[: self.batch]]
+            row["facts"] = [vars(case.fact) for case in self.cases[: 2 * self.batch]]
         return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
 
     def line(self, name: str) -> Iterator[dict[str, Any]]:
