@@ -154,8 +154,8 @@ inside = f"{lm.arch.blocks}."  # every matrix of the blocks
 names = [n for n, p in lm.model.named_parameters() if n.startswith(inside) and p.ndim == 2]
 names = [name.removesuffix(".weight") for name in names]
 for b in (8, 4):
-    lived = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
-    said[f"edited, {b} bits"] = says(lived)
+    coarse = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
+    said[f"edited, {b} bits"] = says(coarse)
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
@@ -191,12 +191,12 @@ def stored(name):  # the rows of a benchmark
 
 
 def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
-    low, high = interval(values, ends)
-    return f"{100 * sum(values) / len(values):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    mean, low, high = (round(100 * x) for x in (sum(values) / len(values), *interval(values, ends)))
+    return f"{mean} [{low}, {high}]"
 
 
-def changes(one, other):  # paired difference
-    return shares([a - b for a, b in zip(one, other, strict=True)], DIFFERENCE)
+def changes(one, other, ends=DIFFERENCE):  # paired difference
+    return shares([a - b for a, b in zip(one, other, strict=True)], ends)
 
 
 survival, FIRST = stored("survival"), "nothing yet"
@@ -269,20 +269,26 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # * Thirty *mild* steps, for all ten editors. Before them, the next cell makes a loss visible on our four
 #   facts: four steps at a hundred times the mild rate, which was picked so that something is lost.
 # * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a real
-#   text so short that they go through it several times. Beside the control, three editors that write in
-#   different ways live it: UltraEdit computes its change in closed form, FT-M trains one matrix, and MEMIT
-#   searches for a value and inserts it.
+#   text so short that they go through it several times. Beside the control, four editors live it: UltraEdit,
+#   which computes its change in closed form, FT-M, which trains one matrix, and MEMIT and ROME, which search
+#   for a value and insert it.
 # * Forty more facts, written by UltraEdit, again for all ten editors.
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
 
 # %%
+fades = guess("By how many points do 30 mild steps lower the share of UltraEdit?", 0, 100)
 texts = (GENERAL.read_text(encoding="utf-8"),)
 hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
-HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit"], "text": HELD_OUT.name}
+HARDER = {
+    "facts": 60,
+    "lines": ["own", "ultraedit", "ft_m", "memit", "rome"],
+    "text": HELD_OUT.name,
+}
 HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
 harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
+print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 ultra = lib.EMPTY
 for case in cases:
     ultra = lib.EDITORS["ultraedit"](lm).edit([case.fact], after=ultra)
@@ -290,9 +296,6 @@ replies = {}
 for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
     replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
 pd.DataFrame(replies, index=[c.fact.text for c in cases])
-
-# %%
-fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
 
 # %%
 change = moved("ultraedit", "trained")
@@ -313,12 +316,16 @@ lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of th
 
 
 # %%
+def sixty(name):  # the sixty facts, and the patch of an editor that wrote them one after another
+    some, patch = [case for case in classroom if case.id % 2][: HARDER["facts"]], lib.EMPTY
+    for case in some if name in lib.EDITORS else ():
+        patch = lib.EDITORS[name](lm).edit([case.fact], after=patch)
+    return some, patch
+
+
 def harder():  # which of the sixty facts are said before and after the harder life
     for name in HARDER["lines"]:
-        some = [case for case in classroom if case.id % 2][: HARDER["facts"]]
-        patch = lib.EMPTY
-        for case in some if name != "own" else ():
-            patch = lib.EDITORS[name](lm).edit([case.fact], after=patch)
+        some, patch = sixty(name)
         if name == "own":  # the control: the old answer is the one that is asked for
             old = [replace(c.fact, target_new=c.fact.target_true, target_true=None) for c in some]
             some = [replace(case, fact=fact) for case, fact in zip(some, old, strict=True)]
@@ -329,7 +336,6 @@ def harder():  # which of the sixty facts are said before and after the harder l
         yield row
 
 
-print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 for row in long_runs.stored("18_harder", HARDER, harder):
     values = survival[row["line"]]["values"]
     assert row["before"] == values[FIRST]["efficacy"]  # the same edits as in the other rows
@@ -339,20 +345,22 @@ lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
 # %% [markdown]
 # The harder steps take 52 points from UltraEdit's facts (38 to 64). But the unedited model loses 25 points of
 # its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27 points more than
-# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT 18 less (2 to 33). MEMIT's own loss is 7
-# points (1 to 15), and FT-M's 5, whose interval reaches 0. So in one run of each the model loses more of what
-# UltraEdit wrote than of what it knew, and less of what FT-M and MEMIT wrote. Why was not measured. (The rate
-# and the number of steps were fixed before the first run, and no others were tried; MEMIT's row was added
-# later. Real text, its repetition and the larger rate came together, so which of them does it cannot be told
-# apart here.)
+# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT and ROME 18 less each (2 to 33). MEMIT's
+# own loss is 7 points (1 to 15); that of ROME is 7 and that of FT-M 5, with intervals that reach 0. So in one
+# run of each the model loses more of what UltraEdit wrote than of what it knew, and less of what the other
+# three wrote. Why was not measured.
+#
+# The rate and the number of steps were fixed before the first run, and no others were tried; the rows of
+# MEMIT and ROME were added later. Real text, its repetition and the larger rate came together, so which of
+# them does it cannot be told apart here.
 
 # %%
 display(lived(["40 more edits"], less=["40 more edits"]))
-names = [name for name in TITLES if name not in ("base", "own")]
+names = [name for name in TITLES if name not in ("base", "own", "mend")]
 points = {}
 for life in ("int4", "trained", "harder", "40 more edits"):
     points[LIVES.get(life, life)] = rows = []
-    for name in names:  # the harder life has three of them
+    for name in names:  # the harder life has four of them
         some = life in survival[name]["values"]
         ends = beyond(name, life, lambda v, e: (sum(v) / len(v), *interval(v, e))) if some else ()
         rows.append([100 * x for x in ends] or 3 * [float("nan")])
@@ -364,9 +372,10 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # 53 from GRACE's (40 to 65). They are made in layers below GRACE's codebook, so it compares other states with
 # its entries. For each other editor the interval reaches 0. The unedited model says 13 points fewer of its
 # own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
-# control (24 to 56), and no other editor is seen to lose more than it. The figure has
-# these differences for four lives: 0 is what the control loses, the harder life has three editors, and MEND
-# stands above 0 because it had nothing to lose.
+# control (24 to 56), and no other editor is seen to lose more than it.
+#
+# The figure has these differences for four lives, the harder one with its four editors: 0 is what the control
+# loses. MEND is left out, since it had nothing to lose.
 #
 # ## Doubted
 #
@@ -470,9 +479,9 @@ editors = "ultraedit memit ft alphaedit rome lora grace sdf".split()
 told, rome = depth["told in the prompt"], depth["rome"]
 doubted.against(100 * sum(rome["challenged"]) / len(rome["challenged"]))
 lost = [[a - b for a, b in zip(x["question"], x["challenged"], strict=True)] for x in (told, rome)]
-said = [shares(one, DIFFERENCE) for one in lost]
-said += [shares([a - b for a, b in zip(*lost, strict=True)], (-2.0, 2.0))]
-print("points lost by a doubt: told {}, ROME {}; the first less the second {}".format(*said))
+taken = [shares(one, DIFFERENCE) for one in lost]
+taken += [shares([a - b for a, b in zip(*lost, strict=True)], (-2.0, 2.0))]
+print("points lost by a doubt: told {}, ROME {}; the first less the second {}".format(*taken))
 rows = [depth[name] for name in controls + editors]
 found = {f"{title} (%)": [shares(row[way]) for row in rows] for way, title in WAYS.items()}
 display(pd.DataFrame(found, [TITLES.get(name, name) for name in controls + editors]))
@@ -589,11 +598,15 @@ pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 # that it has not seen for 78 % before block 9, 88 % before 15, 85 % before 21 and 75 % before 27. Paired over
 # the facts these are 4 to 9 points fewer (each interval above 0), so by heart it looks better than it is. The
 # library's probe is made like this one. It reads before block 21, so that edits in many layers lie below it,
-# and it refuses to be used where it is right for less than 80 %. The next table has its scores for our four
-# facts, edited by ROME, and the one after it those of the forty stored facts, by a probe that was trained on
-# the other facts of the classroom. A statement "looks true" if its score is above 0.
+# and it refuses to be used where it is right for less than 80 %.
 #
-# **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0?
+# A statement "looks true" if its score is above 0. The next table has the scores of our four facts, edited by
+# ROME. The second is about the forty stored facts, by a probe that was trained on the other facts of the
+# classroom. The third asks it about *third answers*: those of other facts of the same relation, neither the
+# new nor the old answer of this fact.
+#
+# **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0? And does an
+# edit raise the score of its new answer only, or of other answers, too?
 
 # %%
 true_now = guess("For how many % of forty facts does the new answer look true after ROME?", 0, 100)
@@ -626,18 +639,49 @@ print(
 true_now.against(100 * sum(rome[NEW]) / len(rome[NEW]))
 looks = {}
 for what in (NEW, OLD):
-    looks[f"{what} (%)"] = [shares(row[what]) for row in seen.values()]
+    looks[what, "%"] = [shares(row[what]) for row in seen.values()]
     less = [changes(row[what], plain[what]) for row in seen.values()]
-    looks[f"{what}: less the unedited model (points)"] = less
+    looks[what, "less the unedited model (points)"] = less
 pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
+# %%
+THIRD = {"facts": 40, "lines": ["unedited", "ultraedit", "memit", "alphaedit", "rome"]}
+
+
+def third():  # whether a fact's new answer looks true, then the same of its third answers
+    judge = lib.truth_probe(lm, classroom, without=sixty("unedited")[0])
+    for name in THIRD["lines"]:
+        some, patch = sixty(name)
+        row = {"line": name, "true": []}
+        for case in some[: THIRD["facts"]]:
+            rest = answers[case.relation] - {case.fact.target_new, case.fact.target_true}
+            pairs = [(case.fact.text, answer) for answer in (case.fact.target_new, *sorted(rest))]
+            row["true"].append([int(score > 0) for score in judge.scores(lm, pairs, patch)])
+        yield row
+
+
+looks, rows = [], long_runs.stored("18_third", THIRD, third)
+for row in rows:
+    assert [new for new, *_ in row["true"]] == depth[row["line"]][NEW]  # the same edits
+    rest = [sum(rest) / len(rest) for _, *rest in row["true"] if rest]
+    more = [new - sum(rest) / len(rest) for new, *rest in row["true"] if rest]
+    plain = plain if looks else (rest, more)  # the unedited model comes first
+    looks.append([shares(rest), changes(rest, plain[0]), changes(more, plain[1], (-2.0, 2.0))])
+columns = [f"third answers that look true (%, {len(rest)} facts)"]
+columns += ["less the unedited model (points)", "the new answer's change less this (points)"]
+pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], columns)
+
 # %% [markdown]
-# In the last table the probe was trained on 284 statements, and is right for 83 % of those of relations that
+# The probe of the stored facts was trained on 284 statements, and is right for 83 % of those of relations that
 # it has not seen (78 to 87). Before any edit the statement with the new answer looks true for 28 % of the
 # facts, and that with the old one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to
 # 68 % (22 to 40 points more, each interval above 0), and the old one for 40 to 42 % (38 to 40 fewer, each
 # interval below 0). UltraEdit writes below the probe, and no change is seen in either. After synthetic
 # documents the new answer looks true for 68 %, and the old one still for 75 %, so for some facts both do.
+#
+# Of the third answers 19 % look true before any edit, and after no editor is a change seen (each interval
+# holds 0). TTTT
+#
 # Fine-tuning, LoRA and GRACE write in no block below 21. There the probe would read the unedited model, and
 # the library refuses, as it does above for FT-M. (Of our four the score of the new answer rises for three,
 # one of them to above 0, and that about China falls to below 0.)
@@ -650,7 +694,7 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #   editor that had some, and half of what the unedited model says by itself.
 # * Thirty mild steps of training took a part of UltraEdit's facts, and of the others nothing that can be seen.
 #   Thirty harder ones took (in one run of each) more than half of UltraEdit's facts, about a quarter of what
-#   the unedited model says by itself, and less than that of the facts of FT-M and MEMIT.
+#   the unedited model says by itself, and less than that of the facts of FT-M, MEMIT and ROME.
 # * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
 #   editors none is seen to lose more than the unedited model loses of its own.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
@@ -661,16 +705,15 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, facts of one kind, and one run of each life. Only three editors have
+# One model of 135 million parameters, facts of one kind, and one run of each life. Only four editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
 # keep or lose other things. The doubts and requests are ours, and few. Each interval is meant
 # for itself: of as many as stand on this page some may miss, and a difference whose interval only just leaves
 # out 0 should be measured again before much is built on it.
 #
 # That a state lies on the side of true statements is not shown to be what the model takes for true, and a
-# probe that is right for 83 % of the statements is wrong for the others. No third answer, neither the old nor
-# the new one, was scored, so it is not shown that only the written one rises. What the page does show is how
-# to ask: each life, each way of asking and the probe were also tried on the unedited model, and the
+# probe that is right for 83 % of the statements is wrong for the others. After synthetic documents no third
+# answer was scored. What the page does show is how to ask: each life, each way of asking and the probe were also tried on the unedited model, and the
 # differences are taken fact by fact.
 #
 # ## References
