@@ -281,12 +281,8 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 fades = guess("By how many points do 30 mild steps lower the share of UltraEdit?", 0, 100)
 texts = (GENERAL.read_text(encoding="utf-8"),)
 hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
-HARDER = {
-    "facts": 60,
-    "lines": ["own", "ultraedit", "ft_m", "memit", "rome"],
-    "text": HELD_OUT.name,
-}
-HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
+HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit", "rome"]}
+HARDER |= {"text": HELD_OUT.name, "steps": 30, "lr": 1e-4}  # all matrices, ten times the mild rate
 harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
 print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 ultra = lib.EMPTY
@@ -679,8 +675,10 @@ pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], colu
 # interval below 0). UltraEdit writes below the probe, and no change is seen in either. After synthetic
 # documents the new answer looks true for 68 %, and the old one still for 75 %, so for some facts both do.
 #
-# Of the third answers 19 % look true before any edit, and after no editor is a change seen (each interval
-# holds 0). TTTT
+# Of the third answers 19 % look true before any edit, and no editor is seen to change this (each interval
+# holds 0). After MEMIT and AlphaEdit the new answer gains 36 to 37 points more than they do (each interval
+# above 10), so there the gain is not one of any answer of the relation. After ROME this is not shown: the
+# interval reaches from −10 to 39.
 #
 # Fine-tuning, LoRA and GRACE write in no block below 21. There the probe would read the unedited model, and
 # the library refuses, as it does above for FT-M. (Of our four the score of the new answer rises for three,
@@ -700,8 +698,9 @@ pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], colu
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
 #   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in seven or eight
 #   of ten replies, those of UltraEdit and GRACE hardly ever.
-# * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
-#   where it reads is out of its sight, and of UltraEdit's edits, which stand below it, it shows no change.
+# * A probe of truth has to be right on relations that it has not seen. It shows that after MEMIT and AlphaEdit
+#   the written answer gains more than others do. Of UltraEdit's edits it shows no change, and an edit that
+#   stands above the place where it reads is out of its sight.
 #
 # ## Where it breaks
 #
@@ -713,8 +712,8 @@ pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], colu
 #
 # That a state lies on the side of true statements is not shown to be what the model takes for true, and a
 # probe that is right for 83 % of the statements is wrong for the others. After synthetic documents no third
-# answer was scored. What the page does show is how to ask: each life, each way of asking and the probe were also tried on the unedited model, and the
-# differences are taken fact by fact.
+# answer was scored. What the page does show is how to ask: each life, each way of asking and the probe were
+# also tried on the unedited model, and the differences are taken fact by fact.
 #
 # ## References
 #
