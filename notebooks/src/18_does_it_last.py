@@ -253,18 +253,11 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
 # blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
 # move. It is a *mild* life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large). Every life is
-# measured in the same four steps (`lib.survive` takes any of them):
+# the learning rate of the matrices is small (that of the adapters is ten times as large).
 #
-# | step | what is done |
-# |---|---|
-# | 1. ask | The facts are asked of the model with the patch, and of the unedited model. |
-# | 2. live | The life is lived from the patch: what comes out is the patch of the model that lived on. |
-# | 3. control | The unedited model lives the same: it is trained on the same rows in the same order. |
-# | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
-#
-# The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
-# Three lives follow, each with its table:
+# The unedited model lives the same (`lib.survive` takes any life): it is trained on the same rows in the same
+# order, and asked before and after, because training could also teach an answer by itself, or take one that
+# nobody wrote. Three lives follow, each with its table:
 #
 # * Thirty *mild* steps, for all ten editors. Before them, the next cell makes a loss visible on our four
 #   facts: four steps at a hundred times the mild rate, which was picked so that something is lost.
@@ -481,14 +474,14 @@ print("points lost by a doubt: told {}, ROME {}; the first less the second {}".f
 rows = [depth[name] for name in controls + editors]
 found = {f"{title} (%)": [shares(row[way]) for row in rows] for way, title in WAYS.items()}
 display(pd.DataFrame(found, [TITLES.get(name, name) for name in controls + editors]))
-less, ways = {}, list(WAYS)
-for what, other, asked in (
-    ("less the told model (points)", told, ways),
-    ("less the old answer (points)", depth["unedited, old answer"], ways[:2]),
-):
-    for way in asked:
-        found = [changes(depth[name][way], other[way]) for name in editors]
-        less[what, WAYS[way]] = found
+less = {
+    (f"less the {what} (points)", WAYS[way]): [changes(depth[x][way], other[way]) for x in editors]
+    for what, other, asked in (
+        ("told model", told, list(WAYS)),
+        ("old answer", depth["unedited, old answer"], ["question", "challenged"]),
+    )
+    for way in asked
+}
 pd.DataFrame(less, [TITLES[name] for name in editors])
 
 # %% [markdown]
