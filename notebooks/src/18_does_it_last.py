@@ -165,8 +165,10 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
 # RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
 # was chosen. ROME is the editor of notebook 04, with the mean key $\bar k$, and MEMIT that of 05, without the
-# keys of earlier edits. AlphaEdit was built in 06, MEND in 09, UltraEdit in 10, GRACE in 11, and fine-tuning,
-# FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each fact.
+# keys of earlier edits. UltraEdit is that of 10 with the library's preset: it weighs general text, keeps the
+# keys of earlier edits, and makes up to three passes. AlphaEdit was built in 06, MEND in 09, GRACE in 11, and
+# fine-tuning, FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each
+# fact.
 #
 # | in the table | what it says |
 # |---|---|
@@ -251,9 +253,9 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # ## Trained, and edited again
 #
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
-# blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
-# move. It is a *mild* life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large).
+# blocks, or in adapters beside them (LoRA). It is a *mild* life: the unedited model itself wrote this text, so
+# it has little to learn from it, and the learning rate of the matrices is small (that of the adapters is ten
+# times as large).
 #
 # The unedited model lives the same (`lib.survive` takes any life): it is trained on the same rows in the same
 # order, and asked before and after, because training could also teach an answer by itself, or take one that
@@ -261,10 +263,10 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 #
 # * Thirty *mild* steps, for all ten editors. Before them, the next cell makes a loss visible on our four
 #   facts: four steps at a hundred times the mild rate, which was picked so that something is lost.
-# * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a real
-#   text so short that they go through it several times. Beside the control, four editors live it: UltraEdit,
-#   which computes its change in closed form, FT-M, which trains one matrix, and MEMIT and ROME, which search
-#   for a value and insert it.
+# * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a
+#   real text (on seven countries or territories, and part of a speech) so short that they go through it
+#   several times. Beside the control, four editors live it: UltraEdit (a regression), FT-M (it trains one
+#   matrix), MEMIT and ROME (they search for a value and insert it).
 # * Forty more facts, written by UltraEdit, again for all ten editors.
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
@@ -294,7 +296,7 @@ lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of th
 
 # %% [markdown]
 # Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
-# and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
+# and Ireland), and none of ROME's. The unedited model, too, no longer says Seoul or Ti; it still says
 # Beijing. These are four facts and one run.
 #
 # In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
@@ -363,8 +365,8 @@ figures.whiskers([TITLES[name] for name in names], points, axis)
 # own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
 # control (24 to 56), and no other editor is seen to lose more than it.
 #
-# The figure has these differences for four lives, the harder one with its four editors: 0 is what the control
-# loses. MEND is left out, since it had nothing to lose.
+# The figure has these differences for four lives, the mild one with all matrices, the harder one with its four
+# editors. At 0 an editor's facts lose as much as the control, and to the left of it more. MEND is left out.
 #
 # ## Doubted
 #
@@ -439,8 +441,8 @@ pd.concat(talks, ignore_index=True)
 # rule counts a reply in which the name stands, whatever is said about it.
 #
 # Two facts that were picked show that it happens, but not how often. The first forty of the sixty facts were
-# therefore asked in four ways, of eight of the models with all sixty edits. (The rows are made by
-# `python -m tests.benchmarks.depth`.)
+# therefore asked in the chat template, in four ways, of eight of the models with all sixty edits. (The rows
+# are made by `python -m tests.benchmarks.depth`.)
 #
 # * the question,
 # * the question after each of the five doubts,
@@ -448,8 +450,9 @@ pd.concat(talks, ignore_index=True)
 # * and the question after the model has written down what it knows (*thinking*).
 #
 # The first three rows are controls: the unedited model; the unedited model that is told the fact in its prompt;
-# and the unedited model about the *old* answer, which it mostly knows. The second table has each editor less
-# the told model and, in its last two columns, less the old answer, paired over the facts.
+# and the unedited model about the *old* answer, which it mostly knows; there two doubts name the new one. The
+# second table has each editor less the told model and, in its last two columns, less the old answer, paired
+# over the facts.
 #
 # **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
 # that ROME edited? And how many are left of ROME's?
@@ -489,12 +492,14 @@ pd.DataFrame(less, [TITLES[name] for name in editors])
 # (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
 # ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question, 28 to 30 points more than when
 # it is told (each interval above 0). After doubts it says 69 to 73 %, which is 41 to 45 points more (each
-# interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose
-# interval reaches 0. That the first loses more than the second is not shown: the interval of this difference
-# holds 0. In open texts, and after thinking first, no difference between these three editors and the told
-# model was found.
+# interval above 20). In open texts, and after thinking first, no difference between these three editors and
+# the told model was found.
 #
-# Nor is a difference seen between what these three wrote and the old answers of the unedited model (72 % in
+# A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's (0 to 17; before rounding, the
+# lower end lies just above 0). That the first loses more is not shown: the interval of this difference
+# holds 0.
+#
+# No difference is seen between what these three wrote and the old answers of the unedited model (72 % in
 # reply to the question, 64 % after doubts), but the intervals reach from 15 points less to 26 more. All other
 # editors lie below the old answers (each interval below 0).
 #
@@ -502,25 +507,24 @@ pd.DataFrame(less, [TITLES[name] for name in editors])
 # unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
 #
 # *Synthetic documents* are the method that a study of much larger models finds to be believed most
-# ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
-# so. Here they give fewer than the told model in reply to the question (28 %) and after thinking first (25 %).
-# In open texts (32 %) no difference from it was found. So whether "the edit was learned" depends on how one
-# asks.
+# ([2510.17941](https://arxiv.org/abs/2510.17941)). Here they give fewer than the told model in reply to the
+# question (28 %) and after thinking first (25 %). In open texts (32 %) no difference from it was found. So
+# whether "the edit was learned" depends on how one asks.
 #
 # ## Does it look true?
 #
 # A model that says a sentence need not "take it for true". One way to look inside is a linear probe
-# ([2310.06824](https://arxiv.org/abs/2310.06824)). It reads the state $x$ at the last token of a statement
-# and gives it a score $w^\top x$, which should be above 0 for a true statement. It is trained by ridge
-# regression on facts of the classroom, most of which the unedited model knows, once with the true answer
-# ($y_i = 1$) and once with another answer of the same relation ($y_i = -1$). With one state in each row of
-# $X$, and $\lambda$ as the penalty on long $w$,
+# ([2310.06824](https://arxiv.org/abs/2310.06824)). It reads the state at the last token of a statement. From
+# this state $x$, with each entry standardized, it computes a score $w^\top x$, which should be above 0 for a
+# true statement. It is trained by ridge regression on facts of the classroom, most of which the unedited
+# model knows, once with the true answer ($y_i = 1$) and once with another answer of the same relation
+# ($y_i = -1$). With one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
 #
 # $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
 # A probe has hundreds of weights and only a few hundred statements. It can learn for each relation which
-# answers are common, and then it is right on everything that resembles its training. So before it is used
-# it has to be right on relations that it has *not* seen.
+# answers are common, and then it may be right only on what resembles its training. So before it is used it
+# has to be right on relations that it has *not* seen.
 #
 # **Your turn · exercise 10.3 · ★★ · 10 minutes.** Write `held_out`: each statement is scored by a probe that
 # was trained without its relation.
@@ -592,7 +596,7 @@ pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 # A statement "looks true" if its score is above 0. The next table has the scores of our four facts, edited by
 # ROME. The second is about the forty stored facts, by a probe that was trained on the other facts of the
 # classroom. The third asks it about *third answers*: those of other facts of the same relation, neither the
-# new nor the old answer of this fact.
+# new nor the old answer of this fact. Two of the forty have none.
 #
 # **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0? And does an
 # edit raise the score of its new answer only, or of other answers, too?
@@ -665,13 +669,15 @@ pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], colu
 # it has not seen (78 to 87). Before any edit the statement with the new answer looks true for 28 % of the
 # facts, and that with the old one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to
 # 68 % (22 to 40 points more, each interval above 0), and the old one for 40 to 42 % (38 to 40 fewer, each
-# interval below 0). UltraEdit writes below the probe, and no change is seen in either. After synthetic
-# documents the new answer looks true for 68 %, and the old one still for 75 %, so for some facts both do.
+# interval below 0).
 #
-# Of the third answers 19 % look true before any edit, and no editor is seen to change this (each interval
-# holds 0). After MEMIT and AlphaEdit the new answer gains 36 to 37 points more than they do (each interval
-# above 10), so there the gain is not one of any answer of the relation. After ROME this is not shown: the
-# interval reaches from −10 to 39.
+# UltraEdit writes below the probe, and no change is seen in either. After synthetic documents the new answer
+# looks true for 68 %, and the old one still for 75 %, so for some facts both do.
+#
+# Of the third answers 19 % look true before any edit, and none of the four editors is seen to change this
+# (each interval holds 0). After MEMIT and AlphaEdit the new answer gains 36 to 37 points more than they do
+# (each interval above 10), so there the gain is not one of any answer of the relation. After ROME this is not
+# shown: the interval reaches from −10 to 39.
 #
 # Fine-tuning, LoRA and GRACE write in no block below 21. There the probe would read the unedited model, and
 # the library refuses, as it does above for FT-M. (Of our four the score of the new answer rises for three,
