@@ -705,9 +705,10 @@ pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], colu
 #
 # One model of 135 million parameters, facts of one kind, and one run of each life. Only four editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
-# keep or lose other things. The doubts and requests are ours, and few. Each interval is meant
-# for itself: of as many as stand on this page some may miss, and a difference whose interval only just leaves
-# out 0 should be measured again before much is built on it.
+# keep or lose other things. The doubts and requests are ours, and few, and how many of the counted replies
+# state the fact was not judged by hand. Each interval is meant for itself: of as many as stand on this page
+# some may miss, and a difference whose interval only just leaves out 0 should be measured again before much
+# is built on it.
 #
 # That a state lies on the side of true statements is not shown to be what the model takes for true, and a
 # probe that is right for 83 % of the statements is wrong for the others. After synthetic documents no third
