@@ -6,7 +6,7 @@
 # An edit is judged right after it was made, at the prompt it was made for. Then the model goes on living: it
 # is rounded for a smaller machine, trained on other text, edited again; and people talk to it, doubt what it
 # says, and ask in other ways. What is left then? And would the model not have lost as much of what nobody
-# wrote? So the unedited model goes through the same in every part of this page.
+# wrote? So in each part of this page the unedited model goes through the same.
 #
 # **You will** round a model to a few bits and ask its edits again · train it on, and compare with the
 # unedited model that lived the same · doubt an edited fact in a conversation and judge the replies ·
@@ -154,8 +154,9 @@ inside = f"{lm.arch.blocks}."  # every matrix of the blocks
 names = [n for n, p in lm.model.named_parameters() if n.startswith(inside) and p.ndim == 2]
 names = [name.removesuffix(".weight") for name in names]
 for b in (8, 4):
-    coarse = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
-    said[f"edited, {b} bits"] = says(coarse)
+    for name, one in {"unedited": lib.EMPTY, "edited": patch}.items():
+        coarse = {matrix: rounded(lm.weight(matrix, one), b).cpu() for matrix in names}
+        said[f"{name}, {b} bits"] = says(one.with_weights(coarse))
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
@@ -179,29 +180,25 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # | *less the control's* | a row's change less that of the control, fact by fact: below 0 the row loses more |
 #
 # **Predict.** What does the control, the *unedited* model, lose by 4 bits? Of its old answers it says 90 %
-# before any rounding. Type in how many it says with 4 bits.
+# before any rounding. How many does it say with 4 bits?
 
 
 # %%
-own = guess(
-    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
-)
-
-
-def stored(name):  # the rows of a benchmark
-    return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
+def stored(file):  # rows that a program wrote
+    return json.loads((root / file).read_text(encoding="utf-8"))
 
 
 def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
-    mean, low, high = (round(100 * x) for x in (sum(values) / len(values), *interval(values, ends)))
-    return f"{mean} [{low}, {high}]"
+    found = [100 * x for x in (sum(values) / len(values), *interval(values, ends))]
+    shown = [f"{x:.1f}" if 1e-9 < abs(x) < 0.5 else str(round(x)) for x in found]  # 0 is only 0
+    return "{} [{}, {}]".format(*shown)
 
 
 def changes(one, other, ends=DIFFERENCE):  # paired difference
     return shares([a - b for a, b in zip(one, other, strict=True)], ends)
 
 
-survival, FIRST = stored("survival"), "nothing yet"
+survival, FIRST = stored("tests/benchmarks/survival.json"), "nothing yet"
 TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alphaedit": "AlphaEdit"}
 TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"ft_m": "FT-M", "mend": "MEND"}  # RESULTS has every editor that was measured
@@ -232,8 +229,6 @@ def lived(columns, names=TITLES, less=()):  # the table of some lives; less: als
     return pd.DataFrame(table, [TITLES[name] for name in names])
 
 
-kept = survival["own"]["values"]["int4"]["efficacy"]
-own.against(100 * sum(kept) / len(kept))
 lived(["bfloat16", "int8", "int4"], less=["int4"])
 
 # %% [markdown]
@@ -274,6 +269,8 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 
 # %%
 fades = guess("By how many points do 30 mild steps lower the share of UltraEdit?", 0, 100)
+
+# %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
 hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
 HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit", "rome"]}
@@ -286,9 +283,7 @@ for case in cases:
 replies = {}
 for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
     replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
-pd.DataFrame(replies, index=[c.fact.text for c in cases])
-
-# %%
+display(pd.DataFrame(replies, index=[c.fact.text for c in cases]))
 change = moved("ultraedit", "trained")
 fades.against(-100 * sum(change) / len(change))
 mild = ["trained", "trained, LoRA"]
@@ -341,9 +336,9 @@ lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
 # run of each the model loses more of what UltraEdit wrote than of what it knew, and less of what the other
 # three wrote. Why was not measured.
 #
-# The rate and the number of steps were fixed before the first run, and no others were tried; the rows of
-# MEMIT and ROME were added later. Real text, its repetition and the larger rate came together, so which of
-# them does it cannot be told apart here.
+# There is one rate here and one number of steps, and the rows of MEMIT and ROME were added after the others
+# had been seen. Real text, its repetition and the larger rate came together, so which of them does it cannot
+# be told apart.
 
 # %%
 display(lived(["40 more edits"], less=["40 more edits"]))
@@ -356,7 +351,9 @@ for life in ("int4", "trained", "harder", "40 more edits"):
         ends = beyond(name, life, lambda v, e: (sum(v) / len(v), *interval(v, e))) if some else ()
         rows.append([100 * x for x in ends] or 3 * [float("nan")])
 axis = "change less the control's (points, paired, with 95 % intervals)"
-figures.whiskers([TITLES[name] for name in names], points, axis)
+figure = figures.whiskers([TITLES[name] for name in names], points, axis)
+figure.axes[0].axvline(0, color="0.35", linewidth=1.6, zorder=1)  # as much as the control
+figure
 
 # %% [markdown]
 # Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17), and
@@ -458,18 +455,12 @@ pd.concat(talks, ignore_index=True)
 # that ROME edited? And how many are left of ROME's?
 
 # %%
-doubted = guess(
-    "In how many % of its replies after a doubt does ROME's model say the new answer?", 0, 100
-)
-
-# %%
-depth = stored("depth")
+depth = stored("tests/benchmarks/depth.json")
 WAYS = {"question": "the question", "challenged": "the question after a doubt"}
 WAYS |= {"open": "an open request", "thinking first": "the question after thinking"}
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
-editors = "ultraedit memit ft alphaedit rome lora grace sdf".split()
+editors = "ultraedit memit alphaedit rome grace sdf".split()
 told, rome = depth["told in the prompt"], depth["rome"]
-doubted.against(100 * sum(rome["challenged"]) / len(rome["challenged"]))
 lost = [[a - b for a, b in zip(x["question"], x["challenged"], strict=True)] for x in (told, rome)]
 taken = [shares(one, DIFFERENCE) for one in lost]
 taken += [shares([a - b for a, b in zip(*lost, strict=True)], (-2.0, 2.0))]
@@ -486,6 +477,25 @@ less = {
     for way in asked
 }
 pd.DataFrame(less, [TITLES[name] for name in editors])
+
+# %%
+judged = pd.DataFrame(stored("notebooks/data/18_replies.json")["rows"])  # a row for each fact
+replies_each = judged["test"].map({"question": 1, "open": 3})
+judged["named"] = judged["states"].map(len) / replies_each  # the share of its replies that count
+judged["stated"] = judged["states"].map(sum) / replies_each  # and of those that state the fact
+parts, table = dict(list(judged.groupby(["test", "model"], sort=False))), []
+for (test, model), some in parts.items():
+    assert some["named"].round(4).tolist() == depth[model][test]  # the same replies
+    right = [sum(states) / len(states) for states in some["states"] if states]
+    row = {"asked": WAYS[test], "model": TITLES.get(model, model)}
+    row |= {"counted replies": some["states"].map(len).sum(), "facts with one": len(right)}
+    row["of these: state the fact (%)"] = shares(right)  # each fact counts once
+    row["of all replies (%)"] = shares(some["stated"].tolist())
+    for control in controls[1:]:
+        less = changes(some["stated"], parts[test, control]["stated"])
+        row[f"less {control} (points)"] = "" if model in controls else less
+    table.append(row)
+pd.DataFrame(table).set_index(["asked", "model"])
 
 # %% [markdown]
 # The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
@@ -637,10 +647,8 @@ for what in (NEW, OLD):
     looks[what, "less the unedited model (points)"] = less
 pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
+
 # %%
-THIRD = {"facts": 40, "lines": ["unedited", "ultraedit", "memit", "alphaedit", "rome"]}
-
-
 def third():  # whether a fact's new answer looks true, then the same of its third answers
     judge = lib.truth_probe(lm, classroom, without=sixty("unedited")[0])
     for name in THIRD["lines"]:
@@ -653,16 +661,18 @@ def third():  # whether a fact's new answer looks true, then the same of its thi
         yield row
 
 
-looks, rows = [], long_runs.stored("18_third", THIRD, third)
-for row in rows:
+THIRD = {"facts": 40, "lines": ["unedited", "ultraedit", "memit", "alphaedit", "rome"]}
+rest, more = {}, {}  # of each fact: the share of its third answers; its new answer less this
+for row in long_runs.stored("18_third", THIRD, third):
     assert [new for new, *_ in row["true"]] == depth[row["line"]][NEW]  # the same edits
-    rest = [sum(rest) / len(rest) for _, *rest in row["true"] if rest]
-    more = [new - sum(rest) / len(rest) for new, *rest in row["true"] if rest]
-    plain = plain if looks else (rest, more)  # the unedited model comes first
-    looks.append([shares(rest), changes(rest, plain[0]), changes(more, plain[1], (-2.0, 2.0))])
-columns = [f"third answers that look true (%, {len(rest)} facts)"]
-columns += ["less the unedited model (points)", "the new answer's change less this (points)"]
-pd.DataFrame(looks, [TITLES.get(row["line"], row["line"]) for row in rows], columns)
+    some = [(new, sum(others) / len(others)) for new, *others in row["true"] if others]
+    rest[row["line"]] = [share for _, share in some]
+    more[row["line"]] = [new - share for new, share in some]
+columns = {f"third answers that look true (%, {len(some)} facts)": map(shares, rest.values())}
+columns["less the unedited model (points)"] = [changes(x, rest["unedited"]) for x in rest.values()]
+gains = [changes(x, more["unedited"], (-2.0, 2.0)) for x in more.values()]
+columns["the new answer's change less this (points)"] = gains
+pd.DataFrame(columns, [TITLES.get(name, name) for name in rest])
 
 # %% [markdown]
 # The probe of the stored facts was trained on 284 statements, and is right for 83 % of those of relations that
