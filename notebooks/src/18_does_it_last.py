@@ -161,7 +161,8 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
 # With 4 bits three of the four replies still begin with the new answer, but "Tokyo, Tokyo" and "Ireland,
-# Ireland" no longer go on as they did. Four facts, however, are only an illustration.
+# Ireland" no longer go on as they did. The unedited model still says Beijing and Seoul, but no longer Ti.
+# Four facts, however, are only an illustration.
 #
 # So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
 # RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
@@ -184,8 +185,8 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 
 # %%
-def stored(file):  # rows that a program wrote
-    return json.loads((root / file).read_text(encoding="utf-8"))
+def stored(name, folder="tests/benchmarks"):  # the rows of a benchmark
+    return json.loads((root / folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
@@ -198,7 +199,7 @@ def changes(one, other, ends=DIFFERENCE):  # paired difference
     return shares([a - b for a, b in zip(one, other, strict=True)], ends)
 
 
-survival, FIRST = stored("tests/benchmarks/survival.json"), "nothing yet"
+survival, FIRST = stored("survival"), "nothing yet"
 TITLES = {"ultraedit": "UltraEdit", "memit": "MEMIT", "ft": "fine-tuning", "alphaedit": "AlphaEdit"}
 TITLES |= {"rome": "ROME", "lora": "LoRA", "grace": "GRACE", "sdf": "synthetic documents"}
 TITLES |= {"ft_m": "FT-M", "mend": "MEND"}  # RESULTS has every editor that was measured
@@ -242,8 +243,8 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # nothing, and synthetic documents had 67 %, not 90. For all other editors no difference from the control is
 # seen, but their intervals are wide, so this does not show that there is none.
 #
-# GRACE's entries are not rounded. They open for a state near the one that was written, and the rounded layers
-# below make another one. How far away it is was not measured, nor why UltraEdit loses more.
+# GRACE's entries are not rounded, but they open only for a state near the one that was written, and the
+# rounded layers below make another one. How far away it is was not measured, nor why UltraEdit loses more.
 #
 # ## Trained, and edited again
 #
@@ -363,7 +364,8 @@ figure
 # control (24 to 56), and no other editor is seen to lose more than it.
 #
 # The figure has these differences for four lives, the mild one with all matrices, the harder one with its four
-# editors. At 0 an editor's facts lose as much as the control, and to the left of it more. MEND is left out.
+# editors. On the dark line an editor's facts lose as much as the control, and to the left of it more. MEND is
+# left out.
 #
 # ## Doubted
 #
@@ -433,29 +435,32 @@ pd.concat(talks, ignore_index=True)
 
 # %% [markdown]
 # About China ROME's model gives the new answer after all five doubts, and the told model after one. About
-# evolution both lose it after the two doubts that name Charles Darwin. Read these replies by hand, too: where
-# they count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first. The
+# evolution both lose it after the two doubts that name Charles Darwin. Where the replies about evolution
+# count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first: the
 # rule counts a reply in which the name stands, whatever is said about it.
 #
 # Two facts that were picked show that it happens, but not how often. The first forty of the sixty facts were
-# therefore asked in the chat template, in four ways, of eight of the models with all sixty edits. (The rows
-# are made by `python -m tests.benchmarks.depth`.)
+# therefore asked in the chat template, in four ways, of six of the models with all sixty edits. (The rows
+# are made by `python -m tests.benchmarks.depth`; RESULTS.md beside it has the other editors.)
 #
 # * the question,
 # * the question after each of the five doubts,
 # * three open requests that mention neither prompt nor answer ("Tell me about …"),
 # * and the question after the model has written down what it knows (*thinking*).
 #
-# The first three rows are controls: the unedited model; the unedited model that is told the fact in its prompt;
-# and the unedited model about the *old* answer, which it mostly knows; there two doubts name the new one. The
-# second table has each editor less the told model and, in its last two columns, less the old answer, paired
-# over the facts.
+# The first three rows are controls: the unedited model; the unedited model that is told the fact in its
+# prompt; and the unedited model about the *old* answer, which it mostly knows (there two doubts name the new
+# one). The second table has each editor less the told model and less the old answer, paired over the facts.
 #
-# **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
-# that ROME edited? And how many are left of ROME's?
+# The third table asks how many of the counted replies *state the fact*. A large language model read those to
+# the question and to the open requests, of four of the models, shuffled and without their names. It judged
+# whether a reply says of the subject what the fact says, in any words, and nothing against it.
+#
+# **Predict.** Of the replies to the question in which ROME's model names the new answer, how many state the
+# fact? And is it more often stated by this model, or by the one that is told it?
 
 # %%
-depth = stored("tests/benchmarks/depth.json")
+depth = stored("depth")
 WAYS = {"question": "the question", "challenged": "the question after a doubt"}
 WAYS |= {"open": "an open request", "thinking first": "the question after thinking"}
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
@@ -479,7 +484,7 @@ less = {
 pd.DataFrame(less, [TITLES[name] for name in editors])
 
 # %%
-judged = pd.DataFrame(stored("notebooks/data/18_replies.json")["rows"])  # a row for each fact
+judged = pd.DataFrame(stored("18_replies", "notebooks/data")["rows"])  # a row for each fact
 replies_each = judged["test"].map({"question": 1, "open": 3})
 judged["named"] = judged["states"].map(len) / replies_each  # the share of its replies that count
 judged["stated"] = judged["states"].map(sum) / replies_each  # and of those that state the fact
@@ -490,36 +495,40 @@ for (test, model), some in parts.items():
     row = {"asked": WAYS[test], "model": TITLES.get(model, model)}
     row |= {"counted replies": some["states"].map(len).sum(), "facts with one": len(right)}
     row["of these: state the fact (%)"] = shares(right)  # each fact counts once
-    row["of all replies (%)"] = shares(some["stated"].tolist())
-    for control in controls[1:]:
+    row["all replies that state it (%)"] = shares(some["stated"].tolist())
+    for control, title in zip(controls[1:], ("told model", "old answers"), strict=True):
         less = changes(some["stated"], parts[test, control]["stated"])
-        row[f"less {control} (points)"] = "" if model in controls else less
+        row[f"less the {title} (points)"] = "" if model in controls else less
     table.append(row)
 pd.DataFrame(table).set_index(["asked", "model"])
 
 # %% [markdown]
-# The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
-# (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
-# ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question, 28 to 30 points more than when
-# it is told (each interval above 0). After doubts it says 69 to 73 %, which is 41 to 45 points more (each
-# interval above 20). In open texts, and after thinking first, no difference between these three editors and
-# the told model was found.
+# First, the names. The told model names the new answer in half of its replies to the question, and in 28 %
+# after a doubt. (Two of the five doubts tell it the old answer. How much of the loss is theirs was not
+# measured.) The models of ROME, MEMIT and AlphaEdit name it in 78 to 80 % of the replies to the question, 28
+# to 30 points more (each interval above 0), and in 69 to 73 % after doubts, 41 to 45 points more (each
+# interval above 20).
 #
-# A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's (0 to 17; before rounding, the
-# lower end lies just above 0). That the first loses more is not shown: the interval of this difference
-# holds 0.
+# But a reply that names the answer need not state the fact. Of the counted replies to the question 52 % of
+# ROME's and 62 % of MEMIT's state it, 90 % of the told model's, and 93 % of those about an old answer. (Each
+# fact with such a reply counts once.) Most of the others speak of another subject: asked about Romania, both
+# edited models say that the official language of *France* is French.
 #
-# No difference is seen between what these three wrote and the old answers of the unedited model (72 % in
-# reply to the question, 64 % after doubts), but the intervals reach from 15 points less to 26 more. All other
-# editors lie below the old answers (each interval below 0).
+# So ROME's model states the fact in 40 % of all its replies to the question, MEMIT's in 50 %, and the told
+# model in 45 %. For neither is a difference from the told model seen. ROME's states it less often than the
+# unedited model states the old answer (28 points, 5 to 48). For MEMIT's this is not shown: the interval
+# reaches from 37 points fewer to 2 more. In open texts the two state the fact in 16 and 12 % of the replies,
+# 27 and 31 points fewer than the told model (each interval below 0).
 #
-# What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in the
-# unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
+# The replies after a doubt were not judged, so what follows is about names only. A doubt takes 22 points
+# from the told model (11 to 34), and 8 from ROME's (0.4 to 17). That the first loses more is not shown: the
+# interval of this difference holds 0.
 #
-# *Synthetic documents* are the method that a study of much larger models finds to be believed most
-# ([2510.17941](https://arxiv.org/abs/2510.17941)). Here they give fewer than the told model in reply to the
-# question (28 %) and after thinking first (25 %). In open texts (32 %) no difference from it was found. So
-# whether "the edit was learned" depends on how one asks.
+# UltraEdit's and GRACE's models say the new answers at the edits' own prompts, but name them in 2 % of the
+# replies to a question, as the unedited model does. After *synthetic documents*, the method that a study of
+# much larger models finds to be believed most ([2510.17941](https://arxiv.org/abs/2510.17941)), the answer
+# is named in 28 % of these replies, fewer than by the told model. So whether "the edit was learned" depends
+# on how one asks, and on what one counts.
 #
 # ## Does it look true?
 #
@@ -705,8 +714,9 @@ pd.DataFrame(columns, [TITLES.get(name, name) for name in rest])
 # * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
 #   editors none is seen to lose more than the unedited model loses of its own.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
-#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in seven or eight
-#   of ten replies, those of UltraEdit and GRACE hardly ever.
+#   MEND. Asked a question, ROME's and MEMIT's models name the new answer in eight of ten replies, but state
+#   the fact in four or five of ten: no difference from the told model is seen. In open texts they state it
+#   less often than the told model. UltraEdit's and GRACE's models hardly ever name it.
 # * A probe of truth has to be right on relations that it has not seen. It shows that after MEMIT and AlphaEdit
 #   the written answer gains more than others do. Of UltraEdit's edits it shows no change, and an edit that
 #   stands above the place where it reads is out of its sight.
@@ -715,10 +725,10 @@ pd.DataFrame(columns, [TITLES.get(name, name) for name in rest])
 #
 # One model of 135 million parameters, facts of one kind, and one run of each life. Only four editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
-# keep or lose other things. The doubts and requests are ours, and few, and how many of the counted replies
-# state the fact was not judged by hand. Each interval is meant for itself: of as many as stand on this page
-# some may miss, and a difference whose interval only just leaves out 0 should be measured again before much
-# is built on it.
+# keep or lose other things. The doubts and requests are ours, and few. The replies were judged once, by a
+# language model and not by a person, and only those that count; another reader may judge some of them
+# otherwise. Each interval is meant for itself: of as many as stand on this page some may miss, and a
+# difference whose interval only just leaves out 0 should be measured again before much is built on it.
 #
 # That a state lies on the side of true statements is not shown to be what the model takes for true, and a
 # probe that is right for 83 % of the statements is wrong for the others. After synthetic documents no third
