@@ -453,8 +453,9 @@ pd.concat(talks, ignore_index=True)
 # one). The second table has each editor less the told model and less the old answer, paired over the facts.
 #
 # The third table asks how many of the counted replies *state the fact*. A large language model read those to
-# the question and to the open requests, of four of the models, shuffled and without their names. It judged
-# whether a reply says of the subject what the fact says, in any words, and nothing against it.
+# the question and to the open requests, from four of the rows, shuffled and without the names of the models
+# (though an old answer tells its row). It judged whether a reply says of the subject what the fact says, in
+# any words, and nothing against it. The replies and judgments are in `notebooks/data/18_replies.json`.
 #
 # **Predict.** Of the replies to the question in which ROME's model names the new answer, how many state the
 # fact? And is it more often stated by this model, or by the one that is told it?
