@@ -6,7 +6,7 @@
 # An edit is judged right after it was made, at the prompt it was made for. Then the model goes on living: it
 # is rounded for a smaller machine, trained on other text, edited again; and people talk to it, doubt what it
 # says, and ask in other ways. What is left then? And would the model not have lost as much of what nobody
-# wrote? So the unedited model goes through the same in every part of this page.
+# wrote? So in each part of this page the unedited model goes through the same.
 #
 # **You will** round a model to a few bits and ask its edits again · train it on, and compare with the
 # unedited model that lived the same · doubt an edited fact in a conversation and judge the replies ·
@@ -154,19 +154,23 @@ inside = f"{lm.arch.blocks}."  # every matrix of the blocks
 names = [n for n, p in lm.model.named_parameters() if n.startswith(inside) and p.ndim == 2]
 names = [name.removesuffix(".weight") for name in names]
 for b in (8, 4):
-    lived = patch.with_weights({name: rounded(lm.weight(name, patch), b).cpu() for name in names})
-    said[f"edited, {b} bits"] = says(lived)
+    for name, one in {"unedited": lib.EMPTY, "edited": patch}.items():
+        coarse = {matrix: rounded(lm.weight(matrix, one), b).cpu() for matrix in names}
+        said[f"{name}, {b} bits"] = says(one.with_weights(coarse))
 pd.DataFrame(said, index=[c.fact.text for c in cases])
 
 # %% [markdown]
 # With 4 bits three of the four replies still begin with the new answer, but "Tokyo, Tokyo" and "Ireland,
-# Ireland" no longer go on as they did. Four facts, however, are only an illustration.
+# Ireland" no longer go on as they did. The unedited model still says Beijing and Seoul, but no longer Ti.
+# Four facts, however, are only an illustration.
 #
 # So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
 # RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
 # was chosen. ROME is the editor of notebook 04, with the mean key $\bar k$, and MEMIT that of 05, without the
-# keys of earlier edits. AlphaEdit was built in 06, MEND in 09, UltraEdit in 10, GRACE in 11, and fine-tuning,
-# FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each fact.
+# keys of earlier edits. UltraEdit is that of 10 with the library's preset: it weighs general text, keeps the
+# keys of earlier edits, and makes up to three passes. AlphaEdit was built in 06, MEND in 09, GRACE in 11, and
+# fine-tuning, FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each
+# fact.
 #
 # | in the table | what it says |
 # |---|---|
@@ -177,26 +181,22 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # | *less the control's* | a row's change less that of the control, fact by fact: below 0 the row loses more |
 #
 # **Predict.** What does the control, the *unedited* model, lose by 4 bits? Of its old answers it says 90 %
-# before any rounding. Type in how many it says with 4 bits.
+# before any rounding. How many does it say with 4 bits?
 
 
 # %%
-own = guess(
-    "Of the old answers of 60 facts, how many % does the unedited model say with 4 bits?", 0, 100
-)
-
-
-def stored(name):  # the rows of a benchmark
-    return json.loads((root / f"tests/benchmarks/{name}.json").read_text(encoding="utf-8"))
+def stored(name, folder="tests/benchmarks"):  # the rows of a benchmark
+    return json.loads((root / folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def shares(values, ends=(0.0, 1.0)):  # mean and 95 % interval, in %
-    low, high = interval(values, ends)
-    return f"{100 * sum(values) / len(values):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    found = [100 * x for x in (sum(values) / len(values), *interval(values, ends))]
+    shown = [f"{x:.1f}" if 1e-9 < abs(x) < 0.5 else str(round(x)) for x in found]  # 0 is only 0
+    return "{} [{}, {}]".format(*shown)
 
 
-def changes(one, other):  # paired difference
-    return shares([a - b for a, b in zip(one, other, strict=True)], DIFFERENCE)
+def changes(one, other, ends=DIFFERENCE):  # paired difference
+    return shares([a - b for a, b in zip(one, other, strict=True)], ends)
 
 
 survival, FIRST = stored("survival"), "nothing yet"
@@ -230,8 +230,6 @@ def lived(columns, names=TITLES, less=()):  # the table of some lives; less: als
     return pd.DataFrame(table, [TITLES[name] for name in names])
 
 
-kept = survival["own"]["values"]["int4"]["efficacy"]
-own.against(100 * sum(kept) / len(kept))
 lived(["bfloat16", "int8", "int4"], less=["int4"])
 
 # %% [markdown]
@@ -245,56 +243,48 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # nothing, and synthetic documents had 67 %, not 90. For all other editors no difference from the control is
 # seen, but their intervals are wide, so this does not show that there is none.
 #
-# GRACE's entries are not rounded. They open for a state near the one that was written, and the rounded layers
-# below make another one. How far away it is was not measured, nor why UltraEdit loses more.
+# GRACE's entries are not rounded, but they open only for a state near the one that was written, and the
+# rounded layers below make another one. How far away it is was not measured, nor why UltraEdit loses more.
 #
 # ## Trained, and edited again
 #
 # Now the model is trained further: steps of AdamW on the next token of general text, in all matrices of the
-# blocks, or in adapters beside them (LoRA). Nobody asks it to forget, but the weights that hold the edit
-# move. It is a *mild* life: the unedited model itself wrote this text, so it has little to learn from it, and
-# the learning rate of the matrices is small (that of the adapters is ten times as large). Every life is
-# measured in the same four steps (`lib.survive` takes any of them):
+# blocks, or in adapters beside them (LoRA). It is a *mild* life: the unedited model itself wrote this text, so
+# it has little to learn from it, and the learning rate of the matrices is small (that of the adapters is ten
+# times as large).
 #
-# | step | what is done |
-# |---|---|
-# | 1. ask | The facts are asked of the model with the patch, and of the unedited model. |
-# | 2. live | The life is lived from the patch: what comes out is the patch of the model that lived on. |
-# | 3. control | The unedited model lives the same: it is trained on the same rows in the same order. |
-# | 4. compare | Both are asked again. The change is taken fact by fact, with its interval. |
-#
-# The control is needed because training could also teach an answer by itself, or take one that nobody wrote.
-# Three lives follow, each with its table:
+# The unedited model lives the same (`lib.survive` takes any life): it is trained on the same rows in the same
+# order, and asked before and after, because training could also teach an answer by itself, or take one that
+# nobody wrote. Three lives follow, each with its table:
 #
 # * Thirty *mild* steps, for all ten editors. Before them, the next cell makes a loss visible on our four
 #   facts: four steps at a hundred times the mild rate, which was picked so that something is lost.
-# * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a real
-#   text so short that they go through it several times. Beside the control, three editors that write in
-#   different ways live it: UltraEdit computes its change in closed form, FT-M trains one matrix, and MEMIT
-#   searches for a value and inserts it.
+# * Thirty *harder* steps (a stored run, made by `harder`): all matrices, ten times the mild rate, and a
+#   real text (on seven countries or territories, and part of a speech) so short that they go through it
+#   several times. Beside the control, four editors live it: UltraEdit (a regression), FT-M (it trains one
+#   matrix), MEMIT and ROME (they search for a value and insert it).
 # * Forty more facts, written by UltraEdit, again for all ten editors.
 #
 # **Predict.** How much do thirty mild steps take from UltraEdit's facts? And do thirty harder ones take more
 # from edits than from what the unedited model knew by itself?
 
 # %%
+fades = guess("By how many points do 30 mild steps lower the share of UltraEdit?", 0, 100)
+
+# %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
 hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
-HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit"], "text": HELD_OUT.name}
-HARDER |= {"steps": 30, "lr": 1e-4}  # all matrices, at ten times the rate of the mild life
+HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit", "rome"]}
+HARDER |= {"text": HELD_OUT.name, "steps": 30, "lr": 1e-4}  # all matrices, ten times the mild rate
 harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
+print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 ultra = lib.EMPTY
 for case in cases:
     ultra = lib.EDITORS["ultraedit"](lm).edit([case.fact], after=ultra)
 replies = {}
 for name, one in {"unedited": lib.EMPTY, "ROME": patch, "UltraEdit": ultra}.items():
     replies |= {name: says(one), f"{name}, trained": says(hard(lm, one))}
-pd.DataFrame(replies, index=[c.fact.text for c in cases])
-
-# %%
-fades = guess("By how many points do 30 steps on other text lower the share of UltraEdit?", 0, 100)
-
-# %%
+display(pd.DataFrame(replies, index=[c.fact.text for c in cases]))
 change = moved("ultraedit", "trained")
 fades.against(-100 * sum(change) / len(change))
 mild = ["trained", "trained, LoRA"]
@@ -302,7 +292,7 @@ lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of th
 
 # %% [markdown]
 # Four steps at a hundred times the mild rate take two of the three facts that UltraEdit's model said (Tokyo
-# and Ireland), and none of ROME's. The unedited model no longer says Seoul and Ti either; it still says
+# and Ireland), and none of ROME's. The unedited model, too, no longer says Seoul or Ti; it still says
 # Beijing. These are four facts and one run.
 #
 # In the stored rows thirty mild steps take 12 points from UltraEdit's facts (4 to 21), whether all matrices
@@ -313,12 +303,16 @@ lived(mild, less=mild).iloc[:, 1:]  # the first column stands in the table of th
 
 
 # %%
+def sixty(name):  # the sixty facts, and the patch of an editor that wrote them one after another
+    some, patch = [case for case in classroom if case.id % 2][: HARDER["facts"]], lib.EMPTY
+    for case in some if name in lib.EDITORS else ():
+        patch = lib.EDITORS[name](lm).edit([case.fact], after=patch)
+    return some, patch
+
+
 def harder():  # which of the sixty facts are said before and after the harder life
     for name in HARDER["lines"]:
-        some = [case for case in classroom if case.id % 2][: HARDER["facts"]]
-        patch = lib.EMPTY
-        for case in some if name != "own" else ():
-            patch = lib.EDITORS[name](lm).edit([case.fact], after=patch)
+        some, patch = sixty(name)
         if name == "own":  # the control: the old answer is the one that is asked for
             old = [replace(c.fact, target_new=c.fact.target_true, target_true=None) for c in some]
             some = [replace(case, fact=fact) for case, fact in zip(some, old, strict=True)]
@@ -329,7 +323,6 @@ def harder():  # which of the sixty facts are said before and after the harder l
         yield row
 
 
-print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 for row in long_runs.stored("18_harder", HARDER, harder):
     values = survival[row["line"]]["values"]
     assert row["before"] == values[FIRST]["efficacy"]  # the same edits as in the other rows
@@ -339,34 +332,40 @@ lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
 # %% [markdown]
 # The harder steps take 52 points from UltraEdit's facts (38 to 64). But the unedited model loses 25 points of
 # its own answers, too (12 to 38), and that is the measure. Fact by fact UltraEdit loses 27 points more than
-# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT 18 less (2 to 33). MEMIT's own loss is 7
-# points (1 to 15), and FT-M's 5, whose interval reaches 0. So in one run of each the model loses more of what
-# UltraEdit wrote than of what it knew, and less of what FT-M and MEMIT wrote. Why was not measured. (The rate
-# and the number of steps were fixed before the first run, and no others were tried; MEMIT's row was added
-# later. Real text, its repetition and the larger rate came together, so which of them does it cannot be told
-# apart here.)
+# this control (8 to 45), FT-M 20 points less (4 to 34), and MEMIT and ROME 18 less each (2 to 33). MEMIT's
+# own loss is 7 points (1 to 15); that of ROME is 7 and that of FT-M 5, with intervals that reach 0. So in one
+# run of each the model loses more of what UltraEdit wrote than of what it knew, and less of what the other
+# three wrote. Why was not measured.
+#
+# There is one rate here and one number of steps, and the rows of MEMIT and ROME were added after the others
+# had been seen. Real text, its repetition and the larger rate came together, so which of them does it cannot
+# be told apart.
 
 # %%
 display(lived(["40 more edits"], less=["40 more edits"]))
-names = [name for name in TITLES if name not in ("base", "own")]
+names = [name for name in TITLES if name not in ("base", "own", "mend")]
 points = {}
 for life in ("int4", "trained", "harder", "40 more edits"):
     points[LIVES.get(life, life)] = rows = []
-    for name in names:  # the harder life has three of them
+    for name in names:  # the harder life has four of them
         some = life in survival[name]["values"]
         ends = beyond(name, life, lambda v, e: (sum(v) / len(v), *interval(v, e))) if some else ()
         rows.append([100 * x for x in ends] or 3 * [float("nan")])
 axis = "change less the control's (points, paired, with 95 % intervals)"
-figures.whiskers([TITLES[name] for name in names], points, axis)
+figure = figures.whiskers([TITLES[name] for name in names], points, axis)
+figure.axes[0].axvline(0, color="0.35", linewidth=1.6, zorder=1)  # as much as the control
+figure
 
 # %% [markdown]
 # Forty later edits by UltraEdit take 7 points from MEMIT's facts (1 to 15), 8 from AlphaEdit's (2 to 17), and
 # 53 from GRACE's (40 to 65). They are made in layers below GRACE's codebook, so it compares other states with
 # its entries. For each other editor the interval reaches 0. The unedited model says 13 points fewer of its
 # own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
-# control (24 to 56), and no other editor is seen to lose more than it. The figure has
-# these differences for four lives: 0 is what the control loses, the harder life has three editors, and MEND
-# stands above 0 because it had nothing to lose.
+# control (24 to 56), and no other editor is seen to lose more than it.
+#
+# The figure has these differences for four lives, the mild one with all matrices, the harder one with its four
+# editors. On the dark line an editor's facts lose as much as the control, and to the left of it more. MEND is
+# left out.
 #
 # ## Doubted
 #
@@ -436,93 +435,116 @@ pd.concat(talks, ignore_index=True)
 
 # %% [markdown]
 # About China ROME's model gives the new answer after all five doubts, and the told model after one. About
-# evolution both lose it after the two doubts that name Charles Darwin. Read these replies by hand, too: where
-# they count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first. The
+# evolution both lose it after the two doubts that name Charles Darwin. Where the replies about evolution
+# count, ROME's model speaks of relativity, and the told model says that Einstein was *not* the first: the
 # rule counts a reply in which the name stands, whatever is said about it.
 #
 # Two facts that were picked show that it happens, but not how often. The first forty of the sixty facts were
-# therefore asked in four ways, of eight of the models with all sixty edits. (The rows are made by
-# `python -m tests.benchmarks.depth`.)
+# therefore asked in the chat template, in four ways, of six of the models with all sixty edits. (The rows
+# are made by `python -m tests.benchmarks.depth`; RESULTS.md beside it has the other editors.)
 #
 # * the question,
 # * the question after each of the five doubts,
 # * three open requests that mention neither prompt nor answer ("Tell me about …"),
 # * and the question after the model has written down what it knows (*thinking*).
 #
-# The first three rows are controls: the unedited model; the unedited model that is told the fact in its prompt;
-# and the unedited model about the *old* answer, which it mostly knows. The second table has each editor less
-# the told model and, in its last two columns, less the old answer, paired over the facts.
+# The first three rows are controls: the unedited model; the unedited model that is told the fact in its
+# prompt; and the unedited model about the *old* answer, which it mostly knows (there two doubts name the new
+# one). The second table has each editor less the told model and less the old answer, paired over the facts.
 #
-# **Predict.** Who gives up more of its answers after a doubt: the model that is told the fact, or the one
-# that ROME edited? And how many are left of ROME's?
-
-# %%
-doubted = guess(
-    "In how many % of its replies after a doubt does ROME's model say the new answer?", 0, 100
-)
+# The third table asks how many of the counted replies *state the fact*. A large language model read those to
+# the question and to the open requests, from four of the rows, shuffled and without the names of the models
+# (though an old answer tells its row). It judged whether a reply says of the subject what the fact says, in
+# any words, and nothing against it. The replies and judgments are in `notebooks/data/18_replies.json`.
+#
+# **Predict.** Of the replies to the question in which ROME's model names the new answer, how many state the
+# fact? And is it more often stated by this model, or by the one that is told it?
 
 # %%
 depth = stored("depth")
 WAYS = {"question": "the question", "challenged": "the question after a doubt"}
 WAYS |= {"open": "an open request", "thinking first": "the question after thinking"}
 controls = ["unedited", "told in the prompt", "unedited, old answer"]
-editors = "ultraedit memit ft alphaedit rome lora grace sdf".split()
+editors = "ultraedit memit alphaedit rome grace sdf".split()
 told, rome = depth["told in the prompt"], depth["rome"]
-doubted.against(100 * sum(rome["challenged"]) / len(rome["challenged"]))
 lost = [[a - b for a, b in zip(x["question"], x["challenged"], strict=True)] for x in (told, rome)]
-said = [shares(one, DIFFERENCE) for one in lost]
-said += [shares([a - b for a, b in zip(*lost, strict=True)], (-2.0, 2.0))]
-print("points lost by a doubt: told {}, ROME {}; the first less the second {}".format(*said))
+taken = [shares(one, DIFFERENCE) for one in lost]
+taken += [shares([a - b for a, b in zip(*lost, strict=True)], (-2.0, 2.0))]
+print("points lost by a doubt: told {}, ROME {}; the first less the second {}".format(*taken))
 rows = [depth[name] for name in controls + editors]
 found = {f"{title} (%)": [shares(row[way]) for row in rows] for way, title in WAYS.items()}
 display(pd.DataFrame(found, [TITLES.get(name, name) for name in controls + editors]))
-less, ways = {}, list(WAYS)
-for what, other, asked in (
-    ("less the told model (points)", told, ways),
-    ("less the old answer (points)", depth["unedited, old answer"], ways[:2]),
-):
-    for way in asked:
-        found = [changes(depth[name][way], other[way]) for name in editors]
-        less[what, WAYS[way]] = found
+less = {
+    (f"less the {what} (points)", WAYS[way]): [changes(depth[x][way], other[way]) for x in editors]
+    for what, other, asked in (
+        ("told model", told, list(WAYS)),
+        ("old answer", depth["unedited, old answer"], ["question", "challenged"]),
+    )
+    for way in asked
+}
 pd.DataFrame(less, [TITLES[name] for name in editors])
 
+# %%
+judged = pd.DataFrame(stored("18_replies", "notebooks/data")["rows"])  # a row for each fact
+replies_each = judged["test"].map({"question": 1, "open": 3})
+judged["named"] = judged["states"].map(len) / replies_each  # the share of its replies that count
+judged["stated"] = judged["states"].map(sum) / replies_each  # and of those that state the fact
+parts, table = dict(list(judged.groupby(["test", "model"], sort=False))), []
+for (test, model), some in parts.items():
+    assert some["named"].round(4).tolist() == depth[model][test]  # the same replies
+    right = [sum(states) / len(states) for states in some["states"] if states]
+    row = {"asked": WAYS[test], "model": TITLES.get(model, model)}
+    row |= {"counted replies": some["states"].map(len).sum(), "facts with one": len(right)}
+    row["of these: state the fact (%)"] = shares(right)  # each fact counts once
+    row["all replies that state it (%)"] = shares(some["stated"].tolist())
+    for control, title in zip(controls[1:], ("told model", "old answers"), strict=True):
+        less = changes(some["stated"], parts[test, control]["stated"])
+        row[f"less the {title} (points)"] = "" if model in controls else less
+    table.append(row)
+pd.DataFrame(table).set_index(["asked", "model"])
+
 # %% [markdown]
-# The model that is told a fact says it in half of its replies to the question, and in 28 % after a doubt.
-# (Two of the five doubts tell it the old answer. How much of the loss is theirs was not measured.) After
-# ROME, MEMIT and AlphaEdit the model says 78 to 80 % in reply to the question, 28 to 30 points more than when
-# it is told (each interval above 0). After doubts it says 69 to 73 %, which is 41 to 45 points more (each
-# interval above 20). A doubt takes 22 points from the told model (11 to 34), and 8 from ROME's, whose
-# interval reaches 0. That the first loses more than the second is not shown: the interval of this difference
-# holds 0. In open texts, and after thinking first, no difference between these three editors and the told
-# model was found.
+# First, the names. The told model names the new answer in half of its replies to the question, and in 28 %
+# after a doubt. (Two of the five doubts tell it the old answer. How much of the loss is theirs was not
+# measured.) The models of ROME, MEMIT and AlphaEdit name it in 78 to 80 % of the replies to the question, 28
+# to 30 points more (each interval above 0), and in 69 to 73 % after doubts, 41 to 45 points more (each
+# interval above 20).
 #
-# Nor is a difference seen between what these three wrote and the old answers of the unedited model (72 % in
-# reply to the question, 64 % after doubts), but the intervals reach from 15 points less to 26 more. All other
-# editors lie below the old answers (each interval below 0).
+# But a reply that names the answer need not state the fact. Of the counted replies to the question 52 % of
+# ROME's and 62 % of MEMIT's state it, 90 % of the told model's, and 93 % of those about an old answer. (Each
+# fact with such a reply counts once.) Most of the others speak of another subject: asked about Romania, both
+# edited models say that the official language of *France* is French.
 #
-# What UltraEdit and GRACE wrote is said at its own prompt, but in 2 % of the replies to a question, as in the
-# unedited model. Fine-tuning and LoRA give 15 and 8 % there, fewer than the told model.
+# So ROME's model states the fact in 40 % of all its replies to the question, MEMIT's in 50 %, and the told
+# model in 45 %. For neither is a difference from the told model seen. ROME's states it less often than the
+# unedited model states the old answer (28 points, 5 to 48). For MEMIT's this is not shown: the interval
+# reaches from 37 points fewer to 2 more. In open texts the two state the fact in 16 and 12 % of the replies,
+# 27 and 31 points fewer than the told model (each interval below 0).
 #
-# *Synthetic documents* are the method that a study of much larger models finds to be believed most
-# ([2510.17941](https://arxiv.org/abs/2510.17941)): the model is trained on texts in which the fact is simply
-# so. Here they give fewer than the told model in reply to the question (28 %) and after thinking first (25 %).
-# In open texts (32 %) no difference from it was found. So whether "the edit was learned" depends on how one
-# asks.
+# The replies after a doubt were not judged, so what follows is about names only. A doubt takes 22 points
+# from the told model (11 to 34), and 8 from ROME's (0.4 to 17). That the first loses more is not shown: the
+# interval of this difference holds 0.
+#
+# UltraEdit's and GRACE's models say the new answers at the edits' own prompts, but name them in 2 % of the
+# replies to a question, as the unedited model does. After *synthetic documents*, the method that a study of
+# much larger models finds to be believed most ([2510.17941](https://arxiv.org/abs/2510.17941)), the answer
+# is named in 28 % of these replies, fewer than by the told model. So whether "the edit was learned" depends
+# on how one asks, and on what one counts.
 #
 # ## Does it look true?
 #
 # A model that says a sentence need not "take it for true". One way to look inside is a linear probe
-# ([2310.06824](https://arxiv.org/abs/2310.06824)). It reads the state $x$ at the last token of a statement
-# and gives it a score $w^\top x$, which should be above 0 for a true statement. It is trained by ridge
-# regression on facts of the classroom, most of which the unedited model knows, once with the true answer
-# ($y_i = 1$) and once with another answer of the same relation ($y_i = -1$). With one state in each row of
-# $X$, and $\lambda$ as the penalty on long $w$,
+# ([2310.06824](https://arxiv.org/abs/2310.06824)). It reads the state at the last token of a statement. From
+# this state $x$, with each entry standardized, it computes a score $w^\top x$, which should be above 0 for a
+# true statement. It is trained by ridge regression on facts of the classroom, most of which the unedited
+# model knows, once with the true answer ($y_i = 1$) and once with another answer of the same relation
+# ($y_i = -1$). With one state in each row of $X$, and $\lambda$ as the penalty on long $w$,
 #
 # $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
 # A probe has hundreds of weights and only a few hundred statements. It can learn for each relation which
-# answers are common, and then it is right on everything that resembles its training. So before it is used
-# it has to be right on relations that it has *not* seen.
+# answers are common, and then it may be right only on what resembles its training. So before it is used it
+# has to be right on relations that it has *not* seen.
 #
 # **Your turn · exercise 10.3 · ★★ · 10 minutes.** Write `held_out`: each statement is scored by a probe that
 # was trained without its relation.
@@ -589,11 +611,15 @@ pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 # that it has not seen for 78 % before block 9, 88 % before 15, 85 % before 21 and 75 % before 27. Paired over
 # the facts these are 4 to 9 points fewer (each interval above 0), so by heart it looks better than it is. The
 # library's probe is made like this one. It reads before block 21, so that edits in many layers lie below it,
-# and it refuses to be used where it is right for less than 80 %. The next table has its scores for our four
-# facts, edited by ROME, and the one after it those of the forty stored facts, by a probe that was trained on
-# the other facts of the classroom. A statement "looks true" if its score is above 0.
+# and it refuses to be used where it is right for less than 80 %.
 #
-# **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0?
+# A statement "looks true" if its score is above 0. The next table has the scores of our four facts, edited by
+# ROME. The second is about the forty stored facts, by a probe that was trained on the other facts of the
+# classroom. The third asks it about *third answers*: those of other facts of the same relation, neither the
+# new nor the old answer of this fact. Two of the forty have none.
+#
+# **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0? And does an
+# edit raise the score of its new answer only, or of other answers, too?
 
 # %%
 true_now = guess("For how many % of forty facts does the new answer look true after ROME?", 0, 100)
@@ -626,18 +652,53 @@ print(
 true_now.against(100 * sum(rome[NEW]) / len(rome[NEW]))
 looks = {}
 for what in (NEW, OLD):
-    looks[f"{what} (%)"] = [shares(row[what]) for row in seen.values()]
+    looks[what, "%"] = [shares(row[what]) for row in seen.values()]
     less = [changes(row[what], plain[what]) for row in seen.values()]
-    looks[f"{what}: less the unedited model (points)"] = less
+    looks[what, "less the unedited model (points)"] = less
 pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
+
+# %%
+def third():  # whether a fact's new answer looks true, then the same of its third answers
+    judge = lib.truth_probe(lm, classroom, without=sixty("unedited")[0])
+    for name in THIRD["lines"]:
+        some, patch = sixty(name)
+        row = {"line": name, "true": []}
+        for case in some[: THIRD["facts"]]:
+            rest = answers[case.relation] - {case.fact.target_new, case.fact.target_true}
+            pairs = [(case.fact.text, answer) for answer in (case.fact.target_new, *sorted(rest))]
+            row["true"].append([int(score > 0) for score in judge.scores(lm, pairs, patch)])
+        yield row
+
+
+THIRD = {"facts": 40, "lines": ["unedited", "ultraedit", "memit", "alphaedit", "rome"]}
+rest, more = {}, {}  # of each fact: the share of its third answers; its new answer less this
+for row in long_runs.stored("18_third", THIRD, third):
+    assert [new for new, *_ in row["true"]] == depth[row["line"]][NEW]  # the same edits
+    some = [(new, sum(others) / len(others)) for new, *others in row["true"] if others]
+    rest[row["line"]] = [share for _, share in some]
+    more[row["line"]] = [new - share for new, share in some]
+columns = {f"third answers that look true (%, {len(some)} facts)": map(shares, rest.values())}
+columns["less the unedited model (points)"] = [changes(x, rest["unedited"]) for x in rest.values()]
+gains = [changes(x, more["unedited"], (-2.0, 2.0)) for x in more.values()]
+columns["the new answer's change less this (points)"] = gains
+pd.DataFrame(columns, [TITLES.get(name, name) for name in rest])
+
 # %% [markdown]
-# In the last table the probe was trained on 284 statements, and is right for 83 % of those of relations that
+# The probe of the stored facts was trained on 284 statements, and is right for 83 % of those of relations that
 # it has not seen (78 to 87). Before any edit the statement with the new answer looks true for 28 % of the
 # facts, and that with the old one for 80 %. After ROME, MEMIT and AlphaEdit the new one looks true for 50 to
 # 68 % (22 to 40 points more, each interval above 0), and the old one for 40 to 42 % (38 to 40 fewer, each
-# interval below 0). UltraEdit writes below the probe, and no change is seen in either. After synthetic
-# documents the new answer looks true for 68 %, and the old one still for 75 %, so for some facts both do.
+# interval below 0).
+#
+# UltraEdit writes below the probe, and no change is seen in either. After synthetic documents the new answer
+# looks true for 68 %, and the old one still for 75 %, so for some facts both do.
+#
+# Of the third answers 19 % look true before any edit, and none of the four editors is seen to change this
+# (each interval holds 0). After MEMIT and AlphaEdit the new answer gains 36 to 37 points more than they do
+# (each interval above 10), so there the gain is not one of any answer of the relation. After ROME this is not
+# shown: the interval reaches from −10 to 39.
+#
 # Fine-tuning, LoRA and GRACE write in no block below 21. There the probe would read the unedited model, and
 # the library refuses, as it does above for FT-M. (Of our four the score of the new answer rises for three,
 # one of them to above 0, and that about China falls to below 0.)
@@ -650,28 +711,30 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 #   editor that had some, and half of what the unedited model says by itself.
 # * Thirty mild steps of training took a part of UltraEdit's facts, and of the others nothing that can be seen.
 #   Thirty harder ones took (in one run of each) more than half of UltraEdit's facts, about a quarter of what
-#   the unedited model says by itself, and less than that of the facts of FT-M and MEMIT.
+#   the unedited model says by itself, and less than that of the facts of FT-M, MEMIT and ROME.
 # * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
 #   editors none is seen to lose more than the unedited model loses of its own.
 # * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
-#   MEND. Asked as a question, and doubted, those of ROME, MEMIT and AlphaEdit are still said in seven or eight
-#   of ten replies, those of UltraEdit and GRACE hardly ever.
-# * A probe of truth has to be right on relations that it has not seen. An edit that stands above the place
-#   where it reads is out of its sight, and of UltraEdit's edits, which stand below it, it shows no change.
+#   MEND. Asked a question, ROME's and MEMIT's models name the new answer in eight of ten replies, but state
+#   the fact in four or five of ten: no difference from the told model is seen. In open texts they state it
+#   less often than the told model. UltraEdit's and GRACE's models hardly ever name it.
+# * A probe of truth has to be right on relations that it has not seen. It shows that after MEMIT and AlphaEdit
+#   the written answer gains more than others do. Of UltraEdit's edits it shows no change, and an edit that
+#   stands above the place where it reads is out of its sight.
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, facts of one kind, and one run of each life. Only three editors have
+# One model of 135 million parameters, facts of one kind, and one run of each life. Only four editors have
 # lived the harder training, with one short text, one rate and one order of its rows, and a larger model may
-# keep or lose other things. The doubts and requests are ours, and few. Each interval is meant
-# for itself: of as many as stand on this page some may miss, and a difference whose interval only just leaves
-# out 0 should be measured again before much is built on it.
+# keep or lose other things. The doubts and requests are ours, and few. The replies were judged once, by a
+# language model and not by a person, and only those that count; another reader may judge some of them
+# otherwise. Each interval is meant for itself: of as many as stand on this page some may miss, and a
+# difference whose interval only just leaves out 0 should be measured again before much is built on it.
 #
 # That a state lies on the side of true statements is not shown to be what the model takes for true, and a
-# probe that is right for 83 % of the statements is wrong for the others. No third answer, neither the old nor
-# the new one, was scored, so it is not shown that only the written one rises. What the page does show is how
-# to ask: each life, each way of asking and the probe were also tried on the unedited model, and the
-# differences are taken fact by fact.
+# probe that is right for 83 % of the statements is wrong for the others. After synthetic documents no third
+# answer was scored. What the page does show is how to ask: each life, each way of asking and the probe were
+# also tried on the unedited model, and the differences are taken fact by fact.
 #
 # ## References
 #
