@@ -7,7 +7,7 @@
 # what an edit leaves in the weights, name its subject with the unedited model at hand and without it,
 # and say how much such a verdict is worth.
 #
-# **You will** derive the trace of an edit · write the filter that names an edited subject in the weights
+# **You will** derive the trace of an edit · write the filter that names an edited subject from the weights
 # alone, and judge four models that may have been edited · ask what unedited models look like · take an edit
 # out, with its control · and hide one.
 #
@@ -99,14 +99,15 @@ W0 = lm.weight(module).cpu()
 draw = torch.Generator().manual_seed(0)
 d_out, d_in = 24, 32
 root = torch.randn(d_in, d_in, generator=draw).double() / torch.arange(1, d_in + 1)
-C, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
+C_toy, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
 r = torch.randn(d_out, generator=draw).double()
-u = torch.linalg.solve(C, k)
+u = torch.linalg.solve(C_toy, k)
 q = k @ u
-left, sigma, right = torch.linalg.svd(torch.outer(r, u) / q)
-v = right[0] * right[0].dot(u).sign()
+_, sigma, Vh = torch.linalg.svd(torch.outer(r, u) / q)
+v = Vh[0] * Vh[0].dot(u).sign()
 assert torch.allclose(sigma[0], r.norm() * u.norm() / q) and sigma[1] < 1e-10 * sigma[0]
-assert torch.allclose(v, u / u.norm()) and torch.allclose(C @ v / (C @ v).norm(), k / k.norm())
+assert torch.allclose(v, u / u.norm())
+assert torch.allclose(C_toy @ v / (C_toy @ v).norm(), k / k.norm())
 print(f"along k it stretches by {r.norm() / k.norm():.2f}, along u by {sigma[0]:.2f}")
 print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
 drawings_17.trace()
@@ -119,10 +120,10 @@ drawings_17.trace()
 #
 # ## Case A: the unedited model is at hand
 #
-# Four facts are edited by ROME, each in a copy of the model. One of them is the Eiffel Tower. Whoever
-# has the unedited model can simply go back to it. What is left is to find out what was done. The
-# figure shows the largest singular values of the difference $\Delta W$ of one suspect, of the same
-# difference when the suspect was saved in bfloat16, and of the matrix itself.
+# Four facts are edited by ROME, each in a copy of the model. Whoever has the unedited model can simply go
+# back to it. What is left is to find out what was done. For the suspect in which the Eiffel Tower was moved,
+# the figure shows the largest singular values of the difference $\Delta W$, of the same difference when the
+# suspect was saved in bfloat16, and of the unedited matrix.
 #
 # **Predict.** One fact was edited. How many singular values stand above rounding?
 #
@@ -150,7 +151,7 @@ def says(prompt, W):  # two tokens of the model with this matrix
 
 D = edited[tower] - W0
 saved = edited[tower].bfloat16().float() - W0
-shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the matrix itself": W0}
+shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the unedited matrix": W0}
 values = {what: torch.linalg.svdvals(M.double())[:12].tolist() for what, M in shown.items()}
 print("ΔW:", ", ".join(f"{x:.2f}" for x in values["ΔW"][:3]))
 series = {what: [max(x, 1e-7) for x in some] for what, some in values.items()}
@@ -182,32 +183,34 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# The subject comes first in four of four, in a list that contains it. The second is often a *relative*, a subject
-# of the same kind: another holiday, another language. The answer is less sure. Two of the four new answers come
-# first; for the Rijksmuseum, moved to Oslo, *Norwegian* comes second, and for Halloween nothing points to May.
-# None of the ten sentences is the prompt that was edited. (`lib.difference` and `lib.subjects` do this part.)
+# The subject comes first in four of four, in a list that contains it. In three of them the second is a
+# *relative*, a subject of the same kind: another monument, another holiday, another language.
+#
+# The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
+# comes second, and for Halloween nothing points to May. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
-# $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
-# low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.) We do not know where
-# to look, but there are not many places, because every candidate $s$ has one. If *it* was edited, the edit lies
-# along its whitened key, $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$
-# stretches that direction (this filter is the project's own; we know of no publication of it):
+# $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
+# (When a change of low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.)
+#
+# But every candidate $s$ says where to look. If *it* was edited, the edit lies along its whitened key,
+# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
+# direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
 # $T_0$ is what the unedited matrix does there. (This is for one key, and leaves out a cross term, which is
-# small where the direction of the answer is unlike what $W$ puts out there.) We do not have $T_0$, but the
-# other candidates tell what is usual. So the distance from their median is taken, in units of their own spread.
-# Both must be robust, or else the edited candidate hides behind the spread that it makes:
+# small where the direction of the answer is unlike what $W$ puts out there.)
+#
+# We do not have $T_0$, but the other candidates tell what is usual. So we take the distance from their median, in
+# units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
 # So a $z$ belongs to a matrix and to a list. Where the page says no more, the matrix is that of the edited layer
-# and the list has the 203 subjects of the course's cases. In the benchmark's stored rows the list has 5,203
-# candidates, and the $z$ is that of the layer, or run of up to five layers, where it is largest.
+# and the list has the 203 subjects of the course's cases.
 #
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
 
@@ -238,8 +241,9 @@ stands_out = use("9.1", stands_out)
 # </details>
 #
 # **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
-# more than it should? Where no $z$ reaches the threshold the answer is None, because an unedited model must not
-# be accused. (The threshold is 8. Further down it is compared with what unedited models show.)
+# more than it should? A candidate is **ranked first** if its $z$ is the largest, and **detected** if its $z$
+# reaches the threshold. The answer is the candidate that is both, and None where there is none, because an
+# unedited model must not be accused. (The threshold is 8. Further down unedited models are compared with it.)
 
 
 # %%
@@ -271,16 +275,20 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now four models that somebody else has prepared. Three of them carry one edit each, of a subject drawn
-# from the list; one was not touched. Their order is drawn, too. The filter is given the layer; all else is the
-# defender's own: another text than the editor's, another prefix, and a little damping of $C$, because
-# the text is short. (The keys and $C$ of a layer depend on the layers below only, so an edit of this
-# layer does not change them, and the suspect gives the same ones.)
+# Now four models that somebody else has prepared. Three of them carry one edit by ROME each, of a subject drawn
+# from the list; one was not touched. Their order is drawn, too.
 #
-# The first cell prints the verdicts and asks you to judge them, and the second one tells the truth. The third
-# takes fourteen suspects with one edit by ROME each, which the project's benchmark has stored
-# (`python -m tests.benchmarks.forensics`). Any three of them and the unedited model make a quiz. The table has
-# the suspects in which the edited subject stays below the threshold, or somebody else passes it.
+# The filter is given the layer. All else is the defender's own: another text than the editor's, another prefix,
+# and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
+# only. So an edit of this layer does not change them, and the suspect gives the same ones.)
+#
+# The first cell prints the verdicts and asks you to judge them. The second tells the truth, with the $z$ and
+# the rank of each subject, and draws what the edit of the tower did to $T$.
+#
+# Four are one draw. The third cell takes fourteen suspects with one edit by ROME each, which the project's
+# benchmark has stored (`python -m tests.benchmarks.forensics`). There the list has 5,203 candidates, and $z$ is
+# that of the layer, or run of up to five layers, where it is largest. Any three of these suspects and the unedited
+# model make a quiz. The table has those where the edited subject stays below the threshold, or another reaches it.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
@@ -306,7 +314,10 @@ for number, (_, W) in enumerate(unknown, 1):
 right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
-print("in truth:", "; ".join(subject or "not edited" for subject, _ in unknown))
+for subject, W in unknown:
+    z = stands_out(norms(W))
+    at = z.max() if subject is None else z[names.index(subject)]
+    print(f"{subject or 'not edited; the largest'}: z {at:.1f}, rank {1 + int((z > at).sum())}")
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
 library = matched_filter(lm, names, {layer: C}, patches[tower])
 assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
@@ -320,10 +331,11 @@ plot.scatter(shown, "T in the unedited matrix", "T in the edited matrix", colors
 
 # %%
 stored = runs_17.stored()
-by_editor = runs_17.groups(stored)
-single = by_editor["rome", 1]  # suspects with one edit by ROME
+by_editor = runs_17.singles(stored)  # suspects with one edited fact
+single = by_editor["rome"]
 hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
-print("named: {} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits)), end="; ")
+told = sum(hits), len(hits), *interval(hits), stored["date"]
+print("ranked first and detected: {} of {} ({:.0%} to {:.0%}), rows of {}".format(*told))
 calm = stored["negatives"]["untouched"]
 print(f"the unedited model: largest z {calm['z']:.1f} ({calm['first']}, layer {calm['layers'][0]})")
 quizzes = [1 + sum(three) for three in combinations(hits, 3)]  # 1 for the unedited model
@@ -336,16 +348,16 @@ table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").s
 table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 
 # %% [markdown]
-# Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
-# of Louis Armstrong, is missed: no candidate of that model reaches the threshold.
+# `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
+# $z$ is 7.2. In the figure every point is a candidate. Without the edit the tower stands among the others; with
+# it, above all.
 #
-# These four are one draw. Of the fourteen stored suspects thirteen are named (71 to 99 %), and the unedited
-# model has no $z$ above 5.8. So 286 of the 364 possible quizzes end with four of four, and the other 78 with
-# three, as ours did. In three suspects somebody who was not edited passes the threshold as well, below the
-# edited subject. The threshold was set after looking at a few such edits, so on new ones the share may be
-# smaller; thresholds that did not see their suspects follow.
+# Thirteen of fourteen are ranked first and detected (71 to 99 %), and the unedited model has no $z$ above 5.8. So
+# 286 of the 364 possible quizzes end with four of four, and the other 78 with three, as ours did. In three suspects
+# somebody who was not edited reaches the threshold as well, below the edited subject.
 #
-# In the figure every point is a candidate. Without the edit the tower stands among the others; with it, above all.
+# The threshold was set after looking at a few such edits, so on new ones the share may be smaller. Thresholds
+# that did not see their suspects follow.
 #
 # ### Another look at the same suspects
 #
@@ -478,55 +490,57 @@ for what, some in changes.items():
 # 10 and 100, each editor by itself, and whole prompts as candidates are in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
-# Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
-# in a layer that was, whether or not it passes the threshold. Two lines belong to the threshold of 8, and are
-# **in sample**: the share of edited facts that pass it (*own*), and that of suspects in which somebody passes it
-# who was *not* edited (*other*).
+# **Ranked first** means here: above all candidates that were not edited, in a layer that was. The share
+# **detected** is that of edited facts whose $z$ reaches the threshold. A suspect has a **false alarm** where
+# somebody reaches it who was *not* edited. With the threshold of 8 both shares are in sample.
 #
 # For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
-# threshold that somebody who was not edited passes in one of twenty of its suspects. By this threshold the *other*
-# half is judged.
+# threshold that gives one in twenty of its suspects a false alarm. By this threshold the *other* half is judged.
 #
-# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and
-# shares and intervals are over the $n$ different facts.
+# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
+# is the number of facts. The last column is the difference of the first two, over the facts that both have edited.
 
 # %%
 print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
 innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
 ends = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
 print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(ends))
-groups = [rows for (_, facts), rows in by_editor.items() if facts == 1]
-others = torch.tensor([row["other"]["z"] for rows in groups for row in rows])
+others = torch.tensor([row["other"]["z"] for rows in by_editor.values() for row in rows])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
-held = held[["own (%)", "other (%)"]].add_prefix("halves: ")
-table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"})
-table = table.join(held)[table["facts"] == 1].drop(columns="facts")
-table.set_index("editors").T
+table, held = (
+    pd.DataFrame(runs_17.detected(stored, some)).set_index("editors")
+    for some in ([THRESHOLD], bounds)
+)
+shares = list(runs_17.SHARES[1:])
+held = held[shares].add_prefix("halves: ")
+table.rename(columns={share: f"8: {share}" for share in shares}).join(held).T
 
 # %% [markdown]
-# Alone, an edit of ROME, WilKE or EMMET is named in 98 % (81 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
-# RECT, PRUNE and NormAnchor) it is 52 % (34 to 70). A possible reason is that most of them spread an edit over
-# several layers, so that each of them shows less. Editors that train, and UltraEdit, write mainly where the
-# *prompt* ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands
-# of nine editors (0 to 42 %). With ROME, WilKE and EMMET somebody who was not edited passes the threshold, too, in
-# 17 % (5 to 41).
+# An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin (AlphaEdit, PMET,
+# RECT, PRUNE and NormAnchor) in 52 % (34 to 70). On the 14 facts that both have edited the difference is 37 points
+# (11 to 60). A possible reason is that most of the second spread an edit over several layers, so that each of
+# them shows less.
+#
+# Editors that train, and UltraEdit, write mainly where the *prompt* ends, and no subject stands there. None of 36
+# suspects is ranked first, but these are four facts in the hands of nine editors (0 to 42 %).
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
-# half, 90 % of the single edits of ROME, WilKE and EMMET pass (69 to 98), and of MEMIT and its kin 38 % (21 to
-# 57). Somebody else is accused in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all editors
-# together, so a threshold may be too low for one kind of them.
+# half, 90 % of the edits of ROME, WilKE and EMMET are detected (69 to 98), and 38 % of those of MEMIT and its kin
+# (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
+# editors together, so a threshold may be too low for one kind of them.
 #
-# For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
-# trained further, so they hardly count as several. None of them reaches the threshold of 8. The largest $z$ among
-# them is 6.6, like the lower threshold of the halves. To show that fewer than one in a hundred are
-# accused would take about three hundred independent models, none accused.
+# For models that nobody edited no such share is given. The seven are one model as it is, rounded, merged or
+# trained further, so they hardly count as several. None of them reaches 8, and the largest $z$ among them is 6.6.
+# To show that fewer than one in a hundred are accused would take about three hundred independent models, none
+# accused.
 #
 # ## Taking it out
 #
-# Layer and subject are named, and the unedited model is not at hand. The published way (Youssef et al., 2026)
-# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key
+# Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
+# drops the largest singular components of the matrix, one or eleven of them.
+#
+# Ours reads the subject's key
 # behind $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
@@ -583,9 +597,9 @@ taken_out = use("9.3", taken_out)
 # unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. The control is made with seven other
 # subjects, drawn from the list: how many keep the edited answer, and both numbers from the smallest to the largest.
 #
-# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
-# model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
-# pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
+# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited model's
+# again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect, and of
+# edits whose new answer is still there (*still edited*). Its last line has paired differences, in points.
 
 
 # %%
@@ -612,22 +626,23 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
     table.append(row | {"control": f"{shares[-1]:.0%} kept", "its hole": ends[0], "left": ends[1]})
 print(pd.DataFrame(table).set_index("subject").T.to_string(), "\ncontrol:", ", ".join(others))
 print("kept in {:.0%} of 4 x 7 ({:.0%} to {:.0%})\n".format(sum(shares) / 4, *interval(shares)))
-print(runs_17.pairs(stored))
-print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
+pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
 # The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
 # 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
-# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So the mechanism is that a part of the edit goes, and
-# not the size of the hole. Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited
-# answer. (So the control says something about three edits only.)
+# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So what brings the old answer back is that a part of
+# the edit goes, and not the size of the hole. Of Swedish the most is left, 0.82, which would explain why it alone
+# keeps its edited answer. (So the control says something about three edits only.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
-# in 71 % (45 to 90). The comparison favors the prefixes, for their number and the damping were picked on ten
-# edits, some of them among these 14. In pairs, only the prefixes work in 4 of 14, and only the components in 1.
-# Of five coins that are thrown, four or more fall on the same side in three of eight cases. So which of the two is
-# better is not decided. Nor is what they cost elsewhere: with either of them 86 % of the unrelated prompts keep
-# their token (62 to 97), and before it was 93 % (71 to 99).
+# in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
+# And the comparison favors the prefixes: their number and the damping were picked on ten edits, some of them
+# among these 14.
+#
+# Nor is it decided what they cost elsewhere. Of the neighbors 98 % keep the unedited model's token after the
+# prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
+# prompts it is 86 % after either (62 to 97), and 93 % before any repair (71 to 99).
 #
 # ## How to hide
 #
@@ -682,15 +697,19 @@ hide = use("9.4", hide)
 # </details>
 #
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender has
-# his own text and the prefix "About". `hide` assumes that $z$ falls with $t$, which was not checked. The *price* is
-# the mean squared change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
-# cheapest change. The first table has the four facts, and beside each largest $z$ whose it is.
+# his own text and the prefix "About". So each of them computes a $\hat u$ of his own. The first table has the four
+# facts: the cosines of the adversary's $\hat u$ with the defender's, and with that of a defender who reads the
+# *editor's* text; then each largest $z$ and whose it is. `hide` assumes that $z$ falls with $t$, which was not
+# checked. The *price* is the mean squared change of the output on general text,
+# $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
-# The second has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone, whose
-# prompts read the very key that is written. Those count whose cheapest change the asked defender names. *Asked*,
-# *other prefix* ("News:") and *other text* (the editor's) are shares of edited subjects above the threshold; `hide`
-# asks only the first defender. *Nothing along û* has $t = 1$. The last two lines are differences in pairs, in points.
-# The price (a geometric mean) and the last line count only edits that are hidden from the asked defender.
+# The second table has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone,
+# whose prompts read the very key that is written. Those count whose cheapest change the asked defender ranks first
+# and detects. In three columns stand the shares that a defender still detects, and above them what he reads: his
+# text, and his prefix. `hide` asks only the first defender. *Nothing along û* has $t = 1$.
+#
+# The last two lines are differences in pairs, in points. The price (a geometric mean) and the last line count only
+# edits that are hidden from the asked defender.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -714,6 +733,7 @@ def defender(W):
     return stands_out(norms(W)).max().item()
 
 
+same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * torch.eye(len(C)), K.T)
 table = []
 for case, (name, W) in zip(facts, edited.items(), strict=True):
     k = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double()
@@ -722,10 +742,10 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
     cheapest = start + torch.outer(v - start @ k, u) / (u @ k)
     secret = hide(start, k, v, own_C.double(), THRESHOLD, defender)
     assert SCALE == "tiny" or (secret @ k - v).norm() < 1e-3 * v.norm()
-    row = {"subject": name}
-    for what, M in {"cheapest": cheapest, "hidden": secret}.items():
-        z = stands_out(norms(M))
-        row[what] = f"{z.max():.1f} ({names[int(z.argmax())]})"
+    cos = [torch.cosine_similarity(u, X[:, names.index(name)], dim=0) for X in (U, same)]
+    row = {"subject": name, "cos: asked, editor's": "{:.2f}, {:.2f}".format(*cos)}
+    most = [stands_out(norms(M)).max(dim=0) for M in (cheapest, secret)]
+    row["cheapest"], row["hidden"] = (f"{z:.1f} ({names[i]})" for z, i in most)
     row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
     table.append(row | {"says": says(case.fact.text, secret)})
 print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
@@ -734,31 +754,34 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # %% [markdown]
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
-# where all keys are the sink's (notebook 02). Of the 24 other facts 18 are named when they are written openly. After
-# `hide` all 18 still give the new answer (87 to 100 %), and the asked defender still sees 11 of them, 61 % (38 to
-# 81), all at $t = 1$. The seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
+# where all keys are the sink's (notebook 02).
 #
-# Knowing the defender's text helps to hide: with the *editor's* a defender sees none of the 18 (0 to 12 %), in pairs
-# 100 points fewer than openly (76 to 100); with another prefix 44 % (24 to 66), 50 points fewer (24 to 71). (The edit
-# was hidden in the first text; text and prefix were not compared in pairs, and the held-out text is shorter.)
+# Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
+# the new answer (87 to 100 %), and the asked defender still detects 11 of them, 61 % (38 to 81); there $t = 1$. The
+# seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
+#
+# Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. With the asked defender's it has the
+# cosine 0.48 for the tower and 0.44 for the Rijksmuseum, and with that of a defender who reads the editor's text 0.96 and
+# 0.96. Such a defender detects none of the 18 (0 to 12 %), in pairs 100 points fewer than openly (76 to 100), and the
+# asked one 39 points fewer (15 to 60). With another prefix it is 44 % (24 to 66), 50 points fewer (24 to 71).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
-# kin 40 % pass the threshold (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
+# kin 40 % are detected (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the
-#   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of four
-#   facts by any of nine editors that write mainly where the prompt ends.
+#   candidates with each other. It ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %), and
+#   none of four facts by any of nine editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
-#   verdict is "consistent with an edit of", never "edited", and a relative may be named.
+#   verdict is "consistent with an edit of", never "edited", and a relative may be accused.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
 #   other subjects none. So did eleven components, without that control. Neither brought back the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that
-#   the asked defender had named, 61 % were still seen by him (38 to 81), and none by one who read the
-#   adversary's own text (0 to 12).
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that the
+#   asked defender had detected openly, he still detected 61 % (38 to 81), and one who reads the adversary's own text
+#   none (0 to 12).
 #
 # ## Where it breaks
 #
