@@ -42,8 +42,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-from itertools import combinations
-
 import pandas as pd
 import torch
 
@@ -81,9 +79,8 @@ W0 = lm.weight(module).cpu()
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says where the answer is pushed. The right vector says *whose* key was written: $C v$ is the
-# key. Whoever has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of
-# subjects.
+# The left vector says where the answer is pushed, and the right one *whose* key was written: $C v$ is the key. Whoever
+# has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
@@ -99,24 +96,23 @@ W0 = lm.weight(module).cpu()
 draw = torch.Generator().manual_seed(0)
 d_out, d_in = 24, 32
 root = torch.randn(d_in, d_in, generator=draw).double() / torch.arange(1, d_in + 1)
-C_toy, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
+C0, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
 r = torch.randn(d_out, generator=draw).double()
-u = torch.linalg.solve(C_toy, k)
+u = torch.linalg.solve(C0, k)
 q = k @ u
 _, sigma, Vh = torch.linalg.svd(torch.outer(r, u) / q)
 v = Vh[0] * Vh[0].dot(u).sign()
 assert torch.allclose(sigma[0], r.norm() * u.norm() / q) and sigma[1] < 1e-10 * sigma[0]
-assert torch.allclose(v, u / u.norm())
-assert torch.allclose(C_toy @ v / (C_toy @ v).norm(), k / k.norm())
+assert torch.allclose(v, u / u.norm()) and torch.allclose(C0 @ v / (C0 @ v).norm(), k / k.norm())
 print(f"along k it stretches by {r.norm() / k.norm():.2f}, along u by {sigma[0]:.2f}")
 print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing keys have two dimensions. On the left, text is long in one direction and short in the other, and
-# $\hat u = u/\|u\|$ points to where text is short. On the right, the edited matrix stretches the directions near
-# $\hat u$ far more than before, and those that text uses hardly more. So general text hardly shows the edit. A look
-# along $\hat u$ shows it.
+# In this drawing keys have two dimensions. On the left, keys of text spread far in one direction and little in the
+# other, and $\hat u = u/\|u\|$ is nearly the other. On the right, the edited matrix stretches directions near
+# $\hat u$ far more than before, and those that text uses hardly more. So general text hardly shows the edit, and a
+# look along $\hat u$ does.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -163,9 +159,11 @@ plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 #
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
 # in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the key that
-# was written. (Behind "About" a name has not quite the key that ROME wrote.) The left vector points to the
-# answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences about the subject ("{}
-# is", …) are completed by both models, and the tokens are ordered by their part in the divergence of the two.
+# was written. (Behind "About" a name has not quite the key that ROME wrote.)
+#
+# The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
+# about the subject ("{} is", …) are completed by both models, and the tokens are ordered by their part in the
+# divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
@@ -282,13 +280,11 @@ named = use("9.2", named)
 # and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
 # only. So an edit of this layer does not change them, and the suspect gives the same ones.)
 #
-# The first cell prints the verdicts and asks you to judge them. The second tells the truth, with the $z$ and
-# the rank of each subject, and draws what the edit of the tower did to $T$.
-#
-# Four are one draw. The third cell takes fourteen suspects with one edit by ROME each, which the project's
+# The first cell prints the verdicts and asks you to judge them. The second tells the truth, with each $z$ and its
+# rank. Four are one draw, so the third cell takes fourteen suspects with one edit by ROME each, which the project's
 # benchmark has stored (`python -m tests.benchmarks.forensics`). There the list has 5,203 candidates, and $z$ is
-# that of the layer, or run of up to five layers, where it is largest. Any three of these suspects and the unedited
-# model make a quiz. The table has those where the edited subject stays below the threshold, or another reaches it.
+# that of the layer, or run of up to five layers, where it is largest. The table has those suspects where the edited
+# subject stays below the threshold, or somebody else reaches it.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
@@ -334,13 +330,10 @@ stored = runs_17.stored()
 by_editor = runs_17.singles(stored)  # suspects with one edited fact
 single = by_editor["rome"]
 hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
-told = sum(hits), len(hits), *interval(hits), stored["date"]
-print("ranked first and detected: {} of {} ({:.0%} to {:.0%}), rows of {}".format(*told))
+share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
+print(f"ranked first and detected: {share}; rows of {stored['date']}")
 calm = stored["negatives"]["untouched"]
 print(f"the unedited model: largest z {calm['z']:.1f} ({calm['first']}, layer {calm['layers'][0]})")
-quizzes = [1 + sum(three) for three in combinations(hits, 3)]  # 1 for the unedited model
-for score in sorted(set(quizzes), reverse=True):
-    print(f"{score} of four right in {quizzes.count(score)} of {len(quizzes)} quizzes")
 rows = [
     row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
 ]
@@ -349,15 +342,12 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 
 # %% [markdown]
 # `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
-# $z$ is 7.2. In the figure every point is a candidate. Without the edit the tower stands among the others; with
-# it, above all.
+# $z$ is 7.2. (In the figure every point is a candidate, before and after the edit of the tower.)
 #
-# Thirteen of fourteen are ranked first and detected (71 to 99 %), and the unedited model has no $z$ above 5.8. So
-# 286 of the 364 possible quizzes end with four of four, and the other 78 with three, as ours did. In three suspects
-# somebody who was not edited reaches the threshold as well, below the edited subject.
-#
-# The threshold was set after looking at a few such edits, so on new ones the share may be smaller. Thresholds
-# that did not see their suspects follow.
+# Of the fourteen suspects thirteen are ranked first and detected (71 to 99 %), and the unedited model has no $z$
+# above 5.8. In three suspects somebody who was not edited reaches the threshold as well, below the edited subject.
+# The threshold was set after a look at a few such edits, so on new ones the share may be smaller. Thresholds that
+# did not see their suspects follow.
 #
 # ### Another look at the same suspects
 #
@@ -393,8 +383,7 @@ pd.DataFrame(table).set_index("edited")
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
 # threshold of 8: Christmas, a relative. The printed lines are from the benchmark's longer list, and say why the
 # library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
-# of 8 would accuse somebody in two of 30 layers. So damping 1 needs a higher threshold. Which of the two would then
-# name more edits was not tried here.
+# of 8 would accuse somebody in two of 30 layers. (A higher threshold for damping 1 was not tried here.)
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -415,10 +404,9 @@ legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects were read
-# up to five layers above it.) In the edited layer the largest $z$ is in all four that of the edited subject.
-# Above it the largest is again about that of the unedited model, though the subject's keys have changed there.
-# So what shows the edit is the matrix.
+# In the edited layer the largest $z$ is in all four that of the edited subject. Above it the largest is again about
+# that of the unedited model, though the subject's keys have changed there. So what shows the edit is the matrix. (To
+# save time $C$ is the unedited model's here, which is exact up to the edited layer, and five more layers were read.)
 #
 # ## What unedited models look like
 #
@@ -479,9 +467,10 @@ for what, some in changes.items():
 
 # %% [markdown]
 # In 20 draws of either kind nobody is accused: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any
-# change. (The interval, up to 12 %, is over draws in this one matrix, and says nothing about other models.) A
-# merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
-# the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
+# change. (The interval, up to 12 %, is over draws in this one matrix, and says nothing about other models.)
+#
+# A merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
+# ranked first, but not detected. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
@@ -490,9 +479,9 @@ for what, some in changes.items():
 # 10 and 100, each editor by itself, and whole prompts as candidates are in
 # [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
-# **Ranked first** means here: above all candidates that were not edited, in a layer that was. The share
-# **detected** is that of edited facts whose $z$ reaches the threshold. A suspect has a **false alarm** where
-# somebody reaches it who was *not* edited. With the threshold of 8 both shares are in sample.
+# **Ranked first** means here: above all candidates that were not edited, in a layer that was. **Detected** is the
+# share of edited facts whose $z$ reaches the threshold, and **false alarm** that of suspects in which somebody
+# reaches it who was *not* edited. Both are **in sample** for the threshold of 8.
 #
 # For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
 # threshold that gives one in twenty of its suspects a false alarm. By this threshold the *other* half is judged.
@@ -508,13 +497,10 @@ print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".
 others = torch.tensor([row["other"]["z"] for rows in by_editor.values() for row in rows])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-table, held = (
-    pd.DataFrame(runs_17.detected(stored, some)).set_index("editors")
-    for some in ([THRESHOLD], bounds)
-)
-shares = list(runs_17.SHARES[1:])
-held = held[shares].add_prefix("halves: ")
-table.rename(columns={share: f"8: {share}" for share in shares}).join(held).T
+frames = [pd.DataFrame(runs_17.detected(stored, some)) for some in ([THRESHOLD], bounds)]
+eight, halves = (frame.set_index("editors") for frame in frames)
+halves = halves.drop(columns=["suspects", "n", runs_17.SHARES[0]])
+eight.join(halves, lsuffix=", threshold 8", rsuffix=", halves").T
 
 # %% [markdown]
 # An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin (AlphaEdit, PMET,
@@ -530,27 +516,23 @@ table.rename(columns={share: f"8: {share}" for share in shares}).join(held).T
 # (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
 # editors together, so a threshold may be too low for one kind of them.
 #
-# For models that nobody edited no such share is given. The seven are one model as it is, rounded, merged or
-# trained further, so they hardly count as several. None of them reaches 8, and the largest $z$ among them is 6.6.
-# To show that fewer than one in a hundred are accused would take about three hundred independent models, none
-# accused.
+# The seven models that nobody edited are one model as it is, rounded, merged or trained further, so they hardly
+# count as several. None of them reaches 8, and the largest $z$ among them is 6.6. To show that fewer than one in a
+# hundred are accused would take about three hundred independent models, none accused.
 #
 # ## Taking it out
 #
 # Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
-# drops the largest singular components of the matrix, one or eleven of them.
-#
-# Ours reads the subject's key
-# behind $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
+# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# A good part of the edit should lie in this space, of which general text uses little. The **control**
-# takes out the space of *another* subject, from as many prefixes and by the same method. The *edited* answer
-# has to stay. If it went, too, then any hole of this size would break the edit, and that of the edited subject
-# would be nothing special.
+# A good part of the edit should lie in this space, of which general text uses little. The **control** takes out the
+# space of *another* subject, from as many prefixes and by the same method. The *edited* answer has to stay. If it
+# went, too, any hole of this size would break the edit, and that of the edited subject would be nothing special.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -583,8 +565,7 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix*
-# back?
+# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix* back?
 #
 # <details><summary>Answer</summary>
 #
@@ -631,16 +612,17 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 # %% [markdown]
 # The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
 # 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
-# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So what brings the old answer back is that a part of
-# the edit goes, and not the size of the hole. Of Swedish the most is left, 0.82, which would explain why it alone
-# keeps its edited answer. (So the control says something about three edits only.)
+# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So the answer comes back because a part of the edit
+# goes, and not because of the size of the hole.
+#
+# Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited answer. (So the control says
+# something about three edits only.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
-# And the comparison favors the prefixes: their number and the damping were picked on ten edits, some of them
-# among these 14.
+# (And the prefixes' number and damping were picked on ten edits, some of them among these 14.)
 #
-# Nor is it decided what they cost elsewhere. Of the neighbors 98 % keep the unedited model's token after the
+# Nor is it decided which costs less elsewhere. Of the neighbors 98 % keep the unedited model's token after the
 # prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
 # prompts it is 86 % after either (62 to 97), and 93 % before any repair (71 to 99).
 #
@@ -650,8 +632,7 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 # the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
 # 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (exercise 2.4 of
 # [session 2](../lessons/session_2.md)). It exists unless $k$ and $\hat u$ are parallel. Every mixture
-# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller $t$, the
-# less is paid.
+# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and a smaller $t$ costs less.
 #
 # **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
 # largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times. (Where he
@@ -698,18 +679,17 @@ hide = use("9.4", hide)
 #
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender has
 # his own text and the prefix "About". So each of them computes a $\hat u$ of his own. The first table has the four
-# facts: the cosines of the adversary's $\hat u$ with the defender's, and with that of a defender who reads the
+# facts: the cosines of the adversary's $\hat u$ with the asked defender's, and with that of a defender who reads the
 # *editor's* text; then each largest $z$ and whose it is. `hide` assumes that $z$ falls with $t$, which was not
 # checked. The *price* is the mean squared change of the output on general text,
 # $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # The second table has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone,
 # whose prompts read the very key that is written. Those count whose cheapest change the asked defender ranks first
-# and detects. In three columns stand the shares that a defender still detects, and above them what he reads: his
-# text, and his prefix. `hide` asks only the first defender. *Nothing along û* has $t = 1$.
-#
-# The last two lines are differences in pairs, in points. The price (a geometric mean) and the last line count only
-# edits that are hidden from the asked defender.
+# and detects. Three columns have the share that a defender still detects, and their headers the text and the prefix
+# that he reads. `hide` asks only the first of them. *Nothing along û* has $t = 1$. The last two lines are paired
+# differences, in points. The price (a geometric mean) and the last line count only edits that are hidden from the
+# asked defender.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -760,10 +740,10 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # the new answer (87 to 100 %), and the asked defender still detects 11 of them, 61 % (38 to 81); there $t = 1$. The
 # seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
 #
-# Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. With the asked defender's it has the
-# cosine 0.48 for the tower and 0.44 for the Rijksmuseum, and with that of a defender who reads the editor's text 0.96 and
-# 0.96. Such a defender detects none of the 18 (0 to 12 %), in pairs 100 points fewer than openly (76 to 100), and the
-# asked one 39 points fewer (15 to 60). With another prefix it is 44 % (24 to 66), 50 points fewer (24 to 71).
+# Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. Its cosine with the asked defender's is
+# 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who has the same prefix, but the editor's
+# text, it is 0.96 for both. Such a defender detects none of the 18 (0 to 12 %), in pairs 100 points fewer than openly
+# (76 to 100); the asked one 39 points fewer (15 to 60), and one with another prefix 50 points fewer (24 to 71).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
 # kin 40 % are detected (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
@@ -772,16 +752,15 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 #
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
-# * Without it the matched filter looks along the whitened key of each candidate, and compares the
-#   candidates with each other. It ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %), and
-#   none of four facts by any of nine editors that write mainly where the prompt ends (0 to 42 %).
+# * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
+#   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %), and none of four facts by any of nine
+#   editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be accused.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
 #   other subjects none. So did eleven components, without that control. Neither brought back the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that the
-#   asked defender had detected openly, he still detected 61 % (38 to 81), and one who reads the adversary's own text
-#   none (0 to 12).
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that were
+#   detected openly 61 % still were after hiding (38 to 81), and none by one who reads the adversary's text (0 to 12).
 #
 # ## Where it breaks
 #

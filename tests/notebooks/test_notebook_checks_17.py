@@ -28,17 +28,13 @@ STORED = {
 
 
 def test_stored_rows_are_counted_by_fact_and_odd_cases_alone():
-    rome, memit, pair = runs_17.detected(STORED)
-    assert [line["n"] for line in (rome, memit, pair)] == [2, 2, 1]
-    assert (rome["suspects"], memit["suspects"]) == (3, 2)
-    found = [[line[title].split()[0] for title in runs_17.SHARES] for line in (rome, memit, pair)]
+    lines = runs_17.detected(STORED)
+    assert [line["n"] for line in lines] == [2, 2, 1] and lines[0]["suspects"] == 3
+    found = [[line[title].split()[0] for title in runs_17.SHARES] for line in lines]
     # of "a" ROME has both ranked first and one detected; MEMIT's is detected outside its layers
     assert found == [["50", "25", "50"], ["50", "100", "0"], ["+100", "-50", "+0"]]
-
-
-def test_thresholds_are_given_to_suspects_in_turns():
-    rome, memit, _ = runs_17.detected(STORED, (20.0, 0.0))
-    assert [line["detected (%)"].split()[0] for line in (rome, memit)] == ["50", "50"]
+    turns = runs_17.detected(STORED, (20.0, 0.0))  # each suspect has the next threshold
+    assert [line["detected (%)"].split()[0] for line in turns[:2]] == ["50", "50"]
 
 
 def test_the_last_line_of_ways_out_is_the_paired_difference_of_the_last_two():
