@@ -110,9 +110,8 @@ drawings_17.trace()
 
 # %% [markdown]
 # In this drawing keys have two dimensions. On the left, keys of text spread far in one direction and little in the
-# other, and $\hat u = u/\|u\|$ is nearly the other. On the right, the edited matrix stretches directions near
-# $\hat u$ far more than before, and those that text uses hardly more. So general text hardly shows the edit, and a
-# look along $\hat u$ does.
+# other, and $\hat u = u/\|u\|$ points nearly along the other. On the right, the edited matrix stretches directions
+# near $\hat u$ far more than before, and those that text uses hardly more. So only a look along $\hat u$ shows it.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -474,14 +473,13 @@ for what, some in changes.items():
 #
 # ## Many suspects
 #
-# One editor proves little. The benchmark has a row for each suspect of each editor and for each model that
-# nobody edited, with subjects of CounterFact among its candidates. Here are the suspects with one fact. (Those with
-# 10 and 100, each editor by itself, and whole prompts as candidates are in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
+# One editor proves little. The benchmark has a row for each suspect of each editor and for each model that nobody
+# edited. Here are the suspects with one fact. (Those with 10 and 100, each editor by itself, and whole prompts as
+# candidates are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
 # **Ranked first** means here: above all candidates that were not edited, in a layer that was. **Detected** is the
 # share of edited facts whose $z$ reaches the threshold, and **false alarm** that of suspects in which somebody
-# reaches it who was *not* edited. Both are **in sample** for the threshold of 8.
+# reaches it who was *not* edited. For the threshold of 8 both are in sample: it was set after a look at such edits.
 #
 # For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
 # threshold that gives one in twenty of its suspects a false alarm. By this threshold the *other* half is judged.
