@@ -281,9 +281,9 @@ named = use("9.2", named)
 #
 # The first cell prints the verdicts and asks you to judge them. The second tells the truth, with each $z$ and its
 # rank. Four are one draw, so the third cell takes fourteen suspects with one edit by ROME each, which the project's
-# benchmark has stored (`python -m tests.benchmarks.forensics`). There the list has 5,203 candidates, and $z$ is
-# that of the layer, or run of up to five layers, where it is largest. The table has those suspects where the edited
-# subject stays below the threshold, or somebody else reaches it.
+# benchmark has stored (`python -m tests.benchmarks.forensics`). There the text for $C$ is longer, the list has 5,203
+# candidates, and $z$ is that of the layer, or run of up to five layers, where it is largest. The table has those
+# suspects where the edited subject stays below the threshold, or somebody else reaches it.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
@@ -762,9 +762,9 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 #
 # ## Where it breaks
 #
-# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are
-# hardly found by a list of subjects, and subjects at the first position share the sink's key. The
-# unedited models were few, and variants of one. All of it is one small model, in one kind of matrix.
+# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are hardly found by
+# a list of subjects, and subjects at the first position share the sink's key. The unedited models were few, and
+# variants of one. All of it is one small model, without the front token of `lib.load()`, and one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
 # 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.
