@@ -675,19 +675,19 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender has
-# his own text and the prefix "About". So each of them computes a $\hat u$ of his own. The first table has the four
-# facts: the cosines of the adversary's $\hat u$ with the asked defender's, and with that of a defender who reads the
-# *editor's* text; then each largest $z$ and whose it is. `hide` assumes that $z$ falls with $t$, which was not
-# checked. The *price* is the mean squared change of the output on general text,
-# $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
+# `hide` asks has his own text and the prefix "About". So each of them computes a $\hat u$ of his own. The first table
+# has the four facts: the cosines of the adversary's $\hat u$ with the asked defender's, and with that of a defender who
+# reads the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output
+# on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # The second table has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone,
 # whose prompts read the very key that is written. Those count whose cheapest change the asked defender ranks first
 # and detects. Three columns have the share that a defender still detects, and their headers the text and the prefix
-# that he reads. `hide` asks only the first of them. *Nothing along û* has $t = 1$. The last two lines are paired
-# differences, in points. The price (a geometric mean) and the last line count only edits that are hidden from the
-# asked defender.
+# that he reads; `hide` asks only the first. (It assumes that $z$ falls with $t$, which was not checked.)
+#
+# *Nothing along û* has $t = 1$. The last two lines are paired differences, in points. The price (a geometric mean)
+# and the last line count only edits that are hidden from the asked defender.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
