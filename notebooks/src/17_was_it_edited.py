@@ -111,7 +111,7 @@ drawings_17.trace()
 # %% [markdown]
 # In this drawing keys have two dimensions. On the left, keys of text spread far in one direction and little in the
 # other, and $\hat u = u/\|u\|$ points nearly along the other. On the right, the edited matrix stretches directions
-# near $\hat u$ far more than before, and those that text uses hardly more. So only a look along $\hat u$ shows it.
+# near $\hat u$ far more than before, and those that text uses hardly more. So a look along $\hat u$ shows it best.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -158,7 +158,7 @@ plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 #
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
 # in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the key that
-# was written. (Behind "About" a name has not quite the key that ROME wrote.)
+# was written. (Behind "About" a name has not quite the key that ROME wrote, but $C$ is the editor's own here.)
 #
 # The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
 # about the subject ("{} is", …) are completed by both models, and the tokens are ordered by their part in the
@@ -279,7 +279,7 @@ named = use("9.2", named)
 # and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
 # only. So an edit of this layer does not change them, and the suspect gives the same ones.)
 #
-# The first cell prints the verdicts and asks you to judge them. The second tells the truth, with each $z$ and its
+# The first cell prints the verdicts and asks how many are right. The second tells the truth, with each $z$ and its
 # rank. Four are one draw, so the third cell takes fourteen suspects with one edit by ROME each, which the project's
 # benchmark has stored (`python -m tests.benchmarks.forensics`). There the text for $C$ is longer, the list has 5,203
 # candidates, and $z$ is that of the layer, or run of up to five layers, where it is largest. The table has those
@@ -355,7 +355,7 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 #
 # <details><summary>Answer</summary>
 #
-# The raw key finds these edits, too, since a key has a part in its own whitened direction, but for three of the
+# The raw key detects all four, too, since a key has a part in its own whitened direction, but for three of the
 # four with a smaller $z$. More damping raises all four here, and for three of them also the largest $z$ of
 # another candidate, which stands in brackets.
 #
@@ -423,8 +423,8 @@ figure
 # heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
-# After none of the draws does a candidate pass the threshold. Noise stretches the directions of all
-# candidates about alike, so the median moves along with it.
+# After none of the draws does a candidate pass the threshold. Keys have many dimensions, and a change
+# that aims at nobody has only a small part along any one $\hat u_s$.
 #
 # </details>
 
@@ -473,9 +473,9 @@ for what, some in changes.items():
 #
 # ## Many suspects
 #
-# One editor proves little. The benchmark has a row for each suspect of each editor and for each model that nobody
-# edited. Here are the suspects with one fact. (Those with 10 and 100, each editor by itself, and whole prompts as
-# candidates are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
+# The benchmark has a row for each suspect of each editor. Here are those with one fact. To save time their $C$ is the
+# unedited model's, and above the first edited layer so are most keys. (Suspects with 10 and 100 facts and whole prompts
+# as candidates are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
 # **Ranked first** means here: above all candidates that were not edited, in a layer that was. **Detected** is the
 # share of edited facts whose $z$ reaches the threshold, and **false alarm** that of suspects in which somebody
@@ -503,8 +503,8 @@ eight.join(halves, lsuffix=", threshold 8", rsuffix=", halves").T
 # %% [markdown]
 # An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin (AlphaEdit, PMET,
 # RECT, PRUNE and NormAnchor) in 52 % (34 to 70). On the 14 facts that both have edited the difference is 37 points
-# (11 to 60). A possible reason is that most of the second spread an edit over several layers, so that each of
-# them shows less.
+# (11 to 60). A possible reason is that most editors of the second kind spread an edit over several layers, so that
+# each layer shows less.
 #
 # Editors that train, and UltraEdit, write mainly where the *prompt* ends, and no subject stands there. None of 36
 # suspects is ranked first, but these are four facts in the hands of nine editors (0 to 42 %).
@@ -610,8 +610,8 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 # %% [markdown]
 # The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
 # 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
-# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So the answer comes back because a part of the edit
-# goes, and not because of the size of the hole.
+# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So it is not the size of the hole that brings the
+# answer back. That a part of the edit goes is the likely reason.
 #
 # Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited answer. (So the control says
 # something about three edits only.)
@@ -622,7 +622,7 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 #
 # Nor is it decided which costs less elsewhere. Of the neighbors 98 % keep the unedited model's token after the
 # prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
-# prompts it is 86 % after either (62 to 97), and 93 % before any repair (71 to 99).
+# prompts it is 86 % after either (62 to 97), in pairs 0 points (−23 to 24), and 93 % before any repair.
 #
 # ## How to hide
 #
@@ -751,8 +751,8 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
-#   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %), and none of four facts by any of nine
-#   editors that write mainly where the prompt ends (0 to 42 %).
+#   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
+#   any of nine editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be accused.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
