@@ -58,6 +58,7 @@ from lib.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
@@ -279,15 +280,13 @@ named = use("9.2", named)
 # and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
 # only. So an edit of this layer does not change them, and the suspect gives the same ones.)
 #
-# The first cell prints the verdicts and asks how many are right. The second tells the truth, with each $z$ and its
-# rank. Four are one draw, so the third cell takes fourteen suspects with one edit by ROME each, which the project's
-# benchmark has stored (`python -m tests.benchmarks.forensics`). There the text for $C$ is longer, the list has 5,203
-# candidates, and $z$ is that of the layer, or run of up to five layers, where it is largest. The table has those
-# suspects where the edited subject stays below the threshold, or somebody else reaches it.
+# The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
+# every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
-damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C))
+eye = torch.eye(len(C))
+damped = C + 0.01 * C.diagonal().mean() * eye
 U = torch.linalg.solve(damped, K.T)  # (d_in, n)
 
 
@@ -309,44 +308,26 @@ for number, (_, W) in enumerate(unknown, 1):
 right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
-for subject, W in unknown:
+shown = {"all other candidates": ([], []), "the edited subject": ([], [])}
+for number, (subject, W) in enumerate(unknown, 1):
     z = stands_out(norms(W))
     at = z.max() if subject is None else z[names.index(subject)]
-    print(f"{subject or 'not edited; the largest'}: z {at:.1f}, rank {1 + int((z > at).sum())}")
+    who = f"{subject}: z" if subject else "not edited: largest z"
+    print(f"model {number}, {who} {at:.1f}, rank {1 + int((z > at).sum())}")
+    for name, one in zip(names, z.tolist(), strict=True):
+        x, y = shown["the edited subject" if name == subject else "all other candidates"]
+        x.append(number)
+        y.append(one)
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
-library = matched_filter(lm, names, {layer: C}, patches[tower])
-assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
-before, after = norms(W0), norms(edited[tower])
-own = torch.arange(len(names)) == names.index(tower)
-z = [stands_out(T)[own].item() for T in (before, after)]
-print(f"{len(names)} candidates, layer {layer}: z of {tower} {z[0]:.1f} before, {z[1]:.1f} after")
-shown = {"all other candidates": (before[~own], after[~own]), tower: (before[own], after[own])}
 colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
-plot.scatter(shown, "T in the unedited matrix", "T in the edited matrix", colors=colors, height=3.4)
-
-# %%
-stored = runs_17.stored()
-by_editor = runs_17.singles(stored)  # suspects with one edited fact
-single = by_editor["rome"]
-hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
-share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
-print(f"ranked first and detected: {share}; rows of {stored['date']}")
-calm = stored["negatives"]["untouched"]
-print(f"the unedited model: largest z {calm['z']:.1f} ({calm['first']}, layer {calm['layers'][0]})")
-rows = [
-    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
-]
-table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
-table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
+figure = plot.scatter(shown, "model", "z of each candidate", colors=colors, height=3.4)
+figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--")
+figure.axes[0].set_xticks(range(1, 5))
+figure
 
 # %% [markdown]
 # `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
-# $z$ is 7.2. (In the figure every point is a candidate, before and after the edit of the tower.)
-#
-# Of the fourteen suspects thirteen are ranked first and detected (71 to 99 %), and the unedited model has no $z$
-# above 5.8. In three suspects somebody who was not edited reaches the threshold as well, below the edited subject.
-# The threshold was set after a look at a few such edits, so on new ones the share may be smaller. Thresholds that
-# did not see their suspects follow.
+# $z$ is 7.2. Four models are one draw; stored rows of more suspects follow further down.
 #
 # ### Another look at the same suspects
 #
@@ -362,6 +343,7 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 # </details>
 
 # %%
+stored = runs_17.stored()  # rows of the benchmark
 table = []
 for name, W in edited.items():
     row, place = {"edited": name}, names.index(name)
@@ -380,8 +362,8 @@ pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
 # With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
-# threshold of 8: Christmas, a relative. The printed lines are from the benchmark's longer list, and say why the
-# library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
+# threshold of 8: Christmas, a relative. The printed lines are from the project's benchmark (`python -m
+# tests.benchmarks.forensics`), where the list is longer. They say why the library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
 # of 8 would accuse somebody in two of 30 layers. (A higher threshold for damping 1 was not tried here.)
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
@@ -394,6 +376,8 @@ rest = [float("nan")] * (lm.n_layers - len(lower))
 curves = {"unedited": quiet.z.max(1).values.tolist()}
 for name, patch in patches.items():
     loud = matched_filter(lm, names, lower, patch)
+    same = torch.allclose(loud.z[layer], stands_out(norms(edited[name])), atol=0.01)
+    assert SCALE == "tiny" or same  # the library's filter gives the z of this page
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
     print(f"{name}, edited: largest z of layer {layer} is of {names[loud.z[layer].argmax()]}")
 look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
@@ -411,11 +395,15 @@ figure
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
-# layers of the unedited model are above a bound, and then changes the matrix in other ways. The cell after it
-# changes it at random by the length of the edit, with 20 draws of noise and 20 of directions that are nobody's.
+# layers of the unedited model are above a bound, and then rounds the matrix and halves the edit.
 #
-# **Predict.** How many have a $z$ above three, and how large is the largest? And who is accused after
-# noise in all entries, or after a change of rank one in a direction that is nobody's?
+# The cell after it asks what a change does that is about nobody on the list. It takes the ends of 20 drawn pieces of
+# held-out text, and writes along the whitened key of each by a change of rank one, whose column is drawn at random.
+# The change has the length of an edit: once of the shortest of the four, the tower's, and once of the longest, that of
+# Halloween. (To see what it does at its own key, the piece of text takes the tower's place in the list.)
+#
+# **Predict.** How many candidates have a $z$ above three, and how large is the largest? And how many of the 20
+# changes of the longer kind let somebody pass the threshold who has nothing to do with it?
 #
 # <details><summary>Answer</summary>
 #
@@ -423,8 +411,7 @@ figure
 # heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
-# After none of the draws does a candidate pass the threshold. Keys have many dimensions, and a change
-# that aims at nobody has only a small part along any one $\hat u_s$.
+# For the second question see the cell after it.
 #
 # </details>
 
@@ -448,63 +435,90 @@ for what, W in ways.items():
     z = stands_out(norms(W))
     own = f"that of the tower {z[names.index(tower)]:.1f}"
     print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
+accused = guess("After how many of the 20 longer changes is somebody else accused?", 0, 20)
 
 # %%
 draw = torch.Generator().manual_seed(0)
-columns, lines = (torch.randn(20, n, generator=draw) for n in W0.shape)
-changes = {
-    "noise in all entries": torch.randn(20, *W0.shape, generator=draw),
-    "rank one, nobody's key": columns[:, :, None] * lines[:, None],
-}
-for what, some in changes.items():
-    z = torch.stack([stands_out(norms(W0 + D.norm() * x / x.norm())) for x in some])
-    largest, who = z.max(1)
-    over = (largest >= THRESHOLD).tolist()
-    print(f"{what}, 20 draws: largest z {largest.min():.1f} to {largest.max():.1f}", end=", ")
-    print("of", " or ".join(sorted({names[i] for i in who})), end="; ")
-    print("somebody accused in {} ({:.0%} to {:.0%})".format(sum(over), *interval(over)))
+words = HELD_OUT.read_text(encoding="utf-8").split()
+ends = torch.randint(40, len(words), (20,), generator=draw).tolist()
+pieces = [" ".join(words[end - 40 : end]) for end in ends]
+theirs = torch.linalg.solve(damped, runs_17.keys_of(lm, pieces, layer, ["{}"]).T)  # (d_in, 20)
+columns = torch.randn(20, len(W0), generator=draw)
+for name in (tower, "Halloween"):
+    length, every_z = (edited[name] - W0).norm(), []
+    for column, line in zip(columns, theirs.T, strict=True):
+        change = torch.outer(column, line)
+        listed = torch.cat([line[:, None], U[:, 1:]], 1)  # the piece stands first, for the tower
+        every_z.append(stands_out(norms(W0 + length * change / change.norm(), listed)))
+    z = torch.stack(every_z)
+    largest, who = z[:, 1:].max(1)
+    over = largest >= THRESHOLD
+    print(f"as long as the edit of {name} ({length:.1f}), 20 draws:")
+    print(f"  z of the piece itself {z[:, 0].min():.1f} to {z[:, 0].max():.1f}")
+    print(f"  largest z of anybody else {largest.min():.1f} to {largest.max():.1f}")
+    print(f"  somebody else accused in {int(over.sum())}, {percent(over.tolist())} %:", end=" ")
+    print(", ".join(f"{names[1 + i]}" for i in who[over]) or "nobody")
+accused.against(int(over.sum()))
 
 # %% [markdown]
-# In 20 draws of either kind nobody is accused: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any
-# change. (The interval, up to 12 %, is over draws in this one matrix, and says nothing about other models.)
+# XXX
 #
 # A merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
 # ranked first, but not detected. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
-# The benchmark has a row for each suspect of each editor. Here are those with one fact. To save time their $C$ is the
-# unedited model's, and above the first edited layer so are most keys. (Suspects with 10 and 100 facts and whole prompts
-# as candidates are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
+# The benchmark has stored a row for each suspect of each editor. Here are those with one fact, and a list of 5,203
+# candidates; the text for $C$ is longer, and $z$ is that of the layer, or run of up to five layers, where it is
+# largest. To save time their $C$ is the unedited model's, and above the first edited layer so are most keys. (More
+# suspects are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
 #
-# **Ranked first** means here: above all candidates that were not edited, in a layer that was. **Detected** is the
-# share of edited facts whose $z$ reaches the threshold, and **false alarm** that of suspects in which somebody
-# reaches it who was *not* edited. For the threshold of 8 both are in sample: it was set after a look at such edits.
+# The next cell has the fourteen edits by ROME, by the threshold of 8, which was set after a look at a few such edits.
+# Its table lists those where the edited subject stays below the threshold, or somebody else reaches it.
 #
-# For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
-# threshold that gives one in twenty of its suspects a false alarm. By this threshold the *other* half is judged.
+# The cell after it has three families of editors. **Ranked first** means there: above all candidates that were not
+# edited, in a layer that was. **Detected** is the share of edited facts whose $z$ reaches the threshold, and **false
+# alarm** that of suspects in which somebody reaches it who was *not* edited. For these two the suspects are dealt into
+# two halves that share no fact. Each half sets the threshold that gives one in twenty of its suspects a false alarm,
+# and the *other* half is judged by it.
 #
 # Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
-# is the number of facts. The last column is the difference of the first two, over the facts that both have edited.
+# is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
+#
+# **Predict.** ROME writes in one layer. MEMIT and its kin (AlphaEdit, PMET, RECT, PRUNE and NormAnchor) mostly spread
+# an edit over several. How often is the subject of such an edit ranked first?
 
 # %%
-print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
+by_editor = runs_17.singles(stored)  # suspects with one edited fact
+single = by_editor["rome"]
+hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
+share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
+print(f"ROME: ranked first and detected {share}; rows of {stored['date']}")
+kin = guess("Which share (%) of single edits of MEMIT and its kin is ranked first?", 0, 100)
+rows = [
+    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
+]
+table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
+table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
+
+# %%
 innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
-ends = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
-print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(ends))
+extremes = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
+print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(extremes))
 others = torch.tensor([row["other"]["z"] for rows in by_editor.values() for row in rows])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-frames = [pd.DataFrame(runs_17.detected(stored, some)) for some in ([THRESHOLD], bounds)]
-eight, halves = (frame.set_index("editors") for frame in frames)
-halves = halves.drop(columns=["suspects", "n", runs_17.SHARES[0]])
-eight.join(halves, lsuffix=", threshold 8", rsuffix=", halves").T
+families = pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
+kin.against(float(families.loc["MEMIT and its kin", runs_17.SHARES[0]].split()[0]))
+families
 
 # %% [markdown]
-# An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin (AlphaEdit, PMET,
-# RECT, PRUNE and NormAnchor) in 52 % (34 to 70). On the 14 facts that both have edited the difference is 37 points
-# (11 to 60). A possible reason is that most editors of the second kind spread an edit over several layers, so that
-# each layer shows less.
+# Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %). In three suspects somebody who
+# was not edited reaches the threshold as well, below the edited subject.
+#
+# An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
+# the 14 facts that both have edited the difference is 37 points (11 to 60). A possible reason is the spread over
+# layers, so that each layer shows less.
 #
 # Editors that train, and UltraEdit, write mainly where the *prompt* ends, and no subject stands there. None of 36
 # suspects is ranked first, but these are four facts in the hands of nine editors (0 to 42 %).
@@ -528,9 +542,10 @@ eight.join(halves, lsuffix=", threshold 8", rsuffix=", halves").T
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# A good part of the edit should lie in this space, of which general text uses little. The **control** takes out the
-# space of *another* subject, from as many prefixes and by the same method. The *edited* answer has to stay. If it
-# went, too, any hole of this size would break the edit, and that of the edited subject would be nothing special.
+# A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control**,
+# made by the same method. For the prefixes it takes out the space of *another* subject; for the eleven components it
+# takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, any hole of this
+# size would break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -573,38 +588,40 @@ taken_out = use("9.3", taken_out)
 # </details>
 #
 # Two numbers stand behind each answer, both divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the
-# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. The control is made with seven other
-# subjects, drawn from the list: how many keep the edited answer, and both numbers from the smallest to the largest.
+# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. Each control is made seven times: with the
+# three other suspects of this page and the four models above, and with seven other subjects drawn from the list. The
+# table says how often the edited answer is kept, and the means of both numbers.
 #
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited model's
-# again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect, and of
-# edits whose new answer is still there (*still edited*). Its last line has paired differences, in points.
+# again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect. Its last
+# line has paired differences, in points.
 
 
 # %%
-def without(name):  # I - P, for the space of this subject's 16 prefixes
-    behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
-    return taken_out(torch.eye(len(C)).double(), behind, C.double(), 1.0, 1.0).float()
-
-
 order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
 others = [names[i] for i in order if names[i] not in edited][:7]
-table, shares = [], []
-for case, (name, W) in zip(facts, edited.items(), strict=True):
-    V = torch.linalg.svd(W, full_matrices=False)[2]
-    some = [torch.eye(len(C)) - V[:k].T @ V[:k] for k in (0, 1, 11)]
-    some += [without(who) for who in (name, *others)]
+spaces = {}  # I - P, for the 16 prefixes of a subject
+for who in (*edited, *others):
+    behind = runs_17.keys_of(lm, [who], layer, PREFIXES).T.double()
+    spaces[who] = taken_out(eye.double(), behind, C.double(), 1.0, 1.0).float()
+suspects = [*edited.values(), *(W for _, W in unknown)]
+largest = [torch.linalg.svd(W, full_matrices=False)[2][:11] for W in suspects]
+table, kept = [], {"11 largest of another": [], "16 prefixes of another": []}
+for case, (name, W), own in zip(facts, edited.items(), largest, strict=False):
+    some = [own[:0], own[:1], own, *(V for V in largest if V is not own)]
+    some = [eye - V.T @ V for V in some] + [spaces[who] for who in others]
+    some.insert(3, spaces[name])
     told = [says(case.fact.text, W @ Q).strip() for Q in some]
     parts = [[(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()] for Q in some]
     parts = torch.tensor(parts) / (W - W0).norm()  # the hole in W0, and what is left of the edit
-    row = {"subject": name, "unedited": says(case.fact.text, W0)}
+    table.append({"subject": name, "unedited": says(case.fact.text, W0)})
     for way, said, (hole, left) in zip(runs_17.WAYS.values(), told, parts, strict=False):
-        row[way] = f"{said} ({hole:.2f}, {left:.2f})"
-    shares.append(sum(said == told[0] for said in told[4:]) / len(others))
-    ends = [f"{x:.2f} to {y:.2f}" for x, y in torch.stack([*parts[4:].aminmax(dim=0)], 1)]
-    table.append(row | {"control": f"{shares[-1]:.0%} kept", "its hole": ends[0], "left": ends[1]})
-print(pd.DataFrame(table).set_index("subject").T.to_string(), "\ncontrol:", ", ".join(others))
-print("kept in {:.0%} of 4 x 7 ({:.0%} to {:.0%})\n".format(sum(shares) / 4, *interval(shares)))
+        table[-1][way] = f"{said} ({hole:.2f}, {left:.2f})"
+    for control, at in zip(kept, (slice(4, 11), slice(11, 18)), strict=True):
+        kept[control].append(sum(said == told[0] for said in told[at]) / 7)
+        table[-1][control] = "{:.0%} ({:.2f}, {:.2f})".format(kept[control][-1], *parts[at].mean(0))
+print(pd.DataFrame(table).set_index("subject").T.to_string())
+print("kept:", {control: f"{percent(x)} % of 4 x 7" for control, x in kept.items()})
 pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
@@ -676,18 +693,14 @@ hide = use("9.4", hide)
 # </details>
 #
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
-# `hide` asks has his own text and the prefix "About". So each of them computes a $\hat u$ of his own. The first table
-# has the four facts: the cosines of the adversary's $\hat u$ with the asked defender's, and with that of a defender who
-# reads the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output
-# on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# `hide` asks has his own text and the prefix "About", so each computes a $\hat u$ of his own. The first table has the
+# four facts, with the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads
+# the *editor's* text. The *price* is the mean squared change of the output on general text,
+# $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
-# The second table has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone,
-# whose prompts read the very key that is written. Those count whose cheapest change the asked defender ranks first
-# and detects. Three columns have the share that a defender still detects, and their headers the text and the prefix
-# that he reads; `hide` asks only the first. (It assumes that $z$ falls with $t$, which was not checked.)
-#
-# *Nothing along û* has $t = 1$. The last two lines are paired differences, in points. The price (a geometric mean)
-# and the last line count only edits that are hidden from the asked defender.
+# The second has 24 other facts, drawn from cases edited alone neither here nor in the benchmark. It counts those whose
+# cheapest change the asked defender ranks first and detects, and shows them to two others, who differ from him in text
+# or prefix. (`hide` assumes that $z$ falls with $t$, which was not checked.)
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -711,7 +724,7 @@ def defender(W):
     return stands_out(norms(W)).max().item()
 
 
-same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * torch.eye(len(C)), K.T)
+same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * eye, K.T)
 table = []
 for case, (name, W) in zip(facts, edited.items(), strict=True):
     k = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double()
@@ -727,7 +740,7 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
     row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
     table.append(row | {"says": says(case.fact.text, secret)})
 print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
-pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
+pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 
 # %% [markdown]
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had

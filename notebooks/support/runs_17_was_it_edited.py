@@ -49,7 +49,8 @@ DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first
     "other text": ("the editor's", PREFIX),
 }
 COLUMNS = {
-    who: f"{text} text, {prefix.split()[0]} (%)" for who, (text, prefix) in DEFENDERS.items()
+    who: f"detected, {text} text, {prefix.split()[0]} (%)"
+    for who, (text, prefix) in DEFENDERS.items()
 }
 HIDDEN = {
     "facts": "of the classroom; the prompt begins with the subject, which has several tokens",
@@ -150,44 +151,40 @@ def hiding(name: str, lm: lib.LM, hide: Callable[..., Tensor]) -> list[dict[str,
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A line for each of MATRICES, and one for each paired difference, in points.
+    """Shares of edits written openly and hidden, their paired differences in points, and the price.
 
-    Only cases count whose cheapest change the asked defender ranks first and detects. Prices and
-    the last line are those of the cases that are hidden from him; in the others `hidden` and
-    `nothing along û` are one matrix.
+    Only cases count whose cheapest change the asked defender ranks first and detects, and for the
+    price (a geometric mean) only those that are hidden from him.
     """
     seen = [
         row
         for row in rows
         if row["cheapest, asked"] > THRESHOLD and row["first"][1] == row["subject"]
     ]
-    gone = [i for i, row in enumerate(seen) if row["hidden, asked"] <= THRESHOLD]
-    title = f"price (n = {len(gone)})"
-    shares: dict[str, dict[str, list[float]]] = {}
-    table = []
-    for i, what in enumerate(MATRICES):
-        says = [row["says"][i].strip().startswith(row["new"]) for row in seen]
-        shares[what] = {"new answer (%)": [float(said) for said in says]}
-        for who in DEFENDERS:
+    shares: list[dict[str, list[float]]] = []
+    for i, what in enumerate(MATRICES[1:3], 1):
+        said = [float(row["says"][i].strip().startswith(row["new"])) for row in seen]
+        shares.append({"new answer (%)": said})
+        for who, title in COLUMNS.items():
             # hide stops less than the rounding below the threshold, so 8.0 itself is not above it
-            over = [float(row[f"{what}, {who}"] > THRESHOLD) for row in seen]
-            shares[what][COLUMNS[who]] = over
-        line = {"written": what, "n": f"{len(seen)} of {len(rows)}"}
-        line |= {part: percent(some) for part, some in shares[what].items()}
-        logs = [math.log(seen[j]["price"][i]) if i else 0.0 for j in gone]  # unedited has none
-        ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
-        table.append(line | {title: "{:.1f} [{:.1f}, {:.1f}]".format(*ends) if i else "–"})
-    for one, two, some in (
-        ("hidden", "cheapest", [*range(len(seen))]),
-        ("nothing along û", "hidden", gone),
-    ):
-        line = {"written": f"{one} − {two}", "n": f"{len(some)} of {len(rows)}"}
-        for part in shares[one]:
-            both = ([shares[what][part][j] for j in some] for what in (one, two))
-            line[part] = signed(*both)
-        table.append(line | {title: ""})
-    table[-1][COLUMNS["asked"]] = "–"  # hidden by both, which is how these cases were picked
-    return table
+            shares[-1][title] = [float(row[f"{what}, {who}"] > THRESHOLD) for row in seen]
+    openly, hidden = shares
+    heading = f"{len(rows)} other facts"
+    table = [
+        {
+            heading: title,
+            "n": len(seen),
+            "cheapest": percent(openly[title]),
+            "hidden": percent(hidden[title]),
+            "hidden − cheapest, in pairs": signed(hidden[title], openly[title]),
+        }
+        for title in openly
+    ]
+    logs = [math.log(row["price"][2]) for row in seen if row["hidden, asked"] <= THRESHOLD]
+    ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
+    price = "{:.1f} [{:.1f}, {:.1f}]".format(*ends)
+    line = {heading: "price", "n": len(logs), "cheapest": "1", "hidden": price}
+    return [*table, line | {"hidden − cheapest, in pairs": "–"}]
 
 
 def stored() -> dict[str, Any]:
@@ -261,7 +258,6 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         "reworded": "reworded (%)",
         "neighbors": "neighbors (%)",
         "unrelated": "unrelated (%)",
-        "still_edited": "still edited (%)",
     }
     every = reversals(found)
     shares = {
