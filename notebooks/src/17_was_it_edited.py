@@ -361,10 +361,11 @@ for damping in ("0.01", "1"):
 pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
-# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
-# threshold of 8: Christmas, a relative. The printed lines are from the project's benchmark (`python -m
-# tests.benchmarks.forensics`), where the list is longer. They say why the library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
-# of 8 would accuse somebody in two of 30 layers. (A higher threshold for damping 1 was not tried here.)
+# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the threshold of
+# 8: Christmas, a relative. The printed lines are from the project's benchmark (`python -m
+# tests.benchmarks.forensics`), whose list is longer. There the largest $z$ of the unedited model is 5.8. With damping 1
+# it is 9.6, and a threshold of 8 would accuse somebody in two of 30 layers, which is why the library stays at 0.01. (A
+# higher threshold for damping 1 was not tried here.)
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -397,10 +398,11 @@ figure
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
 # layers of the unedited model are above a bound, and then rounds the matrix and halves the edit.
 #
-# The cell after it asks what a change does that is about nobody on the list. It takes the ends of 20 drawn pieces of
-# held-out text, and writes along the whitened key of each by a change of rank one, whose column is drawn at random.
-# The change has the length of an edit: once of the shortest of the four, the tower's, and once of the longest, that of
-# Halloween. (To see what it does at its own key, the piece of text takes the tower's place in the list.)
+# The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
+# text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
+# random. Each change is made twice: as long as the tower's edit, the shortest of the four, and as long as that of
+# Halloween, the longest. (To see whether the change can be seen at all, the piece of text takes the tower's place in
+# the list.)
 #
 # **Predict.** How many candidates have a $z$ above three, and how large is the largest? And how many of the 20
 # changes of the longer kind let somebody pass the threshold who has nothing to do with it?
@@ -468,19 +470,18 @@ accused.against(int(over.sum()))
 #
 # ## Many suspects
 #
-# The benchmark has stored a row for each suspect of each editor. Here are those with one fact, and a list of 5,203
-# candidates; the text for $C$ is longer, and $z$ is that of the layer, or run of up to five layers, where it is
-# largest. To save time their $C$ is the unedited model's, and above the first edited layer so are most keys. (More
-# suspects are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
+# The benchmark has stored suspects of all editors, with a list of 5,203 candidates and a longer text for $C$. A $z$ is
+# that of the layer, or run of up to five layers, where it is largest. (To save time $C$, and above the first edited
+# layer most keys, are the unedited model's.) Here are the suspects with one fact; more are in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
-# The next cell has the fourteen edits by ROME, by the threshold of 8, which was set after a look at a few such edits.
-# Its table lists those where the edited subject stays below the threshold, or somebody else reaches it.
+# First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
+# lists those where the edited subject stays below it, or somebody else reaches it.
 #
-# The cell after it has three families of editors. **Ranked first** means there: above all candidates that were not
-# edited, in a layer that was. **Detected** is the share of edited facts whose $z$ reaches the threshold, and **false
-# alarm** that of suspects in which somebody reaches it who was *not* edited. For these two the suspects are dealt into
-# two halves that share no fact. Each half sets the threshold that gives one in twenty of its suspects a false alarm,
-# and the *other* half is judged by it.
+# Then come three families of editors. **Ranked first** means there: above all candidates that were not edited, in a
+# layer that was. **Detected** is the share of edited facts whose $z$ reaches the threshold, and **false alarm** that of
+# suspects in which somebody reaches it who was *not* edited. For these two the suspects are dealt into two halves that
+# share no fact. Each is judged by the threshold that gives one in twenty of the *other* half a false alarm.
 #
 # Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
 # is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
@@ -625,13 +626,13 @@ print("kept:", {control: f"{percent(x)} % of 4 x 7" for control, x in kept.items
 pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
-# The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
-# 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
-# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So it is not the size of the hole that brings the
-# answer back. That a part of the edit goes is the likely reason.
+# Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
+# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
+# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it. So it is not the size of the hole that brings the answer back. That
+# a part of the edit goes is the likely reason.
 #
-# Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited answer. (So the control says
-# something about three edits only.)
+# Of Swedish its prefixes leave the most, 0.82, and there alone they leave the edited answer. Of the tower the eleven
+# components leave the most, 0.89, and there alone *they* leave it. (So each control says something about three edits.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
@@ -748,16 +749,15 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 # where all keys are the sink's (notebook 02).
 #
 # Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
-# the new answer (87 to 100 %), and the asked defender still detects 11 of them, 61 % (38 to 81); there $t = 1$. The
-# seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
+# the new answer (87 to 100 %). The asked defender detects 61 % (38 to 81), so 11 of them, although $t = 1$ there; in
+# pairs 39 points fewer than openly (15 to 60). The other seven cost 3.5 times as much as openly (3.0 to 3.9).
 #
 # Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. Its cosine with the asked defender's is
-# 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who has the same prefix, but the editor's
-# text, it is 0.96 for both. Such a defender detects none of the 18 (0 to 12 %), in pairs 100 points fewer than openly
-# (76 to 100); the asked one 39 points fewer (15 to 60), and one with another prefix 50 points fewer (24 to 71).
+# 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who reads the editor's text it is 0.96 for
+# both, and such a defender detects none of the 18 (0 to 12 %).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
-# kin 40 % are detected (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
+# kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
@@ -768,8 +768,8 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #   any of nine editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited", and a relative may be accused.
-# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
-#   other subjects none. So did eleven components, without that control. Neither brought back the matrix.
+# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so did
+#   eleven components. Those of other subjects and other models left every edit. Neither brought back the matrix.
 # * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that were
 #   detected openly 61 % still were after hiding (38 to 81), and none by one who reads the adversary's text (0 to 12).
 #
