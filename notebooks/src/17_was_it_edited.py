@@ -413,7 +413,9 @@ figure
 # heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
-# For the second question see the cell after it.
+#
+# Two of 20 change enough: a candidate's $\hat u$ has a small part along the whitened key of another text, and its
+# $T^2$ grows by about $\sigma^2\cos^2$ of the two, so with the square of the length.
 #
 # </details>
 
@@ -463,7 +465,11 @@ for name in (tower, "Halloween"):
 accused.against(int(over.sum()))
 
 # %% [markdown]
-# XXX
+# Each change is plain to see at its own key, where $z$ is 51 or more. (That is more than the tower's, likely because it
+# is written along the very $\hat u$ that the defender computes.) Of the changes as long as the tower's edit none
+# accuses somebody else (0 to 12 %), and the largest $z$ is 5.8. Of those as long as Halloween's two of 20 do, which is
+# 10 % (2 to 29): *force* and *titanium* pass the threshold, with at most 8.6. So a change that writes a text on no list
+# can accuse somebody. (The intervals are over draws in this one matrix, and say nothing about other models.)
 #
 # A merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
 # ranked first, but not detected. Rounding to 4 bits leaves it at 13.4.
@@ -590,8 +596,8 @@ taken_out = use("9.3", taken_out)
 #
 # Two numbers stand behind each answer, both divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the
 # unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. Each control is made seven times: with the
-# three other suspects of this page and the four models above, and with seven other subjects drawn from the list. The
-# table says how often the edited answer is kept, and the means of both numbers.
+# three other suspects and the four models above (one of them is unedited), and with seven other subjects, drawn from
+# the list. The table says how often the edited answer is kept, and the means of both numbers.
 #
 # The second table has the stored rows, with more suspects: shares of next tokens that are the unedited model's
 # again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect. Its last
@@ -695,8 +701,8 @@ hide = use("9.4", hide)
 #
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
 # `hide` asks has his own text and the prefix "About", so each computes a $\hat u$ of his own. The first table has the
-# four facts, with the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads
-# the *editor's* text. The *price* is the mean squared change of the output on general text,
+# four facts: the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads the
+# *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on general text,
 # $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # The second has 24 other facts, drawn from cases edited alone neither here nor in the benchmark. It counts those whose
@@ -767,7 +773,8 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
 #   any of nine editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
-#   verdict is "consistent with an edit of", never "edited", and a relative may be accused.
+#   verdict is "consistent with an edit of", never "edited". A relative may be accused, and after two of 20 long changes
+#   that wrote a text on no list (2 to 29 %) somebody else was.
 # * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so did
 #   eleven components. Those of other subjects and other models left every edit. Neither brought back the matrix.
 # * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that were
