@@ -308,18 +308,16 @@ for number, (_, W) in enumerate(unknown, 1):
 right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
-shown = {"all other candidates": ([], []), "the edited subject": ([], [])}
-for number, (subject, W) in enumerate(unknown, 1):
-    z = stands_out(norms(W))
-    at = z.max() if subject is None else z[names.index(subject)]
-    who = f"{subject}: z" if subject else "not edited: largest z"
-    print(f"model {number}, {who} {at:.1f}, rank {1 + int((z > at).sum())}")
-    for name, one in zip(names, z.tolist(), strict=True):
-        x, y = shown["the edited subject" if name == subject else "all other candidates"]
-        x.append(number)
-        y.append(one)
+z = torch.stack([stands_out(norms(W)) for _, W in unknown])  # (4, n)
+own = torch.tensor([[name == subject for name in names] for subject, _ in unknown])
+for number, ((subject, _), row) in enumerate(zip(unknown, z, strict=True), 1):
+    at = row.max() if subject is None else row[names.index(subject)]
+    what = subject or "not edited, the largest"
+    print(f"model {number}, {what}: z {at:.1f}, rank {1 + int((row > at).sum())}")
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
-colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
+number = torch.arange(1, 5)[:, None].expand_as(z)
+colors = {"all other candidates": plot.BASE, "the edited subject": plot.EDITED}
+shown = {what: (number[some], z[some]) for what, some in zip(colors, (~own, own), strict=True)}
 figure = plot.scatter(shown, "model", "z of each candidate", colors=colors, height=3.4)
 figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--")
 figure.axes[0].set_xticks(range(1, 5))
@@ -375,10 +373,9 @@ quiet = matched_filter(lm, names, whole)
 lower = {i: moment for i, moment in whole.items() if i <= layer + 5}
 rest = [float("nan")] * (lm.n_layers - len(lower))
 curves = {"unedited": quiet.z.max(1).values.tolist()}
-for name, patch in patches.items():
-    loud = matched_filter(lm, names, lower, patch)
-    same = torch.allclose(loud.z[layer], stands_out(norms(edited[name])), atol=0.01)
-    assert SCALE == "tiny" or same  # the library's filter gives the z of this page
+for name, W in edited.items():
+    loud = matched_filter(lm, names, lower, patches[name])  # in the edited layer it gives our z:
+    assert SCALE == "tiny" or torch.allclose(loud.z[layer], stands_out(norms(W)), atol=0.01)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
     print(f"{name}, edited: largest z of layer {layer} is of {names[loud.z[layer].argmax()]}")
 look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
@@ -457,11 +454,14 @@ for name in (tower, "Halloween"):
     z = torch.stack(every_z)
     largest, who = z[:, 1:].max(1)
     over = largest >= THRESHOLD
-    print(f"as long as the edit of {name} ({length:.1f}), 20 draws:")
-    print(f"  z of the piece itself {z[:, 0].min():.1f} to {z[:, 0].max():.1f}")
-    print(f"  largest z of anybody else {largest.min():.1f} to {largest.max():.1f}")
-    print(f"  somebody else accused in {int(over.sum())}, {percent(over.tolist())} %:", end=" ")
-    print(", ".join(f"{names[1 + i]}" for i in who[over]) or "nobody")
+    print(
+        f"as long as the edit of {name} ({length:.1f}), 20 draws:",
+        f"z of the piece itself {z[:, 0].min():.1f} to {z[:, 0].max():.1f}",
+        f"largest z of anybody else {largest.min():.1f} to {largest.max():.1f}",
+        f"somebody else accused in {int(over.sum())}, {percent(over.tolist())} %: "
+        + (", ".join(names[1 + i] for i in who[over]) or "nobody"),
+        sep="\n  ",
+    )
 accused.against(int(over.sum()))
 
 # %% [markdown]
@@ -634,8 +634,8 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 # %% [markdown]
 # Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
 # 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
-# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it. So it is not the size of the hole that brings the answer back. That
-# a part of the edit goes is the likely reason.
+# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and its own components 0.89, 0.41, 0.70 and 0.46. So it is not the
+# size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
 #
 # Of Swedish its prefixes leave the most, 0.82, and there alone they leave the edited answer. Of the tower the eleven
 # components leave the most, 0.89, and there alone *they* leave it. (So each control says something about three edits.)
@@ -700,10 +700,10 @@ hide = use("9.4", hide)
 # </details>
 #
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
-# `hide` asks has his own text and the prefix "About", so each computes a $\hat u$ of his own. The first table has the
-# four facts: the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads the
-# *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on general text,
-# $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own. The first table
+# has the four facts: the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads
+# the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on
+# general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # The second has 24 other facts, drawn from cases edited alone neither here nor in the benchmark. It counts those whose
 # cheapest change the asked defender ranks first and detects, and shows them to two others, who differ from him in text
