@@ -7,7 +7,7 @@
 # what an edit leaves in the weights, name its subject with the unedited model at hand and without it,
 # and say how much such a verdict is worth.
 #
-# **You will** derive the trace of an edit · write the filter that names an edited subject in the weights
+# **You will** derive the trace of an edit · write the filter that names an edited subject from the weights
 # alone, and judge four models that may have been edited · ask what unedited models look like · take an edit
 # out, with its control · and hide one.
 #
@@ -42,8 +42,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-from itertools import combinations
-
 import pandas as pd
 import torch
 
@@ -60,6 +58,7 @@ from lib.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import guess, use
+from notebooks.support.score_tables import percent
 
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 rome = lib.EDITORS["rome"](lm)
@@ -81,9 +80,8 @@ W0 = lm.weight(module).cpu()
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says where the answer is pushed. The right vector says *whose* key was written: $C v$ is the
-# key. Whoever has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of
-# subjects.
+# The left vector says where the answer is pushed, and the right one *whose* key was written: $C v$ is the key. Whoever
+# has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
@@ -99,30 +97,29 @@ W0 = lm.weight(module).cpu()
 draw = torch.Generator().manual_seed(0)
 d_out, d_in = 24, 32
 root = torch.randn(d_in, d_in, generator=draw).double() / torch.arange(1, d_in + 1)
-C, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
+C0, k = root.T @ root, root.T @ torch.randn(d_in, generator=draw).double()
 r = torch.randn(d_out, generator=draw).double()
-u = torch.linalg.solve(C, k)
+u = torch.linalg.solve(C0, k)
 q = k @ u
-left, sigma, right = torch.linalg.svd(torch.outer(r, u) / q)
-v = right[0] * right[0].dot(u).sign()
+_, sigma, Vh = torch.linalg.svd(torch.outer(r, u) / q)
+v = Vh[0] * Vh[0].dot(u).sign()
 assert torch.allclose(sigma[0], r.norm() * u.norm() / q) and sigma[1] < 1e-10 * sigma[0]
-assert torch.allclose(v, u / u.norm()) and torch.allclose(C @ v / (C @ v).norm(), k / k.norm())
+assert torch.allclose(v, u / u.norm()) and torch.allclose(C0 @ v / (C0 @ v).norm(), k / k.norm())
 print(f"along k it stretches by {r.norm() / k.norm():.2f}, along u by {sigma[0]:.2f}")
 print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing keys have two dimensions. On the left, text is long in one direction and short in the other, and
-# $\hat u = u/\|u\|$ points to where text is short. On the right, the edited matrix stretches the directions near
-# $\hat u$ far more than before, and those that text uses hardly more. So general text hardly shows the edit. A look
-# along $\hat u$ shows it.
+# In this drawing keys have two dimensions. On the left, keys of text spread far in one direction and little in the
+# other, and $\hat u = u/\|u\|$ points nearly along the other. On the right, the edited matrix stretches directions
+# near $\hat u$ far more than before, and those that text uses hardly more. So a look along $\hat u$ shows it best.
 #
 # ## Case A: the unedited model is at hand
 #
-# Four facts are edited by ROME, each in a copy of the model. One of them is the Eiffel Tower. Whoever
-# has the unedited model can simply go back to it. What is left is to find out what was done. The
-# figure shows the largest singular values of the difference $\Delta W$ of one suspect, of the same
-# difference when the suspect was saved in bfloat16, and of the matrix itself.
+# Four facts are edited by ROME, each in a copy of the model. Whoever has the unedited model can simply go
+# back to it. What is left is to find out what was done. For the suspect in which the Eiffel Tower was moved,
+# the figure shows the largest singular values of the difference $\Delta W$, of the same difference when the
+# suspect was saved in bfloat16, and of the unedited matrix.
 #
 # **Predict.** One fact was edited. How many singular values stand above rounding?
 #
@@ -150,7 +147,7 @@ def says(prompt, W):  # two tokens of the model with this matrix
 
 D = edited[tower] - W0
 saved = edited[tower].bfloat16().float() - W0
-shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the matrix itself": W0}
+shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the unedited matrix": W0}
 values = {what: torch.linalg.svdvals(M.double())[:12].tolist() for what, M in shown.items()}
 print("ΔW:", ", ".join(f"{x:.2f}" for x in values["ΔW"][:3]))
 series = {what: [max(x, 1e-7) for x in some] for what, some in values.items()}
@@ -162,9 +159,11 @@ plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 #
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
 # in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the key that
-# was written. (Behind "About" a name has not quite the key that ROME wrote.) The left vector points to the
-# answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences about the subject ("{}
-# is", …) are completed by both models, and the tokens are ordered by their part in the divergence of the two.
+# was written. (Behind "About" a name has not quite the key that ROME wrote, but $C$ is the editor's own here.)
+#
+# The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
+# about the subject ("{} is", …) are completed by both models, and the tokens are ordered by their part in the
+# divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
@@ -182,32 +181,34 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 pd.DataFrame(table).set_index("edited").round(2)
 
 # %% [markdown]
-# The subject comes first in four of four, in a list that contains it. The second is often a *relative*, a subject
-# of the same kind: another holiday, another language. The answer is less sure. Two of the four new answers come
-# first; for the Rijksmuseum, moved to Oslo, *Norwegian* comes second, and for Halloween nothing points to May.
-# None of the ten sentences is the prompt that was edited. (`lib.difference` and `lib.subjects` do this part.)
+# The subject comes first in four of four, in a list that contains it. In three of them the second is a
+# *relative*, a subject of the same kind: another monument, another holiday, another language.
+#
+# The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
+# comes second, and for Halloween nothing points to May. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
-# $W$: that of the tower has 9.58 at most, below all twelve of the matrix in the figure above. (When a change of
-# low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.) We do not know where
-# to look, but there are not many places, because every candidate $s$ has one. If *it* was edited, the edit lies
-# along its whitened key, $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So look how far $W$
-# stretches that direction (this filter is the project's own; we know of no publication of it):
+# $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
+# (When a change of low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.)
+#
+# But every candidate $s$ says where to look. If *it* was edited, the edit lies along its whitened key,
+# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
+# direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
 # $T_0$ is what the unedited matrix does there. (This is for one key, and leaves out a cross term, which is
-# small where the direction of the answer is unlike what $W$ puts out there.) We do not have $T_0$, but the
-# other candidates tell what is usual. So the distance from their median is taken, in units of their own spread.
-# Both must be robust, or else the edited candidate hides behind the spread that it makes:
+# small where the direction of the answer is unlike what $W$ puts out there.)
+#
+# We do not have $T_0$, but the other candidates tell what is usual. So we take the distance from their median, in
+# units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
 # So a $z$ belongs to a matrix and to a list. Where the page says no more, the matrix is that of the edited layer
-# and the list has the 203 subjects of the course's cases. In the benchmark's stored rows the list has 5,203
-# candidates, and the $z$ is that of the layer, or run of up to five layers, where it is largest.
+# and the list has the 203 subjects of the course's cases.
 #
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
 
@@ -238,8 +239,9 @@ stands_out = use("9.1", stands_out)
 # </details>
 #
 # **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
-# more than it should? Where no $z$ reaches the threshold the answer is None, because an unedited model must not
-# be accused. (The threshold is 8. Further down it is compared with what unedited models show.)
+# more than it should? A candidate is **ranked first** if its $z$ is the largest, and **detected** if its $z$
+# reaches the threshold. The answer is the candidate that is both, and None where there is none, because an
+# unedited model must not be accused. (The threshold is 8. Further down unedited models are compared with it.)
 
 
 # %%
@@ -271,20 +273,20 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now four models that somebody else has prepared. Three of them carry one edit each, of a subject drawn
-# from the list; one was not touched. Their order is drawn, too. The filter is given the layer; all else is the
-# defender's own: another text than the editor's, another prefix, and a little damping of $C$, because
-# the text is short. (The keys and $C$ of a layer depend on the layers below only, so an edit of this
-# layer does not change them, and the suspect gives the same ones.)
+# Now four models that somebody else has prepared. Three of them carry one edit by ROME each, of a subject drawn
+# from the list; one was not touched. Their order is drawn, too.
 #
-# The first cell prints the verdicts and asks you to judge them, and the second one tells the truth. The third
-# takes fourteen suspects with one edit by ROME each, which the project's benchmark has stored
-# (`python -m tests.benchmarks.forensics`). Any three of them and the unedited model make a quiz. The table has
-# the suspects in which the edited subject stays below the threshold, or somebody else passes it.
+# The filter is given the layer. All else is the defender's own: another text than the editor's, another prefix,
+# and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
+# only. So an edit of this layer does not change them, and the suspect gives the same ones.)
+#
+# The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
+# every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
-damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C))
+eye = torch.eye(len(C))
+damped = C + 0.01 * C.diagonal().mean() * eye
 U = torch.linalg.solve(damped, K.T)  # (d_in, n)
 
 
@@ -306,46 +308,24 @@ for number, (_, W) in enumerate(unknown, 1):
 right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
-print("in truth:", "; ".join(subject or "not edited" for subject, _ in unknown))
+z = torch.stack([stands_out(norms(W)) for _, W in unknown])  # (4, n)
+own = torch.tensor([[name == subject for name in names] for subject, _ in unknown])
+for number, ((subject, _), row) in enumerate(zip(unknown, z, strict=True), 1):
+    at = row.max() if subject is None else row[names.index(subject)]
+    what = subject or "not edited, the largest"
+    print(f"model {number}, {what}: z {at:.1f}, rank {1 + int((row > at).sum())}")
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
-library = matched_filter(lm, names, {layer: C}, patches[tower])
-assert SCALE == "tiny" or torch.allclose(library.z[0], stands_out(norms(edited[tower])), atol=0.01)
-before, after = norms(W0), norms(edited[tower])
-own = torch.arange(len(names)) == names.index(tower)
-z = [stands_out(T)[own].item() for T in (before, after)]
-print(f"{len(names)} candidates, layer {layer}: z of {tower} {z[0]:.1f} before, {z[1]:.1f} after")
-shown = {"all other candidates": (before[~own], after[~own]), tower: (before[own], after[own])}
-colors = dict(zip(shown, (plot.BASE, plot.EDITED), strict=True))
-plot.scatter(shown, "T in the unedited matrix", "T in the edited matrix", colors=colors, height=3.4)
-
-# %%
-stored = runs_17.stored()
-by_editor = runs_17.groups(stored)
-single = by_editor["rome", 1]  # suspects with one edit by ROME
-hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
-print("named: {} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits)), end="; ")
-calm = stored["negatives"]["untouched"]
-print(f"the unedited model: largest z {calm['z']:.1f} ({calm['first']}, layer {calm['layers'][0]})")
-quizzes = [1 + sum(three) for three in combinations(hits, 3)]  # 1 for the unedited model
-for score in sorted(set(quizzes), reverse=True):
-    print(f"{score} of four right in {quizzes.count(score)} of {len(quizzes)} quizzes")
-rows = [
-    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
-]
-table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
-table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
+number = torch.arange(1, 5)[:, None].expand_as(z)
+colors = {"all other candidates": plot.BASE, "the edited subject": plot.EDITED}
+shown = {what: (number[some], z[some]) for what, some in zip(colors, (~own, own), strict=True)}
+figure = plot.scatter(shown, "model", "z of each candidate", colors=colors, height=3.4)
+figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--")
+figure.axes[0].set_xticks(range(1, 5))
+figure
 
 # %% [markdown]
-# Two of the three edits are named, and the model that nobody touched is not accused. The third edit,
-# of Louis Armstrong, is missed: no candidate of that model reaches the threshold.
-#
-# These four are one draw. Of the fourteen stored suspects thirteen are named (71 to 99 %), and the unedited
-# model has no $z$ above 5.8. So 286 of the 364 possible quizzes end with four of four, and the other 78 with
-# three, as ours did. In three suspects somebody who was not edited passes the threshold as well, below the
-# edited subject. The threshold was set after looking at a few such edits, so on new ones the share may be
-# smaller; thresholds that did not see their suspects follow.
-#
-# In the figure every point is a candidate. Without the edit the tower stands among the others; with it, above all.
+# `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
+# $z$ is 7.2. Four models are one draw; stored rows of more suspects follow further down.
 #
 # ### Another look at the same suspects
 #
@@ -354,13 +334,14 @@ table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
 #
 # <details><summary>Answer</summary>
 #
-# The raw key finds these edits, too, since a key has a part in its own whitened direction, but for three of the
+# The raw key detects all four, too, since a key has a part in its own whitened direction, but for three of the
 # four with a smaller $z$. More damping raises all four here, and for three of them also the largest $z$ of
 # another candidate, which stands in brackets.
 #
 # </details>
 
 # %%
+stored = runs_17.stored()  # rows of the benchmark
 table = []
 for name, W in edited.items():
     row, place = {"edited": name}, names.index(name)
@@ -378,11 +359,11 @@ for damping in ("0.01", "1"):
 pd.DataFrame(table).set_index("edited")
 
 # %% [markdown]
-# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the
-# threshold of 8: Christmas, a relative. The printed lines are from the benchmark's longer list, and say why the
-# library stays at 0.01: the largest $z$ of the unedited model is 5.8 there. With damping 1 it is 9.6, and a threshold
-# of 8 would accuse somebody in two of 30 layers. So damping 1 needs a higher threshold. Which of the two would then
-# name more edits was not tried here.
+# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the threshold of
+# 8: Christmas, a relative. The printed lines are from the project's benchmark (`python -m
+# tests.benchmarks.forensics`), whose list is longer. There the largest $z$ of the unedited model is 5.8. With damping 1
+# it is 9.6, and a threshold of 8 would accuse somebody in two of 30 layers, which is why the library stays at 0.01. (A
+# higher threshold for damping 1 was not tried here.)
 #
 # Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
 
@@ -392,8 +373,9 @@ quiet = matched_filter(lm, names, whole)
 lower = {i: moment for i, moment in whole.items() if i <= layer + 5}
 rest = [float("nan")] * (lm.n_layers - len(lower))
 curves = {"unedited": quiet.z.max(1).values.tolist()}
-for name, patch in patches.items():
-    loud = matched_filter(lm, names, lower, patch)
+for name, W in edited.items():
+    loud = matched_filter(lm, names, lower, patches[name])  # in the edited layer it gives our z:
+    assert SCALE == "tiny" or torch.allclose(loud.z[layer], stands_out(norms(W)), atol=0.01)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
     print(f"{name}, edited: largest z of layer {layer} is of {names[loud.z[layer].argmax()]}")
 look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
@@ -403,20 +385,24 @@ legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# (To save time $C$ is the unedited model's here, which is exact up to the edited layer. The suspects were read
-# up to five layers above it.) In the edited layer the largest $z$ is in all four that of the edited subject.
-# Above it the largest is again about that of the unedited model, though the subject's keys have changed there.
-# So what shows the edit is the matrix.
+# In the edited layer the largest $z$ is in all four that of the edited subject. Above it the largest is again about
+# that of the unedited model, though the subject's keys have changed there. So what shows the edit is the matrix. (To
+# save time $C$ is the unedited model's here, which is exact up to the edited layer, and five more layers were read.)
 #
 # ## What unedited models look like
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
-# layers of the unedited model are above a bound, and then changes the matrix in other ways. The cell after it
-# changes it at random by the length of the edit, with 20 draws of noise and 20 of directions that are nobody's.
+# layers of the unedited model are above a bound, and then rounds the matrix and halves the edit.
 #
-# **Predict.** How many have a $z$ above three, and how large is the largest? And who is accused after
-# noise in all entries, or after a change of rank one in a direction that is nobody's?
+# The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
+# text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
+# random. Each change is made twice: as long as the tower's edit, the shortest of the four, and as long as that of
+# Halloween, the longest. (To see whether the change can be seen at all, the piece of text takes the tower's place in
+# the list.)
+#
+# **Predict.** How many candidates have a $z$ above three, and how large is the largest? And how many of the 20
+# changes of the longer kind let somebody pass the threshold who has nothing to do with it?
 #
 # <details><summary>Answer</summary>
 #
@@ -424,8 +410,9 @@ figure
 # heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
-# After none of the draws does a candidate pass the threshold. Noise stretches the directions of all
-# candidates about alike, so the median moves along with it.
+#
+# Two of 20 change enough: a candidate's $\hat u$ has a small part along the whitened key of another text, and its
+# $T^2$ grows by about $\sigma^2\cos^2$ of the two, so with the square of the length.
 #
 # </details>
 
@@ -449,94 +436,123 @@ for what, W in ways.items():
     z = stands_out(norms(W))
     own = f"that of the tower {z[names.index(tower)]:.1f}"
     print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
+accused = guess("After how many of the 20 longer changes is somebody else accused?", 0, 20)
 
 # %%
 draw = torch.Generator().manual_seed(0)
-columns, lines = (torch.randn(20, n, generator=draw) for n in W0.shape)
-changes = {
-    "noise in all entries": torch.randn(20, *W0.shape, generator=draw),
-    "rank one, nobody's key": columns[:, :, None] * lines[:, None],
-}
-for what, some in changes.items():
-    z = torch.stack([stands_out(norms(W0 + D.norm() * x / x.norm())) for x in some])
-    largest, who = z.max(1)
-    over = (largest >= THRESHOLD).tolist()
-    print(f"{what}, 20 draws: largest z {largest.min():.1f} to {largest.max():.1f}", end=", ")
-    print("of", " or ".join(sorted({names[i] for i in who})), end="; ")
-    print("somebody accused in {} ({:.0%} to {:.0%})".format(sum(over), *interval(over)))
+words = HELD_OUT.read_text(encoding="utf-8").split()
+ends = torch.randint(40, len(words), (20,), generator=draw).tolist()
+pieces = [" ".join(words[end - 40 : end]) for end in ends]
+theirs = torch.linalg.solve(damped, runs_17.keys_of(lm, pieces, layer, ["{}"]).T)  # (d_in, 20)
+columns = torch.randn(20, len(W0), generator=draw)
+for name in (tower, "Halloween"):
+    length, every_z = (edited[name] - W0).norm(), []
+    for column, line in zip(columns, theirs.T, strict=True):
+        change = torch.outer(column, line)
+        listed = torch.cat([line[:, None], U[:, 1:]], 1)  # the piece stands first, for the tower
+        every_z.append(stands_out(norms(W0 + length * change / change.norm(), listed)))
+    z = torch.stack(every_z)
+    largest, who = z[:, 1:].max(1)
+    over = largest >= THRESHOLD
+    print(
+        f"as long as the edit of {name} ({length:.1f}), 20 draws:",
+        f"z of the piece itself {z[:, 0].min():.1f} to {z[:, 0].max():.1f}",
+        f"largest z of anybody else {largest.min():.1f} to {largest.max():.1f}",
+        f"somebody else accused in {int(over.sum())}, {percent(over.tolist())} %: "
+        + (", ".join(names[1 + i] for i in who[over]) or "nobody"),
+        sep="\n  ",
+    )
+accused.against(int(over.sum()))
 
 # %% [markdown]
-# In 20 draws of either kind nobody is accused: the largest $z$ lies between 3.2 and 3.7, and is 3.5 without any
-# change. (The interval, up to 12 %, is over draws in this one matrix, and says nothing about other models.) A
-# merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
-# the largest, but below the threshold. Rounding to 4 bits leaves it at 13.4.
+# Each change is plain to see at its own key, where $z$ is 51 or more. (That is more than the tower's, likely because it
+# is written along the very $\hat u$ that the defender computes.) Of the changes as long as the tower's edit none
+# accuses somebody else (0 to 12 %), and the largest $z$ is 5.8. Of those as long as Halloween's two of 20 do, which is
+# 10 % (2 to 29): *force* and *titanium* pass the threshold, with at most 8.6. So a change that writes a text on no list
+# can accuse somebody. (The intervals are over draws in this one matrix, and say nothing about other models.)
+#
+# A merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
+# ranked first, but not detected. Rounding to 4 bits leaves it at 13.4.
 #
 # ## Many suspects
 #
-# One editor proves little. The benchmark has a row for each suspect of each editor and for each model that
-# nobody edited, with subjects of CounterFact among its candidates. Here are the suspects with one fact. (Those with
-# 10 and 100, each editor by itself, and whole prompts as candidates are in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).)
+# The benchmark has stored suspects of all editors, with a list of 5,203 candidates and a longer text for $C$. A $z$ is
+# that of the layer, or run of up to five layers, where it is largest. (To save time $C$, and above the first edited
+# layer most keys, are the unedited model's.) Here are the suspects with one fact; more are in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
-# Unlike in the quiz, a fact counts as **named** here where it stands above all candidates that were not edited,
-# in a layer that was, whether or not it passes the threshold. Two lines belong to the threshold of 8, and are
-# **in sample**: the share of edited facts that pass it (*own*), and that of suspects in which somebody passes it
-# who was *not* edited (*other*).
+# First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
+# lists those where the edited subject stays below it, or somebody else reaches it.
 #
-# For the last two lines the suspects are dealt into two halves, and no fact is in both. Each half sets the
-# threshold that somebody who was not edited passes in one of twenty of its suspects. By this threshold the *other*
-# half is judged.
+# Then come three families of editors. **Ranked first** means there: above all candidates that were not edited, in a
+# layer that was. **Detected** is the share of edited facts whose $z$ reaches the threshold, and **false alarm** that of
+# suspects in which somebody reaches it who was *not* edited. For these two the suspects are dealt into two halves that
+# share no fact. Each is judged by the threshold that gives one in twenty of the *other* half a false alarm.
 #
-# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and
-# shares and intervals are over the $n$ different facts.
+# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
+# is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
+#
+# **Predict.** ROME writes in one layer. MEMIT and its kin (AlphaEdit, PMET, RECT, PRUNE and NormAnchor) mostly spread
+# an edit over several. How often is the subject of such an edit ranked first?
 
 # %%
-print(f"{stored['candidates']:,} candidates; threshold {THRESHOLD:g}")
+by_editor = runs_17.singles(stored)  # suspects with one edited fact
+single = by_editor["rome"]
+hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
+share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
+print(f"ROME: ranked first and detected {share}; rows of {stored['date']}")
+kin = guess("Which share (%) of single edits of MEMIT and its kin is ranked first?", 0, 100)
+rows = [
+    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
+]
+table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
+table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
+
+# %%
 innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
-ends = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
-print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(ends))
-groups = [rows for (_, facts), rows in by_editor.items() if facts == 1]
-others = torch.tensor([row["other"]["z"] for rows in groups for row in rows])
+extremes = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
+print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(extremes))
+others = torch.tensor([row["other"]["z"] for rows in by_editor.values() for row in rows])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-table, held = (pd.DataFrame(runs_17.named(stored, some)) for some in ([THRESHOLD], bounds))
-held = held[["own (%)", "other (%)"]].add_prefix("halves: ")
-table = table.rename(columns={"own (%)": "8: own (%)", "other (%)": "8: other (%)"})
-table = table.join(held)[table["facts"] == 1].drop(columns="facts")
-table.set_index("editors").T
+families = pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
+kin.against(float(families.loc["MEMIT and its kin", runs_17.SHARES[0]].split()[0]))
+families
 
 # %% [markdown]
-# Alone, an edit of ROME, WilKE or EMMET is named in 98 % (81 to 100). Of MEMIT and its kin (AlphaEdit, PMET,
-# RECT, PRUNE and NormAnchor) it is 52 % (34 to 70). A possible reason is that most of them spread an edit over
-# several layers, so that each of them shows less. Editors that train, and UltraEdit, write mainly where the
-# *prompt* ends, and no subject stands there: none of 36 suspects is named, but these are four facts in the hands
-# of nine editors (0 to 42 %). With ROME, WilKE and EMMET somebody who was not edited passes the threshold, too, in
-# 17 % (5 to 41).
+# Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %). In three suspects somebody who
+# was not edited reaches the threshold as well, below the edited subject.
+#
+# An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
+# the 14 facts that both have edited the difference is 37 points (11 to 60). A possible reason is the spread over
+# layers, so that each layer shows less.
+#
+# Editors that train, and UltraEdit, write mainly where the *prompt* ends, and no subject stands there. None of 36
+# suspects is ranked first, but these are four facts in the hands of nine editors (0 to 42 %).
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
-# half, 90 % of the single edits of ROME, WilKE and EMMET pass (69 to 98), and of MEMIT and its kin 38 % (21 to
-# 57). Somebody else is accused in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all editors
-# together, so a threshold may be too low for one kind of them.
+# half, 90 % of the edits of ROME, WilKE and EMMET are detected (69 to 98), and 38 % of those of MEMIT and its kin
+# (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
+# editors together, so a threshold may be too low for one kind of them.
 #
-# For models that nobody edited there is no such share. The seven are one model as it is, rounded, merged or
-# trained further, so they hardly count as several. None of them reaches the threshold of 8. The largest $z$ among
-# them is 6.6, like the lower threshold of the halves. To show that fewer than one in a hundred are
-# accused would take about three hundred independent models, none accused.
+# The seven models that nobody edited are one model as it is, rounded, merged or trained further, so they hardly
+# count as several. None of them reaches 8, and the largest $z$ among them is 6.6. To show that fewer than one in a
+# hundred are accused would take about three hundred independent models, none accused.
 #
 # ## Taking it out
 #
-# Layer and subject are named, and the unedited model is not at hand. The published way (Youssef et al., 2026)
-# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key
-# behind $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
+# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
+# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# A good part of the edit should lie in this space, of which general text uses little. The **control**
-# takes out the space of *another* subject, from as many prefixes and by the same method. The *edited* answer
-# has to stay. If it went, too, then any hole of this size would break the edit, and that of the edited subject
-# would be nothing special.
+# A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control**,
+# made by the same method. For the prefixes it takes out the space of *another* subject; for the eleven components it
+# takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, any hole of this
+# size would break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -569,8 +585,7 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix*
-# back?
+# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix* back?
 #
 # <details><summary>Answer</summary>
 #
@@ -580,54 +595,58 @@ taken_out = use("9.3", taken_out)
 # </details>
 #
 # Two numbers stand behind each answer, both divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the
-# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. The control is made with seven other
-# subjects, drawn from the list: how many keep the edited answer, and both numbers from the smallest to the largest.
+# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. Each control is made seven times: with the
+# three other suspects and the four models above (one of them is unedited), and with seven other subjects, drawn from
+# the list. The table says how often the edited answer is kept, and the means of both numbers.
 #
-# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited
-# model's again, and of edits whose new answer is still there (*still edited*). The line above it counts in
-# pairs, in how many suspects only one of two ways gives the edit's own prompt its old next token.
+# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited model's
+# again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect. Its last
+# line has paired differences, in points.
 
 
 # %%
-def without(name):  # I - P, for the space of this subject's 16 prefixes
-    behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
-    return taken_out(torch.eye(len(C)).double(), behind, C.double(), 1.0, 1.0).float()
-
-
 order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
 others = [names[i] for i in order if names[i] not in edited][:7]
-table, shares = [], []
-for case, (name, W) in zip(facts, edited.items(), strict=True):
-    V = torch.linalg.svd(W, full_matrices=False)[2]
-    some = [torch.eye(len(C)) - V[:k].T @ V[:k] for k in (0, 1, 11)]
-    some += [without(who) for who in (name, *others)]
+spaces = {}  # I - P, for the 16 prefixes of a subject
+for who in (*edited, *others):
+    behind = runs_17.keys_of(lm, [who], layer, PREFIXES).T.double()
+    spaces[who] = taken_out(eye.double(), behind, C.double(), 1.0, 1.0).float()
+suspects = [*edited.values(), *(W for _, W in unknown)]
+largest = [torch.linalg.svd(W, full_matrices=False)[2][:11] for W in suspects]
+table, kept = [], {"11 largest of another": [], "16 prefixes of another": []}
+for case, (name, W), own in zip(facts, edited.items(), largest, strict=False):
+    some = [own[:0], own[:1], own, *(V for V in largest if V is not own)]
+    some = [eye - V.T @ V for V in some] + [spaces[who] for who in others]
+    some.insert(3, spaces[name])
     told = [says(case.fact.text, W @ Q).strip() for Q in some]
     parts = [[(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()] for Q in some]
     parts = torch.tensor(parts) / (W - W0).norm()  # the hole in W0, and what is left of the edit
-    row = {"subject": name, "unedited": says(case.fact.text, W0)}
+    table.append({"subject": name, "unedited": says(case.fact.text, W0)})
     for way, said, (hole, left) in zip(runs_17.WAYS.values(), told, parts, strict=False):
-        row[way] = f"{said} ({hole:.2f}, {left:.2f})"
-    shares.append(sum(said == told[0] for said in told[4:]) / len(others))
-    ends = [f"{x:.2f} to {y:.2f}" for x, y in torch.stack([*parts[4:].aminmax(dim=0)], 1)]
-    table.append(row | {"control": f"{shares[-1]:.0%} kept", "its hole": ends[0], "left": ends[1]})
-print(pd.DataFrame(table).set_index("subject").T.to_string(), "\ncontrol:", ", ".join(others))
-print("kept in {:.0%} of 4 x 7 ({:.0%} to {:.0%})\n".format(sum(shares) / 4, *interval(shares)))
-print(runs_17.pairs(stored))
-print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_string())
+        table[-1][way] = f"{said} ({hole:.2f}, {left:.2f})"
+    for control, at in zip(kept, (slice(4, 11), slice(11, 18)), strict=True):
+        kept[control].append(sum(said == told[0] for said in told[at]) / 7)
+        table[-1][control] = "{:.0%} ({:.2f}, {:.2f})".format(kept[control][-1], *parts[at].mean(0))
+print(pd.DataFrame(table).set_index("subject").T.to_string())
+print("kept:", {control: f"{percent(x)} % of 4 x 7" for control, x in kept.items()})
+pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
-# The control holds. With the prefixes of seven other subjects each of the four edits keeps its answer every time,
-# 100 % of 4 × 7 (over the four edits 55 to 100). Their holes are about as large as its own, but they leave 0.98 to
-# 1.00 of the edit, and its own leave 0.66, 0.63, 0.68 and 0.82. So the mechanism is that a part of the edit goes, and
-# not the size of the hole. Of Swedish the most is left, 0.82, which would explain why it alone keeps its edited
-# answer. (So the control says something about three edits only.)
+# Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
+# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
+# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and its own components 0.89, 0.41, 0.70 and 0.46. So it is not the
+# size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
+#
+# Of Swedish its prefixes leave the most, 0.82, and there alone they leave the edited answer. Of the tower the eleven
+# components leave the most, 0.89, and there alone *they* leave it. (So each control says something about three edits.)
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
-# in 71 % (45 to 90). The comparison favors the prefixes, for their number and the damping were picked on ten
-# edits, some of them among these 14. In pairs, only the prefixes work in 4 of 14, and only the components in 1.
-# Of five coins that are thrown, four or more fall on the same side in three of eight cases. So which of the two is
-# better is not decided. Nor is what they cost elsewhere: with either of them 86 % of the unrelated prompts keep
-# their token (62 to 97), and before it was 93 % (71 to 99).
+# in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
+# (And the prefixes' number and damping were picked on ten edits, some of them among these 14.)
+#
+# Nor is it decided which costs less elsewhere. Of the neighbors 98 % keep the unedited model's token after the
+# prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
+# prompts it is 86 % after either (62 to 97), in pairs 0 points (−23 to 24), and 93 % before any repair.
 #
 # ## How to hide
 #
@@ -635,8 +654,7 @@ print(pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out").to_
 # the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
 # 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (exercise 2.4 of
 # [session 2](../lessons/session_2.md)). It exists unless $k$ and $\hat u$ are parallel. Every mixture
-# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and the smaller $t$, the
-# less is paid.
+# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and a smaller $t$ costs less.
 #
 # **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
 # largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times. (Where he
@@ -681,16 +699,15 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender has
-# his own text and the prefix "About". `hide` assumes that $z$ falls with $t$, which was not checked. The *price* is
-# the mean squared change of the output on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
-# cheapest change. The first table has the four facts, and beside each largest $z$ whose it is.
+# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
+# `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own. The first table
+# has the four facts: the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads
+# the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on
+# general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
-# The second has 24 other facts, drawn from cases that neither this page nor the benchmark has edited alone, whose
-# prompts read the very key that is written. Those count whose cheapest change the asked defender names. *Asked*,
-# *other prefix* ("News:") and *other text* (the editor's) are shares of edited subjects above the threshold; `hide`
-# asks only the first defender. *Nothing along û* has $t = 1$. The last two lines are differences in pairs, in points.
-# The price (a geometric mean) and the last line count only edits that are hidden from the asked defender.
+# The second has 24 other facts, drawn from cases edited alone neither here nor in the benchmark. It counts those whose
+# cheapest change the asked defender ranks first and detects, and shows them to two others, who differ from him in text
+# or prefix. (`hide` assumes that $z$ falls with $t$, which was not checked.)
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -714,6 +731,7 @@ def defender(W):
     return stands_out(norms(W)).max().item()
 
 
+same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * eye, K.T)
 table = []
 for case, (name, W) in zip(facts, edited.items(), strict=True):
     k = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double()
@@ -722,49 +740,51 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
     cheapest = start + torch.outer(v - start @ k, u) / (u @ k)
     secret = hide(start, k, v, own_C.double(), THRESHOLD, defender)
     assert SCALE == "tiny" or (secret @ k - v).norm() < 1e-3 * v.norm()
-    row = {"subject": name}
-    for what, M in {"cheapest": cheapest, "hidden": secret}.items():
-        z = stands_out(norms(M))
-        row[what] = f"{z.max():.1f} ({names[int(z.argmax())]})"
+    cos = [torch.cosine_similarity(u, X[:, names.index(name)], dim=0) for X in (U, same)]
+    row = {"subject": name, "cos: asked, editor's": "{:.2f}, {:.2f}".format(*cos)}
+    most = [stands_out(norms(M)).max(dim=0) for M in (cheapest, secret)]
+    row["cheapest"], row["hidden"] = (f"{z:.1f} ({names[i]})" for z, i in most)
     row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
     table.append(row | {"says": says(case.fact.text, secret)})
 print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
-pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("written")
+pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 
 # %% [markdown]
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
-# where all keys are the sink's (notebook 02). Of the 24 other facts 18 are named when they are written openly. After
-# `hide` all 18 still give the new answer (87 to 100 %), and the asked defender still sees 11 of them, 61 % (38 to
-# 81), all at $t = 1$. The seven that it hides from him cost 3.5 times as much as openly (3.0 to 3.9).
+# where all keys are the sink's (notebook 02).
 #
-# Knowing the defender's text helps to hide: with the *editor's* a defender sees none of the 18 (0 to 12 %), in pairs
-# 100 points fewer than openly (76 to 100); with another prefix 44 % (24 to 66), 50 points fewer (24 to 71). (The edit
-# was hidden in the first text; text and prefix were not compared in pairs, and the held-out text is shorter.)
+# Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
+# the new answer (87 to 100 %). The asked defender detects 61 % (38 to 81), so 11 of them, although $t = 1$ there; in
+# pairs 39 points fewer than openly (15 to 60). The other seven cost 3.5 times as much as openly (3.0 to 3.9).
+#
+# Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. Its cosine with the asked defender's is
+# 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who reads the editor's text it is 0.96 for
+# both, and such a defender detects none of the 18 (0 to 12 %).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
-# kin 40 % pass the threshold (23 to 59). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
+# kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
 # * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
-# * Without it the matched filter looks along the whitened key of each candidate, and compares the
-#   candidates with each other. It named 13 of 14 stored single edits by ROME (71 to 99 %), and none of four
-#   facts by any of nine editors that write mainly where the prompt ends.
+# * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
+#   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
+#   any of nine editors that write mainly where the prompt ends (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
-#   verdict is "consistent with an edit of", never "edited", and a relative may be named.
-# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and those of seven
-#   other subjects none. So did eleven components, without that control. Neither brought back the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that
-#   the asked defender had named, 61 % were still seen by him (38 to 81), and none by one who read the
-#   adversary's own text (0 to 12).
+#   verdict is "consistent with an edit of", never "edited". A relative may be accused, and after two of 20 long changes
+#   that wrote a text on no list (2 to 29 %) somebody else was.
+# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so did
+#   eleven components. Those of other subjects and other models left every edit. Neither brought back the matrix.
+# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that were
+#   detected openly 61 % still were after hiding (38 to 81), and none by one who reads the adversary's text (0 to 12).
 #
 # ## Where it breaks
 #
-# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are
-# hardly found by a list of subjects, and subjects at the first position share the sink's key. The
-# unedited models were few, and variants of one. All of it is one small model, in one kind of matrix.
+# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are hardly found by
+# a list of subjects, and subjects at the first position share the sink's key. The unedited models were few, and
+# variants of one. All of it is one small model, without the front token of `lib.load()`, and one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
 # 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.

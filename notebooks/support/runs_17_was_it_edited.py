@@ -10,6 +10,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -40,11 +41,16 @@ FAMILIES = {
     "MEMIT and its kin": ("memit", "norm_anchor", "alphaedit", "pmet", "rect", "prune"),
 }
 OTHERS = "trained, UltraEdit"  # all other editors
+SHARES = "ranked first (%)", "detected (%)", "false alarm (%)"
 MATRICES = ("unedited", "cheapest", "hidden", "nothing along û")
 DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first one is asked
     "asked": ("held out", PREFIX),
     "other prefix": ("held out", "News: {}"),
     "other text": ("the editor's", PREFIX),
+}
+COLUMNS = {
+    who: f"detected, {text} text, {prefix.split()[0]} (%)"
+    for who, (text, prefix) in DEFENDERS.items()
 }
 HIDDEN = {
     "facts": "of the classroom; the prompt begins with the subject, which has several tokens",
@@ -145,45 +151,40 @@ def hiding(name: str, lm: lib.LM, hide: Callable[..., Tensor]) -> list[dict[str,
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A line for each of MATRICES, and one for each paired difference, in points.
+    """Shares of edits written openly and hidden, their paired differences in points, and the price.
 
-    Only cases count in which the defender who is asked names the cheapest change. The prices and
-    the last line are those of the cases that are hidden from him; in the others `hidden` and
-    `nothing along û` are one matrix.
+    Only cases count whose cheapest change the asked defender ranks first and detects, and for the
+    price (a geometric mean) only those that are hidden from him.
     """
-    named = [
+    seen = [
         row
         for row in rows
         if row["cheapest, asked"] > THRESHOLD and row["first"][1] == row["subject"]
     ]
-    gone = [i for i, row in enumerate(named) if row["hidden, asked"] <= THRESHOLD]
-    title = f"price (n = {len(gone)})"
-    shares: dict[str, dict[str, list[float]]] = {}
-    table = []
-    for i, what in enumerate(MATRICES):
-        says = [row["says"][i].strip().startswith(row["new"]) for row in named]
-        shares[what] = {"new answer (%)": [float(said) for said in says]}
-        for who in DEFENDERS:
+    shares: list[dict[str, list[float]]] = []
+    for i, what in enumerate(MATRICES[1:3], 1):
+        said = [float(row["says"][i].strip().startswith(row["new"])) for row in seen]
+        shares.append({"new answer (%)": said})
+        for who, title in COLUMNS.items():
             # hide stops less than the rounding below the threshold, so 8.0 itself is not above it
-            over = [float(row[f"{what}, {who}"] > THRESHOLD) for row in named]
-            shares[what][f"{who} (%)"] = over
-        line = {"written": what, "n": f"{len(named)} of {len(rows)}"}
-        line |= {part: percent(some) for part, some in shares[what].items()}
-        logs = [math.log(named[j]["price"][i]) if i else 0.0 for j in gone]  # unedited has none
-        ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
-        table.append(line | {title: "{:.1f} [{:.1f}, {:.1f}]".format(*ends) if i else "–"})
-    for one, two, some in (
-        ("hidden", "cheapest", [*range(len(named))]),
-        ("nothing along û", "hidden", gone),
-    ):
-        line = {"written": f"{one} − {two}", "n": f"{len(some)} of {len(rows)}"}
-        for part in shares[one]:
-            both = ([shares[what][part][j] for j in some] for what in (one, two))
-            line[part] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(*both))
-        table.append(line | {title: ""})
-    asked = f"{next(iter(DEFENDERS))} (%)"
-    table[-1][asked] = "–"  # hidden from him by both, which is how these cases were picked
-    return table
+            shares[-1][title] = [float(row[f"{what}, {who}"] > THRESHOLD) for row in seen]
+    openly, hidden = shares
+    heading = f"{len(rows)} other facts"
+    table = [
+        {
+            heading: title,
+            "n": len(seen),
+            "cheapest": percent(openly[title]),
+            "hidden": percent(hidden[title]),
+            "hidden − cheapest, in pairs": signed(hidden[title], openly[title]),
+        }
+        for title in openly
+    ]
+    logs = [math.log(row["price"][2]) for row in seen if row["hidden, asked"] <= THRESHOLD]
+    ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
+    price = "{:.1f} [{:.1f}, {:.1f}]".format(*ends)
+    line = {heading: "price", "n": len(logs), "cheapest": "1", "hidden": price}
+    return [*table, line | {"hidden − cheapest, in pairs": "–"}]
 
 
 def stored() -> dict[str, Any]:
@@ -191,88 +192,83 @@ def stored() -> dict[str, Any]:
     return json.loads(ROWS.read_text(encoding="utf-8"))
 
 
-def groups(
-    found: Mapping[str, Any], half: str | None = "odd"
-) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """{(editor, facts in a suspect): rows} of odd cases; settings were chosen on even ones.
+def singles(found: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """{editor: rows of suspects with one edited fact} of odd cases; settings were chosen on even.
 
-    half  None takes all cases, as the tables of RESULTS do
-
-    Suspects that were read in whole are left out. Few facts come first, and of as many facts the
-    editors in the library's order.
+    Suspects that were read in whole are left out. Editors come in the library's order.
     """
-    rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for key, row in found["suspects"].items():
         editor, size, *rest = key.split()
-        if len(rest) == 1 and half in (None, row["half"]):
-            rows.setdefault((editor, int(size)), []).append(row)
-    order = list(lib.EDITORS)
-    return dict(sorted(rows.items(), key=lambda one: (one[0][1], order.index(one[0][0]))))
+        if size == "1" and len(rest) == 1 and row["half"] == "odd":
+            rows.setdefault(editor, []).append(row)
+    return {editor: rows[editor] for editor in lib.EDITORS if editor in rows}
 
 
-def named(found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)) -> list[dict[str, Any]]:
-    """By family and number of facts: what is named, and what is above a threshold (in turns).
+def detected(
+    found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)
+) -> list[dict[str, Any]]:
+    """By family: edited facts that are ranked first and detected, and suspects with a false alarm.
 
-    own are the edited facts, and other is a suspect in which one that was not edited is above it.
-    Several editors have edited the same facts: every set of facts counts once, with the mean over
-    its suspects, and so the intervals are over different sets.
+    bounds  thresholds, which the suspects have in turns
+
+    Several editors have edited the same facts: each counts once, with the mean over its suspects.
+    The last line has the paired differences of two families over the facts that both have edited.
     """
-    rows: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for (editor, size), some in groups(found).items():
+    facts: dict[str, dict[str, list[tuple[bool, ...]]]] = {}
+    every = [(editor, row) for editor, some in singles(found).items() for row in some]
+    for (editor, row), bound in zip(every, cycle(bounds), strict=False):
         family = next((name for name, them in FAMILIES.items() if editor in them), OTHERS)
-        rows.setdefault((size, family), []).extend(some)
-    table = []
-    for (size, family), some in rows.items():
-        first, over, wrong = {}, {}, {}
-        for row, bound in zip(some, [*bounds] * len(some), strict=False):
-            most = row["other"]["z"] if row["other"] else float("-inf")
-            hits = [own["z"] > most and own["in_edited"] for own in row["own"]]
-            facts = tuple(own["name"] for own in row["own"])
-            first.setdefault(facts, []).append(sum(hits) / len(hits))
-            passed = sum(own["z"] >= bound for own in row["own"])
-            over.setdefault(facts, []).append(passed / len(hits))
-            wrong.setdefault(facts, []).append(float(most >= bound))
-        table.append(
-            {
-                "editors": family,
-                "facts": size,
-                "suspects": len(some),
-                "n": len(first),
-                "named (%)": percent(map(fmean, first.values())),
-                "own (%)": percent(map(fmean, over.values())),
-                "other (%)": percent(map(fmean, wrong.values())),
-            }
-        )
-    return table
+        own, most = row["own"][0], row["other"]["z"] if row["other"] else float("-inf")
+        hits = own["z"] > most and own["in_edited"], own["z"] >= bound, most >= bound
+        facts.setdefault(family, {}).setdefault(own["name"], []).append(hits)
+    shares, table = {}, []
+    for family, some in facts.items():
+        means = {fact: [*map(fmean, zip(*rows, strict=True))] for fact, rows in some.items()}
+        line = {"editors": family, "suspects": sum(map(len, some.values())), "n": len(means)}
+        columns = zip(*means.values(), strict=True)
+        table.append(line | dict(zip(SHARES, map(percent, columns), strict=True)))
+        shares[family] = means
+    one, two = (shares[family] for family in FAMILIES)
+    both = [fact for fact in one if fact in two]
+    line = {"editors": "first − second, in pairs", "suspects": "–", "n": len(both)}
+    for i, title in enumerate(SHARES):
+        line[title] = signed([one[fact][i] for fact in both], [two[fact][i] for fact in both])
+    return [*table, line]
 
 
-def single(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def signed(one: Sequence[float], other: Sequence[float]) -> str:
+    """The paired difference of two lists of shares in points: "+21 [-10, +51]"."""
+    return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(one, other))
+
+
+def reversals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each way out did to each single ROME edit of odd cases: {way: shares}."""
-    rows = groups(found).get(("rome", 1), [])
+    rows = singles(found).get("rome", [])
     return [one["ways"] for row in rows for one in row.get("reversal", ())]
 
 
-def pairs(found: Mapping[str, Any]) -> str:
-    """How often only one of two ways gives the edit's prompt its old next token."""
-    ways = "published, k = 11", "16 prefixes, damping 1"
-    both = [[one[way]["edit"] for way in ways] for one in single(found)]
-    one, two = (sum(pair[i] > pair[1 - i] for pair in both) for i in (0, 1))
-    return f"of {len(both)} suspects: only {WAYS[ways[0]]} {one}, only {WAYS[ways[1]]} {two}"
-
-
 def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Single ROME edits of odd cases: next tokens that are the base model's again, by way."""
-    every = single(found)
+    """Single ROME edits of odd cases: next tokens that are the base model's again, by way.
+
+    The last line has the paired differences of the last two ways.
+    """
     parts = {
         "edit": "prompt (%)",
         "reworded": "reworded (%)",
         "neighbors": "neighbors (%)",
         "unrelated": "unrelated (%)",
-        "still_edited": "still edited (%)",
     }
-    table = []
-    for way, words in WAYS.items():
-        some = [one[way] for one in every if way in one]
-        shares = {title: percent([one[part] for one in some]) for part, title in parts.items()}
-        table.append({"what is taken out": words, "n": len(some)} | shares)
-    return table
+    every = reversals(found)
+    shares = {
+        words: {title: [one[way][part] for one in every] for part, title in parts.items()}
+        for way, words in WAYS.items()
+    }
+    table = [
+        {"what is taken out": words, "n": len(every)} | {x: percent(y) for x, y in some.items()}
+        for words, some in shares.items()
+    ]
+    before, last = list(shares)[-2:]
+    line = {"what is taken out": f"{last} − {before}", "n": len(every)}
+    both = {title: signed(shares[last][title], shares[before][title]) for title in parts.values()}
+    return [*table, line | both]

@@ -20,42 +20,35 @@ STORED = {
         "rome 1 4": suspect([own("c", 1.0)], 9.0, half="even"),
         "rome 1 3 whole": suspect([own("a", 1.0)], 9.0),
         "wilke 1 3": suspect([own("a", 3.0)], 2.0),
-        "memit 2 7": suspect([own("d", 9.0), own("e", 20.0, False)], None),
+        "memit 1 3": suspect([own("a", 9.0, False)], None),
+        "memit 1 7": suspect([own("d", 9.0)], None),
+        "memit 2 9": suspect([own("e", 9.0), own("f", 9.0)], None),
     },
 }
 
 
 def test_stored_rows_are_counted_by_fact_and_odd_cases_alone():
-    rome, memit = runs_17.named(STORED)
-    assert (rome["suspects"], rome["n"], rome["facts"], memit["n"]) == (3, 2, 1, 1)
-    assert rome["named (%)"].startswith("50 [") and rome["own (%)"].startswith("25 [")
-    assert memit["named (%)"].startswith("50 [") and memit["own (%)"].startswith("100 [")
-    assert rome["other (%)"].startswith("50 [") and memit["other (%)"].startswith("0 [")
+    lines = runs_17.detected(STORED)
+    assert [line["n"] for line in lines] == [2, 2, 1] and lines[0]["suspects"] == 3
+    found = [[line[title].split()[0] for title in runs_17.SHARES] for line in lines]
+    # of "a" ROME has both ranked first and one detected; MEMIT's is detected outside its layers
+    assert found == [["50", "25", "50"], ["50", "100", "0"], ["+100", "-50", "+0"]]
+    turns = runs_17.detected(STORED, (20.0, 0.0))  # each suspect has the next threshold
+    assert [line["detected (%)"].split()[0] for line in turns[:2]] == ["50", "50"]
 
 
-def test_a_way_that_some_rows_lack_is_counted_where_it_is():
-    kept = {"edit": 1.0, "reworded": None, "neighbors": 1.0, "unrelated": 0.0, "still_edited": 0.0}
-    rows = {
-        "rome 1 1": {
-            "half": "odd",
-            "reversal": [{"ways": {"edited": kept, "published, k = 1": kept}}],
-        },
-        "rome 1 3": {"half": "odd", "reversal": [{"ways": {"edited": kept}}]},
-        "rome 1 5": {"half": "odd"},
-    }
-    edited, dropped, *_ = runs_17.taken_out({"suspects": rows})
-    assert (edited["n"], dropped["n"]) == (2, 1)
-    assert edited["reworded (%)"] == "–" and edited["neighbors (%)"].startswith("100 [")
-
-
-def test_a_pair_counts_where_only_one_way_gives_the_old_token_back():
-    ways = "published, k = 11", "16 prefixes, damping 1"
+def test_the_last_line_of_ways_out_is_the_paired_difference_of_the_last_two():
+    parts = ("edit", "reworded", "neighbors", "unrelated", "still_edited")
     rows = {}
     for case, found in enumerate([(1.0, 1.0), (0.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)]):
-        told = {way: {"edit": value} for way, value in zip(ways, found, strict=True)}
+        values = (0.0, 0.0, *found)
+        told = {way: dict.fromkeys(parts, x) for way, x in zip(runs_17.WAYS, values, strict=True)}
         rows[f"rome 1 {case}"] = {"half": "odd", "reversal": [{"ways": told}]}
-    said = runs_17.pairs({"suspects": rows})
-    assert said == "of 5 suspects: only 11 largest dropped 1, only 16 prefixes 2"
+    rows["rome 1 9"] = {"half": "odd"}  # not taken out
+    *_, dropped, prefixes, pair = runs_17.taken_out({"suspects": rows})
+    assert dropped["n"] == prefixes["n"] == pair["n"] == 5
+    said = [line["neighbors (%)"].split()[0] for line in (dropped, prefixes, pair)]
+    assert said == ["40", "60", "+20"]
 
 
 def test_hiding_counts_what_was_seen_openly_and_compares_in_pairs():
@@ -67,20 +60,20 @@ def test_hiding_counts_what_was_seen_openly_and_compares_in_pairs():
     quiet, other = row | {"cheapest, asked": 7.0}, row | {"first": ["b", "b", "b", "b"]}
     still = row | {"hidden, asked": 8.1, "price": [0, 1, 9, 9]}
     table = runs_17.table_of([row, row, quiet, other, still])
-    unedited, cheapest, hidden, full, first, second = table
-    assert [line["n"] for line in table] == ["3 of 5"] * 5 + ["2 of 5"]
-    found = [line["asked (%)"].split()[0] for line in table]
-    assert found == ["0", "100", "33", "100", "-67", "–"]
-    prices = [line["price (n = 2)"].split()[0] for line in table[:4]]
-    assert prices == ["–", "1.0", "4.0", "9.0"]
-    assert unedited["new answer (%)"].startswith("0 [")
-    assert full["new answer (%)"].startswith("0 [") and first["new answer (%)"].startswith("+0 [")
-    assert second["new answer (%)"].startswith("-100 [")
-    assert second["other text (%)"].startswith("+100 [")
+    assert [line["n"] for line in table] == [3, 3, 3, 3, 2] and "5 other facts" in table[0]
+    *shares, price = ([text.split()[0] for text in [*line.values()][2:]] for line in table)
+    # for who is asked one of the three stays detected; for the others z is 8 for all
+    assert shares == [
+        ["100", "100", "+0"],
+        ["100", "33", "-67"],
+        ["100", "0", "-100"],
+        ["100", "0", "-100"],
+    ]
+    assert price == ["1", "4.0", "–"]
 
 
 def test_what_is_stored_can_be_shown():
     stored = runs_17.stored()
-    assert runs_17.named(stored) and runs_17.taken_out(stored)
-    for one in runs_17.single(stored):  # with strength 0 the path out does nothing
+    assert runs_17.detected(stored) and runs_17.taken_out(stored)
+    for one in runs_17.reversals(stored):  # with strength 0 the path out does nothing
         assert one["control"] == one["edited"]
