@@ -125,7 +125,7 @@ drawings_12.two_paths()
 #
 # </details>
 #
-# That is one token. A prompt has many, and $\Delta$ is their mean. Most tokens of a prompt ("The",
+# That is one token. A prompt has many, and $\Delta$ is their mean. Many tokens of a prompt ("The",
 # "is", "in", "of") stand in other prompts too, and their inputs resemble trained keys there as well.
 # The last column is a prompt of which half of the tokens are trained keys and half are random inputs.
 
@@ -386,7 +386,7 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # Now the router. We measure $\Delta$ under the merged memory for the twelve edits, their rewordings,
 # their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
 # (so the share of it that a prompt has to reach, `act_ratio`, is 1). One training may be a matter of luck.
-# So the third cell trains the twelve facts twice more, with other seeds: other masks, other contexts.
+# So the third cell below trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
 # **Predict.** Which group is closest to the edits? What share of the neighbors is let in?
 #
@@ -467,11 +467,12 @@ table.set_axis(pd.MultiIndex.from_arrays([named, table.columns]), axis=1)
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
 # the numbers of the base model. But only half of the rewordings are let in, and 57 % of the neighbors.
 #
-# Does the router prefer rewordings? The table compares the two groups fact by fact. With no seed is a
-# difference seen. The shares say little: with seed 0 anything from −28 to 34 points is possible (all intervals
-# here are of 95 %). $\Delta$ itself says more. On the average a fact's neighbors have a $\Delta$ that is 3 % of
-# $\varepsilon$ lower than that of its rewordings (12 % lower to 6 % higher). If there is a difference, it is
-# small beside the distance to the unrelated prompts, whose median is 0.52 of $\varepsilon$.
+# Does the router prefer rewordings? The table compares the two groups fact by fact, and with none of
+# the three seeds a difference is seen. The shares say little: with seed 0 anything from −28 to 34 points is
+# possible (all intervals here are of 95 %). $\Delta$ itself says more. With seed 0 a fact's neighbors have on the
+# average a $\Delta$ that is 3 % of $\varepsilon$ lower than that of its rewordings (12 % lower to 6 % higher). If
+# there is a difference, it is small beside the distance to the unrelated prompts, whose median is 0.52 of
+# $\varepsilon$.
 #
 # (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
 # its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
@@ -556,10 +557,9 @@ for seed, tau in trained.items():
 #
 # ## The decision at the prompt
 #
-# $\Delta$ is a mean over the tokens of the *prompt*. In this library the decision is taken once, at the
-# prompt, and kept to the end of the answer. The public code of WISE takes it anew at every call of the
-# model, from the tokens of that call, and while an answer is generated with a cache that is a single
-# token. Would every token of the answer decide alike?
+# In this library the decision is taken once, at the tokens of the prompt, and kept to the end of the answer.
+# The public code of WISE takes it anew at every call of the model, and while an answer is generated with a
+# cache a call has a single token. Would every token of the answer decide alike?
 
 # %%
 back, rows = [], []
@@ -579,27 +579,24 @@ print(f"at some token of the answer δ is below ε: {said}")
 pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 
 # %% [markdown]
-# A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
-# answer. With all edits but the one about China (92 %, 68 to 99) some number is below 1, where a decision
-# at this token would choose $W$; with eight of the twelve it is the first or second already. But these
-# answers were all forced by one decision at the prompt. The router that decides anew at every token was not
-# run, and what it would write is not known.
+# Each row has $\delta/\varepsilon$ at the first eight tokens of an edit's answer. With all edits but the one about
+# China (92 %, 68 to 99) some number is below 1, where a decision at this token would choose $W$. But these
+# answers were written under one decision at the prompt. What the router that decides anew would write was not
+# measured.
 #
 # ## Is a shard full, or does it forget?
 #
 # A shard can lose facts for two reasons. It **forgets** where facts that come later damage earlier ones. Its
 # **capacity** is exceeded where its entries cannot hold so many facts at all. To tell the two apart, one mask
 # is filled with 80 facts of the classroom, one after another: without rehearsal, as in the paper (**WISE**),
-# and with up to twelve earlier facts trained along (**WISE + rehearsal**). What rehearsal can hold in
-# this mask is within its capacity.
+# and with it (**WISE + rehearsal**). What rehearsal can hold is within the capacity.
 #
 # Two more runs are without rehearsal: the same facts in *another order*, drawn at random, and in four shards
-# of 20 that are merged. All four are stored runs, and each was made once, with one seed.
+# of 20 that are merged. These are stored runs, each made once.
 #
 # The model writes its answers freely, through the router. A fact is *held* if its answer begins with the new
-# one, and a rewording *follows* likewise. A neighbor *stays* if its answer still begins with the true one,
-# and an unrelated prompt if the first sentence of its answer, up to eight tokens, is word for word what it
-# was.
+# one, and a rewording *follows* likewise. A neighbor *stays* if its answer begins with the true one, and an
+# unrelated prompt if the first sentence of its answer, up to eight tokens, is the old one.
 #
 # **Predict.** With 80 facts in one mask there are 2,200 entries for each. What is still held, with and
 # without rehearsal? Do four masks hold more than one?
@@ -655,10 +652,9 @@ table.set_index(["line", "facts"]).map(percent)
 # written (2 to 40), and 40 points in another order (16 to 60), where others are the first. With rehearsal no
 # loss is seen (0 points, −10 to 10; only the first order was run with it).
 #
-# **Whom does the router let in?** The last two lines of each row say how this changes. With rehearsal the
-# router becomes *stricter* for rewordings and for neighbors: fewer rewordings follow at 80 facts than at 20,
-# and more neighbors stay. Without it, it becomes *looser* for both in the first order. But does it tell a
-# rewording from a neighbor? The next table compares the two fact by fact, for all facts so far.
+# **Whom does the router let in?** With rehearsal it becomes *stricter*, for rewordings and for neighbors (the
+# last two lines of a row); without, in the first order, *looser* for both. Does it tell a rewording from a
+# neighbor? The next table compares the two fact by fact, for all facts so far.
 
 # %%
 lines = [line(*place, LET_IN) for place in (*places[1:], *((name, 80) for name in SHARDS[1:]))]
@@ -668,8 +664,8 @@ table.map(percent).assign(**{"neighbors less rewordings": less})
 
 # %% [markdown]
 # In none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
-# from either group, and the difference is 1 point (−8 to 10). Without it 98 % and more of both groups are let
-# in: what follows and what stays is then decided by the answers of $W'$.
+# from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and what stays
+# is decided by the answers of $W'$.
 #
 # **What is left of all eighty?** The first table has the shares, and the second one paired differences in
 # points.
@@ -694,7 +690,8 @@ differences("all eighty facts", pairs)
 
 # %% [markdown]
 # With rehearsal 98 % of the eighty facts are held, 24 points more than without (14 to 34). The mask is the
-# same. So its capacity is enough for these facts, and what is lost without rehearsal is forgotten.
+# same, so its capacity is enough for the facts' own prompts. What is lost of the first twenty without
+# rehearsal is forgotten, and not for want of entries.
 #
 # Do four shards hold more than one? With these settings that is not shown:
 #
@@ -708,12 +705,11 @@ differences("all eighty facts", pairs)
 #
 # ## The impossible triangle
 #
-# An editor should hold its facts, rewordings should follow, and everything else should stay. The
-# authors of WISE call this the *impossible triangle*, and say that no editor before theirs has all
-# three in a long stream. Here are five editors, WISE in two forms, and the unedited model on the same forty
-# facts (the stored run again). WISE and fine-tuning write one fact after another, MEMIT and UltraEdit ten
-# in each call, GRACE all in one. An editor with all three would stand in the upper right corner of both
-# panels, and have close to 100 % behind its name in the legend.
+# An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of
+# WISE call this the *impossible triangle*, and say that no editor before theirs has all three in a long
+# stream. Here are five editors on the same forty facts (the stored run again). WISE and fine-tuning write one
+# fact after another, MEMIT and UltraEdit ten in each call, GRACE all in one. An editor with all three would
+# stand in the upper right corner of both panels, and hold close to 100 % (in the legend).
 
 # %%
 editors = [row["line"] for row in stored if row["edits"] in (0, 40) and "held" in row]
@@ -728,41 +724,38 @@ drawings_12.triangle(
 )
 
 # %% [markdown]
-# No editor has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With
-# UltraEdit 10 % of the rewordings follow, and fine-tuning keeps 8 % of the unrelated prompts. With MEMIT 87 %
-# of the rewordings follow and 81 % of the neighbors stay, but only 56 % of the unrelated prompts.
+# No editor has all three. With GRACE no rewording follows, and with UltraEdit 10 %. Fine-tuning keeps 8 % of
+# the unrelated prompts. With MEMIT 87 % of the rewordings follow and 81 % of the neighbors stay, but only 56 %
+# of the unrelated prompts.
 #
-# WISE without rehearsal keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of
-# the unrelated prompts (18 to 41). With rehearsal 32 points fewer of the rewordings follow than without it
-# (19 to 44). In exchange 25 points more of the neighbors stay (15 to 35), and 14 points more of the unrelated
-# prompts (5 to 22). In what the two hold no difference is seen. (All editors have the library's settings, WISE
-# those of this page, and each was run once.)
+# WISE keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of the unrelated prompts
+# (18 to 41). With rehearsal 32 points fewer of the rewordings follow than without it (19 to 44), while 25
+# points more of the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All
+# editors have the library's settings, WISE those of this page, and each was run once.)
 #
 # The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: GRACE 93, 8 and
-# 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % if it writes all facts at once. (Written one after
-# another it has 4, 4 and 2 % there.) The paper has no neighbors.
+# 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one after another 4, 4 and
+# 2 %). It has no neighbors.
 #
 # ## What we know now
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
 #   those that were trained, and becomes smaller gradually, without a border.
 # * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
-#   neighbors is seen, neither in $\Delta$ (11 facts, three seeds) nor in who is let in (up to 80 facts, one seed).
-# * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts; no
-#   margin asks for neighbors. Some prompts for strangers are let in, too, and why is not known.
-# * Masks keep shards mostly apart. Merged by TIES, eighty facts in four shards are held less often than in one
-#   shard and more often than by a linear mean. Both merges change more of the unrelated prompts than one
-#   shard does (13 and 10 points), and each was trained only once.
+#   neighbors is seen, neither in $\Delta$ (11 facts, three seeds) nor in who is let in (up to 80 facts).
+# * Margins push $\Delta$ down for unrelated texts; no margin asks for neighbors. Of prompts that share neither
+#   subject nor sentence with an edit 22 to 38 % are let in (45 facts, three seeds). Why is not known.
+# * Of eighty facts in four shards TIES holds fewer than one shard does, and more than a linear mean. Both
+#   merges lose more of the unrelated prompts than one shard (13 and 10 points).
 # * A shard without rehearsal forgets: of the first twenty facts 20 points are lost while sixty more are
-#   written, and 40 points in another order (one seed each). It is not full: with rehearsal the same mask holds
-#   98 % of the eighty.
+#   written, and 40 points in another order. It is not full: with rehearsal the same mask holds 98 % of eighty.
+#   (Shards and merges of eighty facts were trained only once.)
 #
 # ## Where it breaks
 #
-# All facts go through one matrix and one threshold. Without rehearsal some of the first ones
-# are **forgotten**. With it every step trains up to twelve rows more, and the texts of earlier facts
-# have to be kept. What if each batch of facts had a memory of its own, in which nobody writes any
-# more? That is [notebook 13](13_lemoe.ipynb).
+# All facts go through one matrix and one threshold. Without rehearsal some of the first ones are
+# **forgotten**; with it the texts of earlier facts have to be kept. What if each batch of facts had a memory
+# of its own, in which nobody writes any more? That is [notebook 13](13_lemoe.ipynb).
 #
 # ## References
 #
