@@ -465,11 +465,11 @@ pd.DataFrame(rows).set_index("seed")
 # the numbers of the base model. But only half of the rewordings are let in, and 57 % of the neighbors.
 #
 # Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
-# fact, in points and in % of $\varepsilon$. With none of the three seeds a difference is seen. The shares say little: with seed 0 anything from −28 to 34 points is
-# possible (all intervals here are of 95 %). $\Delta$ itself says more. With seed 0 a fact's neighbors have on the
-# average a $\Delta$ that is 3 % of $\varepsilon$ lower than that of its rewordings (12 % lower to 6 % higher). If
-# there is a difference, it is small beside the distance to the unrelated prompts, whose median is 0.52 of
-# $\varepsilon$.
+# fact, in points and in % of $\varepsilon$. With none of the three seeds a difference is seen. The shares say
+# little: with seed 0 anything from −28 to 34 points is possible (all intervals here are of 95 %). $\Delta$ itself
+# says more: with seed 0 that of the neighbors is on the average 3 % of $\varepsilon$ lower (12 % lower to 6 %
+# higher). If there is a difference, it is small beside the distance to the unrelated prompts, whose median is
+# 0.52 of $\varepsilon$.
 #
 # (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
 # its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
@@ -588,14 +588,14 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 # A shard can lose facts for two reasons. It **forgets** where facts that come later damage earlier ones. Its
 # **capacity** is exceeded where its entries cannot hold so many facts at all. To tell the two apart, one mask
 # is filled with 80 facts of the classroom, one after another: without rehearsal, as in the paper (**WISE**),
-# and with it (**WISE + rehearsal**). What rehearsal can hold is within the capacity.
+# and with rehearsal (**WISE + rehearsal**). What is held with rehearsal is within the capacity.
 #
 # Two more runs are without rehearsal: the same facts in *another order*, drawn at random, and in four shards
 # of 20 that are merged. These are stored runs, each made once.
 #
 # The model writes its answers freely, through the router. A fact is *held* if its answer begins with the new
 # one, and a rewording *follows* likewise. A neighbor *stays* if its answer begins with the true one, and an
-# unrelated prompt if the first sentence of its answer, up to eight tokens, is the old one.
+# unrelated prompt if the first sentence of its answer, up to eight tokens, is what it was.
 #
 # **Predict.** With 80 facts in one mask there are 2,200 entries for each. What is still held, with and
 # without rehearsal? Do four masks hold more than one?
@@ -653,7 +653,7 @@ table.set_index(["line", "facts"]).map(percent)
 # loss is seen (0 points, −10 to 10; only the first order was run with it).
 #
 # **Whom does the router let in?** With rehearsal it becomes *stricter*, for rewordings and for neighbors (the
-# last two lines of a row); without, in the first order, *looser* for both. Does it tell a rewording from a
+# last two lines of a row). Without rehearsal it becomes *looser* for both in the first order. Does it tell a rewording from a
 # neighbor? The next table compares the two fact by fact, for all facts so far.
 
 # %%
@@ -690,8 +690,8 @@ differences("all eighty facts", pairs)
 
 # %% [markdown]
 # With rehearsal 98 % of the eighty facts are held, 24 points more than without (14 to 34). The mask is the
-# same, so its capacity is enough for the facts' own prompts. What is lost of the first twenty without
-# rehearsal is forgotten, and not for want of entries.
+# same, so its capacity is enough for the facts' own prompts. What the first twenty lose without rehearsal is
+# therefore forgotten; it is not a lack of entries.
 #
 # Do four shards hold more than one? With these settings that is not shown:
 #
