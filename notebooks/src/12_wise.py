@@ -157,7 +157,7 @@ pd.DataFrame(rows).set_index("pairs").round(2)
 #
 # ## Margins
 #
-# The gap between keys and other inputs closes as pairs are added, so WISE trains it. In every step of
+# The gap between keys and other inputs becomes smaller as pairs are added, so WISE trains it. In every step of
 # training two things go in beside the fact: $\Delta_e$ of the fact's own prompts, and $\Delta_i$ of
 # texts that have nothing to do with it. Both must end on the right side of a fixed margin, and far
 # enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met, so that
@@ -264,8 +264,8 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 # For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
 # the edit stands at 0.84, and the highest of the texts at 0.75. Your steps pull the edit up and the texts
 # down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the answer stays. So for
-# this fact it is the margins that make the router. (The margin of the texts, $\alpha = 0.25$, is not reached in
-# fifteen steps. Prompts that no step has seen are asked below.)
+# this fact it is the margins that make the router. (The margin of the texts, $\alpha = 0.25$, is not reached
+# after fourteen steps. Prompts that no step has seen are asked below.)
 #
 # ## Random masks
 #
@@ -378,12 +378,12 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # value: $c$ is 0.76 and not 1 because some of the winners are the second shard's. (The trim takes nothing
 # away here, because a shard has a fifth of the entries and the trim keeps more than half.)
 #
-# The page goes on with the merge by your `ties`. What each rule holds of eighty facts is asked below.
+# The page goes on with the merge by your `ties`.
 #
 # ## Who is sent where?
 #
-# Now the router. We measure $\Delta$ under the merged memory for the twelve edits, their rewordings,
-# their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
+# Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
+# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
 # (so the share of it that a prompt has to reach, `act_ratio`, is 1). One training may be a matter of luck.
 # So the third cell below trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
@@ -462,14 +462,15 @@ pd.DataFrame(rows).set_index("seed")
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
-# the numbers of the base model. But only half of the rewordings are let in, and 57 % of the neighbors.
+# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors.
 #
 # Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
-# fact, in points and in % of $\varepsilon$. With none of the three seeds a difference is seen. The shares say
-# little: with seed 0 anything from −28 to 34 points is possible (all intervals here are of 95 %). $\Delta$ itself
-# says more: with seed 0 that of the neighbors is on the average 3 % of $\varepsilon$ lower (12 % lower to 6 %
-# higher). If there is a difference, it is small beside the distance to the unrelated prompts, whose median is
-# 0.52 of $\varepsilon$.
+# fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
+# difference seen.
+#
+# The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: with seed 0
+# that of the neighbors is on average 3 % of $\varepsilon$ lower (12 % lower to 6 % higher). A difference of this
+# size is small beside the distance to the unrelated prompts, whose median is 0.52 of $\varepsilon$.
 #
 # (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
 # its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
@@ -512,7 +513,7 @@ pd.DataFrame(rows).set_index("prompt")
 #
 # After the edits the tower stands in Rome, and so does the Reichstag. Both rewordings stay below
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
-# before, so nothing is lost there. (The model repeats the new answer. The edit trained
+# before, so it still begins with Rome. (The model repeats the new answer. The edit trained
 # one word, and not where the answer ends.)
 #
 # Is it the template, then? The next cell exchanges one thing at a time, with 45 facts that were not written
@@ -548,7 +549,7 @@ for seed, tau in trained.items():
 
 # %% [markdown]
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
-# still 81 %. Edit by edit none of the three differences is seen: each interval over the twelve edits holds 0.
+# still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
 # So a prompt can be let in without the template. Of the strangers' own prompts 38, 22 and 24 % are let in with
 # the three seeds, although subject and sentence are others, and of their unrelated prompts none (differences
@@ -653,8 +654,9 @@ table.set_index(["line", "facts"]).map(percent)
 # loss is seen (0 points, −10 to 10; only the first order was run with it).
 #
 # **Whom does the router let in?** With rehearsal it becomes *stricter*, for rewordings and for neighbors (the
-# last two lines of a row). Without rehearsal it becomes *looser* for both in the first order. Does it tell a rewording from a
-# neighbor? The next table compares the two fact by fact, for all facts so far.
+# last two lines of a row): fewer rewordings follow, 47 % after 72, and more neighbors stay, 52 % after 19.
+# Without rehearsal it becomes *looser* for both in the first order. Does it tell a rewording from a neighbor?
+# The next table compares the two fact by fact, for all facts so far.
 
 # %%
 lines = [line(*place, LET_IN) for place in (*places[1:], *((name, 80) for name in SHARDS[1:]))]
@@ -689,14 +691,14 @@ display(table.drop(columns="facts").set_index("line").map(percent))
 differences("all eighty facts", pairs)
 
 # %% [markdown]
-# With rehearsal 98 % of the eighty facts are held, 24 points more than without (14 to 34). The mask is the
-# same, so its capacity is enough for the facts' own prompts. What the first twenty lose without rehearsal is
-# therefore forgotten; it is not a lack of entries.
+# With rehearsal 98 % of the eighty facts are held, 24 points more than without (14 to 34). Of the rewordings no
+# difference is seen (−6 points, −15 to 2). The mask is the same, so its capacity is enough for the facts' own
+# prompts. What the first twenty lose without rehearsal is therefore forgotten; it is not a lack of entries.
 #
-# Do four shards hold more than one? With these settings that is not shown:
+# Do four shards hold more than one? That is not shown:
 #
 # * *Apart*, where the shard with the largest $\Delta$ answers, no difference is seen in what they hold (0
-#   points, −13 to 12), and 16 points fewer of the rewordings follow (6 to 26).
+#   points, −13 to 12; why not, was not measured). Of the rewordings 16 points fewer follow (6 to 26).
 # * Merged by *TIES* they hold 15 points fewer than one shard (2 to 29). Of the neighbors 21 points are lost
 #   (14 to 27), and of the unrelated prompts 13 points (8 to 19).
 # * The *linear mean* holds 32 points fewer than TIES (18 to 46), as the coefficients above suggest. It keeps
@@ -731,20 +733,21 @@ drawings_12.triangle(
 # WISE keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of the unrelated prompts
 # (18 to 41). With rehearsal 32 points fewer of the rewordings follow than without it (19 to 44), while 25
 # points more of the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All
-# editors have the library's settings, WISE those of this page, and each was run once.)
+# editors have the library's settings, WISE those of this page and one shard, and each was run once.)
 #
-# The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: GRACE 93, 8 and
-# 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one after another 4, 4 and
-# 2 %). It has no neighbors.
+# The paper has a thousand facts in a model of 7B, and scores tokens (notebook 11) of held, reworded and
+# unrelated: GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one
+# after another 4, 4 and 2 %). It has no neighbors.
 #
 # ## What we know now
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
 #   those that were trained, and becomes smaller gradually, without a border.
 # * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
-#   neighbors is seen, neither in $\Delta$ (11 facts, three seeds) nor in who is let in (up to 80 facts).
-# * Margins push $\Delta$ down for unrelated texts; no margin asks for neighbors. Of prompts that share neither
-#   subject nor sentence with an edit 22 to 38 % are let in (45 facts, three seeds). Why is not known.
+#   neighbors is seen, neither in $\Delta$ (11 facts, three seeds, with rehearsal) nor in who is let in (80 facts).
+# * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
+#   neighbors. Of prompts that share neither subject nor sentence with an edit 22 to 38 % are let in (45 facts,
+#   three seeds). Why is not known.
 # * Of eighty facts in four shards TIES holds fewer than one shard does, and more than a linear mean. Both
 #   merges lose more of the unrelated prompts than one shard (13 and 10 points).
 # * A shard without rehearsal forgets: of the first twenty facts 20 points are lost while sixty more are
