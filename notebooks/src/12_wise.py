@@ -383,8 +383,9 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # ## Who is sent where?
 #
 # Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
-# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
-# (so the share of it that a prompt has to reach, `act_ratio`, is 1). One training may be a matter of luck.
+# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least
+# $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). One training may be a
+# matter of luck.
 # So the third cell below trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
 # **Predict.** Which group is closest to the edits? What share of the neighbors is let in?
