@@ -635,8 +635,7 @@ held = guess("Of the first twenty facts, what share (%) is held at 80, without r
 
 # %%
 def at_once(name):  # held when the twenty that a fact is one of had just been written
-    found = (row["held"] for row in stored if row["line"] == name and "held" in row)
-    return [x for each in found for x in each[-20:]]
+    return [x for row in stored if row["line"] == name for x in row.get("held", [])[-20:]]
 
 
 alone, routed, sent = (at(SHARDS[0], 80)[x] for x in ("own", "held", "sent"))
@@ -645,17 +644,21 @@ twenties = {
     **{f"{name}, at 80": at(name, 80)["held"] for name in (*WAYS, SHARDS[0])},
     "four shards, each asked alone": alone,
 }
-cut = {f"{n - 19} to {n}": slice(n - 20, n) for n in (20, 40, 60, 80)}
-lines = {x: {n: percent(each[part]) for n, part in cut.items()} for x, each in twenties.items()}
+lines = {
+    x: {f"{n - 19} to {n}": percent(each[n - 20 : n]) for n in (20, 40, 60, 80)}
+    for x, each in twenties.items()
+}
 display(pd.DataFrame(lines).T.rename_axis("held (%), facts"))
 held.against(share(at("WISE", 80)["held"][:20])[0])
 for name, n in zip(WAYS, (60, 60, 20), strict=True):
-    less = change(at(name, 80)["held"][:n], at_once(name)[:n])
-    print(f"{name}, facts 1 to {n}, at 80 less at once: {less} points")
-print(f"four shards, each asked alone less through the router: {change(alone, routed)} points")
+    print(
+        f"{name}, facts 1 to {n}, at 80 less at once (points):",
+        change(at(name, 80)["held"][:n], at_once(name)[:n]),
+    )
+print("four shards, each asked alone less through the router (points):", change(alone, routed))
 away = [i for i, shard in enumerate(sent) if shard != i // 20]
-kept = len(away), *(sum(each[i] for i in away) for each in (routed, alone))
-print("another shard answers {} of 80: {:.0f} held, by their own shards {:.0f}".format(*kept))
+kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
+print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
 
 # %% [markdown]
 # Without rehearsal the shard **forgets**. Each twenty is held when it has just been written, and the last one
@@ -674,8 +677,10 @@ print("another shard answers {} of 80: {:.0f} held, by their own shards {:.0f}".
 # Does it tell a rewording from a neighbor? The table compares the two fact by fact, for all facts so far.
 
 # %%
-first = {f"{x}, 80 less 20": (at(x, 80), at(x, 20)) for x in WAYS}
-first["rehearsal less WISE, at 80"] = at(WAYS[0], 80), at(WAYS[1], 80)
+first = {
+    **{f"{x}, 80 less 20": (at(x, 80), at(x, 20)) for x in WAYS},
+    "rehearsal less WISE, at 80": (at(WAYS[0], 80), at(WAYS[1], 80)),
+}
 found = {
     what: [gap(one[what][:20], other[what][:20]) for one, other in first.values()]
     for what in ("reworded", "neighbors", *LET_IN)
@@ -741,8 +746,9 @@ differences("all eighty facts", pairs)
 editors = [row["line"] for row in stored if row["edits"] in (0, 40) and "held" in row]
 points = {name: at(name, 40) for name in editors}
 pairs = [(name, "MEMIT") for name in editors[1:] if name != "MEMIT"] + [WAYS[:2]]
-pairs = [(f"{one} less {other}", points[one], points[other]) for one, other in pairs]
-display(differences("the forty facts", pairs, 40))
+display(
+    differences("the forty facts", [(f"{x} less {y}", points[x], points[y]) for x, y in pairs], 40)
+)
 drawings_12.triangle(
     {name: {g: share(row[g][:40]) for g in MEASURED} for name, row in points.items()}
 )
