@@ -380,15 +380,12 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # value: $c$ is 0.76 and not 1 because some of the winners are the second shard's. (The trim takes nothing
 # away here, because a shard has a fifth of the entries and the trim keeps more than half.)
 #
-# The page goes on with the merge by your `ties`.
-#
 # ## Who is sent where?
 #
 # Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
 # edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least
-# $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). One training may be a
-# matter of luck.
-# So the third cell below trains the twelve facts twice more, with other seeds: other masks, other contexts.
+# $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). The third cell below
+# trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
 # **Predict.** Which group is closest to the edits? What share of the neighbors is let in?
 #
@@ -471,13 +468,10 @@ pd.DataFrame(rows).set_index("seed")
 # fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
 # difference seen.
 #
-# The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: with seed 0
-# that of the neighbors is on average 3 % of $\varepsilon$ lower (12 % lower to 6 % higher). A difference of this
-# size is small beside the distance to the unrelated prompts, whose median is 0.52 of $\varepsilon$.
+# The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: that of the
+# neighbors is 3 % of $\varepsilon$ lower (12 % lower to 6 % higher), and the median of unrelated prompts is 0.52.
 #
-# (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
-# its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
-# quantile of the facts, that quantile is $\varepsilon$.)
+# (Here $\varepsilon$ is measured again after the merge; the paper takes each fact's $\Delta$ from its training.)
 #
 # Why do neighbors get in? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
 # model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
@@ -516,8 +510,7 @@ pd.DataFrame(rows).set_index("prompt")
 #
 # After the edits the tower stands in Rome, and so does the Reichstag. Both rewordings stay below
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
-# before, so it still begins with Rome. (The model repeats the new answer. The edit trained
-# one word, and not where the answer ends.)
+# before, so it still begins with Rome. (The edit trained one word, and not where the answer ends.)
 #
 # Is it the template, then? The next cell exchanges one thing at a time, with 45 facts that were not written
 # and whose sentences are others, *strangers*. It also asks how many of the strangers' own prompts are let
@@ -665,16 +658,13 @@ print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join
 # still is at 80. Of the first sixty facts 33 points are lost by then (21 to 45), and in another order 40 points
 # of the first twenty (16 to 60). With rehearsal no loss is seen (−2 points, −7 to 3).
 #
-# In four shards apart it is the **router** that fails. Asked alone, the shards hold 79 of the 80 facts, so each
-# kept what it learned. But the prompts of 20 facts are answered by a shard that never saw them. One of these
-# facts is held, and their own shards would hold all 20.
+# In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
+# 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
+# never saw them. One of these facts is held, and their own shards hold all 20.
 #
 # **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
-# difference is seen where a line does not reach 0. With rehearsal the router becomes *stricter*, for rewordings
-# and for neighbors: fewer rewordings follow, and more neighbors stay. Without rehearsal it becomes *looser* for
-# both in the first order.
-#
-# Does it tell a rewording from a neighbor? The table compares the two fact by fact, for all facts so far.
+# difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
+# neighbor. It compares the two fact by fact, for all facts so far.
 
 # %%
 first = {
@@ -694,7 +684,10 @@ less = [change(two, one) for one, two in table.to_numpy()]
 table.map(percent).assign(**{"neighbors less rewordings": less})
 
 # %% [markdown]
-# In none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
+# The figure: with rehearsal the router becomes *stricter*, for rewordings and for neighbors. Fewer rewordings
+# follow, and more neighbors stay. Without rehearsal it becomes *looser* for both, but only in the first order.
+#
+# The table: in none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
 # from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and what stays
 # is decided by the answers of $W'$.
 #
@@ -776,12 +769,10 @@ drawings_12.triangle(
 # * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
 #   neighbors. Of prompts that share neither subject nor sentence with an edit 22 to 38 % are let in (45 facts,
 #   three seeds). Why is not known.
-# * Of eighty facts in four shards TIES holds fewer than one shard does, and more than a linear mean. Both
-#   merges lose more of the unrelated prompts than one shard (13 and 10 points).
 # * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
 #   not full: with rehearsal the same mask holds 98 % of eighty.
-# * Four shards apart, each asked alone, hold 79 of the eighty facts. Of 20 facts the router asks a wrong shard,
-#   and 19 of these are lost. (Shards and merges of eighty facts were trained only once.)
+# * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
+#   are lost. Merged by TIES they hold 15 points fewer than one shard. (Each was trained only once.)
 #
 # ## Where it breaks
 #
