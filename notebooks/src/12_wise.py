@@ -600,8 +600,8 @@ pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 #
 # <details><summary>Answer</summary>
 #
-# The last twenty are held, and of each older twenty a quarter or more is lost. A full shard keeps its facts,
-# but the router does not find it for all of them.
+# The last twenty are held. Of each older twenty a quarter or more is not (in the first order). A full shard
+# keeps its facts, but the router does not find it for all of them.
 #
 # </details>
 
