@@ -132,26 +132,24 @@ class ThresholdExplorer(Panel):
     def controls(self) -> dict[str, Any]:
         import ipywidgets
 
-        slider = ipywidgets.FloatSlider(
-            value=self.values["act_ratio"],
-            max=self.limit,
-            step=0.02,
-            continuous_update=False,
-            description="act_ratio, share of ε",
-        )
-        return {"act_ratio": slider}
+        return {
+            "act_ratio": ipywidgets.FloatSlider(
+                value=self.values["act_ratio"],
+                max=self.limit,
+                step=0.02,
+                continuous_update=False,
+                description="act_ratio, share of ε",
+            ),
+        }
 
     def look(self, act_ratio: float) -> View:
-        """Histograms of Δ/ε with the threshold, and the number of each group that is routed."""
+        """A row of points Δ/ε per group, the threshold, and how many of each group are routed."""
         rule = Side(self.route.memories, act_ratio, self.route.score, self.route.module)
         shares = {group: (found / self.eps).amax(1) for group, found in self.scores.items()}
-        figure = plot.histogram(
-            {group: found.tolist() for group, found in shares.items()},
-            "Δ/ε, how far the memory moves the output (1 is its threshold)",
-            bins=30,
-            marks={f"act_ratio {act_ratio:g}": act_ratio},
-            colors=KINDS,
-        )
+        points = {g: (x, torch.full_like(x, -i)) for i, (g, x) in enumerate(shares.items())}
+        figure = maps.scatter(points, "Δ/ε (1 is the threshold)", "", colors=KINDS, height=3.2)
+        figure.axes[0].axvline(act_ratio, color=plot.QUIET, linestyle="--")
+        figure.axes[0].set(yticks=[], ylim=(0.5 - len(shares), 0.5))
         rows = [
             {
                 "group": group,
@@ -162,10 +160,12 @@ class ThresholdExplorer(Panel):
             for group, found in self.scores.items()
         ]
         limits = ", ".join(f"{x:.3g}" for x in rule.thresholds().tolist())
-        limits += " (one per memory)" if len(self.eps) > 1 else ""
-        text = f"act_ratio {act_ratio:g}: a prompt goes to a memory from Δ = {limits} on. "
-        text += ", ".join(f"{r['group']} {r['routed']} of {r['prompts']}" for r in rows) + "."
-        return View(figure, text, rows)
+        counts = ", ".join(f"{r['group']} {r['routed']} of {r['prompts']}" for r in rows)
+        return View(
+            figure,
+            f"act_ratio {act_ratio:g}: a memory answers from its Δ = {limits} on. {counts}.",
+            rows,
+        )
 
 
 def _row(group: str, answered: int, own: int | str, prompts: int) -> dict[str, object]:

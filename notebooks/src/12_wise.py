@@ -3,14 +3,14 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE held nearly every fact, and no rewording got the new answer. Most editors of weights reach rewordings,
+# GRACE held nearly every fact, and no rewording got the new answer. An editor of weights can reach rewordings,
 # but each edit changes the weights for all other prompts as well. WISE writes into a second copy of one
 # matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
 # through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
 #
 # **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
-# merge memories that were trained apart · see token by token how a prompt gets its score · find out how
-# many facts a memory holds, and whether four small ones hold more · compare five editors.
+# merge memories that were trained apart · see token by token how a prompt gets its score · tell
+# a memory that forgets from one that is full · compare five editors.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb) for gradients, [notebook 11](11_grace.ipynb).
 #
@@ -59,14 +59,13 @@ from lib.model import activations, generation
 from notebooks.support import drawings_12, figures, models
 from notebooks.support import runs_12_wise as runs_12
 from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import MEASURED, percent
+from notebooks.support.score_tables import MEASURED, gap, percent
 
 pd.set_option("display.width", 100)
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 config = runs_12.wise(lm).config
 module = lm.mlp_out(config.layer)
 W = lm.weight(module).cpu()
-draw = torch.Generator().manual_seed(0)
 known = {}
 
 
@@ -125,12 +124,15 @@ drawings_12.two_paths()
 #
 # </details>
 #
-# That is one token. A prompt has many, and $\Delta$ is their mean. Most tokens of a prompt ("The",
+# That is one token. A prompt has many, and $\Delta$ is their mean. Many tokens of a prompt ("The",
 # "is", "in", "of") stand in other prompts too, and their inputs resemble trained keys there as well.
 # The last column is a prompt of which half of the tokens are trained keys and half are random inputs.
 
 
 # %%
+draw = torch.Generator().manual_seed(0)
+
+
 def normal(*shape):
     return torch.randn(*shape, generator=draw)
 
@@ -157,7 +159,7 @@ pd.DataFrame(rows).set_index("pairs").round(2)
 #
 # ## Margins
 #
-# The gap between keys and other inputs closes as pairs are added, so WISE trains it. In every step of
+# The gap between keys and other inputs becomes smaller as pairs are added, so WISE trains it. In every step of
 # training two things go in beside the fact: $\Delta_e$ of the fact's own prompts, and $\Delta_i$ of
 # texts that have nothing to do with it. Both must end on the right side of a fixed margin, and far
 # enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met, so that
@@ -262,10 +264,10 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 
 # %% [markdown]
 # For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
-# the edit stands at 0.84, and the highest of the texts at 0.75. Your steps go on. They pull the edit up
-# and the texts down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the
-# answer stays. So for this fact it is the margins that make the router. (The texts are those of the
-# training. Prompts that no step has seen are asked below.)
+# the edit stands at 0.84, and the highest of the texts at 0.75. Your steps pull the edit up and the texts
+# down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the answer stays. So for
+# this fact it is the margins that make the router. (The margin of the texts, $\alpha = 0.25$, is not reached
+# after fourteen steps. Prompts that no step has seen are asked below.)
 #
 # ## Random masks
 #
@@ -289,7 +291,7 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 #
 # What a shard has learned, $\tau_s$, is called a **task vector**. Several of them go into a merge, and
 # one comes out. A plain mean would halve everything that only one of two shards has changed. TIES
-# avoids that in three steps. It **trims** each vector to the share of its largest entries, it
+# avoids that in three steps. It **trims** each vector to a share of its entries, the largest, it
 # **elects** a sign for each entry, that of the sum of what is left, and it takes the **mean** over those
 # vectors that have this sign. A zero has no vote, and it does not count in the divisor.
 #
@@ -338,8 +340,8 @@ print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, 
 #
 # Now the real layer. Twelve facts are written one after another, six in each of two shards: the Eiffel
 # Tower, ten others of the classroom and the young sheep of notebook 00. Every step of training sees the
-# fact's prompt in a few contexts, 32 irrelevant texts for the margins, and up to twelve earlier facts of the
-# same shard, which are trained again. We call this *rehearsal*, and it is ours. (The replay in the
+# fact's prompt in a few contexts, 32 irrelevant texts for the margins, and the earlier facts of the same
+# shard (up to twelve), which are trained again. We call this *rehearsal*, and it is ours. (The replay in the
 # paper's appendix is another one: it keeps the scores of earlier facts in place, and does not train
 # their answers again.)
 #
@@ -378,13 +380,12 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # value: $c$ is 0.76 and not 1 because some of the winners are the second shard's. (The trim takes nothing
 # away here, because a shard has a fifth of the entries and the trim keeps more than half.)
 #
-# The page goes on with the merge by your `ties`. What each rule holds of eighty facts is asked below.
-#
 # ## Who is sent where?
 #
-# Now the router. We measure $\Delta$ under the merged memory for the twelve edits, their rewordings,
-# their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least $\Delta$ of an edit
-# (so the share of it that a prompt has to reach, `act_ratio`, is 1).
+# Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
+# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least
+# $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). The third cell below
+# trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
 # **Predict.** Which group is closest to the edits? What share of the neighbors is let in?
 #
@@ -396,14 +397,14 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # </details>
 
 # %%
-tau = ties(taus, config.density)
-eps = min(score(tau, inputs(case.fact.text)) for case in cases)
-patch = runs_12.through(apart, tau, eps)
+merged = ties(taus, config.density)
+eps = min(score(merged, inputs(case.fact.text)) for case in cases)
+patch = runs_12.through(apart, merged, eps)
 
 
 def layer(a, prompt):  # WISE's layer: the inputs of a row, of which so many are the prompt's
-    asked = score(tau, a[:prompt]) >= eps
-    return a @ (W + tau).T if asked else a @ W.T
+    reached = score(merged, a[:prompt]) >= eps
+    return a @ (W + merged).T if reached else a @ W.T
 
 
 def share(values, limits=SHARE):  # mean and 95 % interval, in percent
@@ -439,28 +440,38 @@ kinds = {
     "neighbor": [[x.prompt for x in case.neighborhood] for case in cases if case.neighborhood],
     "unrelated": [case.locality for case in cases if case.locality],
 }
-found = reach(tau, kinds)
+found = reach(merged, kinds)
 neighbors.against(share(let_in(found["neighbor"]))[0])
-two, one = found["neighbor"], found["rewording"]
-less = change(*([x.mean().item() for x in some] for some in (two, one)), None)
-print(f"neighbors less rewordings, let in: {change(let_in(two), let_in(one))} points")
-print(f"neighbors less rewordings, mean Δ/ε: {less} % of ε, {len(two)} facts")
 print(pd.Series(found, name="let in (%)").map(let_in).map(percent).to_string())
 spread = {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
 widgets.ThresholdExplorer(patch.routes[module], spread)
 
+# %%
+trained, rows = {0: merged}, []
+for seed in (1, 2):
+    memories = runs_12.shards(lm, cases, size, seed=seed).routes[module].memories
+    trained[seed] = ties([memory.tau for memory in memories], config.density)
+for seed, tau in trained.items():
+    found = reach(tau, kinds)
+    pair = found["neighbor"], found["rewording"]
+    row = {"seed": seed} | {f"{kind} (%)": percent(let_in(found[kind])) for kind in kinds}
+    means = [[x.mean().item() for x in some] for some in pair]
+    less = {"let in, difference": change(*map(let_in, pair)), "of Δ/ε": change(*means, None)}
+    rows.append(row | less | {"facts": len(pair[0])})
+pd.DataFrame(rows).set_index("seed")
+
 # %% [markdown]
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
-# the numbers of the base model. But only half of the rewordings are let in, and 57 % of the neighbors. The
-# shares of eleven facts say little: their difference may be anything from −28 to 34 points (all intervals
-# here are of 95 %). $\Delta$ itself says more. On the average a fact's neighbors have a $\Delta$ that is 3 %
-# of $\varepsilon$ lower than that of its rewordings (12 % lower to 6 % higher). No difference is seen, and
-# if there is one it is small beside the distance to the unrelated prompts, whose median is 0.52 of
-# $\varepsilon$.
+# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors.
 #
-# (Here $\varepsilon$ is the least $\Delta$, measured again after the merge; the paper takes each fact's from
-# its own training. The library guards against one outlier: where the least $\Delta$ is under half of the 5 %
-# quantile of the facts, that quantile is $\varepsilon$.)
+# Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
+# fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
+# difference seen.
+#
+# The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: that of the
+# neighbors is 3 % of $\varepsilon$ lower (12 % lower to 6 % higher), and the median of unrelated prompts is 0.52.
+#
+# (Here $\varepsilon$ is measured again after the merge; the paper takes each fact's $\Delta$ from its training.)
 #
 # Why do neighbors get in? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
 # model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
@@ -481,7 +492,7 @@ with lm.patched(patch):
 rows, shown = [], []
 for (group, text), old, new, (note,) in zip(asked.items(), before, after, notes, strict=True):
     row = {"prompt": group, "before": old.strip(), "after": new.strip()}
-    each = (inputs(text) @ tau.T).norm(dim=1)
+    each = (inputs(text) @ merged.T).norm(dim=1)
     ids = encode_prompt(lm.tokenizer, text)[-len(each) :]
     shown.append((group, [lm.tokenizer.decode([i]) for i in ids], each.tolist()))
     most = ", ".join(shown[-1][1][i].strip() for i in each.topk(2).indices)
@@ -499,14 +510,11 @@ pd.DataFrame(rows).set_index("prompt")
 #
 # After the edits the tower stands in Rome, and so does the Reichstag. Both rewordings stay below
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
-# before, so nothing is lost there. (The model repeats the new answer. The edit trained
-# one word, and not where the answer ends.)
+# before, so it still begins with Rome. (The edit trained one word, and not where the answer ends.)
 #
 # Is it the template, then? The next cell exchanges one thing at a time, with 45 facts that were not written
-# and whose sentences are others, *strangers*. The cell after it asks for a cause. The library's irrelevant
-# texts are search questions and sentences about everyday things. Is that why prompts for other facts are let
-# in? We train the twelve facts again, and behind every irrelevant text we put a prompt for a fact, whose
-# template no edit and no stranger has. (An edit takes 64 texts here: the 32 of before, and 32 prompts.)
+# and whose sentences are others, *strangers*. It also asks how many of the strangers' own prompts are let
+# in, by the memories of all three seeds.
 
 # %%
 facts = [case.fact for case in cases]
@@ -519,51 +527,35 @@ swaps = {
 }
 left = {what: [] for what in swaps}
 for what, fact in product(swaps, facts):
-    each = [score(tau, inputs(swaps[what](fact, case.fact))) for case in strangers]
-    left[what].append(sum(each) / len(each) / score(tau, inputs(fact.text)))
+    each = [score(merged, inputs(swaps[what](fact, case.fact))) for case in strangers]
+    left[what].append(sum(each) / len(each) / score(merged, inputs(fact.text)))
 for what in swaps:
     print("{} kept: {:.0f} % of Δ ({:.0f} to {:.0f})".format(what, *share(left[what], None)))
 for one, other in combinations(swaps, 2):
     print(f"{one} less {other}: {change(left[one], left[other], None)} points, {len(facts)} edits")
 
-# %%
-used |= {case.fact.prompt for case in strangers}
-fresh = [case.fact.text for case in lib.classroom()[4::4] if case.fact.prompt not in used]
-mixed = [x for i, text in enumerate(texts.irrelevant()) for x in (text, fresh[i % len(fresh)])]
-kinds |= {
-    "stranger": [[case.fact.text] for case in strangers],
-    "stranger's unrelated": [case.locality for case in strangers],
-    "among the texts": [[text] for text in fresh],
+theirs = {
+    "own": [[case.fact.text] for case in strangers],
+    "unrelated": [case.locality for case in strangers],
 }
-more = {"irrelevant": tuple(mixed), "irrelevant_n": 2 * config.irrelevant_n}
-memories = runs_12.shards(lm, cases, size, **more).routes[module].memories
-again = ties([memory.tau for memory in memories], config.density)
-found = pd.DataFrame({"let in (%)": reach(tau, kinds), "with facts (%)": reach(again, kinds)})
-shares, scores = found.map(let_in), found.map(lambda some: [x.mean().item() for x in some])
-table = shares.map(percent)
-table["let in, change"] = [change(two, one) for one, two in shares.to_numpy()]
-table["Δ/ε, change"] = [change(two, one, None) for one, two in scores.to_numpy()]
-print("let in, a stranger's own prompt less its unrelated ones:", change(*shares.iloc[4:6, 0]))
-table.assign(n=shares.iloc[:, 0].map(len))
+for seed, tau in trained.items():
+    found = [let_in(some) for some in reach(tau, theirs).values()]
+    said = "own prompts let in {} %, unrelated {} %".format(*map(percent, found))
+    print(f"{len(strangers)} strangers, seed {seed}: {said}, difference {change(*found)}")
 
 # %% [markdown]
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
-# still 81 %. Edit by edit none of the three differences is seen: each interval over the twelve edits holds 0.
-# Of the strangers' own prompts 38 % are let in, although subject and sentence are others. That is 38 points
-# more than of their unrelated prompts (23 to 52, over 45 facts).
+# still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
-# Are the irrelevant texts the cause? (A *change* is with facts less without, in pairs: in points, and in % of
-# each memory's own $\varepsilon$; $n$ counts facts.) With the prompts added 11 points fewer of the strangers'
-# prompts are let in (2 to 22), but 27 % of them still are, and in their mean $\Delta/\varepsilon$ no change is
-# seen. Each memory was trained only once, and with 64 texts for 32: whether the kind of the texts matters or
-# their number is not known, nor what lets in the rest.
+# So a prompt can be let in without the template. Of the strangers' own prompts 38, 22 and 24 % are let in with
+# the three seeds, although subject and sentence are others, and of their unrelated prompts none (differences
+# in points, each above 0). What lets these prompts in is not known.
 #
 # ## The decision at the prompt
 #
-# $\Delta$ is a mean over the tokens of the *prompt*. In this library the decision is taken once, at the
-# prompt, and kept to the end of the answer. The public code of WISE takes it anew at every call of the
-# model, from the tokens of that call, and while an answer is generated with a cache that is a single
-# token. Would every token of the answer decide alike?
+# In this library the decision is taken once, at the tokens of the prompt, and kept to the end of the answer.
+# The public code of WISE takes it anew at every call of the model, and while an answer is generated with a
+# cache a call has a single token. Would every token of the answer decide alike?
 
 # %%
 back, rows = [], []
@@ -574,7 +566,7 @@ for fact in facts:
         if not back:  # of the tower, without a cache
             assert answer == generation.generate(lm, [prompt], 8, cache=False).ids[0]
     read = activations.module_inputs(lm, [prompt + answer], [module], 0)[module].float().cpu()
-    each = ((read @ tau.T).norm(dim=1)[-len(answer) :] / eps).tolist()
+    each = ((read @ merged.T).norm(dim=1)[-len(answer) :] / eps).tolist()
     row = {"δ / ε": fact.subject, "answer begins": lm.tokenizer.decode(answer[:2]).strip()}
     rows.append(row | dict(enumerate(each, 1)))
     back.append(float(min(each) < 1))
@@ -583,43 +575,46 @@ print(f"at some token of the answer δ is below ε: {said}")
 pd.DataFrame(rows).set_index(["δ / ε", "answer begins"]).round(2)
 
 # %% [markdown]
-# A row of the table is an edit, and its numbers are $\delta/\varepsilon$ at the first eight tokens of the
-# answer. With all edits but the one about China (92 %, 68 to 99) some number is below 1, where a decision
-# at this token would choose $W$; with eight of the twelve it is the first or second already. But these
-# answers were all forced by one decision at the prompt. The router that decides anew at every token was not
-# run, and what it would write is not known.
+# Each row has $\delta/\varepsilon$ at the first eight tokens of an edit's answer. With all edits but the one about
+# China (92 %, 68 to 99) some number is below 1, where a decision at this token would choose $W$. But these
+# answers were written under one decision at the prompt. What the router that decides anew would write was not
+# measured.
 #
-# ## How many facts in a shard?
+# ## Is a shard full, or does it forget?
 #
-# One mask is filled with facts, one after another, 80 of the classroom in all (a stored run). At 20 and at
-# 80 facts we ask for all facts so far, through the router: without rehearsal, as in the paper
-# (**WISE**), and with up to twelve earlier facts trained along (**WISE + rehearsal**). A second stored run
-# is WISE with the same 80 facts in *another order*, drawn at random. A third deals them into four shards of
-# 20, without rehearsal, and merges these. The model writes its answers freely. A fact is *held* if its
-# answer begins with the new one, and a rewording *follows* likewise. A neighbor *stays* if its answer still
-# begins with the true one, and an unrelated prompt if the first sentence of its answer, up to eight tokens,
-# is word for word what it was.
+# A shard can lose facts for two reasons. It **forgets** where facts that come later damage earlier ones. Its
+# **capacity** is exceeded where its entries cannot hold so many facts at all. To tell the two apart, one mask
+# is filled with 80 facts of the classroom, one after another: without rehearsal, as in the paper (**WISE**),
+# and with rehearsal (**WISE + rehearsal**). What is held with rehearsal is within the capacity.
 #
-# **Predict.** With 80 facts in one mask there are 2,200 entries for each. What is still held, with and
-# without rehearsal? Do four masks hold more than one?
+# Two more runs are without rehearsal: the same facts in *another order*, drawn at random, and in four shards
+# of 20, one after another. The shards stay *apart* first, and a prompt gets the one with the largest $\Delta$
+# among those whose $\varepsilon$ it reaches. Later they are merged. These are stored runs, each made once.
+#
+# The model writes its answers freely, through the router. A fact is *held* if its answer begins with the new
+# one, and a rewording *follows* likewise. A neighbor *stays* if its answer begins with the true one, and an
+# unrelated prompt if the first sentence of its answer, up to eight tokens, is what it was.
+#
+# **Predict.** With 80 facts in one mask there are 2,200 entries for each. Which of the four twenties is held
+# without rehearsal, and which is lost? Nobody writes into a full shard again: are its facts safe?
 #
 # <details><summary>Answer</summary>
 #
-# With rehearsal nearly all. Without it three quarters, of all eighty and of the first twenty. Four masks
-# are not seen to hold more: while they stay apart no difference is seen, and merged they hold fewer.
+# The last twenty are held. Of each older twenty a quarter or more is not (in the first order). A full shard
+# keeps its facts, but the router does not find it for all of them.
 #
 # </details>
 
 # %%
-rows = runs_12.rows(lm, "12_stream", "12_order", "12_merges")
+stored = runs_12.rows(lm, "12_stream", "12_order", "12_merges")
 WAYS = "WISE + rehearsal", "WISE", "WISE, another order"
 SHARDS = [f"four shards, {rule}" for rule in ("apart", "ties", "linear")]
 LET_IN = "rewordings let in", "neighbors let in"
 
 
 def at(name, edits):  # the row of a line after so many edits: shares, one for each fact
-    own = [row for row in rows if row["line"] == name and "held" in row]
-    row = next(row for row in own if row["edits"] in (0, edits))
+    some = [row for row in stored if row["line"] == name and "held" in row]
+    row = next(row for row in some if row["edits"] in (0, edits))
     return row | {f"{kind}s let in": each for kind, each in row.get("let_in", {}).items()}
 
 
@@ -630,50 +625,74 @@ def line(name, edits, groups=MEASURED, count=None):  # of a table: shares of the
 
 held = guess("Of the first twenty facts, what share (%) is held at 80, without rehearsal?", 0, 100)
 
+
 # %%
-first = [(f"{x}, 80 less 20", at(x, 80), at(x, 20)) for x in WAYS]
-first.append(("rehearsal less WISE, at 80", at(WAYS[0], 80), at(WAYS[1], 80)))
-found = {x: [] for x in ("held", "reworded", "neighbors", *LET_IN)}
+def at_once(name):  # held when the twenty that a fact is one of had just been written
+    return [x for row in stored if row["line"] == name for x in row.get("held", [])[-20:]]
+
+
+alone, routed, sent = (at(SHARDS[0], 80)[x] for x in ("own", "held", "sent"))
+twenties = {
+    **{f"{name}, at once": at_once(name) for name in WAYS[:2]},
+    **{f"{name}, at 80": at(name, 80)["held"] for name in (*WAYS, SHARDS[0])},
+    "four shards, each asked alone": alone,
+}
+lines = {
+    x: {f"{n - 19} to {n}": percent(each[n - 20 : n]) for n in (20, 40, 60, 80)}
+    for x, each in twenties.items()
+}
+display(pd.DataFrame(lines).T.rename_axis("held (%), facts"))
 held.against(share(at("WISE", 80)["held"][:20])[0])
-for (name, one, other), what in product(first, found):
-    pairs = zip(one[what][:20], other[what][:20], strict=True)
-    found[what].append(share([x - y for x, y in pairs], DIFFERENCE))
-    if what == "held":
-        print(f"held, {name}: {change(one[what][:20], other[what][:20])} points")
-axis = "difference, first twenty facts (points)"
-display(figures.whiskers([name for name, *_ in first], found, axis, height=4.8))
-places = [("unedited", 0), *((name, edits) for name in WAYS for edits in (20, 80))]
-table = pd.DataFrame([line(*place, count=20) for place in places])
-table.set_index(["line", "facts"]).map(percent)
+for name, n in zip(WAYS, (60, 60, 20), strict=True):
+    print(
+        f"{name}, facts 1 to {n}, at 80 less at once (points):",
+        change(at(name, 80)["held"][:n], at_once(name)[:n]),
+    )
+print("four shards, each asked alone less through the router (points):", change(alone, routed))
+away = [i for i, shard in enumerate(sent) if shard != i // 20]
+kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
+print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
 
 # %% [markdown]
-# The figure compares the *same* facts in pairs, the first twenty, and a line that does not reach 0 is a
-# difference that is seen. Without rehearsal the shard **forgets**: 20 points of these facts are lost while
-# sixty more are written (2 to 40), and 40 points in another order (16 to 60), where others are the first.
+# Without rehearsal the shard **forgets**. Each twenty is held when it has just been written, and the last one
+# still is at 80. Of the first sixty facts 33 points are lost by then (21 to 45), and in another order 40 points
+# of the first twenty (16 to 60). With rehearsal no loss is seen (−2 points, −7 to 3).
 #
-# With rehearsal no loss is seen, and at 80 facts 20 points more are held than without (2 to 39). (Only the
-# first order was run with it.) At the same time fewer of the rewordings follow than at 20 facts, and more
-# of the neighbors stay. Without it a loss of rewordings is seen in the other order only.
+# In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
+# 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
+# never saw them. One of these facts is held, and their own shards hold all 20.
 #
-# **Whom does the router let in?** The last two lines of each row say how this changes. With rehearsal the
-# router becomes *stricter* for rewordings and for neighbors. Without it, it becomes *looser* for both in
-# the first order, and in the other order no change is seen. But does it tell a rewording from a neighbor?
-# The next table compares the two fact by fact, for all facts so far.
+# **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
+# difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
+# neighbor. It compares the two fact by fact, for all facts so far.
 
 # %%
-places = [*places[1:], *((name, 80) for name in SHARDS[1:])]
+first = {
+    **{f"{x}, 80 less 20": (at(x, 80), at(x, 20)) for x in WAYS},
+    "rehearsal less WISE, at 80": (at(WAYS[0], 80), at(WAYS[1], 80)),
+}
+found = {
+    what: [gap(one[what][:20], other[what][:20]) for one, other in first.values()]
+    for what in ("reworded", "neighbors", *LET_IN)
+}
+figure = figures.whiskers([*first], found, "difference, first twenty facts (points)", height=4.2)
+figure.axes[0].axvline(0, color="#8a9099", linewidth=1.2, zorder=0)
+display(figure)
+places = [*product(WAYS, (20, 80)), *product(SHARDS[1:], [80])]
 table = pd.DataFrame([line(*place, LET_IN) for place in places]).set_index(["line", "facts"])
 less = [change(two, one) for one, two in table.to_numpy()]
 table.map(percent).assign(**{"neighbors less rewordings": less})
 
 # %% [markdown]
-# In none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
-# from either group, and the difference is 1 point (−8 to 10). So how strict the router is changes; that it
-# knows the edited fact is shown nowhere on this page. Without rehearsal 98 % and more of both groups are let
-# in at 80 facts: what follows and what stays is then decided by the answers of $W'$.
+# The figure: with rehearsal the router becomes *stricter*, for rewordings and for neighbors. Fewer rewordings
+# follow, and more neighbors stay. Without rehearsal it becomes *looser* for both, but only in the first order.
 #
-# **What is left of all eighty?** The first table has the shares. The second one has paired differences in
-# points: rehearsal and four shards, each less WISE in one shard, and the two merges.
+# The table: in none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
+# from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and what stays
+# is decided by the answers of $W'$.
+#
+# **What is left of all eighty?** The first table has the shares, and the second one paired differences in
+# points.
 
 
 # %%
@@ -694,72 +713,72 @@ display(table.drop(columns="facts").set_index("line").map(percent))
 differences("all eighty facts", pairs)
 
 # %% [markdown]
-# With rehearsal 98 % of the eighty facts are held, and 74 % without: 24 points more (14 to 34).
+# With rehearsal 98 % of the eighty facts are held, 24 points more than without (14 to 34). Of the rewordings no
+# difference is seen (−6 points, −15 to 2). The mask is the same, so its capacity is enough for the facts' own
+# prompts: what one shard loses without rehearsal is forgotten, and there is no lack of entries.
 #
-# Do four shards hold more than one? With these settings that is not shown:
+# Are four shards better than one? Not with this router, nor with these merges:
 #
-# * *Apart*, where the shard with the largest $\Delta$ answers, no difference is seen in what they hold (0
-#   points, −13 to 12), and fewer of the rewordings follow.
-# * Merged by *TIES* they hold 15 points fewer than one shard (2 to 29), and fewer of the neighbors stay.
-# * The *linear mean* holds 32 points fewer than TIES (18 to 46), as the coefficients above suggest. It
-#   keeps 55 points more of the neighbors (46 to 62).
+# * *Apart* no difference is seen in what they hold (0 points, −13 to 12). Of the rewordings 16 points fewer
+#   follow (6 to 26), and of the neighbors 8 points fewer stay (0 to 16).
+# * Merged by *TIES* they hold 15 points fewer than one shard (2 to 29). Of the neighbors 21 points are lost
+#   (14 to 27), and of the unrelated prompts 13 points (8 to 19).
+# * The *linear mean* holds 32 points fewer than TIES (18 to 46), as the coefficients above suggest. It keeps
+#   34 points more of the neighbors than one shard (26 to 40), and loses 10 points of the unrelated prompts (4
+#   to 16).
 #
 # ## The impossible triangle
 #
-# An editor should hold its facts, rewordings should follow, and everything else should stay. The
-# authors of WISE call this the *impossible triangle*, and say that no editor before theirs has all
-# three in a long stream. Here are five editors, WISE in two forms, and the unedited model on the same forty
-# facts (the stored run again). WISE and fine-tuning write one fact after another, MEMIT and UltraEdit ten
-# in each call, GRACE all in one. An editor with all three would stand in the upper right corner of both
-# panels, and have close to 100 % behind its name in the legend.
+# An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of
+# WISE call this the *impossible triangle*, and say that no editor before theirs has all three in a long
+# stream. Here are five editors on the same forty facts (the stored run again). WISE and fine-tuning write one
+# fact after another, MEMIT and UltraEdit ten in each call, GRACE all in one. An editor with all three would
+# stand in the upper right corner of both panels, and hold close to 100 % (in the legend).
 
 # %%
-editors = [row["line"] for row in rows if row["edits"] in (0, 40) and "held" in row]
+editors = [row["line"] for row in stored if row["edits"] in (0, 40) and "held" in row]
 points = {name: at(name, 40) for name in editors}
-lines = [line(name, 40, count=40) for name in editors]
-display(pd.DataFrame(lines).drop(columns="facts").set_index("line").map(percent))
-pairs = [("WISE", "MEMIT"), ("WISE + rehearsal", "MEMIT"), ("WISE + rehearsal", "WISE")]
-pairs = [(f"{one} less {other}", points[one], points[other]) for one, other in pairs]
-display(differences("the forty facts", pairs, 40))
+pairs = [(name, "MEMIT") for name in editors[1:] if name != "MEMIT"] + [WAYS[:2]]
+display(
+    differences("the forty facts", [(f"{x} less {y}", points[x], points[y]) for x, y in pairs], 40)
+)
 drawings_12.triangle(
     {name: {g: share(row[g][:40]) for g in MEASURED} for name, row in points.items()}
 )
 
 # %% [markdown]
-# Nobody has all three. GRACE holds its facts and moves nothing else, and no rewording follows. With UltraEdit
-# 10 % of the rewordings follow, and fine-tuning keeps 8 % of the unrelated prompts. Of the edited models MEMIT has
-# the most rewordings and, GRACE aside, the most neighbors, 87 and 81 %, but it keeps only 56 % of the
-# unrelated prompts.
+# No editor has all three. With GRACE 87 points fewer of the rewordings follow than with MEMIT (73 to 93), and
+# with UltraEdit 78 (62 to 86). Fine-tuning keeps 49 points fewer of the unrelated prompts (35 to 59). MEMIT is
+# the nearest to the corner on the left, but on the right it lies below all others except fine-tuning.
 #
-# WISE without rehearsal keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of
-# the unrelated prompts (18 to 41). Rehearsal trades one for the other: 32 points fewer of the rewordings
-# follow (19 to 44), and 25 points more of the neighbors stay (15 to 35). In what they hold no difference is
-# seen between the two. (All editors have the library's settings, WISE those of this page.)
+# WISE keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of the unrelated prompts
+# (18 to 41); of the rewordings no difference is seen (−14 points, −28 to 0). With rehearsal 32 points fewer of the rewordings follow than without it (19 to 44), while 25
+# points more of the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All
+# editors have the library's settings, WISE those of this page and one shard, and each was run once.)
 #
-# The paper has a thousand facts in a model of 7B, and counts held, reworded and unrelated: GRACE 93, 8 and
-# 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % if it writes all facts at once. (Written one after
-# another it has 4, 4 and 2 % there.) The paper has no neighbors.
+# The paper has a thousand facts in a model of 7B, and scores tokens (notebook 11) of held, reworded and
+# unrelated: GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one
+# after another 4, 4 and 2 %). It has no neighbors.
 #
 # ## What we know now
 #
 # * $\Delta$ says how far the side memory moves the output at a prompt. It is large at prompts like
-#   those that were trained, and becomes smaller gradually, without a border. Does the router know the
-#   edited fact? Nothing here shows it: no difference between rewordings and neighbors is seen, neither in
-#   $\Delta$ (11 facts) nor in who is let in (up to 80 facts).
-# * At random inputs $\delta$ grows with $\sqrt{n/d}$. Margins push $\Delta$ down for unrelated texts; no
-#   margin asks for neighbors. With prompts for facts added to the texts fewer strangers are let in. Why the
-#   others are is not known.
-# * Masks keep shards mostly apart. TIES leaves what is apart as it was and elects where they meet. Of
-#   eighty facts it holds more than a mean and fewer than one shard, and it spares fewer neighbors than both.
-# * A shard without rehearsal forgets, here and with these settings: of the first twenty facts 20 points
-#   are lost while sixty more are written, and 40 points in another order of the facts.
+#   those that were trained, and becomes smaller gradually, without a border.
+# * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
+#   neighbors is seen, neither in $\Delta$ (11 facts, three seeds, with rehearsal) nor in who is let in (80 facts).
+# * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
+#   neighbors. Of prompts that share neither subject nor sentence with an edit 22 to 38 % are let in (45 facts,
+#   three seeds). Why is not known.
+# * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
+#   not full: with rehearsal the same mask holds 98 % of eighty.
+# * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
+#   are lost. Merged by TIES they hold 15 points fewer than one shard. (Each was trained only once.)
 #
 # ## Where it breaks
 #
-# All facts go through one matrix and one threshold. Without rehearsal some of the first ones
-# are **forgotten**. With it every step trains up to twelve rows more, and the texts of earlier facts
-# have to be kept. What if each batch of facts had a memory of its own, in which nobody writes any
-# more? That is [notebook 13](13_lemoe.ipynb).
+# In one shard the first facts are **forgotten**, or the texts of earlier facts have to be kept for rehearsal.
+# In shards apart nothing is forgotten, but $\Delta$ does not find the right one. What if each batch of facts
+# had a memory of its own, and a router were trained to find it? That is [notebook 13](13_lemoe.ipynb).
 #
 # ## References
 #

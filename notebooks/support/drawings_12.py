@@ -100,6 +100,7 @@ def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> 
         name: {
             "color": EDITED if "rehearsal" in name else editor_color(name) or BASE,
             "marker": MARKERS[i % len(MARKERS)],
+            "zorder": 3 + (name == "unedited"),
         }
         for i, name in enumerate(points)
     }
@@ -107,8 +108,7 @@ def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> 
         for name, shares in points.items():
             (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
             ends = [[y - low], [high - y]], [[x - left], [right - x]]
-            front = 3 + (name == "unedited")
-            ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, zorder=front, **looks[name])
+            ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, **looks[name])
         ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
         ax.text(97, 97, "both", color=QUIET, ha="right", va="top")
         ax.grid(True)

@@ -61,8 +61,7 @@ STREAM = {
 # WISE without rehearsal once more, with the same eighty facts in an order that is drawn
 ORDER = {"wise": WISE, "line": "WISE, no rehearsal", "seed": 1, "points": [20, 80]}
 # four shards in the place of one, for the same eighty facts
-MERGES = {"wise": {**WISE, "rehearse": 0}, "shards": 4, "size": 20, "density": 0.53}
-MERGES["rules"] = ["ties", "linear"]
+MERGES = {"wise": {**WISE, "rehearse": 0}, "size": 20, "density": 0.53, "rules": ["ties", "linear"]}
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
 
@@ -99,10 +98,10 @@ def reader(lm: lib.LM, patch: lib.Patch) -> TextReader:
     return TextReader(lm, module, route.score)
 
 
+@torch.no_grad()
 def deltas(texts: TextReader, tau: Tensor, prompts: Sequence[str]) -> Tensor:
     """Δ (n,) of prompts under any τ (d_out, d_in): the module's inputs lie below the memory."""
-    with torch.no_grad():
-        return texts.delta(tau, [encode_prompt(texts.lm.tokenizer, text) for text in prompts])
+    return texts.delta(tau, [encode_prompt(texts.lm.tokenizer, text) for text in prompts])
 
 
 def let_in(
@@ -134,32 +133,36 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
 
 def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int, **more: Any) -> lib.Patch:
     """Facts written one after another into shards of `size`, which stay apart."""
-    made = wise(lm, save_freq=size, merge_freq=1000 * size, **more)
-    return made.edit([case.fact for case in cases])
+    return wise(lm, save_freq=size, merge_freq=1000 * size, **more).edit([x.fact for x in cases])
 
 
 def through(patch: lib.Patch, tau: Tensor, eps: float) -> lib.Patch:
     """The patch with one side memory τ, which answers from Δ = eps on."""
     ((module, route),) = patch.routes.items()
-    memory = SideMemory(tau, eps, sum(memory.facts for memory in route.memories))
-    side = Side((memory,), route.act_ratio, route.score, module)
-    return lib.Patch(routes={module: side})
+    memories = (SideMemory(tau, eps, sum(memory.facts for memory in route.memories)),)
+    return lib.Patch(routes={module: Side(memories, route.act_ratio, route.score, module)})
 
 
 def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
     """Four shards of twenty facts without rehearsal: apart, and merged by two rules.
 
-    A row is like those of `stream`. ε of a merged memory is the least Δ of all its facts under it.
+    A row is like those of `stream`; ε of a merged memory is the least Δ of all its facts under it.
+    Apart, a row says of each fact which shard answers, "sent", and if its own one holds it, "own".
     """
     size, cases = MERGES["size"], facts()
-    base = lib.baseline(lm, cases[:1], **ASKED)
-    patch = shards(lm, cases, size, rehearse=0)
-    texts = reader(lm, patch)
-    yield {"line": "four shards, apart", "edits": len(cases)} | look(lm, cases, patch, base)
-    (route,) = patch.routes.values()
+    base, patch = lib.baseline(lm, cases[:1], **ASKED), shards(lm, cases, size, rehearse=0)
+    texts, (route,) = reader(lm, patch), patch.routes.values()
+    prompts = [case.fact.text for case in cases]
+    row = {"line": "four shards, apart", "edits": len(cases), "own": []}
+    scores = [deltas(texts, memory.tau, prompts) for memory in route.memories]
+    for i, memory in enumerate(route.memories):  # its facts, answered by this shard alone
+        alone = through(patch, memory.tau, 0.0)
+        row["own"] += look(lm, cases[i * size : (i + 1) * size], alone, base)["held"]
+    row["sent"] = route.choose(torch.stack(scores, 1)).tolist()
+    yield row | look(lm, cases, patch, base)
     for rule in MERGES["rules"]:
         tau = RULES[rule]([memory.tau for memory in route.memories], density=MERGES["density"])
-        eps = deltas(texts, tau, [case.fact.text for case in cases]).min().item()
+        eps = deltas(texts, tau, prompts).min().item()
         row = {"line": f"four shards, {rule}", "edits": len(cases), "eps": round(eps, 4)}
         row["let_in"] = let_in(texts, SideMemory(tau, eps, len(cases)), cases)
         yield row | look(lm, cases, through(patch, tau, eps), base)
