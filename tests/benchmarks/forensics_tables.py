@@ -6,13 +6,13 @@ otherwise its rows are odd cases.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import lib
 from lib.evaluation.intervals import interval
 from lib.forensics.investigation import THRESHOLD
-from notebooks.support.runs_17_was_it_edited import groups
 
 from .tables import Row, called, made, number, percents, read, table
 
@@ -27,6 +27,21 @@ WAYS = {
     "16 prefixes, damping 1": "**16 prefixes, damping 1** (the default)",
     "16 prefixes, damping 10": "16 prefixes, damping 10",
 }
+
+
+def groups(found: Mapping[str, Any], half: str | None) -> dict[tuple[str, int], list[Row]]:
+    """{(editor, facts in a suspect): rows} of one half of the cases, or with None of all.
+
+    Suspects that were read in whole are left out. Few facts come first, and of as many facts the
+    editors in the library's order.
+    """
+    rows: dict[tuple[str, int], list[Row]] = {}
+    for key, row in found["suspects"].items():
+        editor, size, *rest = key.split()
+        if len(rest) == 1 and half in (None, row["half"]):
+            rows.setdefault((editor, int(size)), []).append(row)
+    order = list(lib.EDITORS)
+    return dict(sorted(rows.items(), key=lambda one: (one[0][1], order.index(one[0][0]))))
 
 
 def named(row: Row) -> list[float]:
