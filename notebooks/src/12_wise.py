@@ -171,7 +171,7 @@ pd.DataFrame(rows).set_index("pairs").round(2)
 # Each hinge is the mean over its terms above 0: the first has one for each text, the second one for each
 # prompt of the fact, the third one for each pair of the two. The paper's margins for a 7B model are
 # absolute numbers, 5, 20 and 10. Ours are $\alpha = 0.25$, $\beta = 1.5$ and $\gamma = 1$ in units of
-# the mean length of $Wa$ on irrelevant texts, so that they mean the same in every model.
+# the mean length of $Wa$ on irrelevant texts, so that they fit models of any scale.
 #
 # The margins are reached by gradient descent, like the answer. One thing is to be watched: a memory may
 # only change some of the entries of $\tau$, those of its **mask**. (What the mask is for comes below.)
@@ -253,7 +253,7 @@ for name, weight in {"the answer alone": 0, "with margins": config.margin_weight
         deltas = [[score(tau, a) for a in some] for some in (own, others)]
         curve.append((found.edit, sum(deltas[0]) / 2, max(deltas[1])))
         tau = tau - config.lr * mask * found.grads[module].cpu()  # the answer
-        if weight:  # and the router, in small steps
+        if weight:  # and the router
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
     loss, edit, other = zip(*curve, strict=True)
     lines |= {f"edit, {name}": edit, f"texts, {name}": other}
@@ -333,8 +333,9 @@ print(ties([torch.tensor(t) for t in ((4, -1, 0.5, 2), (-2, -3, 1, 0.2), (3, 2, 
 #     return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
 # ```
 #
-# By hand: after the trim they are $(4, 0, 0, 2)$, $(-2, -3, 0, 0)$ and $(3, 0, 0, -5)$. At the first
-# entry the second vector has the other sign, a **sign conflict**, and it is left out of the mean.
+# By hand: after the trim they are $(4, 0, 0, 2)$, $(-2, -3, 0, 0)$ and $(3, 0, 0, -5)$. There are two
+# **sign conflicts**. The mean leaves out the second vector at the first entry, and the first vector at
+# the last.
 #
 # </details>
 #
@@ -391,8 +392,8 @@ pd.DataFrame(lines).set_index("merge").round(2)
 #
 # <details><summary>Answer</summary>
 #
-# Rewordings and neighbors are closest, and about equally. A router that knew the edited fact would let in
-# none of the neighbors.
+# Rewordings and neighbors are closest, no difference between the two is seen, and about half of either is let
+# in. A router that knew the edited fact would let in none of the neighbors.
 #
 # </details>
 
@@ -471,7 +472,8 @@ pd.DataFrame(rows).set_index("seed")
 # The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: that of the
 # neighbors is 3 % of $\varepsilon$ lower (12 % lower to 6 % higher), and the median of unrelated prompts is 0.52.
 #
-# (Here $\varepsilon$ is measured again after the merge; the paper takes each fact's $\Delta$ from its training.)
+# (Here $\varepsilon$ is measured again after every fact and every merge; the paper takes each fact's $\Delta$
+# from its training.)
 #
 # Why do neighbors get in? The next cell shows the color of $\delta_p$ at each token of six prompts, and what the
 # model says to them before the twelve edits and after them. (Of each prompt the table names the two tokens
@@ -503,7 +505,7 @@ display(drawings_12.tokens(shown, eps))
 pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
-# It is not the tower that lights up. The largest $\delta$ of the edit are at "of" and "in", at the end of
+# It is not the tower that lights up most. The largest $\delta$ of the edit are at "of" and "in", at the end of
 # the template, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
 # because its input is short: $\|a\|$ is 1.1 or 1.2 there, so $\|\tau a\|$ is small, too. (At "which" it is
 # 1.0, and at the other second and third tokens 13 to 39.)
@@ -512,9 +514,9 @@ pd.DataFrame(rows).set_index("prompt")
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
 # before, so it still begins with Rome. (The edit trained one word, and not where the answer ends.)
 #
-# Is it the template, then? The next cell exchanges one thing at a time, with 45 facts that were not written
-# and whose sentences are others, *strangers*. It also asks how many of the strangers' own prompts are let
-# in, by the memories of all three seeds.
+# Is it the template, then? The next cell exchanges the subject, the sentence or both with those of 45 facts
+# that were not written, *strangers*. None has an edit's sentence, but some are close ("The mother tongue of
+# … is" for "was"). It also asks how many of their own prompts the memories of all three seeds let in.
 
 # %%
 facts = [case.fact for case in cases]
@@ -547,9 +549,9 @@ for seed, tau in trained.items():
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
 # still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
-# So a prompt can be let in without the template. Of the strangers' own prompts 38, 22 and 24 % are let in with
-# the three seeds, although subject and sentence are others, and of their unrelated prompts none (differences
-# in points, each above 0). What lets these prompts in is not known.
+# So a prompt can be let in without the exact template. Of the strangers' own prompts 38, 22 and 24 % are let
+# in with the three seeds, and of their unrelated prompts none (differences in points, each above 0). Words
+# that they share with the edits' sentences may be the reason ("in the city of"); this was not measured.
 #
 # ## The decision at the prompt
 #
@@ -654,9 +656,10 @@ kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
 print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
 
 # %% [markdown]
-# Without rehearsal the shard **forgets**. Each twenty is held when it has just been written, and the last one
-# still is at 80. Of the first sixty facts 33 points are lost by then (21 to 45), and in another order 40 points
-# of the first twenty (16 to 60). With rehearsal no loss is seen (−2 points, −7 to 3).
+# Without rehearsal the shard **forgets**. Its router lets in every fact, since $\varepsilon$ is measured again
+# after each, so what is lost is the answer. Of the first sixty facts 33 points are lost by the end (21 to 45),
+# and in another order 40 points of the first twenty (16 to 60). With rehearsal no loss is seen (−2 points, −7
+# to 3).
 #
 # In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
 # 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
@@ -685,11 +688,12 @@ table.map(percent).assign(**{"neighbors less rewordings": less})
 
 # %% [markdown]
 # The figure: with rehearsal the router becomes *stricter*, for rewordings and for neighbors. Fewer rewordings
-# follow, and more neighbors stay. Without rehearsal it becomes *looser* for both, but only in the first order.
+# follow, and more neighbors stay. Without rehearsal it becomes *looser* for both in the first order; in the
+# other one, where nearly all were let in from the start, no change is seen.
 #
-# The table: in none of the eight lines is a difference seen. With rehearsal, at 80 facts, about seven of ten are let in
-# from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and what stays
-# is decided by the answers of $W'$.
+# The table: in none of the eight lines is a difference seen. At 80 facts, with rehearsal, about seven of ten
+# are let in from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and
+# what stays is decided by the answers of $W'$.
 #
 # **What is left of all eighty?** The first table has the shares, and the second one paired differences in
 # points.
@@ -720,7 +724,7 @@ differences("all eighty facts", pairs)
 # Are four shards better than one? Not with this router, nor with these merges:
 #
 # * *Apart* no difference is seen in what they hold (0 points, −13 to 12). Of the rewordings 16 points fewer
-#   follow (6 to 26), and of the neighbors 8 points fewer stay (0 to 16).
+#   follow (6 to 26), and of the neighbors 8 points fewer stay (just above 0 to 16).
 # * Merged by *TIES* they hold 15 points fewer than one shard (2 to 29). Of the neighbors 21 points are lost
 #   (14 to 27), and of the unrelated prompts 13 points (8 to 19).
 # * The *linear mean* holds 32 points fewer than TIES (18 to 46), as the coefficients above suggest. It keeps
@@ -748,13 +752,15 @@ drawings_12.triangle(
 
 # %% [markdown]
 # No editor has all three. With GRACE 87 points fewer of the rewordings follow than with MEMIT (73 to 93), and
-# with UltraEdit 78 (62 to 86). Fine-tuning keeps 49 points fewer of the unrelated prompts (35 to 59). MEMIT is
-# the nearest to the corner on the left, but on the right it lies below all others except fine-tuning.
+# with UltraEdit 78 (62 to 86). Fine-tuning keeps 49 points fewer of the unrelated prompts than MEMIT (35 to 59).
+# MEMIT is the nearest to the corner on the left, but on the right only fine-tuning lies below it.
 #
 # WISE keeps 54 points fewer of the neighbors than MEMIT (40 to 64), and 30 points more of the unrelated prompts
-# (18 to 41); of the rewordings no difference is seen (−14 points, −28 to 0). With rehearsal 32 points fewer of the rewordings follow than without it (19 to 44), while 25
-# points more of the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All
-# editors have the library's settings, WISE those of this page and one shard, and each was run once.)
+# (18 to 41). Of the rewordings no difference is seen (−14 points, −28 to just above 0).
+#
+# With rehearsal 32 points fewer of the rewordings follow than without it (19 to 44), while 25 points more of
+# the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All editors have the
+# library's settings, WISE those of this page and one shard, and each was run once.)
 #
 # The paper has a thousand facts in a model of 7B, and scores tokens (notebook 11) of held, reworded and
 # unrelated: GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one
@@ -767,8 +773,8 @@ drawings_12.triangle(
 # * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
 #   neighbors is seen, neither in $\Delta$ (11 facts, three seeds, with rehearsal) nor in who is let in (80 facts).
 # * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
-#   neighbors. Of prompts that share neither subject nor sentence with an edit 22 to 38 % are let in (45 facts,
-#   three seeds). Why is not known.
+#   neighbors. Of the prompts of 45 other facts, with other sentences, 22 to 38 % are let in (three seeds), and
+#   of unrelated prompts none. Why is not known.
 # * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
 #   not full: with rehearsal the same mask holds 98 % of eighty.
 # * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
@@ -777,7 +783,7 @@ drawings_12.triangle(
 # ## Where it breaks
 #
 # In one shard the first facts are **forgotten**, or the texts of earlier facts have to be kept for rehearsal.
-# In shards apart nothing is forgotten, but $\Delta$ does not find the right one. What if each batch of facts
+# Shards apart keep their facts, but $\Delta$ does not always find the right one. What if each batch of facts
 # had a memory of its own, and a router were trained to find it? That is [notebook 13](13_lemoe.ipynb).
 #
 # ## References
