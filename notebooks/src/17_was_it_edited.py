@@ -479,8 +479,8 @@ accused.against(int(over.sum()))
 #
 # The benchmark has stored suspects of 18 editors that change a matrix, with a list of 5,203 candidates and a longer
 # text for $C$. The $z$ of a run of $w$ layers is the sum of theirs, divided by $\sqrt w$. A candidate's $z$ is that of
-# its best run of one to five layers. (To save time $C$, and above the first edited layer most keys, are the unedited model's.)
-# Here are the suspects with one fact; more are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
+# its best run of one to five layers. (To save time $C$, and above the first edited layer most keys, are the unedited
+# model's.) Here are the suspects with one fact; more are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
 # First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
 # lists those where the edited subject stays below it, or somebody else reaches it. Then come three families of editors,
