@@ -80,8 +80,8 @@ W0 = lm.weight(module).cpu()
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says where the answer is pushed, and the right one *whose* key was written: $C v$ is the key. Whoever
-# has $\Delta$, and text to estimate $C$ from, can compute the key and compare it with those of subjects.
+# The left vector says in which direction the output is pushed, and the right one *whose* key was written: $C v$ is a
+# multiple of it. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
@@ -158,8 +158,8 @@ plot.lines(places, series, "singular value, largest first", "size", ylog=True)
 # ### Whose key, and which answer?
 #
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
-# in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means: this is the key that
-# was written. (Behind "About" a name has not quite the key that ROME wrote, but $C$ is the editor's own here.)
+# in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means that it lies in the span of the
+# keys that were written. (Behind "About" a name has not quite these keys, but $C$ is the editor's own here.)
 #
 # The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
 # about the subject ("{} is", …) are completed by both models, and the tokens are ordered by their part in the
@@ -185,7 +185,7 @@ pd.DataFrame(table).set_index("edited").round(2)
 # *relative*, a subject of the same kind: another monument, another holiday, another language.
 #
 # The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
-# comes second, and for Halloween nothing points to May. (`lib.difference` and `lib.subjects` do this part.)
+# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this part.)
 #
 # ## Case B: no unedited model
 #
@@ -277,8 +277,8 @@ named = use("9.2", named)
 # from the list; one was not touched. Their order is drawn, too.
 #
 # The filter is given the layer. All else is the defender's own: another text than the editor's, another prefix,
-# and a little damping of $C$, because the text is short. (The keys and $C$ of a layer depend on the layers below
-# only. So an edit of this layer does not change them, and the suspect gives the same ones.)
+# and a little damping of $C$, because the text is short. (Keys are what enters the matrix, so an edit of the matrix
+# changes neither them nor $C$, and the suspect gives the same ones as the unedited model.)
 #
 # The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
 # every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
@@ -327,7 +327,7 @@ figure
 # `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
 # $z$ is 7.2. Four models are one draw; stored rows of more suspects follow further down.
 #
-# ### Another look at the same suspects
+# ### Other directions, for the four suspects of case A
 #
 # **Predict.** What does the filter lose without whitening, so along the raw key $k$ itself? Damping moves
 # $\hat u$ from $C^{-1}k$ toward $k$. Does more of it help?
@@ -335,7 +335,7 @@ figure
 # <details><summary>Answer</summary>
 #
 # The raw key detects all four, too, since a key has a part in its own whitened direction, but for three of the
-# four with a smaller $z$. More damping raises all four here, and for three of them also the largest $z$ of
+# four with a smaller $z$ than damping 0.01. More damping raises all four here, and for three of them also the largest $z$ of
 # another candidate, which stands in brackets.
 #
 # </details>
@@ -387,7 +387,8 @@ figure
 # %% [markdown]
 # In the edited layer the largest $z$ is in all four that of the edited subject. Above it the largest is again about
 # that of the unedited model, though the subject's keys have changed there. So what shows the edit is the matrix. (To
-# save time $C$ is the unedited model's here, which is exact up to the edited layer, and five more layers were read.)
+# save time $C$ is the unedited model's here, which is exact up to the edited layer, and only five layers above it were
+# read in the edited models.)
 #
 # ## What unedited models look like
 #
@@ -476,18 +477,21 @@ accused.against(int(over.sum()))
 #
 # ## Many suspects
 #
-# The benchmark has stored suspects of all editors, with a list of 5,203 candidates and a longer text for $C$. A $z$ is
-# that of the layer, or run of up to five layers, where it is largest. (To save time $C$, and above the first edited
-# layer most keys, are the unedited model's.) Here are the suspects with one fact; more are in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
+# The benchmark has stored suspects of 18 editors that change a matrix, with a list of 5,203 candidates and a longer
+# text for $C$. The $z$ of a run of $w$ layers is the sum of theirs, divided by $\sqrt w$. A candidate's $z$ is that of
+# its best run of one to five layers. (To save time $C$, and above the first edited layer most keys, are the unedited
+# model's.) Here are the suspects with one fact; more are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
 # First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
-# lists those where the edited subject stays below it, or somebody else reaches it.
+# lists those where the edited subject stays below it, or somebody else reaches it. Then come three families of editors,
+# with three shares:
 #
-# Then come three families of editors. **Ranked first** means there: above all candidates that were not edited, in a
-# layer that was. **Detected** is the share of edited facts whose $z$ reaches the threshold, and **false alarm** that of
-# suspects in which somebody reaches it who was *not* edited. For these two the suspects are dealt into two halves that
-# share no fact. Each is judged by the threshold that gives one in twenty of the *other* half a false alarm.
+# * **ranked first**: of the edited facts, those above all candidates that were not edited, in a layer that was;
+# * **detected**: of the edited facts, those whose $z$ reaches the threshold;
+# * **false alarm**: of the suspects, those in which somebody reaches it who was *not* edited.
+#
+# For the last two the suspects are dealt into two halves that share no fact. Each half is judged by the threshold that
+# gives one in twenty of the *other* half a false alarm.
 #
 # Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
 # is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
@@ -521,14 +525,15 @@ families
 
 # %% [markdown]
 # Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %). In three suspects somebody who
-# was not edited reaches the threshold as well, below the edited subject.
+# was not edited reaches the threshold as well, below the edited subject. Two of these three names end with the
+# subject's ("Liquid Gold").
 #
 # An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
-# the 14 facts that both have edited the difference is 37 points (11 to 60). A possible reason is the spread over
-# layers, so that each layer shows less.
+# the 14 facts that both have edited the difference is 37 points (11 to 60).
 #
-# Editors that train, and UltraEdit, write mainly where the *prompt* ends, and no subject stands there. None of 36
-# suspects is ranked first, but these are four facts in the hands of nine editors (0 to 42 %).
+# Of the 36 suspects of editors that train, and of UltraEdit, none is ranked first, but these are four facts in the hands
+# of nine editors (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no subject stands
+# there.
 #
 # The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
 # half, 90 % of the edits of ROME, WilKE and EMMET are detected (69 to 98), and 38 % of those of MEMIT and its kin
@@ -537,7 +542,7 @@ families
 #
 # The seven models that nobody edited are one model as it is, rounded, merged or trained further, so they hardly
 # count as several. None of them reaches 8, and the largest $z$ among them is 6.6. To show that fewer than one in a
-# hundred are accused would take about three hundred independent models, none accused.
+# hundred are accused would take (at 95 %) about three hundred independent models, none accused.
 #
 # ## Taking it out
 #
@@ -551,8 +556,8 @@ families
 #
 # A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control**,
 # made by the same method. For the prefixes it takes out the space of *another* subject; for the eleven components it
-# takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, any hole of this
-# size would break the edit.
+# takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, a hole of this
+# size anywhere might break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
 # out with it, with damping 1. Beware: two prefixes may give the same key.
@@ -705,9 +710,10 @@ hide = use("9.4", hide)
 # the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on
 # general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
-# The second has 24 other facts, drawn from cases edited alone neither here nor in the benchmark. It counts those whose
-# cheapest change the asked defender ranks first and detects, and shows them to two others, who differ from him in text
-# or prefix. (`hide` assumes that $z$ falls with $t$, which was not checked.)
+# The second has 24 other facts. They are drawn from cases edited alone neither here nor in the benchmark, whose prompt
+# begins with the subject and whose subject has several tokens. It counts those whose cheapest change the asked defender
+# ranks first and detects, and shows them to two others, who differ from him in text or prefix. The price is a geometric
+# mean over those that he no longer detects. (`hide` assumes that $z$ falls with $t$, which was not checked.)
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
@@ -716,8 +722,8 @@ hide = use("9.4", hide)
 #
 # In whitened coordinates the cheapest change lies along the key, and the hidden one must be orthogonal
 # to a direction that has a large part of the key. So it uses what is left, which text uses as well.
-# Directions that the defender reads off *another* text and prefix are not exactly those that were
-# avoided, so that hiding from one of them is not always enough.
+# A defender with *another* text and prefix looks along a somewhat different direction from the one that
+# was avoided, so he may still see the edit.
 #
 # </details>
 
@@ -760,7 +766,7 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #
 # Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. Its cosine with the asked defender's is
 # 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who reads the editor's text it is 0.96 for
-# both, and such a defender detects none of the 18 (0 to 12 %).
+# both, and such a defender detects none of the 18 (0 to 12 %). One with another prefix detects 44 % (24 to 66).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
 # kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
@@ -771,7 +777,7 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
 #   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
-#   any of nine editors that write mainly where the prompt ends (0 to 42 %).
+#   UltraEdit or any of eight editors that train (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
 #   verdict is "consistent with an edit of", never "edited". A relative may be accused, and after two of 20 long changes
 #   that wrote a text on no list (2 to 29 %) somebody else was.
@@ -782,9 +788,9 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #
 # ## Where it breaks
 #
-# Edits of subjects that are on no list are not found. Methods that write at the prompt's last token are hardly found by
-# a list of subjects, and subjects at the first position share the sink's key. The unedited models were few, and
-# variants of one. All of it is one small model, without the front token of `lib.load()`, and one kind of matrix.
+# Edits of subjects that are on no list are not found. Editors that train were not found by a list of subjects, and
+# subjects at the first position share the sink's key. The unedited models were few, and variants of one. All of it is
+# one small model, without the front token of `lib.load()`, and one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
 # 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.
