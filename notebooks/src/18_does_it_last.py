@@ -337,8 +337,9 @@ lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
 # run of each the model loses more of what UltraEdit wrote than of what it knew, and less of what the other
 # three wrote. Why was not measured.
 #
-# The rows of MEMIT and ROME were added after the others had been seen. Real text, its repetition and the
-# larger rate came together, so it cannot be said which of them takes the facts.
+# The rows of MEMIT and ROME were made after the others had been seen, by a script over the same functions.
+# Real text, its repetition and the larger rate came together, so it cannot be said which of them takes the
+# facts.
 
 # %%
 display(lived(["40 more edits"], less=["40 more edits"]))
