@@ -3,10 +3,10 @@
 #
 # # 18 · Does it last?
 #
-# An edit is judged right after it was made, at the prompt it was made for. Then the model goes on living: it
-# is rounded for a smaller machine, trained on other text, edited again; and people talk to it, doubt what it
-# says, and ask in other ways. What is left then? And would the model not have lost as much of what nobody
-# wrote? So in each part of this page the unedited model goes through the same.
+# An edit is mostly judged right after it was made. Then the model goes on living: it is rounded for a smaller
+# machine, trained on other text, edited again; and people talk to it, doubt what it says, and ask in other
+# ways. What is left then? And would the model have lost as much of what nobody wrote? To see this, the
+# unedited model goes through the same in each part of this page.
 #
 # **You will** round a model to a few bits and ask its edits again · train it on, and compare with the
 # unedited model that lived the same · doubt an edited fact in a conversation and judge the replies ·
@@ -117,8 +117,8 @@ rounded = use("10.1", rounded)
 #
 # </details>
 #
-# **Predict.** An edit $\Delta$ is small. Are its entries not lost in the rounding to 4 bits? And would the
-# edit then be lost?
+# **Predict.** An edit $\Delta$ is small. How many of its entries are above half a step of 4 bits? And is the
+# edit lost with those below?
 #
 # <details><summary>Work it out</summary>
 #
@@ -167,17 +167,17 @@ pd.DataFrame(said, index=[c.fact.text for c in cases])
 # So each of ten editors wrote sixty facts one after another (`python -m tests.benchmarks.survival`;
 # RESULTS.md beside it has ten more editors). The facts are of the classroom's odd half, on which no setting
 # was chosen. ROME is the editor of notebook 04, with the mean key $\bar k$, and MEMIT that of 05, without the
-# keys of earlier edits. UltraEdit is that of 10 with the library's preset: it weighs general text, keeps the
-# keys of earlier edits, and makes up to three passes. AlphaEdit was built in 06, MEND in 09, GRACE in 11, and
-# fine-tuning, FT-M and LoRA in 14. For *synthetic documents* the model is trained on some short texts for each
-# fact.
+# keys of earlier edits. UltraEdit is that of 10 with the library's preset, named at its end: a weight on
+# general text, the keys of earlier edits, and up to three passes. AlphaEdit was built in 06, MEND in 09,
+# GRACE in 11, and fine-tuning, FT-M and LoRA in 14. For *synthetic documents* the model is trained on some
+# short texts for each fact.
 #
 # | in the table | what it says |
 # |---|---|
 # | *said right after the edits* | share of the facts whose prompt the model continues with the answer, in percent |
 # | *change* | what a *life* (a rounding, a training, further edits) changes in it, in points, paired over the facts |
 # | *unedited, new answers* | the share of the new answers that the unedited model says |
-# | *unedited, its own answers* | the **control**: the share of its old answers to the same facts |
+# | *unedited, its own answers* | the **control**: the share of the old answers that the unedited model says |
 # | *less the control's* | a row's change less that of the control, fact by fact: below 0 the row loses more |
 #
 # **Predict.** What does the control, the *unedited* model, lose by 4 bits? Of its old answers it says 90 %
@@ -337,9 +337,9 @@ lived(["harder"], [*HARDER["lines"][1:], "own"], less=["harder"])
 # run of each the model loses more of what UltraEdit wrote than of what it knew, and less of what the other
 # three wrote. Why was not measured.
 #
-# There is one rate here and one number of steps, and the rows of MEMIT and ROME were added after the others
-# had been seen. Real text, its repetition and the larger rate came together, so which of them does it cannot
-# be told apart.
+# The rows of MEMIT and ROME were made after the others had been seen, by a script over the same functions.
+# Real text, its repetition and the larger rate came together, so it cannot be said which of them takes the
+# facts.
 
 # %%
 display(lived(["40 more edits"], less=["40 more edits"]))
@@ -361,11 +361,11 @@ figure
 # 53 from GRACE's (40 to 65). They are made in layers below GRACE's codebook, so it compares other states with
 # its entries. For each other editor the interval reaches 0. The unedited model says 13 points fewer of its
 # own answers (3 to 25), so later edits do not take from edits only. GRACE loses 40 points more than this
-# control (24 to 56), and no other editor is seen to lose more than it.
+# control (24 to 56), and no other editor is seen to lose more than the control.
 #
-# The figure has these differences for four lives, the mild one with all matrices, the harder one with its four
-# editors. On the dark line an editor's facts lose as much as the control, and to the left of it more. MEND is
-# left out.
+# The figure has these differences over the sixty facts for four lives, the mild one with all matrices, the
+# harder one with its four editors. On the dark line an editor's facts lose as much as the control, and to the
+# left of it more. MEND is left out.
 #
 # ## Doubted
 #
@@ -455,7 +455,8 @@ pd.concat(talks, ignore_index=True)
 # The third table asks how many of the counted replies *state the fact*. A large language model read those to
 # the question and to the open requests, from four of the rows, shuffled and without the names of the models
 # (though an old answer tells its row). It judged whether a reply says of the subject what the fact says, in
-# any words, and nothing against it. The replies and judgments are in `notebooks/data/18_replies.json`.
+# any words, and nothing against it. A reply that does not count is taken not to state the fact. The replies
+# and judgments are in `notebooks/data/18_replies.json`.
 #
 # **Predict.** Of the replies to the question in which ROME's model names the new answer, how many state the
 # fact? And is it more often stated by this model, or by the one that is told it?
@@ -504,11 +505,11 @@ for (test, model), some in parts.items():
 pd.DataFrame(table).set_index(["asked", "model"])
 
 # %% [markdown]
-# First, the names. The told model names the new answer in half of its replies to the question, and in 28 %
-# after a doubt. (Two of the five doubts tell it the old answer. How much of the loss is theirs was not
-# measured.) The models of ROME, MEMIT and AlphaEdit name it in 78 to 80 % of the replies to the question, 28
-# to 30 points more (each interval above 0), and in 69 to 73 % after doubts, 41 to 45 points more (each
-# interval above 20).
+# First, the names, counted by the rule. The told model names the new answer in half of its replies to the
+# question, and in 28 % after a doubt. (Two of the five doubts tell it the old answer. How much of the loss is
+# theirs was not measured.) The models of ROME, MEMIT and AlphaEdit name it in 78 to 80 % of the replies to
+# the question, 28 to 30 points more (each interval above 0), and in 69 to 73 % after doubts, 41 to 45 points
+# more (each interval above 20).
 #
 # But a reply that names the answer need not state the fact. Of the counted replies to the question 52 % of
 # ROME's and 62 % of MEMIT's state it, 90 % of the told model's, and 93 % of those about an old answer. (Each
@@ -516,10 +517,13 @@ pd.DataFrame(table).set_index(["asked", "model"])
 # edited models say that the official language of *France* is French.
 #
 # So ROME's model states the fact in 40 % of all its replies to the question, MEMIT's in 50 %, and the told
-# model in 45 %. For neither is a difference from the told model seen. ROME's states it less often than the
-# unedited model states the old answer (28 points, 5 to 48). For MEMIT's this is not shown: the interval
-# reaches from 37 points fewer to 2 more. In open texts the two state the fact in 16 and 12 % of the replies,
-# 27 and 31 points fewer than the told model (each interval below 0).
+# model in 45 %. For neither is a difference from the told model seen, but both intervals are more than 40
+# points wide. ROME's states it less often than the unedited model states the old answer (28 points, 5 to 48).
+# For MEMIT's this is not shown: the interval reaches from 37 points fewer to 2 more.
+#
+# In open texts ROME's and MEMIT's models state the fact in 16 and 12 % of the replies, 27 and 31 points fewer
+# than the told model (each interval below 0). There MEMIT's states it less often than the unedited model the
+# old answer (12 points, 2 to 22), and for ROME's this is not shown (19 points fewer to 3 more).
 #
 # The replies after a doubt were not judged, so what follows is about names only. A doubt takes 22 points
 # from the told model (11 to 34), and 8 from ROME's (0.4 to 17). That the first loses more is not shown: the
@@ -527,9 +531,9 @@ pd.DataFrame(table).set_index(["asked", "model"])
 #
 # UltraEdit's and GRACE's models say the new answers at the edits' own prompts, but name them in 2 % of the
 # replies to a question, as the unedited model does. After *synthetic documents*, the method that a study of
-# much larger models finds to be believed most ([2510.17941](https://arxiv.org/abs/2510.17941)), the answer
-# is named in 28 % of these replies, fewer than by the told model. So whether "the edit was learned" depends
-# on how one asks, and on what one counts.
+# much larger models finds to be believed most ([2510.17941](https://arxiv.org/abs/2510.17941)), the answer is
+# named in 28 % of these replies, 22 points fewer than by the told model (1 to 42). So whether "the edit was
+# learned" depends on how one asks, and on what one counts.
 #
 # ## Does it look true?
 #
@@ -610,13 +614,14 @@ pd.DataFrame(table, pd.Index(blocks, name="state before block"), columns)
 # On the statements that it was trained on (*by heart*) the probe is right for 84 to 92 %, and on relations
 # that it has not seen for 78 % before block 9, 88 % before 15, 85 % before 21 and 75 % before 27. Paired over
 # the facts these are 4 to 9 points fewer (each interval above 0), so by heart it looks better than it is. The
-# library's probe is made like this one. It reads before block 21, so that edits in many layers lie below it,
-# and it refuses to be used where it is right for less than 80 %.
+# library's probe is made like this one, with other false answers, and reads before block 21. Block and penalty
+# were chosen on the classroom's even half, after a first look at all facts. It refuses to be used where it is
+# right for less than 80 %.
 #
 # A statement "looks true" if its score is above 0. The next table has the scores of our four facts, edited by
-# ROME. The second is about the forty stored facts, by a probe that was trained on the other facts of the
-# classroom. The third asks it about *third answers*: those of other facts of the same relation, neither the
-# new nor the old answer of this fact. Two of the forty have none.
+# ROME. The second is about the forty stored facts, by a probe that was trained on facts of the classroom
+# other than the sixty. The third asks this probe about *third answers*: those of other facts of the same
+# relation, neither the new nor the old answer of this fact. Two of the forty have none.
 #
 # **Predict.** After the edit, has the new answer a score above 0, and the old one a score below 0? And does an
 # edit raise the score of its new answer only, or of other answers, too?
@@ -714,12 +719,13 @@ pd.DataFrame(columns, [TITLES.get(name, name) for name in rest])
 #   the unedited model says by itself, and less than that of the facts of FT-M, MEMIT and ROME.
 # * Forty later edits took half of the facts in GRACE's codebook, which stands above them. Of the other
 #   editors none is seen to lose more than the unedited model loses of its own.
-# * At their own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
-#   MEND. Asked a question, ROME's and MEMIT's models name the new answer in eight of ten replies, but state
-#   the fact in four or five of ten: no difference from the told model is seen. In open texts they state it
-#   less often than the told model. UltraEdit's and GRACE's models hardly ever name it.
+# * At the edits' own prompts 88 to 98 % of the facts are said, 67 % after synthetic documents, and none after
+#   MEND.
+# * Asked a question, ROME's and MEMIT's models name the new answer in eight of ten replies, but state the
+#   fact in four or five of ten: no difference from the told model is seen. In open texts they state it less
+#   often than the told model. UltraEdit's and GRACE's models hardly ever name it.
 # * A probe of truth has to be right on relations that it has not seen. It shows that after MEMIT and AlphaEdit
-#   the written answer gains more than others do. Of UltraEdit's edits it shows no change, and an edit that
+#   the written answer gains more than others do. No change is seen for UltraEdit's edits, and an edit that
 #   stands above the place where it reads is out of its sight.
 #
 # ## Where it breaks
