@@ -121,9 +121,9 @@ place = use("5.3", place)
 #
 # ## Is there such a place?
 #
-# We ask a real layer, the last one that AlphaEdit writes here, and take the lowest 80 % of the directions,
-# ordered by their eigenvalue. $C$ is estimated from the library's general text: it is a mean over ten
-# tokens for each input of the layer, so the smallest eigenvalues are known only roughly.
+# We ask a real layer, the last of the three that AlphaEdit writes here, and take the lowest 80 % of the
+# directions, ordered by their eigenvalue. $C$ is estimated from the library's general text, with only ten
+# tokens for each input of the layer. So its smallest eigenvalues tend to come out too small (notebook 01).
 #
 # **Predict.** How much of general text lies in four fifths of the directions, the emptiest ones?
 
@@ -152,10 +152,10 @@ part = (vectors.T @ subjects).pow(2).sum(1) / subjects.pow(2).sum()  # by direct
 drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 
 # %% [markdown]
-# Nothing is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one
+# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one
 # would cut. The curves on the right add up, from the lowest direction on, what share of the squared
 # length of the keys lies inside. The lowest four fifths hold 48 % of general text and 73 % of the
-# subjects' keys. In the worst of them a change of length 1 does a damage of 0.024.
+# subjects' keys. In the worst of them a change of length 1 does a mean damage of 0.024.
 #
 # The code of AlphaEdit's authors has $\tau = 0.02$ for models of billions of weights. As eigenvalues depend
 # on how long a model's keys are, it may cut off another share there. What this page finds about the
@@ -163,12 +163,12 @@ drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
 #
 # ## Remember what was written
 #
-# The facts of yesterday are not general text either, so neither $\lambda C$ nor a null space of $C$
-# protects them when today's batch is written: notebook 05 ended with that. What goes in now is one batch
-# of keys and values after another. What should come out after each is the matrix that is best for general
-# text and for *all* batches so far. The figure shows what stands in the sum of squares that is solved for
-# each batch: on the left as in notebook 05, where each batch takes the matrix as the one before has left
-# it, and on the right as we would like to have it.
+# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. A
+# null space of $C$ knows as little. Now keys and values come in one batch after another, and after each we
+# want the matrix that is best for general text and for *all* batches so far. The figure shows which terms
+# are in the sum of squares of each batch. On the left it is as in notebook 05: a batch starts from the
+# matrix that the one before has left, and has no term for the earlier pairs. On the right it is as we
+# want it.
 
 # %%
 drawings_06.sums()
@@ -256,10 +256,11 @@ for number in (1, 2):  # two draws of everything; the next section goes on with 
     assert torch.allclose(keeping, together)
 
 # %% [markdown]
-# With kept keys ten batches equal one batch, in either draw. Where nothing is kept the first five pairs
-# miss 0.182 and 0.165 of what they were given (squared lengths), and the last five only 0.004. With
-# kept keys the first miss 0.012 and 0.010, and the last 0.013 and 0.017. The same algebra also takes a
-# batch out of the middle of a stream: that is the second half of exercise 5.4, `forget`.
+# With kept keys ten batches equal one batch, in either draw. *Missing* is the squared length of what a
+# pair lacks at the end, as a share of what it lacked before any edit. Where nothing is kept it is 0.182
+# and 0.165 for the first five pairs, and 0.004 for the last five. With kept keys it is 0.012 and 0.010
+# for the first, 0.013 and 0.017 for the last. The second half of exercise 5.4, `forget`, takes a batch out
+# of the middle of a stream.
 #
 # ## AlphaEdit is both
 #
@@ -314,8 +315,8 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # those that change their weight most by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE**
 # takes the singular values of all that was written so far, and lets those above the largest one of $W_0$
 # grow by their logarithm only. A milder change also writes less, so each must be compared with the
-# plainest of all brakes, a factor. How both do in 500 edits, beside such a factor, stands in
-# [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
+# plainest brake, a factor: [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50) has all
+# three, for MEMIT with $\lambda = 30$ and 500 edits.
 #
 # ## Five hundred edits
 #
@@ -330,12 +331,12 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 #
 # The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A seventh
 # editor takes these two apart in a run of its own, further down. The four use the library's strengths,
-# $\lambda = 1000$ and $L_2 = 10$. (The made-up pairs had $\lambda = 5$: it counts against
-# $q = k^\top C^{-1} k$, as notebook 05 has shown, and their keys have another $q$.)
+# $\lambda = 1000$ and $L_2 = 10$. (The made-up pairs had $\lambda = 5$, because their keys have another
+# $q = k^\top C^{-1} k$, and what arrives depends on $q$ and $\lambda$, as notebook 05 has shown.)
 #
-# Could kept keys do with a smaller $\lambda$? To see this, two more editors have $\lambda = 30$, one
-# without kept keys and one with them. Wherever no $\lambda$ is named it is 1000. The cell below prints
-# what share of a residual each strength lets arrive.
+# Could one do with a smaller $\lambda$ if the keys are kept? Two more editors have $\lambda = 30$, one
+# without kept keys and one with them. Where no $\lambda$ is named it is 1000. The cell below prints what
+# share of a residual each strength lets arrive, on average over the subjects of the classroom.
 
 # %%
 general = lib.second_moment(lm, [top])[top]
@@ -346,15 +347,16 @@ for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P)
     print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
 
 # %% [markdown]
-# After every hundred edits every fifth fact so far is asked, and a fact is *held* if the model, writing
-# freely, begins with its new answer. After every batch the perplexity of a part of the held-out text is
-# measured. Protection is tested by perplexity alone, here and in the later run: facts about neighbors
-# of the edited subjects were not asked. All six editors write the stream twice: in the order of its
-# file, and with the facts shuffled (and asked at the end only).
+# The library's two strengths let about as much arrive, 70 and 66 %, so the two rows of the table differ
+# little in this.
 #
-# These runs are long, so their rows are stored. Three of the six editors, MEMIT with and without kept keys
-# and AlphaEdit, write their first two batches again below, in the file's order. So two of them write the
-# second batch beside the kept keys of the first. After it 20 facts are asked. The cell prints what it
+# After every hundred edits every fifth fact so far is asked. A fact is *held* if the model, writing
+# freely, begins with its new answer. After every batch the perplexity of a part of the held-out text is
+# measured; facts about neighbors of the edited subjects are not asked, here or in the later run. All six
+# editors write the stream twice: in the order of its file, and shuffled (asked at the end only).
+#
+# These runs are long, so their rows are stored. MEMIT with and without kept keys and AlphaEdit write their
+# first two batches again below, in the file's order, and are then asked 20 facts. The cell prints what it
 # finds and what is stored, and stops where the two perplexities are more than 0.05 apart. The later
 # batches, the three other editors and the shuffled order are not repeated.
 #
@@ -441,20 +443,20 @@ print(pd.DataFrame(table).to_string(), end="\n\n")
 beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
 
 # %% [markdown]
-# The numbers in brackets are 95 % intervals over the 100 facts that were asked, the same in both
-# orders. In the column *both* each fact counts with its mean over the two orders. Of the 16 differences
-# in a single order about one would miss 0 by chance, even if no editor differed from another. The figure
-# has the file's order, its lines set a little apart; its first points are over only 20 facts. The
+# The numbers in brackets are 95 % intervals over the 100 facts that were asked; both orders have the same
+# 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in a
+# single order about one would exclude 0 by chance, even if no editor differed from another. The figure
+# has the file's order, its points set a little apart; the first ones are over only 20 facts. The
 # perplexity has no interval here, so nothing is concluded from it. In the part that was repeated the
 # perplexities and the facts held are those that were stored.
 #
 # **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
 # one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to
-# AlphaEdit, and none of these intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20 points
-# (11 to 30) more than AlphaEdit with nothing kept.
+# AlphaEdit, and none of these four intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20
+# points (11 to 30) more than AlphaEdit with nothing kept.
 #
-# Beside kept keys the projector and its weight together add nothing that one could see (0, from −6 to 5,
-# and −1, from −8 to 5). Without kept keys they add 9 points in the file's order (4 to 16), 0 in the
+# Beside kept keys the projector and its weight together add nothing that these facts show (0, from −6 to
+# 5, and −1, from −8 to 5). Without kept keys they add 9 points in the file's order (4 to 16), 0 in the
 # shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add anything there is open.
 #
 # **Kept keys do not make up for a small $\lambda$.** With $\lambda = 30$ more of a residual arrives, 95 % in
@@ -469,9 +471,9 @@ pd.DataFrame(said, index=prompts).T
 
 # %% [markdown]
 # These are answers after the last batch, in the file's order. The Eiffel Tower was the first fact of
-# all. The four of the table still begin with Rome, which counts as held, although the two with kept keys
-# go on to a place that does not exist. At $\lambda = 30$ MEMIT has moved the tower to Los Angeles, and
-# with kept keys the opposite of *hot* has become 1800. Three prompts are examples and no measurement.
+# all. Five of the six editors still answer with Rome, which counts as held even where it goes on as
+# “Rome-Benalmère”. MEMIT with $\lambda = 30$ has moved the tower to Los Angeles, and with kept keys the
+# opposite of *hot* has become 1800. Three prompts are examples and no measurement.
 #
 # ## Projector or weight?
 #
@@ -479,8 +481,8 @@ pd.DataFrame(said, index=prompts).T
 # weight alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in
 # every direction. It, AlphaEdit, and MEMIT with kept keys write the first 400 facts in the file's order
 # (stored rows again, none of them repeated here). At the end every fifth fact is asked, and all of the
-# held-out text is read in windows of 64 tokens. (Read in this way the unedited model has a perplexity of
-# 27.0, in place of the 16.5 above.)
+# held-out text is read, in windows of 64 tokens. (With this text and such short windows the unedited
+# model has a perplexity of 27.0, and not the 16.5 above.)
 
 
 # %%
@@ -509,12 +511,12 @@ for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
     print(f"  {one} against {other}: {facts}, {words}")
 
 # %% [markdown]
-# **Beside kept keys neither of the two is seen to matter.** Of the 80 facts asked all three editors
-# hold 91 or 92 %. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
-# projector on top of it by −1 (−7 to 3). The perplexity rises with each of them, to between 1.120 and
-# 1.135 times the unedited model's (the intervals reach from 1.077 to 1.178). The new weight makes it 0.997
-# times what it is with $\lambda C$ (0.973 to 1.019), and the projector 0.990 times what it is without
-# (0.965 to 1.014). No difference is seen there either, but one within these intervals is not excluded.
+# **Beside kept keys neither of the two is seen to matter.** All three editors hold 91 or 92 % of the 80
+# facts asked. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
+# projector on top of it by −1 (−7 to 3). All three raise the perplexity, to between 1.120 and 1.135 times
+# the unedited model's (the intervals reach from 1.077 to 1.178). The new weight makes it 0.997 times what
+# it is with $\lambda C$ (0.973 to 1.019), and the projector 0.990 times what it is without (0.965 to
+# 1.014). No difference is seen there either, but one within these intervals is not excluded.
 #
 # This is one order, with one $L_2$. The 26 windows come from a few short passages, so they are not
 # independent, and the intervals of the perplexity are probably too narrow.
@@ -524,8 +526,8 @@ for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
 # * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
 #   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
 #   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
-# * Kept keys do not make up for a small $\lambda$. With the library's strengths text is harmed too: after
-#   400 edits each of three editors with kept keys has 1.120 to 1.135 times the unedited perplexity.
+# * Kept keys do not make up for a small $\lambda$, and they do not leave text unharmed: after 400 edits
+#   each of three editors with kept keys has 1.120 to 1.135 times the unedited perplexity.
 # * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
 #   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
 #   seen to add facts or to spare the text, in the one order in which they were taken apart.
@@ -533,10 +535,10 @@ for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
 # ## Where it breaks
 #
 # In the real layer no direction is free of text, so every change does some damage. How far does one insert
-# reach? We number the subjects of the classroom and write each odd one alone. Then we ask how much lands
-# on the keys of general text, of the even subjects and of the other odd ones. Each is a share of what
-# arrives at the subject's own key: the root mean square over those keys, and its mean over the odd
-# subjects. Kept keys are here those of the even subjects. **Predict.** Who gains by them?
+# reach? We number the subjects of the classroom and write each odd one alone. Kept keys are those of the
+# even ones. How much lands on the keys of general text, of the even subjects and of the other odd ones?
+# We take the root mean square over such keys, as a share of what arrives at the subject's own key. The
+# table has the mean over the odd subjects. **Predict.** Which of the three gain by kept keys?
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
@@ -578,12 +580,12 @@ for one, other, places in (
 # less lands (0.007 to 0.011), and on general text 0.001 more (0.001 to 0.002).
 #
 # With kept keys AlphaEdit lets 0.007 less land on text than its $L_2$ without the projector (0.005 to
-# 0.008), but 0.006 more than MEMIT with its $\lambda C$ (0.004 to 0.008). This is one layer with the
-# library's strengths, and the text is the one that $C$ was estimated from. On held-out text after 400 edits
-# neither difference was seen.
+# 0.008), but 0.006 more than MEMIT with its $\lambda C$ (0.004 to 0.008). This is one layer, and the text
+# is the one that $C$ was estimated from. On held-out text after 400 edits neither difference was seen.
 #
-# **Damage is never zero: why?** Because keys overlap, and we cannot keep the keys that we do not
-# know. How many can a layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
+# **Damage is never zero: why?** Because keys overlap. A kept key is only weighed against the new pair, and
+# a key that we do not know cannot be kept. How many keys can a layer tell apart? [Notebook
+# 07](07_superposition.ipynb) counts.
 #
 # ## References
 #
