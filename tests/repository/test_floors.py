@@ -32,8 +32,6 @@ OPENED = {
         "lib.editors.lemoe.clusters",
         "lib.editors.lemoe.learning",
         "lib.editors.lemoe.routers",
-        "lib.editors.prune",
-        "lib.editors.rect",
         "lib.editors.rome",
         "lib.editors.wise.merging",
         "lib.editors.wise.route",
