@@ -146,7 +146,7 @@ class ThresholdExplorer(Panel):
         """A row of points Δ/ε per group, the threshold, and how many of each group are routed."""
         rule = Side(self.route.memories, act_ratio, self.route.score, self.route.module)
         shares = {group: (found / self.eps).amax(1) for group, found in self.scores.items()}
-        points = {g: (x, torch.full_like(x, -i)) for i, (g, x) in enumerate(shares.items())}
+        points = {g: (x.tolist(), [-i] * len(x)) for i, (g, x) in enumerate(shares.items())}
         figure = maps.scatter(points, "Δ/ε (1 is the threshold)", "", colors=KINDS, height=3.2)
         figure.axes[0].axvline(act_ratio, color=plot.QUIET, linestyle="--")
         figure.axes[0].set(yticks=[], ylim=(0.5 - len(shares), 0.5))
