@@ -35,6 +35,7 @@ from ..patch.patch import EMPTY, Patch
 from ..stored import Stored, Tensors, make_missing, remembered, room, text_hash
 
 WINDOW = 256  # tokens read at once
+BLOCK = 512  # columns of K Kᵀ made at once: only those blocks that do not lie above the diagonal
 TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
 
 
@@ -96,19 +97,16 @@ def stored_moments(
                 mean = sums.pop(layer).div_(count).float()
                 yield layer, {"C": mean, "tokens": torch.tensor(count)}
 
-    of = lm.sent_to  # in a mixture of experts C is that of one expert
-    return {i: Stored("moments", label + of.get(i, ""), make, i) for i in layers}
+    # in a mixture of experts C is that of the expert to which a layer's tokens are sent
+    return {i: Stored("moments", label + lm.sent_to.get(i, ""), make, i) for i in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:
     held = moment.tensors()
     C, count = held["C"].double(), int(held["tokens"])
     del held  # the room of the float32 matrix is free for the factor
-    width = len(C)
-    if count < width and not damping:
-        raise StatsError(
-            f"the text has {count} tokens, fewer than the {width} inputs: C is singular"
-        )
+    if count < len(C) and not damping:
+        raise StatsError(f"the text has {count} tokens for {len(C)} inputs: C is singular")
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)
 
@@ -136,15 +134,16 @@ def reading(
             seen = activations.module_inputs(lm, [rows[i] for i in group], list(names), skip)
         for name, layer in names.items():
             raise_if_cancelled()
-            K = seen.pop(name)  # (tokens, d_in), float32 products into a float64 sum
-            keys = K.float().T
+            keys = seen.pop(name).float().T.contiguous()  # (d_in, tokens)
+            if layer not in sums:
+                sums[layer] = _zeros(len(keys), keys.device)
             with fast_products():
-                more = linear(keys, keys)  # K Kᵀ
-            total = sums[layer] if layer in sums else _zeros(K.shape[1], K.device)
-            sums[layer] = total.add_(more.to(total.device))
-        count, read = count + len(K), read + len(group)
+                for at in range(0, len(keys), BLOCK):  # float32 products into a float64 sum
+                    more = linear(keys[at:], keys[at : at + BLOCK])
+                    sums[layer][at:, at : at + BLOCK] += more.to(sums[layer].device)
+        count, read = count + keys.shape[1], read + len(group)
         yield read / len(rows)
-    return {layer: total.cpu() for layer, total in sums.items()}, count
+    return {i: (low := C.cpu()).tril_().add_(low.tril(-1).T) for i, C in sums.items()}, count
 
 
 def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
