@@ -83,7 +83,8 @@ class Moment:
             raise ValueError(
                 f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
-        self.factor += C.triu(1)
+        lower = torch.ones_like(C, dtype=torch.bool).tril_()
+        torch.where(lower, self.factor, C, out=self.factor)  # a copy of C's half would take room
         self.diagonal = C.diagonal().clone()
 
     @property
