@@ -83,8 +83,8 @@ class Moment:
             raise ValueError(
                 f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
-        lower = torch.ones_like(C, dtype=torch.bool).tril_()
-        torch.where(lower, self.factor, C, out=self.factor)  # a copy of C's half would take room
+        # C's upper half into the same memory, without a copy of it
+        torch.where(torch.ones_like(C, dtype=torch.bool).tril_(), self.factor, C, out=self.factor)
         self.diagonal = C.diagonal().clone()
 
     @property
