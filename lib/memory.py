@@ -83,7 +83,6 @@ class Moment:
             raise ValueError(
                 f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
-        # C's upper half into the same memory, without a copy of it
         torch.where(torch.ones_like(C, dtype=torch.bool).tril_(), self.factor, C, out=self.factor)
         self.diagonal = C.diagonal().clone()
 
