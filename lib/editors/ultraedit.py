@@ -27,7 +27,7 @@ from ..keys_values.running_moments import KeyGradientMoments
 from ..keys_values.second_moment import second_moment, stored_moments
 from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Real, setting
-from ..stored import Stored
+from ..stored import Stored, remembered
 from .shared import warmup_moments
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
@@ -169,26 +169,27 @@ class UltraEdit(Editor):
             if pair.K.shape[1]:
                 updates[name] = self.solve(pair, moments[shapes[name]], step, metrics[name])
         states = {_name(shape): both.state() for shape, both in moments.items()}
-        turns = state.get("turns", 0) + 1
-        state = {**state, "turns": turns, "warmup": c.warmup, "moments": states}
+        state = {**state, "turns": state.get("turns", 0) + 1, "warmup": c.warmup, "moments": states}
         if c.keep_keys:
             state["keys"] = {name: _join(earlier.get(name), pair.K) for name, pair in found.items()}
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, earlier: Tensor | None, K: Tensor) -> memory.Moment | None:
-        """λI + strength·C + Σ kkᵀ over earlier keys, (d_in, d_in), on the device of the keys K.
-
-        None stands for λI alone, as published.
-        """
-        if not self.config.strength and earlier is None:
+        """λI + strength·C + Σ kkᵀ over earlier keys, where K is; None: λI alone, as published."""
+        c = self.config
+        if not c.strength and earlier is None:
             return None
-        M = self.config.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
-        if self.config.strength:
-            where = {self.lm.mlp_out(i): i for i in self.config.edited_layers(self.lm)[0]}
-            M += self.config.strength * second_moment(self.lm, [where[name]])[where[name]].C.to(M)
-        if earlier is not None:
-            M += earlier.to(M) @ earlier.to(M).T
-        return memory.Moment(M)
+        M = c.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
+        if c.strength:
+            i = {self.lm.mlp_out(i): i for i in c.edited_layers(self.lm)[0]}[name]
+            known = remembered(
+                (stored_moments(self.lm, [i], None, None)[i], c.ridge, c.strength, K.device),
+                lambda: memory.Moment(M + c.strength * second_moment(self.lm, [i])[i].C.to(M)),
+            )
+            if earlier is None:
+                return known
+            M = known.C
+        return memory.Moment(M + earlier.to(M) @ earlier.to(M).T)
 
     def solve(
         self,
@@ -209,8 +210,7 @@ class UltraEdit(Editor):
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
         # one regression grants all of them
         B = memory.reach(K, metric, config.ridge if metric is None else 1.0)
-        V, B = (distributed.of_first(factor.float()) for factor in (V, B))
-        return V, B
+        return distributed.of_first(V.float()), distributed.of_first(B.float())
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
         """{shape: its moments}, from the patch or, before the first turn, from warm-up texts."""
