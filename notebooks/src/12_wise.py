@@ -42,7 +42,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
+from math import hypot
 
 import pandas as pd
 import torch
@@ -255,19 +256,19 @@ for name, weight in {"the answer alone": 0, "with margins": config.margin_weight
         tau = tau - config.lr * mask * found.grads[module].cpu()  # the answer
         if weight:  # and the router
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
-    loss, edit, other = zip(*curve, strict=True)
-    lines |= {f"edit, {name}": edit, f"texts, {name}": other}
-    print(f"{name}: loss of the answer {loss[-1]:.2f}, Δ of the edit {edit[-1]:.2f},")
-    print(f"  largest Δ of {len(calm)} texts {other[-1]:.2f}, quotient {edit[-1] / other[-1]:.1f}")
-colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=True))
-plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
+    _, edit, other = zip(*curve, strict=True)
+    lines |= {f"edit (mean), {name}": edit, f"largest text, {name}": other}
+    print("{}: loss {:.2f}, Δ {:.2f} of the edit, {:.2f} of a text".format(name, *curve[-1]))
+colors = dict(zip(lines, ("#d95f0e", "#2c3e9e") * 2, strict=True))
+look = {"colors": colors, "dashes": dict.fromkeys([*lines][:2], "--")}
+plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", **look)
 
 # %% [markdown]
-# For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
+# For the answer alone one step is enough: after it the dashed lines are flat. It leaves hardly any router:
 # the edit stands at 0.84, and the highest of the texts at 0.75. Your steps pull the edit up and the texts
-# down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the answer stays. So for
-# this fact it is the margins that make the router. (The margin of the texts, $\alpha = 0.25$, is not reached
-# after fourteen steps. Prompts that no step has seen are asked below.)
+# down, until the edit is at 1.81 and the highest text at 0.44, and the answer stays. So for this fact it is the
+# margins that make the router. (The edit's line is the mean of its two prompts, that of the texts the largest
+# of 32. The margin of the texts, $\alpha = 0.25$, is not reached after fourteen steps.)
 #
 # ## Random masks
 #
@@ -384,7 +385,8 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # ## Who is sent where?
 #
 # Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
-# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least
+# edits, their rewordings, their neighbors, unrelated prompts, and the prompts of 45 other facts of the classroom,
+# *strangers*, none with an edit's sentence. The threshold $\varepsilon$ is the least
 # $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). The third cell below
 # trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
@@ -435,25 +437,29 @@ def let_in(found):  # of each fact's prompts the share with Δ ≥ ε
     return [(some >= 1).float().mean().item() for some in found]
 
 
+used = {case.fact.prompt for case in cases}
+strangers = [case for case in lib.classroom()[2::4] if case.fact.prompt not in used]
 kinds = {
-    "edited": [[case.fact.text] for case in cases],
     "rewording": [case.paraphrases for case in cases if case.paraphrases],
     "neighbor": [[x.prompt for x in case.neighborhood] for case in cases if case.neighborhood],
     "unrelated": [case.locality for case in cases if case.locality],
+    "stranger": [[case.fact.text] for case in strangers],
 }
 found = reach(merged, kinds)
 neighbors.against(share(let_in(found["neighbor"]))[0])
 print(pd.Series(found, name="let in (%)").map(let_in).map(percent).to_string())
-spread = {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
+spread = {"edited": [score(merged, inputs(case.fact.text)) for case in cases]}
+spread |= {kind: (eps * torch.cat(found[kind])).tolist() for kind in [*kinds][:3]}
 widgets.ThresholdExplorer(patch.routes[module], spread)
 
 # %%
-trained, rows = {0: merged}, []
+trained, rows, entered = {0: merged}, [], []
 for seed in (1, 2):
     memories = runs_12.shards(lm, cases, size, seed=seed).routes[module].memories
     trained[seed] = ties([memory.tau for memory in memories], config.density)
 for seed, tau in trained.items():
     found = reach(tau, kinds)
+    entered.append(let_in(found["stranger"]))
     pair = found["neighbor"], found["rewording"]
     row = {"seed": seed} | {f"{kind} (%)": percent(let_in(found[kind])) for kind in kinds}
     means = [[x.mean().item() for x in some] for some in pair]
@@ -463,7 +469,8 @@ pd.DataFrame(rows).set_index("seed")
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
-# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors.
+# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors. Of
+# the strangers 38, 22 and 24 % are.
 #
 # Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
 # fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
@@ -514,14 +521,13 @@ pd.DataFrame(rows).set_index("prompt")
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
 # before, so it still begins with Rome. (The edit trained one word, and not where the answer ends.)
 #
-# Is it the template, then? The next cell exchanges the subject, the sentence or both with those of 45 facts
-# that were not written, *strangers*. None has an edit's sentence, but some are close ("The mother tongue of
-# … is" for "was"). It also asks how many of their own prompts the memories of all three seeds let in.
+# Is it the template, then? The next cell exchanges the subject, the sentence or both with those of the
+# strangers. Then it splits the strangers in two ways by the pairs of neighboring words ("city of") that stand
+# in an edit's sentence, too: is the *last* pair of the prompt one of them, and are *half or more* of its pairs?
+# For each stranger it counts by how many of the three seeds' memories its prompt is let in.
 
 # %%
 facts = [case.fact for case in cases]
-used = {fact.prompt for fact in facts}
-strangers = [case for case in lib.classroom()[2::4] if case.fact.prompt not in used]
 swaps = {
     "its sentence": lambda fact, other: fact.prompt.format(other.subject),
     "its subject": lambda fact, other: other.prompt.format(fact.subject),
@@ -536,22 +542,25 @@ for what in swaps:
 for one, other in combinations(swaps, 2):
     print(f"{one} less {other}: {change(left[one], left[other], None)} points, {len(facts)} edits")
 
-theirs = {
-    "own": [[case.fact.text] for case in strangers],
-    "unrelated": [case.locality for case in strangers],
-}
-for seed, tau in trained.items():
-    found = [let_in(some) for some in reach(tau, theirs).values()]
-    said = "own prompts let in {} %, unrelated {} %".format(*map(percent, found))
-    print(f"{len(strangers)} strangers, seed {seed}: {said}, difference {change(*found)}")
+pairs = {x for fact in facts for part in fact.prompt.split("{}") for x in pairwise(part.split())}
+hits = [[x in pairs for x in pairwise(case.fact.text.split())] for case in strangers]
+entry = [sum(some) / len(some) for some in zip(*entered, strict=True)]  # over the seeds
+shared = {"last": [x[-1] for x in hits], "half or more": [2 * sum(x) >= len(x) for x in hits]}
+for what, some in shared.items():
+    one, other = ([x for x, y in zip(entry, some, strict=True) if y == side] for side in (1, 0))
+    (p, low, high), (q, least, most) = share(one), share(other)
+    ends = p - q - hypot(p - low, most - q), p - q + hypot(high - p, q - least)  # Newcombe's
+    print(f"{what} shared: {percent(one)} % of {len(one)}, else {percent(other)} % of {len(other)},")
+    print("  difference {:+.0f} [{:.0f}, {:.0f}] points".format(p - q, *ends))
 
 # %% [markdown]
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
 # still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
-# So a prompt can be let in without the exact template. Of the strangers' own prompts 38, 22 and 24 % are let
-# in with the three seeds, and of their unrelated prompts none (differences in points, each above 0). Words
-# that they share with the edits' sentences may be the reason ("in the city of"); this was not measured.
+# The last words alone do not decide: 46 % of the 13 strangers that share them are let in, and 21 % of the others
+# (25 points, −2 to 51, so no difference is seen). With half or more of all pairs shared a difference is seen, 72
+# points (43 to 84), but in only eight strangers ("… is a country whose official language is"). It was the second
+# split that we tried, and nobody drew the groups by chance: the words need not be the cause.
 #
 # ## The decision at the prompt
 #
@@ -646,14 +655,14 @@ lines = {
 display(pd.DataFrame(lines).T.rename_axis("held (%), facts"))
 held.against(share(at("WISE", 80)["held"][:20])[0])
 for name, n in zip(WAYS, (60, 60, 20), strict=True):
-    print(
-        f"{name}, facts 1 to {n}, at 80 less at once (points):",
-        change(at(name, 80)["held"][:n], at_once(name)[:n]),
-    )
+    less = change(at(name, 80)["held"][:n], at_once(name)[:n])
+    print(f"{name}, facts 1 to {n}, at 80 less at once (points): {less}")
 print("four shards, each asked alone less through the router (points):", change(alone, routed))
 away = [i for i, shard in enumerate(sent) if shard != i // 20]
 kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
 print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
+lost = [i + 1 for i in range(80) if i not in away and routed[i] < alone[i]]
+print(f"the first shard: {[sent[i] for i in away].count(0)}; lost at their own shards: {lost}")
 
 # %% [markdown]
 # Without rehearsal the shard **forgets**. Its router lets in every fact, since $\varepsilon$ is measured again
@@ -663,7 +672,8 @@ print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join
 #
 # In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
 # 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
-# never saw them. One of these facts is held, and their own shards hold all 20.
+# never saw them, 19 times to the first. One of these facts is held, and their own shards hold all 20. (Fact 26
+# is lost as well, although its own shard has the largest $\Delta$ when it is asked. Why was not measured.)
 #
 # **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
 # difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
@@ -773,8 +783,8 @@ drawings_12.triangle(
 # * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
 #   neighbors is seen, neither in $\Delta$ (11 facts, three seeds, with rehearsal) nor in who is let in (80 facts).
 # * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
-#   neighbors. Of the prompts of 45 other facts, with other sentences, 22 to 38 % are let in (three seeds), and
-#   of unrelated prompts none. Why is not known.
+#   neighbors. Of the prompts of 45 other facts, with other sentences, 22 to 38 % are let in (three seeds), most
+#   often where half or more of the word pairs are an edit's. That these are the cause is not shown.
 # * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
 #   not full: with rehearsal the same mask holds 98 % of eighty.
 # * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
