@@ -550,7 +550,7 @@ for what, some in shared.items():
     one, other = ([x for x, y in zip(entry, some, strict=True) if y == side] for side in (1, 0))
     (p, low, high), (q, least, most) = share(one), share(other)
     ends = p - q - hypot(p - low, most - q), p - q + hypot(high - p, q - least)  # Newcombe's
-    print(f"{what} shared: {percent(one)} % of {len(one)}, else {percent(other)} % of {len(other)},")
+    print(f"{what} shared: {percent(one)} % of {len(one)}, else {percent(other)} % of {len(other)}")
     print("  difference {:+.0f} [{:.0f}, {:.0f}] points".format(p - q, *ends))
 
 # %% [markdown]
