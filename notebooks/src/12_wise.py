@@ -257,7 +257,7 @@ for name, weight in {"the answer alone": 0, "with margins": config.margin_weight
         if weight:  # and the router
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
     _, edit, other = zip(*curve, strict=True)
-    lines |= {f"edit (mean), {name}": edit, f"largest text, {name}": other}
+    lines |= {f"edit, {name}": edit, f"texts, {name}": other}
     print("{}: loss {:.2f}, Δ {:.2f} of the edit, {:.2f} of a text".format(name, *curve[-1]))
 colors = dict(zip(lines, ("#d95f0e", "#2c3e9e") * 2, strict=True))
 look = {"colors": colors, "dashes": dict.fromkeys([*lines][:2], "--")}
@@ -673,7 +673,7 @@ print(f"the first shard: {[sent[i] for i in away].count(0)}; lost at their own s
 # In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
 # 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
 # never saw them, 19 times to the first. One of these facts is held, and their own shards hold all 20. (Fact 26
-# is lost as well, although its own shard has the largest $\Delta$ when it is asked. Why was not measured.)
+# is lost as well, although the scores choose its own shard. Why was not measured.)
 #
 # **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
 # difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
