@@ -257,7 +257,7 @@ for name, weight in {"the answer alone": 0, "with margins": config.margin_weight
         if weight:  # and the router
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
     _, edit, other = zip(*curve, strict=True)
-    lines |= {f"edit (mean), {name}": edit, f"largest text, {name}": other}
+    lines |= {f"edit, {name}": edit, f"texts, {name}": other}
     print("{}: loss {:.2f}, Δ {:.2f} of the edit, {:.2f} of a text".format(name, *curve[-1]))
 colors = dict(zip(lines, ("#d95f0e", "#2c3e9e") * 2, strict=True))
 look = {"colors": colors, "dashes": dict.fromkeys([*lines][:2], "--")}
