@@ -3,10 +3,10 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE held nearly every fact, and no rewording got the new answer. An editor of weights can reach rewordings,
-# but each edit changes the weights for all other prompts as well. WISE writes into a second copy of one
-# matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
-# through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
+# With its preset GRACE held nearly every fact, and no rewording got the new answer. An editor of weights can
+# reach rewordings, but each edit changes the weights for all other prompts as well. WISE writes into a second
+# copy of one matrix, and a **router** decides at each prompt which of the two matrices answers. One question
+# leads through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
 #
 # **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
 # merge memories that were trained apart · see token by token how a prompt gets its score · tell
@@ -267,8 +267,9 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", **look)
 # For the answer alone one step is enough: after it the dashed lines are flat. It leaves hardly any router:
 # the edit stands at 0.84, and the highest of the texts at 0.75. Your steps pull the edit up and the texts
 # down, until the edit is at 1.81 and the highest text at 0.44, and the answer stays. So for this fact it is the
-# margins that make the router. (The edit's line is the mean of its two prompts, that of the texts the largest
-# of 32. The margin of the texts, $\alpha = 0.25$, is not reached after fourteen steps.)
+# margins that open the gap. (The edit's line is the mean of its two prompts, that of the texts the largest
+# of the 32, and these are the texts that the margins were trained on. Their margin, $\alpha = 0.25$, is not
+# reached after fourteen steps.)
 #
 # ## Random masks
 #
@@ -297,7 +298,7 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", **look)
 # vectors that have this sign. A zero has no vote, and it does not count in the divisor.
 #
 # **Your turn · exercise 7.3 · ★★ · 10 minutes.** Write `ties`. The memories below are merged with it. (Do
-# it by hand first: half of $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.)
+# it by hand first, and keep half of each: $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.)
 
 
 # %%
@@ -394,8 +395,8 @@ pd.DataFrame(lines).set_index("merge").round(2)
 #
 # <details><summary>Answer</summary>
 #
-# Rewordings and neighbors are closest, no difference between the two is seen, and about half of either is let
-# in. A router that knew the edited fact would let in none of the neighbors.
+# Neither rewordings nor neighbors are seen to be closer than the other: about half of either is let in. A router
+# that knew the edited fact would let in none of the neighbors.
 #
 # </details>
 
@@ -473,8 +474,8 @@ pd.DataFrame(rows).set_index("seed")
 # the strangers 38, 22 and 24 % are.
 #
 # Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
-# fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
-# difference seen.
+# fact, in points and in % of $\varepsilon$ (all intervals of this page are 95 % intervals). With none of the
+# three seeds is a difference seen.
 #
 # The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: that of the
 # neighbors is 3 % of $\varepsilon$ lower (12 % lower to 6 % higher), and the median of unrelated prompts is 0.52.
@@ -512,8 +513,8 @@ display(drawings_12.tokens(shown, eps))
 pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
-# It is not the tower that lights up most. The largest $\delta$ of the edit are at "of" and "in", at the end of
-# the template, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
+# It is not the tower that lights up most. The largest $\delta$ of the edit are at "of" and "in", two words of
+# its sentence, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
 # because its input is short: $\|a\|$ is 1.1 or 1.2 there, so $\|\tau a\|$ is small, too. (At "which" it is
 # 1.0, and at the other second and third tokens 13 to 39.)
 #
@@ -557,10 +558,10 @@ for what, some in shared.items():
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
 # still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
-# The last words alone do not decide: 46 % of the 13 strangers that share them are let in, and 21 % of the others
-# (25 points, −2 to 51, so no difference is seen). With half or more of all pairs shared a difference is seen, 72
-# points (43 to 84), but in only eight strangers ("… is a country whose official language is"). It was the second
-# split that we tried, and nobody drew the groups by chance: the words need not be the cause.
+# Of the 13 strangers that share the last pair 46 % are let in, and of the others 21 %. No difference is seen (25
+# points, −2 to 51). Of the eight that share half or more of their pairs, as "Mexico is a country whose official
+# language is", 87 % are let in, and of the others 15 %. Here a difference is seen (72 points, 43 to 84). But it was
+# the second split that we tried, and nobody drew the groups by chance: the words need not be the cause.
 #
 # ## The decision at the prompt
 #
@@ -671,13 +672,13 @@ print(f"the first shard: {[sent[i] for i in away].count(0)}; lost at their own s
 # to 3).
 #
 # In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
-# 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
+# 25 points more than through the router (16 to 35). By the scores the prompts of 20 facts go to a shard that
 # never saw them, 19 times to the first. One of these facts is held, and their own shards hold all 20. (Fact 26
-# is lost as well, although the scores choose its own shard. Why was not measured.)
+# is lost as well, although the scores choose its own shard. Which shard wrote its answer was not stored.)
 #
-# **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
-# difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
-# neighbor. It compares the two fact by fact, for all facts so far.
+# **Whom does the router let in?** Each row of the figure compares the *same* twenty facts, the first of their
+# order. A difference is seen where an interval does not reach 0. The table asks whether the router tells a
+# rewording from a neighbor. It compares the two fact by fact, for all facts so far.
 
 # %%
 first = {
@@ -731,7 +732,7 @@ differences("all eighty facts", pairs)
 # difference is seen (−6 points, −15 to 2). The mask is the same, so its capacity is enough for the facts' own
 # prompts: what one shard loses without rehearsal is forgotten, and there is no lack of entries.
 #
-# Are four shards better than one? Not with this router, nor with these merges:
+# Do four shards hold more facts than one? With none of the three is that seen:
 #
 # * *Apart* no difference is seen in what they hold (0 points, −13 to 12). Of the rewordings 16 points fewer
 #   follow (6 to 26), and of the neighbors 8 points fewer stay (just above 0 to 16).
@@ -772,9 +773,9 @@ drawings_12.triangle(
 # the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All editors have the
 # library's settings, WISE those of this page and one shard, and each was run once.)
 #
-# The paper has a thousand facts in a model of 7B, and scores tokens (notebook 11) of held, reworded and
-# unrelated: GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one
-# after another 4, 4 and 2 %). It has no neighbors.
+# The paper writes a thousand facts into a model of 7B, and counts right tokens (notebook 11). Of held, reworded
+# and unrelated GRACE has 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once
+# (one after another 4, 4 and 2 %). It has no neighbors.
 #
 # ## What we know now
 #
@@ -787,7 +788,7 @@ drawings_12.triangle(
 #   often where half or more of the word pairs are an edit's. That these are the cause is not shown.
 # * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
 #   not full: with rehearsal the same mask holds 98 % of eighty.
-# * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
+# * Four shards apart keep their facts, but the scores send 20 of the eighty to a wrong shard, and 19 of these
 #   are lost. Merged by TIES they hold 15 points fewer than one shard. (Each was trained only once.)
 #
 # ## Where it breaks
