@@ -700,7 +700,7 @@ table.map(percent).assign(**{"neighbors less rewordings": less})
 # %% [markdown]
 # The figure: with rehearsal the router becomes *stricter*, for rewordings and for neighbors. Fewer rewordings
 # follow, and more neighbors stay. Without rehearsal it becomes *looser* for both in the first order; in the
-# other one, where nearly all were let in from the start, no change is seen.
+# other one, where nearly all were let in from the start, no change is seen, and yet fewer rewordings follow.
 #
 # The table: in none of the eight lines is a difference seen. At 80 facts, with rehearsal, about seven of ten
 # are let in from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and
