@@ -3,10 +3,10 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE held nearly every fact, and no rewording got the new answer. An editor of weights can reach rewordings,
-# but each edit changes the weights for all other prompts as well. WISE writes into a second copy of one
-# matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
-# through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
+# With its preset GRACE held nearly every fact, and no rewording got the new answer. An editor of weights can
+# reach rewordings, but each edit changes the weights for all other prompts as well. WISE writes into a second
+# copy of one matrix, and a **router** decides at each prompt which of the two matrices answers. One question
+# leads through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
 #
 # **You will** derive a router from the edit itself · train it with margins, by a step of your own ·
 # merge memories that were trained apart · see token by token how a prompt gets its score · tell
@@ -42,7 +42,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
+from math import hypot
 
 import pandas as pd
 import torch
@@ -255,19 +256,20 @@ for name, weight in {"the answer alone": 0, "with margins": config.margin_weight
         tau = tau - config.lr * mask * found.grads[module].cpu()  # the answer
         if weight:  # and the router
             tau = margin_step(tau, mask, own, others, margins, weight * config.lr)
-    loss, edit, other = zip(*curve, strict=True)
+    _, edit, other = zip(*curve, strict=True)
     lines |= {f"edit, {name}": edit, f"texts, {name}": other}
-    print(f"{name}: loss of the answer {loss[-1]:.2f}, Δ of the edit {edit[-1]:.2f},")
-    print(f"  largest Δ of {len(calm)} texts {other[-1]:.2f}, quotient {edit[-1] / other[-1]:.1f}")
-colors = dict(zip(lines, ("#8a9099", "#8a9099", "#d95f0e", "#2c3e9e"), strict=True))
-plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors)
+    print("{}: loss {:.2f}, Δ {:.2f} of the edit, {:.2f} of a text".format(name, *curve[-1]))
+colors = dict(zip(lines, ("#d95f0e", "#2c3e9e") * 2, strict=True))
+look = {"colors": colors, "dashes": dict.fromkeys([*lines][:2], "--")}
+plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", **look)
 
 # %% [markdown]
-# For the answer alone one step is enough: after it the gray lines are flat. It leaves hardly any router:
+# For the answer alone one step is enough: after it the dashed lines are flat. It leaves hardly any router:
 # the edit stands at 0.84, and the highest of the texts at 0.75. Your steps pull the edit up and the texts
-# down, until the edit is at 1.81, which is 4.1 times the 0.44 of the highest text, and the answer stays. So for
-# this fact it is the margins that make the router. (The margin of the texts, $\alpha = 0.25$, is not reached
-# after fourteen steps. Prompts that no step has seen are asked below.)
+# down, until the edit is at 1.81 and the highest text at 0.44, and the answer stays. So for this fact it is the
+# margins that open the gap. (The edit's line is the mean of its two prompts, that of the texts the largest
+# of the 32, and these are the texts that the margins were trained on. Their margin, $\alpha = 0.25$, is not
+# reached after fourteen steps.)
 #
 # ## Random masks
 #
@@ -296,7 +298,7 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 # vectors that have this sign. A zero has no vote, and it does not count in the divisor.
 #
 # **Your turn · exercise 7.3 · ★★ · 10 minutes.** Write `ties`. The memories below are merged with it. (Do
-# it by hand first: half of $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.)
+# it by hand first, and keep half of each: $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.)
 
 
 # %%
@@ -384,7 +386,8 @@ pd.DataFrame(lines).set_index("merge").round(2)
 # ## Who is sent where?
 #
 # Now the router. We measure $\Delta$ under the merged memory, which was trained with rehearsal, for the twelve
-# edits, their rewordings, their neighbors, and unrelated prompts. The threshold $\varepsilon$ is the least
+# edits, their rewordings, their neighbors, unrelated prompts, and the prompts of 45 other facts of the classroom,
+# *strangers*, none with an edit's sentence. The threshold $\varepsilon$ is the least
 # $\Delta$ of an edit (so the share of it that a prompt has to reach, `act_ratio`, is 1). The third cell below
 # trains the twelve facts twice more, with other seeds: other masks, other contexts.
 #
@@ -392,8 +395,8 @@ pd.DataFrame(lines).set_index("merge").round(2)
 #
 # <details><summary>Answer</summary>
 #
-# Rewordings and neighbors are closest, no difference between the two is seen, and about half of either is let
-# in. A router that knew the edited fact would let in none of the neighbors.
+# Neither rewordings nor neighbors are seen to be closer than the other: about half of either is let in. A router
+# that knew the edited fact would let in none of the neighbors.
 #
 # </details>
 
@@ -435,25 +438,29 @@ def let_in(found):  # of each fact's prompts the share with Δ ≥ ε
     return [(some >= 1).float().mean().item() for some in found]
 
 
+used = {case.fact.prompt for case in cases}
+strangers = [case for case in lib.classroom()[2::4] if case.fact.prompt not in used]
 kinds = {
-    "edited": [[case.fact.text] for case in cases],
     "rewording": [case.paraphrases for case in cases if case.paraphrases],
     "neighbor": [[x.prompt for x in case.neighborhood] for case in cases if case.neighborhood],
     "unrelated": [case.locality for case in cases if case.locality],
+    "stranger": [[case.fact.text] for case in strangers],
 }
 found = reach(merged, kinds)
 neighbors.against(share(let_in(found["neighbor"]))[0])
 print(pd.Series(found, name="let in (%)").map(let_in).map(percent).to_string())
-spread = {kind: (eps * torch.cat(found[kind])).tolist() for kind in kinds}
+spread = {"edited": [score(merged, inputs(case.fact.text)) for case in cases]}
+spread |= {kind: (eps * torch.cat(found[kind])).tolist() for kind in [*kinds][:3]}
 widgets.ThresholdExplorer(patch.routes[module], spread)
 
 # %%
-trained, rows = {0: merged}, []
+trained, rows, entered = {0: merged}, [], []
 for seed in (1, 2):
     memories = runs_12.shards(lm, cases, size, seed=seed).routes[module].memories
     trained[seed] = ties([memory.tau for memory in memories], config.density)
 for seed, tau in trained.items():
     found = reach(tau, kinds)
+    entered.append(let_in(found["stranger"]))
     pair = found["neighbor"], found["rewording"]
     row = {"seed": seed} | {f"{kind} (%)": percent(let_in(found[kind])) for kind in kinds}
     means = [[x.mean().item() for x in some] for some in pair]
@@ -463,11 +470,12 @@ pd.DataFrame(rows).set_index("seed")
 
 # %% [markdown]
 # All edits pass, since the threshold is the least of them. No unrelated prompt does, so these get exactly
-# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors.
+# the numbers of the base model. But only half of the rewordings are let in, and 57, 42 and 42 % of the neighbors. Of
+# the strangers 38, 22 and 24 % are.
 #
 # Does the router prefer rewordings? The two differences in the table are neighbors less rewordings, fact by
-# fact, in points and in % of $\varepsilon$ (all intervals here are of 95 %). With none of the three seeds is a
-# difference seen.
+# fact, in points and in % of $\varepsilon$ (all intervals of this page are 95 % intervals). With none of the
+# three seeds is a difference seen.
 #
 # The shares say little: with seed 0 anything from −28 to 34 points is possible. $\Delta$ says more: that of the
 # neighbors is 3 % of $\varepsilon$ lower (12 % lower to 6 % higher), and the median of unrelated prompts is 0.52.
@@ -505,8 +513,8 @@ display(drawings_12.tokens(shown, eps))
 pd.DataFrame(rows).set_index("prompt")
 
 # %% [markdown]
-# It is not the tower that lights up most. The largest $\delta$ of the edit are at "of" and "in", at the end of
-# the template, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
+# It is not the tower that lights up most. The largest $\delta$ of the edit are at "of" and "in", two words of
+# its sentence, and the Reichstag's prompt has the same words. The first token is white in all six prompts,
 # because its input is short: $\|a\|$ is 1.1 or 1.2 there, so $\|\tau a\|$ is small, too. (At "which" it is
 # 1.0, and at the other second and third tokens 13 to 39.)
 #
@@ -514,14 +522,13 @@ pd.DataFrame(rows).set_index("prompt")
 # $\varepsilon$ and get the old answer, Paris. The Colosseum's prompt is let in too, but its answer was Rome
 # before, so it still begins with Rome. (The edit trained one word, and not where the answer ends.)
 #
-# Is it the template, then? The next cell exchanges the subject, the sentence or both with those of 45 facts
-# that were not written, *strangers*. None has an edit's sentence, but some are close ("The mother tongue of
-# … is" for "was"). It also asks how many of their own prompts the memories of all three seeds let in.
+# Is it the template, then? The next cell exchanges the subject, the sentence or both with those of the
+# strangers. Then it splits the strangers in two ways by the pairs of neighboring words ("city of") that stand
+# in an edit's sentence, too: is the *last* pair of the prompt one of them, and are *half or more* of its pairs?
+# For each stranger it counts by how many of the three seeds' memories its prompt is let in.
 
 # %%
 facts = [case.fact for case in cases]
-used = {fact.prompt for fact in facts}
-strangers = [case for case in lib.classroom()[2::4] if case.fact.prompt not in used]
 swaps = {
     "its sentence": lambda fact, other: fact.prompt.format(other.subject),
     "its subject": lambda fact, other: other.prompt.format(fact.subject),
@@ -536,22 +543,25 @@ for what in swaps:
 for one, other in combinations(swaps, 2):
     print(f"{one} less {other}: {change(left[one], left[other], None)} points, {len(facts)} edits")
 
-theirs = {
-    "own": [[case.fact.text] for case in strangers],
-    "unrelated": [case.locality for case in strangers],
-}
-for seed, tau in trained.items():
-    found = [let_in(some) for some in reach(tau, theirs).values()]
-    said = "own prompts let in {} %, unrelated {} %".format(*map(percent, found))
-    print(f"{len(strangers)} strangers, seed {seed}: {said}, difference {change(*found)}")
+pairs = {x for fact in facts for part in fact.prompt.split("{}") for x in pairwise(part.split())}
+hits = [[x in pairs for x in pairwise(case.fact.text.split())] for case in strangers]
+entry = [sum(some) / len(some) for some in zip(*entered, strict=True)]  # over the seeds
+shared = {"last": [x[-1] for x in hits], "half or more": [2 * sum(x) >= len(x) for x in hits]}
+for what, some in shared.items():
+    one, other = ([x for x, y in zip(entry, some, strict=True) if y == side] for side in (1, 0))
+    (p, low, high), (q, least, most) = share(one), share(other)
+    ends = p - q - hypot(p - low, most - q), p - q + hypot(high - p, q - least)  # Newcombe's
+    print(f"{what} shared: {percent(one)} % of {len(one)}, else {percent(other)} % of {len(other)}")
+    print("  difference {:+.0f} [{:.0f}, {:.0f}] points".format(p - q, *ends))
 
 # %% [markdown]
 # With its sentence kept 84 % of the edit's $\Delta$ is left, with its subject kept 80 %, and with neither
 # still 81 %. Edit by edit no difference is seen: each of the three intervals over the twelve edits holds 0.
 #
-# So a prompt can be let in without the exact template. Of the strangers' own prompts 38, 22 and 24 % are let
-# in with the three seeds, and of their unrelated prompts none (differences in points, each above 0). Words
-# that they share with the edits' sentences may be the reason ("in the city of"); this was not measured.
+# Of the 13 strangers that share the last pair 46 % are let in, and of the others 21 %. No difference is seen (25
+# points, −2 to 51). Of the eight that share half or more of their pairs, as "Mexico is a country whose official
+# language is", 87 % are let in, and of the others 15 %. Here a difference is seen (72 points, 43 to 84). But it was
+# the second split that we tried, and nobody drew the groups by chance: the words need not be the cause.
 #
 # ## The decision at the prompt
 #
@@ -646,14 +656,14 @@ lines = {
 display(pd.DataFrame(lines).T.rename_axis("held (%), facts"))
 held.against(share(at("WISE", 80)["held"][:20])[0])
 for name, n in zip(WAYS, (60, 60, 20), strict=True):
-    print(
-        f"{name}, facts 1 to {n}, at 80 less at once (points):",
-        change(at(name, 80)["held"][:n], at_once(name)[:n]),
-    )
+    less = change(at(name, 80)["held"][:n], at_once(name)[:n])
+    print(f"{name}, facts 1 to {n}, at 80 less at once (points): {less}")
 print("four shards, each asked alone less through the router (points):", change(alone, routed))
 away = [i for i, shard in enumerate(sent) if shard != i // 20]
 kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
 print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
+lost = [i + 1 for i in range(80) if i not in away and routed[i] < alone[i]]
+print(f"the first shard: {[sent[i] for i in away].count(0)}; lost at their own shards: {lost}")
 
 # %% [markdown]
 # Without rehearsal the shard **forgets**. Its router lets in every fact, since $\varepsilon$ is measured again
@@ -662,12 +672,13 @@ print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join
 # to 3).
 #
 # In four shards apart it is the **router** that fails. Asked alone, each shard holds 95 or 100 % of its facts,
-# 25 points more than through the router (16 to 35). The router gives the prompts of 20 facts to a shard that
-# never saw them. One of these facts is held, and their own shards hold all 20.
+# 25 points more than through the router (16 to 35). By the scores the prompts of 20 facts go to a shard that
+# never saw them, 19 times to the first. One of these facts is held, and their own shards hold all 20. (Fact 26
+# is lost as well, although the scores choose its own shard. Which shard wrote its answer was not stored.)
 #
-# **Whom does the router of one shard let in?** The figure compares the *same* twenty facts, the first ones. A
-# difference is seen where a line does not reach 0. The table asks whether the router tells a rewording from a
-# neighbor. It compares the two fact by fact, for all facts so far.
+# **Whom does the router let in?** Each row of the figure compares the *same* twenty facts, the first of their
+# order. A difference is seen where an interval does not reach 0. The table asks whether the router tells a
+# rewording from a neighbor. It compares the two fact by fact, for all facts so far.
 
 # %%
 first = {
@@ -689,7 +700,7 @@ table.map(percent).assign(**{"neighbors less rewordings": less})
 # %% [markdown]
 # The figure: with rehearsal the router becomes *stricter*, for rewordings and for neighbors. Fewer rewordings
 # follow, and more neighbors stay. Without rehearsal it becomes *looser* for both in the first order; in the
-# other one, where nearly all were let in from the start, no change is seen.
+# other one, where nearly all were let in from the start, no change is seen, and yet fewer rewordings follow.
 #
 # The table: in none of the eight lines is a difference seen. At 80 facts, with rehearsal, about seven of ten
 # are let in from either group (difference 1 point, −8 to 10). Without it nearly all are, so what follows and
@@ -721,7 +732,7 @@ differences("all eighty facts", pairs)
 # difference is seen (−6 points, −15 to 2). The mask is the same, so its capacity is enough for the facts' own
 # prompts: what one shard loses without rehearsal is forgotten, and there is no lack of entries.
 #
-# Are four shards better than one? Not with this router, nor with these merges:
+# Do four shards hold more facts than one? With none of the three is that seen:
 #
 # * *Apart* no difference is seen in what they hold (0 points, −13 to 12). Of the rewordings 16 points fewer
 #   follow (6 to 26), and of the neighbors 8 points fewer stay (just above 0 to 16).
@@ -762,9 +773,9 @@ drawings_12.triangle(
 # the neighbors stay (15 to 35) and 14 points more of the unrelated prompts (5 to 22). (All editors have the
 # library's settings, WISE those of this page and one shard, and each was run once.)
 #
-# The paper has a thousand facts in a model of 7B, and scores tokens (notebook 11) of held, reworded and
-# unrelated: GRACE 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once (one
-# after another 4, 4 and 2 %). It has no neighbors.
+# The paper writes a thousand facts into a model of 7B, and counts right tokens (notebook 11). Of held, reworded
+# and unrelated GRACE has 93, 8 and 100 %, WISE 77, 72 and 100 %, and MEMIT 69, 65 and 62 % with all facts at once
+# (one after another 4, 4 and 2 %). It has no neighbors.
 #
 # ## What we know now
 #
@@ -773,11 +784,11 @@ drawings_12.triangle(
 # * Does the router know the edited fact? Nothing here shows it: no difference between rewordings and
 #   neighbors is seen, neither in $\Delta$ (11 facts, three seeds, with rehearsal) nor in who is let in (80 facts).
 # * Margins push $\Delta$ down for the texts they are trained on (seen with one fact); no margin asks for
-#   neighbors. Of the prompts of 45 other facts, with other sentences, 22 to 38 % are let in (three seeds), and
-#   of unrelated prompts none. Why is not known.
+#   neighbors. Of the prompts of 45 other facts, with other sentences, 22 to 38 % are let in (three seeds), most
+#   often where half or more of the word pairs are an edit's. That these are the cause is not shown.
 # * A shard without rehearsal forgets: of the first sixty facts 33 points are lost by the end of eighty. It is
 #   not full: with rehearsal the same mask holds 98 % of eighty.
-# * Four shards apart keep their facts, but the router gives 20 of the eighty to a wrong shard, and 19 of these
+# * Four shards apart keep their facts, but the scores send 20 of the eighty to a wrong shard, and 19 of these
 #   are lost. Merged by TIES they hold 15 points fewer than one shard. (Each was trained only once.)
 #
 # ## Where it breaks
