@@ -288,8 +288,7 @@ named = use("9.2", named)
 #
 # <details><summary>Answer</summary>
 #
-# A large part of $z$: general text uses the direction of $k$, and the edit has only a small part along it. The second
-# cell prints this $z$, too.
+# A large part of $z$: the edit has only a small part along $k$. (The second cell prints this $z$, too.)
 #
 # </details>
 
@@ -342,15 +341,6 @@ figure
 #
 # Nor does the defender know the layer. He looks at all of them, here in the four suspects of case A, for which the
 # two largest $z$ of the edited layer are printed.
-#
-# **Predict.** An edit changes what all layers above it read, so the subject's keys there, too. Does its $z$ rise in
-# these layers?
-#
-# <details><summary>Answer</summary>
-#
-# No. The filter asks what the matrix does along a candidate's direction, and the matrices above are as they were.
-#
-# </details>
 
 # %%
 whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
@@ -373,7 +363,7 @@ figure
 # %% [markdown]
 # In the edited layer the largest $z$ is in all four that of the edited subject. In one of the four a second candidate
 # passes the threshold of 8, too: Christmas, a relative of Halloween. Above the edited layer the largest $z$ is again
-# about that of the unedited model. (To save time $C$ is the unedited model's here, which is exact up to the edited
+# about that of the unedited model, though keys have changed there: what shows is the matrix. (To save time $C$ is the unedited model's here, which is exact up to the edited
 # layer, and only five layers above it were read in the edited models.)
 #
 # ## What unedited models look like
@@ -636,23 +626,20 @@ pd.DataFrame(table).set_index("subject").T
 pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
-# Sixteen prefixes and eleven components give three of the four old answers back each. Both controls hold: each of the
-# four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to 100).
-#
-# The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
+# Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
+# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
 # prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and its own components 0.89, 0.41, 0.70 and 0.46. So it is not the
 # size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
 #
-# Of Swedish its prefixes leave the most, 0.82, and there alone they leave the edited answer. Of the tower the eleven
-# components leave the most, 0.89, and there alone *they* leave it. (So each control says something about three edits.)
+# Each control says something about the three edits that its own way has taken out, all but Swedish for the prefixes
+# and all but the tower for the components.
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
 # (And the prefixes' number and damping were picked on ten edits, some of them among these 14.)
 #
-# Nor is it decided which costs less elsewhere. Of the neighbors 98 % keep the unedited model's token after the
-# prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
-# prompts it is 86 % after either (62 to 97), in pairs 0 points (−23 to 24), and 93 % before any repair.
+# Nor is it decided which costs less elsewhere: the prefixes leave 12 points more of the neighbors' tokens as they were
+# (−8 to 32), and 0 points more of the unrelated prompts' (−23 to 24).
 #
 # ## How to hide
 #

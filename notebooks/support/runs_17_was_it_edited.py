@@ -181,14 +181,17 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         }
         for title in openly
     ]
-    always = percent(float(min(row["along"]) > THRESHOLD) for row in seen)
     logs = [math.log(row["price"][2]) for row in seen if row["hidden, asked"] <= THRESHOLD]
     ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
     price = "{:.1f} [{:.1f}, {:.1f}]".format(*ends)
-    every = {heading: "detected at each of five t (%)", "n": len(seen), "cheapest": "–"}
+    always = {
+        heading: "detected at each of five t (%)",
+        "n": len(seen),
+        "cheapest": "–",
+        "hidden": percent(float(min(row["along"]) > THRESHOLD) for row in seen),
+    }
     line = {heading: "price", "n": len(logs), "cheapest": "1", "hidden": price}
-    more = [every | {"hidden": always}, line]
-    return [*table, *(one | {"hidden − cheapest, in pairs": "–"} for one in more)]
+    return [*table, *(one | {"hidden − cheapest, in pairs": "–"} for one in (always, line))]
 
 
 def stored() -> dict[str, Any]:
