@@ -186,7 +186,7 @@ pd.DataFrame(table).set_index("edited").round(2)
 # *relative*, a subject of the same kind: another monument, another holiday, another language.
 #
 # The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
-# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this part.)
+# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this.)
 #
 # ## Case B: no unedited model
 #
@@ -334,13 +334,11 @@ figure
 
 # %% [markdown]
 # `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his $z$ is
-# 7.2. In each of the three edited models the raw key gives the subject a smaller $z$: 7.4, 4.6 and 11.0. Four models
-# are one draw; stored rows of more suspects follow further down.
+# 7.2. In each of the three edited models the raw key gives the subject a smaller $z$: 7.4, 4.6 and 11.0.
 #
 # ### Which layer?
 #
-# Nor does the defender know the layer. He looks at all of them, here in the four suspects of case A, for which the
-# two largest $z$ of the edited layer are printed.
+# Nor does the defender know the layer. He looks at all of them, here for the four suspects of case A.
 
 # %%
 whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
@@ -363,15 +361,15 @@ figure
 # %% [markdown]
 # In the edited layer the largest $z$ is in all four that of the edited subject. In one of the four a second candidate
 # passes the threshold of 8, too: Christmas, a relative of Halloween. Above the edited layer the largest $z$ is again
-# about that of the unedited model, though keys have changed there: what shows is the matrix. (To save time $C$ is the unedited model's here, which is exact up to the edited
-# layer, and only five layers above it were read in the edited models.)
+# about that of the unedited model, though keys have changed there: what shows is the matrix. (To save time $C$ is the
+# unedited model's, which is exact up to the edited layer, and only five layers above it were read.)
 #
 # ## What unedited models look like
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
-# layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
-# layers of the unedited model are above a bound. It also gives the largest $z$ of seven stored variants of that model,
-# from the project's benchmark (`python -m tests.benchmarks.forensics`), whose list of candidates is longer.
+# layers, and nobody has said that $T$ is Gaussian. The cell below counts the candidates above a bound in all layers of
+# the unedited model. It also gives the largest $z$ of seven stored variants of it, from the project's benchmark (`python
+# -m tests.benchmarks.forensics`) with its longer list.
 #
 # The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
 # text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
@@ -507,10 +505,9 @@ pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
 # (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
 # editors together, so a threshold may be too low for one kind of them.
 #
-# Of the eight false alarms one names the edited subject itself in other words: *United Nations* stands on the list beside
-# *The United Nations*. (It is counted all the same, because the next candidate's $z$ was not stored.) Two more names
-# end with that of the subject ("Liquid Gold"). And two are Balfe's, at 6.62 just above the lower threshold; with
-# 6.6 he also has the largest $z$ of the merged variant above, which nobody edited.
+# One of the eight false alarms is the edited subject by another name, *United Nations* for *The United Nations*. (It
+# counts all the same, because the next candidate's $z$ was not stored.) Two more names end with the subject's ("Liquid
+# Gold"). Two are Balfe's, just above the lower threshold; in the merged variant above his $z$ is as large, 6.6.
 #
 # ## Taking it out
 #
@@ -527,8 +524,7 @@ pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
 # takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, a hole of this
 # size anywhere might break the edit.
 #
-# **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Further down it takes the four edits
-# out, with damping 1. Beware: two prefixes may give the same key.
+# **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
 
 # %%
@@ -569,13 +565,13 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# Three cells follow. The first has the answers of the four suspects. Two numbers stand behind each answer, both
-# divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the unedited matrix, and what is left of the edit,
-# $\|\Delta W (I - P)\|$.
+# Three cells follow. The first has the answers of the four suspects, with damping 1. Behind each stand the size
+# $\|W_0 P\|$ of the hole in the unedited matrix and what is left of the edit, $\|\Delta W (I - P)\|$, both over
+# $\|\Delta W\|$.
 #
-# The second has the controls, seven for each suspect: the components of the three other suspects and of the four models
-# above (one of them is unedited), and the spaces of seven other subjects, drawn from the list. It says how often
-# the edited answer is kept, and the means of both numbers.
+# The second has the controls: for each suspect the components of the three others and of the four models above (one is
+# unedited), and the spaces of seven other subjects, drawn from the list. It says how often the edited answer is kept,
+# and the means of both numbers.
 #
 # The third has stored rows of fourteen suspects: shares of next tokens that are the unedited model's again, for the
 # edit's own prompt, one rewording, three neighbors and one unrelated prompt of each. Its last line has paired
@@ -655,6 +651,14 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 
 # %%
+def price(change):
+    return ((change @ own_C.double()) * change).sum().item()
+
+
+def defender(W):
+    return stands_out(norms(W)).max().item()
+
+
 def hide(W, k, v, C, threshold, defender):
     """W (d_out, d_in), k (d_in,), v (d_out,), C your own; defender(W) -> his largest z. -> new W"""
     ...
@@ -696,11 +700,10 @@ hide = use("9.4", hide)
 # The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
 # `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own.
 #
-# The first cell has the four facts, and draws for two of them the subject's own $z$ at five $t$: that of the asked
-# defender and that of one who reads the *editor's* text. The table has the cosines of the adversary's $\hat u$ to those
-# of both; what the asked one's matrix does along his, $T$, at $t = 0$ and $t = 1$; then his largest $z$ at both and after
-# `hide`. The *price* is the mean squared change of the output on general text, $\operatorname{tr} \Delta C
-# \Delta^\top$, over that of the cheapest change.
+# The first cell draws for two of the four facts the subject's own $z$ at five $t$, for the asked defender and for one
+# who reads the *editor's* text; the dotted line is the threshold. Its table has the cosines of the adversary's $\hat u$
+# to theirs, the asked one's $T$ at $t = 0$ and $t = 1$, and his largest $z$ at both and after `hide`. The *price* is the
+# mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
 #
 # The second cell has 24 other stored facts. They are drawn from cases edited alone neither here nor in the benchmark,
 # whose prompt begins with the subject and whose subject has several tokens. It counts those whose cheapest change the
@@ -719,16 +722,7 @@ hide = use("9.4", hide)
 #
 # </details>
 
-
 # %%
-def price(change):
-    return ((change @ own_C.double()) * change).sum().item()
-
-
-def defender(W):
-    return stands_out(norms(W)).max().item()
-
-
 same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * eye, K.T)
 steps, start, table, curves = [0, 0.25, 0.5, 0.75, 1], W0.double(), [], {}
 for case, (name, W) in zip(facts, edited.items(), strict=True):
@@ -749,7 +743,9 @@ for case, (name, W) in zip(facts, edited.items(), strict=True):
 print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
 print({who: [round(x, 1) for x in z] for who, z in curves.items() if "asked" in who})
 dashes = {who: "--" for who in curves if "asked" not in who}
-plot.lines(steps, curves, "t", "z of the subject", dashes=dashes, height=3.6)
+figure = plot.lines(steps, curves, "t", "z of the subject", dashes=dashes, height=3.6)
+figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls=":")
+figure
 
 # %%
 pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
@@ -760,8 +756,8 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 # where all keys are the sink's (notebook 02).
 #
 # So $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0. That of the Rijksmuseum rises to 19.5 before it
-# ends at 17.5: its $T$ is 6.78 at both ends, so what the asked defender sees along his own $\hat u$ does not shrink, and
-# only the spread of the others moves. Even $t = 1$ takes away no more than lies along the *adversary's* $\hat u$.
+# ends at 17.5. Its $T$ is 6.78 at both ends, so along the asked defender's own $\hat u$ nothing shrinks; what moves $z$ is
+# the other candidates. Even $t = 1$ takes away no more than lies along the *adversary's* $\hat u$.
 #
 # Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
 # the new answer (87 to 100 %). The asked defender detects 61 % (38 to 81), so 11 of them; in pairs 39 points fewer than

@@ -75,10 +75,7 @@ def keys_of(
 
 
 def places(lm: lib.LM) -> list[int]:
-    """The cases of `HIDDEN` as drawn, each subject once.
-
-    Their prompt reads the very key that the bare name has, and it is not the sink's.
-    """
+    """The cases of `HIDDEN` as drawn, each subject once: their prompts read the bare name's key."""
     singles = [key.split() for key in stored()["suspects"]]
     seen = {int(case) for _, size, case, *_ in singles if size == "1"} | {*HIDDEN["page"]}
     found: dict[str, int] = {}
