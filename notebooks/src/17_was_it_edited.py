@@ -440,7 +440,7 @@ accused.against(int(over.sum()))
 # 10 % (2 to 29): *force* and *titanium* pass the threshold, with at most 8.6. So a change that writes a text on no list
 # can accuse somebody. (The intervals are over draws in this one matrix, and say nothing about other models.)
 #
-# Above the counts, the seven stored variants are one model as it is, rounded, merged or trained further, so they hardly
+# The seven stored variants are one model as it is, rounded, merged or trained further, so they hardly
 # count as several. None reaches 8; the largest $z$ among them is 6.6. To show that fewer than one in a hundred are
 # accused would take (at 95 %) about three hundred independent models, none accused.
 #
