@@ -192,7 +192,7 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
 # $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
-# (When a change of low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.)
+# (Benaych-Georges and Nadakuditi have worked out when a change of low rank shows there; see the references.)
 #
 # But every candidate $s$ says where to look. If *it* was edited, the edit lies along its whitened key,
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
@@ -200,8 +200,8 @@ pd.DataFrame(table).set_index("edited").round(2)
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# $T_0$ is what the unedited matrix does there. (This is for one key, and leaves out a cross term, which is
-# small where the direction of the answer is unlike what $W$ puts out there.)
+# $T_0 = \|W_0 \hat u_s\|$ is that of the unedited matrix. (This is for one key, and leaves out a cross term, which is
+# small where the direction of the answer is unlike what $W_0$ puts out there.)
 #
 # We do not have $T_0$, but the other candidates tell what is usual. So we take the distance from their median, in
 # units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
@@ -338,7 +338,7 @@ figure
 #
 # ### Which layer?
 #
-# Nor does the defender know the layer. He looks at all of them, here for the four suspects of case A.
+# Nor does the defender know the layer, so he has to look at more than one. Here are the four suspects of case A.
 
 # %%
 whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
@@ -368,8 +368,8 @@ figure
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
 # layers, and nobody has said that $T$ is Gaussian. The cell below counts the candidates above a bound in all layers of
-# the unedited model. It also gives the largest $z$ of seven stored variants of it, from the project's benchmark (`python
-# -m tests.benchmarks.forensics`) with its longer list.
+# the unedited model. It also gives the largest $z$ in any layer of seven stored variants of it, from the project's
+# benchmark (`python -m tests.benchmarks.forensics`), which has a longer list.
 #
 # The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
 # text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
@@ -446,23 +446,26 @@ accused.against(int(over.sum()))
 #
 # ## Many suspects
 #
-# The benchmark has stored suspects of 18 editors that change a matrix, with a list of 5,203 candidates and longer
-# texts for $C$. The $z$ of a run of $w$ layers is the sum of theirs, divided by $\sqrt w$. A candidate's $z$ is that of
-# its best run of one to five layers. (To save time $C$, and above the first edited layer most keys, are the unedited
-# model's.) Here are the suspects with one fact; more are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
+# The benchmark has stored suspects of 18 editors that change a matrix. Its list has 5,203 candidates, and its $C$ is of
+# one of two longer texts. (To save time $C$, and above the first edited layer most keys, are the unedited model's.)
+# Here are the suspects with one fact of the odd-numbered cases; more are in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
-# First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
-# has three families of editors, with three shares:
+# An edit may be spread over several layers. So a candidate's $z$ is added up over $w$ layers in a row, and the sum is
+# divided by $\sqrt w$. The largest such value, over all runs of one to five layers, is the $z$ of the candidate here.
+#
+# The cell first judges fourteen edits by ROME by the threshold of 8, which was set after a look at a few such edits.
+# Its table then has three families of editors, with three shares:
 #
 # * **ranked first**: of the edited facts, those above all candidates that were not edited, in a layer that was;
 # * **detected**: of the edited facts, those whose $z$ reaches the threshold;
 # * **false alarm**: of the suspects, those in which somebody reaches it who was *not* edited.
 #
-# For the last two the suspects are dealt into two halves that share no fact. Each half is judged by the threshold that
-# gives one in twenty of the *other* half a false alarm. All false alarms are printed.
+# The table's threshold is not 8. The suspects are dealt into two halves that share no fact, and each half is judged by
+# the threshold at which one in twenty of the *other* half has a false alarm.
 #
 # Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
-# is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
+# is the number of facts. The last line compares the first two families on the facts that both have edited.
 #
 # **Predict.** ROME writes in one layer. MEMIT and its kin (AlphaEdit, PMET, RECT, PRUNE and NormAnchor) mostly spread
 # an edit over several. How often is the subject of such an edit ranked first?
@@ -496,18 +499,21 @@ pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
 # An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
 # the 14 facts that both have edited the difference is 37 points (11 to 60).
 #
-# Of the 36 suspects of editors that train, and of UltraEdit, none is ranked first, but these are four facts in the hands
-# of nine editors (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no subject stands
-# there.
+# Of the 36 suspects of UltraEdit and of eight editors that train none is ranked first. But all nine were given the same
+# four facts, so $n$ is four (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no
+# subject stands there.
 #
-# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
-# half, 90 % of the edits of ROME, WilKE and EMMET are detected (69 to 98), and 38 % of those of MEMIT and its kin
-# (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
-# editors together, so a threshold may be too low for one kind of them.
+# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. By these 90 % of the edits of ROME,
+# WilKE and EMMET are detected (69 to 98) and 38 % of those of MEMIT and its kin (21 to 57), on the shared facts 40
+# points fewer (13 to 63).
+#
+# There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). On the shared facts the difference is 18 points (−3 to
+# 40), so which has more is not decided. The aim was one in twenty over all editors together; one family may have more.
 #
 # One of the eight false alarms is the edited subject by another name, *United Nations* for *The United Nations*. (It
-# counts all the same, because the next candidate's $z$ was not stored.) Two more names end with the subject's ("Liquid
-# Gold"). Two are Balfe's, just above the lower threshold; in the merged variant above his $z$ is as large, 6.6.
+# counts, because the next candidate's $z$ was not stored.) In two more the name ends with the subject's,
+# as *Liquid Gold* with *gold*. In two it is Balfe, just above the lower threshold. He has 6.6 in the merged variant
+# above, too, where no fact was edited.
 #
 # ## Taking it out
 #
@@ -565,17 +571,16 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# Three cells follow. The first has the answers of the four suspects, with damping 1. Behind each stand the size
-# $\|W_0 P\|$ of the hole in the unedited matrix and what is left of the edit, $\|\Delta W (I - P)\|$, both over
-# $\|\Delta W\|$.
+# Three cells follow:
 #
-# The second has the controls: for each suspect the components of the three others and of the four models above (one is
-# unedited), and the spaces of seven other subjects, drawn from the list. It says how often the edited answer is kept,
-# and the means of both numbers.
-#
-# The third has stored rows of fourteen suspects: shares of next tokens that are the unedited model's again, for the
-# edit's own prompt, one rewording, three neighbors and one unrelated prompt of each. Its last line has paired
-# differences, in points.
+# * The first has the answers of the four suspects, with damping 1. Behind each answer stand the size of the hole in the
+#   unedited matrix, $\|W_0 P\|$, and of what is left of the edit, $\|\Delta W (I - P)\|$, both over $\|\Delta W\|$.
+# * The second has the controls, seven of each kind for each suspect: the components of the three other suspects and of
+#   the four models above (one is unedited), and the spaces of seven other subjects, drawn from the list. It says how
+#   often the edited answer is kept, and the means of both sizes.
+# * The third has stored rows of fourteen suspects: shares of next tokens that are the unedited model's again, for the
+#   edit's own prompt, one rewording, three neighbors and one unrelated prompt of each. Its last line has paired
+#   differences, in points.
 
 
 # %%
@@ -623,12 +628,12 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
 # Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
-# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
-# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and its own components 0.89, 0.41, 0.70 and 0.46. So it is not the
-# size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
+# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. The four
+# edits' own prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and their own components 0.89, 0.41, 0.70 and 0.46. So it
+# is not the size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
 #
-# Each control says something about the three edits that its own way has taken out, all but Swedish for the prefixes
-# and all but the tower for the components.
+# A control says something only about edits that its own way has taken out: for the prefixes these are all but Swedish,
+# and for the components all but the tower.
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
@@ -697,17 +702,20 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
-# `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own.
+# The adversary has the editor's $C$, and gives the key of the bare name the value that ROME's edit gives it. The
+# defender whom `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own.
 #
-# The first cell draws for two of the four facts the subject's own $z$ at five $t$, for the asked defender and for one
-# who reads the *editor's* text; the dotted line is the threshold. Its table has the cosines of the adversary's $\hat u$
-# to theirs, the asked one's $T$ at $t = 0$ and $t = 1$, and his largest $z$ at both and after `hide`. The *price* is the
-# mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# The first cell hides the four facts. For two it draws the subject's own $z$ at five $t$, for the asked defender and
+# for one who reads the *editor's* text; the dotted line is the threshold. Its table has for all four
 #
-# The second cell has 24 other stored facts. They are drawn from cases edited alone neither here nor in the benchmark,
-# whose prompt begins with the subject and whose subject has several tokens. It counts those whose cheapest change the
-# asked defender ranks first and detects, and shows them to two others, who differ from him in text or prefix. One line
+# * the cosines of the adversary's $\hat u$ to those of the two defenders,
+# * the asked one's $T$ at $t = 0$ and $t = 1$, and his largest $z$ at both and after `hide`,
+# * the *price*: the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
+#   cheapest change.
+#
+# The second cell has 24 other stored facts, drawn from cases that neither this page nor the benchmark has edited alone.
+# Each prompt begins with its subject, which has several tokens. The table counts those whose cheapest change the asked
+# defender ranks first and detects, and shows them to two others, who differ from him in text or prefix. One line
 # says how many he detects at each of the five $t$. The price is a geometric mean over those hidden from him.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
@@ -755,26 +763,27 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
 # where all keys are the sink's (notebook 02).
 #
-# So $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0. That of the Rijksmuseum rises to 19.5 before it
-# ends at 17.5. Its $T$ is 6.78 at both ends, so along the asked defender's own $\hat u$ nothing shrinks; what moves $z$ is
-# the other candidates. Even $t = 1$ takes away no more than lies along the *adversary's* $\hat u$.
+# And $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0, but that of the Rijksmuseum rises from 18.7 to
+# 19.5 before it ends at 17.5. Its $T$ is 6.78 at both ends, so what moves its $z$ from end to end is the other
+# candidates alone. At $t = 1$ the change does nothing along the *adversary's* $\hat u$, and the asked defender looks
+# along another.
 #
 # Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
-# the new answer (87 to 100 %). The asked defender detects 61 % (38 to 81), so 11 of them; in pairs 39 points fewer than
-# openly (15 to 60). These 11 are detected at each of the five $t$, so on this grid the halving missed none. The other
-# seven cost 3.5 times as much as openly (3.0 to 3.9).
+# the new answer (87 to 100 %). The asked defender still detects 11 of them, 61 % (38 to 81), in pairs 39 points fewer
+# (15 to 60). He detects these 11 at each of the five $t$, so on this grid the halving missed none. The other seven cost
+# 3.5 times as much as openly (3.0 to 3.9).
 #
 # A defender who reads the editor's text computes nearly the adversary's own $\hat u$ (cosine 0.96 for the tower and the
-# Rijksmuseum, where the asked one has 0.48 and 0.44). He detects none of the 18 (0 to 12 %). One with another prefix
-# detects 44 % (24 to 66).
+# Rijksmuseum, where the asked one has 0.48 and 0.44). He detects all 18 openly, and none after `hide` (0 to 12 %). One
+# with another prefix detects 44 % after it (24 to 66), in pairs 50 points fewer (24 to 71).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
 # kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
-# * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
-#   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
+# * An edit of rank one contains its subject: the key is a multiple of $C v$. With the unedited model and a list at hand
+#   the subject came first in four of four, the new answer in two. The rank counts keys, not edits.
 # * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
 #   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
 #   UltraEdit or any of eight editors that train (0 to 42 %).
