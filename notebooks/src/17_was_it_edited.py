@@ -194,7 +194,7 @@ pd.DataFrame(table).set_index("edited").round(2)
 # $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
 # (Benaych-Georges and Nadakuditi have worked out when a change of low rank shows there; see the references.)
 #
-# But every candidate $s$ says where to look. If *it* was edited, the edit lies along its whitened key,
+# But every candidate $s$ says where to look. If *it* was edited, the edit lies along
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
 # direction (this filter is the project's own; we know of no publication of it):
 #
@@ -284,7 +284,7 @@ named = use("9.2", named)
 # The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
 # every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
 #
-# **Predict.** What does the filter lose without whitening, so along the raw key $k$ itself?
+# **Predict.** What does the filter lose without $C^{-1}$, so along the raw key $k$ itself?
 #
 # <details><summary>Answer</summary>
 #
@@ -372,7 +372,7 @@ figure
 # benchmark (`python -m tests.benchmarks.forensics`), which has a longer list.
 #
 # The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
-# text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
+# text and writes along the $\hat u$ of each one's last token, by a change of rank one whose column is drawn at
 # random. Each change is made twice: as long as the tower's edit, the shortest of the four, and as long as that of
 # Halloween, the longest. (To see whether the change can be seen at all, the piece of text takes the tower's place in
 # the list.)
@@ -387,7 +387,7 @@ figure
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
 #
-# Two of 20 change enough: a candidate's $\hat u$ has a small part along the whitened key of another text, and its
+# Two of 20 change enough: a candidate's $\hat u$ has a small part along that of another text, and its
 # $T^2$ grows by about $\sigma^2\cos^2$ of the two, so with the square of the length.
 #
 # </details>
@@ -519,7 +519,7 @@ pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
 #
 # Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
 # drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
-# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# $p$ prefixes, takes $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
@@ -723,8 +723,9 @@ hide = use("9.4", hide)
 #
 # <details><summary>Work it out</summary>
 #
-# In whitened coordinates the cheapest change lies along the key, and the hidden one must be orthogonal
-# to a direction that has a large part of the key. So it uses what is left, which text uses as well.
+# In notebook 02's whitened coordinates, $\tilde x = L^{-1}x$, all directions cost the same. The cheapest change lies
+# along $\tilde k$, and the hidden one along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is
+# shorter, so the change has to be larger: at $t = 1$ the price is $1/(1 - \cos^2(\tilde k, \tilde u))$.
 # A defender with *another* text and prefix looks along a somewhat different direction from the one that
 # was avoided, so he may still see the edit.
 #
@@ -784,7 +785,7 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 #
 # * An edit of rank one contains its subject: the key is a multiple of $C v$. With the unedited model and a list at hand
 #   the subject came first in four of four, the new answer in two. The rank counts keys, not edits.
-# * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
+# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. It
 #   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
 #   UltraEdit or any of eight editors that train (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
