@@ -152,7 +152,8 @@ values = {what: torch.linalg.svdvals(M.double())[:12].tolist() for what, M in sh
 print("ΔW:", ", ".join(f"{x:.2f}" for x in values["ΔW"][:3]))
 series = {what: [max(x, 1e-7) for x in some] for what, some in values.items()}
 places = range(1, len(values["ΔW"]) + 1)
-plot.lines(places, series, "singular value, largest first", "size", ylog=True)
+colors = {"ΔW": plot.EDITED, "the unedited matrix": plot.BASE}
+plot.lines(places, series, "singular value, largest first", "size", colors=colors, ylog=True)
 
 # %% [markdown]
 # ### Whose key, and which answer?
@@ -185,22 +186,22 @@ pd.DataFrame(table).set_index("edited").round(2)
 # *relative*, a subject of the same kind: another monument, another holiday, another language.
 #
 # The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
-# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this part.)
+# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this.)
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
 # $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
-# (When a change of low rank shows there is worked out by Benaych-Georges and Nadakuditi; see the references.)
+# (Benaych-Georges and Nadakuditi have worked out when a change of low rank shows there; see the references.)
 #
-# But every candidate $s$ says where to look. If *it* was edited, the edit lies along its whitened key,
+# But every candidate $s$ says where to look. If *it* was edited, the edit lies along
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
 # direction (this filter is the project's own; we know of no publication of it):
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# $T_0$ is what the unedited matrix does there. (This is for one key, and leaves out a cross term, which is
-# small where the direction of the answer is unlike what $W$ puts out there.)
+# $T_0 = \|W_0 \hat u_s\|$ is that of the unedited matrix. (This is for one key, and leaves out a cross term, which is
+# small where the direction of the answer is unlike what $W_0$ puts out there.)
 #
 # We do not have $T_0$, but the other candidates tell what is usual. So we take the distance from their median, in
 # units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
@@ -282,6 +283,14 @@ named = use("9.2", named)
 #
 # The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
 # every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
+#
+# **Predict.** What does the filter lose without $C^{-1}$, so along the raw key $k$ itself?
+#
+# <details><summary>Answer</summary>
+#
+# A large part of $z$: the edit has only a small part along $k$. (The second cell prints this $z$, too.)
+#
+# </details>
 
 # %%
 C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
@@ -310,10 +319,10 @@ right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 # %%
 z = torch.stack([stands_out(norms(W)) for _, W in unknown])  # (4, n)
 own = torch.tensor([[name == subject for name in names] for subject, _ in unknown])
-for number, ((subject, _), row) in enumerate(zip(unknown, z, strict=True), 1):
-    at = row.max() if subject is None else row[names.index(subject)]
-    what = subject or "not edited, the largest"
-    print(f"model {number}, {what}: z {at:.1f}, rank {1 + int((row > at).sum())}")
+for number, ((subject, W), row) in enumerate(zip(unknown, z, strict=True), 1):
+    who = row.argmax() if subject is None else names.index(subject)
+    print(f"model {number}, {subject or 'not edited, the largest'}: z {row[who]:.1f}, rank",
+          f"{1 + int((row > row[who]).sum())}; along k {stands_out(norms(W, K.T))[who]:.1f}")  # fmt: skip
 right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
 number = torch.arange(1, 5)[:, None].expand_as(z)
 colors = {"all other candidates": plot.BASE, "the edited subject": plot.EDITED}
@@ -324,48 +333,12 @@ figure.axes[0].set_xticks(range(1, 5))
 figure
 
 # %% [markdown]
-# `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his
-# $z$ is 7.2. Four models are one draw; stored rows of more suspects follow further down.
+# `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his $z$ is
+# 7.2. In each of the three edited models the raw key gives the subject a smaller $z$: 7.4, 4.6 and 11.0.
 #
-# ### Other directions, for the four suspects of case A
+# ### Which layer?
 #
-# **Predict.** What does the filter lose without whitening, so along the raw key $k$ itself? Damping moves
-# $\hat u$ from $C^{-1}k$ toward $k$. Does more of it help?
-#
-# <details><summary>Answer</summary>
-#
-# The raw key detects all four, too, since a key has a part in its own whitened direction, but for three of the
-# four with a smaller $z$ than damping 0.01. More damping raises all four here, and for three of them also the largest $z$ of
-# another candidate, which stands in brackets.
-#
-# </details>
-
-# %%
-stored = runs_17.stored()  # rows of the benchmark
-table = []
-for name, W in edited.items():
-    row, place = {"edited": name}, names.index(name)
-    for what, damping in {"damping 0.01": 0.01, "damping 1": 1.0, "raw key": None}.items():
-        strong = (damping or 0) * C.diagonal().mean() * torch.eye(len(C))
-        z = stands_out(norms(W, K.T if damping is None else torch.linalg.solve(C + strong, K.T)))
-        own, z[place] = z[place].item(), -torch.inf
-        row[what] = f"{own:.1f} ({z.max():.1f}, {names[int(z.argmax())]})"
-    table.append(row)
-for damping in ("0.01", "1"):
-    z = stored["natural"][damping]  # the largest of each layer of the unedited model
-    print(f"stored, {stored['candidates']:,} candidates, damping {damping}: largest z {max(z):.1f}"
-          f" in layer {z.index(max(z))},"
-          f" {sum(x >= THRESHOLD for x in z)} of {len(z)} layers at the threshold or above")  # fmt: skip
-pd.DataFrame(table).set_index("edited")
-
-# %% [markdown]
-# With the damping that the filter uses, 0.01, one of the four suspects has a second candidate above the threshold of
-# 8: Christmas, a relative. The printed lines are from the project's benchmark (`python -m
-# tests.benchmarks.forensics`), whose list is longer. There the largest $z$ of the unedited model is 5.8. With damping 1
-# it is 9.6, and a threshold of 8 would accuse somebody in two of 30 layers, which is why the library stays at 0.01. (A
-# higher threshold for damping 1 was not tried here.)
-#
-# Nor does the defender know the layer. He looks at all of them, and the largest $z$ says which.
+# Nor does the defender know the layer, so he has to look at more than one. Here are the four suspects of case A.
 
 # %%
 whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
@@ -377,7 +350,8 @@ for name, W in edited.items():
     loud = matched_filter(lm, names, lower, patches[name])  # in the edited layer it gives our z:
     assert SCALE == "tiny" or torch.allclose(loud.z[layer], stands_out(norms(W)), atol=0.01)
     curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
-    print(f"{name}, edited: largest z of layer {layer} is of {names[loud.z[layer].argmax()]}")
+    first = [f"{names[who]} {z:.1f}" for z, who in zip(*loud.z[layer].topk(2), strict=True)]
+    print(f"{name}, edited, layer {layer}:", ", then ".join(first))
 look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
 figure = plot.lines(range(lm.n_layers), curves, "layer", "largest z of all candidates", **look)
 figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--", label=f"z = {THRESHOLD:g}")
@@ -385,19 +359,20 @@ legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# In the edited layer the largest $z$ is in all four that of the edited subject. Above it the largest is again about
-# that of the unedited model, though the subject's keys have changed there. So what shows the edit is the matrix. (To
-# save time $C$ is the unedited model's here, which is exact up to the edited layer, and only five layers above it were
-# read in the edited models.)
+# In the edited layer the largest $z$ is in all four that of the edited subject. In one of the four a second candidate
+# passes the threshold of 8, too: Christmas, a relative of Halloween. Above the edited layer the largest $z$ is again
+# about that of the unedited model, though keys have changed there: what shows is the matrix. (To save time $C$ is the
+# unedited model's, which is exact up to the edited layer, and only five layers above it were read.)
 #
 # ## What unedited models look like
 #
 # A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
-# layers, and nobody has said that $T$ is Gaussian. The cell below counts how many candidates in all
-# layers of the unedited model are above a bound, and then rounds the matrix and halves the edit.
+# layers, and nobody has said that $T$ is Gaussian. The cell below counts the candidates above a bound in all layers of
+# the unedited model. It also gives the largest $z$ in any layer of seven stored variants of it, from the project's
+# benchmark (`python -m tests.benchmarks.forensics`), which has a longer list.
 #
 # The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
-# text and writes along the whitened key of each one's last token, by a change of rank one whose column is drawn at
+# text and writes along the $\hat u$ of each one's last token, by a change of rank one whose column is drawn at
 # random. Each change is made twice: as long as the tower's edit, the shortest of the four, and as long as that of
 # Halloween, the longest. (To see whether the change can be seen at all, the piece of text takes the tower's place in
 # the list.)
@@ -412,7 +387,7 @@ figure
 # is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
 # that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
 #
-# Two of 20 change enough: a candidate's $\hat u$ has a small part along the whitened key of another text, and its
+# Two of 20 change enough: a candidate's $\hat u$ has a small part along that of another text, and its
 # $T^2$ grows by about $\sigma^2\cos^2$ of the two, so with the square of the length.
 #
 # </details>
@@ -425,18 +400,11 @@ for bound in (2, 3, 4, 5):
     print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
 where, who = divmod(int(every.argmax()), len(names))
 print(f"the largest: {every.max():.1f} ({names[who]}, layer {where})")
-step = W0.abs().amax(1, keepdim=True) / 7
-ways = {
-    "as it is": W0,
-    "rounded to 4 bits per row": (W0 / step).round() * step,
-    "half of the edit": W0 + 0.5 * D,
-    "the edit": W0 + D,
-    "the edit, rounded to 4 bits": ((W0 + D) / step).round() * step,
-}
-for what, W in ways.items():
-    z = stands_out(norms(W))
-    own = f"that of the tower {z[names.index(tower)]:.1f}"
-    print(f"{what}: largest z {z.max():.1f} ({names[int(z.argmax())]}), {own}")
+stored = runs_17.stored()  # rows of the benchmark
+innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
+extremes = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
+print(f"stored, {stored['candidates']:,} candidates, {len(innocent)} variants of the unedited model:"
+      " largest z from", " to ".join(extremes))  # fmt: skip
 accused = guess("After how many of the 20 longer changes is somebody else accused?", 0, 20)
 
 # %%
@@ -472,83 +440,86 @@ accused.against(int(over.sum()))
 # 10 % (2 to 29): *force* and *titanium* pass the threshold, with at most 8.6. So a change that writes a text on no list
 # can accuse somebody. (The intervals are over draws in this one matrix, and say nothing about other models.)
 #
-# A merge with the unedited model in equal parts halves the edit, and brings the $z$ of the tower down to 3.8: still
-# ranked first, but not detected. Rounding to 4 bits leaves it at 13.4.
+# The seven stored variants are one model as it is, rounded, merged or trained further, so they hardly
+# count as several. None reaches 8; the largest $z$ among them is 6.6. To show that fewer than one in a hundred are
+# accused would take (at 95 %) about three hundred independent models, none accused.
 #
 # ## Many suspects
 #
-# The benchmark has stored suspects of 18 editors that change a matrix, with a list of 5,203 candidates and a longer
-# text for $C$. The $z$ of a run of $w$ layers is the sum of theirs, divided by $\sqrt w$. A candidate's $z$ is that of
-# its best run of one to five layers. (To save time $C$, and above the first edited layer most keys, are the unedited
-# model's.) Here are the suspects with one fact; more are in [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
+# The benchmark has stored suspects of 18 editors that change a matrix. Its list has 5,203 candidates, and its $C$ is of
+# one of two longer texts. (To save time $C$, and above the first edited layer most keys, are the unedited model's.)
+# Here are the suspects with one fact of the odd-numbered cases; more are in
+# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
 #
-# First come fourteen edits by ROME, and the threshold of 8, which was set after a look at a few such edits. The table
-# lists those where the edited subject stays below it, or somebody else reaches it. Then come three families of editors,
-# with three shares:
+# An edit may be spread over several layers. So a candidate's $z$ is added up over $w$ layers in a row, and the sum is
+# divided by $\sqrt w$. The largest such value, over all runs of one to five layers, is the $z$ of the candidate here.
+#
+# The cell first judges fourteen edits by ROME by the threshold of 8, which was set after a look at a few such edits.
+# Its table then has three families of editors, with three shares:
 #
 # * **ranked first**: of the edited facts, those above all candidates that were not edited, in a layer that was;
 # * **detected**: of the edited facts, those whose $z$ reaches the threshold;
 # * **false alarm**: of the suspects, those in which somebody reaches it who was *not* edited.
 #
-# For the last two the suspects are dealt into two halves that share no fact. Each half is judged by the threshold that
-# gives one in twenty of the *other* half a false alarm.
+# The table's threshold is not 8. The suspects are dealt into two halves that share no fact, and each half is judged by
+# the threshold at which one in twenty of the *other* half has a false alarm.
 #
 # Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
-# is the number of facts. The last line is the difference of the first two, over the facts that both have edited.
+# is the number of facts. The last line compares the first two families on the facts that both have edited.
 #
 # **Predict.** ROME writes in one layer. MEMIT and its kin (AlphaEdit, PMET, RECT, PRUNE and NormAnchor) mostly spread
 # an edit over several. How often is the subject of such an edit ranked first?
+#
+# <details><summary>Answer</summary>
+#
+# In about half of them. Likely a part of the edit in each layer is harder to see than all of it in one.
+#
+# </details>
 
 # %%
 by_editor = runs_17.singles(stored)  # suspects with one edited fact
-single = by_editor["rome"]
-hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in single]
+every = [row for rows in by_editor.values() for row in rows]
+hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in by_editor["rome"]]
 share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
 print(f"ROME: ranked first and detected {share}; rows of {stored['date']}")
-kin = guess("Which share (%) of single edits of MEMIT and its kin is ranked first?", 0, 100)
-rows = [
-    row["own"][0] | {"another": row["other"]["name"], "its z": row["other"]["z"]} for row in single
-]
-table = pd.DataFrame(rows)[["name", "z", "another", "its z"]].sort_values("z").set_index("name")
-table[(table["z"] < THRESHOLD) | (table["its z"] >= THRESHOLD)].round(1)
-
-# %%
-innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
-extremes = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
-print(f"{len(innocent)} variants of one unedited model: largest z from", " to ".join(extremes))
-others = torch.tensor([row["other"]["z"] for rows in by_editor.values() for row in rows])
+others = torch.tensor([row["other"]["z"] for row in every])
 bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
 print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-families = pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
-kin.against(float(families.loc["MEMIT and its kin", runs_17.SHARES[0]].split()[0]))
-families
+alarms = [
+    f"{row['other']['name']} {row['other']['z']:.2f} (edited: {row['own'][0]['name']})"
+    for place, row in enumerate(every)
+    if row["other"]["z"] >= bounds[place % 2]
+]
+print(f"{len(alarms)} of {len(every)} suspects with a false alarm:", *alarms, sep="\n  ")
+pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
 
 # %% [markdown]
-# Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %). In three suspects somebody who
-# was not edited reaches the threshold as well, below the edited subject. Two of these three names end with the
-# subject's ("Liquid Gold").
+# Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %).
 #
 # An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
 # the 14 facts that both have edited the difference is 37 points (11 to 60).
 #
-# Of the 36 suspects of editors that train, and of UltraEdit, none is ranked first, but these are four facts in the hands
-# of nine editors (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no subject stands
-# there.
+# Of the 36 suspects of UltraEdit and of eight editors that train none is ranked first. But all nine were given the same
+# four facts, so $n$ is four (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no
+# subject stands there.
 #
-# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. Judged by that of the other
-# half, 90 % of the edits of ROME, WilKE and EMMET are detected (69 to 98), and 38 % of those of MEMIT and its kin
-# (21 to 57). There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). The aim was one in twenty, but over all
-# editors together, so a threshold may be too low for one kind of them.
+# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. By these 90 % of the edits of ROME,
+# WilKE and EMMET are detected (69 to 98) and 38 % of those of MEMIT and its kin (21 to 57), on the shared facts 40
+# points fewer (13 to 63).
 #
-# The seven models that nobody edited are one model as it is, rounded, merged or trained further, so they hardly
-# count as several. None of them reaches 8, and the largest $z$ among them is 6.6. To show that fewer than one in a
-# hundred are accused would take (at 95 %) about three hundred independent models, none accused.
+# There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). On the shared facts the difference is 18 points (−3 to
+# 40), so which has more is not decided. The aim was one in twenty over all editors together; one family may have more.
+#
+# One of the eight false alarms is the edited subject by another name, *United Nations* for *The United Nations*. (It
+# counts, because the next candidate's $z$ was not stored.) In two more the name ends with the subject's,
+# as *Liquid Gold* with *gold*. In two it is Balfe, just above the lower threshold. He has 6.6 in the merged variant
+# above, too, where no fact was edited.
 #
 # ## Taking it out
 #
 # Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
 # drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
-# $p$ prefixes, whitens each, $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
+# $p$ prefixes, takes $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
@@ -559,8 +530,7 @@ families
 # takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, a hole of this
 # size anywhere might break the edit.
 #
-# **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. The next cell takes the four edits
-# out with it, with damping 1. Beware: two prefixes may give the same key.
+# **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
 
 # %%
@@ -590,68 +560,87 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# **Predict.** Which of the ways gives the old answers back? And does any give the old *matrix* back?
+# **Predict.** Which of the ways gives the old answers back? Does any give the old *matrix* back? And would a hole
+# of the same size anywhere else do it as well?
 #
 # <details><summary>Answer</summary>
 #
 # On these four prompts eleven components and sixteen prefixes give three old answers back each, and not the
-# same three. No matrix comes back: what the unedited model had on the space is lost as well.
+# same three. No matrix comes back: what the unedited model had on the space is lost as well. And holes of the same
+# size elsewhere leave every edited answer.
 #
 # </details>
 #
-# Two numbers stand behind each answer, both divided by $\|\Delta W\|$: the size $\|W_0 P\|$ of the hole in the
-# unedited matrix, and what is left of the edit, $\|\Delta W (I - P)\|$. Each control is made seven times: with the
-# three other suspects and the four models above (one of them is unedited), and with seven other subjects, drawn from
-# the list. The table says how often the edited answer is kept, and the means of both numbers.
+# Three cells follow:
 #
-# The second table has the stored rows, with more suspects: shares of next tokens that are the unedited model's
-# again, for the edit's own prompt, one rewording, three neighbors and one unrelated prompt of each suspect. Its last
-# line has paired differences, in points.
+# * The first has the answers of the four suspects, with damping 1. Behind each answer stand the size of the hole in the
+#   unedited matrix, $\|W_0 P\|$, and of what is left of the edit, $\|\Delta W (I - P)\|$, both over $\|\Delta W\|$.
+# * The second has the controls, seven of each kind for each suspect: the components of the three other suspects and of
+#   the four models above (one is unedited), and the spaces of seven other subjects, drawn from the list. It says how
+#   often the edited answer is kept, and the means of both sizes.
+# * The third has stored rows of fourteen suspects: shares of next tokens that are the unedited model's again, for the
+#   edit's own prompt, one rewording, three neighbors and one unrelated prompt of each. Its last line has paired
+#   differences, in points.
 
 
 # %%
-order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
-others = [names[i] for i in order if names[i] not in edited][:7]
-spaces = {}  # I - P, for the 16 prefixes of a subject
-for who in (*edited, *others):
-    behind = runs_17.keys_of(lm, [who], layer, PREFIXES).T.double()
-    spaces[who] = taken_out(eye.double(), behind, C.double(), 1.0, 1.0).float()
-suspects = [*edited.values(), *(W for _, W in unknown)]
-largest = [torch.linalg.svd(W, full_matrices=False)[2][:11] for W in suspects]
-table, kept = [], {"11 largest of another": [], "16 prefixes of another": []}
-for case, (name, W), own in zip(facts, edited.items(), largest, strict=False):
-    some = [own[:0], own[:1], own, *(V for V in largest if V is not own)]
-    some = [eye - V.T @ V for V in some] + [spaces[who] for who in others]
-    some.insert(3, spaces[name])
-    told = [says(case.fact.text, W @ Q).strip() for Q in some]
-    parts = [[(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()] for Q in some]
-    parts = torch.tensor(parts) / (W - W0).norm()  # the hole in W0, and what is left of the edit
+def prefixes(name):  # I - P, for the 16 prefixes of a subject
+    behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
+    return taken_out(eye.double(), behind, C.double(), 1.0, 1.0).float()
+
+
+def largest(W, count):  # I - P, for the largest components of a matrix
+    V = torch.linalg.svd(W, full_matrices=False)[2][:count]
+    return eye - V.T @ V
+
+
+def parts(W, Q):  # the hole in W0, and what is left of the edit
+    return torch.stack([(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()]) / (W - W0).norm()
+
+
+table = []
+for case, (name, W) in zip(facts, edited.items(), strict=True):
+    ways = eye, largest(W, 1), largest(W, 11), prefixes(name)
     table.append({"subject": name, "unedited": says(case.fact.text, W0)})
-    for way, said, (hole, left) in zip(runs_17.WAYS.values(), told, parts, strict=False):
-        table[-1][way] = f"{said} ({hole:.2f}, {left:.2f})"
-    for control, at in zip(kept, (slice(4, 11), slice(11, 18)), strict=True):
-        kept[control].append(sum(said == told[0] for said in told[at]) / 7)
-        table[-1][control] = "{:.0%} ({:.2f}, {:.2f})".format(kept[control][-1], *parts[at].mean(0))
-print(pd.DataFrame(table).set_index("subject").T.to_string())
+    for way, Q in zip(runs_17.WAYS.values(), ways, strict=True):
+        told = says(case.fact.text, W @ Q).strip()
+        table[-1][way] = "{} ({:.2f}, {:.2f})".format(told, *parts(W, Q))
+pd.DataFrame(table).set_index("subject").T
+
+# %%
+order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
+spaces = [prefixes(names[i]) for i in order if names[i] not in edited][:7]
+elevens = [largest(W, 11) for W in (*edited.values(), *(W for _, W in unknown))]
+table, kept = [], {"11 largest of another": [], "16 prefixes of another": []}
+for place, (case, (name, W)) in enumerate(zip(facts, edited.items(), strict=True)):
+    table.append({"subject": name})
+    some = [Q for at, Q in enumerate(elevens) if at != place]
+    for control, holes in zip(kept, (some, spaces), strict=True):
+        said = [says(case.fact.text, W @ Q) == says(case.fact.text, W) for Q in holes]
+        kept[control].append(sum(said) / len(said))
+        mean = torch.stack([parts(W, Q) for Q in holes]).mean(0)
+        table[-1][control] = "{:.0%} ({:.2f}, {:.2f})".format(kept[control][-1], *mean)
 print("kept:", {control: f"{percent(x)} % of 4 x 7" for control, x in kept.items()})
+pd.DataFrame(table).set_index("subject").T
+
+# %%
 pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 # %% [markdown]
 # Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
-# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. Its own
-# prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and its own components 0.89, 0.41, 0.70 and 0.46. So it is not the
-# size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
+# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. The four
+# edits' own prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and their own components 0.89, 0.41, 0.70 and 0.46. So it
+# is not the size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
 #
-# Of Swedish its prefixes leave the most, 0.82, and there alone they leave the edited answer. Of the tower the eleven
-# components leave the most, 0.89, and there alone *they* leave it. (So each control says something about three edits.)
+# A control says something only about edits that its own way has taken out: for the prefixes these are all but Swedish,
+# and for the components all but the tower.
 #
 # In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
 # in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
 # (And the prefixes' number and damping were picked on ten edits, some of them among these 14.)
 #
-# Nor is it decided which costs less elsewhere. Of the neighbors 98 % keep the unedited model's token after the
-# prefixes (81 to 100) and 86 % after the components (65 to 95), in pairs 12 points (−8 to 32). Of the unrelated
-# prompts it is 86 % after either (62 to 97), in pairs 0 points (−23 to 24), and 93 % before any repair.
+# Nor is it decided which costs less elsewhere: the prefixes leave 12 points more of the neighbors' tokens as they were
+# (−8 to 32), and 0 points more of the unrelated prompts' (−23 to 24).
 #
 # ## How to hide
 #
@@ -667,6 +656,14 @@ pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
 
 
 # %%
+def price(change):
+    return ((change @ own_C.double()) * change).sum().item()
+
+
+def defender(W):
+    return stands_out(norms(W)).max().item()
+
+
 def hide(W, k, v, C, threshold, defender):
     """W (d_out, d_in), k (d_in,), v (d_out,), C your own; defender(W) -> his largest z. -> new W"""
     ...
@@ -677,7 +674,8 @@ hide = use("9.4", hide)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many questions does it take to know $t$ to one in a thousand, if each halves an interval?
+# How many questions does it take to know $t$ to one in a thousand, if each halves an interval? (This assumes that the
+# largest $z$ falls with $t$. The cell below looks.)
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -704,55 +702,61 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary has the editor's $C$, and writes what ROME has written at the key of the bare name. The defender whom
-# `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own. The first table
-# has the four facts: the cosines of the adversary's $\hat u$ to that of the asked defender and to that of one who reads
-# the *editor's* text; then each largest $z$ and whose it is. The *price* is the mean squared change of the output on
-# general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the cheapest change.
+# The adversary has the editor's $C$, and gives the key of the bare name the value that ROME's edit gives it. The
+# defender whom `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own.
 #
-# The second has 24 other facts. They are drawn from cases edited alone neither here nor in the benchmark, whose prompt
-# begins with the subject and whose subject has several tokens. It counts those whose cheapest change the asked defender
-# ranks first and detects, and shows them to two others, who differ from him in text or prefix. The price is a geometric
-# mean over those that he no longer detects. (`hide` assumes that $z$ falls with $t$, which was not checked.)
+# The first cell hides the four facts. For two it draws the subject's own $z$ at five $t$, for the asked defender and
+# for one who reads the *editor's* text; the dotted line is the threshold. Its table has for all four
+#
+# * the cosines of the adversary's $\hat u$ to those of the two defenders,
+# * the asked one's $T$ at $t = 0$ and $t = 1$, and his largest $z$ at both and after `hide`,
+# * the *price*: the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
+#   cheapest change.
+#
+# The second cell has 24 other stored facts, drawn from cases that neither this page nor the benchmark has edited alone.
+# Each prompt begins with its subject, which has several tokens. The table counts those whose cheapest change the asked
+# defender ranks first and detects, and shows them to two others, who differ from him in text or prefix. One line
+# says how many he detects at each of the five $t$. The price is a geometric mean over those hidden from him.
 #
 # **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
 # hidden from a defender whose text and prefix the adversary does not know?
 #
 # <details><summary>Work it out</summary>
 #
-# In whitened coordinates the cheapest change lies along the key, and the hidden one must be orthogonal
-# to a direction that has a large part of the key. So it uses what is left, which text uses as well.
+# In notebook 02's whitened coordinates, $\tilde x = L^{-1}x$, all directions cost the same. The cheapest change lies
+# along $\tilde k$, and the hidden one along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is
+# shorter, so the change has to be larger: at $t = 1$ the price is $1/(1 - \cos^2(\tilde k, \tilde u))$.
 # A defender with *another* text and prefix looks along a somewhat different direction from the one that
 # was avoided, so he may still see the edit.
 #
 # </details>
 
-
 # %%
-def price(change):
-    return ((change @ own_C.double()) * change).sum().item()
-
-
-def defender(W):
-    return stands_out(norms(W)).max().item()
-
-
 same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * eye, K.T)
-table = []
+steps, start, table, curves = [0, 0.25, 0.5, 0.75, 1], W0.double(), [], {}
 for case, (name, W) in zip(facts, edited.items(), strict=True):
-    k = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double()
-    v, start = W.double() @ k, W0.double()
-    u = torch.linalg.solve(own_C.double(), k)
-    cheapest = start + torch.outer(v - start @ k, u) / (u @ k)
-    secret = hide(start, k, v, own_C.double(), THRESHOLD, defender)
-    assert SCALE == "tiny" or (secret @ k - v).norm() < 1e-3 * v.norm()
-    cos = [torch.cosine_similarity(u, X[:, names.index(name)], dim=0) for X in (U, same)]
-    row = {"subject": name, "cos: asked, editor's": "{:.2f}, {:.2f}".format(*cos)}
-    most = [stands_out(norms(M)).max(dim=0) for M in (cheapest, secret)]
-    row["cheapest"], row["hidden"] = (f"{z:.1f} ({names[i]})" for z, i in most)
+    k, place = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double(), names.index(name)
+    given = start, k, W.double() @ k, own_C.double()
+    bounds = float("inf"), float("-inf"), THRESHOLD  # t = 0, t = 1, and as much as is needed
+    cheapest, hidden, secret = made = [hide(*given, bound, defender) for bound in bounds]
+    assert SCALE == "tiny" or all((M @ k - given[2]).norm() < 1e-3 * given[2].norm() for M in made)
+    u, row = torch.linalg.solve(given[3], k), {"subject": name}
+    for text, X in {"asked": U, "editor's text": same}.items():
+        row[f"cos, {text}"] = f"{torch.cosine_similarity(u, X[:, place], dim=0):.2f}"
+        z = [stands_out(norms(cheapest.lerp(hidden, t), X))[place].item() for t in steps]
+        curves |= {f"{name}, {text}": z} if case in facts[::2] else {}
+    row["T at 0, 1"] = f"{norms(cheapest)[place]:.2f}, {norms(hidden)[place]:.2f}"
+    row["largest z at 0, 1, hidden"] = ", ".join(f"{defender(M):.1f}" for M in made)
     row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
     table.append(row | {"says": says(case.fact.text, secret)})
 print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
+print({who: [round(x, 1) for x in z] for who, z in curves.items() if "asked" in who})
+dashes = {who: "--" for who in curves if "asked" not in who}
+figure = plot.lines(steps, curves, "t", "z of the subject", dashes=dashes, height=3.6)
+figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls=":")
+figure
+
+# %%
 pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 
 # %% [markdown]
@@ -760,22 +764,28 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
 # where all keys are the sink's (notebook 02).
 #
-# Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
-# the new answer (87 to 100 %). The asked defender detects 61 % (38 to 81), so 11 of them, although $t = 1$ there; in
-# pairs 39 points fewer than openly (15 to 60). The other seven cost 3.5 times as much as openly (3.0 to 3.9).
+# And $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0, but that of the Rijksmuseum rises from 18.7 to
+# 19.5 before it ends at 17.5. Its $T$ is 6.78 at both ends, so what moves its $z$ from end to end is the other
+# candidates alone. At $t = 1$ the change does nothing along the *adversary's* $\hat u$, and the asked defender looks
+# along another.
 #
-# Even $t = 1$ takes away only what lies along the adversary's *own* $\hat u$. Its cosine with the asked defender's is
-# 0.48 for the tower and 0.44 for the Rijksmuseum. With that of a defender who reads the editor's text it is 0.96 for
-# both, and such a defender detects none of the 18 (0 to 12 %). One with another prefix detects 44 % (24 to 66).
+# Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
+# the new answer (87 to 100 %). The asked defender still detects 11 of them, 61 % (38 to 81), in pairs 39 points fewer
+# (15 to 60). He detects these 11 at each of the five $t$, so on this grid the halving missed none. The other seven cost
+# 3.5 times as much as openly (3.0 to 3.9).
+#
+# A defender who reads the editor's text computes nearly the adversary's own $\hat u$ (cosine 0.96 for the tower and the
+# Rijksmuseum, where the asked one has 0.48 and 0.44). He detects all 18 openly, and none after `hide` (0 to 12 %). One
+# with another prefix detects 44 % after it (24 to 66), in pairs 50 points fewer (24 to 71).
 #
 # So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
 # kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
 #
 # ## What we know now
 #
-# * An edit of rank one contains its subject: the key is $C v$. With the unedited model and a list at hand the
-#   subject came first in four of four, the new answer in two. The rank counts keys, not edits.
-# * Without it the matched filter looks along the whitened key of each candidate, and compares the candidates. It
+# * An edit of rank one contains its subject: the key is a multiple of $C v$. With the unedited model and a list at hand
+#   the subject came first in four of four, the new answer in two. The rank counts keys, not edits.
+# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. It
 #   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
 #   UltraEdit or any of eight editors that train (0 to 42 %).
 # * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The

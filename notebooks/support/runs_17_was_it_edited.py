@@ -42,7 +42,7 @@ FAMILIES = {
 }
 OTHERS = "trained, UltraEdit"  # all other editors
 SHARES = "ranked first (%)", "detected (%)", "false alarm (%)"
-MATRICES = ("unedited", "cheapest", "hidden", "nothing along û")
+MATRICES = ("unedited", "cheapest", "hidden")
 DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first one is asked
     "asked": ("held out", PREFIX),
     "other prefix": ("held out", "News: {}"),
@@ -75,10 +75,7 @@ def keys_of(
 
 
 def places(lm: lib.LM) -> list[int]:
-    """The cases of `HIDDEN` as drawn, each subject once.
-
-    Their prompt reads the very key that the bare name has, and it is not the sink's.
-    """
+    """The cases of `HIDDEN` as drawn, each subject once: their prompts read the bare name's key."""
     singles = [key.split() for key in stored()["suspects"]]
     seen = {int(case) for _, size, case, *_ in singles if size == "1"} | {*HIDDEN["page"]}
     found: dict[str, int] = {}
@@ -98,11 +95,11 @@ def hidden(
 ) -> Iterator[dict[str, Any]]:
     """One row per case: what ROME has at the bare name's key is written there by each of MATRICES.
 
-    hide  the solution of exercise 9.4; for a threshold of -∞ it writes nothing along û
+    hide  the solution of exercise 9.4; for a threshold of -∞ it writes nothing along û, t = 1
 
     "cheapest, asked" and the like are the subject's own z, for each of DEFENDERS; first: whose z is
-    the largest for the one who is asked; price: how far outputs on general text move, over that of
-    the cheapest change; says: five tokens after the prompt.
+    the largest for the one who is asked; along: his largest z at five t; price: how far outputs on
+    general text move, over that of the cheapest change; says: five tokens after the prompt.
     """
     cases, rome = lib.classroom(), lib.EDITORS["rome"](lm)
     layer, module = rome.config.layer, lm.mlp_out(rome.config.layer)
@@ -128,8 +125,9 @@ def hidden(
         k = keys_of(lm, [row["subject"]], layer, ["{}"])[0].double()
         v = lm.weight(module, rome.edit([fact])).cpu().double() @ k
         u = torch.linalg.solve(C, k)
-        made = [W0, W0 + torch.outer(v - W0 @ k, u) / (u @ k)]
-        made += [hide(W0, k, v, C, bound, asked) for bound in (THRESHOLD, float("-inf"))]
+        ends = W0 + torch.outer(v - W0 @ k, u) / (u @ k), hide(W0, k, v, C, float("-inf"), asked)
+        row["along"] = [round(asked(ends[0].lerp(ends[1], t / 4)), 2) for t in range(5)]
+        made = [W0, ends[0], hide(W0, k, v, C, THRESHOLD, asked)]
         cost = [(((W - W0) @ C) * (W - W0)).sum().item() for W in made]
         row["price"] = [round(one / cost[1], 3) for one in cost]
         row["first"] = [names[int(z(W).argmax())] for W in made]
@@ -183,8 +181,14 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     logs = [math.log(row["price"][2]) for row in seen if row["hidden, asked"] <= THRESHOLD]
     ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
     price = "{:.1f} [{:.1f}, {:.1f}]".format(*ends)
+    always = {
+        heading: "detected at each of five t (%)",
+        "n": len(seen),
+        "cheapest": "–",
+        "hidden": percent(float(min(row["along"]) > THRESHOLD) for row in seen),
+    }
     line = {heading: "price", "n": len(logs), "cheapest": "1", "hidden": price}
-    return [*table, line | {"hidden − cheapest, in pairs": "–"}]
+    return [*table, *(one | {"hidden − cheapest, in pairs": "–"} for one in (always, line))]
 
 
 def stored() -> dict[str, Any]:
@@ -242,12 +246,6 @@ def signed(one: Sequence[float], other: Sequence[float]) -> str:
     return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(one, other))
 
 
-def reversals(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What each way out did to each single ROME edit of odd cases: {way: shares}."""
-    rows = singles(found).get("rome", [])
-    return [one["ways"] for row in rows for one in row.get("reversal", ())]
-
-
 def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Single ROME edits of odd cases: next tokens that are the base model's again, by way.
 
@@ -259,7 +257,8 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         "neighbors": "neighbors (%)",
         "unrelated": "unrelated (%)",
     }
-    every = reversals(found)
+    rows = singles(found).get("rome", [])
+    every = [one["ways"] for row in rows for one in row.get("reversal", ())]
     shares = {
         words: {title: [one[way][part] for one in every] for part, title in parts.items()}
         for way, words in WAYS.items()

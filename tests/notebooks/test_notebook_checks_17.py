@@ -52,16 +52,16 @@ def test_the_last_line_of_ways_out_is_the_paired_difference_of_the_last_two():
 
 
 def test_hiding_counts_what_was_seen_openly_and_compares_in_pairs():
-    row = {"subject": "a", "new": "Rome", "first": ["b", "a", "a", "b"], "price": [0, 1, 4, 9]}
-    row["says"] = [" Paris", " Rome, which", " Rome", " Paris"]
+    row = {"subject": "a", "new": "Rome", "first": ["b", "a", "a"], "price": [0, 1, 4]}
+    row |= {"says": [" Paris", " Rome, which", " Rome"], "along": [9.0, 9.4, 8.0]}
     for who in runs_17.DEFENDERS:
-        for what, z in zip(runs_17.MATRICES, (0.0, 9.0, 8.0, 8.1), strict=True):
+        for what, z in zip(runs_17.MATRICES, (0.0, 9.0, 8.0), strict=True):
             row[f"{what}, {who}"] = z
-    quiet, other = row | {"cheapest, asked": 7.0}, row | {"first": ["b", "b", "b", "b"]}
-    still = row | {"hidden, asked": 8.1, "price": [0, 1, 9, 9]}
+    quiet, other = row | {"cheapest, asked": 7.0}, row | {"first": ["b", "b", "b"]}
+    still = row | {"hidden, asked": 8.1, "price": [0, 1, 9], "along": [9.0, 8.2, 8.1]}
     table = runs_17.table_of([row, row, quiet, other, still])
-    assert [line["n"] for line in table] == [3, 3, 3, 3, 2] and "5 other facts" in table[0]
-    *shares, price = ([text.split()[0] for text in [*line.values()][2:]] for line in table)
+    assert [line["n"] for line in table] == [3, 3, 3, 3, 3, 2] and "5 other facts" in table[0]
+    *shares, always, price = ([text.split()[0] for text in [*line.values()][2:]] for line in table)
     # for who is asked one of the three stays detected; for the others z is 8 for all
     assert shares == [
         ["100", "100", "+0"],
@@ -69,11 +69,11 @@ def test_hiding_counts_what_was_seen_openly_and_compares_in_pairs():
         ["100", "0", "-100"],
         ["100", "0", "-100"],
     ]
-    assert price == ["1", "4.0", "–"]
+    assert always == ["–", "33", "–"] and price == ["1", "4.0", "–"]
 
 
 def test_what_is_stored_can_be_shown():
     stored = runs_17.stored()
     assert runs_17.detected(stored) and runs_17.taken_out(stored)
-    for one in runs_17.reversals(stored):  # with strength 0 the path out does nothing
-        assert one["control"] == one["edited"]
+    for row in runs_17.singles(stored)["rome"]:  # with strength 0 the path out does nothing
+        assert all(one["ways"]["control"] == one["ways"]["edited"] for one in row["reversal"])
