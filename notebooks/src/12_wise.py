@@ -661,7 +661,7 @@ for name, n in zip(WAYS, (60, 60, 20), strict=True):
 print("four shards, each asked alone less through the router (points):", change(alone, routed))
 away = [i for i, shard in enumerate(sent) if shard != i // 20]
 kept = [f"{sum(each[i] for i in away):.0f} held" for each in (routed, alone)]
-print(f"another shard answers {len(away)} of 80:", ", by their own shards ".join(kept))
+print(f"by the scores, another shard for {len(away)} of 80:", ", by their own shards ".join(kept))
 lost = [i + 1 for i in range(80) if i not in away and routed[i] < alone[i]]
 print(f"the first shard: {[sent[i] for i in away].count(0)}; lost at their own shards: {lost}")
 
