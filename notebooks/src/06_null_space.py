@@ -386,12 +386,13 @@ asks = "Beside kept keys, how many points do projector and weight add, over both
 beside = guess(asks, -100, 100)
 
 # %%
-runs = {"06_stream": runs_06.STREAM, "06_shuffled": runs_06.SHUFFLED, "06_weights": runs_06.WEIGHTS}
-rows, shuffled, weights = (
+runs = {"06_stream": runs_06.STREAM, "06_shuffled": runs_06.SHUFFLED}
+runs |= {"06_weights": runs_06.WEIGHTS, "06_weights_shuffled": runs_06.WEIGHTS_SHUFFLED}
+rows, shuffled, *weights = (
     long_runs.stored(file, settings, partial(runs_06.rows, lm, settings))
     for file, settings in runs.items()
 )
-for row in rows + shuffled:  # a stored name, and what the page calls it
+for row in sum(weights, rows + shuffled):  # a stored name, and what the page calls it
     row["line"] = row["line"].replace("projector only", "nothing kept")
 
 # %%
@@ -429,8 +430,15 @@ drawings_06.held(panels)
 
 
 # %%
-def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
-    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one["held"], other["held"]), n=n)
+def apart(one, other, n=0, what="held"):  # in points, paired over facts, with a 95 % interval
+    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one[what], other[what]), n=n)
+
+
+def over(one, other, *keys):  # each fact's mean over the two orders
+    def both(line, key):
+        return [mean(two) for two in zip(one[line][key], other[line][key], strict=True)]
+
+    return {line: {key: both(line, key) for key in keys} for line in one if line in other}
 
 
 pairs = [
@@ -443,10 +451,7 @@ pairs = [
     ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, kept keys"),
 ]
-mixed = {  # each fact's mean over the two orders
-    line: {"held": [mean(two) for two in zip(row["held"], last[line]["held"], strict=True)]}
-    for line, row in again.items()
-}
+mixed = over(last, again, "held")
 table = {}
 for order, end, n in ("file's order", last, 0), ("shuffled", again, 0), ("both", mixed, 1):
     table[order] = {f"{one} less {other}": apart(end[one], end[other], n) for one, other in pairs}
@@ -505,23 +510,24 @@ def times(one, other):  # of the other's perplexity, paired over windows, with a
     return "{:.3f} ({:.3f} to {:.3f})".format(*ends.tolist())
 
 
-ends = {row["line"]: row for row in weights}  # after all edits
-unedited = ends["unedited"]
-table = {}
-for line, row in ends.items():
-    words = torch.tensor(row["losses"]).mean().exp()
-    found = {"held (%)": percent(row["held"]), "perplexity": f"{words:.1f}"}
-    table[line] = found | {"times the unedited model's": times(row, unedited)}
-print(
-    f"after {weights[-1]['edits']} edits, {len(unedited['held'])} facts and",
-    f"{len(unedited['losses'])} windows of text",
-)
-print(pd.DataFrame(table).T.to_string())
-print("\nfacts in points, and perplexity as a multiple")
-alone, memit = "no projector, L₂, kept keys", "MEMIT, kept keys"
-for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
-    facts, words = (compare(ends[one], ends[other]) for compare in (apart, times))
-    print(f"  {one} against {other}: {facts}, {words}")
+ends = [{row["line"]: row for row in some} for some in weights]  # after all edits
+unedited, what = ends[0]["unedited"], ("held", "neighbors", "losses")
+orders = {"file's order": ends[0], "shuffled": ends[1], "both": over(*ends, *what)}
+print(f"{weights[0][-1]['edits']} edits:", ", ".join(f"{len(unedited[key])} {key}" for key in what))
+for order, end in list(orders.items())[:2]:
+    shares = {line: [percent(row[key]) for key in what[:2]] for line, row in end.items()}
+    table = {line: [*two, times(end[line], unedited)] for line, two in shares.items()}
+    names = ["held (%)", "neighbors as before (%)", "perplexity, times the unedited model's"]
+    print(f"\n{order}\n{pd.DataFrame(table, names).T.to_string()}")
+alone, memit, table = "no projector, L₂, kept keys", "MEMIT, kept keys", {}
+pairs = [(alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit), (memit, "MEMIT")]
+for one, other in [*pairs, ("AlphaEdit", "AlphaEdit, nothing kept")]:
+    for order, end in orders.items():
+        two, n = (end[one], end[other]), int(order == "both")
+        found = [apart(*two, n), apart(*two, n, "neighbors"), times(*two)]
+        table[f"{one} against {other}", order] = found
+print("\nfacts and neighbors in points, perplexity as a multiple")
+print(pd.DataFrame(table, ["facts", "neighbors", "perplexity"]).T.to_string())
 
 # %% [markdown]
 # **Beside kept keys neither of the two is seen to matter.** All three editors hold 91 or 92 % of the 80
