@@ -442,15 +442,12 @@ def over(one, other, *keys):  # each fact's mean over the two orders
 
 
 pairs = [
-    ("MEMIT, kept keys", "MEMIT"),
-    ("AlphaEdit", "AlphaEdit, nothing kept"),
-    ("AlphaEdit, nothing kept", "MEMIT"),
-    ("MEMIT, kept keys", "AlphaEdit, nothing kept"),
-    ("AlphaEdit", "MEMIT, kept keys"),
-    ("MEMIT, λ = 30", "MEMIT"),
+    ("MEMIT, kept keys", "MEMIT"), ("AlphaEdit", "AlphaEdit, nothing kept"),
+    ("AlphaEdit, nothing kept", "MEMIT"), ("MEMIT, kept keys", "AlphaEdit, nothing kept"),
+    ("AlphaEdit", "MEMIT, kept keys"), ("MEMIT, λ = 30", "MEMIT"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, kept keys"),
-]
+]  # fmt: skip
 mixed = over(last, again, "held")
 table = {}
 for order, end, n in ("file's order", last, 0), ("shuffled", again, 0), ("both", mixed, 1):
