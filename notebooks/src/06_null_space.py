@@ -342,8 +342,7 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 #
 # The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A seventh
 # editor takes these two apart in a run of its own, further down. The four use the library's strengths,
-# $\lambda = 1000$ and $L_2 = 10$. (The made-up pairs had $\lambda = 5$, because their keys have another
-# $q = k^\top C^{-1} k$, and what arrives depends on $q$ and $\lambda$, as notebook 05 has shown.)
+# $\lambda = 1000$ and $L_2 = 10$.
 #
 # Could one do with a smaller $\lambda$ if the keys are kept? Two more editors have $\lambda = 30$, one
 # without kept keys and one with them. Where no $\lambda$ is named it is 1000. The cell below prints what
@@ -495,9 +494,9 @@ pd.DataFrame(said, index=prompts).T
 # AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The seventh editor has the new
 # weight alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in
 # every direction. It and the four of the table write the first 400 facts, again in two orders (stored rows,
-# none of them repeated here). At the end every fifth fact is asked. For each of these, CounterFact has
-# a question about another subject, a *neighbor*: does its answer begin with the same eight tokens as the
-# unedited model's? All of the held-out text is read, in windows of 64 tokens.
+# none of them repeated here). At the end every fifth fact is asked, and for each but the Eiffel Tower one
+# question of CounterFact about another subject, a *neighbor*: does the answer begin with the same eight
+# tokens as the unedited model's? All of the held-out text is read, in windows of 64 tokens.
 
 
 # %%
@@ -538,20 +537,18 @@ print(pd.DataFrame(table, ["facts", "neighbors", "perplexity"]).T.to_string())
 # **Kept keys add facts, and are not seen to spare anything else.** Over both orders they add 15.0 points
 # (8.7 to 21.9) to MEMIT and 11.2 (5.3 to 17.4) to AlphaEdit. With any of the five editors only 5 to 13 % of
 # the neighbors' answers begin as before, and the perplexity is 1.105 to 1.135 times the unedited model's.
-# Kept keys change the neighbors by 0.0 points in MEMIT (−4.6 to 4.8) and 0.6 in AlphaEdit (−2.6 to 4.3).
-# They make the perplexity 1.012 (1.000 to 1.025) and 1.010 times (0.997 to 1.024) what it is without them.
+# With kept keys the former is 0.0 points higher in MEMIT (−4.6 to 4.8) and 0.6 in AlphaEdit (−2.6 to 4.3).
 #
-# Eight equal tokens are a strict measure, and an answer that changed may have been wrong before. There is
-# one $L_2$. The windows come from a few short passages, so they are not independent, and the intervals of
-# the perplexity are probably too narrow.
+# Eight equal tokens are a strict measure, and an answer that changed may have been wrong before. The windows
+# come from a few short passages, so the intervals of the perplexity are probably too narrow.
 #
 # ## What we know now
 #
 # * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
 #   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
 #   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
-# * Kept keys do not make up for a small $\lambda$, and were not seen to spare neighbors or text: after 400
-#   edits, with them or without, at most 13 % of the neighbors' answers begin as before.
+# * Kept keys do not make up for a small $\lambda$. With the library's strengths they were not seen to spare
+#   neighbors or text: after 400 edits at most 13 % of the neighbors' answers begin as before.
 # * No direction of the layer that we looked at is free of text. A threshold bounds the damage only on the
 #   text that $C$ was estimated from, and of other text more lies inside: 59 and 63 % in place of 48 %.
 #   Beside kept keys neither the projector nor the weight $L_2$ was seen to add facts, or to spare neighbors
@@ -607,10 +604,9 @@ for one, other, places in (
 # **The projector spares above all the text that it was made from.** With it 0.66 points less land there
 # than with the same $L_2$ and no projector (0.52 to 0.82), on the rest of the file 0.33 (0.24 to 0.45),
 # and on held-out text not less but 0.06 more (0.00 to 0.12). MEMIT's $\lambda C$, too, spares its own text
-# most: with kept keys it lets 0.61 points less land there than AlphaEdit (0.45 to 0.78), 0.23 on the rest
-# of the file (0.15 to 0.33), and 0.11 on held-out text (0.04 to 0.19). On held-out text all four editors
-# let 4.3 or 4.4 % land, and no difference was seen in its perplexity after 400 edits. This is one layer,
-# and the intervals are over subjects, while each text is a single sample.
+# most: with kept keys it lets 0.61 points less land there than AlphaEdit (0.45 to 0.78), and 0.11 on
+# held-out text (0.04 to 0.19), where all four editors let 4.3 or 4.4 % land. This is one layer, and the
+# intervals are over subjects, while each text is a single sample.
 #
 # **Damage is never zero: why?** Because keys overlap. A kept key is only weighed against the new pair, and
 # a key that we do not know cannot be kept. How many keys can a layer tell apart? [Notebook
