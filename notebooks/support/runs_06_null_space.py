@@ -50,7 +50,7 @@ WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
     "data": "the Eiffel Tower and the first 399 rows of CounterFact",
     "lines": ALONE | {name: line for name, line in LINES.items() if "λ = 30" not in name},
     "points": [400],
-    "neighbors": 1,  # of so many subjects near to a fact's is asked what the fact says of its own
+    "neighbors": 1,  # so many questions about other subjects are asked for each fact
     "window": 64,  # tokens; at the points the held-out text is read in windows of this length
 }
 WEIGHTS_SHUFFLED = WEIGHTS | {"seed": 1}
@@ -141,7 +141,7 @@ class Stream:
         return {"losses": [round(loss.mean().item(), 5) for loss in found]}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of all facts so far, and the prompts of ASKED; read the text in windows."""
+        """Ask a sample of the facts so far, their neighbors, and ASKED; read the text in windows."""
         some = [case for case in self.sample if case in self.cases[:end]]
         asked = {"held": "efficacy", "neighbors": "locality"}
         scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=["locality"])
