@@ -80,8 +80,8 @@ drawings_06.thin()
 # Let $P$ be the projector on those directions: $Pk$ is the part of a key in them, $PP = P$, and
 # $PK_0 = 0$ for all keys $K_0$ of general text. A change of the form $\Delta P$ then moves nothing there,
 # since $\Delta P K_0 = 0$. (In the figure $P = QQ^\top$, where the columns of $Q$ are orthonormal and span
-# those directions. Its text has a small part along the dashed line, as real text has, so the line is a
-# null space only approximately.)
+# those directions. Its text has a small part along the dashed line, so the line is a null space only
+# approximately.)
 #
 # Where are these directions? $C$ says where text goes, and a direction that no key uses is an eigenvector
 # of $C$ with the eigenvalue zero. But notebook 01 has found no such direction in a real layer. So one
@@ -171,12 +171,14 @@ drawings_06.inside(values, parts, 0.8)
 # length of the keys lies inside. The lowest four fifths hold 48 % of the text that $C$ was estimated from
 # and 73 % of the subjects' keys.
 #
-# **Of text that $C$ has not seen more lies inside: 59 % of the rest of the same file, and 63 % of the
+# **A larger share of text that $C$ has not seen lies inside: 59 % of the rest of its file, and 63 % of the
 # held-out text.** The directions were chosen because they are the emptiest ones in one sample, so they
-# are emptier in this sample than in other text. (The model wrote the file, and people wrote the held-out
-# text; this may add to the difference.) The bound holds for the sample alone, too. A change of length 1
-# inside does a mean damage of at most 0.024 there, but up to 0.156 and 0.666 on the other two. Each of
-# these two is the largest of many directions, measured with about 2,000 keys, and so probably too large.
+# tend to be less empty in other text. (Each text is one sample, and these shares have no intervals. The
+# model wrote the file and people wrote the held-out text, which may add to the difference.)
+#
+# The bound, too, holds for the sample alone. A change of length 1 inside does a mean damage of at most
+# 0.024 there, but up to 0.156 and 0.666 on the other two. Each of these two is the largest of many
+# directions, measured with about 2,000 keys, and so probably too large.
 #
 # The code of AlphaEdit's authors has $\tau = 0.02$ for models of billions of weights. As eigenvalues depend
 # on how long a model's keys are, it may cut off another share there. What this page finds about the
@@ -357,13 +359,13 @@ for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P)
     print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
 
 # %% [markdown]
-# The library's two strengths let about as much arrive, 70 and 66 %, so the two rows of the table differ
-# little in this.
+# The library's two strengths let nearly the same share arrive, 70 and 66 %: the two rows of the table
+# differ little in this.
 #
 # After every hundred edits every fifth fact so far is asked. A fact is *held* if the model, writing
-# freely, begins with its new answer. After every batch the perplexity of a part of the held-out text is
-# measured. All six editors write the stream twice: in the order of its file, and shuffled (asked at the end
-# only).
+# freely, begins with its new answer. After every batch the perplexity of the first quarter of the held-out
+# text is measured. All six editors write the stream twice: in the order of its file, and shuffled (asked at
+# the end only).
 #
 # These runs are long, so their rows are stored. MEMIT with and without kept keys and AlphaEdit write their
 # first two batches again below, in the file's order, and are then asked 20 facts. The cell prints what it
@@ -465,18 +467,18 @@ beside.against(gap(mixed["AlphaEdit"]["held"], mixed["MEMIT, kept keys"]["held"]
 #
 # **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
 # one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to
-# AlphaEdit, and none of these four intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20
-# points (11 to 30) more than AlphaEdit with nothing kept.
+# AlphaEdit, and none of these four intervals includes 0. Over both orders MEMIT with kept keys holds 16.5
+# points (9.3 to 23.8) more than AlphaEdit with nothing kept.
 #
-# Beside kept keys the projector and its weight together add nothing that these facts show: 0 (−6 to 5), −1
-# (−8 to 5), and over both orders −0.5 (−6.0 to 5.1). Without kept keys they add 9 points in the file's
-# order (4 to 16), 0 in the shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add
-# anything there is open.
+# Beside kept keys the projector and its weight together add nothing that these facts show, in either
+# order: over both it is −0.5 points (−6.0 to 5.1). Without kept keys they add 9 points in the file's order
+# (4 to 16), 0 in the shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add anything
+# there is open.
 #
-# **Kept keys do not make up for a small $\lambda$.** With $\lambda = 30$ more of a residual arrives, 95 % in
-# place of 70 % for one subject in one layer, and yet MEMIT holds fewer facts, by 28 (19 to 37) and 31
-# points (21 to 41). Kept keys add 26 (16 to 36) and 29 points (19 to 39) to it, and still leave it 24 (15
-# to 34) and 22 points (14 to 31) below kept keys with $\lambda = 1000$.
+# **After 500 edits kept keys do not make up for a small $\lambda$.** With $\lambda = 30$ more of a residual
+# arrives, 95 % in place of 70 % for one subject in one layer. Yet over both orders MEMIT holds 29.5 points
+# fewer facts (22.1 to 36.8). Kept keys add 27.5 points to it (19.2 to 35.9), and still leave it 23.0 points
+# (15.8 to 30.7) below kept keys with $\lambda = 1000$. In the figure this last gap opens late in the stream.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -486,17 +488,21 @@ pd.DataFrame(said, index=prompts).T
 # %% [markdown]
 # These are answers after the last batch, in the file's order. The Eiffel Tower was the first fact of
 # all. Five of the six editors still answer with Rome, which counts as held even where it goes on as
-# “Rome-Benalmère”. MEMIT with $\lambda = 30$ has moved the tower to Los Angeles, and with kept keys the
-# opposite of *hot* has become 1800. Three prompts are examples and no measurement.
+# “Rome-Benalmère”. MEMIT with $\lambda = 30$ has moved the tower to Los Angeles. The same editor with kept
+# keys answers 1800 for the opposite of *hot*. Three prompts are examples and no measurement.
 #
 # ## Projector or weight?
 #
 # AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The seventh editor has the new
 # weight alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in
 # every direction. It and the four of the table write the first 400 facts, again in two orders (stored rows,
-# none of them repeated here). At the end every fifth fact is asked, and for each but the Eiffel Tower one
-# question of CounterFact about another subject, a *neighbor*: does the answer begin with the same eight
-# tokens as the unedited model's? All of the held-out text is read, in windows of 64 tokens.
+# not repeated here). In the file's order the four repeat what they did in the figure above up to 400 edits;
+# the shuffled order is new.
+#
+# At the end every fifth fact is asked, and for each but the Eiffel Tower one question of CounterFact about
+# another subject, a *neighbor*. Does the answer begin as the unedited model's, with the same eight tokens
+# (fewer where its first sentence is shorter)? The held-out text is read in its 26 whole windows of 64
+# tokens. **Predict.** Does the projector or the new weight change any of the three?
 
 
 # %%
@@ -528,16 +534,17 @@ print(pd.DataFrame(table, ["facts", "neighbors", "perplexity"]).T.to_string())
 
 # %% [markdown]
 # **Beside kept keys neither of the two is seen to matter, in either order.** The three editors with kept
-# keys hold 91 to 94 % of the facts asked. Over both orders the new weight in the place of $\lambda C$
-# changes this by 0.6 points (−3.6 to 5.2), and the projector on top of it by −1.2 (−6.0 to 2.7). The new
-# weight makes the perplexity 1.000 times what it is with $\lambda C$ (0.979 to 1.021), and the projector
-# 0.988 times what it is without (0.965 to 1.009). For neighbors no difference is seen either. One within
-# these intervals is not excluded.
+# keys hold 91 to 94 % of the facts asked. Over both orders the new weight in place of $\lambda C$ changes
+# this by 0.6 points (−3.6 to 5.2), and the projector on top of it by −1.2 (−6.0 to 2.7). The new weight
+# makes the perplexity 1.000 times what it is with $\lambda C$ (0.979 to 1.021), and the projector 0.988
+# times what it is without (0.965 to 1.009). For neighbors no difference is seen either. Differences within
+# the intervals are not excluded.
 #
 # **Kept keys add facts, and are not seen to spare anything else.** Over both orders they add 15.0 points
 # (8.7 to 21.9) to MEMIT and 11.2 (5.3 to 17.4) to AlphaEdit. With any of the five editors only 5 to 13 % of
-# the neighbors' answers begin as before, and the perplexity is 1.105 to 1.135 times the unedited model's.
-# With kept keys the former is 0.0 points higher in MEMIT (−4.6 to 4.8) and 0.6 in AlphaEdit (−2.6 to 4.3).
+# the neighbors' answers begin as before. By kept keys this share changes by 0.0 points in MEMIT (−4.6 to
+# 4.8) and by 0.6 in AlphaEdit (−2.6 to 4.3). The perplexity becomes, if anything, a little higher: 1.012
+# times what it is without kept keys in MEMIT (1.000 to 1.025), 1.010 times in AlphaEdit (0.997 to 1.024).
 #
 # Eight equal tokens are a strict measure, and an answer that changed may have been wrong before. The windows
 # come from a few short passages, so the intervals of the perplexity are probably too narrow.
@@ -547,8 +554,8 @@ print(pd.DataFrame(table, ["facts", "neighbors", "perplexity"]).T.to_string())
 # * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
 #   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
 #   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
-# * Kept keys do not make up for a small $\lambda$. With the library's strengths they were not seen to spare
-#   neighbors or text: after 400 edits at most 13 % of the neighbors' answers begin as before.
+# * After 500 edits kept keys do not make up for a small $\lambda$. With the library's strengths they were
+#   not seen to spare neighbors or text: after 400, at most 13 % of the neighbors' answers begin as before.
 # * No direction of the layer that we looked at is free of text. A threshold bounds the damage only on the
 #   text that $C$ was estimated from, and of other text more lies inside: 59 and 63 % in place of 48 %.
 #   Beside kept keys neither the projector nor the weight $L_2$ was seen to add facts, or to spare neighbors
@@ -557,11 +564,12 @@ print(pd.DataFrame(table, ["facts", "neighbors", "perplexity"]).T.to_string())
 # ## Where it breaks
 #
 # In the real layer no direction is free of text, so every change does some damage. How far does one insert
-# reach? We number the subjects of the classroom and write each odd one alone. Kept keys are those of the
-# even ones. How much lands on the keys of the three texts, of the even subjects and of the other odd ones?
-# We take the root mean square over such keys, in percent of what arrives at the subject's own key. The
-# table has the mean over the odd subjects. **Predict.** Which of the five gain by kept keys? And does the
-# projector spare text that $C$ has not seen?
+# reach? We number the subjects of the classroom from 0 and write each odd one alone. Kept keys are those of
+# the even ones. How much lands on the keys of the three texts, of the even subjects and of the other odd
+# ones? We take the root mean square over such keys, in percent of what arrives at the subject's own key.
+# The table has the mean over the odd subjects.
+#
+# **Predict.** Which of the five gain by kept keys? And does the projector spare text that $C$ has not seen?
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
@@ -598,15 +606,16 @@ for one, other, places in (
 # %% [markdown]
 # Kept keys bring what lands on the even subjects from 8.66 % down to 4.06 %, subject by subject 4.60
 # points less (4.16 to 5.06). On the other odd subjects, whose keys were not given to the solver, only
-# 0.90 points less land (0.73 to 1.08). On no text less lands: it is 0.14 points more on the text of $C$
+# 0.90 points less land (0.73 to 1.08). No text is seen to gain: 0.14 points more land on the text of $C$
 # (0.12 to 0.17), 0.13 on the rest of its file (0.10 to 0.15), and no difference is seen on held-out text.
 #
 # **The projector spares above all the text that it was made from.** With it 0.66 points less land there
 # than with the same $L_2$ and no projector (0.52 to 0.82), on the rest of the file 0.33 (0.24 to 0.45),
-# and on held-out text not less but 0.06 more (0.00 to 0.12). MEMIT's $\lambda C$, too, spares its own text
-# most: with kept keys it lets 0.61 points less land there than AlphaEdit (0.45 to 0.78), and 0.11 on
-# held-out text (0.04 to 0.19), where all four editors let 4.3 or 4.4 % land. This is one layer, and the
-# intervals are over subjects, while each text is a single sample.
+# and on held-out text not less but 0.06 more (0.00 to 0.12).
+#
+# MEMIT's $\lambda C$, too, spares its own text most. With kept keys it lets 0.61 points less land there than
+# AlphaEdit (0.45 to 0.78), and 0.11 less on held-out text (0.04 to 0.19), where all four editors let 4.3 or
+# 4.4 % land. This is one layer, and the intervals are over subjects, while each text is a single sample.
 #
 # **Damage is never zero: why?** Because keys overlap. A kept key is only weighed against the new pair, and
 # a key that we do not know cannot be kept. How many keys can a layer tell apart? [Notebook
