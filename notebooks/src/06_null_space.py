@@ -173,8 +173,8 @@ drawings_06.inside(values, parts, 0.8)
 #
 # **A larger share of text that $C$ has not seen lies inside: 59 % of the rest of its file, and 63 % of the
 # held-out text.** The directions were chosen because they are the emptiest ones in one sample, so they
-# tend to be less empty in other text. (Each text is one sample, and these shares have no intervals. The
-# model wrote the file and people wrote the held-out text, which may add to the difference.)
+# tend to be less empty in other text. (These shares have no intervals, each text being one sample. That
+# the model wrote the file, and people the held-out text, may add to the difference.)
 #
 # The bound, too, holds for the sample alone. A change of length 1 inside does a mean damage of at most
 # 0.024 there, but up to 0.156 and 0.666 on the other two. Each of these two is the largest of many
@@ -462,8 +462,7 @@ beside.against(gap(mixed["AlphaEdit"]["held"], mixed["MEMIT, kept keys"]["held"]
 # 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in a
 # single order about one would exclude 0 by chance, even if no editor differed from another. The figure
 # has the file's order, its points set a little apart; the first ones are over only 20 facts. The
-# perplexity has no interval here, but in the next section it has. In the part that was repeated the
-# perplexities and the facts held are those that were stored.
+# perplexity has an interval only in the next section. The part that was repeated came out as stored.
 #
 # **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
 # one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to
