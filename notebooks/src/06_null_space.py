@@ -183,9 +183,10 @@ drawings_06.inside(values, parts, 0.8)
 #
 # **A larger share of text that $C$ has not seen lies inside: 59 % of the rest of its file, and 63 % of the
 # held-out text.** The directions were chosen because they are the emptiest ones in one sample, so they
-# tend to be less empty in other text. Window by window the three means are 48 (47 to 49), 59 (57 to 61)
-# and 62 % (61 to 64): the windows of a text differ little. (Eight and seven windows come from few
-# passages. That the model wrote the file, and people the held-out text, may add to the difference.)
+# tend to be less empty in other text. As means over windows, with 95 % intervals, the three shares are 48 %
+# (47 to 49), 59 % (57 to 61) and 62 % (61 to 64). The last two have only eight and seven windows, so these
+# intervals are probably too narrow. (That the model wrote the file, and people the held-out text, may add
+# to the difference.)
 #
 # The bound, too, holds for the sample alone. A change of length 1 inside does a mean damage of at most
 # 0.024 there, but up to 0.156 and 0.666 on the other two. Each of these two is the largest of many
@@ -468,15 +469,15 @@ beside.against(gap(mixed["AlphaEdit"]["held"], mixed["MEMIT, kept keys"]["held"]
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked; both orders have the same
-# 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in a
-# single order about one would exclude 0 by chance, even if no editor differed from another. The figure
+# 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in the
+# first two columns about one would exclude 0 by chance, even if no editor differed from another. The figure
 # has the file's order, its points set a little apart; the first ones are over only 20 facts. The
 # perplexity has an interval only in the next section. The part that was repeated came out as stored.
 #
-# **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
-# one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to
-# AlphaEdit, and none of these four intervals includes 0. Over both orders MEMIT with kept keys holds 16.5
-# points (9.3 to 23.8) more than AlphaEdit with nothing kept.
+# **It is the kept keys, in both orders.** They add 13 to 22 points to MEMIT and to AlphaEdit, and none of
+# these four intervals includes 0. Over both orders MEMIT with kept keys holds 16.5 points (9.3 to 23.8) more
+# than AlphaEdit with nothing kept. (These are facts that the model says at the end. One that it does not say
+# may never have been written.)
 #
 # Beside kept keys the projector and its weight together add nothing that these facts show, in either
 # order: over both it is −0.5 points (−6.0 to 5.1). Without kept keys they add 9 points in the file's order
@@ -560,7 +561,8 @@ figures.whiskers(names, dict(zip(titles, found["both"], strict=True)), "differen
 # keys hold 91 to 94 % of the facts asked. Over both orders the new weight in place of $\lambda C$ changes
 # this by 0.6 points (−3.6 to 5.2), and the projector on top of it by −1.2 (−6.0 to 2.7). The new weight
 # changes the perplexity by 0.0 % (−2.1 to 2.1), and the projector by −1.2 % (−3.5 to 0.9). For neighbors no
-# difference is seen either. Differences within the intervals are not excluded.
+# difference is seen either, and in a single order no such interval excludes 0. Differences within the
+# intervals are not excluded.
 #
 # **Kept keys add facts, and are not seen to spare anything else.** Over both orders they add 15.0 points
 # (8.7 to 21.9) to MEMIT and 11.2 (5.3 to 17.4) to AlphaEdit. With any of the five editors only 5 to 13 % of
@@ -587,11 +589,12 @@ figures.whiskers(names, dict(zip(titles, found["both"], strict=True)), "differen
 #
 # In the real layer no direction is free of text, so every change does some damage. How far does one insert
 # reach? We number the subjects of the classroom from 0 and write each odd one alone. Kept keys are those of
-# the even ones. How much lands on the keys of the three texts, of the even subjects and of the other odd
-# ones? We take the root mean square over such keys, in percent of what arrives at the subject's own key.
-# The table has the mean over the odd subjects.
+# the even ones. How much lands on five groups of keys: those of the three texts, of the even subjects, and
+# of the other odd ones? We take the root mean square over such keys, in percent of what arrives at the
+# subject's own key. The table has the mean over the odd subjects.
 #
-# **Predict.** Which of the five gain by kept keys? And does the projector spare text that $C$ has not seen?
+# **Predict.** On which of the five does less land with kept keys? And does the projector spare text that
+# $C$ has not seen?
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
@@ -626,10 +629,10 @@ for one, other, places in (
         print(f"  {one} less {other}, on {where}: {gained}")
 
 # %% [markdown]
-# Kept keys bring what lands on the even subjects from 8.66 % down to 4.06 %, subject by subject 4.60
-# points less (4.16 to 5.06). On the other odd subjects, whose keys were not given to the solver, only
-# 0.90 points less land (0.73 to 1.08). No text is seen to gain: 0.14 points more land on the text of $C$
-# (0.12 to 0.17), 0.13 on the rest of its file (0.10 to 0.15), and no difference is seen on held-out text.
+# Kept keys bring what lands on the even subjects from 8.66 % down to 4.06 %, subject by subject 4.60 points
+# less (4.16 to 5.06). On the other odd subjects, whose keys were not given to the solver, only 0.90 points
+# less land (0.73 to 1.08). No text is seen to be spared: 0.14 points more land on the text of $C$ (0.12 to
+# 0.17), 0.13 on the rest of its file (0.10 to 0.15), and no difference is seen on held-out text.
 #
 # **The projector spares above all the text that it was made from.** With it 0.66 points less land there
 # than with the same $L_2$ and no projector (0.52 to 0.82), on the rest of the file 0.33 (0.24 to 0.45),
