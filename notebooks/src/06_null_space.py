@@ -41,6 +41,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import math
 from functools import partial
 from statistics import mean
 
@@ -49,9 +50,11 @@ import torch
 
 import lib
 from lib import memory
+from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import interval
-from lib.keys_values.second_moment import stored_moments
-from notebooks.support import drawings_06, long_runs, models
+from lib.keys_values.second_moment import general_text, stored_moments, windows
+from lib.model.activations import module_inputs
+from notebooks.support import drawings_06, figures, long_runs, models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support.holes import guess, use
 from notebooks.support.score_tables import gap, percent
@@ -79,12 +82,13 @@ drawings_06.thin()
 # Let $P$ be the projector on those directions: $Pk$ is the part of a key in them, $PP = P$, and
 # $PK_0 = 0$ for all keys $K_0$ of general text. A change of the form $\Delta P$ then moves nothing there,
 # since $\Delta P K_0 = 0$. (In the figure $P = QQ^\top$, where the columns of $Q$ are orthonormal and span
-# those directions. Its text uses the direction a little, as real text does.)
+# those directions. Its text has a small part along the dashed line, so the line is a null space only
+# approximately.)
 #
 # Where are these directions? $C$ says where text goes, and a direction that no key uses is an eigenvector
 # of $C$ with the eigenvalue zero. But notebook 01 has found no such direction in a real layer. So one
 # takes all eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$, and the promise
-# becomes a bound: for a change that acts in them alone the mean damage is
+# becomes a bound: for a change that acts in them alone the mean damage on the text of $C$ is
 # $\mathrm{tr}(\Delta C \Delta^\top) = \sum_i c_i \|\Delta x_i\|^2 \le \max_i c_i\,\|\Delta\|^2$.
 #
 # **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`: the projector on these eigenvectors, the
@@ -125,41 +129,72 @@ place = use("5.3", place)
 # directions, ordered by their eigenvalue. $C$ is estimated from the library's general text, with only ten
 # tokens for each input of the layer. So its smallest eigenvalues tend to come out too small (notebook 01).
 #
-# **Predict.** How much of general text lies in four fifths of the directions, the emptiest ones?
+# **Predict.** How much of this text lies in four fifths of the directions, the emptiest ones? And of text
+# that was not used to estimate $C$: more, less, or as much?
 
 # %%
 text_inside = guess(
-    "What share of general text lies in the lowest 80 % of directions, in %?", 0, 100
+    "What share of the text of C lies in the lowest 80 % of directions, in %?", 0, 100
 )
 
 # %%
 lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
 alpha = lib.EDITORS["alphaedit"](lm, quantile=0.8)  # the lowest 80 % of all directions
 top = alpha.config.layers[-1]
-module, space = lm.mlp_out(top), alpha.null_space(top)
+space = alpha.null_space(top)
 read = stored_moments(lm, [top], None, None)[top].tensors()
 C_text = read["C"].double()  # as it was estimated, with nothing added to its diagonal
 P_text, inside, bound = place(C_text, space.threshold)
 assert torch.allclose(P_text, space.Q @ space.Q.T)  # the library's projector
-subjects = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
-of_subjects = (P_text @ subjects).norm() ** 2 / subjects.norm() ** 2
-print(f"inside are {100 * inside:.0f} % of text, {100 * of_subjects:.0f} % of the subjects' keys")
 values, vectors = torch.linalg.eigh(C_text)
-print(f"C: {len(C_text)} inputs, a mean over the keys of {read['tokens']:,} tokens")
-print(f"smallest eigenvalue {values[0]:.1e}; largest damage inside {bound:.3f}")
+print(f"C has {len(C_text)} inputs; its smallest eigenvalue is {values[0]:.1e}")
+print(f"largest damage inside, on the text of C: {bound:.3f}")
 text_inside.against(100 * inside)
-part = (vectors.T @ subjects).pow(2).sum(1) / subjects.pow(2).sum()  # by direction
-drawings_06.inside(values, part, 0.8, ("general text", "keys of subjects"))
+
+# %%
+whole = stored_moments(lm, [top], None, 10**9)[top].tensors()  # the file to its end
+more = max(int(whole["tokens"] - read["tokens"]), 1)
+rest = (whole["tokens"] * whole["C"].double() - read["tokens"] * C_text) / more
+held_out = stored_moments(lm, [top], HELD_OUT, None)[top].tensors()
+subjects = lm.keys([case.fact for case in lib.classroom()], top).cpu().double()
+texts = {"text of C": C_text, "rest of its file": rest, "held-out text": held_out["C"].double()}
+some = texts | {"keys of subjects": subjects @ subjects.T / subjects.shape[1]}
+counts = int(read["tokens"]), more, int(held_out["tokens"]), subjects.shape[1]
+for (name, C), count in zip(some.items(), counts, strict=True):
+    share = 100 * (P_text * C).sum() / C.trace()
+    worst = torch.linalg.eigvalsh(space.Q.T @ C @ space.Q)[-1]
+    print(f"{name}, {count:,} keys: {share:.0f} % inside, largest damage {worst:.3f}")
+rows, split = windows(lm, general_text(None), 10**9), counts[0] // 255  # C ends in the next one
+pieces = rows[:split], rows[split + 1 :], windows(lm, general_text(HELD_OUT), 10**9)
+for name, some_rows in zip(texts, pieces, strict=True):
+    keys = [module_inputs(lm, [row], [lm.mlp_out(top)], 1) for row in some_rows]
+    keys = [K[lm.mlp_out(top)].double().cpu() for K in keys]  # (tokens, d) of each window
+    shares = torch.tensor([100 * (K @ P_text).pow(2).sum() / K.pow(2).sum() for K in keys])
+    mid, low, high = shares.mean(), *interval(shares, None)
+    print(f"{name}, mean of {len(keys)} windows: {mid:.0f} % inside ({low:.0f} to {high:.0f})")
+parts = {name: (vectors * (C @ vectors)).sum(0) for name, C in some.items()}  # by direction
+drawings_06.inside(values, parts, 0.8)
 
 # %% [markdown]
 # No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one
 # would cut. The curves on the right add up, from the lowest direction on, what share of the squared
-# length of the keys lies inside. The lowest four fifths hold 48 % of general text and 73 % of the
-# subjects' keys. In the worst of them a change of length 1 does a mean damage of 0.024.
+# length of the keys lies inside. The lowest four fifths hold 48 % of the text that $C$ was estimated from
+# and 73 % of the subjects' keys.
+#
+# **A larger share of text that $C$ has not seen lies inside: 59 % of the rest of its file, and 63 % of the
+# held-out text.** The directions were chosen because they are the emptiest ones in one sample, so they
+# tend to be less empty in other text. As means over windows, with 95 % intervals, the three shares are 48 %
+# (47 to 49), 59 % (57 to 61) and 62 % (61 to 64). The last two have only eight and seven windows, so these
+# intervals are probably too narrow. (That the model wrote the file, and people the held-out text, may add
+# to the difference.)
+#
+# The bound, too, holds for the sample alone. A change of length 1 inside does a mean damage of at most
+# 0.024 there, but up to 0.156 and 0.666 on the other two. Each of these two is the largest of many
+# directions, measured with about 2,000 keys, and so probably too large.
 #
 # The code of AlphaEdit's authors has $\tau = 0.02$ for models of billions of weights. As eigenvalues depend
 # on how long a model's keys are, it may cut off another share there. What this page finds about the
-# projector holds for *this* model and threshold, with nearly half of general text inside.
+# projector holds for *this* model, threshold and sample, with more than half of other text inside.
 #
 # ## Remember what was written
 #
@@ -308,16 +343,6 @@ assert (W - W0 - R @ B).abs().max() < 1e-9
 print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).abs().max():.0e}")
 
 # %% [markdown]
-# ## Two brakes on the update
-#
-# Kept keys and the projector say *before* the solve what is to be protected. Two other proposals make
-# the change $\Delta$ smaller after it, whatever the keys are. **RECT** keeps a given share of its entries,
-# those that change their weight most by $|\Delta_{ij} / W_{ij}|$, and sets the others to zero. **PRUNE**
-# takes the singular values of all that was written so far, and lets those above the largest one of $W_0$
-# grow by their logarithm only. A milder change also writes less, so each must be compared with the
-# plainest brake, a factor: [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50) has all
-# three, for MEMIT with $\lambda = 30$ and 500 edits.
-#
 # ## Five hundred edits
 #
 # Is it the projector or the kept keys? We take both apart: $2 \times 2$ editors, each with 500 facts in
@@ -331,8 +356,7 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 #
 # The two rows differ in the projector and in the weight: $\lambda C$ above, $L_2 I$ below. A seventh
 # editor takes these two apart in a run of its own, further down. The four use the library's strengths,
-# $\lambda = 1000$ and $L_2 = 10$. (The made-up pairs had $\lambda = 5$, because their keys have another
-# $q = k^\top C^{-1} k$, and what arrives depends on $q$ and $\lambda$, as notebook 05 has shown.)
+# $\lambda = 1000$ and $L_2 = 10$.
 #
 # Could one do with a smaller $\lambda$ if the keys are kept? Two more editors have $\lambda = 30$, one
 # without kept keys and one with them. Where no $\lambda$ is named it is 1000. The cell below prints what
@@ -347,13 +371,13 @@ for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P)
     print(f"{which} = {weighed}: {share:.0f} % of a residual arrive, one subject in one layer")
 
 # %% [markdown]
-# The library's two strengths let about as much arrive, 70 and 66 %, so the two rows of the table differ
-# little in this.
+# The library's two strengths let nearly the same share arrive, 70 and 66 %: the two rows of the table
+# differ little in this.
 #
 # After every hundred edits every fifth fact so far is asked. A fact is *held* if the model, writing
-# freely, begins with its new answer. After every batch the perplexity of a part of the held-out text is
-# measured; facts about neighbors of the edited subjects are not asked, here or in the later run. All six
-# editors write the stream twice: in the order of its file, and shuffled (asked at the end only).
+# freely, begins with its new answer. After every batch the perplexity of the first quarter of the held-out
+# text is measured. All six editors write the stream twice: in the order of its file, and shuffled (asked at
+# the end only).
 #
 # These runs are long, so their rows are stored. MEMIT with and without kept keys and AlphaEdit write their
 # first two batches again below, in the file's order, and are then asked 20 facts. The cell prints what it
@@ -371,15 +395,15 @@ for which, weighed, against in ("λ", 1000, q), ("λ", 30, q), ("L₂", 10, q_P)
 # </details>
 
 # %%
-beside = guess("Beside kept keys: how many points do the projector and its weight add?", -100, 100)
-
-# %%
-runs = {"06_stream": runs_06.STREAM, "06_shuffled": runs_06.SHUFFLED, "06_weights": runs_06.WEIGHTS}
-rows, shuffled, weights = (
+asks = "Beside kept keys, how many points do projector and weight add, over both orders?"
+beside = guess(asks, -100, 100)
+runs = {"06_stream": runs_06.STREAM, "06_shuffled": runs_06.SHUFFLED}
+runs |= {"06_weights": runs_06.WEIGHTS, "06_weights_shuffled": runs_06.WEIGHTS_SHUFFLED}
+rows, shuffled, *weights = (
     long_runs.stored(file, settings, partial(runs_06.rows, lm, settings))
     for file, settings in runs.items()
 )
-for row in rows + shuffled:  # a stored name, and what the page calls it
+for row in sum(weights, rows + shuffled):  # a stored name, and what the page calls it
     row["line"] = row["line"].replace("projector only", "nothing kept")
 
 # %%
@@ -417,52 +441,53 @@ drawings_06.held(panels)
 
 
 # %%
-def apart(one, other, n=0):  # in points, paired over the facts asked, with a 95 % interval
-    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one["held"], other["held"]), n=n)
+def apart(one, other, n=0, what="held"):  # in points, paired over facts, with a 95 % interval
+    return "{:+.{n}f} ({:+.{n}f} to {:+.{n}f})".format(*gap(one[what], other[what]), n=n)
+
+
+def over(one, other, *keys):  # each fact's mean over the two orders
+    def both(line, key):
+        return [mean(two) for two in zip(one[line][key], other[line][key], strict=True)]
+
+    return {line: {key: both(line, key) for key in keys} for line in one if line in other}
 
 
 pairs = [
-    ("MEMIT, kept keys", "MEMIT"),
-    ("AlphaEdit", "AlphaEdit, nothing kept"),
-    ("AlphaEdit, nothing kept", "MEMIT"),
-    ("MEMIT, kept keys", "AlphaEdit, nothing kept"),
-    ("AlphaEdit", "MEMIT, kept keys"),
-    ("MEMIT, λ = 30", "MEMIT"),
+    ("MEMIT, kept keys", "MEMIT"), ("AlphaEdit", "AlphaEdit, nothing kept"),
+    ("AlphaEdit, nothing kept", "MEMIT"), ("MEMIT, kept keys", "AlphaEdit, nothing kept"),
+    ("AlphaEdit", "MEMIT, kept keys"), ("MEMIT, λ = 30", "MEMIT"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, λ = 30"),
     ("MEMIT, λ = 30, kept keys", "MEMIT, kept keys"),
-]
-mixed = {  # each fact's mean over the two orders
-    line: {"held": [mean(two) for two in zip(row["held"], last[line]["held"], strict=True)]}
-    for line, row in again.items()
-}
+]  # fmt: skip
+mixed = over(last, again, "held")
 table = {}
 for order, end, n in ("file's order", last, 0), ("shuffled", again, 0), ("both", mixed, 1):
     table[order] = {f"{one} less {other}": apart(end[one], end[other], n) for one, other in pairs}
 print("facts held, differences in points")
 print(pd.DataFrame(table).to_string(), end="\n\n")
-beside.against(100 * (mean(last["AlphaEdit"]["held"]) - mean(last["MEMIT, kept keys"]["held"])))
+beside.against(gap(mixed["AlphaEdit"]["held"], mixed["MEMIT, kept keys"]["held"])[0])
 
 # %% [markdown]
 # The numbers in brackets are 95 % intervals over the 100 facts that were asked; both orders have the same
-# 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in a
-# single order about one would exclude 0 by chance, even if no editor differed from another. The figure
+# 100. In the column *both* each fact counts with its mean over the two orders. Of the 16 intervals in the
+# first two columns about one would exclude 0 by chance, even if no editor differed from another. The figure
 # has the file's order, its points set a little apart; the first ones are over only 20 facts. The
-# perplexity has no interval here, so nothing is concluded from it. In the part that was repeated the
-# perplexities and the facts held are those that were stored.
+# perplexity has an interval only in the next section. The part that was repeated came out as stored.
 #
-# **It is the kept keys, in both orders.** What is compared is how many facts the model says at the end;
-# one that it does not say may never have been written. Kept keys add 13 to 22 points to MEMIT and to
-# AlphaEdit, and none of these four intervals includes 0. MEMIT with kept keys holds 13 (5 to 21) and 20
-# points (11 to 30) more than AlphaEdit with nothing kept.
+# **It is the kept keys, in both orders.** They add 13 to 22 points to MEMIT and to AlphaEdit, and none of
+# these four intervals includes 0. Over both orders MEMIT with kept keys holds 16.5 points (9.3 to 23.8) more
+# than AlphaEdit with nothing kept. (These are facts that the model says at the end. One that it does not say
+# may never have been written.)
 #
-# Beside kept keys the projector and its weight together add nothing that these facts show (0, from −6 to
-# 5, and −1, from −8 to 5). Without kept keys they add 9 points in the file's order (4 to 16), 0 in the
-# shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add anything there is open.
+# Beside kept keys the projector and its weight together add nothing that these facts show, in either
+# order: over both it is −0.5 points (−6.0 to 5.1). Without kept keys they add 9 points in the file's order
+# (4 to 16), 0 in the shuffled one (−7 to 7), and 4.5 over both (−0.5 to 9.7): whether they add anything
+# there is open.
 #
-# **Kept keys do not make up for a small $\lambda$.** With $\lambda = 30$ more of a residual arrives, 95 % in
-# place of 70 % for one subject in one layer, and yet MEMIT holds fewer facts, by 28 (19 to 37) and 31
-# points (21 to 41). Kept keys add 26 (16 to 36) and 29 points (19 to 39) to it, and still leave it 24 (15
-# to 34) and 22 points (14 to 31) below kept keys with $\lambda = 1000$.
+# **After 500 edits kept keys do not make up for a small $\lambda$.** With $\lambda = 30$ more of a residual
+# arrives, 95 % in place of 70 % for one subject in one layer. Yet over both orders MEMIT holds 29.5 points
+# fewer facts (22.1 to 36.8). Kept keys add 27.5 points to it (19.2 to 35.9), and still leave it 23.0 points
+# (15.8 to 30.7) below kept keys with $\lambda = 1000$. In the figure this last gap opens late in the stream.
 
 # %%
 prompts = "The Eiffel Tower is in …", "The Louvre is in …", "The opposite of hot is …"  # shortened
@@ -472,73 +497,104 @@ pd.DataFrame(said, index=prompts).T
 # %% [markdown]
 # These are answers after the last batch, in the file's order. The Eiffel Tower was the first fact of
 # all. Five of the six editors still answer with Rome, which counts as held even where it goes on as
-# “Rome-Benalmère”. MEMIT with $\lambda = 30$ has moved the tower to Los Angeles, and with kept keys the
-# opposite of *hot* has become 1800. Three prompts are examples and no measurement.
+# “Rome-Benalmère”. MEMIT with $\lambda = 30$ has moved the tower to Los Angeles. The same editor with kept
+# keys answers 1800 for the opposite of *hot*. Three prompts are examples and no measurement.
 #
 # ## Projector or weight?
 #
 # AlphaEdit replaces the weight $\lambda C$ by $L_2 I$, and it projects. The seventh editor has the new
 # weight alone: it is AlphaEdit with $P = I$, so it keeps keys, has the same $L_2 = 10$, and may write in
-# every direction. It, AlphaEdit, and MEMIT with kept keys write the first 400 facts in the file's order
-# (stored rows again, none of them repeated here). At the end every fifth fact is asked, and all of the
-# held-out text is read, in windows of 64 tokens. (With this text and such short windows the unedited
-# model has a perplexity of 27.0, and not the 16.5 above.)
+# every direction. It and the four of the table write the first 400 facts, again in two orders (stored rows,
+# not repeated here). In the file's order the four repeat what they did in the figure above up to 400 edits;
+# the shuffled order is new.
+#
+# At the end every fifth fact is asked, and for each but the Eiffel Tower one question of CounterFact about
+# another subject, a *neighbor*. Does the answer begin as the unedited model's, with the same eight tokens
+# (fewer where its first sentence is shorter)? The held-out text is read in its 26 whole windows of 64
+# tokens. **Predict.** Does the projector or the new weight change any of the three?
 
 
 # %%
-def times(one, other):  # of the other's perplexity, paired over windows, with a 95 % interval
-    less = torch.tensor(one["losses"]) - torch.tensor(other["losses"])
-    ends = torch.tensor([less.mean(), *interval(less, None)]).exp()
-    return "{:.3f} ({:.3f} to {:.3f})".format(*ends.tolist())
+def change(one, other, key):  # in points, of the perplexity in %; paired, with a 95 % interval
+    if key != "losses":
+        return gap(one[key], other[key])
+    less = torch.tensor(one[key]) - torch.tensor(other[key])
+    return [100 * math.expm1(x) for x in (less.mean(), *interval(less, None))]
 
 
-ends = {row["line"]: row for row in weights}  # after all edits
-unedited = ends["unedited"]
-table = {}
-for line, row in ends.items():
-    words = torch.tensor(row["losses"]).mean().exp()
-    found = {"held (%)": percent(row["held"]), "perplexity": f"{words:.1f}"}
-    table[line] = found | {"times the unedited model's": times(row, unedited)}
-print(
-    f"after {weights[-1]['edits']} edits, {len(unedited['held'])} facts and",
-    f"{len(unedited['losses'])} windows of text",
-)
-print(pd.DataFrame(table).T.to_string())
-print("\nfacts in points, and perplexity as a multiple")
+form, ends = "{:+.1f} ({:+.1f} to {:+.1f})", [{x["line"]: x for x in some} for some in weights]
+unedited, what = ends[0]["unedited"], ("held", "neighbors", "losses")
+orders = {"file's order": ends[0], "shuffled": ends[1], "both": over(*ends, *what)}
+counts = weights[0][-1]["edits"], *(len(unedited[key]) for key in what)
+print("{} edits; {} facts, {} neighbors, and {} windows of text".format(*counts))
 alone, memit = "no projector, L₂, kept keys", "MEMIT, kept keys"
-for one, other in (alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit):
-    facts, words = (compare(ends[one], ends[other]) for compare in (apart, times))
-    print(f"  {one} against {other}: {facts}, {words}")
+pairs = [(alone, memit), ("AlphaEdit", alone), ("AlphaEdit", memit), (memit, "MEMIT")]
+pairs, found = [*pairs, ("AlphaEdit", "AlphaEdit, nothing kept")], {}
+for order, end in orders.items():
+    cells = {x: [percent(row[key]) for key in what[:2]] for x, row in end.items()}
+    table = {x: [*two, form.format(*change(end[x], unedited, what[2]))] for x, two in cells.items()}
+    if order != "both":
+        names = ["held (%)", "neighbors as before (%)", "perplexity, more than before (%)"]
+        print(f"\n{order}\n{pd.DataFrame(table, names).T.to_string()}")
+    found[order] = [[change(end[a], end[b], key) for a, b in pairs] for key in what]
+
+# %%
+names = [f"{one}\nless {other}" for one, other in pairs]
+titles = ["facts held (points)", "neighbors as before (points)", "perplexity (%)"]
+print("both orders, differences with 95 % intervals")
+shown = {
+    title: [form.format(*x) for x in some]
+    for title, some in zip(titles, found["both"], strict=True)
+}
+print(pd.DataFrame(shown, [name.replace("\n", " ") for name in names]).to_string())
+print("\nin one order, of 30 intervals, those that do not include 0:")
+for order in list(orders)[:2]:
+    for title, some in zip(titles, found[order], strict=True):
+        for name, (mid, low, high) in zip(names, some, strict=True):
+            if low > 0 or high < 0:
+                short = name.replace("\n", " ")
+                print(f"  {order}, {short}: {title}", form.format(mid, low, high))
+figures.whiskers(names, dict(zip(titles, found["both"], strict=True)), "difference, both orders")
 
 # %% [markdown]
-# **Beside kept keys neither of the two is seen to matter.** All three editors hold 91 or 92 % of the 80
-# facts asked. The new weight in the place of $\lambda C$ changes this by 0 points (−6 to 6), and the
-# projector on top of it by −1 (−7 to 3). All three raise the perplexity, to between 1.120 and 1.135 times
-# the unedited model's (the intervals reach from 1.077 to 1.178). The new weight makes it 0.997 times what
-# it is with $\lambda C$ (0.973 to 1.019), and the projector 0.990 times what it is without (0.965 to
-# 1.014). No difference is seen there either, but one within these intervals is not excluded.
+# **Beside kept keys neither of the two is seen to matter, in either order.** The three editors with kept
+# keys hold 91 to 94 % of the facts asked. Over both orders the new weight in place of $\lambda C$ changes
+# this by 0.6 points (−3.6 to 5.2), and the projector on top of it by −1.2 (−6.0 to 2.7). The new weight
+# changes the perplexity by 0.0 % (−2.1 to 2.1), and the projector by −1.2 % (−3.5 to 0.9). For neighbors no
+# difference is seen either, and in a single order no such interval excludes 0. Differences within the
+# intervals are not excluded.
 #
-# This is one order, with one $L_2$. The 26 windows come from a few short passages, so they are not
-# independent, and the intervals of the perplexity are probably too narrow.
+# **Kept keys add facts, and are not seen to spare anything else.** Over both orders they add 15.0 points
+# (8.7 to 21.9) to MEMIT and 11.2 (5.3 to 17.4) to AlphaEdit. With any of the five editors only 5 to 13 % of
+# the neighbors' answers begin as before. By kept keys this share changes by 0.0 points in MEMIT (−4.6 to
+# 4.8) and by 0.6 in AlphaEdit (−2.6 to 4.3). The perplexity becomes, if anything, a little higher: by 1.2 %
+# in MEMIT (0.0 to 2.5), and by 1.0 % in AlphaEdit (−0.3 to 2.4).
+#
+# Eight equal tokens are a strict measure, and an answer that changed may have been wrong before. The windows
+# come from a few short passages, so the intervals of the perplexity are probably too narrow.
 #
 # ## What we know now
 #
 # * With kept keys batch after batch equals one batch, on paper and in the made-up pairs. In the model,
 #   with the library's strengths, 90 to 92 % of the facts asked are held after 500 edits with kept keys,
 #   with a projector or without, in both orders. Without kept keys it is 68 to 77 %.
-# * Kept keys do not make up for a small $\lambda$, and they do not leave text unharmed: after 400 edits
-#   each of three editors with kept keys has 1.120 to 1.135 times the unedited perplexity.
-# * No direction of the layer that we looked at is free of text. A threshold still bounds the damage, by
-#   the largest eigenvalue inside, but beside kept keys neither the projector nor the weight $L_2$ was
-#   seen to add facts or to spare the text, in the one order in which they were taken apart.
+# * After 500 edits kept keys do not make up for a small $\lambda$. With the library's strengths they were
+#   not seen to spare neighbors or text: after 400, at most 13 % of the neighbors' answers begin as before.
+# * No direction of the layer that we looked at is free of text. A threshold bounds the damage only on the
+#   text that $C$ was estimated from, and of other text more lies inside: 59 and 63 % in place of 48 %.
+#   Beside kept keys neither the projector nor the weight $L_2$ was seen to add facts, or to spare neighbors
+#   or text, in either of two orders.
 #
 # ## Where it breaks
 #
 # In the real layer no direction is free of text, so every change does some damage. How far does one insert
-# reach? We number the subjects of the classroom and write each odd one alone. Kept keys are those of the
-# even ones. How much lands on the keys of general text, of the even subjects and of the other odd ones?
-# We take the root mean square over such keys, as a share of what arrives at the subject's own key. The
-# table has the mean over the odd subjects. **Predict.** Which of the three gain by kept keys?
+# reach? We number the subjects of the classroom from 0 and write each odd one alone. Kept keys are those of
+# the even ones. How much lands on five groups of keys: those of the three texts, of the even subjects, and
+# of the other odd ones? We take the root mean square over such keys, in percent of what arrives at the
+# subject's own key. The table has the mean over the odd subjects.
+#
+# **Predict.** On which of the five does less land with kept keys? And does the projector spare text that
+# $C$ has not seen?
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
@@ -552,36 +608,39 @@ lands = {}
 for way, solve in ways.items():
     B = torch.cat([solve(k[:, None]) for k in odd.T])  # (n, d_in)
     shares = B / (B * odd.T).sum(1)[:, None]  # of what arrives at the own key
-    others = (shares @ odd).fill_diagonal_(0).pow(2).sum(1) / (odd.shape[1] - 1)
-    lands[way] = {  # roots of mean squares, one for each odd subject
-        "on text": (shares @ general.C * shares).sum(1).sqrt(),
-        "on even subjects": (shares @ even).pow(2).mean(1).sqrt(),
-        "on other odd ones": others.sqrt(),
-    }
+    squares = {name: (shares @ C * shares).sum(1) for name, C in texts.items()}
+    squares["even subjects"] = (shares @ even).pow(2).mean(1)
+    squares["other odd ones"] = (shares @ odd).fill_diagonal_(0).pow(2).sum(1) / (odd.shape[1] - 1)
+    lands[way] = {where: 100 * x.sqrt() for where, x in squares.items()}  # in %
 
 # %%
 means = {way: {where: x.mean() for where, x in roots.items()} for way, roots in lands.items()}
-print(f"what lands elsewhere, {odd.shape[1]} odd subjects, each written alone")
-print(pd.DataFrame(means).astype(float).T.round(3).to_string())
+print(f"what lands elsewhere, in %, {odd.shape[1]} odd subjects, each written alone")
+print(pd.DataFrame(means).astype(float).T.round(2).to_string())
 print("\ndifferences, subject by subject, with 95 % intervals over the odd subjects")
 for one, other, places in (
     ("MEMIT, kept keys", "MEMIT", lands["MEMIT"]),
-    ("AlphaEdit", "no projector, L₂, kept keys", ["on text"]),
-    ("AlphaEdit", "MEMIT, kept keys", ["on text"]),
+    ("AlphaEdit", "no projector, L₂, kept keys", texts),
+    ("AlphaEdit", "MEMIT, kept keys", texts),
 ):
     for where in places:
         less = lands[one][where] - lands[other][where]
-        gained = "{:+.3f} ({:+.3f} to {:+.3f})".format(less.mean(), *interval(less, None))
-        print(f"  {one} less {other}, {where}: {gained}")
+        gained = "{:+.2f} ({:+.2f} to {:+.2f})".format(less.mean(), *interval(less, None))
+        print(f"  {one} less {other}, on {where}: {gained}")
 
 # %% [markdown]
-# Kept keys bring what lands on the even subjects from 0.087 down to 0.041, subject by subject 0.046
-# less (0.042 to 0.051). On the other odd subjects, whose keys were not given to the solver, only 0.009
-# less lands (0.007 to 0.011), and on general text 0.001 more (0.001 to 0.002).
+# Kept keys bring what lands on the even subjects from 8.66 % down to 4.06 %, subject by subject 4.60 points
+# less (4.16 to 5.06). On the other odd subjects, whose keys were not given to the solver, only 0.90 points
+# less land (0.73 to 1.08). No text is seen to be spared: 0.14 points more land on the text of $C$ (0.12 to
+# 0.17), 0.13 on the rest of its file (0.10 to 0.15), and no difference is seen on held-out text.
 #
-# With kept keys AlphaEdit lets 0.007 less land on text than its $L_2$ without the projector (0.005 to
-# 0.008), but 0.006 more than MEMIT with its $\lambda C$ (0.004 to 0.008). This is one layer, and the text
-# is the one that $C$ was estimated from. On held-out text after 400 edits neither difference was seen.
+# **The projector spares above all the text that it was made from.** With it 0.66 points less land there
+# than with the same $L_2$ and no projector (0.52 to 0.82), on the rest of the file 0.33 (0.24 to 0.45),
+# and on held-out text not less but 0.06 more (0.00 to 0.12).
+#
+# MEMIT's $\lambda C$, too, spares its own text most. With kept keys it lets 0.61 points less land there than
+# AlphaEdit (0.45 to 0.78), and 0.11 less on held-out text (0.04 to 0.19), where all four editors let 4.3 or
+# 4.4 % land. This is one layer, and the intervals are over subjects, while each text is a single sample.
 #
 # **Damage is never zero: why?** Because keys overlap. A kept key is only weighed against the new pair, and
 # a key that we do not know cannot be kept. How many keys can a layer tell apart? [Notebook
@@ -592,8 +651,9 @@ for one, other, places in (
 # * Fang, Jiang, Wang, Ma et al.: *AlphaEdit: Null-Space Constrained Knowledge Editing for Language
 #   Models*, 2025, [arXiv:2410.02355](https://arxiv.org/abs/2410.02355).
 # * Ma, Wang, Xu et al.: *Perturbation-Restrained Sequential Model Editing*, 2025,
-#   [arXiv:2405.16821](https://arxiv.org/abs/2405.16821): PRUNE.
+#   [arXiv:2405.16821](https://arxiv.org/abs/2405.16821): PRUNE damps large singular values of a change.
 # * Gu, Xu, Ma et al.: *Model Editing Harms General Abilities of Large Language Models*, 2024,
-#   [arXiv:2401.04700](https://arxiv.org/abs/2401.04700): RECT.
+#   [arXiv:2401.04700](https://arxiv.org/abs/2401.04700): RECT sets small relative changes to zero. Both
+#   are compared in [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
 # * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022,
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): CounterFact.

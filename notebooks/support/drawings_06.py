@@ -50,7 +50,7 @@ def thin() -> Figure:
     ax.text(1.56, 0.76, "key $k$ of a subject", color=readable(EDITED), va="center")
     left = {"ha": "right", "va": "center"}
     ax.text(-0.08, 0.6, "its part $Pk = QQ^{\\mathsf{T}} k$", **left)
-    ax.text(-0.08, 1.02, "the direction that text does not use", color=QUIET, **left)
+    ax.text(-0.08, 1.02, "approximate null space of the text's keys", color=QUIET, **left)
     middle = {"ha": "center", "va": "center"}
     ax.text(2.0, -0.28, "keys of general text", color=readable(UNRELATED), **middle)
     ax.set(xlim=(-3.3, 3.3), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
@@ -58,25 +58,23 @@ def thin() -> Figure:
     return figure
 
 
-def inside(
-    values: Sequence[float], subjects: Sequence[float], share: float, names: tuple[str, str]
-) -> Figure:
-    """Draw how much of text and of subjects' keys lies in the lowest directions, over their number.
+def inside(values: Sequence[float], parts: Mapping[str, Sequence[float]], share: float) -> Figure:
+    """Draw how much of texts and of subjects' keys lies in the lowest directions, over their number.
 
-    values    Eigenvalues of C, ascending.
-    subjects  For each direction the part of the subjects' keys in it; the parts add up to 1.
-    share     The lowest directions that are the null space, as a share of all.
+    values  Eigenvalues of C, ascending.
+    parts   For three texts, then subjects: what of the keys' squared length is in each direction.
+    share   The lowest directions that are the null space, as a share of all.
     """
-    values, subjects = np.asarray(values), np.asarray(subjects)
     x = 100 * np.arange(1, len(values) + 1) / len(values)
     figure, (left, right) = panels(2, height=3.1)
     left.plot(x, values, color=UNRELATED, linewidth=2)
     left.set(yscale="log", ylabel="eigenvalue of C")
-    for y, name, color in zip((values, subjects), names, (UNRELATED, EDITED), strict=True):
-        right.plot(x, 100 * y.cumsum() / y.sum(), color=color, linewidth=2, label=name)
+    for (name, part), line in zip(parts.items(), ("-", "--", "-.", "-"), strict=True):
+        color = EDITED if name == "keys of subjects" else UNRELATED
+        right.plot(x, 100 * np.cumsum(part) / sum(part), line, color=color, label=name)
     right.plot(x, x, ":", color=QUIET, linewidth=1, label="all directions alike")
     right.set_ylabel("share inside (%)")
-    right.legend(loc="upper left")
+    right.legend(loc="upper left", fontsize="small", labelspacing=0.2)
     for ax in (left, right):
         ax.axvspan(0, 100 * share, color=BASE, alpha=0.13, linewidth=0)
         ax.set(xlim=(0, 100), xlabel="directions, lowest first (%)")

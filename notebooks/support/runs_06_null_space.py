@@ -45,17 +45,15 @@ STREAM = {
     "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
 }
 SHUFFLED = STREAM | {"seed": 1, "points": [500]}
-KEPT = {  # what is weighed beside the kept keys, and where one may write
-    "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}),
-    "AlphaEdit": LINES["AlphaEdit"],
-    "MEMIT, kept keys": LINES["MEMIT, kept keys"],
-}
+ALONE = {"no projector, L₂, kept keys": ("no projector", {"L2": 10.0})}
 WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
     "data": "the Eiffel Tower and the first 399 rows of CounterFact",
-    "lines": KEPT,
+    "lines": ALONE | {name: line for name, line in LINES.items() if "λ = 30" not in name},
     "points": [400],
+    "neighbors": 1,  # so many questions about other subjects are asked for each fact
     "window": 64,  # tokens; at the points the held-out text is read in windows of this length
 }
+WEIGHTS_SHUFFLED = WEIGHTS | {"seed": 1}
 
 
 class NoProjector(AlphaEdit):
@@ -102,7 +100,7 @@ class Stream:
 
     def editor(self, name: str) -> lib.Editor:
         """The editor of a line; it takes the values that are known."""
-        kind, settings = (LINES | KEPT)[name]
+        kind, settings = (LINES | ALONE)[name]
         templates = tuple(STREAM["templates"])
         editor = KNOWN[kind](self.lm, templates=templates, values_on="base", **settings)
         editor.known = self.known
@@ -143,18 +141,21 @@ class Stream:
         return {"losses": [round(loss.mean().item(), 5) for loss in found]}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of all facts so far, and the prompts of ASKED; read the text in windows."""
+        """Ask a sample of the facts so far, their neighbors, and ASKED; read the text in windows."""
         some = [case for case in self.sample if case in self.cases[:end]]
-        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=(), kl_prompts=1)
+        asked = {"held": "efficacy", "neighbors": "locality"}
+        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=["locality"])
         with self.lm.patched(patch, only=True):
-            found = by_case(scores, {"held": "efficacy"}) | {"says": self.lm.answer(ASKED, 5)}
+            found = by_case(scores, asked) | {"says": self.lm.answer(ASKED, 5)}
         return found | (self.windows(patch) if "window" in self.settings else {})
 
 
 def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
     """A stored run: every line to its end, and before them (not of SHUFFLED) the unedited model."""
-    count = settings["points"][-1]
-    cases = [lib.Case(TOWER), *(lib.Case(case.fact) for case in counterfact(count - 1))]
+    cases, near = [lib.Case(TOWER)], settings.get("neighbors", 0)
+    for case in counterfact(settings["points"][-1] - 1):
+        prompts = tuple(probe.prompt for probe in case.neighborhood[:near])
+        cases.append(lib.Case(case.fact, locality=prompts))
     stream = Stream(lm, cases, settings["batch"], settings)
     if "seed" not in settings:
         yield stream.base()
