@@ -169,7 +169,7 @@ def test_c_is_the_mean_over_all_tokens_but_the_first_of_each_window(lm, tmp_path
     ids = lm.tokenizer(open(path).read())["input_ids"]
     rows = [lm.run([ids[i : i + 256]], watch=[name]).seen[name][0][0, 1:] for i in (0, 256)]
     K = torch.cat(rows).double()  # (tokens, d_in)
-    C = lib.second_moment(lm, [1], path, 512, damping=0.0)[1].C
+    C = lib.second_moment(lm, [1], path, 513, damping=0.0)[1].C  # 513: a label of its own
     torch.testing.assert_close(C, K.T @ K / len(K), atol=1e-5, rtol=1e-4)
 
 
