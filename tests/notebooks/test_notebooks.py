@@ -107,9 +107,7 @@ def test_two_builds_are_equal_and_quiet(tree, capsys):  # two kernels
     assert "application/vnd.jupyter.widget-view+json" in notebook["cells"][4]["outputs"][0]["data"]
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     last = notebook["cells"].pop()
-    said = (
-        f"Last run with Python {sys.version.split()[0]}, torch {version('torch')}, transformers "
-    )
+    said = f"Last run with Python {sys.version.split()[0]}, torch {version('torch')}, transformers "
     assert "".join(last["source"]).startswith(said)
     assert sys.version.split()[0] not in json.dumps(notebook)
     assert run(tree, "--check") == 0
