@@ -25,6 +25,7 @@ from torch import Tensor
 from ..data.facts import Fact, encode_answer, encode_target, lookup
 from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
+from ..model.batching import batches
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.partial_forward import Replay
@@ -111,16 +112,12 @@ def most_positions(lm: LM) -> int:
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
     """Facts in groups of bounded work, sorted by how much text follows the subject."""
-    lengths = []
+    work = []
     for fact in facts:
         ids, at = lookup(lm.tokenizer, fact)
-        lengths.append(len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new)))
-    order = sorted(range(len(facts)), key=lambda i: -lengths[i])
-    limit = most_positions(lm)
-    while order:
-        size = max(1, limit // (lengths[order[0]] * len(templates)))
-        yield order[:size]
-        order = order[size:]
+        behind = len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new))
+        work.append(range(behind * len(templates)))
+    return batches(work, most_positions(lm))
 
 
 class VectorSearch(ABC):
@@ -335,12 +332,12 @@ class OneLayer(FactSearch):
         settings: Search,
         site: Site,
     ) -> None:
-        rows, at = rows_of(lm, facts, templates, settings.target_eos)
+        rows, at, self.subjects = rows_of(lm, facts, templates, settings.target_eos)
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         modules = (name, lm.arch.attn_out.format(layer)) if site == "pmet" else (name,)
-        # The KL rows end at their lookup. Beside many longer rows they run alone, on one column
-        # instead of on padding; beside few, one more pass over the weights would cost more.
+        # The KL rows end at their lookup. Beside many longer rows they run by themselves, on one
+        # column instead of on padding; beside few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)
         self.replay = Replay.at_mlp(
             lm,
@@ -370,42 +367,51 @@ class OneLayer(FactSearch):
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """States with each row's δ added at column 0, the lookup."""
+        own = [i for i, row in enumerate(self.subjects) if row >= len(self.owner)]
         if self.short is None:
-            states = _moved(self.replay, torch.cat([delta[:, self.owner], delta], 1))
-            return states, states[len(self.owner) :, 0]
-        return _moved(self.replay, delta[:, self.owner]), _moved(self.short, delta)[:, 0]
+            states = _moved(self.replay, torch.cat([delta[:, self.owner], delta[:, own]], 1))
+            return states, states[self.subjects, 0]
+        states = _moved(self.replay, delta[:, self.owner])
+        first = torch.cat([states[:, 0], _moved(self.short, delta[:, own])[:, 0]])
+        return states, first[self.subjects]
 
     def drop(self, rows: list[int], vectors: list[int]) -> None:
         """Select the rows that stay in the captured replays."""
         super().drop(rows, vectors)
-        if self.short is None:
-            self.replay = self.replay.take([*rows, *(len(self.owner) + i for i in vectors)])
-        else:
-            self.replay, self.short = self.replay.take(rows), self.short.take(vectors)
+        n, subjects = len(self.owner), [self.subjects[i] for i in vectors]
+        own = [row for row in subjects if row >= n]  # others are bare prompts
+        stay = {row: i for i, row in enumerate([*rows, *own])}
+        self.subjects = [stay[row] for row in subjects]
+        self.replay = self.replay.take(rows if self.short else list(stay))
+        if self.short:
+            self.short = self.short.take([row - n for row in own]) if own else None
 
 
 def rows_of(
     lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool
-) -> tuple[AnswerRows, list[int]]:
-    """The rows that one search reads, and the lookup position in each of them.
+) -> tuple[AnswerRows, list[int], list[int]]:
+    """The rows that one search reads, the lookup position in each, and each fact's row of the KL.
 
-    Fact by fact there is one row per template, with the fact's answer. Then follows one row per
-    fact for the KL term: "SUBJECT is a", which ends at its lookup and has no answer.
+    Fact by fact there is one row per template, with the fact's answer. The KL term is taken where
+    "SUBJECT is a" has its lookup: in the bare prompt if that begins with the same tokens, or in one
+    more row, which ends there.
     """
-    prompts, answers, at = [], [], []
+    rows, subjects = [], []  # a row is its prompt, its answer, and its lookup position
     end = [lm.tokenizer.eos_token_id] if eos else []
     for fact in facts:
         for template in templates:
-            ids, position = lookup(lm.tokenizer, fact, template)
-            prompts.append(ids)
-            answers.append([*encode_answer(lm.tokenizer, fact.target_new, template), *end])
-            at.append(position)
-    for fact in facts:
-        ids, position = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
-        prompts.append(ids[: position + 1])
-        answers.append([])
-        at.append(position)
-    return AnswerRows(prompts, answers), at
+            ids, at = lookup(lm.tokenizer, fact, template)
+            answer = encode_answer(lm.tokenizer, fact.target_new, template)
+            rows.append((ids, [*answer, *end], at))
+    for i, fact in enumerate(facts):
+        ids, at = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
+        bare, _, at_bare = rows[i * len(templates)]
+        same = bare[: at_bare + 1] == ids[: at + 1]
+        subjects.append(i * len(templates) if same else len(rows))
+        if not same:
+            rows.append((ids[: at + 1], [], at))
+    prompts, answers, places = zip(*rows, strict=True)
+    return AnswerRows(prompts, answers), list(places), subjects
 
 
 def _moved(replay: Replay, delta: Tensor) -> Tensor:

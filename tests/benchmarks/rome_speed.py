@@ -43,7 +43,7 @@ def templates(count: int) -> tuple[str, ...]:
 
 def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> float:
     """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
-    answers, at = target_value.rows_of(lm, [fact], given, False)
+    answers, at, _ = target_value.rows_of(lm, [fact], given, False)
     above = list(lm.blocks)[layer + 1 :]
     linear = sum(
         m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features")
@@ -93,7 +93,7 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     table = []
     for i, fact in enumerate(facts):
         print(f"\r{count} contexts: {i + 1}/{len(facts)}", end="", file=sys.stderr)
-        rows, at = target_value.rows_of(lm, [fact], given, False)
+        rows, at, _ = target_value.rows_of(lm, [fact], given, False)
         positions = sum(len(row) - p for row, p in zip(rows.ids, at, strict=True))
         rate = matrix_rate(positions, config.hidden_size, config.intermediate_size)
         wall, cpu, _ = timed(lambda f=fact: target_value.search(lm, [f], layer, given, EVERY_STEP))

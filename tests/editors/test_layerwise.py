@@ -307,16 +307,17 @@ def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma3_text"])
-def test_layers_climb_together_as_one_by_one(family):
+@pytest.mark.parametrize("fact", [FACTS[1], FACTS[2]])  # the first prompt begins with its subject
+def test_layers_climb_together_as_one_by_one(family, fact):
     # not the last layer: there δ at the subject reaches no answer, and its gradient is rounding
     lm, layers, templates = tiny.model(family), (0, 1, 2), ("{}", "Well. {}")
     settings = target_value.Search(
         v_lr=0.3, steps=9, clamp=20.0, enough=2.0
     )  # some end before others
     with lm.patched(lib.EMPTY):
-        together = layer_search.search_layers(lm, FACTS[1], layers, templates, settings)
+        together = layer_search.search_layers(lm, fact, layers, templates, settings)
         for layer, found in zip(layers, together, strict=True):
-            (alone,) = target_value.search(lm, FACTS[1:2], layer, templates, settings)
+            (alone,) = target_value.search(lm, [fact], layer, templates, settings)
             assert len(alone.loss) == len(found.loss)
             torch.testing.assert_close(found.v_star, alone.v_star, atol=1e-4, rtol=1e-3)
             torch.testing.assert_close(found.keys, alone.keys, atol=1e-5, rtol=1e-4)

@@ -11,6 +11,7 @@ import lib
 from lib.errors import EditWarning
 from lib.keys_values import target_value
 from lib.keys_values.context_templates import contexts
+from lib.model.hooks import hooked
 
 from ..support import tiny
 
@@ -20,6 +21,7 @@ FACTS = [
     lib.Fact("Pisa", "The tower of {}", "xyz"),
 ]
 TEMPLATES = ("{}", "Well. {}")
+MANY = (*TEMPLATES, "So {}", "And {}", "Oh, {}", "Yes. {}")  # whose KL rows run by themselves
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2", "gemma3_text"])
@@ -57,20 +59,42 @@ def test_the_clamp_holds_and_the_search_goes_down(lm):
         torch.testing.assert_close(found.v_star, found.init + found.delta)
 
 
-def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm):
+@pytest.mark.parametrize("templates", [TEMPLATES, MANY])
+def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm, templates):
     free = target_value.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
-    curves = [found.loss for found in target_value.search(lm, FACTS, 1, TEMPLATES, free)]
+    curves = [found.loss for found in target_value.search(lm, FACTS, 1, templates, free)]
     low = min(curves, key=lambda curve: curve[7][0])
     settings = replace(free, enough=(low[6][0] + low[7][0]) / 2)  # one fact ends before the others
-    together = target_value.search(lm, FACTS, 1, TEMPLATES, settings)
+    together = target_value.search(lm, FACTS, 1, templates, settings)
     steps = set()
     for fact, found in zip(FACTS, together, strict=True):
-        (alone,) = target_value.search(lm, [fact], 1, TEMPLATES, settings)
+        (alone,) = target_value.search(lm, [fact], 1, templates, settings)
         assert len(alone.loss) == len(found.loss)
         scale = alone.v_star.norm()
         assert (alone.v_star - found.v_star).norm() < 1e-3 * scale
         steps.add(len(found.loss))
     assert len(steps) > 1
+
+
+@pytest.mark.parametrize("templates", [TEMPLATES, MANY])
+def test_the_kl_term_is_that_of_the_subject_whichever_row_it_is_read_in(lm, templates):
+    _, _, subjects = target_value.rows_of(lm, FACTS, templates, False)
+    n, t = len(FACTS), len(templates)
+    assert subjects == [n * t, t, n * t + 1]  # the second prompt begins with its subject
+    settings = target_value.Search(steps=4, kl_factor=1.0)
+    every = target_value.search(lm, FACTS, 1, templates, settings)
+    for fact, found in zip(FACTS, every, strict=True):
+        ids, at = lib.data.facts.lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
+
+        def moved(_, __, output, found=found, at=at):
+            output[:, at] += found.delta
+            return output
+
+        before = lm.model(torch.tensor([ids])).logits[0, at].log_softmax(-1)
+        with hooked(lm.model.get_submodule(lm.mlp_out(1)), moved):
+            now = lm.model(torch.tensor([ids])).logits[0, at].log_softmax(-1)
+        kl = (now.exp() * (now - before)).sum()
+        assert found.loss[-1][2] == pytest.approx(kl.item(), rel=1e-3) and kl > 1e-4
 
 
 def test_the_block_can_be_the_site(lm):

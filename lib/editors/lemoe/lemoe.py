@@ -136,7 +136,6 @@ class Lemoe(Editor):
     config: LemoeConfig
     writes = "routes"
     keeps = True
-    scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Deal the facts into batches of neighbors, and learn a new expert for each batch."""

@@ -84,7 +84,6 @@ class Memoir(Editor):
     Config = MemoirConfig
     config: MemoirConfig
     writes = "routes"
-    scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train each fact into the columns of its mask, one after another."""

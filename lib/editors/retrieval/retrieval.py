@@ -105,7 +105,6 @@ class Retrieval(Editor):
     writes = "prompt"
     mixtures = True
     keeps = True
-    scoped = True
     length_note = ", with the note that is put before the prompt"
 
     def length(self, fact: Fact, target: Sequence[int]) -> int:

@@ -43,10 +43,9 @@ class Editor(ABC):
     writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
     trained        whether a network must be fitted first
     keeps          whether an earlier edit holds after the next one
-    scoped         whether the model is bit-equal outside the scope of the edits
     inner          whether it takes another editor
-    factual        whether it is meant to make the model give the facts' answers; False where every
-                   prompt is changed alike
+    factual        whether it makes the model give the facts' answers, and, beside the weights, leaves
+                   it bit-equal outside its scope; False where every prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
     mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
@@ -60,7 +59,6 @@ class Editor(ABC):
     writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
     trained: ClassVar[bool] = False
     keeps: ClassVar[bool] = False
-    scoped: ClassVar[bool] = False
     inner: ClassVar[bool] = False
     factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"

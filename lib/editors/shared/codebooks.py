@@ -55,7 +55,6 @@ class CodebookEditor(Editor):
     writes = "routes"
     mixtures = True
     keeps = True
-    scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write all facts into the codebook in their order, then train the values they touch."""

@@ -40,15 +40,15 @@ class SeveralLayers(FactSearch):
         n, t = len(layers), len(templates)
         self.layers = list(layers)
         names = [lm.mlp_out(layer) for layer in layers]
-        rows, at = rows_of(lm, [fact], templates, settings.target_eos)
+        rows, at, self.subject = rows_of(lm, [fact], templates, settings.target_eos)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
         # the states that enter the block above each layer in the unchanged model
         with torch.no_grad():
             self.bases = [
                 replay.run(replay.hidden, upto=layer - layers[0]) for layer in self.layers
             ]
-        # the rows of the first 1, 2, … n copies, each copy with the fact's t rows and its KL row
-        everything = list(range(t + 1))
+        # the rows of the first 1, 2, … n copies, each copy with all rows of the fact
+        everything = list(range(len(rows)))
         self.parts = [replay.take(everything * (c + 1)) for c in range(n)]
         seen = [replay.seen[name] for name in names]
         mlp = torch.stack([values[0, 0] for _, values in seen]).float()
@@ -72,10 +72,10 @@ class SeveralLayers(FactSearch):
         hidden = None
         for i, c in enumerate(self.alive):
             # copy c joins with its δ at the lookup, and all run on to the layer of the next copy
-            base = self.bases[c]  # (t + 1, L, d), the lookup is column 0
+            base = self.bases[c]  # (rows, L, d), the lookup is column 0
             moved = add_first(base, delta[:1, i, None].to(base.dtype))
             hidden = moved if hidden is None else torch.cat([hidden, moved])
             upto = above[i + 1] if i + 1 < len(above) else None
             hidden = self.parts[i].run(hidden, upto=upto, since=above[i])
-        states = hidden.unflatten(0, (len(above), -1))  # (copies, t + 1, L, d)
-        return states[:, :-1].flatten(0, 1), states[:, -1, 0]
+        states = hidden.unflatten(0, (len(above), -1))  # (copies, rows, L, d)
+        return states[:, : self.keys.shape[1]].flatten(0, 1), states[:, self.subject[0], 0]

@@ -45,7 +45,6 @@ class Wise(Editor):
     Config = WiseConfig
     config: WiseConfig
     writes = "routes"
-    scoped = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one fact after another into the open shard; merge shards when enough are full."""
