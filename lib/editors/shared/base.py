@@ -44,8 +44,8 @@ class Editor(ABC):
     trained        whether a network must be fitted first
     keeps          whether an earlier edit holds after the next one
     inner          whether it takes another editor
-    factual        whether it makes the model give the facts' answers, and, beside the weights, leaves
-                   it bit-equal outside its scope; False where every prompt is changed alike
+    factual        whether it makes the model give the facts' answers and, beside the weights,
+                   leaves it bit-equal out of scope; False where every prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
     mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
