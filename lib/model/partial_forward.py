@@ -74,10 +74,12 @@ class Replay:
     lookup    index of the changed token in each row; None replays all positions.
     watch     names of modules whose input and output at the replayed positions are kept in `seen`.
     behind    how many tokens at each row's end are not prompt, for routes that decide at its end.
+    grad      whether `top` is differentiable.
 
     Afterwards it holds these.
 
     hidden    (n, L, d) the states that enter block `start` at the L replayed positions.
+    top       the states of this forward after the final norm, at all positions.
     seen      for each watched module its input and output, each (n, L, width).
     seqs      the rows as `Sequences`.
     device    the device of block `start`, where all of these and all results are.
@@ -101,6 +103,7 @@ class Replay:
         lookup: Sequence[int] | None = None,
         watch: Sequence[str] = (),
         behind: Sequence[int] | None = None,
+        grad: bool = False,
     ) -> None:
         check_length(lm, rows)
         self.lm, self.start, self.device = lm, start, lm.block_device(start)
@@ -114,14 +117,15 @@ class Replay:
         seqs = sequences(lm, rows, behind, self._shift)
         # one whole forward captures the arguments of all blocks, and watched modules
         self.calls: tuple[dict[str, Any], ...] = ()
-        with lm.opened(seqs), ExitStack() as hooks:
+        with lm.opened(seqs, grad=grad), ExitStack() as hooks:
             for block in self.blocks:
                 hooks.enter_context(hooked(block, self._capture, before=True))
             if not self.blocks:
                 hooks.enter_context(hooked(self.norm, self._top, before=True))
             seen = hooks.enter_context(watched(lm.model, watch, len(rows)))
             # without a cache, which would stand in the captured arguments and make replays wrong
-            lm.backbone(seqs.ids, seqs.real, use_cache=False)
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
+        self.top = out.last_hidden_state.to(self.device)
         self.seqs = seqs.on(self.device)
         self.seen = {
             name: (given[:, self._first :].to(self.device), put[:, self._first :].to(self.device))

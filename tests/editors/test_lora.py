@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lib
+from lib.model.hooks import hooked
 
 from ..support import tiny
 from ..support.exported import logits, patched_logits, with_adapter
@@ -68,6 +69,13 @@ def test_all_facts_of_a_call_are_learned_in_shuffled_batches():
     with lm.patched(both):
         assert lm.answer([A.text, B.text], 1) == [" xy", " qz"]
     assert len(both.weights[lm.mlp_out(1)].chunks) == 1
+
+
+def test_a_batch_is_read_once_for_each_step():
+    lm, read = tiny.model("llama"), []
+    with hooked(lm.blocks[-1], lambda *_: read.append(1)):
+        editor(lm, epochs=3, batch_size=1, enough=0.0).edit([A, B])
+    assert len(read) == 3 * 2
 
 
 def test_a_later_call_starts_a_new_adapter_behind_the_first():

@@ -1,8 +1,7 @@
 """Epochs over shuffled batches of all facts, the training of fine-tuning, LoRA and CrispEdit.
 
-The blocks below the lowest trained layer are constant, so the states of a batch that enter that
-layer are captured, and a step runs only the blocks from there on. When all facts fit in one batch,
-there is one capture for the whole training.
+The first step on a batch captures the states that enter the lowest trained layer. Further steps on
+it run only the blocks from there on, since those below are constant.
 """
 
 from __future__ import annotations
@@ -52,19 +51,16 @@ def train(
     order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
     several = len(rows) > size
     loss: _BatchLoss | None = None
-    batch = rows
     for _ in range(c.epochs):
         mean = 0.0
         if several:
             shuffle.shuffle(order)
         for first in range(0, len(rows), size):
-            if several:
-                batch = rows.take(order[first : first + size])
             # capture the batch, unless all rows are one batch that was captured before
             if several or loss is None:
-                loss = _BatchLoss(lm, batch, layer)
+                loss = _BatchLoss(lm, rows.take(order[first : first + size]), layer)
             now, _ = descent.step(loss)
-            mean += now * len(batch) / len(rows)
+            mean += now * loss.count / len(rows)
         if descent.settled(mean):
             break
     descent.check()
@@ -97,18 +93,18 @@ def beside(lm: LM, added: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[
 
 
 class _BatchLoss:
-    """The loss of one batch of rows, whose states are captured once."""
+    """The loss of one batch of rows, whose states are captured once, for the first step."""
 
     def __init__(self, lm: LM, rows: AnswerRows, layer: int) -> None:
         self.lm, self.count = lm, len(rows)
-        with torch.no_grad():
-            self.replay = Replay(lm, rows.ids, layer, behind=rows.behind)
+        self.replay = Replay(lm, rows.ids, layer, behind=rows.behind, grad=True)
         self.labels = self.replay.labels(rows)
         self.share = rows.share.float().to(self.replay.device)
 
     def __call__(self) -> Tensor:
         """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
-        states = self.replay.run(self.replay.hidden)
+        top, self.replay.top = self.replay.top, None
+        states = self.replay.run(self.replay.hidden) if top is None else top
         row, column, token = self.labels
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         chosen = log_probs.gather(1, token[:, None])[:, 0]
