@@ -379,7 +379,7 @@ class OneLayer(FactSearch):
         """Select the rows that stay in the captured replays."""
         super().drop(rows, vectors)
         n, subjects = len(self.owner), [self.subjects[i] for i in vectors]
-        own = [row for row in subjects if row >= n]  # others are bare prompts
+        own = [row for row in subjects if row >= n]
         stay = {row: i for i, row in enumerate([*rows, *own])}
         self.subjects = [stay[row] for row in subjects]
         self.replay = self.replay.take(rows if self.short else list(stay))
@@ -392,23 +392,21 @@ def rows_of(
 ) -> tuple[AnswerRows, list[int], list[int]]:
     """The rows that one search reads, the lookup position in each, and each fact's row of the KL.
 
-    Fact by fact there is one row per template, with the fact's answer. The KL term is taken where
-    "SUBJECT is a" has its lookup: in the bare prompt if that begins with the same tokens, or in one
-    more row, which ends there.
+    Fact by fact there is one row per template, with its answer. The KL term is read at the lookup
+    of "SUBJECT is a": in the bare prompt if it begins with these tokens, or in one more row.
     """
     rows, subjects = [], []  # a row is its prompt, its answer, and its lookup position
     end = [lm.tokenizer.eos_token_id] if eos else []
     for fact in facts:
         for template in templates:
             ids, at = lookup(lm.tokenizer, fact, template)
-            answer = encode_answer(lm.tokenizer, fact.target_new, template)
-            rows.append((ids, [*answer, *end], at))
+            rows.append((ids, encode_answer(lm.tokenizer, fact.target_new, template) + end, at))
     for i, fact in enumerate(facts):
         ids, at = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
-        bare, _, at_bare = rows[i * len(templates)]
-        same = bare[: at_bare + 1] == ids[: at + 1]
-        subjects.append(i * len(templates) if same else len(rows))
-        if not same:
+        bare, _, end_of_subject = rows[i * len(templates)]
+        begins = bare[: end_of_subject + 1] == ids[: at + 1]
+        subjects.append(i * len(templates) if begins else len(rows))
+        if not begins:
             rows.append((ids[: at + 1], [], at))
     prompts, answers, places = zip(*rows, strict=True)
     return AnswerRows(prompts, answers), list(places), subjects

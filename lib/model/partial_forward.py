@@ -79,7 +79,7 @@ class Replay:
     Afterwards it holds these.
 
     hidden    (n, L, d) the states that enter block `start` at the L replayed positions.
-    top       the states of this forward after the final norm, at all positions.
+    top       the output of this whole forward, as `LM.backbone` gives it.
     seen      for each watched module its input and output, each (n, L, width).
     seqs      the rows as `Sequences`.
     device    the device of block `start`, where all of these and all results are.
@@ -124,8 +124,7 @@ class Replay:
                 hooks.enter_context(hooked(self.norm, self._top, before=True))
             seen = hooks.enter_context(watched(lm.model, watch, len(rows)))
             # without a cache, which would stand in the captured arguments and make replays wrong
-            out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
-        self.top = out.last_hidden_state.to(self.device)
+            self.top = lm.backbone(seqs.ids, seqs.real, use_cache=False)
         self.seqs = seqs.on(self.device)
         self.seen = {
             name: (given[:, self._first :].to(self.device), put[:, self._first :].to(self.device))

@@ -103,8 +103,9 @@ class _BatchLoss:
 
     def __call__(self) -> Tensor:
         """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
-        top, self.replay.top = self.replay.top, None
-        states = self.replay.run(self.replay.hidden) if top is None else top
+        replay, top = self.replay, self.replay.top
+        states = top.last_hidden_state.to(replay.device) if top else replay.run(replay.hidden)
+        replay.top = None  # of the leaves as they were
         row, column, token = self.labels
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         chosen = log_probs.gather(1, token[:, None])[:, 0]
