@@ -74,7 +74,7 @@ class Replay:
     lookup    index of the changed token in each row; None replays all positions.
     watch     names of modules whose input and output at the replayed positions are kept in `seen`.
     behind    how many tokens at each row's end are not prompt, for routes that decide at its end.
-    grad      whether `top` is differentiable.
+    grad      whether the states of `top` are differentiable.
 
     Afterwards it holds these.
 

@@ -105,7 +105,7 @@ class _BatchLoss:
         """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
         replay, top = self.replay, self.replay.top
         states = top.last_hidden_state.to(replay.device) if top else replay.run(replay.hidden)
-        replay.top = None  # of the leaves as they were
+        replay.top = None  # it is of the leaves before their first step
         row, column, token = self.labels
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         chosen = log_probs.gather(1, token[:, None])[:, 0]

@@ -40,7 +40,7 @@ class SeveralLayers(FactSearch):
         n, t = len(layers), len(templates)
         self.layers = list(layers)
         names = [lm.mlp_out(layer) for layer in layers]
-        rows, at, self.subject = rows_of(lm, [fact], templates, settings.target_eos)
+        rows, at, (self.subject,) = rows_of(lm, [fact], templates, settings.target_eos)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
         # the states that enter the block above each layer in the unchanged model
         with torch.no_grad():
@@ -78,4 +78,4 @@ class SeveralLayers(FactSearch):
             upto = above[i + 1] if i + 1 < len(above) else None
             hidden = self.parts[i].run(hidden, upto=upto, since=above[i])
         states = hidden.unflatten(0, (len(above), -1))  # (copies, rows, L, d)
-        return states[:, : self.keys.shape[1]].flatten(0, 1), states[:, self.subject[0], 0]
+        return states[:, : self.keys.shape[1]].flatten(0, 1), states[:, self.subject, 0]
