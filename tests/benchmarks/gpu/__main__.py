@@ -23,7 +23,7 @@ def main() -> None:
         "--device", help="cuda:0, cpu, or sim:0 for the simulated card of the tests"
     )
     parser.add_argument("--parts", default="".join(LIMITS), help="letters, in this order")
-    parser.add_argument("--editors", default="", help="names with commas (default: all)")
+    parser.add_argument("--editors", default="", help="names in their order (default: all)")
     parser.add_argument("--minutes", type=float, default=9.0, help="limit of the whole run")
     given = parser.parse_args()
     card = torch.cuda.is_available()

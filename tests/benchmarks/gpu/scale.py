@@ -33,7 +33,9 @@ SHAPES = {
         "tie_word_embeddings": True,
     },
 }  # fmt: skip
-FEW = {"steps": 5, "epochs": 3, "n_iter": 5, "repeat": 1, "few": None}
+# `written`: what a model samples is not the same on two devices
+FEW = {"steps": 5, "epochs": 3, "n_iter": 5, "repeat": 1, "few": None, "written": 0,
+       "documents": 4}  # fmt: skip
 CONTEXTS = (
     "{}", "It was a nice day in the city. {}", "It was a nice day in the town. {}",
     "It was a nice day by the sea. {}", "It was a nice day in the park. {}",
@@ -59,6 +61,7 @@ ORDER = (
     "pmet",
     "horen",
 )
+MANY_LAYERS = ("wilke", "crispedit")  # want statistics of layers that part e does not make
 CALM = tuple(f"{text} {i}" for text in ELSEWHERE for i in range(4))
 TRAINING = [
     lib.Case(lib.Fact(name, "I saw {} in", " xy"), locality=(ELSEWHERE[0],))
@@ -99,9 +102,9 @@ SCALES = {
 }
 
 
-def ordered(editors: list[str]) -> list[str]:
-    """The editors, the most wanted first."""
-    return sorted(editors, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+def every() -> list[str]:
+    """All editors, the most wanted first."""
+    return [*ORDER, *sorted(lib.EDITORS.keys() - set(ORDER))]
 
 
 def facts(count: int, first: int = 0) -> list[lib.Fact]:
@@ -162,8 +165,8 @@ def settings(scale: Scale, name: str, brief: bool, **more: Any) -> dict[str, Any
     """Settings of an editor: its preset with few steps where `brief`, all of them otherwise.
 
     Contexts are given, so that nothing is sampled. C and the null space are those that part e has
-    made and left in the cache, since their price is measured by itself; where values are compared
-    they are made from few tokens.
+    made and left in the cache, since their price is measured by itself; where values are compared,
+    and for editors that want them of many layers, they are made from few tokens.
     """
     Config = lib.EDITORS[name].Config
     known = {field.name for field in fields(Config)}
@@ -171,15 +174,17 @@ def settings(scale: Scale, name: str, brief: bool, **more: Any) -> dict[str, Any
         found = {**quick(name), **FEW}
     else:
         found = {**FEW, "templates": ("{}",)} if brief else {"templates": CONTEXTS}
-    if lib.EDITORS[name].geometry == "whitened":
+    if lib.EDITORS[name].geometry == "whitened" or name in MANY_LAYERS:
         few = 600 if scale.name == "tiny" else 4096
-        found["tokens"] = few if brief else scale.tokens
+        found["tokens"] = few if brief or name in MANY_LAYERS else scale.tokens
     if "begin" in known:  # from another editor's network, which is not trained here
         found["begin"] = None
     if "quantile" in known:  # C of random weights has no small eigenvalue to set a threshold by
         found["quantile"] = 0.5
     if "irrelevant" in known:
         found["irrelevant"] = CALM
+    if "anchor_n" in known:  # two hundred searches, made once for a model
+        found |= {"anchor_n": 8, "anchor_skip": None}
     found = {key: value for key, value in {**found, **more}.items() if key in known}
     if lib.EDITORS[name].inner:
         found["inner"] = ("memit", settings(scale, "memit", brief, **more))

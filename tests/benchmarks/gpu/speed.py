@@ -20,7 +20,7 @@ from lib.model.lm import LM
 
 from . import scale as scales
 from .measure import Clock, Device, Products
-from .scale import Scale, ordered
+from .scale import MANY_LAYERS, Scale
 from .values import Report
 
 AT_ONCE = ("ultraedit", "memit", "ft", "malmen")  # are also given many facts in one call
@@ -35,8 +35,8 @@ def every_editor(
     weights = sum(p.numel() for p in lm.model.parameters())
     about = {"model": lm.name, "weights": weights, "type": str(lm.dtype)}
     report({"rates": device.measure_rates(*scale.rates), **about})
-    counts = [(name, 1) for name in ordered(editors)]
-    counts += [(name, min(100, scale.many)) for name in ordered(editors) if name in AT_ONCE]
+    counts = [(name, 1) for name in editors]
+    counts += [(name, min(100, scale.many)) for name in editors if name in AT_ONCE]
     for name, count in counts:
         if clock.left() <= 0:
             return
@@ -52,7 +52,8 @@ def one_editor(scale: Scale, device: Device, lm: LM, name: str, count: int) -> d
     places = {"layer": scale.single, "layers": (scale.single,)}
     # the matrices C and the null space cost more than all edits of this part: one layer has them
     whitened = lib.EDITORS[name].geometry == "whitened" or lib.EDITORS[name].inner
-    made = scales.editor(scale, lm, name, brief=False, **(places if whitened else {}))
+    one = places if whitened and name not in MANY_LAYERS else {}
+    made = scales.editor(scale, lm, name, brief=False, **one)
     some, others = scales.facts(count), scales.facts(count, first=count)
     made.edit(scales.facts(count, first=2 * count))  # what is made once is there now
     with Products(device) as products:

@@ -44,7 +44,7 @@ def placement(
         if name in editors:
             report(continued(scale, cards["float32"], name))
     one, two = ([fact] for fact in scales.facts(2))
-    for name in scales.ordered(editors):
+    for name in editors:
         if clock.left() <= 0:
             return
         wanted = scales.editor(scale, plain, name, brief=True)

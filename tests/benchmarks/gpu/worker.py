@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 
-import lib
-
 from . import scale as scales
 from .measure import Clock
 from .moments import cold
@@ -34,9 +32,12 @@ PARTS = {
 
 
 def work(order: dict[str, Any], send: Callable[[dict[str, Any]], Any]) -> None:
-    """Run the parts that were ordered: {"device", "scale", "editors", "parts": {name: seconds}}."""
+    """Run the parts that were ordered: {"device", "scale", "editors", "parts": {name: seconds}}.
+
+    Editors take their turns in the order in which they are named.
+    """
     device = scales.device_of(order["device"])
-    scale, editors = SCALES[order["scale"]], order["editors"] or sorted(lib.EDITORS)
+    scale, editors = SCALES[order["scale"]], order["editors"] or scales.every()
     send({"device": device.describe()})
     made = None
     for name, limit in order["parts"].items():
