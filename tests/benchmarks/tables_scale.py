@@ -22,9 +22,14 @@ def card() -> dict[str, Any]:
     return run
 
 
-def rows_of(run: dict[str, Any], part: str) -> list[Row]:
-    """The rows of a part, as far as it came."""
-    return run["parts"].get(part, {"rows": []})["rows"]
+def rows_of(run: dict[str, Any], *parts: str) -> list[Row]:
+    """The rows of some parts, as far as they came, each with the short name of its card."""
+    every = [run["parts"][part] for part in parts if part in run["parts"]]
+    return [
+        {**row, "card": about.get("card", run["device"]["name"]).removeprefix("NVIDIA ")[:4]}
+        for about in every
+        for row in about["rows"]
+    ]
 
 
 def gigabytes(size: float | None) -> str:
@@ -55,9 +60,10 @@ def gpu_values() -> str:
     """Patches of the card against those of the CPU."""
     run = card()
     rows = []
-    for part, weights in (("a", "random"), ("embedded values", "the embedded model's")):
+    both = ((("a", "values h200"), "random"), (("embedded values",), "the embedded model's"))
+    for parts, weights in both:
         found: dict[str, dict[str, Row]] = {}
-        for row in rows_of(run, part):
+        for row in rows_of(run, *parts):
             if "type" in row:
                 found.setdefault(row["editor"], {})[row["type"]] = row
         for name, types in found.items():
@@ -79,17 +85,16 @@ def gpu_speed() -> str:
     """Seconds, memory and generation of every editor on a model of 8B."""
     run = card()
     rows = []
-    for row in [*rows_of(run, "b"), *rows_of(run, "alphaedit")]:
+    for row in rows_of(run, "b", "alphaedit", "speed h200"):
         if "error" in row:
-            rows.append(
-                (f"`{row['editor']}`, {row['facts']}", row["error"].replace("|", "/"), *5 * "–")
-            )
+            rows.append((f"`{row['editor']}`, {row['facts']}", row["card"], _values(row), *5 * "–"))
         elif "editor" in row:
             slower = f"{100 * row['slower']:.1f} %" if "slower" in row else "–"
             patched = f"{row['tokens_patched']:.0f}" if "tokens_patched" in row else "–"
             rows.append(
                 (
                     f"`{row['editor']}`, {row['facts']}",
+                    row["card"],
                     number(row["seconds"], 3),
                     number(row["floor"], 3),
                     times(row["over_floor"], 1),
@@ -100,6 +105,7 @@ def gpu_speed() -> str:
             )
     head = (
         "editor, facts in a call",
+        "card",
         "seconds per edit",
         "floor",
         "of the floor",
@@ -107,7 +113,7 @@ def gpu_speed() -> str:
         "tokens per second, patched",
         "slower than the base",
     )
-    return table(head, rows)
+    return table(head, rows, left=2)
 
 
 @made("gpu-embedded", "gpu")
@@ -126,13 +132,13 @@ def gpu_long() -> str:
     run = card()
     rows = [
         (
-            f"`ultraedit`, {row['edits']:,} edits in turns of {row['turn']}",
+            f"`ultraedit`, {row['edits']:,} edits in turns of {row['turn']} ({row['card']})",
             number(row["seconds"], 1),
             f"features {row['features']:.1f}, moments {row['moments']:.1f}, solves "
             f"{row['solves']:.1f}; {_hours(row)}",
             gigabytes(row["peak"]),
         )
-        for row in rows_of(run, "c")
+        for row in rows_of(run, "c", "long h200")
         if "turn" in row
     ]
     rows += [

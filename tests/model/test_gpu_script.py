@@ -150,7 +150,7 @@ def pages_are_drawn_from_the_file(messages, folder, monkeypatch):
     parts, values, speed, long = (getattr(tables_scale, name)() for name in names)
     assert "| placement and values | done |" in parts and "torch 2" in parts
     assert values.count("\n") == 4 and "`memit` | random | 0e+00 |" in values
-    assert "| `ultraedit`, 1 | 0." in speed and "| `memit`, 6 |" in speed
+    assert "| `ultraedit`, 1 | cpu | 0." in speed and "| `memit`, 6 |" in speed
     assert "40 edits in turns of 20" in long and "null space, layer number 3" in long
     assert "a million, extrapolated" in long and "`memit`, 6 facts" in long
 
