@@ -7,7 +7,6 @@ PRUNE shrinks the large singular values of the total update W_T − W_0 with a l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -49,7 +48,10 @@ class Prune(Wrapper):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""
         # the inner editor goes on from the weights before any shrinking
-        whole = _unpack(after.memory.get(self.name, {}))
+        whole = {
+            module: value if isinstance(value, Tensor) else LowRank(tuple(map(tuple, value)))
+            for module, value in after.memory.get(self.name, {}).items()
+        }
         patch = self.wrapped.write(facts, replace(after, weights={**after.weights, **whole}))
         total = {
             module: value
@@ -58,33 +60,28 @@ class Prune(Wrapper):
         }
         # W_0 + U diag(s') Vᵀ of each module's total update
         pruned = {}
-        for module in total:
+        for module, value in total.items():
             W = self.lm.weight(module).cpu()
-            sigma = torch.linalg.matrix_norm(W, 2).item()  # the largest singular value of W_0
-            delta = self.lm.weight(module, patch).cpu() - W
-            pruned[module] = W + shrink(delta, sigma, self.config.alpha)
-        return patch.with_weights(pruned, memory={**patch.memory, self.name: _pack(total)})
+            # the largest singular value of W_0, which is wider than high, so W Wᵀ is the smaller
+            sigma = torch.linalg.eigvalsh(W.double() @ W.double().mT)[-1].sqrt().item()
+            change = value - W if isinstance(value, Tensor) else value
+            pruned[module] = W + shrink(change, sigma, self.config.alpha)
+        kept = {
+            module: value if isinstance(value, Tensor) else value.chunks
+            for module, value in total.items()
+        }
+        return patch.with_weights(pruned, memory={**patch.memory, self.name: kept})
 
 
-def shrink(delta: Tensor, sigma: float, alpha: float) -> Tensor:
+def shrink(delta: Tensor | LowRank, sigma: float, alpha: float) -> Tensor:
     """Δ with every singular value s > σ replaced by log_α s − log_α σ + σ, unless that is larger.
 
     The order of the singular values is kept. delta = diag(e², 1), sigma 1, alpha e -> diag(3, 1).
+    Of Δ = A B with A = Q_a R_a and Bᵀ = Q_b R_b only R_a R_bᵀ is decomposed, which is no larger
+    than the number of its edits.
     """
-    U, s, Vh = torch.linalg.svd(delta.double(), full_matrices=False)
+    A, B = delta.joined() if isinstance(delta, LowRank) else (torch.eye(len(delta)), delta)
+    (Qa, Ra), (Qb, Rb) = (torch.linalg.qr(side.double()) for side in (A, B.mT))
+    U, s, Vh = torch.linalg.svd(Ra @ Rb.mT, full_matrices=False)
     less = torch.minimum(s, (s.clamp(min=1e-30) / sigma).log() / math.log(alpha) + sigma)
-    return ((U * torch.where(s > sigma, less, s)) @ Vh).to(delta)
-
-
-def _pack(weights: Mapping[str, Tensor | LowRank]) -> dict:
-    return {
-        module: value.chunks if isinstance(value, LowRank) else value
-        for module, value in weights.items()
-    }
-
-
-def _unpack(memory: Mapping) -> dict[str, Tensor | LowRank]:
-    return {
-        module: value if isinstance(value, Tensor) else LowRank(tuple(map(tuple, value)))
-        for module, value in memory.items()
-    }
+    return (Qa @ (U * torch.where(s > sigma, less, s)) @ (Vh @ Qb.mT)).to(A)

@@ -212,6 +212,21 @@ def test_prune_by_hand_and_never_a_larger_value():
     torch.testing.assert_close(prune.shrink(D, 100.0, math.e), D, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20)])
+def test_prune_decomposes_the_factors_of_a_change_as_it_would_the_matrix(shape):
+    for rank in (1, 7, 40):
+        change = LowRank(((torch.randn(shape[0], rank), torch.randn(rank, shape[1])),))
+        D = change.dense()
+        sigma = torch.linalg.matrix_norm(D, 2).item()
+        for least in (sigma / 5, 2 * sigma):
+            both = (prune.shrink(one, least, math.e) for one in (change, D))
+            torch.testing.assert_close(*both, atol=1e-4, rtol=1e-4)
+        U, s, Vh = torch.linalg.svd(D, full_matrices=False)
+        less = torch.where(s > sigma / 5, torch.minimum(s, (5 * s / sigma).log() + sigma / 5), s)
+        shrunk = prune.shrink(change, sigma / 5, math.e)
+        torch.testing.assert_close(shrunk, (U * less) @ Vh, atol=1e-4, rtol=1e-4)
+
+
 def test_prune_shrinks_the_total_once_and_goes_on_from_the_unpruned_weights(lm):
     inner = lib.EDITORS["memit"](lm, **SPREAD, strength=1e-4)
     editor = lib.EDITORS["prune"](lm, inner=inner)
