@@ -62,7 +62,7 @@ class Prune(Wrapper):
         pruned = {}
         for module, value in total.items():
             W = self.lm.weight(module).cpu()
-            # the largest singular value of W_0, which is wider than high, so W Wᵀ is the smaller
+            # the largest singular value of W_0; W Wᵀ has the size of the module's output
             sigma = torch.linalg.eigvalsh(W.double() @ W.double().mT)[-1].sqrt().item()
             change = value - W if isinstance(value, Tensor) else value
             pruned[module] = W + shrink(change, sigma, self.config.alpha)
@@ -78,7 +78,7 @@ def shrink(delta: Tensor | LowRank, sigma: float, alpha: float) -> Tensor:
 
     The order of the singular values is kept. delta = diag(e², 1), sigma 1, alpha e -> diag(3, 1).
     Of Δ = A B with A = Q_a R_a and Bᵀ = Q_b R_b only R_a R_bᵀ is decomposed, which is no larger
-    than the number of its edits.
+    than the inner size of A B.
     """
     A, B = delta.joined() if isinstance(delta, LowRank) else (torch.eye(len(delta)), delta)
     (Qa, Ra), (Qb, Rb) = (torch.linalg.qr(side.double()) for side in (A, B.mT))

@@ -26,7 +26,7 @@ def rows_of(run: dict[str, Any], *parts: str) -> list[Row]:
     """The rows of some parts, as far as they came, each with the short name of its card."""
     every = [run["parts"][part] for part in parts if part in run["parts"]]
     return [
-        {**row, "card": about.get("card", run["device"]["name"]).removeprefix("NVIDIA ")[:4]}
+        {**row, "card": about.get("card", run["device"]["name"]).removeprefix("NVIDIA ").split()[0]}
         for about in every
         for row in about["rows"]
     ]

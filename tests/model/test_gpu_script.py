@@ -108,7 +108,7 @@ def test_killed_in_the_middle_the_file_is_whole(tmp_path):
 
 def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    order = {"device": "cpu", "scale": "tiny", "editors": ["ultraedit", "memit"]}
+    order = {"device": "cpu", "scale": "tiny", "editors": ["memit", "ultraedit"]}
     limits = dict.fromkeys("aebcdfg", 60.0)
     messages = worker.collected({**order, "parts": limits})
     ended = {m["part"]: m["state"] for m in messages if m.get("state", "begun") != "begun"}
@@ -123,6 +123,9 @@ def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
     assert all(0 < row["difference"] < 0.3 for row in values if row["type"] == "bfloat16")
     assert [row["difference"] for row in rows["a"] if "stream" in row] == [0.0]
     assert all(row["floor"] > 0 and row["multiply_adds"] > 0 for row in rows["b"] if "facts" in row)
+    timed = [(row["editor"], row["facts"]) for row in rows["b"] if "facts" in row]
+    assert timed == [("memit", 1), ("ultraedit", 1), ("memit", 6), ("ultraedit", 6)]
+    assert sorted(scale.every()) == sorted(lib.EDITORS)
     assert [row["turn"] for row in rows["c"]] == [20, 10]
     for row in rows["c"]:
         whole = row["features"] + row["moments"] + row["solves"] + row["else"]
