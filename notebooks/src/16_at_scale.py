@@ -583,7 +583,7 @@ for card, (speeds, streams) in {"H100": ("b", "c"), "H200": ("speed h200", "long
     least = 1000 * rows[0]["multiply_adds"] / rates["multiply_adds_per_second"]["bfloat16"]
     print(f"{card}, one fact by UltraEdit: {least:.2f} ms for its multiply-adds alone")
     for row in [row for row in parts[streams]["rows"] if "turn" in row]:
-        each, turn = 1000 * row["seconds"] / row["edits"], f"in turns of {row['turn']:4}"
+        each, turn = 1000 * row["seconds"] / row["edits"], f"edits in turns of {row['turn']:4}"
         print(f"  {row['edits']:6,} {turn}: {each:4.1f} ms each, {each / least:.1f} times as much")
 print(f"the median editor takes {on_card['times the least'].median():.1f} times the least")
 on_card.round(3)
