@@ -22,9 +22,12 @@ from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
 from .editors.shared.config import Config
 from .errors import (
+    ArgumentError,
+    ArgumentTypeError,
     DataWarning,
     EditError,
     EditWarning,
+    Error,
     ExportError,
     FactError,
     FamilyError,

@@ -34,7 +34,19 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's 
 _CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
 
 
-class FactError(ValueError):
+class Error(Exception):
+    """Every error that this library raises on purpose; its message is one sentence for a person."""
+
+
+class ArgumentError(Error, ValueError):
+    """An argument has the right type and a value that cannot be used."""
+
+
+class ArgumentTypeError(Error, TypeError):
+    """An argument has a type that is not taken here."""
+
+
+class FactError(Error, ValueError):
     """A fact, a template or a data file is not valid; row and key are named where there are any."""
 
 
@@ -46,23 +58,23 @@ class CacheWarning(UserWarning):
     """A file of the cache folder was damaged and is made again, or could not be kept."""
 
 
-class FamilyError(ValueError):
+class FamilyError(Error, ValueError):
     """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
 
 
-class OwnerError(RuntimeError):
+class OwnerError(Error, RuntimeError):
     """Another owner holds the model, and waiting did not help or cannot."""
 
 
-class FetchError(RuntimeError):
+class FetchError(Error, RuntimeError):
     """The default model could not be downloaded; the message says what to do instead."""
 
 
-class PatchError(ValueError):
+class PatchError(Error, ValueError):
     """A patch does not fit the model or another patch, or a file holds no patch."""
 
 
-class EditError(ValueError):
+class EditError(Error, ValueError):
     """An edit, a statistic or loss that it needs, or a run of edits cannot be made.
 
     Nothing was changed, or a run stays at the batch before. The names below are those of earlier
@@ -77,27 +89,27 @@ class EditWarning(UserWarning):
     """An edit was made, but probably not the one that was meant."""
 
 
-class NetworkError(ValueError):
+class NetworkError(Error, ValueError):
     """An editor's trained network is missing, damaged, or belongs to another model."""
 
 
-class JournalError(ValueError):
+class JournalError(Error, ValueError):
     """A journal is in use, belongs to another run, or is damaged."""
 
 
-class ForensicsError(ValueError):
+class ForensicsError(Error, ValueError):
     """A suspect, its base or a list of candidates cannot be examined; nothing was changed."""
 
 
-class ProbeError(ValueError):
+class ProbeError(Error, ValueError):
     """A probe of truth is not good enough to be used, or cannot see what a patch changes."""
 
 
-class ExportError(ValueError):
+class ExportError(Error, ValueError):
     """A patch cannot be written in this format, or the folder is taken; nothing was written."""
 
 
-class WriteError(OSError):
+class WriteError(Error, OSError):
     """A file or a folder could not be written; what was there before is unchanged.
 
     `errno` is the system's number of the reason, such as errno.ENOSPC on a full disk.

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .errors import ArgumentError
+
 
 def fit(K: Tensor, V: Tensor) -> Tensor:
     """W (d_out, d_in) that minimizes ‖W K − V‖²_F.
@@ -80,7 +82,7 @@ class Moment:
     def __init__(self, C: Tensor) -> None:
         self.factor, info = torch.linalg.cholesky_ex(C)
         if info.any():
-            raise ValueError(
+            raise ArgumentError(
                 f"C ({C.shape[0]} wide) is not positive definite: take more tokens or damp it"
             )
         torch.where(torch.ones_like(C, dtype=torch.bool).tril_(), self.factor, C, out=self.factor)
@@ -210,7 +212,7 @@ def null_space_of(
         threshold = values[min(len(values) - 1, round(quantile * len(values)))].item()
     r = int((values < threshold).sum())
     if not r:
-        raise ValueError(
+        raise ArgumentError(
             f"no eigenvalue of C is below {threshold:g} (the smallest is {values[0].item():.2g}): "
             "take a higher threshold, or a quantile"
         )

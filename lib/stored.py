@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .atomic_files import cache_folder, digest, whole_file
-from .errors import CacheWarning, sentence
+from .errors import ArgumentError, CacheWarning, sentence
 
 FORMAT = 1  # of the files; part of every label
 SHIPPED = Path(__file__).parent / "data/statistics"  # made by tests/benchmarks/ship_statistics.py
@@ -95,15 +95,15 @@ class Stored:
         path = self.path
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
-                raise ValueError("it is no file")
+                raise ArgumentError("it is no file")
             with safe_open(path, framework="pt") as file:
                 checksum, _, label = (file.metadata() or {}).get("stored", "").partition(" ")
                 if label != self._text:
-                    raise ValueError("it belongs to something else")
+                    raise ArgumentError("it belongs to something else")
                 # copies: what is read stays on the disk, and could be damaged after the check
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
             if checksum != digest(self._text, tensors):
-                raise ValueError("its content does not agree with its checksum")
+                raise ArgumentError("its content does not agree with its checksum")
             return tensors
         except FileNotFoundError:  # another process has just removed it
             return None

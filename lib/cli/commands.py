@@ -35,7 +35,7 @@ from .. import (
 )
 from ..atomic_files import cache_folder, plain_text
 from ..data.texts import GENERAL
-from ..errors import FactError, FetchError, ForensicsError
+from ..errors import ArgumentError, FactError, FetchError, ForensicsError
 from ..evaluation.benchmarks import TASKS
 from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
 from ..export.export import refuse
@@ -263,7 +263,7 @@ def run_survive(given: argparse.Namespace) -> None:
     patch = Patch.load(given.patch)
     names = [name.strip() for name in given.lives.split(",")]
     if wrong := [name for name in names if name not in LIVES]:
-        raise ValueError(f"--lives has no '{wrong[0]}'; there are {', '.join(LIVES)}")
+        raise ArgumentError(f"--lives has no '{wrong[0]}'; there are {', '.join(LIVES)}")
     texts = (plain_text(given.text or GENERAL),)
     trained = {
         "text": Trained(texts, given.steps, given.lr),
@@ -306,9 +306,9 @@ def run_survive(given: argparse.Namespace) -> None:
 def run_export(given: argparse.Namespace) -> None:
     """Write the patch, and print what was written."""
     if given.rank is not None and given.kind in ("model", "gguf"):
-        raise ValueError("--rank is for --as peft and gguf-lora: a whole model has none")
+        raise ArgumentError("--rank is for --as peft and gguf-lora: a whole model has none")
     if given.type is not None and given.kind != "gguf":
-        raise ValueError("--type is for --as gguf")
+        raise ArgumentError("--type is for --as gguf")
     patch = Patch.load(given.patch)
     refuse(patch, given.kind)  # now, because loading a model takes time
     lm = options.load(given)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import LM, Case, classroom
 from ..atomic_files import whole_file
+from ..errors import ArgumentError
 from ..model import lm
 from ..model.quantized import KINDS
 
@@ -107,9 +108,9 @@ def _pairs(given: str, form: str, pairs: list[str]) -> list[tuple[str, str]]:
     split = [pair.partition("=") for pair in pairs]
     for pair, (name, equals, _) in zip(pairs, split, strict=True):
         if not equals:
-            raise ValueError(f"{given} wants {form}, not '{pair}'")
+            raise ArgumentError(f"{given} wants {form}, not '{pair}'")
         if name in ("self", "lm", "config"):  # what an editor's constructor takes besides settings
-            raise ValueError(f"{given} {name}: there is no setting of this name")
+            raise ArgumentError(f"{given} {name}: there is no setting of this name")
     return [(name, text) for name, _, text in split]
 
 
@@ -135,13 +136,13 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
         try:
             low, high = int(first), int(last if dash else first)
         except ValueError:
-            raise ValueError(
+            raise ArgumentError(
                 f"{given} wants numbers like 2-28 or 2,5,8, not '{shortened(text)}'"
             ) from None
         if low > high:
-            raise ValueError(f"{given} has the range {part}, which ends before it begins")
+            raise ArgumentError(f"{given} has the range {part}, which ends before it begins")
         if high > most:
-            raise ValueError(f"{given} has {shortened(part)}, where {most} is the most there is")
+            raise ArgumentError(f"{given} has {shortened(part)}, where {most} is the most there is")
         found |= dict.fromkeys(range(low, high + 1))
     return list(found)
 
@@ -149,7 +150,7 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
 def at_least(given: str, least: int, number: int | None) -> None:
     """Refuse a number below the least one, in a sentence that names the option."""
     if number is not None and number < least:
-        raise ValueError(f"{given} should be at least {least}, not {number}")
+        raise ArgumentError(f"{given} should be at least {least}, not {number}")
 
 
 def shortened(text: str) -> str:

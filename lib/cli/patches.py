@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import PatchError
+from ..errors import ArgumentError, PatchError
 from ..model.lm import LM
 from ..patch.merging import Asked, contradictions, distance, listed, merged, told, written
 from ..patch.patch import Edit, LowRank, Patch
@@ -45,13 +45,13 @@ def run_patch(given: argparse.Namespace) -> None:
     """Check that the options belong to the action, and carry it out."""
     for name in set().union(*ALLOWED.values()) - ALLOWED[given.action]:
         if getattr(given, name) is not None:
-            raise ValueError(f"patch {given.action} has no --{name}")
+            raise ArgumentError(f"patch {given.action} has no --{name}")
     if "to" in ALLOWED[given.action] and given.to is None:
-        raise ValueError(f"patch {given.action} needs --to")
+        raise ArgumentError(f"patch {given.action} needs --to")
     count, wanted = len(given.files), {"diff": "two files", "merge": "two files or more"}
     if count != {"diff": 2, "merge": max(2, count)}.get(given.action, 1):
         takes = wanted.get(given.action, "one file")
-        raise ValueError(f"patch {given.action} takes {takes}, not {count}")
+        raise ArgumentError(f"patch {given.action} takes {takes}, not {count}")
     ACTIONS[given.action](given)
 
 
@@ -179,7 +179,7 @@ def dropped(patch: Patch, number: int, lm: LM) -> Patch:
 def _drop(given: argparse.Namespace) -> None:
     """Take one fact out of a patch, and save the rest."""
     if given.fact is None:
-        raise ValueError("patch drop needs --fact N, the number that show gives it")
+        raise ArgumentError("patch drop needs --fact N, the number that show gives it")
     patch, number = Patch.load(given.files[0]), given.fact
     facts = [fact for _, fact in listed(patch)]
     if not 0 <= number < len(facts):

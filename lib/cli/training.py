@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from .. import EDITORS, Case, classroom, distributed, read_cases, stream, tune
+from ..errors import ArgumentError
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
 
@@ -51,14 +52,14 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
     editor_class = EDITORS[given.editor]
     options.at_least("--edits", 1, given.edits)
     if given.lazy and not given.data:
-        raise ValueError("--lazy reads a file: name it with --data")
+        raise ArgumentError("--lazy reads a file: name it with --data")
     cases = (
         read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
         if given.data
         else classroom(given.model)[: given.edits]
     )
     if given.edits and len(cases) < given.edits:
-        raise ValueError(
+        raise ArgumentError(
             f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
         )
     # a range may be as long as the stream
@@ -167,7 +168,7 @@ def run_train(given: argparse.Namespace) -> None:
     editor_class = EDITORS[given.editor]
     if not editor_class.trained:
         others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
-        raise ValueError(f"{given.editor} needs no training; there is a network in {others}")
+        raise ArgumentError(f"{given.editor} needs no training; there is a network in {others}")
     options.at_least("--steps", 0, given.steps)
     options.at_least("--cases", 1, given.cases)
     training, validation = _divided(given)
@@ -193,7 +194,7 @@ def _divided(given: argparse.Namespace) -> tuple[list[Case], list[Case]]:
     if given.validation_rows is None:
         return _split(training, given.validation)
     if given.validation is not None:
-        raise ValueError("--validation and --validation-rows exclude each other")
+        raise ArgumentError("--validation and --validation-rows exclude each other")
     validation = _distinct(_rows(cases, given.validation_rows))
     texts = {case.fact.text for case in validation}
     return [case for case in training if case.fact.text not in texts], validation
@@ -218,7 +219,7 @@ def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]
     if span is None:
         return cases
     if span[1] >= len(cases):
-        raise ValueError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
+        raise ArgumentError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
     return cases[span[0] : span[1] + 1]
 
 
@@ -231,6 +232,8 @@ def _split(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]
     """The cases without `count` of them (default: a tenth), spread evenly; and those."""
     count = len(cases) // 10 if count is None else count
     if not 0 <= count < len(cases):
-        raise ValueError(f"--validation {count} leaves nothing of {len(cases)} cases to train on")
+        raise ArgumentError(
+            f"--validation {count} leaves nothing of {len(cases)} cases to train on"
+        )
     chosen = range(0, len(cases), len(cases) // count)[:count] if count else ()
     return [c for i, c in enumerate(cases) if i not in chosen], [cases[i] for i in chosen]

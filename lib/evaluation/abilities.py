@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..data.texts import ABILITIES, HELD_OUT, known_by
+from ..errors import ArgumentError
 from ..model import scoring
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -160,7 +161,7 @@ def abilities(
     else:
         before = base.before
         if len(before[0]) != len(some):
-            raise ValueError(f"the base has {len(before[0])} items, where {len(some)} are asked")
+            raise ArgumentError(f"the base has {len(before[0])} items, where {len(some)} are asked")
     with lm.patched(patch, only=True):
         after, page = _right(lm, some), _page(lm)
     rows = [

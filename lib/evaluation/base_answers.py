@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from ..data.facts import Probe
+from ..errors import ArgumentError
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import Verdict
@@ -48,7 +49,7 @@ class Base:
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
         """Ask the base model everything that is not known yet; an entered patch is left out."""
         if self.model != lm.identity:
-            raise ValueError(
+            raise ArgumentError(
                 f"these base answers are of {self.model}, the model here is {lm.identity}"
             )
         # collect the prompts whose answers are missing …

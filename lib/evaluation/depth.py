@@ -23,6 +23,7 @@ import pandas as pd
 from ..cancellation import steps as counted
 from ..data.conversation import inside, question
 from ..data.facts import Case, fill
+from ..errors import ArgumentError
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -96,14 +97,14 @@ def depth(lm: LM, patch: Patch, cases: Sequence[Case], base: Depth | None = None
     """
     asked = [case for case in cases if case.fact.target_true and question(case)]
     if not asked:
-        raise ValueError("no case has an answer so far and a question of its relation")
+        raise ArgumentError("no case has an answer so far and a question of its relation")
     parts = [_ask(lm, asked, EDITED, patch)]
     if base is None:
         parts += [_ask(lm, asked, model, EMPTY) for model in (UNEDITED, TOLD, TRUTH)]
     else:
         parts.append(base.rows[base.rows["model"] != EDITED])
         if set(parts[1]["case"]) != {case.id for case in asked}:
-            raise ValueError("the base was asked about other cases")
+            raise ArgumentError("the base was asked about other cases")
     return Depth(pd.concat(parts, ignore_index=True), f"depth of {title(lm, patch, len(asked))}")
 
 

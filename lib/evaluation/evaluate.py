@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..data.facts import Case, Fact
-from ..errors import FactError
+from ..errors import ArgumentError, FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS
@@ -57,7 +57,7 @@ def evaluate(
     """
     cases = [cases] if isinstance(cases, Case) else list(cases)
     if not cases:
-        raise ValueError("there is no case to evaluate")
+        raise ArgumentError("there is no case to evaluate")
     asked(metrics, events)  # refuses unknown names before any work
     items = probe_items(cases, metrics, pool, _written(patch), seed)
     return measure(

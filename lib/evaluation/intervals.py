@@ -18,6 +18,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import ArgumentError
+
 Z = 1.959964  # two-sided 95 % of the normal distribution
 RESAMPLES = 2000
 DRAWS = 4000  # of the Bayesian bootstrap: its ends then move by half a point from seed to seed
@@ -46,7 +48,7 @@ def interval(
         return float("nan"), float("nan")
     low, high = ends
     if not (low - 1e-9 <= given[0] and given[-1] <= high + 1e-9):  # nan is sorted to the end
-        raise ValueError(f"a value lies beyond {low:g} to {high:g}")
+        raise ArgumentError(f"a value lies beyond {low:g} to {high:g}")
     # Sorted values under the same weights: a mean cannot grow where a value shrinks.
     means = np.concatenate(
         [part @ np.concatenate([[low, high], given]) for part in _weights(len(given), seed)]

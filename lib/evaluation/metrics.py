@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from ..errors import ArgumentError
 from .answers import EVENTS
 
 NAMED = "generation_named"
@@ -115,4 +116,4 @@ def lines(names: Collection[str], of: str) -> list[str]:
 def _known(what: str, given: Collection[str], known: Sequence[str]) -> None:
     for name in [given] if isinstance(given, str) else given:
         if name not in known or isinstance(given, str):
-            raise ValueError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")
+            raise ArgumentError(f"{what}s should be a list of {', '.join(known)}, not {given!r}")

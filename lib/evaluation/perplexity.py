@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.texts import HELD_OUT
+from ..errors import ArgumentError
 from ..model import scoring
 from ..model.lm import LM
 
@@ -26,7 +27,7 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float:
         text = HELD_OUT.read_text(encoding="utf-8")
     losses = passage_losses(lm, text, window)
     if not losses:
-        raise ValueError("the text for the perplexity needs at least two tokens")
+        raise ArgumentError("the text for the perplexity needs at least two tokens")
     return math.exp(torch.cat(losses).mean().item())
 
 

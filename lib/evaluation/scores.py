@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..errors import ArgumentError
 from .answers import EVENTS
 from .base_answers import Base
 from .intervals import DIFFERENCE, SHARE, interval
@@ -161,7 +162,7 @@ def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = No
     """
     same = _cases(a) & _cases(b)
     if not same:
-        raise ValueError("the two scores have no case in common, so there is nothing to pair")
+        raise ArgumentError("the two scores have no case in common, so there is nothing to pair")
     common, lines = {case for case, _ in same}, []
     left, right = a.by_case(pairs), b.by_case(pairs)
     for metric, event in a.asked:

@@ -29,6 +29,7 @@ from ..data.facts import Case, Fact
 from ..editors.shared.base import add_low_rank
 from ..editors.shared.descent import Descent
 from ..editors.shared.fine_tuning import adapters, beside
+from ..errors import ArgumentError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
@@ -70,7 +71,7 @@ class Rounded:
 
     def __post_init__(self) -> None:
         if self.to not in ROUNDINGS:
-            raise ValueError(f"a model is rounded to {', '.join(ROUNDINGS)}, not to {self.to!r}")
+            raise ArgumentError(f"a model is rounded to {', '.join(ROUNDINGS)}, not to {self.to!r}")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         weights: dict[str, Tensor | LowRank] = {
@@ -112,9 +113,9 @@ class Trained:
         for name in ("steps", "batch", "rank"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= 100_000):
-                raise ValueError(f"{name} should be a whole number from 1, not {value!r}")
+                raise ArgumentError(f"{name} should be a whole number from 1, not {value!r}")
         if not 0 < self.lr < 1:
-            raise ValueError(f"the learning rate should lie between 0 and 1, not {self.lr!r}")
+            raise ArgumentError(f"the learning rate should lie between 0 and 1, not {self.lr!r}")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         names, rows = matrices(lm, patch), self.rows(lm)
@@ -152,7 +153,7 @@ class Trained:
         ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.texts]
         rows = [row for one in ids for row in lm.windows(one, WINDOW) if len(row) > 1]
         if not rows:
-            raise ValueError("there is no text to train on")
+            raise ArgumentError("there is no text to train on")
         return rows
 
 
@@ -176,7 +177,7 @@ class EditedAgain:
     def __post_init__(self) -> None:
         EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
         if type(self.batch) is not int or self.batch < 1 or not self.facts:
-            raise ValueError("later edits need a fact, and a whole number from 1 in a batch")
+            raise ArgumentError("later edits need a fact, and a whole number from 1 in a batch")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         editor = EDITORS[self.editor](lm)
@@ -246,7 +247,7 @@ def survive(
     Raises ValueError without a case or a life.
     """
     if not lives or BEFORE in lives:
-        raise ValueError(f"name the lives that are lived, none of them '{BEFORE}'")
+        raise ArgumentError(f"name the lives that are lived, none of them '{BEFORE}'")
     asked: dict[str, Any] = {"events": (EVENT,), "metrics": metrics}
     base = baseline(lm, cases, **asked)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..data.facts import Fact
+from ..errors import ArgumentError
 from ..evaluation.intervals import interval
 from ..model.lm import LM
 from .corrupted_runs import KINDS, Cell, Corrupted, embedding_deviation
@@ -143,7 +144,7 @@ def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int,
     """
     lm.mlp_out(layer)
     if window < 1:
-        raise ValueError(f"the window needs at least one layer, not {window}")
+        raise ArgumentError(f"the window needs at least one layer, not {window}")
     if kind == "hidden":
         return (layer,)
     return tuple(range(max(0, layer - window // 2), min(lm.n_layers, layer + (window + 1) // 2)))
@@ -157,9 +158,9 @@ def average(traces: Sequence[Trace]) -> pd.DataFrame:
     Raises ValueError when the traces cover different kinds or layers.
     """
     if not traces:
-        raise ValueError("there is no trace to average")
+        raise ArgumentError("there is no trace to average")
     if len({(t.layers, tuple(t.table)) for t in traces}) > 1:
-        raise ValueError("the traces cover different kinds or layers")
+        raise ArgumentError("the traces cover different kinds or layers")
     rows = []
     for kind in traces[0].table:
         for role in ROLES:
@@ -181,5 +182,5 @@ def average_total(traces: Sequence[Trace]) -> tuple[float, float, float]:
     """The average total effect of the noise, p_clean − p_corrupted, and its 95 % interval."""
     effects = [t.total_effect for t in traces]
     if not effects:
-        raise ValueError("there is no trace to average")
+        raise ArgumentError("there is no trace to average")
     return sum(effects) / len(effects), *interval(effects, None)

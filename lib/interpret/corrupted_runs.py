@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_target, lookup
+from ..errors import ArgumentError
 from ..model.batching import sequences
 from ..model.hooks import hooked
 from ..model.lm import LM
@@ -53,7 +54,7 @@ def embedding_deviation(lm: LM, subjects: Sequence[Fact | str]) -> float:
         ids, first, last = span(lm, fact)
         found += ids[first : last + 1]
     if len(found) < 1:
-        raise ValueError("there is no subject to measure")
+        raise ArgumentError("there is no subject to measure")
     with lm.opened(sequences(lm, [found])) as seqs:
         return lm.model.get_submodule(lm.arch.embed)(seqs.ids).float().std().item()
 
@@ -86,7 +87,9 @@ class Corrupted:
         self, lm: LM, fact: Fact, samples: int, noise: float, sigma: float | None, seed: int
     ) -> None:
         if samples < 1 or noise < 0:
-            raise ValueError(f"tracing needs samples ≥ 1 and noise ≥ 0, not {samples} and {noise}")
+            raise ArgumentError(
+                f"tracing needs samples ≥ 1 and noise ≥ 0, not {samples} and {noise}"
+            )
         self.lm, self.samples = lm, samples
         self.ids, *ends = span(lm, fact)
         self.subject = tuple(ends)
@@ -104,10 +107,10 @@ class Corrupted:
         """Hold the model for all runs of one call, so that its hooks meet no other owner's run."""
         if isinstance(fact, str):
             if subject is None:
-                raise ValueError("a prompt in plain text is traced with its subject: give both")
+                raise ArgumentError("a prompt in plain text is traced with its subject: give both")
             fact = Fact.find(fact, subject, subject)  # the new answer plays no part here
         elif subject is not None:
-            raise ValueError("the subject of a Fact is its own: give no other")
+            raise ArgumentError("the subject of a Fact is its own: give no other")
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):
             yield cls(lm, fact, *settings)
@@ -136,11 +139,13 @@ class Corrupted:
     def _check(self, cell: Cell) -> None:
         """Refuse a kind, a layer or a token that does not exist."""
         if cell.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not '{cell.kind}'")
+            raise ArgumentError(f"kind must be one of {', '.join(KINDS)}, not '{cell.kind}'")
         for layer in cell.layers:
             self.lm.mlp_out(layer)
         if not all(0 <= t < len(self.ids) for t in cell.tokens):
-            raise ValueError(f"the prompt has tokens 0 to {len(self.ids) - 1}, not {cell.tokens}")
+            raise ArgumentError(
+                f"the prompt has tokens 0 to {len(self.ids) - 1}, not {cell.tokens}"
+            )
 
     def _replay(self, token: int) -> Replay:
         """All blocks from `token` on, for the noisy rows and after them the clean one."""

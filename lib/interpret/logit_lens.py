@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.facts import encode_target
+from ..errors import ArgumentError
 from ..model.batching import batches, sequences
 from ..model.hooks import hooked
 from ..model.lm import LM
@@ -42,7 +43,7 @@ def lens(
         answers: list[list[Any]]
         answers = [list(targets)] * len(rows) if shared else [list(t) for t in targets]
         if len(answers) != len(rows):
-            raise ValueError(f"{len(rows)} prompts but {len(answers)} lists of answers")
+            raise ArgumentError(f"{len(rows)} prompts but {len(answers)} lists of answers")
         names: list[Any] = [prompts] if single else list(prompts)
         found: dict[int, Any] = {}
         for group in batches(rows):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .. import memory
 from ..data.facts import Fact
+from ..errors import ArgumentError
 from ..evaluation.probe_prompts import normal
 from ..keys_values.second_moment import second_moment
 from ..memory import Moment
@@ -61,10 +62,10 @@ class Superposition:
         """
         K = K.detach().cpu().double()
         if K.ndim != 2 or K.shape[1] < 2:
-            raise ValueError(f"overlaps need at least two keys as columns, not {tuple(K.shape)}")
+            raise ArgumentError(f"overlaps need at least two keys as columns, not {tuple(K.shape)}")
         names = tuple(map(str, range(K.shape[1]) if subjects is None else subjects))
         if len(names) != K.shape[1]:
-            raise ValueError(f"there are {K.shape[1]} keys, but {len(names)} subjects")
+            raise ArgumentError(f"there are {K.shape[1]} keys, but {len(names)} subjects")
         C = C.cpu().double() if isinstance(C, Tensor) else C
         q = (K * memory.whiten(K, C)).sum(0)
         return cls(memory.interference(K, C), memory.gram(K), q, names, layer, len(K))
@@ -184,5 +185,5 @@ def _distinct(subjects: Sequence[Fact | str], prompt: str) -> list[Fact]:
         fact = one if isinstance(one, Fact) else Fact(one, prompt, "?")
         found.setdefault(normal(fact.subject or fact.prompt), fact)
     if len(found) < 2:
-        raise ValueError(f"overlaps need at least two distinct subjects, not {len(found)}")
+        raise ArgumentError(f"overlaps need at least two distinct subjects, not {len(found)}")
     return list(found.values())

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Curvature:
@@ -77,7 +79,7 @@ def curvature(A: Tensor | Eigen, S: Tensor | Eigen, energy: float) -> Curvature:
     steep = sharpness.flatten().sort(descending=True).values
     sums = steep.cumsum(0)
     if not (sums[-1] > 0 and torch.isfinite(sums[-1])):
-        raise ValueError("the curvature is zero or not finite in every direction")
+        raise ArgumentError("the curvature is zero or not finite in every direction")
     # the least count r of sharpest directions with Σ ≥ γ · total
     r = int(torch.searchsorted(sums, energy * sums[-1])) + 1
     threshold = steep[min(r, len(steep)) - 1].item()

@@ -36,7 +36,7 @@ from filelock import FileLock, Timeout
 
 from ..atomic_files import sha256, whole_file, written
 from ..data.facts import Case
-from ..errors import EXPECTED, JournalError, sentence
+from ..errors import EXPECTED, ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
 from ..patch.patch import EMPTY, Patch
 
@@ -165,7 +165,7 @@ class Journal:
         with self._part("header.json"):
             stored, whole = unsealed(data)
             if number > 1 and not whole:
-                raise ValueError("it has no checksum")
+                raise ArgumentError("it has no checksum")
         try:
             if "settings" in stored:
                 stored["settings"] = json.loads(json.dumps(self._current(stored["settings"])))
@@ -216,12 +216,12 @@ class Journal:
             self._points = [int(point) for point in state["points"]]
             seconds = {key: float(state["seconds"][key]) for key in ("edit", "evaluate")}
             if name != (f"patch-{edits}.safetensors" if edits else None):
-                raise ValueError(f"the patch {name!r:.60} is not one of {edits} edits")
+                raise ArgumentError(f"the patch {name!r:.60} is not one of {edits} edits")
         with self._part("rows.jsonl"):
             rows, tables = self._lines(recent)
             sums["rows.jsonl"] = self._rows.hexdigest()
             if edits != (rows[-1]["edits"] if rows else 0):
-                raise ValueError(f"it does not hold {edits} edits")
+                raise ArgumentError(f"it does not hold {edits} edits")
         points, self._sums = {}, {}
         for n in self._points:
             with self._part(self._point(n).name):
@@ -243,7 +243,7 @@ class Journal:
             with self._part(name):
                 patch = Patch.load(self.folder / name)
                 if "sums" not in state and sum(map(len, patch.log)) != edits:
-                    raise ValueError(f"it does not hold {edits} edits")
+                    raise ArgumentError(f"it does not hold {edits} edits")
         # 4. only now that all of it could be read: delete what an interrupted step has left
         self._sweep(name, self._points)
         return SavedRun(edits, patch, seconds, rows, tables, points)
@@ -257,7 +257,7 @@ class Journal:
             state, whole = unsealed(path.read_bytes())
             # without checksums only a journal that has none at all may be
             if ("sums" in state) != whole or (self._format > 1 and not whole):
-                raise ValueError("it has no checksums")
+                raise ArgumentError("it has no checksums")
             return state
 
     def _lines(self, recent: int | None) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
@@ -279,7 +279,7 @@ class Journal:
                     tables.append(_frame(batch["facts"]))
                 forget(rows, recent)
         if left:
-            raise ValueError(f"it does not end after {self._bytes} bytes")
+            raise ArgumentError(f"it does not end after {self._bytes} bytes")
         return rows, tables
 
     def append(self, row: Mapping[str, Any], table: pd.DataFrame) -> None:
@@ -373,12 +373,12 @@ def unsealed(data: bytes) -> tuple[dict[str, Any], bool]:
     """
     content = json.loads(data)
     if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
+        raise ArgumentError("it is no JSON object")
     if content.pop("sum", None) is None:
         return content, False
     seal = _SEAL.search(data)
     if seal is None or seal[1].decode() != _checksum(data[: seal.start()] + b"}"):
-        raise ValueError("it has another checksum than its content")
+        raise ArgumentError("it has another checksum than its content")
     return content, True
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
 from .answer_rows import AnswerRows
 from .sequences import Sequences
 
@@ -114,6 +115,6 @@ def check_length(lm: LM, rows: Sequence[Sequence[int]]) -> None:
     """Raise ValueError when a row is longer than the context."""
     longest = max(map(len, rows), default=0)
     if lm.context and longest > lm.context:
-        raise ValueError(
+        raise ArgumentError(
             f"prompt and target together have {longest} tokens, the context {lm.context}"
         )

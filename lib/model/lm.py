@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
+from ..errors import ArgumentError
 from ..patch.patch import EMPTY, Patch
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
@@ -137,7 +138,7 @@ class LM(Patchable):
         projection that a fact is written into.
         """
         if not 0 <= layer < self.n_layers:
-            raise ValueError(
+            raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
         return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
@@ -240,7 +241,7 @@ class LM(Patchable):
         settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
         if stream:
             if not single:
-                raise ValueError("stream=True takes one prompt, not a list")
+                raise ArgumentError("stream=True takes one prompt, not a list")
             return generation.stream(self, rows, max_new_tokens, **settings)
         texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
         return texts[0] if single else texts
@@ -354,10 +355,10 @@ class LM(Patchable):
         ]
         for prompt, ids in zip(given, rows, strict=True):
             if not ids:
-                raise ValueError("an empty prompt cannot be continued")
+                raise ArgumentError("an empty prompt cannot be continued")
             if self.context and len(ids) > self.context:
                 shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
-                raise ValueError(
+                raise ArgumentError(
                     f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
                 )
         return rows, single
@@ -378,9 +379,9 @@ class LM(Patchable):
         of texts.
         """
         if not getattr(self.tokenizer, "chat_template", None):
-            raise ValueError(f"{self.name} has no chat template")
+            raise ArgumentError(f"{self.name} has no chat template")
         if not isinstance(turns, list | tuple) or not all(map(_turn, turns)):
-            raise ValueError(
+            raise ArgumentError(
                 "chat is True, or a list of earlier turns, each a pair of what a person said and "
                 "what the model replied"
             )
@@ -447,7 +448,7 @@ def load(
     FamilyError which weights cannot be patched or quantized.
     """
     if quantized not in (None, *KINDS):
-        raise ValueError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
+        raise ArgumentError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
     place, known, own = packaged_models.place_of(name)
     sink = own if sink == "own" else sink
     known = f"{known}{BEHIND}{sink}" if sink is not None else known
@@ -464,7 +465,7 @@ def load(
             model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f"'{place}' holds no model that could be loaded: {first}") from None
+        raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
     if sink is not None:
         put_in_front(tokenizer, sink)
     if quantized:
@@ -481,9 +482,9 @@ def put_in_front(tokenizer: Any, token: str) -> None:
     """
     number = tokenizer.get_vocab().get(token) if isinstance(token, str) else None
     if number is None or not hasattr(tokenizer, "backend_tokenizer"):
-        raise ValueError(f"{token!r} is no token that this tokenizer can put in front of a text")
+        raise ArgumentError(f"{token!r} is no token that this tokenizer can put in front of a text")
     if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:
-        raise ValueError(
+        raise ArgumentError(
             "the tokenizer puts a token in front of every text already: leave sink out"
         )
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import FamilyError
+from ..errors import ArgumentError, FamilyError
 
 KINDS = ("int8", "int4")
 BLOCK, SCALES = 64, 256  # weights that share a scale, and scales that share another: as in QLoRA
@@ -69,7 +69,7 @@ def quantize(model: nn.Module, blocks: str, kind: str) -> None:
     try:
         from torchao.quantization import Int8Tensor, PerRow, to_nf4
     except ImportError:
-        raise ValueError(
+        raise ArgumentError(
             f"quantized={kind!r} needs the package torchao: pip install torchao"
         ) from None
     refuse_foreign(model)

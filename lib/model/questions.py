@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
 from . import generation
 from .architectures import attention_window
 from .batching import BATCH_TOKENS, EXTRA, check_length, pad, planned, sequences
@@ -92,7 +93,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
     Raises ValueError for an empty target, and for a prompt and target that exceed the context.
     """
     if not all(target for q in questions for target in q.targets):
-        raise ValueError("an empty target cannot be scored")
+        raise ArgumentError("an empty target cannot be scored")
     check_length(lm, [[*q.row, *target[:-1]] for q in questions for target in q.targets])
     replies = [Reply() for _ in questions]
     # columns that a batch may have behind a prompt, masked ones among them

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data.facts import encode_target
+from ..errors import ArgumentError
 from .questions import ROWS, Question, Target, TokenScores, alone, ask
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def score(
     """
     ends = [tuple(encode_target(lm.tokenizer, t) if isinstance(t, str) else t) for t in targets]
     if len(ends) != len(rows):
-        raise ValueError(f"{len(rows)} prompts but {len(ends)} targets")
+        raise ArgumentError(f"{len(rows)} prompts but {len(ends)} targets")
     wanted: dict[Target, list[Target]] = {}
     for row, end in zip(rows, ends, strict=True):
         wanted.setdefault(tuple(row), []).append(end)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..data.readers import read_facts
-from ..errors import FactError, PatchError
+from ..errors import ArgumentError, FactError, PatchError
 from ..registry import EDITORS
 from .route import Rewrite, Route
 
@@ -271,7 +271,7 @@ def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Pat
     """
     number = isinstance(strength, int | float) and not isinstance(strength, bool)
     if not number or not math.isfinite(strength):
-        raise ValueError(f"the strength should be a finite number, not {strength!r:.40}")
+        raise ArgumentError(f"the strength should be a finite number, not {strength!r:.40}")
     if routed(patch, before):
         raise PatchError("a routed edit answers or does not answer: it has no strength")
     lost = before.weights.keys() - patch.weights

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..atomic_files import pack
 from ..data.facts import Fact
-from ..errors import PatchError
+from ..errors import ArgumentError, PatchError
 from . import checked_file
 from .checked_file import Count, Line, Name, Packed, Schema, Size
 from .patch import Edit, LowRank, Patch
@@ -59,11 +59,11 @@ class _Line(Schema):
     def __post_init__(self) -> None:
         self.settings = checked_file.setting(self.settings, "settings")
         if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
-            raise ValueError("a line names either facts, or a source and its rows")
+            raise ArgumentError("a line names either facts, or a source and its rows")
         if self.rows and self.rows[0] > self.rows[1]:
-            raise ValueError("the rows end before they begin")
+            raise ArgumentError("the rows end before they begin")
         if self.reader.get("target", "new") not in ("new", "true"):
-            raise ValueError("a reader teaches the new or the true answer")
+            raise ArgumentError("a reader teaches the new or the true answer")
 
 
 class _Code(Schema):
@@ -159,7 +159,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     for module, code in header.routes.items():
         routes[module] = _code(Route, code, f"r/{module}/", tensors, used)
         if routes[module].module not in ("", module):  # routes without notes need no name
-            raise ValueError(f"the route of {module} is that of another module")
+            raise ArgumentError(f"the route of {module} is that of another module")
     rewrites = tuple(
         _code(Rewrite, code, f"t/{i}/", tensors, used) for i, code in enumerate(header.rewrites)
     )
@@ -167,10 +167,10 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     for editor, packed in header.memory.items():
         memory[editor] = checked_file.unpack(packed, f"m/{editor}", tensors, used)
         if not isinstance(memory[editor], Mapping):
-            raise ValueError(f"the memory of {editor} is no mapping")
+            raise ArgumentError(f"the memory of {editor} is no mapping")
     over = sorted(tensors.keys() - used)
     if over:
-        raise ValueError(f"nothing in it names the tensor '{over[0]}'")
+        raise ArgumentError(f"nothing in it names the tensor '{over[0]}'")
     log = tuple(_edit(line) for line in header.log)
     return Patch(weights, routes, rewrites, memory, log, header.base)
 
@@ -180,7 +180,7 @@ def _weight(
 ) -> Tensor | LowRank:
     """The weight of a module, dense or in chunks; the names of its tensors are added to `used`."""
     if chunks > len(tensors):  # before a list of that length is made
-        raise ValueError(f"the weights of {module} promise {chunks} chunks")
+        raise ArgumentError(f"the weights of {module} promise {chunks} chunks")
     parts = {f"w/{module}": Part("d_out d_in")}
     if chunks:
         pairs = [(f"w/{module}/{i}", f"r{i}") for i in range(chunks)]
@@ -199,7 +199,7 @@ def _code(
 ) -> Any:
     """The route or rewrite of a kind; a file can only name classes that registered themselves."""
     if code.kind not in parent.kinds:
-        raise ValueError(f"unknown {parent.__name__.lower()} kind '{code.kind}'")
+        raise ArgumentError(f"unknown {parent.__name__.lower()} kind '{code.kind}'")
     names = [name for name in tensors if name.startswith(prefix)]
     used.update(names)
     mine = {name.removeprefix(prefix): tensors[name] for name in names}
@@ -207,7 +207,7 @@ def _code(
         return parent.kinds[code.kind].load(mine, code.header)
     except ValueError as error:
         place = f"the {code.kind} {parent.__name__.lower()} at {prefix[2:-1]}"
-        raise ValueError(f"{place}: {checked_file.sentence(error)}") from None
+        raise ArgumentError(f"{place}: {checked_file.sentence(error)}") from None
 
 
 def _edit(line: _Line) -> Edit:

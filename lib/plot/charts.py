@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import ArgumentError
 from .style import (
     COLORS,
     INK,
@@ -39,7 +40,7 @@ def token_bars(
     """
     tokens = [token for token, _ in before]
     if tokens != [token for token, _ in after]:
-        raise ValueError("before and after must name the same tokens in the same order.")
+        raise ArgumentError("before and after must name the same tokens in the same order.")
     height = 0.42 * len(tokens) + 1.2
     figure, ax = new_figure("probability of the next token", "next token", title, height)
     at = np.arange(len(tokens))
@@ -88,7 +89,7 @@ def histogram(
     groups = {name: v[np.isfinite(v)] for name, v in groups.items()}
     every = np.concatenate([*groups.values(), np.array(list((marks or {}).values()), dtype=float)])
     if not every.size:
-        raise ValueError("there are no finite values to draw.")
+        raise ArgumentError("there are no finite values to draw.")
     figure, ax = new_figure(xlabel, "share of values per bin (%)", title)
     edges = np.histogram_bin_edges(every, bins=bins)
     for name, (color, dash) in styles(groups, colors).items():

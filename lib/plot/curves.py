@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from ..errors import ArgumentError
 from .style import (
     BASE,
     CYCLE,
@@ -59,7 +60,7 @@ def lines(
     named   With False the caller names the lines.
     """
     if not series:
-        raise ValueError("there is no series to draw.")
+        raise ArgumentError("there is no series to draw.")
     figure, ax = new_figure(xlabel, ylabel, title, height)
     style = styles(series, colors, dashes)
     ends = []
@@ -67,7 +68,7 @@ def lines(
         here = np.asarray(x[name] if isinstance(x, Mapping) else x, dtype=float)
         y = np.asarray(values, dtype=float)
         if here.shape != y.shape:
-            raise ValueError(f"{name!r} has {y.size} values, but x has {here.size}.")
+            raise ArgumentError(f"{name!r} has {y.size} values, but x has {here.size}.")
         color, dash = style[name]
         marker = "o" if y.size <= 16 else None
         ax.plot(here, y, dash, color=color, marker=marker, label=name)

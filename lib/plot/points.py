@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..errors import ArgumentError
 from .style import (
     BASE,
     INK,
@@ -39,13 +40,13 @@ def scatter(
             the full ones of each group. By default all are full.
     """
     if not points:
-        raise ValueError("there are no points to draw.")
+        raise ArgumentError("there are no points to draw.")
     figure, ax = new_figure(xlabel, ylabel, title, height)
     for i, (name, (color, _)) in enumerate(styles(points, colors).items()):
         x, y = (np.asarray(part, dtype=float).ravel() for part in points[name])
         full = np.asarray(filled[name] if filled else np.ones(x.size), dtype=bool)
         if not x.size == y.size == full.size:
-            raise ValueError(f"{name!r} has {x.size}, {y.size} and {full.size} values.")
+            raise ArgumentError(f"{name!r} has {x.size}, {y.size} and {full.size} values.")
         here = np.isfinite(x) & np.isfinite(y)
         marker, label = MARKERS[i % len(MARKERS)], name
         if filled:

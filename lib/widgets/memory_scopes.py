@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import plot
 from ..editors.grace.codebook import Codebook, Label
 from ..editors.wise.route import Side
+from ..errors import ArgumentError
 from ..plot import points as maps
 from .panel import Panel, View
 
@@ -117,14 +118,14 @@ class ThresholdExplorer(Panel):
         self.route, self.limit, count = route, limit, len(route.memories)
         self.eps = torch.tensor([memory.eps for memory in route.memories])
         if not (self.eps.isfinite() & (self.eps > 0)).all():
-            raise ValueError(f"thresholds ε should be above 0, and they are {self.eps.tolist()}")
+            raise ArgumentError(f"thresholds ε should be above 0, and they are {self.eps.tolist()}")
         self.scores = {
             group: torch.as_tensor(found, dtype=torch.float32) for group, found in scores.items()
         }
         for group, found in self.scores.items():
             self.scores[group] = found = found[:, None] if found.ndim == 1 else found
             if found.shape[1] != count:
-                raise ValueError(
+                raise ArgumentError(
                     f"'{group}' has scores of {found.shape[1]} memories, and there are {count}"
                 )
         super().__init__(act_ratio=route.act_ratio if act_ratio is None else act_ratio)

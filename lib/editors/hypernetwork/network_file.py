@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, UnsetType, convert
 from torch import Tensor
 
 from ...atomic_files import pack, sha256
-from ...errors import NetworkError
+from ...errors import ArgumentError, NetworkError
 from ...keys_values.running_moments import KeyGradientMoments
 from ...patch import checked_file
 from ...patch.checked_file import Count, Line, Packed, Schema, check_names
@@ -169,7 +169,7 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
     try:
         text, tensors, number = checked_file.read(path, "network")
         if number > FORMAT:
-            raise ValueError(f"it has format {number}: update the library")
+            raise ArgumentError(f"it has format {number}: update the library")
         header = checked_file.checked(text, tensors, _Header)
         used: set[str] = set()
         state = checked_file.unpack(header.state, "s", tensors, used)
@@ -177,7 +177,9 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         convert(state, _State)
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
-                raise ValueError(f"{name} holds NaN or infinite numbers, or none with a fraction")
+                raise ArgumentError(
+                    f"{name} holds NaN or infinite numbers, or none with a fraction"
+                )
         said = json.loads(text)  # as it stands: the schema would write whole numbers otherwise
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
         raise NetworkError(

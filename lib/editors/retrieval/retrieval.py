@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ...data.facts import Fact, encode_prompt
+from ...errors import ArgumentError
 from ...patch.checked_file import Real, Schema
 from ...patch.patch import Patch
 from ...patch.route import Rewrite
@@ -83,9 +84,11 @@ class Notes(Finder, Rewrite):
         for entry in head.entries:
             Fact(*entry)
         if (head.tau_rel, head.tau_free) != (TAU_REL, TAU_FREE):
-            raise ValueError(f"its thresholds are not {TAU_REL} and {TAU_FREE}, as they are here")
+            raise ArgumentError(
+                f"its thresholds are not {TAU_REL} and {TAU_FREE}, as they are here"
+            )
         if len(head.demos) not in (0, len(head.entries)):
-            raise ValueError("every note has its demonstrations, or none has")
+            raise ArgumentError("every note has its demonstrations, or none has")
         demos = head.demos or [[]] * len(head.entries)
         entries = [
             Entry(subject, prompt, target, tuple(shown))
