@@ -5,6 +5,7 @@
     python -m notebooks.build --check       are sources, notebooks and stored runs in step? (1 s)
     python -m notebooks.build --relink      take over text and imports, keep the outputs (5 s)
     python -m notebooks.build --long 08     make the long runs of notebook 08 and store them
+    python -m notebooks.build --long 08 --minutes 30    the same, and stop in time; go on next time
 
 A source is a percent script that also runs as plain Python (`python notebooks/src/03_x.py`):
 `# %%` begins a code cell, `# %% [markdown]` a text cell, `tags=["name"]` may follow either.
@@ -41,6 +42,7 @@ import argparse
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -531,15 +533,24 @@ def _check_one(source: Path, tree: Tree) -> list[str]:
 # ---------------------------------------------------------------- command line
 
 
-def run_long(source: Path, tree: Tree, scale: str) -> None:
-    """Run a source as plain Python with EDIT_LONG=1, in which it makes and stores its long runs."""
+def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
+    """Make and store the long runs of a source: those of its module, else by running it.
+
+    A source without a module of long runs is run as plain Python with EDIT_LONG=1.
+    """
     command = f"python -m notebooks.build --long {source.stem[:2]}"
     command += "" if scale == "small" else f" --scale {scale}"
     env = environment(scale) | {"EDIT_LONG": "1", "EDIT_COMMAND": command}
-    done = subprocess.run([sys.executable, str(source)], cwd=tree.folder, env=env, check=False)
+    program = [str(source)]
+    text = tree.folder / "support" / f"runs_{source.stem}.py"
+    alone = text.is_file() and "\ndef runs(" in text.read_text(encoding="utf-8")
+    if alone:
+        program = ["-m", "notebooks.support.long_runs", source.stem[:2], str(minutes)]
+    folder = HERE.parent if alone else tree.folder
+    done = subprocess.run([sys.executable, *program], cwd=folder, env=env, check=False)
     if done.returncode:
         raise BuildError(f"the long run of {source.name} ended with code {done.returncode}.")
-    if not tree.stored_runs(source):
+    if not alone and not tree.stored_runs(source):
         raise BuildError(f"{source.name} stored nothing: it has no `if stored_runs.long():`.")
 
 
@@ -556,6 +567,9 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         "--relink", action="store_true", help="new text and imports, old outputs; run nothing"
     )
     parser.add_argument("--long", metavar="NN", help="make and store the long runs of this one")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="with --long: stop in time, go on next time"
+    )
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: notebooks")
     args = parser.parse_args(argv)
@@ -569,8 +583,8 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
             return 1 if differences else 0
         if args.long:
             for source in tree.sources([args.long]):
-                run_long(source, tree, args.scale)
-                _say(f"stored; now run `python -m notebooks.build {source.stem[:2]}`.")
+                run_long(source, tree, args.scale, args.minutes)
+                _say(f"now run `python -m notebooks.build {source.stem[:2]}`.")
             return 0
         sources = tree.sources(args.names)
     except BuildError as error:

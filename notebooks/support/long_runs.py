@@ -5,15 +5,22 @@
 
 What they take into account is explained here and not in the notebooks: which scale the notebook
 runs at, and whether `notebooks.build --long` is running it.
+
+A module `runs_NN_topic` with a function `runs(lm)` gives its long runs as `stored_runs.LongRun`.
+`python -m notebooks.build --long NN` makes these one after another, without the notebook.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from . import stored_runs
+from . import models, stored_runs
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -62,3 +69,19 @@ def known(
     rows = stored(name, settings, make)
     repeats(rows, lambda: make(first), keys, tolerance)
     return rows
+
+
+def make(number: str, minutes: float) -> None:
+    """Make what is missing of a notebook's long runs, until the minutes are over."""
+    end = time.monotonic() + 60 * minutes
+    (found,) = Path(__file__).parent.glob(f"runs_{number}_*.py")
+    lm = models.load("small", sink="own")
+    for run in importlib.import_module(f"notebooks.support.{found.stem}").runs(lm):
+        print(stored_runs.make(run, (end - time.monotonic()) / 60).name, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        make(sys.argv[1], float(sys.argv[2]))
+    except stored_runs.OutOfTimeError as stopped:
+        print(f"{stopped}; run the command again to go on", file=sys.stderr)

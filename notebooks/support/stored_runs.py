@@ -1,7 +1,8 @@
 """The stored runs: rows of runs that are too long for a notebook, kept as JSON in notebooks/data.
 
-A command makes them, and they are checked when they are read. A source that draws a long run follows
-one pattern:
+A command makes them, and they are checked when they are read. A `LongRun` names its settings and its
+jobs. `make` appends each row to a file as it is made, and a run that was stopped goes on with the
+first job that is not finished. An older source that draws a long run follows this pattern:
 
     from notebooks.support import stored_runs
 
@@ -23,16 +24,121 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+NEXT = DATA / "next"  # runs that no page shows yet
 FIELDS = ("command", "date", "machine", "settings", "settings_hash", "rows")
 
 
 class StoredError(ValueError):
     """A stored run is missing, damaged, or not the one its notebook asks for."""
+
+
+class OutOfTimeError(Exception):
+    """The minutes of the command are over; the rows so far are in the file."""
+
+
+@dataclass(frozen=True)
+class LongRun:
+    """A stored run that can be stopped: its name, its settings, and its jobs by name.
+
+    settings  everything that decides the rows, with `reading` of the model and `configs` of editors.
+    jobs      functions that give the rows of one job each. A job that was stopped begins again, so
+              it should take minutes at most.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    jobs: Mapping[str, Callable[[], Iterable[Mapping[str, Any]]]]
+
+
+def reading(lm: Any) -> str:
+    """The token that the model reads in front of every text, "none" where there is none."""
+    return lm.name.partition(" behind ")[2] or "none"
+
+
+def configs(lm: Any, lines: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """{line: editor and all its settings, with the presets of this model}.
+
+    lines  {line: (editor, the settings that differ from the preset)}
+    """
+    from lib import EDITORS  # a check of the files needs no torch
+
+    return {
+        line: {"editor": name, **asdict(EDITORS[name].Config.preset(lm, name, **changes))}
+        for line, (name, changes) in lines.items()
+    }
+
+
+def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Path:
+    """Make what is missing of a run and return the path of its file.
+
+    Each row is appended to `folder/name.part.jsonl` as it is made, with its CPU seconds in "cpu".
+    OutOfTimeError when the minutes are over, or will be before the next job can end, judging by the
+    longest one so far. StoredError where the file was begun with other settings.
+    """
+    end = time.monotonic() + 60 * minutes
+    path, part = folder / f"{run.name}.json", folder / f"{run.name}.part.jsonl"
+    digest = settings_hash(run.settings)
+    if path.is_file() and read(path)["settings_hash"] == digest:
+        return path
+    rows, longest = _finished(part, run, digest), 0.0
+    for job, rows_of in run.jobs.items():
+        if job in rows:
+            continue
+        if time.monotonic() + longest > end:
+            raise OutOfTimeError(f"{run.name}: {len(rows)} of {len(run.jobs)} jobs are done")
+        begun, spent, own = time.monotonic(), time.process_time(), []
+        for row in rows_of():
+            now = time.process_time()
+            own.append(_plain(row) | {"cpu": round(now - spent, 2)})
+            _append(part, {"job": job, "row": own[-1]})
+            spent = now
+            if time.monotonic() > end:
+                raise OutOfTimeError(f"{run.name}: {len(rows)} of {len(run.jobs)} jobs are done")
+        _append(part, {"done": job})
+        rows[job], longest = own, max(longest, time.monotonic() - begun)
+    every = [row for job in run.jobs for row in rows[job]]
+    save(run.name, run.settings, every, folder=folder)
+    part.unlink(missing_ok=True)
+    return path
+
+
+def _finished(part: Path, run: LongRun, digest: str) -> dict[str, list[dict[str, Any]]]:
+    """{finished job: its rows}; the file is written anew with these alone, or begun."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    lines = part.read_text(encoding="utf-8").splitlines() if part.is_file() else []
+    for number, line in enumerate(lines):
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:  # the process was killed within this line
+            continue
+        if number == 0 and value.get("settings_hash") != digest:
+            raise StoredError(f"{part.name} was begun with other settings: delete it to begin anew")
+        if "row" in value:
+            rows.setdefault(value["job"], []).append(value["row"])
+        if "done" in value:
+            found[value["done"]] = rows.pop(value["done"], [])
+    head = {"settings_hash": digest, "settings": _plain(run.settings)}
+    kept = [{"job": job, "row": row} for job, own in found.items() for row in own]
+    ends = [{"done": job} for job in found]
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in [head, *kept, *ends])
+    part.parent.mkdir(parents=True, exist_ok=True)
+    draft = part.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(part)
+    return found
+
+
+def _append(part: Path, value: Mapping[str, Any]) -> None:
+    with part.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def long() -> bool:
@@ -103,6 +209,9 @@ def load(name: str, settings: Mapping[str, Any], *, folder: Path = DATA) -> dict
     StoredError says which settings differ, and the command that makes the run again.
     """
     path = folder / f"{name}.json"
+    later = folder / NEXT.name / path.name
+    if later.is_file() and read(later)["settings_hash"] == settings_hash(settings):
+        path = later
     if not path.is_file():
         raise StoredError(f"{path.name} is not stored yet; {_again(name)}")
     run = read(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from notebooks import build
-from notebooks.support import stored_runs
+from notebooks.support import models, stored_runs
 from notebooks.support.same_program import first_difference
 
 TEXT = """\
@@ -372,6 +372,67 @@ def test_stored_rows_come_back_and_other_settings_are_refused(tmp_path):
     with pytest.raises(stored_runs.StoredError, match="cannot be stored"):
         stored_runs.save("01_run", SETTINGS, [{"value": float("nan")}], folder=tmp_path)
     assert stored_runs.read(path)["rows"] == ROWS  # the failed save changed nothing
+
+
+def counted(n: int, made: list, stop: int = 10**9):
+    """A job of three rows; `made` has what was computed, and row number `stop` fails."""
+
+    def rows():
+        for i in range(3):
+            if len(made) == stop:
+                raise KeyboardInterrupt
+            made.append((n, i))
+            yield {"job": n, "i": i}
+
+    return rows
+
+
+def test_a_long_run_that_was_stopped_goes_on_with_the_first_unfinished_job(tmp_path):
+    made: list = []
+    run = stored_runs.LongRun(
+        "01_run", SETTINGS, {f"job {n}": counted(n, made, stop=5) for n in range(3)}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        stored_runs.make(run, folder=tmp_path)
+    part = tmp_path / "01_run.part.jsonl"
+    assert sum('"row"' in line for line in part.read_text().splitlines()) == 5  # each as it is made
+    part.write_text(part.read_text() + '{"job": "job 1", "ro')  # killed within a line
+    again: list = []
+    run = stored_runs.LongRun("01_run", SETTINGS, {f"job {n}": counted(n, again) for n in range(3)})
+    path = stored_runs.make(run, folder=tmp_path)
+    assert again == [(n, i) for n in (1, 2) for i in range(3)]  # job 0 was finished
+    found = stored_runs.load("01_run", SETTINGS, folder=tmp_path)["rows"]
+    assert [(row["job"], row["i"]) for row in found] == [(n, i) for n in range(3) for i in range(3)]
+    assert all(row["cpu"] >= 0 for row in found) and not part.exists()
+    assert stored_runs.make(run, folder=tmp_path) == path and len(again) == 6  # nothing is missing
+
+
+def test_a_long_run_ends_in_time_and_refuses_rows_of_other_settings(tmp_path):
+    made: list = []
+    run = stored_runs.LongRun("01_run", SETTINGS, {"a": counted(0, made), "b": counted(1, made)})
+    with pytest.raises(stored_runs.OutOfTimeError, match="01_run: 0 of 2 jobs"):
+        stored_runs.make(run, minutes=0, folder=tmp_path)
+    assert len(made) <= 1
+    other = stored_runs.LongRun("01_run", SETTINGS | {"eps": 1}, run.jobs)
+    with pytest.raises(stored_runs.StoredError, match="begun with other settings"):
+        stored_runs.make(other, folder=tmp_path)
+
+
+def test_the_settings_of_a_long_run_name_the_reading_and_every_setting_of_its_editors():
+    lm = models.load("tiny")
+    found = stored_runs.configs(lm, {"ROME, layer 1": ("rome", {"layer": 1})})
+    assert found["ROME, layer 1"]["editor"] == "rome" and found["ROME, layer 1"]["layer"] == 1
+    assert found["ROME, layer 1"].keys() > {"v_lr", "clamp", "keys", "seed"}
+    assert stored_runs.reading(lm) == "none"
+    assert json.dumps(stored_runs._plain(found))
+
+
+def test_a_page_finds_the_run_that_was_made_with_its_settings(tmp_path):
+    stored_runs.save("01_run", SETTINGS, ROWS[:1], folder=tmp_path)
+    later = SETTINGS | {"reading": "<|endoftext|>"}
+    stored_runs.save("01_run", later, ROWS, folder=tmp_path / "next")
+    assert len(stored_runs.load("01_run", SETTINGS, folder=tmp_path)["rows"]) == 1
+    assert len(stored_runs.load("01_run", later, folder=tmp_path)["rows"]) == 5
 
 
 def test_begins_with_finds_the_row_that_differs():
