@@ -7,12 +7,15 @@ name the fact that fails, and draw intervals.
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import lib
 from lib.editors import rome
 
+from . import models, stored_runs
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
 
@@ -151,3 +154,72 @@ def without(
                 "KL unrelated": found["locality"]["kl_nats"],
                 "KL “… is a”": (before.exp() * (before - after)).sum().item(),
             }
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+POINTS = (1, 10, 20, 30, 40, 50)
+STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
+WAYS = {**PARTS, "KL at weight 1": {"kl_factor": 1.0}}
+
+
+def draws(edits: int = 50) -> dict[str, list[lib.Case]]:
+    """{draw: facts with odd ids}: two that share no fact, and one of both."""
+    every = lib.classroom()
+    mixed = [case for case in every if case.id % 2]
+    random.Random(0).shuffle(mixed)
+    found = {"first": every[1::4], "second": every[3::4], "mixed": mixed}
+    return {name: cases[:edits] for name, cases in found.items()}
+
+
+def alone(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
+    """ROME without one of its parts on one fact, each time on the base model; one row per part."""
+    lm, odd = editor.lm, [one for one in lib.classroom() if one.id % 2]
+    asked = {"events": ["generation"], "metrics": GROUPS, "pool": odd}
+    base = lib.baseline(lm, case, **asked)
+    for part, changes in WAYS.items():
+        made = type(editor)(lm, **{"templates": editor.templates(), **changes})
+        found = lib.evaluate(lm, case, made.edit([case.fact]), base=base, **asked).json()
+        shares = {name: found[metric]["generation"] for name, metric in MEASURED.items()}
+        shares["same subject"] = found["same_subject"]["generation"]
+        yield {"case": case.id, "part": part, **shares, "kl": found["locality"]["kl_nats"]}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Four keys, ROME without its parts, and three rows of fifty edits; one without the token."""
+    plain, rome = models.load("small"), lib.EDITORS["rome"]
+    editor, even = rome(lm), [case for case in lib.classroom() if case.id % 2 == 0]
+    first = openers(plain, even)
+    keyed = [*first[:9], *[case for case in even if case not in first][::9][:8]]
+    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:18]
+    reads = stored_runs.reading(lm)
+    one = stored_runs.configs(lm, {"ROME": ("rome", {})})
+    rows = stored_runs.configs(lm, {"ROME": ("rome", STREAM)})
+    found = [
+        stored_runs.LongRun(
+            "04_keys",
+            {"reading": reads, "editors": one, "cases": [case.id for case in keyed]},
+            {str(case.id): partial(by_key, editor, [case]) for case in keyed},
+        ),
+        stored_runs.LongRun(
+            "04_parts",
+            {"reading": reads, "editors": one, "parts": WAYS, "cases": [c.id for c in taken]},
+            {str(case.id): partial(alone, editor, case) for case in taken},
+        ),
+    ]
+    for name, model in {"04_rows": lm, "04_rows_plain": plain}.items():
+        made = rome(model, rome(lm, **STREAM).config)
+        some = draws() if model is lm else {"first": draws()["first"]}
+        cases = {draw: [case.id for case in facts] for draw, facts in some.items()}
+        settings = {"reading": stored_runs.reading(model), "editors": rows, "cases": cases}
+        jobs = {draw: partial(_row, made, draw, facts) for draw, facts in some.items()}
+        found.append(stored_runs.LongRun(name, settings | {"points": POINTS}, jobs))
+    return found
+
+
+def _row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """One row of edits, and before it the unedited model."""
+    base = lib.baseline(editor.lm, cases, **ASKED)
+    yield {"draw": draw, "edits": 0, **measured(editor.lm, cases, lib.EMPTY, base)}
+    for row in in_a_row(editor, cases, [n for n in POINTS if n <= len(cases)]):
+        yield {"draw": draw, **row}

@@ -5,6 +5,7 @@ hundred, written with several strengths and layers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ import lib
 from lib.keys_values import target_value
 
 from . import runs_04_rome as runs_04
+from . import stored_runs
 from .score_tables import by_case
 
 FIFTY = {
@@ -152,3 +154,83 @@ def strengths(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) ->
     known: dict[lib.Fact, target_value.Target] = {}
     yield from batches(lm, few, STRENGTHS["layers"], [1000], known)
     yield from batches(lm, cases, STRENGTHS["layers"], STRENGTHS["strengths"], known)
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+
+def mean_keys(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
+    """K (d_in, n) and V (d_out, n), float64: each fact's mean key, and its value."""
+    pairs = [(one.keys.mean(0), one.v_star) for one in found]
+    return tuple(torch.stack(part, 1).cpu().double() for part in zip(*pairs, strict=True))
+
+
+def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The facts of one draw in a row and in one batch, with each λ; one row per way.
+
+    Each fact is written under its mean key, with a value that is searched once, on the unedited model. In the last way the values are searched again, each on the model as it has been edited so
+    far. A row has `measured` of notebook 04, `missing` and `cost` as in `fifty`.
+    """
+    lm, layer = editor.lm, editor.config.layer
+    name, C, settings = lm.mlp_out(layer), editor.moment(layer), editor.config.search()
+    W, templates = lm.weight(name).cpu().double(), editor.templates()
+
+    def search(some: Sequence[lib.Case]) -> list[target_value.Target]:
+        return target_value.search(lm, [case.fact for case in some], layer, templates, settings)
+
+    def batch(found: Sequence[target_value.Target], strength: float) -> Tensor:
+        A, B = lib.memory.insert_many(W, *mean_keys(found), C, strength)
+        return W + A @ B
+
+    def in_a_row(strength: float, again: bool = False) -> tuple[Tensor, list]:
+        now, found = W, []
+        for case, value in zip(cases, known, strict=True):
+            with lm.patched(lib.Patch(weights={name: now.float()})):
+                found += search([case]) if again else [value]
+            A, B = lib.memory.insert_many(now, *mean_keys(found[-1:]), C, strength)
+            now = now + A @ B
+        return now, found
+
+    known, base = search(cases), lib.baseline(lm, cases, **runs_04.ASKED)
+    written = {"unedited": (W, known)}
+    for strength in FIFTY["strengths"]:
+        written[f"row, λ = {strength}"] = in_a_row(strength)
+        written[f"batch, λ = {strength}"] = batch(known, strength), known
+    written[f"row, searched again, λ = {strength}"] = in_a_row(strength, True)
+    for way, (now, found) in written.items():
+        (K, V), change, exact = mean_keys(found), now - W, batch(found, 0.0) - W
+        row = {"draw": draw, "way": way}
+        row["missing"] = ((V - now @ K).norm() / (V - W @ K).norm()).item()
+        row["cost"] = ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item()
+        patch = lib.Patch(weights={name: now.float()})
+        yield row | runs_04.measured(lm, cases, patch, base)
+
+
+def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """One batch of a draw with each λ, in the last of the preset's layers and in all of them."""
+    layers = lib.EDITORS["memit"](lm).config.layers
+    for row in batches(lm, cases, [layers[-1:], layers], STRENGTHS["strengths"], {}):
+        yield {"draw": draw, **row}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Three draws of fifty facts: in a row and at once; one batch by MEMIT."""
+    some, editor = runs_04.draws(), lib.EDITORS["rome"](lm)
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+    }
+    one = {"editors": stored_runs.configs(lm, {"ROME": ("rome", {})})}
+    memit = {"editors": stored_runs.configs(lm, {"MEMIT": ("memit", {"templates": ("{}",)})})}
+    return [
+        stored_runs.LongRun(
+            "05_ways",
+            settings | one | {"strengths": FIFTY["strengths"]},
+            {draw: partial(ways, editor, draw, cases) for draw, cases in some.items()},
+        ),
+        stored_runs.LongRun(
+            "05_batch",
+            settings | memit | {"strengths": STRENGTHS["strengths"]},
+            {draw: partial(spread, lm, draw, cases) for draw, cases in some.items()},
+        ),
+    ]

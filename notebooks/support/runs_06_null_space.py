@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from lib.data.texts import HELD_OUT
 from lib.evaluation.perplexity import passage_losses
 from lib.keys_values.target_value import Target
 
+from . import stored_runs
 from .runs_05_memit import AlphaEdit, Memit
 from .score_tables import by_case
 
@@ -161,3 +164,80 @@ def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
         yield stream.base()
     for name in settings["lines"]:
         yield from stream.line(name)
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+DRAWS = {"first": 0, "second": 7262, "third": 8500}  # the first of 499 rows that follow the tower
+ONE_LAYER = {"layers": (4,)}
+FIVE_HUNDRED = {  # name: (editor, its settings, facts in a call)
+    **{name: (*line, 50) for name, line in LINES.items()},
+    "one batch": ("memit", SOFT, 500),
+    "one batch, λ = 30": ("memit", HARD, 500),
+    "one layer, kept keys": ("memit", {**SOFT, **ONE_LAYER, "keep_keys": True}, 50),
+    "one layer, λ = 30, kept keys": ("memit", {**HARD, **ONE_LAYER, "keep_keys": True}, 50),
+    "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}, 50),
+}
+POINTS = (50, 250, 500)
+
+
+class Draw:
+    """The tower and 499 rows of CounterFact; the lines share the values that were searched."""
+
+    def __init__(self, lm: lib.LM, name: str) -> None:
+        self.lm, self.name, first = lm, name, DRAWS[name]
+        rows = counterfact(first + 499)[first:]
+        near = [replace(case, locality=(case.neighborhood[0].prompt,)) for case in rows]
+        self.cases = [lib.Case(TOWER), *near]
+        self.sample = self.cases[::5]
+        self.known: dict[lib.Fact, Target] = {}
+
+    def line(self, line: str) -> Iterator[dict[str, Any]]:
+        """Write all facts by one line; a row at each of the points, the unedited model first."""
+        kind, settings, batch = FIVE_HUNDRED[line]
+        settings = {"templates": ("{}",), "values_on": "base", **settings}
+        editor, patch = KNOWN[kind](self.lm, **settings), lib.EMPTY
+        one_layer = "layers" in settings  # its values are searched in another layer
+        editor.known = {} if one_layer else self.known
+        head = {"draw": self.name, "line": line}
+        if line == next(iter(FIVE_HUNDRED)):
+            yield {"draw": self.name, "line": "unedited", "edits": 0, **self.look(500, patch)}
+        for start in range(0, 500, batch):
+            facts = [case.fact for case in self.cases[start : start + batch]]
+            patch, end = editor.edit(facts, after=patch), start + len(facts)
+            if end in POINTS:
+                yield {**head, "edits": end, **self.look(end, patch)}
+
+    def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
+        """Ask a sample of the facts so far and their neighbors, and read the held-out text."""
+        some = [case for case in self.sample if case in self.cases[:end]]
+        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=["locality"])
+        found = by_case(scores, {"held": "efficacy", "neighbors": "locality"})
+        found |= by_case(scores, {"exactly": "efficacy"}, "generation_exact")
+        text = HELD_OUT.read_text(encoding="utf-8")
+        with self.lm.patched(patch, only=True):
+            losses = passage_losses(self.lm, text, 64, least=0.99)
+            says = self.lm.answer(ASKED, 5)
+        return found | {"says": says, "losses": [round(x.mean().item(), 5) for x in losses]}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Five hundred facts by every line, for three draws of facts."""
+    lines = {
+        line: ("alphaedit" if kind == "no projector" else kind, {"templates": ("{}",), **settings})
+        for line, (kind, settings, _) in FIVE_HUNDRED.items()
+    }
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, lines),
+        "batches": {line: batch for line, (*_, batch) in FIVE_HUNDRED.items()},
+        "draws": DRAWS,
+        "points": POINTS,
+    }
+    draws = {name: Draw(lm, name) for name in DRAWS}
+    jobs = {
+        f"{name}, {line}": partial(draw.line, line)
+        for name, draw in draws.items()
+        for line in FIVE_HUNDRED
+    }
+    return [stored_runs.LongRun("06_five_hundred", settings, jobs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,19 @@ import lib
 from lib.evaluation.answers import begins
 from lib.interpret.superposition import superposition
 
+from . import runs_04_rome as runs_04
+from . import stored_runs
+
 SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
 RESAMPLES = 1000
 
 
-def in_a_row(lm: lib.LM, edits: int = SETTINGS["edits"]) -> Iterator[dict[str, Any]]:
+def in_a_row(
+    lm: lib.LM,
+    edits: int = SETTINGS["edits"],
+    cases: Sequence[lib.Case] | None = None,
+    **settings: Any,
+) -> Iterator[dict[str, Any]]:
     """Write facts by ROME one after another; one row per edit.
 
     residual  The length of what the edit adds to the layer's output at its own key.
@@ -25,8 +34,8 @@ def in_a_row(lm: lib.LM, edits: int = SETTINGS["edits"]) -> Iterator[dict[str, A
     held, p   For these and the new one: whether the model begins with the answer, and its
               probability.
     """
-    facts = [case.fact for case in lib.classroom()[1::2][:edits]]
-    editor, new = lib.EDITORS["rome"](lm), [fact.target_new for fact in facts]
+    facts = [case.fact for case in (cases or lib.classroom()[1::2])[:edits]]
+    editor, new = lib.EDITORS["rome"](lm, **settings), [fact.target_new for fact in facts]
     layer, patch = editor.config.layer, lib.EMPTY
     K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
     for n, fact in enumerate(facts):
@@ -98,3 +107,21 @@ def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
         weight = times[i] * times[j]
         found.append(pairs @ weight / (weight.sum() or np.nan))
     return pairs.mean(1), np.stack(found)
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Three rows of fifty edits, with the facts of notebook 04."""
+    some = runs_04.draws()
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, {"ROME": ("rome", runs_04.STREAM)}),
+        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+        "tokens": SETTINGS["tokens"],
+    }
+    jobs = {draw: partial(_row, lm, draw, cases) for draw, cases in some.items()}
+    return [stored_runs.LongRun("07_rows", settings, jobs)]
+
+
+def _row(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
+    for row in in_a_row(lm, len(cases), cases, **runs_04.STREAM):
+        yield {"draw": draw, **row}

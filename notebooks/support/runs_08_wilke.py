@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import lib
 from lib.data.facts import lookup
 from lib.editors import rome
+
+from . import models, stored_runs
+from . import runs_04_rome as runs_04
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
 LAYERS = tuple(range(7))  # WilKE's candidates
@@ -29,8 +33,8 @@ def divergence(lm: lib.LM, count: int = 16) -> Callable[[lib.Patch], float]:
 
 
 def opens(lm: lib.LM, fact: lib.Fact) -> bool:
-    """Whether the subject is one token, and that the first of the prompt."""
-    return lookup(lm.tokenizer, fact)[1] == 0
+    """Whether the subject is one token, and that the first of the prompt's own."""
+    return lookup(lm.tokenizer, fact)[1] == (lm.leading_bos is not None)
 
 
 def stream_cases(number: int, edits: int) -> list[lib.Case]:
@@ -166,3 +170,71 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
     pace = max(1, len(rest) // others)
     found = [*first[:opening], *rest[: pace * others : pace]]
     return sorted(found, key=lambda case: case.id)
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+EDITS, LOOKS = 30, (10, 30)
+LINES = {  # name: (editor, its settings)
+    "ROME": ("rome", {}),
+    "ROME, published": ("rome", {"keys": "mixed"}),
+    "WilKE": ("wilke", {"layers": LAYERS}),
+    "split": ("wilke", {"layers": LAYERS}),
+}
+
+
+def written(editor: lib.Editor, draw: str, line: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """One stream; one row per edit, and at the points the share of each case's prompts.
+
+    scores  {layer: ‖Δ‖/‖W‖} of every layer that was tried, on the model as it was then
+    kl      KL from the base model at unrelated prompts, in nats
+    """
+    lm, asked = editor.lm, {"events": ["generation"], "metrics": ["generalization", "specificity"]}
+    looks, kl = [n for n in (0, *LOOKS) if n <= len(cases)], divergence(editor.lm)
+    told = lib.stream(lm, editor, cases, eval_at=looks, evaluate_with=asked)
+    for case, row in zip(cases, told, strict=True):
+        seen = {"draw": draw, "line": line, "edit": row["edits"], "case": case.id}
+        seen |= {"opens": opens(lm, case.fact), "written": row["efficacy"]["generation"]}
+        seen["kl"] = round(kl(told.patch), 5)
+        if isinstance(editor, Seen):
+            seen["layer"] = told.patch.memory["wilke"]["layers"][-1]
+            seen["scores"] = {str(match.layer): round(match.score, 5) for match in editor.last}
+        if row["edits"] in told.scores:
+            for metric in ("retention", "generalization", "specificity"):
+                seen[metric] = shares(told.scores[row["edits"]], metric)
+        if row["edits"] == LOOKS[0]:
+            seen["base"] = shares(told.scores[0], "specificity")
+        yield seen
+
+
+def editors(lm: lib.LM, model: lib.LM) -> dict[str, lib.Editor]:
+    """{line: its editor of a model}, all with the presets of `lm`, so that readings can be compared."""
+    found = {}
+    for line, (kind, more) in LINES.items():
+        made = {"WilKE": Seen, "split": Split}.get(line, lib.EDITORS[kind])
+        config = made.Config.preset(lm, kind, contexts=CONTEXTS, **{**runs_04.STREAM, **more})
+        found[line] = made(model, config)
+    return found
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Streams by ROME, its published form, WilKE and a split; three with the token, one without."""
+    plain, found = models.load("small"), []
+    for name, model in {"08_three": lm, "08_plain": plain}.items():
+        some, made = runs_04.draws(EDITS), editors(lm, model)
+        some = some if model is lm else {"first": some["first"]}
+        settings = {
+            "reading": stored_runs.reading(model),
+            "editors": {
+                line: {"editor": one.name, **one.settings_dict()} for line, one in made.items()
+            },
+            "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+            "points": LOOKS,
+        }
+        jobs = {
+            f"{draw}, {line}": partial(written, one, draw, line, cases)
+            for draw, cases in some.items()
+            for line, one in made.items()
+        }
+        found.append(stored_runs.LongRun(name, settings, jobs))
+    return found

@@ -1,0 +1,47 @@
+"""Every module of long runs gives runs whose first job makes rows, on a tiny model."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+import lib
+from notebooks.support import models, stored_runs
+from notebooks.support import runs_04_rome as runs_04
+
+FOLDER = Path(stored_runs.__file__).parent
+MODULES = [
+    path.stem for path in sorted(FOLDER.glob("runs_*.py")) if "def runs(" in path.read_text()
+]
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return models.load("tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
+def test_every_long_run_has_jobs_that_make_rows_and_settings_that_name_reading_and_configs(
+    name, lm, monkeypatch, tmp_path
+):
+    module = importlib.import_module(f"notebooks.support.{name}")
+    monkeypatch.setattr(models, "load", lambda *_, **__: lm)
+    monkeypatch.setenv("EDIT_DATA", "no file is read")
+    cases = lib.classroom()[1::2]
+    few = {name: facts[:2] for name, facts in runs_04.draws().items()}
+    monkeypatch.setattr(runs_04, "draws", lambda edits=50: few)
+    if hasattr(module, "counterfact"):
+        monkeypatch.setattr(
+            module, "counterfact", lambda count: (cases * (count // 90 + 1))[:count]
+        )
+    runs = module.runs(lm)
+    assert len({run.name for run in runs}) == len(runs)
+    for run in runs:
+        assert run.name[:2] == name[5:7] and {"reading", "editors"} <= run.settings.keys()
+        rows = list(islice(next(iter(run.jobs.values()))(), 2))
+        assert rows and json.dumps(stored_runs._plain(rows))
