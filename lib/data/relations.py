@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from . import taken
 from .facts import Case, Probe, fill, require_text
 from .readers import classroom
 
@@ -74,12 +75,12 @@ class Relation:
         ]
 
 
-def relations(cases: Iterable[Case] | None = None) -> dict[str, Relation]:
+def relations(cases: taken.Given | None = None) -> dict[str, Relation]:
     """The relations of some cases by their names, in the order of the first case of each.
 
     cases  by default the classroom's; those without a relation or a subject are left out
     """
-    return _classroom() if cases is None else _collect(cases)
+    return _classroom() if cases is None else _collect(taken.cases(cases))
 
 
 @cache

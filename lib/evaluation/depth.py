@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..cancellation import steps as counted
+from ..data import taken
 from ..data.conversation import inside, question
 from ..data.facts import Case, fill
 from ..errors import ArgumentError
@@ -87,7 +88,7 @@ class Depth(Shown):
         return pd.DataFrame(lines, columns=names).set_index("test")
 
 
-def depth(lm: LM, patch: Patch, cases: Sequence[Case], base: Depth | None = None) -> Depth:
+def depth(lm: LM, patch: Patch, cases: taken.Given, base: Depth | None = None) -> Depth:
     """What the model with a patch replies about its facts in four ways, beside three controls.
 
     cases  edited facts, each with a known answer so far, and a relation that has a question
@@ -95,7 +96,7 @@ def depth(lm: LM, patch: Patch, cases: Sequence[Case], base: Depth | None = None
 
     Raises ValueError for a tokenizer without a chat template, and without a case that can be asked.
     """
-    asked = [case for case in cases if case.fact.target_true and question(case)]
+    asked = [case for case in taken.cases(cases) if case.fact.target_true and question(case)]
     if not asked:
         raise ArgumentError("no case has an answer so far and a question of its relation")
     parts = [_ask(lm, asked, EDITED, patch)]

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..data.facts import Case, Fact
+from ..data import taken
+from ..data.facts import Fact
 from ..errors import ArgumentError, FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -32,13 +33,13 @@ BASE_MODEL = "base model"  # how a title calls the model without a patch
 
 def evaluate(
     lm: LM,
-    cases: Case | Sequence[Case],
+    cases: taken.Given,
     patch: Patch = EMPTY,
     events: Sequence[str] = EVENTS,
     base: Base | None = None,
     *,
     metrics: Collection[str] = METRICS,
-    pool: Sequence[Case] | None = None,
+    pool: taken.Given | None = None,
     text: str | None = None,
     kl_prompts: int = 512,
     seed: int = 0,
@@ -55,17 +56,18 @@ def evaluate(
     Raises ValueError without a case, for an unknown event or metric, for base answers of another
     model, and for a prompt that is too long.
     """
-    cases = [cases] if isinstance(cases, Case) else list(cases)
-    if not cases:
+    some = list(taken.cases(cases))
+    if not some:
         raise ArgumentError("there is no case to evaluate")
     asked(metrics, events)  # refuses unknown names before any work
-    items = probe_items(cases, metrics, pool, _written(patch), seed)
+    others = None if pool is None else taken.cases(pool)
+    items = probe_items(some, metrics, others, _written(patch), seed)
     return measure(
         lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
     )
 
 
-def baseline(lm: LM, cases: Case | Sequence[Case], **settings: Any) -> Base:
+def baseline(lm: LM, cases: taken.Given, **settings: Any) -> Base:
     """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
 
     settings   Arguments of `evaluate` by name.

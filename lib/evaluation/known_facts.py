@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from ..data import taken
 from ..data.facts import Case
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .queries import generated
 
 
-def known(lm: LM, cases: Iterable[Case], patch: Patch = EMPTY) -> list[Case]:
+def known(lm: LM, cases: taken.Given, patch: Patch = EMPTY) -> list[Case]:
     """The cases whose answer so far (`target_true`) the model gives by free generation, in order.
 
     The classroom's facts are known to the embedded model; on another one, edit only those that come
@@ -23,7 +22,7 @@ def known(lm: LM, cases: Iterable[Case], patch: Patch = EMPTY) -> list[Case]:
     """
     asked = [
         (case, (case.fact.text, case.fact.target_true))
-        for case in cases
+        for case in taken.cases(cases)
         if case.fact.target_true is not None
     ]
     with lm.patched(patch, only=True):

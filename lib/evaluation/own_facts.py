@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..data import taken
 from ..data.facts import Case, Fact, Probe
 from ..data.relations import Relation, relations
 from ..errors import FactError
@@ -66,7 +67,7 @@ class Match(NamedTuple):
         return self.score >= LEAST and self.state >= STATE
 
 
-def matches(lm: LM, fact: Fact, among: Mapping[str, Relation] | None = None) -> list[Match]:
+def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = None) -> list[Match]:
     """All relations by how well the fact's prompt fits one of their wordings, the best first.
 
     The states are those of the unedited model, centered and scaled over the wordings of all
@@ -76,6 +77,7 @@ def matches(lm: LM, fact: Fact, among: Mapping[str, Relation] | None = None) -> 
 
     Raises FactError for a fact without a subject.
     """
+    fact = taken.fact(fact)
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     known = relations() if among is None else among
@@ -96,7 +98,7 @@ def matches(lm: LM, fact: Fact, among: Mapping[str, Relation] | None = None) -> 
 
 def case_for(
     lm: LM,
-    fact: Fact,
+    fact: taken.Given,
     relation: str | None = None,
     among: Mapping[str, Relation] | None = None,
     neighbors: int = NEIGHBORS,
@@ -113,7 +115,7 @@ def case_for(
 
     Raises FactError for a fact without a subject and for an unknown relation.
     """
-    known = relations() if among is None else among
+    fact, known = taken.fact(fact), relations() if among is None else among
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     if relation is None:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from ..data import taken
 from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..patch.patch import EMPTY
@@ -29,7 +30,7 @@ QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 
 def singly(
     editor: Editor,
-    cases: Sequence[Case],
+    cases: taken.Given,
     events: Sequence[str] = EVENTS,
     metrics: Collection[str] = QUICK,
     base: Base | None = None,
@@ -42,9 +43,9 @@ def singly(
     `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
     patches when it is among the metrics.
     """
-    cases, lm = list(cases), editor.lm
-    items = probe_items(cases, metrics)
-    by_case = [list(some) for _, some in groupby(items, lambda item: item.case)]
+    some, lm = list(taken.cases(cases)), editor.lm
+    items = probe_items(some, metrics)
+    by_case = [list(own) for _, own in groupby(items, lambda item: item.case)]
     settings: dict[str, Any] = {"events": events, "metrics": metrics}
     # one measurement of the base model fills the answers that every patch is compared with
     before = measure(lm, items, EMPTY, base=base, **settings)
@@ -52,11 +53,11 @@ def singly(
     base.scores = before
     parts, seconds, perplexities = [], [], []
     shown = sys.stderr.isatty() if progress is None else progress
-    pairs = list(zip(cases, by_case, strict=True))
+    pairs = list(zip(some, by_case, strict=True))
     # cases that stand next to each other and share a batch are one edit
-    edits = [list(some) for _, some in groupby(enumerate(pairs), lambda pair: _batch(*pair))]
+    edits = [list(those) for _, those in groupby(enumerate(pairs), lambda pair: _batch(*pair))]
     for together in tqdm(edits, disable=not shown, unit="edit"):
-        own = [item for _, (_, some) in together for item in some]
+        own = [item for _, (_, its) in together for item in its]
         start = time.perf_counter()
         patch = editor.edit([case.fact for _, (case, _) in together])
         seconds.append(time.perf_counter() - start)

@@ -12,7 +12,7 @@ asked with everything else.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..cancellation import steps as counted
-from ..data.facts import Case, Fact
+from ..data import taken
+from ..data.facts import Fact
 from ..editors.shared.base import add_low_rank
 from ..editors.shared.descent import Descent
 from ..editors.shared.fine_tuning import adapters, beside
@@ -171,10 +172,11 @@ class EditedAgain:
     """A life: other facts are written after the patch, `batch` of them at a time."""
 
     editor: str
-    facts: tuple[Fact, ...]
+    facts: tuple[Fact, ...]  # or as `taken.facts` takes them
     batch: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", tuple(taken.facts(self.facts)))
         EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
         if type(self.batch) is not int or self.batch < 1 or not self.facts:
             raise ArgumentError("later edits need a fact, and a whole number from 1 in a batch")
@@ -231,7 +233,7 @@ FOOTER = "% of the facts by generation, with 95 % intervals over facts; unedited
 def survive(
     lm: LM,
     patch: Patch,
-    cases: Sequence[Case],
+    cases: taken.Given,
     lives: Mapping[str, Life],
     metrics: Collection[str] = ("efficacy",),
     unedited: Survival | None = None,
@@ -249,6 +251,7 @@ def survive(
     if not lives or BEFORE in lives:
         raise ArgumentError(f"name the lives that are lived, none of them '{BEFORE}'")
     asked: dict[str, Any] = {"events": (EVENT,), "metrics": metrics}
+    cases = taken.cases(cases)  # a generator gives them once
     base = baseline(lm, cases, **asked)
 
     def ask(one: Patch) -> Scores:

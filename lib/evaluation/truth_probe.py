@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.facts import Case
+from ..data import taken
 from ..errors import ProbeError
 from ..model import activations
 from ..model.lm import LM
@@ -70,7 +70,7 @@ class TruthProbe:
 
 
 def truth_probe(
-    lm: LM, cases: Sequence[Case], without: Sequence[Case] = (), depth: float = DEPTH
+    lm: LM, cases: taken.Given, without: taken.Given = (), depth: float = DEPTH
 ) -> TruthProbe:
     """A probe trained on true and false statements of the cases, as the unedited model reads them.
 
@@ -81,7 +81,8 @@ def truth_probe(
 
     Raises ProbeError where held-out relations give less than ACCURACY, or there are not two.
     """
-    edited = {case.fact.subject for case in without}
+    cases = taken.cases(cases)
+    edited = {fact.subject for fact in taken.facts(without)}
     pairs, relations, draw = [], [], random.Random(0)
     answers: dict[str | None, set[str]] = {}
     for case in cases:

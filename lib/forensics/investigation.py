@@ -8,7 +8,7 @@ what unedited models give, and it says "consistent with an edit of": weights alo
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import pandas as pd
 from torch import Tensor
 
 from ..cancellation import finished
+from ..data import taken
+from ..data.facts import Case, Fact
 from ..errors import ForensicsError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
@@ -124,11 +126,12 @@ class Investigation:
 
 
 def investigate(
-    lm: LM, names: Sequence[str], patch: Patch = EMPTY, **settings: Any
+    lm: LM, names: Iterable[str | Fact | Case], patch: Patch = EMPTY, **settings: Any
 ) -> Investigation:
     """Examine the weights of a model, or of a model under a patch, without any base model.
 
-    names     candidate subjects: thousands make the comparison sharp, and at least 20 are needed
+    names     candidate subjects, or facts about them: thousands make the comparison sharp, and at
+              least 20 are needed
     patch     the suspect is the model under this patch
     settings  of `examine`, which does it in steps: layers, text, tokens, prefix, prompts, damping,
               threshold, prompt_threshold
@@ -140,7 +143,7 @@ def investigate(
 
 def examine(
     lm: LM,
-    names: Sequence[str],
+    names: Iterable[str | Fact | Case],
     patch: Patch = EMPTY,
     *,
     layers: Sequence[int] | None = None,
@@ -166,7 +169,9 @@ def examine(
 
     Between two steps the model is free, so that others may use it.
     """
-    if isinstance(names, str) or len(names) < FEWEST:
+    given = () if isinstance(names, str) else names
+    named = [one if isinstance(one, str) else taken.fact(one).subject or "" for one in given]
+    if len(named) < FEWEST:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
     if not (threshold > 0 and prompt_threshold > 0):
         raise ForensicsError("a threshold of an examination is above 0")
@@ -196,10 +201,10 @@ def examine(
                 moments = end.value
                 break
             yield 0.9 * (begin + 0.6 * size * share), "reading general text"
-        parts.append(matched_filter(lm, names, moments, patch, prefix, damping))
+        parts.append(matched_filter(lm, named, moments, patch, prefix, damping))
         if prompts:
             asked.append(matched_filter(lm, prompts, moments, patch, BARE, damping))
-        yield 0.9 * (begin + size), f"comparing {len(names) + len(prompts):,} candidates"
+        yield 0.9 * (begin + size), f"comparing {len(named) + len(prompts):,} candidates"
     filtered, prompted = joined(parts), joined(asked) if asked else None
     widths = [w for w in WIDTHS if w <= len(where)]
     listed = [(one.z / threshold, one) for one in filtered.top(TOP, widths)]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data import taken
 from ..data.facts import Fact, encode_target, lookup
 from ..errors import ArgumentError
 from ..model.batching import sequences
@@ -111,6 +112,7 @@ class Corrupted:
             fact = Fact.find(fact, subject, subject)  # the new answer plays no part here
         elif subject is not None:
             raise ArgumentError("the subject of a Fact is its own: give no other")
+        fact = taken.fact(fact)
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):
             yield cls(lm, fact, *settings)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..data import taken
 from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
 from ..model.lm import LM
@@ -101,7 +102,7 @@ class Dossier:
         return "\n".join(rows)
 
 
-def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossier:
+def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
     """What the model answers about an entity, before and after a patch.
 
     settings  of `dossier_lines`, which gives the answers relation by relation
@@ -111,6 +112,7 @@ def dossier(lm: LM, entity: str, patch: Patch = EMPTY, **settings: Any) -> Dossi
 
     print(lib.dossier(lm, "The Eiffel Tower"))
     """
+    entity = entity if isinstance(entity, str) else taken.fact(entity).subject or ""
     lines = tuple(dossier_lines(lm, entity, patch, **settings))
     return Dossier(entity.strip(), lines, naming(patch, entity))
 

@@ -10,7 +10,7 @@ All of it is computed in float64 on the CPU, by `lib.memory.interference`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import memory
+from ..data import taken
 from ..data.facts import Fact
 from ..errors import ArgumentError
 from ..evaluation.probe_prompts import normal
@@ -153,7 +154,7 @@ def kurtosis(values: Tensor) -> float:
 
 
 def superposition(
-    lm: LM, subjects: Sequence[Fact | str], layer: int | Sequence[int], prompt: str = "{}"
+    lm: LM, subjects: taken.Given | Iterable[str], layer: int | Sequence[int], prompt: str = "{}"
 ) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
 
@@ -177,12 +178,11 @@ def superposition(
     return found[layer] if isinstance(layer, int) else found
 
 
-def _distinct(subjects: Sequence[Fact | str], prompt: str) -> list[Fact]:
+def _distinct(subjects: taken.Given | Iterable[str], prompt: str) -> list[Fact]:
     """The facts whose keys are read, each subject once."""
     found: dict[str, Fact] = {}
-    for one in subjects:
-        # the answer is never read, only the subject's last token
-        fact = one if isinstance(one, Fact) else Fact(one, prompt, "?")
+    # the answer is never read, only the subject's last token
+    for fact in taken.facts(subjects, lambda subject: Fact(subject, prompt, "?")):
         found.setdefault(normal(fact.subject or fact.prompt), fact)
     if len(found) < 2:
         raise ArgumentError(f"overlaps need at least two distinct subjects, not {len(found)}")

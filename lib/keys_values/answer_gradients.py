@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
+from ..data import taken
 from ..data.facts import Fact
 from ..errors import EditError, FactError, FeatureError
 from ..model.answer_rows import AnswerRows
@@ -58,7 +59,7 @@ class KeyGradients:
 
 def read(
     lm: LM,
-    facts: Sequence[Fact],
+    facts: taken.Given,
     modules: Sequence[str],
     group: int = 10,
     reduction: Reduction = "group_mean",
@@ -83,7 +84,7 @@ def read(
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = longest_first(answer_rows(lm, facts, target_eos))
+    rows = longest_first(answer_rows(lm, taken.facts(facts), target_eos))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..data import taken
 from ..data.facts import Fact, encode_answer, encode_target, lookup
 from ..errors import TargetError
 from ..model.answer_rows import AnswerRows, select_labels
@@ -75,7 +76,7 @@ class Target:
 
 def search(
     lm: LM,
-    facts: Sequence[Fact],
+    facts: taken.Given,
     layer: int,
     templates: Sequence[str],
     settings: Search,
@@ -89,6 +90,7 @@ def search(
     `mlp_out`, because there δ passes the norm before it reaches the residual stream. Raises
     TargetError when a loss is not finite.
     """
+    facts = taken.facts(facts)
     site = "mlp_out" if lm.arch.post_norm else site
     found: list[Target | None] = [None] * len(facts)
     for group in _groups(lm, facts, templates):

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import distributed
-from ..data.case_lists import Cases, LazyCases
-from ..data.facts import Case
+from ..data import taken
 from ..editors.shared.base import Editor
 from ..errors import JournalError, StreamError
 from ..model.lm import LM
@@ -31,7 +30,7 @@ _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what 
 def stream(
     lm: LM,
     editor: str | Editor,
-    cases: Sequence[Case],
+    cases: taken.Given,
     batch_size: int = 1,
     eval_at: Sequence[int] | None = None,
     evaluate_with: Mapping[str, Any] | None = None,
@@ -64,16 +63,18 @@ def stream(
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
     use, or of a run with other arguments.
     """
-    cases = cases[:] if isinstance(cases, Cases | LazyCases) else list(cases)
+    cases, given = taken.cases(cases), dict(evaluate_with or {})
     if not cases:
         raise StreamError("there is no case to edit")
     counts = {"batch size": batch_size, "save_every": save_every, "sample": sample}
     for name, count in counts.items():
         if count is not None and count < 1:
             raise StreamError(f"the {name} should be at least 1, not {count}")
-    for name in evaluate_with or ():
+    for name in given:
         if name not in _SETTINGS:
             raise StreamError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
+    if given.get("pool") is not None:
+        given["pool"] = taken.cases(given["pool"])
     points = tuple(sorted(set((0, len(cases)) if eval_at is None else eval_at)))
     for point in points:
         if not 0 <= point <= len(cases):
@@ -86,7 +87,7 @@ def stream(
         cases,
         batch_size,
         points,
-        dict(evaluate_with or {}),
+        given,
         sample,
     )
     shown = sys.stderr.isatty() if progress is None else progress

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
 from ..errors import ArgumentError
@@ -269,7 +270,7 @@ class LM(Patchable):
 
     def keys(
         self,
-        facts: Sequence[Fact],
+        facts: taken.Given,
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
@@ -287,13 +288,14 @@ class LM(Patchable):
         return keys[layer] if isinstance(layer, int) else keys
 
     def at_subjects(
-        self, facts: Sequence[Fact], modules: Sequence[str], templates: Sequence[str] = ("{}",)
+        self, facts: taken.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
         """{module: its inputs (t, n, width) at each subject's last token}, float32.
 
         There is one slice for each of the t templates. Rows are cut after this token, because in a
         causal model no later token can change it. Blocks above the highest module do not run.
         """
+        facts = taken.facts(facts)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
         found = activations.module_inputs_at(self, rows, at, modules)

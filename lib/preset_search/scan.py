@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from ..atomic_files import whole_file
+from ..data import taken
 from ..data.facts import Case, Fact
 from ..errors import EditError, EditWarning, ScanError, TargetError
 from ..evaluation.evaluate import baseline, evaluate
@@ -40,7 +41,7 @@ CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
 def scan(
     lm: LM,
     editor: str,
-    cases: Sequence[Case],
+    cases: taken.Given,
     layers: Sequence[int] | None = None,
     budget: float | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -50,7 +51,7 @@ def scan(
     *,
     widths: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
-    facts: Sequence[Fact] | None = None,
+    facts: taken.Given | None = None,
     event: str = "generation",
     metrics: Sequence[str] = SCORED,
     progress: bool | None = None,
@@ -82,8 +83,8 @@ def scan(
     facts or settings that the editor refuses. A trial that fails later is a row of score 0.
     """
     space = Space(lm, editor, settings or {}, layers, around, grid or {}, widths)
-    cases = list(cases)
-    if not cases:
+    some = list(taken.cases(cases))
+    if not some:
         raise ScanError("there is no case to scan on")
     if budget is not None and not budget > 0:
         raise ScanError(f"the budget should be a number of seconds above 0, not {budget}")
@@ -94,9 +95,9 @@ def scan(
     for metric in metrics:
         if metric not in TABLE or event not in TABLE[metric].events or metric in LOWER_IS_BETTER:
             raise ScanError(f"'{metric}' by the event '{event}' cannot be part of a score")
-    facts = [case.fact for case in cases] if facts is None else list(facts)
+    facts = taken.facts(some if facts is None else facts)
     EDITORS[editor](lm, **space.given).check(facts)
-    found = Scan(lm, editor, cases, facts, together, event, tuple(metrics), space, budget, journal)
+    found = Scan(lm, editor, some, facts, together, event, tuple(metrics), space, budget, journal)
     return found.run(sys.stderr.isatty() if progress is None else progress, say)
 
 

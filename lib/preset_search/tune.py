@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 from ..atomic_files import whole_file
+from ..data import taken
 from ..data.facts import Case
 from ..data.readers import classroom
 from ..errors import EditError, ScanError, TargetError
@@ -70,7 +71,7 @@ class Tuned:
 def tune(
     lm: LM,
     editors: Sequence[str],
-    cases: Sequence[Case] | None = None,
+    cases: taken.Given | None = None,
     minutes: float = 30,
     to: str | Path = "presets.toml",
     *,
@@ -102,7 +103,8 @@ def tune(
         raise EditError(f"{what}: there are settings to search for {', '.join(GRIDS)}")
     carried, lm.presets = lm.presets, Presets(stored=False)
     try:
-        return run.all(list(dict.fromkeys(editors)), cases)
+        given = None if cases is None else taken.cases(cases)
+        return run.all(list(dict.fromkeys(editors)), given)
     finally:
         lm.presets = carried
 

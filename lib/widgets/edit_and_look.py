@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .. import plot
+from ..data import taken
 from ..data.facts import Fact, encode_target
 from ..errors import EditWarning
 from ..model.lm import LM
@@ -56,7 +57,7 @@ class EditAndLook(Panel):
     def __init__(
         self,
         lm: LM,
-        fact: Fact,
+        fact: taken.Given,
         asked: Mapping[str, str] | Sequence[str] = (),
         editor: str = "rome",
         *,
@@ -65,7 +66,7 @@ class EditAndLook(Panel):
         after: Patch = EMPTY,
         tokens: int = 6,
     ) -> None:
-        self.lm, self.after, self.tokens = lm, after, tokens
+        self.lm, self.after, self.tokens, fact = lm, after, tokens, taken.fact(fact)
         self.asked = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(asked, "asked")
         alone = [name for name, kind in EDITORS.items() if not (kind.trained or kind.inner)]
         self.editors, self.settings = list(editors or alone), dict(settings or {})

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data import taken
 from ...data.facts import Case
 from ...errors import EditError, FeatureError
 from ...model.lower_block_cache import LowerBlockCache
@@ -69,8 +70,8 @@ class Trainable(NetworkEditor):
 
     def fit(
         self,
-        cases: Sequence[Case],
-        validation: Sequence[Case] = (),
+        cases: taken.Given,
+        validation: taken.Given = (),
         checkpoint: str | Path | None = None,
         steps: int = 1000,
         say: Callable[[str], None] | None = None,
@@ -84,17 +85,17 @@ class Trainable(NetworkEditor):
         when a validation fact is also trained on, or the checkpoint was begun with other cases or
         settings.
         """
-        cases, validation = list(cases), list(validation)
-        if not cases:
+        some, held = list(taken.cases(cases)), list(taken.cases(validation))
+        if not some:
             raise EditError("there is no case to train on")
-        self.check([case.fact for case in (*cases, *validation)])
-        both = {c.fact.text for c in cases} & {c.fact.text for c in validation}
+        self.check([case.fact for case in (*some, *held)])
+        both = {c.fact.text for c in some} & {c.fact.text for c in held}
         if both:
             raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
         path = Path(checkpoint) if checkpoint else self.path
         # the blocks below the lowest edited matrix never change, so their states are kept
         with LowerBlockCache(self.lm, self.lowest()).used():
-            training = Training(self, cases, validation, path.with_suffix(".training.safetensors"))
+            training = Training(self, some, held, path.with_suffix(".training.safetensors"))
             training.go(steps, say or (lambda line: None))
             state, at = training.result()
         header = {

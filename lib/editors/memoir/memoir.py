@@ -9,14 +9,15 @@ answered by the base model alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ...data.facts import Case, Fact, fill
+from ...data import taken
+from ...data.facts import Fact, fill
 from ...data.readers import classroom
 from ...errors import EditError
 from ...keys_values import context_templates as contexts
@@ -196,13 +197,14 @@ class Memoir(Editor):
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 
-    def calibrate(self, cases: Sequence[Case]) -> float:
+    def calibrate(self, cases: taken.Given) -> float:
         """τ for the base model, from rewordings and unrelated prompts of cases that are not edited.
 
         It lies midway between the 10 % quantile of the overlap with the own rewording and the 99 %
         quantile of that with any unrelated prompt. Raises EditError without either kind of prompt.
         """
         lm, module = self.lm, self.lm.mlp_out(self.config.layer)
+        cases = taken.cases(cases)
         own = [(case.fact.text, text) for case in cases for text in case.paraphrases]
         unrelated = [text for case in cases for text in case.locality]
         if not own or not unrelated:

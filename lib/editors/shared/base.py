@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates
@@ -84,12 +85,12 @@ class Editor(ABC):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
-    def edit(self, facts: Sequence[Fact], after: Patch = EMPTY) -> Patch:
+    def edit(self, facts: taken.Given, after: Patch = EMPTY) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 
         Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
         """
-        facts = [facts] if isinstance(facts, Fact) else list(facts)
+        facts = taken.facts(facts)
         self.check(facts)
         if len(facts) == 1:
             self._warn_known(facts[0], after)
@@ -152,8 +153,6 @@ class Editor(ABC):
         if not facts:
             raise EditError("there is no fact to edit")
         for row, fact in enumerate(facts):
-            if not isinstance(fact, Fact):
-                raise EditError(f"row {row} is a {type(fact).__name__}, not a lib.Fact")
             if self.needs_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
