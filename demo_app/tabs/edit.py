@@ -161,10 +161,7 @@ class Page:
                 yield {**page, form.options: shown.steps[0].options}
                 yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
-            found = links.opened(studio.choices, dict(request.query_params))
-            if found is None:
-                yield {form.example: gr.skip()}  # with nothing yielded all fields would be emptied
-                return
+            found = links.opened(studio.choices, dict(request.query_params)) or links.Opened()
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found)

@@ -85,12 +85,12 @@ class Form:
         return fact.subject, continued(fact.prompt), fact.target_new, ""
 
     def reopen(self, found: Opened) -> dict:
-        """The form as a link wants it."""
-        page: dict = {}
+        """The form as a link wants it; a field of its own where the link has nothing of use."""
+        page: dict = {self.example: gr.skip()}  # where nothing is given all fields are emptied
         if found.fact is not None:
             subject, prompt, target = found.fact
             texts = subject, continued(prompt), target
-            page = dict(zip(self.fact, texts, strict=True))
+            page |= dict(zip(self.fact, texts, strict=True))
             page[self.example] = found.label or gr.skip()
         if found.own:
             page[self.own] = found.own

@@ -53,6 +53,27 @@ def sent(caller, calls) -> list:
     return [(numbers[event], said) for event, said in caller.answers(len(numbers)).items()]
 
 
+LINKS = (
+    "", "example=nope", "editors=nope", "subject=Ann", "prompt=x", "target=%00", "own=" + "w" * 900,
+    "example=nope&editors=nope&own=" + "%0A".join("abcdefghij"), "place=nope", "place=trace",
+    "gallery=nope", "gallery=&example=", "example=the-eiffel-tower", "__theme=dark",
+)  # fmt: skip
+
+
+def test_an_address_with_nothing_of_use_opens_the_page_as_it_is(page):
+    """Every handler of the page's opening, with every address: none fails inside."""
+    caller = Caller(page[0].local_url, "addresses")
+    found = caller.http.get("/config").json()["dependencies"]
+    loads = [one["id"] for one in found if any(event == "load" for _, event in one["targets"])]
+    assert len(loads) >= 3
+    calls = [
+        (f"{number} ?{link[:40]}", {"query": link, "fn_index": number})
+        for link in LINKS
+        for number in loads
+    ]
+    assert fails(sent(caller, calls)) == []
+
+
 QUICK = ("huge", "half a character", "a million", "an object")
 
 

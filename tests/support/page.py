@@ -61,11 +61,15 @@ class Caller:
         found = self.http.get("/config").json()["dependencies"]
         return {one["api_name"]: one for one in found if one["api_name"]}
 
-    def join(self, **body: Any) -> httpx.Response:
-        """Put a call in line; the values need not be ones that UTF-8 can write."""
+    def join(self, query: str = "", **body: Any) -> httpx.Response:
+        """Put a call in line; the values need not be ones that UTF-8 can write.
+
+        query  The page's address behind the question mark, which the browser sends with each call.
+        """
         text = json.dumps({"session_hash": self.name, "data": [], **body})
         headers = {"content-type": "application/json"}
-        return self.http.post("/gradio_api/queue/join", content=text, headers=headers)
+        address = f"/gradio_api/queue/join?{query}"
+        return self.http.post(address, content=text, headers=headers)
 
     def answers(self, count: int) -> dict[str, dict]:
         """{number of a call: its last message} of as many calls as were put in line."""
