@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lessons.grading.class_folder import grade_folder
 from lessons.grading.confinement import protection
-from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
@@ -29,11 +29,7 @@ def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
             said.append(f"kept     {path} (there already; --fresh lays it aside)")
             continue
         if path.exists():
-            n = 1
-            while (aside := path.with_name(f"{path.name}.old{n}")).exists():
-                n += 1
-            path.rename(aside)
-            said.append(f"aside    {aside}")
+            said.append(f"aside    {path.rename(aside(path))}")
         path.write_text(exercise.stub, encoding="utf-8")
         said.append(f"written  {path}  {'★' * exercise.stars} {exercise.title}")
     return said

@@ -16,6 +16,8 @@ Hint: in a regular expression (?<!\\w) and (?!\\w) are such ends, and re.escape 
 
 import re
 
+import torch
+
 
 def gives(reply: str, right: str, rival: str) -> bool:
     # solution

@@ -18,6 +18,8 @@ first look, all `length` tokens go through the whole model, to have what is kept
 Hint: how many passes are 20 looks, and which parts of a pass do you write down once for each row?
 """
 
+import torch
+
 
 def multiply_adds(shape: dict, layer: int, rows: int, length: int, tail: int, looks: int) -> float:
     # solution

@@ -13,6 +13,8 @@ Hint: two things go on at once. Which of them decides when both are done? And fo
 through N weights, how many multiply-adds and how many bytes are that?
 """
 
+import torch
+
 
 def roof(work: float, read: float, peak: float, bandwidth: float, size: float) -> tuple:
     # solution

@@ -14,6 +14,7 @@ Return both, the matrix and the crosstalk of all keys at once, without a loop.
 Hint: a sum of outer products is one matrix product, and so are all the answers.
 """
 
+import torch
 from torch import Tensor
 
 

@@ -13,6 +13,7 @@ with p the probabilities before the edit and p' those after it.
 Hint: scores are not yet probabilities. What has to be true of p_t when it is summed over all words?
 """
 
+import torch
 from torch import Tensor
 
 

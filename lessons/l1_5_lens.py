@@ -11,6 +11,7 @@ inner product with the stream as a score. Return the rank of one word behind eve
 Hint: how many words are ahead of it? Nothing has to be sorted.
 """
 
+import torch
 from torch import Tensor
 
 

@@ -17,6 +17,7 @@ put_back gives one token, in every row, the state that it had in the clean run.
 Hint: x = x.clone() makes a copy, and x[:, a:b] is the tokens a to b − 1 of all its rows.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -35,8 +36,6 @@ def put_back(states: Tensor, clean: Tensor, token: int) -> Tensor:
 
 
 # --- checks
-import torch
-
 from lessons.marking import agree, normal, tensor
 
 COPY = "x, n = {}.clone(), 2\n{}\nreturn x"

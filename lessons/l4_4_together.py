@@ -18,6 +18,8 @@ Hint: itertools.combinations(range(6), n) gives all sets of n tokens.
 
 from itertools import combinations
 
+import torch
+
 
 def smallest(run) -> list[int]:
     # solution

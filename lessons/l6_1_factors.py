@@ -14,6 +14,7 @@ key q? Fill in the last line, without forming a matrix of (d_out, d_in): a model
 Hint: G Kᵀ q can be put in brackets in two ways.
 """
 
+import torch
 from torch import Tensor
 
 

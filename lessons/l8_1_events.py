@@ -20,6 +20,7 @@ Hint: text.startswith(target); then look at the one character behind it, which m
 "x".isalnum() says whether a character is a letter or a digit.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -34,8 +35,6 @@ def events(new: Tensor, old: Tensor, hits: Tensor, text: str, target: str) -> li
 
 
 # --- checks
-import torch
-
 from lessons.marking import Wrong, normal, tensor
 
 WRONG = [

@@ -14,6 +14,8 @@ Hint: square it: (p̂ − p)² = z² p (1 − p) / n. In the end it is
 
 import math
 
+import torch
+
 Z = 1.959964
 
 
@@ -25,8 +27,6 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 # --- checks
-import torch
-
 from lessons.marking import Wrong, agree, several, tensor
 
 WRONG = [

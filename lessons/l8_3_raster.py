@@ -16,6 +16,8 @@ Hint: which characters of a turn's text belong to the facts of this turn? Is wha
 same as written less held?
 """
 
+import torch
+
 
 def shares(texts: list[str]) -> tuple[float, float, float]:
     # solution
@@ -27,8 +29,6 @@ def shares(texts: list[str]) -> tuple[float, float, float]:
 
 
 # --- checks
-import torch
-
 from lessons.marking import agree, several, tensor
 
 FIRST = (

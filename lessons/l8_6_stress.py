@@ -23,6 +23,8 @@ Hint: itertools.combinations(FEATURES, n). Wilson's formula stands in exercise 8
 
 from itertools import combinations
 
+import torch
+
 FEATURES = ("reworded", "later", "negated", "long", "reverse")
 
 
@@ -44,8 +46,6 @@ def stress(ask) -> list:
 
 
 # --- checks
-import torch
-
 from lessons.marking import Wrong, number, short
 
 REPORT = (

@@ -29,8 +29,7 @@ import wire  # noqa: E402
 sys.path.remove(HERE)
 import torch  # noqa: E402
 
-LINES = 400  # characters of an error's text
-FILE, OPEN = 4 << 20, 128  # bytes of a file that is written; files open at a time
+OPEN = 128  # files open at a time
 
 
 def serve(grader: socket.socket) -> None:
@@ -89,7 +88,7 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
         exec(compile(first.source, name, "exec"), module.__dict__)
         reply(wire.Answer())
     except BaseException as error:
-        reply(wire.Answer(error=report(error, name)))
+        reply(wire.Answer(error=wire.failure(error, name)))
         return
     while (call := wire.receive(requests, token, wire.Task)) is not None:
         try:
@@ -99,7 +98,7 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
             found = called(*[wire.unpack(arg, function) for arg in call.args])
             reply(wire.Answer(value=wire.pack(found)))
         except BaseException as error:
-            reply(wire.Answer(error=report(error, name)))
+            reply(wire.Answer(error=wire.failure(error, name)))
 
 
 def enclose(settings: dict, log: int) -> None:
@@ -146,7 +145,7 @@ def limit(memory: int, seconds: int) -> None:
     """Memory beyond what torch holds already, CPU seconds in all, files, processes: for good."""
     sizes = [
         (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, FILE),
+        (resource.RLIMIT_FSIZE, wire.FILE),
         (resource.RLIMIT_NOFILE, OPEN),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),  # no effect for root; the filter and the hook refuse there
@@ -157,25 +156,6 @@ def limit(memory: int, seconds: int) -> None:
         sizes.append((resource.RLIMIT_AS, held + memory))
     for kind, size in sizes:
         resource.setrlimit(kind, (size, size))
-
-
-def report(error: BaseException, name: str) -> wire.Failure:
-    """Return what went wrong, and in which line of the student's file."""
-    line, trace = None, error.__traceback__
-    if isinstance(error, SyntaxError) and error.filename == name:
-        line = error.lineno
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == name:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    try:
-        text = str(error.msg if isinstance(error, SyntaxError) else error)
-    except BaseException:
-        text = ""
-    text = text[:LINES].encode(errors="replace").decode()
-    code = linecache.getline(name, line).strip()[:LINES] if line else ""
-    foreign = isinstance(error, wire.Foreign)
-    return wire.Failure(type(error).__name__, text, line, code, foreign)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,14 @@ class Exercise:
         """The functions that have a solution block, in order."""
         return [name for name, _, _ in _blocks(self.solution)]
 
+    def open_in(self, text: str) -> list[str]:
+        """Those of them that have nothing but a docstring and `...` in this text, as on a page."""
+        try:
+            parts = ast.parse(text).body
+        except (SyntaxError, ValueError):
+            return []
+        return [one.name for one in parts if is_empty(one) and one.name in self.blocks]
+
     def wrong(self, body: str | Mapping[str, str]) -> str:
         """The file with one typical mistake: another body, for all blocks or by function."""
         if isinstance(body, str):
@@ -96,6 +104,13 @@ class Exercise:
                 text = textwrap.dedent(bodies[name]).strip("\n")
                 lines[first:last] = textwrap.indent(text, indent).splitlines()
         return "\n".join(lines).rstrip() + "\n"
+
+
+def is_empty(part: ast.AST) -> bool:
+    """Whether a piece of a program is a function of nothing but constants: a docstring, `...`."""
+    return isinstance(part, ast.FunctionDef) and all(
+        isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in part.body
+    )
 
 
 def _blocks(text: str) -> list[tuple[str, int, int]]:
@@ -116,6 +131,14 @@ def _blocks(text: str) -> list[tuple[str, int, int]]:
             last -= 1
         found.append((name, i, last + ended))
     return found
+
+
+def aside(path: Path) -> Path:
+    """A name that is free beside a student's file, for what was in it: l2_1_insert.py.old1."""
+    n = 1
+    while (free := path.with_name(f"{path.name}.old{n}")).exists():
+        n += 1
+    return free
 
 
 def exercises(which: str = "all") -> list[Exercise]:

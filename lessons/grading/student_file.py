@@ -7,6 +7,7 @@ time, and removes its folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -134,8 +135,7 @@ class Student:
         def wait() -> None:
             used, passed = self._cpu() - spent, time.monotonic() - start
             if used > self.seconds or passed > wall:
-                said = f"{used:.0f} s of computing" if used > self.seconds else "waiting"
-                raise Stopped(f"no answer after {said}: does a loop never end?")
+                raise endless(used if used > self.seconds else None)
             if self._fills_the_disk():
                 raise Stopped(f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made")
 
@@ -156,8 +156,7 @@ class Student:
         except BrokenPipeError:
             raise Stopped(self._why()) from None
         except (wire.Garbled, RecursionError) as error:
-            why = clean(str(error))
-            raise Stopped(f"something else wrote into the grader's channel ({why})") from None
+            raise garbled(error) from None
 
     def _query(self, answer: wire.Answer, functions: list[Callable]) -> wire.Task:
         try:
@@ -216,6 +215,17 @@ class Student:
             self.sandbox.close()  # no word from the server: start afresh
 
 
+def endless(seconds: float | None) -> Stopped:
+    """The sentence about a call that took so many CPU seconds, or too long on the clock (None)."""
+    said = "waiting" if seconds is None else f"{seconds:.0f} s of computing"
+    return Stopped(f"no answer after {said}: does a loop never end?")
+
+
+def garbled(error: Exception) -> Stopped:
+    """The sentence about bytes, or a value, that are no answer."""
+    return Stopped(f"something else wrote into the grader's channel ({clean(str(error))})")
+
+
 def explain(error: wire.Failure) -> str:
     """An error of the student's code as a sentence."""
     kind, text, code = (clean(x[:TEXT]) for x in (error.type, error.text, error.code))
@@ -225,6 +235,8 @@ def explain(error: wire.Failure) -> str:
         return f"the function returned {text}: return a tensor, a number, a list or None"
     if kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
         return f"more memory than the {MEMORY >> 20} MB allowed was asked for{where}"
+    if kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
+        return f"more than {wire.FILE >> 20} MB were printed, or written into one file{where}"
     if kind == "SystemExit":
         return f"the file ended itself{where}: no sys.exit here, return the answer"
     if kind == "ModuleNotFoundError":

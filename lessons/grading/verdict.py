@@ -8,7 +8,7 @@ for programs.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from lessons.grading.student_file import STUB
 from lessons.marking import NotAttempted, Wrong
 
 LARGEST = 200_000  # bytes of a student's file
+# what a check raises that cannot work with what came back
+UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -46,29 +48,38 @@ class Verdict:
 def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> Verdict:
     """One answer to one exercise, with inputs drawn from the seed."""
     start, printed = time.monotonic(), ""
-    try:
-        own = {
-            "seconds": exercise.option("SECONDS"),
-            "library": bool(exercise.option("LIB")),
-            "largest": exercise.option("LARGEST"),
-        }
+    own = {
+        "seconds": exercise.option("SECONDS"),
+        "library": bool(exercise.option("LIB")),
+        "largest": exercise.option("LARGEST"),
+    }
+
+    def check() -> str | None:
+        nonlocal printed
+        if exercise.open_in(source):
+            raise NotAttempted
         with sandbox.open(source, f"{exercise.name}.py", **own) as student:
             try:
-                draw = torch.Generator().manual_seed(seed)
-                message = exercise.module.check(student.ask, draw) or "solved."
-                status = "solved"
+                return exercise.module.check(student.ask, torch.Generator().manual_seed(seed))
             finally:
                 printed = student.printed
-    except NotAttempted:
-        status, message = STUB, f"{STUB}."
-    except Wrong as error:
-        status, message = "wrong", str(error)
-    except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        # the check could not use what came back
-        status, message = "wrong", f"what came back cannot be used ({error})".split("\n")[0]
+
+    status, message = judged(check)
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
     return Verdict(*head, status, message, printed, seconds)
+
+
+def judged(check: Callable[[], str | None]) -> tuple[str, str]:
+    """The status and the message of a check, wherever it is run."""
+    try:
+        return "solved", check() or "solved."
+    except NotAttempted:
+        return STUB, f"{STUB}."
+    except Wrong as error:
+        return "wrong", str(error)
+    except UNUSABLE as error:
+        return "wrong", f"what came back cannot be used ({error})".split("\n")[0]
 
 
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:

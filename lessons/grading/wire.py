@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import linecache
 import math
 import os
 import select
@@ -28,6 +29,8 @@ LARGEST = 64 << 10  # bytes of a frame that student code sends, 25 times the lar
 TASK = 32 << 20  # bytes of a frame that the grader sends
 VALUES = 5_000  # values in such a frame, where a tensor is one; right answers have up to 109
 DEPTH = 32  # lists in lists
+FILE = 4 << 20  # bytes of a file that student code writes, its output among them
+TEXT = 400  # characters of an error's text
 NOT_CLOSED = "the sandbox is not closed"  # in place of an error's type: the file was not run
 TYPES = {
     str(t).removeprefix("torch."): t
@@ -145,6 +148,41 @@ def unpack(
     raise Garbled("JSON of an unknown form")
 
 
+def failure(error: BaseException, name: str) -> Failure:
+    """What went wrong, and in which line of the student's file, which is called `name`."""
+    line, trace = None, error.__traceback__
+    if isinstance(error, SyntaxError) and error.filename == name:
+        line = error.lineno
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    try:
+        text = str(error.msg if isinstance(error, SyntaxError) else error)
+    except BaseException:
+        text = ""
+    text = text[:TEXT].encode(errors="replace").decode()
+    code = linecache.getline(name, line).strip()[:TEXT] if line else ""
+    foreign = isinstance(error, Foreign)
+    return Failure(type(error).__name__, text, line, code, foreign)
+
+
+def encoded(message: Task | Answer, largest: int = LARGEST) -> bytes:
+    """A message as JSON; Foreign where it would be larger than what the other side reads.
+
+    A Task has at most TASK bytes, an Answer at most `largest`.
+    """
+    try:
+        text = msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        raise Foreign("text with half of a character (a lone surrogate)") from None
+    if isinstance(message, Answer):
+        _bounded(text, largest)
+    elif len(text) > TASK:
+        raise Foreign(f"{len(text) >> 20} MB at once")
+    return text
+
+
 def send(
     pipe: int,
     token: bytes,
@@ -155,17 +193,9 @@ def send(
     """Writes one frame; the values in the message are JSON already (`pack`).
 
     On a pipe that does not block, `wait` is called while the other side does not read. Raises
-    Foreign where the frame would be larger than what the other side reads: a Task has at most TASK
-    bytes, an Answer at most `largest`.
+    Foreign as `encoded` does.
     """
-    try:
-        text = msgspec.json.encode(message)
-    except UnicodeEncodeError:
-        raise Foreign("text with half of a character (a lone surrogate)") from None
-    if isinstance(message, Answer):
-        _bounded(text, largest)
-    elif len(text) > TASK:
-        raise Foreign(f"{len(text) >> 20} MB at once")
+    text = encoded(message, largest)
     frame = memoryview(token + struct.pack(">Q", len(text)) + text)
     while frame:
         try:

@@ -10,24 +10,20 @@ from __future__ import annotations
 import ast
 import dis
 import inspect
-import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
-from traceback import extract_tb
-from typing import Any
 
 import torch
 
-from lessons.grading.exercise_source import Exercise, exercises
+from lessons.grading.exercise_source import Exercise, exercises, is_empty
 from lessons.grading.student_file import STUB
-from lessons.marking import NotAttempted, Wrong
+from lessons.grading.trial import Trial
+from lessons.grading.verdict import Verdict, judged
+from lessons.marking import NotAttempted
 from lib.widgets import live
-
-MY = Path(os.environ.get("MY_EXERCISES") or Path(__file__).parents[2] / "my")
+from notebooks.support.hand_ins import MY, HandIn
 
 
 def use(number: str, function: Callable) -> Callable:
@@ -37,92 +33,88 @@ def use(number: str, function: Callable) -> Callable:
     function  as the page has it; while its body is `...`, the one in the student's file of this
               exercise is taken, where there is one
 
-    It is the student's if the exercise's check finds it right; then it also stands in that file.
-    Else it is the solution, and the sentence says that the hole is open, or what is wrong.
+    It is the student's if the grader would find it right in the file, which is then written. Else
+    it is the solution, and the sentence says that the hole is open, or what is wrong. ValueError
+    for a number or a function that no exercise has.
     """
-    exercise = exercises(number)[0]
-    name, solution = function.__name__, getattr(exercise.module, function.__name__)
-    file = MY / exercise.path.name
-    written = source(function)
-    try:
-        mine = handed_in(file, name) if is_open(written) else function
-        if mine is None:
-            raise NotAttempted
-        said = exercise.module.check(
-            partial(asked, mine, exercise), torch.Generator().manual_seed(0)
-        )
-    except NotAttempted:
+    exercise, written = asked_for(number, function)
+    name, file = function.__name__, HandIn(exercise, MY)
+    on_page = not is_empty(ast.parse(written).body[0])
+    text = file.having(function, written) if on_page else file.found
+    status, said, trial = tried(exercise, text, name)
+    if trial is not None and trial.printed:
+        print(trial.printed)
+    if status == STUB:
         print(f"{number} is still open: the page goes on with the solution.")
-        return solution
-    except Wrong as error:
-        print(f"{number} ✗ {error} The page goes on with the solution.")
-        return solution
-    except Exception as error:  # whatever a student's code does
-        lines = (f" at “{at.line}”" for at in extract_tb(error.__traceback__) if at.name == name)
-        print(f"{number} ✗ {type(error).__name__}", *lines,
-              f": {error}. The page goes on with the solution.", sep="")  # fmt: skip
-        return solution
-    if mine is function:
-        keep(exercise, file, name, written)
-    print(f"{number} ✓ {said} The page goes on with your {name}.")
-    return mine
+    elif status != "solved":
+        if on_page:  # the line is one of a file that is not written
+            said = re.sub(r" in line \d+,", " at", said)
+        print(f"{number} ✗ {ended(said)}{elsewhere(said, function)}", end=" ")
+        print("The page goes on with the solution.")
+    else:
+        place = file.keep(name, text) if on_page else f"It is read from {file.name}."
+        print(f"{number} ✓ {ended(said)} The page goes on with your {name}. {place}", end="")
+        print(whole(exercise, text) if len(exercise.blocks) > 1 else "")
+        return function if on_page else getattr(trial.module, name)
+    return getattr(exercise.module, name)
 
 
-def asked(mine: Callable, exercise: Exercise, name: str, *given: Any) -> Any:
-    """What the check's `ask` returns; other functions of the exercise are the solution's."""
-    function = mine if name == mine.__name__ else getattr(exercise.module, name)
-    found = function(*[partial(called, one) if callable(one) else one for one in given])
-    if isinstance(found, str) and found.strip().lower() == STUB:
-        raise NotAttempted
-    return as_sent(found)
+def asked_for(number: str, function: Callable) -> tuple[Exercise, str]:
+    """The exercise of this number, and the text of the function, also of one in a cell."""
+    exercise = exercises(str(number))[0]
+    if exercise.number != number:
+        raise ValueError(f"an exercise has a number such as {exercise.number!r}, not {number!r}")
+    if (name := getattr(function, "__name__", repr(function))) not in exercise.blocks:
+        wanted = " and ".join(exercise.blocks)
+        raise ValueError(f"exercise {number} is about {wanted}, written with def, not about {name}")
+    try:
+        return exercise, textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError):
+        raise ValueError(
+            f"{name} has no text that could be handed in: write it in a cell"
+        ) from None
 
 
-def as_sent(found: Any) -> Any:
-    """A result as the grader's process sends it, with lists for tuples: a check sees the same."""
-    if isinstance(found, list | tuple):
-        return [as_sent(one) for one in found]
-    return {key: as_sent(one) for key, one in found.items()} if isinstance(found, dict) else found
+def tried(
+    exercise: Exercise, text: str | Verdict, only: str | None = None
+) -> tuple[str, str, Trial | None]:
+    """The grader's status and message of a text, tried here, and the trial; `only` as in `Trial`."""
+    trial: Trial | None = None
+    if isinstance(text, Verdict):
+        return STUB if text.status == "missing" else text.status, text.message, None
+
+    def check() -> str | None:
+        nonlocal trial
+        if set(exercise.open_in(text)) & set([only] if only else exercise.blocks):
+            raise NotAttempted
+        trial = Trial(exercise, text, only)
+        return exercise.module.check(trial.ask, torch.Generator().manual_seed(0))
+
+    try:
+        return *judged(check), trial
+    except KeyboardInterrupt:
+        return "wrong", "it was interrupted", trial
 
 
-def called(function: Callable, *given: Any) -> Any:
-    """What a check's own function returns to a student's; it gets lists for tuples as well."""
-    return function(*map(as_sent, given))
+def whole(exercise: Exercise, text: str) -> str:
+    """What a hand-in still lacks where one of several functions is right."""
+    status, said, _ = tried(exercise, text)
+    if status == STUB:
+        return " The exercise is about another function as well, which is still open."
+    return "" if status == "solved" else f" The file as a whole is not right yet: {ended(said)}"
 
 
-def source(function: Callable) -> str:
-    """The text of a function, also of one in a cell."""
-    return textwrap.dedent(inspect.getsource(function))
+def elsewhere(said: str, function: Callable) -> str:
+    """A sentence for a name that the page knows and a hand-in does not."""
+    name = re.search(r"name '(\w+)' is not defined", said)
+    if name is None or name[1] not in inspect.unwrap(function).__globals__:
+        return ""
+    return f" A hand-in has no other cells: {name[1]} has to be made inside {function.__name__}."
 
 
-def is_open(text: str) -> bool:
-    """Whether a function has nothing but a docstring and `...`."""
-    body = ast.parse(text).body[0].body  # type: ignore[attr-defined]
-    if ast.get_docstring(ast.parse(text).body[0]) is not None:  # type: ignore[arg-type]
-        body = body[1:]
-    return all(isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in body)
-
-
-def handed_in(file: Path, name: str) -> Callable | None:
-    """A function of a student's file, None where there is no file or no such function."""
-    if not file.is_file():
-        return None
-    found: dict[str, Any] = {"__name__": file.stem}
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), found)
-    return found.get(name)
-
-
-def keep(exercise: Exercise, file: Path, name: str, written: str) -> None:
-    """Put a function that is right into the student's file, in the place of the one there."""
-    text = file.read_text(encoding="utf-8") if file.is_file() else exercise.stub
-    for part in ast.parse(text).body:
-        if isinstance(part, ast.FunctionDef) and part.name == name:
-            lines = text.splitlines()
-            lines[part.lineno - 1 : part.end_lineno] = written.rstrip().splitlines()
-            text = "\n".join(lines) + "\n"
-            break
-    with suppress(OSError):  # where nothing can be written the page goes on without the file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+def ended(said: str) -> str:
+    """A sentence with its full stop."""
+    return said if said.endswith((".", "?", "!")) else f"{said}."
 
 
 class Guess:

@@ -1,4 +1,7 @@
-"""Every exercise in the folder: its solution passes, its stub and its wrong answers do not."""
+"""Every exercise in the folder: its solution passes, its stub and its wrong answers do not.
+
+Each of these texts is tried in this process as well, as a page tries it: it has to say the same.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.verdict import grade
+from notebooks.support.holes import tried
 
 ROOT = Path(__file__).parents[2]
 ALL = exercises()
@@ -30,6 +34,7 @@ def test_the_solution_passes_whatever_is_drawn(exercise, sandbox):
     for seed in (0, 1, 2):
         verdict = grade(exercise, exercise.solution, sandbox, seed)
         assert verdict.status == "solved" and verdict.message.startswith("solved"), verdict
+        assert seed or tried(exercise, exercise.solution)[:2] == ("solved", verdict.message)
 
 
 @every
@@ -37,6 +42,11 @@ def test_the_stub_is_not_attempted(exercise, sandbox):
     assert "not attempted" in exercise.stub and "# solution" not in exercise.stub
     verdict = grade(exercise, exercise.stub, sandbox)
     assert (verdict.status, verdict.points) == ("not attempted", 0), verdict
+    assert tried(exercise, exercise.stub)[0] == "not attempted"
+    hole = exercise.with_bodies(dict.fromkeys(exercise.blocks, "..."))  # as a page has it
+    said = grade(exercise, hole, sandbox).status, tried(exercise, hole)[0]
+    given = exercise.open_in(hole) == []  # lines around the block are there to be read
+    assert given or said == ("not attempted", "not attempted")
 
 
 @every
@@ -47,6 +57,8 @@ def test_every_wrong_answer_gets_its_own_message(exercise, sandbox):
             verdict = grade(exercise, exercise.wrong(body), sandbox, seed)
             assert verdict.status == "wrong", (word, verdict)
             assert word.lower() in verdict.message.lower(), (word, verdict.message)
+            if seed == 0:
+                assert tried(exercise, exercise.wrong(body))[:2] == ("wrong", verdict.message)
         said.append(re.sub(r"[\d.]+", "", verdict.message))
     assert len(said) >= 2 and len(set(said)) == len(said), said
 

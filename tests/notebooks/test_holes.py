@@ -1,73 +1,272 @@
-"""Holes of pages: open, right, wrong, and filled from the student's file."""
+"""Holes of pages: open, right, wrong, filled from the student's file; and what the grader says."""
 
 from __future__ import annotations
+
+import _thread
+import ast
+import linecache
+import re
+import sys
+import threading
+import time
 
 import pytest
 import torch
 
 import lessons.l2_1_insert as exercise
-from lessons.grading.exercise_source import exercises
+from lessons.grading.exercise_source import LINE, exercises
+from lessons.grading.sandbox import Sandbox
+from lessons.grading.verdict import grade
+from notebooks import build
 from notebooks.support import holes
 
-
+OPEN = """
 def insert(W, k, v, C):
-    """W (d_out, d_in), k (d_in,), v (d_out,), C (d_in, d_in) -> the new W."""
+    \"\"\"W (d_out, d_in), k (d_in,), v (d_out,), C (d_in, d_in) -> the new W.\"\"\"
     ...
+"""
+HEAD = "def insert(W, k, v, C):\n    u = torch.linalg.solve(C, k)\n"
+RIGHT = HEAD + "    return W + torch.outer(v - W @ k, u / (k @ u))\n"
+WRONG = "def insert(W, k, v, C):\n    return W + torch.outer(v - W @ k, k) / (k @ k)\n"
+BROKEN = "def insert(W, k, v, C):\n    return W / len(k @ k)\n"
 
 
-def right(W, k, v, C):
-    u = torch.linalg.solve(C, k)
-    return W + torch.outer(v - W @ k, u / (k @ u))
+def in_cell(text, name="insert", imports="import torch", **page):
+    """The function of this name, as it stands in a cell of a page with these imports."""
+    linecache.cache["<cell>"] = (len(text), None, text.splitlines(keepends=True), "<cell>")
+    page |= {"__name__": "__main__"}
+    exec(imports, page)
+    exec(compile(text, "<cell>", "exec"), page)
+    return page[name]
 
 
-def wrong(W, k, v, C):
-    return W + torch.outer(v - W @ k, k) / (k @ k)
-
-
-def broken(W, k, v, C):
-    return W / len(k @ k)
-
-
-for function in (right, wrong, broken):  # as they would stand in a cell
-    function.__name__, function.__code__ = "insert", function.__code__.replace(co_name="insert")
-
-
-def used(function, capsys, tmp_path, monkeypatch):
+@pytest.fixture
+def used(capsys, tmp_path, monkeypatch):
+    """`use` in a folder of its own: what it returns and what it prints."""
     monkeypatch.setattr(holes, "MY", tmp_path / "my")
-    return holes.use("2.1", function), capsys.readouterr().out
+
+    def use(text, number="2.1", name="insert", **page):
+        function = in_cell(text, name, **page) if isinstance(text, str) else text
+        return holes.use(number, function), capsys.readouterr().out
+
+    return use
 
 
-def test_an_open_hole_runs_with_the_solution(capsys, tmp_path, monkeypatch):
-    found, said = used(insert, capsys, tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(seconds=2.0) as one:
+        yield one
+
+
+def test_an_open_hole_runs_with_the_solution(used, tmp_path):
+    found, said = used(OPEN)
     assert found is exercise.insert
     assert said == "2.1 is still open: the page goes on with the solution.\n"
     assert not (tmp_path / "my").exists()
 
 
-def test_a_mistake_is_named(capsys, tmp_path, monkeypatch):
-    found, said = used(wrong, capsys, tmp_path, monkeypatch)
+def test_a_mistake_is_named(used, tmp_path):
+    found, said = used(WRONG)
     assert found is exercise.insert and "Where is C?" in said and said.startswith("2.1 ✗")
-    found, said = used(broken, capsys, tmp_path, monkeypatch)
-    assert found is exercise.insert and "TypeError at “return W" in said
+    found, said = used(BROKEN)
+    assert found is exercise.insert and "at `return W / len(k @ k)` with TypeError" in said
+    assert not (tmp_path / "my").exists()
 
 
-def test_what_is_right_goes_on_and_can_be_handed_in(capsys, tmp_path, monkeypatch):
-    found, said = used(right, capsys, tmp_path, monkeypatch)
+def test_what_is_right_goes_on_and_can_be_handed_in(used, tmp_path, monkeypatch):
+    right = in_cell(RIGHT)
+    found, said = used(right)
     assert found is right and said.startswith("2.1 ✓ solved")
     file = tmp_path / "my" / "l2_1_insert.py"
+    assert f"It is written in {file}, to be handed in." in said
     assert "u / (k @ u)" in file.read_text() and file.read_text().startswith('"""★ Write one pair')
+    monkeypatch.setattr("notebooks.support.hand_ins.ROOT", tmp_path)
+    assert "It is written in my/l2_1_insert.py" in used(right)[1]
 
 
-def test_what_was_handed_in_fills_the_page(capsys, tmp_path, monkeypatch):
+def test_what_was_handed_in_fills_the_page(used, tmp_path):
     file = tmp_path / "my" / "l2_1_insert.py"
     file.parent.mkdir()
     file.write_text(exercises("2.1")[0].solution)
-    found, said = used(insert, capsys, tmp_path, monkeypatch)
-    assert found.__code__.co_filename == str(file) and "✓" in said
+    found, said = used(OPEN)
+    assert found.__code__.co_filename == file.name and "✓" in said
+    assert f"It is read from {file}." in said
     file.write_text(exercises("2.1")[0].stub)
-    assert used(insert, capsys, tmp_path, monkeypatch)[0] is exercise.insert
+    assert used(OPEN)[0] is exercise.insert
     file.write_text("def insert(:")
-    assert "SyntaxError" in used(insert, capsys, tmp_path, monkeypatch)[1]
+    assert "SyntaxError" in used(OPEN)[1]
+
+
+def test_nothing_of_a_students_file_is_lost(used, tmp_path):
+    file = tmp_path / "my" / "l2_1_insert.py"
+    file.parent.mkdir()
+    file.write_text(mine := "def insert(:  # two hours of work")
+    assert "✓" in (said := used(RIGHT)[1]) and "was left as it is: it is not Python" in said
+    assert file.read_text() == mine
+    file.write_text(mine := f"import torch\n\n\n@torch.no_grad()\n{WRONG}\n\ndef other(): ...\n")
+    assert "what was there is in l2_1_insert.py.old1." in used(f"@torch.no_grad()\n{RIGHT}")[1]
+    assert file.with_name(f"{file.name}.old1").read_text() == mine
+    text = file.read_text()
+    assert text.count("no_grad") == 1 and RIGHT in text and "def other" in text
+    used(f"@torch.no_grad()\n{RIGHT}")
+    assert file.read_text() == text and len(list(file.parent.iterdir())) == 2
+    file.write_text("import torch\n")  # a file without the function
+    assert "✓" in used(RIGHT)[1] and file.read_text() == f"import torch\n\n\n{RIGHT}"
+    file.unlink()
+    file.symlink_to(tmp_path / "elsewhere.py")
+    (tmp_path / "elsewhere.py").write_text("mine")
+    assert "was left as it is: a link" in used(RIGHT)[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "given", "why"),
+    [
+        ("2", RIGHT, "a number such as '2.1', not '2'"),
+        (2.1, RIGHT, "a number such as '2.1', not 2.1"),
+        ("99.1", RIGHT, "there is no exercise '99.1'"),
+        ("2.1", lambda W, k, v, C: W, "is about insert, written with def, not about <lambda>"),
+        ("2.1", 3, "is about insert, written with def, not about 3"),
+        ("4.1", RIGHT, "is about corrupt and put_back"),
+    ],
+)
+def test_what_is_no_hole_is_one_sentence(number, given, why, used):
+    with pytest.raises(ValueError, match=re.escape(why)):
+        used(given, number)
+
+
+# ---- the same verdict as the grader's ------------------------------------------------------------
+
+PRINTS = "    for _ in range({}):\n        print('x' * 1000)\n"
+FLOOD = PRINTS.format(10**7)
+ENDLESS = "def insert(W, k, v, C):\n    while True:\n        pass\n"
+STUBBORN = """
+def insert(W, k, v, C):
+    while True:
+        try:
+            len(W)
+        except BaseException:
+            pass
+"""
+BOTH = {  # what a hole holds -> the status, and a word of the sentence
+    "in place": (
+        HEAD + "    W += torch.outer(v - W @ k, u / (k @ u))\n    return W\n", "solved", "",
+    ),
+    "decorated": (f"@torch.no_grad()\n{RIGHT}", "solved", ""),
+    "typed": (RIGHT.replace("C):", "C: Tensor) -> Tensor:"), "solved", ""),
+    "a list": (RIGHT.replace("return W", "return [*W").replace("u))", "u))]"), "wrong", ""),
+    "another name": (RIGHT.replace("torch.outer", "t.outer"), "solved", ""),
+    "a function of torch": (RIGHT.replace("torch.linalg.solve", "solve"), "solved", ""),
+    "numpy": (
+        RIGHT.replace("return W + torch.outer(v - W @ k, u / (k @ u))",
+                      "return W.numpy() + np.outer(v - W @ k, u / (k @ u))"),
+        "solved", "",
+    ),
+    "prints": (RIGHT.replace("    u =", PRINTS.format(5) + "    u ="), "solved", ""),
+    "a flood": (RIGHT.replace("    u =", FLOOD + "    u ="), "wrong", "4 MB were printed"),
+    "endless": (ENDLESS, "wrong", "2 s of computing: does a loop never end?"),
+    "stubborn": (STUBBORN, "wrong", "2 s of computing: does a loop never end?"),
+    "another cell": (RIGHT.replace("torch.outer", "helper"), "wrong", "'helper' is not defined"),
+    "our library": (RIGHT.replace("torch.outer", "memory.f"), "wrong", "No module named 'lib'"),
+    "our library inside": (HEAD + "    import lib\n", "wrong", "No module named 'lib'"),
+    "an exit": (HEAD + "    raise SystemExit\n", "wrong", "the file ended itself"),
+    "itself": ("def insert(*given):\n    return insert(*given)\n", "wrong", "RecursionError"),
+    "an object": (HEAD + "    return object()\n", "wrong", "the function returned a object"),
+    "too much": (HEAD + "    return torch.zeros(10**5)\n", "wrong", "kB at once"),
+    "lists in lists": (
+        HEAD + "    for _ in range(40):\n        u = [u]\n    return u\n", "wrong", "32 lists",
+    ),
+    "a text": (HEAD + "    return 'W'\n", "wrong", "should be numbers"),
+    "nothing": (HEAD, "wrong", "nothing (None) came back"),
+    "the stub": (f"def insert(W, k, v, C):\n    {LINE}\n", "not attempted", ""),
+}  # fmt: skip
+PAGE = "import torch, numpy as np, torch as t\nfrom torch import Tensor\nfrom lib import memory\n"
+PAGE += "from torch.linalg import solve\n"
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_page_and_the_grader_say_the_same(kind, used, sandbox, tmp_path, monkeypatch):
+    text, status, word = BOTH[kind]
+    monkeypatch.setattr("lessons.grading.trial.SECONDS", 2.0)
+    tried, texts = holes.tried, []
+    monkeypatch.setattr(holes, "tried", lambda *given: texts.append(given[1]) or tried(*given))
+    start = time.monotonic()
+    found, said = used(text, imports=PAGE, helper=lambda a, b: a[:, None] * b)
+    assert time.monotonic() - start < 60
+    verdict = grade(exercises("2.1")[0], texts[0], sandbox)
+    assert verdict.status == status and word in verdict.message, verdict
+    message = re.sub(r" in line \d+,", " at", verdict.message)
+    mark = {"solved": "✓", "wrong": "✗", "not attempted": "is still open"}[status]
+    assert f"2.1 {mark}" in said and (status == "not attempted" or message in said), said
+    assert (found is exercise.insert) == (status != "solved") and len(said) < 3000
+    file = tmp_path / "my" / "l2_1_insert.py"
+    assert file.is_file() == (status == "solved")
+    if status == "solved":
+        assert file.read_text() == texts[0]
+    assert not [one for one in sys.modules if one == "exercise"]
+
+
+def test_a_name_of_another_cell_is_explained(used):
+    said = used(BOTH["another cell"][0], helper=lambda a, b: a[:, None] * b)[1]
+    assert "A hand-in has no other cells: helper has to be made inside insert." in said
+
+
+def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, monkeypatch):
+    there = threading.active_count()
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    found, said = used(ENDLESS)
+    timer.join()
+    time.sleep(0.1)
+    assert found is exercise.insert and said.startswith("2.1 ✗ it was interrupted.")
+    assert threading.active_count() == there
+
+
+def test_a_check_leaves_the_pages_random_numbers_alone(used):
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    used(RIGHT)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+def solutions():
+    """(number, name, the page's imports, the folded solution of the hole) of every hole."""
+    for source in build.Tree().sources():
+        cells = build.parse(source)
+        code = [c.text for c in cells if c.kind == "code" and "setup" not in c.tags]
+        nodes = [node for text in code for node in ast.parse(text).body]
+        imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+        lines = "\n".join(map(ast.unparse, imports))
+        for cell, after in zip(cells, cells[1:], strict=False):
+            for number, name in re.findall(r'^\w+ = use\("([\d.]+)", (\w+)\)', cell.text, re.M):
+                folded = after.text.partition("<summary>Solution</summary>")[2]
+                for text in re.findall(r"```python\n(.+?)```", folded, re.S):
+                    if f"def {name}(" in text:
+                        yield pytest.param(number, name, lines, text, id=f"{source.stem}-{name}")
+
+
+SOLUTIONS = [*solutions()]
+
+
+def test_every_hole_of_every_page_has_its_solution_folded_below():
+    found = "".join(source.read_text(encoding="utf-8") for source in build.Tree().sources())
+    assert len(SOLUTIONS) == len(re.findall(r"^# ?\w+ = use\(|^\w+ = use\(", found, re.M)) > 40
+
+
+@pytest.mark.parametrize(("number", "name", "imports", "text"), SOLUTIONS)
+def test_the_solution_of_a_page_is_one_for_the_grader(number, name, imports, text, used, sandbox):
+    one = exercises(number)[0]
+    file = holes.MY / one.path.name
+    file.parent.mkdir()
+    file.write_text(one.with_bodies({name: LINE}))  # its other functions are there
+    found, said = used(text, number, name, imports=imports)
+    assert f"{number} ✓" in said and "not right yet" not in said, said
+    assert grade(one, file.read_text(), sandbox).status == "solved"
+
+
+def test_a_file_has_what_a_hole_may_use():
+    for one in exercises():
+        assert "\nimport torch\n" in one.stub, one.path.name
 
 
 HOLES = {"1.1": ["fit"], "1.2": ["outer_memory"], "1.3": ["whitened_cosines"]}
@@ -85,16 +284,24 @@ HOLES |= {"10.4": ["multiply_adds"], "10.5": ["roof"], "10.6": ["merged"]}
 
 
 @pytest.mark.parametrize(("number", "name"), [(n, name) for n in HOLES for name in HOLES[n]])
-def test_a_hole_takes_what_the_exercise_takes(number, name, capsys, tmp_path, monkeypatch):
-    def hole(): ...
+def test_a_hole_takes_what_the_exercise_takes(number, name, used):
+    one = exercises(number)[0]
+    file = holes.MY / one.path.name
+    file.parent.mkdir()
+    file.write_text(one.solution)  # 2.3 returns a tuple, which the grader sends as a list
+    found, said = used(f"def {name}(): ...\n", number, name)
+    assert found.__code__.co_filename == file.name and f"{number} ✓" in said
 
-    hole.__name__ = name
-    monkeypatch.setattr(holes, "MY", tmp_path)
-    exercise = exercises(number)[0]
-    file = tmp_path / exercise.path.name
-    file.write_text(exercise.solution)  # 2.3 returns a tuple, which the grader sends as a list
-    assert holes.use(number, hole).__code__.co_filename == str(file)
-    assert f"{number} ✓" in capsys.readouterr().out
+
+def test_what_an_exercise_of_two_functions_still_lacks_is_said(used):
+    one = exercises("4.1")[0]
+    text = one.solution[one.solution.index("def corrupt") : one.solution.index("def put_back")]
+    assert "another function as well, which is still open." in used(text, "4.1", "corrupt")[1]
+    wrong = "def put_back(states, token, clean):\n    return states\n"
+    file = holes.MY / one.path.name
+    file.write_text(f"{file.read_text().partition('def put_back')[0]}{wrong}")
+    said = used("def corrupt(): ...\n", "4.1", "corrupt")[1]
+    assert "4.1 ✓" in said and "The file as a whole is not right yet:" in said
 
 
 def test_a_guess_is_kept_and_stands_beside_the_result(capsys):

@@ -1,0 +1,176 @@
+"""One answer tried in the reader's own process: a page asks it, and hears what the grader will say.
+
+`Trial` stands where student_file.py's `Student` stands. Values pass in the wire's form, a call has
+the sandbox's seconds, and output is bounded, so that a check says the same of a file in both.
+Nothing is confined here: the code is the reader's own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import errno
+import io
+import linecache
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import torch
+
+from lessons.grading import wire
+from lessons.grading.exercise_source import LESSONS, Exercise
+from lessons.grading.sandbox import SECONDS, WALL
+from lessons.grading.student_file import PRINTED, STUB, endless, explain, garbled
+from lessons.marking import NotAttempted, Stopped, Wrong, clean
+
+OURS = {one.name for one in LESSONS.parent.iterdir() if (one / "__init__.py").is_file()}
+ENDING = 2.0  # seconds in which a call that is out of time is asked to end
+
+
+class Trial:
+    """One loaded text. `ask` calls its functions; `printed` is what it wrote to the screen.
+
+    With `only`, a name, that function is the text's, and the exercise's other functions are those
+    of the solution. Stopped if the text does not load.
+    """
+
+    def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
+        self.exercise, self.only = exercise, only
+        self.seconds = exercise.option("SECONDS") or SECONDS
+        self.largest = exercise.option("LARGEST") or wire.LARGEST
+        self.name, self.text, self.log = exercise.path.name, text, Log()
+        self.module = ModuleType("exercise")
+        self.module.__file__ = self.name
+        refused = OURS - ({"lib"} if exercise.option("LIB") else set())
+        self.module.__dict__["__builtins__"] = {**vars(builtins), "__import__": without(refused)}
+        self._limited(lambda: exec(compile(text, self.name, "exec"), self.module.__dict__))
+
+    def ask(self, function: str, *args: Any) -> Any:
+        """What the text's function returns for these arguments, as `Student.ask` says it."""
+        refusal: list[Wrong] = []
+
+        def call() -> Any:
+            torch.manual_seed(0)
+            if not callable(called := getattr(owner, function, None)):
+                raise AttributeError(f"there is no function {function}")
+            given = [wire.unpack(arg, lambda n: query(functions[n])) for arg in packed]
+            with torch.enable_grad():
+                answer = wire.Answer(value=wire.pack(called(*given)))
+            return wire.encoded(answer, self.largest)
+
+        def query(function: Callable) -> Callable:
+            def asked(*args: Any) -> Any:
+                sent = [wire.pack(arg) for arg in args]
+                wire.encoded(wire.Answer(query=0, args=sent), self.largest)
+                try:
+                    return wire.unpack(wire.pack(function(*map(wire.unpack, sent))))
+                except Wrong as error:  # a verdict, whatever the answer makes of it
+                    refusal.append(error)
+                    raise
+                except Exception as error:
+                    raise ValueError(f"{type(error).__name__}: {error}") from None
+
+            return asked
+
+        owner = self.module if self.only in (None, function) else self.exercise.module
+        functions: list[Callable] = []
+        packed = [wire.pack(arg, functions) for arg in args]
+        try:
+            answer = self._limited(call, refusal)
+            found = wire.unpack(msgspec.json.decode(answer, type=wire.Answer).value)
+        except (wire.Garbled, RecursionError) as error:
+            raise garbled(error) from None
+        if isinstance(found, str) and found.strip().lower() == STUB:
+            raise NotAttempted
+        return found
+
+    @property
+    def printed(self) -> str:
+        """The beginning of what the text printed, without control characters."""
+        return clean(self.log.getvalue()[:PRINTED]).strip()
+
+    def _limited(self, call: Callable, refusal: list[Wrong] | None = None) -> Any:
+        """What `call` returns; Stopped, with the sentence of the grader, where it does not end.
+
+        It runs in a thread of its own, so that this one can end it on every system.
+        """
+        found: list[Any] = []
+        failed: list[wire.Failure] = []
+
+        def run() -> None:
+            try:
+                found.append(call())
+            except BaseException as error:
+                failed.append(wire.failure(error, self.name))
+            finally:
+                done.set()
+
+        lines = self.text.splitlines(keepends=True)
+        linecache.cache[self.name] = (len(self.text), None, lines, self.name)
+        before = sys.modules.get("exercise")
+        sys.modules["exercise"] = self.module
+        worker, done = threading.Thread(target=run, daemon=True), threading.Event()
+        start, spent = time.monotonic(), time.process_time()
+        wall = WALL * self.seconds / SECONDS
+        try:
+            with (
+                torch.random.fork_rng(devices=[]),  # the page's own numbers stay what they were
+                redirect_stdout(self.log),
+                redirect_stderr(self.log),
+            ):
+                worker.start()
+                while not done.wait(0.05):  # `join` takes a thread for ended when it is interrupted
+                    used, passed = time.process_time() - spent, time.monotonic() - start
+                    if used > self.seconds or passed > wall:
+                        raise endless(used if used > self.seconds else None)
+        finally:
+            end(worker, done)
+            linecache.cache.pop(self.name, None)
+            sys.modules.pop("exercise")
+            if before is not None:
+                sys.modules["exercise"] = before
+        if refusal:
+            raise refusal[0]
+        if failed:
+            raise Stopped(explain(failed[0]))
+        return found[0]
+
+
+class Log(io.StringIO):
+    """What a text prints: the beginning of it is kept, and no more taken than in the sandbox."""
+
+    size = 0
+
+    def write(self, text: str) -> int:
+        self.size += len(text)
+        if self.size > wire.FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        super().write(text[: max(PRINTED - self.tell(), 0)])
+        return len(text)
+
+
+def without(refused: set[str]) -> Callable:
+    """Python's `import`, for which these packages are not there, as they are not in the sandbox."""
+
+    def find(name: str, globals: Any = None, locals: Any = None, given: Any = (), level: int = 0):
+        if not level and name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"No module named {name.partition('.')[0]!r}")
+        return __import__(name, globals, locals, given, level)
+
+    return find
+
+
+def end(worker: threading.Thread, done: threading.Event) -> None:
+    """End a thread: SystemExit is raised in it, again and again, wherever it runs Python."""
+    until = time.monotonic() + ENDING
+    while not done.is_set() and time.monotonic() < until:
+        name = ctypes.c_ulong(worker.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(name, ctypes.py_object(SystemExit))
+        done.wait(0.05)
