@@ -26,8 +26,9 @@ times of execution are not kept. A last cell, which no source has, names the ver
 run. What cannot be equal is refused: a path of this machine or an address in memory in an output. EDIT_SCALE (tiny, small, full) is the one knob for
 the size of an experiment; the notebook remembers it, and `--check` wants "small" everywhere.
 
-`--relink` is for sources of which only text, layout or imports changed, as when a module moves. It
-refuses a source whose code does anything else than the code in its notebook (same_program.py).
+`--relink` is for sources of which only text, layout, imports or the setup cell changed, as when a
+module moves. It refuses a source whose code does anything else than the code in its notebook
+(same_program.py).
 
 The experiments of the notebook NN_topic are in support/runs_NN_topic.py; `--check` finds those that
 belong to no source.
@@ -454,7 +455,9 @@ def relink(source: Path, tree: Tree) -> int:
     built = own_cells(notebook)
     if [c["cell_type"] for c in built] != [c["cell_type"] for c in fresh]:
         raise BuildError(f"{path.name} has other cells than its source: {remedy}")
-    code = [i for i, cell in enumerate(fresh) if cell["cell_type"] == "code"]
+    code = [
+        i for i, c in enumerate(cells) if c.kind == "code" and "setup" not in c.tags
+    ]  # the setup cell shows nothing
     versions = (["".join(some[i]["source"]) for i in code] for some in (built, fresh))
     if (i := first_difference(*versions, tree.folder.parent)) is not None:
         place = _place(source, cells, code[i])

@@ -49,7 +49,7 @@ class EditAndLook(Panel):
     tokens    The number of tokens of each answer.
     patch     The patch of the last edit.
 
-    A changed text does nothing until the button is pressed. An edit once made is kept.
+    Nothing is edited until the button is pressed. An edit once made is kept.
     """
 
     BUTTON = "Edit"

@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple, cast
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..errors import Error
+
 
 class View(NamedTuple):
     """What a panel shows for some values of its controls.
@@ -45,7 +47,8 @@ class Panel(ABC):
     """Controls above a figure; `look` makes the view of their values.
 
     values  The values at the beginning, the arguments of `look` by name.
-    BUTTON  What the button says where values wait for one; None redraws at every change.
+    BUTTON  What the button says where nothing is drawn before it is pressed; None redraws at every
+            change. While the view is made the button says so and cannot be pressed again.
     """
 
     BUTTON: ClassVar[str | None] = None
@@ -55,7 +58,7 @@ class Panel(ABC):
 
     @abstractmethod
     def look(self, *args: Any, **values: Any) -> View:
-        """Make the view of some values; a ValueError says why there is none."""
+        """Make the view of some values; an Error or a ValueError says why there is none."""
 
     @abstractmethod
     def controls(self) -> dict[str, Any]:
@@ -78,18 +81,29 @@ class Panel(ABC):
         controls = self.controls()
         for control in controls.values():
             control.style.description_width = "initial"
-        options = {"manual": self.BUTTON is not None, "manual_name": self.BUTTON or ""}
-        box = ipywidgets.interactive(self._redraw, options, **controls)
-        if self.BUTTON:
-            box.update()  # without a button it has drawn already
-        return box
+        if self.BUTTON is None:
+            return ipywidgets.interactive(self._redraw, **controls)
+        # not `interactive` with a button of its own, which takes a typed text for a press
+        button, out = ipywidgets.Button(description=self.BUTTON), ipywidgets.Output()
+
+        def press(_: Any) -> None:
+            button.disabled, button.description = True, f"{self.BUTTON}: working …"
+            try:
+                with out:
+                    out.clear_output(wait=True)
+                    self._redraw(**{name: control.value for name, control in controls.items()})
+            finally:
+                button.disabled, button.description = False, self.BUTTON
+
+        button.on_click(press)
+        return ipywidgets.VBox([*controls.values(), button, out])
 
     def _redraw(self, **values: Any) -> None:
         from IPython.display import display
 
         try:
             self.look(**values).display()
-        except ValueError as error:
+        except (Error, ValueError) as error:
             display({"text/plain": str(error)}, raw=True)
 
     def _ipython_display_(self) -> None:

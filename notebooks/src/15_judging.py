@@ -20,6 +20,7 @@
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
+import importlib.util
 import os
 import subprocess
 import sys
@@ -27,15 +28,31 @@ from pathlib import Path
 
 REPOSITORY = ""
 here = Path(globals().get("__file__", "here")).resolve().parent
-root = next((p for p in (here, *here.parents) if (p / "lib" / "__init__.py").is_file()), None)
-if root is None and REPOSITORY:  # opened alone, as Colab does: fetch the rest
-    root = here / REPOSITORY.split("/")[-1]
-    clone = ["git", "clone", "--quiet", "--depth=1", f"https://github.com/{REPOSITORY}", str(root)]
+parts = ("lib/__init__.py", "notebooks")
+root = next((p for p in (here, *here.parents) if all((p / x).exists() for x in parts)), None)
+if root is None and not REPOSITORY:
+    raise FileNotFoundError(
+        "this notebook works inside the folder of its repository, which holds README.md, lib and "
+        f"notebooks, and {here} is not in it: take that folder as a whole, and open the notebook there."
+    )
+if root is None:  # opened alone, as Colab does: fetch the rest
+    address, root = f"https://github.com/{REPOSITORY}", here / REPOSITORY.split("/")[-1]
+    print(f"Fetching {address} and what it needs: a few minutes, once.")
+    clone = ["git", "clone", "--quiet", "--depth=1", address, str(root)]
     install = [sys.executable, "-m", "pip", "install", "-q", "-r", str(root / "requirements.txt")]
-    for command in [install] if root.is_dir() else [clone, install]:
-        subprocess.run(command, check=True)
-if root is None:
-    raise FileNotFoundError("lib/__init__.py is in no folder above: open this in a checkout.")
+    try:
+        for command in [install] if (root / parts[0]).exists() else [clone, install]:
+            subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(
+            f"{address} could not be fetched ({error}): clone it yourself, with `git clone "
+            f"{address}`, install its requirements.txt and open the notebook in it."
+        ) from None
+if importlib.util.find_spec("torch") is None:  # a kernel of another Python
+    raise ModuleNotFoundError(
+        f"{sys.executable}, which runs this notebook, lacks what the notebooks need: install it with "
+        f"`{sys.executable} -m pip install -r {root / 'requirements.txt'}`, or take another kernel."
+    )
 sys.path.insert(0, str(root))
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine

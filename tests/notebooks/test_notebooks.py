@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -311,18 +312,70 @@ def test_badge_and_clone_only_with_a_repository(tree):
         tree.repository()
 
 
-def test_the_setup_cell_clones_where_no_checkout_is(tmp_path, monkeypatch):
-    commands = []
+SETUP = build.SETUP.replace('REPOSITORY = ""', 'REPOSITORY = "owner/name"')
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A folder without a checkout above it, and the commands that the setup cell runs there."""
+    commands: list = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="checkout"):
-        exec(build.SETUP, {})
-    assert commands == []
+    return commands
+
+
+def test_the_setup_cell_clones_where_no_checkout_is(alone, tmp_path, capsys):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "__init__.py").touch()  # somebody else's `lib` is no checkout
     names: dict = {}
-    exec(build.SETUP.replace('REPOSITORY = ""', 'REPOSITORY = "owner/name"'), names)
-    assert "https://github.com/owner/name" in commands[0] and "pip" in commands[1]
+    exec(SETUP, names)
+    assert "https://github.com/owner/name" in alone[0] and "pip" in alone[1]
     assert sys.path[0] == str(names["root"]) == str(tmp_path.resolve() / "name")
+    assert "Fetching https://github.com/owner/name" in capsys.readouterr().out
+    (tmp_path / "name" / "lib").mkdir(parents=True)
+    (tmp_path / "name" / "lib" / "__init__.py").touch()
+    exec(SETUP, {})  # a second run does not clone again
+    assert len(alone) == 3 and "pip" in alone[2]
+
+
+def test_a_notebook_alone_names_the_folder_that_it_needs(alone, tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        exec(build.SETUP, {})
+    said = str(error.value)
+    assert "the folder of its repository" in said and str(tmp_path) in said and "\n" not in said
+    assert alone == []
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, ["git", "clone"])]
+)
+def test_where_nothing_can_be_fetched_the_address_is_said(alone, monkeypatch, error):
+    def fail(command, check):
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(RuntimeError, match="`git clone https://github.com/owner/name`"):
+        exec(SETUP, {})
+
+
+def test_a_kernel_without_torch_is_told_what_to_install(tree, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tree.folder)
+    wanted = f"-m pip install -r {tree.folder.parent.resolve() / 'requirements.txt'}"
+    with pytest.raises(ModuleNotFoundError, match=re.escape(wanted)):
+        exec(build.SETUP, {})
+
+
+def test_a_new_setup_cell_is_relinked(tree, pretend, monkeypatch):
+    run(tree)
+    monkeypatch.setattr(build, "SETUP", f"{build.SETUP}\nMORE = 1")
+    change(tree, "# %%\nimport warnings", "MORE = 1\n\n# %%\nimport warnings")
+    text = source(tree).read_text().replace("\n\nMORE", "\nMORE")
+    source(tree).write_text(text)
+    assert run(tree, "--check") == 1
+    assert run(tree, "--relink") == 0 == run(tree, "--check")
 
 
 def test_a_source_runs_as_plain_python(tree, tmp_path):

@@ -19,6 +19,7 @@ from lib import widgets
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
+from lib.errors import ArgumentTypeError, FactError
 from lib.model import activations
 from notebooks import build
 
@@ -127,9 +128,10 @@ def test_without_a_front_end_the_first_view_is_shown(make, monkeypatch, displaye
 def test_every_value_has_a_labeled_control_that_redraws(make, displayed):
     panel = make()
     box = panel.box()
-    controls = box.kwargs_widgets
+    controls = box.children[: len(panel.values)]
     assert [control.description != "" for control in controls] == [True] * len(panel.values)
     assert [control.value for control in controls] == list(panel.values.values())
+    assert make is not edit_and_look or not displayed, "an edit waits for its button"
     displayed.clear()
     control = controls[-1]
     values = getattr(control, "options", None) or (0.25, 0.75)
@@ -137,17 +139,48 @@ def test_every_value_has_a_labeled_control_that_redraws(make, displayed):
     control.value = next(v for v in values[::-1] if v != control.value)
     assert bool(displayed) == (make is not edit_and_look), "an edit waits for its button"
     if make is edit_and_look:
-        assert box.manual_button.description == "Edit"
-        box.manual_button.click()
+        box.children[-2].click()
     name = list(panel.values)[-1]
     assert displayed[-2]["text/plain"] == panel.look(**{**panel.values, name: control.value}).text
 
 
-def test_values_without_a_view_are_one_sentence(displayed, monkeypatch):
+@pytest.mark.parametrize("error", [None, FactError("no"), RuntimeError("no"), KeyboardInterrupt()])
+def test_nothing_is_edited_before_the_press_and_the_button_says_that_it_works(
+    error, displayed, monkeypatch
+):
+    panel, seen = edit_and_look(), []
+    box = panel.box()
+    *texts, _, button, out = box.children
+
+    def look(**values):
+        seen.append((button.disabled, button.description, values))
+        if error is not None:
+            raise error
+        return panel.view
+
+    monkeypatch.setattr(panel, "look", look)
+    monkeypatch.setattr(out, "clear_output", lambda wait: displayed.clear())
+    for text in texts:
+        text.value = f"{text.value} again"
+    assert not seen and not displayed and not panel._made
+    for turn in range(2):  # after an error, too, the next press works
+        if isinstance(error, KeyboardInterrupt):  # ipywidgets logs the others
+            with pytest.raises(type(error)):
+                button.click()
+        else:
+            button.click()
+        assert seen[turn][:2] == (True, "Edit: working …")
+        assert (button.disabled, button.description) == (False, "Edit")
+    assert seen[0][2]["subject"] == "tower again"
+    assert error is None or not isinstance(error, FactError) or displayed == [{"text/plain": "no"}]
+
+
+@pytest.mark.parametrize("kind", [ValueError, ArgumentTypeError, FactError])
+def test_values_without_a_view_are_one_sentence(kind, displayed, monkeypatch):
     panel = radius()
 
     def refuse(radius: float) -> widgets.View:
-        raise ValueError("there is no such radius")
+        raise kind("there is no such radius")
 
     monkeypatch.setattr(panel, "look", refuse)
     panel._redraw(radius=1.0)
