@@ -26,7 +26,8 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .errors import WriteError, error_number
+from .errors import ArgumentError, ArgumentTypeError, WriteError, error_number
+from .settings import shown
 
 ABANDONED = 24 * 3600  # seconds after which nobody is taken to be still writing
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may share the disk
@@ -152,6 +153,26 @@ def cache_folder() -> Path:
     """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "model-editing"
+
+
+def path_of(given: str | os.PathLike) -> Path:
+    """The path that a text or a path object names, with ~ as the home folder.
+
+    Every path that a person gives goes through here, so that all of them mean the same. Raises
+    ArgumentTypeError for what is neither (a number would be an open file of the process), and
+    ArgumentError for an empty text, one with a zero byte, and ~NAME where nobody is called so.
+    """
+    found = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(found, str):
+        raise ArgumentTypeError(f"a file is named by a text or a path, not by {shown(given)}")
+    if not found or "\0" in found:
+        raise ArgumentError(f"{shown(found)} names no file or folder")
+    try:
+        return Path(found).expanduser()
+    except RuntimeError:
+        raise ArgumentError(
+            f"nobody knows the home folder that {shown(found)} begins with"
+        ) from None
 
 
 def plain_text(path: Path) -> str:

@@ -33,7 +33,7 @@ from .. import (
     subjects,
     survive,
 )
-from ..atomic_files import cache_folder, plain_text
+from ..atomic_files import cache_folder, path_of, plain_text
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, FactError, FetchError, ForensicsError
 from ..evaluation.benchmarks import TASKS
@@ -112,8 +112,8 @@ def run_prepare(given: argparse.Namespace) -> None:
         help="classroom relation whose rewordings and neighbors are asked as well; by default the "
         f"one that the prompt means, if any; '{NONE}' asks none",
     ),
-    option("--after", type=Path, help="a saved patch to go on from"),
-    option("--save", type=Path, help="keep the result as a patch file"),
+    option("--after", type=path_of, help="a saved patch to go on from"),
+    option("--save", type=path_of, help="keep the result as a patch file"),
     *EDITING,
 )
 def run_edit(given: argparse.Namespace) -> None:
@@ -198,7 +198,7 @@ def run_settings(given: argparse.Namespace) -> None:
     "describe",
     "say what the model answers about an entity",
     option("entity", help='what is asked about, as in "The Eiffel Tower"'),
-    option("--patch", type=Path, help="a saved patch, to ask before and after it"),
+    option("--patch", type=path_of, help="a saved patch, to ask before and after it"),
     JSON,
     *MODEL,
 )
@@ -252,8 +252,10 @@ def run_abilities(given: argparse.Namespace) -> None:
     ),
     option("--steps", type=int, default=50, help="steps of training (default 50)"),
     option("--lr", type=float, default=1e-5, help="its learning rate (default 1e-5)"),
-    option("--text", type=Path, help="what it is trained on (default: the library's general text)"),
-    option("--edits", type=Path, metavar="FILE", help="facts that are written after the patch"),
+    option(
+        "--text", type=path_of, help="what it is trained on (default: the library's general text)"
+    ),
+    option("--edits", type=path_of, metavar="FILE", help="facts that are written after the patch"),
     option("--editor", default="rome", help="the editor that writes them (default rome)"),
     JSON,
     *MODEL,
@@ -282,7 +284,7 @@ def run_survive(given: argparse.Namespace) -> None:
     "export",
     "write a patch as an adapter or a whole model, for peft, transformers or llama.cpp",
     PATCH,
-    option("--to", type=Path, required=True, help="folder to write: new, or empty"),
+    option("--to", type=path_of, required=True, help="folder to write: new, or empty"),
     option(
         "--as",
         dest="kind",
@@ -343,7 +345,7 @@ def run_export(given: argparse.Namespace) -> None:
     option("--blind", action="store_true", help="look at a patch's weights without their base"),
     option(
         "--subjects",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="candidates, one per line (default: the classroom's subjects)",
     ),
@@ -359,7 +361,7 @@ def run_export(given: argparse.Namespace) -> None:
         help=f"what stands before a candidate (default '{PREFIX}'; '{{}}' for whole prompts)",
     ),
     option("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)"),
-    option("--text", type=Path, help="general text for C (default: the library's)"),
+    option("--text", type=path_of, help="general text for C (default: the library's)"),
     option(
         "--threshold",
         type=float,
@@ -422,7 +424,7 @@ def _suspect(given: argparse.Namespace) -> tuple[LM, LM | None, Patch]:
     def model(name: str | None) -> LM:
         return options.load(argparse.Namespace(**{**vars(given), "model": name}))
 
-    path = Path(given.suspect)
+    path = path_of(given.suspect)
     if path.suffix == ".safetensors":
         patch = Patch.load(path)  # now, because loading a model takes time
         if not patch.weights:

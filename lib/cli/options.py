@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import LM, Case, classroom
-from ..atomic_files import whole_file
+from ..atomic_files import path_of, whole_file
 from ..errors import ArgumentError
 from ..model import lm
 from ..model.quantized import KINDS
@@ -57,7 +57,7 @@ def command(name: str, about: str, *options: Option) -> Callable:
 
 
 PLACEMENT = (
-    option("--dtype", help="float32, bfloat16, …"),
+    option("--dtype", help="float32, bfloat16, … (also fp32, bf16, …)"),
     option("--device-map", help="as transformers names it, e.g. auto"),
     option("--quantized", choices=KINDS, help="keep the blocks' matrices in 8 or 4 bits (torchao)"),
     option(
@@ -66,6 +66,13 @@ PLACEMENT = (
         help="token in front of every text, or none; default: '<|endoftext|>' for the embedded "
         "model, none for others",
     ),
+    option("--revision", help="branch, tag or commit of a model on the hub"),
+    option(
+        "--trust-remote-code",
+        action="store_true",
+        default=None,
+        help="run the code that a model on the hub or in a folder brings",
+    ),
 )
 MODEL = (
     option(
@@ -73,7 +80,9 @@ MODEL = (
         help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
         "ai.google.dev/gemma/terms); default: the embedded model",
     ),
-    option("--presets", type=Path, help="presets of your own, as `python -m lib tune` writes them"),
+    option(
+        "--presets", type=path_of, help="presets of your own, as `python -m lib tune` writes them"
+    ),
     *PLACEMENT,
 )
 EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
@@ -89,9 +98,9 @@ EDITING = (
         help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
     ),
 )
-PATCH = option("--patch", type=Path, required=True, help="a saved patch")
+PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
 TARGET = option("--target", choices=("new", "true"), default="new", help="which answer is taught")
-JSON = option("--json", type=Path, metavar="OUT", help="write the result here, as JSON")
+JSON = option("--json", type=path_of, metavar="OUT", help="write the result here, as JSON")
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
@@ -176,4 +185,13 @@ def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     sink = None if given.sink == "none" else given.sink
     place = given.device_map or device_map
     presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
-    return lm.load(given.model, given.dtype, place, sink, presets, quantized)
+    return lm.load(
+        given.model,
+        given.dtype,
+        place,
+        sink,
+        presets,
+        quantized,
+        revision=given.revision,
+        trust_remote_code=given.trust_remote_code,
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ..atomic_files import path_of
 from ..errors import ArgumentError, PatchError
 from ..model.lm import LM
 from ..patch.merging import Asked, contradictions, distance, listed, merged, told, written
@@ -35,8 +36,8 @@ ALLOWED = {  # what each of them takes beside its files
     "patch",
     "look into saved patches, compare and merge them, take an edit back",
     option("action", choices=tuple(ALLOWED), help="what to do with the files"),
-    option("files", nargs="+", type=Path, metavar="FILE", help="saved patches"),
-    option("--to", type=Path, help="the file to write (of apply: a new or empty folder)"),
+    option("files", nargs="+", type=path_of, metavar="FILE", help="saved patches"),
+    option("--to", type=path_of, help="the file to write (of apply: a new or empty folder)"),
     option("--keep", choices=("first", "last"), help="merge: whose answer stays where two differ"),
     option("--fact", type=int, metavar="N", help="drop: the number of a fact, as show counts them"),
     *MODEL,

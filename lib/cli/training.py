@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from .. import EDITORS, Case, classroom, distributed, read_cases, stream, tune
+from ..atomic_files import path_of
 from ..errors import ArgumentError
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
@@ -26,18 +27,18 @@ def say(line: str) -> None:
 @command(
     "stream",
     "write many facts in batches, measure at given points",
-    option("--data", type=Path, help="JSON or JSONL in a known format (default: the classroom)"),
+    option("--data", type=path_of, help="JSON or JSONL in a known format (default: the classroom)"),
     option("--edits", type=int, help="how many facts (default: all)"),
     option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
     option("--eval-at", help="numbers of edits after which to measure: 0,100,1000"),
     TARGET,
-    option("--journal", type=Path, help="folder to keep the run in, and go on from"),
+    option("--journal", type=path_of, help="folder to keep the run in, and go on from"),
     option("--save-every", type=int, default=1, help="batches per patch kept there"),
     option("--sample", type=int, help="measure so many old, recent and other facts"),
     option(
         "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
     ),
-    option("--save", type=Path, help="keep the final patch"),
+    option("--save", type=path_of, help="keep the final patch"),
     JSON,
     *EDITING,
 )
@@ -109,9 +110,11 @@ def _table(scores: dict[str, Any]) -> str:
     option("model", help="hub id, local folder, or gemma-3-270m"),
     option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
     option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
-    option("--to", type=Path, default=Path("presets.toml"), help="default: presets.toml"),
+    option("--to", type=path_of, default=Path("presets.toml"), help="default: presets.toml"),
     option(
-        "--data", type=Path, help="facts with true answers, JSON or JSONL (default: the classroom)"
+        "--data",
+        type=path_of,
+        help="facts with true answers, JSON or JSONL (default: the classroom)",
     ),
     TARGET,
     *PLACEMENT,
@@ -157,7 +160,7 @@ def span(text: str) -> tuple[int, int]:
     option("--steps", type=int, default=1000, help="steps in all (default 1000)"),
     option(
         "--checkpoint",
-        type=Path,
+        type=path_of,
         help="the network's file; run again to go on (default: where the editor looks for it)",
     ),
     TARGET,

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
 from .case_lists import Cases, LazyCases
 from .facts import Case, Fact, quoted
@@ -79,7 +80,7 @@ def read_cases(
             said = quoted(str(path))
             raise FactError(f"read_cases needs a path, or an iterable of rows, not {said}")
         return [case for *_, case in _cases("the rows given", map(plain, path), limit, options)]
-    path = Path(path)
+    path = path_of(path)
     if not lazy:
         with closing(rows(path, known)) as found:
             return Cases((case for *_, case in _cases(path, found, limit, options)), path, options)
@@ -104,7 +105,7 @@ def read_facts(
     Raises FactError as `read_cases` does, and when the file has too few rows. It warns of nothing:
     whoever wrote the facts has read the file before.
     """
-    options, path, count = _options(end, target, unrelated_suffix), Path(path), 0
+    options, path, count = _options(end, target, unrelated_suffix), path_of(path), 0
     with closing(rows(path, known)) as found:
         cases = _cases(path, found, end, options, warn=False)
         for count, (*_, case) in enumerate(cases, 1):

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..atomic_files import whole_folder
+from ..atomic_files import path_of, whole_folder
 from ..cancellation import raise_if_cancelled, steps
 from ..errors import ExportError
 from ..evaluation.scores import Scores
@@ -120,9 +120,9 @@ def export_peft(
         config = _adapter_config(lm, list(modules), r)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
-        text = card(patch, "adapter", base_name(lm), Path(folder).name, modules, scores, rank=r)
+        text = card(patch, "adapter", base_name(lm), work.name, modules, scores, rank=r)
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), folder_size(folder), modules, r)
+    return Exported(path_of(folder), folder_size(folder), modules, r)
 
 
 def export_model(
@@ -157,11 +157,9 @@ def export_model(
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
-        text = card(
-            patch, "routed" if routed else "model", base_name(lm), Path(folder).name, {}, scores
-        )
+        text = card(patch, "routed" if routed else "model", base_name(lm), work.name, {}, scores)
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), folder_size(folder), {})
+    return Exported(path_of(folder), folder_size(folder), {})
 
 
 def refuse_adapter(lm: LM, patch: Patch, rank: int | None) -> None:
@@ -329,7 +327,7 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
     Raises ExportError where `folder` is a file or holds something.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
     with whole_folder(folder) as work:
@@ -338,4 +336,4 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
 
 def folder_size(folder: str | Path) -> int:
     """The bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in path_of(folder).rglob("*") if file.is_file())

@@ -20,6 +20,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..atomic_files import path_of
 from ..cancellation import steps
 from ..data.facts import encode_prompt
 from ..errors import ExportError
@@ -90,13 +91,13 @@ def export_gguf(
             replace(patch, base=lm.identity),
             "gguf",
             base_name(lm),
-            Path(folder).name,
+            work.name,
             {},
             scores,
             type=type,
         )
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), folder_size(folder), {})
+    return Exported(path_of(folder), folder_size(folder), {})
 
 
 def export_gguf_lora(
@@ -138,9 +139,9 @@ def export_gguf_lora(
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
         (work / "Modelfile").write_text(modelfile(lm, adapter=True), encoding="utf-8")
-        text = card(patch, "gguf-lora", base_name(lm), Path(folder).name, modules, scores, rank=r)
+        text = card(patch, "gguf-lora", base_name(lm), work.name, modules, scores, rank=r)
         (work / "README.md").write_text(text, encoding="utf-8")
-    return Exported(Path(folder), folder_size(folder), modules, r)
+    return Exported(path_of(folder), folder_size(folder), modules, r)
 
 
 def modelfile(lm: LM, adapter: bool = False) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..atomic_files import plain_text
+from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, steps
 from ..data.facts import encode_prompt, fill, require_text
 from ..errors import ForensicsError
@@ -127,7 +127,7 @@ def read_names(path: str | Path, what: str = "subjects") -> list[str]:
     Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
     """
     try:
-        lines = plain_text(Path(path)).splitlines()
+        lines = plain_text(path_of(path)).splitlines()
     except OSError as error:
         raise ForensicsError(
             f"the list of {what} {path} cannot be read: {error.strerror}"

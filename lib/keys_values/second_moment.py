@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..atomic_files import plain_text
+from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
 from ..data.texts import GENERAL
 from ..errors import StatsError
@@ -173,7 +173,7 @@ def _zeros(width: int, device: torch.device) -> Tensor:
 
 def general_text(text: str | Path | None) -> str:
     """The text of a file, or for None the one shipped; StatsError where it cannot be read."""
-    path = GENERAL if text is None else Path(text)
+    path = GENERAL if text is None else path_of(text)
     try:
         return plain_text(path)
     except OSError as error:

@@ -34,7 +34,7 @@ from weakref import WeakValueDictionary
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from ..atomic_files import sha256, whole_file, written
+from ..atomic_files import path_of, sha256, whole_file, written
 from ..data.facts import Case
 from ..errors import EXPECTED, ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
@@ -85,7 +85,7 @@ class Journal:
         header: Mapping[str, Any],
         current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder = path_of(folder).resolve()
         self._lock = FileLock(self.folder / "lock", timeout=0, thread_local=False)
         self._busy, self.stale = False, True
         self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points

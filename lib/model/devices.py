@@ -28,13 +28,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
 
+from ..errors import ArgumentError
+from ..settings import nearest, shown
 from .quantized import is_quantized, plain
 
 LEAST = 4096  # outputs of a product from which on oneDNN was faster, in one run that is not stored
@@ -43,6 +45,41 @@ try:
 except OSError:  # not Linux
     AMD = False
 FASTER = AMD and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # no public name: it may leave
+
+DTYPES: dict[str, torch.dtype | Literal["auto"]] = {  # by torch's words, and by those of many
+    "auto": "auto",
+    **dict.fromkeys(("float32", "float", "fp32"), torch.float32),
+    **dict.fromkeys(("bfloat16", "bf16"), torch.bfloat16),
+    **dict.fromkeys(("float16", "half", "fp16"), torch.float16),
+    **dict.fromkeys(("float64", "double", "fp64"), torch.float64),
+}
+SPREAD = ("auto", "balanced", "balanced_low_rank", "sequential", "disk")  # words of a device_map
+
+
+def dtype_of(given: Any) -> torch.dtype | Literal["auto"]:
+    """The type of weights that a word or a torch.dtype names; ArgumentError where none is named.
+
+    dtype_of("bf16") -> torch.bfloat16
+    """
+    word = str(given).removeprefix("torch.").lower()
+    if word not in DTYPES or not isinstance(given, str | torch.dtype):
+        known = "float32, bfloat16, float16, float64 and auto"
+        raise ArgumentError(f"dtype={shown(given)}: there are {known}{nearest(word, DTYPES)}")
+    return DTYPES[word]
+
+
+def refuse_missing(device_map: Any) -> None:
+    """Raise ArgumentError for a device_map with a device that this machine does not have."""
+    for place in device_map.values() if isinstance(device_map, Mapping) else [device_map]:
+        try:
+            torch.empty(0, device=None if place in SPREAD else place)
+        except Exception:  # each kind of device has an error of its own
+            cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+            here = ", ".join(["cpu", *cards, *["mps"] * torch.backends.mps.is_available()])
+            raise ArgumentError(
+                f"device_map={shown(device_map)}: there is no device {shown(place)} here, but "
+                f"{here}; or the word 'auto'"
+            ) from None
 
 
 def on_card(device: torch.device) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .lm import LM
     from .sequences import Sequences
 
+COLDEST = 1e-30  # a temperature by which float32 can divide logits; below it decoding is greedy
+
 
 class Generated(NamedTuple):
     """The result of `generate`.
@@ -197,9 +199,9 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
     A draw is made on the CPU, so that a seed means the same everywhere, and its ids are there. With
     top_k only the few likeliest logits leave a card.
     """
-    if not temperature:
+    if temperature < COLDEST:
         return logits.argmax(-1)
-    if top_k:
+    if top_k and top_k < logits.shape[-1]:
         # as many again, since other tokens may be as likely as the last of the k
         values, places = logits.topk(min(2 * top_k, logits.shape[-1]))
         values, places = torch.stack([values, places]).cpu()  # one copy: ids are exact in float32

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.texts import GENERAL
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ArgumentTypeError
 from ..patch.patch import EMPTY, Patch
+from ..settings import Amount, Count, Size, Whole, argument, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import arch_of, block_signature, cache_argument
-from .devices import fast_products
+from .devices import dtype_of, fast_products, refuse_missing
 from .lower_block_cache import LowerBlockCache
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, quantize
@@ -202,7 +203,9 @@ class LM(Patchable):
         where each note is an entry of a route or rewrite that answered, with score and threshold.
         Raises ValueError for a prompt longer than the context.
         """
-        rows, single = self.rows(prompts, chat=chat)
+        given, single = listed(prompts)
+        rows, _ = self.rows(given, chat=chat)
+        max_new_tokens = argument("max_new_tokens", max_new_tokens, Count)
         done = generation.generate(self, rows, max_new_tokens)
         texts = self.texts(rows, done.ids)
         if not explain:
@@ -216,7 +219,7 @@ class LM(Patchable):
                     if other.startswith(f"{name}/")
                 }
                 notes[i].append({"module": name, **note, **noted})
-        for i, prompt in enumerate([prompts] if single else prompts):
+        for i, prompt in enumerate(given):
             for rewrite in self._rewrites if isinstance(prompt, str) else ():
                 notes[i] += rewrite.explain(prompt)
         return (texts[0], notes[0]) if single else (texts, notes)
@@ -239,7 +242,12 @@ class LM(Patchable):
         itself, so the reader may yield meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
-        settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        max_new_tokens = argument("max_new_tokens", max_new_tokens, Count)
+        settings: dict[str, Any] = {
+            "temperature": argument("temperature", temperature, Amount),
+            "top_k": argument("top_k", top_k, Size | None),
+            "seed": argument("seed", seed, Whole),
+        }
         if stream:
             if not single:
                 raise ArgumentError("stream=True takes one prompt, not a list")
@@ -252,9 +260,10 @@ class LM(Patchable):
 
         One tensor (n_t,) for one target, a list of them for a list of targets.
         """
-        single = isinstance(targets, str)
         rows, _ = self.rows(prompts)
-        scores = scoring.score(self, rows, [targets] if isinstance(targets, str) else list(targets))
+        given, single = listed(targets)
+        ends = [one if isinstance(one, str) else self._checked(one, "a target") for one in given]
+        scores = scoring.score(self, rows, ends)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
@@ -342,21 +351,21 @@ class LM(Patchable):
 
         Text passes the rewrites of the patch and then, with `chat`, the chat template, behind the
         earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError for an
-        empty prompt, one longer than the context, turns that are no pairs of texts and a tokenizer
-        without a chat template, and FactError, which is one, for text that cannot be encoded.
+        empty prompt, one longer than the context, ids that are no tokens, turns that are no pairs
+        of texts and a tokenizer without a chat template, FactError, which is one, for text that
+        cannot be encoded, and TypeError for what is neither text nor token ids.
         """
-        single = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
-        given: list[Any] = [prompts] if single else list(prompts)
+        given, single = listed(prompts)
         texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)
         rows = [
-            self._ids(next(waiting), chat) if isinstance(p, str) else list(map(int, p))
+            self._ids(next(waiting), chat) if isinstance(p, str) else self._checked(p, "a prompt")
             for p in given
         ]
         for prompt, ids in zip(given, rows, strict=True):
-            if not ids:
+            if not ids or not prompt:
                 raise ArgumentError("an empty prompt cannot be continued")
             if self.context and len(ids) > self.context:
                 shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
@@ -364,6 +373,15 @@ class LM(Patchable):
                     f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
                 )
         return rows, single
+
+    def _checked(self, ids: Any, what: str) -> list[int]:
+        """Token ids that were given in the place of a text, if they are such."""
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+            raise ArgumentTypeError(f"{what} is a text or a list of token ids, not {shown(ids)}")
+        last = len(self.model.get_submodule(self.arch.embed).weight) - 1
+        if wrong := [one for one in ids if not 0 <= one <= last]:
+            raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
+        return ids
 
     def _ids(self, text: str, chat: Chat) -> list[int]:
         """Token ids of one text, as a prompt or as a person's message in the chat template."""
@@ -407,6 +425,25 @@ class LM(Patchable):
         return [read([*row, *ids])[len(read(row)) :] for row, ids in zip(rows, new, strict=True)]
 
 
+def listed(given: Any) -> tuple[list[Any], bool]:
+    """Several texts or rows of token ids as a list, and whether one of them was given alone.
+
+    What is none of these stands in the list as it is.
+
+    listed((5, 6)) -> ([[5, 6]], True); a generator of "a" and "b" -> (["a", "b"], False)
+    """
+    found = _plain(given)
+    single = not isinstance(found, list) or (found != [] and isinstance(found[0], int))
+    return ([found] if single else found), single
+
+
+def _plain(given: Any) -> Any:
+    """Series, arrays, tuples, generators and their like as lists of Python's own values."""
+    given = given.tolist() if hasattr(given, "tolist") else given
+    kept = isinstance(given, str | bytes | bytearray | set | frozenset) or hasattr(given, "keys")
+    return given if kept or not isinstance(given, Iterable) else [_plain(one) for one in given]
+
+
 def _turn(turn: Any) -> bool:
     """Whether a turn of a conversation is a pair of texts."""
     return (
@@ -423,12 +460,17 @@ def load(
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
     quantized: str | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    trust_remote_code: bool | None = None,
+    **more: Any,
 ) -> LM:
     """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
     Gemma Terms of Use), a hub id, or a local folder.
 
-    dtype and device_map have the names of transformers. The default is bf16 on a CUDA device where
-    there is one, float32 on the CPU otherwise.
+    dtype and device_map have the names of transformers, and dtype those of torch and "bf16" and its
+    like. The default is bf16 on a CUDA device where there is one, float32 on the CPU otherwise.
 
     sink  a token in front of every text, where the tokenizer puts none, so that no subject stands
           at position 0, where the attention sink is. "own" is what belongs to a packaged model:
@@ -444,14 +486,25 @@ def load(
           model is read whole before, so that much memory is needed while it loads. Its patches and
           statistics are its own, its presets are those of the float model.
 
+    revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
+    takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
+    for the tokenizer too. A packaged model takes none of these last.
+
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
-    no model that could be loaded, for a sink that is no token or not needed, and for an unknown
-    `quantized` or one without torchao. EditError says what is wrong with a file of presets,
+    no model that could be loaded, for a dtype or device that is not there, for a sink that is no
+    token or not needed, and for an unknown `quantized` or one without torchao; TypeError for what
+    transformers does not take. EditError says what is wrong with a file of presets,
     FamilyError which weights cannot be patched or quantized.
     """
     if quantized not in (None, *KINDS):
         raise ArgumentError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
-    place, known, own = packaged_models.place_of(name)
+    dtype = more.pop("torch_dtype", dtype)  # the word of transformers before 5
+    dtype = None if dtype is None else dtype_of(dtype)
+    refuse_missing(device_map)
+    given = {"revision": revision, "token": token, "trust_remote_code": trust_remote_code}
+    more |= {key: value for key, value in given.items() if value is not None}
+    where = {key: value for key, value in more.items() if key in packaged_models.HUB}
+    place, known, own = packaged_models.place_of(name, where)
     sink = own if sink == "own" else sink
     known = f"{known}{BEHIND}{sink}" if sink is not None else known
     # a wrong file is refused before the weights are read
@@ -462,14 +515,22 @@ def load(
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
     try:
-        with packaged_models.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place)
-            model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, device_map=device_map)
+        with packaged_models.quiet(), packaged_models.asked_once(place, where):
+            tokenizer = AutoTokenizer.from_pretrained(place, **where)
+            if sink is not None:
+                put_in_front(tokenizer, sink)  # a wrong one is refused before the weights are read
+            model = AutoModelForCausalLM.from_pretrained(
+                place, dtype=dtype, device_map=device_map, **more
+            )
+    except ArgumentError:
+        raise
+    except (TypeError, AttributeError) as error:  # it hands what it does not know to the model
+        raise ArgumentTypeError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
+        if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
+            first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    if sink is not None:
-        put_in_front(tokenizer, sink)
     if quantized:
         quantize(model, arch_of(model).blocks, quantized)
     lm = LM(model, tokenizer, name=known)

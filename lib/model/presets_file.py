@@ -10,9 +10,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from ..atomic_files import path_of
 from ..errors import EditError
 from ..registry import EDITORS
 
@@ -41,10 +41,8 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
     what is no TOML, an unknown editor or setting, a value of a wrong type, and where no row is for
     this model.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise EditError(f"presets should be the path of a TOML file, not a {type(path).__name__}")
     try:
-        with Path(path).open("rb") as file:
+        with path_of(path).open("rb") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise EditError(f"{path} is too large for a file of presets")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..atomic_files import path_of
 from ..data.facts import Fact
 from ..data.readers import read_facts
 from ..errors import ArgumentError, FactError, PatchError
@@ -244,14 +245,14 @@ class Patch:
         """Write the patch to one safetensors file (whole or not at all) and return its path."""
         from . import patch_file
 
-        return patch_file.save(self, Path(path))
+        return patch_file.save(self, path_of(path))
 
     @staticmethod
     def load(path: str | Path) -> Patch:
         """The patch in a file; PatchError when it is broken, hostile, or of a newer format."""
         from . import patch_file
 
-        return patch_file.load(Path(path))
+        return patch_file.load(path_of(path))
 
 
 EMPTY = Patch()

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..atomic_files import whole_file
+from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case, Fact
 from ..errors import EditError, EditWarning, ScanError, TargetError
@@ -317,10 +317,10 @@ class Scan:
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the journal; none without one."""
-        if self.journal is None or not Path(self.journal).exists():
+        if self.journal is None or not path_of(self.journal).exists():
             return []
         try:
-            stored = json.loads(Path(self.journal).read_text())
+            stored = json.loads(path_of(self.journal).read_text())
             rows = stored["rows"]
         except (ValueError, KeyError, TypeError):
             raise ScanError(f"{self.journal} is not the journal of a scan") from None
@@ -334,5 +334,5 @@ class Scan:
         """Write the rows so far into the journal."""
         if self.journal is not None:
             text = json.dumps({**self._identity(), "rows": self.rows}, indent=1) + "\n"
-            with whole_file(Path(self.journal)) as part:
+            with whole_file(path_of(self.journal)) as part:
                 part.write_text(text)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..atomic_files import whole_file
+from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case
 from ..data.readers import classroom
@@ -96,7 +96,7 @@ def tune(
     without a grid and for a file that `tune` did not make, ScanError where too few facts are known
     and for the journal of other facts.
     """
-    run = _Run(lm, Path(to), minutes, sys.stderr.isatty() if progress is None else progress, say)
+    run = _Run(lm, path_of(to), minutes, sys.stderr.isatty() if progress is None else progress, say)
     unknown = [name for name in editors if EDITORS[name] and name not in GRIDS]
     if unknown or not editors:
         what = f"{unknown[0]} cannot be tuned" if unknown else "name an editor"

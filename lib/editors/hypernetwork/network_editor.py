@@ -156,7 +156,7 @@ class NetworkEditor(Editor):
     def path(self) -> Path:
         """The file that a trained network is written to and looked for first."""
         if self.config.network:
-            return Path(self.config.network)
+            return atomic_files.path_of(self.config.network)
         return atomic_files.cache_folder() / "networks" / self._file
 
     @property

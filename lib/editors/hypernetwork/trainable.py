@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...atomic_files import path_of
 from ...data import taken
 from ...data.facts import Case
 from ...errors import EditError, FeatureError
@@ -92,7 +93,7 @@ class Trainable(NetworkEditor):
         both = {c.fact.text for c in some} & {c.fact.text for c in held}
         if both:
             raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
-        path = Path(checkpoint) if checkpoint else self.path
+        path = self.path if checkpoint is None else path_of(checkpoint)
         # the blocks below the lowest edited matrix never change, so their states are kept
         with LowerBlockCache(self.lm, self.lowest()).used():
             training = Training(self, some, held, path.with_suffix(".training.safetensors"))

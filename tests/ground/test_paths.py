@@ -1,0 +1,75 @@
+"""`~` is the home folder wherever a path is taken, and what names no file is one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import lib
+from lib.atomic_files import path_of
+from lib.forensics.candidates import read_names
+from lib.lifelong.journal import Journal
+from lib.model.presets_file import read_presets
+
+from ..support import tiny
+
+ROW = '{"subject": "Ann", "prompt": "{} lives in", "target_new": "Rome", "target_true": "Bonn"}\n'
+
+
+@pytest.fixture()
+def home(tmp_path, monkeypatch):
+    """An empty home folder, and another present folder, where no `~` may appear."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    yield tmp_path / "home"
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_patch_is_saved_and_loaded_in_the_home_folder(home, kind):
+    assert lib.EMPTY.save(kind("~/deep/p.safetensors")) == home / "deep/p.safetensors"
+    assert lib.Patch.load(kind("~/deep/p.safetensors")) == lib.EMPTY
+
+
+def test_exports_go_into_the_home_folder(home):
+    lm = tiny.model("llama")
+    done = lib.export_model(lm, lib.EMPTY, "~/whole")
+    assert done.folder == home / "whole"
+    assert (home / "whole/model.safetensors").is_file()
+    assert lib.load("~/whole").fingerprint == lm.fingerprint
+
+
+def test_lists_texts_presets_and_journals_are_found_in_the_home_folder(home):
+    (home / "names.txt").write_text("Ann\n")
+    assert read_names("~/names.txt") == ["Ann"]
+    (home / "p.toml").write_text('[rome."tiny-llama"]\nlayer = 1\n')
+    assert read_presets("~/p.toml", "tiny-llama").rows == {"rome": {"layer": 1}}
+    journal = Journal("~/journal", {"what": "test"})
+    assert journal.folder == (home / "journal").resolve()
+    journal.close()
+
+
+def test_the_command_line_takes_a_tilde_that_no_shell_has_seen(home):
+    lib.EMPTY.save("~/p.safetensors")
+    from lib.cli.main import main
+
+    assert main(["patch", "show", "~/p.safetensors"]) == 0
+
+
+@pytest.mark.parametrize("wrong", [3, None, b"p.safetensors", 1.5, ["p"], True])
+def test_what_is_no_path_is_a_sentence(wrong):
+    for take in (lib.Patch.load, lib.EMPTY.save, path_of):
+        with pytest.raises(lib.Error, match="a file is named by a text or a path, not by"):
+            take(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "a\0b", "~nobody-of-this-name/p"])
+def test_texts_that_name_no_file_are_a_sentence(wrong):
+    with pytest.raises(lib.Error, match="names no file or folder|nobody knows the home folder"):
+        lib.EMPTY.save(wrong)
+    with pytest.raises(lib.Error, match="names no file or folder|nobody knows the home folder"):
+        lib.read_cases(wrong)

@@ -1,0 +1,185 @@
+"""What `answer`, `generate`, `score` and `next_token` take, and a sentence for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import lib
+from lib.model.lm import LM
+
+from ..support import tiny
+
+PROMPT = "Ann lives in"
+
+
+@pytest.fixture(scope="module")
+def lm() -> LM:
+    return tiny.model("llama")
+
+
+@pytest.fixture()
+def idle(lm, monkeypatch):
+    """The model, which must not run."""
+
+    def run(*inputs, **more):
+        raise AssertionError("the model ran")
+
+    monkeypatch.setattr(lm.model.base_model, "forward", run)
+    return lm
+
+
+NUMBERS = [
+    *[("temperature", wrong) for wrong in (-1.0, math.nan, math.inf, "hot", True, None, [0.5])],
+    *[("top_k", wrong) for wrong in (0, -3, 2.5, "8", True, math.nan, (4,))],
+    *[("seed", wrong) for wrong in (1.5, "1", None, True, 1 << 70)],
+    *[("max_new_tokens", wrong) for wrong in (-1, "8", 2.5, True, None, math.nan, 1 << 70)],
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name, wrong", NUMBERS)
+def test_a_wrong_number_is_a_sentence_before_any_work(idle, name, wrong, stream):
+    with pytest.raises(lib.Error, match=f"^{name} is a .*, not "):
+        idle.generate(PROMPT, **{name: wrong}, stream=stream)
+
+
+@pytest.mark.parametrize("wrong", ["8", -1, 1.5, True, None])
+def test_answer_wants_a_number_of_tokens(idle, wrong):
+    with pytest.raises(lib.Error, match="^max_new_tokens is a whole number from 0 on, not "):
+        idle.answer(PROMPT, wrong)
+
+
+def test_wrong_kinds_are_type_errors_and_wrong_ranges_are_value_errors(idle):
+    with pytest.raises(lib.ArgumentTypeError):
+        idle.generate(PROMPT, top_k="8")
+    with pytest.raises(lib.ArgumentError):
+        idle.generate(PROMPT, top_k=0)
+
+
+def test_numbers_of_numpy_and_extremes_are_taken(lm):
+    usual = lm.generate(PROMPT, 4, temperature=0.5, top_k=3, seed=2)
+    numpy = {"temperature": np.float32(0.5), "top_k": np.int64(3), "seed": np.int32(2)}
+    assert lm.generate(PROMPT, np.int64(4), **numpy) == usual
+    greedy = lm.generate(PROMPT, 4)
+    for cold in (0, 1e-300, 1e-30, 1e-20):
+        assert lm.generate(PROMPT, 4, temperature=cold) == greedy
+    whole = lm.generate(PROMPT, 4, temperature=2.0)
+    for most in (10**9, 259, None):
+        assert lm.generate(PROMPT, 4, temperature=2.0, top_k=most) == whole
+    lm.generate(PROMPT, 4, temperature=1e18)
+    assert lm.answer(PROMPT, 0) == ""
+    assert lm.answer(PROMPT, 10**9) == lm.answer(PROMPT, 256)  # the context ends it
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[None, math.nan, 3.5, True, b"Ann", bytearray(b"Ann"), {PROMPT}, {"prompt": PROMPT}],
+        *[[None], [math.nan], [b"Ann"], [PROMPT, None], [[PROMPT]], [[[1]]], [[1.0]], [[True]]],
+        *[
+            [1, PROMPT],
+            [PROMPT, [1, "a"]],
+            pd.Series([PROMPT, None]),
+            pd.DataFrame({"a": [PROMPT]}),
+        ],
+        *[np.array([1.5]), np.array(5.0), torch.tensor([[1.0]]), [{1}], object(), len],
+    ],
+    ids=str,
+)
+def test_what_is_no_prompt_is_a_sentence_before_any_work(idle, wrong):
+    for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
+        with pytest.raises(
+            lib.ArgumentTypeError, match="a prompt is a text or a list of token ids"
+        ):
+            ask(wrong)
+    with pytest.raises(lib.ArgumentTypeError):
+        idle.score(wrong, "x")
+
+
+@pytest.mark.parametrize("wrong", ["", [], [""], [PROMPT, ""], [[]], np.str_("")], ids=str)
+def test_an_empty_prompt_is_a_sentence(idle, wrong):
+    if wrong == []:
+        assert idle.answer(wrong) == [] and idle.generate(wrong) == []
+        return
+    for ask in (idle.answer, idle.generate, idle.next_token):
+        with pytest.raises(lib.ArgumentError, match="an empty prompt cannot be continued"):
+            ask(wrong)
+
+
+def test_an_empty_prompt_behind_a_sink_is_none_either():
+    from lib.model.lm import put_in_front
+
+    lm = tiny.chatting("llama")
+    put_in_front(lm.tokenizer, "<|end|>")
+    for chat in (False, True):
+        with pytest.raises(lib.ArgumentError, match="an empty prompt cannot be continued"):
+            lm.answer("", chat=chat)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[-1], [259], [[5, 10**9]], torch.tensor([5, 259]), [5, -(10**30)]]
+)
+def test_ids_out_of_the_vocabulary_are_a_sentence(idle, wrong):
+    with pytest.raises(lib.ArgumentError, match="tiny-llama has tokens 0 to 258, not "):
+        idle.answer(wrong)
+
+
+def test_every_kind_of_list_is_one(lm):
+    two = [PROMPT, "Bob is"]
+    wanted = lm.answer(two, 3)
+    kinds = [tuple(two), pd.Series([*two, "x"])[:2], pd.Index(two), np.array(two), deque(two)]
+    kinds += [(text for text in two), dict.fromkeys(two).keys(), pd.Series(two, dtype="string")]
+    for kind in kinds:
+        assert lm.answer(kind, 3) == wanted
+    texts, notes = lm.answer(iter(two), 3, explain=True)
+    assert texts == wanted and notes == [[], []]
+    assert lm.answer(np.str_(PROMPT), 3) == wanted[0]
+
+
+def test_every_kind_of_ids_is_one(lm):
+    ids = lm.rows(PROMPT)[0][0]
+    one = lm.answer(ids, 3)
+    for kind in (tuple(ids), np.array(ids), torch.tensor(ids), [np.int64(i) for i in ids]):
+        assert lm.answer(kind, 3) == one
+        assert lm.answer([kind], 3) == [one]
+    assert lm.answer(torch.tensor([ids, ids]), 3) == [one, one]
+    assert lm.answer(range(5, 8), 3) == lm.answer([5, 6, 7], 3)
+
+
+@pytest.mark.parametrize("wrong", [None, 3.5, b"x", {"x"}, [None], [["x"]], math.nan], ids=str)
+def test_what_is_no_target_is_a_sentence(idle, wrong):
+    with pytest.raises(lib.ArgumentTypeError, match="a target is a text or a list of token ids"):
+        idle.score([PROMPT], wrong)
+
+
+def test_targets_in_another_number_are_a_sentence(idle):
+    for prompts, targets in ((PROMPT, ["a", "b"]), ([PROMPT, PROMPT], "a"), ([PROMPT], [])):
+        with pytest.raises(lib.ArgumentError, match="prompts but .* targets"):
+            idle.score(prompts, targets)
+    with pytest.raises(lib.Error):
+        idle.score(PROMPT, "")
+    with pytest.raises(lib.ArgumentError, match="has tokens 0 to 258"):
+        idle.score(PROMPT, [5, 300])
+
+
+def test_targets_as_series_and_as_ids(lm):
+    texts = lm.score([PROMPT, PROMPT], ["ab", "cd"])
+    found = lm.score(pd.Series([PROMPT, PROMPT]), (target for target in ("ab", "cd")))
+    assert all(map(torch.equal, found, texts))
+    ids = lm.tokenizer("ab", add_special_tokens=False).input_ids
+    assert lm.score(PROMPT, ids).shape == (len(ids),)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["yes", 1, None, [("a",)], [("a", None)], ["ab"], [("a", "b", "c")], {"a": "b"}, "a"]
+)
+def test_malformed_turns_are_a_sentence(wrong):
+    lm = tiny.chatting("llama")
+    with pytest.raises(lib.Error, match="chat is True, or a list of earlier turns"):
+        lm.answer("And Bob?", chat=wrong)
