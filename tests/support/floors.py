@@ -33,8 +33,8 @@ HOUSES = {
     "lib": House(
         [
             {"errors"},
-            {"atomic_files", "settings", "registry", "cancellation", "distributed"}
-            | {"memory", "plot"},
+            {"settings"},  # how a value is shown in a sentence
+            {"atomic_files", "registry", "cancellation", "distributed"} | {"memory", "plot"},
             {"stored"},  # what is computed once
             {"data"},  # facts, cases, the files they are read from
             {"patch"},  # an edit as a value
