@@ -143,7 +143,7 @@ def run_edit(given: argparse.Namespace) -> None:
     }
     asked = [prompt for some in groups.values() for prompt in some]
     before = lm.answer(asked)
-    patch = editor.edit([fact], after=after)
+    patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
     with lm.patched(patch):
         answers = dict(zip(asked, zip(before, lm.answer(asked), strict=True), strict=True))
     for title, some in groups.items():

@@ -10,8 +10,6 @@ of earlier turns, and moments to start from.
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -21,7 +19,7 @@ from torch import Tensor
 
 from .. import distributed, memory
 from ..data.facts import Fact
-from ..errors import EditError, EditWarning
+from ..errors import EditError
 from ..keys_values import answer_gradients
 from ..keys_values.running_moments import KeyGradientMoments
 from ..keys_values.second_moment import second_moment, stored_moments
@@ -120,7 +118,6 @@ class UltraEdit(Editor):
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One turn, or up to `repeat` passes of it until every answer is right."""
-        self._report(facts)
         c = self.config
         # a small turn may take another step and more passes
         step, passes = c.step if c.eta is None else None, c.repeat
@@ -240,22 +237,6 @@ class UltraEdit(Editor):
     def modules(self) -> dict[str, tuple[int, int]]:
         """{edited module: (d_in, d_out)}."""
         return answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
-
-    def _report(self, facts: list[Fact]) -> None:
-        """Warn of prompts that stand in one turn twice.
-
-        With two answers a mean of them is written, and with the same answer the fact counts twice.
-        """
-        seen: dict[str, Counter[str]] = {}
-        for fact in facts:
-            seen.setdefault(fact.text, Counter())[fact.target_new] += 1
-        for text, answers in seen.items():
-            sentence = f"'{text}' stands {answers.total()} times in one turn and counts so often"
-            if len(answers) > 1:
-                listed = " and ".join(f"'{answer}'" for answer in answers)
-                sentence = f"'{text}' stands in one turn with {len(answers)} answers, {listed}"
-            if answers.total() > 1:
-                warnings.warn(sentence, EditWarning, stacklevel=5)
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:

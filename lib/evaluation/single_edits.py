@@ -59,7 +59,7 @@ def singly(
     for together in tqdm(edits, disable=not shown, unit="edit"):
         own = [item for _, (_, its) in together for item in its]
         start = time.perf_counter()
-        patch = editor.edit([case.fact for _, (case, _) in together])
+        patch = editor.edit([case.fact for _, (case, _) in together], check=False)
         seconds.append(time.perf_counter() - start)
         found = measure(lm, own, patch, base=base, **settings)
         parts.append(found.rows)

@@ -184,7 +184,7 @@ class EditedAgain:
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         editor = EDITORS[self.editor](lm)
         for first in counted(range(0, len(self.facts), self.batch), "later edits"):
-            patch = editor.edit(self.facts[first : first + self.batch], after=patch)
+            patch = editor.edit(self.facts[first : first + self.batch], patch, check=False)
         return patch
 
 

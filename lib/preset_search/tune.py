@@ -279,7 +279,7 @@ class _Run:
             make_missing(editor.statistics())  # what is made once is no part of an edit's cost
             begin = time.perf_counter()
             try:
-                patch = editor.edit([case.fact for case in group])
+                patch = editor.edit([case.fact for case in group], check=False)
                 row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
                 row[which] = _values(evaluate(self.lm, group, patch, base=base, **ask))
             except (EditError, TargetError, torch.linalg.LinAlgError) as error:

@@ -133,7 +133,7 @@ class EditAndLook(Panel):
         lm, editor = self.lm, EDITORS[name](self.lm, **self.settings.get(name, {}))
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
-            patch = editor.edit([fact], after=self.after)
+            patch = editor.edit([fact], after=self.after, check=False)
         notes = [f"Note: {w.message}." for w in noted if issubclass(w.category, EditWarning)]
         answers = []
         for held in (self.after, patch):

@@ -172,12 +172,6 @@ def test_a_lone_fact_needs_the_warm_up(lm):
     assert kept > 256 and torch.equal(dense(lm, warm.edit([alone]), 1), dense(lm, patch, 1))
 
 
-def test_two_answers_to_one_prompt_are_reported(lm):
-    other = lib.Fact(None, FACTS[0].text, "no")
-    with pytest.warns(lib.EditWarning, match="in one turn with 2 answers"):
-        lib.EDITORS["ultraedit"](lm, **SETTINGS).edit([FACTS[0], other])
-
-
 def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(lm, monkeypatch):
     monkeypatch.setattr(lm, "head", lambda hidden, real=lm.head: real(hidden) * float("nan"))
     with pytest.raises(FeatureError, match="group 0 on is not finite"):

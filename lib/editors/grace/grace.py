@@ -114,7 +114,7 @@ class Grace(CodebookEditor):
         live, again = self.train(at, book.V, scale, prompts, targets, entries, book.labels)
         # keys that were read beside other rows say once more how exact a key is
         noise = max(state["noise"], (again - keys[live]).norm(dim=1).max().item())
-        self.warn_lost(book, keys, targets, noise)
+        self.warn_lost(book, noise)
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
         return route, {**book.state(), "facts_seen": seen + len(facts), "noise": noise}
 
@@ -144,19 +144,13 @@ class Grace(CodebookEditor):
                 f"the codebook at {module} replaces '{old.replacement}', not '{wanted}'"
             )
 
-    def warn_lost(self, book: Codebook, keys: Tensor, labels: list[Label], noise: float) -> None:
-        """Warn where the codebook cannot give facts back, and say how many."""
-        entries = book.lookup(keys).entry.tolist()
-        stolen = sum(
-            entry < 0 or book.labels[entry] != label
-            for entry, label in zip(entries, labels, strict=True)
-        )
+    def warn_lost(self, book: Codebook, noise: float) -> None:
+        """Warn where radii are so small that entries may miss their own prompt, and say how many."""
         lost = book.lost(noise)
-        if stolen or lost:
+        if lost:
             warnings.warn(
-                f"{stolen} of {len(keys)} facts fell to another entry at once, and {len(lost)} of "
-                f"{len(book)} entries have a radius under four times the noise of a key "
-                f"({noise:.1e}): they may miss their own prompt",
+                f"{len(lost)} of {len(book)} entries have a radius under four times the noise of a "
+                f"key ({noise:.1e}): they may miss their own prompt",
                 EditWarning,
                 stacklevel=5,
             )

@@ -20,6 +20,7 @@ from torch import Tensor
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
+from ...evaluation.answers import begins, plain
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
 from ...memory import Moment
@@ -30,6 +31,9 @@ from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
 from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
+
+QUOTED = 3  # facts that a warning quotes at most
+MORE = 8  # tokens of a quoted answer beyond the length of the one that was written
 
 
 class Editor(ABC):
@@ -85,13 +89,21 @@ class Editor(ABC):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
-    def edit(self, facts: taken.Given, after: Patch = EMPTY) -> Patch:
+    def edit(self, facts: taken.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
+
+        A fact given twice counts twice where facts are weighed against each other. An EditWarning
+        names facts that contradict each other, and quotes what the model says where an edit did not
+        take.
+
+        check  whether the model is asked the facts after the edit, which takes one forward; whoever
+               measures the edit in any case leaves it out
 
         Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
         """
         facts = taken.facts(facts)
         self.check(facts)
+        self._warn_contradictions(facts)
         if len(facts) == 1:
             self._warn_known(facts[0], after)
         try:
@@ -112,7 +124,10 @@ class Editor(ABC):
                 )
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
-        return replace(patch, log=(*after.log, written), base=self.lm.identity)
+        patch = replace(patch, log=(*after.log, written), base=self.lm.identity)
+        if check and self.factual:
+            self._warn_unsaid(facts, patch)
+        return patch
 
     def _by_expert(self, facts: list[Fact], after: Patch) -> Patch:
         """The patch of `write` in a mixture of experts, fact by fact: each has its own experts."""
@@ -191,12 +206,17 @@ class Editor(ABC):
         """
         return None
 
-    def gives_answers(self, facts: Sequence[Fact], patch: Patch) -> bool:
-        """Whether each answer's tokens are the argmax under `patch`, given the true ones before."""
-        lm = self.lm
+    def unsaid(self, facts: Sequence[Fact], patch: Patch) -> list[int]:
+        """The facts, by number, whose answers are not the argmax under `patch`, token by token.
+
+        Each token is predicted from the true ones before it. Where a route reads the answer too,
+        only the first token counts, since a person's question has no answer to read.
+        """
+        lm, wrong = self.lm, []
+        first = 1 if any(route.reads_answer for route in patch.routes.values()) else None
         with lm.patched(patch, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
-            answers = [encode_target(lm.tokenizer, fact.target_new) for fact in facts]
+            answers = [encode_target(lm.tokenizer, fact.target_new)[:first] for fact in facts]
             rows = AnswerRows(prompts, answers)
             for group in batching.batches(rows.ids, limit=1024):
                 part = rows.take(group)
@@ -204,9 +224,56 @@ class Editor(ABC):
                 with lm.opened(seqs):
                     hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
                 row, column, token = batching.padded_labels(part).to(hidden.device)
-                if not torch.equal(lm.head(hidden[row, column]).argmax(-1), token):
-                    return False
-        return True
+                missed = row[lm.head(hidden[row, column]).argmax(-1) != token]
+                wrong += [group[i] for i in missed.unique().tolist()]
+        return sorted(wrong)
+
+    def gives_answers(self, facts: Sequence[Fact], patch: Patch) -> bool:
+        """Whether each answer's tokens are the argmax under `patch`, as `unsaid` asks for them."""
+        return not self.unsaid(facts, patch)
+
+    def _warn_contradictions(self, facts: Sequence[Fact]) -> None:
+        """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
+        first: dict[str, int] = {}
+        found = [
+            f"{quoted(fact.text)} is {quoted(facts[other].target_new.strip())} in row {other} and "
+            f"{quoted(fact.target_new.strip())} in row {row}"
+            for row, fact in enumerate(facts)
+            for other in [first.setdefault(" ".join(plain(fact.text).split()), row)]
+            if plain(facts[other].target_new) != plain(fact.target_new)
+        ]
+        if found:
+            more = f", and {len(found) - QUOTED} more" * (len(found) > QUOTED)
+            warnings.warn(
+                f"the facts contradict each other: {'; '.join(found[:QUOTED])}{more}",
+                EditWarning,
+                stacklevel=3,
+            )
+
+    def _warn_unsaid(self, facts: Sequence[Fact], patch: Patch) -> None:
+        """Warn where the model does not say what was written, and quote what it says instead."""
+        facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
+        missed = [facts[i] for i in self.unsaid(facts, patch)]
+        if not missed:
+            return
+        asked = missed[:QUOTED]
+        length = max(len(encode_target(self.lm.tokenizer, fact.target_new)) for fact in asked)
+        with self.lm.patched(patch, only=True):
+            texts = self.lm.answer([fact.text for fact in asked], length + MORE)
+        said = [
+            f"{quoted(fact.text)} is answered with {quoted(' '.join(text.split()))}, not with "
+            f"{quoted(fact.target_new.strip())}"
+            for fact, text in zip(asked, texts, strict=True)
+            if not begins(text, fact.target_new)  # it may be said in other tokens, or quoted
+        ]
+        count = len(missed) - len(asked) + len(said)
+        if count:
+            warnings.warn(
+                f"{self.name}: the model does not give {count} of {len(facts)} new answers: "
+                f"{'; '.join(said)}",
+                EditWarning,
+                stacklevel=3,
+            )
 
     def _warn_known(self, fact: Fact, after: Patch) -> None:
         """Warn, without refusing, where the model already answers with the new target."""
