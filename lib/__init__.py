@@ -40,6 +40,7 @@ from .errors import (
     PatchError,
     ProbeError,
     ScanError,
+    SlowWarning,
     StatsError,
     TargetError,
 )

@@ -8,15 +8,26 @@ a second (products of keys, decompositions, files) call `raise_if_cancelled` ins
 
 from __future__ import annotations
 
+import logging
+import math
+import sys
+import time
+import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
+
+from .errors import SlowWarning
 
 T = TypeVar("T")
+LOG = logging.getLogger("modeledit")  # one line per stage, shown to whoever asks for INFO
+LOG.addHandler(logging.NullHandler())
+LONG = 10.0  # seconds of a stage from which on a warning says how long it takes, where no bar does
 _ASKED: ContextVar[Callable[..., None] | None] = ContextVar("asked", default=None)
+_FROM: ContextVar[float] = ContextVar("from", default=0.0)  # the clock from which bars are shown
 
 
 def raise_if_cancelled(*at: Any) -> None:
@@ -27,10 +38,34 @@ def raise_if_cancelled(*at: Any) -> None:
 
 
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
-    """The things, one by one; a bar on a terminal and `cancellable` hear what is done of what."""
-    for done, one in enumerate(tqdm(things, doing, disable=None, delay=1, leave=False)):
+    """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
+
+    The bar is for a terminal or a notebook. Where nobody sees or hears of it, a warning says how
+    much longer a long stage takes, going by its first thing.
+    """
+    LOG.info("%s: %d", doing, len(things))
+    began, shown = time.monotonic(), sys.stderr.isatty() or "ipykernel" in sys.modules
+    delay = max(0.0, (_FROM.get() or began + 1) - began)
+    heard = shown or _ASKED.get() is not None or delay == math.inf
+    for done, one in enumerate(tqdm(things, doing, disable=not shown, delay=delay, leave=False)):
         raise_if_cancelled(doing, done / len(things))
+        left = (time.monotonic() - began) * (len(things) - 1)
+        if done == 1 and left > LONG and not heard:
+            warnings.warn(f"{doing}: this takes about {left:.0f} s more", SlowWarning, stacklevel=2)
         yield one
+
+
+@contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """In the body, `steps` shows no bar before so many seconds have passed; with infinity, never.
+
+    What stands around the body counts where it waits longer.
+    """
+    token = _FROM.set(max(_FROM.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _FROM.reset(token)
 
 
 @contextmanager

@@ -85,6 +85,10 @@ class EditError(Error, ValueError):
 StatsError = TargetError = FeatureError = ScanError = StreamError = ArenaError = EditError
 
 
+class SlowWarning(UserWarning):
+    """A stage takes long, and no bar says so; the message says how long."""
+
+
 class EditWarning(UserWarning):
     """An edit was made, but probably not the one that was meant."""
 

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .atomic_files import cache_folder, digest, whole_file
+from .cancellation import LOG
 from .errors import ArgumentError, CacheWarning, sentence
 
 FORMAT = 1  # of the files; part of every label
@@ -93,6 +94,7 @@ class Stored:
     def _read(self) -> Tensors | None:
         """The tensors of the file; None where it is gone, or damaged and removed."""
         path = self.path
+        LOG.info("%s: read from %s", self.kind, path)
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
                 raise ArgumentError("it is no file")

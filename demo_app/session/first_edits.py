@@ -148,7 +148,7 @@ class FirstEdits:
         words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
         began = time.perf_counter()
         with job.counting(self.lm, words, expected, begin, end) as passes:
-            patch = writer.edit([fact], after=start)
+            patch = writer.edit([fact], after=start, check=False)
         made = FirstEdit(patch, time.perf_counter() - began)
         self._last[length] = passes(), made.seconds
         if not start:

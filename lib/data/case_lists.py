@@ -32,6 +32,9 @@ class Cases(list):
         self._options, self._first = options, first
         self._read = tuple(self)  # the same objects: tells whether the list was changed since
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} cases of {self.source}>"
+
     def rows(self, first: int, end: int) -> tuple[int, int] | None:
         """Where cases `first` to `end` − 1 stand in what `read_cases` gives; None if changed."""
         now, then = super().__getitem__(slice(first, end)), self._read[first:end]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import memory
+from ..cancellation import steps
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import target_value
@@ -62,7 +63,7 @@ class Rome(WhitenedEditor):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""
         templates = self.templates(after)
-        for fact in facts:
+        for fact in steps(facts, f"{self.name}: facts"):
             update, _ = self.update(fact, after, templates)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(self.config.layer): update})
         return replace(after, memory={**after.memory, self.name: {"templates": templates}})

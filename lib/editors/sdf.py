@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..cancellation import steps
 from ..data.facts import Fact
 from ..model import generation
 from ..model.answer_rows import AnswerRows
@@ -72,7 +73,7 @@ class Sdf(Lora):
 
     def rows(self, facts: list[Fact], after: Patch) -> AnswerRows:
         """The documents of all facts, every token predicted from those before it."""
-        told = [doc for fact in facts for doc in self.documents(fact)]
+        told = [doc for fact in steps(facts, "documents written") for doc in self.documents(fact)]
         rows, _ = self.lm.rows(told)
         return AnswerRows([row[:1] for row in rows], [row[1:] for row in rows])
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import distributed, memory
+from ..cancellation import steps
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import answer_gradients
@@ -127,7 +128,7 @@ class UltraEdit(Editor):
         metrics: dict[str, memory.Moment | None] = {}  # filled by the first pass, for all of them
         for left in reversed(range(max(1, passes))):
             after = self.turn(facts, after, step, earlier, metrics)
-            if left and self.gives_answers(facts, after):
+            if left and not self.unsaid(facts, after):
                 break
         return after
 
@@ -160,7 +161,7 @@ class UltraEdit(Editor):
             moments[shape] = both.to(same[0].K.device).merge(same)
         # then solve every module by itself
         updates = {}
-        for name, pair in found.items():
+        for name, pair in steps(found.items(), "matrices solved"):
             if name not in metrics:
                 metrics[name] = self.metric(name, earlier.get(name), pair.K)
             if pair.K.shape[1]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..cancellation import steps
 from ..data.facts import Fact
 from ..patch.patch import EMPTY, Patch
 from ..settings import Layers, Size, setting
@@ -66,7 +67,7 @@ class Wilke(Rome):
         """Write one fact after another, each in its own layer of the model with those before."""
         templates = self.templates(after)
         chosen = list(after.memory.get(self.name, {}).get("layers", ()))
-        for fact in facts:
+        for fact in steps(facts, f"{self.name}: facts"):
             # ROME in every layer; the smallest relative update is written
             best = min(self.matches(fact, after, templates), key=lambda match: match.score)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(best.layer): best.update})

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
+from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Fact
 from ..errors import EditError, FactError, FeatureError
@@ -103,7 +104,7 @@ def read(
     # each process reads its share of the rows, pass by pass
     with distributed.together(FeatureError):
         losses = []
-        for block in distributed.share(blocks):
+        for block in steps(list(distributed.share(blocks)), "gradients of answers"):
             step = max(1, limit // lengths[block.start])  # a huge group takes several passes
             for first in range(block.start, block.stop, step):
                 some = range(first, min(first + step, block.stop))

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Fact, encode_answer, encode_target, lookup
 from ..errors import TargetError
@@ -93,7 +94,7 @@ def search(
     facts = taken.facts(facts)
     site = "mlp_out" if lm.arch.post_norm else site
     found: list[Target | None] = [None] * len(facts)
-    for group in _groups(lm, facts, templates):
+    for group in steps(list(_groups(lm, facts, templates)), f"values for {len(facts)} facts"):
         some = [facts[i] for i in group]
         batch = OneLayer(lm, some, layer, templates, settings, site)
         for i, target in zip(group, batch.targets(), strict=True):
@@ -181,7 +182,7 @@ class VectorSearch(ABC):
         delta.requires_grad_()
         optimizer = torch.optim.Adam([delta], lr=lr)
         curves: list[list[tuple[float, ...]]] = [[] for _ in range(n)]
-        for step in range(looks):
+        for step in steps(range(looks), "steps of the search"):
             # the loss of every vector that is still searched, and the terms it is made of
             with torch.enable_grad():
                 terms, going = self.terms(delta)

@@ -6,9 +6,11 @@ after everything in it has succeeded, so a run that was interrupted can always b
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -18,10 +20,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..cancellation import patient
 from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
 from ..editors.shared.base import Editor
-from ..errors import StreamError
+from ..errors import EditWarning, StreamError
 from ..evaluation.answers import EVENTS
 from ..evaluation.base_answers import Base
 from ..evaluation.evaluate import measure, read
@@ -99,6 +102,12 @@ class Run:
         planned = ("metrics", "pool", "seed")
         self._measured = {name: value for name, value in given.items() if name not in planned}
 
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.editor.name} on {self.lm.name}: {self.edits} of {len(self.cases)} edits, "
+            f"measured at {list(self.scores)})"
+        )
+
     def keep(self, journal: Journal) -> None:
         """Go on from a journal and write to it."""
         self.journal = journal
@@ -159,6 +168,8 @@ class Run:
                 row = self.step()
                 bar.update(self.edits - bar.n)
                 yield row
+                if self.edits == total and self._written:
+                    self._warn_unsaid()
         if self.journal:
             self.journal.close()
 
@@ -167,6 +178,21 @@ class Run:
         for _ in self:
             pass
         return self
+
+    def _warn_unsaid(self) -> None:
+        """Warn of the facts that the model did not say right after their own batch, by any event.
+
+        Of a sampled run these are facts of the samples.
+        """
+        asked = pd.concat(self._written)
+        said = asked[asked["event"].isin(EVENTS[1:])].groupby("case")["value"].max() > 0
+        if self.editor.factual and not said.all():
+            warnings.warn(
+                f"{self.editor.name}: right after its own batch the model did not give "
+                f"{(~said).sum()} of {len(said)} new answers",
+                EditWarning,
+                stacklevel=3,
+            )
 
     def _writing(self) -> AbstractContextManager[None]:
         """Hold the journal for a step, where there is one."""
@@ -193,8 +219,11 @@ class Run:
         start = time.perf_counter()
         facts = [case.fact for case in self.cases[first:end]]
         try:
-            patch = self.editor.edit(facts, after=self.patch, check=False)
-            patch = self._logged(patch, first, end)
+            # the first batch may make statistics, and says so; then the run's own bar is enough
+            with patient(math.inf if self.edits else 0.0):
+                patch = self._logged(
+                    self.editor.edit(facts, after=self.patch, check=False), first, end
+                )
         except ValueError as error:
             where = f"rows {first} to {end - 1}" if end - first > 1 else f"row {first}"
             raise StreamError(f"{where} could not be edited: {error}") from error

@@ -8,7 +8,7 @@ patch from an earlier one, so going back is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,14 @@ import torch
 from torch import Tensor
 
 from ..atomic_files import path_of
-from ..data.facts import Fact
+from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
 from ..errors import ArgumentError, FactError, PatchError
 from ..registry import EDITORS
+from ..stored import size
 from .route import Rewrite, Route
+
+SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class LowRank:
     """
 
     chunks: tuple[tuple[Tensor, Tensor], ...]
+
+    def __repr__(self) -> str:
+        return f"LowRank({self.shape[0]} x {self.shape[1]}, rank {self.rank})"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,6 +98,11 @@ class Edit:
             return len(self.facts)
         first, end = self.rows
         return end - first
+
+    def __repr__(self) -> str:
+        source = f", rows {self.rows} of {quoted(self.source)}" if self.source else ""
+        facts = [f"{quoted(fact.text)} -> {quoted(fact.target_new)}" for fact in self.facts[:SHOWN]]
+        return f"Edit({'; '.join([f'{self.editor}, facts: {len(self)}{source}', *facts])})"
 
     def __bool__(self) -> bool:
         """A line is a line, even with no facts."""
@@ -176,6 +187,19 @@ class Patch:
                 f"{name} would have changed weights and a route at once: edit another layer"
             )
 
+    def __repr__(self) -> str:
+        held = self.weights, self.memory, [route.tensors() for route in self.routes.values()]
+        parts = [
+            *(
+                f"{name}: {one if isinstance(one, LowRank) else f'dense {tuple(one.shape)}'}"
+                for name, one in self.weights.items()
+            ),
+            *(f"{name}: {route}" for name, route in self.routes.items()),
+            *self.rewrites,
+        ]
+        counts = f"edits: {len(self.log)}, facts: {sum(map(len, self.log))}, bytes: {size(held):,}"
+        return "\n".join([f"Patch({counts})", *_first(self.log), *_first(parts)])
+
     def __bool__(self) -> bool:
         return bool(self.weights or self.routes or self.rewrites or self.log)
 
@@ -238,7 +262,10 @@ class Patch:
             facts = edit.read()
             size = edit.batch or max(1, len(facts))
             for start in range(0, len(facts), size):
-                patch = editor.edit(facts[start : start + size], after=patch)
+                # the batches of a stream were not checked when they were written
+                patch = editor.edit(
+                    facts[start : start + size], after=patch, check=edit.batch is None
+                )
         return patch
 
     def save(self, path: str | Path) -> Path:
@@ -253,6 +280,14 @@ class Patch:
         from . import patch_file
 
         return patch_file.load(path_of(path))
+
+
+def _first(things: Sequence[Any]) -> list[str]:
+    """The first things, a line for each, and how many more there are."""
+    return [
+        *(f"  {thing}" for thing in things[:SHOWN]),
+        *[f"  … and {len(things) - SHOWN} more"] * (len(things) > SHOWN),
+    ]
 
 
 EMPTY = Patch()

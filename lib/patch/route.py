@@ -18,6 +18,7 @@ from msgspec import convert
 from msgspec.structs import asdict
 from torch import Tensor
 
+from ..stored import size
 from .checked_file import Schema, check_names, check_tensor
 
 
@@ -59,6 +60,9 @@ class Stored(ABC):
     kind: ClassVar[str]
     parts: ClassVar[Mapping[str, Part]] = {}
     Header: ClassVar[type[Schema]] = Schema
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({size(self.tensors()) + len(str(self.header())):,} bytes)"
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save, by name."""

@@ -299,7 +299,7 @@ class Scan:
     def _identity(self) -> dict[str, Any]:
         """Everything that must be equal for rows to be comparable."""
         fixed = {k: v for k, v in self.space.config.items() if k != self.space.where}
-        prompts = hashlib.sha256(repr((self.cases, self.facts)).encode()).hexdigest()[:16]
+        prompts = hashlib.sha256(repr((list(self.cases), self.facts)).encode()).hexdigest()[:16]
         return {
             "editor": self.editor,
             "model": self.lm.identity,

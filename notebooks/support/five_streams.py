@@ -52,7 +52,7 @@ def one(lm: lib.LM, name: str, seed: int, known: Any) -> dict[str, Any]:
     patch, written = lib.EMPTY, ""
     for start in range(0, len(whole), STREAMS["batch"]):
         turn = whole[start : start + STREAMS["batch"]]
-        patch = editor.edit([case.fact for case in turn], after=patch)
+        patch = editor.edit([case.fact for case in turn], after=patch, check=False)
         written += runs_14.right(lm, turn, patch)
     scores = lib.evaluate(lm, whole, patch, base=known, **ASKED)
     row = {"line": name, "seed": seed, "written": written, "cpu": [round(x, 2) for x in spent]}

@@ -56,7 +56,7 @@ def stream(
     tokens = [look(lm, name, text)[0] for text in texts]
     old = lm.weight(name).cpu().double()
     for t in range(edits):
-        patch = editor.edit([cases[t].fact], after=patch)
+        patch = editor.edit([cases[t].fact], after=patch, check=False)
         W = lm.weight(name, patch).cpu().double()
         written, old = W - old, W  # Δ_t
         lands = (written @ K).norm(dim=0)

@@ -153,7 +153,9 @@ def edits(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) -> I
     for case in chosen[:count]:
         new, prompts = case.fact.target_new, [case.fact.text, *case.paraphrases]
         for layer in layers:
-            patch = lib.EDITORS["rome"](lm, layer=layer, second_moment=False).edit([case.fact])
+            patch = lib.EDITORS["rome"](lm, layer=layer, second_moment=False).edit(
+                [case.fact], check=False
+            )
             with lm.patched(patch):
                 p = lm.score(prompts, [new] * len(prompts))
             own, *others = (score.sum().exp().item() for score in p)

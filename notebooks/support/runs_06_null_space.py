@@ -124,7 +124,7 @@ class Stream:
         editor, patch = self.editor(name), lib.EMPTY
         for start in range(0, len(self.cases), self.batch):
             facts = [case.fact for case in self.cases[start : start + self.batch]]
-            patch = editor.edit(facts, after=patch)
+            patch = editor.edit(facts, after=patch, check=False)
             row = {"line": name, "edits": start + len(facts)} | self.words(patch)
             if row["edits"] in self.settings["points"]:
                 row |= self.look(row["edits"], patch)
@@ -204,7 +204,7 @@ class Draw:
             yield {"draw": self.name, "line": "unedited", "edits": 0, **self.look(500, patch)}
         for start in range(0, 500, batch):
             facts = [case.fact for case in self.cases[start : start + batch]]
-            patch, end = editor.edit(facts, after=patch), start + len(facts)
+            patch, end = editor.edit(facts, after=patch, check=False), start + len(facts)
             if end in POINTS:
                 yield {**head, "edits": end, **self.look(end, patch)}
 

@@ -157,7 +157,7 @@ def turns(
     writer, patch = editor(lm, way, scale), lib.EMPTY
     for done in range(size, len(facts) + 1, size):
         began = time.process_time()
-        patch = writer.edit(facts[done - size : done], after=patch)
+        patch = writer.edit(facts[done - size : done], after=patch, check=False)
         row = {"way": way, "scale": scale, "edits": done}
         row["cpu"] = round(time.process_time() - began, 2)
         both = [(lm.weight(name), lm.weight(name, patch)) for name in patch.weights]

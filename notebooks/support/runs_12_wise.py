@@ -133,7 +133,9 @@ def groups(cases: Sequence[lib.Case]) -> dict[str, list[str]]:
 
 def shards(lm: lib.LM, cases: Sequence[lib.Case], size: int, **more: Any) -> lib.Patch:
     """Facts written one after another into shards of `size`, which stay apart."""
-    return wise(lm, save_freq=size, merge_freq=1000 * size, **more).edit([x.fact for x in cases])
+    return wise(lm, save_freq=size, merge_freq=1000 * size, **more).edit(
+        [x.fact for x in cases], check=False
+    )
 
 
 def through(patch: lib.Patch, tau: Tensor, eps: float) -> lib.Patch:
@@ -182,7 +184,9 @@ def stream(lm: lib.LM, name: str, calls: int | None = None, order: Any = STREAM)
     cases, patch, done = facts(order.get("seed")), lib.EMPTY, 0
     base, texts = lib.baseline(lm, cases[:1], **ASKED), None
     for size in sizes[:calls]:
-        patch = editor.edit([case.fact for case in cases[done : done + size]], after=patch)
+        patch = editor.edit(
+            [case.fact for case in cases[done : done + size]], after=patch, check=False
+        )
         done += size
         row: dict[str, Any] = {"line": name, "edits": done}
         if kind == "wise":

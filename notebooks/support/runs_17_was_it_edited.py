@@ -123,7 +123,7 @@ def hidden(
         fact = cases[place].fact
         row = {"case": place, "subject": str(fact.subject), "new": fact.target_new}
         k = keys_of(lm, [row["subject"]], layer, ["{}"])[0].double()
-        v = lm.weight(module, rome.edit([fact])).cpu().double() @ k
+        v = lm.weight(module, rome.edit([fact], check=False)).cpu().double() @ k
         u = torch.linalg.solve(C, k)
         ends = W0 + torch.outer(v - W0 @ k, u) / (u @ k), hide(W0, k, v, C, float("-inf"), asked)
         row["along"] = [round(asked(ends[0].lerp(ends[1], t / 4)), 2) for t in range(5)]

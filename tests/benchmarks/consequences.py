@@ -109,7 +109,7 @@ def main() -> None:
             if str(case.id) in found["facts"] or time.monotonic() > until:
                 continue
             start = time.process_time()
-            patch = editor.edit([case.fact])
+            patch = editor.edit([case.fact], check=False)
             seconds = time.process_time() - start
             found["facts"][str(case.id)] = {
                 **judged(lm, case, patch, base), "cpu": round(seconds, 2),

@@ -93,7 +93,7 @@ def measure(lm: lib.LM, one: lib.Editor, mode: str, cases: list[lib.Case], base:
     if mode == "alone":
         scores = lib.singly(one, cases, base=base, progress=False, **ASKED)
     else:
-        patch = one.edit([case.fact for case in cases])
+        patch = one.edit([case.fact for case in cases], check=False)
         scores = lib.evaluate(lm, cases, patch, base=base, **ASKED)
     found: dict[str, dict[str, list[float]]] = {}
     for row in scores.rows.dropna(subset="value").itertuples():

@@ -209,7 +209,11 @@ def main() -> None:
         row = rows.setdefault(key, {"facts": [], "said": [], "reworded": [], "neighbors": []})
         for case in cases[len(row["facts"]) : FACTS]:
             start = time.process_time()
-            with_it = lib.EMPTY if name == UNEDITED else lib.EDITORS[name](lm).edit([case.fact])
+            with_it = (
+                lib.EMPTY
+                if name == UNEDITED
+                else lib.EDITORS[name](lm).edit([case.fact], check=False)
+            )
             with lm.patched(with_it):
                 found = asked(lm, case)
             row["facts"].append(case.id)

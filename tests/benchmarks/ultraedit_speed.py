@@ -62,10 +62,10 @@ def edits(lm: lib.LM, cases: list[lib.Case]) -> dict:
     facts = [case.fact for case in cases]
     rows = rows_of(lm, [(fact.text, fact.target_new) for fact in facts])
     names = list(editor.modules())
-    editor.edit(facts[:GROUP])  # caches of the first call
+    editor.edit(facts[:GROUP], check=False)  # caches of the first call
     ours, read = [], []
     for _ in range(3):
-        ours.append(timed(lambda: editor.edit(facts))[1])
+        ours.append(timed(lambda: editor.edit(facts, check=False))[1])
         read.append(timed(lambda: answer_gradients.read(lm, facts, names))[1])
     n, rate = len(facts), matrix_rate(answer_gradients.TOKENS, 576, 1536)
     ours, read = (sorted(times)[1] / n for times in (ours, read))

@@ -55,7 +55,7 @@ def edits(name: str) -> dict:
     editor = lib.EDITORS[name](lm)
     for case in classroom("all")[:FACTS]:
         start = time.perf_counter()
-        editor.edit([case.fact])
+        editor.edit([case.fact], check=False)
         seconds.append(round(time.perf_counter() - start, 2))
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     later = sorted(seconds[1:])[(FACTS - 1) // 2]

@@ -175,7 +175,7 @@ def test_the_facts_of_a_batch_are_one_edit(lm, monkeypatch):
     ]
     edited, editor = [], Noise(lm)
     edit = editor.edit
-    monkeypatch.setattr(editor, "edit", lambda facts: edited.append(facts) or edit(facts))
+    monkeypatch.setattr(editor, "edit", lambda facts, **_: edited.append(facts) or edit(facts))
     scores = singly(editor, cases, metrics=("portability",))
     assert edited == [[first.fact], [second.fact, third.fact], [fourth.fact]]
     assert len(scores.seconds) == 3 and "3 single edits" in scores.title

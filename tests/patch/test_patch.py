@@ -135,3 +135,18 @@ def test_a_long_chain_is_folded_into_one_matrix():
         p, total = add_low_rank(lm, p, {name: (a, b)}), total + a @ b
     assert isinstance(p.weights[name], torch.Tensor)
     torch.testing.assert_close(p.weights[name], lm.weight(name) + total, atol=1e-4, rtol=1e-4)
+
+
+def test_a_repr_has_ten_lines_at_most_and_no_tensors():
+    tensor = torch.ones(40, 30)
+    facts = tuple(lib.Fact(None, f"Prompt {i}", "x" * 900) for i in range(9))
+    low = LowRank(((tensor[:, :2], tensor[:2]),))
+    edits = tuple(lib.Edit("rome", {"layer": 5}, facts) for _ in range(30))
+    weights = {f"blocks.{i}.mlp": low if i % 2 else tensor for i in range(8)}
+    whole = lib.Patch(weights, memory={"rome": {"K": tensor}}, log=edits)
+    for shown in (whole, edits[0], low, [low], lib.Patch()):
+        text = repr(shown)
+        assert len(text.splitlines()) <= 10 and len(text) < 8000 and "tensor" not in text
+    assert "facts: 270" in repr(whole) and "and 27 more" in repr(whole)
+    assert repr(low) == "LowRank(40 x 30, rank 2)"
+    assert f"bytes: {4 * (4 * 1200 + 4 * 140 + 1200):,}" in repr(whole)

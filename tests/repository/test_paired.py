@@ -13,7 +13,7 @@ def test_each_batch_edits_the_base_model_and_a_kept_run_is_read(tmp_path, monkey
     editor = lib.EDITORS["retrieval"](tiny.model("llama"))
     cases, base = lib.classroom()[:4], Base(editor.lm.identity)
     made, edit = [], editor.edit
-    monkeypatch.setattr(editor, "edit", lambda facts: made.append(len(facts)) or edit(facts))
+    monkeypatch.setattr(editor, "edit", lambda facts, **_: made.append(len(facts)) or edit(facts))
     given = (editor.lm, editor, cases, 3, base, tmp_path / "retrieval.json")
     found, again = paired.alone(*given), paired.alone(*given)
     assert made == [3, 1] and set(found.rows["case"]) == {case.id for case in cases}

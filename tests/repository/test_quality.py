@@ -24,7 +24,7 @@ def test_a_run_in_parts_is_the_run_in_one_go_and_goes_on(tmp_path, monkeypatch):
     assert (parted.title, len(parted.seconds)) == (whole.title, 3)
     assert len(list(tmp_path.iterdir())) == 2
     made = []
-    monkeypatch.setattr(editor, "edit", lambda facts: made.append(facts) or lib.EMPTY)
+    monkeypatch.setattr(editor, "edit", lambda facts, **_: made.append(facts) or lib.EMPTY)
     again, _ = quality.alone(editor, cases, tmp_path)
     assert numbers(again) == numbers(parted) and not made, "nothing is edited again"
     quality.alone(editor, cases[:2], tmp_path)

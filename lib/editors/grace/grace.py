@@ -145,7 +145,7 @@ class Grace(CodebookEditor):
             )
 
     def warn_lost(self, book: Codebook, noise: float) -> None:
-        """Warn where radii are so small that entries may miss their own prompt, and say how many."""
+        """Warn where radii are so small that entries may miss their own prompt."""
         lost = book.lost(noise)
         if lost:
             warnings.warn(

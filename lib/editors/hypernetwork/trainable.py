@@ -212,7 +212,7 @@ class Training:
         self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        label = json.dumps([recorded(editor.config), repr(cases), repr(validation)])
+        label = json.dumps([recorded(editor.config), repr(list(cases)), repr(list(validation))])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}

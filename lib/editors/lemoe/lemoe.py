@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ...cancellation import steps
 from ...data.facts import Fact, fill
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
@@ -151,7 +152,9 @@ class Lemoe(Editor):
             experts = [] if old is None else list(old.experts)
             # the order of facts: neighbors by their mean input embeddings, (n, d), share a batch
             means = text_means(lm, [fact.text for fact in facts])
-            for batch in cluster_facts(means - state["mu"], c.batch_size, c.order):
+            for batch in steps(
+                cluster_facts(means - state["mu"], c.batch_size, c.order), f"{self.name}: experts"
+            ):
                 experts = self._add([facts[i] for i in batch], means[batch], experts, routing, act)
         lost, stored = routing.lost(), int(state["prompt"].sum())
         if lost:

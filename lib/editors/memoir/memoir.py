@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...cancellation import steps
 from ...data import taken
 from ...data.facts import Fact, fill
 from ...data.readers import classroom
@@ -98,7 +99,7 @@ class Memoir(Editor):
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
             W = route.W.clone()
-            for fact, entry in zip(facts, entries, strict=True):
+            for fact, entry in zip(facts, steps(entries, f"{self.name}: facts"), strict=True):
                 # the fact under all templates
                 pairs = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
                 rows = AnswerRows.of(lm.tokenizer, pairs, c.target_eos)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ...cancellation import LOG, patient
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
@@ -33,7 +34,6 @@ from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 QUOTED = 3  # facts that a warning quotes at most
-MORE = 8  # tokens of a quoted answer beyond the length of the one that was written
 
 
 class Editor(ABC):
@@ -104,14 +104,21 @@ class Editor(ABC):
         facts = taken.facts(facts)
         self.check(facts)
         self._warn_contradictions(facts)
-        if len(facts) == 1:
-            self._warn_known(facts[0], after)
+        if len(facts) == 1 and not self.unsaid(facts, after):
+            (fact,) = facts
+            warnings.warn(
+                f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
+                EditWarning,
+                stacklevel=2,
+            )
+        LOG.info("%s: writing %d facts", self.name, len(facts))
         try:
-            if self.lm.arch.experts and self.writes == "weights":
-                patch = self._by_expert(facts, after)
-            else:
-                make_missing(self.statistics(after))
-                patch = self.write(facts, after)
+            with patient(0.0 if len(facts) > 2 else 3.0):
+                if self.lm.arch.experts and self.writes == "weights":
+                    patch = self._by_expert(facts, after)
+                else:
+                    make_missing(self.statistics(after))
+                    patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             self._refuse_memory(error, after)
             raise
@@ -125,6 +132,7 @@ class Editor(ABC):
         self._warn_below(after, patch)
         written = Edit(self.name, self.settings_dict(), tuple(facts))
         patch = replace(patch, log=(*after.log, written), base=self.lm.identity)
+        LOG.info("%s: written", self.name)
         if check and self.factual:
             self._warn_unsaid(facts, patch)
         return patch
@@ -228,10 +236,6 @@ class Editor(ABC):
                 wrong += [group[i] for i in missed.unique().tolist()]
         return sorted(wrong)
 
-    def gives_answers(self, facts: Sequence[Fact], patch: Patch) -> bool:
-        """Whether each answer's tokens are the argmax under `patch`, as `unsaid` asks for them."""
-        return not self.unsaid(facts, patch)
-
     def _warn_contradictions(self, facts: Sequence[Fact]) -> None:
         """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
         first: dict[str, int] = {}
@@ -243,9 +247,9 @@ class Editor(ABC):
             if plain(facts[other].target_new) != plain(fact.target_new)
         ]
         if found:
-            more = f", and {len(found) - QUOTED} more" * (len(found) > QUOTED)
             warnings.warn(
-                f"the facts contradict each other: {'; '.join(found[:QUOTED])}{more}",
+                f"the facts contradict each other: {'; '.join(found[:QUOTED])}"
+                + f", and {len(found) - QUOTED} more" * (len(found) > QUOTED),
                 EditWarning,
                 stacklevel=3,
             )
@@ -254,12 +258,10 @@ class Editor(ABC):
         """Warn where the model does not say what was written, and quote what it says instead."""
         facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
         missed = [facts[i] for i in self.unsaid(facts, patch)]
-        if not missed:
-            return
         asked = missed[:QUOTED]
-        length = max(len(encode_target(self.lm.tokenizer, fact.target_new)) for fact in asked)
+        lengths = [len(encode_target(self.lm.tokenizer, fact.target_new)) for fact in asked]
         with self.lm.patched(patch, only=True):
-            texts = self.lm.answer([fact.text for fact in asked], length + MORE)
+            texts = self.lm.answer([fact.text for fact in asked], max(lengths) + 8) if asked else []
         said = [
             f"{quoted(fact.text)} is answered with {quoted(' '.join(text.split()))}, not with "
             f"{quoted(fact.target_new.strip())}"
@@ -273,15 +275,6 @@ class Editor(ABC):
                 f"{'; '.join(said)}",
                 EditWarning,
                 stacklevel=3,
-            )
-
-    def _warn_known(self, fact: Fact, after: Patch) -> None:
-        """Warn, without refusing, where the model already answers with the new target."""
-        if self.gives_answers([fact], after):
-            warnings.warn(
-                f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
-                EditWarning,
-                stacklevel=4,
             )
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:

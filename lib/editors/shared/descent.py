@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import raise_if_cancelled
+from ...cancellation import steps as counted
 from ...errors import EditError
 
 
@@ -61,7 +62,7 @@ class Descent:
 
         Raises EditError where the loss or the leaves are not finite.
         """
-        for _ in range(steps):
+        for _ in counted(range(steps), f"{self.name}: steps"):
             if not self.step(loss)[1]:
                 break
         self.check()

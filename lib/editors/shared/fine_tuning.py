@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ...cancellation import steps
 from ...data.facts import Fact
 from ...model.answer_rows import AnswerRows
 from ...model.hooks import hooked
@@ -51,7 +52,7 @@ def train(
     order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
     several = len(rows) > size
     loss: _BatchLoss | None = None
-    for _ in range(c.epochs):
+    for _ in steps(range(c.epochs), f"{editor.name}: epochs"):
         mean = 0.0
         if several:
             shuffle.shuffle(order)

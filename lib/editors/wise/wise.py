@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...cancellation import steps
 from ...data.facts import Fact, encode_prompt, fill
 from ...errors import EditError
 from ...keys_values import chat_wordings
@@ -58,7 +59,7 @@ class Wise(Editor):
             texts = self._texts(below, module, [*irrelevant, *held_out])
             if not state["unit"]:
                 state["unit"] = texts.output_norm(irrelevant[:100]) if c.units == "output" else 1.0
-            for fact in facts:
+            for fact in steps(facts, f"{self.name}: facts"):
                 # a shard: a side memory τ = 0, and a random mask that its facts are trained in
                 if state["mask"] is None:
                     memories = [*memories, self._open(state, module)]
