@@ -113,9 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
+    from lib.console import printable
+
     gc.disable()  # a start makes millions of objects that all stay, and was searching them
     try:
-        return _served(asked)
+        with printable():
+            return _served(asked)
     finally:
         gc.enable()
 

@@ -15,6 +15,7 @@ from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
+from lib.console import printable
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
 
@@ -51,6 +52,7 @@ def show(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
+@printable()
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 0 when all is solved, 1 when not, 2 for a wrong call."""
     parser = argparse.ArgumentParser(
@@ -100,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         with Sandbox(seconds=asked.seconds) as sandbox:
             verdicts = grade_files(chosen, hand_in(chosen, asked.my), sandbox, seed)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -25,6 +25,7 @@ from lessons.grading.leaderboard_entrant import sentence
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lessons.grading.verdict import LARGEST
 from lessons.marking import clean
+from lib.console import printable
 from lib.evaluation.intervals import interval
 
 OURS = ("rome", "retrieval")
@@ -276,6 +277,7 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+@printable()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the contest; 0, or 2 after one sentence about what was wrong."""
     asked = arguments().parse_args(argv)
@@ -314,6 +316,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows.sort(key=lambda row: row.score, reverse=True)
+    settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
+    found = report(rows, **settings, cases=asked.cases, stream=stream)
+    try:
+        if asked.csv:
+            write(plain(rows), asked.csv)
+        if asked.json:
+            asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
+        unwritten = None
+    except OSError as error:
+        unwritten = error
     print(table(rows))
     half = interval([1] * (asked.cases // 2) + [0] * (asked.cases - asked.cases // 2))
     print(
@@ -325,17 +337,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in rows:
         for why in list(dict.fromkeys(text.rpartition(": ")[2] for text in row.failed))[:3]:
             print(f"{row.name} failed {len(row.failed)} times, as with: {why}")
-    settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
-    found = report(rows, **settings, cases=asked.cases, stream=stream)
-    try:
-        if asked.csv:
-            write(plain(rows), asked.csv)
-        if asked.json:
-            asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if unwritten is not None:
+        print(f"error: {unwritten}", file=sys.stderr)
+    return 0 if unwritten is None else 1
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -578,6 +579,8 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     args = parser.parse_args(argv)
     if args.scale not in SCALES:  # argparse does not check a default
         parser.error(f"EDIT_SCALE is {args.scale!r}, not one of {', '.join(SCALES)}.")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack a letter
+        sys.stdout.reconfigure(errors="replace")
     tree = Tree(folder)
     try:
         if args.check:

@@ -84,7 +84,7 @@ def run_fetch(given: argparse.Namespace) -> None:
 )
 def run_prepare(given: argparse.Namespace) -> None:
     """Make the statistics that are missing, and print how many there are."""
-    kinds = [EDITORS[name.strip()] for name in given.editors.split(",")]
+    kinds = [EDITORS[name] for name in options.names("--editors", given.editors)]
     lm = options.load(given)
     wanted = list(dict.fromkeys(one for kind in kinds for one in kind(lm).statistics()))
     make_missing(wanted)
@@ -144,18 +144,21 @@ def run_edit(given: argparse.Namespace) -> None:
     asked = [prompt for some in groups.values() for prompt in some]
     before = lm.answer(asked)
     patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
-    with lm.patched(patch):
-        answers = dict(zip(asked, zip(before, lm.answer(asked), strict=True), strict=True))
-    for title, some in groups.items():
-        if title and some:
-            print(f"\n{title}:")
-        for prompt in some:
-            old, new = (" ".join(text.split()) for text in answers[prompt])
-            print(f"{prompt}\n  before: {old}\n  after:  {new}")
-    if remark:
-        print(f"\n{remark}")
-    if given.save:
-        print(f"saved: {patch.save(given.save)}")
+    try:
+        saved = patch.save(given.save) if given.save else None
+    finally:  # a file that cannot be written loses no answer
+        with lm.patched(patch):
+            answers = dict(zip(asked, zip(before, lm.answer(asked), strict=True), strict=True))
+        for title, some in groups.items():
+            if title and some:
+                print(f"\n{title}:")
+            for prompt in some:
+                old, new = (" ".join(text.split()) for text in answers[prompt])
+                print(f"{prompt}\n  before: {old}\n  after:  {new}")
+        if remark:
+            print(f"\n{remark}")
+    if saved:
+        print(f"saved: {saved}")
 
 
 def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
@@ -206,10 +209,10 @@ def run_describe(given: argparse.Namespace) -> None:
     """Ask all relations of the classroom about the entity; print the answers."""
     patch = Patch.load(given.patch) if given.patch else EMPTY
     found = dossier(options.load(given), given.entity, patch)
-    print(found)
-    print("Answers in brackets differ between wordings, or other subjects get them as well.")
     table = found.table.astype(object).where(found.table.notna(), None)
-    options.write_json(given.json, {"entity": found.entity, "lines": table.to_dict("records")})
+    result = {"entity": found.entity, "lines": table.to_dict("records")}
+    remark = "Answers in brackets differ between wordings, or other subjects get them as well."
+    options.report(f"{found}\n{remark}", given.json, result)
 
 
 @command(
@@ -229,15 +232,13 @@ def run_abilities(given: argparse.Namespace) -> None:
     """Ask the model with and without the patch, and print what is left of each ability."""
     patch = Patch.load(given.patch)
     if given.tasks:
-        tasks = tuple(TASKS) if given.tasks == "all" else given.tasks.split(",")
+        tasks = [*TASKS] if given.tasks == "all" else options.names("--tasks", given.tasks)
         asked = benchmarks(options.load(given), patch, tasks, given.limit)
-        print(asked)
-        options.write_json(given.json, {"rows": asked.summary().to_dict("records")})
+        options.report(asked, given.json, {"rows": asked.summary().to_dict("records")})
         return
     found = abilities(options.load(given), patch)
-    print(found)
     rows, page = found.rows.to_dict("records"), found.page.to_dict("list")
-    options.write_json(given.json, {"kept": found.json(), "items": rows, "page": page})
+    options.report(found, given.json, {"kept": found.json(), "items": rows, "page": page})
 
 
 @command(
@@ -263,7 +264,7 @@ def run_abilities(given: argparse.Namespace) -> None:
 def run_survive(given: argparse.Namespace) -> None:
     """Ask the patch's facts again after each life, and print the table."""
     patch = Patch.load(given.patch)
-    names = [name.strip() for name in given.lives.split(",")]
+    names = options.names("--lives", given.lives)
     if wrong := [name for name in names if name not in LIVES]:
         raise ArgumentError(f"--lives has no '{wrong[0]}'; there are {', '.join(LIVES)}")
     texts = (plain_text(given.text or GENERAL),)
@@ -276,8 +277,7 @@ def run_survive(given: argparse.Namespace) -> None:
         later = tuple(case.fact for case in read_cases(given.edits))
         lives[f"edited again by {given.editor}"] = EditedAgain(given.editor, later)
     found = survive(options.load(given), patch, [Case(fact) for fact in patch.facts], lives)
-    print(found)
-    options.write_json(given.json, {"rows": found.table.to_dict("records")})
+    options.report(found, given.json, {"rows": found.table.to_dict("records")})
 
 
 @command(
@@ -397,8 +397,8 @@ def run_forensics(given: argparse.Namespace) -> None:
         prompt_threshold=given.prompt_threshold,
     )
     more = f" and {len(asked):,} whole prompts" if asked else ""
-    print(f"{len(names):,} candidates{more}, no base model.\n\n{found}")
-    options.write_json(given.json, {"base": None, **found.json()})
+    said = f"{len(names):,} candidates{more}, no base model.\n\n{found}"
+    options.report(said, given.json, {"base": None, **found.json()})
 
 
 def _names(path: Path | None) -> list[str]:
@@ -452,24 +452,21 @@ def _compare(
     """Print the difference from the base, and the candidates that explain it."""
     text = None if given.text is None else str(given.text)
     found = difference(base, suspect, patch, text)
-    print(found)
-    result: dict[str, Any] = {"base": base.identity, **_plain(found)}
+    lines, result = [str(found)], {"base": base.identity, **_plain(found)}
     where = {base.mlp_out(layer) for layer in range(base.n_layers)}
     if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
-        print(f"\nat least {found.edits} edits")
         named = subjects(base, found, names, given.prefix, text).head(SHOWN)
-        print(f"\nof {len(names):,} candidates these explain it best:")
-        for row in named.itertuples():
-            print(f"  {row.score:.2f}  {row.name}")
+        lines.append(f"\nat least {found.edits} edits")
+        lines.append(f"\nof {len(names):,} candidates these explain it best:")
+        lines += [f"  {row.score:.2f}  {row.name}" for row in named.itertuples()]
         result["subjects"] = named.to_dict("records")
         if asked:
             table = stretched(base, found, asked, BARE, text).head(SHOWN)
-            print(f"\nof {len(asked):,} whole prompts it stretches these most (z, share):")
-            for row in table.itertuples():
-                print(f"  {row.z:6.1f}  {row.share:.2f}  {row.name}")
+            lines.append(f"\nof {len(asked):,} whole prompts it stretches these most (z, share):")
+            lines += [f"  {row.z:6.1f}  {row.share:.2f}  {row.name}" for row in table.itertuples()]
             result["prompts"] = table.to_dict("records")
-    print("\nWith the base at hand its own weights undo the change exactly.")
-    options.write_json(given.json, result)
+    lines.append("\nWith the base at hand its own weights undo the change exactly.")
+    options.report("\n".join(lines), given.json, result)
 
 
 def _plain(found: Difference) -> dict[str, Any]:

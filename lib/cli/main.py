@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..console import printable
 from ..errors import EXPECTED, NO_ROOM, error_number, sentence
 from . import commands, patches, training  # noqa: F401 (they register their commands)
-from .options import COMMANDS
+from .options import COMMANDS, Command, different
 
 USAGE = """\
 Edit what a language model knows, and measure what else moved.
@@ -52,12 +53,13 @@ the machine had no room or no memory for it.
 """
 
 
+@printable()
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0 after success, 2 after one sentence that says what was wrong, 1 where the disk or the memory
-    was full, 130 after Ctrl-C. An error of a kind that is not expected (`lib.errors.EXPECTED`) is a
-    mistake in the library and leaves as it is.
+    was full, 130 after Ctrl-C, 141 where nobody reads any more what it prints. An error of a kind
+    that is not expected (`lib.errors.EXPECTED`) is a mistake in the library and leaves as it is.
     """
     package = __package__.partition(".")[0]
     # an installed command bears the package's name
@@ -74,7 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
             own.add_argument(*option.names, **option.keywords)
     given = parser.parse_args(arguments)
     try:
+        _once(COMMANDS[given.command], sys.argv[1:] if arguments is None else arguments)
         COMMANDS[given.command].run(given)
+    except BrokenPipeError:
+        raise
     except EXPECTED as error:
         print(f"{parser.prog} {given.command}: {sentence(error)}", file=sys.stderr)
         full = isinstance(error, MemoryError) or error_number(error) in NO_ROOM
@@ -83,3 +88,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _once(command: Command, words: list[str]) -> None:
+    """Refuse an option that is given twice, of which argparse would take the last."""
+    names = [
+        one for option in command.options if "action" not in option.keywords for one in option.names
+    ]
+    whole = [
+        [name for name in names if name.startswith(word.partition("=")[0])]
+        for word in words
+        if word.startswith("--")
+    ]
+    different("the command", [min(some, key=len) for some in whole if some])

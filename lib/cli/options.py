@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,20 +108,19 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     """The settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
 
     settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
+
+    Raises ArgumentError for a name that is no setting's, and for one that is given twice.
     """
-    found = {name: value(text) for name, text in _pairs("--set", "NAME=VALUE", pairs)}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-
-
-def _pairs(given: str, form: str, pairs: list[str]) -> list[tuple[str, str]]:
-    """(name, text) of each pair; ValueError for a name that is no setting's."""
-    split = [pair.partition("=") for pair in pairs]
-    for pair, (name, equals, _) in zip(pairs, split, strict=True):
+    found = {}
+    different("--set", [pair.partition("=")[0] for pair in pairs])
+    for name, equals, text in (pair.partition("=") for pair in pairs):
         if not equals:
-            raise ArgumentError(f"{given} wants {form}, not '{pair}'")
+            raise ArgumentError(f"--set wants NAME=VALUE, not '{name}'")
         if name in ("self", "lm", "config"):  # what an editor's constructor takes besides settings
-            raise ArgumentError(f"{given} {name}: there is no setting of this name")
-    return [(name, text) for name, _, text in split]
+            raise ArgumentError(f"--set {name}: there is no setting of this name")
+        given = value(text)
+        found[name] = tuple(given) if isinstance(given, list) else given
+    return found
 
 
 def value(text: str) -> Any:
@@ -139,7 +139,7 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
     """
     if not text:
         return None
-    found: dict[int, None] = {}
+    found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         try:
@@ -152,8 +152,28 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
             raise ArgumentError(f"{given} has the range {part}, which ends before it begins")
         if high > most:
             raise ArgumentError(f"{given} has {shortened(part)}, where {most} is the most there is")
-        found |= dict.fromkeys(range(low, high + 1))
-    return list(found)
+        found += range(low, high + 1)
+    different(given, found)
+    return found
+
+
+def names(given: str, text: str) -> list[str]:
+    """The names in a list with commas; ArgumentError for none, and for one that stands there twice.
+
+    names("--editors", "rome, memit") -> ["rome", "memit"]
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ArgumentError(f"{given} wants names with commas between them, not '{text}'")
+    different(given, found)
+    return found
+
+
+def different(given: str, values: Sequence[object]) -> None:
+    """Refuse a value that is given twice, of which only one would count."""
+    for value, times in Counter(values).most_common(1):
+        if times > 1:
+            raise ArgumentError(f"{given} has {shortened(str(value))} twice: give it once")
 
 
 def at_least(given: str, least: int, number: int | None) -> None:
@@ -172,12 +192,19 @@ def even_cases(model: str | None) -> list[Case]:
     return [case for case in classroom(model) if case.id % 2 == 0]
 
 
-def write_json(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON, whole or not at all, if a path was given."""
-    if path:
-        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        with whole_file(path) as part:
-            part.write_text(text, encoding="utf-8")
+def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result as JSON if a path was given, whole or not at all, and then print its text.
+
+    The file is first, because printing may fail. Where it cannot be written, the text is printed
+    all the same, before the error goes on.
+    """
+    try:
+        if path:
+            whole = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+            with whole_file(path) as part:
+                part.write_text(whole, encoding="utf-8")
+    finally:
+        print(text)
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
 
 
 def say(line: str) -> None:
-    """Print a line of progress at once, also into a pipe."""
-    print(line, flush=True)
+    """Print a line of progress at once, also into a pipe, whose reader may have left."""
+    with suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 # ---- many facts, one batch after another ---------------------------------------------------------
@@ -78,12 +80,22 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
     ).finish()
     if distributed.rank():  # every process has the same result, and the first one prints it
         return
-    if given.save:
-        run.patch.save(given.save)
     result = run.json()
-    options.write_json(given.json, result)
-    print(f"{result['editor']} on {result['model']}, {result['edits']} edits")
-    print(_table(result["scores"]))
+    scores = _table(result["scores"]) if result["scores"] else _written(run.rows)
+    said = f"{result['editor']} on {result['model']}, {result['edits']} edits\n{scores}"
+    try:
+        if given.save:
+            run.patch.save(given.save)
+    finally:  # a patch that cannot be written loses no score
+        options.report(said, given.json, result)
+
+
+def _written(rows: list[dict[str, Any]]) -> str:
+    """What a run without a point measured all the same: each fact right after its own batch."""
+    facts = [row["efficacy"] for row in rows for _ in range(row["rows"][0], row["rows"][1] + 1)]
+    means = pd.DataFrame(facts, dtype=float).mean()
+    said = ", ".join(f"{event} {mean:.3g}" for event, mean in means.items())
+    return f"efficacy right after each batch: {said} (--eval-at measures more)"
 
 
 def _table(scores: dict[str, Any]) -> str:
@@ -122,7 +134,7 @@ def _table(scores: dict[str, Any]) -> str:
 def run_tune(given: argparse.Namespace) -> None:
     """Search and measure as the options say; print where presets and page are."""
     cases = read_cases(given.data, target=given.target) if given.data else None
-    editors = [name.strip() for name in given.editors.split(",") if name.strip()]
+    editors = options.names("--editors", given.editors)
     found = tune(options.load(given), editors, cases, given.minutes, given.to, say=say)
     print(found.presets.read_text(encoding="utf-8"), end="")
     print(f"\nsaved: {found.presets}, and how it was found: {found.page}")

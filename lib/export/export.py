@@ -325,9 +325,12 @@ def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
 def new_folder(folder: str | Path) -> Iterator[Path]:
     """A new folder to write into, renamed to `folder` when the body ends, removed when it raises.
 
-    Raises ExportError where `folder` is a file or holds something.
+    Raises ExportError where `folder` is a file or holds something, and for the current folder or
+    one above it.
     """
-    folder = path_of(folder)
+    folder = path_of(folder).resolve()
+    if Path.cwd().is_relative_to(folder):
+        raise ExportError(f"{folder} is the folder that you work in, or above it: name a new one")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
     with whole_folder(folder) as work:

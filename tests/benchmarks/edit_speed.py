@@ -155,10 +155,10 @@ def main() -> None:
                 "most": ratios[-1],
                 "gap": max(gaps),
             }
-            print(name, pairs, ratios, max(gaps), flush=True)
             if given.json:
                 given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
                 measured.record(given.json, vars(given))
+            print(name, pairs, ratios, max(gaps), flush=True)
     for process in sides:
         process.communicate()
 

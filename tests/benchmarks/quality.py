@@ -122,7 +122,6 @@ def main() -> None:
         else:
             scores = lib.singly(editor, cases, base=base)
             before, base = scores.base.scores, scores.base
-        print(scores, "\n")
         for label, found in ((f"{which} {name}{of}", scores), (f"{which} base{of}", before)):
             seconds = getattr(found, "seconds", None)
             entry = {
@@ -136,6 +135,7 @@ def main() -> None:
             }
             kept = json.loads(given.out.read_text()) if given.out.exists() else {}
             given.out.write_text(json.dumps({**kept, label: entry}, indent=1) + "\n")
+        print(scores, "\n")
     measured.record(given.out, vars(given))
 
 

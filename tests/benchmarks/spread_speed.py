@@ -96,10 +96,10 @@ def main() -> None:
         print(name, results[name], file=sys.stderr, flush=True)
     results["wise, preset"] = wise(lm, facts[:BESIDE])
     text = json.dumps(results, indent=1)
-    print(text)
     if given.json:
         given.json.write_text(text + "\n", encoding="utf-8")
         measured.record(given.json, vars(given))
+    print(text)
 
 
 if __name__ == "__main__":

@@ -46,10 +46,10 @@ def main() -> None:
             found = lib.benchmarks(lm, written(lm, name, facts[:n], folder), limit=LIMIT, base=base)
             groups = found.rows.groupby("task", sort=False)["edited"]
             stored[name][str(n)] = {task: list(map(int, right)) for task, right in groups}
-            print(name, n, found, sep="\n", flush=True)
             with whole_file(OUT) as part:
                 part.write_text(json.dumps(stored) + "\n", encoding="utf-8")
             measured.record(OUT, vars(given))
+            print(name, n, found, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

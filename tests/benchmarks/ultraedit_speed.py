@@ -88,10 +88,10 @@ def main() -> None:
     cases = of_file("zsre", "tables", given.data, given.facts, target="true")
     results = {"threads": torch.get_num_threads(), "model": lm.identity, "edits": edits(lm, cases)}
     text = json.dumps(results, indent=1)
-    print(text)
     if given.json:
         given.json.write_text(text + "\n", encoding="utf-8")
         measured.record(given.json, vars(given))
+    print(text)
 
 
 if __name__ == "__main__":

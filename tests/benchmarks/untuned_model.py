@@ -89,10 +89,10 @@ def main() -> None:
             env = {**os.environ, "XDG_CACHE_HOME": home}
             done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
         found[name] = {**json.loads(done.stdout), "threads": torch.get_num_threads()}
-        print(found[name], flush=True)
         if given.json:
             given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             measured.record(given.json, vars(given))
+        print(found[name], flush=True)
 
 
 if __name__ == "__main__":

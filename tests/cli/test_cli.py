@@ -85,7 +85,8 @@ def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsy
     again = json.loads(out.read_text())
     assert again["seconds"] == first["seconds"] and again["scores"] == first["scores"]
     assert capsys.readouterr().out == shown
-    assert main([*command, "--batch", "4"]) == 2
+    command[command.index("--batch") + 1] = "4"
+    assert main(command) == 2
     said = capsys.readouterr().err.strip()
     assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
 

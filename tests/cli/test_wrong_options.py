@@ -190,3 +190,29 @@ def test_the_presets_and_the_papers_settings_pass_their_own_checks():
             lm.name = model
             assert editor.Config.preset(lm, name) and editor.Config.published(lm, name)
     lm.name = "tiny-llama"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([*EDIT, "--set", "layer=3", "--set", "layer=4"], "--set has layer twice: give it once"),
+        (["prepare", "--editors", "rome, rome"], "--editors has rome twice"),
+        (["tune", "m", "--editors", "memit,rome,memit"], "--editors has memit twice"),
+        (["prepare", "--editors", " ,"], "--editors wants names with commas between them"),
+        (["stream", "--eval-at", "0,0"], "--eval-at has 0 twice"),
+        (["forensics", "m", "--layers", "2-4,3"], "--layers has 3 twice"),
+        (["survive", "--patch", "p", "--lives", "int8,int8"], "--lives has int8 twice"),
+        (["abilities", "--patch", "p", "--tasks", "piqa,piqa"], "--tasks has piqa twice"),
+    ],
+)
+def test_a_value_given_twice_is_refused(words, sentence, tiny_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lib.EMPTY.save("p")
+    code, said = said_once(words, capsys)
+    assert code == 2 and sentence in said
+
+
+@pytest.mark.parametrize("words", [[*EDIT, "--target", "qz"], [*EDIT, "--targ=qz"]])
+def test_an_option_given_twice_is_refused(words, tiny_model, capsys):
+    code, said = said_once(words, capsys)
+    assert code == 2 and "the command has --target twice: give it once" in said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -239,6 +241,12 @@ def test_folders_are_whole_or_absent_and_never_overwritten(tmp_path, monkeypatch
             with pytest.raises(lib.ExportError, match=f"{name} exists and is not an empty folder"):
                 write(lm, patch, tmp_path / name)
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for here in (".", "..", "/", tmp_path / "empty"):
+        name = re.escape(str(Path(here).resolve()))
+        with pytest.raises(lib.ExportError, match=f"^{name} is the folder that you work in, or"):
+            lib.export_peft(lm, patch, here)
+    monkeypatch.chdir(tmp_path / "taken")
     lib.export_peft(lm, patch, tmp_path / "empty")
 
     def fail(*_, **__):

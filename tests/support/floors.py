@@ -32,7 +32,7 @@ METHODS = {p.stem for p in (ROOT / "lib" / "editors").iterdir() if p.name[0] not
 HOUSES = {
     "lib": House(
         [
-            {"errors"},
+            {"errors", "console"},
             {"settings"},  # how a value is shown in a sentence
             {"atomic_files", "registry", "cancellation", "distributed"} | {"memory", "plot"},
             {"stored"},  # what is computed once
