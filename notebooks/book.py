@@ -1,7 +1,7 @@
 """Build the course as a static site: `python -m notebooks.book OUT`.
 
-The pages are the notebooks with their stored outputs, the files of `notebooks/scratch`, the
-sessions of `lessons`, and the reference pages of `notebooks/reference`. Nothing is executed. The
+The pages are the notebooks with their stored outputs, the files of `notebooks/scratch`, the page
+for the teacher and the sessions of `lessons`, and the reference pages of `notebooks/reference`. Nothing is executed. The
 site is made by Sphinx with myst-nb and the theme sphinx-book-theme, which `pip install
 sphinx-book-theme myst-nb sphinx-mathjax-offline` brings; it asks no other host for anything.
 
@@ -32,6 +32,7 @@ NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
 LINK = re.compile(
     r"(?<!!)\[([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)"
 )
+ABOUT_SETUP = re.compile(r"\n\nThe folded cell below .+?(?=\n\n|\Z)", re.DOTALL)
 CONF = """
 project = "Model editing, from one pair to ten thousand"
 html_title = project
@@ -70,6 +71,7 @@ class Book:
         read = {
             **self._files("notebooks", "*.ipynb"),
             **self._files("notebooks/reference", "*.md"),
+            **self._files("lessons", "TEACHER.md"),
             **self._files("lessons", "session_*.md"),
             **self._files("lessons", "project.md"),
         }
@@ -88,18 +90,19 @@ class Book:
         self.pages["index.md"] = self._index()
 
     def _files(self, folder: str, pattern: str) -> dict[str, str]:
-        found = sorted((self.root / folder).glob(pattern))
+        found = sorted((self.root / folder).glob(pattern), key=by_number)
         return {f"{folder}/{path.name}": path.read_text(encoding="utf-8") for path in found}
 
     def _notebook(self, page: str, text: str, known: set[str]) -> str:
-        """A notebook whose links lead to pages; its cell "setup" is left out."""
+        """A notebook whose links lead to pages, without its cell "setup" and the word about it."""
         book = json.loads(text)
         book["cells"] = [
             cell for cell in book["cells"] if "setup" not in cell["metadata"].get("tags", ())
         ]
         for cell in book["cells"]:
             if cell["cell_type"] == "markdown":
-                cell["source"] = self.linked(page, "".join(cell["source"]), known)
+                words = ABOUT_SETUP.sub("", "".join(cell["source"]))
+                cell["source"] = self.linked(page, words, known)
         return json.dumps(book)
 
     def linked(self, page: str, text: str, known: Iterable[str]) -> str:
@@ -173,6 +176,11 @@ class Book:
                 },
             }
         (folder / "conf.py").write_text(CONF.format(options=options), encoding="utf-8")
+
+
+def by_number(path: Path) -> list[tuple[int, str]]:
+    """What a file is sorted by: session_10 comes after session_9."""
+    return [(int(part or 0), word) for word, part in re.findall(r"(\D*)(\d*)", path.name)]
 
 
 def program(path: Path) -> str:

@@ -2,9 +2,10 @@
 
     python -m notebooks.slides 3 session_3.html
 
-One file that needs nothing else: the plan of the lesson, of each section of a notebook that the
-plan names the question to predict and the figures as they are stored, then the session's questions
-with each answer on a slide of its own, and its exercises. Arrow keys turn the slides, and printing
+One file that needs nothing else: the plan of the lesson, the five questions before it, of each
+section of a notebook that the plan names the question to predict and the figures as they are stored,
+then the session's questions with each answer on a slide of its own, its exercises, and the five
+questions once more, with their answers behind them. Arrow keys turn the slides, and printing
 gives one to a page. Nothing is executed. `pip install latex2mathml` brings what formulas need.
 """
 
@@ -101,6 +102,9 @@ def slides(number: int, root: Path = ROOT) -> Iterator[str]:
     aims, _, plan = about.partition("| minutes")
     yield f"{title}\n{aims}"
     yield f"## The plan\n\n| minutes{plan}"
+    parts = dict(zip(rest[::2], rest[1::2], strict=True))
+    five, _, answers = parts.pop("Before and after").partition("<details>")
+    yield f"## Before the lesson\n{five}"
     for row in plan.splitlines():
         if found := re.search(r"notebook (\d\d), (.*)", row):
             (file,) = (root / "notebooks").glob(f"{found[1]}_*.ipynb")
@@ -110,7 +114,7 @@ def slides(number: int, root: Path = ROOT) -> Iterator[str]:
                     yield name + LINK.sub(r"\1", "\n\n".join(part.asked))
                 for figure in part.figures:
                     yield f"{name}![{part.heading}](data:image/png;base64,{figure})"
-    for name, body in zip(rest[::2], rest[1::2], strict=True):
+    for name, body in parts.items():
         if name != "Questions":
             yield f"## {name}\n{body}"
             continue
@@ -121,6 +125,8 @@ def slides(number: int, root: Path = ROOT) -> Iterator[str]:
             yield f"## Question {i + 1}\n\n{asked}"
             if answer := ANSWER.search(question):
                 yield f"## Question {i + 1}\n\n{asked}\n\n**Answer.** {answer[1].strip()}"
+    yield f"## After the lesson\n{five}"
+    yield f"## After the lesson\n\n<details open>{answers}"
 
 
 def page(number: int, root: Path = ROOT) -> str:

@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from lessons.grading import student_file, wire
 from lessons.grading.exercise_source import Exercise, exercises
-from lessons.grading.sandbox import Sandbox
+from lessons.grading.sandbox import SECONDS, WALL, Sandbox
 from lessons.grading.verdict import grade
 from notebooks.support.holes import tried
 
@@ -90,11 +91,44 @@ def test_a_session_rises_and_its_page_names_every_exercise(session):
     for exercise in mine:
         assert f"{exercise.number} {'★' * exercise.stars} {exercise.title}" in page, exercise.name
     assert page.count("<details>") == page.count("</details>") >= 4
-    minutes = [int(m) for m in re.findall(r"^\| (\d+) \|", page, re.M)]
-    assert sum(minutes) == 90, minutes
+    plan = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.M)
+    assert sum(int(minutes) for minutes, _ in plan) == 90, plan
+    first, last = plan[0], plan[-1]  # the five questions have minutes of their own
+    assert first == ("5", 'the five questions of "Before and after", each alone')
+    assert last[0] == "5" and last[1].startswith("the five questions once more, each alone")
+    name = re.search(r"\.\./notebooks/(\w+\.ipynb)", page)[1]
+    assert f"`.venv/bin/jupyter lab notebooks/{name} --ServerApp.root_dir=.`" in page
     teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!http)([^)#]+)", page + teacher):
         assert (ROOT / "lessons" / link).exists(), link
+
+
+WORDS = {word: n for n, word in enumerate(["", "one", "two", "three", "four", "five", "six"])}
+WORDS |= {"nine": 9, "ten": 10}
+
+
+def test_numbers_of_the_teachers_page_and_the_readme_are_counted():
+    teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.findall(r"(\w+) sessions", teacher.partition("## Schedule")[0] + readme)
+    assert {WORDS[word.lower()] for word in said} == {len(SESSIONS)} and len(said) == 3
+    rows = re.findall(r"^\| (\d+) \|.+\| (\d+\.1)–(\d+\.\d+) \|$", teacher, re.M)
+    ranges = [[e.number for e in ALL if e.session == n] for n in SESSIONS]
+    assert rows == [(str(n), some[0], some[-1]) for n, some in zip(SESSIONS, ranges, strict=True)]
+    counts = re.findall(r"(\d+) exercises", teacher + readme)
+    assert counts and {int(n) for n in counts} == {len(ALL)}
+    second = re.findall(r"`check 2`, (?:one student|30 students), (\w+) exercises", teacher)
+    assert len(second) == 2 and {WORDS[word] for word in second} == {len(ranges[1])}
+    seconds, wall, total = re.search(
+        r"(\d+) CPU seconds and (\d+) s on the clock a call, (\d+) CPU seconds in all", teacher
+    ).groups()
+    assert (int(seconds), int(wall), int(total)) == (SECONDS, WALL, student_file.TOTAL)
+    assert f"{student_file.FILES} of at most {wire.FILE >> 20} MB" in teacher
+    assert f"{student_file.WRITTEN >> 20} MB in all" in teacher
+    assert f"{wire.LARGEST >> 10} kB, before it is parsed" in teacher
+    for path in (ROOT / "lessons").rglob("*.py"):  # what is where
+        listed = re.search(rf"(?:l\*_\*_\*|\b{path.stem})\.py`", teacher)
+        assert listed or path.stem == "__init__", path
 
 
 def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):

@@ -30,10 +30,18 @@ def text_of(page):
 
 def test_every_notebook_session_and_reference_page_is_in_the_contents():
     wanted = [f"notebooks/{source.stem}" for source in Tree().sources()]
-    wanted += [f"lessons/session_{n}" for n in range(1, 11)]
+    wanted += ["lessons/TEACHER", *(f"lessons/session_{n}" for n in range(1, 11))]
     names = ("glossary", "notation", "bibliography", "which_editor", "errata", "from_easyedit")
     wanted += [f"notebooks/reference/{name}" for name in names]
     assert not set(wanted) - set(PAGES.pages["index.md"].split())
+
+
+def test_pages_stand_in_the_order_of_their_numbers():
+    contents = PAGES.pages["index.md"].split()
+    assert contents.index("lessons/TEACHER") < contents.index("lessons/session_1")
+    for some in ("lessons/session_", "notebooks/0", "notebooks/1"):
+        numbers = [int(re.findall(r"\d+", one)[0]) for one in contents if one.startswith(some)]
+        assert numbers == sorted(numbers) and len(numbers) > 8, some
 
 
 def test_links_lead_to_pages_of_the_book():
@@ -58,6 +66,10 @@ def test_links_out_of_the_book(repository, there, monkeypatch):
 def test_the_setup_cell_is_left_out():
     cells = json.loads(PAGES.pages["notebooks/02_insert.ipynb"])["cells"]
     assert not any("Setup: finds the library" in "".join(cell["source"]) for cell in cells)
+    for source in Tree().sources():  # and what is said about it
+        said = text_of(f"notebooks/{source.stem}.ipynb")
+        assert "olded cell" not in said and "Run it and read on" not in said
+        assert "**Minutes**" in said and "\n## " in said
 
 
 def test_the_words_of_the_glossary_are_those_of_the_code():

@@ -18,6 +18,11 @@ def test_a_session_has_its_plan_figures_questions_and_exercises(number):
     assert heads[0].startswith(f"# Session {number} ·")
     assert "## The plan" in heads and "## Exercises" in heads
     assert sum("data:image/png" in slide for slide in made) >= 2
+    five = re.findall(r"^\d\. .+?\(a\)", made[2], re.M | re.S)
+    assert heads[2] == "## Before the lesson" and len(five) == 5 and "**a" not in made[2]
+    assert heads[-2:] == ["## After the lesson"] * 2 and "Before and after" not in heads
+    assert made[-2].partition("\n")[2] == made[2].partition("\n")[2]
+    assert len(re.findall(r"^\d\. \*\*[abc]\.\*\*", made[-1], re.M)) == 5
     answers = [slide for slide in made if "**Answer.**" in slide]
     assert len(answers) == 5
     for answer in answers:  # the question alone stands before it

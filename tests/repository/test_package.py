@@ -1,13 +1,18 @@
 """The package: `lib` installed as `modeledit`, with what its core needs and nothing more."""
 
 import ast
+import contextlib
 import importlib.metadata
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -149,6 +154,42 @@ def test_ranges_are_those_of_requirements():
         extras.pop(large)
     packaged = ranges([*PROJECT["dependencies"], *(t for some in extras.values() for t in some)])
     assert packaged == listed
+
+
+def test_three_commands_of_the_readme_set_everything_up_and_name_what_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    install = "python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt && .venv/bin/"
+    page, tests, notebook = re.findall(rf"^```bash\n{re.escape(install)}(.+)\n```$", readme, re.M)
+    assert (page, tests) == ("python -m demo_app", "python -m pytest")
+    program, verb, path, place = notebook.split()
+    assert (program, verb, place) == ("jupyter", "lab", "--ServerApp.root_dir=.")
+    assert (ROOT / path).is_file() and "jupyterlab" in required()
+    assert "jupyterlab" in ranges(PROJECT["optional-dependencies"]["notebooks"])
+
+
+@pytest.mark.slow
+def test_the_third_command_of_the_readme_opens_a_notebook(tmp_path):
+    """The server starts in the checkout, and the notebook is where its address says."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    path, place = re.search(r"/jupyter lab (\S+\.ipynb) (\S+)$", readme, re.M).groups()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyter", "lab", path, place, "--no-browser", "--allow-root"]
+    command += [f"--port={port}", "--port-retries=0", "--IdentityProvider.token=one"]
+    folders = {name: str(tmp_path) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **folders})
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                address = f"http://127.0.0.1:{port}/api/contents/{path}?content=0&token=one"
+                found = json.loads(urllib.request.urlopen(address, timeout=5).read())
+                break
+            time.sleep(0.2)
+        assert found["type"] == "notebook" and found["path"] == path
+    finally:
+        server.terminate()
+        server.wait()
 
 
 @pytest.mark.parametrize("name", [name for name in files_of_lib() if name.endswith(".py")])
