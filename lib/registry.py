@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import EditError
+from .errors import EditError, near
 
 
 class Registry(dict[str, type[Any]]):
@@ -17,7 +17,9 @@ class Registry(dict[str, type[Any]]):
 
     def __missing__(self, name: str) -> type[Any]:
         """Called for an unknown name."""
-        raise EditError(f"there is no editor '{name}'; there are {', '.join(sorted(self))}")
+        raise EditError(
+            f"there is no editor '{name}'{near(name, self)}; there are {', '.join(sorted(self))}"
+        )
 
 
 EDITORS = Registry()

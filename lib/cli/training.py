@@ -40,6 +40,7 @@ def say(line: str) -> None:
     option(
         "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
     ),
+    option("--skip-unusable", action="store_true", help="leave out rows that cannot be edited"),
     option("--save", type=path_of, help="keep the final patch"),
     JSON,
     *EDITING,
@@ -77,6 +78,7 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
         journal=given.journal,
         save_every=given.save_every,
         sample=given.sample,
+        skip_unusable=given.skip_unusable,
     ).finish()
     if distributed.rank():  # every process has the same result, and the first one prints it
         return

@@ -10,6 +10,7 @@ written so far or on a sample. With a journal, a run that was killed goes on whe
 from __future__ import annotations
 
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,11 @@ from typing import Any
 from .. import distributed
 from ..data import taken
 from ..editors.shared.base import Editor
-from ..errors import JournalError, StreamError
+from ..errors import DataWarning, JournalError, StreamError
 from ..model.lm import LM
 from ..registry import EDITORS
 from .journal import Journal, digest
-from .run import Run
+from .run import Run, listed, unusable
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
@@ -39,8 +40,12 @@ def stream(
     journal: str | Path | None = None,
     save_every: int = 1,
     sample: int | None = None,
+    skip_unusable: bool = False,
 ) -> Run:
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
+
+    Before the first batch all rows are checked, without the model (`run.unusable` says what it
+    costs), and rows that the editor refuses are named in one StreamError: nothing is edited then.
 
     The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
     Of several processes (`lib.distributed`) the first one has the journal and the bar.
@@ -58,13 +63,22 @@ def stream(
     sample         At a point, at most so many old facts (first quarter), recent facts (last
                    batches) and other facts are measured instead of all of them. They are the same
                    for every editor, and `efficacy` at a point is sampled too.
+    skip_unusable  Leave out the rows that the editor refuses, and name them in a DataWarning. They
+                   are looked for at once, because points and batches count what is left. Where
+                   there are some, the cases that are left are held in memory, and the patch holds
+                   their facts.
 
     Raises StreamError for an unknown editor, one of another model, no case, a number below 1, an
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
     use, or of a run with other arguments.
     """
-    cases, given = taken.cases(cases), dict(evaluate_with or {})
-    if not cases:
+    some, given = taken.cases(cases), dict(evaluate_with or {})
+    made, numbers = _editor(lm, editor), None
+    if skip_unusable and (found := unusable(made, some)):
+        warnings.warn(f"left out, {listed(found)}", DataWarning, stacklevel=2)
+        numbers = [row for row in range(len(some)) if row not in found]
+        some = [some[row] for row in numbers]
+    if not some:
         raise StreamError("there is no case to edit")
     counts = {"batch size": batch_size, "save_every": save_every, "sample": sample}
     for name, count in counts.items():
@@ -75,20 +89,21 @@ def stream(
             raise StreamError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
     if given.get("pool") is not None:
         given["pool"] = taken.cases(given["pool"])
-    points = tuple(sorted(set((0, len(cases)) if eval_at is None else eval_at)))
+    points = tuple(sorted(set((0, len(some)) if eval_at is None else eval_at)))
     for point in points:
-        if not 0 <= point <= len(cases):
-            raise StreamError(f"eval_at {point} lies outside the stream of {len(cases)} edits")
-        if point % batch_size and point != len(cases):
+        if not 0 <= point <= len(some):
+            raise StreamError(f"eval_at {point} lies outside the stream of {len(some)} edits")
+        if point % batch_size and point != len(some):
             raise StreamError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
     run = Run(
         lm,
-        _editor(lm, editor),
-        cases,
+        made,
+        some,
         batch_size,
         points,
         given,
         sample,
+        numbers=numbers,
     )
     shown = sys.stderr.isatty() if progress is None else progress
     run.progress = shown and distributed.rank() == 0
@@ -137,8 +152,6 @@ def _header(run: Run) -> dict[str, Any]:
 def _editor(lm: LM, editor: str | Editor) -> Editor:
     """The editor itself, or the one of this name with its preset for the model."""
     if isinstance(editor, str):
-        if editor not in EDITORS:
-            raise StreamError(f"there is no editor '{editor}'; there are {', '.join(EDITORS)}")
         return EDITORS[editor](lm)
     if editor.lm is not lm:
         raise StreamError(f"this {editor.name} editor belongs to another model than {lm.name}")

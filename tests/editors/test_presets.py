@@ -41,6 +41,11 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     lm = tiny.model("llama")
     rome = lib.EDITORS["rome"]
     assert rome(lm).config.layer == round(0.18 * 4)
+    assert lib.EDITORS["memit"](lm).config.layers == (
+        0,
+        1,
+    )  # there are no more below
+    lm = tiny.model("llama", num_hidden_layers=40)
     lm.name = "meta-llama/Llama-3.1-8B"
     found = rome(lm, clamp=2.0).config
     assert (found.layer, found.steps, found.decay, found.clamp) == (5, 25, 1e-3, 2.0)
@@ -51,8 +56,6 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     assert lib.EDITORS["norm_anchor"](lm).config.layers == (13, 14, 15, 16, 17)  # like memit
     wilke = lib.EDITORS["wilke"](lm).config
     assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
-    lm.name = "somebody/new-model"
-    assert memit(lm).config.layers == (0, 1)  # no more layers than there are below a quarter
 
 
 WORDS = [
@@ -182,7 +185,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", lib.EDITORS)
 def test_the_published_settings_differ_where_it_is_said(name):
-    lm, editor = tiny.model("llama"), lib.EDITORS[name]
+    lm, editor = tiny.model("llama", num_hidden_layers=40), lib.EDITORS[name]
     config, own = editor.published(lm), editor(lm).config  # of a model that has no row
     differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
     assert differs == PUBLISHED.get(name, {})
@@ -233,3 +236,38 @@ def test_an_edit_as_published_is_made(name):
     assert patch and patch.log[0].editor == name
     for key, value in asdict(config).items():
         assert patch.log[0].settings[key] == value
+
+
+def test_layers_that_the_model_does_not_have_are_refused_at_the_constructor():
+    lm = tiny.model("llama")
+    for name, kind in lib.EDITORS.items():
+        config = kind.Config.preset(lm, name)
+        for place in ("layer", "layers", "down", "gate", "up"):
+            if not hasattr(config, place) or isinstance(getattr(config, place), str):
+                continue  # LEMoE's gate is a word
+            one = place == "layer"
+            for wrong in (4, 99, -1, True, 1.5, "1"):
+                with pytest.raises(lib.EditError, match=place):
+                    kind(lm, **{place: wrong if one else (1, wrong)})
+            with pytest.raises(lib.EditError, match=f"{place}: layer 4 does not exist: .* 0 to 3"):
+                kind(lm, replace(config, **{place: 4 if one else (4,)}))
+    with pytest.raises(lib.EditError, match="layers: layer 7 does not exist"):
+        lib.EDITORS["rect"](lm, inner=("memit", {"layers": (0, 7)}))
+
+
+def test_an_unknown_setting_or_editor_is_answered_with_near_names():
+    lm = tiny.model("llama")
+    rome = lib.EDITORS["rome"]
+    near = r"rome has no setting 'layr' \(did you mean 'layer'\?\); it has "
+    for given in ((lm,), (lm, rome.Config())):
+        with pytest.raises(lib.EditError, match=near):
+            rome(*given, layr=3)
+    with pytest.raises(lib.EditError, match="has no setting 'xyzzy'; it has"):
+        rome(lm, xyzzy=3)
+    with pytest.raises(lib.EditError, match=r"no editor 'rmoe' \(did you mean 'rome'\?\)"):
+        lib.EDITORS["rmoe"]
+    with pytest.raises(lib.EditError, match=r"no editor 'ROME'"):
+        lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))
+    for wrong in (5, {"layer": 1}, "layer=1", lib.EDITORS["ft"].Config(), rome.Config):
+        with pytest.raises(lib.EditError, match="the settings of rome are a "):
+            rome(lm, wrong)

@@ -195,3 +195,79 @@ def test_progress_goes_to_stderr_only_when_asked(lm, capsys):
     ).finish()
     shown = capsys.readouterr()
     assert shown.out == "" and "2/2" in shown.err
+
+
+class Choosy(Noise):
+    """Noise that needs a subject, as ROME does."""
+
+    needs_subject = True
+
+
+@pytest.fixture
+def unfit(lm, monkeypatch):
+    """Six cases, of which rows 1, 2, 4 and 5 cannot be edited."""
+    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", lm.tokenizer.eos_token_id)
+    long, plain = "x" * 300, [Case(lib.Fact(None, f"Once {i}", "Rome")) for i in range(3)]
+    ended = lib.Fact("Eve", "{} ate", f"a{lm.tokenizer.eos_token}b")
+    first, second, *_ = small_cases()
+    return [first, plain[0], Case(lib.Fact("Finn", "{} is", long)), second, plain[1], Case(ended)]
+
+
+def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, unfit, tmp_path):
+    Noise.calls = 0
+    run = stream(lm, Choosy(lm), unfit, 3, evaluate_with=SILENT, journal=tmp_path)
+    for attempt in (run.finish, run.step):
+        with pytest.raises(StreamError) as error:
+            attempt()
+        said = str(error.value)
+        assert said.startswith("4 rows cannot be edited: ")
+        assert all(word in said for word in ("row 1 has no subject", "row 2: the prompt and its"))
+        assert "row 4 has no subject" in said and "row 5" not in said and "--skip-unusable" in said
+    assert Noise.calls == 0 and run.patch is EMPTY and run.scores == {}
+    assert {path.name for path in tmp_path.iterdir()} <= {"header.json", "lock"}
+
+
+def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_path):
+    cases = unfit
+    settings = {"batch_size": 1, "evaluate_with": SILENT, "skip_unusable": True}
+    with pytest.warns(lib.DataWarning, match="left out, 4 rows cannot be edited: .*row 1 has"):
+        run = stream(lm, Choosy(lm), cases, journal=tmp_path / "a", **settings).finish()
+    assert run.edits == 2 and run.json()["rows"] == [0, 3]
+    assert run.patch.facts == (cases[0].fact, cases[3].fact)
+    plain = stream(lm, Choosy(lm), [cases[0], cases[3]], evaluate_with=SILENT).finish()
+    assert same(run.patch, plain.patch) and "rows" not in plain.json()
+    cases[3] = replace(cases[3], fact=replace(cases[3].fact, target_new="no"))
+    with pytest.warns(lib.DataWarning), pytest.raises(StreamError, match="^row 3 could not be"):
+        stream(lm, Choosy(lm), cases, **settings).finish()
+    with pytest.warns(lib.DataWarning), pytest.raises(StreamError, match="there is no case"):
+        stream(lm, Choosy(lm), cases[1:3], **settings)
+    # without such a row it is the same run, whose journal either call goes on from
+    good = small_cases()[:2]
+    first = stream(lm, Choosy(lm), good, journal=tmp_path / "b", evaluate_with=SILENT).finish()
+    again = stream(lm, Choosy(lm), good, journal=tmp_path / "b", **settings)
+    assert again.edits == 2 and same(first.patch, again.patch)
+
+
+def test_rows_that_are_read_when_asked_for_are_checked_and_left_out(lm, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"target_new": "Rome", "target_true": "Oslo", "paraphrases": [], "neighborhood": [],
+           "locality": []}  # fmt: skip
+    rows = [{**row, "subject": "Ann", "prompt": "{} is"}, {**row, "subject": None, "prompt": "A"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    cases = lib.read_cases(path, lazy=True)
+    with pytest.raises(StreamError, match="1 row cannot be edited: .* row 1 has no subject"):
+        stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT).finish()
+    with pytest.warns(lib.DataWarning):
+        run = stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT, skip_unusable=True)
+    assert run.finish().edits == 1 and run.patch.log[0].source is None
+
+
+def test_a_run_that_has_begun_checks_only_what_is_left(lm, tmp_path, monkeypatch):
+    settings = {"eval_at": (), "evaluate_with": SILENT, "journal": tmp_path}
+    next(iter(stream(lm, Choosy(lm), small_cases()[:3], **settings)))
+    seen = []
+    monkeypatch.setattr(Choosy, "check", lambda self, facts, first=0: seen.append(first))
+    run = stream(lm, Choosy(lm), small_cases()[:3], **settings)
+    assert run.edits == 1 and seen == [], "nothing happens before it is iterated"
+    run.finish()
+    assert seen[:2] == [1, 2]

@@ -8,6 +8,7 @@ green.
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
+from ...settings import shown
 from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
@@ -80,8 +82,12 @@ class Editor(ABC):
             )
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
+        elif not isinstance(config, self.Config):
+            kind = self.Config.__name__
+            raise EditError(f"the settings of {self.name} are a {kind}, not {shown(config)}")
         elif settings:
-            config = replace(config, **settings)
+            config = replace(config, **self.Config.checked(self.name, settings))
+        config.check_layers(lm)
         self.config = config
 
     @classmethod
@@ -171,11 +177,11 @@ class Editor(ABC):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """The method itself: `after` with new weights, routes, rewrites and memory."""
 
-    def check(self, facts: Sequence[Fact]) -> None:
-        """Refuse facts that this editor cannot write, naming the row."""
+    def check(self, facts: Sequence[Fact], first: int = 0) -> None:
+        """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
             raise EditError("there is no fact to edit")
-        for row, fact in enumerate(facts):
+        for row, fact in enumerate(facts, first):
             if self.needs_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
@@ -185,7 +191,12 @@ class Editor(ABC):
 
     def _check_tokens(self, row: int, fact: Fact) -> None:
         """Refuse an answer that the model could not read, or could not write to its end."""
-        tokenizer, context = self.lm.tokenizer, self.lm.context
+        tokenizer, context, stops = self.lm.tokenizer, self.lm.context, generation.stop_ids(self.lm)
+        text = fact.text + fact.target_new
+        # of ASCII no tokenizer makes more tokens than characters, so short texts are not tokenized
+        short = text.isascii() and not self.length_note and len(text) + 16 <= (context or math.inf)
+        if short and not any(tokenizer.decode([stop]) in fact.target_new for stop in stops):
+            return
         target = encode_target(tokenizer, fact.target_new)
         tokens = self.length(fact, target)
         if context and tokens > context:
@@ -193,7 +204,6 @@ class Editor(ABC):
                 f"row {row}: the prompt and its answer have {tokens:,} tokens"
                 f"{self.length_note}, which exceeds the context of {context}: {quoted(fact.text)}"
             )
-        stops = generation.stop_ids(self.lm)
         inside = [token for token in target[:-1] if token in stops]
         if inside:
             raise EditError(

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 
 import msgspec
 
-from ...errors import EditError
+from ...errors import EditError, near
 from ...model.lm import LM
 from ...settings import Whole, described, explain, setting, shown
 
@@ -69,10 +69,23 @@ class Config:
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
+            name = sorted(unknown)[0]
             raise EditError(
-                f"{editor} has no setting '{sorted(unknown)[0]}'; it has {', '.join(sorted(known))}"
+                f"{editor} has no setting '{name}'{near(name, known)}; it has "
+                f"{', '.join(sorted(known))}"
             )
         return settings
+
+    def check_layers(self, lm: LM) -> None:
+        """Refuse layers that the model does not have, in an EditError that names the setting."""
+        for name in sorted(PLACES & vars(self).keys()):
+            value = getattr(self, name)
+            for layer in value if isinstance(value, tuple) else (value,):
+                if isinstance(layer, int) and not 0 <= layer < lm.n_layers:
+                    raise EditError(
+                        f"{name}: layer {layer} does not exist: {lm.name} has layers 0 to "
+                        f"{lm.n_layers - 1}"
+                    )
 
     @classmethod
     def published(cls, lm: LM, editor: str) -> Config:

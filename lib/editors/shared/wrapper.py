@@ -45,9 +45,9 @@ class Wrapper(Editor):
             raise EditError(f"{self.name} changes weights, which {wrapped.name} does not write")
         self.wrapped: Editor = wrapped
 
-    def check(self, facts: Sequence[Fact]) -> None:
+    def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse the facts that the inner editor refuses."""
-        self.wrapped.check(facts)
+        self.wrapped.check(facts, first)
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """What the inner editor reads."""
