@@ -15,8 +15,6 @@ import re
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterable
-from difflib import get_close_matches
 
 from safetensors import SafetensorError
 
@@ -163,15 +161,6 @@ def sentence(error: BaseException) -> str:
         if isinstance(error, kind):
             return words.format(said).removesuffix(": ")
     return said or f"something went wrong that says no more than its kind: {type(error).__name__}"
-
-
-def near(name: object, known: Iterable[str]) -> str:
-    """The known names that are spelled nearly so, as a question behind a name that is unknown.
-
-    near("layr", ["layer", "lr"]) -> " (did you mean 'layer'?)"
-    """
-    found = get_close_matches(str(name), list(known), n=2, cutoff=0.7)
-    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
 
 def _reason(number: int) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import EditError, near
+from .errors import EditError
+from .settings import nearest
 
 
 class Registry(dict[str, type[Any]]):
@@ -18,7 +19,8 @@ class Registry(dict[str, type[Any]]):
     def __missing__(self, name: str) -> type[Any]:
         """Called for an unknown name."""
         raise EditError(
-            f"there is no editor '{name}'{near(name, self)}; there are {', '.join(sorted(self))}"
+            f"there is no editor '{name}'; there are {', '.join(sorted(self))}"
+            f"{nearest(str(name), self)}"
         )
 
 

@@ -258,13 +258,15 @@ def test_layers_that_the_model_does_not_have_are_refused_at_the_constructor():
 def test_an_unknown_setting_or_editor_is_answered_with_near_names():
     lm = tiny.model("llama")
     rome = lib.EDITORS["rome"]
-    near = r"rome has no setting 'layr' \(did you mean 'layer'\?\); it has "
+    near = r"rome has no setting 'layr'; it has .*; did you mean 'layer'\?"
     for given in ((lm,), (lm, rome.Config())):
         with pytest.raises(lib.EditError, match=near):
             rome(*given, layr=3)
     with pytest.raises(lib.EditError, match="has no setting 'xyzzy'; it has"):
         rome(lm, xyzzy=3)
-    with pytest.raises(lib.EditError, match=r"no editor 'rmoe' \(did you mean 'rome'\?\)"):
+    with pytest.raises(
+        lib.EditError, match=r"no editor 'rmoe'; there are .*; did you mean 'rome'\?"
+    ):
         lib.EDITORS["rmoe"]
     with pytest.raises(lib.EditError, match=r"no editor 'ROME'"):
         lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, get_type_hints
 
 import msgspec
 
-from ...errors import EditError, near
+from ...errors import EditError
 from ...model.lm import LM
-from ...settings import Whole, described, explain, setting, shown
+from ...settings import Whole, described, explain, nearest, setting, shown
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
@@ -71,8 +71,8 @@ class Config:
         if unknown:
             name = sorted(unknown)[0]
             raise EditError(
-                f"{editor} has no setting '{name}'{near(name, known)}; it has "
-                f"{', '.join(sorted(known))}"
+                f"{editor} has no setting '{name}'; it has {', '.join(sorted(known))}"
+                f"{nearest(name, known)}"
             )
         return settings
 
