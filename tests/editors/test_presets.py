@@ -264,9 +264,7 @@ def test_an_unknown_setting_or_editor_is_answered_with_near_names():
             rome(*given, layr=3)
     with pytest.raises(lib.EditError, match="has no setting 'xyzzy'; it has"):
         rome(lm, xyzzy=3)
-    with pytest.raises(
-        lib.EditError, match=r"no editor 'rmoe'; there are .*; did you mean 'rome'\?"
-    ):
+    with pytest.raises(lib.EditError, match=r"no editor .rmoe.; .* did you mean .rome"):
         lib.EDITORS["rmoe"]
     with pytest.raises(lib.EditError, match=r"no editor 'ROME'"):
         lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))
