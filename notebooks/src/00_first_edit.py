@@ -297,7 +297,8 @@ show.Table(rows)
 #
 # **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every
 # layer, 1 for the word with the largest score. Two lines; the next figure is drawn from them. While
-# the body is still `...`, the page goes on with the solution.
+# the body is still `...`, the page goes on with the solution. Once it is right, it is also put into a
+# file of the folder `my/`, which is named below the cell: this file can be handed in.
 
 
 # %%

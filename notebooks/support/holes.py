@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 
 from lessons.grading.exercise_source import Exercise, exercises, is_empty
-from lessons.grading.student_file import STUB
+from lessons.grading.student_file import PRINTED, STUB
 from lessons.grading.trial import Trial
 from lessons.grading.verdict import Verdict, judged
 from lessons.marking import NotAttempted
@@ -43,7 +43,7 @@ def use(number: str, function: Callable) -> Callable:
     text = file.having(function, written) if on_page else file.found
     status, said, trial = tried(exercise, text, name)
     if trial is not None and trial.printed:
-        print(trial.printed)
+        print(trial.printed + " …" * (trial.log.size > PRINTED))
     if status == STUB:
         print(f"{number} is still open: the page goes on with the solution.")
     elif status != "solved":
@@ -68,11 +68,12 @@ def asked_for(number: str, function: Callable) -> tuple[Exercise, str]:
         wanted = " and ".join(exercise.blocks)
         raise ValueError(f"exercise {number} is about {wanted}, written with def, not about {name}")
     try:
-        return exercise, textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        raise ValueError(
-            f"{name} has no text that could be handed in: write it in a cell"
-        ) from None
+        written = textwrap.dedent(inspect.getsource(function))
+        ast.parse(written)
+    except (OSError, TypeError, SyntaxError):
+        said = f"{name} has no text that could be handed in: write it in a cell, in plain Python"
+        raise ValueError(said) from None
+    return exercise, written
 
 
 def tried(

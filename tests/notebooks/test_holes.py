@@ -210,6 +210,21 @@ def test_a_name_of_another_cell_is_explained(used):
     assert "A hand-in has no other cells: helper has to be made inside insert." in said
 
 
+def test_what_has_no_text_is_one_sentence(used):
+    function = in_cell("def insert(W, k, v, C):\n    return W\n")
+    for text in ("", "def insert(W, k, v, C):\n    %time W\n"):
+        linecache.cache["<cell>"] = (len(text), None, text.splitlines(keepends=True), "<cell>")
+        with pytest.raises(ValueError, match="insert has no text that could be handed in"):
+            used(function)
+
+
+def test_a_folder_that_cannot_be_made_is_said(used, tmp_path):
+    (tmp_path / "my").write_text("a file")
+    found, said = used(RIGHT)
+    assert found is not exercise.insert and "It could not be written in" in said
+    assert (tmp_path / "my").read_text() == "a file"
+
+
 def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, monkeypatch):
     there = threading.active_count()
     timer = threading.Timer(0.3, _thread.interrupt_main)
