@@ -70,8 +70,10 @@ from .memory import gram, interference
 from .model.architectures import ARCHS
 from .model.lm import LM, load
 from .model.sequences import Sequences
+from .patch.merging import Differences, diff, merge
 from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
 from .patch.route import Rewrite, Route
+from .patch.undo import Without, without
 from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune
 

@@ -1,7 +1,8 @@
 """`python -m lib patch …`: look into patch files, compare and add them, take an edit back.
 
-`show`, `diff` and `merge` read the files alone. `drop` writes the other edits again, so it needs
-the model, and so does `apply`, which is `export --as model` under another name.
+`show`, `diff` and `merge` read the files alone, and `show` the facts of a stream in its data file.
+`drop` may have to write the other facts again, so it needs the model, and so does `apply`, which is
+`export --as model` under another name.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from pathlib import Path
 import torch
 
 from ..atomic_files import path_of
-from ..errors import ArgumentError, PatchError
-from ..model.lm import LM
-from ..patch.merging import Asked, contradictions, distance, listed, merged, told, written
+from ..data.facts import Fact
+from ..errors import ArgumentError, FactError
+from ..patch.merging import contradictions, diff, merge, told
 from ..patch.patch import Edit, LowRank, Patch
+from ..patch.undo import SAID, without
 from . import options
 from .commands import run_export
 from .options import MODEL, command, option
 
-SHOWN = 20  # facts that are printed
+SHOWN = 100  # facts that are printed
 ALLOWED = {  # what each of them takes beside its files
     "show": set(),
     "diff": set(),
@@ -39,7 +41,7 @@ ALLOWED = {  # what each of them takes beside its files
     option("files", nargs="+", type=path_of, metavar="FILE", help="saved patches"),
     option("--to", type=path_of, help="the file to write (of apply: a new or empty folder)"),
     option("--keep", choices=("first", "last"), help="merge: whose answer stays where two differ"),
-    option("--fact", type=int, metavar="N", help="drop: the number of a fact, as show counts them"),
+    option("--fact", metavar="WHICH", help="drop: a fact's number, as show counts, or its subject"),
     *MODEL,
 )
 def run_patch(given: argparse.Namespace) -> None:
@@ -60,16 +62,22 @@ def _show(given: argparse.Namespace) -> None:
     """Print what is in a patch file."""
     (path,) = given.files
     patch = Patch.load(path)
-    facts = [fact for _, fact in listed(patch)]
     places = {name: _place(value) for name, value in patch.weights.items()}
     places |= {name: f"route ({route.kind})" for name, route in patch.routes.items()}
     print(f"{path.name}: {path.stat().st_size:,} bytes, for {patch.base or 'any model'}")
     for number, edit in enumerate(patch.log):
         print(f"line {number}: {edit.editor}, {_count(edit)}\n  {json.dumps(dict(edit.settings))}")
-    for number, fact in enumerate(facts[:SHOWN]):
+    facts: list[Fact] = []
+    try:  # those of a stream stand in its source, which may be gone
+        for edit in patch.log:
+            some = edit.part(0, min(len(edit), SHOWN - len(facts)))
+            facts += some.read() if len(some) else ()
+    except FactError as error:
+        print(f"facts from number {len(facts)} on are not shown: {error}")
+    for number, fact in enumerate(facts):
         print(f"fact {number}: {fact.text} -> {fact.target_new.strip()}")
-    if len(facts) > SHOWN:
-        print(f"… and {len(facts) - SHOWN:,} more facts")
+    if (more := sum(map(len, patch.log)) - len(facts)) > 0:
+        print(f"… and {more:,} more facts")
     for name, said in places.items():
         print(f"{name}: {said}")
     if patch.rewrites:
@@ -95,28 +103,21 @@ def _place(value: torch.Tensor | LowRank) -> str:
 def _diff(given: argparse.Namespace) -> None:
     """Print in which facts and by how much two patches differ."""
     first, second = map(Patch.load, given.files)
-    one, other = written(first), written(second)
-    against = contradictions(first, second)
-    groups: dict[str, list[Asked]] = {
-        "only in the first": [asked for asked in one if asked not in other],
-        "only in the second": [asked for asked in other if asked not in one],
-        "in both": [asked for asked in one if one[asked] == other.get(asked)],
-    }
+    found = diff(first, second)
     if first.base != second.base:
         print(
             f"the first is for {first.base or 'any model'}, the second for {second.base or 'any'}"
         )
-    for title, some in groups.items():
+    groups = {"only in the first": found.first, "only in the second": found.second}
+    for title, some in {**groups, "in both": found.both}.items():
         print(f"{title}: {len(some):,} facts")
-        answers = other if "second" in title else one
-        for subject, prompt in some[:SHOWN]:
-            print(f"  {prompt.replace('{}', subject or '{}')} -> {answers[subject, prompt]}")
-    print(f"in both with different answers: {len(against):,} facts")
-    for asked in against[:SHOWN]:
+        for subject, prompt in [*some][:SHOWN]:
+            print(f"  {prompt.replace('{}', subject or '{}')} -> {some[subject, prompt]}")
+    print(f"in both with different answers: {len(found.against):,} facts")
+    for asked in found.against[:SHOWN]:
         print(f"  {told(asked, first, second)}")
     _say_streams(first, second)
-    for module in dict.fromkeys((*first.weights, *second.weights)):
-        apart, norms = distance(first, second, module)
+    for module, (apart, norms) in found.modules.items():
         sizes = " and ".join("a new matrix" if n is None else f"{n:.4g}" for n in norms)
         said = "not known without the model" if apart is None else f"{apart:.4g}"
         print(f"{module}: apart {said}; the changes are {sizes}")
@@ -133,67 +134,33 @@ def _say_streams(*patches: Patch) -> None:
 
 def _merge(given: argparse.Namespace) -> None:
     """Add patches, one after the other, and save the result."""
-    patches = [Patch.load(path) for path in given.files]
-    total, lm = patches[0], None
-    for patch in patches[1:]:
+    total, *patches = map(Patch.load, given.files)
+    lm, said = None, []
+    for patch in patches:
         _say_streams(total, patch)
-        for asked in contradictions(total, patch):
-            if given.keep is None:
-                merged(total, patch)  # which refuses, and says what contradicts
-            lm = lm or options.load(given)
-            print(f"{told(asked, total, patch)}: the {given.keep} stays")
-            if given.keep == "first":
-                patch = _without(patch, asked, lm)
-            else:
-                total = _without(total, asked, lm)
-        total = merged(total, patch)
+        against = contradictions(total, patch) if given.keep else []
+        said += [f"{told(asked, total, patch)}: the {given.keep} stays" for asked in against]
+        lm = lm or (options.load(given) if against else None)
+        total = merge(total, patch, given.keep, lm)
+    saved = total.save(given.to)
+    print(*said, sep="\n", end="\n" * bool(said))
     print(
         "The changes were added as they are: the answers may differ from those of edits that were "
         "made one after the other, so ask them. An editor of weights that made edits in both "
-        "remembers neither for its next edit."
+        f"remembers neither for its next edit.\nsaved: {saved}"
     )
-    print(f"saved: {total.save(given.to)}")
-
-
-def _without(patch: Patch, asked: Asked, lm: LM) -> Patch:
-    """The patch without every fact about this subject and prompt."""
-    while at := [n for n, (_, f) in enumerate(listed(patch)) if (f.subject, f.prompt) == asked]:
-        patch = dropped(patch, at[0], lm)
-    return patch
-
-
-def dropped(patch: Patch, number: int, lm: LM) -> Patch:
-    """The patch without one fact, counted from 0, by `Patch.without`.
-
-    Raises PatchError where there is no such fact, and where its edit wrote others with it.
-    """
-    line = [*listed(patch)][number][0]
-    if len(patch.log[line]) > 1:
-        raise PatchError(
-            f"fact {number} was written by {patch.log[line].editor} in one edit with "
-            f"{len(patch.log[line]) - 1} others, which would leave with it: edit those again"
-        )
-    lm.check(patch)
-    return patch.without(line, lm)
 
 
 def _drop(given: argparse.Namespace) -> None:
-    """Take one fact out of a patch, and save the rest."""
+    """Take one fact out of a patch, save the rest, and say how."""
     if given.fact is None:
-        raise ArgumentError("patch drop needs --fact N, the number that show gives it")
-    patch, number = Patch.load(given.files[0]), given.fact
-    facts = [fact for _, fact in listed(patch)]
-    if not 0 <= number < len(facts):
-        raise PatchError(
-            f"the patch holds {len(facts)} facts, there is no fact {options.shortened(str(number))}"
-        )
-    rest = dropped(patch, number, options.load(given))
-    print(f"dropped: {facts[number].text} -> {facts[number].target_new.strip()}")
-    print(
-        "The other edits were written again one after the other, as if it had never been made. For "
-        "a patch that was merged this is not its sum without that edit, so ask them again."
-    )
-    print(f"saved: {rest.save(given.to)}")
+        raise ArgumentError("patch drop needs --fact, a number that show gives, or a subject")
+    patch = Patch.load(given.files[0])
+    named = int(given.fact) if given.fact.removeprefix("-").isdecimal() else given.fact
+    found = without(options.load(given), patch, named)
+    saved = found.patch.save(given.to)
+    print(f"dropped: {found.fact.text} -> {found.fact.target_new.strip()}\n{SAID[found.way]}")
+    print(f"saved: {saved}")
 
 
 def _apply(given: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ at its keys. Dense matrices hold the sum W + ΔW, which cannot be added without 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from ..data.facts import Fact, quoted
 from ..errors import PatchError
 from ..registry import EDITORS
 from .patch import LowRank, Patch
+from .undo import without
 
 Asked = tuple[str | None, str]  # a fact without its answer: subject and prompt
 
@@ -84,16 +86,62 @@ def _same(one: tuple[tuple[Tensor, Tensor], ...], other: tuple[tuple[Tensor, Ten
     )
 
 
-def merged(first: Patch, second: Patch) -> Patch:
+class Differences(NamedTuple):
+    """In which facts and by how much two patches differ, as `diff` finds it.
+
+    first, second, both  {subject and prompt: answer} of the facts in one of them alone, in both
+    against              what both answer, and differently
+    modules              {module: (how far apart, (size in the first, in the second))} of matrices
+    """
+
+    first: dict[Asked, str]
+    second: dict[Asked, str]
+    both: dict[Asked, str]
+    against: list[Asked]
+    modules: dict[str, tuple[float | None, tuple[float | None, ...]]]
+
+
+def diff(first: Patch, second: Patch) -> Differences:
+    """The differences of two patches, by what they hold; facts of streams are not compared.
+
+    Distances are those of `distance`. Raises PatchError for matrices of different shapes.
+    """
+    one, other = written(first), written(second)
+    return Differences(
+        {asked: answer for asked, answer in one.items() if asked not in other},
+        {asked: answer for asked, answer in other.items() if asked not in one},
+        {asked: answer for asked, answer in one.items() if answer == other.get(asked)},
+        contradictions(first, second),
+        {
+            module: distance(first, second, module)
+            for module in dict.fromkeys((*first.weights, *second.weights))
+        },
+    )
+
+
+def merge(
+    first: Patch,
+    second: Patch,
+    keep: Literal["first", "last"] | None = None,
+    lm: Any = None,
+) -> Patch:
     """Both patches in one: changes of the same matrix are added, all else stands side by side.
 
     The log has the lines of the first patch, then those of the second. What an editor remembers for
     its next edit is left out where both patches used it: neither state knows the other's facts.
 
-    Raises PatchError for different base models; for answers that contradict each other, or a fact
-    that both hold, which would count twice; and where both change a matrix and one of them is
-    dense, or both have a route at one module or the memory of one routed editor.
+    keep  whose answer stays where they contradict each other; the other's fact is taken out before
+    lm    the model that the patches are for, which taking a fact out needs
+
+    Raises PatchError for different base models; for answers that contradict each other without
+    `keep`, or a fact that both hold, which would count twice; and where both change a matrix and
+    one of them is dense, or both have a route at one module or the memory of one routed editor.
     """
+    for asked in contradictions(first, second) if keep else ():
+        if keep == "first":
+            second = _without(lm, second, asked)
+        else:
+            first = _without(lm, first, asked)
     if first.base and second.base and first.base != second.base:
         raise PatchError(f"one patch is for {first.base}, the other for {second.base}")
     if against := contradictions(first, second):
@@ -134,3 +182,10 @@ def told(asked: Asked, first: Patch, second: Patch) -> str:
     text = prompt if subject is None else prompt.replace("{}", subject)
     one, other = (quoted(written(patch)[asked]) for patch in (first, second))
     return f"{quoted(text)} is {one} in the first and {other} in the second"
+
+
+def _without(lm: Any, patch: Patch, asked: Asked) -> Patch:
+    """The patch without every fact about this subject and prompt."""
+    for fact in [fact for _, fact in listed(patch) if (fact.subject, fact.prompt) == asked]:
+        patch = without(lm, patch, fact).patch
+    return patch

@@ -22,7 +22,6 @@ from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
 from ..errors import ArgumentError, FactError, PatchError
-from ..registry import EDITORS
 from ..stored import size
 from .route import Rewrite, Route
 
@@ -140,6 +139,27 @@ class Edit:
             raise FactError(f"{self.source} cannot be read as a data file") from None
         return tuple(found)
 
+    def part(self, first: int, end: int) -> Edit:
+        """The line for the facts from number `first` to before `end`, which are not read."""
+        if self.rows is None:
+            return replace(self, facts=self.facts[first:end])
+        return replace(self, rows=(self.rows[0] + first, self.rows[0] + end))
+
+    def less(self, at: int) -> tuple[Edit, ...]:
+        """The lines for all facts but number `at`, in the calls of the editor that they were in.
+
+        The facts of a stream stay in their source. Only those that shared a call with the one that
+        leaves are read: their call is no whole batch now, so it has a line of its own.
+        """
+        together = self.batch or len(self)
+        first = at // together * together
+        end = min(first + together, len(self))
+        call = self.part(first, end)
+        rest = tuple(fact for number, fact in enumerate(call.read(), first) if number != at)
+        alone = replace(call, facts=rest, source=None, rows=None, reader={}, batch=None)
+        lines = (self.part(0, first), alone, self.part(end, len(self)))
+        return tuple(line for line in lines if len(line))
+
     def then(self, other: Edit) -> tuple[Edit, ...]:
         """The log lines for both edits: one line where both are batches of the same stream.
 
@@ -207,8 +227,8 @@ class Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
             raise PatchError(
-                f"both patches change {sorted(both)[0]}, which cannot be added: write the facts of "
-                "one after the other patch (`after=`, on a command line `--after FILE`)"
+                f"both patches change {sorted(both)[0]}, which `|` does not add: use `lib.merge`, "
+                "or write the facts of one after the other patch (`after=`, or `--after FILE`)"
             )
         if self.base and other.base and self.base != other.base:
             raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
@@ -236,37 +256,28 @@ class Patch:
         """The same patch with the weights of some modules replaced, and other fields by name."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
-    def without(self, i: int, lm: Any, *, fold: bool = False) -> Patch:
-        """The patch without the `i`-th line of its log.
+    def without(self, i: int | Fact, lm: Any, *, fold: bool = False) -> Patch:
+        """The patch without the `i`-th line of its log, or without one fact.
 
-        All other lines are written again, in order, by the editors that the log names. A line that
-        stands for the batches of a stream is written again, or left out, as a whole. An editor that
-        keeps its keys, in one layer, with values of the base model, needs one solve per later line
-        instead (`Editor.without`), and the result is equal to 1e-4. fold=True writes again even
-        there. Raises PatchError where there is no line `i`.
+        A line that stands for the batches of a stream leaves as a whole; a fact is taken out of its
+        line by `lib.without`, which also says how. All other lines are written again, in order, by
+        the editors that the log names. An editor that keeps its keys, in one layer, with values of
+        the base model, needs one solve per later line instead (`Editor.without`), and the result is
+        equal to 1e-4. fold=True writes again even there. Raises PatchError where there is no line
+        `i`, or no such fact.
         """
+        from . import undo
+
+        if isinstance(i, Fact):
+            return undo.without(lm, self, i).patch
         if not -len(self.log) <= i < len(self.log):
             raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
-        patch, skip, first = EMPTY, i % len(self.log), self.log[0]
-        # the short way: one editor with one setting wrote everything, and it can take a line out
-        made = [(edit.editor, EDITORS[edit.editor].current(edit.settings)) for edit in self.log]
-        if not fold and len(made) > 1 and all(one == made[0] for one in made):
-            found = EDITORS[first.editor](lm, **first.settings).without(self, skip)
-            if found is not None:
-                return found
-        # the long way: every other line is written again, batch by batch
-        for j, edit in enumerate(self.log):
-            if j == skip:
-                continue
-            editor = EDITORS[edit.editor](lm, **edit.settings)
-            facts = edit.read()
-            size = edit.batch or max(1, len(facts))
-            for start in range(0, len(facts), size):
-                # the batches of a stream were not checked when they were written
-                patch = editor.edit(
-                    facts[start : start + size], after=patch, check=edit.batch is None
-                )
-        return patch
+        return undo.left(lm, self, i % len(self.log), fold=fold)[0]
+
+    def lines_without(self, i: int, at: int | None) -> tuple[Edit, ...]:
+        """The log without line `i`, or with `at` without the fact of this number in the line."""
+        kept = () if at is None else self.log[i].less(at)
+        return (*self.log[:i], *kept, *self.log[i + 1 :])
 
     def save(self, path: str | Path) -> Path:
         """Write the patch to one safetensors file (whole or not at all) and return its path."""

@@ -7,7 +7,7 @@ import torch
 
 import lib
 from lib.cli.main import main
-from lib.patch.merging import distance, merged
+from lib.patch.merging import distance
 
 from ..support import tiny
 
@@ -101,7 +101,7 @@ def test_merge_refuses_what_cannot_be_added(files, tmp_path, no_model, capsys):
     assert not out.exists()
     a = chain(("Anna", "Rome"))
     with pytest.raises(lib.PatchError, match="begin with the same change"):
-        merged(a, chain(("Cleo", "Kyiv")))
+        lib.merge(a, chain(("Cleo", "Kyiv")))
 
 
 def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch, capsys):
@@ -119,13 +119,14 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
     (name,) = alone.weights
     torch.testing.assert_close(lm.weight(name, left), lm.weight(name, alone))
     for words, why in (
-        (("--fact", 10**9), "holds 2 facts, there is no fact 1000000000"),
-        (("--fact", -1), "there is no fact -1"),
-        ((), "needs --fact N"),
+        (("--fact", 10**9), "holds 2 facts, there is no fact '1000000000'"),
+        (("--fact", -1), "there is no fact '-1'"),
+        ((), "needs --fact, a number"),
     ):
         assert why in refused(capsys, "drop", file, "--to", out, *words)
     both = editor.edit([cat, hen]).save(tmp_path / "r.safetensors")
-    assert "in one edit with 1 others" in refused(capsys, "drop", both, "--to", out, "--fact", 0)
+    assert main(["patch", "drop", str(both), "--fact", "cat", "--to", str(out)]) == 0
+    assert lib.Patch.load(out).facts == (hen,)
     other = chain(("Anna", "Rome")).save(tmp_path / "s.safetensors")
     assert "this patch is for m 1" in refused(capsys, "drop", other, "--to", out, "--fact", 0)
 

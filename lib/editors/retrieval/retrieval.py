@@ -118,11 +118,34 @@ class Retrieval(Editor):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """`after` with the facts added to its notes; an equal subject and prompt is replaced."""
         old = next((r for r in after.rewrites if isinstance(r, Notes)), Notes(()))
-        entries = {(plain(e.subject or ""), plain(e.prompt)): e for e in old.entries}
+        entries = {_key(entry): entry for entry in old.entries}
         for fact in facts:
-            key = plain(fact.subject or ""), plain(fact.prompt)
-            entries.pop(key, None)  # the new one goes to the end: newest wins
-            entries[key] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
+            entries.pop(_key(fact), None)  # the new one goes to the end: newest wins
+            entries[_key(fact)] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
         notes = Notes(tuple(entries.values()), self.config.always)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
         return replace(after, rewrites=(*others, notes))
+
+    def without(
+        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
+    ) -> Patch | None:
+        """`patch` without the note of fact `at` of line `i`; None where it had replaced another."""
+        if at is None:
+            return None
+        fact = patch.log[i].read()[at]
+        said = [one for edit in patch.log if edit.editor == self.name for one in edit.read()]
+        if sum(_key(one) == _key(fact) for one in said) > 1:
+            return None
+        rewrites = tuple(
+            Notes(tuple(one for one in r.entries if _key(one) != _key(fact)), r.always)
+            if isinstance(r, Notes)
+            else r
+            for r in patch.rewrites
+        )
+        rest = tuple(r for r in rewrites if not isinstance(r, Notes) or r.entries)
+        return replace(patch, rewrites=rest, log=patch.lines_without(i, at))
+
+
+def _key(note: Fact | Entry) -> tuple[str, str]:
+    """What a note is about: of two that agree in it the newer one is kept."""
+    return plain(note.subject or ""), plain(note.prompt)

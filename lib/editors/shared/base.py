@@ -126,7 +126,7 @@ class Editor(ABC):
                     make_missing(self.statistics(after))
                     patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            self._refuse_memory(error, after)
+            self.refuse_memory(error, after)
             raise
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
@@ -151,7 +151,7 @@ class Editor(ABC):
                 after = self.write([fact], after)
         return after
 
-    def _refuse_memory(self, error: Exception, after: Patch) -> None:
+    def refuse_memory(self, error: Exception, after: Patch) -> None:
         """Raise EditError where an edit failed on what the patch remembers of this editor.
 
         A patch may come from a file of anybody, and its memory is as its maker left it.
@@ -217,10 +217,13 @@ class Editor(ABC):
         """The most tokens that the model has to read to give the fact's whole answer."""
         return len(encode_prompt(self.lm.tokenizer, fact.text)) + len(target)
 
-    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
-        """`patch` without line `i` of its log in closed form, None where only the fold gives it.
+    def without(
+        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
+    ) -> Patch | None:
+        """`patch` without line `i` of its log, None where only writing the rest again gives it.
 
-        exact=False also takes a form that is only close to the fold.
+        at     the number of a fact in the line: only this fact leaves
+        exact  False also takes a closed form that is only close to writing the rest again
         """
         return None
 

@@ -157,9 +157,11 @@ class LayerwiseEditor(WhitenedEditor):
         bare = seen[0].T
         return bare if len(seen) == 1 else (bare + seen[1:].mean(0).T) / 2
 
-    def without(self, patch: Patch, i: int, *, exact: bool = True) -> Patch | None:
-        """`patch` without line `i` of its log, from the keys that were kept (removal.py)."""
-        return removal.without(self, patch, i, exact=exact)
+    def without(
+        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
+    ) -> Patch | None:
+        """`patch` without line `i` or one fact of it, from the keys kept (removal.py)."""
+        return removal.without(self, patch, i, at, exact=exact)
 
 
 def earlier_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
