@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import time
 import warnings
@@ -40,11 +41,13 @@ def raise_if_cancelled(*at: Any) -> None:
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
     """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
 
-    The bar is for a terminal or a notebook. Where nobody sees or hears of it, a warning says how
-    much longer a long stage takes, going by its first thing.
+    The bar is for a terminal or a notebook, and tqdm's TQDM_DISABLE keeps it out of both. Where
+    nobody sees or hears of it, a warning says how much longer a long stage takes, going by its
+    first thing.
     """
     LOG.info("%s: %d", doing, len(things))
-    began, shown = time.monotonic(), sys.stderr.isatty() or "ipykernel" in sys.modules
+    began, watched = time.monotonic(), sys.stderr.isatty() or "ipykernel" in sys.modules
+    shown = watched and not os.environ.get("TQDM_DISABLE")
     delay = max(0.0, (_FROM.get() or began + 1) - began)
     heard = shown or _ASKED.get() is not None or delay == math.inf
     for done, one in enumerate(tqdm(things, doing, disable=not shown, delay=delay, leave=False)):

@@ -172,6 +172,8 @@ def test_more_than_two_facts_show_a_bar_on_a_terminal_only(lm, monkeypatch, name
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     editor.edit([A], check=False)  # it is done before three seconds have passed
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    editor.edit(facts, check=False)
     assert stream.getvalue() == ""
 
 

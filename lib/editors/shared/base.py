@@ -111,9 +111,8 @@ class Editor(ABC):
         self.check(facts)
         self._warn_contradictions(facts)
         if len(facts) == 1 and not self.unsaid(facts, after):
-            (fact,) = facts
             warnings.warn(
-                f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'",
+                f"the model already answers '{facts[0].text}' with '{facts[0].target_new.strip()}'",
                 EditWarning,
                 stacklevel=2,
             )
