@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lessons.grading.class_folder import grade_folder
+from lessons.grading import files
+from lessons.grading.class_folder import STOPPED, grade_folder
 from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
@@ -31,7 +32,7 @@ def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
             continue
         if path.exists():
             said.append(f"aside    {path.rename(aside(path))}")
-        path.write_text(exercise.stub, encoding="utf-8")
+        files.write(path, exercise.stub)
         said.append(f"written  {path}  {'★' * exercise.stars} {exercise.title}")
     return said
 
@@ -54,7 +55,7 @@ def show(verdicts: Sequence[Verdict]) -> str:
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0 when all is solved, 1 when not, 2 for a wrong call."""
+    """The command line; 0 when all is solved, 1 when not, 2 for a wrong call, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m lessons.grader",
         description=__doc__,
@@ -69,15 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         one = verbs.add_parser(verb, help=what, description=what, epilog=parser.epilog)
         one.add_argument("which", help="a session (2), an exercise (2.1), or all")
         if verb != "solution":
-            one.add_argument("--my", type=Path, default=Path("my"), help="folder of your files")
+            one.add_argument("--my", type=files.place, default="my", help="folder of your files")
         if verb == "start":
             one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
         if verb == "check":
             one.add_argument("--json", action="store_true", help="the verdicts as JSON")
-            one.add_argument("--folder", type=Path, help="grade a folder with one per student")
-            one.add_argument("--csv", type=Path, help="write the marks of --folder there")
+            more = {"type": files.place}
+            one.add_argument("--folder", **more, help="grade a folder with one per student")
+            one.add_argument("--csv", **more, help="write the marks of --folder there")
             one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
-            one.add_argument("--seconds", type=float, default=SECONDS, help="limit of one call")
+            more = {"type": files.positive, "default": SECONDS}
+            one.add_argument("--seconds", **more, help="limit of one call")
             one.add_argument("--seed", type=int, help="draw the same inputs again")
     asked = parser.parse_args(argv)
     try:
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
         if asked.folder is not None:
-            grade_folder(
+            return grade_folder(
                 chosen,
                 asked.folder,
                 marks=asked.csv,
@@ -99,13 +102,23 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seconds=asked.seconds,
                 as_json=asked.json,
             )
-            return 0
+        if asked.csv is not None:
+            raise ValueError("--csv writes the marks of a class: name its folder with --folder")
+        verdicts: list[Verdict] = []
         with Sandbox(seconds=asked.seconds) as sandbox:
-            verdicts = grade_files(chosen, hand_in(chosen, asked.my), sandbox, seed)
+            try:
+                for exercise, text in zip(chosen, hand_in(chosen, asked.my), strict=True):
+                    verdicts += grade_files([exercise], [text], sandbox, seed)
+            except KeyboardInterrupt:
+                said = f"{len(verdicts)} of {len(chosen)} exercises are graded"
+                print(f"interrupted: {said}", file=sys.stderr)
     except BrokenPipeError:
         raise
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return STOPPED
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {files.sentence(error)}", file=sys.stderr)
         return 2
     head = {"session": asked.which, "seed": seed, "protection": protection()}
     report = head | summary(verdicts)
@@ -113,6 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         print(f"{show(verdicts)}\nProtection: {protection()}")
+    if len(verdicts) < len(chosen):
+        return STOPPED
     return 0 if report["solved"] == len(verdicts) else 1
 
 

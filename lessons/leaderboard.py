@@ -1,12 +1,13 @@
 """Scores students' editors against ours: python -m lessons.leaderboard my/editor.py.
 
-A few lines over 300: the scores, the command and the page that it writes are read together.
+Some lines over 300: the scores, the command and the page that it writes are read together.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import secrets
 import sys
@@ -14,16 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 
 import lib
-from lessons.grading.class_folder import writable, write
-from lessons.grading.confinement import protection
+from lessons.grading import files
+from lessons.grading.class_folder import STOPPED
+from lessons.grading.confinement import no_process, protection
 from lessons.grading.leaderboard_entrant import sentence
 from lessons.grading.leaderboard_entry import Entry, Failed
-from lessons.grading.verdict import LARGEST
 from lessons.marking import clean
 from lib.console import printable
 from lib.evaluation.intervals import interval
@@ -49,6 +51,16 @@ MEMORY = 16  # GB
 OURS_MAY = 600.0  # seconds: the first edit may have to read general text
 
 
+class Failure(NamedTuple):
+    """An edit that did not come: its prompt, empty where it is all of the entry's, and why."""
+
+    prompt: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.prompt}: {self.why}" if self.prompt else self.why
+
+
 @dataclass
 class Row:
     """One editor's line: a share with its interval per column, seconds of each edit, failures."""
@@ -57,7 +69,7 @@ class Row:
     own: bool
     values: dict[str, tuple[float, float, float]]
     seconds: list[float] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -110,7 +122,7 @@ class Contest:
             try:
                 seconds.append(entry.edit([case.fact], on))
             except Failed as error:
-                failed.append(f"{case.fact.text}: {error}")
+                failed.append(Failure(case.fact.text, str(error)))
                 return False
             return True
 
@@ -118,7 +130,7 @@ class Contest:
             try:
                 return self.measured(cases, entry.made() if edited else lib.EMPTY)
             except Exception as error:  # a patch may raise wherever it is used
-                failed.append(f"{cases[-1].fact.text}: {said(error)}")
+                failed.append(Failure(cases[-1].fact.text, said(error)))
                 return self.measured(cases, lib.EMPTY)
 
         alone = [done([case], made(case, "nothing")) for case in self.alone]
@@ -205,7 +217,7 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
             "score": row.score,
             **{column: cell(values) for column, values in row.values.items()},
             "seconds": row.seconds,
-            "failed": row.failed,
+            "failed": [str(failure) for failure in row.failed],
         }
         for place, row in enumerate(rows, start=1)
     ]
@@ -214,24 +226,27 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
-    """The students' files; in a folder of students editor.py of each, in it or in its `my`."""
-    files = list(given)
-    for student in sorted(folder.iterdir()) if folder else ():
-        places = [student / "my" / "editor.py", student / "editor.py"]
-        files += [path for path in places if path.is_file()][:1]
-    for path in files:
+    """The students' files; in a folder of students editor.py of each, in it or in its `my`.
+
+    A student of the folder who has none is in the list with the place where it should be.
+    """
+    for path in given:
         if path.suffix != ".py" or not path.is_file():
             raise ValueError(f"there is no editor in {path}: a file that ends in .py")
-    return files
+    found = list(given)
+    for student in files.students(folder) if folder else ():
+        my = student / "my"
+        places = [my / "editor.py", student / "editor.py"]
+        there = [path for path in places if os.path.lexists(path)]
+        found += [*there, my / "editor.py" if files.alike(places[0]) else places[1]][:1]
+    return found
 
 
-def hand_in(path: Path) -> str | Exception:
+def hand_in(path: Path) -> str | ValueError:
     """A student's file as text, or why it is not run."""
-    if path.is_symlink() or path.stat().st_size > LARGEST:
-        return ValueError(f"a link or larger than {LARGEST // 1000} kB: hand in the plain file")
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return files.text_of(path)
+    except ValueError as error:
         return error
 
 
@@ -247,8 +262,10 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__,
         epilog=f"Protection while students' editors run: {protection()}.",
     )
-    parser.add_argument("files", nargs="*", type=Path, help="students' editors, a file each")
-    parser.add_argument("--folder", type=Path, help="a folder per student, with editor.py in it")
+    parser.add_argument("files", nargs="*", type=files.place, help="students' editors, a file each")
+    parser.add_argument(
+        "--folder", type=files.place, help="a folder per student, with editor.py in it"
+    )
     parser.add_argument(
         "--against",
         default=",".join(OURS),
@@ -259,12 +276,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
     parser.add_argument(
-        "--data", type=Path, help="cases of your own, in a format the library reads"
+        "--data", type=files.place, help="cases of your own, in a format the library reads"
     )
     parser.add_argument(
         "--model", default="default", help="default (the embedded one), a folder, or a hub id"
     )
-    parser.add_argument("--seconds", type=float, default=60, help="limit of one edit (default 60)")
+    parser.add_argument(
+        "--seconds", type=files.positive, default=60, help="limit of one edit (default 60)"
+    )
     parser.add_argument(
         "--memory",
         type=float,
@@ -272,14 +291,18 @@ def arguments() -> argparse.ArgumentParser:
         metavar="GB",
         help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
     )
-    parser.add_argument("--json", type=Path, help="write all numbers there")
-    parser.add_argument("--csv", type=Path, help="write the ranking there")
+    parser.add_argument("--json", type=files.place, help="write all numbers there")
+    parser.add_argument("--csv", type=files.place, help="write the ranking there")
     return parser
 
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the contest; 0, or 2 after one sentence about what was wrong."""
+    """Run the contest; 0, or 2 after one sentence about what was wrong.
+
+    1 where a table could not be written in the end, 130 after an interruption: what was measured is
+    printed all the same.
+    """
     asked = arguments().parse_args(argv)
     model = None if asked.model == "default" else asked.model
     ours = [name for name in asked.against.split(",") if name]
@@ -287,45 +310,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     cuda = torch.cuda.is_available()
     memory = None if cuda else int(asked.memory * 2**30) or None
     try:
-        files = find(asked.files, asked.folder)
+        given = find(asked.files, asked.folder)
         if unknown := [name for name in ours if name not in lib.EDITORS]:
             raise ValueError(f"there is no editor '{unknown[0]}' in the library")
-        for path in filter(None, (asked.json, asked.csv)):
-            writable(path)
+        if why := no_process():
+            raise ValueError(why)
+        files.writable(asked.json, asked.csv)
         stream = asked.cases if asked.stream is None else asked.stream
         contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data, model))
         rows = [contest.nothing()]
-        sources = [(name, False, name) for name in ours]
-        called = names(files, ours)
-        sources += [(n, True, str(p.absolute())) for n, p in zip(called, files, strict=True)]
-        texts = {str(path.absolute()): hand_in(path) for path in files}  # before the first runs
-        closed = [*files, *filter(None, (asked.folder, asked.data))]
+    except KeyboardInterrupt:
+        print("interrupted: no editor was measured", file=sys.stderr)
+        return STOPPED
+    except (lib.Error, ValueError, RuntimeError, OSError) as error:
+        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        return 2
+    sources = [(name, False, name) for name in ours]
+    called = names(given, ours)
+    sources += [(n, True, str(p.absolute())) for n, p in zip(called, given, strict=True)]
+    texts = {str(path.absolute()): hand_in(path) for path in given}  # before the first runs
+    closed = [*given, *filter(None, (asked.folder, asked.data))]
+    left = [name for name, _, _ in sources]
+    try:
         for name, own, source in sources:
             print(f"{name} …", file=sys.stderr, flush=True)
             limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
             more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
+            nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
             try:  # whatever one entrant does ends its own line, and no other's
-                if own and isinstance(texts[source], Exception):
-                    raise texts[source]
-                with Entry(source, model, limit, memory, **more) as entry:
-                    rows.append(contest.run(name, own, entry))
+                if own and isinstance(why := texts[source], ValueError):
+                    rows.append(Row(name, own, nothing, failed=[Failure("", clean(why))]))
+                else:
+                    with Entry(source, model, limit, memory, **more) as entry:
+                        rows.append(contest.run(name, own, entry))
             except Exception as error:
-                nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
-                rows.append(Row(name, own, nothing, failed=[said(error)]))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+                rows.append(Row(name, own, nothing, failed=[Failure("", said(error))]))
+            left.remove(name)
+    except KeyboardInterrupt:
+        print(f"interrupted: {', '.join(left)} not measured", file=sys.stderr)
     rows.sort(key=lambda row: row.score, reverse=True)
     settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
-    found = report(rows, **settings, cases=asked.cases, stream=stream)
-    try:
-        if asked.csv:
-            write(plain(rows), asked.csv)
-        if asked.json:
-            asked.json.write_text(json.dumps(found, indent=2, ensure_ascii=False), encoding="utf-8")
-        unwritten = None
-    except OSError as error:
-        unwritten = error
+    settings |= {"cases": asked.cases, "stream": stream} | ({"not measured": left} if left else {})
+    unwritten = []
+    for path, text in (
+        (asked.csv, files.as_csv(plain(rows))),
+        (asked.json, json.dumps(report(rows, **settings), indent=2, ensure_ascii=False)),
+    ):
+        try:  # before anything is printed, which may fail as well
+            if path is not None:
+                files.write(files.unfinished(path) if left else path, text)
+        except OSError as error:
+            unwritten.append(str(error))
     print(table(rows))
     half = interval([1] * (asked.cases // 2) + [0] * (asked.cases - asked.cases // 2))
     print(
@@ -335,11 +370,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(f"Protection while students' editors ran: {protection()}.")
     for row in rows:
-        for why in list(dict.fromkeys(text.rpartition(": ")[2] for text in row.failed))[:3]:
-            print(f"{row.name} failed {len(row.failed)} times, as with: {why}")
-    if unwritten is not None:
-        print(f"error: {unwritten}", file=sys.stderr)
-    return 0 if unwritten is None else 1
+        times = "once" if len(row.failed) == 1 else f"{len(row.failed)} times, as with"
+        for reason in list(dict.fromkeys(failure.why for failure in row.failed))[:3]:
+            print(f"{row.name} failed {times}: {reason}")
+    for said_of in unwritten:
+        print(f"error: {said_of}; the ranking is only what is printed", file=sys.stderr)
+    return STOPPED if left else int(bool(unwritten))
 
 
 if __name__ == "__main__":

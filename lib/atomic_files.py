@@ -15,7 +15,6 @@ import platform
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +22,12 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from torch import Tensor
 
 from .errors import ArgumentError, ArgumentTypeError, WriteError, error_number
 from .settings import shown
 
-ABANDONED = 24 * 3600  # seconds after which nobody is taken to be still writing
+ABANDONED = 24 * 3600  # seconds after which nobody on another machine is taken to be still writing
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may share the disk
 
 
@@ -89,9 +87,9 @@ def _beside(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, for the body alone; what killed writers have left goes."""
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
         work = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent))
         try:
+            _clear(path, work.stat().st_mtime)
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -99,10 +97,10 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write, also as safetensors words it, into WriteError."""
+    """Turn the system's refusal to write, however a library words it, into WriteError."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
         number = error_number(error)
         # without a number it is no answer of the system, but an error of whoever fills the file
         if number is None or isinstance(error, InterruptedError | WriteError):
@@ -115,8 +113,14 @@ def _prefix(path: Path) -> str:
     return f".{path.name}.{_HOST}-{os.getpid()}-"
 
 
-def _clear(path: Path) -> None:
-    """Delete the temporary files and folders beside `path` whose writers have ended."""
+def _clear(path: Path, now: float) -> None:
+    """Delete the temporary files and folders beside `path` whose writers have ended.
+
+    now  the time by the clock of the disk, which has dated them: this machine's may jump
+
+    Of a writer on this machine its process decides. Age does for what earlier versions have left,
+    and for writers on other machines, whose processes cannot be asked.
+    """
     name = re.compile(rf"\.{re.escape(path.name)}\.(?:([0-9a-f]{{8}})-(\d+)-)?[\w.]+\.tmp")
     try:
         with os.scandir(path.parent) as entries:
@@ -125,8 +129,8 @@ def _clear(path: Path) -> None:
         return  # a folder may be writable and not readable
     for entry, match in found:
         try:
-            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-            if age < ABANDONED and (match[1] != _HOST or _lives(int(match[2]))):
+            age = now - entry.stat(follow_symlinks=False).st_mtime
+            if _lives(int(match[2])) if match[1] == _HOST else age < ABANDONED:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)

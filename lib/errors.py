@@ -32,6 +32,7 @@ EXPECTED: tuple[type[Exception], ...] = (
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
 # how safetensors quotes the system's error number, in its versions
 _CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
+_SHORT = re.compile(r"^\d+ requested and \d+ written$")
 
 
 class Error(Exception):
@@ -127,10 +128,15 @@ class WriteError(Error, OSError):
 
 
 def error_number(error: BaseException) -> int | None:
-    """The system's number in an OSError or in an error of safetensors; None where there is none."""
-    if isinstance(error, SafetensorError):
+    """The system's number in an OSError, or in what safetensors and tokenizers make of one.
+
+    None where there is none. numpy says only how much of an array did not go into a file.
+    """
+    if isinstance(error, SafetensorError) or type(error) is Exception:  # tokenizers has no kind
         found = _CODE.search(str(error))
         return int(found[1]) if found else None
+    if isinstance(error, OSError) and _SHORT.search(str(error)):
+        return errno.ENOSPC
     return error.errno if isinstance(error, OSError) else None
 
 

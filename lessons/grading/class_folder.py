@@ -7,19 +7,23 @@ of every verdict.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import queue
+import sys
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+from lessons.grading import files
 from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
 from lessons.marking import clean
+
+STOPPED = 130  # the exit code of a command that was interrupted
 
 
 def grade_folder(
@@ -31,51 +35,100 @@ def grade_folder(
     seed: int = 0,
     seconds: float = SECONDS,
     as_json: bool = False,
-) -> None:
-    """Grades every student's folder, prints the table or JSON, writes the CSV.
+) -> int:
+    """Grades every student's folder, writes the CSV, and prints the table or JSON.
 
     A student's files lie in the folder itself or in `my/` inside it. All get the same inputs.
+    Returns 0, or what was not done: 1 where the CSV could not be written in the end, 130 after an
+    interruption, 2 where the machine failed. The students that were graded are shown in any case,
+    and those of a part go into a file of another name.
     """
-    students = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not students:
-        raise ValueError(f"there is no folder of a student in {folder}")
-    if marks is not None:
-        writable(marks)
-    jobs = max(1, min(jobs or os.cpu_count() or 1, len(students)))
+    students = files.students(folder)
+    files.writable(marks)
+    inside = [student / "my" for student in students]
+    places = [my if my.is_dir() else my.parent for my in inside]
+    texts = [hand_in(chosen, place) for place in places]
+    found, why = _graded(chosen, texts, folder, jobs, seed, seconds)
+    code = {None: 0, "interrupted": STOPPED}.get(why, 2)
+    done = [student for student, verdicts in zip(students, found, strict=True) if verdicts]
+    graded = [verdicts for verdicts in found if verdicts]
+    rows = table(done, graded) if done else []
+    if why is not None:
+        print(f"{why}: {len(done)} of {len(students)} students are graded", file=sys.stderr)
+        marks = marks and files.unfinished(marks)
+    unwritten = ""
+    try:  # before anything is printed, which may fail as well
+        if marks is not None and rows:
+            files.write(marks, files.as_csv(rows))
+    except OSError as error:
+        unwritten = str(error)
+    if as_json:
+        report = {
+            "seed": seed,
+            "protection": protection(),
+            "students": {s.name: summary(v) for s, v in zip(done, graded, strict=True)},
+        }
+        if why is not None:
+            report["not graded"] = [s.name for s in students if s not in done]
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        widths = [max(map(len, map(str, column))) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(f"{x!s:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip())
+        print(f"\nProtection: {protection()}")
+    if unwritten:
+        print(f"error: {unwritten}; the marks are only what is printed", file=sys.stderr)
+        code = code or 1
+    return code
+
+
+def _graded(
+    chosen: Sequence[Exercise],
+    texts: Sequence[list[str | Verdict]],
+    folder: Path,
+    jobs: int | None,
+    seed: int,
+    seconds: float,
+) -> tuple[list[list[Verdict] | None], str | None]:
+    """The verdicts of each student, None for whom they are not complete, and why that is so."""
+    jobs = max(1, min(jobs or os.cpu_count() or 1, len(texts)))
     free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
     sandboxes = [Sandbox(hidden=[folder], seconds=seconds) for _ in range(jobs)]
     for sandbox in sandboxes:
         free.put(sandbox)
+    stop = threading.Event()
 
-    inside = [student / "my" for student in students]
-    places = [my if my.is_dir() else my.parent for my in inside]
-    texts = [hand_in(chosen, place) for place in places]
-
-    def one(files: list[str | Verdict]) -> list[Verdict]:
-        sandbox = free.get()
+    def one(student: list[str | Verdict]) -> list[Verdict] | None:
+        sandbox, found = free.get(), []
         try:
-            return grade_files(chosen, files, sandbox, seed)
+            for exercise, text in zip(chosen, student, strict=True):
+                if stop.is_set():
+                    break
+                found += grade_files([exercise], [text], sandbox, seed)
         finally:
             free.put(sandbox)
+        return None if stop.is_set() else found
 
+    why: str | None = None
     try:
         with ThreadPoolExecutor(jobs) as pool:
-            found = list(pool.map(one, texts))
+            running = [pool.submit(one, student) for student in texts]
+            try:
+                wait(running)
+            except KeyboardInterrupt:
+                why = "interrupted"
+                stop.set()
+                for sandbox in sandboxes:
+                    sandbox.interrupt()
     finally:
         for sandbox in sandboxes:
             sandbox.close()
-    rows = table(students, found)
-    if marks is not None:
-        write(rows, marks)
-    if as_json:
-        students_found = {s.name: summary(v) for s, v in zip(students, found, strict=True)}
-        report = {"seed": seed, "protection": protection(), "students": students_found}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-    else:
-        widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-        for row in rows:
-            print("  ".join(f"{x!s:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip())
-        print(f"\nProtection: {protection()}")
+    for each in running:
+        if why is None and (error := each.exception()) is not None:
+            if not isinstance(error, OSError):
+                raise error
+            why = f"error: {error}"
+    return [None if each.exception() else each.result() for each in running], why
 
 
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:
@@ -90,19 +143,3 @@ def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[
         name = " ".join(clean(student.name).split())
         rows.append([name, *tried, total["solved"], total["points"], total["of"]])
     return rows
-
-
-def writable(path: Path) -> None:
-    """Raise ValueError unless a table can be written there, before hours of work."""
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent} for {path.name}")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ValueError(f"{path} is no plain file: nothing is written there")
-
-
-def write(rows: list[list], path: Path) -> None:
-    """The table as CSV; a name that a spreadsheet would take for a formula gets a quote."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        for name, *points in rows:
-            safe = f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
-            csv.writer(file).writerow([safe, *points])

@@ -26,6 +26,7 @@ import os
 import platform
 import signal
 import site
+import socket
 import struct
 import sys
 import sysconfig
@@ -111,8 +112,20 @@ def obstacle() -> str:
     return ""
 
 
+def no_process() -> str:
+    """Return in words why no student's file can be run here; an empty text where it can."""
+    if hasattr(os, "fork") and hasattr(socket, "send_fds"):
+        return ""
+    return (
+        "on this system no student's file is run, because nothing would bound what it does: "
+        "grade in WSL, on Linux or on macOS"
+    )
+
+
 def protection() -> str:
     """Return one line about what protects the machine on this system, for people who grade."""
+    if no_process():
+        return "no student's file is run on this system"
     if why := obstacle():
         return f"audit hook only ({why}): grade only code that you have read"
     return f"Landlock (ABI {landlock_abi()}) and seccomp, audit hook"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import linecache
-import resource
 import socket
 import sys
 import tempfile
@@ -82,6 +81,8 @@ def editor_of(source: str, lm: lib.LM, text: str | None = None) -> lib.Editor:
 
 def enclose(asked: dict) -> None:
     """Give up all files but those that an editor needs, network and other processes, for good."""
+    import resource  # Unix alone has it, and runs this process
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tempfile.gettempdir()  # is found by a file that is made and removed
@@ -119,6 +120,8 @@ def serve(pipe: socket.socket) -> None:
 
     asked = json.loads(lines.readline())
     if asked["memory"]:
+        import resource
+
         resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
     warnings.simplefilter("ignore")
     last = lib.EMPTY

@@ -82,6 +82,8 @@ class Entry:
         hidden: Sequence[Path] = (),
         graphics: bool = False,
     ) -> None:
+        if why := confinement.no_process():
+            raise OSError(why)
         self.seconds, self.over, self.own = seconds, "", text is not None
         self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-", ignore_cleanup_errors=True)
         self.patch = Path(self.folder.name) / "edit.patch"
@@ -110,7 +112,7 @@ class Entry:
             stderr=self.log,
             start_new_session=True,
             cwd=None if text is None else self.folder.name,
-            env=env | {"PYTHONPATH": ":".join(before)},
+            env=env | {"PYTHONPATH": os.pathsep.join(before)},
         )
         theirs.close()
         try:

@@ -40,6 +40,8 @@ class Sandbox:
         wall: float = WALL,
         layers: Sequence[str] = LAYERS,
     ) -> None:
+        if why := confinement.no_process():
+            raise OSError(why)
         missing = "system" if confinement.obstacle() else None
         self.layers = [layer for layer in layers if layer != missing]
         self.hidden = [str(Path(place).resolve()) for place in (LESSONS, *hidden)]
@@ -50,6 +52,11 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def interrupt(self) -> None:
+        """Ends the server from another thread; whoever waits for an answer gets none."""
+        if (server := self.server) is not None:
+            server.kill()
 
     def close(self) -> None:
         """Ends the server; the next `open` starts another."""
@@ -87,6 +94,7 @@ class Sandbox:
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the grader, which ends it
             )
             theirs.close()
             if self.line(120.0) != "ready":

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from lessons.grading.exercise_source import Exercise
+from lessons.grading.files import Missing, text_of
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.student_file import STUB
-from lessons.marking import NotAttempted, Wrong
+from lessons.marking import NotAttempted, Wrong, clean
 
-LARGEST = 200_000  # bytes of a student's file
 # what a check raises that cannot work with what came back
 UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
@@ -85,24 +85,17 @@ def judged(check: Callable[[], str | None]) -> tuple[str, str]:
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
     """The text of one student's file for each exercise, or a verdict where there is none to run.
 
-    A file that is missing, a link or too large is not run. Nothing is run here: read the hand-ins
+    What is missing, a link, too large or no text is not run. Nothing is run here: read the hand-ins
     of all students before the first is graded, and none of them can change another.
     """
     found: list[str | Verdict] = []
     for exercise in chosen:
-        path = folder / exercise.path.name
         head = exercise.number, exercise.name, exercise.title, exercise.stars
-        if not path.is_file():
-            found.append(Verdict(*head, "missing", f"there is no {path.name} in {folder}."))
-            continue
-        if path.is_symlink() or path.stat().st_size > LARGEST:
-            said = f"a link or larger than {LARGEST // 1000} kB: hand in the plain file."
-            found.append(Verdict(*head, "wrong", said))
-            continue
         try:
-            found.append(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            found.append(Verdict(*head, "wrong", f"the file cannot be read: {error}"))
+            found.append(text_of(folder / exercise.path.name))
+        except ValueError as error:
+            status = "missing" if isinstance(error, Missing) else "wrong"
+            found.append(Verdict(*head, status, f"{clean(error)}."))
     return found
 
 

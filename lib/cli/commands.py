@@ -41,7 +41,7 @@ from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
 from ..export.export import refuse
 from ..export.gguf_files import TYPES
 from ..forensics.candidates import BARE, PREFIX, read_names
-from ..forensics.difference import stretched
+from ..forensics.difference import fits, stretched
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from ..model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from ..settings import explain
@@ -455,9 +455,15 @@ def _compare(
     lines, result = [str(found)], {"base": base.identity, **_plain(found)}
     where = {base.mlp_out(layer) for layer in range(base.n_layers)}
     if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
-        named = subjects(base, found, names, given.prefix, text).head(SHOWN)
-        lines.append(f"\nat least {found.edits} edits")
-        lines.append(f"\nof {len(names):,} candidates these explain it best:")
+        ranked = subjects(base, found, names, given.prefix, text)
+        named = ranked.head(SHOWN)
+        said = f"\nof {len(names):,} candidates these explain it best:"
+        if not fits(ranked):
+            said = (
+                f"\nnone of {len(names):,} candidates explains it: it was written at another "
+                "subject, where prompts end, or by fine-tuning. The nearest, by chance:"
+            )
+        lines += [f"\nat least {found.edits} edits", said]
         lines += [f"  {row.score:.2f}  {row.name}" for row in named.itertuples()]
         result["subjects"] = named.to_dict("records")
         if asked:

@@ -150,7 +150,9 @@ def export_model(
     with new_folder(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
-            lm.model.save_pretrained(work)
+            # no program finds weights of a variant that it is not told about, and runs the model
+            # without the routes: that takes the folder's code, which asks for this one
+            lm.model.save_pretrained(work, variant=routed_files.VARIANT if routed else None)
         if routed:
             routed_files.write(lm, patch, work)
         raise_if_cancelled()
@@ -235,10 +237,10 @@ def refuse_whole(lm: LM, patch: Patch, kind: str = "gguf") -> None:
 
 
 def base_name(lm: LM) -> str:
-    """The base model as a card may name it: its hub id, or its name, never a path."""
+    """The base model as a card may name it, on one line: its hub id, or its name, never a path."""
     known = str(getattr(lm.model.config, "_name_or_path", "") or "")
     hub = known.count("/") == 1 and not known.startswith((".", "/", "~")) and "\\" not in known
-    return known if hub and not Path(known).exists() else lm.plain_name
+    return " ".join((known if hub and not Path(known).exists() else lm.plain_name).split())
 
 
 def _change(lm: LM, name: str, value: Tensor | LowRank) -> LowRank | Tensor:

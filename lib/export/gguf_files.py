@@ -157,8 +157,11 @@ def modelfile(lm: LM, adapter: bool = False) -> str:
     turns = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V")]
     if _chat(lm, turns) == _chatml(turns):
         own = _chat(lm, turns[1:]).removesuffix(_chatml(turns[1:]))
-        if (system := SYSTEM.fullmatch(own)) and '"""' not in own:
-            lines.append(f'SYSTEM """{system[1]}"""')
+        text = system[1] if (system := SYSTEM.fullmatch(own)) else ""
+        if text and '"""' not in text and not text.endswith('"'):
+            lines.append(f'SYSTEM """{text}"""')
+        elif text and '"""' not in text and not text.startswith('"') and "\n" not in text:
+            lines.append(f"SYSTEM {text}")  # behind its own quotation mark three would be four
         lines += [OLLAMA_CHATML, "PARAMETER stop <|im_end|>"]
     return "\n".join(lines) + "\n"
 

@@ -6,7 +6,9 @@ the folder is loaded.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +36,7 @@ tokenizer = AutoTokenizer.from_pretrained({folder})""",
     "routed": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({folder}, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained({folder}, trust_remote_code=True)""",
+tokenizer = AutoTokenizer.from_pretrained({folder})""",
     "gguf": """\
 llama-server -m model.gguf  # llama.cpp
 ollama create edited -f Modelfile""",
@@ -57,17 +59,14 @@ _MORE = {
     "before. At each prompt it decides whether an edit answers in a module's place, or puts the "
     "stored fact before the prompt's text; the edits are in `routing.json` and "
     "`routing.safetensors`. Greedy `generate` gives the library's text; a batch is padded on the "
-    "left. Without that file the weights alone are the model without these edits, and saving the "
-    "loaded model writes no more than them: copy the folder instead.",
+    "left. The weights alone are the model without these edits. They have a name by which only "
+    "that file looks for them, so that without it transformers finds no weights, and the loaded "
+    "model is not saved: copy the folder instead.",
     "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
     "not tried here.",
     "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
     "`lib.export_gguf(lm, lib.EMPTY, folder)` writes. Ollama was not tried here.",
 }
-_BASE = (
-    "`base.gguf` is the base model's GGUF file with the same tokenizer: "
-    "`lib.export_gguf(lm, lib.EMPTY, folder)` writes it."
-)
 _BASE = """\
 from transformers import AutoModelForCausalLM
 base = AutoModelForCausalLM.from_pretrained({name})"""
@@ -97,7 +96,8 @@ def card(
     rank     The rank to which the modules of an adapter are padded.
     type     The type of the matrices of a GGUF file.
     """
-    parts = [_front(kind, base), f"# {folder}: {base}, edited", _summary(patch, kind)]
+    head = f"# {_plain(folder)}: {_plain(base)}, edited"
+    parts = [_front(kind, base), head, _summary(patch, kind)]
     parts.append("## Edits\n\n" + _edits(patch))
     if modules:
         rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
@@ -153,8 +153,10 @@ def _lines(edit: Edit) -> list[list[str]]:
     """The table's rows for one call of an editor, or for one stream."""
     if not edit.facts and edit.rows:
         source = Path(str(edit.source)).name
-        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", "", edit.editor]]
-    return [[f.subject or "", f.text, f.target_new.strip(), edit.editor] for f in edit.facts]
+        rows = [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", "", edit.editor]]
+    else:
+        rows = [[f.subject or "", f.text, f.target_new, edit.editor] for f in edit.facts]
+    return [[_plain(cell) for cell in row] for row in rows]
 
 
 def _scores(scores: Scores) -> str:
@@ -163,7 +165,7 @@ def _scores(scores: Scores) -> str:
     shown = _table(["", *table.columns], rows)
     perplexity = "" if scores.perplexity is None else f" Perplexity {scores.perplexity:.2f}."
     note = f"Share of cases in %, with its 95 % interval.{perplexity}"
-    return f"{_cell(scores.title)}\n\n{shown}\n\n{note}"
+    return f"{_plain(scores.title)}\n\n{shown}\n\n{note}"
 
 
 def _padding(rank: int, kind: str) -> str:
@@ -185,8 +187,9 @@ def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: s
     parts = [f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```"]
     if kind in _VLLM:
         line = _VLLM[kind].format(rank=rank, folder=json.dumps(folder))
-        parts.append(f"For vLLM, not tried here: `{line}`")
-    note = f"Made on `{patch.base}`: name, and fingerprint of the weights." if patch.base else ""
+        parts.append(f"For vLLM, not tried here: {_code(line)}")
+    made_on = f"Made on {_code(patch.base)}: name, and fingerprint of the weights."
+    note = made_on if patch.base else ""
     token = patch.base.rpartition(" ")[0].partition(BEHIND)[2] if patch.base else ""
     if kind in ADAPTERS and note:
         note += " On other weights of the same name the answers are others."
@@ -199,7 +202,8 @@ def _license(base: str) -> str:
     terms = LICENSES.get(base, "see there")
     if base in PACKAGED and PACKAGED[base].terms:
         terms += f" ({PACKAGED[base].terms[1]})"
-    return f"That of the base model {base}: {terms}. Its weights were changed as listed above."
+    said = f"That of the base model {_plain(base)}: {terms}."
+    return f"{said} Its weights were changed as listed above."
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
@@ -208,6 +212,20 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value on one line, without characters that Markdown or HTML would read as markup."""
-    text = " ".join(str(value).split())
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    """A value on one line, without the sign that ends a cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    r"""A text of somebody on one line, in which Markdown and HTML read nothing as markup.
+
+    A card is read in a browser: no image is fetched, no link made, nothing run.
+    "![a](b) <c>" -> "!\[a\](b) &lt;c&gt;"
+    """
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*\[\]~$@]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.", r"\\\g<0>", line)
+
+
+def _code(text: str) -> str:
+    """A text of somebody as code inside a line, in which a backtick would be the end of it."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -6,6 +6,7 @@ and no more than the patch needs. So both give the same text. What it reads is i
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
@@ -35,6 +36,7 @@ from ..registry import EDITORS
 # What the code has of each kind of route or rewrite: classes and functions, or a part of a class,
 # which is the class, the one that it builds on, and names of its methods or lines.
 CODE = Path(__file__).with_name("routed_model.py")
+VARIANT = "routed"  # of the weights' file: "model.routed.safetensors"
 ROUTES = (
     sequences.Sequences,
     sequences.Counted,
@@ -85,8 +87,8 @@ PIECES: dict[str, tuple] = {
 def write(lm: LM, patch: Patch, folder: Path) -> None:
     """Make a saved model one that runs with the patch's routes and rewrites."""
     name = "NotedModel" if patch.rewrites else "RoutedModel"
+    # the base's own model type: the tokenizer needs no code, and transformers asks for none
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {
-        "model_type": "routed",
         "architectures": [name],
         "auto_map": {
             "AutoConfig": f"{CODE.stem}.RoutedConfig",
@@ -107,14 +109,19 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
             **{name: part for name, part in vars(value).items() if not name.startswith("_")},
         }
 
-    for file, value in (("config", config), ("routing", edits)):
-        (folder / f"{file}.json").write_text(
-            json.dumps(value, default=form, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    def store(file: str, value: Any) -> None:
+        text = json.dumps(value, default=form, indent=2, ensure_ascii=False) + "\n"
+        (folder / file).write_text(text, encoding="utf-8", newline="")
+
+    store("routing.json", edits)
     save_file(tensors, folder / "routing.safetensors", metadata={"format": "pt"})
     (folder / CODE.name).write_text(_source(lm, patch), encoding="utf-8")
+    read = ["routing.json", "routing.safetensors"]
     if patch.rewrites:
-        shutil.copy(GENERAL, folder / GENERAL.name)
+        read.append(shutil.copy(GENERAL, folder / GENERAL.name).name)
+    # in another file than the edits, so that others in their place are noticed
+    sums = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in read}
+    store("config.json", config | {"routing_sha256": sums})
 
 
 def _source(lm: LM, patch: Patch) -> str:

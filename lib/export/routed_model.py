@@ -19,6 +19,7 @@ Copyright (c) 2026 the authors of modeledit. SPDX-License-Identifier: MIT
 # ruff: noqa: F401
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -58,9 +59,7 @@ def built(tensors: Mapping[str, Tensor], form: dict[str, Any]) -> Any:
 
 
 class RoutedConfig(Base.config_class):
-    """The base model's configuration, under a name by which nothing but this file is loaded."""
-
-    model_type = "routed"
+    """The base model's configuration, with checksums of the files that this one reads."""
 
 
 class RoutedModel(Base):
@@ -71,7 +70,11 @@ class RoutedModel(Base):
 
     @classmethod
     def from_pretrained(cls, folder: Any, *args: Any, **more: Any) -> Any:
-        """Transformers' own, and the routes from the folder's other files."""
+        """Transformers' own, and the routes from the folder's other files.
+
+        Raises ValueError where one of these is not as it was written.
+        """
+        more.setdefault("variant", "routed")
         loaded = super().from_pretrained(folder, *args, **more)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         where = more.keys() & {"cache_dir", "revision", "subfolder", "token"}
@@ -80,9 +83,9 @@ class RoutedModel(Base):
 
     def read_edits(self, folder: Any, where: dict[str, Any]) -> dict[str, Any]:
         """Put the routes after their modules, and give all that routing.json says."""
-        tensors = load_file(cached_file(folder, "routing.safetensors", **where))
+        tensors = load_file(self.as_written(folder, "routing.safetensors", where))
         edits = json.loads(
-            Path(cached_file(folder, "routing.json", **where)).read_text(encoding="utf-8"),
+            self.as_written(folder, "routing.json", where).read_text(encoding="utf-8"),
             object_hook=partial(built, tensors),
         )
         self._routes = edits["routes"]
@@ -90,6 +93,21 @@ class RoutedModel(Base):
             self.get_submodule(name).register_forward_hook(partial(self._route, name))
         self.register_forward_pre_hook(self.begin, with_kwargs=True)
         return edits
+
+    def as_written(self, folder: Any, name: str, where: dict[str, Any]) -> Path:
+        """The path of one of the folder's files. Raises ValueError where its content is another."""
+        path = Path(cached_file(folder, name, **where))
+        known = getattr(self.config, "routing_sha256", {}).get(name)
+        if hashlib.sha256(path.read_bytes()).hexdigest() != known:
+            raise ValueError(
+                f"{name} in {folder} is not what was written there, so the edits are not known: "
+                "copy the folder again, or export the patch again"
+            )
+        return path
+
+    def save_pretrained(self, *args: Any, **more: Any) -> None:
+        """Raise ValueError: what is saved so would answer as if there were no edits."""
+        raise ValueError("the weights alone are the model without its edits: copy the folder")
 
     def begin(self, model: nn.Module, args: tuple, more: dict[str, Any]) -> None:
         """Say what is read in this run, before the first block runs and any route is asked."""
@@ -129,7 +147,7 @@ class NotedModel(RoutedModel):
     def read_edits(self, folder: Any, where: dict[str, Any]) -> dict[str, Any]:
         """Read the facts too, and what the chat template puts around a message."""
         global GENERAL
-        GENERAL = Path(cached_file(folder, "general_text.txt", **where))
+        GENERAL = self.as_written(folder, "general_text.txt", where)
         edits = super().read_edits(folder, where)
         self.finders, self.chat = edits["rewrites"], re.compile("(?!)")
         self.tokenizer = AutoTokenizer.from_pretrained(folder, config=self.config, **where)

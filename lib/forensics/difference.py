@@ -34,6 +34,8 @@ ROUNDING = (
 )
 TOP = 32  # singular vectors of a change that are looked at, at most
 FEW = 10  # changed output projections up to which C is read: it takes seconds per layer
+FITS = 0.99  # score of a candidate that only the key itself has …
+STANDS_OUT = 8.0  # … or this robust z among all scores, as of a suspect without a base model
 INSIDE = 1e-3  # of a unit vector may lie outside a null space, or what the noise explains
 
 
@@ -157,6 +159,12 @@ def subjects(
     )
     table = pd.DataFrame({"name": list(names), "score": shares.mean(0).tolist()})
     return table.sort_values("score", ascending=False, ignore_index=True)
+
+
+def fits(table: pd.DataFrame) -> bool:
+    """Whether the first of a table of `subjects` explains the difference, and is not just first."""
+    scores = torch.tensor(table["score"].to_numpy())
+    return bool(scores[0] >= FITS or robust_z(scores)[0] >= STANDS_OUT)
 
 
 def stretched(

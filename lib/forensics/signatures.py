@@ -114,6 +114,11 @@ RULES: tuple[tuple[Callable[[pd.DataFrame, pd.DataFrame], bool], str], ...] = (
         "an edit inside a null space of general text (AlphaEdit in one layer)",
     ),
     (
+        lambda table, above: len(above) == 1 and _two(above) and not _exact(above),
+        "one edit of one layer that was rounded (ROME, R-ROME, WilKE), or fine-tuning of this "
+        "layer on one fact (FT, FT-M): one or two directions, and little beside them",
+    ),
+    (
         lambda table, above: len(above) == 1 and _two(above),
         "one edit of one layer (ROME, R-ROME, WilKE; rank 2 where two keys were written)",
     ),

@@ -412,7 +412,8 @@ def _sync(path: Path) -> None:
     """Wait until a file, or the list of a folder's files, is on the disk."""
     if path.is_dir() and os.name == "nt":  # folders cannot be opened there
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows waits only for a file that is open for writing, and Unix opens no folder for it
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -7,7 +7,6 @@ after everything in it has succeeded, so a run that was interrupted can always b
 from __future__ import annotations
 
 import math
-import resource
 import sys
 import time
 import warnings
@@ -403,10 +402,17 @@ def listed(found: Mapping[int, str]) -> str:
     return f"{rows} cannot be edited: {'; '.join([*found.values()][:3])}"
 
 
-def peak_memory(lm: LM) -> int:
-    """The most bytes in use at once so far: of the model's cards, added up, or of the process."""
+def peak_memory(lm: LM) -> int | None:
+    """The most bytes in use at once so far: of the model's cards, added up, or of the process.
+
+    None where the system does not say, as Windows does not.
+    """
     if on_card(lm.device):
         card = torch.get_device_module(lm.device)
         return sum(card.max_memory_allocated(device) for device in lm.devices)
+    try:
+        import resource
+    except ImportError:  # Unix alone has it
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -13,6 +13,7 @@ from lib.keys_values.second_moment import second_moment
 
 from ..forensics.conftest import LAYER, NAMES, SUBJECT, rank_one, text  # noqa: F401 (a fixture)
 from ..support import tiny
+from ..support.editor_settings import quick
 
 
 @pytest.fixture
@@ -42,9 +43,19 @@ def test_a_patch_is_compared_with_its_base(models, patch, words, tmp_path, capsy
     assert main(["forensics", str(file), *words, "--json", str(out)]) == 0
     said = capsys.readouterr().out
     assert "one edit of one layer" in said and f"  1.00  {SUBJECT}\n" in said
+    assert f"of {len(NAMES)} candidates these explain it best:" in said
     kept = json.loads(out.read_text())
     assert kept["edits_at_least"] == 1 and kept["subjects"][0]["name"] == SUBJECT
     assert kept["matrices"][0]["module"] == models[None].mlp_out(LAYER)
+
+
+def test_where_nobody_fits_the_list_is_called_chance(models, words, tmp_path, capsys):
+    lm = models[None]
+    editor = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER})
+    patch = editor.edit([lib.Fact("cat", "I saw a {}", "xy")])
+    assert main(["forensics", str(patch.save(tmp_path / "p.safetensors")), *words]) == 0
+    said = capsys.readouterr().out
+    assert f"none of {len(NAMES)} candidates explains it" in said and "by fine-tuning" in said
 
 
 def test_two_models_are_compared(models, patch, words, capsys):
@@ -80,7 +91,7 @@ def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_p
     more = ["--prompts", str(listed), "--json", str(out)]
     assert main(["forensics", str(file), *words, *more]) == 0
     said = capsys.readouterr().out
-    assert "of 200 candidates these" in said
+    assert "none of 200 candidates explains it: it was written at another subject, where" in said
     head = "of 200 whole prompts it stretches these most (z, share):\n"
     first = said.split(head)[1].splitlines()[0]
     assert first.endswith(prompts[5])

@@ -15,7 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import lib
 from lib import cancellation
 from lib.cli.main import main
+from lib.errors import WriteError
 from lib.export import export
+from lib.export.export import base_name
+from lib.export.gguf_files import modelfile
+from lib.export.model_card import card
 from lib.patch.patch import LowRank
 
 from ..support import tiny
@@ -192,7 +196,7 @@ def test_the_card_lists_edits_scores_and_how_to_load(tmp_path):
     scores = lib.Scores(rows, [("efficacy", "generation")], "two cases", 12.5)
     lib.export_peft(lm, patch, tmp_path / "adapter", scores=scores)
     card = (tmp_path / "adapter" / "README.md").read_text()
-    assert "| The old tower | I saw The old tower \\| &lt;b>twice&lt;/b> | xy | ft |" in card
+    assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
     assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
     assert "writes 301 facts" in card
     assert "two cases" in card and "| efficacy | 50 " in card and "Perplexity 12.50" in card
@@ -281,3 +285,48 @@ def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, cap
         main(["export", "--patch", str(routed), "--to", str(tmp_path / "x"), "--as", "peft"]) == 2
     )
     assert "retrieval writes into the prompt" in capsys.readouterr().err
+
+
+HOSTILE = [
+    ("![x](https://evil.example/seen.png)", "!\\[x\\](https\\://evil.example/seen.png)"),
+    ("[here](javascript:alert(1))", "\\[here\\](javascript:alert(1))"),
+    ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)&gt;"),
+    ("a\n---\nlicense: mit\n| b | `c`", "a --- license: mit \\| b \\| \\`c\\`"),
+    ("www.evil.example or me@evil.example", "www\\.evil.example or me\\@evil.example"),
+    (
+        "&lt;b> $x$ **bold** _so_ ft_m",
+        "&amp;lt;b&gt; \\$x\\$ \\*\\*bold\\*\\* \\_so\\_ ft_m",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE)
+def test_nothing_in_a_card_is_markup_of_somebody_else(text, shown):
+    fact = lib.Fact("The cat", "I saw {} in", text)
+    patch = lib.Patch(base="tiny `x` 1", log=(lib.Edit("ft_m", {}, (fact,)),))
+    said = card(patch, "model", "tiny", "edited", {})
+    assert f"| The cat | I saw The cat in | {shown} | ft_m |" in said
+    assert "Made on `tiny 'x' 1`" in said
+    lines = said.splitlines()
+    assert lines.count("---") == 2 and "license: mit" not in lines
+
+
+def test_the_name_of_a_base_model_stays_on_its_line():
+    lm = tiny.model("llama")
+    lm.name = "tiny\nFROM ./other.gguf\nLICENSE mine"
+    assert base_name(lm) == "tiny FROM ./other.gguf LICENSE mine"
+    lines = modelfile(lm, adapter=True).splitlines()
+    assert [line for line in lines if line.startswith("FROM")] == ["FROM ./base.gguf"]
+    said = card(lib.EMPTY, "model", base_name(lm), "edited", {}).splitlines()
+    assert not [line for line in said if line.startswith(("FROM", "LICENSE"))]
+
+
+def test_a_disk_that_is_full_while_the_tokenizer_is_written_is_a_sentence(tmp_path, monkeypatch):
+    def full(self, path, *_, **__):
+        raise Exception("No space left on device (os error 28)")
+
+    lm = tiny.model("llama")
+    monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", full)
+    with pytest.raises(WriteError, match="new could not be written: no space left"):
+        lib.export_model(lm, lib.EMPTY, tmp_path / "new")
+    assert not list(tmp_path.iterdir())

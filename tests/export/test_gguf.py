@@ -265,6 +265,10 @@ def test_the_modelfile_has_chatml_and_leaves_other_templates_to_the_file(tmp_pat
     assert 'SYSTEM """Be kind"""\n' in said and OLLAMA_CHATML in said
     lm.tokenizer.chat_template = CHATML.replace("Be kind", 'Say """')
     assert "SYSTEM" not in modelfile(lm)
+    lm.tokenizer.chat_template = CHATML.replace("Be kind", 'You are "kind"')
+    assert 'SYSTEM You are "kind"\n' in modelfile(lm)
+    lm.tokenizer.chat_template = CHATML.replace("Be kind", '"Kind" is what you are')
+    assert 'SYSTEM """"Kind" is what you are"""\n' in modelfile(lm)
     other = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     refusing = "{{ raise_exception('no system role') }}"
     for template in (other, refusing, "{% broken", {"a": other}):

@@ -48,7 +48,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 found = {}
 for folder, prompts in json.load(sys.stdin).items():
     model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.padding_side, tokenizer.pad_token = "left", "<|end|>"
     more = {"add_special_tokens": "<user>" not in prompts[0], "return_tensors": "pt"}
     read = tokenizer(prompts, padding=True, **more)
@@ -168,14 +168,69 @@ def test_the_folder_says_that_it_runs_code(folder):
 def test_without_trust_nothing_is_loaded(folder):
     from transformers import AutoModelForCausalLM
 
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False)
+    for more in ({}, {"trust_remote_code": False}):
+        with pytest.raises(OSError, match="no file named model.safetensors"):
+            AutoModelForCausalLM.from_pretrained(folder, **more)
     with pytest.raises(ValueError, match="holds no model that could be loaded"):
         lib.load(str(folder))
 
 
+def test_a_tokenizer_is_loaded_without_a_question(folder, monkeypatch):
+    from transformers import AutoConfig, AutoTokenizer
+
+    def asked(*_):
+        raise AssertionError("a question about custom code")
+
+    monkeypatch.setattr("builtins.input", asked)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer("a dog").input_ids == tiny.model("llama").tokenizer("a dog").input_ids
+    assert AutoConfig.from_pretrained(folder).model_type == "llama"
+    assert "tokenizer = AutoTokenizer.from_pretrained(" in (folder / "README.md").read_text("utf-8")
+    assert (folder / "README.md").read_text("utf-8").count("trust_remote_code=True") == 2
+
+
+def test_edits_that_are_not_those_written_are_refused(folder, tmp_path):
+    """A number that is none, another module, no edits at all, and those of another folder."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM
+
+    def load():
+        return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+
+    with pytest.raises(ValueError, match="the model without its edits"):
+        load().save_pretrained(tmp_path / "again")
+    lm, other = tiny.model("llama"), tmp_path / "other"
+    lib.export_model(lm, edited(lm, "grace", seed=7, eps_init=2.0), other)
+    text, numbers = folder / "routing.json", folder / "routing.safetensors"
+    before = text.read_bytes(), numbers.read_bytes()
+    spoiled = load_file(numbers)
+    spoiled["1"] = spoiled["1"] * float("nan")
+
+    def restore():
+        text.write_bytes(before[0])
+        numbers.write_bytes(before[1])
+
+    for spoil in (
+        lambda: save_file(spoiled, numbers),
+        lambda: numbers.write_bytes((other / numbers.name).read_bytes()),
+        lambda: text.write_bytes(before[0].replace(b"layers.1.", b"layers.9.")),
+        lambda: text.write_text('{"routes": {}, "rewrites": []}'),
+    ):
+        restore()
+        spoil()
+        with pytest.raises(ValueError, match="is not what was written there, so the edits"):
+            load()
+    restore()
+    assert load()._routes
+    config = json.loads((folder / "config.json").read_text())
+    del config["routing_sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="is not what was written there"):
+        load()
+
+
 @pytest.mark.parametrize(
-    "file", ["routed_model.py", "routing.json", "routing.safetensors", "model.safetensors"]
+    "file", ["routed_model.py", "routing.json", "routing.safetensors", "model.routed.safetensors"]
 )
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_a_folder_that_is_not_whole_is_no_model(folder, file, how):

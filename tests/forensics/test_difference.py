@@ -7,7 +7,7 @@ import torch
 
 import lib
 from lib.forensics.candidates import BARE
-from lib.forensics.difference import difference, noise_edge, stretched, subjects
+from lib.forensics.difference import difference, fits, noise_edge, stretched, subjects
 from lib.forensics.matched_filter import DAMPING, robust_z
 from lib.forensics.signatures import signature
 from lib.keys_values.null_space import null_space
@@ -148,6 +148,30 @@ def test_rounding_alone_is_rounding_and_does_not_hide_an_edit(lm, moments, text)
     assert found.edits == 1 and found.table["rank"][module] == 1
     assert (found.table["rank"].drop(module) == 0).all()
     assert "one edit of one layer" in found.signature
+    assert "fine-tuning of this layer on one fact (FT, FT-M)" in found.signature
+
+
+def test_fine_tuning_that_looks_like_one_edit_is_named(lm, text):
+    """One or two directions as of an edit, and beside them less than rounding leaves."""
+    module, g = lm.mlp_out(LAYER), torch.Generator().manual_seed(3)
+    W = lm.weight(module)
+    for rank in (1, 2):
+        large = torch.randn(len(W), rank, generator=g) @ torch.randn(rank, W.shape[1], generator=g)
+        change = 1e-2 * large + 1e-4 * torch.randn(W.shape, generator=g)
+        found = difference(lm, patch=Patch({module: W + change}), text=text)
+        assert found.table["rank"][module] == rank
+        assert "(ROME, R-ROME, WilKE), or fine-tuning" in found.signature
+
+
+def test_nobody_fits_where_the_key_is_of_somebody_else(lm, text):
+    C = second_moment(lm, [LAYER], text)[LAYER].C
+    here = subjects(lm, difference(lm, patch=rank_one(lm, C)[0], text=text), NAMES, text=text)
+    assert fits(here) and here.name[0] == SUBJECT
+    away = rank_one(lm, C, subject="somebody who is not listed")[0]
+    assert not fits(subjects(lm, difference(lm, patch=away, text=text), NAMES, text=text))
+    tuned = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER})
+    patch = tuned.edit([lib.Fact("cat", "I saw a {}", "xy")])
+    assert not fits(subjects(lm, difference(lm, patch=patch, text=text), NAMES, text=text))
 
 
 def test_a_change_of_full_rank_is_no_edit_of_one_layer(lm, text):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from lib import atomic_files
@@ -84,15 +85,18 @@ def test_without_room_everything_that_writes_says_so(tmp_path):
         (PermissionError(errno.EACCES, "Permission denied"), "permission denied"),
         (OSError(errno.EROFS, "Read-only file system"), "read-only file system"),
         (
-            atomic_files.SafetensorError(
+            SafetensorError(
                 'I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }'
             ),
             "no space left on device",
         ),
         (
-            atomic_files.SafetensorError("I/O error: No space left on device (os error 28)"),
+            SafetensorError("I/O error: No space left on device (os error 28)"),
             "no space left on device",
         ),
+        # as tokenizers and numpy say it
+        (Exception("No space left on device (os error 28)"), "no space left on device"),
+        (OSError("8288 requested and 336 written"), "no space left on device"),
     ],
 )
 def test_the_system_s_refusal_is_a_sentence_with_its_cause(tmp_path, error, words):
@@ -107,7 +111,9 @@ def test_the_system_s_refusal_is_a_sentence_with_its_cause(tmp_path, error, word
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("x"), InterruptedError(), OSError("of whoever fills it"), ValueError("no")]
+    "error",
+    [KeyError("x"), InterruptedError(), OSError("of whoever fills it"), ValueError("no")]
+    + [Exception("no number"), RuntimeError("os error 28")],
 )
 def test_other_errors_leave_as_they_are(tmp_path, error):
     for make in (whole_file, whole_folder):
@@ -179,7 +185,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path, make):
             work.write_text("whole")
     assert not dead.exists() and path.exists()
     assert living.exists() and other.exists() and foreign.exists() and mine.exists()
-    # whoever has not written for a day is not writing any more, wherever that was
+    # whoever has not written for a day is not writing any more, but for the living
     long_ago = time.time() - atomic_files.ABANDONED - 60
     earlier = tmp_path / ".name.x.ab_12xyz.tmp"  # as an earlier version named it
     earlier.mkdir()
@@ -189,8 +195,27 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path, make):
     with make(path) as work:
         if not folder:
             work.write_text("whole")
-    assert not living.exists() and not foreign.exists() and not earlier.exists()
-    assert other.exists() and mine.exists()
+    assert not foreign.exists() and not earlier.exists()
+    assert living.exists() and other.exists() and mine.exists()
+
+
+@pytest.mark.parametrize("make", [whole_file, whole_folder])
+def test_a_clock_that_jumps_takes_nobody_s_work_away(tmp_path, monkeypatch, make):
+    """Neither that of a long writer here, nor that of one on another machine."""
+    path = tmp_path / "name.x"
+    foreign = tmp_path / f".name.x.{'0' * 8}-{ended()}-7.tmp"
+    foreign.write_text("half")
+    with make(path) as work:
+        if make is whole_file:
+            work.write_text("the first")
+        long_ago = time.time() - 10 * atomic_files.ABANDONED
+        os.utime(work.parent, (long_ago, long_ago))  # nothing was made in it for days
+        now = time.time
+        monkeypatch.setattr("time.time", lambda: now() + 2 * atomic_files.ABANDONED)
+        with whole_file(path) if make is whole_file else whole_folder(path) as second:
+            if make is whole_file:
+                second.write_text("the second")
+        assert work.exists() and foreign.exists()
 
 
 def test_the_old_file_is_whole_until_the_new_one_is(tmp_path):

@@ -21,7 +21,6 @@ import torch
 import lib
 from lessons import leaderboard
 from lessons.grading import (
-    child,
     class_folder,
     confinement,
     leaderboard_entrant,
@@ -137,6 +136,93 @@ def test_whatever_one_entrant_does_the_others_are_scored(model, tmp_path, capsys
         assert len(list(csv.reader(file))) == 1 + len(found)
 
 
+@pytest.fixture
+def contest(model, tmp_path, monkeypatch):
+    """A small contest without processes: its folder of students, and how it is called."""
+    monkeypatch.setattr(leaderboard, "Entry", Here)
+    folder = tmp_path / "class"
+    for name in ("ada", "ben", "__MACOSX"):
+        (folder / name).mkdir(parents=True)
+    (folder / "ada" / "editor.py").write_text("honest")
+    call = ["--folder", str(folder), "--against", "", "--model", model]
+    return folder, [*call, "--cases", "1", "--stream", "1", "--seed", "3"]
+
+
+def test_who_has_no_usable_file_is_in_the_ranking_with_the_reason(contest, tmp_path, capsys):
+    folder, call = contest
+    (folder / "ben" / "Editor.py").write_text("honest")
+    for name in ("cleo", "dan", "eve", "fay"):
+        (folder / name).mkdir()
+    (folder / "cleo" / "editor.py").mkdir()
+    os.mkfifo(folder / "dan" / "editor.py")
+    (folder / "eve" / "editor.py").write_text(" \n")
+    out = tmp_path / "found.json"
+    assert leaderboard.main([*call, "--json", str(out)]) == 0
+    found = {line["editor"]: line for line in json.loads(out.read_text())["editors"]}
+    assert set(found) == {"no edit", "ada", "ben", "cleo", "dan", "eve", "fay"}
+    said = capsys.readouterr().out
+    for name, why in (
+        ("ben", "only Editor.py, which is another name"),
+        ("cleo", "editor.py is a folder"),
+        ("dan", "editor.py is a pipe or a device"),
+        ("eve", "editor.py is empty"),
+        ("fay", "there is no editor.py in"),
+    ):
+        assert why in found[name]["failed"][0] and found[name]["score"] == 0
+        assert f"{name} failed once: " in said and why in said
+
+
+def test_a_reason_keeps_its_beginning(contest, monkeypatch, capsys):
+    folder, call = contest
+
+    def edit(self, facts, on="nothing"):
+        raise Failed("TypeError: edit(): 1 is no patch: give one")
+
+    monkeypatch.setattr(Here, "edit", edit)
+    assert leaderboard.main(call) == 0
+    assert "ada failed 2 times, as with: TypeError: edit(): 1 is" in capsys.readouterr().out
+
+
+def test_ctrl_c_prints_who_was_measured(contest, tmp_path, monkeypatch, capsys):
+    folder, call = contest
+    (folder / "ben" / "editor.py").write_text("honest")
+    plain = leaderboard.Contest.run
+
+    def run(self, name, own, entry):
+        if name == "ben":
+            raise KeyboardInterrupt
+        return plain(self, name, own, entry)
+
+    monkeypatch.setattr(leaderboard.Contest, "run", run)
+    ranking = tmp_path / "ranking.csv"
+    ranking.write_text("of last week")
+    assert leaderboard.main([*call, "--csv", str(ranking)]) == 130
+    said = capsys.readouterr()
+    assert "interrupted: ben not measured" in said.err and "Traceback" not in said.err
+    assert "ada *" in said.out and "ben" not in said.out
+    assert ranking.read_text() == "of last week"
+    assert "ada" in (tmp_path / "ranking-unfinished.csv").read_text()
+
+
+def test_a_ranking_that_cannot_be_written_in_the_end_is_printed(
+    contest, tmp_path, monkeypatch, capsys
+):
+    folder, call = contest
+    plain = leaderboard.Contest.nothing
+
+    def nothing(self):
+        monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+        return plain(self)
+
+    monkeypatch.setattr(leaderboard.Contest, "nothing", nothing)
+    out = tmp_path / "found.json"
+    out.write_text("of last week")
+    assert leaderboard.main([*call, "--json", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "ada *" in said.out and f"error: {out} could not be written: no space" in said.err
+    assert out.read_text() == "of last week"
+
+
 def handed_in(tmp_path, do) -> Entry:
     """An entry of a student whose process has done something to the file of the patch."""
     entry = Entry.__new__(Entry)
@@ -175,7 +261,7 @@ def test_the_teacher_s_page_names_the_bounds():
         (time, f"{sandbox.SECONDS:.0f} CPU seconds and {sandbox.WALL:.0f} s on the clock"),
         (time, f"{one.TOTAL} CPU seconds in all | 60 s an edit (`--seconds`), {many.LOAD:.0f} s"),
         (memory, f"{one.MEMORY >> 30} GB beside torch | {leaderboard.MEMORY} GB of addresses"),
-        (files, f"{one.FILES} of at most {child.FILE >> 20} MB, {one.WRITTEN >> 20} MB in all"),
+        (files, f"{one.FILES} of at most {wire.FILE >> 20} MB, {one.WRITTEN >> 20} MB in all"),
         (files, f"{many.FILES:,} of at most {leaderboard_entrant.FILE >> 30} GB"),
         (files, f"{many.DEEPEST} folders deep, {many.WRITTEN >> 30} GB in all"),
         (back, f"{wire.LARGEST >> 10} kB, before it is parsed"),

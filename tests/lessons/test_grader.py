@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from lessons import grader
-from lessons.grading import wire
+from lessons.grading import class_folder, files, wire
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.verdict import grade
@@ -273,3 +274,125 @@ def test_a_folder_of_students_becomes_a_table_of_marks(tmp_path, capsys):
     assert "never end" in messages[1] and "bare prompt" in messages[2]
     assert "link" in report["cleo"]["verdicts"][0]["message"]
     assert grader.main(["check", "2", "--folder", str(tmp_path / "none")]) == 2
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A class of two, and what an archive leaves beside them."""
+    students = tmp_path / "students"
+    for name in ("ada", "ben"):
+        (students / name).mkdir(parents=True)
+        (students / name / INSERT.path.name).write_text(INSERT.solution)
+    for name in ("__MACOSX", ".git", ".ipynb_checkpoints", "__pycache__"):
+        (students / name).mkdir()
+    return students
+
+
+def test_folders_of_systems_are_no_students(two, capsys):
+    assert [path.name for path in files.students(two)] == ["ada", "ben"]
+    for folder, why in ((two / "ada" / "none", "is no folder"), (two / "ada", "no folder of a")):
+        assert grader.main(["check", "2.1", "--folder", str(folder)]) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_marks_that_cannot_be_written_in_the_end_are_printed(two, tmp_path, capsys, monkeypatch):
+    marks = tmp_path / "marks.csv"
+    marks.write_text("of last week")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    assert grader.main(["check", "2.1", "--folder", str(two), "--csv", str(marks)]) == 1
+    said = capsys.readouterr()
+    assert "ada" in said.out and "Protection" in said.out
+    assert f"error: {marks} could not be written: no space left on device" in said.err
+    assert marks.read_text() == "of last week"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["marks.csv", "students"]
+
+
+def test_what_cannot_be_written_is_said_before_the_work(two, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(class_folder, "grade_files", None)
+
+    def full(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    marks = tmp_path / "marks.csv"
+    assert grader.main(["check", "2.1", "--folder", str(two), "--csv", str(marks)]) == 2
+    assert f"{marks} could not be written: read-only file system" in capsys.readouterr().err
+    assert grader.main(["check", "2.1", "--csv", str(marks)]) == 2
+    assert "--folder" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is named for two things"):
+        files.writable(marks, marks)
+    with pytest.raises(SystemExit):
+        grader.main(["check", "2.1", "--seconds", "0"])
+
+
+def test_ctrl_c_keeps_who_is_finished(two, tmp_path, capsys, monkeypatch):
+    marks = tmp_path / "marks.csv"
+    marks.write_text("of last week")
+
+    def stopped(running):
+        running[0].result()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(class_folder, "wait", stopped)
+    call = ["check", "2.1", "--folder", str(two), "--jobs", "1", "--csv", str(marks)]
+    (two / "ben" / INSERT.path.name).write_text("while True:\n    pass\n")
+    assert grader.main(call) == 130
+    said = capsys.readouterr()
+    assert said.err.strip() == "interrupted: 1 of 2 students are graded"
+    assert "ada" in said.out and "ben" not in said.out
+    assert marks.read_text() == "of last week"
+    assert "ada" in (tmp_path / "marks-unfinished.csv").read_text()
+
+
+def test_ctrl_c_of_one_student_s_own_check_shows_what_is_graded(tmp_path, capsys, monkeypatch):
+    plain, calls = grader.grade_files, []
+
+    def once(*given):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(given)
+        return plain(*given)
+
+    monkeypatch.setattr(grader, "grade_files", once)
+    assert grader.main(["check", "2", "--my", str(tmp_path)]) == 130
+    said = capsys.readouterr()
+    assert said.err.strip() == "interrupted: 1 of 5 exercises are graded" and "2.1" in said.out
+
+
+def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):
+    def why(path):
+        with pytest.raises(ValueError) as found:
+            files.text_of(path)
+        return str(found.value)
+
+    path = tmp_path / "editor.py"
+    assert "there is no editor.py in" in why(path)
+    (tmp_path / "Editor (1).py").write_text("x")
+    assert "only Editor (1).py, which is another name" in why(path)
+    path.mkdir()
+    assert "editor.py is a folder" in why(path)
+    path.rmdir()
+    os.mkfifo(path)
+    assert "a pipe or a device" in why(path)
+    path.unlink()
+    for content, said in (
+        (b"", "is empty"),
+        (b"\xff\xfex\x00", "not UTF-8"),
+        (b"x\x00", "no text"),
+        (b"#" * 10**6, "larger than 200 kB"),
+    ):
+        path.write_bytes(content)
+        assert said in why(path)
+    path.write_bytes(b"\xef\xbb\xbfx = 1\n")
+    assert files.text_of(path) == "x = 1\n"
+
+
+def test_no_cell_of_a_table_is_a_formula():
+    rows = [["student", "2.1"], ["=cmd", 1], ["＝cmd", 1], ["a;=cmd", ""], ['"', 2]]
+    text = files.as_csv(rows)
+    assert text.splitlines()[1:4] == ['"\'=cmd",1', '"\'＝cmd",1', '"a;=cmd",""']
+    assert [row[0] for row in csv.reader(text.splitlines())][-1] == '"'

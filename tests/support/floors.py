@@ -86,7 +86,7 @@ HOUSES = {
     "lessons": House(
         [
             {"marking", "grading.wire", "grading.exercise_source"}
-            | {"grading.confinement", "grading.audit_hook", "grading", "__init__"},
+            | {"grading.confinement", "grading.audit_hook", "grading.files", "grading", "__init__"},
             {"grading.toy_networks", "grading.edited_layers", "grading.student_file"},
             {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
             {"grading.verdict", "grading.leaderboard_entrant"},

@@ -1,0 +1,153 @@
+"""Files around a grading: students' are read without a trap, the teacher's are written whole.
+
+A class's folder holds what archives and systems put there as well; what a student has handed in may
+be a folder, a pipe or a picture by the name of a program. What a teacher's command writes is asked
+for before the work, and an earlier file stays until the new one is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+LARGEST = 200_000  # bytes of a student's file
+ROOM = 1 << 16  # bytes that are written to see whether a table can be
+# what systems put into folders; whatever begins with a dot is nobody's hand-in either
+NOBODY = ("__macosx", "__pycache__", "lost+found", "$recycle.bin", "system volume information")
+# What a spreadsheet takes for the beginning of a formula, also in the wide letters of East Asia.
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
+
+class Missing(ValueError):
+    """There is no file of that name."""
+
+
+def students(folder: Path) -> list[Path]:
+    """The students' folders in the folder of a class. Raises ValueError where there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: it should hold one folder per student")
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and path.name.casefold() not in NOBODY
+    ]
+    if not found:
+        raise ValueError(f"there is no folder of a student in {folder}")
+    return found
+
+
+def text_of(path: Path) -> str:
+    """A student's file as text. Raises ValueError with the reason why it is not run.
+
+    It is Missing where nothing has that name; files of a similar name are then told.
+    """
+    try:
+        if path.is_symlink():
+            raise ValueError("a link: hand in the plain file")
+        if not path.exists():
+            near = ", ".join(alike(path)[:3])
+            near = f", only {near}, which is another name" if near else ""
+            raise Missing(f"there is no {path.name} in {path.parent}{near}")
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "a pipe or a device"
+            raise ValueError(f"{path.name} is {what}: hand in a plain file of that name")
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"larger than {LARGEST // 1000} kB: hand in the program alone")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {reason(error)}") from None
+    if "\0" in text:
+        raise ValueError(f"{path.name} is no text of a program: save it as UTF-8")
+    if not text.strip():
+        raise ValueError(f"{path.name} is empty")
+    return text
+
+
+def alike(path: Path) -> list[str]:
+    """Names beside a file that is not there which are like its own, but for letters and endings."""
+    if not path.parent.is_dir():
+        return []
+    stem = path.stem.casefold()
+    return sorted(one.name for one in path.parent.iterdir() if stem in one.name.casefold())
+
+
+def writable(*paths: Path | None) -> None:
+    """Raise ValueError unless all these files can be written, before hours of work."""
+    given = [path for path in paths if path is not None]
+    if len({path.absolute() for path in given}) < len(given):
+        raise ValueError(f"{given[0]} is named for two things: give each a file of its own")
+    for path in given:
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent} for {path.name}")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ValueError(f"{path} is no plain file: nothing is written there")
+        try:
+            if path.exists() and not os.access(path, os.W_OK):
+                raise PermissionError(None, "it may only be read")
+            with tempfile.TemporaryFile(dir=path.parent) as file:
+                file.write(bytes(ROOM))
+        except OSError as error:
+            raise ValueError(f"{path} could not be written: {reason(error)}") from None
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole, or raise an OSError that names it and leave what was there."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            part.write_text(text, encoding="utf-8", newline="")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"{path} could not be written: {reason(error)}") from None
+
+
+def as_csv(rows: Sequence[Sequence]) -> str:
+    """A table as CSV; a name that a spreadsheet would take for a formula gets a quote.
+
+    Texts stand in quotation marks, so that a program that divides lines at another sign than the
+    comma finds no formula inside one.
+    """
+    file = io.StringIO()
+    lines = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+    for name, *points in rows:
+        lines.writerow([f"'{name}" if name.startswith(FORMULA) else name, *points])
+    return file.getvalue()
+
+
+def unfinished(path: Path) -> Path:
+    """Where a part of a result goes, so that it does not take the place of an earlier whole one."""
+    return path.with_name(f"{path.stem}-unfinished{path.suffix}")
+
+
+def reason(error: BaseException) -> str:
+    """An error in words, without the system's number and the name of its kind."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said[0].lower() + said[1:]
+
+
+def sentence(error: BaseException) -> str:
+    """An error in words, behind the file that it is about where the system names one."""
+    about = getattr(error, "filename", None)
+    return reason(error) if about is None else f"'{about}' cannot be used: {reason(error)}"
+
+
+def place(given: str) -> Path:
+    """A path as a command takes it: `~` is the home folder."""
+    return Path(given).expanduser()
+
+
+def positive(given: str) -> float:
+    """A number above 0, as a command takes it."""
+    number = float(given)
+    if not 0 < number < math.inf:
+        raise ValueError(given)
+    return number
