@@ -153,7 +153,7 @@ def layer_of(studio: Studio, editor: str) -> int:
     made = kind(studio.lm)
     config = getattr(made, "wrapped", made).config  # of a wrapper, the editor inside decides
     if kind.trained:
-        return next((min(some) for some in made.layers()[:1] if some), 0)
+        return next((min(some) for some in config.edited_layers(studio.lm)[:1] if some), 0)
     for name in ("layer", "layers", "down"):
         value = getattr(config, name, None)
         if value is not None and value != ():

@@ -70,7 +70,7 @@ class Lora(Editor):
             """A, uniform within ±1/√d_in as published."""
             return (2 * torch.rand(rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
 
-        made = adapters(lm, self.places(), config.rank, draw)
+        made = adapters(lm, self.modules(), config.rank, draw)
         scale = config.alpha / config.rank
         leaves = [side for pair in made.values() for side in pair]
         optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=config.weight_decay)
@@ -84,7 +84,7 @@ class Lora(Editor):
         """What the adapters are trained on."""
         return fact_rows(self, facts)
 
-    def places(self) -> list[str]:
+    def modules(self) -> list[str]:
         """Names of the modules that get an adapter; EditError for one that is missing."""
         config, lm = self.config, self.lm
         parts = {"down": (lm.arch.mlp_out,), "up": lm.arch.mlp_in, "attn": (lm.arch.attn_out,)}

@@ -7,6 +7,7 @@ PRUNE shrinks the large singular values of the total update W_T − W_0 with a l
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -52,25 +53,35 @@ class Prune(Wrapper):
             module: value if isinstance(value, Tensor) else LowRank(tuple(map(tuple, value)))
             for module, value in after.memory.get(self.name, {}).items()
         }
+        # and from what another editor has added to the shrunk ones since
+        if after.log and after.log[-1].editor != self.name:
+            under, shrunk = Patch(weights=whole), self.pruned(whole)
+            whole = {
+                name: self.lm.weight(name, after).cpu() + self.lm.weight(name, under).cpu() - less
+                for name, less in shrunk.items()
+            }
         patch = self.wrapped.write(facts, replace(after, weights={**after.weights, **whole}))
         total = {
             module: value
             for module, value in patch.weights.items()
             if module in whole or value is not after.weights.get(module)
         }
-        # W_0 + U diag(s') Vᵀ of each module's total update
-        pruned = {}
+        kept = {
+            module: value if isinstance(value, Tensor) else value.chunks
+            for module, value in total.items()
+        }
+        return patch.with_weights(self.pruned(total), memory={**patch.memory, self.name: kept})
+
+    def pruned(self, total: Mapping[str, Tensor | LowRank]) -> dict[str, Tensor]:
+        """{module: W_0 + U diag(s') Vᵀ} of each module's total update."""
+        found = {}
         for module, value in total.items():
             W = self.lm.weight(module).cpu()
             # the largest singular value of W_0; W Wᵀ has the size of the module's output
             sigma = torch.linalg.eigvalsh(W.double() @ W.double().mT)[-1].sqrt().item()
             change = value - W if isinstance(value, Tensor) else value
-            pruned[module] = W + shrink(change, sigma, self.config.alpha)
-        kept = {
-            module: value if isinstance(value, Tensor) else value.chunks
-            for module, value in total.items()
-        }
-        return patch.with_weights(pruned, memory={**patch.memory, self.name: kept})
+            found[module] = W + shrink(change, sigma, self.config.alpha)
+        return found
 
 
 def shrink(delta: Tensor | LowRank, sigma: float, alpha: float) -> Tensor:

@@ -7,7 +7,7 @@ with the least disturbance of general text (`memory.insert`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -55,10 +55,6 @@ class Rome(WhitenedEditor):
     Config = RomeConfig
     config: RomeConfig
     mixtures = True
-
-    def layers(self) -> Sequence[int]:
-        """The one layer of the settings."""
-        return (self.config.layer,)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""

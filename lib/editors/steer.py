@@ -103,12 +103,14 @@ class Steer(Editor):
     mixtures = True
     factual = False
 
+    def modules(self) -> list[str]:
+        """The module whose output is shifted: what the layer adds to the stream."""
+        return [self.lm.arch.into_stream.format(self.config.layer)]
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Add the facts' vector to what stands there; vectors of several calls add up."""
         c, lm = self.config, self.lm
-        lm.mlp_out(c.layer)  # refuses a layer that is not there
-        module = lm.arch.into_stream.format(c.layer)
-        routed.refuse_others(after, module, self.name)
+        (module,) = self.modules()
         old: Any = after.routes.get(module)
         with lm.patched(routed.without_route(after, module), only=True):
             v = c.multiplier * self.difference(facts)

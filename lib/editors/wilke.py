@@ -61,7 +61,7 @@ class Wilke(Rome):
     def layers(self) -> Sequence[int]:
         """The layers that are tried, ascending."""
         c = self.config
-        return range(c.ceiling) if c.layers is None else sorted(c.layers)
+        return sorted(c.layers or range(min(c.ceiling, self.lm.n_layers)))
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each in its own layer of the model with those before."""

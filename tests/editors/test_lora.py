@@ -90,7 +90,7 @@ def test_a_later_call_starts_a_new_adapter_behind_the_first():
 
 def test_places_that_are_not_there_are_refused_in_one_sentence():
     lm = tiny.model("llama")
-    assert editor(lm, layers=(3,), modules=("up",)).places() == [
+    assert editor(lm, layers=(3,), modules=("up",)).modules() == [
         "model.layers.3.mlp.gate_proj", "model.layers.3.mlp.up_proj"
     ]  # fmt: skip
     for wrong, message in (

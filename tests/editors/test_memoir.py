@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_a_sentence(lm):
     with pytest.raises(lib.EditError, match="rewordings and unrelated"):
         editor(lm).calibrate([lib.Case(FACTS[0])])
     tuned = lib.EDITORS["ft"](lm, layer=2, lr=0.01, epochs=2).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="another editor changed"):
+    with pytest.raises(lib.EditError, match="both need"):
         editor(lm).edit(FACTS[:1], after=tuned)
 
 

@@ -14,6 +14,7 @@ import torch
 
 import lib
 from lib.model import batching, generation
+from lib.model.partial_forward import Replay
 
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B, settings
@@ -101,7 +102,7 @@ def test_a_patch_that_lost_its_route_or_its_memory_is_refused(name):
     other = "wise" if name == "memoir" else "memoir"
     given = {**TINY[other], "layer": layer_of(module)}
     if module == lm.mlp_out(layer_of(module)):  # LEMoE stands behind the whole MLP
-        with pytest.raises(lib.EditError, match="another editor changed"):
+        with pytest.raises(lib.EditError, match="both need"):
             lib.EDITORS[other](lm, **given).edit([B], after=patch)
 
 
@@ -212,6 +213,22 @@ def test_weight_editors_train_on_the_decision_of_the_prompt(name, monkeypatch):
     lib.EDITORS[name](lm, **settings(name, FAMILY)).edit([fact], after=patch)
     assert seen and all(right for right, _ in seen)
     assert any(length > len(prompts[0]) for _, length in seen)  # with the answer behind it
+
+
+@routed
+@pytest.mark.parametrize("lookup", ["its own prompt's end", "some token before"])
+def test_a_run_of_the_last_columns_alone_answers_as_the_whole_run(name, lookup):
+    lm, patch, module = edited(name)
+    rows, _ = lm.rows(TEXTS)
+    ends = [len(row) - 1 for row in rows]
+    at = ends if lookup == "its own prompt's end" else [end // 2 for end in ends]
+    with lm.patched(patch):
+        replay = Replay(lm, rows, layer_of(module), at)
+        some = replay.run(replay.hidden)
+    whole = replay.top.last_hidden_state[:, -some.shape[1] :]
+    places = replay.seqs.real[:, -some.shape[1] :]
+    torch.testing.assert_close(some[places], whole[places], atol=1e-4, rtol=1e-4)
+    assert some.shape[1] < replay.seqs.ids.shape[1]
 
 
 def test_weights_below_a_route_are_said():

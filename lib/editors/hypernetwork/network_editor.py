@@ -139,16 +139,12 @@ class NetworkEditor(Editor):
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape d_out x d_in, as text}."""
-        shapes = answer_gradients.mlp_modules(self.lm, *self.layers())
+        shapes = answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
         return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
-
-    def layers(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Edited layers of down, gate and up: the settings', or the editor's own choice."""
-        return self.config.edited_layers(self.lm)
 
     def lowest(self) -> int:
         """The first block with an edited matrix."""
-        return min(min(some) for some in self.layers() if some)
+        return min(min(some) for some in self.config.edited_layers(self.lm) if some)
 
     # ---- the network ------------------------------------------------------------------------
 

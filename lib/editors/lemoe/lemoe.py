@@ -138,11 +138,15 @@ class Lemoe(Editor):
     writes = "routes"
     keeps = True
 
+    def modules(self) -> tuple[str, str]:
+        """The module beside which experts stand, and the input embeddings, which anchors read."""
+        return module_for(self.lm, self.config.layer, self.config.expert), self.lm.arch.embed
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Deal the facts into batches of neighbors, and learn a new expert for each batch."""
         c, lm = self.config, self.lm
         facts = list({fact.text: fact for fact in facts}.values())  # the last answer to a prompt
-        module, act = module_for(lm, c.layer, c.expert), activation(lm, c.expert)
+        (module, _), act = self.modules(), activation(lm, c.expert)
         old = self._old(module, after)
         texts = routed.irrelevant_texts(c)
         with lm.patched(routed.without_route(after, module), only=True):
@@ -201,7 +205,6 @@ class Lemoe(Editor):
         """The route of earlier edits, or None; EditError where the settings do not fit them."""
         state = after.memory.get(self.name)
         if not routed.begun(after, module, self.name, state, "experts"):
-            routed.refuse_others(after, self.lm.arch.embed)  # anchors read input embeddings
             return None
         for key, value in self._stays().items():
             if state[key] != value:

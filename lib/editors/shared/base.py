@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
@@ -109,6 +109,8 @@ class Editor(ABC):
         """
         facts = taken.facts(facts)
         self.check(facts)
+        if refused := self.refusal(after):
+            raise EditError(refused)
         self._warn_contradictions(facts)
         if len(facts) == 1 and not self.unsaid(facts, after):
             warnings.warn(
@@ -175,6 +177,60 @@ class Editor(ABC):
     @abstractmethod
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """The method itself: `after` with new weights, routes, rewrites and memory."""
+
+    def layers(self) -> Sequence[int]:
+        """The settings' `layers`, or `layer` alone; none where an editor has neither."""
+        settings = vars(self.config)
+        return settings.get("layers") or [settings[name] for name in ("layer",) if name in settings]
+
+    def modules(self) -> Collection[str]:
+        """Modules that an edit may change, or behind which it puts a route.
+
+        Unless an editor says otherwise they are the MLP output projections of its layers.
+        """
+        return mlp_outputs(self.lm, self.layers()).values()
+
+    def refusal(self, after: Patch = EMPTY) -> str | None:
+        """Why no fact can be written on top of `after`, and what can be done; None where one can.
+
+        A module has new weights or the route of one editor, never both. No model is run, so that a
+        page may ask every editor before anything is pressed.
+        """
+        if not (module := self.conflict(after)):
+            return None
+        before = dict.fromkeys(
+            line.editor
+            for line in after.log
+            if module in EDITORS[line.editor](self.lm, **line.settings).modules()
+        )
+        able = [
+            name
+            for name, kind in EDITORS.items()
+            if kind.writes == self.writes and kind.factual and not kind.trained
+            if name != self.name
+            if kind.mixtures or not self.lm.arch.experts
+            if not kind(self.lm).conflict(after)
+        ]
+        others = " and ".join(before) or "an earlier edit"
+        return (
+            f"{self.name} cannot follow {others} here: both need the same matrix ({module}), which "
+            "has either new weights or the memory of one editor beside it. Choose "
+            f"{', '.join(able[:3])}{' or ' * bool(able)}retrieval, take out what {others} wrote, "
+            f"or give {self.name} another layer"
+        )
+
+    def conflict(self, after: Patch) -> str | None:
+        """The first module that it needs and cannot have beside `after`; None where there is none.
+
+        In a mixture of experts weights are written inside the module behind which routes stand.
+        """
+        inside = self.lm.arch.experts and self.writes == "weights"
+        for module in () if inside else self.modules():
+            # a route's kind is the name of its editor
+            held = module in after.routes and after.routes[module].kind != self.name
+            if held or (self.writes == "routes" and module in after.weights):
+                return module
+        return None
 
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
@@ -325,10 +381,6 @@ class WhitenedEditor(Editor):
     config: Any
     needs_subject = True
     geometry = "whitened"
-
-    @abstractmethod
-    def layers(self) -> Sequence[int]:
-        """The layers that an edit may write."""
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """C of the layers' keys, unless it is the identity."""

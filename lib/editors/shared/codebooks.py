@@ -56,10 +56,14 @@ class CodebookEditor(Editor):
     mixtures = True
     keeps = True
 
+    def modules(self) -> list[str]:
+        """The module behind which the codebook stands."""
+        return [routed.linear(self.lm, self.config.layer, self.config.module)]
+
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write all facts into the codebook in their order, then train the values they touch."""
-        c, lm = self.config, self.lm
-        module = routed.linear(lm, c.layer, c.module)
+        lm = self.lm
+        (module,) = self.modules()
         states = after.memory.get(self.name, {})  # one for each codebook
         begun = routed.begun(after, module, self.name, states.get(module), "codebook")
         old = after.routes[module] if begun else None

@@ -9,7 +9,7 @@ the keys, and `remember` gives the memory for later batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -73,10 +73,6 @@ class LayerwiseEditor(WhitenedEditor):
     Config = LayerwiseConfig
     config: LayerwiseConfig
     site: Site = "block"  # where z is searched and the residual measured
-
-    def layers(self) -> Sequence[int]:
-        """The edited layers, which ascend."""
-        return list(mlp_outputs(self.lm, self.config.layers))
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write the whole batch, layer by layer from below."""

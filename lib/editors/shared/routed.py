@@ -32,24 +32,16 @@ def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None,
     state  the editor's memory of earlier edits, None before the first
     what   name of the thing that it keeps at the module, for the message of an error
 
-    Raises EditError where another editor changed the module, where the earlier edits stand at
-    another module, and where the patch has lost the route or the state.
+    Raises EditError where the earlier edits stand at another module, and where the patch has lost
+    the route or the state.
     """
     if state is not None and state.get("module", module) != module:
         raise EditError(f"this patch has its {what} at {state['module']}: edit that layer")
-    refuse_others(after, module, name)
     if state is None and module in after.routes:
         raise EditError(f"this patch has lost what {name} remembered of {module}")
     if state is not None and module not in after.routes:
         raise EditError(f"this patch has lost the {what} at {module}")
     return state is not None
-
-
-def refuse_others(after: Patch, module: str, name: str | None = None) -> None:
-    """Raise EditError where `module` has new weights, or a route of another editor than `name`."""
-    route = after.routes.get(module)
-    if module in after.weights or (route is not None and route.kind != name):
-        raise EditError(f"another editor changed {module} before: choose another layer")
 
 
 def linear(lm: LM, layer: int, module: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...data.facts import Fact
@@ -48,6 +48,10 @@ class Wrapper(Editor):
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse the facts that the inner editor refuses."""
         self.wrapped.check(facts, first)
+
+    def modules(self) -> Collection[str]:
+        """The inner editor's."""
+        return self.wrapped.modules()
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """What the inner editor reads."""

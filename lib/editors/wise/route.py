@@ -149,8 +149,10 @@ class Side(Route):
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
         """The output with z_m = W a + τ_m a in the rows that chose m; else the same tensor."""
         taus = self.on(output.device)
+        # a partial forward runs the last columns only
+        real = seqs.real[:, -output.shape[1] :]
         for m in choice[choice >= 0].unique().tolist():
-            here = (choice == m)[:, None] & seqs.real
+            here = (choice == m)[:, None] & real
             # z = W a + τ a, at the real positions of the rows that chose m
             output = add_at(output, here, inputs[here].float() @ taus[m].T)
         return output
