@@ -8,6 +8,7 @@ this library, which a traceback describes best.
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import os
@@ -24,6 +25,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     OSError,  # also of gzip
     MemoryError,
     OverflowError,  # a number that does not fit into a float or into what C calls an integer
+    csv.Error,
     EOFError,  # a packed file that ends too early
     zlib.error,
     zipfile.BadZipFile,
@@ -149,6 +151,7 @@ _WORDS = (  # kind -> what it says to a person; of an error's kinds the first co
     (json.JSONDecodeError, "a file is not valid JSON: {}"),
     (tomllib.TOMLDecodeError, "a file is not valid TOML: {}"),
     ((EOFError, zlib.error, zipfile.BadZipFile), "a packed file is damaged or ends too early: {}"),
+    (csv.Error, "a table has cells that cannot be told apart (is every quote closed?): {}"),
     (SafetensorError, "a file of tensors cannot be read or written: {}"),
 )
 

@@ -8,19 +8,22 @@ answer has the same ids behind every prompt.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import FactError
+from .normalized_text import around, normalized
 from .short_repr import Short, only_if_set
 
 
 def require_text(value: object, name: str) -> str:
-    """The value itself when it is text that is not blank; otherwise FactError, which names it."""
+    """The value, normalized, when it is text that is not blank; otherwise FactError names it."""
     if not isinstance(value, str):
         kinds = {type(None): "null", list: "a list", tuple: "a list", dict: "an object"}
         kind = kinds.get(type(value), f"{value!r:.40}")
         raise FactError(f"{name} is {kind}, where text is expected")
+    value = normalized(value)
     if not value.strip():
         raise FactError(f"{name} is empty")
     return require_encodable(value, name)
@@ -63,8 +66,8 @@ class Fact:
     target_new   the answer that the edit shall teach.
     target_true  the answer so far, where it is known.
 
-    All texts stay as given. Raises FactError for an empty text, and unless exactly one `{}` marks
-    the subject.
+    All texts are normalized (`normalized_text`): "Rome " is taught as "Rome", and an accent has one
+    spelling. Raises FactError for an empty text, and unless exactly one `{}` marks the subject.
     Fact("The Eiffel Tower", "{} is in", "Rome").text -> "The Eiffel Tower is in"
     """
 
@@ -74,16 +77,17 @@ class Fact:
     target_true: str | None = None
 
     def __post_init__(self) -> None:
-        require_text(self.prompt, "the prompt")
-        require_text(self.target_new, "target_new")
+        _tidy(self, prompt="the prompt", target_new="target_new")
         if self.target_true is not None:
-            require_text(self.target_true, "target_true")
+            _tidy(self, target_true="target_true")
         marks, prompt = self.prompt.count("{}"), quoted(self.prompt)
         if self.subject is None:
             if marks:
                 raise FactError(f"the prompt {prompt} has a {{}}, but there is no subject for it")
             return
-        subject = quoted(require_text(self.subject, "the subject"))
+        spelled = self.subject
+        _tidy(self, subject="the subject")
+        subject = quoted(self.subject)
         if not marks and self.subject not in self.prompt:
             raise FactError(f"subject {subject} does not occur in the prompt {prompt}")
         if marks != 1:
@@ -91,6 +95,11 @@ class Fact:
                 f"the prompt {prompt} has {marks or 'no'} {{}}, where exactly one should stand "
                 f"in place of the subject {subject}"
             )
+        # blanks at the subject's ends that parted it from the words around it stand in the prompt
+        if self.subject != spelled:
+            before = " " if spelled[0].isspace() and re.search(r"\S\{\}", self.prompt) else ""
+            behind = " " if spelled[-1].isspace() and re.search(r"\{\}\S", self.prompt) else ""
+            object.__setattr__(self, "prompt", self.prompt.replace("{}", f"{before}{{}}{behind}"))
 
     @classmethod
     def find(
@@ -98,22 +107,25 @@ class Fact:
     ) -> Fact:
         """The fact of a prompt in plain text: the subject's one occurrence becomes the `{}`.
 
-        A prompt that already has its `{}` is taken as it is. Raises FactError when the subject does
-        not occur in the prompt, or more than once.
+        The subject is the one that stands in the prompt, as whole words: where it is nowhere as it
+        is written, other quotation marks and then another case of letters are taken. A prompt that
+        already has its `{}` is taken as it is. Raises FactError when the subject does not occur in
+        the prompt, only inside a longer word, or more than once.
         Fact.find("Rome is in", "Rome", "Spain").prompt -> "{} is in"
         """
-        require_text(prompt, "the prompt")
-        require_text(subject, "the subject")
+        prompt, subject = require_text(prompt, "the prompt"), require_text(subject, "the subject")
         if "{}" in prompt and "{}" not in subject:
             return cls(subject, prompt, target_new, target_true)
-        if not occurs_once(subject, prompt) and subject in prompt:
+        found = around(subject, prompt)
+        if len(found) > 1 or (not found and subject in prompt):
             raise FactError(
-                f"subject {quoted(subject)} occurs more than once in the prompt {quoted(prompt)}; "
-                "write {} for the one that is meant"
+                f"subject {quoted(subject)} occurs "
+                f"{'more than once' if found else 'only inside a longer word'} in the prompt "
+                f"{quoted(prompt)}; write {{}} for the one that is meant"
             )
-        head, found, tail = prompt.partition(subject)
-        marked = head + "{}" + tail if found else prompt
-        return cls(subject, marked, target_new, target_true)
+        if found:
+            subject, prompt = found[0][1], "{}".join(found[0][::2])
+        return cls(subject, prompt, target_new, target_true)
 
     @classmethod
     def from_sentence(cls, sentence: str, target_new: str, target_true: str | None = None) -> Fact:
@@ -132,11 +144,6 @@ class Fact:
     def text(self) -> str:
         """The prompt with the subject in place; braces inside the subject survive."""
         return self.prompt if self.subject is None else fill(self.prompt, self.subject)
-
-
-def occurs_once(subject: str, text: str) -> bool:
-    """Whether the subject stands in the text exactly once; overlapping occurrences count."""
-    return subject in text and text.find(subject) == text.rfind(subject)
 
 
 # The kinds of questions about the consequences of a fact, with what they ask for. Data files have
@@ -175,10 +182,9 @@ class Probe(Short):
     parts: tuple[Probe, ...] = only_if_set(())
 
     def __post_init__(self) -> None:
-        require_text(self.prompt, "a test prompt")
-        require_text(self.target, "a reference answer")
+        _tidy(self, prompt="a test prompt", target="a reference answer")
         if self.kind is not None:
-            require_text(self.kind, "the kind of a test prompt")
+            _tidy(self, kind="the kind of a test prompt")
         _tuples(self, texts=("aliases", "wordings"), probes=("parts",))
 
     @property
@@ -226,7 +232,13 @@ class Case(Short):
             if isinstance(value, bool) or not isinstance(value, (int, str)):
                 raise FactError(f"the {name} should be a number or text, not {quoted(str(value))}")
         if self.relation is not None:
-            require_text(self.relation, "the relation")
+            _tidy(self, relation="the relation")
+
+
+def _tidy(owner: Fact | Probe | Case, **names: str) -> None:
+    """Normalize these fields, given with their names in messages; FactError for what is no text."""
+    for name, called in names.items():
+        object.__setattr__(owner, name, require_text(getattr(owner, name), called))
 
 
 def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]) -> None:
@@ -237,10 +249,10 @@ def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]
             continue
         if not isinstance(group, (list, tuple)):
             raise FactError(f"{name} should be a list, not {quoted(str(group))}")
+        if name in texts:
+            group = [require_text(item, f"{name}[{number}]") for number, item in enumerate(group)]
         for number, item in enumerate(group):
-            if name in texts:
-                require_text(item, f"{name}[{number}]")
-            elif not isinstance(item, Probe):
+            if name in probes and not isinstance(item, Probe):
                 raise FactError(f"{name}[{number}] should be a Probe(prompt, target)")
         object.__setattr__(owner, name, tuple(group))
 

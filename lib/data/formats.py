@@ -7,6 +7,7 @@ entry here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from ..errors import FactError
 from . import consequence_formats as follows
 from . import single_fact_formats as single
 from .facts import Case, quoted
+from .normalized_text import as_written
 from .row_keys import Options, Row
 
 IDS = ("case_id", "known_id", "id")
@@ -40,7 +42,14 @@ def _keys(text: str) -> tuple[str, ...]:
     return tuple(text.split(", "))
 
 
+OWN = Format(
+    "this library's own",
+    _keys("subject, prompt, target_new"),
+    single.own,
+    _keys("target_true, paraphrases, neighborhood, locality, portability, relation, batch"),
+)
 FORMATS = (
+    OWN,  # first: of two formats with as many keys the first counts
     Format(
         "CounterFact",
         _keys("requested_rewrite, paraphrase_prompts, neighborhood_prompts"),
@@ -132,20 +141,15 @@ FORMATS = (
         single.reversal,
         _keys("child_prediction, can_reverse"),
     ),
-    Format(
-        "this library's own",
-        _keys("subject, prompt, target_new, target_true, paraphrases, neighborhood, locality"),
-        single.own,
-        _keys("portability, relation, batch"),
-    ),
 )
-OWN = FORMATS[-1]
-KNOWN = f"{', '.join(form.name for form in FORMATS)} ({', '.join(OWN.keys)})"
+KNOWN = ", ".join(form.name for form in FORMATS[1:])
 
 
 def known(row: Any) -> Format | None:
     """The format of a file with this first row; None where it has the keys of none."""
     fitting = [form for form in FORMATS if isinstance(row, dict) and row.keys() >= {*form.keys}]
+    if fitting[:1] == [OWN] and "locality" in row and not isinstance(row["locality"], dict):
+        return OWN  # in the others it is an object
     return max(fitting, key=lambda form: len(form.keys), default=None)
 
 
@@ -158,26 +162,38 @@ def recognize(row: Any) -> Format:
         raise FactError(f"a row should be an object with keys, not {quoted(str(row))}")
     near = max(FORMATS, key=lambda one: len(row.keys() & {*one.keys}) / len(one.keys))
     missing = [key for key in near.keys if key not in row]
+    # a file with rows for each language, or rows that hold one for each
+    inside = {
+        key: some[0] if isinstance(some, list) and some else some for key, some in row.items()
+    }
+    if len(parts := [quoted(str(key)) for key, one in inside.items() if known(one)]) > 1:
+        raise FactError(
+            f"there are rows for each of {', '.join(parts[:5])}: give those of one only"
+        )
     if 2 * len(missing) > len(near.keys):
-        keys = ", ".join(quoted(str(key)) for key in list(row)[:8]) or "none"
-        raise FactError(f"the keys ({keys}) are of no known format; known are {KNOWN}")
+        keys = ", ".join(quoted(str(key)[:40]) for key in list(row)[:8]) or "none"
+        raise FactError(
+            f"the keys ({keys}) are of no known format; a row of one's own has "
+            f"{', '.join(OWN.keys)}, and known are {KNOWN}, of which {near.name} comes closest"
+        )
     said = " and ".join(f"key '{key}' is missing" for key in missing)
     raise FactError(f"{said} (the format that comes closest is {near.name})")
 
 
 def cases_of(form: Format, row: Any, number: int, options: Options) -> list[Case]:
-    """The cases of a row, with their ids; none where the row holds no new answer.
+    """The cases of a row with their ids, normalized or as written; none without a new answer.
 
     Several facts of a row are a batch with the row's id, and their ids are numbered from 1.
     """
     if not isinstance(row, dict):
         raise FactError(f"a row should be an object with keys, not {quoted(str(row))}")
     try:
-        found = form.read(Row(row), options)
+        with as_written() if options.as_written else nullcontext():
+            found = form.read(Row(row), options)
         name = next((row[key] for key in IDS if row.get(key) is not None), number)
         if isinstance(name, bool) or not isinstance(name, (int, str)):
             raise FactError(f"the id should be a number or text, not {quoted(str(name))}")
-    except FactError as error:
+    except (ValueError, SyntaxError) as error:  # a FactError, or of a list in brackets
         raise FactError(f"{error} (read as {form.name})") from None
     if found is None:
         return []

@@ -31,17 +31,20 @@ def read_cases(
     target: str = "new",
     unrelated_suffix: str = "",
     lazy: bool = False,
+    as_written: bool = False,
 ) -> list[Case] | Cases | LazyCases:
     """The cases of a data file, at most `limit`, in the file's order.
 
-    path  The file: JSON (a list of rows, or an object that holds one) or JSONL, which is read no
-          further than the limit needs, both also packed by gzip; or parquet, where pyarrow is
-          installed. Or the rows themselves, as any iterable of dictionaries:
-          `datasets.load_dataset(…, split="test")` or a list.
+    path  The file: JSON (a list of rows, or an object that holds one), or JSONL or a table as CSV
+          or TSV, which are read no further than the limit needs, all also packed by gzip; or
+          parquet, where pyarrow is installed. Or the rows themselves, as a DataFrame or any
+          iterable of dictionaries: `datasets.load_dataset(…, split="test")` or a list.
 
-    The format is recognized by the keys of row 0 (`formats.FORMATS`): CounterFact and its flat
-    copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit, temporal,
-    SelfCheckGPT hallucination, known facts, reversal, and this library's own.
+    The format is recognized by the keys of row 0 (`formats.FORMATS`). One's own facts need the
+    keys `subject`, `prompt` and `target_new` only; `target_true`, `paraphrases`, `neighborhood`,
+    `locality`, `portability`, `relation`, `batch` and `id` may be there. Also read are CounterFact
+    and its flat copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit,
+    temporal, SelfCheckGPT hallucination, known facts and reversal.
 
     The cases of a file come as a list that knows its source, so that the patch of a stream need not
     hold the facts; rows that were given come as a plain list. With `lazy=True` it is a sequence
@@ -59,11 +62,16 @@ def read_cases(
     that follows from all of them stands at the last one. A limit may cut a batch, which loses the
     question.
 
+    Texts are normalized (`normalized_text`), and a row's subject is found in its prompt as
+    `Fact.find` finds it. `as_written=True` reads them as version 0.1 did, whose journals know
+    their cases by a hash of the texts.
+
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`, KnowEdit's
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
     no unrelated prompts. A row whose subject is not in its prompt exactly once keeps the plain
-    prompt, with `subject=None`. `id` is the row's `case_id`, `known_id` or `id`, otherwise its
-    number from 0. Test prompts of KnowEdit and RippleEdits without any answer are left out.
+    prompt, with `subject=None`, and one DataWarning counts such cases. `id` is the row's `case_id`,
+    `known_id` or `id`, otherwise its number from 0. Test prompts of KnowEdit and RippleEdits
+    without any answer are left out.
 
     Keys of a row that no field of a case takes are named in one DataWarning for the whole file, but
     for ids and descriptions.
@@ -72,14 +80,17 @@ def read_cases(
     format that comes closest. Errors inside a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
-    options = _options(limit, target, unrelated_suffix)
+    options = _options(limit, target, unrelated_suffix, as_written)
     if not isinstance(path, (str, os.PathLike)):
         if lazy:
             raise FactError("lazy=True needs the path of a JSONL file, not rows")
         if isinstance(path, (Mapping, bytes)) or not isinstance(path, Iterable):
             said = quoted(str(path))
             raise FactError(f"read_cases needs a path, or an iterable of rows, not {said}")
-        return [case for *_, case in _cases("the rows given", map(plain, path), limit, options)]
+        # a DataFrame has missing values of several kinds
+        table = hasattr(path, "itertuples")
+        found = path.astype(object).where(path.notna(), None).to_dict("records") if table else path
+        return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
     if not lazy:
         with closing(rows(path, known)) as found:
@@ -98,14 +109,21 @@ def read_cases(
 
 
 def read_facts(
-    path: str | Path, first: int, end: int, target: str = "new", unrelated_suffix: str = ""
+    path: str | Path,
+    first: int,
+    end: int,
+    target: str = "new",
+    unrelated_suffix: str = "",
+    as_written: bool = True,
 ) -> Iterator[Fact]:
     """The facts of `read_cases(…)[first:end]`, without holding all cases of a JSONL file.
+
+    A log of version 0.1 does not say how texts were read: they were taken as written.
 
     Raises FactError as `read_cases` does, and when the file has too few rows. It warns of nothing:
     whoever wrote the facts has read the file before.
     """
-    options, path, count = _options(end, target, unrelated_suffix), path_of(path), 0
+    options, path, count = _options(end, target, unrelated_suffix, as_written), path_of(path), 0
     with closing(rows(path, known)) as found:
         cases = _cases(path, found, end, options, warn=False)
         for count, (*_, case) in enumerate(cases, 1):
@@ -115,13 +133,13 @@ def read_facts(
         raise FactError(f"{path} holds {count} facts now, not the {end} that were read")
 
 
-def _options(limit: int | None, target: str, unrelated_suffix: str) -> Options:
+def _options(limit: int | None, target: str, unrelated_suffix: str, as_written: bool) -> Options:
     """The checked options of a reader; FactError for values that it does not know."""
     if target not in ("new", "true"):
         raise FactError(f"target should be 'new' or 'true', not {quoted(str(target))}")
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise FactError(f"limit should be a whole number from 0 on, not {limit!r}")
-    return Options(target, unrelated_suffix)
+    return Options(target, unrelated_suffix, as_written)
 
 
 def _cases(
@@ -138,6 +156,7 @@ def _cases(
     if limit == 0:
         return
     left_out: list[int] = []
+    vague: list[int] = []  # cases whose rows name a subject that their prompts do not have once
     unused: dict[str, None] = {}  # keys in the order in which they were met
     form, count = None, 0
     for number, row in enumerate(found):
@@ -150,12 +169,20 @@ def _cases(
         if not cases:
             left_out.append(number)
         for case in cases[: None if limit is None else limit - count]:
+            if case.fact.subject is None and row.get("subject", "") not in (None, ""):
+                vague.append(count)
             yield number, form, case
             count += 1
         if count == limit:
             break
     if left_out and warn:
         _warn(f"{path}: left out rows without a new answer: {_some(left_out)}")
+    if vague and warn:
+        _warn(
+            f"{path}: {len(vague)} of {count} cases have no subject, because that of their row is "
+            f"not in the prompt exactly once, and many editors refuse them: {_some(vague, 3)} "
+            "(counted from 0 in what was read)"
+        )
     if unused and warn and form:
         _warn(f"{path}: {form.name} is read without these keys: {_some(map(quoted, unused))}")
     if not count:
@@ -163,10 +190,10 @@ def _cases(
         raise FactError(f"{path} holds no {kind}")
 
 
-def _some(items: Iterable[Any]) -> str:
-    """Up to ten items as a list."""
+def _some(items: Iterable[Any], most: int = 10) -> str:
+    """Up to ten items, or so many, as a list."""
     listed = list(map(str, items))
-    return ", ".join(listed[:10]) + (", …" if len(listed) > 10 else "")
+    return ", ".join(listed[:most]) + (", …" if len(listed) > most else "")
 
 
 def _warn(what: str) -> None:

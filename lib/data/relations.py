@@ -46,8 +46,7 @@ class Relation:
 
         Raises FactError for a blank subject and a template without exactly one `{}`.
         """
-        require_text(subject, "the subject")
-        subject = subject.strip()
+        subject = require_text(subject, "the subject")
         if template.startswith("{}"):
             subject = subject[0].upper() + subject[1:]
         elif _AFTER_ARTICLE.search(template.partition("{}")[0]):

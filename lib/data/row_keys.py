@@ -6,11 +6,13 @@ of such lists. A `Row` knows the shapes, and the readers of the formats know the
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..errors import FactError
-from .facts import Fact, Probe, occurs_once, quoted, require_text
+from .facts import Fact, Probe, quoted, require_text
+from .normalized_text import around, normalized
 
 
 class Options(NamedTuple):
@@ -18,10 +20,12 @@ class Options(NamedTuple):
 
     target            "new" or "true": which answer is taught.
     unrelated_suffix  text that is put after ZsRE's unrelated questions.
+    as_written        whether texts are not normalized.
     """
 
     target: str = "new"
     unrelated_suffix: str = ""
+    as_written: bool = False
 
     def answers(self, new: str, true: str | None) -> tuple[str, str | None]:
         """The answer to teach and the one so far, of a row's two; a single one is taught always."""
@@ -58,9 +62,16 @@ class Row(dict):
         """The text of a key that may be missing or null."""
         return self.text(key) if self.has(key) else None
 
+    def listed(self, key: str) -> list:
+        """The list of a key; a cell of a table is its one item, or spells it out in brackets."""
+        text = self[key].strip() if isinstance(self[key], str) else ""
+        if text:
+            return ast.literal_eval(text) if text.startswith("[") else [text]
+        return self.typed(key, list, "a list")
+
     def texts(self, key: str) -> tuple[str, ...]:
         """The texts of a key that holds a list of them."""
-        return tuple(require_text(v, f"key '{key}'") for v in self.typed(key, list, "a list"))
+        return tuple(require_text(v, f"key '{key}'") for v in self.listed(key))
 
     def part(self, key: str) -> Row:
         """The object of a key."""
@@ -68,7 +79,7 @@ class Row(dict):
 
     def parts(self, key: str) -> list[Row]:
         """The objects of a key that holds a list of them."""
-        found = self.typed(key, list, "a list")
+        found = self.listed(key)
         if not all(isinstance(item, dict) for item in found):
             raise FactError(f"key '{key}' should be a list of objects")
         return list(map(Row, found))
@@ -126,7 +137,7 @@ class Row(dict):
 
 def found_fact(subject: str | None, prompt: str, new: str, true: str | None = None) -> Fact:
     """The fact of a plain prompt, without a subject where it is not in the prompt exactly once."""
-    if subject and subject.strip() and occurs_once(subject, prompt):
-        head, _, tail = prompt.partition(subject)
-        return Fact(subject, head + "{}" + tail, new, true)
-    return Fact(None, prompt, new, true)
+    found = around(normalized(subject or ""), normalized(prompt))
+    if len(found) != 1:
+        return Fact(None, prompt, new, true)
+    return Fact(found[0][1], "{}".join(found[0][::2]), new, true)

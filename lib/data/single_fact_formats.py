@@ -131,14 +131,14 @@ def known_facts(row: Row, options: Options) -> Case:
 
 
 def own(row: Row, options: Options) -> Case:
-    """The classroom's format, whose keys are the fields of a fact and of a case."""
-    new, true = row.text("target_new"), row.text("target_true")
+    """The library's own, whose keys are the fields of a fact and of a case; three are needed."""
+    new, true = row.text("target_new"), row.optional("target_true")
     follows = row.probes("portability") if row.has("portability") else ()
     return Case(
         row.fact(row.text("prompt"), new, true, options, marked=True),
-        paraphrases=row.texts("paraphrases"),
-        neighborhood=row.probes("neighborhood"),
-        locality=row.texts("locality"),
+        paraphrases=row.texts("paraphrases") if row.has("paraphrases") else (),
+        neighborhood=row.probes("neighborhood") if row.has("neighborhood") else (),
+        locality=row.texts("locality") if row.has("locality") else (),
         portability=options.follow(follows, true),
         relation=row.optional("relation"),
         batch=row["batch"] if row.has("batch") else None,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
+from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, ArgumentTypeError
 from ..patch.patch import EMPTY, Patch
@@ -349,13 +350,17 @@ class LM(Patchable):
     def rows(self, prompts: Prompts, *, chat: Chat = False) -> tuple[list[list[int]], bool]:
         """Token ids of each prompt, and whether a single prompt was given and not a list.
 
-        Text passes the rewrites of the patch and then, with `chat`, the chat template, behind the
-        earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError for an
-        empty prompt, one longer than the context, ids that are no tokens, turns that are no pairs
-        of texts and a tokenizer without a chat template, FactError, which is one, for text that
-        cannot be encoded, and TypeError for what is neither text nor token ids.
+        Text is normalized (`data.normalized_text`) and loses blanks at its end, but no line breaks:
+        behind "The capital of France is " the embedded model writes "21st", and "Paris" without
+        the blank. It passes the rewrites of the patch and then, with `chat`, the chat template,
+        behind the earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError
+        for an empty prompt, one longer than the context, ids that are no tokens, turns that are no
+        pairs of texts and a tokenizer without a chat template, FactError, which is one, for text
+        that cannot be encoded, and TypeError for what is neither text nor token ids.
         """
         given, single = listed(prompts)
+        # a blank at the end would be a token of its own, behind which no answer begins as usual
+        given = [normalized(p, " \t") if isinstance(p, str) else p for p in given]
         texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
             texts = rewrite(texts)

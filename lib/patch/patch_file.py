@@ -26,13 +26,15 @@ from torch import Tensor
 
 from ..atomic_files import pack
 from ..data.facts import Fact
+from ..data.normalized_text import as_written
 from ..errors import ArgumentError, PatchError
 from . import checked_file
 from .checked_file import Count, Line, Name, Packed, Schema, Size
 from .patch import Edit, LowRank, Patch
 from .route import Part, Rewrite, Route, check_parts
 
-FORMAT = 2  # grows when an older library would misread the file; 2 has log lines of many batches
+FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
+# 3 has such lines whose texts were normalized when their source was read
 VERSION = "0.1"
 
 
@@ -53,7 +55,7 @@ class _Line(Schema):
     facts: list[_Fact]
     source: str | None = None
     rows: tuple[Count, Count] | None = None
-    reader: dict[Literal["target", "unrelated_suffix"], str] = {}
+    reader: dict[Literal["target", "unrelated_suffix", "as_written"], str | bool] = {}
     batch: Size | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +97,7 @@ def save(patch: Patch, path: Path) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     # a file that an older library reads correctly keeps the number that it knows
-    number = FORMAT if any(edit.batch for edit in patch.log) else 1
+    number = max((2 + ("as_written" in edit.reader) for edit in patch.log if edit.batch), default=1)
     header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
     header["log"] = [_line(edit) for edit in patch.log]
@@ -212,7 +214,8 @@ def _code(
 
 def _edit(line: _Line) -> Edit:
     """The edit of a line of the log."""
-    facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
+    with as_written():  # versions before did not normalize them
+        facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
     reader = {str(key): value for key, value in line.reader.items()}
     return Edit(line.editor, line.settings, facts, line.source, line.rows, reader, line.batch)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import lib
 from lib.atomic_files import whole_file
-from lib.data.facts import occurs_once
+from lib.data.normalized_text import around
 from lib.evaluation.intervals import wilson
 from tests.benchmarks import command, measured, rows
 from tests.benchmarks.tables import made, read, table
@@ -31,7 +31,7 @@ def score(numbers: Iterable[int], facts: Iterable[lib.Fact]) -> dict[str, Any]:
     """{"asked": how many, "right": how many, "refused": numbers, "wrong": {number: found}}."""
     found: dict[str, Any] = {"asked": 0, "right": 0, "refused": [], "wrong": {}}
     for number, fact in zip(numbers, facts, strict=True):
-        if fact.subject is None or not occurs_once(fact.subject, fact.text):
+        if fact.subject is None or len(around(fact.subject, fact.text)) != 1:
             continue
         found["asked"] += 1
         try:

@@ -61,7 +61,7 @@ def test_facts_are_values():
         pickle.loads(pickle.dumps(fact))
     )
     assert fact != Fact("Lyon", "{} is in", "Spain")
-    assert Fact("Lyon", "{} is in", " Spain ").target_new == " Spain "  # nothing is stripped
+    assert Fact("Lyon", "{} is in", " Spain ").target_new == "Spain"
     case = Case(fact, ["Lyon lies in"], [Probe("Nice is in", "France")])
     assert case.paraphrases == ("Lyon lies in",) and len({case, copy.deepcopy(case)}) == 1
 
@@ -121,7 +121,7 @@ def test_find_marks_the_one_occurrence():
     assert Fact.find("The {} band is", "The {} band", "good").prompt == "{} is"
     with pytest.raises(FactError, match="'Eifel Tower' does not occur in the prompt 'The Eiffel"):
         Fact.find("The Eiffel Tower is in", "Eifel Tower", "Rome")
-    for prompt, subject in (("Rome is Rome", "Rome"), ("aaa is", "aa")):
+    for prompt, subject in (("Rome is Rome", "Rome"), ("a-a-a is", "a-a")):
         with pytest.raises(FactError, match="more than once"):
             Fact.find(prompt, subject, "x")
 
@@ -368,15 +368,17 @@ def test_zsre_rows_without_a_new_answer_are_left_out_and_named(write):
 
 def test_selfcheck_temporal_known(write):
     first, second = read_cases(write(SELFCHECK))
-    assert first.fact.subject == "archie baird" and first.fact.text == SELFCHECK[0]["prompt"]
+    assert (
+        first.fact.subject == "archie baird" and first.fact.text == SELFCHECK[0]["prompt"].strip()
+    )
     assert first.locality == (SELFCHECK[0]["locality_prompt"],)
-    assert first.neighborhood[0].target == SELFCHECK[0]["locality_ground_truth"]
+    assert first.neighborhood[0].target == SELFCHECK[0]["locality_ground_truth"].strip()
     assert second.neighborhood == () and second.locality == first.locality
     temporal = read_cases(write(TEMPORAL))[0]
     assert temporal.fact.prompt == "{}" and temporal.fact.text == "SpaceX is"
     probe = temporal.portability[0]
     assert probe.prompt == "SpaceX,"
-    assert f"{probe.prompt} {probe.target}" == TEMPORAL[0]["ood_rephrase"]
+    assert f"{probe.prompt} {probe.target}" == TEMPORAL[0]["ood_rephrase"].strip()
     known = read_cases(write(KNOWN))[0]
     prompt = "In {}, the language spoken is a mixture of"
     assert known == Case(Fact("Marshall Islands", prompt, "English"), id=7, relation="P37")

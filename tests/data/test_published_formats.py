@@ -97,7 +97,7 @@ def test_knowedit():
     _, case = published("knowedit-wiki_recent")
     assert case.fact.target_true is None and case.portability
     row, case = published("knowedit-wikibio")
-    assert case.fact.subject == row["concept"] and case.fact.text == row["text"]
+    assert case.fact.subject == row["concept"] and case.fact.text == row["text"].strip()
     assert case.fact.target_new == row["labels"].strip() and len(case.locality) == 2
 
 
@@ -154,7 +154,7 @@ def test_qaedit():
     assert case.fact.text == row["prompt"] and case.paraphrases == (row["rephrase"],)
     assert case.neighborhood[4] == Probe(row["locality"][4]["loc"], row["locality"][4]["loc_ans"])
     assert len(case.locality) == 5 and case.id == row["id"]
-    assert published("qaedit", 2)[1].fact.subject is None
+    assert published("qaedit", 2)[1].fact.subject == "i"  # "with" and "everywhere" are other words
 
 
 def test_the_files_called_plus():
@@ -187,7 +187,8 @@ def test_the_files_called_plus():
 def test_long_texts_and_reversals():
     (akew,) = read(AKEW, target="true")  # a text states the new answer only
     edit = AKEW[0]["requested_rewrite"][0]
-    assert akew.fact == Fact(None, edit["question"], edit["fact_new_uns"])
+    question = edit["question"].replace("the Ouse", "{}")  # where the row's subject is "The Ouse"
+    assert akew.fact == Fact("the Ouse", question, edit["fact_new_uns"])
     assert [p.kind for p in akew.portability] == ["part"] * 3 + ["multi-hop"]
     assert akew.portability[0] == Probe("The Ouse flows in", "Norway", kind="part")
     assert akew.portability[1].prompt == "The Ouse rises in"
