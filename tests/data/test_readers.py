@@ -14,7 +14,7 @@ import pytest
 from lib.data import readers
 from lib.data.facts import Case, Fact
 from lib.data.readers import Cases, LazyCases, read_cases, read_facts
-from lib.errors import DataWarning, FactError
+from lib.errors import ArgumentError, DataWarning, FactError
 
 from ..support.data_files import CLASSROOM, FILES, FLAT, FULL, ZSRE, places
 from ..support.published_rows import ROWS
@@ -227,7 +227,8 @@ def test_files_that_are_no_data_files_are_one_sentence(write, tmp_path):
         assert any(word in said for word in words.split("|")), said
     assert "there is no file" in refused(tmp_path / "none.json")
     assert "cannot be read" in refused(tmp_path)  # a folder
-    assert "cannot be read" in refused("a\0b")
+    with pytest.raises(ArgumentError, match="names no file"):
+        read("a\0b")
 
 
 @pytest.mark.parametrize("name", FILES)
