@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,8 @@ def export_model(
     if routed and lm.arch.experts:
         raise ExportError(f"{lm.name} is a mixture of experts, whose routes are not exported")
     with new_folder(folder) as work:
-        with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
+        weights = replace(patch, routes={}, rewrites=())
+        with lm.patched(weights, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
             # no program finds weights of a variant that it is not told about, and runs the model
             # without the routes: that takes the folder's code, which asks for this one

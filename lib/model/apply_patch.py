@@ -7,11 +7,12 @@ when the body raises. Undo is exact because nothing is ever added back or divide
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Self
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ from .model_lock import Owner
 from .quantized import is_quantized, plain
 from .sequences import Sequences
 
+# The methods of transformers' and torch's modules by which a model is run, written or copied.
+AROUND = ("forward", "generate", "state_dict", "save_pretrained", "push_to_hub", "__reduce_ex__")
 BEHIND = " behind "  # stands in a model's name between its weights' and the token in front of texts
 
 
@@ -171,6 +174,8 @@ class Patchable:
         routes, rewrites = self._routes, self._rewrites
         left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
         with ExitStack() as undo:
+            if patch.routes or patch.rewrites:
+                self._guard(undo)
             for name in patch.routes.keys() - routes.keys():
                 hook = partial(self._route, name)
                 undo.enter_context(hooked(self.model.get_submodule(name), hook))
@@ -181,17 +186,49 @@ class Patchable:
             finally:
                 self._routes, self._rewrites = routes, rewrites
 
+    def _guard(self, undo: ExitStack) -> None:
+        """Until `undo` ends, refuse what goes around `lm` while a route or rewrite is active.
+
+        A route needs to know where prompts end and a rewrite their text, so that the model by
+        itself would answer, or be written, as if it were unedited. Methods are exchanged and not
+        only hooked, because a model that was compiled before does not see new hooks.
+        """
+        for module in self.model.modules():
+            if getattr(module, "_compiled_call_impl", None) is not None:
+                raise PatchError("a compiled model does not see this patch: load it uncompiled")
+        first = self.model.get_submodule(self.arch.blocks)[0]
+        for module in (self.model, self.model.base_model, first):
+            for name in AROUND:
+                if hasattr(module, name):
+                    method = self._within(getattr(module, name))
+                    undo.enter_context(mock.patch.object(module, name, method))
+
+    def _within(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the model that only the runs of `lm` may call while routes are active."""
+
+        @wraps(method)
+        def called(*inputs: Any, **more: Any) -> Any:
+            self._refuse_around()
+            return method(*inputs, **more)
+
+        return called
+
+    def _refuse_around(self) -> None:
+        """Raise PatchError where a route or rewrite is active and no run of `lm` is open."""
+        if self._seqs is None and (self._routes or self._rewrites):
+            raise PatchError(
+                "this patch acts on prompts, which lm.answer, lm.generate, lm.score and lm.run "
+                "give it: ask by one of these, and write the model with lib.export_model "
+                "(`python -m lib export --as model`)"
+            )
+
     def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
         """The hook of a routed module: the route decides at the prompt and then answers or not."""
         route = self._routes.get(name)
         if route is None:
             return None
-        seqs = self._seqs
-        if seqs is None:
-            raise RuntimeError(
-                "a routed patch is entered: call the model through lm.answer, lm.generate, "
-                "lm.score or lm.run, which tell the route where each prompt ends"
-            )
+        self._refuse_around()
+        seqs: Any = self._seqs
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions

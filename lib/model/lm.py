@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from safetensors import SafetensorError
@@ -35,7 +35,9 @@ from .presets_file import Presets, read_presets
 from .quantized import KINDS, quantize
 from .sequences import Sequences
 
-Prompts = str | Sequence[str] | Sequence[Sequence[int]]
+One = str | Sequence[int]  # a text, or token ids
+Several = Iterable[str] | Iterable[Sequence[int]]
+Prompts = One | Several
 Chat = bool | Sequence[tuple[str, str]]  # whether to ask in the chat template, or after what turns
 
 
@@ -189,6 +191,31 @@ class LM(Patchable):
             finally:
                 self._seqs = before
 
+    @overload
+    def answer(  # type: ignore[overload-overlap]  # a text is a list of texts, too
+        self,
+        prompts: One,
+        max_new_tokens: int = ...,
+        *,
+        chat: Chat = ...,
+        explain: Literal[False] = ...,
+    ) -> str: ...
+
+    @overload
+    def answer(
+        self,
+        prompts: Several,
+        max_new_tokens: int = ...,
+        *,
+        chat: Chat = ...,
+        explain: Literal[False] = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def answer(
+        self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
+    ) -> Any: ...
+
     def answer(
         self,
         prompts: Prompts,
@@ -225,6 +252,45 @@ class LM(Patchable):
                 notes[i] += rewrite.explain(prompt)
         return (texts[0], notes[0]) if single else (texts, notes)
 
+    @overload
+    def generate(  # type: ignore[overload-overlap]
+        self,
+        prompts: One,
+        max_new_tokens: int = ...,
+        *,
+        chat: Chat = ...,
+        stream: Literal[False] = ...,
+        temperature: float = ...,
+        top_k: int | None = ...,
+        seed: int = ...,
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompts: Several,
+        max_new_tokens: int = ...,
+        *,
+        chat: Chat = ...,
+        stream: Literal[False] = ...,
+        temperature: float = ...,
+        top_k: int | None = ...,
+        seed: int = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def generate(
+        self,
+        prompts: One,
+        max_new_tokens: int = ...,
+        *,
+        chat: Chat = ...,
+        stream: Literal[True],
+        temperature: float = ...,
+        top_k: int | None = ...,
+        seed: int = ...,
+    ) -> Iterator[str]: ...
+
     def generate(
         self,
         prompts: Prompts,
@@ -256,7 +322,15 @@ class LM(Patchable):
         texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
         return texts[0] if single else texts
 
-    def score(self, prompts: Prompts, targets: str | Sequence[str]) -> Any:
+    @overload
+    def score(  # type: ignore[overload-overlap]
+        self, prompts: Prompts, targets: One
+    ) -> Tensor: ...
+
+    @overload
+    def score(self, prompts: Prompts, targets: Several) -> list[Tensor]: ...
+
+    def score(self, prompts: Prompts, targets: Prompts) -> Any:
         """Log-probabilities (nats) of the target's tokens, each given the true tokens before it.
 
         One tensor (n_t,) for one target, a list of them for a list of targets.

@@ -359,7 +359,9 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
         assert notes[0] == [{"module": name, "entry": 0}] and notes[1][0]["entry"] == -1
         # the decision at the prompt holds for scoring too, whatever the target is
         scored = lm.score("A cat", "xy")[0]
-        with pytest.raises(RuntimeError, match="lm.answer, lm.generate, lm.score or lm.run"):
+        with pytest.raises(
+            lib.PatchError, match="lm.answer, lm.generate, lm.score and lm.run give"
+        ):
             lm.model(torch.tensor([[1, 2]]))
     again = lib.Patch.load(patch.save(tmp_path / "route.safetensors"))
     with lm.patched(again):

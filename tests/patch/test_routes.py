@@ -167,7 +167,7 @@ def test_the_model_called_directly_is_refused(name):
     lm, patch, _ = edited(name)
     ids = torch.tensor(lm.rows([A.text])[0])
     for run in (lambda: lm.model(ids), lambda: lm.model.generate(ids, max_new_tokens=2)):
-        with lm.patched(patch), pytest.raises(RuntimeError, match="lm.answer, lm.generate"):
+        with lm.patched(patch), pytest.raises(lib.PatchError, match="lm.answer, lm.generate"):
             run()
 
 
