@@ -227,8 +227,12 @@ class Patchable:
         route = self._routes.get(name)
         if route is None:
             return None
-        self._refuse_around()
-        seqs: Any = self._seqs
+        seqs = self._seqs
+        if seqs is None:  # exported models have this source, too, so it calls nothing else of ours
+            raise RuntimeError(
+                "a routed patch is entered: call the model through lm.answer, lm.generate, "
+                "lm.score or lm.run, which tell the route where each prompt ends"
+            )
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
