@@ -54,7 +54,9 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
         raise_if_cancelled(doing, done / len(things))
         left = (time.monotonic() - began) * (len(things) - 1)
         if done == 1 and left > LONG and not heard:
-            warnings.warn(f"{doing}: this takes about {left:.0f} s more", SlowWarning, stacklevel=2)
+            warnings.warn(
+                f"{doing}: this takes at most about {left:.0f} s more", SlowWarning, stacklevel=2
+            )
         yield one
 
 
