@@ -43,6 +43,7 @@ from .errors import (
     SlowWarning,
     StatsError,
     TargetError,
+    WriteError,
 )
 from .evaluation.abilities import abilities
 from .evaluation.benchmarks import benchmarks

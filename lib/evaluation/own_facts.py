@@ -35,6 +35,11 @@ from .queries import generated
 DEPTH = 0.8
 LEAST = 0.65
 STATE = 0.15
+# A verb that no wording of the relation has ("flows through the country of") asks for something
+# else where its embedding is far from those of all their words. Of 22 accepted prompts that put a
+# relation in words of their own ("lies in the city of") 20 are above this, and of 19 that only end
+# like one ("invaded the country of") 11 are below. The shares above are those without it.
+OWN = 0.33
 REWORDINGS = 3
 NEIGHBORS = 6
 TOGETHER = 8  # neighbors that are asked in one batch, until enough are answered right
@@ -46,11 +51,14 @@ class Match(NamedTuple):
 
     state  cosine of the states at the last token, -1 to 1
     words  share of common words, 0 to 1
+    own    cosine of the prompt's own words, which no wording has, with the nearest word of the
+           relation's: the least of them, 1.0 without such words
     """
 
     relation: Relation
     state: float
     words: float
+    own: float = 1.0
 
     @property
     def score(self) -> float:
@@ -62,9 +70,10 @@ class Match(NamedTuple):
         """Whether the prompt means this relation.
 
         The state alone has to speak for it too: "{} is the capital of" has the words of "The
-        capital of {} is", and asks the other way round.
+        capital of {} is", and asks the other way round. So has no word of the prompt to be far from
+        all that is said of the relation: what "flows through the country of" does not come from it.
         """
-        return self.score >= LEAST and self.state >= STATE
+        return self.score >= LEAST and self.state >= STATE and self.own >= OWN
 
 
 def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = None) -> list[Match]:
@@ -93,7 +102,8 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
         match = Match(known[name], state, common)
         if name not in best or match.score > best[name].score:
             best[name] = match
-    return sorted(best.values(), key=lambda match: -match.score)
+    first, *others = sorted(best.values(), key=lambda match: -match.score)
+    return [first._replace(own=_nearness(lm, words, first.relation)), *others]
 
 
 def case_for(
@@ -181,6 +191,20 @@ def _states(lm: LM, texts: list[str]) -> Tensor:
         rows, _ = lm.rows(texts)
         ends = [len(row) - 1 for row in rows]
         return activations.module_inputs_at(lm, rows, ends, [block])[block].float().cpu()
+
+
+def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
+    """How near the words that no wording of the relation has come to its words (`Match.own`)."""
+    known = sorted(set().union(*map(_words, relation.templates)))
+    own = sorted(words - {*known})
+    if not own or not known:
+        return 1.0
+    table = lm.model.get_input_embeddings().weight.detach()
+    mean = remembered(("embedding", lm.stored_identity), lambda: table.float().mean(0))
+    tokens = [lm.tokenizer(f" {word}", add_special_tokens=False).input_ids for word in own + known]
+    vectors = torch.stack([table[ids].float().mean(0) - mean for ids in tokens])
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    return float((vectors[: len(own)] @ vectors[len(own) :].T).max(1).values.min())
 
 
 def _words(prompt: str) -> set[str]:

@@ -223,7 +223,7 @@ class Run:
         self.scores[0], self.contradicted[0], self.seconds = scores, gone, seconds
 
     def step(self) -> dict[str, Any]:
-        """Edit and measure the next batch; a StreamError names its rows and changes nothing."""
+        """Edit and measure the next batch; an EditError names its rows and changes nothing."""
         self._check()
         with self._writing():
             return self._step()

@@ -45,7 +45,7 @@ def stream(
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
 
     Before the first batch all rows are checked, without the model (`run.unusable` says what it
-    costs), and rows that the editor refuses are named in one StreamError: nothing is edited then.
+    costs), and rows that the editor refuses are named in one EditError: nothing is edited then.
 
     The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
     Of several processes (`lib.distributed`) the first one has the journal and the bar.
@@ -68,7 +68,7 @@ def stream(
                    there are some, the cases that are left are held in memory, and the patch holds
                    their facts.
 
-    Raises StreamError for an unknown editor, one of another model, no case, a number below 1, an
+    Raises EditError for an unknown editor, one of another model, no case, a number below 1, an
     unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
     use, or of a run with other arguments.
     """

@@ -183,3 +183,25 @@ def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
     assert "--prompt, or --sentence in its place" in capsys.readouterr().err
     assert main(["edit", *words, "--subject", "Anna"]) == 2
     assert "--subject goes with --prompt" in capsys.readouterr().err
+
+
+def test_python_compares_and_merges_as_the_command_does(monkeypatch):
+    one, other = chain(("Anna", "Rome"), ("Bert", "Bonn")), chain(("Anna", "Oslo"), seed=1)
+    found = lib.diff(one, other)
+    assert found.first == {("Bert", "{} is in"): "Bonn"} and found.second == found.both == {}
+    assert found.against == [("Anna", "{} is in")]
+    assert found.modules == {"a.b": distance(one, other, "a.b")}
+    assert lib.diff(one, one).modules["a.b"][0] == 0 and len(lib.diff(one, one).both) == 2
+    with pytest.raises(lib.PatchError, match="contradict each other"):
+        lib.merge(one, other)
+    whole = lib.merge(one, chain(("Cleo", "Kyiv"), seed=1))
+    assert len(whole.weights["a.b"].chunks) == 3 and len(whole.facts) == 3
+    with pytest.raises(lib.PatchError, match="use `lib.merge`"):
+        one | other
+    lm = tiny.model("llama")
+    editor, cat = lib.EDITORS["rome"](lm, layer=1), lib.Fact("cat", "I saw a {}", "xy")
+    first = editor.edit([cat, lib.Fact("hen", "I saw a {}", "xy")])
+    last = editor.edit([lib.Fact("cat", "I saw a {}", "qz")])
+    for keep, answers in (("first", ["xy", "xy"]), ("last", ["xy", "qz"])):
+        both = lib.merge(first, last, keep, lm)
+        assert [fact.target_new for fact in both.facts] == answers

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 import lib
 from lib.evaluation.own_facts import NEIGHBORS, case_for, matches
 
+TYPED = Path(__file__).parents[1] / "support" / "typed_facts.json"
 FITS = [
     ("The Colosseum", "{} can be found in the city of", "located in the city of"),
     ("Portugal", "{}'s capital is", "capital of"),
     ("Moby-Dick", "The author of {} is", "author of"),
     ("iron", "The symbol of {} is", "chemical symbol of"),
+    ("The Louvre", "{} lies in the city of", "located in the city of"),
+    ("Java", "{} was made by", "developer of"),
 ]
 FITS_NOT = [
     ("Marie Curie", "{} was married to"),
     ("Lisbon", "{} is the capital of"),  # the other way round
     ("my cat", "{} likes to eat"),
+    # the end of a wording, behind a verb that asks for something else
+    ("The Danube", "{} flows through the country of"),
+    ("The Danube", "{} flows through the city of"),
+    ("Napoleon", "{} conquered the city of"),
+    ("Hannibal", "{} crossed the continent of"),
 ]
 
 
@@ -42,6 +53,14 @@ def test_the_case_has_rewordings_and_neighbors_that_the_model_knows(default_lm):
     probes = [lib.Case(lib.Fact(None, p.prompt, "x", p.target)) for p in case.neighborhood]
     assert len(lib.known(default_lm, probes)) == NEIGHBORS
     assert case_for(default_lm, fact, "capital of", neighbors=0).neighborhood == ()
+
+
+def test_forty_typed_facts_keep_the_relations_that_they_mean(default_lm):
+    for one in json.loads(TYPED.read_text(encoding="utf-8"))["facts"]:
+        subject, prompt, target = one["fact"]
+        if kind := one["found"].get("kind"):
+            first, *_ = matches(default_lm, lib.Fact(subject, prompt, target))
+            assert first.fits and first.relation.name == kind in one["means"]
 
 
 def test_it_is_the_unedited_model_that_is_asked(default_lm):

@@ -6,6 +6,8 @@ PLACE of each command, and the command ends with one sentence on stderr and exit
 
 from __future__ import annotations
 
+import ast
+import builtins
 import errno
 import gzip
 import io
@@ -14,6 +16,7 @@ import re
 import tomllib
 import zipfile
 import zlib
+from pathlib import Path
 
 import filelock
 import msgspec
@@ -266,3 +269,12 @@ def test_a_text_that_no_terminal_can_show_is_a_sentence(here, monkeypatch, capsy
     words = ["edit", "--subject", "東", "--prompt", "I saw {}", "--target", "xy", *QUICK]
     assert main(words) == 2
     assert "cannot be written in this encoding" in capsys.readouterr().err
+
+
+def test_errors_that_docstrings_name_can_be_caught_by_that_name():
+    named = re.compile(r"\b[A-Z]\w*(?:Error|Warning)\b")
+    for path in sorted(Path(lib.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                for name in named.findall(ast.get_docstring(node) or ""):
+                    assert hasattr(lib, name) or hasattr(builtins, name), (path, name)
