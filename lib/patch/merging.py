@@ -186,6 +186,6 @@ def told(asked: Asked, first: Patch, second: Patch) -> str:
 
 def _without(lm: Any, patch: Patch, asked: Asked) -> Patch:
     """The patch without every fact about this subject and prompt."""
-    for fact in [fact for _, fact in listed(patch) if (fact.subject, fact.prompt) == asked]:
-        patch = without(lm, patch, fact).patch
+    while at := [n for n, fact in enumerate(patch.facts) if (fact.subject, fact.prompt) == asked]:
+        patch = without(lm, patch, at[0]).patch
     return patch
