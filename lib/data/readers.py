@@ -88,8 +88,9 @@ def read_cases(
             said = quoted(str(path))
             raise FactError(f"read_cases needs a path, or an iterable of rows, not {said}")
         # a DataFrame has missing values of several kinds
-        table = hasattr(path, "itertuples")
-        found = path.astype(object).where(path.notna(), None).to_dict("records") if table else path
+        found: Any = path
+        if hasattr(path, "itertuples"):
+            found = found.astype(object).where(found.notna(), None).to_dict("records")
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
     if not lazy:
