@@ -141,7 +141,7 @@ def _merge(given: argparse.Namespace) -> None:
         against = contradictions(total, patch) if given.keep else []
         said += [f"{told(asked, total, patch)}: the {given.keep} stays" for asked in against]
         lm = lm or (options.load(given) if against else None)
-        total = merge(total, patch, given.keep, lm)
+        total = merge(total, patch, given.keep if against else None, lm)
     saved = total.save(given.to)
     print(*said, sep="\n", end="\n" * bool(said))
     print(

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ..data.facts import Fact, quoted
-from ..errors import PatchError
+from ..errors import ArgumentError, PatchError
 from ..registry import EDITORS
-from .patch import LowRank, Patch
+from .patch import LowRank, Patch, require_patches
 from .undo import without
 
 Asked = tuple[str | None, str]  # a fact without its answer: subject and prompt
@@ -106,6 +106,7 @@ def diff(first: Patch, second: Patch) -> Differences:
 
     Distances are those of `distance`. Raises PatchError for matrices of different shapes.
     """
+    require_patches(first, second)
     one, other = written(first), written(second)
     return Differences(
         {asked: answer for asked, answer in one.items() if asked not in other},
@@ -137,6 +138,9 @@ def merge(
     `keep`, or a fact that both hold, which would count twice; and where both change a matrix and
     one of them is dense, or both have a route at one module or the memory of one routed editor.
     """
+    require_patches(first, second)
+    if keep not in (None, "first", "last") or (keep and lm is None):
+        raise ArgumentError('keep is "first" or "last", with lm: the model that is written again')
     for asked in contradictions(first, second) if keep else ():
         if keep == "first":
             second = _without(lm, second, asked)

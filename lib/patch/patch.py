@@ -21,7 +21,8 @@ from torch import Tensor
 from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
-from ..errors import ArgumentError, FactError, PatchError
+from ..errors import ArgumentError, ArgumentTypeError, FactError, PatchError
+from ..settings import shown
 from ..stored import size
 from .route import Rewrite, Route
 
@@ -302,6 +303,13 @@ def _first(things: Sequence[Any]) -> list[str]:
 
 
 EMPTY = Patch()
+
+
+def require_patches(*given: object) -> None:
+    """Raise ArgumentTypeError for what is no patch."""
+    for one in given:
+        if not isinstance(one, Patch):
+            raise ArgumentTypeError(f"a lib.Patch is meant, not {shown(one)}")
 
 
 def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:

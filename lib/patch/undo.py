@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from ..data.facts import Case, Fact, quoted
 from ..errors import ArgumentTypeError, PatchError
 from ..registry import EDITORS
-from .patch import EMPTY, Edit, Patch
+from .patch import EMPTY, Edit, Patch, require_patches
 
 Way = Literal["entry", "solved", "written again", "empty"]
 SAID: dict[Way, str] = {
@@ -52,6 +52,7 @@ def without(lm: Any, patch: Patch, fact: Fact | Case | int | str) -> Without:
     Raises PatchError where no fact or more than one is meant, or the patch is for another model;
     FactError where the source of a stream has changed.
     """
+    require_patches(patch)
     lm.check(patch)
     line, at, found = _find(patch, fact)
     rest, way = left(lm, patch, line, at)

@@ -205,3 +205,12 @@ def test_python_compares_and_merges_as_the_command_does(monkeypatch):
     for keep, answers in (("first", ["xy", "xy"]), ("last", ["xy", "qz"])):
         both = lib.merge(first, last, keep, lm)
         assert [fact.target_new for fact in both.facts] == answers
+    for call in (lib.diff, lib.merge):
+        for wrong in (None, "a.safetensors", 3):
+            with pytest.raises(lib.ArgumentTypeError, match="a lib.Patch is meant, not"):
+                call(one, wrong)
+    with pytest.raises(lib.ArgumentTypeError, match="a lib.Patch is meant, not"):
+        lib.without(lm, [], 0)
+    for keep, model in (("both", lm), ("first", None)):
+        with pytest.raises(lib.ArgumentError, match='keep is "first" or "last", with lm'):
+            lib.merge(one, other, keep, model)
