@@ -8,12 +8,14 @@ with lm.patched(patch):
     lm.answer("The Eiffel Tower is located in the city of")
 """
 
+import inspect
 import os
 
 # Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from . import arguments
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
 from .data.relations import Relation, relations
@@ -79,3 +81,7 @@ from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune
 
 __version__ = "0.1"
+
+# a wrong type is one sentence in every public function; calls inside the library are not checked
+_functions = {name: one for name, one in globals().items() if inspect.isfunction(one)}
+globals().update({name: arguments.checked(one) for name, one in _functions.items()})

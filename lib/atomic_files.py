@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .errors import ArgumentError, ArgumentTypeError, WriteError, error_number
+from .errors import ArgumentError, ArgumentTypeError, PlaceError, WriteError, error_number
 from .settings import shown
 
 ABANDONED = 24 * 3600  # seconds after which nobody on another machine is taken to be still writing
@@ -42,7 +42,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     with _beside(path) as work:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise FileExistsError(f"{path} could not be written: it is no plain file")
+            raise PlaceError(f"{path} could not be written: it is no plain file")
         yield work / path.name
         os.replace(work / path.name, path)
 

@@ -129,6 +129,10 @@ class WriteError(Error, OSError):
         return self.strerror
 
 
+class PlaceError(Error, FileExistsError):
+    """A link, a folder or a device stands where a file would be written; it is left as it is."""
+
+
 def error_number(error: BaseException) -> int | None:
     """The system's number in an OSError, or in what safetensors and tokenizers make of one.
 

@@ -105,7 +105,9 @@ def described(hint: Any) -> str:
         return f"a list (each {described(parts[0])})"
     if kind is tuple:
         return f"a list ({', '.join(map(described, parts))})"
-    return _KINDS.get(hint, str(hint))
+    if isinstance(hint, type) and not parts:
+        return _KINDS.get(hint, hint.__name__)
+    return _KINDS.get(hint, str(hint).replace("collections.abc.", ""))
 
 
 def shown(value: Any) -> str:

@@ -227,6 +227,8 @@ class Case(Short):
     batch: int | str | None = only_if_set(None)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.fact, Fact):
+            raise FactError(f"a case has a Fact, not {quoted(repr(self.fact))}")
         _tuples(self, texts=("paraphrases", "locality"), probes=("neighborhood", "portability"))
         for name, value in {"id": self.id, "batch": self.batch or 0}.items():
             if isinstance(value, bool) or not isinstance(value, (int, str)):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as Unordered
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import pandas as pd
+from msgspec import Meta
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..settings import shown
@@ -18,7 +19,10 @@ from .facts import Case, Fact
 from .readers import read_cases
 
 # What `facts` and `cases` take. Rows are dictionaries or a table with the keys of a data format.
-Given: TypeAlias = Fact | Case | Mapping | Iterable[Fact | Case | Mapping]
+Given: TypeAlias = Annotated[
+    Fact | Case | Mapping | Iterable[Fact | Case | Mapping],
+    Meta(description="a fact or a case, or a list of them"),
+]
 
 
 def cases(given: Given) -> Sequence[Case]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import checked
 from ..errors import ArgumentError
 from .answers import EVENTS
 from .base_answers import Base
@@ -66,6 +67,7 @@ class Scores(Shown):
     base: Base | None = None
     seconds: list[float] | None = None
 
+    @checked
     def by_case(
         self, pairs: Collection[tuple[str, str]] | None = None
     ) -> dict[tuple[str, str], pd.DataFrame]:

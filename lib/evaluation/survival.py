@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ..arguments import checked
 from ..cancellation import steps as counted
 from ..data import taken
 from ..data.facts import Fact
@@ -60,6 +61,7 @@ def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
     ]
 
 
+@checked
 @dataclass(frozen=True)
 class Rounded:
     """A life: every matrix of the blocks is rounded, and computed with as before.
@@ -88,6 +90,7 @@ class Rounded:
         return (W / scale).round() * scale
 
 
+@checked
 @dataclass(frozen=True)
 class Trained:
     """A life: steps of AdamW on the next token of other texts, in all matrices of the blocks.
@@ -167,12 +170,13 @@ def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
         return cross_entropy(lm.head(hidden[:, :-1][wanted]), seqs.ids[:, 1:][wanted])
 
 
+@checked
 @dataclass(frozen=True)
 class EditedAgain:
     """A life: other facts are written after the patch, `batch` of them at a time."""
 
     editor: str
-    facts: tuple[Fact, ...]  # or as `taken.facts` takes them
+    facts: tuple[Fact, ...] | Any  # given as `taken.facts` takes them
     batch: int = 1
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from ..arguments import checked
 from ..cancellation import finished
 from ..data import taken
 from ..data.facts import Case, Fact
@@ -141,6 +142,7 @@ def investigate(
     return finished(examine(lm, names, patch, **settings))
 
 
+@checked
 def examine(
     lm: LM,
     names: Iterable[str | Fact | Case],

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..arguments import checked
 from ..cancellation import patient
 from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
@@ -347,11 +348,14 @@ class Run:
             title += f" (a sample: {', '.join(sizes)})"
         return Scores(rows, self._asked, title, found.perplexity, self.base), len(gone)
 
+    @checked
     def groups(self, point: int) -> dict[str, Scores]:
         """The scores of a sampled run at a point, for old, between and recent facts apart.
 
         Without a sample there are no groups, and the result is empty.
         """
+        if point not in self.scores:
+            raise StreamError(f"nothing was measured at {point}; points are {list(self.scores)}")
         whole, found = self.scores[point], {}
         for group, rows in self._plan.draws[point].items() if self.sample else ():
             of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
+from ..arguments import checked
 from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
@@ -136,6 +137,7 @@ class LM(Patchable):
         size = min(size, self.context or size) - len(lead)
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
+    @checked
     def mlp_out(self, layer: int) -> str:
         """The module name of a layer's MLP output projection; ValueError for an unknown layer.
 
@@ -347,11 +349,13 @@ class LM(Patchable):
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
+    @checked
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts)
         return activations.record(self, rows, watch)
 
+    @checked
     def keys(
         self,
         facts: taken.Given,
@@ -371,6 +375,7 @@ class LM(Patchable):
         keys = {one: K[0] if templates is None else K for one, K in keys.items()}
         return keys[layer] if isinstance(layer, int) else keys
 
+    @checked
     def at_subjects(
         self, facts: taken.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
+from ..arguments import checked
 from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
@@ -29,6 +31,7 @@ from .route import Rewrite, Route
 SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
 
 
+@checked
 @dataclass(frozen=True)
 class LowRank:
     """A change of a matrix as a sum of products, ΔW = Σ_i A_i @ B_i (d_out, d_in), in float32.
@@ -68,6 +71,7 @@ class LowRank:
         return LowRank((*self.chunks, (a.float(), b.float())))
 
 
+@checked
 @dataclass(frozen=True)
 class Edit:
     """One line of a patch's log: an editor, its settings, and the facts that it wrote.
@@ -180,6 +184,7 @@ def _frozen(value: Mapping | None = None) -> Mapping:
     return MappingProxyType(dict(value or {}))
 
 
+@checked
 @dataclass(frozen=True)
 class Patch:
     """The differences from the base model; `p | q` joins patches on different modules.
@@ -224,6 +229,7 @@ class Patch:
     def __bool__(self) -> bool:
         return bool(self.weights or self.routes or self.rewrites or self.log)
 
+    @checked
     def __or__(self, other: Patch) -> Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
@@ -253,10 +259,12 @@ class Patch:
         """All facts in the order of writing; those of a stream are read from its source."""
         return tuple(fact for edit in self.log for fact in edit.read())
 
+    @checked
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
         """The same patch with the weights of some modules replaced, and other fields by name."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
+    @checked
     def without(self, i: int | Fact, lm: Any, *, fold: bool = False) -> Patch:
         """The patch without the `i`-th line of its log, or without one fact.
 
@@ -280,6 +288,7 @@ class Patch:
         kept = () if at is None else self.log[i].less(at)
         return (*self.log[:i], *kept, *self.log[i + 1 :])
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write the patch to one safetensors file (whole or not at all) and return its path."""
         from . import patch_file
@@ -312,7 +321,17 @@ def require_patches(*given: object) -> None:
             raise ArgumentTypeError(f"a lib.Patch is meant, not {shown(one)}")
 
 
-def scaled(lm: Any, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
+@runtime_checkable
+class _Weights(Protocol):
+    """What has the matrices of a model; patches stand below the LM, which does."""
+
+    def weight(self, module: str, under: Patch = EMPTY) -> Tensor: ...
+
+
+_Model = Annotated[_Weights, Meta(description="an LM")]
+
+
+def scaled(lm: _Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
     """The patch with all that it adds to `before` multiplied by a number.
 
     W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ...arguments import checked
 from ...cancellation import LOG, patient
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
@@ -72,6 +73,7 @@ class Editor(ABC):
     mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
+    @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
         if lm.arch.experts and not self.mixtures:
@@ -95,6 +97,7 @@ class Editor(ABC):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
+    @checked
     def edit(self, facts: taken.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 
@@ -232,6 +235,7 @@ class Editor(ABC):
                 return module
         return None
 
+    @checked
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
