@@ -34,7 +34,9 @@ HOUSES = {
         [
             {"errors", "console"},
             {"settings"},  # how a value is shown in a sentence
-            {"atomic_files", "registry", "cancellation", "distributed"} | {"memory", "plot"},
+            {"arguments", "atomic_files", "registry", "cancellation", "distributed"}
+            | {"memory", "plot"},
+            | {"memory", "plot"},
             {"stored"},  # what is computed once
             {"data"},  # facts, cases, the files they are read from
             {"patch"},  # an edit as a value
