@@ -36,7 +36,6 @@ HOUSES = {
             {"settings"},  # how a value is shown in a sentence
             {"arguments", "atomic_files", "registry", "cancellation", "distributed"}
             | {"memory", "plot"},
-            | {"memory", "plot"},
             {"stored"},  # what is computed once
             {"data"},  # facts, cases, the files they are read from
             {"patch"},  # an edit as a value
