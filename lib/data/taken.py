@@ -39,7 +39,9 @@ def cases(given: Given) -> Sequence[Case]:
     return [one if isinstance(one, Case) else Case(one, id=i) for i, one in enumerate(found)]
 
 
-def facts(given: Given | Iterable[str], named: Callable[[str], Fact] | None = None) -> list[Fact]:
+def facts(
+    given: Given | Iterable[str | Fact | Case], named: Callable[[str], Fact] | None = None
+) -> list[Fact]:
     """The facts that were given, those of cases among them; it raises what `cases` raises.
 
     named  makes the fact of a text, where texts are taken as well

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ..arguments import checked
 from ..data import taken
 from ..data.facts import Fact
 from ..errors import ArgumentError, FactError
@@ -31,6 +32,7 @@ from .scores import COLUMNS, Scores
 BASE_MODEL = "base model"  # how a title calls the model without a patch
 
 
+@checked
 def evaluate(
     lm: LM,
     cases: taken.Given,

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import checked
 from ..data import taken
 from ..data.facts import Fact, require_text
 from ..data.relations import Relation, bare, relations
@@ -117,6 +118,7 @@ def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings:
     return Dossier(entity.strip(), lines, naming(patch, entity))
 
 
+@checked
 def dossier_lines(
     lm: LM,
     entity: str,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import memory
 from ..data import taken
-from ..data.facts import Fact
+from ..data.facts import Case, Fact
 from ..errors import ArgumentError
 from ..evaluation.probe_prompts import normal
 from ..keys_values.second_moment import second_moment
@@ -154,7 +154,10 @@ def kurtosis(values: Tensor) -> float:
 
 
 def superposition(
-    lm: LM, subjects: taken.Given | Iterable[str], layer: int | Sequence[int], prompt: str = "{}"
+    lm: LM,
+    subjects: taken.Given | Iterable[str | Fact | Case],
+    layer: int | Sequence[int],
+    prompt: str = "{}",
 ) -> Any:
     """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
 
@@ -178,7 +181,7 @@ def superposition(
     return found[layer] if isinstance(layer, int) else found
 
 
-def _distinct(subjects: taken.Given | Iterable[str], prompt: str) -> list[Fact]:
+def _distinct(subjects: taken.Given | Iterable[str | Fact | Case], prompt: str) -> list[Fact]:
     """The facts whose keys are read, each subject once."""
     found: dict[str, Fact] = {}
     # the answer is never read, only the subject's last token

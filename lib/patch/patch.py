@@ -328,10 +328,10 @@ class _Weights(Protocol):
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor: ...
 
 
-_Model = Annotated[_Weights, Meta(description="an LM")]
+Model = Annotated[_Weights, Meta(description="an LM")]
 
 
-def scaled(lm: _Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
+def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
     """The patch with all that it adds to `before` multiplied by a number.
 
     W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from ..data.facts import Case, Fact, quoted
 from ..errors import ArgumentTypeError, PatchError
 from ..registry import EDITORS
-from .patch import EMPTY, Edit, Patch, require_patches
+from .patch import EMPTY, Edit, Model, Patch, require_patches
 
 Way = Literal["entry", "solved", "written again", "empty"]
 SAID: dict[Way, str] = {
@@ -39,7 +39,7 @@ class Without(NamedTuple):
     way: Way
 
 
-def without(lm: Any, patch: Patch, fact: Fact | Case | int | str) -> Without:
+def without(lm: Model, patch: Patch, fact: Fact | Case | int | str) -> Without:
     """The patch without one fact, also out of the middle of a batch or of a stream.
 
     The other facts hold as before. The log says afterwards what is in the patch: a stream's line
