@@ -195,8 +195,8 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     keyed = [*first[:9], *[case for case in even if case not in first][::9][:8]]
     taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:18]
     reads = stored_runs.reading(lm)
-    one = stored_runs.configs(lm, {"ROME": ("rome", {})})
-    rows = stored_runs.configs(lm, {"ROME": ("rome", STREAM)})
+    one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
+    rows = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], STREAM)})
     found = [
         stored_runs.LongRun(
             "04_keys",

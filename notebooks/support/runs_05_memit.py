@@ -220,8 +220,12 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "reading": stored_runs.reading(lm),
         "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
     }
-    one = {"editors": stored_runs.configs(lm, {"ROME": ("rome", {})})}
-    memit = {"editors": stored_runs.configs(lm, {"MEMIT": ("memit", {"templates": ("{}",)})})}
+    one = {"editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})}
+    memit = {
+        "editors": stored_runs.configs(
+            lm, {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})}
+        )
+    }
     return [
         stored_runs.LongRun(
             "05_ways",

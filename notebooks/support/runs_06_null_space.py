@@ -224,7 +224,7 @@ class Draw:
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Five hundred facts by every line, for three draws of facts."""
     lines = {
-        line: ("alphaedit" if kind == "no projector" else kind, {"templates": ("{}",), **settings})
+        line: (KNOWN[kind], {"templates": ("{}",), **settings})
         for line, (kind, settings, _) in FIVE_HUNDRED.items()
     }
     settings = {

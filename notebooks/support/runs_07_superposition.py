@@ -114,7 +114,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     some = runs_04.draws()
     settings = {
         "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, {"ROME": ("rome", runs_04.STREAM)}),
+        "editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], runs_04.STREAM)}),
         "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
         "tokens": SETTINGS["tokens"],
     }

@@ -62,16 +62,14 @@ def reading(lm: Any) -> str:
     return lm.name.partition(" behind ")[2] or "none"
 
 
-def configs(lm: Any, lines: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def configs(lm: Any, lines: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> dict[str, Any]:
     """{line: editor and all its settings, with the presets of this model}.
 
-    lines  {line: (editor, the settings that differ from the preset)}
+    lines  {line: (class of the editor, the settings that differ from the preset)}
     """
-    from lib import EDITORS  # a check of the files needs no torch
-
     return {
-        line: {"editor": name, **asdict(EDITORS[name].Config.preset(lm, name, **changes))}
-        for line, (name, changes) in lines.items()
+        line: {"editor": kind.name, **asdict(kind.Config.preset(lm, kind.name, **changes))}
+        for line, (kind, changes) in lines.items()
     }
 
 

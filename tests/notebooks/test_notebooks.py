@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import lib
 from notebooks import build
 from notebooks.support import models, stored_runs
 from notebooks.support.same_program import first_difference
@@ -473,7 +474,7 @@ def test_a_long_run_ends_in_time_and_refuses_rows_of_other_settings(tmp_path):
 
 def test_the_settings_of_a_long_run_name_the_reading_and_every_setting_of_its_editors():
     lm = models.load("tiny")
-    found = stored_runs.configs(lm, {"ROME, layer 1": ("rome", {"layer": 1})})
+    found = stored_runs.configs(lm, {"ROME, layer 1": (lib.EDITORS["rome"], {"layer": 1})})
     assert found["ROME, layer 1"]["editor"] == "rome" and found["ROME, layer 1"]["layer"] == 1
     assert found["ROME, layer 1"].keys() > {"v_lr", "clamp", "keys", "seed"}
     assert stored_runs.reading(lm) == "none"

@@ -24,6 +24,7 @@ OPENED = {
         "lib.patch.checked_file",  # an entrant renames nothing: it writes in place
     },
     "notebooks": {
+        "lib.atomic_files",  # what a reader wrote is never half a file
         "lib.data.facts",
         "lib.data.texts",
         "lib.editors.grace.codebook",

@@ -37,7 +37,8 @@ HOUSES = {
             {"arguments", "atomic_files", "registry", "cancellation", "distributed"}
             | {"memory", "plot"},
             {"stored"},  # what is computed once
-            {"data"},  # facts, cases, the files they are read from
+            # facts, cases, their files; what counts as an answer, which is a rule on text alone
+            {"data", "evaluation.answers"},
             {"patch"},  # an edit as a value
             {"model"},
             {"keys_values"},  # k, C, v*, gradients
@@ -90,6 +91,7 @@ HOUSES = {
             | {"grading.confinement", "grading.audit_hook", "grading.files", "grading", "__init__"},
             {"grading.toy_networks", "grading.edited_layers", "grading.student_file"},
             {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
+            {"grading.trial"},  # stands in the place of a sandbox, in a page
             {"grading.verdict", "grading.leaderboard_entrant"},
             {"grading.class_folder"},
             {"grader", "leaderboard", "example_editor", "exercises"},
