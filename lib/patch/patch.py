@@ -325,6 +325,8 @@ def require_patches(*given: object) -> None:
 class _Weights(Protocol):
     """What has the matrices of a model; patches stand below the LM, which does."""
 
+    def check(self, patch: Patch) -> None: ...
+
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor: ...
 
 
