@@ -97,7 +97,9 @@ def wrong(one: str, other: str) -> list[str]:
         return [] if (one, other) in ASIDE else ["refused"]
     found, missing = result
     required = set()
-    if other not in NO_FACTS:
+    # a network of a few steps was trained on the unedited model, and the first one bent it widely
+    strange = one in WIDE and lib.EDITORS[other].trained
+    if other not in NO_FACTS and not strange:
         required |= {"apart"} | ({"same"} if one != "retrieval" else set())
     if not {one, other} & (NO_FACTS | WIDE) and not missing:
         required |= {"third", "first held", "apart held"}
