@@ -24,6 +24,7 @@ from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS
 from .base_answers import Base, unrelated
 from .metrics import BASE, METRICS, NAMED, PARTS, TABLE, asked, events_of, stem
+from .own_facts import with_tests
 from .perplexity import perplexity
 from .probe_prompts import Item, probe_items
 from .queries import Answers, Queries
@@ -50,7 +51,8 @@ def evaluate(
 
     base        The base model's answers, from `baseline` or an earlier `scores.base`.
     metrics     The metrics to measure, those of `metrics.TABLE` and "perplexity". By default
-                METRICS, of which only "chat" is in the chat template; efficacy is always there.
+                METRICS, of which only "chat" is in the chat template, and facts without tests get
+                those of `case_for`; efficacy is always there.
     pool        The cases from which negatives are made, by default the cases themselves.
     text        The held-out text for the perplexity, by default the shipped one.
     kl_prompts  The most unrelated prompts that get a KL.
@@ -61,6 +63,8 @@ def evaluate(
     some = list(taken.cases(cases))
     if not some:
         raise ArgumentError("there is no case to evaluate")
+    if metrics is METRICS:
+        some = with_tests(lm, some)
     asked(metrics, events)  # refuses unknown names before any work
     others = None if pool is None else taken.cases(pool)
     items = probe_items(some, metrics, others, _written(patch), seed)

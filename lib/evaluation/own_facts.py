@@ -8,16 +8,19 @@ and `case_for` takes rewordings and neighbors from the relation that it means.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..cancellation import steps
 from ..data import taken
-from ..data.facts import Case, Fact, Probe
+from ..data.facts import Case, Fact, Probe, quoted
 from ..data.relations import Relation, relations
-from ..errors import FactError
+from ..errors import DataWarning, FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
@@ -145,6 +148,36 @@ def case_for(
         id="own",
         relation=found.name,
     )
+
+
+def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
+    """The cases; one without any test of its own has those of `case_for`, under its own id.
+
+    A DataWarning names the facts for which it could make none: only the edit itself is measured.
+    """
+    found, bare = list(cases), []
+    alone = [i for i, case in enumerate(found) if not has_tests(case)]
+    for i in steps(alone, "Making tests") if alone else ():
+        fact = found[i].fact
+        made = case_for(lm, fact) if fact.subject is not None else None
+        if made is None:
+            bare.append(quoted(fact.text))
+        else:
+            found[i] = replace(made, id=found[i].id, batch=found[i].batch)
+    if bare:
+        warnings.warn(
+            f"no tests could be made for {len(bare)} of {len(cases)} facts, so only the edit itself "
+            f"is measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
+            "lib.Case takes paraphrases, neighborhood and locality",
+            DataWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def has_tests(case: Case) -> bool:
+    """Whether the case has a prompt beside that of its fact."""
+    return bool(case.paraphrases or case.neighborhood or case.locality or case.portability)
 
 
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:

@@ -22,6 +22,7 @@ from .answers import EVENTS
 from .base_answers import Base
 from .evaluate import measure
 from .metrics import METRICS
+from .own_facts import with_tests
 from .probe_prompts import Item, probe_items
 from .scores import COLUMNS, Scores
 
@@ -38,12 +39,15 @@ def singly(
 ) -> Scores:
     """Scores over all cases, each measured with a patch that holds only its own fact.
 
-    The facts of a batch, which belong together, are one edit and are measured together.
+    The facts of a batch, which belong together, are one edit and are measured together. By default
+    facts without tests get those of `case_for`.
     The base model is asked once for all of them, and its own scores on the same cases are in
     `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
     patches when it is among the metrics.
     """
     some, lm = list(taken.cases(cases)), editor.lm
+    if metrics is QUICK:
+        some = with_tests(lm, some)
     items = probe_items(some, metrics)
     by_case = [list(own) for _, own in groupby(items, lambda item: item.case)]
     settings: dict[str, Any] = {"events": events, "metrics": metrics}

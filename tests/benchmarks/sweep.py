@@ -87,6 +87,47 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     # the published key, bound and contexts are where it begins; what the preset without the token
     # has instead is tried beside them
     BEHIND: {
+        # layers that no other editor's preset writes (22, 24, 26) beside that of the preset so far
+        "wise": {
+            "layers": (25, 22, 24, 26),
+            "grid": {"calibrate": (0.4, 0.3, 0.5), "rehearse": (8, 0), "track": (True, False)},
+            "around": 0,
+            "together": True,
+        },
+        "memoir": {
+            "layers": (25, 24, 26, 22),
+            "grid": {"lr": (3.0, 1.5), "tau": (0.45, 0.35, 0.55)},
+            "around": 0,
+            "together": True,
+        },
+        "horen": {
+            "layers": (27, 26, 24, 23),
+            "grid": {"share": (0.5, 0.01, 1.0)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
+        "lemoe": {
+            "layers": (20, 18, 22),
+            "grid": {"lr": (3e-3, 1e-3)},
+            "around": 0,
+            "together": True,
+        },
+        "lora": {
+            "layers": (25, 24, 27),
+            "widths": (1,),
+            "grid": {"lr": (5e-4, 2.5e-4, 1e-3)},
+            "around": 0,
+            "together": False,
+        },
+        "crispedit": {
+            "layers": (27,),
+            "widths": (5, 3),
+            "grid": {"lr": (1e-3, 5e-4, 2e-3), "energy": (0.99, 0.9)},
+            "around": 0,
+            "together": True,
+            "facts": 24,
+        },
         # each fact alone, as a stream gives them: fifty documents of one fact are few batches
         "sdf": {
             "layers": (23,),

@@ -79,3 +79,28 @@ def test_wrong_facts_and_relations_are_one_sentence(default_lm):
     with pytest.raises(lib.FactError, match="without a subject"):
         case_for(default_lm, lib.Fact(None, "plain", "x"), "capital of")
     assert matches(default_lm, lib.Fact("A", "{} is", "x"), {}) == []
+
+
+@pytest.mark.parametrize("kind", ["a fact", "a case", "two"])
+def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kind):
+    fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
+    given = {"a fact": fact, "a case": lib.Case(fact, id=7), "two": [fact, fact]}[kind]
+    scores = lib.evaluate(default_lm, given, events=["teacher_forced"])
+    assert {"generalization", "specificity", "locality"} <= set(scores.rows["metric"])
+    assert set(scores.rows["case"]) == {"a case": {7}, "two": {0, 1}}.get(kind, {0})
+
+
+def test_a_fact_for_which_no_tests_can_be_made_is_named_and_its_edit_is_measured(default_lm):
+    cat, case = lib.Fact("my cat", "{} likes to eat", "fish"), lib.classroom()[0]
+    with pytest.warns(lib.DataWarning, match="1 of 2 facts.*'my cat likes to eat'"):
+        scores = lib.evaluate(default_lm, [cat, case], events=["teacher_forced"])
+    mine = scores.rows[scores.rows["case"] == case.id]
+    assert len(mine) and "efficacy" in set(scores.rows["metric"])
+    with pytest.warns(lib.DataWarning, match="1 of 1 facts"):
+        lib.evaluate(default_lm, lib.Fact(None, "Water is", "wet"), events=["teacher_forced"])
+
+
+def test_who_names_the_metrics_gets_no_tests_made(default_lm):
+    fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
+    scores = lib.evaluate(default_lm, fact, metrics=["generalization"])
+    assert set(scores.rows["metric"]) == {"efficacy"}
