@@ -166,8 +166,8 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
             found[i] = replace(made, id=found[i].id, batch=found[i].batch)
     if bare:
         warnings.warn(
-            f"no tests could be made for {len(bare)} of {len(cases)} facts, so only the edit itself "
-            f"is measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
+            f"no tests could be made for {len(bare)} of {len(cases)} facts, so only the edit is "
+            f"measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
             "lib.Case takes paraphrases, neighborhood and locality",
             DataWarning,
             stacklevel=3,
