@@ -33,7 +33,6 @@ from .errors import (
     ExportError,
     FactError,
     FamilyError,
-    FeatureError,
     FetchError,
     ForensicsError,
     JournalError,
@@ -41,10 +40,7 @@ from .errors import (
     OwnerError,
     PatchError,
     ProbeError,
-    ScanError,
     SlowWarning,
-    StatsError,
-    TargetError,
     WriteError,
 )
 from .evaluation.abilities import abilities

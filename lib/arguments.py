@@ -71,6 +71,7 @@ def fits(value: Any, hint: Any) -> bool:
     if issubclass(kind, Mapping):
         return isinstance(value, kind)
     # a list where a tuple is annotated, a range, a set and an array are as good
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array may be a number
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
     each = not isinstance(value, Sized) or kind is tuple and parts[-1] is not Ellipsis

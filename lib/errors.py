@@ -80,12 +80,8 @@ class PatchError(Error, ValueError):
 class EditError(Error, ValueError):
     """An edit, a statistic or loss that it needs, or a run of edits cannot be made.
 
-    Nothing was changed, or a run stays at the batch before. The names below are those of earlier
-    versions for one of these causes each.
+    Nothing was changed, or a run stays at the batch before.
     """
-
-
-StatsError = TargetError = FeatureError = ScanError = StreamError = ArenaError = EditError
 
 
 class SlowWarning(UserWarning):

@@ -118,7 +118,7 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
     (folder / CODE.name).write_text(_source(lm, patch), encoding="utf-8")
     read = ["routing.json", "routing.safetensors"]
     if patch.rewrites:
-        read.append(shutil.copy(GENERAL, folder / GENERAL.name).name)
+        read.append(Path(shutil.copy(GENERAL, folder / GENERAL.name)).name)
     # in another file than the edits, so that others in their place are noticed
     sums = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in read}
     store("config.json", config | {"routing_sha256": sums})

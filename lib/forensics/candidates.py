@@ -54,7 +54,7 @@ def moment_steps(
     It is `second_moment` of a suspect, in steps of about a thousand tokens, which yield the share
     that is read: between two steps the model is free. Nothing is cached, because the suspect is
     nobody's base model. The first position of a window, the attention sink, is left out. Raises
-    StatsError when the text cannot be read or has fewer than two tokens.
+    EditError when the text cannot be read or has fewer than two tokens.
     """
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     rows = cut(lm, general_text(text), tokens or TOKENS_PER_WIDTH * width)

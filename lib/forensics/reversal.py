@@ -80,18 +80,3 @@ def removed(
         W = lm.weight(lm.mlp_out(layer), patch).cpu()
         updates[lm.mlp_out(layer)] = (-strength * (W @ B), B.T.contiguous())
     return replace(add_low_rank(lm, patch, updates), base=patch.base or lm.identity)
-
-
-def without_top(lm: LM, layers: Sequence[int], k: int, patch: Patch = EMPTY) -> Patch:
-    """The published reversal: the suspect without the k largest singular components of layers.
-
-    Source: P. Youssef et al., "Tracing and Reversing Edits in LLMs" (2026), from descriptions of
-    the paper; its code was not to be had.
-    """
-    if k < 1:
-        raise ForensicsError("at least one singular component is dropped")
-    spaces = {}
-    for layer in layers:
-        W = lm.weight(lm.mlp_out(layer), patch).cpu()
-        spaces[layer] = torch.linalg.svd(W, full_matrices=False)[2][:k].T.contiguous()
-    return removed(lm, spaces, patch)

@@ -1,4 +1,4 @@
-"""These functions measure the damage of a stream of edits: steps, flashes, and early signs.
+"""These functions measure the damage of a stream of edits: its steps, and flashes among them.
 
 Every edit moves its matrix a little further from the base model, which is the buildup. Now and then
 one edit moves it much further than all others and ruins the model, which is a flash. The names are
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from ..model.lm import LM
@@ -20,25 +19,6 @@ from ..patch.patch import EMPTY, Patch
 
 FAR = 5.0  # of the spread of log sizes: beyond it an edit is a flash
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-
-
-def early_warning(lm: LM, patch: Patch) -> pd.DataFrame:
-    """Norms of every edited matrix in float32, one row per module.
-
-    module       The module's name.
-    norm_ratio   ‖W‖/‖W₀‖.
-    change       ‖ΔW‖.
-    sigma_ratio  The largest singular value of W over that of W₀.
-
-    The other norms are Frobenius norms. A ratio outside 0.9 to 1.1 is worth a look.
-    """
-    rows = []
-    for name in patch.weights:
-        W0, W = (lm.weight(name, p).to(lm.device) for p in (EMPTY, patch))
-        sigma0, sigma = (torch.linalg.matrix_norm(x, 2).item() for x in (W0, W))
-        change = _distance(lm, name, EMPTY, patch)
-        rows.append((name, (W.norm() / W0.norm()).item(), change, sigma / sigma0))
-    return pd.DataFrame(rows, columns=["module", "norm_ratio", "change", "sigma_ratio"])
 
 
 def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:

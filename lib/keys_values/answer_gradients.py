@@ -21,7 +21,7 @@ from .. import distributed
 from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Fact
-from ..errors import EditError, FactError, FeatureError
+from ..errors import EditError, FactError
 from ..model.answer_rows import AnswerRows
 from ..model.devices import on_card
 from ..model.lm import LM
@@ -81,7 +81,7 @@ def read(
     everywhere  whether pairs are of all tokens but each text's last, as MEND takes them; the loss
                 is the answers' all the same
 
-    Raises FeatureError for a loss that is not finite, in all processes, and FactError for an answer
+    Raises EditError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
     # the rows, longest first, cut into groups
@@ -102,7 +102,7 @@ def read(
     blocks = _blocks(lengths, group, limit)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     # each process reads its share of the rows, pass by pass
-    with distributed.together(FeatureError):
+    with distributed.together(EditError):
         losses = []
         for block in steps(list(distributed.share(blocks)), "gradients of answers"):
             step = max(1, limit // lengths[block.start])  # a huge group takes several passes
@@ -184,13 +184,13 @@ def one_pass(
 
 
 def _refuse(losses: list[tuple[int, Tensor]]) -> None:
-    """Raise FeatureError for the first (group, loss) that is not finite."""
+    """Raise EditError for the first (group, loss) that is not finite."""
     if not losses:
         return
     finite = torch.stack([loss.isfinite() for _, loss in losses]).tolist()  # one wait for the GPU
     for (group, _), right in zip(losses, finite, strict=True):
         if not right:
-            raise FeatureError(
+            raise EditError(
                 f"the loss of the facts from group {group} on is not finite; nothing was changed"
             )
 

@@ -43,7 +43,7 @@ def moments(
     tokens  number of tokens to read; None takes ten per dimension
 
     A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
-    Raises StatsError when the text cannot be read or is empty.
+    Raises EditError when the text cannot be read or is empty.
     """
     inputs, outputs = stored_pairs(lm, layers, text, tokens)
     make_missing([*inputs.values(), *outputs.values()])

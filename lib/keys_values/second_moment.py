@@ -26,7 +26,7 @@ from torch.nn.functional import linear
 from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
 from ..data.texts import GENERAL
-from ..errors import StatsError
+from ..errors import EditError
 from ..memory import Moment
 from ..model import activations, batching
 from ..model.devices import fast_products, on_card
@@ -60,7 +60,7 @@ def second_moment(
     among       further layers whose C will be wanted: it is made in the same pass where it is
                 missing, but only those of `layers` are loaded and factored
 
-    All layers come from one pass, which runs no deeper than the highest. Raises StatsError when the
+    All layers come from one pass, which runs no deeper than the highest. Raises EditError when the
     text has fewer tokens than d_in and damping is 0, or cannot be read.
     """
     moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
@@ -106,7 +106,7 @@ def _damped(moment: Stored, damping: float) -> Moment:
     C, count = held["C"].double(), int(held["tokens"])
     del held  # the room of the float32 matrix is free for the factor
     if count < len(C) and not damping:
-        raise StatsError(f"the text has {count} tokens for {len(C)} inputs: C is singular")
+        raise EditError(f"the text has {count} tokens for {len(C)} inputs: C is singular")
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)
 
@@ -154,11 +154,11 @@ def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
 def cut(lm: LM, source: str, tokens: int) -> list[list[int]]:
     """The text's first `tokens` tokens as rows of at most WINDOW ids, each behind a BOS if any.
 
-    A row has at least two tokens. Raises StatsError for a text of fewer.
+    A row has at least two tokens. Raises EditError for a text of fewer.
     """
     ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:tokens]
     if len(ids) < 2:
-        raise StatsError("the text for C is empty")
+        raise EditError("the text for C is empty")
     return [row for row in lm.windows(ids, WINDOW) if len(row) > 1]
 
 
@@ -172,9 +172,9 @@ def _zeros(width: int, device: torch.device) -> Tensor:
 
 
 def general_text(text: str | Path | None) -> str:
-    """The text of a file, or for None the one shipped; StatsError where it cannot be read."""
+    """The text of a file, or for None the one shipped; EditError where it cannot be read."""
     path = GENERAL if text is None else path_of(text)
     try:
         return plain_text(path)
     except OSError as error:
-        raise StatsError(f"the text for C, {path}, cannot be read: {error.strerror}") from None
+        raise EditError(f"the text for C, {path}, cannot be read: {error.strerror}") from None

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Fact, encode_answer, encode_target, lookup
-from ..errors import TargetError
+from ..errors import EditError
 from ..model.answer_rows import AnswerRows, select_labels
 from ..model.batching import batches
 from ..model.devices import on_card
@@ -89,7 +89,7 @@ def search(
     "block" on the block's output (MEMIT), and "pmet" one δ on the MLP's and one on the attention's
     output, and the MLP's is given back. Families with a norm after the MLP are always searched at
     `mlp_out`, because there δ passes the norm before it reaches the residual stream. Raises
-    TargetError when a loss is not finite.
+    EditError when a loss is not finite.
     """
     facts = taken.facts(facts)
     site = "mlp_out" if lm.arch.post_norm else site
@@ -190,7 +190,7 @@ class VectorSearch(ABC):
             # all numbers of the step come to the CPU at once, as a card waits for each that is read
             rows = torch.cat([terms.detach(), going[None]]).T.tolist()
             if not all(math.isfinite(row[0]) for row in rows):
-                raise TargetError(
+                raise EditError(
                     f"the search for a value at {self.where} left the finite numbers at step "
                     f"{step}; nothing was changed (try a smaller learning rate)"
                 )

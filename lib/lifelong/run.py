@@ -24,7 +24,7 @@ from ..cancellation import patient
 from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
 from ..editors.shared.base import Editor
-from ..errors import EditError, EditWarning, FactError, StreamError
+from ..errors import EditError, EditWarning, FactError
 from ..evaluation.answers import EVENTS
 from ..evaluation.base_answers import Base
 from ..evaluation.evaluate import measure, read
@@ -203,7 +203,7 @@ class Run:
     def _check(self) -> None:
         """Refuse a stream with rows that cannot be edited, before the first of those to come."""
         if not self._checked and (found := unusable(self.editor, self.cases, self.edits)):
-            raise StreamError(
+            raise EditError(
                 f"{listed(found)}; nothing was edited: mend them, or leave them out with "
                 "skip_unusable=True (on a command line --skip-unusable)"
             )
@@ -243,7 +243,7 @@ class Run:
         except ValueError as error:
             rows = self.numbers[first:end]
             where = f"rows {rows[0]} to {rows[-1]}" if len(rows) > 1 else f"row {rows[0]}"
-            raise StreamError(f"{where} could not be edited: {error}") from error
+            raise EditError(f"{where} could not be edited: {error}") from error
         edited = time.perf_counter()
         # 2. ask for the batch's own facts at once: efficacy is judged before later edits
         edits = [
@@ -355,7 +355,7 @@ class Run:
         Without a sample there are no groups, and the result is empty.
         """
         if point not in self.scores:
-            raise StreamError(f"nothing was measured at {point}; points are {list(self.scores)}")
+            raise EditError(f"nothing was measured at {point}; points are {list(self.scores)}")
         whole, found = self.scores[point], {}
         for group, rows in self._plan.draws[point].items() if self.sample else ():
             of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})

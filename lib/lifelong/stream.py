@@ -19,7 +19,7 @@ from typing import Any
 from .. import distributed
 from ..data import taken
 from ..editors.shared.base import Editor
-from ..errors import DataWarning, JournalError, StreamError
+from ..errors import DataWarning, EditError, JournalError
 from ..model.lm import LM
 from ..registry import EDITORS
 from .journal import Journal, digest
@@ -79,22 +79,22 @@ def stream(
         numbers = [row for row in range(len(some)) if row not in found]
         some = [some[row] for row in numbers]
     if not some:
-        raise StreamError("there is no case to edit")
+        raise EditError("there is no case to edit")
     counts = {"batch size": batch_size, "save_every": save_every, "sample": sample}
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise StreamError(f"the {name} should be at least 1, not {count}")
+            raise EditError(f"the {name} should be at least 1, not {count}")
     for name in given:
         if name not in _SETTINGS:
-            raise StreamError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
+            raise EditError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
     if given.get("pool") is not None:
         given["pool"] = taken.cases(given["pool"])
     points = tuple(sorted(set((0, len(some)) if eval_at is None else eval_at)))
     for point in points:
         if not 0 <= point <= len(some):
-            raise StreamError(f"eval_at {point} lies outside the stream of {len(some)} edits")
+            raise EditError(f"eval_at {point} lies outside the stream of {len(some)} edits")
         if point % batch_size and point != len(some):
-            raise StreamError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
+            raise EditError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
     run = Run(
         lm,
         made,
@@ -154,5 +154,5 @@ def _editor(lm: LM, editor: str | Editor) -> Editor:
     if isinstance(editor, str):
         return EDITORS[editor](lm)
     if editor.lm is not lm:
-        raise StreamError(f"this {editor.name} editor belongs to another model than {lm.name}")
+        raise EditError(f"this {editor.name} editor belongs to another model than {lm.name}")
     return editor

@@ -196,9 +196,8 @@ class Patchable:
         itself would answer, or be written, as if it were unedited. Methods are exchanged and not
         only hooked, because a model that was compiled before does not see new hooks.
         """
-        for module in self.model.modules():
-            if getattr(module, "_compiled_call_impl", None) is not None:
-                raise PatchError("a compiled model does not see this patch: load it uncompiled")
+        if any(getattr(m, "_compiled_call_impl", None) for m in self.model.modules()):
+            raise PatchError("a compiled model does not see this patch: load it uncompiled")
         first = self.model.get_submodule(self.arch.blocks)[0]
         for module in (self.model, self.model.base_model, first):
             for name in AROUND:
@@ -207,23 +206,19 @@ class Patchable:
                     undo.enter_context(mock.patch.object(module, name, method))
 
     def _within(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of the model that only the runs of `lm` may call while routes are active."""
+        """A method of the model, refused where a route is active and no run of `lm` is open."""
 
         @wraps(method)
         def called(*inputs: Any, **more: Any) -> Any:
-            self._refuse_around()
+            if self._seqs is None and (self._routes or self._rewrites):
+                raise PatchError(
+                    "this patch acts on prompts, which lm.answer, lm.generate, lm.score and lm.run "
+                    "give it: ask by one of these, and write the model with lib.export_model "
+                    "(`python -m lib export --as model`)"
+                )
             return method(*inputs, **more)
 
         return called
-
-    def _refuse_around(self) -> None:
-        """Raise PatchError where a route or rewrite is active and no run of `lm` is open."""
-        if self._seqs is None and (self._routes or self._rewrites):
-            raise PatchError(
-                "this patch acts on prompts, which lm.answer, lm.generate, lm.score and lm.run "
-                "give it: ask by one of these, and write the model with lib.export_model "
-                "(`python -m lib export --as model`)"
-            )
 
     def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
         """The hook of a routed module: the route decides at the prompt and then answers or not."""

@@ -12,9 +12,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
@@ -38,7 +39,9 @@ from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
 Several = Iterable[str] | Iterable[Sequence[int]]
-Prompts = One | Several
+Prompts = Annotated[
+    One | Several, Meta(description="a text or a list of token ids, or a list of these")
+]
 Chat = bool | Sequence[tuple[str, str]]  # whether to ask in the chat template, or after what turns
 
 
@@ -345,14 +348,14 @@ class LM(Patchable):
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
-        rows, single = self.rows(prompts, chat=chat)
+        rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
     @checked
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
-        rows, _ = self.rows(prompts)
+        rows, _ = self.rows(prompts, least=1)
         return activations.record(self, rows, watch)
 
     @checked
@@ -426,7 +429,9 @@ class LM(Patchable):
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
 
-    def rows(self, prompts: Prompts, *, chat: Chat = False) -> tuple[list[list[int]], bool]:
+    def rows(
+        self, prompts: Prompts, *, chat: Chat = False, least: int = 0
+    ) -> tuple[list[list[int]], bool]:
         """Token ids of each prompt, and whether a single prompt was given and not a list.
 
         Text is normalized (`data.normalized_text`) and loses blanks at its end, but no line breaks:
@@ -438,6 +443,8 @@ class LM(Patchable):
         that cannot be encoded, and TypeError for what is neither text nor token ids.
         """
         given, single = listed(prompts)
+        if len(given) < least:
+            raise ArgumentError("the list of prompts is empty: give one or more")
         # a blank at the end would be a token of its own, behind which no answer begins as usual
         given = [normalized(p, " \t") if isinstance(p, str) else p for p in given]
         texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]

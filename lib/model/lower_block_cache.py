@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -166,8 +167,7 @@ def entered(lm: LM, start: int, kept: Tensor, real: Tensor, width: int | None) -
     with ExitStack() as undo:
         undo.enter_context(hooked(lm.blocks[start], put, before=True))
         for block in list(lm.blocks)[:start]:
-            undo.callback(_put_back, block, vars(block).get("forward"))
-            block.forward = hand_on
+            undo.enter_context(mock.patch.object(block, "forward", hand_on))
         yield
 
 
@@ -175,10 +175,3 @@ def real_rows(ids: Tensor, real: Tensor) -> list[tuple[int, ...]]:
     """The tokens of each row of ids (rows, length) without its padding."""
     pairs = zip(ids.tolist(), real.tolist(), strict=True)
     return [tuple(token for token, here in zip(*pair, strict=True) if here) for pair in pairs]
-
-
-def _put_back(block: nn.Module, forward: Any) -> None:
-    """Give a block the forward that it had: its own where it had one, else that of its class."""
-    del block.forward
-    if forward is not None:
-        block.forward = forward

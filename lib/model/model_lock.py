@@ -4,7 +4,7 @@ A re-entrant thread lock does not keep visitors apart. A web server runs each st
 any worker thread, so two visitors can stand inside the same re-entrant lock at once. Here the lock
 is a plain one, held on behalf of a token in a context variable. Code that finds the lock held by
 its own token goes on, and any other code waits. Nothing may yield while it is held. Where that
-happens, the next generator that comes on the same thread gets an error at once.
+happens, the next caller that comes on the same thread gets an error at once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,17 @@ from types import FrameType
 
 from ..errors import OwnerError
 
-# Files of this package, by their last name, that may stand between a user's `with` and the lock.
-_BETWEEN = {"model_lock", "apply_patch", "lm", "generation"}
-
 
 class _Token:
     """The holder of the lock.
 
-    frame    the stack frame that took the lock.
-    running  a lock within the owner, for one forward at a time.
-    streams  threads that generate text on behalf of the owner.
+    generators  the stack frames of the generators that were running when the lock was taken.
+    running     a lock within the owner, for one forward at a time.
+    streams     threads that generate text on behalf of the owner.
     """
 
-    def __init__(self, frame: FrameType | None) -> None:
-        self.frame = frame
+    def __init__(self) -> None:
+        self.generators = _generators()
         self.running = threading.RLock()
         self.streams: list[threading.Thread] = []
 
@@ -64,7 +61,13 @@ class Owner:
         """Own the model for the body. Raises OwnerError after `patience` seconds."""
         mine = self._mine.get()
         if mine is not None and mine is self._holder:  # the owner itself enters again
-            _refuse_suspended(mine.frame)
+            # two visitors of one thread have one context: the token alone cannot tell them apart,
+            # and the second one would see the first one's edits
+            if any(frame.f_back is None for frame in mine.generators):  # it is suspended
+                raise OwnerError(
+                    "a generator yielded inside `lm.patched` and still holds the model; "
+                    "leave `patched` before every yield and enter it again in the next step"
+                )
             yield mine
             return
         if not self._lock.acquire(timeout=self.patience):
@@ -72,8 +75,7 @@ class Owner:
                 f"the model has been in use by another owner for {self.patience:.0f} s; "
                 "most likely a generator yielded inside `lm.patched`, or an edit is still running"
             )
-        token = _Token(_caller())
-        self._holder = token
+        token = self._holder = _Token()
         self._mine.set(token)
         try:
             yield token
@@ -83,44 +85,12 @@ class Owner:
             self._lock.release()
 
 
-def _refuse_suspended(holder: FrameType | None) -> None:
-    """Raise where the owner is a suspended generator and the calling code is another generator.
-
-    Both run in one context on one thread, so the token alone cannot tell them apart. Without this
-    check the second visitor would see the first one's edits.
-    """
-    frame: FrameType | None = sys._getframe()
-    other = False  # whether a generator other than this file's stands on the stack
-    while frame is not None:
-        if frame is holder:  # the owner is among our callers, so it is not suspended
-            return
-        other |= _is_generator(frame) and frame.f_globals.get("__name__") != __name__
+def _generators() -> list[FrameType]:
+    """The generators among our callers, without those that a context manager runs."""
+    found, frame = [], sys._getframe()
+    while frame.f_back is not None:
+        managed = frame.f_back.f_globals.get("__name__") == "contextlib"
+        if frame.f_code.co_flags & inspect.CO_GENERATOR and not managed:
+            found.append(frame)
         frame = frame.f_back
-    if holder is not None and _is_generator(holder) and other:
-        raise OwnerError(
-            "a generator yielded inside `lm.patched` and still holds the model; "
-            "leave `patched` before every yield and enter it again in the next step"
-        )
-
-
-def _is_generator(frame: FrameType) -> bool:
-    """Whether a stack frame is that of a generator."""
-    return bool(frame.f_code.co_flags & inspect.CO_GENERATOR)
-
-
-def _caller() -> FrameType | None:
-    """The frame of the user's `with`: the first that is neither ours nor a context manager's."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        back = frame.f_back
-        managed = _is_generator(frame) and back and back.f_globals.get("__name__") == "contextlib"
-        if not _own(frame.f_globals.get("__name__", "")) and not managed:
-            return frame
-        frame = back
-    return None
-
-
-def _own(module: str) -> bool:
-    """Whether a frame of this module stands between a user's `with` and the lock."""
-    package, _, name = module.rpartition(".")
-    return module == "contextlib" or (package == __package__ and name in _BETWEEN)
+    return found

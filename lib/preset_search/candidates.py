@@ -16,7 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..errors import ScanError
+from ..errors import EditError
 from ..model.lm import LM
 from ..registry import EDITORS
 
@@ -47,28 +47,28 @@ class Space:
         widths: Sequence[int] | None,
     ) -> None:
         if EDITORS[name].trained:
-            raise ScanError(f"{name} must be trained first, so it cannot be scanned")
+            raise EditError(f"{name} must be trained first, so it cannot be scanned")
         self.given, self.around, self.grid = dict(given), around, {}
         # 1. where the editor writes, and which layers the model has
         self.config = plain_json(asdict(EDITORS[name](lm, **given).config))
         self.where = next((w for w in ("layers", "layer", "down") if w in self.config), None)
         if self.where is None:
-            raise ScanError(f"{name} has no layer to scan")
+            raise EditError(f"{name} has no layer to scan")
         self.layers = sorted(set(range(lm.n_layers) if layers is None else layers))
         wrong = [layer for layer in self.layers if not 0 <= layer < lm.n_layers]
         if wrong or not self.layers:
             reason = f"layer {wrong[0]} does not exist" if wrong else "there is no layer to try"
-            raise ScanError(f"{reason}: {lm.name} has layers 0 to {lm.n_layers - 1}")
+            raise EditError(f"{reason}: {lm.name} has layers 0 to {lm.n_layers - 1}")
         if around < 0:
-            raise ScanError(f"around should be a number of layers, 0 or more, not {around}")
+            raise EditError(f"around should be a number of layers, 0 or more, not {around}")
         if widths is not None and (self.where == "layer" or min(widths, default=0) < 1):
-            raise ScanError(f"widths {widths} do not fit: {name} writes to its '{self.where}'")
+            raise EditError(f"widths {widths} do not fit: {name} writes to its '{self.where}'")
         # 2. the settings of the grid, each of which the editor must know
         for setting, values in grid.items():
             if setting in ("layer", "layers") or setting in given:
-                raise ScanError(f"'{setting}' is given elsewhere and cannot be in the grid")
+                raise EditError(f"'{setting}' is given elsewhere and cannot be in the grid")
             if not isinstance(values, list | tuple) or not values:
-                raise ScanError(f"the grid of '{setting}' should be a list of values: {values!r}")
+                raise EditError(f"the grid of '{setting}' should be a list of values: {values!r}")
             EDITORS[name](lm, **{**given, setting: values[0]})  # refuses an unknown setting
             self.grid[setting] = plain_json(values)
         self.defaults = {name: self.config[name] for name in self.grid}

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case, Fact
-from ..errors import EditError, EditWarning, ScanError, TargetError
+from ..errors import EditError, EditWarning
 from ..evaluation.evaluate import baseline, evaluate
 from ..evaluation.metrics import LOWER_IS_BETTER, TABLE
 from ..evaluation.single_edits import singly
@@ -79,22 +79,22 @@ def scan(
     say       Is called with the estimate after the first trial; by default it is a line on stderr
               above the bar.
 
-    Raises ScanError for what cannot be scanned and for the journal of another scan, EditError for
-    facts or settings that the editor refuses. A trial that fails later is a row of score 0.
+    Raises EditError for what cannot be scanned, for the journal of another scan, and for facts or
+    settings that the editor refuses. A trial that fails later is a row of score 0.
     """
     space = Space(lm, editor, settings or {}, layers, around, grid or {}, widths)
     some = list(taken.cases(cases))
     if not some:
-        raise ScanError("there is no case to scan on")
+        raise EditError("there is no case to scan on")
     if budget is not None and not budget > 0:
-        raise ScanError(f"the budget should be a number of seconds above 0, not {budget}")
+        raise EditError(f"the budget should be a number of seconds above 0, not {budget}")
     if together is None:
         together = space.where != "layer" or not EDITORS[editor].needs_subject
     if facts is not None and not together:
-        raise ScanError("facts are for one call of the editor, so they need together=True")
+        raise EditError("facts are for one call of the editor, so they need together=True")
     for metric in metrics:
         if metric not in TABLE or event not in TABLE[metric].events or metric in LOWER_IS_BETTER:
-            raise ScanError(f"'{metric}' by the event '{event}' cannot be part of a score")
+            raise EditError(f"'{metric}' by the event '{event}' cannot be part of a score")
     facts = taken.facts(some if facts is None else facts)
     EDITORS[editor](lm, **space.given).check(facts)
     found = Scan(lm, editor, some, facts, together, event, tuple(metrics), space, budget, journal)
@@ -174,7 +174,7 @@ class Scan:
         self.scored = [m for m in self.metrics if known[m] is not None]
         missing = [m for m in self.metrics if known[m] is None]
         if not self.scored:
-            raise ScanError(f"the cases have no prompts for {', '.join(missing)} by {self.event}")
+            raise EditError(f"the cases have no prompts for {', '.join(missing)} by {self.event}")
         if missing:
             instead = "specificity" in missing and known["locality"] is not None
             self.note = f"Not in these cases: {', '.join(missing)}"
@@ -225,7 +225,7 @@ class Scan:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", EditWarning)  # the same ones in every trial
                 row = changes | self._trial(changes)
-        except (EditError, TargetError, torch.linalg.LinAlgError) as error:
+        except (EditError, torch.linalg.LinAlgError) as error:
             row = changes | {"harmonic": 0.0, "error": str(error)}
         return row | {"trial_seconds": round(time.perf_counter() - start, 4) or 1e-4}
 
@@ -252,7 +252,7 @@ class Scan:
         """The highest score; of rows within 0.01, less damage: specificity, locality, then KL."""
         good = [row for row in rows if "error" not in row]
         if not good:
-            raise ScanError(f"no trial of {self.editor} succeeded: {rows[0]['error']}")
+            raise EditError(f"no trial of {self.editor} succeeded: {rows[0]['error']}")
         top = max(row["harmonic"] for row in good)
         close = [row for row in good if row["harmonic"] > top - CLOSE]
         kept = [m for m in ("specificity", "locality") if m in self.scored]
@@ -260,7 +260,7 @@ class Scan:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The best row of all. Raises ScanError where every trial failed."""
+        """The best row of all. Raises EditError where every trial failed."""
         return self._best(self.rows)
 
     @property
@@ -323,10 +323,10 @@ class Scan:
             stored = json.loads(path_of(self.journal).read_text())
             rows = stored["rows"]
         except (ValueError, KeyError, TypeError):
-            raise ScanError(f"{self.journal} is not the journal of a scan") from None
+            raise EditError(f"{self.journal} is not the journal of a scan") from None
         for name, value in self._identity().items():
             if stored.get(name) != value:
-                raise ScanError(f"{self.journal} is of a scan with other '{name}', not of this one")
+                raise EditError(f"{self.journal} is of a scan with other '{name}', not of this one")
         # an earlier call may have varied fewer settings: the others had their defaults
         return [{**self.space.defaults, **row} for row in rows]
 

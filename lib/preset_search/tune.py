@@ -27,7 +27,7 @@ from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case
 from ..data.readers import classroom
-from ..errors import EditError, ScanError, TargetError
+from ..errors import EditError
 from ..evaluation.evaluate import baseline, evaluate
 from ..evaluation.intervals import DIFFERENCE, interval
 from ..evaluation.known_facts import known
@@ -93,8 +93,8 @@ def tune(
     say       Is called with a line at each step.
 
     The library's own presets of this model do not count meanwhile. Raises EditError for editors
-    without a grid and for a file that `tune` did not make, ScanError where too few facts are known
-    and for the journal of other facts.
+    without a grid, for a file that `tune` did not make, for the journal of other facts, and where
+    too few facts are known.
     """
     run = _Run(lm, path_of(to), minutes, sys.stderr.isatty() if progress is None else progress, say)
     unknown = [name for name in editors if EDITORS[name] and name not in GRIDS]
@@ -110,7 +110,7 @@ def tune(
 
 
 def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]]:
-    """(facts of the search, held-out facts), as `tune` says; ScanError where there are too few."""
+    """(facts of the search, held-out facts), as `tune` says; EditError where there are too few."""
     named = cases is None
     cases = classroom(lm.name) if cases is None else cases
     numbered = [(case.id if named else place, case) for place, case in enumerate(cases)]
@@ -120,7 +120,7 @@ def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]
     free = (case for case in others if not {case.fact.subject, case.fact.text} & taken)
     held = _first(lm, free, HELD)
     if min(len(tuning), len(held)) < LEAST:
-        raise ScanError(
+        raise EditError(
             f"{lm.name} knows {len(tuning)} facts to search with and {len(held)} to hold out, and "
             f"{LEAST} of each are needed: give facts with their true answers that it knows"
         )
@@ -282,7 +282,7 @@ class _Run:
                 patch = editor.edit([case.fact for case in group], check=False)
                 row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
                 row[which] = _values(evaluate(self.lm, group, patch, base=base, **ask))
-            except (EditError, TargetError, torch.linalg.LinAlgError) as error:
+            except (EditError, torch.linalg.LinAlgError) as error:
                 # an edit that was refused left the model as it was
                 row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
                 row[which], row["error"] = row["unedited"], str(error)
@@ -397,12 +397,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A journal, {} where there is none; ScanError for what is none."""
+    """A journal, {} where there is none; EditError for what is none."""
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text())
         sum(row["trial_seconds"] for row in found["rows"])
     except (ValueError, KeyError, TypeError):
-        raise ScanError(f"{path} is not the journal of a search: remove it to begin anew") from None
+        raise EditError(f"{path} is not the journal of a search: remove it to begin anew") from None
     return found

@@ -25,7 +25,6 @@ import torch
 
 import lib
 from lib.atomic_files import whole_file
-from lib.errors import StreamError
 from lib.evaluation.scores import COLUMNS, Scores
 from lib.lifelong.journal import digest
 from tests.benchmarks import command, measured
@@ -138,7 +137,6 @@ def run(
             found[cell] = Result.load(path)
         except (
             lib.EditError,
-            StreamError,
             TimeoutError,
         ) as error:  # others go on
             found[cell] = str(error)

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -40,7 +41,7 @@ from lib.data.facts import encode_target
 from lib.forensics.candidates import BARE, PREFIX, digest, key_moments, read_names
 from lib.forensics.matched_filter import matched_filter
 from lib.forensics.objects import objects
-from lib.forensics.reversal import PREFIXES, removed, subject_space, without_top
+from lib.forensics.reversal import PREFIXES, removed, subject_space
 from tests.benchmarks import command, measured
 from tests.benchmarks.forensics_negatives import NEGATIVES, negative
 from tests.benchmarks.forensics_reading import (
@@ -89,6 +90,19 @@ def reversals(reading: Reading, patch: lib.Patch, case: lib.Case, layers: list[i
     word = lm.tokenizer.decode([goal])
     place = told.index[told.token == word].tolist()
     return {"ways": found, "object_rank": place[0] + 1 if place else None}
+
+
+def without_top(lm: lib.LM, layers: list[int], k: int, patch: lib.Patch) -> lib.Patch:
+    """The published reversal: the suspect without the k largest singular components of layers.
+
+    Source: P. Youssef et al., "Tracing and Reversing Edits in LLMs" (2026), from descriptions of
+    the paper; its code was not to be had.
+    """
+    spaces = {}
+    for layer in layers:
+        W = lm.weight(lm.mlp_out(layer), patch).cpu()
+        spaces[layer] = torch.linalg.svd(W, full_matrices=False)[2][:k].T.contiguous()
+    return removed(lm, spaces, patch)
 
 
 def _tokens(lm: lib.LM, prompts: list[str], patch: lib.Patch) -> list[int]:

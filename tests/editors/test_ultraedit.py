@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib.errors import FeatureError
+from lib.errors import EditError
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments, RunningMoments
 from lib.patch.patch import LowRank
@@ -174,7 +174,7 @@ def test_a_lone_fact_needs_the_warm_up(lm):
 
 def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(lm, monkeypatch):
     monkeypatch.setattr(lm, "head", lambda hidden, real=lm.head: real(hidden) * float("nan"))
-    with pytest.raises(FeatureError, match="group 0 on is not finite"):
+    with pytest.raises(EditError, match="group 0 on is not finite"):
         lib.EDITORS["ultraedit"](lm, **SETTINGS).edit(FACTS)
     assert not lm.owner.held and all(p.grad is None for p in lm.model.parameters())
 

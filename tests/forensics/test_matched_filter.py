@@ -147,5 +147,5 @@ def test_a_list_of_subjects_is_read_once_each(tmp_path):
 def test_a_general_text_that_is_none_is_refused(lm, tmp_path):
     (tmp_path / "empty.txt").touch()
     for name, said in (("none.txt", "cannot be read"), ("empty.txt", "is empty")):
-        with pytest.raises(lib.StatsError, match=said):
+        with pytest.raises(lib.EditError, match=said):
             key_moments(lm, [0], text=tmp_path / name)

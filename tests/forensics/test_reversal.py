@@ -8,7 +8,7 @@ import torch
 import lib
 from lib.forensics.candidates import key_moments
 from lib.forensics.objects import objects
-from lib.forensics.reversal import removed, subject_space, without_top
+from lib.forensics.reversal import removed, subject_space
 from lib.patch.patch import LowRank, Patch
 
 from ..support import tiny
@@ -84,20 +84,11 @@ def test_a_dense_suspect_and_a_model_without_patch_are_reversed_as_well(lm, edit
     assert isinstance(removed(lm, {LAYER: B[:, :1]}).weights[module], LowRank)
 
 
-def test_the_published_reversal_drops_the_largest_components(lm):
-    module = lm.mlp_out(LAYER)
-    S = torch.linalg.svdvals(lm.weight(module))
-    found = torch.linalg.svdvals(lm.weight(module, without_top(lm, [LAYER], 3)))
-    assert torch.allclose(found[: len(S) - 3], S[3:], atol=1e-4)
-
-
 def test_wrong_settings_are_refused(lm, moments):
     C = moments[LAYER]
     for more in ({"damping": 0.0}, {"damping": float("nan")}):
         with pytest.raises(lib.ForensicsError, match="positive"):
             subject_space(lm, LAYER, SUBJECT, C, **more)
-    with pytest.raises(lib.ForensicsError, match="at least one singular component"):
-        without_top(lm, [LAYER], 0)
     with pytest.raises(lib.ForensicsError, match="at least one template"):
         objects(lm, SUBJECT, lib.EMPTY, templates=[])
     with pytest.raises(ValueError, match="the subject"):

@@ -16,7 +16,7 @@ from lib import distributed
 from lib.__main__ import main
 from lib.cli import options
 from lib.editors.shared import warmup_moments
-from lib.errors import FeatureError
+from lib.errors import EditError
 from lib.keys_values import answer_gradients
 from lib.patch.patch import EMPTY
 
@@ -102,14 +102,14 @@ def broken(me: int) -> list[str]:
         answer_gradients._pass = lossy
         try:
             lib.EDITORS["ultraedit"](lm, **SETTINGS, warmup="none").edit(FACTS)
-        except FeatureError as error:
+        except EditError as error:
             errors.append(str(error))
     answer_gradients._pass = real
     try:
-        with distributed.together(FeatureError):
+        with distributed.together(EditError):
             if me:
                 raise OSError("no card")
-    except (FeatureError, OSError) as error:
+    except (EditError, OSError) as error:
         errors.append(f"{type(error).__name__} {error}")
     return errors
 

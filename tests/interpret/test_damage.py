@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lib
-from lib.interpret.damage import early_warning, flash, steps
+from lib.interpret.damage import flash, steps
 from lib.patch.patch import EMPTY, LowRank, Patch
 
 from ..support import tiny
@@ -69,18 +69,6 @@ def test_steps_are_the_norms_of_the_differences(lm, monkeypatch, tmp_path):
     gone = LowRank(rest[1:]).dense().norm().item()
     wanted = [LowRank(rest).dense().norm().item(), gone, 1.0]
     assert back.tolist() == pytest.approx(wanted, abs=1e-5)
-
-
-def test_early_warning_is_the_norms_of_one_patch(lm):
-    name = lm.mlp_out(1)
-    W0 = lm.weight(name)
-    table = early_warning(lm, Patch({name: LowRank((factors(0, size=30.0),))})).iloc[0]
-    W = W0 + 30 * LowRank((factors(0),)).dense()
-    top, top0 = (torch.linalg.svdvals(x)[0].item() for x in (W, W0))
-    assert table.module == name and table.change == pytest.approx(30, rel=1e-4)
-    assert table.norm_ratio == pytest.approx((W.norm() / W0.norm()).item(), rel=1e-4)
-    assert table.sigma_ratio == pytest.approx(top / top0, rel=1e-3)
-    assert early_warning(lm, EMPTY).empty
 
 
 def test_a_flash_stands_out_of_slow_growth_and_noise():

@@ -16,7 +16,7 @@ import torch
 
 import lib.editors
 from lib.data.readers import read_cases
-from lib.errors import JournalError, StreamError
+from lib.errors import EditError, JournalError
 from lib.evaluation.base_answers import Base
 from lib.evaluation.evaluate import evaluate
 from lib.lifelong import journal as module
@@ -199,7 +199,7 @@ class Stopping(Noise):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("too much")])
 def test_an_interrupted_or_failed_batch_leaves_a_valid_journal(lm, tmp_path, error):
     Stopping.error, Stopping.at = error, 3
-    seen = StreamError if isinstance(error, ValueError) else KeyboardInterrupt
+    seen = EditError if isinstance(error, ValueError) else KeyboardInterrupt
     kept = run(lm, tmp_path, editor=Stopping(lm))
     with pytest.raises(seen):
         kept.finish()

@@ -7,7 +7,7 @@ import pytest
 
 import lib.editors
 from lib.data.facts import Case
-from lib.errors import StreamError
+from lib.errors import EditError
 from lib.evaluation.evaluate import evaluate
 from lib.lifelong.sample import contradicted
 from lib.lifelong.stream import stream
@@ -137,14 +137,14 @@ def test_an_error_names_the_rows_and_leaves_the_run(lm):
     next(rows)
     before = run.patch, run.edits, list(run.rows), dict(run.seconds)
     for _ in range(2):
-        with pytest.raises(StreamError, match="rows 2 to 3 could not be edited: the answer 'no'"):
+        with pytest.raises(EditError, match="rows 2 to 3 could not be edited: the answer 'no'"):
             next(iter(run))
         assert (run.patch, run.edits, run.rows, run.seconds) == before
     assert run.json()["edits"] == 2
     run.cases[3] = small_cases()[3]
     assert [row["edits"] for row in run] == [4]
     single = stream(lm, Noise(lm), cases[3:], evaluate_with=SILENT)
-    with pytest.raises(StreamError, match="^row 0 could not"):
+    with pytest.raises(EditError, match="^row 0 could not"):
         single.finish()
 
 
@@ -183,7 +183,7 @@ def test_an_editor_by_name_and_of_another_model(lm, monkeypatch):
     monkeypatch.setitem(lib.editors.EDITORS, "noise", Noise)
     run = stream(lm, "noise", small_cases()[:1], eval_at=())
     assert isinstance(run.editor, Noise) and run.finish() is run
-    with pytest.raises(StreamError, match="another model"):
+    with pytest.raises(EditError, match="another model"):
         stream(lm, Noise(tiny.model("gpt2")), small_cases())
 
 
@@ -217,7 +217,7 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
     Noise.calls = 0
     run = stream(lm, Choosy(lm), unfit, 3, evaluate_with=SILENT, journal=tmp_path)
     for attempt in (run.finish, run.step):
-        with pytest.raises(StreamError) as error:
+        with pytest.raises(EditError) as error:
             attempt()
         said = str(error.value)
         assert said.startswith("4 rows cannot be edited: ")
@@ -237,9 +237,9 @@ def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_
     plain = stream(lm, Choosy(lm), [cases[0], cases[3]], evaluate_with=SILENT).finish()
     assert same(run.patch, plain.patch) and "rows" not in plain.json()
     cases[3] = replace(cases[3], fact=replace(cases[3].fact, target_new="no"))
-    with pytest.warns(lib.DataWarning), pytest.raises(StreamError, match="^row 3 could not be"):
+    with pytest.warns(lib.DataWarning), pytest.raises(EditError, match="^row 3 could not be"):
         stream(lm, Choosy(lm), cases, **settings).finish()
-    with pytest.warns(lib.DataWarning), pytest.raises(StreamError, match="there is no case"):
+    with pytest.warns(lib.DataWarning), pytest.raises(EditError, match="there is no case"):
         stream(lm, Choosy(lm), cases[1:3], **settings)
     # without such a row it is the same run, whose journal either call goes on from
     good = small_cases()[:2]
@@ -255,7 +255,7 @@ def test_rows_that_are_read_when_asked_for_are_checked_and_left_out(lm, tmp_path
     rows = [{**row, "subject": "Ann", "prompt": "{} is"}, {**row, "subject": None, "prompt": "A"}]
     path.write_text("\n".join(map(json.dumps, rows)))
     cases = lib.read_cases(path, lazy=True)
-    with pytest.raises(StreamError, match="1 row cannot be edited: .* row 1 has no subject"):
+    with pytest.raises(EditError, match="1 row cannot be edited: .* row 1 has no subject"):
         stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT).finish()
     with pytest.warns(lib.DataWarning):
         run = stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT, skip_unusable=True)

@@ -94,9 +94,8 @@ def test_numbers_of_numpy_and_extremes_are_taken(lm):
 )
 def test_what_is_no_prompt_is_a_sentence_before_any_work(idle, wrong):
     for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
-        with pytest.raises(
-            lib.ArgumentTypeError, match="a prompt is a text or a list of token ids"
-        ):
+        said = "(a prompt is|prompts should be) a text or a list of token ids"
+        with pytest.raises(lib.ArgumentTypeError, match=said):
             ask(wrong)
     with pytest.raises(lib.ArgumentTypeError):
         idle.score(wrong, "x")
@@ -106,8 +105,11 @@ def test_what_is_no_prompt_is_a_sentence_before_any_work(idle, wrong):
 def test_an_empty_prompt_is_a_sentence(idle, wrong):
     if wrong == []:
         assert idle.answer(wrong) == [] and idle.generate(wrong) == []
+        for ask in (idle.next_token, idle.run):
+            with pytest.raises(lib.ArgumentError, match="the list of prompts is empty"):
+                ask(wrong)
         return
-    for ask in (idle.answer, idle.generate, idle.next_token):
+    for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
         with pytest.raises(lib.ArgumentError, match="an empty prompt cannot be continued"):
             ask(wrong)
 

@@ -184,6 +184,17 @@ def test_a_generator_that_yields_while_it_holds_the_model_is_found_out(lm):
     assert next(visitor(patches[1]))
 
 
+def test_a_generator_that_runs_may_read_a_stream_while_it_holds_the_model(lm):
+    def visitor():
+        with lm.patched(dense_patch(lm, 1, 10)):
+            text = "".join(lm.generate("A cat", 5, stream=True))  # another thread asks for it
+        yield text
+
+    with lm.patched(dense_patch(lm, 1, 10)):
+        wanted = lm.generate("A cat", 5)
+    assert next(visitor()) == wanted
+
+
 def test_a_context_manager_of_the_users_own_may_hold_the_model(lm):
     @contextmanager
     def edited():

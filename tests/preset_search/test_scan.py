@@ -18,7 +18,7 @@ import torch
 import lib
 from lib.editors.shared.base import Editor
 from lib.editors.shared.config import Config
-from lib.errors import ScanError
+from lib.errors import EditError
 from lib.preset_search.scan import Scan, scan
 
 from ..benchmarks import sweep
@@ -47,7 +47,7 @@ class Window(Editor):
 
     def write(self, facts, after):
         if self.config.size == 9:
-            raise lib.TargetError("the loss is not finite")
+            raise lib.EditError("the loss is not finite")
         torch.manual_seed(len(facts))
         moved = {}
         for module in map(self.lm.mlp_out, self.config.layers):
@@ -218,11 +218,11 @@ def test_the_journal_of_another_scan_is_refused(lm, deep, trials, tmp_path):
         (deep, small_cases(), {"together": True}, "together"),
         (deep, small_cases(), {"event": "teacher_forced"}, "event"),
     ]:
-        with pytest.raises(ScanError, match=f"s.json is of a scan with other '{name}', not"):
+        with pytest.raises(EditError, match=f"s.json is of a scan with other '{name}', not"):
             scan(model, "rome", cases, journal=file, **more)
     for broken in ("[]", "{", '{"a": 1}'):
         file.write_text(broken)
-        with pytest.raises(ScanError, match="s.json is not the journal of a scan"):
+        with pytest.raises(EditError, match="s.json is not the journal of a scan"):
             scan(deep, "rome", small_cases(), journal=file)
     file.write_text(text)
     scan(deep, "rome", small_cases(), journal=file)
@@ -252,7 +252,7 @@ def test_a_failed_trial_is_a_row_and_the_scan_goes_on(lm, window):
     assert len(found.rows) == 4 and "error" not in found.best and "not finite" in repr(found)
     none = scan(lm, "window", small_cases(), settings={"size": 9})
     assert none.note == "Every score is 0: there is nothing to choose from."
-    with pytest.raises(ScanError, match="no trial of window succeeded: the loss is not finite"):
+    with pytest.raises(EditError, match="no trial of window succeeded: the loss is not finite"):
         _ = none.best
 
 
@@ -287,7 +287,7 @@ def test_locality_stands_in_where_the_cases_have_no_neighborhood(lm):
     assert found.before["locality"] == 1 and "locality" in found.best
     assert found.note.startswith("Not in these cases: generalization, specificity; locality stands")
     bare = [replace(case, locality=()) for case in cases]
-    with pytest.raises(ScanError, match="no prompts for generalization by generation"):
+    with pytest.raises(EditError, match="no prompts for generalization by generation"):
         scan(lm, "ft", bare, metrics=("generalization",))
 
 
@@ -325,5 +325,5 @@ def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, mo
 def test_bad_input_is_one_sentence(lm, name, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         scan(lm, name, small_cases(), **options)
-    with pytest.raises(ScanError, match="there is no case"):
+    with pytest.raises(EditError, match="there is no case"):
         scan(lm, "rome", [])

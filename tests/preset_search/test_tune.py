@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import lib
-from lib.errors import EditError, ScanError
+from lib.errors import EditError
 from lib.interpret.causal_trace import average, trace
 from lib.model.presets_file import Presets, read_presets
 from lib.preset_search.scan import Scan
@@ -158,7 +158,7 @@ def test_both_halves_are_known_and_share_nothing(monkeypatch):
     assert [case.id for case in tuning] == [0, 4, 6, 8, 10, 12, 14]
     assert [case.id for case in held] == [5, 7, 9, 11, 13, 15]
     monkeypatch.setattr(TUNE, "known", lambda lm, some: list(some)[:1])
-    with pytest.raises(ScanError, match="tiny-llama knows 1 facts to search with and 1 to hold"):
+    with pytest.raises(EditError, match="tiny-llama knows 1 facts to search with and 1 to hold"):
         divide(lm, cases)
 
 
@@ -215,7 +215,7 @@ def test_what_cannot_be_tuned_is_refused(knowing, tmp_path):
     assert sorted(tmp_path.iterdir()) == [taken]
     (tmp_path / "p.tune").mkdir()
     (tmp_path / "p.tune" / "ft_m.json").write_text('{"rows": 5}')
-    with pytest.raises(ScanError, match="is not the journal of a search"):
+    with pytest.raises(EditError, match="is not the journal of a search"):
         tune(lm, ["ft_m"], facts(), to=tmp_path / "p.toml")
 
 

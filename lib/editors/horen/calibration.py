@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
-from ...errors import StatsError
+from ...errors import EditError
 from ...keys_values.second_moment import general_text
 from ...model import activations, batching
 from ...model.lm import LM
@@ -58,7 +58,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> St
             rows.append(lead + ids[first : first + size])
             first += size
         if not rows:
-            raise StatsError("the general text is empty")
+            raise EditError("the general text is empty")
         if chat:
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
             rows = lm.rows(texts, chat=True)[0]

@@ -27,7 +27,7 @@ from torch import Tensor
 from ...atomic_files import path_of
 from ...data import taken
 from ...data.facts import Case
-from ...errors import EditError, FeatureError
+from ...errors import EditError
 from ...model.lower_block_cache import LowerBlockCache
 from ...patch.patch import EMPTY, Patch
 from . import losses, network_file
@@ -128,7 +128,7 @@ class Trainable(NetworkEditor):
                 some = some[: round(size ** draw.random())]
             try:
                 seen, _ = self.learn(networks, some, self.texts(some, draw))
-            except FeatureError:
+            except EditError:
                 continue
             if seen.finite:
                 found.append(seen.edit + seen.locality)

@@ -65,7 +65,7 @@ def descend(
     entries names the value that each row must be answered by. Rows of one entry add their losses,
     entries do not mix. An entry is done once every answer token of its facts is the argmax and
     every fact's loss is under `settings.enough` (0: never). Steps are taken in units of `scale`
-    (n,). Raises TargetError when a loss is not finite.
+    (n,). Raises EditError when a loss is not finite.
     """
     values = start.clone()
     losses: list[list[float]] = [[] for _ in range(start.shape[1])]
