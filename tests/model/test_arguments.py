@@ -88,7 +88,7 @@ def test_numbers_of_numpy_and_extremes_are_taken(lm):
             pd.Series([PROMPT, None]),
             pd.DataFrame({"a": [PROMPT]}),
         ],
-        *[np.array([1.5]), np.array(5.0), torch.tensor([[1.0]]), [{1}], object(), len],
+        *[np.array([1.5]), np.array(5.0), torch.tensor([[1.0]]), [{1}], object, len],
     ],
     ids=str,
 )
