@@ -65,7 +65,8 @@ def endpoints(studio: Studio) -> None:
     ) -> list[dict]:
         """The same edit by up to four editors side by side; this visitor's edits stay as they were.
 
-        One entry per editor, as /edit gives it; with `error` where an editor refuses the fact.
+        One entry per editor, as /edit gives it; with `error` where an editor refuses the fact,
+        or cannot follow this visitor's edits; where none can, the call fails with their sentences.
         """
 
         def start(session: Session) -> Job:

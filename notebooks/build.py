@@ -558,6 +558,13 @@ def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
         raise BuildError(f"{source.name} stored nothing: it has no `if stored_runs.long():`.")
 
 
+def place(given: str) -> Path:
+    """A path as a command takes it: `~` is the home folder."""
+    from lib.atomic_files import path_of  # `--check` does without lib
+
+    return path_of(given)
+
+
 def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     """Run the command line on the notebooks in `folder`; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -575,7 +582,7 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         "--minutes", type=float, default=math.inf, help="with --long: stop in time, go on next time"
     )
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: notebooks")
+    parser.add_argument("--out", type=place, metavar="FOLDER", help="default: notebooks")
     args = parser.parse_args(argv)
     if args.scale not in SCALES:  # argparse does not check a default
         parser.error(f"EDIT_SCALE is {args.scale!r}, not one of {', '.join(SCALES)}.")

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lib.atomic_files import path_of
+
 from .book import LINK
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the slides; returns 0, and 2 with a sentence where that cannot be done."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("session", type=int, help="the number of the session, from 1")
-    parser.add_argument("out", type=Path, help="the file to write, as session_3.html")
+    parser.add_argument("out", type=path_of, help="the file to write, as session_3.html")
     given = parser.parse_args(arguments)
     missing = [n for n in ("latex2mathml", "markdown_it") if importlib.util.find_spec(n) is None]
     if missing:

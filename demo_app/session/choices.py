@@ -6,7 +6,8 @@ A form is checked before any work is done: whatever is wrong with it becomes one
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ class Choices:
     def editors(self) -> dict[str, tuple[str, str]]:
         """{name: (how it is written, its first sentence)} of all editors that can edit here."""
         return self._editors
+
+    def refused(
+        self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """{editor: why it cannot write on top of `after`, and what can be done}; nothing is run."""
+        found = {}
+        for name in editors if after else ():
+            with suppress(ValueError):  # settings that do not fit are told where it writes
+                found[name] = self.kind(name)(self.lm, **settings).refusal(after)
+        return {name: said for name, said in found.items() if said}
 
     def steps(self, editor: str) -> int:
         """The length of the editor's search here; 0 where it does not search."""

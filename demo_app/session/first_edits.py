@@ -144,6 +144,8 @@ class FirstEdits:
         length = editor, steps or self.choices.steps(editor)
         expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
         writer = self._editor(editor, settings)
+        if refused := writer.refusal(start):
+            raise lib.EditError(refused)
         self.prepare(job, editor, writer.statistics(start), begin, end)
         words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
         began = time.perf_counter()

@@ -104,7 +104,9 @@ class Studio:
         """Make what these editors read of the model, four of them at most, before they write."""
 
         def work(job: Job) -> Generator[None, None, None]:
-            for one in given.names("editors", editors)[:BESIDE]:
+            names = given.names("editors", editors)[:BESIDE]
+            refused = self.choices.refused(session.patch, names, {})
+            for one in (name for name in names if name not in refused):
                 wanted = self.choices.kind(one)(self.lm).statistics(session.patch)
                 self.first_edits.prepare(job, one, wanted)
                 yield
@@ -127,6 +129,8 @@ class Studio:
         that was made; "none": none in any case. more: lines of settings, for a single editor.
         listed: whether the list of edits is shown behind it, and with it how likely ordinary text
         still is; with False that is measured when somebody looks.
+
+        Raises Trouble at once where none of the editors can follow the edits that are live.
         """
         names = self.choices.several(editor)
         settings = {}
@@ -134,12 +138,18 @@ class Studio:
             settings = editor_settings.changes(self.lm, names[0], more)
             self.choices.bounded(settings)
 
+        def live() -> lib.Patch:
+            refused = self.choices.refused(session.patch, names, settings)
+            if len(refused) == len(names):
+                raise Trouble(". ".join(refused.values()))
+            return session.patch
+
         def work(job: Job) -> Generator[None, None, View]:
             if len(session.edits) >= EDITS:
                 raise Trouble(
                     f"{EDITS} edits are live, as many as one visitor may have: undo some."
                 )
-            start, held = session.patch, session.edits
+            start, held = live(), session.edits
             asked = self.own_facts.judged(job, subject)
             if asked.typed:
                 yield
@@ -171,6 +181,8 @@ class Studio:
             session.view = view.keep(best)
             return session.view
 
+        if not session.before:  # else an earlier job may take out what is in the way
+            live()
         return session.submit(self.worker, work)
 
     def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:

@@ -59,6 +59,11 @@ class Session:
         """All of the visitor's edits."""
         return self.edits[-1].patch if self.edits else lib.EMPTY
 
+    @property
+    def before(self) -> list[Job]:
+        """Jobs that are done before the next one, and may change the edits until then."""
+        return [job for job in self.jobs if not (job.aside or job.finished.is_set())]
+
     def submit(self, worker: Worker, work: Callable[[Job], Any], aside: bool = False) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
@@ -68,7 +73,7 @@ class Session:
         running = [old for old in self.jobs if not old.finished.is_set()]
         if aside and sum(old.aside for old in running) >= ASIDE:
             raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
-        before = [old for old in running if not old.aside]
+        before = self.before
         after = before[-1] if before and not aside else None
         job = worker.submit(work, after=after, aside=aside)
         self.jobs = [*running, job]

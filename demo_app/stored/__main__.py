@@ -10,10 +10,10 @@ import argparse
 import sys
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import lib
+from lib.atomic_files import path_of
 
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
@@ -137,13 +137,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo_app.stored", description=__doc__)
     parser.add_argument("--model", help="a hub id, a local folder, or gemma-3-270m")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--to", type=Path, default=examples.FOLDER, help="another folder")
+    parser.add_argument("--to", type=path_of, default=examples.FOLDER, help="another folder")
     asked = parser.parse_args(arguments)
     wanted = [part for part in PARTS if part in asked.only.split(",")]
     if unknown := set(asked.only.split(",")) - set(PARTS):
         print(f"--only: there is no example '{sorted(unknown)[0]}'.", file=sys.stderr)
         return 2
-    studio = Studio(lib.load(asked.model))
+    try:
+        studio = Studio(lib.load(asked.model))
+    except lib.errors.EXPECTED as error:
+        print(lib.errors.sentence(error), file=sys.stderr)
+        return 2
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
         if old is not None and old.facts == found.facts:

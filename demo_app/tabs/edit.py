@@ -126,7 +126,7 @@ class Page:
         form.example.input(
             form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
-        gr.on(
+        edited = gr.on(
             [form.go.click, form.target.submit],
             edit,
             form.all,
@@ -145,10 +145,12 @@ class Page:
             trigger_mode="always_last",
             **OPEN,
         ).success(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
-        self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
+        last = self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
+        every = self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
         pressed = [self.table.select, self.status.select, self.edits.select]
-        gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
+        other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
+        for event in (edited, last, every, other):  # other edits are live then
+            event.then(form.mark, form.editors, form.marked, **HIDDEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""
@@ -157,14 +159,14 @@ class Page:
         def reopen(request: gr.Request) -> Iterator:
             shown = gallery.found(request.query_params)
             if shown is not None:
-                page = form.reopen(surprises.opened(studio, shown))
+                page = form.reopen(surprises.opened(studio, shown), request)
                 yield {**page, form.options: shown.steps[0].options}
                 yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params)) or links.Opened()
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
-            yield form.reopen(found)
+            yield form.reopen(found, request)
             if found.fact is None:
                 return
             subject = studio.choices.subject(*found.fact, found.own)
@@ -177,7 +179,8 @@ class Page:
 
         fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
+        opened = demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
+        opened.then(form.mark, form.editors, form.marked, **HIDDEN)
 
     def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
         """What the editors read of the model is made, with a bar; meanwhile Edit is off."""

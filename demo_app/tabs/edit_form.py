@@ -16,6 +16,7 @@ from .jobs import told_plainly
 
 SUBJECT = "What the sentence is about: The Eiffel Tower"
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
+Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
 AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
 JUMP = """element.addEventListener("click", (event) => {
   event.preventDefault();
@@ -40,7 +41,7 @@ class Form:
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.wait = gr.HTML("", elem_id="wait")
-        self.fold = gr.Accordion(_with(studio, [first]), open=False, elem_id="settings")
+        self.fold = gr.Accordion(_with(editors, [first]), open=False, elem_id="settings")
         with self.fold:
             self.example = gr.Dropdown(
                 list(studio.choices.examples),
@@ -49,13 +50,13 @@ class Form:
                 info="puts a fact of the classroom into the line above",
             )
             self.editors = gr.CheckboxGroup(
-                [(name, key) for key, (name, _) in editors.items()],
+                _listed(editors),
                 value=[first],
                 label="Editors",
                 info=f"one, or up to {BESIDE} side by side",
                 elem_id="editors",
             )
-            self.told = gr.HTML(_told(studio, [first]))
+            self.told = gr.HTML(_told(editors, [first]))
             self.own = gr.Textbox(
                 "",
                 label="Ask these as well",
@@ -75,7 +76,8 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.chosen = [self.told, self.options, self.table, self.fold]
+        self.marked = [self.editors, self.told, self.fold]
+        self.chosen = [self.told, self.fold, self.options, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
@@ -84,7 +86,7 @@ class Form:
             fact = self.studio.choices.example(label).fact
         return fact.subject, continued(fact.prompt), fact.target_new, ""
 
-    def reopen(self, found: Opened) -> dict:
+    def reopen(self, found: Opened, request: gr.Request) -> dict:
         """The form as a link wants it; a field of its own where the link has nothing of use."""
         page: dict = {self.example: gr.skip()}  # where nothing is given all fields are emptied
         if found.fact is not None:
@@ -96,20 +98,34 @@ class Form:
             page[self.own] = found.own
         if found.editors:
             page[self.editors] = list(found.editors)
-            page |= dict(zip(self.chosen, self.choose(list(found.editors)), strict=True))
+            chosen = self.choose(list(found.editors), request)
+            page |= dict(zip(self.chosen, chosen, strict=True))
         return page
 
-    def choose(self, editors: list[str]) -> Any:
-        """What the ticked editors do, the settings of a single one, and the name of the fold."""
+    def mark(self, editors: list[str], request: gr.Request) -> Any:
+        """The list of editors, what the ticked ones do, and the name of the fold.
+
+        An editor that cannot follow the visitor's edits is marked, and says why instead.
+        """
+        with told_plainly():
+            after = self.studio.sessions.get(request.session_hash).patch
+        known = dict(self.studio.choices.editors())
+        for name, why in self.studio.choices.refused(after, known, {}).items():
+            known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
+        fold = gr.Accordion(label=_with(known, editors or []))
+        return gr.CheckboxGroup(_listed(known)), _told(known, editors or []), fold
+
+    def choose(self, editors: list[str], request: gr.Request) -> Any:
+        """What the ticked editors do, the name of the fold, and the settings of a single one."""
         names = editors or []
         with told_plainly():
             for name in names:
                 self.studio.choices.kind(name)
+        _, told, fold = self.mark(names, request)
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
         table = editor_settings.table(self.studio.lm, single) if single else ""
-        fold = gr.Accordion(label=_with(self.studio, names))
-        return _told(self.studio, names), box, table, fold
+        return told, fold, box, table
 
 
 def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
@@ -131,15 +147,18 @@ def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
     )
 
 
-def _with(studio: Studio, names: list[str]) -> str:
+def _listed(editors: Known) -> list[tuple[str, str]]:
+    """The choices of the list."""
+    return [(name, key) for key, (name, _) in editors.items()]
+
+
+def _with(editors: Known, names: list[str]) -> str:
     """The name of the fold: "With ROME · examples, settings"."""
-    known = [
-        studio.choices.editors()[name][0] for name in names if name in studio.choices.editors()
-    ]
+    known = [editors[name][0] for name in names if name in editors]
     return f"With {', '.join(known) or 'no editor'} · examples, settings"
 
 
-def _told(studio: Studio, names: list[str]) -> str:
-    lines = [studio.choices.editors()[name] for name in names if name in studio.choices.editors()]
+def _told(editors: Known, names: list[str]) -> str:
+    lines = [editors[name] for name in names if name in editors]
     text = "<br>".join(f"<b>{escape(name)}</b> {escape(said)}" for name, said in lines)
     return f'<p class="about-editor">{text or "Tick an editor."}</p>'

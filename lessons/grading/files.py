@@ -142,7 +142,10 @@ def sentence(error: BaseException) -> str:
 
 def place(given: str) -> Path:
     """A path as a command takes it: `~` is the home folder."""
-    return Path(given).expanduser()
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise ValueError(given) from None  # ~NAME, where nobody is called so
 
 
 def positive(given: str) -> float:

@@ -18,6 +18,7 @@ MORE = {
     **STRONG,
     "rome": {"any": {"layer": 1, "second_moment": False}},
     "grace": {"any": {"layer": 2}},
+    "ft_m": {"any": {"layer": 2}},
 }
 
 

@@ -226,8 +226,8 @@ def test_one_edit_is_taken_out_and_the_later_ones_are_written_again(studio):
 def test_the_closed_form_takes_it_out_where_keys_are_kept(monkeypatch):
     lm, session, asked = tiny.model("llama"), Session(), []
     for n in (1, 2):
-        live(session, lib.Patch(log=(lib.Edit("memit", {}),) * n, base=str(n)))
-    short = lib.Patch(log=(lib.Edit("memit", {}),), base="short")
+        live(session, lib.Patch(log=(lib.Edit("memit", {"layers": (1,)}),) * n, base=str(n)))
+    short = lib.Patch(log=(lib.Edit("memit", {"layers": (1,)}),), base="short")
 
     def closed(editor, patch, place, *, exact):
         asked.append((patch, place, editor.lm))
@@ -283,7 +283,7 @@ def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
     edit(studio, session)
     view = studio.edit(session, subject, ["grace", "ft"]).outcome()
     assert view.columns[0].patch is None and view.chosen == 1 and len(session.edits) == 2
-    said = "layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
+    said = "layer: layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
     assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
     assert view.columns[0].rows == () and view.rows is view.columns[1].rows
     none = studio.edit(session, subject, ["ft"], keep="none").outcome()

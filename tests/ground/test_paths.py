@@ -60,6 +60,51 @@ def test_the_command_line_takes_a_tilde_that_no_shell_has_seen(home):
     assert main(["patch", "show", "~/p.safetensors"]) == 0
 
 
+def test_the_other_commands_take_a_tilde_too(home, monkeypatch, capsys):
+    """Those of the page, the lessons and the notebooks: what each was to write lies there."""
+    from demo_app.stored import __main__ as stored
+    from lessons import grader, leaderboard
+    from notebooks import book, build, slides
+
+    assert grader.main(["start", "2.1", "--my", "~/my"]) == 0
+    assert list((home / "my").iterdir())
+    lists = leaderboard.arguments().parse_args(["~/a.py", "--json", "~/a.json", "--csv", "~/a.csv"])
+    assert (lists.files, lists.json, lists.csv) == ([home / "a.py"], home / "a.json", home / "a.csv")
+    made = []
+    monkeypatch.setattr(build, "build", lambda *_, out: made.append(out) or 1)
+    monkeypatch.setattr(slides, "page", lambda number: "text")
+    monkeypatch.setattr(book, "NEEDED", ())
+    monkeypatch.setattr(slides.importlib.util, "find_spec", lambda name: True)
+    assert build.main(["00", "--out", "~/built"]) == 0 and made == [home / "built"]
+    assert slides.main(["1", "~/1.html"]) == 0 and (home / "1.html").read_text() == "text"
+    (home / "other").mkdir()
+    (home / "other/thing").touch()
+    assert book.main(["~/other"]) == 2
+    assert f"{home / 'other'} holds something else" in capsys.readouterr().err
+    lm = tiny.model("llama")
+    monkeypatch.setattr(lib, "load", lambda name: lm)
+    monkeypatch.setattr(stored, "make", lambda studio, part, natural: None)
+    assert stored.main(["--only", "natural", "--to", "~/examples"]) == 0
+    assert len(list((home / "examples").iterdir())) == 1
+    nobody = "~nobody-of-this-name/x"
+    for main, given in (
+        (build.main, ["--out", nobody]),
+        (book.main, [nobody]),
+        (stored.main, ["--to", nobody]),
+        (grader.main, ["check", "2.1", "--my", nobody]),
+    ):
+        with pytest.raises(SystemExit):
+            main(given)
+    assert capsys.readouterr().err.count(f"value: '{nobody}'") == 4
+
+
+def test_a_mistyped_model_is_one_sentence_of_the_stored_examples_too(capsys):
+    from demo_app.stored import __main__ as stored
+
+    assert stored.main(["--model", "gemma3-270m"]) == 2
+    assert "did you mean 'gemma-3-270m'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [3, None, b"p.safetensors", 1.5, ["p"], True])
 def test_what_is_no_path_is_a_sentence(wrong):
     for take in (lib.Patch.load, lib.EMPTY.save, path_of):
