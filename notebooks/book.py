@@ -211,7 +211,9 @@ def linked_paper(paper: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Build the site; returns Sphinx's exit code, and 2 with a sentence where something is missing."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("out", type=path_of, help="folder of the site, which may hold an earlier one")
+    parser.add_argument(
+        "out", type=path_of, help="folder of the site, which may hold an earlier one"
+    )
     out = parser.parse_args(arguments).out
     missing = [name.replace("_", "-") for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:

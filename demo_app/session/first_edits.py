@@ -61,9 +61,8 @@ class FirstEdits:
         settings: dict[str, int],
         begin: float,
         end: float,
-        several: bool,
     ) -> Generator[None, None, Column]:
-        """What one editor makes of the fact; with several a failure is a column of its own.
+        """What one editor makes of the fact; a failure is a column of its own.
 
         begin, end: the part of the job's bar that this is.
         """
@@ -71,8 +70,6 @@ class FirstEdits:
         try:
             made = self._patch(job, editor, subject, start, settings, begin, middle)
         except (ValueError, lib.OwnerError) as error:
-            if not several:
-                raise
             return Column(editor, name, error=str(error))
         stored = made.stored
         yield

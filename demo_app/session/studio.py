@@ -157,7 +157,7 @@ class Studio:
             for i, one in enumerate(names):
                 begin, end = (0.1 + 0.8 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, asked, start, settings, begin, end, several=len(names) > 1
+                    job, one, asked, start, settings, begin, end
                 )
                 columns.append(column)
             view = View(asked, (), len(held), columns=tuple(columns), old=self.asker.old(asked))

@@ -68,8 +68,8 @@ def test_the_other_commands_take_a_tilde_too(home, monkeypatch, capsys):
 
     assert grader.main(["start", "2.1", "--my", "~/my"]) == 0
     assert list((home / "my").iterdir())
-    lists = leaderboard.arguments().parse_args(["~/a.py", "--json", "~/a.json", "--csv", "~/a.csv"])
-    assert (lists.files, lists.json, lists.csv) == ([home / "a.py"], home / "a.json", home / "a.csv")
+    asked = leaderboard.arguments().parse_args(["~/a.py", "--json", "~/b", "--csv", "~/c"])
+    assert (asked.files, asked.json, asked.csv) == ([home / "a.py"], home / "b", home / "c")
     made = []
     monkeypatch.setattr(build, "build", lambda *_, out: made.append(out) or 1)
     monkeypatch.setattr(slides, "page", lambda number: "text")

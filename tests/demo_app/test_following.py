@@ -1,0 +1,158 @@
+"""Which editors can follow the edits that are live: the page says it before the press."""
+
+from __future__ import annotations
+
+import threading
+from html import escape
+from types import SimpleNamespace
+
+import pytest
+
+import lib
+from demo_app.session.studio import Studio
+from demo_app.session.visitors import Session
+from demo_app.session.worker import Trouble
+from demo_app.tabs.edit_form import Form
+
+from ..support import tiny
+from ..support.editor_settings import quick
+from ..support.page import edited
+from . import conftest
+from .visits import TOWER, visitor
+
+PRESETS = {name: {"any": quick(name)} for name in lib.EDITORS if quick(name)}
+presets = conftest.presets(PRESETS)  # FT, GRACE and HoReN at one layer, WISE at another
+pytestmark = pytest.mark.usefixtures("presets")
+
+
+@pytest.fixture(scope="module")
+def studio(presets):
+    made = Studio(tiny.model("llama"))
+    yield made
+    made.close()
+
+
+def why(studio, editor: str, session: Session) -> str:
+    said = lib.EDITORS[editor](studio.lm).refusal(session.patch)
+    assert said is not None
+    return said
+
+
+def pressed(studio, session: Session, editors, **more):
+    subject = studio.choices.subject(*TOWER, "qz")
+    return studio.edit(session, subject, editors, **more)
+
+
+@pytest.mark.parametrize(
+    ("first", "cannot", "can"), [("ft", "grace", "wise"), ("grace", "ft", "wise")]
+)
+def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
+    studio, first, cannot, can
+):
+    form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash=first)
+    session = studio.sessions.get(first)
+
+    def shown() -> tuple[dict[str, str], str, str]:
+        listed, told, fold = Form.mark(form, [cannot, can], request)
+        return {key: label for label, key in listed.choices}, told, fold.label
+
+    plain = {key: label for key, (label, _) in studio.choices.editors().items()}
+    assert shown()[0] == plain
+    session.edits = edited(studio, "xy", editor=first).edits
+    labels, told, fold = shown()
+    barred = {name for name in labels if labels[name] != plain[name]}
+    assert barred == {n for n in plain if lib.EDITORS[n](studio.lm).refusal(session.patch)}
+    assert cannot in barred and can not in barred
+    mark = f"{plain[cannot]} (cannot follow)"
+    assert labels[cannot] == mark and mark in fold
+    assert f"<b>{mark}</b> {escape(why(studio, cannot, session))}." in told
+    assert f"take out what {first} wrote" in told and f"<b>{plain[can]}</b>" in told
+    session.edits = ()
+    assert shown()[0] == plain and "cannot follow" not in "".join(shown()[1:])
+
+
+def test_a_press_says_it_at_once_and_prepares_nothing(studio, monkeypatch):
+    session, ended = edited(studio, "xy"), threading.Event()
+    busy = studio.worker.submit(lambda job: ended.wait(60))  # the model is somebody else's
+
+    def never(*_, **__):
+        raise AssertionError("statistics were asked for")
+
+    monkeypatch.setattr(lib.EDITORS["grace"], "statistics", never)
+    for keep in ("said", "any", "none"):
+        with pytest.raises(Trouble) as error:
+            pressed(studio, session, "grace", keep=keep)
+        assert str(error.value) == why(studio, "grace", session)
+    with pytest.raises(Trouble, match="grace cannot follow ft .*horen cannot follow ft "):
+        pressed(studio, session, ["grace", "horen"])
+    assert not session.jobs and len(session.edits) == 1 and not busy.finished.is_set()
+    prepared = studio.prepare(session, ["grace"])
+    ended.set()
+    assert prepared.outcome() is None, "who cannot write reads nothing of the model before"
+    monkeypatch.undo()
+
+
+def test_another_layer_follows_and_the_others_of_a_comparison_are_made(studio):
+    session = edited(studio, "xy")
+    aside = pressed(studio, session, "grace", more="layer = 3", keep="none").outcome()
+    assert aside.columns[0].patch is not None
+    view = pressed(studio, session, ["grace", "rome", "ft"], keep="none").outcome()
+    assert [column.patch is None for column in view.columns] == [True, False, False]
+    assert view.columns[0].error == why(studio, "grace", session)
+
+
+def test_an_undo_that_is_under_way_lets_it_follow(studio):
+    session, ended = edited(studio, "xy"), threading.Event()
+    studio.worker.submit(lambda job: ended.wait(60))
+    undone = studio.revisions.undo(session)
+    asked = pressed(studio, session, "grace", keep="none")
+    ended.set()
+    assert undone.outcome().live == 0 and asked.outcome().columns[0].patch is not None
+    kept = edited(studio, "xy")
+    kept.jobs = [studio.look(kept, studio.choices.subject(*TOWER, "xy"))]
+    with pytest.raises(Trouble, match="grace cannot follow ft here"):
+        pressed(studio, kept, "grace").outcome()
+
+
+def test_programs_get_the_same_sentence(page):
+    from gradio_client.exceptions import AppError
+
+    client = visitor(page)
+    client.predict(*TOWER, "xy", "ft", api_name="/edit")
+    for call in (
+        lambda: client.predict(*TOWER, "qz", "grace", api_name="/edit"),
+        lambda: client.predict(*TOWER, "qz", ["grace"], api_name="/compare"),
+        lambda: client.predict(*TOWER, "qz", ["horen"], "", "", api_name="/page_edit"),
+    ):
+        with pytest.raises(AppError, match="cannot follow ft here: both need the same matrix"):
+            call()
+    rows = client.predict(*TOWER, "qz", ["horen", "retrieval"], api_name="/compare")
+    assert "horen cannot follow ft here" in rows[0]["error"] and "error" not in rows[1]
+    assert "grace cannot follow ft here" in client.predict(["grace"], api_name="/editor")[0]
+    client.predict(api_name="/undo_last")
+    assert "cannot follow" not in client.predict(["grace"], api_name="/editor")[0]
+    client.close()
+
+
+@pytest.mark.browser
+def test_the_marks_follow_each_edit_in_a_browser(page, browser):
+    tab = browser.new_page()
+    tab.goto(page[0].local_url)
+    tab.locator("#settings > button").click()
+    group = tab.locator("#editors")
+    grace = group.get_by_role("checkbox", name="GRACE", exact=True)
+    group.get_by_role("checkbox", checked=True).first.uncheck()
+    group.get_by_role("checkbox", name="FT", exact=True).check()
+    tab.locator("#settings > button", has_text="With FT ·").wait_for()
+    tab.get_by_label("New answer").fill("xy")
+    tab.get_by_role("button", name="Edit", exact=True).click()
+    tab.locator("#top", has_text="1 edit").wait_for(timeout=20_000)
+    marked = group.get_by_role("checkbox", name="GRACE (cannot follow)", exact=True)
+    marked.wait_for(timeout=20_000)
+    marked.check()
+    tab.locator(".about-editor", has_text="grace cannot follow ft here").wait_for()
+    tab.get_by_role("button", name="Undo", exact=True).click()
+    grace.wait_for(timeout=20_000)
+    assert grace.is_checked() and group.get_by_role("checkbox", name="FT", exact=True).is_checked()
+    assert "cannot follow" not in tab.locator(".about-editor").inner_text()
+    tab.close()
