@@ -283,7 +283,7 @@ def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
     edit(studio, session)
     view = studio.edit(session, subject, ["grace", "ft"]).outcome()
     assert view.columns[0].patch is None and view.chosen == 1 and len(session.edits) == 2
-    said = "layer: layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own, not tuned here
+    said = "layer: layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own
     assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
     assert view.columns[0].rows == () and view.rows is view.columns[1].rows
     none = studio.edit(session, subject, ["ft"], keep="none").outcome()
