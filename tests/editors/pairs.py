@@ -25,7 +25,7 @@ TEXT = """# Editors that cannot stand together
 A patch can hold the edits of several editors, one after the other: `rome.edit(facts, after=patch)`.
 Two of them cannot stand together where both need the same matrix, and one changes its weights while
 the other puts a memory beside it, or both put one there. Such an edit is refused before anything is
-computed, and `lib.EDITORS[name](lm).refusal(patch)` says beforehand whether it would be: it gives
+computed, and `editor.refusal(patch)` says beforehand whether it would be: it gives
 `None`, or a sentence as this one:
 
 > {sentence}
