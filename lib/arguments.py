@@ -66,9 +66,7 @@ def fits(value: Any, hint: Any) -> bool:
         return number and not isinstance(value, bool) and value == value
     if kind is Any or not isinstance(kind, type):
         return True
-    if not issubclass(kind, Iterable) or kind is str or not parts:
-        return isinstance(value, kind)
-    if issubclass(kind, Mapping):
+    if not issubclass(kind, Iterable) or issubclass(kind, str | Mapping) or not parts:
         return isinstance(value, kind)
     # a list where a tuple is annotated, a range, a set and an array are as good
     value = value.tolist() if hasattr(value, "tolist") else value  # an array may be a number

@@ -50,6 +50,8 @@ class LowerBlockCache:
         self.bytes = 0
         self.below = list(lm.blocks)[:start]
         self._first = f"{lm.arch.blocks}.{start}"
+        # how the names of modules begin to which a patch may be bound
+        self._above = tuple(f"{lm.arch.blocks}.{i}." for i in range(start, lm.n_layers))
         self._inner = [module for block in self.below for module in block.modules()]
         self._width: int | None = None  # length of a block's output where it is a tuple
 
@@ -78,9 +80,7 @@ class LowerBlockCache:
             return
         # run the rows that are new, then gather the states of all rows
         keys = real_rows(ids, real)
-        new = [key for key in dict.fromkeys(keys) if key not in self.states]
-        if new:
-            self._fill(new)
+        self._fill([key for key in dict.fromkeys(keys) if key not in self.states])
         for key in keys:
             self.states.move_to_end(key)
         kept = torch.cat([self.states[key] for key in keys])  # (real tokens, d), row by row
@@ -93,12 +93,8 @@ class LowerBlockCache:
         """Whether a run with these arguments has the kept states below block `start`."""
         if not self.start or more.get("use_cache", True) or self.lm.cache_name in more:
             return False
-        lm, base = self.lm, f"{self.lm.arch.blocks}."
-        for name in lm._base:  # modules bound at the moment
-            layer = name.removeprefix(base).split(".")[0]
-            if not (name.startswith(base) and layer.isdigit() and int(layer) >= self.start):
-                return False
-        return not any(m._forward_hooks or m._forward_pre_hooks for m in self._inner)
+        watched = any(m._forward_hooks or m._forward_pre_hooks for m in self._inner)
+        return not watched and all(name.startswith(self._above) for name in self.lm._base)
 
     def _fill(self, keys: list[tuple[int, ...]]) -> None:
         """Run rows up to block `start` and keep the states that enter it.
@@ -111,18 +107,14 @@ class LowerBlockCache:
         def form(_: nn.Module, __: Any, output: Any) -> None:
             self._width = len(output) if isinstance(output, tuple) else None
 
-        before, self.lm.lower_blocks = self.lm.lower_blocks, None
-        try:
-            with hooked(self.below[0], form):
-                for some in _equal(keys):
-                    # fill the batch up with its first row
-                    seqs = sequences(self.lm, [*some, *some[:1] * (TOGETHER - len(some))])
-                    entering = padded_inputs(self.lm, seqs, [self._first])[self._first]
-                    for key, hidden in zip(some, entering, strict=False):
-                        self.states[key] = hidden.clone()
-                        self.bytes += self.states[key].nbytes
-        finally:
-            self.lm.lower_blocks = before
+        with hooked(self.below[0], form):  # a run with a hook below skips nothing
+            for some in _equal(keys):
+                # fill the batch up with its first row
+                seqs = sequences(self.lm, [*some, *some[:1] * (TOGETHER - len(some))])
+                entering = padded_inputs(self.lm, seqs, [self._first])[self._first]
+                for key, hidden in zip(some, entering, strict=False):
+                    self.states[key] = hidden.clone()
+                    self.bytes += self.states[key].nbytes
 
     def _trim(self) -> None:
         """Drop the states that were unused for longest, until the rest is within the limit."""

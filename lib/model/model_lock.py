@@ -38,29 +38,25 @@ class Owner:
     """The lock of one model; `with owner.hold():` is re-entrant by token and not by thread.
 
     patience  seconds to wait for another owner.
+    token     the token of the present owner, None where there is none.
     """
 
     def __init__(self, patience: float = 600.0) -> None:
         self.patience = patience
         self._lock = threading.Lock()
-        self._holder: _Token | None = None
+        self.token: _Token | None = None
         self._mine: ContextVar[_Token | None] = ContextVar("owner", default=None)
-
-    @property
-    def token(self) -> _Token | None:
-        """The token of the present owner, None where there is none."""
-        return self._holder
 
     @property
     def held(self) -> bool:
         """Whether the calling code is the present owner."""
-        return self._holder is not None and self._mine.get() is self._holder
+        return self.token is not None and self._mine.get() is self.token
 
     @contextmanager
     def hold(self) -> Iterator[_Token]:
         """Own the model for the body. Raises OwnerError after `patience` seconds."""
         mine = self._mine.get()
-        if mine is not None and mine is self._holder:  # the owner itself enters again
+        if mine is not None and mine is self.token:  # the owner itself enters again
             # two visitors of one thread have one context: the token alone cannot tell them apart,
             # and the second one would see the first one's edits
             if any(frame.f_back is None for frame in mine.generators):  # it is suspended
@@ -75,12 +71,12 @@ class Owner:
                 f"the model has been in use by another owner for {self.patience:.0f} s; "
                 "most likely a generator yielded inside `lm.patched`, or an edit is still running"
             )
-        token = self._holder = _Token()
+        token = self.token = _Token()
         self._mine.set(token)
         try:
             yield token
         finally:
-            self._holder = None
+            self.token = None
             self._mine.set(mine)  # not ContextVar.reset: a step may end in another context
             self._lock.release()
 
