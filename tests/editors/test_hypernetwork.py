@@ -397,7 +397,7 @@ def test_training_helps_stops_early_and_keeps_the_best(lm, tmp_path):
 
 # the same texts behind other prompts: what is learned on CASES must help here
 CASES_AS_VALIDATION = [
-    lib.Case(lib.Fact(None, case.fact.text + " ", case.fact.target_new), case.paraphrases,
+    lib.Case(lib.Fact(None, case.fact.text + ",", case.fact.target_new), case.paraphrases,
              case.neighborhood, case.locality) for case in CASES
 ]  # fmt: skip
 
