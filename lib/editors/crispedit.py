@@ -56,14 +56,6 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
     )
     batch_size: Size = 32
 
-    retired: ClassVar[Mapping[str, Any]] = {
-        "sequential": False,
-        "mix": False,
-        "recalculate": None,
-        "edit_weight": None,
-        "labels": "data",
-    }
-
     @classmethod
     def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that this version knows; the published `edit_weight` is accepted too.

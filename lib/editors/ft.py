@@ -7,9 +7,8 @@ baseline (LocFT-BF).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -39,8 +38,6 @@ class FtConfig(EpochSettings, EndOfText, Config):
         source="paper",
     )
     target_eos: bool = setting(True, source="paper")
-
-    retired: ClassVar[Mapping[str, Any]] = {"restart": False, "forms": "prompt", "replay": "none"}
 
 
 class Ft(Editor):

@@ -8,9 +8,9 @@ module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -28,8 +28,6 @@ from .hypernetwork.trainable import Trainable
 @dataclass(frozen=True)
 class MalmenConfig(RegressionConfig):
     """MALMEN's published settings."""
-
-    retired: ClassVar[Mapping[str, Any]] = {"strength": 0.0}
 
 
 class Malmen(Trainable):

@@ -7,9 +7,7 @@ weighed λ times, allows. NAS (norm anchors; Liu et al., 2026) is MEMIT with val
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from ..data.facts import Fact
 from ..errors import EditWarning
@@ -45,12 +43,6 @@ class NormAnchorConfig(LayerwiseConfig):
         "Multiple of the anchors' norm from which on a value is not written; None writes all.",
         source="paper",
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {
-        name: "base" if name == "anchor" else value
-        for name, value in LayerwiseConfig.retired.items()
-        if name not in ("anchor_n", "anchor_skip")
-    }
 
 
 class NormAnchor(LayerwiseEditor):

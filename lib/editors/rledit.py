@@ -8,10 +8,9 @@ and by theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, ClassVar
 
 import torch
 
@@ -50,13 +49,6 @@ class RLEditConfig(RegressionConfig):
     )
     check_every: Size = 1
     patience: Count = 3
-
-    retired: ClassVar[Mapping[str, Any]] = {
-        "strength": 0.0,
-        "discount": DISCOUNT,
-        "reg": REG,
-        "each_turn": False,
-    }
 
 
 class RLEdit(Malmen):

@@ -7,9 +7,8 @@ with the least disturbance of general text (`memory.insert`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,9 +41,6 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     enough: Real = setting(0.05, "Total loss under which the search ends.", source="paper")
     contexts: tuple[tuple[Count, Count], ...] = ((5, 10), (10, 10))
     context_start: Whole | str | None = None
-
-    retired: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
-    added: ClassVar[Mapping[str, Any]] = {"enough": 0.05}
 
 
 class Rome(WhitenedEditor):

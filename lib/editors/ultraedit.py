@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -87,8 +87,6 @@ class UltraEditConfig(GradientSettings, EndOfText, Config):
         "for the step of a hundred.",
         source="ours",
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {"compat": False, "forms": "prompt"}
 
 
 class UltraEdit(Editor):

@@ -9,6 +9,7 @@ import pytest
 
 import lib
 from lib.editors.hypernetwork import network_file
+from lib.editors.shared.earlier_settings import RETIRED
 from lib.lifelong.journal import FORMAT, sealed
 
 from ..support import journals, tiny
@@ -16,7 +17,7 @@ from ..support.editor_settings import TINY, A, B
 from ..support.networks import CASES, SMALL
 
 C = lib.Fact("My cat", "{} sleeps on", "xy")
-GONE = [(e, n, v) for e in lib.EDITORS for n, v in lib.EDITORS[e].Config.retired.items()]
+GONE = [(e, n, v) for e, gone in RETIRED.items() for n, v in gone.items()]
 FT = {"layer": 2, "lr": 2e-2, "epochs": 5}
 
 
@@ -59,7 +60,7 @@ def test_an_old_patch_is_folded_again(lm, tmp_path):
 
 
 def test_an_old_patch_still_loses_an_edit_in_closed_form(lm, monkeypatch):
-    monkeypatch.setattr(lib.EDITORS["memit"].Config, "retired", {"gone": 3})
+    monkeypatch.setitem(RETIRED, "memit", {"gone": 3})
     editor = lib.EDITORS["memit"](
         lm, **{**TINY["memit"], "layers": (1,), "keep_keys": True, "values_on": "base"}
     )

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import lib
+from lib.editors.shared.earlier_settings import ADDED
 
 from ..support import tiny
 
@@ -228,14 +229,14 @@ def same_log(new: lib.Patch, old: lib.Patch) -> None:
 
 def same_settings(editor: str, now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
     """The settings of one edit, and those of the editor inside."""
-    retired, config = RETIRED.get(editor, {}), lib.EDITORS[editor].Config
+    retired = RETIRED.get(editor, {})
     for name in then.keys() - retired:
         if name == "inner":
             assert now[name][0] == then[name][0]
             same_settings(now[name][0], now[name][1], then[name][1])
         else:
             assert now[name] == then[name], name
-    assert now.keys() - then.keys() <= config.added.keys()
+    assert now.keys() - then.keys() <= ADDED.get(editor, {}).keys()
 
 
 def test_no_file_was_changed_since_they_were_written():

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import lib
 from lib.data.relations import relations
+from lib.editors.shared.earlier_settings import ADDED
 
 from ..support import tiny
 from .test_frozen import (
@@ -220,7 +221,7 @@ def test_settings_of_every_editor_for_a_model(name):
             new, old = as_json(asdict(made(lm, editor))), then[kind][editor]
             for setting in old.keys() - RETIRED.get(editor, {}).keys():
                 assert new[setting] == old[setting], (editor, kind, setting)
-            assert new.keys() - old.keys() <= config.added.keys()
+            assert new.keys() - old.keys() <= ADDED.get(editor, {}).keys()
 
 
 # ---- evaluation --------------------------------------------------------------------------------

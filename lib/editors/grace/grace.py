@@ -9,9 +9,8 @@ bit for bit (route.py is the route that does this).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,8 +57,6 @@ class GraceConfig(CodebookConfig, EndOfText):
         source="ours",
         published=False,
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {"only_errors": False}
 
 
 class Grace(CodebookEditor):

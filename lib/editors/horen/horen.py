@@ -14,9 +14,8 @@ for its prompt and more for messages in the chat template, whose answers begin w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from msgspec import Meta
@@ -86,8 +85,6 @@ class HorenConfig(CodebookConfig):
         source="ours",
         published=False,
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {"mean_of": "inputs"}
 
 
 class Horen(CodebookEditor):

@@ -30,12 +30,12 @@ from ...data.facts import Case
 from ...errors import EditError
 from ...model.lower_block_cache import LowerBlockCache
 from ...patch.patch import EMPTY, Patch
+from ..shared.earlier_settings import RETIRED
 from . import losses, network_file
 from .losses import Outcome, Text
 from .network import ModuleUpdate
 from .network_editor import Factors, NetworkEditor
 from .network_file import Networks
-from .settings import TrainableConfig
 
 # The order in which files name the settings, whatever that of the fields: a training knows its file
 # by a hash of them, and a patch its network by the hash of the network's file.
@@ -104,7 +104,7 @@ class Trainable(NetworkEditor):
             "step": at,
             "best": training.best_loss,
             "history": training.history,
-            "settings": recorded(self.config),
+            "settings": recorded(self),
             "data": dict(data or {}),
         }
         network_file.save(path, header, {"now": network_file.compact(state)})
@@ -212,7 +212,7 @@ class Training:
         self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        label = json.dumps([recorded(editor.config), repr(list(cases)), repr(list(validation))])
+        label = json.dumps([recorded(editor), repr(list(cases)), repr(list(validation))])
         self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
@@ -300,9 +300,10 @@ class Training:
         network_file.save(self.file, header, {"now": now, "best": self.best, "adam": adam})
 
 
-def recorded(config: TrainableConfig) -> dict[str, Any]:
+def recorded(editor: Trainable) -> dict[str, Any]:
     """All settings that a network was trained with, the retired ones with their only value too."""
-    settings = {**config.retired, **asdict(config), "network": None}
+    retired = RETIRED.get(editor.name, {})
+    settings = {**retired, **asdict(editor.config), "network": None}
     return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
 
 

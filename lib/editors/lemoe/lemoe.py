@@ -12,9 +12,9 @@ method before it, which is kept for comparison.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -118,14 +118,6 @@ class LemoeConfig(EndOfText, Config):
         "Texts that must stay with the base model; None takes those shipped with the library.",
         source="ours",
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {
-        "projection": "shared",
-        "views": ("prompt", "subject"),
-        "route_steps": 60,
-        "route_lr": 1e-3,
-        "d_k": D_K,
-    }
 
 
 class Lemoe(Editor):

@@ -9,9 +9,9 @@ answered by the base model alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,8 +74,6 @@ class MemoirConfig(ContextSettings, EndOfText, Config):
         "shipped with the library.",
         source="ours",
     )
-
-    retired: ClassVar[Mapping[str, Any]] = {"joint": False, "rehearse": 0}
 
 
 class Memoir(Editor):

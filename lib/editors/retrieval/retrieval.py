@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from ...data.facts import Fact, encode_prompt
 from ...errors import ArgumentError
@@ -38,16 +38,6 @@ class RetrievalConfig(Config):
         source="paper",
         published=True,
     )
-
-    added: ClassVar[Mapping[str, Any]] = {"always": False}
-    retired: ClassVar[Mapping[str, Any]] = {
-        "tau_rel": TAU_REL,
-        "tau_free": TAU_FREE,
-        "demos": 0,
-        "ratio": (1, 3, 4),
-        "order": "last",
-        "pool": None,
-    }
 
 
 class Notes(Finder, Rewrite):

@@ -35,6 +35,7 @@ from ...registry import EDITORS
 from ...settings import shown
 from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
+from .earlier_settings import ADDED
 
 QUOTED = 3  # facts that a warning quotes at most
 
@@ -376,7 +377,7 @@ class Editor(ABC):
     @classmethod
     def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from a file of any version in the form of this version (`Config.current`)."""
-        return {**cls.Config.added, **cls.Config.current(cls.name, settings)}
+        return {**ADDED.get(cls.name, {}), **cls.Config.current(cls.name, settings)}
 
 
 class WhitenedEditor(Editor):

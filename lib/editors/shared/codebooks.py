@@ -8,9 +8,9 @@ and found, and what becomes of a fact whose key lies near another one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +44,6 @@ class CodebookConfig(EntryTraining, ChatWordings, Config):
         "output projection.",
         source="paper",
     )
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
 
 
 class CodebookEditor(Editor):

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 
 from ...errors import EditError
 from ...model.lm import LM
 from ...settings import Whole, described, explain, nearest, setting, shown
+from .earlier_settings import RETIRED
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
@@ -25,17 +26,9 @@ PLACES = {"layer", "layers", "down", "gate", "up"}
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an editor; `preset` fills them from `presets.toml` for a model.
-
-    `retired` names settings that files of earlier versions have and this version has not, each with
-    the only value that is still accepted. `added` names settings that files of earlier versions
-    have not, each with the value that those files mean.
-    """
+    """Settings of an editor; `preset` fills them from `presets.toml` for a model."""
 
     seed: Whole = setting(0, "Seed of everything that is drawn at random.", source="ours")
-
-    retired: ClassVar[Mapping[str, Any]] = {}
-    added: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         """Refuse values that the annotations do not allow, in an EditError that names the setting.
@@ -135,13 +128,14 @@ class Config:
                 f"the settings of {editor} are values by name, not {shown(settings)}: leave them "
                 "out to have the preset"
             )
-        for name, value in cls.retired.items():
+        retired = RETIRED.get(editor, {})
+        for name, value in retired.items():
             if name in settings and _tuples(settings[name]) != value:
                 raise EditError(
                     f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
                     f"{settings[name]!r} is no longer supported"
                 )
-        return {name: value for name, value in settings.items() if name not in cls.retired}
+        return {name: value for name, value in settings.items() if name not in retired}
 
 
 @cache

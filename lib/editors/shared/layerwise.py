@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,17 +54,6 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     values_on: Literal["current", "base"] = setting(
         "current", "Model on which values are searched: the edited one, or the base.", source="ours"
     )
-    retired: ClassVar[Mapping[str, Any]] = {
-        "forms": "prompt",
-        "chunk": None,
-        "hold": None,
-        "outputs": "equal",
-        "output_groups": 8,
-        "keys": "mean",
-        "anchor": None,
-        "anchor_n": 200,
-        "anchor_skip": 2.0,
-    }
 
 
 class LayerwiseEditor(WhitenedEditor):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -148,5 +147,3 @@ class WiseConfig(ContextSettings, EndOfText, ChatWordings, Config):
         "Texts that must stay with the main memory; None takes those shipped with the library.",
         source="ours",
     )
-
-    added: ClassVar[Mapping[str, Any]] = {"forms": "prompt"}
