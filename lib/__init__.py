@@ -69,7 +69,7 @@ from .memory import gram, interference
 from .model.architectures import ARCHS
 from .model.lm import LM, load
 from .model.sequences import Sequences
-from .patch.merging import Differences, diff, merge
+from .patch.merging import diff, merge
 from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
 from .patch.route import Rewrite, Route
 from .patch.undo import Without, without

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ from ..data.texts import GENERAL
 from ..errors import ArgumentError, FactError, FetchError, ForensicsError
 from ..evaluation.benchmarks import TASKS
 from ..evaluation.survival import ROUNDINGS, EditedAgain, Life, Rounded, Trained
-from ..export.export import refuse
+from ..export.export import Exported, refuse
 from ..export.gguf_files import TYPES
 from ..forensics.candidates import BARE, PREFIX, read_names
 from ..forensics.difference import fits, stretched
@@ -314,15 +316,13 @@ def run_export(given: argparse.Namespace) -> None:
     patch = Patch.load(given.patch)
     refuse(patch, given.kind)  # now, because loading a model takes time
     lm = options.load(given)
-    if given.kind == "peft":
-        done = export_peft(lm, patch, given.to, given.rank)
-    elif given.kind == "gguf-lora":
-        done = export_gguf_lora(lm, patch, given.to, given.rank)
-    elif given.kind == "gguf":
-        done = export_gguf(lm, patch, given.to, type=given.type or "f16")
-    else:
-        done = export_model(lm, patch, given.to)
-    print(f"saved: {done}")
+    export: dict[str, Callable[..., Exported]] = {
+        "peft": partial(export_peft, rank=given.rank),
+        "gguf-lora": partial(export_gguf_lora, rank=given.rank),
+        "gguf": partial(export_gguf, type=given.type or "f16"),
+        "model": export_model,
+    }
+    print(f"saved: {export[given.kind](lm, patch, given.to)}")
 
 
 # ---- a model that somebody else may have edited --------------------------------------------------

@@ -20,6 +20,7 @@ from ..atomic_files import path_of, whole_file
 from ..errors import ArgumentError
 from ..model import lm
 from ..model.quantized import KINDS
+from ..settings import shown
 
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
 
@@ -146,12 +147,12 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
             low, high = int(first), int(last if dash else first)
         except ValueError:
             raise ArgumentError(
-                f"{given} wants numbers like 2-28 or 2,5,8, not '{shortened(text)}'"
+                f"{given} wants numbers like 2-28 or 2,5,8, not {shown(text)}"
             ) from None
         if low > high:
             raise ArgumentError(f"{given} has the range {part}, which ends before it begins")
         if high > most:
-            raise ArgumentError(f"{given} has {shortened(part)}, where {most} is the most there is")
+            raise ArgumentError(f"{given} has {shown(part)}, where {most} is the most there is")
         found += range(low, high + 1)
     different(given, found)
     return found
@@ -173,18 +174,13 @@ def different(given: str, values: Sequence[object]) -> None:
     """Refuse a value that is given twice, of which only one would count."""
     for value, times in Counter(values).most_common(1):
         if times > 1:
-            raise ArgumentError(f"{given} has {shortened(str(value))} twice: give it once")
+            raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
 
 
 def at_least(given: str, least: int, number: int | None) -> None:
     """Refuse a number below the least one, in a sentence that names the option."""
     if number is not None and number < least:
         raise ArgumentError(f"{given} should be at least {least}, not {number}")
-
-
-def shortened(text: str) -> str:
-    """A text of the command line for an error message."""
-    return text if len(text) <= 60 else f"{text[:50]} … {text[-5:]}"
 
 
 def even_cases(model: str | None) -> list[Case]:

@@ -108,16 +108,16 @@ def _diff(given: argparse.Namespace) -> None:
         print(
             f"the first is for {first.base or 'any model'}, the second for {second.base or 'any'}"
         )
-    groups = {"only in the first": found.first, "only in the second": found.second}
-    for title, some in {**groups, "in both": found.both}.items():
+    groups = {"only in the first": found["first"], "only in the second": found["second"]}
+    for title, some in {**groups, "in both": found["both"]}.items():
         print(f"{title}: {len(some):,} facts")
         for subject, prompt in [*some][:SHOWN]:
             print(f"  {prompt.replace('{}', subject or '{}')} -> {some[subject, prompt]}")
-    print(f"in both with different answers: {len(found.against):,} facts")
-    for asked in found.against[:SHOWN]:
+    print(f"in both with different answers: {len(found['against']):,} facts")
+    for asked in found["against"][:SHOWN]:
         print(f"  {told(asked, first, second)}")
     _say_streams(first, second)
-    for module, (apart, norms) in found.modules.items():
+    for module, (apart, norms) in found["modules"].items():
         sizes = " and ".join("a new matrix" if n is None else f"{n:.4g}" for n in norms)
         said = "not known without the model" if apart is None else f"{apart:.4g}"
         print(f"{module}: apart {said}; the changes are {sizes}")

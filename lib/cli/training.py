@@ -13,6 +13,7 @@ import pandas as pd
 from .. import EDITORS, Case, classroom, distributed, read_cases, stream, tune
 from ..atomic_files import path_of
 from ..errors import ArgumentError
+from ..settings import shown
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
 
@@ -153,9 +154,7 @@ def span(text: str) -> tuple[int, int]:
     except ValueError:
         found = -1, -1
     if not 0 <= found[0] <= found[1]:
-        raise argparse.ArgumentTypeError(
-            f"rows are given as FIRST-LAST, not '{options.shortened(text)}'"
-        )
+        raise argparse.ArgumentTypeError(f"rows are given as FIRST-LAST, not {shown(text)}")
     return found
 
 

@@ -77,9 +77,7 @@ class Fact:
     target_true: str | None = None
 
     def __post_init__(self) -> None:
-        _tidy(self, prompt="the prompt", target_new="target_new")
-        if self.target_true is not None:
-            _tidy(self, target_true="target_true")
+        _tidy(self, prompt="the prompt", target_new="target_new", target_true="target_true")
         marks, prompt = self.prompt.count("{}"), quoted(self.prompt)
         if self.subject is None:
             if marks:
@@ -182,9 +180,8 @@ class Probe(Short):
     parts: tuple[Probe, ...] = only_if_set(())
 
     def __post_init__(self) -> None:
-        _tidy(self, prompt="a test prompt", target="a reference answer")
-        if self.kind is not None:
-            _tidy(self, kind="the kind of a test prompt")
+        names = {"prompt": "a test prompt", "target": "a reference answer"}
+        _tidy(self, **names, kind="the kind of a test prompt")
         _tuples(self, texts=("aliases", "wordings"), probes=("parts",))
 
     @property
@@ -233,14 +230,18 @@ class Case(Short):
         for name, value in {"id": self.id, "batch": self.batch or 0}.items():
             if isinstance(value, bool) or not isinstance(value, (int, str)):
                 raise FactError(f"the {name} should be a number or text, not {quoted(str(value))}")
-        if self.relation is not None:
-            _tidy(self, relation="the relation")
+        _tidy(self, relation="the relation")
 
 
 def _tidy(owner: Fact | Probe | Case, **names: str) -> None:
-    """Normalize these fields, given with their names in messages; FactError for what is no text."""
+    """Normalize these fields, given with their names in messages; FactError for what is no text.
+
+    None stays where it is the field's default.
+    """
     for name, called in names.items():
-        object.__setattr__(owner, name, require_text(getattr(owner, name), called))
+        value = getattr(owner, name)
+        if value is not None or not hasattr(type(owner), name):
+            object.__setattr__(owner, name, require_text(value, called))
 
 
 def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]) -> None:

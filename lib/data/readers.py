@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
 from .case_lists import Cases, LazyCases
@@ -87,10 +89,7 @@ def read_cases(
         if isinstance(path, (Mapping, bytes)) or not isinstance(path, Iterable):
             said = quoted(str(path))
             raise FactError(f"read_cases needs a path, or an iterable of rows, not {said}")
-        # a DataFrame has missing values of several kinds
-        found: Any = path
-        if hasattr(path, "itertuples"):
-            found = found.astype(object).where(found.notna(), None).to_dict("records")
+        found: Any = path.to_dict("records") if isinstance(path, pd.DataFrame) else path
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
     if not lazy:

@@ -17,6 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
+import pandas as pd
+
 from ..errors import EXPECTED, FactError, sentence
 from .facts import quoted
 
@@ -123,7 +125,7 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if hasattr(value, "tolist"):  # an array or a number of numpy
         return plain(value.tolist())
-    return None if isinstance(value, float) and value != value else value
+    return None if pd.isna(value) else value  # a table has missing values of several kinds
 
 
 @contextmanager
@@ -185,8 +187,6 @@ def _table(path: Path, file: IO[bytes]) -> Iterator[dict]:
 
 def _parquet(path: Path) -> list[dict]:
     """The rows of a parquet file."""
-    import pandas as pd
-
     try:
         return pd.read_parquet(path).to_dict("records")
     except ImportError:

@@ -29,7 +29,7 @@ from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
 from . import routed_files
-from .model_card import card
+from .model_card import write_card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
 # Adapters have one of these ranks, the only ones for which vLLM can be set up.
@@ -120,8 +120,7 @@ def export_peft(
         config = _adapter_config(lm, list(modules), r)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
-        text = card(patch, "adapter", base_name(lm), work.name, modules, scores, rank=r)
-        (work / "README.md").write_text(text, encoding="utf-8")
+        write_card(work, patch, "adapter", base_name(lm), modules, scores, rank=r)
     return Exported(path_of(folder), folder_size(folder), modules, r)
 
 
@@ -160,8 +159,7 @@ def export_model(
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
-        text = card(patch, "routed" if routed else "model", base_name(lm), work.name, {}, scores)
-        (work / "README.md").write_text(text, encoding="utf-8")
+        write_card(work, patch, "routed" if routed else "model", base_name(lm), {}, scores)
     return Exported(path_of(folder), folder_size(folder), {})
 
 

@@ -36,7 +36,7 @@ from .export import (
     refuse_adapter,
     refuse_whole,
 )
-from .model_card import card
+from .model_card import write_card
 
 # The types that the package `gguf` can write, with llama.cpp's number of such a file. The embedded
 # model came as q4_1.
@@ -87,16 +87,8 @@ def export_gguf(
             with lm.patched(patch, only=True):
                 _write_weights(writer, lm, type)
         (work / "Modelfile").write_text(modelfile(lm), encoding="utf-8")
-        text = card(
-            replace(patch, base=lm.identity),
-            "gguf",
-            base_name(lm),
-            work.name,
-            {},
-            scores,
-            type=type,
-        )
-        (work / "README.md").write_text(text, encoding="utf-8")
+        made_on = replace(patch, base=lm.identity)
+        write_card(work, made_on, "gguf", base_name(lm), {}, scores, type=type)
     return Exported(path_of(folder), folder_size(folder), {})
 
 
@@ -139,8 +131,7 @@ def export_gguf_lora(
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
         (work / "Modelfile").write_text(modelfile(lm, adapter=True), encoding="utf-8")
-        text = card(patch, "gguf-lora", base_name(lm), work.name, modules, scores, rank=r)
-        (work / "README.md").write_text(text, encoding="utf-8")
+        write_card(work, patch, "gguf-lora", base_name(lm), modules, scores, rank=r)
     return Exported(path_of(folder), folder_size(folder), modules, r)
 
 

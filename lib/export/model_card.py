@@ -75,28 +75,27 @@ import lib  # the base comes with this library
 base = lib.load({name}, dtype="float32").model"""
 
 
-def card(
+def write_card(
+    folder: Path,
     patch: Patch,
     kind: Literal["adapter", "model", "routed", "gguf", "gguf-lora"],
     base: str,
-    folder: str,
     modules: Mapping[str, Any],
     scores: Scores | None = None,
     *,
     rank: int = 0,
     type: str = "",
-) -> str:
-    """The card's text: front matter for a hub, edits, modules, scores, loading, license.
+) -> None:
+    """Write a folder's card: front matter for a hub, edits, modules, scores, loading, license.
 
     kind     Whether the folder holds an adapter or a whole model, and in which form.
     base     The base model's name.
-    folder   The folder's name.
     modules  {module: export.Written} of an adapter.
     scores   Scores to show, where there are some.
     rank     The rank to which the modules of an adapter are padded.
     type     The type of the matrices of a GGUF file.
     """
-    head = f"# {_plain(folder)}: {_plain(base)}, edited"
+    head = f"# {_plain(folder.name)}: {_plain(base)}, edited"
     parts = [_front(kind, base), head, _summary(patch, kind)]
     parts.append("## Edits\n\n" + _edits(patch))
     if modules:
@@ -106,9 +105,9 @@ def card(
         parts.append(f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}")
     if scores is not None:
         parts.append("## Scores\n\n" + _scores(scores))
-    parts.append("## Loading\n\n" + _loading(kind, base, folder, patch, rank, type))
+    parts.append("## Loading\n\n" + _loading(kind, base, folder.name, patch, rank, type))
     parts.append("## License\n\n" + _license(base))
-    return "\n\n".join(parts) + "\n"
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _front(kind: str, base: str) -> str:
@@ -144,19 +143,18 @@ def _edits(patch: Patch) -> str:
     """A table of the facts; those of a stream, which the patch does not hold, by their source."""
     if not patch.log:
         return "None: this is the base model."
-    rows = [row for edit in patch.log for row in _lines(edit)]
-    table = _table(["subject", "prompt", "new answer", "editor"], rows[:ROWS])
-    return table + (f"\n\nand {len(rows) - ROWS} more" if len(rows) > ROWS else "")
+    lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
+    rows = [[_plain(cell) for cell in line] for line in lines[:ROWS]]
+    table = _table(["subject", "prompt", "new answer", "editor"], rows)
+    return table + (f"\n\nand {len(lines) - ROWS} more" if len(lines) > ROWS else "")
 
 
 def _lines(edit: Edit) -> list[list[str]]:
     """The table's rows for one call of an editor, or for one stream."""
     if not edit.facts and edit.rows:
         source = Path(str(edit.source)).name
-        rows = [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", "", edit.editor]]
-    else:
-        rows = [[f.subject or "", f.text, f.target_new, edit.editor] for f in edit.facts]
-    return [[_plain(cell) for cell in row] for row in rows]
+        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", ""]]
+    return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
 
 
 def _scores(scores: Scores) -> str:

@@ -7,13 +7,12 @@ at its keys. Dense matrices hold the sum W + ΔW, which cannot be added without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..data.facts import Fact, quoted
+from ..data.facts import quoted
 from ..errors import ArgumentError, PatchError
 from ..registry import EDITORS
 from .patch import LowRank, Patch, require_patches
@@ -27,12 +26,8 @@ def written(patch: Patch) -> dict[Asked, str]:
 
     A stream's facts stand in a data file, which is not read here.
     """
-    return {(f.subject, f.prompt): f.target_new.strip() for _, f in listed(patch)}
-
-
-def listed(patch: Patch) -> Iterator[tuple[int, Fact]]:
-    """(line of the log, fact) of the facts in the patch, in the order of writing."""
-    return ((line, fact) for line, edit in enumerate(patch.log) for fact in edit.facts)
+    facts = (fact for edit in patch.log for fact in edit.facts)
+    return {(fact.subject, fact.prompt): fact.target_new.strip() for fact in facts}
 
 
 def contradictions(first: Patch, second: Patch) -> list[Asked]:
@@ -86,38 +81,27 @@ def _same(one: tuple[tuple[Tensor, Tensor], ...], other: tuple[tuple[Tensor, Ten
     )
 
 
-class Differences(NamedTuple):
-    """In which facts and by how much two patches differ, as `diff` finds it.
+def diff(first: Patch, second: Patch) -> dict[str, Any]:
+    """In which facts and by how much two patches differ; facts of streams are not compared.
 
-    first, second, both  {subject and prompt: answer} of the facts in one of them alone, in both
-    against              what both answer, and differently
-    modules              {module: (how far apart, (size in the first, in the second))} of matrices
-    """
+    "first", "second", "both"  {subject and prompt: answer} of the facts in one alone, in both
+    "against"                  subject and prompt of what both answer, and differently
+    "modules"                  {module: what `distance` says of its matrices}
 
-    first: dict[Asked, str]
-    second: dict[Asked, str]
-    both: dict[Asked, str]
-    against: list[Asked]
-    modules: dict[str, tuple[float | None, tuple[float | None, ...]]]
-
-
-def diff(first: Patch, second: Patch) -> Differences:
-    """The differences of two patches, by what they hold; facts of streams are not compared.
-
-    Distances are those of `distance`. Raises PatchError for matrices of different shapes.
+    Raises PatchError for matrices of different shapes.
     """
     require_patches(first, second)
     one, other = written(first), written(second)
-    return Differences(
-        {asked: answer for asked, answer in one.items() if asked not in other},
-        {asked: answer for asked, answer in other.items() if asked not in one},
-        {asked: answer for asked, answer in one.items() if answer == other.get(asked)},
-        contradictions(first, second),
-        {
+    return {
+        "first": {asked: answer for asked, answer in one.items() if asked not in other},
+        "second": {asked: answer for asked, answer in other.items() if asked not in one},
+        "both": {asked: answer for asked, answer in one.items() if answer == other.get(asked)},
+        "against": contradictions(first, second),
+        "modules": {
             module: distance(first, second, module)
             for module in dict.fromkeys((*first.weights, *second.weights))
         },
-    )
+    }
 
 
 def merge(
@@ -150,9 +134,8 @@ def merge(
         raise PatchError(f"one patch is for {first.base}, the other for {second.base}")
     if against := contradictions(first, second):
         raise PatchError(f"the patches contradict each other: {told(against[0], first, second)}")
-    twice = written(first).keys() & written(second).keys()
-    if twice:
-        said = min(quoted(f.text) for _, f in listed(first) if (f.subject, f.prompt) in twice)
+    if twice := written(first).keys() & written(second).keys():
+        said = min(map(_text, twice))
         raise PatchError(f"both patches write {said}, and its change would be added twice")
     sums: dict[str, Tensor | LowRank] = {}
     for module in first.weights.keys() & second.weights:
@@ -182,10 +165,14 @@ def merge(
 
 def told(asked: Asked, first: Patch, second: Patch) -> str:
     """One contradiction as a sentence without a full stop: the prompt and both answers."""
-    subject, prompt = asked
-    text = prompt if subject is None else prompt.replace("{}", subject)
     one, other = (quoted(written(patch)[asked]) for patch in (first, second))
-    return f"{quoted(text)} is {one} in the first and {other} in the second"
+    return f"{_text(asked)} is {one} in the first and {other} in the second"
+
+
+def _text(asked: Asked) -> str:
+    """What is asked, for a sentence."""
+    subject, prompt = asked
+    return quoted(prompt if subject is None else prompt.replace("{}", subject))
 
 
 def _without(lm: Any, patch: Patch, asked: Asked) -> Patch:

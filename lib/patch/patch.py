@@ -112,11 +112,6 @@ class Edit:
         """A line is a line, even with no facts."""
         return True
 
-    @property
-    def calls(self) -> int:
-        """How often the editor was called."""
-        return math.ceil(len(self) / self.batch) if self.batch else 1
-
     def read(self) -> tuple[Fact, ...]:
         """The facts. Those of a stream are read from its source; FactError where it has changed.
 

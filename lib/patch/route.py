@@ -61,6 +61,11 @@ class Stored(ABC):
     parts: ClassVar[Mapping[str, Part]] = {}
     Header: ClassVar[type[Schema]] = Schema
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "kind" in cls.__dict__:
+            cls.kinds[cls.kind] = cls
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({size(self.tensors()) + len(str(self.header())):,} bytes)"
 
@@ -117,14 +122,9 @@ class Route(Stored):
     so that generation with and without a cache agrees.
     """
 
-    kinds: ClassVar[dict[str, type[Route]]] = {}
+    kinds: ClassVar[dict[str, type[Stored]]] = {}
     reads_states: ClassVar[bool] = True
     module: str = ""
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "kind" in cls.__dict__:
-            Route.kinds[cls.kind] = cls
 
     @abstractmethod
     def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:
@@ -196,12 +196,7 @@ class Rewrite(Stored):
     Prompts that are given as token ids are left alone.
     """
 
-    kinds: ClassVar[dict[str, type[Rewrite]]] = {}
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        if "kind" in cls.__dict__:
-            Rewrite.kinds[cls.kind] = cls
+    kinds: ClassVar[dict[str, type[Stored]]] = {}
 
     @abstractmethod
     def __call__(self, prompts: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from ..data.facts import Case, Fact, quoted
 from ..errors import ArgumentTypeError, PatchError
 from ..registry import EDITORS
-from .patch import EMPTY, Edit, Model, Patch, require_patches
+from .patch import EMPTY, Model, Patch, require_patches
 
 Way = Literal["entry", "solved", "written again", "empty"]
 SAID: dict[Way, str] = {
@@ -72,18 +72,17 @@ def _find(patch: Patch, fact: Fact | Case | int | str) -> tuple[int, int, Fact]:
     elif isinstance(meant, int):
         fits, said = [meant] if 0 <= meant < len(held) else [], str(meant)
     else:
-        said = " ".join(meant.split())
-        fits = [number for number, (*_, one) in enumerate(held) if _same(one.subject, said)]
+        said, words = meant, meant.casefold().split()  # whatever its blanks and capitals
+        fits = [
+            number
+            for number, (*_, one) in enumerate(held)
+            if one.subject is not None and one.subject.casefold().split() == words
+        ]
     if not fits:
         raise PatchError(f"the patch holds {len(held)} facts, there is no fact {quoted(said)}")
     if len(fits) > 1:
         raise PatchError(f"{quoted(said)} may be fact {' or '.join(map(str, fits))}: give a number")
     return held[fits[0]]
-
-
-def _same(subject: str | None, name: str) -> bool:
-    """Whether this is the subject, whatever its blanks and capitals."""
-    return subject is not None and " ".join(subject.split()).casefold() == name.casefold()
 
 
 def left(
@@ -96,7 +95,8 @@ def left(
     # the short way: a memory's entry leaves, or one editor with one setting wrote everything
     made = [(edit.editor, EDITORS[edit.editor].current(edit.settings)) for edit in patch.log]
     if not fold and (at is not None or all(one == made[0] for one in made)):
-        editor = _editor(lm, patch.log[i])
+        line = patch.log[i]
+        editor = EDITORS[line.editor](lm, **line.settings)
         try:
             found = editor.without(patch, i, at=at)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
@@ -107,15 +107,10 @@ def left(
     # the long way: every other fact is written again, batch by batch
     whole = EMPTY
     for edit in log:
-        editor, facts = _editor(lm, edit), edit.read()
+        editor, facts = EDITORS[edit.editor](lm, **edit.settings), edit.read()
         size = edit.batch or max(1, len(facts))
         for start in range(0, len(facts), size):
             # the batches of a stream were not checked when they were written
             some = facts[start : start + size]
             whole = editor.edit(some, after=whole, check=edit.batch is None)
     return replace(whole, log=log), "written again"
-
-
-def _editor(lm: Any, line: Edit) -> Any:
-    """The editor of a line of the log, with its settings."""
-    return EDITORS[line.editor](lm, **line.settings)

@@ -120,7 +120,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
-            "--layers has 0-3000000000, where 10000 is the most",
+            "--layers has '0-3000000000', where 10000 is the most",
         ),
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
         (["base", "--layers", "x"], "--layers wants numbers"),

@@ -144,7 +144,7 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
     ("words", "said"),
     [
         (["stream", "--eval-at", "0-3000000000"],
-         "--eval-at has 0-3000000000, where 203 is the most there is"),
+         "--eval-at has '0-3000000000', where 203 is the most there is"),
         (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
         (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
         (["stream", "--edits", "-5"], "--edits should be at least 1, not -5"),
@@ -195,7 +195,7 @@ def test_the_presets_and_the_papers_settings_pass_their_own_checks():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([*EDIT, "--set", "layer=3", "--set", "layer=4"], "--set has layer twice: give it once"),
+        ([*EDIT, "--set", "layer=3", "--set", "layer=4"], "--set has 'layer' twice: give it once"),
         (["prepare", "--editors", "rome, rome"], "--editors has rome twice"),
         (["tune", "m", "--editors", "memit,rome,memit"], "--editors has memit twice"),
         (["prepare", "--editors", " ,"], "--editors wants names with commas between them"),
@@ -215,4 +215,4 @@ def test_a_value_given_twice_is_refused(words, sentence, tiny_model, tmp_path, m
 @pytest.mark.parametrize("words", [[*EDIT, "--target", "qz"], [*EDIT, "--targ=qz"]])
 def test_an_option_given_twice_is_refused(words, tiny_model, capsys):
     code, said = said_once(words, capsys)
-    assert code == 2 and "the command has --target twice: give it once" in said
+    assert code == 2 and "the command has '--target' twice: give it once" in said

@@ -12,7 +12,7 @@ import pytest
 
 import lib
 from lib import cancellation
-from lib.model import batching
+from lib.model import questions
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A, B, quick
@@ -93,13 +93,13 @@ def test_a_route_that_reads_answers_is_asked_as_a_person_asks(lm, monkeypatch, p
     editor = lib.EDITORS["wise"](lm, **{**quick("wise"), "pool": pool})
     fact, behind = lib.Fact("The old tower", "I saw {}", "abcdef"), []
     patch = editor.edit(fact, check=False)
-    made = batching.sequences
+    made = questions.sequences
 
     def sequences(lm, rows, answered, *more):
         behind.append(answered)
         return made(lm, rows, answered, *more)
 
-    monkeypatch.setattr(batching, "sequences", sequences)
+    monkeypatch.setattr(questions, "sequences", sequences)
     assert editor.unsaid([fact], patch) in ([], [0]) and behind == [read]
 
 

@@ -19,7 +19,7 @@ from lib.errors import WriteError
 from lib.export import export
 from lib.export.export import base_name
 from lib.export.gguf_files import modelfile
-from lib.export.model_card import card
+from lib.export.model_card import write_card
 from lib.patch.patch import LowRank
 
 from ..support import tiny
@@ -301,23 +301,25 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE)
-def test_nothing_in_a_card_is_markup_of_somebody_else(text, shown):
+def test_nothing_in_a_card_is_markup_of_somebody_else(tmp_path, text, shown):
     fact = lib.Fact("The cat", "I saw {} in", text)
     patch = lib.Patch(base="tiny `x` 1", log=(lib.Edit("ft_m", {}, (fact,)),))
-    said = card(patch, "model", "tiny", "edited", {})
+    write_card(tmp_path, patch, "model", "tiny", {})
+    said = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert f"| The cat | I saw The cat in | {shown} | ft_m |" in said
     assert "Made on `tiny 'x' 1`" in said
     lines = said.splitlines()
     assert lines.count("---") == 2 and "license: mit" not in lines
 
 
-def test_the_name_of_a_base_model_stays_on_its_line():
+def test_the_name_of_a_base_model_stays_on_its_line(tmp_path):
     lm = tiny.model("llama")
     lm.name = "tiny\nFROM ./other.gguf\nLICENSE mine"
     assert base_name(lm) == "tiny FROM ./other.gguf LICENSE mine"
     lines = modelfile(lm, adapter=True).splitlines()
     assert [line for line in lines if line.startswith("FROM")] == ["FROM ./base.gguf"]
-    said = card(lib.EMPTY, "model", base_name(lm), "edited", {}).splitlines()
+    write_card(tmp_path, lib.EMPTY, "model", base_name(lm), {})
+    said = (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()
     assert not [line for line in said if line.startswith(("FROM", "LICENSE"))]
 
 

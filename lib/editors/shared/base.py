@@ -27,9 +27,9 @@ from ...evaluation.answers import begins, plain
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
 from ...memory import Moment
-from ...model import batching, generation
-from ...model.answer_rows import AnswerRows
+from ...model import generation
 from ...model.lm import LM
+from ...model.scoring import score
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
 from ...settings import shown
@@ -293,21 +293,13 @@ class Editor(ABC):
         Each token is predicted from the true ones before it. Where a route reads the answer too,
         only the first token counts, since a person's question has no answer to read.
         """
-        lm, wrong = self.lm, []
+        lm = self.lm
         first = 1 if any(route.reads_answer for route in patch.routes.values()) else None
         with lm.patched(patch, only=True):
             prompts, _ = lm.rows([fact.text for fact in facts])
             answers = [encode_target(lm.tokenizer, fact.target_new)[:first] for fact in facts]
-            rows = AnswerRows(prompts, answers)
-            for group in batching.batches(rows.ids, limit=1024):
-                part = rows.take(group)
-                seqs = batching.sequences(lm, part.ids, part.behind)
-                with lm.opened(seqs):
-                    hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-                row, column, token = batching.padded_labels(part).to(hidden.device)
-                missed = row[lm.head(hidden[row, column]).argmax(-1) != token]
-                wrong += [group[i] for i in missed.unique().tolist()]
-        return sorted(wrong)
+            found = score(lm, prompts, answers)
+        return [number for number, one in enumerate(found) if not one.hits.all()]
 
     def _warn_contradictions(self, facts: Sequence[Fact]) -> None:
         """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
