@@ -196,13 +196,13 @@ def test_the_presets_and_the_papers_settings_pass_their_own_checks():
     ("words", "sentence"),
     [
         ([*EDIT, "--set", "layer=3", "--set", "layer=4"], "--set has 'layer' twice: give it once"),
-        (["prepare", "--editors", "rome, rome"], "--editors has rome twice"),
-        (["tune", "m", "--editors", "memit,rome,memit"], "--editors has memit twice"),
+        (["prepare", "--editors", "rome, rome"], "--editors has 'rome' twice"),
+        (["tune", "m", "--editors", "memit,rome,memit"], "--editors has 'memit' twice"),
         (["prepare", "--editors", " ,"], "--editors wants names with commas between them"),
         (["stream", "--eval-at", "0,0"], "--eval-at has 0 twice"),
         (["forensics", "m", "--layers", "2-4,3"], "--layers has 3 twice"),
-        (["survive", "--patch", "p", "--lives", "int8,int8"], "--lives has int8 twice"),
-        (["abilities", "--patch", "p", "--tasks", "piqa,piqa"], "--tasks has piqa twice"),
+        (["survive", "--patch", "p", "--lives", "int8,int8"], "--lives has 'int8' twice"),
+        (["abilities", "--patch", "p", "--tasks", "piqa,piqa"], "--tasks has 'piqa' twice"),
     ],
 )
 def test_a_value_given_twice_is_refused(words, sentence, tiny_model, tmp_path, monkeypatch, capsys):

@@ -256,7 +256,7 @@ def test_folders_are_whole_or_absent_and_never_overwritten(tmp_path, monkeypatch
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr(export, "card", fail)  # the last thing written
+    monkeypatch.setattr(export, "write_card", fail)  # the last thing written
     before, had = sorted(p.name for p in tmp_path.iterdir()), state(lm)
     for write in (lib.export_peft, lib.export_model):
         with pytest.raises(OSError, match="disk full"):
