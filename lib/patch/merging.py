@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.facts import quoted
 from ..errors import ArgumentError, PatchError
 from ..registry import EDITORS
-from .patch import LowRank, Patch, require_patches
+from .patch import LowRank, Patch
 from .undo import without
 
 Asked = tuple[str | None, str]  # a fact without its answer: subject and prompt
@@ -90,7 +90,6 @@ def diff(first: Patch, second: Patch) -> dict[str, Any]:
 
     Raises PatchError for matrices of different shapes.
     """
-    require_patches(first, second)
     one, other = written(first), written(second)
     return {
         "first": {asked: answer for asked, answer in one.items() if asked not in other},
@@ -122,9 +121,8 @@ def merge(
     `keep`, or a fact that both hold, which would count twice; and where both change a matrix and
     one of them is dense, or both have a route at one module or the memory of one routed editor.
     """
-    require_patches(first, second)
-    if keep not in (None, "first", "last") or (keep and lm is None):
-        raise ArgumentError('keep is "first" or "last", with lm: the model that is written again')
+    if keep and lm is None:
+        raise ArgumentError("with keep it needs lm, the model of what is written again")
     for asked in contradictions(first, second) if keep else ():
         if keep == "first":
             second = _without(lm, second, asked)

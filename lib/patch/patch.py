@@ -23,8 +23,7 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
-from ..errors import ArgumentError, ArgumentTypeError, FactError, PatchError
-from ..settings import shown
+from ..errors import ArgumentError, FactError, PatchError
 from ..stored import size
 from .route import Rewrite, Route
 
@@ -307,13 +306,6 @@ def _first(things: Sequence[Any]) -> list[str]:
 
 
 EMPTY = Patch()
-
-
-def require_patches(*given: object) -> None:
-    """Raise ArgumentTypeError for what is no patch."""
-    for one in given:
-        if not isinstance(one, Patch):
-            raise ArgumentTypeError(f"a lib.Patch is meant, not {shown(one)}")
 
 
 @runtime_checkable

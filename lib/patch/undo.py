@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ..data.facts import Case, Fact, quoted
-from ..errors import ArgumentTypeError, PatchError
+from ..errors import PatchError
 from ..registry import EDITORS
-from .patch import EMPTY, Model, Patch, require_patches
+from .patch import EMPTY, Model, Patch
 
 Way = Literal["entry", "solved", "written again", "empty"]
 SAID: dict[Way, str] = {
@@ -52,7 +52,6 @@ def without(lm: Model, patch: Patch, fact: Fact | Case | int | str) -> Without:
     Raises PatchError where no fact or more than one is meant, or the patch is for another model;
     FactError where the source of a stream has changed.
     """
-    require_patches(patch)
     lm.check(patch)
     line, at, found = _find(patch, fact)
     rest, way = left(lm, patch, line, at)
@@ -65,19 +64,17 @@ def _find(patch: Patch, fact: Fact | Case | int | str) -> tuple[int, int, Fact]:
         (line, at, one) for line, edit in enumerate(patch.log) for at, one in enumerate(edit.read())
     ]
     meant = fact.fact if isinstance(fact, Case) else fact
-    if not isinstance(meant, Fact | int | str) or isinstance(meant, bool):
-        raise ArgumentTypeError(f"a fact, its number or its subject is meant, not {meant!r:.60}")
     if isinstance(meant, Fact):
         fits, said = [number for number, (*_, one) in enumerate(held) if one == meant], meant.text
-    elif isinstance(meant, int):
-        fits, said = [meant] if 0 <= meant < len(held) else [], str(meant)
-    else:
+    elif isinstance(meant, str):
         said, words = meant, meant.casefold().split()  # whatever its blanks and capitals
         fits = [
             number
             for number, (*_, one) in enumerate(held)
             if one.subject is not None and one.subject.casefold().split() == words
         ]
+    else:
+        fits, said = [meant] if 0 <= meant < len(held) else [], str(meant)
     if not fits:
         raise PatchError(f"the patch holds {len(held)} facts, there is no fact {quoted(said)}")
     if len(fits) > 1:

@@ -208,10 +208,11 @@ def test_python_compares_and_merges_as_the_command_does(monkeypatch):
         assert [fact.target_new for fact in both.facts] == answers
     for call in (lib.diff, lib.merge):
         for wrong in (None, "a.safetensors", 3):
-            with pytest.raises(lib.ArgumentTypeError, match="a lib.Patch is meant, not"):
+            with pytest.raises(lib.ArgumentTypeError, match="should be Patch, not"):
                 call(one, wrong)
-    with pytest.raises(lib.ArgumentTypeError, match="a lib.Patch is meant, not"):
+    with pytest.raises(lib.ArgumentTypeError, match="should be Patch, not"):
         lib.without(lm, [], 0)
-    for keep, model in (("both", lm), ("first", None)):
-        with pytest.raises(lib.ArgumentError, match='keep is "first" or "last", with lm'):
-            lib.merge(one, other, keep, model)
+    with pytest.raises(lib.ArgumentTypeError, match="keep should be first or last"):
+        lib.merge(one, other, "both", lm)
+    with pytest.raises(lib.ArgumentError, match="with keep it needs lm"):
+        lib.merge(one, other, "first")
