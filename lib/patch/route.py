@@ -52,12 +52,14 @@ class Stored(ABC):
     """What a file can hold: tensors, and a header of JSON values.
 
     kind    name of the class in patch files
+    kinds   all known classes by their kind
     parts   its tensors by name; each is an attribute, None where an optional one is missing
     Header  the schema of its header; unless `header` and `made` say otherwise, every field is an
             attribute and an argument of the class, too
     """
 
     kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Stored]]]  # of routes, or of rewrites
     parts: ClassVar[Mapping[str, Part]] = {}
     Header: ClassVar[type[Schema]] = Schema
 
