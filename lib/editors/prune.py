@@ -53,8 +53,9 @@ class Prune(Wrapper):
             module: value if isinstance(value, Tensor) else LowRank(tuple(map(tuple, value)))
             for module, value in after.memory.get(self.name, {}).items()
         }
-        # and from what another editor has added to the shrunk ones since
-        if after.log and after.log[-1].editor != self.name:
+        # and from what another editor has added to the shrunk ones since; one around it is itself
+        names = [(line.editor, *line.settings.get("inner", ())[:1]) for line in after.log[-1:]]
+        if names and self.name not in names[0]:
             under, shrunk = Patch(weights=whole), self.pruned(whole)
             whole = {
                 name: self.lm.weight(name, after).cpu() + self.lm.weight(name, under).cpu() - less
