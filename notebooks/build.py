@@ -559,10 +559,11 @@ def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
 
 
 def place(given: str) -> Path:
-    """A path as a command takes it: `~` is the home folder."""
-    from lib.atomic_files import path_of  # `--check` does without lib
-
-    return path_of(given)
+    """A path as a command takes it: `~` is the home folder. ValueError for that of nobody."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder for {given}") from None
 
 
 def main(argv: list[str] | None = None, folder: Path = HERE) -> int:

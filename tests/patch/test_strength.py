@@ -55,5 +55,5 @@ def test_a_memory_has_no_strength_and_wrong_numbers_are_refused(lm):
     with pytest.raises(lib.PatchError, match="was not made from the earlier one"):
         lib.scaled(lm, lib.EMPTY, 0.5, weights)
     for wrong in (float("nan"), float("inf"), "1", None, True):
-        with pytest.raises(ValueError, match="strength should be a"):
+        with pytest.raises(lib.Error, match="strength should be"):
             lib.scaled(lm, weights, wrong)

@@ -39,4 +39,5 @@ def test_a_made_up_file(tmp_path):
 def test_an_edit_is_read_in_few_files():
     found = reading.reading("rome")
     # a weight may be quantized, or an expert's: that is one file and a few lines more
-    assert found.files <= 24 and found.statements <= 585 and found.lines <= 1140
+    # (6 files); so are facts as they come, normalized texts, arguments of the wrong kind, and bars
+    assert found.files <= 30 and found.statements <= 740 and found.lines <= 1440
