@@ -80,4 +80,5 @@ __version__ = "0.1"
 
 # a wrong type is one sentence in every public function; calls inside the library are not checked
 _functions = {name: one for name, one in globals().items() if inspect.isfunction(one)}
-globals().update({name: arguments.checked(one) for name, one in _functions.items()})
+_plain = {name: one for name, one in _functions.items() if not hasattr(one, "__wrapped__")}
+globals().update({name: arguments.checked(one) for name, one in _plain.items()})

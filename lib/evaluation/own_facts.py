@@ -170,7 +170,7 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
             f"measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
             "lib.Case takes paraphrases, neighborhood and locality",
             DataWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return found
 

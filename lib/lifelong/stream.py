@@ -75,7 +75,7 @@ def stream(
     some, given = taken.cases(cases), dict(evaluate_with or {})
     made, numbers = _editor(lm, editor), None
     if skip_unusable and (found := unusable(made, some)):
-        warnings.warn(f"left out, {listed(found)}", DataWarning, stacklevel=2)
+        warnings.warn(f"left out, {listed(found)}", DataWarning, stacklevel=3)
         numbers = [row for row in range(len(some)) if row not in found]
         some = [some[row] for row in numbers]
     if not some:

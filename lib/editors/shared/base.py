@@ -120,7 +120,7 @@ class Editor(ABC):
             warnings.warn(
                 f"the model already answers '{facts[0].text}' with '{facts[0].target_new.strip()}'",
                 EditWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
         try:
@@ -316,7 +316,7 @@ class Editor(ABC):
                 f"the facts contradict each other: {'; '.join(found[:QUOTED])}"
                 + f", and {len(found) - QUOTED} more" * (len(found) > QUOTED),
                 EditWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_unsaid(self, facts: Sequence[Fact], patch: Patch) -> None:
@@ -339,7 +339,7 @@ class Editor(ABC):
                 f"{self.name}: the model does not give {count} of {len(facts)} new answers: "
                 f"{'; '.join(said)}",
                 EditWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:
@@ -359,7 +359,7 @@ class Editor(ABC):
                     f"this edit changes layer {below}, below the {route.kind} route of layer "
                     f"{layer(module)}, which decides by what arrives there and may miss its facts",
                     EditWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
 
     def settings_dict(self) -> dict[str, Any]:
