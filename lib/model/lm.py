@@ -545,7 +545,7 @@ def _turn(turn: Any) -> bool:
 
 
 def load(
-    name: str | None = None,
+    name: str | os.PathLike | None = None,
     dtype: Any = None,
     device_map: Any = None,
     sink: str | None = "own",
