@@ -19,7 +19,13 @@ import zlib
 
 from safetensors import SafetensorError
 
+
+class Error(Exception):
+    """Every error that this library raises on purpose; its message is one sentence for a person."""
+
+
 EXPECTED: tuple[type[Exception], ...] = (
+    Error,  # of which ArgumentTypeError is no ValueError
     ValueError,  # also of json, tomllib, msgspec, pandas, the codecs, and this library's own
     RuntimeError,  # also of torch, and RecursionError
     OSError,  # also of gzip
@@ -35,10 +41,6 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's 
 # how safetensors quotes the system's error number, in its versions
 _CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
 _SHORT = re.compile(r"^\d+ requested and \d+ written$")
-
-
-class Error(Exception):
-    """Every error that this library raises on purpose; its message is one sentence for a person."""
 
 
 class ArgumentError(Error, ValueError):

@@ -126,7 +126,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--layers", "x"], "--layers wants numbers"),
         (["base", "--threshold", "0"], "a threshold of an examination is above 0"),
         (["base", "--prompt-threshold", "-1"], "a threshold of an examination is above 0"),
-        (["base", "--threshold", "nan"], "a threshold of an examination is above 0"),
+        (["base", "--threshold", "nan"], "threshold should be"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
         (["base", "--text", "no/such"], "the text for C, no/such, cannot be read"),
         (["base", "--blind", "--base", "base"], "--blind looks without a base model, and --base"),

@@ -16,7 +16,7 @@ from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
-from lib.editors.shared import config
+from lib.editors.shared import config, earlier_settings
 
 from ..support.page import cases
 
@@ -132,7 +132,7 @@ def test_parts_are_made_one_by_one_and_kept_while_they_are_in_step(
     )
     text["settings"] = json.loads(path.read_text())["settings"]
     removed = text["settings"]["ft"].pop("epochs")
-    monkeypatch.setattr(lib.EDITORS["ft"].Config, "added", {"epochs": removed})
+    monkeypatch.setitem(earlier_settings.ADDED, "ft", {"epochs": removed})
     path.write_text(json.dumps(text))
     assert command.main(["--only", "forecast", *to]) == 0
     fourth = examples.of(studio.lm, tmp_path)

@@ -84,7 +84,7 @@ def test_the_edited_model_is_compared_question_by_question(written):
     assert line["change"] == pytest.approx(line["edited"] - line["base"]) and line["questions"] == 3
     with pytest.raises(ValueError, match="other questions"):
         lib.benchmarks(lm, patch, ("sciq", "piqa"), limit=1, base=base)
-    with pytest.raises(ValueError, match="a list of"):
+    with pytest.raises(lib.Error, match="tasks should be"):
         lib.benchmarks(lm, tasks="piqa")
 
 

@@ -307,7 +307,7 @@ def test_what_has_no_gguf_form_is_refused_in_a_sentence(tmp_path, monkeypatch):
             with pytest.raises(lib.ExportError, match="the package gguf, which is not here"):
                 write(lm, patch_of(lm), new)
     for type in ("q4_k_m", "F16", "", 16, None, ["f16"]):
-        with pytest.raises(lib.ExportError, match="is no type of a GGUF file here; known are f32,"):
+        with pytest.raises(lib.Error, match="is no type of a GGUF file here|type should be"):
             lib.export_gguf(lm, patch_of(lm), new, type=type)
     with pytest.raises(lib.ExportError, match="changes no weights"):
         lib.export_gguf_lora(lm, lib.EMPTY, new)

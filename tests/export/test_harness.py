@@ -113,7 +113,7 @@ def test_long_texts_and_free_answers_are_those_of_the_library(edited):
     (alone,) = lm.score([[ours.prefix_token_id]], [ids])
     rolled = ours.loglikelihood_rolling(asked([(t,) for t in TEXTS]), True)
     assert rolled[0] == pytest.approx(alone.sum().item(), rel=1e-5) and rolled[1] < rolled[0]
-    texts = lm.answer([p for p, _ in FREE], 6)
+    texts = lm.answer([lm.tokenizer(p)["input_ids"] for p, _ in FREE], 6)  # as the harness reads
     said = ours.generate_until(asked(FREE), True)
     assert [text.strip() for text in said] == [text.split("\n")[0].strip() for text in texts]
 

@@ -101,12 +101,12 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     ("given", "said"),
     [
         ({"names": ["a", "b"]}, "at least 20 candidates"),
-        ({"names": "a" * 30}, "at least 20 candidates"),
+        ({"names": "a" * 30}, "names should be"),
         ({"prompts": ["a", "b"]}, "at least 20 whole prompts"),
-        ({"prompts": "a" * 30}, "at least 20 whole prompts"),
-        ({"prompts": ["a", 3] * 20}, "a candidate"),
+        ({"prompts": "a" * 30}, "prompts should be"),
+        ({"prompts": ["a", 3] * 20}, "prompts should be"),
         ({"threshold": 0.0}, "above 0"),
-        ({"prompt_threshold": float("nan")}, "above 0"),
+        ({"prompt_threshold": float("nan")}, "prompt_threshold should be"),
         ({"layers": [99]}, "has layers 0 to 3"),
         ({"layers": []}, "has layers 0 to 3"),
         ({"layers": [-1]}, "has layers 0 to 3"),
@@ -115,7 +115,7 @@ def test_nothing_of_the_model_is_changed(lm, suspect, text):
     ],
 )
 def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said):
-    with pytest.raises((lib.ForensicsError, lib.FactError, lib.EditError), match=said):
+    with pytest.raises(lib.Error, match=said):
         investigate(lm, **{"names": NAMES, "text": text, **SMALL, **given})
 
 

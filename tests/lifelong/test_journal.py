@@ -402,7 +402,7 @@ def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch, l
     (line,) = patch.log
     reader = {"target": "new", "unrelated_suffix": "", "as_written": False}
     assert line == Edit("noise", {"seed": 0, "size": 0.2}, (), str(data), (3, 10), reader, 3)
-    assert len(line) == 7 and line.calls == 3 and bool(line)
+    assert len(line) == 7 and line.batch == 3 and bool(line)
     assert patch.facts == tuple(case.fact for case in cases)
     assert "noise, 7 edits in batches of 3" in kept.scores[7].title
     agree(run(lm, None, list(cases), 3, (0, 7), editor=Noise(lm)).finish(), replaced(kept))

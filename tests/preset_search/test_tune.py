@@ -141,12 +141,12 @@ def test_the_page_shows_where_the_facts_are_recalled(knowing, clock, tmp_path, m
 def test_the_librarys_presets_of_the_model_do_not_count(knowing, clock, tmp_path):
     lm = tiny.model("gemma3_text")
     lm.name = "gemma-3-270m"
-    assert lib.EDITORS["rome"](lm).config.clamp == 1.0
+    assert lib.EDITORS["rome"].Config.preset(lm, "rome").clamp == 1.0
     found = tune(lm, ["rome"], facts(), 3, tmp_path / "p.toml", progress=False)
     default = found.results["rome"]["default"]
     assert (default["clamp"], default["v_lr"], default["layer"]) == (4.0, 0.5, 1)
     assert found.results["rome"]["trials"][0]["clamp"] == 4.0
-    assert lib.EDITORS["rome"](lm).config.clamp == 1.0
+    assert lib.EDITORS["rome"].Config.preset(lm, "rome").clamp == 1.0
 
 
 def test_both_halves_are_known_and_share_nothing(monkeypatch):
@@ -251,7 +251,7 @@ def test_other_bad_files_of_presets(tmp_path):
         read_presets(tmp_path / "none.toml", "x")
     with pytest.raises(EditError, match="cannot be read"):
         read_presets(tmp_path, "x")
-    with pytest.raises(EditError, match="should be the path of a TOML file, not a int"):
+    with pytest.raises(lib.Error, match="a file is named by a text or a path"):
         read_presets(5, "x")
 
 
@@ -266,7 +266,8 @@ def test_load_carries_presets_in_place_of_the_librarys(tmp_path):
     own = lib.EDITORS["rome"](loaded).config
     assert (own.layer, own.clamp, own.v_lr) == (2, 4.0, 0.5)  # nothing of the library's row
     assert lib.EDITORS["rome"].published(loaded).layer == 2
-    assert lib.EDITORS["memit"](loaded).config.layers == (3, 4, 5)  # the library's row
+    memit = lib.EDITORS["memit"].Config.preset(loaded, "memit")
+    assert memit.layers == (3, 4, 5)  # the library's row
     assert lib.EDITORS["rome"](lib.load(str(folder))).config.clamp == 20.0
     file.write_text("[rome.other]\nlayer = 2\n")
     with pytest.raises(EditError, match="has presets of other, and none of SmolLM2-135M-mine"):

@@ -61,7 +61,8 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> St
             raise EditError("the general text is empty")
         if chat:
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
-            rows = lm.rows(texts, chat=True)[0]
+            # a piece of blanks alone is no message
+            rows = lm.rows([text for text in texts if text.strip()], chat=True)[0]
         with lm.patched(EMPTY, only=True):
             found = queries(lm, rows, module, query)
         yield None, {"Q": found}
