@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ import lib
 from lib.editors import rome
 
 from . import models, stored_runs
+from . import runs_07_superposition as runs_07
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
 
@@ -68,14 +69,23 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
 
 
 def in_a_row(
-    editor: lib.Editor, cases: Sequence[lib.Case], points: Sequence[int], edits: int | None = None
+    editor: lib.Editor,
+    cases: Sequence[lib.Case],
+    points: Sequence[int],
+    edits: int | None = None,
+    look: Callable[[int, lib.Patch], dict] | None = None,
 ) -> Iterator[dict]:
-    """One row per edit (of the first `edits`, or all), and at the points one share per fact so far."""
+    """One row per edit (of the first `edits`, or all), and at the points one share per fact so far.
+
+    look  What "each" of a row says of edit n, from 0, and of the patch after it.
+    """
     asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
     at = points if edits is None else ()  # the first edits again: only whether they are written
     run = lib.stream(editor.lm, editor, cases, eval_at=at, evaluate_with=asked)
-    for row in itertools.islice(run, edits):
+    for n, row in enumerate(itertools.islice(run, edits)):
         seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
+        if look:
+            seen["each"] = look(n, run.patch)
         if row["edits"] in run.scores:
             scores = run.scores[row["edits"]]
             seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
@@ -158,12 +168,12 @@ def without(
 
 # ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
-POINTS = (1, 10, 20, 30, 40, 50)
+POINTS = (1, 10, 20, 30)
 STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
 WAYS = {**PARTS, "KL at weight 1": {"kl_factor": 1.0}}
 
 
-def draws(edits: int = 50) -> dict[str, list[lib.Case]]:
+def draws(edits: int = POINTS[-1]) -> dict[str, list[lib.Case]]:
     """{draw: facts with odd ids}: two that share no fact, and one of both."""
     every = lib.classroom()
     mixed = [case for case in every if case.id % 2]
@@ -188,12 +198,12 @@ def alone(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Four keys, ROME without its parts, and three rows of fifty edits; one without the token."""
+    """Four keys, ROME without its parts, and three rows of thirty edits; one without the token."""
     plain, rome = models.load("small"), lib.EDITORS["rome"]
     editor, even = rome(lm), [case for case in lib.classroom() if case.id % 2 == 0]
     first = openers(plain, even)
-    keyed = [*first[:9], *[case for case in even if case not in first][::9][:8]]
-    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:18]
+    keyed = [*first[:6], *[case for case in even if case not in first][::9][:6]]
+    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:12]
     reads = stored_runs.reading(lm)
     one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
     rows = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], STREAM)})
@@ -220,8 +230,9 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
 
 
 def _row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """One row of edits, and before it the unedited model."""
+    """One row of edits, each with what notebook 07 reads of it, and before it the unedited model."""
     base = lib.baseline(editor.lm, cases, **ASKED)
     yield {"draw": draw, "edits": 0, **measured(editor.lm, cases, lib.EMPTY, base)}
-    for row in in_a_row(editor, cases, [n for n in POINTS if n <= len(cases)]):
+    look = runs_07.looks(editor, [case.fact for case in cases])
+    for row in in_a_row(editor, cases, [n for n in POINTS if n <= len(cases)], look=look):
         yield {"draw": draw, **row}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,6 @@ from torch import Tensor
 import lib
 from lib.evaluation.answers import begins
 from lib.interpret.superposition import superposition
-
-from . import runs_04_rome as runs_04
-from . import stored_runs
 
 SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
 RESAMPLES = 1000
@@ -35,23 +31,35 @@ def in_a_row(
               probability.
     """
     facts = [case.fact for case in (cases or lib.classroom()[1::2])[:edits]]
-    editor, new = lib.EDITORS["rome"](lm, **settings), [fact.target_new for fact in facts]
-    layer, patch = editor.config.layer, lib.EMPTY
-    K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
+    editor, patch = lib.EDITORS["rome"](lm, **settings), lib.EMPTY
+    look = looks(editor, facts)
     for n, fact in enumerate(facts):
         patch = editor.edit([fact], after=patch, check=False)
+        yield look(n, patch)
+
+
+def looks(
+    editor: lib.Editor, facts: Sequence[lib.Fact]
+) -> Callable[[int, lib.Patch], dict[str, Any]]:
+    """What `in_a_row` says of edit n, as a function of n and of the patch after it."""
+    lm, layer, new = editor.lm, editor.config.layer, [fact.target_new for fact in facts]
+    K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
+
+    def look(n: int, patch: lib.Patch) -> dict[str, Any]:
         a, b = patch.weights[lm.mlp_out(layer)].chunks[-1]  # ΔW = a b
         asked = [one.text for one in facts[: n + 1]]
         with lm.patched(patch):
             said = lm.answer(asked, SETTINGS["tokens"])
             p = [round(x.sum().exp().item(), 4) for x in lm.score(asked, new[: n + 1])]
-        yield {
-            "subject": fact.subject,
+        return {
+            "subject": facts[n].subject,
             "residual": (a @ (b @ K[:, n])).norm().item(),
             "rho": [round(r, 4) for r in rho[n, :n].tolist()],
             "held": [int(begins(*both)) for both in zip(said, new, strict=False)],
             "p": p,
         }
+
+    return look
 
 
 def falls(rows: Sequence[Mapping], which: Sequence[bool]) -> np.ndarray:
@@ -107,21 +115,3 @@ def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
         weight = times[i] * times[j]
         found.append(pairs @ weight / (weight.sum() or np.nan))
     return pairs.mean(1), np.stack(found)
-
-
-def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three rows of fifty edits, with the facts of notebook 04."""
-    some = runs_04.draws()
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], runs_04.STREAM)}),
-        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
-        "tokens": SETTINGS["tokens"],
-    }
-    jobs = {draw: partial(_row, lm, draw, cases) for draw, cases in some.items()}
-    return [stored_runs.LongRun("07_rows", settings, jobs)]
-
-
-def _row(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
-    for row in in_a_row(lm, len(cases), cases, **runs_04.STREAM):
-        yield {"draw": draw, **row}

@@ -53,11 +53,12 @@ class Seen(lib.EDITORS["wilke"]):
 
 
 class Split(Seen):
-    """ROME in layer 0 for a subject that opens its prompt, and in layer 3 for all others."""
+    """ROME in layer 0 for a subject that opens its prompt, and in its own layer for all others."""
 
     def matches(self, fact: lib.Fact, *arguments) -> list:
         """The one layer, whatever its score."""
-        self.config = replace(self.config, layers=(0 if opens(self.lm, fact) else 3,))
+        layer = 0 if opens(self.lm, fact) else self.config.layer
+        self.config = replace(self.config, layers=(layer,))
         return super().matches(fact, *arguments)
 
 
@@ -174,12 +175,12 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
 
 # ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
-EDITS, LOOKS = 30, (10, 30)
+EDITS, LOOKS = 15, (5, 15)
 LINES = {  # name: (editor, its settings)
     "ROME": ("rome", {}),
     "ROME, published": ("rome", {"keys": "mixed"}),
-    "WilKE": ("wilke", {"layers": LAYERS}),
-    "split": ("wilke", {"layers": LAYERS}),
+    "WilKE": ("wilke", {}),
+    "split": ("wilke", {}),
 }
 
 

@@ -34,7 +34,7 @@ def test_every_long_run_has_jobs_that_make_rows_and_settings_that_name_reading_a
     monkeypatch.setenv("EDIT_DATA", "no file is read")
     cases = lib.classroom()[1::2]
     few = {name: facts[:2] for name, facts in runs_04.draws().items()}
-    monkeypatch.setattr(runs_04, "draws", lambda edits=50: few)
+    monkeypatch.setattr(runs_04, "draws", lambda edits=2: few)
     if hasattr(module, "counterfact"):
         monkeypatch.setattr(
             module, "counterfact", lambda count: (cases * (count // 90 + 1))[:count]
