@@ -160,18 +160,23 @@ _WORDS = (  # kind -> what it says to a person; of an error's kinds the first co
 
 def sentence(error: BaseException) -> str:
     """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
-    whole = str(error).encode("utf-8", "backslashreplace").decode()  # it may quote half a character
-    said = " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
+    said = _line(error)
     number = error_number(error)
     if number is not None and not isinstance(error, WriteError):
         said = _reason(number)
         if isinstance(error, OSError):
-            where = "" if error.filename is None else f"'{error.filename}' cannot be used: "
+            where = "" if error.filename is None else f"'{_line(error.filename)}' cannot be used: "
             return where + said
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words.format(said).removesuffix(": ")
     return said or f"something went wrong that says no more than its kind: {type(error).__name__}"
+
+
+def _line(said: object) -> str:
+    """The first thousand characters of a text on one line; half a character is escaped."""
+    whole = str(said).encode("utf-8", "backslashreplace").decode()
+    return " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
 
 
 def _reason(number: int) -> str:
