@@ -279,7 +279,7 @@ def run_survive(given: argparse.Namespace) -> None:
         later = tuple(case.fact for case in read_cases(given.edits))
         lives[f"edited again by {given.editor}"] = EditedAgain(given.editor, later)
     found = survive(options.load(given), patch, [Case(fact) for fact in patch.facts], lives)
-    options.report(found, given.json, {"rows": found.table.to_dict("records")})
+    options.report(found, given.json, {"rows": found.table().reset_index().to_dict("records")})
 
 
 @command(

@@ -95,13 +95,14 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
     known = relations() if among is None else among
     if not known:
         return []
-    wordings = _wordings(lm, known)
-    own = (_states(lm, [fact.text]) - wordings.mean) / wordings.scale
-    near = torch.nn.functional.cosine_similarity(own, wordings.states)
+    wordings = tuple((name, text) for name, one in known.items() for text in one.templates)
+    states, mean, scale = _scaled(lm, known, wordings)
+    own = (_states(lm, [fact.text]) - mean) / scale
+    near = torch.nn.functional.cosine_similarity(own, states)
     words = _words(fact.prompt)
-    shared = torch.tensor([_share(words, _words(template)) for _, template in wordings.of])
+    shared = torch.tensor([_share(words, _words(template)) for _, template in wordings])
     best: dict[str, Match] = {}
-    for (name, _), state, common in zip(wordings.of, near.tolist(), shared.tolist(), strict=True):
+    for (name, _), state, common in zip(wordings, near.tolist(), shared.tolist(), strict=True):
         match = Match(known[name], state, common)
         if name not in best or match.score > best[name].score:
             best[name] = match
@@ -156,7 +157,12 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
     A DataWarning names the facts for which it could make none: only the edit itself is measured.
     """
     found, bare = list(cases), []
-    alone = [i for i, case in enumerate(found) if not has_tests(case)]
+    # only those without a prompt beside their fact's
+    alone = [
+        i
+        for i, case in enumerate(found)
+        if not (case.paraphrases or case.neighborhood or case.locality or case.portability)
+    ]
     for i in steps(alone, "Making tests") if alone else ():
         fact = found[i].fact
         made = case_for(lm, fact) if fact.subject is not None else None
@@ -175,11 +181,6 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
     return found
 
 
-def has_tests(case: Case) -> bool:
-    """Whether the case has a prompt beside that of its fact."""
-    return bool(case.paraphrases or case.neighborhood or case.locality or case.portability)
-
-
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
     """The first questions about other subjects that the unedited model answers right."""
     right: list[Probe] = []
@@ -192,38 +193,30 @@ def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
     return right[:most]
 
 
-class _Wordings(NamedTuple):
-    """The wordings of some relations, as (relation, template), and their states, scaled."""
+def _scaled(
+    lm: LM, known: Mapping[str, Relation], of: tuple[tuple[str, str], ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The states of wordings (relation, template), each about one of its subjects, centered and
+    scaled, with their mean and their scale; read once per model.
+    """
 
-    of: tuple[tuple[str, str], ...]
-    states: Tensor
-    mean: Tensor
-    scale: Tensor
-
-
-def _wordings(lm: LM, known: Mapping[str, Relation]) -> _Wordings:
-    """The states of all wordings, each about one of its subjects; read once per model."""
-    of = tuple((name, template) for name, one in known.items() for template in one.templates)
-
-    def make() -> _Wordings:
+    def make() -> tuple[Tensor, Tensor, Tensor]:
         texts = []
         for number, (name, template) in enumerate(of):
             subjects = [subject for subject, _ in known[name].answers] or ["It"]
             texts.append(known[name].ask(template, subjects[number % len(subjects)]))
         states = _states(lm, texts)
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
-        return _Wordings(of, (states - mean) / scale, mean, scale)
+        return (states - mean) / scale, mean, scale
 
     return remembered(("wordings", lm.stored_identity, of), make)
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:
     """The unedited model's states at the last tokens, (n, d), before the block at `DEPTH`."""
-    block = f"{lm.arch.blocks}.{min(round(DEPTH * lm.n_layers), lm.n_layers - 1)}"
+    block = min(round(DEPTH * lm.n_layers), lm.n_layers - 1)
     with lm.patched(EMPTY, only=True):
-        rows, _ = lm.rows(texts)
-        ends = [len(row) - 1 for row in rows]
-        return activations.module_inputs_at(lm, rows, ends, [block])[block].float().cpu()
+        return activations.states_at_ends(lm, texts, block).float().cpu()
 
 
 def _nearness(lm: LM, words: set[str], relation: Relation) -> float:

@@ -43,7 +43,10 @@ class Shown(ABC):
         return f"{self.title}\n{self.table().to_string()}\n{self.footer}"
 
     def _repr_html_(self) -> str:
-        return as_html(self.title, self.table(), self.footer)
+        style = "text-align: left; font-weight: 600; padding: 4px 0"
+        caption = f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n"
+        body = self.table().to_html(border=0).replace(">\n", caption, 1)
+        return f"<div>{body}<small>{self.footer}</small></div>"
 
 
 @dataclass(eq=False, repr=False)
@@ -136,14 +139,6 @@ class Scores(Shown):
                 "the base model knows"
             )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
-
-
-def as_html(title: str, table: pd.DataFrame, footer: str) -> str:
-    """A table with a line over it and one under it."""
-    style = "text-align: left; font-weight: 600; padding: 4px 0"
-    caption = f">\n  <caption style='{style}'>{html.escape(title)}</caption>\n"
-    body = table.to_html(border=0).replace(">\n", caption, 1)
-    return f"<div>{body}<small>{footer}</small></div>"
 
 
 def cell(mean: float, low: float, high: float, share: bool = True) -> str:

@@ -37,7 +37,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
 from ..registry import EDITORS
 from .evaluate import baseline, evaluate
-from .scores import Scores, as_html, cell, compare
+from .scores import Scores, Shown, cell, compare
 
 Life = Callable[[LM, Patch], Patch]
 
@@ -192,18 +192,18 @@ class EditedAgain:
         return patch
 
 
-@dataclass(frozen=True)
-class Survival:
+@dataclass(frozen=True, repr=False)
+class Survival(Shown):
     """The same cases, asked after every life; `table` has one row for each life and metric.
 
     scores  {life: scores of the edited and of the unedited model}, the first is BEFORE
     title   edits, cases and model
     """
 
+    footer = "% of the facts by generation, with 95 % intervals over facts; unedited: the same life"
     scores: Mapping[str, tuple[Scores, Scores]]
     title: str
 
-    @property
     def table(self) -> pd.DataFrame:
         """Shares by generation with 95 % intervals, and the paired change against BEFORE, in %."""
         first, lines = self.scores[BEFORE][0], []
@@ -217,21 +217,12 @@ class Survival:
                 change = cell(row.difference, row.low, row.high)
                 lines.append((life, metric, *shares, "–" if life == BEFORE else change, n))
         columns = ["the model was then", "metric", "edited", "unedited", "change, paired", "facts"]
-        return pd.DataFrame(lines, columns=columns)
-
-    def __str__(self) -> str:
-        return f"{self.title}\n{self.table.to_string(index=False)}\n{FOOTER}"
-
-    def _repr_html_(self) -> str:
-        return as_html(self.title, self.table, FOOTER)
+        return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
 
 
 def _asked(table: pd.DataFrame) -> Iterable[Any]:
     """The rows of a table of scores that go by generation."""
     return table[table["event"] == EVENT].itertuples()
-
-
-FOOTER = "% of the facts by generation, with 95 % intervals over facts; unedited: the same life"
 
 
 def survive(

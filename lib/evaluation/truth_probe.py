@@ -122,11 +122,9 @@ def _ridge(X: Tensor, y: Tensor) -> Tensor:
 
 def _states(lm: LM, pairs: Sequence[tuple[str, str]], block: int, patch: Patch) -> Tensor:
     """States (n, d) before a block at the last token of each (prompt, answer), float64."""
-    name = f"{lm.arch.blocks}.{block}"
+    texts = [f"{prompt} {answer}" for prompt, answer in pairs]
     with lm.patched(patch, only=True):
-        rows, _ = lm.rows([f"{prompt} {answer}" for prompt, answer in pairs])
-        ends = [len(row) - 1 for row in rows]
-        return activations.module_inputs_at(lm, rows, ends, [name])[name].double().cpu()
+        return activations.states_at_ends(lm, texts, block).double().cpu()
 
 
 def _block(lm: LM, module: str) -> int:

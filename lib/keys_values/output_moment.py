@@ -34,25 +34,6 @@ from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moment
 AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
 
 
-def moments(
-    lm: LM, layers: Sequence[int], text: str | Path | None = None, tokens: int | None = None
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """{layer: A (d_in, d_in) and S (d_out, d_out) of the same text}, float64, without damping.
-
-    text    a file of general text; None takes the text shipped with the library
-    tokens  number of tokens to read; None takes ten per dimension
-
-    A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
-    Raises EditError when the text cannot be read or is empty.
-    """
-    inputs, outputs = stored_pairs(lm, layers, text, tokens)
-    make_missing([*inputs.values(), *outputs.values()])
-    return {
-        layer: (inputs[layer].tensors()["C"].double(), outputs[layer].tensors()["S"])
-        for layer in layers
-    }
-
-
 def curvatures(
     lm: LM,
     layers: Sequence[int],
@@ -62,7 +43,12 @@ def curvatures(
 ) -> dict[int, Curvature]:
     """{layer: the curvature of its MLP's output projection over general text}, float64.
 
-    energy is that of `curvature`; the other arguments are those of `moments`.
+    energy  that of `curvature`
+    text    a file of general text; None takes the text shipped with the library
+    tokens  number of tokens to read; None takes ten per dimension
+
+    A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
+    Raises EditError when the text cannot be read or is empty.
     """
     inputs, outputs = stored_pairs(lm, layers, text, tokens)
     make_missing([*inputs.values(), *outputs.values()])

@@ -81,6 +81,13 @@ def module_inputs_at(
     return found
 
 
+def states_at_ends(lm: LM, texts: Sequence[str], block: int) -> Tensor:
+    """States (n, d) before a block, at the last token of each text."""
+    name = f"{lm.arch.blocks}.{block}"
+    rows, _ = lm.rows(texts)
+    return module_inputs_at(lm, rows, [len(row) - 1 for row in rows], [name])[name]
+
+
 def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor]:
     """{module: its inputs (rows, length, width)} on padded rows, from one forward.
 

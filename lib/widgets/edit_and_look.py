@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from .. import plot
 from ..data import taken
@@ -16,25 +14,6 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..registry import EDITORS
 from .panel import Panel, View
-
-
-class _Edited(NamedTuple):
-    """An edit and the answers with it.
-
-    patch   The patch with the edit.
-    before  The answers before the edit, one per prompt.
-    after   The answers after it.
-    base    (vocabulary,) Probabilities of the token after the edit's own prompt, before the edit.
-    edited  The same after it.
-    notes   The editor's warnings.
-    """
-
-    patch: Patch
-    before: list[str]
-    after: list[str]
-    base: torch.Tensor
-    edited: torch.Tensor
-    notes: list[str]
 
 
 class EditAndLook(Panel):
@@ -71,7 +50,7 @@ class EditAndLook(Panel):
         alone = [name for name, kind in EDITORS.items() if not (kind.trained or kind.inner)]
         self.editors, self.settings = list(editors or alone), dict(settings or {})
         self.patch = after
-        self._made: dict[tuple[Fact, str], _Edited] = {}
+        self._made: dict[tuple[Fact, str], tuple[Patch, View]] = {}
         super().__init__(
             subject=fact.subject or "",
             prompt=fact.prompt,
@@ -100,37 +79,16 @@ class EditAndLook(Panel):
     def look(self, subject: str, prompt: str, new_answer: str, editor: str) -> View:
         """Make the edit: bars of the most probable next tokens, and a table of the answers."""
         fact = Fact(subject or None, prompt, new_answer)
+        if (fact, editor) not in self._made:
+            self._made[fact, editor] = self._edited(fact, editor)
+        self.patch, view = self._made[fact, editor]
+        return view
+
+    def _edited(self, fact: Fact, name: str) -> tuple[Patch, View]:
+        """Make the edit, ask the model without and with it, and show both."""
+        lm, editor = self.lm, EDITORS[name](self.lm, **self.settings.get(name, {}))
         prompts = {fact.text: "the edit"}
         prompts |= {p: group for p, group in self.asked.items() if p not in prompts}
-        if (fact, editor) not in self._made:
-            self._made[fact, editor] = self._edited(fact, editor, list(prompts))
-        made = self._made[fact, editor]
-        self.patch = made.patch
-        # the bars: the new answer's first token, and the three likeliest before and after the edit
-        first = encode_target(self.lm.tokenizer, fact.target_new)[0]
-        best = [first, *made.base.topk(3).indices.tolist(), *made.edited.topk(3).indices.tolist()]
-        order = sorted(dict.fromkeys(best), key=lambda i: -(made.base[i] + made.edited[i]).item())
-        words = [self.lm.tokenizer.decode([i]) for i in order]
-        base, edited = (
-            list(zip(words, p[order].tolist(), strict=True)) for p in (made.base, made.edited)
-        )
-        figure = plot.token_bars(base, edited, title=fact.text)
-        rows = [
-            {"group": group, "prompt": p, "before": old, "after": new}
-            for (p, group), old, new in zip(prompts.items(), made.before, made.after, strict=True)
-        ]
-        changed = sum(row["before"] != row["after"] for row in rows[1:])
-        text = (
-            f"{editor}: the first token of '{fact.target_new.strip()}' has the probability "
-            f"{made.base[first]:.3f} before the edit and {made.edited[first]:.3f} after it."
-        )
-        if len(rows) > 1:
-            text += f" {changed} of the {len(rows) - 1} other answers changed."
-        return View(figure, " ".join([text, *made.notes]), rows)
-
-    def _edited(self, fact: Fact, name: str, prompts: list[str]) -> _Edited:
-        """Make the edit, and ask the model without and with it."""
-        lm, editor = self.lm, EDITORS[name](self.lm, **self.settings.get(name, {}))
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
             patch = editor.edit([fact], after=self.after, check=False)
@@ -138,7 +96,25 @@ class EditAndLook(Panel):
         answers = []
         for held in (self.after, patch):
             with lm.patched(held, only=True):
-                texts = lm.answer(prompts, self.tokens)
+                texts = lm.answer([*prompts], self.tokens)
                 answers.append((texts, lm.next_token(fact.text).exp().cpu()))
         (before, base), (after, edited) = answers
-        return _Edited(patch, before, after, base, edited, notes)
+        # the bars: the new answer's first token, and the three likeliest before and after the edit
+        first = encode_target(lm.tokenizer, fact.target_new)[0]
+        best = [first, *base.topk(3).indices.tolist(), *edited.topk(3).indices.tolist()]
+        order = sorted(dict.fromkeys(best), key=lambda i: -(base[i] + edited[i]).item())
+        words = [lm.tokenizer.decode([i]) for i in order]
+        pairs = (list(zip(words, p[order].tolist(), strict=True)) for p in (base, edited))
+        figure = plot.token_bars(*pairs, title=fact.text)
+        rows = [
+            {"group": group, "prompt": p, "before": old, "after": new}
+            for (p, group), old, new in zip(prompts.items(), before, after, strict=True)
+        ]
+        changed = sum(row["before"] != row["after"] for row in rows[1:])
+        text = (
+            f"{name}: the first token of '{fact.target_new.strip()}' has the probability "
+            f"{base[first]:.3f} before the edit and {edited[first]:.3f} after it."
+        )
+        if len(rows) > 1:
+            text += f" {changed} of the {len(rows) - 1} other answers changed."
+        return patch, View(figure, " ".join([text, *notes]), rows)

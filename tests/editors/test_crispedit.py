@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import lib
-from lib.keys_values.output_moment import curvatures, moments
+from lib.keys_values.output_moment import curvatures
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A, B
+from ..support.output_moments import moments
 
 SETTINGS = {**TINY["crispedit"], "epochs": 30}
 

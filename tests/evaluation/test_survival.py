@@ -105,7 +105,7 @@ def test_what_is_left_is_told_beside_the_unedited_model(lm, patch):
         "noise": Trained(TEXT, steps=8, lr=0.5),
     }
     found = survive(lm, patch, CASES, lives)
-    table = found.table.set_index("the model was then")
+    table = found.table().reset_index("metric")
     assert list(table.index) == [BEFORE, *lives]
     assert table["edited"][BEFORE].startswith("100") and table["unedited"][BEFORE].startswith("0")
     assert table["edited"]["noise"].startswith("0"), "a model that is trained to pieces says none"

@@ -28,7 +28,7 @@ from lib.interpret import entity_answers
 from lib.keys_values import null_space, output_moment, second_moment
 from lib.memory import Moment
 
-from ..support import mutations, tiny
+from ..support import mutations, output_moments, tiny
 
 FEW, MANY = 60, 1000
 LAYERS = (1, 2)
@@ -67,7 +67,7 @@ def everything(lm, layers=LAYERS, fresh=True) -> dict[str, torch.Tensor]:
     first, last = layers
     moments = second_moment.second_moment(lm, layers, tokens=300)
     spaces = null_space.null_space(lm, layers, None, 0.5, tokens=300)
-    outputs = output_moment.moments(lm, layers, tokens=300)
+    outputs = output_moments.moments(lm, layers, tokens=300)
     curvatures = output_moment.curvatures(lm, layers, 0.5, tokens=300)
     found = {
         **{f"C {layer}": one.C for layer, one in moments.items()},
@@ -186,7 +186,8 @@ def test_what_is_in_memory_belongs_to_one_tokenizer_too(lm):
 
     def found(lm) -> tuple[torch.Tensor, torch.Tensor]:
         usual = entity_answers.usual_answers(lm, one, one.templates[:1], "alpha", 2)[0]
-        return usual, own_facts._wordings(lm, known).states
+        wordings = tuple((name, text) for name, it in known.items() for text in it.templates)
+        return usual, own_facts._scaled(lm, known, wordings)[0]
 
     first, second = found(lm), found(other)
     store.forget()

@@ -11,6 +11,7 @@ from lib.keys_values import output_moment, second_moment
 from lib.keys_values.curvature import curvature
 
 from ..support import tiny
+from ..support.output_moments import moments
 
 D_OUT, D_IN = 5, 7
 
@@ -152,13 +153,13 @@ def tokens(lm, path, count):
 
 def test_s_is_the_second_moment_of_the_gradients_of_the_summed_loss(lm, tmp_path):
     path = text_file(tmp_path)
-    found = output_moment.moments(lm, [1, 3], path, 512)
+    found = moments(lm, [1, 3], path, 512)
     counts = tokens(lm, path, 512)
     for layer, (_, S) in found.items():
         wanted, n = slow(lm, layer, path)
         assert counts == (2 * 255, n) and n == 2 * 254 and S.dtype == torch.float64
         torch.testing.assert_close(S, wanted, atol=1e-5 * float(wanted.abs().max()), rtol=1e-4)
-    twice = output_moment.moments(lm, [1], text_file(tmp_path, 2), 1024)[1]
+    twice = moments(lm, [1], text_file(tmp_path, 2), 1024)[1]
     torch.testing.assert_close(twice[1], found[1][1], rtol=1e-4, atol=1e-6)
     assert tokens(lm, text_file(tmp_path, 2), 1024)[1] == 2 * counts[1]
 
@@ -175,12 +176,12 @@ def test_c_is_the_mean_over_all_tokens_but_the_first_of_each_window(lm, tmp_path
 
 def test_s_is_read_once_and_stands_beside_c(lm, tmp_path, monkeypatch):
     path = text_file(tmp_path)
-    A, S = output_moment.moments(lm, [1], path, 512)[1]
+    A, S = moments(lm, [1], path, 512)[1]
     C = lib.second_moment(lm, [1], path, 512, damping=0.0)[1].C
     assert torch.equal(A, C)
     assert tokens(lm, path, 512) == (2 * 255, 2 * 254)
     monkeypatch.setattr(output_moment, "one_pass", None)
-    assert torch.equal(output_moment.moments(lm, [1], path, 512)[1][1], S)
+    assert torch.equal(moments(lm, [1], path, 512)[1][1], S)
     again = output_moment.curvatures(lm, [1], 0.9, path, 512)[1]
     wanted = curvature(A, S, 0.9)
     assert torch.equal(again.flat, wanted.flat) and again.threshold == wanted.threshold
@@ -189,6 +190,6 @@ def test_s_is_read_once_and_stands_beside_c(lm, tmp_path, monkeypatch):
 def test_an_empty_text_is_a_sentence(lm, tmp_path):
     (tmp_path / "none.txt").write_text("")
     with pytest.raises(lib.EditError, match="is empty"):
-        output_moment.moments(lm, [1], tmp_path / "none.txt")
+        moments(lm, [1], tmp_path / "none.txt")
     with pytest.raises(ValueError, match="layer 99 does not exist"):
-        output_moment.moments(lm, [99])
+        moments(lm, [99])
