@@ -6,6 +6,7 @@ The annotations of a function say what it takes; they are read once and held aga
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import wraps
@@ -15,7 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 from typing import get_type_hints as hints_of
 
-from .errors import ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError
 from .settings import described, shown
 
 F = TypeVar("F", bound=Callable[..., Any])  # a function, or a dataclass
@@ -25,7 +26,8 @@ _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 def checked(function: F) -> F:
     """The function or class, which refuses a value that its annotation does not allow.
 
-    It raises ArgumentTypeError. An argument without an annotation, or with Any, is taken as it is.
+    It raises ArgumentTypeError, and ArgumentError for a number outside the bounds of its kind
+    (`settings.Size` and others). An argument without an annotation, or with Any, is taken as it is.
     Where an iterable is asked for, the elements of what has a length are looked at too.
     """
     if isinstance(function, type):
@@ -34,17 +36,18 @@ def checked(function: F) -> F:
         return function
     parameters = inspect.signature(function)
     hints: dict[str, Any] = {}
+    bare: dict[str, Any] = {}  # the same without bounds
 
     @wraps(function)
     def call(*args: Any, **named: Any) -> Any:
         if not hints:  # not at the import, where not all names are there
             hints.update(hints_of(function, include_extras=True))
+            bare.update(hints_of(function))
         for name, value in parameters.bind(*args, **named).arguments.items():
             known = name in hints and parameters.parameters[name].kind not in _MANY
             if known and not fits(value, hints[name]):
-                raise ArgumentTypeError(
-                    f"{name} should be {described(hints[name])}, not {shown(value)}"
-                )
+                wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
+                raise wrong(f"{name} should be {described(hints[name])}, not {shown(value)}")
         return function(*args, **named)
 
     return cast(F, call)
@@ -56,7 +59,10 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in (Union, UnionType):
         return any(fits(value, part) for part in parts)
     if kind is Annotated:
-        return fits(value, parts[0])
+        bounds = {name: getattr(parts[1], name) for name in ("ge", "gt", "le", "lt")}
+        return fits(value, parts[0]) and all(
+            end is None or getattr(operator, name)(value, end) for name, end in bounds.items()
+        )
     if kind is Literal:
         return any(type(value) is type(word) and value == word for word in parts)
     if kind is None or kind is Path:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ..arguments import checked
 from ..atomic_files import cache_folder, made_once
 from ..cancellation import steps as counted
 from ..errors import ArgumentError, CacheWarning
@@ -31,6 +32,7 @@ from ..model import scoring
 from ..model.lm import LM
 from ..model.packaged_models import download
 from ..patch.patch import EMPTY, Patch
+from ..settings import Size
 from .evaluate import BASE_MODEL, title
 from .intervals import DIFFERENCE, interval
 from .scores import Shown, cell
@@ -77,16 +79,15 @@ class Item(NamedTuple):
     gold: int
 
 
-def items(task: str, limit: int | None = None) -> list[Item]:
+@checked
+def items(task: str, limit: Size | None = None) -> list[Item]:
     """The questions of a task in the wheel's order; `limit` takes some, evenly over all of them.
 
-    The wheel is downloaded at the first call. Raises ValueError for a task that is not in TASKS and
-    for a limit below 1, and FetchError where the wheel cannot be fetched.
+    The wheel is downloaded at the first call. Raises ValueError for a task that is not in TASKS,
+    and FetchError where the wheel cannot be fetched.
     """
     if task not in TASKS:
         raise ArgumentError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise ArgumentError(f"the limit should be a whole number from 1, not {limit!r}")
     place = folder()
     try:
         found = _read(place / f"{task}.jsonl.gz")
@@ -185,11 +186,12 @@ class Benchmarks(Shown):
         return shown[["base", "edited", "change", "questions"]]
 
 
+@checked
 def benchmarks(
     lm: LM,
     patch: Patch = EMPTY,
     tasks: Sequence[str] = tuple(TASKS),
-    limit: int | None = 200,
+    limit: Size | None = 200,
     base: Benchmarks | None = None,
 ) -> Benchmarks:
     """What share of standard questions the model has right, without any patch and with this one.
@@ -200,7 +202,7 @@ def benchmarks(
 
     Raises what `items` raises, and ValueError for a base with other questions.
     """
-    if isinstance(tasks, str) or not tasks:
+    if not tasks:
         raise ArgumentError(f"tasks should be a list of {', '.join(TASKS)}, not {tasks!r}")
     questions = {task: items(task, limit) for task in tasks}
     before = base.before if base is not None else _right(lm, EMPTY, questions)

@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import pandas as pd
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -36,14 +37,19 @@ from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, LowRank, Patch
 from ..registry import EDITORS
+from ..settings import Size
 from .evaluate import baseline, evaluate
 from .scores import Scores, Shown, cell, compare
 
 Life = Callable[[LM, Patch], Patch]
 
-ROUNDINGS = ("bfloat16", "int8", "int4")
+Rounding = Literal["bfloat16", "int8", "int4"]
+ROUNDINGS = get_args(Rounding)
 LARGEST = {"int8": 127, "int4": 7}  # the largest whole number, symmetric around 0
 WINDOW = 128  # tokens of a row that is trained on
+# Numbers of steps and of rows, and ranks: a larger one is a slip, and would take days.
+Number = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+Rate = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
 BEFORE = "nothing yet"  # the row of the patch as it was made
 EVENT = "generation"
 
@@ -70,11 +76,7 @@ class Rounded:
         symmetric around 0, the nearest one (no calibration)
     """
 
-    to: str
-
-    def __post_init__(self) -> None:
-        if self.to not in ROUNDINGS:
-            raise ArgumentError(f"a model is rounded to {', '.join(ROUNDINGS)}, not to {self.to!r}")
+    to: Rounding
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         weights: dict[str, Tensor | LowRank] = {
@@ -107,19 +109,11 @@ class Trained:
     """
 
     texts: tuple[str, ...]
-    steps: int = 50
-    lr: float = 1e-5
-    batch: int = 4
-    rank: int | None = None
+    steps: Number = 50
+    lr: Rate = 1e-5
+    batch: Number = 4
+    rank: Number | None = None
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "rank"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or not 1 <= value <= 100_000):
-                raise ArgumentError(f"{name} should be a whole number from 1, not {value!r}")
-        if not 0 < self.lr < 1:
-            raise ArgumentError(f"the learning rate should lie between 0 and 1, not {self.lr!r}")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         names, rows = matrices(lm, patch), self.rows(lm)
@@ -177,13 +171,13 @@ class EditedAgain:
 
     editor: str
     facts: tuple[Fact, ...] | Any  # given as `taken.facts` takes them
-    batch: int = 1
+    batch: Size = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", tuple(taken.facts(self.facts)))
         EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
-        if type(self.batch) is not int or self.batch < 1 or not self.facts:
-            raise ArgumentError("later edits need a fact, and a whole number from 1 in a batch")
+        if not self.facts:
+            raise ArgumentError("there is no fact for later edits")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         editor = EDITORS[self.editor](lm)

@@ -15,10 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ..arguments import checked
 from ..data.facts import Fact
 from ..errors import ArgumentError
 from ..evaluation.intervals import interval
 from ..model.lm import LM
+from ..settings import Amount, Size
 from .corrupted_runs import KINDS, Cell, Corrupted, embedding_deviation
 
 __all__ = ["Trace", "average", "average_total", "embedding_deviation", "trace"]
@@ -80,6 +82,7 @@ class Trace:
         return tuple(map(role, range(end + 1)))
 
 
+@checked
 def trace(
     lm: LM,
     fact: Fact | str,
@@ -88,10 +91,10 @@ def trace(
     kinds: Sequence[str] = KINDS,
     layers: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
-    samples: int = 10,
-    noise: float = 3.0,
+    samples: Size = 10,
+    noise: Amount = 3.0,
     deviation: float | None = None,
-    window: int = 10,
+    window: Size = 10,
     seed: int = 1,
 ) -> Trace:
     """Probability of the model's own answer with one clean state put back, for every place.
@@ -139,12 +142,9 @@ def trace(
 def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int, ...]:
     """The layers that one cell restores: l for "hidden", else l − window/2 … l + window/2 − 1.
 
-    The window is clipped to the model's layers. Raises ValueError for a layer that does not exist
-    and for a window below 1.
+    The window is clipped to the model's layers. Raises ValueError for a layer that does not exist.
     """
     lm.mlp_out(layer)
-    if window < 1:
-        raise ArgumentError(f"the window needs at least one layer, not {window}")
     if kind == "hidden":
         return (layer,)
     return tuple(range(max(0, layer - window // 2), min(lm.n_layers, layer + (window + 1) // 2)))

@@ -87,10 +87,6 @@ class Corrupted:
     def __init__(
         self, lm: LM, fact: Fact, samples: int, noise: float, sigma: float | None, seed: int
     ) -> None:
-        if samples < 1 or noise < 0:
-            raise ArgumentError(
-                f"tracing needs samples ≥ 1 and noise ≥ 0, not {samples} and {noise}"
-            )
         self.lm, self.samples = lm, samples
         self.ids, *ends = span(lm, fact)
         self.subject = tuple(ends)

@@ -17,29 +17,32 @@ from pathlib import Path
 from typing import Any
 
 from .. import distributed
+from ..arguments import checked
 from ..data import taken
 from ..editors.shared.base import Editor
 from ..errors import DataWarning, EditError, JournalError
 from ..model.lm import LM
 from ..registry import EDITORS
+from ..settings import Size
 from .journal import Journal, digest
 from .run import Run, listed, unusable
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
 
+@checked
 def stream(
     lm: LM,
     editor: str | Editor,
     cases: taken.Given,
-    batch_size: int = 1,
+    batch_size: Size = 1,
     eval_at: Sequence[int] | None = None,
     evaluate_with: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     *,
     journal: str | Path | None = None,
-    save_every: int = 1,
-    sample: int | None = None,
+    save_every: Size = 1,
+    sample: Size | None = None,
     skip_unusable: bool = False,
 ) -> Run:
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
@@ -68,8 +71,8 @@ def stream(
                    there are some, the cases that are left are held in memory, and the patch holds
                    their facts.
 
-    Raises EditError for an unknown editor, one of another model, no case, a number below 1, an
-    unknown argument, or a point that is not at the end of a batch; JournalError for a journal in
+    Raises EditError for an unknown editor, one of another model, no case, an unknown
+    argument, or a point that is not at the end of a batch; JournalError for a journal in
     use, or of a run with other arguments.
     """
     some, given = taken.cases(cases), dict(evaluate_with or {})
@@ -80,10 +83,6 @@ def stream(
         some = [some[row] for row in numbers]
     if not some:
         raise EditError("there is no case to edit")
-    counts = {"batch size": batch_size, "save_every": save_every, "sample": sample}
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise EditError(f"the {name} should be at least 1, not {count}")
     for name in given:
         if name not in _SETTINGS:
             raise EditError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
@@ -95,6 +94,7 @@ def stream(
             raise EditError(f"eval_at {point} lies outside the stream of {len(some)} edits")
         if point % batch_size and point != len(some):
             raise EditError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
+    shown = sys.stderr.isatty() if progress is None else progress
     run = Run(
         lm,
         made,
@@ -103,11 +103,10 @@ def stream(
         points,
         given,
         sample,
+        progress=shown and distributed.rank() == 0,
+        save_every=save_every,
         numbers=numbers,
     )
-    shown = sys.stderr.isatty() if progress is None else progress
-    run.progress = shown and distributed.rank() == 0
-    run.save_every = save_every
     if journal is not None:
         run.keep(_journal(journal, _header(run), run.editor.current))
     return run

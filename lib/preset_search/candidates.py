@@ -59,8 +59,6 @@ class Space:
         if wrong or not self.layers:
             reason = f"layer {wrong[0]} does not exist" if wrong else "there is no layer to try"
             raise EditError(f"{reason}: {lm.name} has layers 0 to {lm.n_layers - 1}")
-        if around < 0:
-            raise EditError(f"around should be a number of layers, 0 or more, not {around}")
         if widths is not None and (self.where == "layer" or min(widths, default=0) < 1):
             raise EditError(f"widths {widths} do not fit: {name} writes to its '{self.where}'")
         # 2. the settings of the grid, each of which the editor must know

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from ..arguments import checked
 from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case, Fact
@@ -32,20 +33,22 @@ from ..evaluation.metrics import LOWER_IS_BETTER, TABLE
 from ..evaluation.single_edits import singly
 from ..model.lm import LM
 from ..registry import EDITORS
+from ..settings import Count, Positive
 from .candidates import Space, plain_json
 
 SCORED = ("efficacy", "generalization", "specificity")
 CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
 
 
+@checked
 def scan(
     lm: LM,
     editor: str,
     cases: taken.Given,
     layers: Sequence[int] | None = None,
-    budget: float | None = None,
+    budget: Positive | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
-    around: int = 2,
+    around: Count = 2,
     journal: str | Path | None = None,
     together: bool | None = None,
     *,
@@ -86,8 +89,6 @@ def scan(
     some = list(taken.cases(cases))
     if not some:
         raise EditError("there is no case to scan on")
-    if budget is not None and not budget > 0:
-        raise EditError(f"the budget should be a number of seconds above 0, not {budget}")
     if together is None:
         together = space.where != "layer" or not EDITORS[editor].needs_subject
     if facts is not None and not together:

@@ -10,7 +10,6 @@ are kept in a folder beside the presets, which is the journal of a run that was 
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..arguments import checked
 from ..atomic_files import path_of, whole_file
 from ..data import taken
 from ..data.facts import Case
@@ -36,6 +36,7 @@ from ..interpret.corrupted_runs import span
 from ..model.lm import LM
 from ..model.presets_file import Presets
 from ..registry import EDITORS
+from ..settings import Positive
 from ..stored import make_missing
 from .candidates import plain_json
 from .grids import GRIDS
@@ -68,11 +69,12 @@ class Tuned:
     seconds: float = 0.0
 
 
+@checked
 def tune(
     lm: LM,
     editors: Sequence[str],
     cases: taken.Given | None = None,
-    minutes: float = 30,
+    minutes: Positive = 30,
     to: str | Path = "presets.toml",
     *,
     progress: bool | None = None,
@@ -142,8 +144,6 @@ class _Run:
     def __init__(
         self, lm: LM, to: Path, minutes: float, progress: bool, say: Callable[[str], None]
     ) -> None:
-        if not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
-            raise EditError(f"minutes should be a number above 0, not {minutes!r}")
         if to.suffix != ".toml":
             raise EditError(f"the presets are TOML: give a file that ends in .toml, not {to}")
         if to.exists() and not to.read_text(errors="replace").startswith(MADE):

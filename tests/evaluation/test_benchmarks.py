@@ -45,7 +45,7 @@ def test_questions_are_put_together_from_their_requests(written):
     assert items("lambada") == [Item(((context, " mat"),), 0)]
     assert len(items("sciq")) == 3 and len(items("sciq", 2)) == 2
     for task, limit in (("mmlu", None), ("piqa", 0), ("piqa", True)):
-        with pytest.raises(ValueError, match="no task|whole number"):
+        with pytest.raises(lib.Error, match="no task|whole number"):
             items(task, limit)
 
 

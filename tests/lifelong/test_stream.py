@@ -164,9 +164,9 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
     "change, message",
     [
         ({"cases": []}, "no case"),
-        ({"batch_size": 0}, "the batch size should be at least 1, not 0"),
-        ({"sample": 0}, "the sample should be at least 1, not 0"),
-        ({"save_every": 0}, "the save_every should be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size should be a whole number from 1 on, not 0"),
+        ({"sample": 0}, "sample should be a whole number from 1 on or None, not 0"),
+        ({"save_every": 0}, "save_every should be a whole number from 1 on, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
         ({"eval_at": [5]}, "outside"),
         ({"editor": "magic"}, "no editor 'magic'; there are "),

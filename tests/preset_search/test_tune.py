@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 import lib
-from lib.errors import EditError
+from lib.errors import EditError, Error
 from lib.interpret.causal_trace import average, trace
 from lib.model.presets_file import Presets, read_presets
 from lib.preset_search.scan import Scan
@@ -210,7 +210,7 @@ def test_what_cannot_be_tuned_is_refused(knowing, tmp_path):
         (["ft_m"], {"to": tmp_path / "p.txt"}, "give a file that ends in .toml"),
         (["ft_m"], {"to": taken}, "is not a file that tune made"),
     ):
-        with pytest.raises(EditError, match=said):
+        with pytest.raises(Error, match=said):
             tune(lm, editors, facts(), **{"to": tmp_path / "p.toml", **more})
     assert sorted(tmp_path.iterdir()) == [taken]
     (tmp_path / "p.tune").mkdir()
