@@ -46,7 +46,9 @@ def checked(function: F) -> F:
         for name, value in parameters.bind(*args, **named).arguments.items():
             known = name in hints and parameters.parameters[name].kind not in _MANY
             if known and not fits(value, hints[name]):
-                wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
+                number = isinstance(value, float)  # NaN too: its kind is right
+                right = number or fits(value, bare[name])
+                wrong = ArgumentError if right and hints[name] != bare[name] else ArgumentTypeError
                 raise wrong(f"{name} should be {described(hints[name])}, not {shown(value)}")
         return function(*args, **named)
 
