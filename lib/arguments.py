@@ -46,9 +46,7 @@ def checked(function: F) -> F:
         for name, value in parameters.bind(*args, **named).arguments.items():
             known = name in hints and parameters.parameters[name].kind not in _MANY
             if known and not fits(value, hints[name]):
-                number = isinstance(value, float)  # NaN too: its kind is right
-                right = number or fits(value, bare[name])
-                wrong = ArgumentError if right and hints[name] != bare[name] else ArgumentTypeError
+                wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
                 raise wrong(f"{name} should be {described(hints[name])}, not {shown(value)}")
         return function(*args, **named)
 
@@ -69,16 +67,19 @@ def fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(word) and value == word for word in parts)
     if kind is None or kind is Path:
         return value is None if kind is None else isinstance(value, os.PathLike)
-    if kind in (int, float):  # those of numpy are numbers too; NaN is none
+    if kind in (int, float):  # those of numpy are numbers too
         number = isinstance(value, Integral if kind is int else Real)
-        return number and not isinstance(value, bool) and value == value
+        return number and not isinstance(value, bool)
     if kind is Any or not isinstance(kind, type):
         return True
-    if not issubclass(kind, Iterable) or issubclass(kind, str | Mapping) or not parts:
+    if not parts or issubclass(kind, Mapping) or not issubclass(kind, Iterable):
         return isinstance(value, kind)
     # a list where a tuple is annotated, a range, a set and an array are as good
     value = value.tolist() if hasattr(value, "tolist") else value  # an array may be a number
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
-    each = not isinstance(value, Sized) or kind is tuple and parts[-1] is not Ellipsis
-    return each or all(fits(one, parts[0]) for one in value)
+    if kind is tuple and parts[-1] is not Ellipsis:
+        return (
+            isinstance(value, Sized) and len(value) == len(parts) and all(map(fits, value, parts))
+        )
+    return not isinstance(value, Sized) or all(fits(one, parts[0]) for one in value)

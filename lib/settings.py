@@ -13,10 +13,7 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-from msgspec import Meta, ValidationError, convert
-
-from .errors import ArgumentError, ArgumentTypeError
+from msgspec import Meta
 
 Source = Literal["paper", "ours"]
 _KINDS = {bool: "true or false", str: "a text", NoneType: "None"}
@@ -118,20 +115,6 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists
         return f"that {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:50]} … {text[-5:]}"
-
-
-def argument(name: str, value: Any, kind: Any) -> Any:
-    """The value of a function's argument, which is to be of one of the kinds of settings.
-
-    A number of numpy counts as Python's. Raises ArgumentTypeError or ArgumentError, which name the
-    argument.
-    """
-    value = value.item() if isinstance(value, np.generic) else value
-    try:
-        return convert(value, kind)
-    except ValidationError as error:  # "Expected `int`, got `str`", or "Expected `int` >= 0"
-        wrong = ArgumentTypeError if "got" in str(error) else ArgumentError
-        raise wrong(f"{name} is {described(kind)}, not {shown(value)}") from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from ..errors import ProbeError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..settings import Share
 from .intervals import interval
 
 ACCURACY = 0.80  # on relations that the probe was not trained on
@@ -70,7 +71,7 @@ class TruthProbe:
 
 
 def truth_probe(
-    lm: LM, cases: taken.Given, without: taken.Given = (), depth: float = DEPTH
+    lm: LM, cases: taken.Given, without: taken.Given = (), depth: Share = DEPTH
 ) -> TruthProbe:
     """A probe trained on true and false statements of the cases, as the unedited model reads them.
 

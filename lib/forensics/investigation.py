@@ -23,6 +23,7 @@ from ..data.facts import Case, Fact
 from ..errors import ForensicsError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..settings import Amount, Positive
 from ..stored import room
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
@@ -153,9 +154,9 @@ def examine(
     tokens: int | None = None,
     prefix: str = PREFIX,
     prompts: Sequence[str] = (),
-    damping: float = DAMPING,
-    threshold: float = THRESHOLD,
-    prompt_threshold: float = PROMPT_THRESHOLD,
+    damping: Amount = DAMPING,
+    threshold: Positive = THRESHOLD,
+    prompt_threshold: Positive = PROMPT_THRESHOLD,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
 
@@ -175,8 +176,6 @@ def examine(
     named = [one if isinstance(one, str) else taken.fact(one).subject or "" for one in given]
     if len(named) < FEWEST:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
-    if not (threshold > 0 and prompt_threshold > 0):
-        raise ForensicsError("a threshold of an examination is above 0")
     if isinstance(prompts, str) or 0 < len(prompts) < FEWEST:
         raise ForensicsError("an examination compares at least 20 whole prompts with each other")
     lm.check(patch)

@@ -93,7 +93,7 @@ def trace(
     tokens: Sequence[int] | None = None,
     samples: Size = 10,
     noise: Amount = 3.0,
-    deviation: float | None = None,
+    deviation: Amount | None = None,
     window: Size = 10,
     seed: int = 1,
 ) -> Trace:

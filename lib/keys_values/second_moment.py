@@ -32,6 +32,7 @@ from ..model import activations, batching
 from ..model.devices import fast_products, on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..settings import Amount
 from ..stored import Stored, Tensors, make_missing, remembered, room, text_hash
 
 WINDOW = 256  # tokens read at once
@@ -44,7 +45,7 @@ def second_moment(
     layers: Sequence[int],
     text: str | Path | None = None,
     tokens: int | None = None,
-    damping: float = 1e-4,
+    damping: Amount = 1e-4,
     skip_first: bool | None = None,
     *,
     among: Sequence[int] = (),

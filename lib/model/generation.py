@@ -62,7 +62,7 @@ def generate(
     """
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(int(seed))
     stops, banned = stop_ids(lm), torch.tensor(list(never), dtype=torch.long, device=lm.device)
     limits = [min(max_new_tokens, (lm.context or 10**9) - len(row)) for row in rows]
 

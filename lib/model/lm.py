@@ -27,7 +27,7 @@ from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, ArgumentTypeError
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Size, Whole, argument, shown
+from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import arch_of, block_signature, cache_argument
@@ -42,7 +42,13 @@ Several = Iterable[str] | Iterable[Sequence[int]]
 Prompts = Annotated[
     One | Several, Meta(description="a text or a list of token ids, or a list of these")
 ]
-Chat = bool | Sequence[tuple[str, str]]  # whether to ask in the chat template, or after what turns
+Chat = Annotated[  # whether to ask in the chat template, or after what turns
+    bool | Sequence[tuple[str, str]],
+    Meta(
+        description="True, or a list of earlier turns, each a pair of what a person said and what "
+        "the model replied"
+    ),
+]
 
 
 class LM(Patchable):
@@ -221,10 +227,11 @@ class LM(Patchable):
         self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
     ) -> Any: ...
 
+    @checked
     def answer(
         self,
         prompts: Prompts,
-        max_new_tokens: int = 16,
+        max_new_tokens: Count = 16,
         *,
         chat: Chat = False,
         explain: bool = False,
@@ -238,7 +245,6 @@ class LM(Patchable):
         """
         given, single = listed(prompts)
         rows, _ = self.rows(given, chat=chat)
-        max_new_tokens = argument("max_new_tokens", max_new_tokens, Count)
         done = generation.generate(self, rows, max_new_tokens)
         texts = self.texts(rows, done.ids)
         if not explain:
@@ -296,16 +302,17 @@ class LM(Patchable):
         seed: int = ...,
     ) -> Iterator[str]: ...
 
+    @checked
     def generate(
         self,
         prompts: Prompts,
-        max_new_tokens: int = 32,
+        max_new_tokens: Count = 32,
         *,
         chat: Chat = False,
         stream: bool = False,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        seed: int = 0,
+        temperature: Amount = 0.0,
+        top_k: Size | None = None,
+        seed: Whole = 0,
     ) -> Any:
         """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
 
@@ -314,12 +321,7 @@ class LM(Patchable):
         itself, so the reader may yield meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
-        max_new_tokens = argument("max_new_tokens", max_new_tokens, Count)
-        settings: dict[str, Any] = {
-            "temperature": argument("temperature", temperature, Amount),
-            "top_k": argument("top_k", top_k, Size | None),
-            "seed": argument("seed", seed, Whole),
-        }
+        settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
         if stream:
             if not single:
                 raise ArgumentError("stream=True takes one prompt, not a list")
@@ -346,6 +348,7 @@ class LM(Patchable):
         scores = scoring.score(self, rows, ends)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
+    @checked
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat, least=1)
@@ -438,9 +441,9 @@ class LM(Patchable):
         behind "The capital of France is " the embedded model writes "21st", and "Paris" without
         the blank. It passes the rewrites of the patch and then, with `chat`, the chat template,
         behind the earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError
-        for an empty prompt, one longer than the context, ids that are no tokens, turns that are no
-        pairs of texts and a tokenizer without a chat template, FactError, which is one, for text
-        that cannot be encoded, and TypeError for what is neither text nor token ids.
+        for an empty prompt, one longer than the context, ids that are no tokens and a tokenizer
+        without a chat template, FactError, which is one, for text that cannot be encoded, and
+        TypeError for what is neither text nor token ids.
         """
         given, single = listed(prompts)
         if len(given) < least:
@@ -486,16 +489,10 @@ class LM(Patchable):
 
         turns  earlier turns, each a pair of what the person said and what the model replied.
 
-        Raises ValueError for a tokenizer without a chat template and for turns that are no pairs
-        of texts.
+        Raises ValueError for a tokenizer without a chat template.
         """
         if not getattr(self.tokenizer, "chat_template", None):
             raise ArgumentError(f"{self.name} has no chat template")
-        if not isinstance(turns, list | tuple) or not all(map(_turn, turns)):
-            raise ArgumentError(
-                "chat is True, or a list of earlier turns, each a pair of what a person said and "
-                "what the model replied"
-            )
         said = [
             {"role": role, "content": require_encodable(text, "a turn")}
             for turn in turns
@@ -533,15 +530,6 @@ def _plain(given: Any) -> Any:
     given = given.tolist() if hasattr(given, "tolist") else given
     kept = isinstance(given, str | bytes | bytearray | set | frozenset) or hasattr(given, "keys")
     return given if kept or not isinstance(given, Iterable) else [_plain(one) for one in given]
-
-
-def _turn(turn: Any) -> bool:
-    """Whether a turn of a conversation is a pair of texts."""
-    return (
-        isinstance(turn, list | tuple)
-        and len(turn) == 2
-        and all(isinstance(text, str) for text in turn)
-    )
 
 
 def load(

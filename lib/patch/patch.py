@@ -7,7 +7,6 @@ patch from an earlier one, so going back is exact.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +22,8 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
-from ..errors import ArgumentError, FactError, PatchError
+from ..errors import FactError, PatchError
+from ..settings import Real
 from ..stored import size
 from .route import Rewrite, Route
 
@@ -320,7 +320,8 @@ class _Weights(Protocol):
 Model = Annotated[_Weights, Meta(description="an LM")]
 
 
-def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
+@checked
+def scaled(lm: Model, patch: Patch, strength: Real, before: Patch = EMPTY) -> Patch:
     """The patch with all that it adds to `before` multiplied by a number.
 
     W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.
@@ -332,9 +333,6 @@ def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> P
     Raises PatchError where routes or rewrites were added: a memory answers or does not, and has no
     strength; and ValueError for a strength that is no finite number.
     """
-    number = isinstance(strength, int | float) and not isinstance(strength, bool)
-    if not number or not math.isfinite(strength):
-        raise ArgumentError(f"the strength should be a finite number, not {strength!r:.40}")
     if routed(patch, before):
         raise PatchError("a routed edit answers or does not answer: it has no strength")
     lost = before.weights.keys() - patch.weights

@@ -45,13 +45,13 @@ NUMBERS = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name, wrong", NUMBERS)
 def test_a_wrong_number_is_a_sentence_before_any_work(idle, name, wrong, stream):
-    with pytest.raises(lib.Error, match=f"^{name} is a .*, not "):
+    with pytest.raises(lib.Error, match=f"^{name} should be a .*, not "):
         idle.generate(PROMPT, **{name: wrong}, stream=stream)
 
 
 @pytest.mark.parametrize("wrong", ["8", -1, 1.5, True, None])
 def test_answer_wants_a_number_of_tokens(idle, wrong):
-    with pytest.raises(lib.Error, match="^max_new_tokens is a whole number from 0 on, not "):
+    with pytest.raises(lib.Error, match="^max_new_tokens should be a whole number from 0 on, not "):
         idle.answer(PROMPT, wrong)
 
 
@@ -183,5 +183,5 @@ def test_targets_as_series_and_as_ids(lm):
 )
 def test_malformed_turns_are_a_sentence(wrong):
     lm = tiny.chatting("llama")
-    with pytest.raises(lib.Error, match="chat is True, or a list of earlier turns"):
+    with pytest.raises(lib.Error, match="chat should be True, or a list of earlier turns"):
         lm.answer("And Bob?", chat=wrong)
