@@ -168,7 +168,7 @@ def without(
 
 # ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
-POINTS = (1, 10, 20, 30)
+POINTS = (1, 10, 20)
 STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
 WAYS = {**PARTS, "KL at weight 1": {"kl_factor": 1.0}}
 
@@ -198,12 +198,12 @@ def alone(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Four keys, ROME without its parts, and three rows of thirty edits; one without the token."""
+    """Four keys, ROME without its parts, and three rows of twenty edits; one without the token."""
     plain, rome = models.load("small"), lib.EDITORS["rome"]
     editor, even = rome(lm), [case for case in lib.classroom() if case.id % 2 == 0]
     first = openers(plain, even)
     keyed = [*first[:6], *[case for case in even if case not in first][::9][:6]]
-    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:12]
+    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:6]
     reads = stored_runs.reading(lm)
     one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
     rows = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], STREAM)})

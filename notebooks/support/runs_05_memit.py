@@ -214,7 +214,7 @@ def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three draws of fifty facts: in a row and at once; one batch by MEMIT."""
+    """Three draws of twenty facts: in a row and at once; one batch by MEMIT."""
     some, editor = runs_04.draws(), lib.EDITORS["rome"](lm)
     settings = {
         "reading": stored_runs.reading(lm),

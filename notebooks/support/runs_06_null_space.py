@@ -168,25 +168,26 @@ def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
 
 # ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
-DRAWS = {"first": 0, "second": 7262, "third": 8500}  # the first of 499 rows that follow the tower
-ONE_LAYER = {"layers": (4,)}
-FIVE_HUNDRED = {  # name: (editor, its settings, facts in a call)
+DRAWS = {"first": 0, "second": 7262, "third": 8500}  # the first of the rows that follow the tower
+FACTS = 250
+ONE_LAYER = {"layers": (4,)}  # the last of the preset's, so the values are the same
+WRITTEN = {  # name: (editor, its settings, facts in a call)
     **{name: (*line, 50) for name, line in LINES.items()},
-    "one batch": ("memit", SOFT, 500),
-    "one batch, λ = 30": ("memit", HARD, 500),
+    "one batch": ("memit", SOFT, FACTS),
+    "one batch, λ = 30": ("memit", HARD, FACTS),
     "one layer, kept keys": ("memit", {**SOFT, **ONE_LAYER, "keep_keys": True}, 50),
     "one layer, λ = 30, kept keys": ("memit", {**HARD, **ONE_LAYER, "keep_keys": True}, 50),
     "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}, 50),
 }
-POINTS = (50, 250, 500)
+POINTS = (50, FACTS)
 
 
 class Draw:
-    """The tower and 499 rows of CounterFact; the lines share the values that were searched."""
+    """The tower and rows of CounterFact; the lines share the values that were searched."""
 
     def __init__(self, lm: lib.LM, name: str) -> None:
         self.lm, self.name, first = lm, name, DRAWS[name]
-        rows = counterfact(first + 499)[first:]
+        rows = counterfact(first + FACTS - 1)[first:]
         near = [replace(case, locality=(case.neighborhood[0].prompt,)) for case in rows]
         self.cases = [lib.Case(TOWER), *near]
         self.sample = self.cases[::5]
@@ -194,15 +195,14 @@ class Draw:
 
     def line(self, line: str) -> Iterator[dict[str, Any]]:
         """Write all facts by one line; a row at each of the points, the unedited model first."""
-        kind, settings, batch = FIVE_HUNDRED[line]
+        kind, settings, batch = WRITTEN[line]
         settings = {"templates": ("{}",), "values_on": "base", **settings}
         editor, patch = KNOWN[kind](self.lm, **settings), lib.EMPTY
-        one_layer = "layers" in settings  # its values are searched in another layer
-        editor.known = {} if one_layer else self.known
+        editor.known = self.known
         head = {"draw": self.name, "line": line}
-        if line == next(iter(FIVE_HUNDRED)):
-            yield {"draw": self.name, "line": "unedited", "edits": 0, **self.look(500, patch)}
-        for start in range(0, 500, batch):
+        if line == next(iter(WRITTEN)):
+            yield {"draw": self.name, "line": "unedited", "edits": 0, **self.look(FACTS, patch)}
+        for start in range(0, FACTS, batch):
             facts = [case.fact for case in self.cases[start : start + batch]]
             patch, end = editor.edit(facts, after=patch, check=False), start + len(facts)
             if end in POINTS:
@@ -222,15 +222,15 @@ class Draw:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Five hundred facts by every line, for three draws of facts."""
+    """Two hundred and fifty facts by every line, for three draws of facts."""
     lines = {
         line: (KNOWN[kind], {"templates": ("{}",), **settings})
-        for line, (kind, settings, _) in FIVE_HUNDRED.items()
+        for line, (kind, settings, _) in WRITTEN.items()
     }
     settings = {
         "reading": stored_runs.reading(lm),
         "editors": stored_runs.configs(lm, lines),
-        "batches": {line: batch for line, (*_, batch) in FIVE_HUNDRED.items()},
+        "batches": {line: batch for line, (*_, batch) in WRITTEN.items()},
         "draws": DRAWS,
         "points": POINTS,
     }
@@ -238,6 +238,6 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     jobs = {
         f"{name}, {line}": partial(draw.line, line)
         for name, draw in draws.items()
-        for line in FIVE_HUNDRED
+        for line in WRITTEN
     }
-    return [stored_runs.LongRun("06_five_hundred", settings, jobs)]
+    return [stored_runs.LongRun("06_lines", settings, jobs)]

@@ -175,7 +175,7 @@ def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
 
 # ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
-EDITS, LOOKS = 15, (5, 15)
+EDITS, LOOKS = 10, (5, 10)
 LINES = {  # name: (editor, its settings)
     "ROME": ("rome", {}),
     "ROME, published": ("rome", {"keys": "mixed"}),
