@@ -37,35 +37,17 @@ MORE = STREAMS | {  # the other editors of page 14's advice, in "14_orders_more"
 }
 NAME = "14_orders"  # the stored file of STREAMS
 STUDENT = 2.776  # the 97.5 % point of Student's distribution for a mean of five values
-ASKED: dict[str, Any] = {"metrics": runs_14.TESTS, "text": runs_14.TEXT}
 
 
 def one(lm: lib.LM, name: str, seed: int, known: Any) -> dict[str, Any]:
-    """Write one stream with one editor: what each turn writes, and at the end everything.
-
-    written  "1" or "0" per fact: whether the model gives its new answer right after its own turn
-    cases    {metric: {event: [value of each case]}} at the end
-    cpu      CPU seconds of each turn
-    """
-    whole, editor = runs_14.cases(seed=seed), runs_14.editor(lm, name)
-    spent = runs_14.timed(editor)
-    patch, written = lib.EMPTY, ""
-    for start in range(0, len(whole), STREAMS["batch"]):
-        turn = whole[start : start + STREAMS["batch"]]
-        patch = editor.edit([case.fact for case in turn], after=patch, check=False)
-        written += runs_14.right(lm, turn, patch)
-    scores = lib.evaluate(lm, whole, patch, base=known, **ASKED)
-    row = {"line": name, "seed": seed, "written": written, "cpu": [round(x, 2) for x in spent]}
-    return row | _asked(scores)
+    """One stream of one editor: `runs_14.stream_row`."""
+    editor, whole = runs_14.editor(lm, name), runs_14.cases(seed=seed)
+    return runs_14.stream_row(editor, name, seed, whole, known)
 
 
 def base(known: Any, seed: int) -> dict[str, Any]:
     """The unedited model, asked everything that an editor is asked at the end of a stream."""
-    return {"line": "base", "seed": seed} | _asked(known.scores)
-
-
-def _asked(scores: lib.Scores) -> dict[str, Any]:
-    return {"cases": runs_14.by_case(scores), "perplexity": round(float(scores.perplexity), 3)}
+    return {"line": "base", "seed": seed} | runs_14.at_the_end(known.scores)
 
 
 def every(
@@ -83,7 +65,7 @@ def every(
             if (name, seed) in done:
                 continue
             if seed not in known:
-                known[seed] = lib.baseline(lm, runs_14.cases(seed=seed), **ASKED)
+                known[seed] = lib.baseline(lm, runs_14.cases(seed=seed), **runs_14.ASKED)
             more = known[seed]
             rows.append(base(more, seed) if name == "base" else one(lm, name, seed, more))
             stored_runs.save(stored, settings, rows, folder=folder)

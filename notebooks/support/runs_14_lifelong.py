@@ -14,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import lib
 from lib.data.texts import HELD_OUT
 from lib.editors.hypernetwork.network_file import SHIPPED
 
+from . import runs_04_rome as runs_04
 from . import stored_runs
 
 
@@ -99,6 +101,7 @@ FAMILIES = {  # what an editor is, for figures
     "retrieval": ["retrieval"],
 }
 TEXT = HELD_OUT.read_text(encoding="utf-8")[:1500]  # for the perplexity
+ASKED: dict[str, Any] = {"metrics": TESTS, "text": TEXT}
 WORDS = 8  # tokens of the answers that are kept to be read
 
 
@@ -147,9 +150,8 @@ def line(
     cpu      CPU seconds of the edit
     """
     whole, full = cases(), STREAM["edits"]
-    made, asked = editor(lm, name), {"metrics": TESTS, "text": TEXT}
-    points = [full] if edits == full else []
-    run = lib.stream(lm, made, whole[:edits], STREAM["batch"], points, asked)
+    made, points = editor(lm, name), [full] if edits == full else []
+    run = lib.stream(lm, made, whole[:edits], STREAM["batch"], points, ASKED)
     run.base = base or run.base
     spent = timed(made)
     prompts = unrelated(whole)
@@ -299,6 +301,62 @@ def _round(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _round(item) for key, item in value.items()}
     return round(value, 5) if isinstance(value, float) else value
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+EDITS, SEEDS = 12, (1, 2, 3, 4, 5)
+LINES = {name: (kind, more) for name, (kind, more, *_) in STREAM["lines"].items()}
+LINES |= {
+    name: ("rome", more | runs_04.STREAM) for name, (kind, more) in LINES.items() if kind == "rome"
+}
+LINES |= {"synthetic documents": ("sdf", {"documents": 10}), "steering": ("steer", {})}
+
+
+def stream_row(
+    made: lib.Editor, name: str, seed: int, whole: Sequence[lib.Case], known: Any
+) -> dict[str, Any]:
+    """Write one stream with one editor: what each turn writes, and at the end everything.
+
+    written  "1" or "0" per fact: whether the model gives its new answer right after its own turn
+    cases    {metric: {event: [value of each case]}} at the end
+    turns    CPU seconds of each turn
+    """
+    spent, patch, written = timed(made), lib.EMPTY, ""
+    for start in range(0, len(whole), STREAM["batch"]):
+        turn = whole[start : start + STREAM["batch"]]
+        patch = made.edit([case.fact for case in turn], after=patch, check=False)
+        written += right(made.lm, turn, patch)
+    scores = lib.evaluate(made.lm, whole, patch, base=known, **ASKED)
+    row = {"line": name, "seed": seed, "written": written, "turns": [round(x, 2) for x in spent]}
+    return row | at_the_end(scores)
+
+
+def at_the_end(scores: lib.Scores) -> dict[str, Any]:
+    """The shares of every case, and the perplexity of the text."""
+    return {"cases": by_case(scores), "perplexity": round(float(scores.perplexity), 3)}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Every editor on five short streams; the unedited model is asked the same."""
+    lines = {name: (lib.EDITORS[kind], more) for name, (kind, more) in LINES.items()}
+    base = cache(lambda seed: lib.baseline(lm, cases(EDITS, seed), **ASKED))
+
+    def rows(line: str, seed: int) -> Iterator[dict[str, Any]]:
+        if line == "base":
+            yield {"line": line, "seed": seed} | at_the_end(base(seed).scores)
+        else:
+            kind, more = lines[line]
+            yield stream_row(kind(lm, **more), line, seed, cases(EDITS, seed), base(seed))
+
+    streams = {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
+    settings = {"reading": stored_runs.reading(lm), "editors": stored_runs.configs(lm, lines)}
+    settings |= {"cases": streams, "batch": STREAM["batch"], "prompts": STREAM["prompts"]}
+    settings["networks"] = {name: trained(name)[2] for name in ("mend", "malmen", "rledit")}
+    jobs = {
+        f"{line}, {seed}": partial(rows, line, seed) for seed in SEEDS for line in ("base", *lines)
+    }
+    return [stored_runs.LongRun("14_five", settings, jobs)]
 
 
 # ---------------------------------------------------------------- reading the stored rows
