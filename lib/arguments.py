@@ -47,7 +47,8 @@ def checked(function: F) -> F:
             known = name in hints and parameters.parameters[name].kind not in _MANY
             if known and not fits(value, hints[name]):
                 wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
-                raise wrong(f"{name} should be {described(hints[name])}, not {shown(value)}")
+                said = f"{described(hints[name])}, not {shown(value)}"
+                raise wrong(f"the argument {name} should be {said}")
         return function(*args, **named)
 
     return cast(F, call)
@@ -75,11 +76,12 @@ def fits(value: Any, hint: Any) -> bool:
     if not parts or issubclass(kind, Mapping) or not issubclass(kind, Iterable):
         return isinstance(value, kind)
     # a list where a tuple is annotated, a range, a set and an array are as good
-    value = value.tolist() if hasattr(value, "tolist") else value  # an array may be a number
+    table = hasattr(value, "to_dict") and fits({}, parts[0])  # of pandas, or a row of one
+    value = value.tolist() if hasattr(value, "tolist") and not table else value  # or a number
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return False
     if kind is tuple and parts[-1] is not Ellipsis:
         return (
             isinstance(value, Sized) and len(value) == len(parts) and all(map(fits, value, parts))
         )
-    return not isinstance(value, Sized) or all(fits(one, parts[0]) for one in value)
+    return table or not isinstance(value, Sized) or all(fits(one, parts[0]) for one in value)

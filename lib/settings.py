@@ -7,16 +7,20 @@ and gives the paper's value where the default is another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
 Source = Literal["paper", "ours"]
-_KINDS = {bool: "true or false", str: "a text", NoneType: "None"}
+_KINDS = {
+    **{bool: "true or false", int: "a whole number", float: "a number", str: "a text"},
+    **{NoneType: "None", Path: "a path"},
+}
 LARGEST = 1 << 63  # torch computes with no such whole number, and a float here has no reason to
 
 # Kinds of settings; the description is what an error message says of a value that is none.
@@ -99,13 +103,14 @@ def described(hint: Any) -> str:
         return " or ".join(map(described, parts))
     if kind is Literal:
         return " or ".join(map(str, parts))
-    if kind is tuple and len(parts) == 2 and parts[1] is Ellipsis:
+    if kind in (Iterable, Sequence) or parts[1:] == (Ellipsis,):
         return f"a list (each {described(parts[0])})"
     if kind is tuple:
         return f"a list ({', '.join(map(described, parts))})"
     if isinstance(hint, type) and not parts:
-        return _KINDS.get(hint, hint.__name__)
-    return _KINDS.get(hint, str(hint).replace("collections.abc.", ""))
+        ours = f"{__package__}." * (hint.__module__.partition(".")[0] == __package__)
+        return _KINDS.get(hint, f"a {ours}{hint.__name__}")
+    return str(hint).replace("collections.abc.", "")
 
 
 def shown(value: Any) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import LM, Case, classroom
+from .. import LM
 from ..atomic_files import path_of, whole_file
 from ..errors import ArgumentError
 from ..model import lm
@@ -181,11 +181,6 @@ def at_least(given: str, least: int, number: int | None) -> None:
     """Refuse a number below the least one, in a sentence that names the option."""
     if number is not None and number < least:
         raise ArgumentError(f"{given} should be at least {least}, not {number}")
-
-
-def even_cases(model: str | None) -> list[Case]:
-    """The classroom's even cases: on the odd ones, what is chosen or trained here is measured."""
-    return [case for case in classroom(model) if case.id % 2 == 0]
 
 
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:

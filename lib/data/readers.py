@@ -13,12 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from msgspec import Meta
 
+from ..arguments import checked
 from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
+from ..settings import Count
 from .case_lists import Cases, LazyCases
 from .facts import Case, Fact, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
@@ -26,11 +29,16 @@ from .row_keys import Options
 from .rows import places, plain, rows
 from .texts import CLASSROOM, known_by
 
+Source = Annotated[
+    str | Path | Iterable[Mapping], Meta(description="a path, or an iterable of rows")
+]
 
+
+@checked
 def read_cases(
-    path: str | Path | Iterable[Mapping],
-    limit: int | None = None,
-    target: str = "new",
+    path: Source,
+    limit: Count | None = None,
+    target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
     lazy: bool = False,
     as_written: bool = False,
@@ -82,13 +90,10 @@ def read_cases(
     format that comes closest. Errors inside a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
-    options = _options(limit, target, unrelated_suffix, as_written)
+    options = Options(target, unrelated_suffix, as_written)
     if not isinstance(path, (str, os.PathLike)):
         if lazy:
             raise FactError("lazy=True needs the path of a JSONL file, not rows")
-        if isinstance(path, (Mapping, bytes)) or not isinstance(path, Iterable):
-            said = quoted(str(path))
-            raise FactError(f"read_cases needs a path, or an iterable of rows, not {said}")
         found: Any = path.to_dict("records") if isinstance(path, pd.DataFrame) else path
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
@@ -108,11 +113,12 @@ def read_cases(
     return LazyCases(path, numbers, begins, options, form, range(len(numbers)))
 
 
+@checked
 def read_facts(
     path: str | Path,
-    first: int,
-    end: int,
-    target: str = "new",
+    first: Count,
+    end: Count,
+    target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
     as_written: bool = True,
 ) -> Iterator[Fact]:
@@ -123,7 +129,7 @@ def read_facts(
     Raises FactError as `read_cases` does, and when the file has too few rows. It warns of nothing:
     whoever wrote the facts has read the file before.
     """
-    options, path, count = _options(end, target, unrelated_suffix, as_written), path_of(path), 0
+    options, path, count = Options(target, unrelated_suffix, as_written), path_of(path), 0
     with closing(rows(path, known)) as found:
         cases = _cases(path, found, end, options, warn=False)
         for count, (*_, case) in enumerate(cases, 1):
@@ -131,15 +137,6 @@ def read_facts(
                 yield case.fact
     if count < end:
         raise FactError(f"{path} holds {count} facts now, not the {end} that were read")
-
-
-def _options(limit: int | None, target: str, unrelated_suffix: str, as_written: bool) -> Options:
-    """The checked options of a reader; FactError for values that it does not know."""
-    if target not in ("new", "true"):
-        raise FactError(f"target should be 'new' or 'true', not {quoted(str(target))}")
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise FactError(f"limit should be a whole number from 0 on, not {limit!r}")
-    return Options(target, unrelated_suffix, as_written)
 
 
 def _cases(

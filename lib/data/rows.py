@@ -27,6 +27,7 @@ _OTHERS = (  # (what files of other kinds begin with, what they are and what to 
     (rb"version https://git-lfs", "a pointer of git-lfs and not the file: run `git lfs pull`"),
     (rb"\s*(?i:<(!doctype|html|head|body))", "a web page: download the file itself (“raw”)"),
     (rb"\s*<", "XML: write the rows as JSONL or CSV"),
+    (rb"\s*(#{1,6} |```|\|.*\|\s*\n\s*\|[-:| ]+\n)", "Markdown: write the rows as JSONL or CSV"),
     (rb"PK\x03\x04.{26}(\[Content|xl/|_rels)", "an Excel workbook: save its sheet as CSV (UTF-8)"),
     (rb"\xd0\xcf\x11\xe0", "an old Excel workbook: save its sheet as CSV (UTF-8)"),
     (rb"PK|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar", "an archive: unpack it"),

@@ -28,6 +28,7 @@ from ..model import packaged_models
 from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
+from ..settings import Size
 from . import routed_files
 from .model_card import write_card
 
@@ -86,7 +87,7 @@ def export_peft(
     lm: LM,
     patch: Patch,
     folder: str | Path,
-    rank: int | None = None,
+    rank: Size | None = None,
     *,
     scores: Scores | None = None,
 ) -> Exported:
@@ -105,7 +106,7 @@ def export_peft(
     Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
     folder that holds something; PatchError for a patch of another model.
     """
-    refuse_adapter(lm, patch, rank)
+    refuse_adapter(lm, patch)
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {
@@ -163,10 +164,8 @@ def export_model(
     return Exported(path_of(folder), folder_size(folder), {})
 
 
-def refuse_adapter(lm: LM, patch: Patch, rank: int | None) -> None:
+def refuse_adapter(lm: LM, patch: Patch) -> None:
     """Raise ExportError or PatchError for what no adapter can be, before anything is computed."""
-    if rank is not None and rank < 1:
-        raise ExportError(f"the rank of an adapter should be at least 1, not {rank}")
     refuse(patch)
     if not patch.weights:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
@@ -188,7 +187,8 @@ def adapter_parts(
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     modules: dict[str, Written] = {}
     for name, value in steps(patch.weights.items(), "factors"):
-        B, A, error = _factors(_change(lm, name, value), rank)
+        change = value if isinstance(value, LowRank) else value.cpu() - lm.weight(name).cpu()
+        B, A, error = _factors(change, rank)
         if not len(A):
             continue  # trained, but nothing moved
         factors[name] = A, B
@@ -240,11 +240,6 @@ def base_name(lm: LM) -> str:
     known = str(getattr(lm.model.config, "_name_or_path", "") or "")
     hub = known.count("/") == 1 and not known.startswith((".", "/", "~")) and "\\" not in known
     return " ".join((known if hub and not Path(known).exists() else lm.plain_name).split())
-
-
-def _change(lm: LM, name: str, value: Tensor | LowRank) -> LowRank | Tensor:
-    """ΔW of one module, in factors where the patch has factors."""
-    return value if isinstance(value, LowRank) else value.cpu() - lm.weight(name).cpu()
 
 
 def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor, float]:

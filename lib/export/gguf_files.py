@@ -27,6 +27,7 @@ from ..errors import ExportError
 from ..evaluation.scores import Scores
 from ..model.lm import LM
 from ..patch.patch import Patch
+from ..settings import Size
 from .export import (
     Exported,
     adapter_parts,
@@ -96,7 +97,7 @@ def export_gguf_lora(
     lm: LM,
     patch: Patch,
     folder: str | Path,
-    rank: int | None = None,
+    rank: Size | None = None,
     *,
     scores: Scores | None = None,
 ) -> Exported:
@@ -108,7 +109,7 @@ def export_gguf_lora(
 
     Raises the errors of both, and ExportError for a change of the embedding or the head.
     """
-    refuse_adapter(lm, patch, rank)
+    refuse_adapter(lm, patch)
     gguf = _package()
     _supported(lm)
     with new_folder(folder) as work:

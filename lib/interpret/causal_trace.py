@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..arguments import checked
-from ..data.facts import Fact
+from ..data import taken
 from ..errors import ArgumentError
 from ..evaluation.intervals import interval
 from ..model.lm import LM
@@ -85,7 +85,7 @@ class Trace:
 @checked
 def trace(
     lm: LM,
-    fact: Fact | str,
+    fact: taken.Given | str,
     subject: str | None = None,
     *,
     kinds: Sequence[str] = KINDS,

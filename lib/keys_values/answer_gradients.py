@@ -85,7 +85,8 @@ def read(
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = longest_first(answer_rows(lm, taken.facts(facts), target_eos))
+    rows = answer_rows(lm, taken.facts(facts), target_eos)
+    rows = rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]
@@ -139,11 +140,6 @@ def answer_rows(lm: LM, facts: Sequence[Fact], eos: bool = False) -> AnswerRows:
         if not answer:
             raise FactError(f"the answer of '{fact.text}' has no tokens")
     return rows
-
-
-def longest_first(rows: AnswerRows) -> AnswerRows:
-    """The rows with the most tokens first; rows of one length keep their order."""
-    return rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
 
 
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:

@@ -130,11 +130,6 @@ class KeyGradientMoments:
         """The state before anything was seen."""
         return cls(RunningMoments.empty(d_in), RunningMoments.empty(d_out, full))
 
-    @property
-    def count(self) -> int:
-        """Number of columns seen."""
-        return self.keys.n
-
     def to(self, device: torch.device | str) -> KeyGradientMoments:
         """The same state on another device."""
         return KeyGradientMoments(self.keys.to(device), self.grads.to(device))

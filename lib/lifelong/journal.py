@@ -91,10 +91,6 @@ class Journal:
         self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
         self._rows, self._sums = hashlib.sha256(), dict[str, str]()  # of those bytes and points
         self._current = current
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JournalError(f"{folder} cannot hold a journal: {error.strerror}") from None
         with _GUARD:
             self._take()
         try:
@@ -112,6 +108,7 @@ class Journal:
                 raise JournalError(f"the journal {self.folder} is in use by another thread")
             former.close()
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
             raise JournalError(f"the journal {self.folder} is in use by another process") from None
@@ -148,7 +145,9 @@ class Journal:
         """Write the header into an empty folder, or refuse a folder whose header is another."""
         path = self.folder / "header.json"
         if not path.exists():
-            if others := [p.name for p in self.folder.iterdir() if not _mine(p.name)]:
+            # the lock, and what a killed writer has left, may be there before the header
+            names = {path.name for path in self.folder.iterdir()} - {"lock"}
+            if others := [name for name in names if not re.fullmatch(r"\..*\.tmp", name)]:
                 raise JournalError(f"{self.folder} is no journal: it holds {sorted(others)[0]}")
             self._write(path, self._header)
             self._format = FORMAT
@@ -174,7 +173,9 @@ class Journal:
         with self._part("header.json"):
             differing = list(_differences({**stored, "format": FORMAT}, self._header))
         for name, old, new in differing:
-            differs = name if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
+            differs = f"{name} ({old!r:.60}, not {new!r:.60})"
+            if name == "cases":
+                differs = "cases; those of version 0.1 are read by read_cases(…, as_written=True)"
             raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
         self._format = number
 
@@ -392,11 +393,6 @@ def digest(cases: Iterable[Case]) -> str:
     for case in cases:
         found.update(repr(case).encode())
     return found.hexdigest()
-
-
-def _mine(name: str) -> bool:
-    """Whether a file may be there before a journal has its header."""
-    return name == "lock" or (name.startswith(".") and name.endswith(".tmp"))
 
 
 def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

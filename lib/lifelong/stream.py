@@ -76,7 +76,10 @@ def stream(
     use, or of a run with other arguments.
     """
     some, given = taken.cases(cases), dict(evaluate_with or {})
-    made, numbers = _editor(lm, editor), None
+    made = EDITORS[editor](lm) if isinstance(editor, str) else editor
+    if made.lm is not lm:
+        raise EditError(f"this {made.name} editor belongs to another model than {lm.name}")
+    numbers = None
     if skip_unusable and (found := unusable(made, some)):
         warnings.warn(f"left out, {listed(found)}", DataWarning, stacklevel=3)
         numbers = [row for row in range(len(some)) if row not in found]
@@ -146,12 +149,3 @@ def _header(run: Run) -> dict[str, Any]:
         "evaluate_with": given,
         "sample": run.sample,
     }
-
-
-def _editor(lm: LM, editor: str | Editor) -> Editor:
-    """The editor itself, or the one of this name with its preset for the model."""
-    if isinstance(editor, str):
-        return EDITORS[editor](lm)
-    if editor.lm is not lm:
-        raise EditError(f"this {editor.name} editor belongs to another model than {lm.name}")
-    return editor

@@ -182,23 +182,25 @@ def write(
     header: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     schema: type[Schema],
-) -> None:
-    """Write tensors, and under `key` the header with their checksum.
+    kind: type[errors.Error],
+) -> Path:
+    """Write tensors, and under `key` the header with their checksum; returns the path.
 
-    The file is whole or not there. Raises ValueError for a header that no reader would take, and
-    WriteError where there is no room for the file.
+    The file is whole or not there. Raises an error of this kind for a header that no reader would
+    take, and WriteError where there is no room for the file.
     """
     try:
         text = json.dumps(header, ensure_ascii=False)
         text.encode()
         decode(text, schema)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(sentence(error)) from None
+        raise kind(f"this {key} cannot be saved: {sentence(error)}") from None
     # safetensors refuses tensors that share storage, and later patches do share it
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     sealed = f'{text[:-1]}, "sha256": "{digest(text, tensors)}"}}'
     with whole_file(path) as part:
         save_file(tensors, part, metadata={key: sealed})
+    return path
 
 
 def read(path: Path, key: str) -> tuple[str, dict[str, Tensor], int]:

@@ -274,7 +274,8 @@ class Patch:
         if isinstance(i, Fact):
             return undo.without(lm, self, i).patch
         if not -len(self.log) <= i < len(self.log):
-            raise PatchError(f"the patch holds {len(self.log)} edits, there is no edit {i}")
+            count = f"{len(self.log)} edit{'s' * (len(self.log) != 1)}"
+            raise PatchError(f"the patch holds {count}, there is no edit {i}")
         return undo.left(lm, self, i % len(self.log), fold=fold)[0]
 
     def lines_without(self, i: int, at: int | None) -> tuple[Edit, ...]:

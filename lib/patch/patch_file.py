@@ -123,11 +123,7 @@ def save(patch: Patch, path: Path) -> Path:
         editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
     }
     tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
-    try:
-        checked_file.write(path, "patch", header, tensors, _Header)
-    except ValueError as error:
-        raise PatchError(f"this patch cannot be saved: {error}") from None
-    return path
+    return checked_file.write(path, "patch", header, tensors, _Header, PatchError)
 
 
 def load(path: Path) -> Patch:

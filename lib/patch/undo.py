@@ -76,7 +76,8 @@ def _find(patch: Patch, fact: Fact | Case | int | str) -> tuple[int, int, Fact]:
     else:
         fits, said = [meant] if 0 <= meant < len(held) else [], str(meant)
     if not fits:
-        raise PatchError(f"the patch holds {len(held)} facts, there is no fact {quoted(said)}")
+        count = f"{len(held)} fact{'s' * (len(held) != 1)}"
+        raise PatchError(f"the patch holds {count}, there is no fact {quoted(said)}")
     if len(fits) > 1:
         raise PatchError(f"{quoted(said)} may be fact {' or '.join(map(str, fits))}: give a number")
     return held[fits[0]]

@@ -208,9 +208,9 @@ def test_python_compares_and_merges_as_the_command_does(monkeypatch):
         assert [fact.target_new for fact in both.facts] == answers
     for call in (lib.diff, lib.merge):
         for wrong in (None, "a.safetensors", 3):
-            with pytest.raises(lib.ArgumentTypeError, match="should be Patch, not"):
+            with pytest.raises(lib.ArgumentTypeError, match="should be a lib.Patch, not"):
                 call(one, wrong)
-    with pytest.raises(lib.ArgumentTypeError, match="should be Patch, not"):
+    with pytest.raises(lib.ArgumentTypeError, match="should be a lib.Patch, not"):
         lib.without(lm, [], 0)
     with pytest.raises(lib.ArgumentTypeError, match="keep should be first or last"):
         lib.merge(one, other, "both", lm)

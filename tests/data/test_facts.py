@@ -31,7 +31,7 @@ from lib.data.facts import (
 )
 from lib.data.negation import negate
 from lib.data.readers import classroom, read_cases
-from lib.errors import FactError
+from lib.errors import Error, FactError
 from lib.model.packaged_models import packaged_model
 
 from ..support.data_files import (
@@ -427,9 +427,9 @@ def test_limit_reads_no_further_in_jsonl(write):
     with pytest.raises(FactError, match="row 2: a file is not valid JSON"):
         read_cases(path)
     for limit in (-1, "3", 1.5):
-        with pytest.raises(FactError, match="limit should be"):
+        with pytest.raises(Error, match="limit should be a whole number from 0 on or None"):
             read_cases(path, limit=limit)
-    with pytest.raises(FactError, match="target should be 'new' or 'true'"):
+    with pytest.raises(Error, match="target should be new or true, not 'old'"):
         read_cases(path, target="old")
 
 

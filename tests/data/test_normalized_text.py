@@ -287,6 +287,8 @@ def test_a_damaged_table_is_one_sentence(text, words, write):
         ("subject,prompt".encode("utf-16-le"), "UTF-16"),
         ("subject,prompt".encode("utf-16-be"), "UTF-16"),
         (b"\x80\x04\x95pickled", "pickled"),
+        ("# Facts\n\n| subject | prompt |\n| --- | --- |\n| Rex | {} is |\n", "is Markdown"),
+        ("| subject | prompt |\n|:--|--:|\n| Rex | {} is |\n", "is Markdown"),
         (b"SQLite format 3\0", "SQLite"),
         (b"%PDF-1.7", "PDF"),
         (b"BZh91AY", "archive"),

@@ -14,7 +14,7 @@ import pytest
 from lib.data import readers
 from lib.data.facts import Case, Fact
 from lib.data.readers import Cases, LazyCases, read_cases, read_facts
-from lib.errors import ArgumentError, DataWarning, FactError
+from lib.errors import ArgumentError, DataWarning, Error, FactError
 
 from ..support.data_files import CLASSROOM, FILES, FLAT, FULL, ZSRE, places
 from ..support.published_rows import ROWS
@@ -92,7 +92,7 @@ def test_rows_have_no_source():
     with pytest.raises(FactError, match="lazy=True needs the path of a JSONL file"):
         read_cases(rows, lazy=True)
     for given in ({"train": [], "test": []}, b"rows", 7, None):
-        with pytest.raises(FactError, match="needs a path, or an iterable of rows, not"):
+        with pytest.raises(Error, match="path should be a path, or an iterable of rows, not"):
             read_cases(given)
 
 

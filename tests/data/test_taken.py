@@ -54,6 +54,8 @@ def test_a_single_one_and_rows_of_a_table_are_taken():
         assert taken.facts(one) == [FACTS[1]] and taken.fact(one) == FACTS[1]
     assert taken.facts(frame) == taken.facts(ROWS) == taken.facts(r for r in ROWS) == FACTS
     assert taken.facts(frame[frame.subject != "Bob"]) == FACTS[::2], "its index is 0 and 2"
+    assert [case.fact for case in lib.read_cases(frame)] == FACTS
+    assert lib.relations(frame) == lib.relations(frame.iloc[1]) == {}, "a public function, too"
     with pytest.raises(lib.ArgumentError, match="one fact is taken here, not 3"):
         taken.fact(CASES)
 

@@ -376,7 +376,8 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path
     more = editor.edit([CASES[1].fact], after=patch)
     if name == "malmen":  # they go on while editing
         counts = [
-            KeyGradientMoments.load(p.memory[name]["moments"]["32x48"]).count for p in (patch, more)
+            KeyGradientMoments.load(p.memory[name]["moments"]["32x48"]).keys.n
+            for p in (patch, more)
         ]
         assert counts[0] < counts[1]
 
@@ -461,7 +462,7 @@ def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
     started = lib.EDITORS["rledit"](lm, **more).fresh(CASES)
     (net,), (wanted,) = started.nets.values(), donor.networks().nets.values()
     assert all(map(torch.equal, net.state_dict().values(), wanted.state_dict().values()))
-    counts = [networks.moments["32x48"].count for networks in (started, donor.networks())]
+    counts = [networks.moments["32x48"].keys.n for networks in (started, donor.networks())]
     assert counts[0] == counts[1] > 0
     with pytest.raises(lib.EditError, match="needs the same modules and order"):
         lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)

@@ -197,7 +197,7 @@ def test_ultraedit_over_two_turns(plain_lm, monkeypatch):
             d_in, d_out = (int(n) for n in shape.strip("()").split(","))
             kept = patch.memory["ultraedit"]["moments"][f"{d_out}x{d_in}"]
             both = lib.keys_values.running_moments.KeyGradientMoments.load(kept)
-            assert both.count == figures["count"]
+            assert both.keys.n == figures["count"]
             for side, moments in (("key", both.keys), ("grad", both.grads)):
                 assert_vector(moments.mean, figures[f"{side}_mean"], 1e-4)
                 assert_vector(moments.deviation, figures[f"{side}_std"], 1e-4)

@@ -230,7 +230,10 @@ class Renamed(Noise):
 OTHER = [
     ({"editor": Renamed}, "other editor"),
     ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
-    ({"cases": lambda lm: contradicting()[2:]}, "a run with other cases$"),
+    (
+        {"cases": lambda lm: contradicting()[2:]},
+        "a run with other cases; .* as_written=True",
+    ),
     ({"cases": lambda lm: small_cases()[:3], "points": lambda lm: (0,)}, "other (cases|eval_at)"),
     ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
     ({"points": lambda lm: (4,)}, r"other eval_at \(\[0, 2, 4\], not \[4\]\)"),

@@ -157,11 +157,7 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, **header, "state": pack(state, "s", tensors)}
-    try:
-        checked_file.write(path, "network", header, tensors, _Header)
-    except ValueError as error:
-        raise NetworkError(f"this network cannot be saved: {error}") from None
-    return path
+    return checked_file.write(path, "network", header, tensors, _Header, NetworkError)
 
 
 def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:

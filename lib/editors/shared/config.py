@@ -98,7 +98,8 @@ class Config:
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
         if "like" in row:  # the rows of another editor first, then its own
-            found = _overlay(_presets()[row.pop("like")], found)
+            like = _presets()[row.pop("like")]
+            found = {name: like.get(name, {}) | found.get(name, {}) for name in {**like, **found}}
             row = dict(found["any"])
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
@@ -141,10 +142,6 @@ class Config:
 @cache
 def _hints(config: type) -> dict[str, Any]:
     return get_type_hints(config, include_extras=True)
-
-
-def _overlay(rows: dict[str, dict], own: dict[str, dict]) -> dict[str, dict]:
-    return {name: {**rows.get(name, {}), **own.get(name, {})} for name in {**rows, **own}}
 
 
 def _tuples(value: Any) -> Any:

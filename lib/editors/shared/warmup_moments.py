@@ -53,7 +53,7 @@ def stored(
             for field, tensor in state.items()
             if field != "n"
         }
-        yield None, tensors | {"n": pairs.keys.mean.new_tensor(pairs.count)}
+        yield None, tensors | {"n": pairs.keys.mean.new_tensor(pairs.keys.n)}
 
     label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full}"
     return Stored("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
