@@ -43,14 +43,14 @@ def test_visitors_who_have_left_leave_nothing(page, tmp_path):
 
 @pytest.mark.slow
 def test_memory_after_thirty_visits_is_what_it_was():
-    """Resident memory grows by at most 16 MB over thirty visits, after sixty that fill the caches.
+    """What is allocated grows by at most 16 MB over thirty visits, after sixty that fill caches.
 
-    In a process of its own that begins as `python -m demo_app` does, with one heap for all threads:
-    with the several that the C library makes by default, in a process full of other tests, up to
-    17 MB were seen, while no list of the page grew.
+    In a process of its own that begins as `python -m demo_app` does, with one heap for all threads,
+    whose size the C library knows. The numbers of the visits have as many digits before as after:
+    a prompt of a new length makes the processor's library prepare and keep programs for it.
     """
-    if memory_ceiling.resident() is None:
-        pytest.skip("resident memory is read from /proc")
+    if visits.allocated() is None:
+        pytest.skip("the C library does not say what is allocated")
     run = subprocess.run(
         [sys.executable, "-m", "tests.demo_app.visits", "60", "90"],
         cwd=ROOT, capture_output=True, text=True, timeout=900,

@@ -2,8 +2,8 @@
 
     python -m tests.demo_app.visits 60 90
 
-makes ninety visits in a process of its own and prints, as JSON, the resident memory after the
-sixtieth and after the ninetieth.
+makes ninety visits in a process of its own and prints, as JSON, the bytes that were allocated and
+not freed after the sixtieth and after the ninetieth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from pathlib import Path
 import pytest
 
 import lib
-from demo_app.session import memory_ceiling
 from demo_app.session.views import View
 from demo_app.session.visitors import Session
 
@@ -113,8 +112,34 @@ def settled(page) -> dict[str, int]:
     return found
 
 
+class _Heap(ctypes.Structure):
+    """What the C library says of its heap, in bytes and numbers of blocks."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "free_blocks", "small_blocks", "mapped_blocks", "mapped", "peak",
+            "small_free", "used", "free", "at_the_top",
+        )
+    ]  # fmt: skip
+
+
+def allocated() -> int | None:
+    """Bytes that the process has allocated and not freed; None where the C library cannot say.
+
+    Resident memory is no measure of what is kept: with the same bytes allocated it was seen to grow
+    by 30 MB in thirty visits, in pages that are partly free.
+    """
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if ask is None:
+        return None
+    ask.restype = _Heap
+    heap = ask()
+    return heap.used + heap.mapped
+
+
 def memory_after(visits: list[int]) -> list[int | None]:
-    """Bytes of resident memory after so many visits, of a process that begins as the page does."""
+    """Bytes that are allocated after so many visits, of a process that begins as the page does."""
     used = []
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "gradio") as page:
         for number in range(visits[-1]):
@@ -122,8 +147,7 @@ def memory_after(visits: list[int]) -> list[int | None]:
             if number + 1 in visits:
                 settled(page)
                 gc.collect()
-                ctypes.CDLL("libc.so.6").malloc_trim(0)
-                used.append(memory_ceiling.resident())
+                used.append(allocated())
     return used
 
 
