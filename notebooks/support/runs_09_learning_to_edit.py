@@ -11,6 +11,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from lib import memory
 from lib.editors.hypernetwork import network_file
 from lib.keys_values import answer_gradients
 
+from . import runs_04_rome as runs_04
+from . import runs_14_lifelong as runs_14
+from . import stored_runs
 from .score_tables import by_case
 
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
@@ -208,3 +212,64 @@ def mean(mend: Any, few: bool = False) -> Iterator[dict]:
             row = {"way": f"plain, mean, α = {rate:g}", "update": size}
             yield row | batches(plain, cases, size, count)
     yield {"way": "solved on k", "update": size} | batches(Solved(mend, "raw"), cases, size, count)
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+SIZES, RATES = (1, 10, 20), (0.01, 0.02, 0.03)  # facts of an update; of the plain step
+KEYS = {"k": "raw", "k̃": "network"}
+UNITS = (3e-4, 1e-3)  # MEND's step before its training, and a larger one
+
+
+class Units(lib.EDITORS["mend"]):
+    """MEND before its training: a plain step in the units of the trained network's moments."""
+
+    def networks(self) -> network_file.Networks:
+        """Networks that are the identity, with the moments of the trained ones."""
+        return network_file.Networks(self.fresh().nets, super().networks().moments)
+
+
+def drawn(editor: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """One way of editing on one draw of facts: in updates of each of SIZES, then as a stream."""
+    for size in SIZES:
+        row = {"draw": draw, "way": way, "update": size}
+        yield row | batches(editor, cases, size, len(cases))
+    settings = {"facts": len(cases), "turns": [max(1, len(cases) // 10)]}
+    for row in stream(editor, way, cases, settings):
+        yield {"draw": draw, **row}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Plain steps, trained networks, and what each of their parts does, on three draws of facts."""
+    kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
+    kinds[UNSCALED] = lib.EDITORS["rledit"], {"first_scale": 1.0}
+    kinds["UltraEdit"] = lib.EDITORS["ultraedit"], {}
+    kinds |= {f"units alone, η = {rate:g}": (Units, {"eta": rate}) for rate in UNITS}
+    made = cache(lambda name: kinds[name][0](lm, **kinds[name][1]))
+    units = f"units alone, η = {UNITS[0]:g}"
+    ways = {
+        f"plain step, α = {rate:g}": lambda rate=rate: Plain(lm, made("MEND").modules(), rate)
+        for rate in RATES
+    }
+    ways |= {name: partial(made, name) for name in kinds}
+    ways |= {f"MEND, solved on {x}": lambda k=k: Solved(made("MEND"), k) for x, k in KEYS.items()}
+    ways["units alone, solved on k"] = lambda: Solved(made(units), "raw")
+    some = {draw: short(cases) for draw, cases in runs_04.draws().items()}
+
+    def rows(way: str, draw: str) -> Iterator[dict]:
+        yield from drawn(ways[way](), way, draw, some[draw])
+
+    def unedited(draw: str) -> Iterator[dict]:
+        yield {"draw": draw, "way": "unedited", "update": 0} | shares(lm, some[draw], lib.EMPTY)
+
+    jobs: dict[str, Any] = {f"{draw}, unedited": partial(unedited, draw) for draw in some}
+    jobs |= {f"{draw}, {way}": partial(rows, way, draw) for draw in some for way in ways}
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, kinds),
+        "networks": {name: runs_14.trained(name)[2] for name in SHOWN},
+        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+        "rates": RATES,
+        "sizes": SIZES,
+    }
+    return [stored_runs.LongRun("09_draws", settings, jobs)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ from lib.editors.wise.merging import RULES
 from lib.editors.wise.route import Side, SideMemory
 from lib.editors.wise.training import TextReader
 
-from . import long_runs
+from . import long_runs, stored_runs
+from . import runs_04_rome as runs_04
 from .score_tables import by_case
 
 # The one place for WISE's settings: change them, then `--long 12` again.
@@ -145,13 +147,15 @@ def through(patch: lib.Patch, tau: Tensor, eps: float) -> lib.Patch:
     return lib.Patch(routes={module: Side(memories, route.act_ratio, route.score, module)})
 
 
-def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
-    """Four shards of twenty facts without rehearsal: apart, and merged by two rules.
+def merges(
+    lm: lib.LM, cases: Sequence[lib.Case] | None = None, size: int = MERGES["size"]
+) -> Iterator[dict[str, Any]]:
+    """Shards of `size` facts without rehearsal (four of twenty): apart, and merged by two rules.
 
     A row is like those of `stream`; ε of a merged memory is the least Δ of all its facts under it.
     Apart, a row says of each fact which shard answers, "sent", and if its own one holds it, "own".
     """
-    size, cases = MERGES["size"], facts()
+    cases = cases or facts()
     base, patch = lib.baseline(lm, cases[:1], **ASKED), shards(lm, cases, size, rehearse=0)
     texts, (route,) = reader(lm, patch), patch.routes.values()
     prompts = [case.fact.text for case in cases]
@@ -173,7 +177,13 @@ def merges(lm: lib.LM) -> Iterator[dict[str, Any]]:
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def stream(lm: lib.LM, name: str, calls: int | None = None, order: Any = STREAM) -> Iterator[dict]:
+def stream(
+    lm: lib.LM,
+    name: str,
+    calls: int | None = None,
+    order: Any = STREAM,
+    cases: Sequence[lib.Case] | None = None,
+) -> Iterator[dict]:
     """One row per call of one line's editor, for the first `calls` of them.
 
     A row has the number of edits and, where the editor has one, the threshold ε. At the points it
@@ -181,7 +191,7 @@ def stream(lm: lib.LM, name: str, calls: int | None = None, order: Any = STREAM)
     """
     kind, more, sizes = STREAM["lines"][name]
     editor = wise(lm, **more) if kind == "wise" else lib.EDITORS[kind](lm, **more)
-    cases, patch, done = facts(order.get("seed")), lib.EMPTY, 0
+    cases, patch, done = cases or facts(order.get("seed")), lib.EMPTY, 0
     base, texts = lib.baseline(lm, cases[:1], **ASKED), None
     for size in sizes[:calls]:
         patch = editor.edit(
@@ -223,3 +233,44 @@ def rows(lm: lib.LM, streamed: str, again: str, merged: str) -> list[dict[str, A
     found += long_runs.stored(merged, MERGES, lambda: merges(lm))
     names = {"WISE": "WISE + rehearsal", "WISE, no rehearsal": "WISE"}
     return [{**row, "line": names.get(row["line"], row["line"])} for row in found]
+
+
+# ---- the runs on the model that `lib.load()` gives -----------------------------------------------
+
+FORTY = {"points": [20, 40], "shard": 10}  # "points" as those of STREAM
+
+
+def forty(lm: lib.LM, draw: str, line: str, cases: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
+    """The rows of one line for one draw of facts: of the unedited model, of `merges` or `stream`."""
+    if line == "unedited":
+        base = lib.baseline(lm, cases[:1], **ASKED)
+        rows = iter([{"line": line, "edits": 0, **look(lm, cases, lib.EMPTY, base)}])
+    elif line == "shards":
+        rows = merges(lm, cases, FORTY["shard"])
+    else:
+        calls = 3 if line.startswith("WISE") else None  # 2, 18 and 20 facts
+        rows = stream(lm, line, calls, FORTY, cases)
+    for row in rows:
+        yield {"draw": draw, **row}
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Every line on three draws of forty facts, and WISE's shards of ten, apart and merged."""
+    some = runs_04.draws(STREAM["together"])
+    lines = {
+        line: (lib.EDITORS[kind], {**PLAIN, **WISE, **more} if kind == "wise" else more)
+        for line, (kind, more, _) in STREAM["lines"].items()
+    }
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, lines),
+        "calls": {line: sizes for line, (*_, sizes) in STREAM["lines"].items()},
+        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+        "merges": {key: MERGES[key] for key in ("density", "rules")},
+    }
+    jobs = {
+        f"{draw}, {line}": partial(forty, lm, draw, line, cases)
+        for draw, cases in some.items()
+        for line in ("unedited", *lines, "shards")
+    }
+    return [stored_runs.LongRun("12_forty", settings | FORTY, jobs)]

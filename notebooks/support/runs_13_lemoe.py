@@ -23,6 +23,8 @@ from lib.editors.lemoe.clusters import cluster_facts, text_means
 from lib.editors.lemoe.learning import Anchored, ByHidden
 from lib.editors.lemoe.routers import AnchorFit, AnchorRouter, HiddenStateRouter
 
+from . import runs_04_rome as runs_04
+from . import stored_runs
 from .score_tables import by_case
 
 # The one place for the settings: change them, then `--long 13` again.
@@ -202,7 +204,9 @@ def chosen(patch: lib.Patch) -> list[int]:
 def written(
     lm: lib.LM, facts: Sequence[lib.Fact], settings: Mapping[str, Any], batches: int | None = None
 ) -> Iterator[tuple[dict[str, Any], lib.Patch]]:
-    """After each batch, a call of its own: edits, who answers which prompt, and the patch.
+    """After each batch, a call of its own: a row, and the patch.
+
+    A row has the number of edits, the facts of the batch, and who answers which prompt so far.
 
     batches  the most that are written; all facts are planned in any case
     """
@@ -215,7 +219,7 @@ def written(
             warnings.simplefilter("ignore", lib.EditWarning)  # misrouted facts are counted here
             patch = made.edit([facts[i] for i in batch], after=patch, check=False)
         edits += len(batch)
-        yield {"edits": edits, "expert": chosen(patch)}, patch
+        yield {"edits": edits, "batch": batch, "expert": chosen(patch)}, patch
 
 
 # ---- the long run --------------------------------------------------------------------------------
@@ -247,3 +251,44 @@ def every(lm: lib.LM, settings: Mapping[str, Any] = STREAM) -> Iterator[dict[str
             *_, (row, patch) = written(lm, shuffled, lines[name])
             found = by_case(judge(patch, metrics=["generalization"]))
             yield {"line": name, "order": seed, "edits": row["edits"], **found}
+
+
+# ---- the runs on the model that `lib.load()` gives -----------------------------------------------
+
+LEFT_OUT = "our reading, low rate", "MEMoE's matrix", "rank 16"
+EVERY = {name: more for name, more in STREAM["lines"].items() if name not in LEFT_OUT}
+EVERY |= PARTS["lines"]
+
+
+def drawn(lm: lib.LM, draw: str, line: str, cases: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
+    """The rows of one line, batch by batch, for one draw of facts; at the end all facts are asked."""
+    base, row = lib.baseline(lm, cases[:1], **ASKED), {"draw": draw, "line": line}
+    if line == "unedited":
+        yield row | {"edits": 0, **by_case(lib.evaluate(lm, cases, base=base, **ASKED))}
+        return
+    for found, patch in written(lm, [case.fact for case in cases], EVERY[line]):
+        if found["edits"] == len(cases):
+            found |= by_case(lib.evaluate(lm, cases, patch, base=base, **ASKED))
+        yield row | found
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Every line on three draws of forty facts in batches of five."""
+    some = runs_04.draws(STREAM["edits"])
+    without = {
+        name: {key: value for key, value in {**STREAM["lemoe"], **more}.items() if key != "part"}
+        for name, more in EVERY.items()
+    }
+    lines = {name: (lib.EDITORS["lemoe"], more) for name, more in without.items()}
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, lines),
+        "parts": {name: more["part"] for name, more in EVERY.items() if "part" in more},
+        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
+    }
+    jobs = {
+        f"{draw}, {line}": partial(drawn, lm, draw, line, cases)
+        for draw, cases in some.items()
+        for line in ("unedited", *EVERY)
+    }
+    return [stored_runs.LongRun("13_forty", settings, jobs)]
