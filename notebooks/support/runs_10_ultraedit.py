@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +19,10 @@ import lib
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 
-from . import moved
+from . import moved, stored_runs
+from . import runs_14_lifelong as runs_14
 from .runs_06_null_space import counterfact
+from .runs_09_learning_to_edit import short
 from .score_tables import by_case
 
 # The one place for the editor's settings: change them, then `--long 10` again.
@@ -94,7 +97,9 @@ ORDER = {"stream": STREAM, "seed": 1, "ways": ["lifelong", "first turn", "none"]
 
 
 def editor(lm: lib.LM, way: str, scale: float = 1.0) -> lib.Editor:
-    """The editor of a way, with a multiple of the step."""
+    """The editor of a way, with a multiple of the step; or the library's own of that name."""
+    if way not in WAYS:
+        return lib.EDITORS[way](lm)
     settings = {**PUBLISHED, **SETTINGS, "step": scale * SETTINGS["step"]}
     if max(SETTINGS["down"]) >= lm.n_layers:  # a toy: the editor's own choice
         del settings["down"]
@@ -188,3 +193,54 @@ def look(lm: lib.LM, asked: Sequence[lib.Case], patch: lib.Patch, **more: Any) -
 def tokens(scores: lib.Scores) -> list[float]:
     """The share of answer tokens that are right, one per fact."""
     return by_case(scores, {"tokens": "efficacy"}, "teacher_forced")["tokens"]
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+FACTS, TURN = 200, 40
+DRAWS = {"first": 0, "second": 7262, "third": 8500}  # rows of CounterFact, of no network's training
+LINES = {  # a way of WAYS or an editor of the library: multiples of the step
+    "lifelong": (1.0, 4.0),  # the second writes more than half of the facts
+    "per turn": (4.0,),
+    "first turn": (4.0,),
+    "none": (4.0,),
+    **dict.fromkeys(("ultraedit", "mend", "malmen", "rledit"), (1.0,)),
+}
+
+
+def drawn(lm: lib.LM, draw: str, way: str, scale: float) -> Iterator[dict[str, Any]]:
+    """The rows of one line for one draw, turn by turn; at the end what `look` returns."""
+    cases = short(counterfact(DRAWS[draw] + FACTS)[DRAWS[draw] :])
+    asked, head = cases[::4], {"draw": draw, "way": way, "scale": scale}
+    base = lib.baseline(lm, asked, **ASKED)
+    if way == "base":
+        yield head | {"edits": 0, **look(lm, asked, lib.EMPTY, base=base)}
+        return
+    for row, patch in turns(lm, way, scale, [case.fact for case in cases], TURN):
+        row["turn"] = row.pop("cpu")
+        if row["edits"] == FACTS:
+            row |= look(lm, asked, patch, base=base)
+        yield head | row
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """UltraEdit with and without its moments, and trained networks, on three draws of facts."""
+    lines = [(way, scale) for way, scales in LINES.items() for scale in scales]
+    made = {f"{way} × {scale:g}": editor(lm, way, scale) for way, scale in lines}
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": {
+            name: {"editor": one.name, **one.settings_dict()} for name, one in made.items()
+        },
+        "networks": {name: runs_14.trained(name)[2] for name in ("mend", "malmen", "rledit")},
+        "draws": DRAWS,
+        "edits": [TURN, FACTS],
+        "kl": STREAM["kl"],
+        "answers": ASKED,
+    }
+    jobs = {
+        f"{draw}, {way} × {scale:g}": partial(drawn, lm, draw, way, scale)
+        for draw in DRAWS
+        for way, scale in [("base", 0.0), *lines]
+    }
+    return [stored_runs.LongRun("10_draws", settings, jobs)]
