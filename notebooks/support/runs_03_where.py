@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -69,28 +71,33 @@ def effects(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) ->
                              makes a trace of its own; all without it
     """
     sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
-    asked = {key: SETTINGS[key] for key in ("samples", "noise")} | {"deviation": sigma}
-    layers = range(0, lm.n_layers, SETTINGS["every"])
     all_kinds = corrupted_runs.KINDS if count is None else ("mlp", "attention")
     plan = [(case, SETTINGS["window"], all_kinds) for case in chosen]
     some = chosen[: SETTINGS["windowed"]]
     plan += [(case, window, ("mlp",)) for window in SETTINGS["windows"] for case in some]
     for case, window, kinds in plan[:count]:
-        found = causal_trace.trace(
-            lm, case.fact, kinds=kinds, layers=layers, window=window, **asked
-        )
-        yield {
-            "case": case.id,
-            "window": window,
-            "tokens": found.tokens,
-            "subject": found.subject,
-            "answer": found.answer,
-            "clean": round(found.p_clean, 4),
-            "corrupted": round(found.p_corrupted, 4),
-        } | {
-            kind: [[round(p, 4) for p in row] for row in table[found.subject[0] :].tolist()]
-            for kind, table in found.table.items()
-        }
+        yield effect(lm, case, window, kinds, sigma)
+
+
+def effect(
+    lm: lib.LM, case: lib.Case, window: int, kinds: Sequence[str], deviation: float
+) -> dict[str, Any]:
+    """A row of `effects`: the trace of one case, with this deviation of the embeddings."""
+    asked = {key: SETTINGS[key] for key in ("samples", "noise")} | {"deviation": deviation}
+    layers = range(0, lm.n_layers, SETTINGS["every"])
+    found = causal_trace.trace(lm, case.fact, kinds=kinds, layers=layers, window=window, **asked)
+    return {
+        "case": case.id,
+        "window": window,
+        "tokens": found.tokens,
+        "subject": found.subject,
+        "answer": found.answer,
+        "clean": round(found.p_clean, 4),
+        "corrupted": round(found.p_corrupted, 4),
+    } | {
+        kind: [[round(p, 4) for p in row] for row in table[found.subject[0] :].tolist()]
+        for kind, table in found.table.items()
+    }
 
 
 def traces(rows: Sequence[Mapping], window: int) -> list[causal_trace.Trace]:
@@ -161,3 +168,47 @@ def edits(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) -> I
             own, *others = (score.sum().exp().item() for score in p)
             row = {"case": case.id, "layer": layer, "edit": round(own, 4)}
             yield row | {"rewordings": round(sum(others) / len(others), 4)}
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+SEVERAL, SINGLE, WINDOWED, WRITTEN_CASES = 16, 4, 6, 5  # facts
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Traces of facts that the model knows, and every fourth of them written by ROME."""
+    chosen = cases(lm, SEVERAL, SINGLE, SETTINGS["seed"])
+    sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
+    some = chosen[::4][:WRITTEN_CASES]
+    plan = {f"{case.id}": (case, SETTINGS["window"], corrupted_runs.KINDS) for case in chosen}
+    for window in SETTINGS["windows"]:
+        plan |= {f"{c.id}, window {window}": (c, window, ("mlp",)) for c in chosen[:WINDOWED]}
+
+    def traced(name: str) -> Iterator[dict[str, Any]]:
+        yield effect(lm, *plan[name], sigma)
+
+    rome = lib.EDITORS["rome"]
+    reads = {"reading": stored_runs.reading(lm)}
+    with_identity = stored_runs.configs(lm, {"ROME": (rome, {"second_moment": False})})
+    asked = {key: SETTINGS[key] for key in ("seed", "every", "samples", "noise")}
+    written = {"cases": [case.id for case in some]}
+    return [
+        stored_runs.LongRun(
+            "03_traces",
+            reads | asked | {"editors": {}, "traces": list(plan)},
+            {name: partial(traced, name) for name in plan},
+        ),
+        stored_runs.LongRun(
+            "03_identity",
+            reads | written | {"editors": with_identity, "layers": EDITS["layers"]},
+            {str(case.id): partial(edits, lm, [case]) for case in some},
+        ),
+        stored_runs.LongRun(
+            "03_written",
+            reads
+            | written
+            | {"editors": stored_runs.configs(lm, {"ROME": (rome, {})})}
+            | {key: WRITTEN[key] for key in ("layers", "moments")},
+            {"all": partial(by_moment, lm, some)},
+        ),
+    ]

@@ -10,6 +10,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 import lib
+from lessons.l9_4_hide import hide as solution
 from lib.data.facts import encode_prompt
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import bootstrap
@@ -26,7 +28,7 @@ from lib.forensics.candidates import PREFIX, key_moments, keys, rows_of
 from lib.forensics.investigation import THRESHOLD
 from lib.forensics.matched_filter import DAMPING, robust_z
 
-from . import long_runs
+from . import long_runs, stored_runs
 from .score_tables import gap, percent
 
 ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
@@ -74,6 +76,20 @@ def keys_of(
     return K
 
 
+def candidates() -> list[str]:
+    """The subjects of the classroom, each once."""
+    subjects = [case.fact.subject for case in lib.classroom()]
+    return list(dict.fromkeys(str(subject) for subject in subjects if subject))
+
+
+def directions(C: Tensor, K: Tensor) -> Tensor:
+    """Û (d_in, n), along which a defender looks: of keys K (n, d_in), with the moment C, damped."""
+    C = C.double()
+    damped = C + DAMPING * C.diagonal().mean() * torch.eye(len(C))
+    U = torch.linalg.solve(damped, K.T.double())
+    return U / U.norm(dim=0)
+
+
 def places(lm: lib.LM) -> list[int]:
     """The cases of `HIDDEN` as drawn, each subject once: their prompts read the bare name's key."""
     singles = [key.split() for key in stored()["suspects"]]
@@ -103,15 +119,13 @@ def hidden(
     """
     cases, rome = lib.classroom(), lib.EDITORS["rome"](lm)
     layer, module = rome.config.layer, lm.mlp_out(rome.config.layer)
-    names = list(dict.fromkeys(str(case.fact.subject) for case in cases if case.fact.subject))
+    names = candidates()
     W0, C = lm.weight(module).cpu().double(), lib.second_moment(lm, [layer])[layer].C.double()
     texts = {"the editor's": C}
     texts["held out"] = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer].double()
     looks = {}
     for who, (text, prefix) in DEFENDERS.items():
-        damped = texts[text] + DAMPING * texts[text].diagonal().mean() * torch.eye(len(C))
-        U = torch.linalg.solve(damped, keys_of(lm, names, layer, [prefix]).T.double())
-        looks[who] = U / U.norm(dim=0)
+        looks[who] = directions(texts[text], keys_of(lm, names, layer, [prefix]))
 
     def z(W: Tensor, who: str = "asked") -> Tensor:
         return robust_z((W @ looks[who]).norm(dim=0))
@@ -271,3 +285,51 @@ def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     line = {"what is taken out": f"{last} − {before}", "n": len(every)}
     both = {title: signed(shares[last][title], shares[before][title]) for title in parts.values()}
     return [*table, line | both]
+
+
+# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+
+SEEDS = range(12)
+
+
+def mystery(lm: lib.LM, seed: int) -> Iterator[dict[str, Any]]:
+    """The unedited model and three facts of a seed, each edited alone by ROME; a row for each.
+
+    z is the subject's own, first the candidate with the largest z, which is `most`.
+    """
+    rome = lib.EDITORS["rome"](lm)
+    layer, names = rome.config.layer, candidates()
+    C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]
+    U = directions(C, keys_of(lm, names, layer))
+    facts = [case.fact for case in random.Random(seed).sample(lib.classroom(), 3)]
+    for fact in [None, *facts]:
+        patch = rome.edit([fact], check=False) if fact else lib.EMPTY
+        W = lm.weight(lm.mlp_out(layer), patch).cpu().double()
+        z = robust_z((W @ U).norm(dim=0))
+        row = {"seed": seed, "first": names[int(z.argmax())], "most": round(z.max().item(), 2)}
+        if fact:
+            row["subject"] = str(fact.subject)
+            row["z"] = round(z[names.index(str(fact.subject))].item(), 2)
+        yield row
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Four models of each of several seeds, and facts that are hidden from one defender."""
+    settings = {"reading": stored_runs.reading(lm)}
+    settings["editors"] = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
+    drawn = places(lm)
+    return [
+        stored_runs.LongRun(
+            "17_seeds",
+            settings | {"threshold": THRESHOLD, "prefix": PREFIX, "seeds": SEEDS},
+            {str(seed): partial(mystery, lm, seed) for seed in SEEDS},
+        ),
+        stored_runs.LongRun(
+            "17_hidden",
+            settings | HIDDEN | {"drawn": drawn},
+            {
+                f"from {first}": partial(hidden, lm, solution, drawn[first : first + 6])
+                for first in range(0, len(drawn), 6)
+            },
+        ),
+    ]
