@@ -127,7 +127,8 @@ def by_moment(lm: lib.LM, chosen: Sequence[lib.Case], first: int | None = None) 
     """
     texts = [case.fact.text for case in chosen]
     before = lm.next_token(texts)  # (cases, vocabulary)
-    for layer in WRITTEN["layers"] if first is None else [first]:
+    layers = dict.fromkeys(min(layer, lm.n_layers - 1) for layer in WRITTEN["layers"])
+    for layer in layers if first is None else [first]:
         editor = lib.EDITORS["rome"](lm, layer=layer)
         name = lm.mlp_out(layer)
         moments = {
