@@ -149,7 +149,10 @@ def by_moment(lm: lib.LM, chosen: Sequence[lib.Case], first: int | None = None) 
                     after, says = lm.next_token(texts), lm.answer(case.fact.text, 6)
                 kl = (before.exp() * (before - after)).sum(1)[others].mean().item()
                 row = {"case": case.id, "layer": layer, "moment": kind, "says": says}
-                yield row | {"edit": round(p, 4), "KL elsewhere": round(kl, 5)}
+                yield row | {
+                    "edit": round(p, 4),
+                    "KL elsewhere": round(kl, 5) if others else None,
+                }
 
 
 def edits(lm: lib.LM, chosen: Sequence[lib.Case], count: int | None = None) -> Iterator[dict]:
