@@ -27,10 +27,10 @@ from ..errors import ArgumentError
 from ..model import scoring
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .intervals import interval
+from .intervals import Estimate
 from .perplexity import passage_losses
 from .queries import generated
-from .scores import Shown, cell
+from .results import Results
 
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
@@ -75,7 +75,7 @@ def items(model: str | None = None) -> tuple[Ability, ...]:
 
 
 @dataclass(eq=False, repr=False)
-class Abilities(Shown):
+class Abilities(Results):
     """The result of `abilities`.
 
     rows    One row per item that the unedited model has right: kind, item, prompt, answer, right
@@ -105,15 +105,11 @@ class Abilities(Shown):
         lines = []
         for kind in (*self.asked, "all"):
             some = self.rows if kind == "all" else self.rows[self.rows["kind"] == kind]
-            right = some["right"].to_numpy(dtype=float)
             asked = sum(self.asked.values()) if kind == "all" else self.asked[kind]
-            mean = right.mean() if len(right) else math.nan
-            lines.append((kind, mean, *interval(right), len(right), asked))
+            lines.append((kind, *Estimate.of(some["right"].to_numpy(dtype=float)), asked))
         more = (self.page["edited"] - self.page["base"]).to_numpy()
         if len(more):
-            lines.append(
-                ("page, nats more", more.mean(), *interval(more, None), len(more), len(more))
-            )
+            lines.append(("page, nats more", *Estimate.of(more, None), len(more)))
         return pd.DataFrame(lines, columns=["kind", "kept", "low", "high", "items", "asked"])
 
     def json(self) -> dict[str, Any]:
@@ -125,12 +121,8 @@ class Abilities(Shown):
     def table(self) -> pd.DataFrame:
         """The summary for readers, in percent."""
         cells = [
-            (
-                row.kind,
-                cell(row.kept, row.low, row.high, not row.kind.startswith("page")),
-                f"{row.items} of {row.asked}",
-            )
-            for row in self.summary().itertuples()
+            (kind, Estimate(*one, n).cell(not kind.startswith("page")), f"{n} of {asked}")
+            for kind, *one, n, asked in self.summary().itertuples(index=False)
         ]
         table = pd.DataFrame(cells, columns=["ability", "kept", "right before the edit"])
         return table.set_index("ability")

@@ -53,13 +53,12 @@ class Base:
                 f"these base answers are of {self.model}, the model here is {lm.identity}"
             )
         # collect the prompts whose answers are missing …
-        positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
+        positive = positives(items)
         asked: set[tuple[str, Any, bool]] = set()
         for item in items:
-            if item.metric == "negation_base":
-                asked |= {(p, item.answer, False) for p in (item.prompt, positive[item.case])}
-            if item.metric.endswith(BASE):
-                asked |= {(prompt, item.right, item.chat) for prompt in item.prompts}
+            if item.metric.about == BASE:
+                own = [positive[item.case]] if item.metric.stated else []
+                asked |= {(p, item.right, item.metric.chat) for p in [*item.prompts, *own]}
             asked |= {(*pair, False) for part in item.parts for pair in _wordings(part)}
         # … and ask them, sorted, so that the batches do not depend on the order of a set
         queries = Queries(lm)
@@ -111,4 +110,9 @@ def _wordings(part: Probe) -> list[tuple[str, Any]]:
 
 def unrelated(items: Sequence[Item], limit: int) -> list[str]:
     """The first `limit` different locality prompts."""
-    return list(dict.fromkeys(i.prompt for i in items if i.metric == "locality"))[:limit]
+    return list(dict.fromkeys(i.prompt for i in items if i.metric.name == "locality"))[:limit]
+
+
+def positives(items: Sequence[Item]) -> dict[int | str, str]:
+    """{case: its edit prompt}."""
+    return {item.case: item.prompt for item in items if item.metric.name == "efficacy"}

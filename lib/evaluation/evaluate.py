@@ -21,9 +21,9 @@ from ..data.facts import Fact
 from ..errors import ArgumentError, FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .answers import EVENTS
-from .base_answers import Base, unrelated
-from .metrics import BASE, METRICS, NAMED, PARTS, TABLE, asked, events_of, stem
+from .answers import EVENTS, Verdict
+from .base_answers import Base, positives, unrelated
+from .metrics import EDITED, METRICS, NAMED, PARTS, asked, counted
 from .own_facts import with_tests
 from .perplexity import perplexity
 from .probe_prompts import Item, probe_items
@@ -97,14 +97,16 @@ def measure(
 ) -> Scores:
     """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
-    pairs = asked(metrics, events, (item.metric for item in items))
+    lines = dict.fromkeys(item.metric for item in items)
+    pairs = asked(metrics, events, lines)
     items = read(lm, items, base, events, kl_prompts=kl_prompts)
     with lm.patched(patch):
         found = _ask(lm, items, events, base, unrelated(items, kl_prompts))
         ppl = perplexity(lm, text) if "perplexity" in metrics else None
     rows = [row for item in items for row in _rows(found, item, events)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return Scores(table, pairs, title(lm, patch, table["case"].nunique()), ppl, base)
+    name = title(lm, patch, table["case"].nunique())
+    return Scores(table, pairs, name, ppl, base, counted=counted(lines))
 
 
 def read(
@@ -117,12 +119,11 @@ def read(
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
-    items = [i for i in items if chat or not i.chat]
+    items = [i for i in items if chat or not i.metric.chat]
     if "generation" not in events:
-        forced = [i for i in items if not TABLE[stem(i.metric)].generated]
-        items = [i for i in forced if not i.metric.endswith(BASE)]
+        items = [i for i in items if not i.metric.generated]
     base.read(lm, items, settings.get("kl_prompts", 512))
-    return [i for i in items if i.metric.endswith(PARTS) or base.knows(i)]
+    return [i for i in items if i.metric.about == PARTS or base.knows(i)]
 
 
 class _Found(NamedTuple):
@@ -140,6 +141,10 @@ class _Found(NamedTuple):
     unchanged: Collection[str]
     kl: dict[str, float]
     positive: dict[int | str, str]
+
+    def said(self, item: Item) -> dict[tuple[str, Any], tuple[str, Verdict]]:
+        """The generated texts by which an item is judged, of the model that it asks."""
+        return (self.now if item.metric.about == EDITED else self.base).generated
 
 
 def _ask(
@@ -161,15 +166,15 @@ def _ask(
                 queries.begin(item.prompt, expected=ids)
     # … and the wanted answers, beside their rivals, at all others
     for item in items:
-        if item.answer is None or item.of_base:
+        if item.answer is None or item.metric.about != EDITED:
             continue
-        if not TABLE[stem(item.metric)].generated and set(events) - {"generation"}:
+        if not item.metric.generated and set(events) - {"generation"}:
             queries.score(item.prompt, item.answer)
             if item.has_rival and "probability" in events:
                 queries.score(item.prompt, item.other)
         if "generation" in events:
             for prompt in item.prompts:
-                queries.generate(prompt, item.right, chat=item.chat)
+                queries.generate(prompt, item.right, chat=item.metric.chat)
     for prompt in spread:
         if prompt not in unchanged:
             queries.state(prompt)
@@ -177,22 +182,20 @@ def _ask(
     if not lm.is_patched:
         base.drafts |= now.ids
     kl = {**dict.fromkeys(set(spread) & unchanged, 0.0), **base.divergences(lm, now.states)}
-    positive = {item.case: item.prompt for item in items if item.metric == "efficacy"}
-    return _Found(now, base, unchanged, kl, positive)
+    return _Found(now, base, unchanged, kl, positives(items))
 
 
 def _rows(found: _Found, item: Item, events: Sequence[str]) -> list[tuple]:
     """The rows of one prompt, one per event: the values of COLUMNS."""
-    if item.metric.startswith("negation"):
-        stated = found.base.generated if item.of_base else found.now.generated
-        if not stated[found.positive[item.case], item.answer][1].begins:
+    if item.metric.stated:
+        if not found.said(item)[found.positive[item.case], item.answer][1].begins:
             return []  # a fact that the model does not state cannot leak
     answer = item.answer
     if answer is None:
         answer = found.base.beginnings[item.prompt][1]
-    judged = [(event, JUDGES[event](found, item)) for event in events_of(item.metric, events)]
+    judged = [(event, JUDGES[event](found, item)) for event in item.metric.among(events)]
     return [
-        (item.case, item.metric, event, item.prompt, float(value), text, answer)
+        (item.case, item.metric.name, event, item.prompt, float(value), text, answer)
         for event, (value, text) in judged
         if value is not None
     ]
@@ -226,7 +229,7 @@ def _teacher_forced(found: _Found, item: Item) -> Judged:
 
 def _generation(found: _Found, item: Item) -> Judged:
     """Whether the text begins with the answer, or with the base model's own beginning."""
-    if item.metric.endswith(PARTS):
+    if item.metric.about == PARTS:
         return found.base.knows(item), None
     if item.answer is not None:
         return _text_is("begins")(found, item)
@@ -242,7 +245,7 @@ def _text_is(what: str) -> Callable[[_Found, Item], Judged]:
     """A judge of generated text by one entry of its verdict."""
 
     def judge(found: _Found, item: Item) -> Judged:
-        generated = found.base.generated if item.of_base else found.now.generated
+        generated = found.said(item)
         # of several wordings, one that is answered rightly is enough
         text, verdict = max(
             (generated[prompt, item.right] for prompt in item.prompts),

@@ -13,7 +13,9 @@ Values without ends, such as divergences in nats, get a plain bootstrap.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,6 +58,29 @@ def interval(
     first, last = np.percentile(means, (2.5, 97.5))
     mean = given.mean()  # of 0 of n the middle 95 % would leave out 0 itself
     return float(min(first, mean)), float(max(last, mean))
+
+
+class Estimate(NamedTuple):
+    """A mean over n cases with its 95 % interval; nan for all three where there is no case."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Any, ends: tuple[float, float] | None = SHARE) -> Estimate:
+        """The estimate of one value per case, an array or a Series; ends as for `interval`."""
+        mean = values.mean() if len(values) else math.nan
+        return cls(mean, *interval(values, ends), len(values))
+
+    def cell(self, share: bool = True) -> str:
+        """The mean with its interval, in percent or with four digits; "–" for none."""
+        if math.isnan(self.mean):
+            return "–"
+        scale, digits = (100, 0) if share else (1, 4)
+        shown = [f"{scale * number:.{digits}f}" for number in self[:3]]
+        return shown[0] if math.isnan(self.low) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 @lru_cache(maxsize=8)

@@ -17,11 +17,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..data import conversation as conversations
+from ..data.conversation import question
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
 from .answers import Named, plain
-from .metrics import BASE, CONVERSATION, METRICS, PARTS, TABLE, stem
+from .metrics import BASE, METRICS, PARTS, TABLE, Metric, wanted
 
 TRIES = 64  # the most other cases that are looked at to find a negative
 
@@ -30,7 +30,7 @@ class Item(NamedTuple):
     """One prompt of one case under one metric.
 
     case      The case's name in the tables.
-    metric    A name of `metrics.TABLE`, or a line beside one of them.
+    metric    A metric of `metrics.TABLE`, or a line beside one of them.
     prompt    The text that is asked.
     answer    The answer that is looked for: one that should come, or for negation_leak one that
               should not. None stands for whatever the base model answers.
@@ -41,7 +41,7 @@ class Item(NamedTuple):
     """
 
     case: int | str
-    metric: str
+    metric: Metric
     prompt: str
     answer: str | None = None
     other: str | None = None
@@ -55,14 +55,9 @@ class Item(NamedTuple):
         return self.prompt, *self.wordings
 
     @property
-    def chat(self) -> bool:
-        """Whether it is asked in the chat template."""
-        return TABLE[stem(self.metric)].chat
-
-    @property
     def right(self) -> Any:
         """The target of its generated text, as `queries.generated` takes it."""
-        if self.chat:
+        if self.metric.chat:
             return Named((str(self.answer), *self.aliases), self.other)
         return right(self.answer, self.aliases)
 
@@ -70,11 +65,6 @@ class Item(NamedTuple):
     def has_rival(self) -> bool:
         """Whether there is a rival answer, and it differs from the wanted one."""
         return self.other is not None and plain(self.other) != plain(str(self.answer))
-
-    @property
-    def of_base(self) -> bool:
-        """Whether the item asks the base model and not the edited one."""
-        return self.metric == "negation_base" or self.metric.endswith((BASE, PARTS))
 
 
 def right(target: Any, aliases: tuple[str, ...]) -> Any:
@@ -118,50 +108,53 @@ def names(cases: Sequence[Case]) -> dict[int | str, Case]:
 def _items(
     name: int | str, case: Case, metrics: Collection[str], others: _Others
 ) -> Iterator[Item]:
+    """The items of one case, metric by metric; what is not asked for is not looked for."""
     fact = case.fact
     new, old = fact.target_new, fact.target_true
-    yield Item(name, "efficacy", fact.text, new, old)
-    if "generalization" in metrics:
-        yield from (Item(name, "generalization", prompt, new, old) for prompt in case.paraphrases)
-    if "specificity" in metrics:
-        yield from (Item(name, "specificity", p.prompt, p.target, new) for p in case.neighborhood)
-    if "portability" in metrics:
-        yield from _consequences(name, case)
-    if "locality" in metrics:
-        yield from (Item(name, "locality", prompt) for prompt in case.locality)
-    if "same_subject" in metrics and (prompt := others.same_subject(case)):
-        yield Item(name, "same_subject", prompt)
-    if "same_relation" in metrics and (prompt := others.same_relation(case)):
-        yield Item(name, "same_relation", prompt)
-    if "negation_leak" in metrics:
-        yield Item(name, "negation_leak", negate(fact), new)
-        if old is not None:
-            yield Item(name, "negation_base", negate(fact), old)
-    yield from _conversation(name, case, metrics)
+
+    def of(metric: str, prompts: Iterable[tuple]) -> Iterator[Item]:
+        return (Item(name, TABLE[metric], *given) for given in prompts)
+
+    items = {
+        "efficacy": of("efficacy", [(fact.text, new, old)]),
+        "generalization": of("generalization", [(p, new, old) for p in case.paraphrases]),
+        "specificity": of("specificity", [(p.prompt, p.target, new) for p in case.neighborhood]),
+        "portability": _consequences(name, case),
+        "locality": of("locality", [(prompt,) for prompt in case.locality]),
+        "same_subject": of("same_subject", others.same_subject(case)),
+        "same_relation": of("same_relation", others.same_relation(case)),
+        "negation_leak": of("negation_leak", [(negate(fact), new)]),
+        "negation_base": of("negation_base", [(negate(fact), old)] if old is not None else []),
+        "chat": _conversation(name, case, "chat", fact.text, metrics),
+        "question": _conversation(name, case, "question", question(case), metrics),
+    }
+    for metric, some in items.items():
+        if metric in wanted(metrics):
+            yield from some
 
 
-def _conversation(name: int | str, case: Case, metrics: Collection[str]) -> Iterator[Item]:
-    """The items of the fact in conversation, each with the base model's own beside it.
+def _conversation(
+    name: int | str, case: Case, metric: str, prompt: str | None, metrics: Collection[str]
+) -> Iterator[Item]:
+    """The item of the fact in conversation, and the base model's own beside it.
 
     Beside "chat" alone, which a plain evaluation asks, there is no line of the base model: replies
     are long, and two of them would take as long as all other metrics together.
     """
-    fact, question = case.fact, conversations.question(case)
-    with_base = set(metrics) & set(CONVERSATION) - {"chat"}
-    prompts = {"chat": fact.text, "question": question}
-    for metric, prompt in prompts.items():
-        if metric in metrics and prompt is not None:
-            yield Item(name, metric, prompt, fact.target_new, fact.target_true)
-            if fact.target_true is not None and with_base:
-                yield Item(name, metric + BASE, prompt, fact.target_true)
+    fact = case.fact
+    if prompt is not None:
+        yield Item(name, TABLE[metric], prompt, fact.target_new, fact.target_true)
+        if fact.target_true is not None and "question" in metrics:
+            yield Item(name, TABLE[metric].of(BASE), prompt, fact.target_true)
 
 
 def _consequences(name: int | str, case: Case) -> Iterator[Item]:
     """The items of the questions about consequences, under the pooled metric and their kind's."""
+    pooled = TABLE["portability"]
     for probe in case.portability:
-        own = "portability" if probe.kind is None else f"portability: {probe.kind}"
-        asked = ["portability"] if probe.kind is None else ["portability", own, own + BASE]
-        for metric in [*asked, *([own + PARTS] if probe.parts else [])]:
+        own = pooled if probe.kind is None else pooled.of_kind(probe.kind)
+        asked = [pooled] if own is pooled else [pooled, own, own.of(BASE)]
+        for metric in [*asked, *([own.of(PARTS)] if probe.parts else [])]:
             yield Item(
                 name, metric, probe.prompt, probe.target,
                 aliases=probe.aliases, wordings=probe.wordings, parts=probe.parts,
@@ -193,33 +186,34 @@ class _Others:
         draw = random.Random(f"{self.seed} {case.fact.text}")  # text: the same in every process
         return draw.sample(pool, min(TRIES, len(pool)))
 
-    def _free(self, subject: str, relation: str, prompt: str) -> bool:
-        """Whether no edit writes this relation of this subject, nor this prompt."""
-        return (normal(subject), relation) not in self.written and normal(prompt) not in self.texts
+    def _free(self, made: Iterable[tuple[str | None, Case]]) -> Iterator[tuple[str]]:
+        """The first prompt that no edit writes, and whose relation of this subject none writes.
 
-    def same_subject(self, case: Case) -> str | None:
-        """A prompt about this case's subject and another relation, None where none is found."""
-        subject = case.fact.subject
-        for other in self._some(case, self.pool) if subject is not None else ():
-            if _relation(other) == _relation(case) or other.fact.prompt == case.fact.prompt:
-                continue
-            prompt = fill(other.fact.prompt, subject)
-            if self._free(subject, _relation(other), prompt):
-                return prompt
-        return None
+        made  subjects, each with the case into whose prompt it is filled
+        """
+        for subject, case in made:
+            prompt = fill(case.fact.prompt, subject)
+            known = (normal(subject or ""), _relation(case)) in self.written
+            if not known and normal(prompt) not in self.texts:
+                yield (prompt,)
+                return
 
-    def same_relation(self, case: Case) -> str | None:
-        """The prompt of this case about another subject, None where none is found."""
-        if case.fact.subject is None:
-            return None
-        near = self._some(case, self.by_relation.get(_relation(case), []))
-        for other in [*near, *self._some(case, self.pool)]:
-            if normal(other.fact.subject) == normal(case.fact.subject):
-                continue
-            prompt = fill(case.fact.prompt, other.fact.subject)
-            if self._free(other.fact.subject, _relation(case), prompt):
-                return prompt
-        return None
+    def same_subject(self, case: Case) -> Iterator[tuple[str]]:
+        """A prompt about this case's subject and another relation, where one is found."""
+        fact = case.fact
+        return self._free(
+            (fact.subject, other)
+            for other in (self._some(case, self.pool) if fact.subject is not None else ())
+            if _relation(other) != _relation(case) and other.fact.prompt != fact.prompt
+        )
+
+    def same_relation(self, case: Case) -> Iterator[tuple[str]]:
+        """The prompt of this case about another subject, where one is found."""
+        fact = case.fact
+        near = self.by_relation.get(_relation(case), [])
+        pools = (near, self.pool) if fact.subject is not None else ()
+        some = (other.fact.subject for pool in pools for other in self._some(case, pool))
+        return self._free((one, case) for one in some if normal(one) != normal(fact.subject))
 
 
 def _relation(case: Case) -> str:

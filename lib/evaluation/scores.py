@@ -6,11 +6,9 @@ cases then.
 
 from __future__ import annotations
 
-import html
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -19,38 +17,15 @@ from ..arguments import checked
 from ..errors import ArgumentError
 from .answers import EVENTS
 from .base_answers import Base
-from .intervals import DIFFERENCE, SHARE, interval
-from .metrics import LABELS, LOWER_IS_BETTER, NAMED, PARTS
+from .intervals import DIFFERENCE, SHARE, Estimate
+from .metrics import LABELS, LOWER_IS_BETTER, NAMED
+from .results import Results
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 
 
-class Shown(ABC):
-    """A result that shows itself as a table with a line over it and one under it."""
-
-    title: str
-
-    @property
-    @abstractmethod
-    def footer(self) -> str:
-        """The line under the table."""
-
-    @abstractmethod
-    def table(self) -> pd.DataFrame:
-        """What was measured, for readers."""
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{self.footer}"
-
-    def _repr_html_(self) -> str:
-        style = "text-align: left; font-weight: 600; padding: 4px 0"
-        caption = f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n"
-        body = self.table().to_html(border=0).replace(">\n", caption, 1)
-        return f"<div>{body}<small>{self.footer}</small></div>"
-
-
 @dataclass(eq=False, repr=False)
-class Scores(Shown):
+class Scores(Results):
     """The result of `evaluate`.
 
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
@@ -61,6 +36,7 @@ class Scores(Shown):
     perplexity  The perplexity of held-out text, None where it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
     seconds     The seconds of each edit, None where nothing was edited for these scores.
+    counted     {line: metric} of the lines that say how many questions of a metric count.
     """
 
     rows: pd.DataFrame
@@ -69,6 +45,7 @@ class Scores(Shown):
     perplexity: float | None = None
     base: Base | None = None
     seconds: list[float] | None = None
+    counted: Mapping[str, str] = field(default_factory=dict)
 
     @checked
     def by_case(
@@ -85,19 +62,21 @@ class Scores(Shown):
             if pairs is None or pair in pairs
         }
 
+    def estimates(self) -> dict[tuple[str, str], Estimate]:
+        """The mean over cases of each (metric, event), with its interval; in the tables' order."""
+        by_case, nothing = self.by_case(), pd.DataFrame({"mean": []})
+        return {
+            pair: Estimate.of(by_case.get(pair, nothing)["mean"], None if _nats(pair) else SHARE)
+            for pair in self.asked
+        }
+
     def summary(self) -> pd.DataFrame:
         """One row per metric and event: mean, low, high (95 %), cases, prompts.
 
         The mean is nan where the data gave no row. The perplexity is a row of its own.
         """
-        by_case, lines = self.by_case(), []
-        nothing = pd.DataFrame({"mean": [], "size": []})
-        for pair in self.asked:
-            found = by_case.get(pair, nothing)
-            low, high = interval(found["mean"], None if pair[1] == "kl_nats" else SHARE)
-            lines.append(
-                (*pair, found["mean"].mean(), low, high, len(found), int(found["size"].sum()))
-            )
+        prompts = self.rows.groupby(["metric", "event"]).size()
+        lines = [(*pair, *one, prompts.get(pair, 0)) for pair, one in self.estimates().items()]
         if self.perplexity is not None:
             lines.append(("perplexity", "", self.perplexity, math.nan, math.nan, 0, 0))
         return pd.DataFrame(
@@ -116,38 +95,28 @@ class Scores(Shown):
 
     def table(self) -> pd.DataFrame:
         """The summary for readers: one line per metric, one column per event, in percent."""
-        rows = [row for row in self.summary().itertuples() if row.event]
-        metrics = list(dict.fromkeys(row.metric for row in rows))
         every = (*EVENTS, "generation_exact", NAMED, "kl_nats")
-        events = [e for e in every if any(row.event == e for row in rows)]
-        cells = pd.DataFrame("", metrics, events)
-        for row in rows:
-            cells.at[row.metric, row.event] = cell(
-                row.mean, row.low, row.high, row.event != "kl_nats"
-            )
+        shown = {event for _, event in self.asked}
+        cells = pd.DataFrame(
+            "",
+            list(dict.fromkeys(metric for metric, _ in self.asked)),
+            [event for event in every if event in shown],
+        )
+        for pair, one in self.estimates().items():
+            cells.at[pair] = one.cell(not _nats(pair))
         return cells.rename(LABELS, axis=0).rename(LABELS, axis=1)
 
     @property
     def footer(self) -> str:
         """What the numbers are, and the perplexity."""
         measured = "share of cases in %, with its 95 % interval"
-        known = self.rows[self.rows["metric"].str.endswith(PARTS)].groupby("metric", sort=False)
-        for metric, value in known["value"]:
-            kind = str(metric).removesuffix(PARTS)
+        known = self.rows[self.rows["metric"].isin(self.counted)].groupby("metric", sort=False)
+        for line, value in known["value"]:
             measured += (
-                f"; {kind}: {int(value.sum())} of {len(value)} questions count, those whose parts "
-                "the base model knows"
+                f"; {self.counted[line]}: {int(value.sum())} of {len(value)} questions count, "
+                "those whose parts the base model knows"
             )
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
-
-
-def cell(mean: float, low: float, high: float, share: bool = True) -> str:
-    """A mean with its interval, in percent or as a number with four digits; "–" for none."""
-    if math.isnan(mean):
-        return "–"
-    scale, digits = (100, 0) if share else (1, 4)
-    shown = [f"{scale * number:.{digits}f}" for number in (mean, low, high)]
-    return shown[0] if math.isnan(low) else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
@@ -162,20 +131,22 @@ def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = No
         raise ArgumentError("the two scores have no case in common, so there is nothing to pair")
     common, lines = {case for case, _ in same}, []
     left, right = a.by_case(pairs), b.by_case(pairs)
-    for metric, event in a.asked:
-        if (metric, event) not in left.keys() & right.keys():
-            continue
+    for metric, event in (pair for pair in a.asked if pair in left.keys() & right.keys()):
         paired = (left[metric, event]["mean"] - right[metric, event]["mean"]).dropna()
         difference = paired[paired.index.isin(common)]
-        low, high = interval(difference, None if event == "kl_nats" else DIFFERENCE)
+        found = Estimate.of(difference, None if event == "kl_nats" else DIFFERENCE)
         lower = {metric, event} & set(LOWER_IS_BETTER)
         better = "no difference"
-        if low > 0 or high < 0:
-            better = "a" if (low > 0) != bool(lower) else "b"
-        lines.append((metric, event, difference.mean(), low, high, len(difference), better))
+        if found.low > 0 or found.high < 0:
+            better = "a" if (found.low > 0) != bool(lower) else "b"
+        lines.append((metric, event, *found, better))
     return pd.DataFrame(
         lines, columns=["metric", "event", "difference", "low", "high", "n", "better"]
     )
+
+
+def _nats(pair: tuple[str, str]) -> bool:
+    return pair[1] == "kl_nats"
 
 
 def _cases(scores: Scores) -> set[tuple]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -69,13 +70,12 @@ def singly(
         parts.append(found.rows)
         perplexities.append(found.perplexity)
     known = [p for p in perplexities if p is not None]
-    return Scores(
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
-        before.asked,
-        f"{editor.name}, {len(edits)} single edits, each on the base model, {lm.name}",
-        sum(known) / len(known) if known else None,
-        base,
-        seconds,
+    return replace(
+        before,
+        rows=pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
+        title=f"{editor.name}, {len(edits)} single edits, each on the base model, {lm.name}",
+        perplexity=sum(known) / len(known) if known else None,
+        seconds=seconds,
     )
 
 

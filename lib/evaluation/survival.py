@@ -12,7 +12,7 @@ asked with everything else.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -39,7 +39,9 @@ from ..patch.patch import EMPTY, LowRank, Patch
 from ..registry import EDITORS
 from ..settings import Size
 from .evaluate import baseline, evaluate
-from .scores import Scores, Shown, cell, compare
+from .intervals import Estimate
+from .results import Results
+from .scores import Scores, compare
 
 Life = Callable[[LM, Patch], Patch]
 
@@ -187,7 +189,7 @@ class EditedAgain:
 
 
 @dataclass(frozen=True, repr=False)
-class Survival(Shown):
+class Survival(Results):
     """The same cases, asked after every life; `table` has one row for each life and metric.
 
     scores  {life: scores of the edited and of the unedited model}, the first is BEFORE
@@ -201,22 +203,15 @@ class Survival(Shown):
     def table(self) -> pd.DataFrame:
         """Shares by generation with 95 % intervals, and the paired change against BEFORE, in %."""
         first, lines = self.scores[BEFORE][0], []
-        for life, (edited, base) in self.scores.items():
-            mine, other = ({r.metric: r for r in _asked(one.summary())} for one in (edited, base))
-            for row in _asked(compare(edited, first)):
-                n, metric = row.n, row.metric
-                shares = [
-                    cell(one.mean, one.low, one.high) for one in (mine[metric], other[metric])
-                ]
-                change = cell(row.difference, row.low, row.high)
-                lines.append((life, metric, *shares, "–" if life == BEFORE else change, n))
+        asked = [pair for pair in first.asked if pair[1] == EVENT]
+        for life, both in self.scores.items():
+            mine, other = (scores.estimates() for scores in both)
+            for metric, _, *change, n, _ in compare(both[0], first, asked).itertuples(index=False):
+                shares = [one[metric, EVENT].cell() for one in (mine, other)]
+                shown = "–" if life == BEFORE else Estimate(*change, n).cell()
+                lines.append((life, metric, *shares, shown, n))
         columns = ["the model was then", "metric", "edited", "unedited", "change, paired", "facts"]
         return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
-
-
-def _asked(table: pd.DataFrame) -> Iterable[Any]:
-    """The rows of a table of scores that go by generation."""
-    return table[table["event"] == EVENT].itertuples()
 
 
 def survive(

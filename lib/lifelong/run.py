@@ -28,7 +28,7 @@ from ..errors import EditError, EditWarning, FactError
 from ..evaluation.answers import EVENTS
 from ..evaluation.base_answers import Base
 from ..evaluation.evaluate import measure, read
-from ..evaluation.metrics import METRICS, TABLE, asked, stem
+from ..evaluation.metrics import METRICS, TABLE, asked, counted
 from ..evaluation.probe_prompts import Item
 from ..evaluation.scores import Scores
 from ..model.devices import on_card
@@ -37,8 +37,6 @@ from ..patch.patch import EMPTY, Patch
 from .journal import Journal, SavedRun, forget
 from .sample import MeasurementPlan, contradicted
 
-# metrics that no longer count for a fact that a later edit contradicts
-_OF_THE_FACT = tuple(name for name, metric in TABLE.items() if metric.of_fact)
 RECENT = 1000  # rows that a sampled run holds, besides those with scores
 
 
@@ -101,9 +99,12 @@ class Run:
             given.get("seed", 0),
             self.sample,
         )
-        names = {item.metric: None for item in self._plan.every()}
+        lines = dict.fromkeys(item.metric for item in self._plan.every())
         wanted = {*self._metrics, "retention"}
-        self._asked = asked(wanted, given.get("events", EVENTS), names)
+        self._asked = asked(wanted, given.get("events", EVENTS), lines)
+        self._counted = counted(lines)
+        # what no longer counts for a fact that a later edit contradicts
+        self._of_fact = {m.name for m in (*lines, TABLE["retention"]) if m.of_fact}
         planned = ("metrics", "pool", "seed")
         self._measured = {name: value for name, value in given.items() if name not in planned}
 
@@ -130,8 +131,7 @@ class Run:
         self.edits, self.rows, self.seconds = saved.edits, saved.rows, saved.seconds
         self.contradicted = {n: point["contradicted"] for n, point in saved.points.items()}
         self.scores = {
-            n: Scores(p["rows"], self._asked, p["title"], p["perplexity"], self.base)
-            for n, p in saved.points.items()
+            n: self._scores(p["rows"], p["title"], p["perplexity"]) for n, p in saved.points.items()
         }
         self._unread = list(saved.points)
 
@@ -247,7 +247,7 @@ class Run:
         edited = time.perf_counter()
         # 2. ask for the batch's own facts at once: efficacy is judged before later edits
         edits = [
-            Item(i, "efficacy", fact.text, fact.target_new, fact.target_true)
+            Item(i, TABLE["efficacy"], fact.text, fact.target_new, fact.target_true)
             for i, fact in enumerate(facts, first)
         ]
         after = self._measure(edits, patch, ("efficacy",))
@@ -340,13 +340,16 @@ class Run:
         among = self._plan.rows(point) if self.sample else None
         numbers = contradicted(self.cases[:point], among) if point else set()
         gone = {self._plan.names[i] for i in numbers}
-        outdated = rows["case"].isin(gone) & rows["metric"].map(stem).isin(_OF_THE_FACT)
+        outdated = rows["case"].isin(gone) & rows["metric"].isin(self._of_fact)
         rows = rows[~outdated].reset_index(drop=True)
         title = found.title
         if self.sample is not None:
             sizes = [f"{len(some)} {group}" for group, some in self._plan.draws[point].items()]
             title += f" (a sample: {', '.join(sizes)})"
-        return Scores(rows, self._asked, title, found.perplexity, self.base), len(gone)
+        return self._scores(rows, title, found.perplexity), len(gone)
+
+    def _scores(self, rows: pd.DataFrame, title: str, perplexity: float | None) -> Scores:
+        return Scores(rows, self._asked, title, perplexity, self.base, counted=self._counted)
 
     @checked
     def groups(self, point: int) -> dict[str, Scores]:
@@ -360,7 +363,7 @@ class Run:
         for group, rows in self._plan.draws[point].items() if self.sample else ():
             of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})
             title = f"{whole.title}: {group}"
-            found[group] = Scores(whole.rows[of_it], whole.asked, title, None, self.base)
+            found[group] = self._scores(whole.rows[of_it], title, None)
         return found
 
     def json(self) -> dict[str, Any]:

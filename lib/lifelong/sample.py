@@ -104,10 +104,14 @@ def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
     The cases are read once and none of them is held.
     """
     items = list(items)
-    asked = {normal(item.prompt) for item in items if item.metric in _NEGATIVES}
+    asked = {normal(item.prompt) for item in items if item.metric.name in _NEGATIVES}
     texts = (normal(case.fact.text) for case in cases) if asked else ()
     taken = {text for text in texts if text in asked}
-    return [i for i in items if i.metric not in _NEGATIVES or normal(i.prompt) not in taken]
+    return [
+        item
+        for item in items
+        if item.metric.name not in _NEGATIVES or normal(item.prompt) not in taken
+    ]
 
 
 def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) -> set[int]:

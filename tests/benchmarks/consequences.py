@@ -51,7 +51,7 @@ def chosen(lm: lib.LM, base: Base, stored: dict[str, list], count: int) -> list[
         base.read(lm, items, kl_prompts=0)
         asked = {case.id: set() for case in cases}
         for item in items:
-            if item.metric == "portability" and base.knows(item):
+            if item.metric.name == "portability" and base.knows(item):
                 asked[item.case].add(item.prompt)
         found = [case for case in cases if asked[case.id]]
         random.Random(0).shuffle(found)

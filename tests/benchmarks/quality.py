@@ -29,7 +29,7 @@ import lib
 from lib.atomic_files import whole_file
 from lib.evaluation.answers import EVENTS
 from lib.evaluation.evaluate import measure
-from lib.evaluation.metrics import asked
+from lib.evaluation.metrics import asked, counted
 from lib.evaluation.probe_prompts import probe_items
 from lib.evaluation.single_edits import QUICK
 from tests.benchmarks import command, measured
@@ -81,9 +81,14 @@ def alone(editor: lib.Editor, cases: list[lib.Case], work: Path) -> tuple[lib.Sc
             with whole_file(path) as part:
                 part.write_text(json.dumps({"rows": rows, "seconds": seconds}) + "\n")
         parts.append(json.loads(path.read_text()))
-    pairs = asked(QUICK, EVENTS, [item.metric for item in items])
+    lines = [item.metric for item in items]
     scores, base = (
-        lib.Scores(pd.DataFrame([row for part in parts for row in part["rows"][i]]), pairs, "")
+        lib.Scores(
+            pd.DataFrame([row for part in parts for row in part["rows"][i]]),
+            asked(QUICK, EVENTS, lines),
+            "",
+            counted=counted(lines),
+        )
         for i in (0, 1)
     )
     scores.title = f"{editor.name}, {len(cases)} single edits, each on the base model, {lm.name}"

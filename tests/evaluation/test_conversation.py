@@ -8,7 +8,7 @@ from lib import Case, Fact, classroom, evaluate
 from lib.data.facts import Probe
 from lib.evaluation.answers import Named, begins, judge, named
 from lib.evaluation.evaluate import baseline
-from lib.evaluation.metrics import BASE, CONVERSATION, METRICS
+from lib.evaluation.metrics import BASE, CONVERSATION, EDITED, METRICS
 from lib.evaluation.probe_prompts import probe_items
 from lib.evaluation.queries import Queries, generated
 from lib.evaluation.single_edits import QUICK
@@ -16,6 +16,7 @@ from lib.evaluation.single_edits import QUICK
 from ..support import tiny
 
 EVERY = ("efficacy", *CONVERSATION)
+OF_BASE = " (base model)"
 
 
 @pytest.fixture(scope="module")
@@ -68,20 +69,21 @@ def test_replies_stop_early_and_agree_with_the_whole_text(lm):
 
 
 def test_every_metric_has_its_form_and_the_base_models_own_line(lm):
-    items = {item.metric: item for item in probe_items([TOWER], EVERY)}
+    items = {item.metric.name: item for item in probe_items([TOWER], EVERY)}
     assert items["chat"].prompt == TOWER.fact.text
     assert items["question"].prompt == "In which city is the Eiffel Tower?"
-    assert items["chat" + BASE].right == Named(("Paris",))
+    assert items["chat" + OF_BASE].right == Named(("Paris",))
     for metric in CONVERSATION:
-        assert items[metric + BASE].of_base and not items[metric].of_base
+        assert items[metric + OF_BASE].metric.about == BASE
+        assert items[metric].metric.about == EDITED
     scores = evaluate(lm, [TOWER], metrics=EVERY)
     shown = [metric for metric, _ in scores.asked]
-    assert shown.index("chat" + BASE) == shown.index("chat") + 3
+    assert shown.index("chat" + OF_BASE) == shown.index("chat") + 3
     found = scores.json()
     for metric in CONVERSATION:
         assert set(found[metric]) == {"generation", "generation_exact", "generation_named"}
         assert found[metric]["generation_named"] is not None
-        assert found[metric + BASE]["generation_named"] is not None
+        assert found[metric + OF_BASE]["generation_named"] is not None
     assert "asked as a question" in repr(scores)
 
 
@@ -115,12 +117,12 @@ def test_without_a_chat_template_or_free_text_there_is_no_conversation(lm):
 
 def test_a_fact_without_a_question_or_an_old_answer_is_asked_as_far_as_it_goes(lm):
     items = probe_items([Case(Fact(None, "Two and two is", "five"))], EVERY)
-    assert [item.metric for item in items] == ["efficacy", "chat"]
+    assert [item.metric.name for item in items] == ["efficacy", "chat"]
 
 
 def test_the_classroom_in_conversation_on_the_default_model(default_lm):
     scores = evaluate(default_lm, [classroom()[78]], metrics=("question",))
     found = scores.json()
     assert found["question"]["generation_named"] == 0
-    assert found["question" + BASE]["generation_named"] == 1  # "The opposite of fast is slow."
-    assert found["question" + BASE]["generation"] == 0  # it repeats the question first
+    assert found["question" + OF_BASE]["generation_named"] == 1  # "The opposite of fast is slow."
+    assert found["question" + OF_BASE]["generation"] == 0  # it repeats the question first

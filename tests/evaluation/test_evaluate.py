@@ -187,7 +187,7 @@ def test_of_a_long_target_the_first_32_tokens_count():
 
 
 def prompts_of(items, metric):
-    return {item.case: item.prompt for item in items if item.metric == metric}
+    return {item.case: item.prompt for item in items if item.metric.name == metric}
 
 
 def test_negatives_are_never_edited_facts_themselves():
@@ -225,7 +225,7 @@ def test_a_fact_of_the_same_relation_in_other_words_is_no_negative():
 
 def test_a_fact_without_subject_has_no_negatives_but_its_negation():
     items = probe_items([Case(Fact(None, "Two and two is", "five"))], pool=small_cases())
-    assert [item.metric for item in items] == ["efficacy", "negation_leak", "chat"]
+    assert [item.metric.name for item in items] == ["efficacy", "negation_leak", "chat"]
 
 
 def test_equal_ids_are_replaced_by_numbers():
@@ -264,7 +264,7 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
     """Every number once more, one prompt at a time and in the plainest way."""
     rows, asserted = {}, {}  # what the positive prompts say is asked once
     for item in probe_items(cases, metrics):
-        where = item.case, item.metric, item.prompt
+        where = item.case, item.metric.name, item.prompt
         if item.answer is None:
             before = lm.answer(item.prompt, max_new_tokens=8)
             old = lm.next_token(item.prompt)
@@ -279,16 +279,16 @@ def one_by_one(lm, cases, patch, metrics=METRICS):
                 new = lm.next_token(item.prompt)
             rows[(*where, "teacher_forced")] = hits
             rows[(*where, "generation")] = float(now == ids)
-            if item.metric == "locality":
+            if item.metric.name == "locality":
                 rows[(*where, "kl_nats")] = (old.exp() * (old - new)).sum().item()
             continue
-        if item.chat:  # in conversation: see test_conversation.py
+        if item.metric.chat:  # in conversation: see test_conversation.py
             continue
-        model = EMPTY if item.metric == "negation_base" else patch
+        model = EMPTY if item.metric.name == "negation_base" else patch
         positive = next(i.prompt for i in probe_items(cases) if i.case == item.case)
         with lm.patched(model):
             said = lm.answer(item.prompt, max_new_tokens=32)
-            if item.metric.startswith("negation"):
+            if item.metric.name.startswith("negation"):
                 if (model is EMPTY, positive) not in asserted:
                     asserted[model is EMPTY, positive] = lm.answer(positive, max_new_tokens=32)
                 if begins(asserted[model is EMPTY, positive], item.answer):

@@ -546,14 +546,15 @@ def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
 
 
 def test_negatives_of_a_sample_are_no_facts_of_the_whole_stream(lm):
+    from lib.evaluation.metrics import TABLE
     from lib.evaluation.probe_prompts import Item
 
     cases = small_cases()
     taken = cases[3].fact.text.upper()
     items = [
-        Item(0, "same_subject", taken),
-        Item(0, "efficacy", taken),
-        Item(1, "same_relation", "x"),
+        Item(0, TABLE["same_subject"], taken),
+        Item(0, TABLE["efficacy"], taken),
+        Item(1, TABLE["same_relation"], "x"),
     ]
     assert free(items, iter(cases)) == items[1:]
 

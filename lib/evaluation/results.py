@@ -1,0 +1,74 @@
+"""What the results of all instruments have in common: rows, and a table with lines around it.
+
+A result holds one row per question. Its table has one line per group of questions, each number with
+its 95 % interval (`intervals.Estimate`). Where several models were asked the same questions, two of
+them are compared question by question.
+"""
+
+from __future__ import annotations
+
+import html
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import pandas as pd
+
+from .intervals import DIFFERENCE, Estimate
+
+
+class Results(ABC):
+    """A result that shows itself as a table with a line over it and one under it."""
+
+    title: str
+
+    @property
+    @abstractmethod
+    def footer(self) -> str:
+        """The line under the table."""
+
+    @abstractmethod
+    def table(self) -> pd.DataFrame:
+        """What was measured, for readers."""
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{self.table().to_string()}\n{self.footer}"
+
+    def _repr_html_(self) -> str:
+        style = "text-align: left; font-weight: 600; padding: 4px 0"
+        caption = f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n"
+        body = self.table().to_html(border=0).replace(">\n", caption, 1)
+        return f"<div>{body}<small>{self.footer}</small></div>"
+
+
+class Shares(Results):
+    """The shares of several models on the same questions, and the difference of two of them.
+
+    LINES   the column of the rows that names the line of a question
+    MODELS  the columns with what each model has right, 0 to 1
+    PAIRED  the name of the difference, the model, and the one that it is compared with
+    """
+
+    LINES: ClassVar[str]
+    MODELS: ClassVar[tuple[str, ...]]
+    PAIRED: ClassVar[tuple[str, str, str]]
+
+    @abstractmethod
+    def questions(self) -> pd.DataFrame:
+        """One row per question: its line, and a column for each model."""
+
+    def estimates(self) -> dict[str, dict[str, Estimate]]:
+        """{line: {model, or the name of the difference: its estimate}}."""
+        found = {}
+        name, one, other = self.PAIRED
+        for line, some in self.questions().groupby(self.LINES, sort=False):
+            found[str(line)] = {model: Estimate.of(some[model]) for model in self.MODELS}
+            found[str(line)][name] = Estimate.of(some[one] - some[other], DIFFERENCE)
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """The shares in percent with 95 % intervals, one line per group of questions."""
+        cells = {
+            line: {name: one.cell() for name, one in found.items()}
+            for line, found in self.estimates().items()
+        }
+        return pd.DataFrame.from_dict(cells, orient="index").rename_axis(self.LINES)
