@@ -34,6 +34,7 @@ from .results import Results
 
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
+PAGE = "page, nats more"
 PASSAGE = 128  # tokens of a passage of the page, the unit of its interval
 
 
@@ -96,36 +97,38 @@ class Abilities(Results):
     title: str
     before: tuple[list[bool], list[float]]
 
+    def estimates(self) -> dict[str, Estimate]:
+        """The share kept of each kind and of all items, and the nats that the page costs more."""
+        right = self.rows["right"].astype(float)
+        found = {kind: Estimate.of(right[self.rows["kind"] == kind]) for kind in self.asked}
+        found["all"] = Estimate.of(right)
+        if len(self.page):
+            more = self.page["edited"] - self.page["base"]
+            found[PAGE] = Estimate.of(more.to_numpy(), None)
+        return found
+
     def summary(self) -> pd.DataFrame:
         """One row per kind and one for all: share kept, low, high (95 %), items, asked.
 
         The share of "all" is the mean over items. The page has its own line: the nats per token
         that a text costs more, over its passages, with a paired interval.
         """
-        lines = []
-        for kind in (*self.asked, "all"):
-            some = self.rows if kind == "all" else self.rows[self.rows["kind"] == kind]
-            asked = sum(self.asked.values()) if kind == "all" else self.asked[kind]
-            lines.append((kind, *Estimate.of(some["right"].to_numpy(dtype=float)), asked))
-        more = (self.page["edited"] - self.page["base"]).to_numpy()
-        if len(more):
-            lines.append(("page, nats more", *Estimate.of(more, None), len(more)))
+        asked = {**self.asked, "all": sum(self.asked.values()), PAGE: len(self.page)}
+        lines = [(kind, *found, asked[kind]) for kind, found in self.estimates().items()]
         return pd.DataFrame(lines, columns=["kind", "kept", "low", "high", "items", "asked"])
 
     def json(self) -> dict[str, Any]:
         """The means as plain values: {kind: share kept or None, …, "all": …, "page": nats more}."""
-        found = {row.kind: row.kept for row in self.summary().itertuples()}
-        found["page"] = found.pop("page, nats more", math.nan)
-        return {kind: None if math.isnan(mean) else float(mean) for kind, mean in found.items()}
+        means = {kind: found.mean for kind, found in self.estimates().items()}
+        means["page"] = means.pop(PAGE, math.nan)
+        return {kind: None if math.isnan(mean) else float(mean) for kind, mean in means.items()}
 
     def table(self) -> pd.DataFrame:
         """The summary for readers, in percent."""
-        cells = [
-            (kind, Estimate(*one, n).cell(not kind.startswith("page")), f"{n} of {asked}")
-            for kind, *one, n, asked in self.summary().itertuples(index=False)
-        ]
-        table = pd.DataFrame(cells, columns=["ability", "kept", "right before the edit"])
-        return table.set_index("ability")
+        shown = self.summary().set_index("kind").rename_axis("ability")
+        cells = {kind: one.cell(kind != PAGE) for kind, one in self.estimates().items()}
+        before = shown["items"].astype(str) + " of " + shown["asked"].astype(str)
+        return pd.DataFrame({"kept": cells, "right before the edit": before}, shown.index)
 
 
 def abilities(

@@ -119,6 +119,24 @@ class Scores(Results):
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
 
+def changes(
+    a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None
+) -> dict[tuple[str, str], Estimate]:
+    """The paired difference a − b of each (metric, event), or of those in `pairs`, over the cases
+    that both have. Raises ValueError without a common case.
+    """
+    same = _cases(a) & _cases(b)
+    if not same:
+        raise ArgumentError("the two scores have no case in common, so there is nothing to pair")
+    common, left, right = {case for case, _ in same}, a.by_case(pairs), b.by_case(pairs)
+    found = {}
+    for pair in (pair for pair in a.asked if pair in left and pair in right):
+        paired = (left[pair]["mean"] - right[pair]["mean"]).dropna()
+        difference = paired[paired.index.isin(common)]
+        found[pair] = Estimate.of(difference, None if _nats(pair) else DIFFERENCE)
+    return found
+
+
 def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
     """The paired difference a − b of each metric and event, or of those in `pairs`.
 
@@ -126,20 +144,12 @@ def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = No
     cases that both have. `better` is "a", "b", or "no difference" where the interval holds
     0 or n is 1. Raises ValueError without a common case.
     """
-    same = _cases(a) & _cases(b)
-    if not same:
-        raise ArgumentError("the two scores have no case in common, so there is nothing to pair")
-    common, lines = {case for case, _ in same}, []
-    left, right = a.by_case(pairs), b.by_case(pairs)
-    for metric, event in (pair for pair in a.asked if pair in left.keys() & right.keys()):
-        paired = (left[metric, event]["mean"] - right[metric, event]["mean"]).dropna()
-        difference = paired[paired.index.isin(common)]
-        found = Estimate.of(difference, None if event == "kl_nats" else DIFFERENCE)
-        lower = {metric, event} & set(LOWER_IS_BETTER)
+    lines = []
+    for pair, found in changes(a, b, pairs).items():
         better = "no difference"
         if found.low > 0 or found.high < 0:
-            better = "a" if (found.low > 0) != bool(lower) else "b"
-        lines.append((metric, event, *found, better))
+            better = "b" if (found.low > 0) == bool({*pair} & {*LOWER_IS_BETTER}) else "a"
+        lines.append((*pair, *found, better))
     return pd.DataFrame(
         lines, columns=["metric", "event", "difference", "low", "high", "n", "better"]
     )

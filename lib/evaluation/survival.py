@@ -39,9 +39,8 @@ from ..patch.patch import EMPTY, LowRank, Patch
 from ..registry import EDITORS
 from ..settings import Size
 from .evaluate import baseline, evaluate
-from .intervals import Estimate
 from .results import Results
-from .scores import Scores, compare
+from .scores import Scores, changes
 
 Life = Callable[[LM, Patch], Patch]
 
@@ -206,10 +205,10 @@ class Survival(Results):
         asked = [pair for pair in first.asked if pair[1] == EVENT]
         for life, both in self.scores.items():
             mine, other = (scores.estimates() for scores in both)
-            for metric, _, *change, n, _ in compare(both[0], first, asked).itertuples(index=False):
-                shares = [one[metric, EVENT].cell() for one in (mine, other)]
-                shown = "–" if life == BEFORE else Estimate(*change, n).cell()
-                lines.append((life, metric, *shares, shown, n))
+            for pair, change in changes(both[0], first, asked).items():
+                shown = "–" if life == BEFORE else change.cell()
+                cells = mine[pair].cell(), other[pair].cell(), shown
+                lines.append((life, pair[0], *cells, change.n))
         columns = ["the model was then", "metric", "edited", "unedited", "change, paired", "facts"]
         return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
 

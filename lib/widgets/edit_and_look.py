@@ -104,8 +104,8 @@ class EditAndLook(Panel):
         best = [first, *base.topk(3).indices.tolist(), *edited.topk(3).indices.tolist()]
         order = sorted(dict.fromkeys(best), key=lambda i: -(base[i] + edited[i]).item())
         words = [lm.tokenizer.decode([i]) for i in order]
-        pairs = (list(zip(words, p[order].tolist(), strict=True)) for p in (base, edited))
-        figure = plot.token_bars(*pairs, title=fact.text)
+        bars = [list(zip(words, p[order].tolist(), strict=True)) for p in (base, edited)]
+        figure = plot.token_bars(bars[0], bars[1], title=fact.text)
         rows = [
             {"group": group, "prompt": p, "before": old, "after": new}
             for (p, group), old, new in zip(prompts.items(), before, after, strict=True)
