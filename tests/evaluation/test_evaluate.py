@@ -384,7 +384,7 @@ def test_only_the_events_and_metrics_asked_for(lm, cases):
     scores = evaluate(lm, cases, events=["generation"])
     assert set(scores.rows["event"]) == {"generation", "generation_exact", "kl_nats"}
     for wrong in ({"events": ["guess"]}, {"metrics": ["luck"]}, {"events": "generation"}):
-        with pytest.raises((ValueError, TypeError), match="should be (a list of|Sequence)"):
+        with pytest.raises((ValueError, TypeError), match="should be a list"):
             evaluate(lm, cases, **wrong)
     with pytest.raises(ValueError, match="no case"):
         evaluate(lm, [])
