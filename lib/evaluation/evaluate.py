@@ -1,7 +1,7 @@
 """`evaluate` measures an edit: it asks a patched model all test prompts of some cases.
 
 Every number names its metric and its event (see `answers`), and "before" always means the base
-model, which is asked once per prompt (see `base_answers`). The unit of every interval is the case.
+model, which is asked once per prompt (see `queries`). The unit of every interval is the case.
 
 In three steps: the prompts of all cases and metrics are listed (`probe_prompts`), each is asked
 once (`queries`), and JUDGES, a table of one function per event, makes the values of its rows.
@@ -22,12 +22,11 @@ from ..errors import ArgumentError, FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from .answers import EVENTS, Verdict
-from .base_answers import Base, positives, unrelated
 from .metrics import EDITED, METRICS, NAMED, PARTS, asked, counted
 from .own_facts import with_tests
 from .perplexity import perplexity
 from .probe_prompts import Item, probe_items
-from .queries import Answers, Queries
+from .queries import Answers, Base, Queries, positives, unrelated
 from .scores import COLUMNS, Scores
 
 BASE_MODEL = "base model"  # how a title calls the model without a patch
@@ -178,9 +177,9 @@ def _ask(
     for prompt in spread:
         if prompt not in unchanged:
             queries.state(prompt)
-    now = queries.ask(base.drafts)
+    now = queries.ask(base.ids)
     if not lm.is_patched:
-        base.drafts |= now.ids
+        base.ids |= now.ids
     kl = {**dict.fromkeys(set(spread) & unchanged, 0.0), **base.divergences(lm, now.states)}
     return _Found(now, base, unchanged, kl, positives(items))
 
@@ -209,7 +208,7 @@ def _probability(found: _Found, item: Item) -> Judged:
     """Whether the wanted answer is more probable per token than its rival."""
     if not item.has_rival:
         return None, None
-    now, other = (found.now.scores[item.prompt, text] for text in (item.answer, item.other))
+    now, other = (found.now.scored[item.prompt, text] for text in (item.answer, item.other))
     return bool(now.log_probs.mean() > other.log_probs.mean()), None
 
 
@@ -223,7 +222,7 @@ def _teacher_forced(found: _Found, item: Item) -> Judged:
         target = found.base.beginnings[item.prompt][0]
         if item.prompt in found.unchanged and target:
             return 1.0, None
-    score = found.now.scores.get((item.prompt, target))
+    score = found.now.scored.get((item.prompt, target))
     return None if score is None else score.hits.float().mean().item(), None
 
 

@@ -3,25 +3,35 @@
 Metrics and events ask the same prompts again and again. `Queries` collects all that is wanted: the
 scores of given answers, the text that the model writes until a verdict on it is settled, the
 beginning of its own answer, and its state at the prompt's end. Then every prompt is read once
-(`lib/model/questions.py`).
+(`lib/model/questions.py`). What the base model answers is kept in a `Base`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import kl_div
 
-from ..data.facts import encode_target
+from ..data.facts import Probe, encode_target
+from ..errors import ArgumentError
 from ..model import questions
 from ..model.lm import LM
 from ..model.questions import Question
 from ..model.scoring import TokenScores
+from ..patch.patch import EMPTY
 from .answers import LIMIT, Named, Verdict, judge_any, named
+from .metrics import BASE
+from .probe_prompts import Item, right
 
+if TYPE_CHECKING:
+    from .scores import Scores
+
+PORTION = 64  # prompts whose next-token distributions stand in memory at once
 READABLE = 4  # a settled text goes on for at most so many tokens to end its first word
 BEGINNING = 8  # tokens of the beginning of an answer
 _WORD = re.compile(r"\w\W")
@@ -31,21 +41,22 @@ Drafts = Mapping[Prompt, tuple[int, ...]]
 Texts = list[tuple[str, bool]]  # the texts of a target, each with whether it is cut
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Answers:
     """The model's answers to queries.
 
-    scores      {(prompt, target): log-probabilities and argmax hits of the target's tokens}; a
+    scored      {(prompt, target): log-probabilities and argmax hits of the target's tokens}; a
                 target is a text or a tuple of token ids.
     generated   {(prompt, target): (text, verdict)} of free generation.
     beginnings  {prompt: (ids, text)}, the first tokens of each answer up to its first sentence's
                 end.
     states      {prompt: state (d,)} at the prompt's end, from which `lm.head` makes the next
-                token's logits; on the CPU.
-    ids         {(prompt, chat): all tokens that were generated}, the drafts of later queries.
+                token's logits; on the CPU. It has a hundredth of the numbers of the distribution.
+    ids         {(prompt, chat): all tokens that were generated}, the drafts of later queries: after
+                an edit most answers are still these.
     """
 
-    scores: dict[tuple[str, Any], TokenScores] = field(default_factory=dict)
+    scored: dict[tuple[str, Any], TokenScores] = field(default_factory=dict)
     generated: dict[tuple[str, Any], tuple[str, Verdict]] = field(default_factory=dict)
     beginnings: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     states: dict[str, Tensor] = field(default_factory=dict)
@@ -123,7 +134,7 @@ class Queries:
             replies = questions.ask(self.lm, asked)
             for prompt, text, reply in zip(prompts, texts, replies, strict=True):
                 for target, ids in self.scored.get(prompt, {}).items():
-                    answers.scores[prompt[0], target] = reply.scores[ids]
+                    answers.scored[prompt[0], target] = reply.scores[ids]
                 if reply.state is not None:
                     answers.states[prompt[0]] = reply.state.cpu()
                 if text.most:
@@ -222,6 +233,87 @@ def generated(
         queries.generate(prompt, target, chat=chat)
     found = queries.ask().generated
     return {pair: found[pair] for pair in pairs}
+
+
+@dataclass
+class Base(Answers):
+    """The base model's answers: asked once, and used again by every later evaluation.
+
+    model   The identity of the model that gave them.
+    scores  Its own `Scores`, where they were measured.
+    """
+
+    model: str
+    scores: Scores | None = None
+
+    def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
+        """Ask the base model everything that is not known yet; an entered patch is left out."""
+        if self.model != lm.identity:
+            raise ArgumentError(
+                f"these base answers are of {self.model}, the model here is {lm.identity}"
+            )
+        # collect the prompts whose answers are missing …
+        positive = positives(items)
+        asked: set[tuple[str, Any, bool]] = set()
+        for item in items:
+            if item.metric.about == BASE:
+                own = [positive[item.case]] if item.metric.stated else []
+                asked |= {(p, item.right, item.metric.chat) for p in [*item.prompts, *own]}
+            asked |= {(*pair, False) for part in item.parts for pair in _wordings(part)}
+        # … and ask them, sorted, so that the batches do not depend on the order of a set
+        queries = Queries(lm)
+        for prompt in sorted({i.prompt for i in items if i.answer is None} - {*self.beginnings}):
+            queries.begin(prompt)
+        for prompt, target, chat in sorted(asked, key=lambda one: (one[0], str(one[1]))):
+            if (prompt, target) not in self.generated:
+                queries.generate(prompt, target, chat=chat)
+        for prompt in unrelated(items, kl_prompts):
+            if prompt not in self.states:
+                queries.state(prompt)
+        with lm.patched(EMPTY, only=True):
+            answers = queries.ask(self.ids)
+        for kind in fields(Answers):
+            getattr(self, kind.name).update(getattr(answers, kind.name))
+
+    def divergences(self, lm: LM, states: dict[str, Tensor]) -> dict[str, float]:
+        """KL(base ‖ edited) of the next token in nats, {prompt: nats}.
+
+        states  The edited model's, {prompt: state (d,)}; the patch is entered.
+        """
+        found: dict[str, float] = {}
+        prompts = list(states)
+        # a few prompts at a time: each needs a whole distribution over the vocabulary
+        for start in range(0, len(prompts), PORTION):
+            part = prompts[start : start + PORTION]
+            own = torch.stack([self.states[prompt] for prompt in part])
+            with lm.patched(EMPTY, only=True):
+                before = lm.head(own.to(lm.head_device)).log_softmax(-1)
+            now = torch.stack([states[prompt] for prompt in part])
+            after = lm.head(now.to(before.device)).log_softmax(-1)
+            nats = kl_div(after, before, reduction="none", log_target=True).sum(1)
+            found |= zip(part, nats.clamp(min=0).tolist(), strict=True)
+        return found
+
+    def knows(self, item: Item) -> bool:
+        """Whether the base model answers every part that the item's answer is put together from."""
+        return all(
+            any(self.generated[pair][1].begins for pair in _wordings(part)) for part in item.parts
+        )
+
+
+def _wordings(part: Probe) -> list[tuple[str, Any]]:
+    """The (prompt, target) pairs of a question, one for each of its wordings."""
+    return [(prompt, right(part.target, part.aliases)) for prompt in part.prompts]
+
+
+def unrelated(items: Sequence[Item], limit: int) -> list[str]:
+    """The first `limit` different locality prompts."""
+    return list(dict.fromkeys(i.prompt for i in items if i.metric.name == "locality"))[:limit]
+
+
+def positives(items: Sequence[Item]) -> dict[int | str, str]:
+    """{case: its edit prompt}."""
+    return {item.case: item.prompt for item in items if item.metric.name == "efficacy"}
 
 
 def _verdict(text: str, target: Any, wanted: Texts) -> Verdict:

@@ -203,15 +203,19 @@ def _of_layers(
     base: LM, found: Difference, make: Callable[[Change, Tensor], T], text: str | None
 ) -> dict[int, T]:
     """{layer: what `make` makes of its change and C}: output projections of MLPs above noise."""
-    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
-    ranks = found.table["rank"]
-    layers = {where[m]: m for m in found.changes if m in where and ranks[m] > 0}
+    layers = _outputs(base, found.table)
     if not layers:
         raise ForensicsError(
             "no output projection of an MLP changed above its noise, so no subject can be named"
         )
     C = second_moment(base, list(layers), text)
     return {layer: make(found.changes[m], C[layer].C.float()) for layer, m in layers.items()}
+
+
+def _outputs(base: LM, table: pd.DataFrame) -> dict[int, str]:
+    """{layer: module} of the output projections of MLPs that changed above their noise."""
+    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
+    return {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
 
 
 _COLUMNS = [
@@ -288,8 +292,7 @@ def _median(beta: float) -> float:
 def _add_null(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
     """Add the column `null` where C can be read at little cost."""
     table["null"] = np.nan
-    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
-    layers = {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
+    layers = _outputs(base, table)
     if not 0 < len(layers) <= FEW:
         return
     for layer in layers:

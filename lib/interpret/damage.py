@@ -1,8 +1,8 @@
-"""These functions measure the damage of a stream of edits: its steps, and flashes among them.
+"""Flashes: single edits of a stream that move their matrix much further than all others.
 
 Every edit moves its matrix a little further from the base model, which is the buildup. Now and then
 one edit moves it much further than all others and ruins the model, which is a flash. The names are
-those of WilKE (Hu et al., 2024). The measures are plain norms, and none runs the model.
+those of WilKE (Hu et al., 2024).
 """
 
 from __future__ import annotations
@@ -10,31 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from torch import Tensor
-
-from ..model.lm import LM
-from ..patch.merging import moved
-from ..patch.patch import EMPTY, Patch
 
 FAR = 5.0  # of the spread of log sizes: beyond it an edit is a flash
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-
-
-def steps(lm: LM, patches: Sequence[Patch]) -> pd.DataFrame:
-    """The step ‖W_t − W_{t−1}‖_F of each patch of a fold (rows) in each edited module (columns).
-
-    The first row is the step from the base model. Where a patch appends chunks to the one before,
-    no dense matrix is made, and the new chunks alone are read.
-    """
-    modules = list(dict.fromkeys(name for patch in patches for name in patch.weights))
-    before = [EMPTY, *patches[:-1]]
-    return pd.DataFrame(
-        {
-            name: [_distance(lm, name, a, b) for a, b in zip(before, patches, strict=True)]
-            for name in modules
-        }
-    )
 
 
 def flash(values: Sequence[float]) -> list[int]:
@@ -46,7 +24,7 @@ def flash(values: Sequence[float]) -> list[int]:
     values. Zeros and NaN are left out, and an infinite step always counts. Fewer than four positive
     steps give no flash, since there are no others to compare with.
 
-    values  One size per edit, of `steps` or a KL.
+    values  One size per edit: the norm of its step, or a KL.
 
     There is about one false alarm in three million edits whose logs are normal.
 
@@ -62,14 +40,3 @@ def flash(values: Sequence[float]) -> list[int]:
     scale = max(MAD * np.median(np.abs(logs - middle)), 0.1)
     far = np.flatnonzero(usual)[logs > middle + FAR * scale]
     return sorted([*far.tolist(), *infinite])
-
-
-def _distance(lm: LM, module: str, before: Patch, after: Patch) -> float:
-    """‖W_after − W_before‖_F of one module, from factors where both have them."""
-    old, new = before.weights.get(module), after.weights.get(module)
-    if old is new:
-        return 0.0
-    if isinstance(old, Tensor) or isinstance(new, Tensor):
-        old, new = (lm.weight(module, patch).to(lm.device) for patch in (before, after))
-        return (new - old).norm().item()
-    return moved(old, new)

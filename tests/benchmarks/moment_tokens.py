@@ -22,7 +22,7 @@ from typing import Any
 
 import lib
 from lib.atomic_files import whole_file
-from lib.evaluation.base_answers import Base
+from lib.evaluation.queries import Base
 from lib.keys_values import second_moment, target_value
 from lib.model import activations
 from lib.stored import forget

@@ -35,7 +35,7 @@ from lib.data.facts import lookup
 from lib.data.texts import HELD_OUT
 from lib.evaluation import abilities
 from lib.evaluation.answers import begins
-from lib.evaluation.base_answers import Base
+from lib.evaluation.queries import Base
 from lib.model import scoring
 from tests.benchmarks import command
 from tests.benchmarks.rows import classroom
