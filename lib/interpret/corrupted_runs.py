@@ -100,7 +100,7 @@ class Corrupted:
 
     @classmethod
     @contextmanager
-    def opened(cls, lm: LM, fact: Fact | str, subject: str | None, *settings: Any):
+    def opened(cls, lm: LM, fact: taken.Given | str, subject: str | None, *settings: Any):
         """Hold the model for all runs of one call, so that its hooks meet no other owner's run."""
         if isinstance(fact, str):
             if subject is None:
