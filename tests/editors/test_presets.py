@@ -34,7 +34,9 @@ def test_every_row_names_an_editor_and_its_settings():
             "tuned",
         }
         for row in rows.values():
-            assert row.keys() <= known, (name, row)
+            tables = {key for key, value in row.items() if isinstance(value, dict)}
+            for part in (row.keys() - tables, *(row[table].keys() for table in tables)):
+                assert part <= known, (name, row)
 
 
 def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
@@ -56,6 +58,22 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     assert lib.EDITORS["norm_anchor"](lm).config.layers == (13, 14, 15, 16, 17)  # like memit
     wilke = lib.EDITORS["wilke"](lm).config
     assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
+
+
+@pytest.mark.parametrize("name", ["rome", "wilke"])
+def test_the_preset_for_a_stream_differs_from_the_one_for_a_fact_in_the_rate(name):
+    lm, editor = tiny.model("llama", num_hidden_layers=30), lib.EDITORS[name]
+    lm.name = "SmolLM2-135M-Instruct behind <|endoftext|>"
+    single, stream = editor(lm).config, editor(lm, preset="stream").config
+    assert (single.v_lr, stream) == (0.5, replace(single, v_lr=0.25))
+    assert editor(lm, preset="stream", v_lr=0.1, clamp=2.0).config.v_lr == 0.1
+    assert editor(lm, editor.published(lm)).config.v_lr == 0.5  # the row is ours
+    for given in ("Stream", ["stream"], "clamp"):
+        with pytest.raises(lib.EditError, match=r"no preset named .*; the names are: stream$"):
+            editor(lm, preset=given)
+    lm.name = "gpt2-xl"
+    with pytest.raises(lib.EditError, match="no preset named 'stream' for gpt2-xl.*: none$"):
+        editor(lm, preset="stream")
 
 
 WORDS = [

@@ -46,13 +46,14 @@ class Config:
             object.__setattr__(self, field.name, value)
 
     @classmethod
-    def preset(cls, lm: LM, editor: str, **settings: Any) -> Config:
+    def preset(cls, lm: LM, editor: str, preset: str | None = None, **settings: Any) -> Config:
         """The preset for this model, or a guess by depth for a model that nobody has tuned.
 
-        Raises EditError for a setting that the editor does not have.
+        `preset` names the one for a purpose, where the model has such a one: "stream" is for many
+        edits in a row. Raises EditError for a name or a setting that there is not.
         """
         settings = cls.checked(editor, settings)
-        row = cls._row(lm, editor, tuned=True)
+        row = cls._row(lm, editor, tuned=True, purpose=preset)
         return cls(**{**row, **settings})
 
     @classmethod
@@ -92,7 +93,9 @@ class Config:
         return cls(**{**found, **row})
 
     @classmethod
-    def _row(cls, lm: LM, editor: str, *, tuned: bool) -> dict[str, Any]:
+    def _row(
+        cls, lm: LM, editor: str, *, tuned: bool, purpose: str | None = None
+    ) -> dict[str, Any]:
         """The preset of this model; with tuned=False only its places and the papers' values."""
         known = {f.name for f in fields(cls)}
         found = _presets().get(editor, {})
@@ -116,6 +119,14 @@ class Config:
         for values in fitting:
             ours = "tuned" in values and not tuned
             row |= {k: v for k, v in values.items() if not ours or k in PLACES}
+        if purpose is not None:
+            purposes = [name for name, value in row.items() if isinstance(value, dict)]
+            if purpose not in purposes:
+                raise EditError(
+                    f"{editor} has no preset named {shown(purpose)} for {lm.name}; the names are: "
+                    f"{', '.join(purposes) or 'none'}"
+                )
+            row |= row[purpose]
         return {name: value for name, value in row.items() if name in known}
 
     @classmethod
