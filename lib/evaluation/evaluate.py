@@ -130,14 +130,14 @@ class _Found(NamedTuple):
 
     now        The edited model's.
     base       The base model's.
-    unchanged  Prompts at which the present model is the base model: what it said there is known.
+    same       Whether the present model is the base model: what that said of itself is known.
     kl         {prompt: KL(base ‖ edited) of the next token, in nats}.
     positive   {case: its edit prompt}.
     """
 
     now: Answers
     base: Base
-    unchanged: Collection[str]
+    same: bool
     kl: dict[str, float]
     positive: dict[int | str, str]
 
@@ -153,11 +153,11 @@ def _ask(
 
     spread  Prompts whose next-token distribution is compared with the base model's.
     """
-    unchanged = set() if lm.is_patched else set(base.beginnings)
+    same = not lm.is_patched
     queries = Queries(lm)
     # score the base model's own beginnings at the prompts that should be left alone …
     for item in items:
-        if item.answer is None and item.prompt not in unchanged:
+        if item.answer is None and not same:
             ids = base.beginnings[item.prompt][0]
             if ids and set(events) - {"probability"}:
                 queries.score(item.prompt, ids)
@@ -174,14 +174,13 @@ def _ask(
         if "generation" in events:
             for prompt in item.prompts:
                 queries.generate(prompt, item.right, chat=item.metric.chat)
-    for prompt in spread:
-        if prompt not in unchanged:
-            queries.state(prompt)
+    for prompt in () if same else spread:
+        queries.state(prompt)
     now = queries.ask(base.ids)
-    if not lm.is_patched:
+    if same:
         base.ids |= now.ids
-    kl = {**dict.fromkeys(set(spread) & unchanged, 0.0), **base.divergences(lm, now.states)}
-    return _Found(now, base, unchanged, kl, positives(items))
+    kl = dict.fromkeys(spread, 0.0) if same else base.divergences(lm, now.states)
+    return _Found(now, base, same, kl, positives(items))
 
 
 def _rows(found: _Found, item: Item, events: Sequence[str]) -> list[tuple]:
@@ -220,7 +219,7 @@ def _teacher_forced(found: _Found, item: Item) -> Judged:
     target: Any = item.answer
     if target is None:
         target = found.base.beginnings[item.prompt][0]
-        if item.prompt in found.unchanged and target:
+        if found.same and target:
             return 1.0, None
     score = found.now.scored.get((item.prompt, target))
     return None if score is None else score.hits.float().mean().item(), None

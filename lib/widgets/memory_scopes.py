@@ -79,17 +79,22 @@ class RadiusExplorer(Panel):
         top = 1.15 * max(*(f.radius.max().item() for f in found.values()), 0.05 * self.limit)
         distance = "distance to the nearest key"
         figure = maps.scope_map(points, distance, "radius of that key", colors=KINDS, top=top)
-        held = book.lookup(self.edits).entry.tolist()
-        own = sum(e >= 0 and book.labels[e] == y for e, y in zip(held, self.labels, strict=True))
-        rows = [_row("edit", sum(e >= 0 for e in held), own, len(held))]
-        for group, f in found.items():
-            entries, own = f.entry.tolist(), "–"
-            if group == "rewording" and self.owner is not None:
-                wanted = [self.labels[i] for i in self.owner.tolist()]
-                own = sum(
-                    e >= 0 and book.labels[e] == y for e, y in zip(entries, wanted, strict=True)
-                )
-            rows.append(_row(group, sum(e >= 0 for e in entries), own, len(entries)))
+        wanted = {"edit": self.labels}  # the labels that count as right
+        if self.owner is not None:
+            wanted["rewording"] = [self.labels[i] for i in self.owner.tolist()]
+        rows = []
+        for group, f in [("edit", book.lookup(self.edits)), *found.items()]:
+            # the label of the entry that answers each prompt; None where none does
+            given = [book.labels[e] if e >= 0 else None for e in f.entry.tolist()]
+            right = zip(given, wanted[group], strict=True) if group in wanted else None
+            rows.append(
+                {
+                    "group": group,
+                    "answered": sum(label is not None for label in given),
+                    "with its own answer": "–" if right is None else sum(a == b for a, b in right),
+                    "prompts": len(given),
+                }
+            )
         text = (
             f"Radius {radius:g}, with splits: {len(book)} entries with a median radius of "
             f"{book.eps.median():.2f}."
@@ -167,8 +172,3 @@ class ThresholdExplorer(Panel):
             f"act_ratio {act_ratio:g}: a memory answers from its Δ = {limits} on. {counts}.",
             rows,
         )
-
-
-def _row(group: str, answered: int, own: int | str, prompts: int) -> dict[str, object]:
-    """A row of the radius explorer's table."""
-    return {"group": group, "answered": answered, "with its own answer": own, "prompts": prompts}
