@@ -25,7 +25,7 @@ from .metrics import METRICS
 from .own_facts import with_tests
 from .probe_prompts import Item, probe_items
 from .queries import Base
-from .scores import COLUMNS, Scores
+from .scores import Scores
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 
@@ -56,7 +56,7 @@ def singly(
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base
     base.scores = before
-    parts, seconds, perplexities = [], [], []
+    found, seconds = [], []
     shown = sys.stderr.isatty() if progress is None else progress
     pairs = list(zip(some, by_case, strict=True))
     # cases that stand next to each other and share a batch are one edit
@@ -66,13 +66,11 @@ def singly(
         start = time.perf_counter()
         patch = editor.edit([case.fact for _, (case, _) in together], check=False)
         seconds.append(time.perf_counter() - start)
-        found = measure(lm, own, patch, base=base, **settings)
-        parts.append(found.rows)
-        perplexities.append(found.perplexity)
-    known = [p for p in perplexities if p is not None]
+        found.append(measure(lm, own, patch, base=base, **settings))
+    known = [one.perplexity for one in found if one.perplexity is not None]
     return replace(
         before,
-        rows=pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS),
+        rows=pd.concat([one.rows for one in found] or [before.rows], ignore_index=True),
         title=f"{editor.name}, {len(edits)} single edits, each on the base model, {lm.name}",
         perplexity=sum(known) / len(known) if known else None,
         seconds=seconds,
