@@ -16,10 +16,11 @@ import torch
 import lib
 from lib.data.facts import encode_target
 from lib.evaluation.answers import plain
+from lib.evaluation.queries import Base
 from lib.model import questions, scoring
 
 from . import verdicts
-from .consequences import Known, drawn
+from .consequences import drawn, known
 from .views import Answer, Ask, Row, Subject, first_word
 from .worker import Job
 
@@ -42,7 +43,7 @@ class Asker:
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
         self._drafts: OrderedDict[Ask, list[int]] = OrderedDict()
         self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
-        self._parts = Known()
+        self._parts = Base(lm.identity)
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
@@ -93,13 +94,13 @@ class Asker:
         after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
-            known = self._parts.read(self.lm, follows.values())
+            parts = known(self.lm, self._parts, follows.values())
         rows = []
         for (group, prompt, reference), old, new, *values in zip(
             prompts, before, after, *was, *chances, strict=True
         ):
             if group == "follows" and meant:
-                verdict = drawn(follows[prompt], known[prompt], new.text)
+                verdict = drawn(follows[prompt], parts[prompt], new.text)
             else:
                 verdict = verdicts.verdict(meant, group, reference, target, old, new)
             p, p_old, p_after, p_old_after = values

@@ -7,13 +7,15 @@ in Madrid" comes the country of whatever else is put there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import lib
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins, plain
-from lib.evaluation.queries import generated
+from lib.evaluation.metrics import TABLE
+from lib.evaluation.probe_prompts import Item
+from lib.evaluation.queries import Base
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:
@@ -52,26 +54,18 @@ def _inside(subject: str) -> str:
     return f"t{subject[1:]}" if subject.startswith("The ") else subject
 
 
-class Known:
-    """Which parts of questions the base model knows, asked once each.
+def known(lm: lib.LM, base: Base, probes: Iterable[Probe]) -> dict[str, bool]:
+    """{prompt of a question: whether the base model knows all of its parts}, each asked once.
 
     What follows from an edit takes another fact, as that Rome is in Italy. A model that does not
     know it cannot draw the consequence, and the question then says nothing about the edit.
+
+    base  The base model's answers so far; it gets the new ones.
     """
-
-    def __init__(self) -> None:
-        self._said: dict[Probe, bool] = {}
-
-    def read(self, lm: lib.LM, probes: Iterable[Probe]) -> Mapping[str, bool]:
-        """{prompt of a question: whether the base model knows all of its parts}."""
-        probes = list(probes)
-        new = [part for probe in probes for part in probe.parts if part not in self._said]
-        if new:
-            asked = {part: (part.prompt, (part.target, *part.aliases)) for part in new}
-            with lm.patched(lib.EMPTY, only=True):
-                found = generated(lm, asked.values())
-            self._said.update((part, found[pair][1].begins) for part, pair in asked.items())
-        return {p.prompt: all(self._said[part] for part in p.parts) for p in probes}
+    follows = TABLE["portability"]
+    items = [Item(0, follows, one.prompt, one.target, parts=one.parts) for one in probes]
+    base.read(lm, items, 0)
+    return {item.prompt: base.knows(item) for item in items}
 
 
 def drawn(probe: Probe, known: bool, text: str) -> tuple[bool | None, str]:

@@ -7,6 +7,7 @@ from demo_app.session import consequences
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
+from lib.evaluation.queries import Base
 
 PLACE = "{} is located in the city of"
 
@@ -42,7 +43,7 @@ def test_another_answer_and_an_own_fact_borrow_the_questions_of_their_relation(s
     assert consequences.borrowed(fact, "currency of", lib.classroom()) == []
 
 
-def test_a_question_counts_only_where_its_parts_are_known(studio, monkeypatch):
+def test_a_question_counts_only_where_its_parts_are_known(studio):
     lm = studio.lm
     text = lm.answer("One is", 32)
     right = text.split()[0]
@@ -50,10 +51,11 @@ def test_a_question_counts_only_where_its_parts_are_known(studio, monkeypatch):
     known, unknown = Probe("One is", "zz", (right,)), Probe("Two is", "zz")
     asked = [Probe("a", "x", parts=(known,)), Probe("b", "x", parts=(known, unknown)),
              Probe("c", "x")]  # fmt: skip
-    memory = consequences.Known()
-    assert memory.read(lm, asked) == {"a": True, "b": False, "c": True}
-    monkeypatch.setattr(lm, "answer", None)  # nothing is asked twice, and nothing is left to ask
-    assert memory.read(lm, asked)["b"] is False
+    base = Base(lm.identity)
+    assert consequences.known(lm, base, asked) == {"a": True, "b": False, "c": True}
+    found = dict(base.generated)
+    assert consequences.known(lm, base, asked)["b"] is False
+    assert all(base.generated[pair] is said for pair, said in found.items()), "asked twice"
 
 
 def test_an_answer_is_judged_as_evaluate_judges_it():
