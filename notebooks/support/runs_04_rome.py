@@ -47,7 +47,8 @@ ABLATION = {"editor": "rome", "layer": 3, "cases": "18 odd, not first words", "p
 
 def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
     """The cases whose subject is one token that opens the prompt, in their order."""
-    return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == 0]
+    start = int(lm.leading_bos is not None)  # behind the token that the model reads first
+    return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == start]
 
 
 def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> dict:
