@@ -186,14 +186,18 @@ def test_the_facts_of_a_batch_are_one_edit(lm, monkeypatch):
     assert one.equals(two)
 
 
-def test_a_stream_has_the_lines_too_and_leaves_out_what_a_later_edit_contradicts(lm):
+def test_a_stream_has_the_lines_too_and_leaves_out_what_a_later_edit_contradicts(lm, tmp_path):
     cases = small_cases()
     asked = Probe("One is", "x", kind="alias", parts=(Probe("Two is", said(lm, "Two is")),))
     cases[0] = replace(cases[0], portability=(asked,))
     changed = replace(cases[0], fact=replace(cases[0].fact, target_new="Bern"), id="later")
     cases[1] = replace(cases[1], portability=(asked,))
-    run = stream(lm, Noise(lm), [*cases, changed], batch_size=2, evaluate_with=ONLY).finish()
+    given = {"batch_size": 2, "evaluate_with": ONLY, "journal": tmp_path / "run"}
+    run = stream(lm, Noise(lm), [*cases, changed], **given).finish()
     scores = run.scores[5]
+    # of three facts with this question the first is contradicted
+    assert "portability: alias: 2 of 2 questions count" in repr(scores)
+    assert repr(stream(lm, Noise(lm), [*cases, changed], **given).scores[5]) == repr(scores)
     assert ("portability: alias (base model)", "generation") in scores.asked
     assert run.contradicted[5] == 1
     of = {
