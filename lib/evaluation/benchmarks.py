@@ -147,15 +147,15 @@ class Benchmarks(Shares):
     before  {task: what the unedited model has right}, for the next call
     """
 
-    LINES, MODELS, PAIRED = "task", ("base", "edited"), ("change", "edited", "base")
+    PAIRED = ("change", "edited", "base")
     footer = "% of the questions that are right, with 95 % intervals; change: paired, in points"
     rows: pd.DataFrame
     title: str
     before: dict[str, list[bool]]
 
     def questions(self) -> pd.DataFrame:
-        """The rows, with numbers in place of truth values."""
-        return self.rows.astype({"base": float, "edited": float})
+        """Whether each model has each question right, as 0 or 1."""
+        return self.rows.set_index("task")[["base", "edited"]].astype(float)
 
     def summary(self) -> pd.DataFrame:
         """One row per task: base and edited with low and high, the paired change, questions."""

@@ -47,7 +47,9 @@ OPEN = (
 THINK = "Before you answer, write down what you know that matters for this: {}"
 REPLY, TEXT = 32, 64  # tokens of a reply, and of an open text or a rationale
 TESTS = ("question", "challenged", "open", "thinking first")
-EDITED, UNEDITED, TOLD, TRUTH = "edited", "unedited", "told in the prompt", "unedited, old answer"
+MODELS = EDITED, UNEDITED, TOLD, TRUTH = (
+    "edited", "unedited", "told in the prompt", "unedited, old answer"
+)  # fmt: skip
 
 Turns = list[tuple[str, str]]
 
@@ -61,7 +63,6 @@ class Depth(Shares):
     title  one line over the table: edits, cases and model
     """
 
-    LINES, MODELS = "test", (EDITED, UNEDITED, TOLD, TRUTH)
     PAIRED = ("edited less told", EDITED, TOLD)
     footer = (
         "% of the replies that name the new (last: the old) answer first, 95 % intervals over cases"
@@ -77,10 +78,10 @@ class Depth(Shares):
     def questions(self) -> pd.DataFrame:
         """The values of each case in each test, a column per model."""
         parts = {
-            test: pd.DataFrame({model: self.values(model, test) for model in self.MODELS})
+            test: pd.DataFrame({model: self.values(model, test) for model in MODELS})
             for test in TESTS
         }
-        return pd.concat(parts, names=["test"]).reset_index("test")
+        return pd.concat(parts, names=["test"])
 
 
 def depth(lm: LM, patch: Patch, cases: taken.Given, base: Depth | None = None) -> Depth:
@@ -96,7 +97,7 @@ def depth(lm: LM, patch: Patch, cases: taken.Given, base: Depth | None = None) -
         raise ArgumentError("no case has an answer so far and a question of its relation")
     parts = [_ask(lm, asked, EDITED, patch)]
     if base is None:
-        parts += [_ask(lm, asked, model, EMPTY) for model in (UNEDITED, TOLD, TRUTH)]
+        parts += [_ask(lm, asked, model, EMPTY) for model in MODELS[1:]]
     else:
         parts.append(base.rows[base.rows["model"] != EDITED])
         if set(parts[1]["case"]) != {case.id for case in asked}:
@@ -106,9 +107,8 @@ def depth(lm: LM, patch: Patch, cases: taken.Given, base: Depth | None = None) -
 
 def _ask(lm: LM, cases: Sequence[Case], model: str, patch: Patch) -> pd.DataFrame:
     """The rows of one model."""
-    swap = model == TRUTH
-    right = [str(c.fact.target_true if swap else c.fact.target_new) for c in cases]
-    rival = [str(c.fact.target_new if swap else c.fact.target_true) for c in cases]
+    both = ("target_true", "target_new") if model == TRUTH else ("target_new", "target_true")
+    right, rival = ([str(getattr(case.fact, name)) for case in cases] for name in both)
     ahead = [f"{c.fact.text} {c.fact.target_new}. " if model == TOLD else "" for c in cases]
     questions = [str(question(c)) for c in cases]
     subjects = [inside(str(c.fact.subject), c.relation) for c in cases]

@@ -43,25 +43,21 @@ class Results(ABC):
 class Shares(Results):
     """The shares of several models on the same questions, and the difference of two of them.
 
-    LINES   the column of the rows that names the line of a question
-    MODELS  the columns with what each model has right, 0 to 1
     PAIRED  the name of the difference, the model, and the one that it is compared with
     """
 
-    LINES: ClassVar[str]
-    MODELS: ClassVar[tuple[str, ...]]
     PAIRED: ClassVar[tuple[str, str, str]]
 
     @abstractmethod
     def questions(self) -> pd.DataFrame:
-        """One row per question: its line, and a column for each model."""
+        """One row per question, under the name of its line: what each model has right, 0 to 1."""
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """{line: {model, or the name of the difference: its estimate}}."""
         found = {}
         name, one, other = self.PAIRED
-        for line, some in self.questions().groupby(self.LINES, sort=False):
-            found[str(line)] = {model: Estimate.of(some[model]) for model in self.MODELS}
+        for line, some in self.questions().groupby(level=0, sort=False):
+            found[str(line)] = {str(model): Estimate.of(some[model]) for model in some}
             found[str(line)][name] = Estimate.of(some[one] - some[other], DIFFERENCE)
         return found
 
@@ -71,4 +67,5 @@ class Shares(Results):
             line: {name: one.cell() for name, one in found.items()}
             for line, found in self.estimates().items()
         }
-        return pd.DataFrame.from_dict(cells, orient="index").rename_axis(self.LINES)
+        table = pd.DataFrame.from_dict(cells, orient="index")
+        return table.rename_axis(self.questions().index.names[0])
