@@ -75,9 +75,7 @@ def together(kind: type[Exception]) -> Iterator[None]:
 
 def joined(x: Tensor) -> Tensor:
     """The columns (…, n) of all processes, in the order of the processes; n may differ."""
-    if world() == 1:
-        return x
-    return torch.cat(_all(_plain(x)), -1).to(x.device)
+    return x if world() == 1 else torch.cat(_all(_plain(x)), -1).to(x.device)
 
 
 def of_first(x: Tensor) -> Tensor:

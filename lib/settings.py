@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from msgspec import Meta
 
 Source = Literal["paper", "ours"]
-_KINDS = {
+_KINDS: dict[Any, str] = {
     **{bool: "true or false", int: "a whole number", float: "a number", str: "a text"},
     **{NoneType: "None", Path: "a path"},
 }

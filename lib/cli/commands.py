@@ -266,7 +266,7 @@ def run_abilities(given: argparse.Namespace) -> None:
 def run_survive(given: argparse.Namespace) -> None:
     """Ask the patch's facts again after each life, and print the table."""
     patch = Patch.load(given.patch)
-    names = options.names("--lives", given.lives)
+    names: list[Any] = options.names("--lives", given.lives)
     if wrong := [name for name in names if name not in LIVES]:
         raise ArgumentError(f"--lives has no '{wrong[0]}'; there are {', '.join(LIVES)}")
     texts = (plain_text(given.text or GENERAL),)

@@ -82,8 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise
     except EXPECTED as error:
         print(f"{parser.prog} {given.command}: {sentence(error)}", file=sys.stderr)
-        full = isinstance(error, MemoryError) or error_number(error) in NO_ROOM
-        return 1 if full else 2
+        return 1 if isinstance(error, MemoryError) or error_number(error) in NO_ROOM else 2
     except KeyboardInterrupt:
         print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
         return 130

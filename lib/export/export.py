@@ -25,6 +25,7 @@ from ..cancellation import raise_if_cancelled, steps
 from ..errors import ExportError
 from ..evaluation.scores import Scores
 from ..model import packaged_models
+from ..model.hooks import swapped
 from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
 from ..registry import EDITORS
@@ -110,12 +111,9 @@ def export_peft(
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {
-            f"base_model.model.{name}.{key}.weight": padded.contiguous()
-            for name, (A, B) in factors.items()
-            for key, padded in (
-                ("lora_A", F.pad(A, (0, 0, 0, r - len(A)))),  # (r, d_in)
-                ("lora_B", F.pad(B, (0, r - len(A)))),  # (d_out, r)
-            )
+            f"base_model.model.{name}.{key}.weight": side.contiguous()
+            for name, pair in factors.items()
+            for key, side in zip(("lora_A", "lora_B"), pair, strict=True)
         }
         save_file(tensors, work / "adapter_model.safetensors", metadata={"format": "pt"})
         config = _adapter_config(lm, list(modules), r)
@@ -180,7 +178,7 @@ def refuse_adapter(lm: LM, patch: Patch) -> None:
 def adapter_parts(
     lm: LM, patch: Patch, rank: int | None
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Written], int]:
-    """{module: (A, B)}, {module: Written} and the rank to which all of them are to be padded.
+    """{module: (A, B)}, padded with zeros to one rank, {module: Written}, and this rank.
 
     Raises ExportError where no weight has moved.
     """
@@ -195,7 +193,13 @@ def adapter_parts(
         modules[name] = Written(len(A), error)
     if not modules:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
-    return factors, modules, padded_rank(written.rank for written in modules.values())
+    r = padded_rank(written.rank for written in modules.values())
+    padded = {
+        # A (r, d_in) and B (d_out, r)
+        name: (F.pad(A, (0, 0, 0, r - len(A))), F.pad(B, (0, r - len(A))))
+        for name, (A, B) in factors.items()
+    }
+    return padded, modules, r
 
 
 def refuse(patch: Patch, kind: str = "adapter") -> None:
@@ -305,16 +309,12 @@ def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
 
     Where head or embedding was edited and the two are tied, the copy unties them.
     """
-    model = lm.model
-    kept, head = model.config, model.get_output_embeddings()
-    model.config = deepcopy(kept)
+    model, config = lm.model, deepcopy(lm.model.config)
     edited = {id(model.get_submodule(name)) for name in patch.weights}
-    if id(head) in edited or id(model.get_input_embeddings()) in edited:
-        model.config.tie_word_embeddings = False
-    try:
+    if {id(model.get_output_embeddings()), id(model.get_input_embeddings())} & edited:
+        config.tie_word_embeddings = False
+    with swapped(model, config=config):
         yield
-    finally:
-        model.config = kept
 
 
 @contextmanager

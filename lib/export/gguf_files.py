@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..atomic_files import path_of
 from ..cancellation import steps
@@ -123,10 +122,8 @@ def export_gguf_lora(
                     raise ExportError(
                         f"an adapter of llama.cpp cannot change {name}: export as gguf instead"
                     )
-                a = F.pad(A, (0, 0, 0, r - len(A)))  # (r, d_in)
-                b = F.pad(_reordered(lm, name, B), (0, r - len(A)))  # (d_out, r)
-                known = _names(lm)(f"{name}.weight")
-                writer.add_tensor(f"{known}.lora_a", a.contiguous().numpy())
+                known, b = _names(lm)(f"{name}.weight"), _reordered(lm, name, B)
+                writer.add_tensor(f"{known}.lora_a", A.contiguous().numpy())
                 writer.add_tensor(f"{known}.lora_b", b.contiguous().numpy())
             writer.write_header_to_file()
             writer.write_kv_data_to_file()

@@ -23,7 +23,7 @@ from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
 from .architectures import arch_of, dense, refuse_unpatchable
 from .experts import separate
-from .hooks import hooked
+from .hooks import hooked, swapped
 from .model_lock import Owner
 from .quantized import is_quantized, plain
 from .sequences import Sequences
@@ -174,20 +174,17 @@ class Patchable:
     @contextmanager
     def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
         """In the body, the patch's routes and rewrites are active, over those from outside."""
-        routes, rewrites = self._routes, self._rewrites
-        left = {} if only else {m: r for m, r in routes.items() if m not in patch.weights}
+        outside = self._routes
+        left = {} if only else {m: r for m, r in outside.items() if m not in patch.weights}
         with ExitStack() as undo:
             if patch.routes or patch.rewrites:
                 self._guard(undo)
-            for name in patch.routes.keys() - routes.keys():
+            for name in patch.routes.keys() - outside.keys():
                 hook = partial(self._route, name)
                 undo.enter_context(hooked(self.model.get_submodule(name), hook))
-            self._routes = {**left, **patch.routes}
-            self._rewrites = patch.rewrites if only else patch.rewrites or rewrites
-            try:
+            rewrites = patch.rewrites if only else patch.rewrites or self._rewrites
+            with swapped(self, _routes={**left, **patch.routes}, _rewrites=rewrites):
                 yield
-            finally:
-                self._routes, self._rewrites = routes, rewrites
 
     def _guard(self, undo: ExitStack) -> None:
         """Until `undo` ends, refuse what goes around `lm` while a route or rewrite is active.

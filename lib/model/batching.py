@@ -7,8 +7,8 @@ of similar length, and a mask tells real tokens from padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from .sequences import Sequences
 if TYPE_CHECKING:
     from .lm import LM
 
-
+K = TypeVar("K")
+V = TypeVar("V")
 BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
 # What a run costs beside its tokens, as a number of tokens: every weight comes from memory once. On
 # a CPU a run of one token of the embedded model takes as long as 32 more tokens of a large run.
@@ -62,6 +63,14 @@ def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list
         groups.append(order[start[end] : end])
         end = start[end]
     return groups[::-1]
+
+
+def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    """{key: the values of its pairs}, both in the order in which they come."""
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def pad(

@@ -1,4 +1,4 @@
-"""Hooks on modules that are removed at the end of a `with`, and an exception to end a forward."""
+"""Hooks and attributes for the body of a `with`, and an exception to end a forward."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False)
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def swapped(owner: Any, **values: Any) -> Iterator[None]:
+    """In the body, some attributes of an object have other values."""
+    before = {name: getattr(owner, name) for name in values}
+    vars(owner).update(values)
+    try:
+        yield
+    finally:
+        vars(owner).update(before)
 
 
 @contextmanager

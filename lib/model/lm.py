@@ -32,6 +32,7 @@ from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import arch_of, block_signature, cache_argument
 from .devices import dtype_of, fast_products, refuse_missing
+from .hooks import swapped
 from .lower_block_cache import LowerBlockCache
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, quantize
@@ -166,15 +167,11 @@ class LM(Patchable):
         In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
         its rule. Elsewhere nothing changes.
         """
-        with self.owner.hold():
-            before = self.sent_to
-            try:
-                if self.arch.experts:
-                    with self.patched(after, only=True):
-                        self.sent_to = experts.chosen(self, fact)
-                yield
-            finally:
-                self.sent_to = before
+        with self.owner.hold(), swapped(self, sent_to=self.sent_to):
+            if self.arch.experts:
+                with self.patched(after, only=True):
+                    self.sent_to = experts.chosen(self, fact)
+            yield
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -194,13 +191,10 @@ class LM(Patchable):
             token.running,
             torch.set_grad_enabled(grad),
             fast_products(self.quantized),
+            swapped(self, _seqs=seqs),
         ):
-            before, self._seqs = self._seqs, seqs
             seqs.embed = self.model.get_submodule(self.arch.embed)
-            try:
-                yield seqs
-            finally:
-                self._seqs = before
+            yield seqs
 
     @overload
     def answer(  # type: ignore[overload-overlap]  # a text is a list of texts, too
@@ -321,7 +315,7 @@ class LM(Patchable):
         itself, so the reader may yield meanwhile.
         """
         rows, single = self.rows(prompts, chat=chat)
-        settings = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        settings: Any = {"temperature": temperature, "top_k": top_k, "seed": seed}
         if stream:
             if not single:
                 raise ArgumentError("stream=True takes one prompt, not a list")

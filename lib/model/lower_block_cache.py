@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from .activations import padded_inputs
-from .batching import sequences
-from .hooks import hooked
+from .batching import grouped, sequences
+from .hooks import hooked, swapped
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -63,11 +63,8 @@ class LowerBlockCache:
         """
         self.states.clear()
         self.bytes = 0
-        before, self.lm.lower_blocks = self.lm.lower_blocks, self
-        try:
+        with swapped(self.lm, lower_blocks=self):
             yield self
-        finally:
-            self.lm.lower_blocks = before
 
     @contextmanager
     def skipped(self, ids: Tensor, real: Tensor, more: dict[str, Any]) -> Iterator[None]:
@@ -125,10 +122,7 @@ class LowerBlockCache:
 
 def _equal(keys: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
     """Rows in groups of equal length, at most TOGETHER in each."""
-    by_length: dict[int, list[tuple[int, ...]]] = {}
-    for key in keys:
-        by_length.setdefault(len(key), []).append(key)
-    for rows in by_length.values():
+    for rows in grouped((len(key), key) for key in keys).values():
         yield from (rows[i : i + TOGETHER] for i in range(0, len(rows), TOGETHER))
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from . import generation
 from .architectures import attention_window
-from .batching import BATCH_TOKENS, EXTRA, check_length, pad, planned, sequences
+from .batching import BATCH_TOKENS, EXTRA, check_length, grouped, pad, planned, sequences
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -106,9 +106,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
     # what grows, and what is read behind the prompts, is better not in one batch with the rest
-    kinds: dict[tuple[bool, bool], list[tuple[Question, Reply]]] = {}
-    for q, reply in pairs:
-        kinds.setdefault((q.most > 0, len(_by_beginning(q)) > 1), []).append((q, reply))
+    kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
         limit = (GROWN if grows else RUN) if lm.device.type == "cpu" else BATCH_TOKENS
@@ -131,10 +129,7 @@ def alone(q: Question) -> list[Question]:
 
 def _by_beginning(q: Question) -> dict[Target, list[Target]]:
     """The targets by what the model reads of them, which is all but the last token."""
-    found: dict[Target, list[Target]] = {}
-    for target in dict.fromkeys(q.targets):
-        found.setdefault(target[:-1], []).append(target)
-    return found
+    return grouped((target[:-1], target) for target in dict.fromkeys(q.targets))
 
 
 def _attached(q: Question) -> tuple[int, ...]:

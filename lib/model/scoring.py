@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..data.facts import encode_target
 from ..errors import ArgumentError
-from .questions import ROWS, Question, Target, TokenScores, alone, ask
+from .batching import grouped
+from .questions import ROWS, Question, TokenScores, alone, ask
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -33,9 +34,7 @@ def score(
     ends = [tuple(encode_target(lm.tokenizer, t) if isinstance(t, str) else t) for t in targets]
     if len(ends) != len(rows):
         raise ArgumentError(f"{len(rows)} prompts but {len(ends)} targets")
-    wanted: dict[Target, list[Target]] = {}
-    for row, end in zip(rows, ends, strict=True):
-        wanted.setdefault(tuple(row), []).append(end)
+    wanted = grouped((tuple(row), end) for row, end in zip(rows, ends, strict=True))
     whole = [Question(list(row), some) for row, some in wanted.items()]
     asked = whole if shared else [part for q in whole for part in alone(q)]
     found = {

@@ -128,8 +128,6 @@ def merge(
             second = _without(lm, second, asked)
         else:
             first = _without(lm, first, asked)
-    if first.base and second.base and first.base != second.base:
-        raise PatchError(f"one patch is for {first.base}, the other for {second.base}")
     if against := contradictions(first, second):
         raise PatchError(f"the patches contradict each other: {told(against[0], first, second)}")
     if twice := written(first).keys() & written(second).keys():

@@ -31,7 +31,7 @@ from ..errors import ArgumentError, PatchError
 from . import checked_file
 from .checked_file import Count, Line, Name, Packed, Schema, Size
 from .patch import Edit, LowRank, Patch
-from .route import Part, Rewrite, Route, check_parts
+from .route import Part, Rewrite, Route, Stored, check_parts
 
 FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
 # 3 has such lines whose texts were normalized when their source was read
@@ -101,24 +101,23 @@ def save(patch: Patch, path: Path) -> Path:
     header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
     header["editors"] = sorted({edit.editor for edit in patch.log})
     header["log"] = [_line(edit) for edit in patch.log]
-    header["weights"] = {}
+    header["weights"] = {
+        module: len(value.chunks) if isinstance(value, LowRank) else 0
+        for module, value in patch.weights.items()
+    }
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
-            header["weights"][module] = len(value.chunks)
             for i, (a, b) in enumerate(value.chunks):
                 tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"] = a, b
         else:
-            header["weights"][module] = 0
             tensors[f"w/{module}"] = value
     # routes and rewrites: their kind finds the class again, which reads its own header
-    header["routes"] = {}
-    for module, route in patch.routes.items():
-        header["routes"][module] = {"kind": route.kind, "header": route.header()}
-        tensors |= {f"r/{module}/{name}": tensor for name, tensor in route.tensors().items()}
-    header["rewrites"] = []
-    for i, rewrite in enumerate(patch.rewrites):
-        header["rewrites"].append({"kind": rewrite.kind, "header": rewrite.header()})
-        tensors |= {f"t/{i}/{name}": tensor for name, tensor in rewrite.tensors().items()}
+    header["routes"] = {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()}
+    header["rewrites"] = [{"kind": r.kind, "header": r.header()} for r in patch.rewrites]
+    parts: dict[str, Stored] = {f"r/{module}": route for module, route in patch.routes.items()}
+    parts |= {f"t/{i}": rewrite for i, rewrite in enumerate(patch.rewrites)}
+    for place, part in parts.items():
+        tensors |= {f"{place}/{name}": tensor for name, tensor in part.tensors().items()}
     header["memory"] = {
         editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
     }

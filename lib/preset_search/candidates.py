@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..errors import EditError
@@ -129,6 +130,18 @@ class Space:
         """All settings of a candidate or row as text, which is equal for the same trial."""
         known = {k: v for k, v in row.items() if k in self.config}
         return json.dumps({**self.config, **known}, sort_keys=True)
+
+
+def read_journal(path: Path) -> dict[str, Any]:
+    """The journal of a search, {} where there is none; EditError for what is none."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        sum(row["trial_seconds"] for row in found["rows"])
+    except (ValueError, KeyError, TypeError):
+        raise EditError(f"{path} is not the journal of a search: remove it to begin anew") from None
+    return found
 
 
 def plain_json(value: Any) -> Any:

@@ -34,7 +34,7 @@ from ..evaluation.single_edits import singly
 from ..model.lm import LM
 from ..registry import EDITORS
 from ..settings import Count, Positive
-from .candidates import Space, plain_json
+from .candidates import Space, plain_json, read_journal
 
 SCORED = ("efficacy", "generalization", "specificity")
 CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
@@ -318,18 +318,14 @@ class Scan:
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the journal; none without one."""
-        if self.journal is None or not path_of(self.journal).exists():
+        stored = {} if self.journal is None else read_journal(path_of(self.journal))
+        if not stored:
             return []
-        try:
-            stored = json.loads(path_of(self.journal).read_text())
-            rows = stored["rows"]
-        except (ValueError, KeyError, TypeError):
-            raise EditError(f"{self.journal} is not the journal of a scan") from None
         for name, value in self._identity().items():
             if stored.get(name) != value:
                 raise EditError(f"{self.journal} is of a scan with other '{name}', not of this one")
         # an earlier call may have varied fewer settings: the others had their defaults
-        return [{**self.space.defaults, **row} for row in rows]
+        return [{**self.space.defaults, **row} for row in stored["rows"]]
 
     def _write(self) -> None:
         """Write the rows so far into the journal."""

@@ -33,12 +33,13 @@ from ..evaluation.intervals import DIFFERENCE, interval
 from ..evaluation.known_facts import known
 from ..interpret.causal_trace import average, average_total, trace
 from ..interpret.corrupted_runs import span
+from ..model.hooks import swapped
 from ..model.lm import LM
 from ..model.presets_file import Presets
 from ..registry import EDITORS
 from ..settings import Positive
 from ..stored import make_missing
-from .candidates import plain_json
+from .candidates import plain_json, read_journal
 from .grids import GRIDS
 from .scan import SCORED, Scan, scan
 
@@ -103,12 +104,9 @@ def tune(
     if unknown or not editors:
         what = f"{unknown[0]} cannot be tuned" if unknown else "name an editor"
         raise EditError(f"{what}: there are settings to search for {', '.join(GRIDS)}")
-    carried, lm.presets = lm.presets, Presets(stored=False)
-    try:
+    with swapped(lm, presets=Presets(stored=False)):
         given = None if cases is None else taken.cases(cases)
         return run.all(list(dict.fromkeys(editors)), given)
-    finally:
-        lm.presets = carried
 
 
 def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]]:
@@ -192,7 +190,7 @@ class _Run:
 
     def _spent(self, name: str) -> float:
         """The seconds that earlier calls took for an editor."""
-        both = [_read(path).get("rows", []) for path in self._files(name)]
+        both = [read_journal(path).get("rows", []) for path in self._files(name)]
         return sum(row.get("trial_seconds", 0.0) for rows in both for row in rows)
 
     def _editor(self, name: str, share: float, before: float) -> Scan:
@@ -203,7 +201,7 @@ class _Run:
         together = "widths" in GRIDS[name] or not EDITORS[name].needs_subject
         cases = self.tuning if together else self.tuning[:ALONE]
         # a search that had ended is not taken up again, so that held-out facts fit what it found
-        own = _read(searched).get("rows", [])
+        own = read_journal(searched).get("rows", [])
         done = measured.exists()
         used = sum(row["trial_seconds"] for row in own)
         budget = 1e-9 if done else max(1e-9, SEARCH * (share + before) - used)
@@ -245,7 +243,7 @@ class _Run:
         """The rows of held-out facts, as many as there is time for; at least one."""
         path = self._files(name)[1]
         head = {"model": self.lm.identity, "editor": name, "settings": plain_json(settings)}
-        kept = _read(path)
+        kept = read_journal(path)
         rows = kept["rows"] if {k: kept.get(k) for k in head} == head else []
         # one call of an editor of many facts holds as many of them as in the search
         size = len(self.tuning) if together else 1
@@ -394,15 +392,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """The lines of a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(str(v).replace("|", "/") for v in line) + " |" for line in lines]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A journal, {} where there is none; EditError for what is none."""
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-        sum(row["trial_seconds"] for row in found["rows"])
-    except (ValueError, KeyError, TypeError):
-        raise EditError(f"{path} is not the journal of a search: remove it to begin anew") from None
-    return found

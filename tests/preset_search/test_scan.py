@@ -222,7 +222,7 @@ def test_the_journal_of_another_scan_is_refused(lm, deep, trials, tmp_path):
             scan(model, "rome", cases, journal=file, **more)
     for broken in ("[]", "{", '{"a": 1}'):
         file.write_text(broken)
-        with pytest.raises(EditError, match="s.json is not the journal of a scan"):
+        with pytest.raises(EditError, match="s.json is not the journal of a search"):
             scan(deep, "rome", small_cases(), journal=file)
     file.write_text(text)
     scan(deep, "rome", small_cases(), journal=file)

@@ -75,24 +75,23 @@ def compact(state: Mapping[str, Any]) -> dict[str, Any]:
     float16 keeps three digits. That is enough because the matrices are added to the identity and
     do not contain it.
     """
-    small = {}
-    for shape, kept in state.items():
-        net = {
-            name: value.half() if name in ("first", "second") else value
-            for name, value in kept["net"].items()
+    return {
+        shape: {
+            "net": {
+                name: value.half() if name in ("first", "second") else value
+                for name, value in kept["net"].items()
+            },
+            "moments": _cast(kept["moments"], torch.float32),
         }
-        small[shape] = {"net": net, "moments": _cast(kept["moments"], torch.float32)}
-    return small
+        for shape, kept in state.items()
+    }
 
 
-def _cast(kept: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def _cast(kept: Any, dtype: torch.dtype) -> Any:
     """The state of moments with its tensors in another type."""
-    cast = {}
-    for name, v in kept.items():
-        cast[name] = _cast(v, dtype) if isinstance(v, Mapping) else v
-        if isinstance(v, Tensor):
-            cast[name] = v.to(dtype)
-    return cast
+    if isinstance(kept, Mapping):
+        return {name: _cast(value, dtype) for name, value in kept.items()}
+    return kept.to(dtype) if isinstance(kept, Tensor) else kept
 
 
 class _Header(Schema):

@@ -115,8 +115,9 @@ class Editor(ABC):
         self.check(facts)
         if refused := self.refusal(after):
             raise EditError(refused)
-        self._warn_contradictions(facts)
-        if len(facts) == 1 and not self.unsaid(facts, after):
+        if len(facts) > 1:
+            self._warn_contradictions(facts)
+        elif not self.unsaid(facts, after):
             warnings.warn(
                 f"the model already answers '{facts[0].text}' with '{facts[0].target_new.strip()}'",
                 EditWarning,

@@ -89,8 +89,7 @@ class Config:
         the method is as published.
         """
         found = {name: known.published for name, known in explain(cls).items()}
-        row = cls._row(lm, editor, tuned=False)
-        return cls(**{**found, **row})
+        return cls(**{**found, **cls._row(lm, editor, tuned=False)})
 
     @classmethod
     def _row(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...keys_values.target_value import VectorSearch, most_positions
 from ...model.answer_rows import AnswerRows
-from ...model.batching import BATCH_TOKENS
+from ...model.batching import BATCH_TOKENS, grouped
 from ...model.lm import LM
 from ...model.partial_forward import Replay
 from .options import EntryTraining
@@ -91,9 +91,7 @@ def _groups(
 
     The rows of an entry stay together, and entries of similar length share a group.
     """
-    of: dict[int, list[int]] = {}
-    for i, entry in enumerate(entries):
-        of.setdefault(entry, []).append(i)
+    of = grouped((entry, i) for i, entry in enumerate(entries))
     whole = [len(ids) for ids in rows.ids]
     # positions that are replayed: from the prompt's last token on, or all
     width = [len(answer) for answer in rows.answers] if site.replacement == "last" else whole
