@@ -67,13 +67,12 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
         return super().current(editor, settings)
 
 
-class CrispEdit(Editor):
+class CrispEdit(Editor[CrispEditConfig]):
     """Fine-tuning of several layers along the directions of low curvature only."""
 
     name = "crispedit"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
     Config = CrispEditConfig
-    config: CrispEditConfig
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

@@ -40,13 +40,12 @@ class FtConfig(EpochSettings, EndOfText, Config):
     target_eos: bool = setting(True, source="paper")
 
 
-class Ft(Editor):
+class Ft(Editor[FtConfig]):
     """Fine-tuning done right: shuffled epochs over all facts of a call, on one late layer."""
 
     name = "ft"
     paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
     Config = FtConfig
-    config: FtConfig
     mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 

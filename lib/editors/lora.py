@@ -53,13 +53,12 @@ class LoraConfig(EpochSettings, EndOfText, Config):
     target_eos: bool = setting(True, published=False)
 
 
-class Lora(Editor):
+class Lora(Editor[LoraConfig]):
     """Low-rank fine-tuning: shuffled epochs over all facts of a call, in some projections."""
 
     name = "lora"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
     Config = LoraConfig
-    config: LoraConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""

@@ -16,7 +16,6 @@ from torch import Tensor
 from .. import memory
 from ..cancellation import steps
 from ..data.facts import Fact
-from ..errors import EditError
 from ..keys_values import target_value
 from ..patch.patch import EMPTY, Patch
 from ..settings import Count, Real, Whole, setting
@@ -43,13 +42,12 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     context_start: Whole | str | None = None
 
 
-class Rome(WhitenedEditor):
+class Rome(WhitenedEditor[RomeConfig]):
     """Rank-one insert of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
-    config: RomeConfig
     mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -89,8 +87,6 @@ def insert(
     if keys == "both":
         K = torch.stack([bare, mean], 1)  # (d_in, 2), both mapped to v*
         return memory.insert_many(W, K, v_star[:, None].expand(-1, 2), C, ridge=1e-6)
-    if keys == "mixed":
-        # u = C⁻¹k̄, Δ = (v* − W k₀) uᵀ / (u·k₀): exact at the bare prompt, divides by u·k₀
-        u = memory.whiten(mean[:, None], C)[:, 0]
-        return ((v_star - W @ bare) / (u @ bare))[:, None], u[None]
-    raise EditError(f"keys must be both, mixed, mean or prompt, not '{keys}'")
+    # mixed: u = C⁻¹k̄, Δ = (v* − W k₀) uᵀ / (u·k₀): exact at the bare prompt, divides by u·k₀
+    u = memory.whiten(mean[:, None], C)[:, 0]
+    return ((v_star - W @ bare) / (u @ bare))[:, None], u[None]

@@ -91,13 +91,12 @@ class Shift(Route):
         return self.inputs, len(self.v)
 
 
-class Steer(Editor):
+class Steer(Editor[SteerConfig]):
     """A mean difference of states added to every prompt: it does not write facts."""
 
     name = "steer"
     paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
     Config = SteerConfig
-    config: SteerConfig
     speed = "fast"
     writes = "routes"
     mixtures = True

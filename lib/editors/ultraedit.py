@@ -89,7 +89,7 @@ class UltraEditConfig(GradientSettings, EndOfText, Config):
     )
 
 
-class UltraEdit(Editor):
+class UltraEdit(Editor[UltraEditConfig]):
     """Standardized keys and gradients, one ridge regression per turn, moments kept for life.
 
     Facts that the model knows already have small gradients. They still move the weights a little,
@@ -99,7 +99,6 @@ class UltraEdit(Editor):
     name = "ultraedit"
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
     Config = UltraEditConfig
-    config: UltraEditConfig
     speed = "fast"
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

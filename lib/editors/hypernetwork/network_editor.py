@@ -35,7 +35,7 @@ WARM = 64  # training cases that are read before the first step, for the moments
 Factors = tuple[Tensor, Tensor]
 
 
-class NetworkEditor(Editor):
+class NetworkEditor(Editor[TrainableConfig]):
     """An editor whose ΔW comes from a trained network; a subclass says how in `factors`.
 
     The trained network stays out of the patch, which names it by the hash of its file. Moments that
@@ -47,7 +47,6 @@ class NetworkEditor(Editor):
 
     trained = True
     Config = TrainableConfig
-    config: TrainableConfig
     solves: ClassVar[bool] = True
     frozen: ClassVar[bool] = False
 

@@ -120,13 +120,12 @@ class LemoeConfig(EndOfText, Config):
     )
 
 
-class Lemoe(Editor):
+class Lemoe(Editor[LemoeConfig]):
     """A mixture of experts that grows by one per batch, with anchors on input embeddings."""
 
     name = "lemoe"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
     Config = LemoeConfig
-    config: LemoeConfig
     writes = "routes"
     keeps = True
 

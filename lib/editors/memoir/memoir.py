@@ -76,13 +76,12 @@ class MemoirConfig(ContextSettings, EndOfText, Config):
     )
 
 
-class Memoir(Editor):
+class Memoir(Editor[MemoirConfig]):
     """Sparse residual memory: an edit writes, and a query reads, the columns of a fingerprint."""
 
     name = "memoir"
     paper = "Wang et al., MEMOIR: Lifelong Model Editing with Minimal Overwrite and Informed Retention for LLMs, 2025 (arXiv:2506.07899)"  # noqa: E501
     Config = MemoirConfig
-    config: MemoirConfig
     writes = "routes"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

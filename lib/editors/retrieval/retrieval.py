@@ -87,13 +87,12 @@ class Notes(Finder, Rewrite):
         return cls(tuple(entries), head.always)
 
 
-class Retrieval(Editor):
+class Retrieval(Editor[RetrievalConfig]):
     """Notes beside the model: the nearest stored fact is put before the prompt."""
 
     name = "retrieval"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
     Config = RetrievalConfig
-    config: RetrievalConfig
     speed = "fast"
     writes = "prompt"
     mixtures = True

@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -37,17 +37,18 @@ from ...stored import Stored, make_missing
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 from .earlier_settings import ADDED
 
+C = TypeVar("C", bound=AnyConfig)
 QUOTED = 3  # facts that a warning quotes at most
 
 
-class Editor(ABC):
+class Editor(ABC, Generic[C]):
     """An editor: `edit(facts, after=patch)` gives the next patch and changes nothing else.
 
     The class attributes declare the properties of a method, and the conformance suite tests them.
 
     name           name in EDITORS, in presets.toml and in the log
     paper          the source of the method
-    Config         the class of its settings
+    Config         the class of its settings, which `Editor[…]` names too, for the type of `config`
     needs_subject  whether facts must name their subject
     writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
     trained        whether a network must be fitted first
@@ -63,7 +64,7 @@ class Editor(ABC):
     name: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[AnyConfig]] = AnyConfig
-    config: AnyConfig
+    config: C
     needs_subject: ClassVar[bool] = False
     writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
     trained: ClassVar[bool] = False
@@ -91,7 +92,7 @@ class Editor(ABC):
         elif settings:
             config = replace(config, **self.Config.checked(self.name, settings))
         config.check_layers(lm)
-        self.config = config
+        self.config = cast(C, config)
 
     @classmethod
     def published(cls, lm: LM) -> AnyConfig:
@@ -373,23 +374,22 @@ class Editor(ABC):
         return {**ADDED.get(cls.name, {}), **cls.Config.current(cls.name, settings)}
 
 
-class WhitenedEditor(Editor):
+class WhitenedEditor(Editor[C]):
     """The base of ROME and the MEMIT family: what is written is weighed by C of general text."""
 
-    config: Any
     needs_subject = True
     geometry = "whitened"
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
         """C of the layers' keys, unless it is the identity."""
-        c = self.config
+        c: Any = self.config
         if not c.second_moment:
             return ()
         return stored_moments(self.lm, self.layers(), c.text, c.tokens).values()
 
     def moment(self, layer: int) -> Moment | None:
         """The second moment C of a layer's keys, or None for the identity."""
-        c = self.config
+        c: Any = self.config
         if not c.second_moment:
             return None
         return second_moment(self.lm, [layer], c.text, c.tokens, c.damping)[layer]

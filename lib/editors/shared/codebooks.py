@@ -46,10 +46,9 @@ class CodebookConfig(EntryTraining, ChatWordings, Config):
     )
 
 
-class CodebookEditor(Editor):
+class CodebookEditor(Editor[CodebookConfig]):
     """A codebook of corrections beside the weights; only values are trained."""
 
-    config: CodebookConfig
     speed = "fast"
     writes = "routes"
     mixtures = True

@@ -56,11 +56,10 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     )
 
 
-class LayerwiseEditor(WhitenedEditor):
+class LayerwiseEditor(WhitenedEditor[LayerwiseConfig]):
     """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
 
     Config = LayerwiseConfig
-    config: LayerwiseConfig
     site: Site = "block"  # where z is searched and the residual measured
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

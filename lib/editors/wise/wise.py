@@ -38,13 +38,12 @@ from .training import FactTraining, Margins, Rows, TextReader
 State = dict[str, Any]
 
 
-class Wise(Editor):
+class Wise(Editor[WiseConfig]):
     """Side memory with margin losses, knowledge shards, merging, and a router by activations."""
 
     name = "wise"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
     Config = WiseConfig
-    config: WiseConfig
     writes = "routes"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
