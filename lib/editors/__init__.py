@@ -20,7 +20,7 @@ from .mend import Mend
 from .pmet import Pmet
 from .prune import Prune
 from .rect import Rect
-from .retrieval import Retrieval
+from .retrieval.retrieval import Retrieval
 from .rledit import RLEdit
 from .rome import Rome
 from .sdf import Sdf

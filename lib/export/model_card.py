@@ -95,19 +95,21 @@ def write_card(
     rank     The rank to which the modules of an adapter are padded.
     type     The type of the matrices of a GGUF file.
     """
-    head = f"# {_plain(folder.name)}: {_plain(base)}, edited"
-    parts = [_front(kind, base), head, _summary(patch, kind)]
-    parts.append("## Edits\n\n" + _edits(patch))
-    if modules:
-        rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
-        said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
-        table = _table(["module", "rank", "relative error"], rows)
-        parts.append(f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}")
-    if scores is not None:
-        parts.append("## Scores\n\n" + _scores(scores))
-    parts.append("## Loading\n\n" + _loading(kind, base, folder.name, patch, rank, type))
-    parts.append("## License\n\n" + _license(base))
-    (folder / "README.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
+    said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
+    table = _table(["module", "rank", "relative error"], rows)
+    parts = [
+        _front(kind, base),
+        f"# {_plain(folder.name)}: {_plain(base)}, edited",
+        _summary(patch, kind),
+        f"## Edits\n\n{_edits(patch)}",
+        f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}" if modules else "",
+        "" if scores is None else f"## Scores\n\n{_scores(scores)}",
+        f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank, type)}",
+        f"## License\n\n{_license(base)}",
+    ]
+    text = "\n\n".join(filter(None, parts))
+    (folder / "README.md").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _front(kind: str, base: str) -> str:
@@ -117,13 +119,17 @@ def _front(kind: str, base: str) -> str:
         "model": "transformers",
         "routed": "transformers",
     }.get(kind, "gguf")
-    lines = [f"library_name: {library}"]
-    if "/" in base:  # hubs want an id of theirs here
-        lines.append(f"base_model: {json.dumps(base)}")
-    if base in LICENSES:
-        lines.append(f"license: {LICENSES[base].lower()}")
-    tags = ["knowledge-editing", *(["lora"] if kind in ADAPTERS else [])]
-    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
+    lines = [
+        "---",
+        f"library_name: {library}",
+        f"base_model: {json.dumps(base)}" if "/" in base else "",  # hubs want an id of theirs here
+        f"license: {LICENSES[base].lower()}" if base in LICENSES else "",
+        "tags:",
+        "- knowledge-editing",
+        "- lora" if kind in ADAPTERS else "",
+        "---",
+    ]
+    return "\n".join(filter(None, lines))
 
 
 def _summary(patch: Patch, kind: str) -> str:

@@ -51,10 +51,6 @@ class Wordings:
     template: str = "{}"
     variants: tuple[tuple[Fact, ...], ...] = ()
 
-    def __len__(self) -> int:
-        """The number of wordings beside the prompt."""
-        return len(self.variants)
-
     def texts(self, i: int) -> list[str]:
         """The texts of fact i, each in the chat template."""
         return [fill(self.template, variant[i].text) for variant in self.variants]

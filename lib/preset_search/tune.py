@@ -290,8 +290,8 @@ class _Run:
 
     def _presets(self, scans: Mapping[str, Scan]) -> str:
         head = f"{MADE} for {self.lm.identity} on {time.strftime('%Y-%m-%d')}: how they were"
-        lines = [head, f"# found, and what they are worth, is in {self.result.page.name}."]
-        return "\n".join([*lines, ""]) + "".join(f"\n{one.preset()}" for one in scans.values())
+        more = f"# found, and what they are worth, is in {self.result.page.name}.\n"
+        return "\n".join([head, more, *(one.preset() for one in scans.values())])
 
     def _page(self, scans: Mapping[str, Scan]) -> str:
         """The page, in Markdown."""
@@ -310,11 +310,14 @@ class _Run:
             f"out, and {len(self.held)} of them were there to be asked, in their order, as long as "
             "the time went. Shares are in %, by free generation, with 95 % intervals over the "
             "facts; the last column is paired.",
+            *(
+                ["", "## Where the facts are recalled", "", *self._recalled()]
+                if self.traces
+                else []
+            ),
         ]
-        if self.traces:
-            lines += ["", "## Where the facts are recalled", "", *self._recalled()]
         for editor, found in scans.items():
-            lines += ["", f"## {editor}", "", *self._section(editor, found)]
+            lines += ["", f"## {editor}", "", self._section(editor, found)]
         return "\n".join(lines) + "\n"
 
     def _recalled(self) -> list[str]:
@@ -332,7 +335,7 @@ class _Run:
             *_table(("layer", "points that come back"), cells),
         ]
 
-    def _section(self, name: str, found: Scan) -> list[str]:
+    def _section(self, name: str, found: Scan) -> str:
         """The part of one editor: what was tried, what was chosen, and held-out facts."""
         result = self.result.results[name]
         rows, columns = result["held_out"], ("unedited", DEFAULT, FOUND)
@@ -341,16 +344,9 @@ class _Run:
         chosen = ", ".join(f"`{k}` {v}" for k, v in found.settings.items())
         fixed = ", ".join(f"`{k}` {v}" for k, v in found.space.given.items())
         facts = f"{len(found.cases)} facts, {how}"
-        lines = [
-            f"{len(found.rows)} trials on {facts}: layers, and {varied}. {found.note}".rstrip()
-        ]
-        if fixed:
-            lines += ["", f"Fixed in all trials, and in the default as well: {fixed}."]
-        given = {k: v for k, v in result["default"].items() if k in found.settings}
-        lines += ["", "The default is " + ", ".join(f"`{k}` {v}" for k, v in given.items()) + "."]
+        own = {k: v for k, v in result["default"].items() if k in found.settings}
+        default = ", ".join(f"`{k}` {v}" for k, v in own.items())
         tried = found.table()
-        lines += ["", *_table(list(tried), tried.astype(object).values.tolist())]
-        lines += ["", f"Chosen: {chosen}.", ""]
         n = sum(len(row["cases"]) for row in rows)
         cells = []
         for metric in METRICS:
@@ -360,16 +356,21 @@ class _Run:
                 margin = [a - b for a, b in pairs]
                 shown = [_cell(values[c], interval(values[c])) for c in columns]
                 cells.append([metric, *shown, _cell(margin, interval(margin, DIFFERENCE), "+")])
-        lines += _table([f"{n} held-out facts", *columns, f"{FOUND} − {DEFAULT}"], cells)
         cost = {c: statistics.median(row["seconds"][c] for row in rows) for c in (DEFAULT, FOUND)}
-        lines += ["", f"An edit took {cost[FOUND]:.2g} s a fact (default: {cost[DEFAULT]:.2g} s)."]
         failed = [row["error"] for row in rows if "error" in row]
-        if failed:
-            lines += [
-                "",
-                f"{len(failed)} edits failed and count as the unedited model: {failed[0]}",
-            ]
-        return lines
+        parts = [
+            f"{len(found.rows)} trials on {facts}: layers, and {varied}. {found.note}".rstrip(),
+            f"Fixed in all trials, and in the default as well: {fixed}." if fixed else "",
+            f"The default is {default}.",
+            "\n".join(_table(list(tried), tried.astype(object).values.tolist())),
+            f"Chosen: {chosen}.",
+            "\n".join(_table([f"{n} held-out facts", *columns, f"{FOUND} − {DEFAULT}"], cells)),
+            f"An edit took {cost[FOUND]:.2g} s a fact (default: {cost[DEFAULT]:.2g} s).",
+            f"{len(failed)} edits failed and count as the unedited model: {failed[0]}"
+            if failed
+            else "",
+        ]
+        return "\n\n".join(filter(None, parts))
 
 
 def values_of(rows: Sequence[Mapping[str, Any]], which: str, metric: str) -> list[float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import lib
-from lib.editors.retrieval import Entry, Notes, plain
+from lib.editors.retrieval.retrieval import Entry, Notes
+from lib.editors.retrieval.tfidf import plain
 
 TOWER = Entry("The Eiffel Tower", "{} is located in the city of", "Rome")
 YORK = Entry("New York", "{} lies in the state of", "Ohio")

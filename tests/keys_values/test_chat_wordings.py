@@ -44,7 +44,7 @@ def test_the_option_is_there_for_the_routes_and_is_off_as_published(lm):
 
 def test_a_message_has_the_ids_that_the_model_reads_in_a_chat(lm, asked):
     wordings = chat_wordings.of(lm, [A, B], "conversation")
-    assert len(wordings) == 2 and len(chat_wordings.of(lm, [A], "prompt")) == 0
+    assert len(wordings.variants) == 2 and not chat_wordings.of(lm, [A], "prompt").variants
     for text, variant in zip(wordings.texts(1), wordings.variants, strict=True):
         (ids,), _ = lm.rows([variant[1].text], chat=True)
         assert list(lm.tokenizer(text)["input_ids"]) == ids

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, pipeline
 
 import lib
-from lib.editors.retrieval import Entry, Notes
+from lib.editors.retrieval.retrieval import Entry, Notes
 
 from ..support import tiny
 from ..support.editor_settings import TINY

@@ -32,7 +32,7 @@ TOPS = ("lib", "lessons", "notebooks", "tests", "demo_app", ".ci", ".github")
 # Snippets that the test of all snippets leaves to another one: a line of theirs, and why
 ELSEWHERE = {
     "from gradio_client import Client": "wants a page: test_the_client_of_the_readme",
-    "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: tests/repository/test_contributing.py",
+    "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: test_contributing",
 }
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {

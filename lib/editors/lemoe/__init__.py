@@ -1,5 +1,1 @@
 """LEMoE: a new expert beside one MLP for every batch of facts, and a router over them."""
-
-from .lemoe import Lemoe, LemoeConfig
-
-__all__ = ["Lemoe", "LemoeConfig"]
