@@ -188,18 +188,22 @@ def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: s
     """How the folder is loaded, on what it was made, and what is in front of every text."""
     made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
-    parts = [f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```"]
-    if kind in _VLLM:
-        line = _VLLM[kind].format(rank=rank, folder=json.dumps(folder))
-        parts.append(f"For vLLM, not tried here: {_code(line)}")
+    line = _VLLM.get(kind, "").format(rank=rank, folder=json.dumps(folder))
+    token = patch.base.rpartition(" ")[0].partition(BEHIND)[2]
     made_on = f"Made on {_code(patch.base)}: name, and fingerprint of the weights."
-    note = made_on if patch.base else ""
-    token = patch.base.rpartition(" ")[0].partition(BEHIND)[2] if patch.base else ""
-    if kind in ADAPTERS and note:
-        note += " On other weights of the same name the answers are others."
-    note += _FRONT.get(kind, "").format(token=token) * bool(token)
-    note += _MORE.get(kind, "").format(type=type)
-    return "\n\n".join([*parts, *([note.strip()] if note else [])])
+    others = " On other weights of the same name the answers are others."
+    notes = [
+        made_on if patch.base else "",
+        others if patch.base and kind in ADAPTERS else "",
+        _FRONT.get(kind, "").format(token=token) if token else "",
+        _MORE.get(kind, "").format(type=type),
+    ]
+    parts = [
+        f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```",
+        f"For vLLM, not tried here: {_code(line)}" if line else "",
+        "".join(notes).strip(),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def _license(base: str) -> str:

@@ -310,12 +310,9 @@ class _Run:
             f"out, and {len(self.held)} of them were there to be asked, in their order, as long as "
             "the time went. Shares are in %, by free generation, with 95 % intervals over the "
             "facts; the last column is paired.",
-            *(
-                ["", "## Where the facts are recalled", "", *self._recalled()]
-                if self.traces
-                else []
-            ),
         ]
+        if self.traces:
+            lines += ["", "## Where the facts are recalled", "", *self._recalled()]
         for editor, found in scans.items():
             lines += ["", f"## {editor}", "", self._section(editor, found)]
         return "\n".join(lines) + "\n"
