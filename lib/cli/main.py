@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         own = parsers.add_parser(name, help=command.about)
-        for option in command.options:
-            own.add_argument(*option.names, **option.keywords)
+        for names, keywords in command.options:
+            own.add_argument(*names, **keywords)
     given = parser.parse_args(arguments)
     try:
         _once(COMMANDS[given.command], sys.argv[1:] if arguments is None else arguments)
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _once(command: Command, words: list[str]) -> None:
     """Refuse an option that is given twice, of which argparse would take the last."""
     names = [
-        one for option in command.options if "action" not in option.keywords for one in option.names
+        one for given, keywords in command.options if "action" not in keywords for one in given
     ]
     whole = [
         [name for name in names if name.startswith(word.partition("=")[0])]

@@ -25,11 +25,7 @@ from ..settings import shown
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
 
 
-class Option(NamedTuple):
-    """One argument of a command: names and keywords of `argparse`'s `add_argument`."""
-
-    names: tuple[str, ...]
-    keywords: dict[str, Any]
+Option = tuple[tuple[str, ...], dict[str, Any]]  # what `argparse`'s `add_argument` is given
 
 
 class Command(NamedTuple):
@@ -45,7 +41,7 @@ COMMANDS: dict[str, Command] = {}
 
 def option(*names: str, **keywords: Any) -> Option:
     """An option as `argparse` takes it."""
-    return Option(names, keywords)
+    return names, keywords
 
 
 def command(name: str, about: str, *options: Option) -> Callable:

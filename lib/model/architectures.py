@@ -90,12 +90,6 @@ def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more: Any) -> 
     )
 
 
-def _mixture() -> Arch:
-    """The row of a family that names its modules as LLaMA does, with mixtures of experts."""
-    mlp = "model.layers.{}.mlp"
-    return replace(_llama(()), mlp_out=mlp, experts="experts", router="gate")
-
-
 _4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
 
 ARCHS: dict[str, Arch] = {
@@ -127,7 +121,10 @@ ARCHS: dict[str, Arch] = {
     "gemma2": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "gemma3_text": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "olmo2": _llama(post_norm=True),
-    **dict.fromkeys(("qwen3_moe", "mixtral"), _mixture()),
+    **dict.fromkeys(  # as LLaMA, with mixtures of experts
+        ("qwen3_moe", "mixtral"),
+        replace(_llama(()), mlp_out="model.layers.{}.mlp", experts="experts", router="gate"),
+    ),
 }
 
 

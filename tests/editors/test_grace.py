@@ -14,7 +14,7 @@ import lib
 from lib.data.facts import encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.grace.route import Deferral
-from lib.editors.shared.entry_values import EntrySite, descend
+from lib.editors.shared.entry_values import EntrySearch, EntrySite, descend
 from lib.editors.shared.options import EntryTraining
 from lib.errors import EditWarning
 from lib.model import activations, generation, scoring
@@ -109,8 +109,10 @@ def test_the_first_loss_is_that_of_the_routed_model():
                 (score,) = scoring.score(lm, [prompt], [target])
             rows, ones = AnswerRows([prompt] * 2, [target] * 2), torch.ones(1)
             place = EntrySite(name, 1, replacement)
-            found = descend(lm, place, rows, [0, 0], start, ones, EntryTraining(n_iter=1))
-            assert found.losses[0][0] == pytest.approx(-2 * score.log_probs.mean().item(), rel=1e-4)
+            given = rows, [0, 0], start, ones, EntryTraining(n_iter=1)
+            _, (((loss,),),) = EntrySearch(lm, place, *given).run(0.5, looks=1, moves=0)
+            assert loss == pytest.approx(-2 * score.log_probs.mean().item(), rel=1e-4)
+            found = descend(lm, place, *given)
             torch.testing.assert_close(found.keys, key.expand(2, -1), atol=1e-4, rtol=1e-4)
 
 
@@ -247,8 +249,9 @@ def test_parity_of_the_first_losses(plain_lm, gold):
         torch.ones(len(new)),
         EntryTraining(n_iter=1, lr=GOLD["settings"]["lr"], enough=0.0),
     )
-    found = descend(plain_lm, place, rows, range(len(new)), start, scale, settings)
-    first = [curve[0] for curve in found.losses]
+    given = rows, list(range(len(new))), start, scale, settings
+    _, curves = EntrySearch(plain_lm, place, *given).run(0.5, looks=1, moves=0)
+    found, first = descend(plain_lm, place, *given), [loss for ((loss,),) in curves]
     assert first == pytest.approx([GOLD["edits"][i]["loss_first"] for i in new], rel=1e-4)
     # one step of Adam moves every number by the rate
     assert (found.values - start).abs().median().item() == pytest.approx(1.0, abs=1e-3)

@@ -43,12 +43,10 @@ class Values(NamedTuple):
 
     values  (d_out, n): the value of every entry
     keys    (rows, d_in): the module's input at each prompt's end, as read beside longer rows
-    losses  the loss of each entry at every step
     """
 
     values: Tensor
     keys: Tensor
-    losses: list[list[float]]
 
 
 def descend(
@@ -68,7 +66,6 @@ def descend(
     (n,). Raises EditError when a loss is not finite.
     """
     values = start.clone()
-    losses: list[list[float]] = [[] for _ in range(start.shape[1])]
     keys: list[Tensor] = [start] * len(rows)
     for group in _groups(lm, site, rows, entries):
         mine = [entries[i] for i in group]
@@ -76,12 +73,10 @@ def descend(
         owner = [columns.index(entry) for entry in mine]
         given = owner, start[:, columns], scale[columns], settings
         batch = EntrySearch(lm, site, rows.take(group), *given)
-        values[:, columns], curves = batch.values()
-        for column, curve in zip(columns, curves, strict=True):
-            losses[column] = curve
+        values[:, columns] = batch.values()
         for i, key in zip(group, batch.keys, strict=True):
             keys[i] = key
-    return Values(values, torch.stack(keys), losses)
+    return Values(values, torch.stack(keys))
 
 
 def _groups(
@@ -147,12 +142,11 @@ class EntrySearch(VectorSearch):
             owner=torch.tensor(owner, device=device),
         )
 
-    def values(self) -> tuple[Tensor, list[list[float]]]:
-        """The values found (d_out, n), and each entry's losses."""
+    def values(self) -> Tensor:
+        """The values found (d_out, n)."""
         steps = self.settings.n_iter
-        moved, curves = self.run(self.settings.lr, steps, steps)
-        found = (self.init + self.scale * moved[0]).T.cpu()
-        return found, [[loss for (loss,) in curve] for curve in curves]
+        moved, _ = self.run(self.settings.lr, steps, steps)
+        return (self.init + self.scale * moved[0]).T.cpu()
 
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """The loss (1, active), summed over an entry's rows, and which entries go on."""
