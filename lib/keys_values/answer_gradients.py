@@ -10,7 +10,6 @@ below the lowest edited module there is no graph at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from ..data.facts import Fact
 from ..errors import EditError, FactError
 from ..model.answer_rows import AnswerRows
 from ..model.devices import on_card
+from ..model.hooks import hooked_all
 from ..model.lm import LM
 from ..model.sequences import Sequences
 
@@ -223,10 +223,8 @@ def _pass(
 
     # the modules' inputs and outputs of one forward pass, and the outputs' gradients of one
     # backward pass
-    with lm.opened(seqs, grad=True), ExitStack() as hooks:
-        for name in modules:
-            module = lm.model.get_submodule(name)
-            hooks.callback(module.register_forward_hook(hook(name)).remove)
+    hooks = {name: hook(name) for name in modules}
+    with lm.opened(seqs, grad=True), hooked_all(lm.model, hooks):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         log_probs = lm.head(_rows(hidden, at)).log_softmax(-1)
         chosen = log_probs.gather(1, wanted[:, None])[:, 0]

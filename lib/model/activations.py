@@ -8,7 +8,7 @@ as soon as the last module that was asked for has been seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .batching import batches, check_length, sequences
-from .hooks import Enough, hooked, watched
+from .hooks import Enough, hooked_all, watched
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, 
 
         return hook
 
-    with lm.opened(seqs), ExitStack() as hooks, suppress(Enough):
-        for name in modules:
-            module = lm.model.get_submodule(name)
-            hooks.enter_context(hooked(module, look(name), before=True))
+    looks = {name: look(name) for name in modules}
+    with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(Enough):
         lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return seen

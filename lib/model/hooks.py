@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -28,6 +28,17 @@ def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False)
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def hooked_all(
+    model: nn.Module, hooks: Mapping[str, Callable[..., Any]], *, before: bool = False
+) -> Iterator[None]:
+    """In the body, each module of these names has its hook, as by `hooked`."""
+    with ExitStack() as stack:
+        for name, hook in hooks.items():
+            stack.enter_context(hooked(model.get_submodule(name), hook, before=before))
+        yield
 
 
 @contextmanager
@@ -60,7 +71,5 @@ def watched(
 
         return hook
 
-    with ExitStack() as hooks:
-        for name in modules:
-            hooks.enter_context(hooked(model.get_submodule(name), look(name)))
+    with hooked_all(model, {name: look(name) for name in modules}):
         yield seen

@@ -478,6 +478,7 @@ class LM(Patchable):
         text = self.chat_text(text, () if chat is True else chat)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
+    @checked
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """A person's message in the chat template, up to where the model's reply begins.
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from .answer_rows import AnswerRows
 from .architectures import block_signature, cache_argument
 from .batching import check_length, sequences
-from .hooks import hooked, watched
+from .hooks import hooked, hooked_all, watched
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -214,15 +214,13 @@ class Replay:
     def _changed(self, changes: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
         """A run in which a hook changes the output (n, L, d) of each module in `changing`."""
         n = len(self.hidden)
-        with ExitStack() as hooks:
-            for name, change in zip(self.changing, changes, strict=True):
 
-                def hook(_: nn.Module, __: tuple, output: Tensor, change=change) -> Tensor:
-                    # opt's MLP sees rows and positions as one dimension
-                    return change(output.reshape(n, -1, output.shape[-1])).reshape(output.shape)
+        def hook(change: Callable, _: nn.Module, __: tuple, output: Tensor) -> Tensor:
+            # opt's MLP sees rows and positions as one dimension
+            return change(output.reshape(n, -1, output.shape[-1])).reshape(output.shape)
 
-                module = self.lm.model.get_submodule(name)
-                hooks.callback(module.register_forward_hook(hook).remove)
+        hooks = dict(zip(self.changing, (partial(hook, one) for one in changes), strict=True))
+        with hooked_all(self.lm.model, hooks):
             return self.run(self.hidden)
 
     def take(self, rows: Sequence[int]) -> Replay:

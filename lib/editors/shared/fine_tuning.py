@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...cancellation import steps
 from ...data.facts import Fact
 from ...model.answer_rows import AnswerRows
-from ...model.hooks import hooked
+from ...model.hooks import hooked_all
 from ...model.lm import LM
 from ...model.partial_forward import Replay
 from .base import Editor
@@ -87,9 +87,7 @@ def beside(lm: LM, added: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[
     def hook(change: Callable[[Tensor], Tensor], _: nn.Module, given: tuple, output: Tensor) -> Any:
         return output + change(given[0].float()).to(output.dtype)
 
-    with ExitStack() as hooks:
-        for name, change in added.items():
-            hooks.enter_context(hooked(lm.model.get_submodule(name), partial(hook, change)))
+    with hooked_all(lm.model, {name: partial(hook, change) for name, change in added.items()}):
         yield
 
 
