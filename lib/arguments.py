@@ -48,7 +48,7 @@ def checked(function: F) -> F:
             if known and not fits(value, hints[name]):
                 wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
                 said = f"{described(hints[name])}, not {shown(value)}"
-                raise wrong(f"the argument {name} should be {said}")
+                raise wrong(f"the parameter {name} should be {said}")
         return function(*args, **named)
 
     return cast(F, call)

@@ -80,10 +80,9 @@ def explain(config: type) -> dict[str, Setting]:
 
     A field that a subclass sets to another default keeps the sentence and the source of its base.
     """
-    choices, found = words(config), {}
-    for own in fields(config):
-        said = _said(config, own.name)
-        found[own.name] = Setting(
+    choices = words(config)
+    return {
+        own.name: Setting(
             own.name,
             own.default,
             own.metadata.get("published", own.default),
@@ -91,7 +90,9 @@ def explain(config: type) -> dict[str, Setting]:
             said.get("sentence", ""),
             said.get("source", "ours"),
         )
-    return found
+        for own in fields(config)
+        for said in [_said(config, own.name)]
+    }
 
 
 def described(hint: Any) -> str:
@@ -130,20 +131,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:
     """{setting: the words that it may be}, from the annotations that contain `Literal`."""
-    found = {}
-    for name, hint in get_type_hints(config).items():
-        parts = (hint, *get_args(hint))  # the hint may be Literal[...] | None
-        some = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-        if some:
-            found[name] = tuple(some)
-    return found
+    parts = {  # the hint may be Literal[...] | None
+        name: [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+        for name, hint in get_type_hints(config).items()
+    }
+    return {name: sum(map(get_args, some), ()) for name, some in parts.items() if some}
 
 
 def _said(config: type, name: str) -> Mapping[str, Any]:
     """Sentence and source of a field, each from the nearest class that gives one."""
-    found: dict[str, Any] = {}
-    for base in reversed(config.__mro__):
-        own = base.__dict__.get("__dataclass_fields__", {}).get(name)
-        if own is not None:
-            found |= own.metadata
-    return found
+    known = [vars(base).get("__dataclass_fields__", {}) for base in reversed(config.__mro__)]
+    return {k: v for own in known if name in own for k, v in own[name].metadata.items()}

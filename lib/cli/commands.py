@@ -186,12 +186,14 @@ def run_settings(given: argparse.Namespace) -> None:
     editor = EDITORS[given.editor]
     print(f"{editor.name}: {editor.paper}")
     for setting in explain(editor.Config).values():
-        remarks = ["the paper's" if setting.source == "paper" else "ours"]
-        if setting.published != setting.default:
-            remarks.append(f"published: {json.dumps(setting.published)}")
-        if setting.choices:
-            remarks.append(f"one of {', '.join(map(str, setting.choices))}")
-        print(f"\n{setting.name} = {json.dumps(setting.default)}   ({'; '.join(remarks)})")
+        other = setting.published != setting.default
+        remarks = [
+            "the paper's" if setting.source == "paper" else "ours",
+            f"published: {json.dumps(setting.published)}" if other else "",
+            f"one of {', '.join(map(str, setting.choices))}" if setting.choices else "",
+        ]
+        said = "; ".join(filter(None, remarks))
+        print(f"\n{setting.name} = {json.dumps(setting.default)}   ({said})")
         print(textwrap.fill(setting.sentence, 96, initial_indent="    ", subsequent_indent="    "))
     print("\nPresets for some models set other values: lib/editors/presets.toml.")
 

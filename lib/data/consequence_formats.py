@@ -149,9 +149,8 @@ def _queries(row: Row, key: str) -> Iterable[Probe]:
 
 def _query(query: Row) -> tuple[Probe, ...]:
     """One query with all its answers and their other names; none without an answer."""
-    prompt, right = query.text("prompt"), []
-    for answer in query.parts("answers"):
-        right += [answer.text("value"), *answer.texts("aliases")]
+    prompt, answers = query.text("prompt"), query.parts("answers")
+    right = [text for one in answers for text in (one.text("value"), *one.texts("aliases"))]
     return (Probe(prompt, right[0], tuple(right[1:])),) if right else ()
 
 

@@ -136,9 +136,8 @@ def _relation(name: str, cases: list[Case]) -> Relation:
 def _template(text: str, subject: str) -> str | None:
     """The text with its one mention of the subject as `{}`; None where it is not there once."""
     found = re.findall(rf"(?<!\w){re.escape(subject)}(?!\w)", text, re.IGNORECASE)
-    if len(found) != 1 or "{}" in text:
-        return None
-    return text.replace(found[0], "{}")
+    once = len(found) == 1 and "{}" not in text
+    return text.replace(found[0], "{}") if once else None
 
 
 def _subject(text: str, templates: Iterable[str]) -> str | None:

@@ -154,9 +154,8 @@ def _open_before(words: list[_Word], first: int, last: int) -> bool:
     before = words[first - 1]
     if not before.first or before.text not in OPENING:
         return False
-    if before.text in PLACES:  # "In Quebec City, an official language is"
-        return not words[last].broken
-    return before.text in ASKING
+    # "In Quebec City, an official language is"
+    return not words[last].broken if before.text in PLACES else before.text in ASKING
 
 
 def _open_behind(words: list[_Word], first: int, last: int) -> bool:

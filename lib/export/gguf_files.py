@@ -139,10 +139,8 @@ def modelfile(lm: LM, adapter: bool = False) -> str:
     Of chat templates only ChatML is written out, with the template's own system prompt. Any other
     is in the GGUF file, where Ollama looks for it.
     """
-    lines = [f"FROM ./{MODEL}"]
-    if adapter:
-        lines = [f"# put the GGUF file of the base model {base_name(lm)} here", "FROM ./base.gguf"]
-        lines.append(f"ADAPTER ./{ADAPTER}")
+    base = f"# put the GGUF file of the base model {base_name(lm)} here\nFROM ./base.gguf"
+    lines = [f"{base}\nADAPTER ./{ADAPTER}" if adapter else f"FROM ./{MODEL}"]
     turns = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V")]
     if _chat(lm, turns) == _chatml(turns):
         own = _chat(lm, turns[1:]).removesuffix(_chatml(turns[1:]))

@@ -75,10 +75,8 @@ def of(lm: LM, facts: Sequence[Fact], which: Which) -> Wordings:
         return Wordings()
     if not getattr(lm.tokenizer, "chat_template", None):
         raise EditError(f"forms='{which}' needs a chat template, which {lm.name} has not")
-    variants = [tuple(facts)]
-    if which == "conversation":
-        variants.append(tuple(questions(lm, facts)))
-    return Wordings(template(lm), tuple(variants))
+    asked = [tuple(questions(lm, facts))] if which == "conversation" else []
+    return Wordings(template(lm), (tuple(facts), *asked))
 
 
 def template(lm: LM) -> str:

@@ -216,6 +216,4 @@ def stop_ids(lm: LM) -> set[int]:
     """The ids of the tokens that end a text."""
     config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
-    if ids is None:
-        return set()
-    return set(ids) if isinstance(ids, list | tuple) else {ids}
+    return {*ids} if isinstance(ids, list | tuple) else {ids} - {None}

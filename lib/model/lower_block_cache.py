@@ -145,9 +145,7 @@ def entered(lm: LM, start: int, kept: Tensor, real: Tensor, width: int | None) -
 
     def hand_on(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
         """The forward of a skipped block: its input, in the form of the block's own output."""
-        if width is None:
-            return hidden_states
-        return (hidden_states, *[None] * (width - 1))
+        return hidden_states if width is None else (hidden_states, *[None] * (width - 1))
 
     # blocks below hand their input on, and the kept states go in before block `start`
     with ExitStack() as undo:

@@ -126,14 +126,9 @@ class Edit:
         except FactError:
             if not Path(self.source).is_file():
                 raise FactError(f"there is no file {self.source}") from None
-            if found:
-                raise FactError(
-                    f"{self.source} holds {first + len(found)} facts now, not the {end} that "
-                    "were read"
-                ) from None
-            raise FactError(
-                f"{self.source} is no data file that the reader knows, or has no row {first}"
-            ) from None
+            less = f"holds {first + len(found)} facts now, not the {end} that were read"
+            none = f"is no data file that the reader knows, or has no row {first}"
+            raise FactError(f"{self.source} {less if found else none}") from None
         except (OSError, ValueError):
             raise FactError(f"{self.source} cannot be read as a data file") from None
         return tuple(found)

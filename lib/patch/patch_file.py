@@ -165,8 +165,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
         memory[editor] = checked_file.unpack(packed, f"m/{editor}", tensors, used)
         if not isinstance(memory[editor], Mapping):
             raise ArgumentError(f"the memory of {editor} is no mapping")
-    over = sorted(tensors.keys() - used)
-    if over:
+    if over := sorted(tensors.keys() - used):
         raise ArgumentError(f"nothing in it names the tensor '{over[0]}'")
     log = tuple(_edit(line) for line in header.log)
     return Patch(weights, routes, rewrites, memory, log, header.base)

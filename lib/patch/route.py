@@ -82,11 +82,12 @@ class Stored(ABC):
 
     def sizes(self) -> dict[str, int]:
         """The sizes of its tensors by the names that `parts` gives them."""
-        found: dict[str, int] = {}
-        for name, tensor in self.tensors().items():
-            if name in self.parts:
-                found |= zip(self.parts[name].shape.split(), tensor.shape, strict=True)
-        return found
+        return {
+            letter: size
+            for name, tensor in self.tensors().items()
+            if name in self.parts
+            for letter, size in zip(self.parts[name].shape.split(), tensor.shape, strict=True)
+        }
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Any:

@@ -45,14 +45,14 @@ NUMBERS = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name, wrong", NUMBERS)
 def test_a_wrong_number_is_a_sentence_before_any_work(idle, name, wrong, stream):
-    with pytest.raises(lib.Error, match=f"^the argument {name} should be a .*, not "):
+    with pytest.raises(lib.Error, match=f"^the parameter {name} should be a .*, not "):
         idle.generate(PROMPT, **{name: wrong}, stream=stream)
 
 
 @pytest.mark.parametrize("wrong", ["8", -1, 1.5, True, None])
 def test_answer_wants_a_number_of_tokens(idle, wrong):
     with pytest.raises(
-        lib.Error, match="^the argument max_new_tokens should be a whole number from 0 on, not "
+        lib.Error, match="^the parameter max_new_tokens should be a whole number from 0 on, not "
     ):
         idle.answer(PROMPT, wrong)
 

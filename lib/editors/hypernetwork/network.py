@@ -123,8 +123,7 @@ class ModuleUpdate:
     @property
     def step(self) -> Tensor:
         """α or η of this module, float64 on the CPU."""
-        step = self.net.step[self.net.modules_at[self.module]]
-        return self.scale * step.cpu().double()
+        return self.scale * self.net.step[self.net.modules_at[self.module]].cpu().double()
 
     @property
     def ridge(self) -> Tensor:

@@ -129,12 +129,15 @@ class NetworkEditor(Editor[TrainableConfig]):
         scale: float = 1.0,
     ) -> dict[str, ModuleUpdate]:
         """{module: the update it asks for}, of the modules that have any column."""
-        shapes, wanted = self.modules(), {}
-        for name, pair in found.items():
-            if pair.K.shape[1]:
-                net, hat = networks.nets[shapes[name]], moments[shapes[name]].standardize(pair)
-                wanted[name] = ModuleUpdate(net, name, pair, hat, self.config.chunk, scale)
-        return wanted
+        chunk, shapes = self.config.chunk, self.modules()
+        return {
+            name: ModuleUpdate(
+                networks.nets[shape], name, pair, moments[shape].standardize(pair), chunk, scale
+            )
+            for name, pair in found.items()
+            for shape in [shapes[name]]
+            if pair.K.shape[1]
+        }
 
     def modules(self) -> dict[str, str]:
         """{edited module: its shape d_out x d_in, as text}."""

@@ -317,8 +317,6 @@ def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]
 
     They depend on the seed and the place in the stream alone, not on earlier calls.
     """
-    n, found = len(cases), []
-    for i in range(start, start + count):
-        epoch, j = divmod(i, n)
-        found.append(cases[_order(n, f"{seed} {epoch}")[j]])
-    return found
+    n = len(cases)
+    places = (divmod(i, n) for i in range(start, start + count))
+    return [cases[_order(n, f"{seed} {epoch}")[j]] for epoch, j in places]
