@@ -77,11 +77,12 @@ class Exported:
 
     def __str__(self) -> str:
         padded = f", padded to rank {self.rank}" if self.rank else ""
-        lines = [f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}"]
-        for name, written in self.modules.items():
-            said = "exact" if written.exact else f"relative error {written.error:.3g}"
-            lines.append(f"  {name}: rank {written.rank}, {said}")
-        return "\n".join(lines)
+        lines = [
+            f"  {name}: rank {one.rank}, {said}"
+            for name, one in self.modules.items()
+            for said in ["exact" if one.exact else f"relative error {one.error:.3g}"]
+        ]
+        return "\n".join([f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}", *lines])
 
 
 def export_peft(

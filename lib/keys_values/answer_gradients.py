@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -212,18 +213,15 @@ def _pass(
     weight = weight.to(lm.device)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def hook(name: str) -> Any:
-        def save(_: nn.Module, given: tuple, output: Tensor) -> Tensor:
-            if not output.requires_grad:  # nothing below needs a gradient: the graph begins here
-                output = output.detach().requires_grad_()
-            seen[name] = given[0].detach(), output
-            return output * 1  # a new tensor: some models add to it in place
-
-        return save
+    def save(name: str, _: nn.Module, given: tuple, output: Tensor) -> Tensor:
+        if not output.requires_grad:  # nothing below needs a gradient: the graph begins here
+            output = output.detach().requires_grad_()
+        seen[name] = given[0].detach(), output
+        return output * 1  # a new tensor: some models add to it in place
 
     # the modules' inputs and outputs of one forward pass, and the outputs' gradients of one
     # backward pass
-    hooks = {name: hook(name) for name in modules}
+    hooks = {name: partial(save, name) for name in modules}
     with lm.opened(seqs, grad=True), hooked_all(lm.model, hooks):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
         log_probs = lm.head(_rows(hidden, at)).log_softmax(-1)

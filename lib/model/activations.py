@@ -7,9 +7,10 @@ as soon as the last module that was asked for has been seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,16 +96,13 @@ def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, 
     """
     seen: dict[str, Tensor] = {}
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, given: tuple, named: dict[str, Any]) -> None:
-            hidden = given[0] if given else named["hidden_states"]  # a block's input is named
-            seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
-            if len(seen) == len(modules):
-                raise Enough  # the blocks above would compute nothing that anybody reads
+    def look(name: str, _: nn.Module, given: tuple, named: dict[str, Any]) -> None:
+        hidden = given[0] if given else named["hidden_states"]  # a block's input is named
+        seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
+        if len(seen) == len(modules):
+            raise Enough  # the blocks above would compute nothing that anybody reads
 
-        return hook
-
-    looks = {name: look(name) for name in modules}
+    looks = {name: partial(look, name) for name in modules}
     with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(Enough):
         lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return seen

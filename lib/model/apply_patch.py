@@ -23,7 +23,7 @@ from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
 from .architectures import arch_of, dense, refuse_unpatchable
 from .experts import separate
-from .hooks import hooked, swapped
+from .hooks import hooked_all, swapped
 from .model_lock import Owner
 from .quantized import is_quantized, plain
 from .sequences import Sequences
@@ -179,9 +179,8 @@ class Patchable:
         with ExitStack() as undo:
             if patch.routes or patch.rewrites:
                 self._guard(undo)
-            for name in patch.routes.keys() - outside.keys():
-                hook = partial(self._route, name)
-                undo.enter_context(hooked(self.model.get_submodule(name), hook))
+            new = {name: partial(self._route, name) for name in patch.routes.keys() - outside}
+            undo.enter_context(hooked_all(self.model, new))
             rewrites = patch.rewrites if only else patch.rewrites or self._rewrites
             with swapped(self, _routes={**left, **patch.routes}, _rewrites=rewrites):
                 yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,17 +60,14 @@ def watched(
     """{module: its input and output (n, length, width)} of the last run of n rows in the body."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: tuple, output: Any) -> None:
-            # a block gives a tuple whose first entry is its hidden states
-            output = output[0] if isinstance(output, tuple) else output
-            output = output.clone()  # falcon adds the attention's output to it in place
-            given = inputs[0] if inputs else output
-            # opt's MLP sees rows and positions as one dimension
-            given, output = (t.detach().reshape(n, -1, t.shape[-1]) for t in (given, output))
-            seen[name] = given, output
+    def look(name: str, _: nn.Module, inputs: tuple, output: Any) -> None:
+        # a block gives a tuple whose first entry is its hidden states
+        output = output[0] if isinstance(output, tuple) else output
+        output = output.clone()  # falcon adds the attention's output to it in place
+        given = inputs[0] if inputs else output
+        # opt's MLP sees rows and positions as one dimension
+        given, output = (t.detach().reshape(n, -1, t.shape[-1]) for t in (given, output))
+        seen[name] = given, output
 
-        return hook
-
-    with hooked_all(model, {name: look(name) for name in modules}):
+    with hooked_all(model, {name: partial(look, name) for name in modules}):
         yield seen

@@ -148,8 +148,7 @@ def entered(lm: LM, start: int, kept: Tensor, real: Tensor, width: int | None) -
         return hidden_states if width is None else (hidden_states, *[None] * (width - 1))
 
     # blocks below hand their input on, and the kept states go in before block `start`
-    with ExitStack() as undo:
-        undo.enter_context(hooked(lm.blocks[start], put, before=True))
+    with hooked(lm.blocks[start], put, before=True), ExitStack() as undo:
         for block in list(lm.blocks)[:start]:
             undo.enter_context(mock.patch.object(block, "forward", hand_on))
         yield
