@@ -188,7 +188,10 @@ class Draw:
     def __init__(self, lm: lib.LM, name: str) -> None:
         self.lm, self.name, first = lm, name, DRAWS[name]
         rows = counterfact(first + FACTS - 1)[first:]
-        near = [replace(case, locality=(case.neighborhood[0].prompt,)) for case in rows]
+        near = [
+            replace(c, neighborhood=c.neighborhood[:2], locality=(c.neighborhood[0].prompt,))
+            for c in rows
+        ]
         self.cases = [lib.Case(TOWER), *near]
         self.sample = self.cases[::5]
         self.known: dict[lib.Fact, Target] = {}
@@ -209,10 +212,18 @@ class Draw:
                 yield {**head, "edits": end, **self.look(end, patch)}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of the facts so far and their neighbors, and read the held-out text."""
+        """Ask a sample of the facts so far and their neighbors, and read the held-out text.
+
+        exactly    held, with nothing after the answer
+        neighbors  shares of two neighbors whose answer begins with the true one
+        unchanged  whether the first of them is answered by the unedited model's first sentence
+        """
         some = [case for case in self.sample if case in self.cases[:end]]
-        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=["locality"])
-        found = by_case(scores, {"held": "efficacy", "neighbors": "locality"})
+        asked = {"held": "efficacy", "neighbors": "specificity", "unchanged": "locality"}
+        scores = lib.evaluate(
+            self.lm, some, patch, ["generation"], metrics=["specificity", "locality"]
+        )
+        found = by_case(scores, asked)
         found |= by_case(scores, {"exactly": "efficacy"}, "generation_exact")
         text = HELD_OUT.read_text(encoding="utf-8")
         with self.lm.patched(patch, only=True):
