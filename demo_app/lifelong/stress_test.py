@@ -18,8 +18,8 @@ from ..session import given
 from ..session.choices import Choices
 from ..session.worker import Trouble
 
-OFFERED = ("ultraedit", "grace", "rome", "memit")  # beside the two that always run
-BASELINES = ("retrieval", "ft")  # simple, and hard to beat
+# simple, and hard to beat: they always run
+BASELINES = tuple(name for name, editor in lib.EDITORS.items() if "baseline" in editor.page)
 EDITS, POINTS, BATCH = 40, 8, 4  # at most, at most, facts that are written in one call
 SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
 
@@ -125,8 +125,7 @@ def offered(choices: Choices) -> dict[str, str]:
     known = choices.editors()
     return {
         name: f"{known[name][0]} (fast)" if choices.kind(name).speed == "fast" else known[name][0]
-        for name in OFFERED
-        if name in known
+        for name in choices.used("race")
     }
 
 

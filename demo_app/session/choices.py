@@ -21,23 +21,7 @@ from .worker import Trouble
 EXAMPLES = Path(__file__).parents[1] / "examples.json"
 OWN = 8  # prompts of the visitor's own
 BESIDE = 4  # editors side by side
-NAMES = {  # editors that are not written in capitals
-    "retrieval": "Retrieval",
-    "alphaedit": "AlphaEdit",
-    "ultraedit": "UltraEdit",
-    "wilke": "WilKE",
-    "norm_anchor": "Norm anchor (NAS)",
-    "rledit": "RLEdit",
-    "lora": "LoRA",
-    "lemoe": "LEMoE",
-    "crispedit": "CrispEdit",
-    "horen": "HoReN",
-    "steer": "Steering (CAA)",
-}
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
-
-WARM = ("rome", "ultraedit", "grace", "wise")  # they write the ready example in the background
-TICKED = ("ultraedit", "grace")  # in the stress test, when the page opens
 
 
 class Choices:
@@ -59,10 +43,7 @@ class Choices:
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))
         self._editors = {
-            name: (
-                NAMES.get(name, name.upper().replace("_", "-")),
-                _sentence(editor),
-            )
+            name: (editor.title, _sentence(editor))
             for name, editor in lib.EDITORS.items()
             if not editor.trained or _has_network(editor, lm)
         }
@@ -71,6 +52,10 @@ class Choices:
     def label(fact: lib.Fact) -> str:
         """How an example is listed: "The Eiffel Tower → Rome"."""
         return f"{fact.subject[:1].upper()}{fact.subject[1:]} → {fact.target_new}"
+
+    def used(self, use: str) -> list[str]:
+        """The editors that can edit here and that the page uses so (see `lib.Editor.page`)."""
+        return [name for name in self._editors if use in lib.EDITORS[name].page]
 
     def editors(self) -> dict[str, tuple[str, str]]:
         """{name: (how it is written, its first sentence)} of all editors that can edit here."""

@@ -16,7 +16,7 @@ import lib
 from lib.stored import Stored, make_missing
 
 from .asking import Asker
-from .choices import STEPS, WARM, Choices
+from .choices import STEPS, Choices
 from .views import Column, Row, Subject
 from .worker import Job
 
@@ -114,7 +114,7 @@ class FirstEdits:
 
     def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:
         """The editor; those of the warm-up are kept, with what they computed once for the model."""
-        if settings or name not in WARM:
+        if settings or "warm" not in self.choices.kind(name).page:
             return self.choices.kind(name)(self.lm, **settings)
         if name not in self._warm:
             self._warm[name] = self.choices.kind(name)(self.lm)

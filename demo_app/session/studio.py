@@ -16,7 +16,7 @@ from lib.stored import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .choices import BESIDE, WARM, Choices
+from .choices import BESIDE, Choices
 from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
@@ -74,7 +74,7 @@ class Studio:
                 make_missing(one for one in every if one.kind.startswith(kind))
 
         known = self.choices.editors()
-        steps = [step(editor) for editor in WARM if editor in known]
+        steps = [step(editor) for editor in self.choices.used("warm")]
         self.worker.whenever(
             self.health.read,
             *steps[:1],

@@ -31,8 +31,6 @@ from .worker import Job, Progress, Trouble
 OTHERS = 20  # other candidates that are asked after a reversal
 ELSE = "{} is known for"  # what they are asked
 ANSWER = 8  # tokens of an answer
-# One of each kind of method that writes into the weights within seconds: this page's own choice
-BLIND = ("rome", "memit", "emmet", "pmet", "alphaedit", "rect", "ft", "ft_m", "lora", "ultraedit")
 NOT_YET = "Nothing was examined yet: draw a blind edit first."
 NO_WEIGHTS = "You have no live edit that changes weights: make one in “Try”, for example with ROME."
 
@@ -67,7 +65,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
     """
     draw = chance or random.SystemRandom()
     known = studio.choices.editors()
-    editor = draw.choice([name for name in BLIND if name in known])
+    editor = draw.choice(studio.choices.used("blind"))
     case = draw.choice(list(studio.choices.cases.values()))
 
     def work(job: Job) -> Generator[None, None, Findings]:

@@ -27,8 +27,9 @@ from . import examples
 from .examples import Examples, Race, Written
 
 EDITOR = "rome"  # of the edit that is looked into
-RACE = ("rome",)  # beside the two editors that always run along
-OPENING = ("rome", "ft_m", "grace")  # side by side when the page opens; the first is kept
+RACE = (EDITOR,)  # beside the two editors that always run along
+# side by side when the page opens; the first is kept
+OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
 EDITS = 24  # of the race, as in notebook 14
 
 PARTS = ("ranks", "forecast", "race", "natural", "traced", "dossier", "opening")

@@ -11,7 +11,6 @@ from ..html import dossier, figures, trace
 from ..html.render import number, numbers
 from ..lifelong import picture, run, stress_test
 from ..session import dossiers, inside, interference, lasting, tracing
-from ..session.choices import TICKED
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job
@@ -127,7 +126,7 @@ def _stress_fields(studio: Studio) -> list[Any]:
     with gr.Row():
         editors = gr.CheckboxGroup(
             [(shown, name) for name, shown in offered.items()],
-            value=[name for name in TICKED if name in offered],
+            value=studio.choices.used("ticked"),
             label="Editors beside retrieval and fine-tuning",
             scale=2,
         )

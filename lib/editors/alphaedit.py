@@ -18,7 +18,8 @@ from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Real, Share, setting
 from ..stored import Stored
-from .shared.layerwise import LayerwiseConfig, LayerwiseEditor, earlier_keys
+from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor, earlier_keys
+from .shared.options import VALUES
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,16 @@ class AlphaEdit(LayerwiseEditor):
     """
 
     name = "alphaedit"
+    title = "AlphaEdit"
+    color = "#8a6a00"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
     Config = AlphaEditConfig
     config: AlphaEditConfig
+    page = ("blind",)
+    search_grid = {
+        **SPREAD,
+        "grid": {**VALUES, "quantile": (0.5, 0.7, 0.9), "L2": (1.0, 10.0)},
+    }
     keeps = True
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

@@ -71,6 +71,8 @@ class CrispEdit(Editor[CrispEditConfig]):
     """Fine-tuning of several layers along the directions of low curvature only."""
 
     name = "crispedit"
+    title = "CrispEdit"
+    color = "#7a3b1d"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
     Config = CrispEditConfig
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings import Amount
-from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.options import VALUES
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Emmet(LayerwiseEditor):
     """
 
     name = "emmet"
+    color = "#31429e"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
     Config = EmmetConfig
     config: EmmetConfig
+    page = ("blind",)
+    search_grid = {
+        **SPREAD,
+        "grid": {**VALUES, "strength": (0.0, 1_000.0, 10_000.0)},
+    }

@@ -57,8 +57,11 @@ class Lora(Editor[LoraConfig]):
     """Low-rank fine-tuning: shuffled epochs over all facts of a call, in some projections."""
 
     name = "lora"
+    title = "LoRA"
+    color = "#7a3b1d"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
     Config = LoraConfig
+    page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""

@@ -16,7 +16,7 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Real, Size, setting
 from ..stored import Stored
 from .shared import value_norm
-from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
 
 
 class Memit(LayerwiseEditor):
@@ -28,7 +28,10 @@ class Memit(LayerwiseEditor):
     """
 
     name = "memit"
+    color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
+    page = ("blind", "race")
+    search_grid = SPREAD
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class NormAnchor(LayerwiseEditor):
     """
 
     name = "norm_anchor"
+    title = "Norm anchor (NAS)"
+    color = "#8d7fd6"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
     Config = NormAnchorConfig
     config: NormAnchorConfig

@@ -52,6 +52,7 @@ class Mend(Trainable):
     """A trained network turns one fine-tuning gradient into the edit, ΔW = −α Σ g̃ k̃ᵀ."""
 
     name = "mend"
+    color = "#31429e"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022 (arXiv:2110.11309)"
     Config = MendConfig
     config: MendConfig

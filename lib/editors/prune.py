@@ -42,6 +42,7 @@ class Prune(Wrapper):
     """
 
     name = "prune"
+    color = "#16202e"
     paper = "Ma et al., Perturbation-Restrained Sequential Model Editing, 2025 (arXiv:2405.16821)"
     Config = PruneConfig
     config: PruneConfig

@@ -38,9 +38,11 @@ class Rect(Wrapper):
     """
 
     name = "rect"
+    color = "#c2577f"
     paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
     Config = RectConfig
     config: RectConfig
+    page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Mask the inner editor's update after it has edited all of its layers.

@@ -55,6 +55,8 @@ class RLEdit(Malmen):
     """As MALMEN, its network trained on whole streams of edits, one after the other."""
 
     name = "rledit"
+    title = "RLEdit"
+    color = "#c2577f"
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, 2025 (arXiv:2502.05759)"
     Config = RLEditConfig
     config: RLEditConfig

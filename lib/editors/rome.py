@@ -21,7 +21,7 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Count, Real, Whole, setting
 from .shared.base import WhitenedEditor, add_low_rank
 from .shared.config import Config
-from .shared.options import ContextSettings, MomentSettings, SearchSettings
+from .shared.options import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,16 @@ class Rome(WhitenedEditor[RomeConfig]):
     """Rank-one insert of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
+    color = "#8d7fd6"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
     Config = RomeConfig
+    page = ("opening", "blind", "warm", "race")
+    search_grid = {
+        "depths": (0.1, 0.2, 0.3, 0.45, 0.6),
+        "around": 1,
+        "grid": VALUES,
+        "settings": SHORT,
+    }
     mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

@@ -95,6 +95,8 @@ class Steer(Editor[SteerConfig]):
     """A mean difference of states added to every prompt: it does not write facts."""
 
     name = "steer"
+    title = "Steering (CAA)"
+    color = "#16202e"
     paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
     Config = SteerConfig
     speed = "fast"

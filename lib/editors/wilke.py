@@ -52,6 +52,8 @@ class Wilke(Rome):
     """ROME whose layer is chosen per fact: the smallest relative update wins."""
 
     name = "wilke"
+    title = "WilKE"
+    color = "#31429e"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
     config: WilkeConfig

@@ -3,7 +3,7 @@
 One color has one meaning. Gray is what is compared with, orange what was written, blue a neighbor,
 dark green unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its own of
 these four, and nothing else is drawn in them. A series whose name begins with an editor's, such as
-"MEMIT, kept keys", has that editor's color (editor_colors.toml) in every figure. Any other name
+"MEMIT, kept keys", has that editor's color (its attribute `color`) in every figure. Any other name
 takes the next of CYCLE, which means nothing outside its figure; after five names the dashes change.
 Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to
 4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
@@ -11,10 +11,10 @@ Every color has a contrast of at least 3.4 : 1 against white, and text drawn in 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from itertools import cycle
-from pathlib import Path
+
+from ..registry import EDITORS
 
 BASE = "#7b8591"
 EDITED = "#d9560b"  # the accent, for everything that was written or chosen
@@ -22,14 +22,8 @@ NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
 CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")  # indigo, gold, plum, lilac, black
-# {editor: color}, in every figure the same; names are compared without regard to case
-EDITORS: dict[str, str] = {
-    name: color
-    for color, names in tomllib.loads(
-        Path(__file__).with_name("editor_colors.toml").read_text(encoding="utf-8")
-    ).items()
-    for name in names
-}
+# series that are named after no editor, and whose color they have
+LIKE = {"r-rome": "rome", "memoe": "lemoe", "fine-tuning": "ft"}
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
@@ -61,4 +55,6 @@ def styles(
 
 def editor_color(name: str) -> str | None:
     """The color of the editor whose name stands before the first comma; None for other names."""
-    return EDITORS.get(name.split(",")[0].strip().casefold().replace("_", "-"))
+    plain = name.split(",")[0].strip().casefold()
+    editor = LIKE.get(plain, plain.replace("-", "_"))
+    return EDITORS[editor].color if editor in EDITORS else None

@@ -27,7 +27,6 @@ from .palette import (  # noqa: F401  # what draws takes colors and sizes from o
     CYCLE,
     DASHES,
     EDITED,
-    EDITORS,
     GRID,
     INK,
     NEIGHBOR,

@@ -40,7 +40,6 @@ from ..registry import EDITORS
 from ..settings import Positive
 from ..stored import make_missing
 from .candidates import plain_json, read_journal
-from .grids import GRIDS
 from .scan import SCORED, Scan, scan
 
 TUNING, HELD = 8, 24  # facts of the search, and at most so many that it does not see
@@ -100,10 +99,11 @@ def tune(
     too few facts are known.
     """
     run = _Run(lm, path_of(to), minutes, sys.stderr.isatty() if progress is None else progress, say)
-    unknown = [name for name in editors if EDITORS[name] and name not in GRIDS]
+    unknown = [name for name in editors if not EDITORS[name].search_grid]
     if unknown or not editors:
         what = f"{unknown[0]} cannot be tuned" if unknown else "name an editor"
-        raise EditError(f"{what}: there are settings to search for {', '.join(GRIDS)}")
+        able = ", ".join(name for name, editor in EDITORS.items() if editor.search_grid)
+        raise EditError(f"{what}: there are settings to search for {able}")
     with swapped(lm, presets=Presets(stored=False)):
         given = None if cases is None else taken.cases(cases)
         return run.all(list(dict.fromkeys(editors)), given)
@@ -197,8 +197,9 @@ class _Run:
         """Search and measure one editor in `share` seconds, beside those `before` this call."""
         end = self._passed() + share
         searched, measured = self._files(name)
-        default = EDITORS[name](self.lm, **GRIDS[name].get("settings", {})).settings_dict()
-        together = "widths" in GRIDS[name] or not EDITORS[name].needs_subject
+        editor = EDITORS[name]
+        default = editor(self.lm, **editor.search_grid.get("settings", {})).settings_dict()
+        together = "widths" in editor.search_grid or not editor.needs_subject
         cases = self.tuning if together else self.tuning[:ALONE]
         # a search that had ended is not taken up again, so that held-out facts fit what it found
         own = read_journal(searched).get("rows", [])
@@ -231,7 +232,7 @@ class _Run:
 
     def _options(self, name: str) -> dict[str, Any]:
         """The arguments of `scan` for an editor, with the layers of this model."""
-        found = dict(GRIDS[name])
+        found = dict(EDITORS[name].search_grid)
         if "depths" in found:
             n = self.lm.n_layers
             found["layers"] = [min(n - 1, round(depth * n)) for depth in found.pop("depths")]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.evaluation.intervals import interval
-from lib.plot.style import BASE, EDITED, EDITORS, LABEL, readable
+from lib.plot.style import BASE, EDITED, LABEL, editor_color, readable
 
 from .figures import panels
 
@@ -33,7 +33,7 @@ def tradeoff(
         rate_name = rate_name[-1]  # the whole name once
     ax.plot(*zip(*line, strict=True), color=BASE, linewidth=1.6)
     for name, row in points.items():
-        color = EDITORS.get(name.casefold(), EDITED)
+        color = editor_color(name) or EDITED
         x, y = _cross(ax, row, color, "s")
         at = 8, -21 if name == "MALMEN" else 11  # it stands close to MEND
         ax.annotate(name, (x, y), at, color=readable(color), fontsize=LABEL, va="center", **place)

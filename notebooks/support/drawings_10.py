@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.plot.style import BASE, CYCLE, EDITED, EDITORS, GRID, INK, QUIET, readable
+import lib
+from lib.plot.style import BASE, CYCLE, EDITED, GRID, INK, QUIET, readable
 
 from .figures import bare, panels, plain
 
-WAYS = {"base": BASE, "lifelong": EDITORS["ultraedit"]}
+WAYS = {"base": BASE, "lifelong": lib.EDITORS["ultraedit"].color}
 WAYS |= dict(zip(("per turn", "first turn", "none"), CYCLE, strict=False))
 
 
@@ -26,7 +27,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     zero = -mean / deviation  # where a gradient of zero comes to lie
     drawn = {
         "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
-        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, EDITORS["ultraedit"]),
+        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, lib.EDITORS["ultraedit"].color),
     }
     figure, axes = panels(2, height=3.5, titles=drawn)
     turn = np.linspace(0, 2 * np.pi, 200)

@@ -109,7 +109,8 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
 def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):
     tuning = sys.modules["lib.preset_search.tune"]
     grid = {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)}}
-    monkeypatch.setattr(tuning, "GRIDS", {"ft_m": {**grid, "settings": {"epochs": 3}}})
+    grid["settings"] = {"epochs": 3}
+    monkeypatch.setattr(lib.EDITORS["ft_m"], "search_grid", grid)
     monkeypatch.setattr(tuning, "known", lambda lm, cases: list(cases))
     data, out = tmp_path / "data.jsonl", tmp_path / "p.toml"
     words = ("cat", "bat", "rat", "hen", "cow", "dog", "pig", "fox")

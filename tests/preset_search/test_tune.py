@@ -56,7 +56,8 @@ def facts() -> list[lib.Case]:
 def knowing(monkeypatch):
     """A random model knows nothing, so it is said to know all."""
     monkeypatch.setattr(TUNE, "known", lambda lm, cases: list(cases))
-    monkeypatch.setattr(TUNE, "GRIDS", SMALL)
+    for name, editor in lib.EDITORS.items():
+        monkeypatch.setattr(editor, "search_grid", SMALL.get(name, {}))
 
 
 @pytest.fixture

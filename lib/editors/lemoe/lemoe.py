@@ -124,6 +124,8 @@ class Lemoe(Editor[LemoeConfig]):
     """A mixture of experts that grows by one per batch, with anchors on input embeddings."""
 
     name = "lemoe"
+    title = "LEMoE"
+    color = "#c2577f"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
     Config = LemoeConfig
     writes = "routes"

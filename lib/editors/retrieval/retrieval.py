@@ -91,8 +91,11 @@ class Retrieval(Editor[RetrievalConfig]):
     """Notes beside the model: the nearest stored fact is put before the prompt."""
 
     name = "retrieval"
+    title = "Retrieval"
+    color = "#16202e"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
     Config = RetrievalConfig
+    page = ("baseline",)
     speed = "fast"
     writes = "prompt"
     mixtures = True

@@ -59,6 +59,18 @@ class Editor(ABC, Generic[C]):
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
     mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
+    title          how figures and the page write it; by default the name in capitals
+    color          its color in every figure; editors of one color share an idea or are never drawn
+                   together (lib/plot/palette.py)
+    search_grid    the arguments of `scan` with which `tune` searches its settings, the most
+                   important one first; empty where it cannot. A first stage tries layers with the
+                   editor's own settings, so the grid need not hold these.
+    page           what the page uses it for beside the list of all editors: "opening" (the first
+                   screen), "blind" (edits whose editor is guessed), "warm" (writes the ready
+                   example in the background), and in the stress test "race" (may be chosen),
+                   "ticked" (is chosen) and "baseline" (always runs)
+
+    A title, a search grid and uses of the page are not inherited.
     """
 
     name: ClassVar[str]
@@ -74,6 +86,17 @@ class Editor(ABC, Generic[C]):
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
     mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
+    title: ClassVar[str]
+    color: ClassVar[str] = "#16202e"
+    search_grid: ClassVar[Mapping[str, Any]] = {}
+    page: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        title = cls.name.upper().replace("_", "-") if "name" in vars(cls) else ""
+        for name, default in {"title": title, "search_grid": {}, "page": ()}.items():
+            if name not in vars(cls):
+                setattr(cls, name, default)
 
     @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:

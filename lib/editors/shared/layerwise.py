@@ -25,7 +25,15 @@ from ...settings import Amount, Count, Layers, setting
 from . import removal
 from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
-from .options import ContextSettings, MomentSettings, SearchSettings
+from .options import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
+
+# what `tune` tries; some methods have other settings beside the search for values
+SPREAD: dict[str, Any] = {
+    "around": 0,
+    "widths": (1, 3, 5),
+    "grid": {**VALUES, "strength": (1_000.0, 3_000.0, 15_000.0)},
+    "settings": SHORT,
+}
 
 
 @dataclass(frozen=True)
