@@ -28,7 +28,7 @@ from ..model import packaged_models
 from ..model.hooks import swapped
 from ..model.lm import LM
 from ..patch.patch import LowRank, Patch
-from ..registry import EDITORS
+from ..patch.route import Stored
 from ..settings import Size
 from . import routed_files
 from .model_card import write_card
@@ -208,25 +208,24 @@ def refuse(patch: Patch, kind: str = "adapter") -> None:
 
     Of a whole "model" only those count that have no code for transformers.
     """
-    coded = routed_files.PIECES.keys() if kind == "model" else ()
-    places = {name: route.kind for name, route in patch.routes.items() if route.kind not in coded}
-    rewrites = {rewrite.kind for rewrite in patch.rewrites if rewrite.kind not in coded}
-    if places:
-        writes, kinds = "routes", {*places.values()}
-        does = (
-            f"decides at every prompt whether to answer in the place of {', '.join(sorted(places))}"
-        )
-    elif rewrites:
-        writes, kinds = "prompt", rewrites
-        does = "writes into the prompt's text, before any module"
-    else:
+
+    def refused(part: Stored) -> bool:
+        return kind != "model" or not part.pieces
+
+    places = {name: route for name, route in patch.routes.items() if refused(route)}
+    rewrites = [rewrite for rewrite in patch.rewrites if refused(rewrite)]
+    parts: list[Stored] = [*places.values()] or [*rewrites]
+    if not parts:
         return
-    names = {edit.editor for edit in patch.log if edit.editor in EDITORS}
-    editors = [name for name in names if EDITORS[name].writes == writes and name not in coded]
-    who = " and ".join(sorted(editors or kinds))
+    who = " and ".join(sorted({part.kind for part in parts}))
+    does = (
+        f"decides at every prompt whether to answer in the place of {', '.join(sorted(places))}"
+        if places
+        else "writes into the prompt's text, before any module"
+    )
     raise ExportError(
         f"{who} {does}, which cannot be exported as plain weights: share the patch file"
-        + (", or export the whole model" if kinds <= routed_files.PIECES.keys() else " instead")
+        + (", or export the whole model" if all(part.pieces for part in parts) else " instead")
     )
 
 

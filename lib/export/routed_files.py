@@ -19,69 +19,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.texts import GENERAL
-from ..editors.grace import codebook
-from ..editors.grace.route import Deferral
-from ..editors.lemoe import routers
-from ..editors.lemoe.experts import Experts, answer
-from ..editors.retrieval import finding, tfidf
-from ..editors.shared.routed import add_at
-from ..editors.wise.route import ActivationDifference, Side, SideMemory
+from ..editors.retrieval import finding
 from ..model import sequences
 from ..model.apply_patch import Patchable
 from ..model.lm import LM
 from ..patch.patch import Patch
-from ..patch.route import Route
+from ..patch.route import Route, Stored
 from ..registry import EDITORS
 
-# What the code has of each kind of route or rewrite: classes and functions, or a part of a class,
-# which is the class, the one that it builds on, and names of its methods or lines.
 CODE = Path(__file__).with_name("routed_model.py")
 VARIANT = "routed"  # of the weights' file: "model.routed.safetensors"
+# what the code has of every route (see `Stored.pieces`)
 ROUTES = (
     sequences.Sequences,
     sequences.Counted,
     (Route, "", "note", "noted", "on", "_copies"),
 )
-PIECES: dict[str, tuple] = {
-    "grace": (
-        codebook.Found,
-        codebook.lookup,
-        (Deferral, "Route", "placed", "decide", "apply"),
-    ),
-    "wise": (
-        add_at,
-        SideMemory,
-        ActivationDifference,
-        (Side, "Route", "placed", "thresholds", "scores", "decide", "choose", "apply"),
-    ),
-    "lemoe": (
-        add_at,
-        answer,
-        (routers.Router, "", "to"),
-        (routers.AnchorRouter, "Router", "reads_hidden = False", "pooled", "values", "scores"),
-        routers._within,
-        (
-            routers.HiddenStateRouter,
-            "Router",
-            "reads_hidden = True",
-            "subjects",
-            "features",
-            "scores",
-        ),
-        (Experts, "Route", "placed", "decide", "apply"),
-    ),
-    "retrieval": (
-        tfidf.plain,
-        tfidf.vector,
-        tfidf._grams,
-        tfidf._idf,
-        tfidf.cosine,
-        finding.Entry,
-        finding.Finder,
-        finding._spans,
-        finding._without,
-    ),
-}
 
 
 def write(lm: LM, patch: Patch, folder: Path) -> None:
@@ -128,17 +81,26 @@ def _source(lm: LM, patch: Patch) -> str:
     """The code: its head, the pieces of the library that the patch needs, and the model."""
     head, model = re.split(r"(?:\nfrom \.\..*)+\n\n\n", CODE.read_text(encoding="utf-8"))
     model, *noted = re.split(r"\n\n(?=class NotedModel)", model)
-    kinds = dict.fromkeys(part.kind for part in (*patch.routes.values(), *patch.rewrites))
-    pieces = dict.fromkeys([*ROUTES, *(piece for kind in kinds for piece in PIECES[kind])])
+    parts = {part.kind: type(part) for part in (*patch.routes.values(), *patch.rewrites)}
+    pieces = dict.fromkeys(
+        [*ROUTES, *(piece for part in parts.values() for piece in _needed(part))]
+    )
     return "\n\n".join(
         [
             head.replace("LlamaForCausalLM", type(lm.model).__name__),
-            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in kinds),
+            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in parts),
             *map(_piece, pieces),
             model.replace("    _route = Patchable._route\n", inspect.getsource(Patchable._route)),
             *(noted if patch.rewrites else ()),
         ]
     )
+
+
+def _needed(part: type[Stored]) -> list[Any]:
+    """What the code has of a kind of route or rewrite."""
+    own = [name for name in part.pieces if isinstance(name, str)]
+    others = [piece for piece in part.pieces if not isinstance(piece, str)]
+    return [*others, (part, "Route", *own)] if own else others
 
 
 def _piece(piece: Any) -> str:

@@ -22,8 +22,8 @@ NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
 CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")  # indigo, gold, plum, lilac, black
-# series that are named after no editor, and whose color they have
-LIKE = {"r-rome": "rome", "memoe": "lemoe", "fine-tuning": "ft"}
+# series that are no editors of their own have the color of the one that they are close to
+LIKE = {"r-rome": "#8d7fd6", "memoe": "#c2577f", "fine-tuning": "#7a3b1d"}
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
@@ -56,5 +56,5 @@ def styles(
 def editor_color(name: str) -> str | None:
     """The color of the editor whose name stands before the first comma; None for other names."""
     plain = name.split(",")[0].strip().casefold()
-    editor = LIKE.get(plain, plain.replace("-", "_"))
-    return EDITORS[editor].color if editor in EDITORS else None
+    editor = EDITORS.get(plain.replace("-", "_"))
+    return LIKE.get(plain) if editor is None else editor.color

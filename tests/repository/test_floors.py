@@ -233,3 +233,22 @@ def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=bare)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "model-editing").exists()
+
+
+def test_an_editor_declares_itself_and_nobody_else_lists_editors():
+    """What is said of an editor stands in its class; others read it there."""
+    listed = []
+    for house in ("lib", "demo_app"):
+        for path in sorted((ROOT / house).rglob("*.py")):
+            if path.is_relative_to(ROOT / "lib/editors"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+                names = [part.value for part in parts if isinstance(part, ast.Constant)]
+                if len(lib.EDITORS.keys() & {n for n in names if isinstance(n, str)}) > 1:
+                    listed.append(f"{path.relative_to(ROOT)}:{node.lineno} {names}")
+    assert listed == []
+    titles = [editor.title for editor in lib.EDITORS.values()]
+    assert all(titles) and len({*titles}) == len(titles)
+    uses = {"opening", "blind", "warm", "race", "ticked", "baseline"}
+    assert {use for editor in lib.EDITORS.values() for use in editor.page} == uses

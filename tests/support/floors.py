@@ -34,9 +34,8 @@ HOUSES = {
         [
             {"errors", "console"},
             {"settings"},  # how a value is shown in a sentence
-            {"arguments", "atomic_files", "registry", "cancellation", "distributed"}
-            | {"memory", "plot"},
-            {"stored"},  # what is computed once
+            {"arguments", "atomic_files", "registry", "cancellation", "distributed", "memory"},
+            {"stored", "plot"},  # what is computed once; what is drawn, in the editors' colors
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
             {"data", "evaluation.answers"},
             {"patch"},  # an edit as a value

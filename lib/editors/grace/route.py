@@ -12,7 +12,7 @@ from ...model.sequences import Sequences
 from ...patch.checked_file import Schema
 from ...patch.route import Part, Route
 from ..shared.entry_values import Replacement
-from .codebook import lookup
+from .codebook import Found, lookup
 
 
 class Deferral(Route):
@@ -31,6 +31,7 @@ class Deferral(Route):
 
     kind = "grace"
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "eps": Part("n")}
+    pieces = (Found, lookup, "placed", "decide", "apply")
 
     class Header(Schema):
         """Where it stands."""

@@ -252,7 +252,7 @@ class HiddenStateRouter(Router):
         """(rows, d): the embedding of the longest known subject in each row of ids, else 0."""
         found = self.embeds.new_zeros(len(rows), self.embeds.shape[1])
         for i, row in enumerate(rows):
-            inside = [(len(ids), -n, n) for n, ids in self.names if _within(ids, row)]
+            inside = [(len(ids), -n, n) for n, ids in self.names if holds(ids, row)]
             if inside:
                 found[i] = self.embeds[max(inside)[2]]
         return found
@@ -289,7 +289,7 @@ class HiddenStateRouter(Router):
         )
 
 
-def _within(part: Sequence[int], row: Sequence[int]) -> bool:
+def holds(part: Sequence[int], row: Sequence[int]) -> bool:
     """Whether `part` stands somewhere in `row`."""
     n = len(part)
     return any(tuple(row[i : i + n]) == tuple(part) for i in range(len(row) - n + 1))

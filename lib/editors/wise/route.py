@@ -90,6 +90,10 @@ class Side(Route):
     """
 
     kind = "wise"
+    pieces = (
+        *(add_at, SideMemory, ActivationDifference),
+        *("placed", "thresholds", "scores", "decide", "choose", "apply"),
+    )
 
     class Header(Schema):
         """Thresholds, and how Δ is measured."""
