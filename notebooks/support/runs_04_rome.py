@@ -14,9 +14,10 @@ from typing import Any
 
 import lib
 from lib.editors import rome
+from lib.evaluation.answers import begins
+from lib.interpret.superposition import superposition
 
 from . import models, stored_runs
-from . import runs_07_superposition as runs_07
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
 
@@ -27,6 +28,7 @@ ASKED = {
 }
 MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
 STREAMED = MEASURED | {"held": "retention"}
+TOKENS = 8  # of an answer that notebook 07 reads
 KEYS = "mean", "prompt", "mixed", "both"
 ROW = {
     "editor": "rome",
@@ -230,10 +232,34 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     return found
 
 
+def looks(
+    editor: lib.Editor, facts: Sequence[lib.Fact]
+) -> Callable[[int, lib.Patch], dict[str, Any]]:
+    """What 07 says of edit n, as a function of n and of the patch after it."""
+    lm, layer, new = editor.lm, editor.config.layer, [fact.target_new for fact in facts]
+    K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
+
+    def look(n: int, patch: lib.Patch) -> dict[str, Any]:
+        a, b = patch.weights[lm.mlp_out(layer)].chunks[-1]  # ΔW = a b
+        asked = [one.text for one in facts[: n + 1]]
+        with lm.patched(patch):
+            said = lm.answer(asked, TOKENS)
+            p = [round(x.sum().exp().item(), 4) for x in lm.score(asked, new[: n + 1])]
+        return {
+            "subject": facts[n].subject,
+            "residual": (a @ (b @ K[:, n])).norm().item(),
+            "rho": [round(r, 4) for r in rho[n, :n].tolist()],
+            "held": [int(begins(*both)) for both in zip(said, new, strict=False)],
+            "p": p,
+        }
+
+    return look
+
+
 def _row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
     """One row of edits, each with what notebook 07 reads of it, and before it the unedited model."""
     base = lib.baseline(editor.lm, cases, **ASKED)
     yield {"draw": draw, "edits": 0, **measured(editor.lm, cases, lib.EMPTY, base)}
-    look = runs_07.looks(editor, [case.fact for case in cases])
+    look = looks(editor, [case.fact for case in cases])
     for row in in_a_row(editor, cases, [n for n in POINTS if n <= len(cases)], look=look):
         yield {"draw": draw, **row}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import pandas as pd
 from torch import Tensor
 
 import lib
-from lib.evaluation.answers import begins
-from lib.interpret.superposition import superposition
 
-SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": 8}
+from . import runs_04_rome as runs_04
+
+SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": runs_04.TOKENS}
 RESAMPLES = 1000
 
 
@@ -32,34 +32,10 @@ def in_a_row(
     """
     facts = [case.fact for case in (cases or lib.classroom()[1::2])[:edits]]
     editor, patch = lib.EDITORS["rome"](lm, **settings), lib.EMPTY
-    look = looks(editor, facts)
+    look = runs_04.looks(editor, facts)
     for n, fact in enumerate(facts):
         patch = editor.edit([fact], after=patch, check=False)
         yield look(n, patch)
-
-
-def looks(
-    editor: lib.Editor, facts: Sequence[lib.Fact]
-) -> Callable[[int, lib.Patch], dict[str, Any]]:
-    """What `in_a_row` says of edit n, as a function of n and of the patch after it."""
-    lm, layer, new = editor.lm, editor.config.layer, [fact.target_new for fact in facts]
-    K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
-
-    def look(n: int, patch: lib.Patch) -> dict[str, Any]:
-        a, b = patch.weights[lm.mlp_out(layer)].chunks[-1]  # ΔW = a b
-        asked = [one.text for one in facts[: n + 1]]
-        with lm.patched(patch):
-            said = lm.answer(asked, SETTINGS["tokens"])
-            p = [round(x.sum().exp().item(), 4) for x in lm.score(asked, new[: n + 1])]
-        return {
-            "subject": facts[n].subject,
-            "residual": (a @ (b @ K[:, n])).norm().item(),
-            "rho": [round(r, 4) for r in rho[n, :n].tolist()],
-            "held": [int(begins(*both)) for both in zip(said, new, strict=False)],
-            "p": p,
-        }
-
-    return look
 
 
 def falls(rows: Sequence[Mapping], which: Sequence[bool]) -> np.ndarray:

@@ -117,13 +117,13 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     shares = [progress.share for progress in job.watch()]
     assert job.outcome() is test and shares == sorted(shares) and shares[-1] <= 1
     assert job.progress.partial is test
-    _, ft, grace = test.lines
+    ft, _, grace = test.lines
     assert [point.edits for point in ft.points] == [2, 4] and test.measured == 4
     assert ft.points[0].retention > 0, "the first batch was just asked"
     assert grace.points[-1].perplexity == pytest.approx(test.base.perplexity, rel=1e-4)
     rows = picture.rows(test)
-    assert [row[0] for row in rows] == ["before any edit", "Retrieval", "FT", "GRACE"]
-    numbers = dict(zip(picture.HEADS, rows[2], strict=True))
+    assert [row[0] for row in rows] == ["before any edit", "FT", "Retrieval", "GRACE"]
+    numbers = dict(zip(picture.HEADS, rows[1], strict=True))
     low, high = interval([float(right) for right in ft.points[-1].right.values()])
     between = f"[{100 * low:.0f}, {100 * high:.0f}]"
     assert numbers["Still said"] == f"{100 * ft.points[-1].retention:.0f} % {between}"
@@ -155,14 +155,14 @@ def test_a_line_that_fails_ends_and_the_others_go_on(studio, monkeypatch):
     some[1] = replace(some[1], fact=lib.Fact("w" * 300, "{} is", "xy"))  # too long for the model
     test = stress_test.plan(studio.choices, [], some, 3)
     Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test)).outcome()
-    assert "exceeds the context" in test.lines[1].error
-    assert [point.edits for point in test.lines[1].points] == [1]
-    assert f"FT ended early: {test.lines[1].error}" in picture.notes(test)
+    assert "exceeds the context" in test.lines[0].error
+    assert [point.edits for point in test.lines[0].points] == [1]
+    assert f"FT ended early: {test.lines[0].error}" in picture.notes(test)
 
 
 def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     test = stress_test.plan(studio.choices, [], cases(), 4)
-    line, right = test.lines[1], {0: True}
+    line, right = test.lines[0], {0: True}
     kept = {n: (True,) * n + (False,) * (10 - n) for n in (8, 5, 3)}  # of ten neighbors
     test.base = stress_test.Point(0, {}, kept[8], 10.0)
     line.points = [stress_test.Point(n, right, kept[k], 19.0) for n, k in ((2, 5), (4, 3))]

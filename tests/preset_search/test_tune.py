@@ -203,7 +203,7 @@ def test_what_cannot_be_tuned_is_refused(knowing, tmp_path):
     taken = tmp_path / "mine.toml"
     taken.write_text("x = 1\n")
     for editors, more, said in (
-        (["mend"], {}, "mend cannot be tuned: there are settings to search for ft_m, ultraedit"),
+        (["mend"], {}, "mend cannot be tuned: there are settings to search for rome, ultra"),
         (["no"], {}, "there is no editor 'no'"),
         ([], {}, "name an editor"),
         (["ft_m"], {"minutes": 0}, "minutes should be a number above 0, not 0"),

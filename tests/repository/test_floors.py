@@ -40,6 +40,7 @@ OPENED = {
         "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",
         "lib.evaluation.intervals",
+        "lib.evaluation.survival",  # rounding in groups, which is no life of the library's own list
         "lib.evaluation.perplexity",  # losses window by window, of which 06 takes intervals
         "lib.forensics.candidates",
         "lib.forensics.investigation",
