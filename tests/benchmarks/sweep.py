@@ -90,7 +90,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         # layers that no other editor's preset writes (22, 24, 26) beside that of the preset so far
         "wise": {
             "layers": (25, 22, 24, 26),
-            "grid": {"calibrate": (0.4, 0.3, 0.5), "rehearse": (8, 0), "track": (True, False)},
+            "grid": {},
             "around": 0,
             "together": True,
         },
@@ -102,7 +102,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "horen": {
             "layers": (27, 26, 24, 23),
-            "grid": {"share": (0.5, 0.01, 1.0)},
+            "grid": {},
             "around": 0,
             "together": True,
             "facts": 24,
