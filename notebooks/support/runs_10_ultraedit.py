@@ -20,7 +20,7 @@ from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 
 from . import moved, stored_runs
-from . import runs_14_lifelong as runs_14
+from . import runs_09_learning_to_edit as runs_09
 from .runs_06_null_space import counterfact
 from .runs_09_learning_to_edit import short
 from .score_tables import by_case
@@ -242,7 +242,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "editors": {
             name: {"editor": one.name, **one.settings_dict()} for name, one in made.items()
         },
-        "networks": {name: runs_14.trained(name)[2] for name in ("mend", "malmen", "rledit")},
+        "networks": {name: runs_09.trained(name)[2] for name in ("mend", "malmen", "rledit")},
         "draws": DRAWS,
         "edits": [TURN, FACTS],
         "kl": STREAM["kl"],

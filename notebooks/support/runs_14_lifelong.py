@@ -6,12 +6,10 @@ with the next editor.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -22,21 +20,10 @@ import torch
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.editors.hypernetwork.network_file import SHIPPED
 
 from . import runs_04_rome as runs_04
+from . import runs_09_learning_to_edit as runs_09
 from . import stored_runs
-
-
-def trained(editor: str) -> list[Any]:
-    """The line of an editor with a network: another network or preset makes it another run."""
-    (file,) = SHIPPED.glob(f"{editor}-*.safetensors")
-    presets = tomllib.loads((SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8"))
-    row = presets[editor]["SmolLM2-135M"]
-    row = {name: value for name, value in row.items() if name != "tuned"}  # a mark, no setting
-    made = file.read_bytes() + repr(row).encode()
-    return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]
-
 
 # The one place for the run's settings: change them, then `--long 14` again.
 STREAM = {
@@ -56,9 +43,9 @@ STREAM = {
         "RECT": ["rect", {}],
         "PRUNE": ["prune", {}],
         "UltraEdit": ["ultraedit", {}],
-        "MEND": trained("mend"),
-        "MALMEN": trained("malmen"),
-        "RLEdit": trained("rledit"),
+        "MEND": runs_09.trained("mend"),
+        "MALMEN": runs_09.trained("malmen"),
+        "RLEdit": runs_09.trained("rledit"),
         "fine-tuning": ["ft", {}],
         "FT-L": ["ft_l", {}],
         "FT-M": ["ft_m", {}],
@@ -352,7 +339,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     streams = {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
     settings = {"reading": stored_runs.reading(lm), "editors": stored_runs.configs(lm, lines)}
     settings |= {"cases": streams, "batch": STREAM["batch"], "prompts": STREAM["prompts"]}
-    settings["networks"] = {name: trained(name)[2] for name in ("mend", "malmen", "rledit")}
+    settings["networks"] = {name: runs_09.trained(name)[2] for name in ("mend", "malmen", "rledit")}
     jobs = {
         f"{line}, {seed}": partial(rows, line, seed) for seed in SEEDS for line in ("base", *lines)
     }

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.check_speed [--facts 10] [--times 5]
 
-Both are taken in turn in one process, so the ratio does not depend on the machine. ROME is given one
-fact at a time, UltraEdit all facts in one call.
+Both are taken in turn in one process, so the ratio does not depend on the machine. ROME is given
+one fact at a time, UltraEdit all facts in one call.
 """
 
 from __future__ import annotations
