@@ -102,7 +102,7 @@ WAYS = [((), None), (("--sink", "none"), None), (("--sink", "<|end|>"), "<|end|>
 @pytest.mark.parametrize(("given", "behind"), WAYS)
 def test_the_command_line_names_a_sink(folder, given, behind):
     parser = argparse.ArgumentParser()
-    for one in options.MODEL:
-        parser.add_argument(*one.names, **one.keywords)
+    for names, keywords in options.MODEL:
+        parser.add_argument(*names, **keywords)
     found = options.load(parser.parse_args(["--model", folder, *given]))
     assert found.leading_bos == (behind and tiny.EOS)
