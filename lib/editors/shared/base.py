@@ -70,7 +70,7 @@ class Editor(ABC, Generic[C]):
                    example in the background), and in the stress test "race" (may be chosen),
                    "ticked" (is chosen) and "baseline" (always runs)
 
-    A title, a search grid and uses of the page are not inherited.
+    An editor with a name of its own inherits neither title nor search grid nor uses of the page.
     """
 
     name: ClassVar[str]
@@ -93,10 +93,10 @@ class Editor(ABC, Generic[C]):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        title = cls.name.upper().replace("_", "-") if "name" in vars(cls) else ""
-        for name, default in {"title": title, "search_grid": {}, "page": ()}.items():
-            if name not in vars(cls):
-                setattr(cls, name, default)
+        if "name" in vars(cls):
+            own = {"title": cls.name.upper().replace("_", "-"), "search_grid": {}, "page": ()}
+            for name in own.keys() - vars(cls).keys():
+                setattr(cls, name, own[name])
 
     @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
