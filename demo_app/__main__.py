@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
-    from lib.console import printable
+    from lib.workbench.console import printable
 
     gc.disable()  # a start makes millions of objects that all stay, and was searching them
     try:

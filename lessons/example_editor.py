@@ -21,7 +21,7 @@ def edit(lm: lib.LM, facts: Sequence[lib.Fact], after: lib.Patch) -> lib.Patch:
             with lm.patched(after, only=True):
                 if lm.score(fact.text, fact.target_new).exp().min() > 0.5:
                     break
-                found = lib.read_gradients(lm, [fact], [module])[module]
+                found = lib.keys_values.answer_gradients.read(lm, [fact], [module])[module]
             K, G = found.K.float(), found.G.float()  # (d_in, n), (d_out, n): at answer tokens
             W = lm.weight(module, after).cpu()
             # each answer token asks for v = −c ‖W k‖ g/‖g‖, a step of known length downhill

@@ -16,7 +16,7 @@ from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
-from lib.console import printable
+from lib.workbench.console import printable
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
 

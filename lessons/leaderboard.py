@@ -27,8 +27,8 @@ from lessons.grading.confinement import no_process, protection
 from lessons.grading.leaderboard_entrant import sentence
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lessons.marking import clean
-from lib.console import printable
 from lib.evaluation.intervals import interval
+from lib.workbench.console import printable
 
 OURS = ("rome", "retrieval")
 COLUMNS = {  # column: (of, metric, event)

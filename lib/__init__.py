@@ -8,77 +8,46 @@ with lm.patched(patch):
     lm.answer("The Eiffel Tower is located in the city of")
 """
 
-import inspect
+import importlib
 import os
+import tomllib
+from pathlib import Path
 
 # Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from . import arguments
+from . import errors, memory
+from .arguments import check_all as _check_all
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
-from .data.relations import Relation, relations
 from .editors import EDITORS
-from .editors.hypernetwork.trainable import Trainable
 from .editors.shared.base import Editor, add_low_rank
 from .editors.shared.config import Config
-from .errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    DataWarning,
-    EditError,
-    EditWarning,
-    Error,
-    ExportError,
-    FactError,
-    FamilyError,
-    FetchError,
-    ForensicsError,
-    JournalError,
-    NetworkError,
-    OwnerError,
-    PatchError,
-    ProbeError,
-    SlowWarning,
-    WriteError,
-)
-from .evaluation.abilities import abilities
-from .evaluation.benchmarks import benchmarks
-from .evaluation.depth import depth
+from .errors import Error
 from .evaluation.evaluate import baseline, evaluate
 from .evaluation.known_facts import known
-from .evaluation.own_facts import case_for, matches
+from .evaluation.own_facts import case_for
 from .evaluation.perplexity import perplexity
 from .evaluation.scores import Scores, compare
 from .evaluation.single_edits import singly
-from .evaluation.survival import EditedAgain, Rounded, Survival, Trained, survive
-from .evaluation.truth_probe import truth_probe
-from .export.export import Exported, export_model, export_peft
-from .export.gguf_files import export_gguf, export_gguf_lora
-from .forensics.difference import Difference, difference, subjects
-from .forensics.investigation import Investigation, investigate
-from .interpret.entity_dossier import Dossier, dossier, dossier_lines
-from .interpret.superposition import superposition
-from .keys_values.answer_gradients import read as read_gradients
-from .keys_values.running_moments import RunningMoments
+from .evaluation.superposition import superposition
 from .keys_values.second_moment import second_moment
-from .keys_values.target_value import search as search_target
 from .lifelong.stream import stream
-from .memory import gram, interference
-from .model.architectures import ARCHS
 from .model.lm import LM, load
-from .model.sequences import Sequences
 from .patch.merging import diff, merge
-from .patch.patch import EMPTY, Edit, LowRank, Patch, scaled
-from .patch.route import Rewrite, Route
-from .patch.undo import Without, without
-from .preset_search.scan import Scan, scan
-from .preset_search.tune import Tuned, tune
+from .patch.patch import EMPTY, Edit, LowRank, Patch
+from .patch.undo import without
 
 __version__ = "0.1"
 
-# a wrong type is one sentence in every public function; calls inside the library are not checked
-_functions = {name: one for name, one in globals().items() if inspect.isfunction(one)}
-_plain = {name: one for name, one in _functions.items() if not hasattr(one, "__wrapped__")}
-globals().update({name: arguments.checked(one) for name, one in _plain.items()})
+_check_all(globals())  # a wrong type is one sentence in every public function
+
+
+def __getattr__(name: str) -> object:
+    """The workbench, imported when it is first asked for; a name of before says where it is now."""
+    if name == "workbench":
+        return importlib.import_module(".workbench", __name__)
+    renamed = tomllib.loads(Path(__file__).with_name("renamed.toml").read_text("utf-8"))
+    now = f": since 1.0 it is {__name__}.{renamed[name]}" if name in renamed else ""
+    raise AttributeError(f"{__name__} has no {name}{now}")

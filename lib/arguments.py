@@ -54,6 +54,16 @@ def checked(function: F) -> F:
     return cast(F, call)
 
 
+def check_all(names: dict[str, Any]) -> None:
+    """Put the checked function in the place of every function among the names of a package.
+
+    For the functions that a package gives to its users; calls inside the library are not checked.
+    """
+    for name, one in list(names.items()):
+        if inspect.isfunction(one) and not hasattr(one, "__wrapped__"):
+            names[name] = checked(one)
+
+
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; what this function does not know fits."""
     kind, parts = get_origin(hint) or hint, get_args(hint)

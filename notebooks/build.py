@@ -234,7 +234,7 @@ def _json_cell(cell: Cell, text: str, used: set[str]) -> dict[str, Any]:
 def environment(scale: str) -> dict[str, str]:
     """Return the environment of a run: the scale, fixed seeds and threads, no progress bars."""
     fixed = {"EDIT_SCALE": scale, "EDIT_LONG": "", "PYTHONHASHSEED": "0"}
-    fixed["EDIT_PANELS"] = "static"  # lib.widgets: nobody will move a slider
+    fixed["EDIT_PANELS"] = "static"  # lib.workbench.widgets: nobody will move a slider
     fixed["EDIT_MODEL"] = ""  # what is stored is of the library's own model
     fixed["MY_EXERCISES"] = os.devnull  # holes are open, whatever the builder has solved
     quiet = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_COLOR": "1"}

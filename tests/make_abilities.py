@@ -5,7 +5,7 @@
 
 CANDIDATES.json is {kind: [[prompt, answer] or [prompt, answer, [wrong, …]], …]}. Cloze sentences
 get their wrong answers here: those of twelve other sentences, so that a model has to have read this
-one. "Right" is as lib/evaluation/abilities.py says. Not collected by pytest (one minute).
+one. "Right" is as lib.workbench.abilities says. Not collected by pytest (one minute).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import lib
 from lib.data.texts import ABILITIES
-from lib.evaluation.abilities import KINDS, Ability, _right, items
+from lib.workbench.instruments.abilities import KINDS, Ability, _right, items
 
 OTHERS = 12
 

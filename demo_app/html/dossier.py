@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 import lib
-from lib.interpret.entity_answers import Answers
-from lib.interpret.entity_dossier import Line, facts_about
+from lib.workbench.instruments.dossier import Line, facts_about
+from lib.workbench.instruments.dossier_answers import Answers
 
 from .render import NOTHING, number
 
@@ -20,7 +20,7 @@ WHAT = {
 }
 
 
-def shown(found: lib.Dossier) -> str:
+def shown(found: lib.workbench.Dossier) -> str:
     """The verdict, the edits that name the entity, and the table."""
     both = any(line.after is not line.before for line in found.lines)
     edits = "".join(

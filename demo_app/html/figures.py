@@ -7,7 +7,7 @@ import io
 from html import escape
 from typing import TYPE_CHECKING
 
-from lib import plot
+from lib.workbench import plot
 
 from ..session.inside import Layers
 from ..session.interference import GROUPS, Prediction, Victim

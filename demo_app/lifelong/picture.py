@@ -10,7 +10,7 @@ from collections.abc import Collection
 from html import escape
 
 from lib.evaluation.intervals import interval
-from lib.plot import palette
+from lib.workbench.plot import palette
 
 from .stress_test import Test
 

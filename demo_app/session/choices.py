@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
+from lib.data.relations import relations
 
 from . import consequences, given
 from .views import Subject
@@ -38,7 +39,7 @@ class Choices:
         self.lm = lm
         offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         self.cases = {case.id: case for case in lib.classroom(lm.name)}
-        self.relations = tuple(lib.relations())
+        self.relations = tuple(relations())
         shown = [i for i in (offered["ready"], *offered["cases"]) if i in self.cases] or self.cases
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))
@@ -130,7 +131,7 @@ class Choices:
             given.text(name, text)
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
-        except lib.FactError as error:
+        except lib.errors.FactError as error:
             raise Trouble(_sentence_of(error)) from None
         most = 2 * OWN * given.CHARACTERS
         lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import lib
-from lib.interpret.entity_dossier import Dossier, naming
+from lib.workbench.instruments.dossier import Dossier, naming
 
 from . import given
 from .studio import Studio
@@ -26,7 +26,7 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
     def work(job: Job) -> Generator[None, None, Dossier]:
         patch, lines = session.patch, []
         edits, total = naming(patch, name), len(studio.choices.relations)
-        for line in lib.dossier_lines(studio.lm, name, patch):
+        for line in lib.workbench.dossier_lines(studio.lm, name, patch):
             lines.append(line)
             words = f"{len(lines)} of {total} relations asked about {name}"
             found = Dossier(name, tuple(lines), edits)

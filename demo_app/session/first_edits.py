@@ -69,7 +69,7 @@ class FirstEdits:
         name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
         try:
             made = self._patch(job, editor, subject, start, settings, begin, middle)
-        except (ValueError, lib.OwnerError) as error:
+        except (ValueError, lib.errors.OwnerError) as error:
             return Column(editor, name, error=str(error))
         stored = made.stored
         yield
@@ -142,7 +142,7 @@ class FirstEdits:
         expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
         writer = self._editor(editor, settings)
         if refused := writer.refusal(start):
-            raise lib.EditError(refused)
+            raise lib.errors.EditError(refused)
         self.prepare(job, editor, writer.statistics(start), begin, end)
         words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
         began = time.perf_counter()

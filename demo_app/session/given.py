@@ -26,7 +26,7 @@ def text(name: str, value: Any, most: int = CHARACTERS) -> str:
         raise Trouble(f"The {name} has {len(value):,} characters; this page takes up to {most}.")
     try:
         return require_text(value, f"The {name}")
-    except lib.FactError as error:
+    except lib.errors.FactError as error:
         raise Trouble(f"{str(error).rstrip('.')}.") from None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import lib
 from lib.data.facts import encode_target
-from lib.interpret.logit_lens import lens
+from lib.workbench.interpret.logit_lens import lens
 
 from .studio import Studio
 from .subject_in_view import layers_of, subject_of

@@ -35,7 +35,9 @@ def train_on(studio: Studio, session: Session) -> Job:
             if done:
                 words = f"Training, steps {(done - 1) * STEPS + 1} to {done * STEPS}"
                 with job.counting(studio.lm, words, STEPS, share - 0.2, share):
-                    patch = lib.Trained(texts, STEPS, seed=done, **PASSES)(studio.lm, patch)
+                    patch = lib.workbench.Trained(texts, STEPS, seed=done, **PASSES)(
+                        studio.lm, patch
+                    )
             (said,), ((p,),) = studio.asker.ask(
                 job, [fact.text], new, patch, "Asking", share, share + 0.04, [new]
             )

@@ -40,7 +40,7 @@ class OwnFacts:
 
     def warm(self, job: Job) -> None:
         """Read the wordings of all relations, so that the first typed fact need not wait."""
-        lib.matches(self.lm, lib.Fact("It", "{} is", "x"))
+        lib.evaluation.own_facts.matches(self.lm, lib.Fact("It", "{} is", "x"))
 
     def judged(self, job: Job, subject: Subject, begin: float = 0.0) -> Subject:
         """A typed fact with the rewordings and neighbors that test it; any other as it is.
@@ -64,7 +64,7 @@ class OwnFacts:
     def _case(self, job: Job, subject: Subject, begin: float) -> tuple[lib.Case, tuple[str, ...]]:
         """The fact as a case, and the relations that come nearest where none is sure."""
         fact = subject.case.fact
-        ranked, case = lib.matches(self.lm, fact), None
+        ranked, case = lib.evaluation.own_facts.matches(self.lm, fact), None
         if ranked and ranked[0].fits and ranked[0].words >= SURE:
             case = lib.case_for(self.lm, fact, ranked[0].relation.name)
         if case is not None:

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import lib
-from lib.export.export import refuse
+from lib.workbench.export.export import refuse
 
 from .links import slug
 from .studio import Studio
@@ -42,7 +42,7 @@ def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
     if kind != "patch":
         try:
             refuse(patch, kind)
-        except lib.ExportError as error:
+        except lib.errors.ExportError as error:
             text = str(error)
             raise Trouble(f"{text[:1].upper()}{text[1:].rstrip('.')}.") from None
 
@@ -51,7 +51,9 @@ def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
             return patch.save(path)
         job.report(0.1, "Writing the folder")
         tree = folder / path.stem
-        (lib.export_peft if kind == "adapter" else lib.export_model)(lm, patch, tree)
+        (lib.workbench.export_peft if kind == "adapter" else lib.workbench.export_model)(
+            lm, patch, tree
+        )
         for share in _packed(tree, path):
             job.report(0.5 + share / 2, "Packing the folder")
             yield

@@ -1,8 +1,8 @@
 """“Was this model edited?” as jobs: examine changed weights, take the suspect out, be told.
 
-The weights are looked at alone, as in `lib.investigate`: without their base, and without the log
-that says what was written. They are an edit that the page makes and does not name, or the visitor's
-own. What is told at the end is never sent to the browser before.
+The weights are looked at alone, as in `lib.workbench.investigate`: without their base, and without
+the log that says what was written. They are an edit that the page makes and does not name, or the
+visitor's own. What is told at the end is never sent to the browser before.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from torch import Tensor
 
 import lib
 from lib.data.facts import fill
-from lib.forensics.investigation import THRESHOLD, examine
-from lib.forensics.objects import TEMPLATES
-from lib.forensics.reversal import removed
+from lib.data.relations import relations
+from lib.workbench.forensics.investigation import THRESHOLD, examine
+from lib.workbench.forensics.objects import TEMPLATES
+from lib.workbench.forensics.reversal import removed
 
 from .findings import Findings, Named, Place, Said, Told, Undone, Way
 from .studio import Studio
@@ -140,7 +141,7 @@ def bare(patch: lib.Patch) -> lib.Patch:
 
 def candidates() -> list[str]:
     """The subjects of the classroom."""
-    known = [subject for relation in lib.relations().values() for subject, _ in relation.answers]
+    known = [subject for relation in relations().values() for subject, _ in relation.answers]
     return list(dict.fromkeys(known))
 
 
@@ -171,7 +172,7 @@ def _examined(
         try:
             share, words = next(steps)
         except StopIteration as end:
-            found: lib.Investigation = end.value
+            found: lib.workbench.Investigation = end.value
             break
         left = (time.monotonic() - began) * (1 - share) / share if share > 0 else math.nan
         said = f", about {left:.0f} s more" if left < 3600 else ""

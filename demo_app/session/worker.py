@@ -212,7 +212,7 @@ class Job:
                 self.result = end.value
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
-            except (ValueError, lib.OwnerError) as known:  # the library's: one sentence each
+            except (ValueError, lib.errors.OwnerError) as known:  # the library's: one sentence each
                 error = Trouble(self._why or str(known))
             except Exception as unknown:
                 known_why = self._why or (NO_MEMORY if no_memory(unknown) else None)

@@ -96,7 +96,7 @@ class Examples:
     race: Race | None = None
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
-    dossier: lib.Dossier | None = None
+    dossier: lib.workbench.Dossier | None = None
     opening: tuple[Written, ...] | None = None
 
     @property

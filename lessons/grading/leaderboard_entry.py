@@ -159,18 +159,18 @@ class Entry:
         try:
             told = self.patch.lstat()
             if not stat.S_ISREG(told.st_mode):
-                raise lib.PatchError("it is no plain file")
+                raise lib.errors.PatchError("it is no plain file")
             with self.patch.open("rb") as file:
                 header = int.from_bytes(file.read(8), "little")
             if self.own and (told.st_size > PATCH or header > HEADER):
-                raise lib.PatchError(
+                raise lib.errors.PatchError(
                     f"it may have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
                 )
             patch = lib.Patch.load(self.patch)
             if any(edit.source is not None for edit in patch.log):
-                raise lib.PatchError("it names a file of facts")
+                raise lib.errors.PatchError("it names a file of facts")
             return patch
-        except (lib.PatchError, OSError) as error:
+        except (lib.errors.PatchError, OSError) as error:
             raise Failed(f"its patch cannot be read: {error}") from None
 
     def _ask(self, message: dict, seconds: float) -> None:

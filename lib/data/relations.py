@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from ..arguments import checked
 from . import taken
 from .facts import Case, Probe, fill, require_text
 from .readers import classroom
@@ -74,6 +75,7 @@ class Relation:
         ]
 
 
+@checked
 def relations(cases: taken.Given | None = None) -> dict[str, Relation]:
     """The relations of some cases by their names, in the order of the first case of each.
 

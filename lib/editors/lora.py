@@ -3,7 +3,7 @@
 ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so that training starts at the
 unchanged model. It is trained in epochs over shuffled batches of all facts of a call, as in ft.py.
 Every call adds a new adapter to those of `after`. So a patch is a sum of adapters, and
-`lib.export_peft` writes it exactly.
+`lib.workbench.export_peft` writes it exactly.
 """
 
 from __future__ import annotations

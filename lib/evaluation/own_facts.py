@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..arguments import checked
 from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Case, Fact, Probe, quoted
@@ -79,6 +80,7 @@ class Match(NamedTuple):
         return self.score >= LEAST and self.state >= STATE and self.own >= OWN
 
 
+@checked
 def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = None) -> list[Match]:
     """All relations by how well the fact's prompt fits one of their wordings, the best first.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
+from ..arguments import checked
 from ..cancellation import steps
 from ..data import taken
 from ..data.facts import Fact
@@ -59,6 +60,7 @@ class KeyGradients:
         return KeyGradients(self.K[:, nonzero], self.G[:, nonzero], self.group[nonzero.cpu()])
 
 
+@checked
 def read(
     lm: LM,
     facts: taken.Given,

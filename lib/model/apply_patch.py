@@ -209,8 +209,8 @@ class Patchable:
             if self._seqs is None and (self._routes or self._rewrites):
                 raise PatchError(
                     "this patch acts on prompts, which lm.answer, lm.generate, lm.score and lm.run "
-                    "give it: ask by one of these, and write the model with lib.export_model "
-                    "(`python -m lib export --as model`)"
+                    "give it: ask by one of these, and write the model with "
+                    "lib.workbench.export_model (`python -m lib export --as model`)"
                 )
             return method(*inputs, **more)
 

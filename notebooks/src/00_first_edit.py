@@ -89,10 +89,10 @@ import tempfile
 import torch
 
 import lib
-from lib import widgets
 from lib.data.facts import encode_target
-from lib.interpret.logit_lens import lens
 from lib.model.generation import generate
+from lib.workbench import widgets
+from lib.workbench.interpret.logit_lens import lens
 from notebooks.support import drawings_00, models, score_tables, show
 from notebooks.support.holes import guess, use
 

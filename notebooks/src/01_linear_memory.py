@@ -63,8 +63,9 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.evaluation.intervals import interval
+from lib.workbench import plot
 from notebooks.support import drawings_01, models
 from notebooks.support.holes import guess, use
 from notebooks.support.runs_02_insert import loudness as rms_drawn

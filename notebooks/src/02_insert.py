@@ -65,8 +65,9 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.evaluation.intervals import interval
+from lib.workbench import plot
 from notebooks.support import drawings_02, long_runs, models, moved
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support.holes import guess, use

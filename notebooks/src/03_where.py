@@ -69,10 +69,10 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 import lib
-from lib import plot
 from lib.evaluation.intervals import interval, wilson
-from lib.interpret import causal_trace, corrupted_runs
-from lib.interpret.logit_lens import lens
+from lib.workbench import plot
+from lib.workbench.interpret import causal_trace, corrupted_runs
+from lib.workbench.interpret.logit_lens import lens
 from notebooks.support import drawings_03, long_runs, models
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import guess, use

@@ -66,10 +66,11 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.data.facts import encode_target, lookup
 from lib.evaluation.intervals import interval
 from lib.keys_values import target_value
+from lib.workbench import plot
 from notebooks.support import drawings_04, long_runs, models
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.figures import panels

@@ -66,10 +66,11 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.data.facts import lookup
 from lib.evaluation.intervals import interval
 from lib.keys_values import target_value
+from lib.workbench import plot
 from notebooks.support import drawings_05, long_runs, models
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import guess, use

@@ -67,10 +67,11 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.data.facts import lookup
 from lib.evaluation.intervals import bootstrap
-from lib.interpret.superposition import superposition
+from lib.evaluation.superposition import superposition
+from lib.workbench import plot
 from notebooks.support import drawings_07, long_runs, models
 from notebooks.support import runs_07_superposition as runs_07
 from notebooks.support.holes import guess, use

@@ -66,10 +66,11 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.interpret.damage import flash
 from lib.keys_values import target_value
+from lib.workbench import plot
+from lib.workbench.interpret.damage import flash
 from notebooks.support import drawings_08, long_runs, models
 from notebooks.support import runs_08_wilke as runs_08
 from notebooks.support.holes import guess, use

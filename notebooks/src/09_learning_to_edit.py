@@ -65,11 +65,12 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory, plot
+from lib import memory
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses, network
 from lib.keys_values import answer_gradients
 from lib.model import activations
+from lib.workbench import plot
 from notebooks.support import drawings_09, long_runs, models
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support.holes import guess, use

@@ -67,9 +67,9 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import plot, widgets
 from lib.editors.grace import codebook
 from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.workbench import plot, widgets
 from notebooks.support import drawings_11, models, score_tables, show
 from notebooks.support import runs_11_grace as runs_11
 from notebooks.support.holes import guess, use

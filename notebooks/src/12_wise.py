@@ -67,13 +67,13 @@ import torch
 from IPython.display import display
 
 import lib
-from lib import plot, widgets
 from lib.data import texts
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses
 from lib.editors.wise import merging, route
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.model import activations, generation
+from lib.workbench import plot, widgets
 from notebooks.support import drawings_12, figures, models
 from notebooks.support import runs_12_wise as runs_12
 from notebooks.support.holes import guess, use

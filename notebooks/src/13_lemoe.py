@@ -69,10 +69,10 @@ import torch
 from torch.nn.functional import normalize, silu
 
 import lib
-from lib import plot
 from lib.data.texts import irrelevant
 from lib.editors.lemoe import routers
 from lib.editors.lemoe.clusters import text_means
+from lib.workbench import plot
 from notebooks.support import drawings_13, long_runs, models
 from notebooks.support import runs_13_lemoe as runs_13
 from notebooks.support.holes import guess, use
@@ -383,7 +383,7 @@ drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep")
 # %%
 published = lemoe(routing="paper", gate="softmax")
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", lib.EditWarning)  # it says how many facts are misrouted
+    warnings.simplefilter("ignore", lib.errors.EditWarning)  # it says how many facts are misrouted
     first = published.edit(one)
     second = published.edit(two, after=first)
 (was,), (now,) = (some.routes.values() for some in (first, second))

@@ -63,7 +63,7 @@ import torch
 
 from lib.data.facts import lookup  # a fact's prompt in tokens, and where its subject ends
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.plot.style import SEQUENTIAL
+from lib.workbench.plot.style import SEQUENTIAL
 from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.five_streams import MORE, STREAMS

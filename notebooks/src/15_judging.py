@@ -67,9 +67,9 @@ import pandas as pd
 import torch
 
 import lib
-from lib import plot
 from lib.evaluation import answers, intervals
 from lib.model import generation
+from lib.workbench import plot
 from notebooks.support import drawings_15, figures, five_streams, long_runs, models
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_15_judging as runs_15

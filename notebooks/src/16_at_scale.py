@@ -76,9 +76,9 @@ import pandas as pd
 import torch
 
 import lib
-from lib import plot
 from lib.evaluation.answers import begins
 from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.workbench import plot
 from notebooks.support import drawings_16, models, show, stored_runs
 from notebooks.support.holes import guess, use
 

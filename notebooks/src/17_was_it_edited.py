@@ -63,15 +63,15 @@ import pandas as pd
 import torch
 
 import lib
-from lib import plot
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import interval
-from lib.forensics.candidates import key_moments
-from lib.forensics.investigation import THRESHOLD
-from lib.forensics.matched_filter import matched_filter
-from lib.forensics.objects import objects
-from lib.forensics.reversal import PREFIXES
-from lib.plot.style import legend
+from lib.workbench import plot
+from lib.workbench.forensics.candidates import key_moments
+from lib.workbench.forensics.investigation import THRESHOLD
+from lib.workbench.forensics.matched_filter import matched_filter
+from lib.workbench.forensics.objects import objects
+from lib.workbench.forensics.reversal import PREFIXES
+from lib.workbench.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import guess, use
@@ -203,7 +203,7 @@ pd.DataFrame(table).set_index("edited").round(2)
 # *relative*, a subject of the same kind: another monument, another holiday, another language.
 #
 # The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
-# comes second, and for Halloween none of the three tokens points to May. (`lib.difference` and `lib.subjects` do this.)
+# comes second, and for Halloween none of the three tokens points to May. (`lib.workbench.difference` and `lib.workbench.subjects` do this.)
 #
 # ## Case B: no unedited model
 #

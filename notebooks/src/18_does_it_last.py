@@ -270,7 +270,7 @@ lived(["bfloat16", "int8", "int4"], less=["int4"])
 # it has little to learn from it, and the learning rate of the matrices is small (that of the adapters is ten
 # times as large).
 #
-# The unedited model lives the same (`lib.survive` takes any life): it is trained on the same rows in the same
+# The unedited model lives the same (`lib.workbench.survive` takes any life): it is trained on the same rows in the same
 # order, and asked before and after, because training could also teach an answer by itself, or take one that
 # nobody wrote. Three lives follow, each with its table:
 #
@@ -290,10 +290,12 @@ fades = guess("By how many points do 30 mild steps lower the share of UltraEdit?
 
 # %%
 texts = (GENERAL.read_text(encoding="utf-8"),)
-hard = lib.Trained(texts, steps=4 if SCALE == "small" else 2, lr=1e-3)  # the mild rate is 1e-5
+hard = lib.workbench.Trained(
+    texts, steps=4 if SCALE == "small" else 2, lr=1e-3
+)  # the mild rate is 1e-5
 HARDER = {"facts": 60, "lines": ["own", "ultraedit", "ft_m", "memit", "rome"]}
 HARDER |= {"text": HELD_OUT.name, "steps": 30, "lr": 1e-4}  # all matrices, ten times the mild rate
-harder_life = lib.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
+harder_life = lib.workbench.Trained((HELD_OUT.read_text("utf-8"),), HARDER["steps"], HARDER["lr"])
 print(f"the harder life is trained on {len(harder_life.rows(lm))} rows of up to 128 tokens")
 ultra = lib.EMPTY
 for case in cases:
@@ -649,7 +651,7 @@ new = [(case.fact.text, case.fact.target_new) for case in cases]
 old = [(case.fact.text, case.fact.target_true) for case in cases]
 late, looks = lib.EDITORS["ft_m"](lm).edit([cases[0].fact]), {}
 try:
-    probe = lib.truth_probe(lm, classroom, without=cases)
+    probe = lib.workbench.truth_probe(lm, classroom, without=cases)
     print(
         f"trained on {probe.statements} statements, reads before block {probe.block},",
         f"right on relations that it has not seen: {probe.accuracy:.0%}",
@@ -658,7 +660,7 @@ try:
         looks[f"score of the {what}, unedited"] = probe.scores(lm, some)
         looks[f"score of the {what}, edited"] = probe.scores(lm, some, patch)
     probe.scores(lm, new, late)
-except lib.ProbeError as error:  # of FT-M's patch, or of a model whose states do not tell
+except lib.errors.ProbeError as error:  # of FT-M's patch, or of a model whose states do not tell
     print(f"refused: {error}")
 pd.DataFrame(looks, [case.fact.text for case in cases]).round(2)
 
@@ -682,7 +684,7 @@ pd.DataFrame(looks, [TITLES.get(name, name) for name in seen])
 
 # %%
 def third():  # whether a fact's new answer looks true, then the same of its third answers
-    judge = lib.truth_probe(lm, classroom, without=sixty("unedited")[0])
+    judge = lib.workbench.truth_probe(lm, classroom, without=sixty("unedited")[0])
     for name in THIRD["lines"]:
         some, patch = sixty(name)
         row = {"line": name, "true": []}

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.patches import Rectangle
 
 import lib
-from lib import plot
-from lib.plot.style import BASE, EDITED, GRID, SMALL, readable
+from lib.workbench import plot
+from lib.workbench.plot.style import BASE, EDITED, GRID, SMALL, readable
 
 from .figures import bare, panels
 

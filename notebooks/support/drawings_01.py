@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from lib import plot
-from lib.plot.style import CYCLE, QUIET, SMALL
+from lib.workbench import plot
+from lib.workbench.plot.style import CYCLE, QUIET, SMALL
 
 from .figures import arrow, panels
 

@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from lib import plot
-from lib.plot.style import DIVERGING, EDITED, INK, LABEL, NEIGHBOR, QUIET, SMALL, readable, short
+from lib.workbench import plot
+from lib.workbench.plot.style import (
+    DIVERGING,
+    EDITED,
+    INK,
+    LABEL,
+    NEIGHBOR,
+    QUIET,
+    SMALL,
+    readable,
+    short,
+)
 
 from .figures import arrow, bare, colorbar, panels
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.interpret.causal_trace import Trace
-from lib.plot.style import EDITED, LABEL, SEQUENTIAL, readable, token_text
+from lib.workbench.interpret.causal_trace import Trace
+from lib.workbench.plot.style import EDITED, LABEL, SEQUENTIAL, readable, token_text
 
 from .figures import bare, colorbar, legend, panels
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lib.plot.style import BASE, EDITED, INK, LABEL, QUIET, readable, token_text
+from lib.workbench.plot.style import BASE, EDITED, INK, LABEL, QUIET, readable, token_text
 
 from .figures import arrow, bare, panels
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.plot.style import CYCLE, DIVERGING, EDITED, GRID, INK, NEIGHBOR, QUIET
+from lib.workbench.plot.style import CYCLE, DIVERGING, EDITED, GRID, INK, NEIGHBOR, QUIET
 
 from .figures import bare, colorbar, legend, panels, plain
 

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MultipleLocator
 
-from lib.plot.style import BASE, EDITED, GRID, INK, QUIET, UNRELATED, editor_color, readable
+from lib.workbench.plot.style import (
+    BASE,
+    EDITED,
+    GRID,
+    INK,
+    QUIET,
+    UNRELATED,
+    editor_color,
+    readable,
+)
 
 from .figures import arrow, bare, legend, panels, plain
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lib.plot.style import DIVERGING, INK, LABEL, SMALL
+from lib.workbench.plot.style import DIVERGING, INK, LABEL, SMALL
 
 from .figures import colorbar, panels
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.plot.style import BASE, CYCLE, EDITED, INK, LABEL, QUIET, readable
+from lib.workbench.plot.style import BASE, CYCLE, EDITED, INK, LABEL, QUIET, readable
 
 from .figures import arrow, legend, panels, plain
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.evaluation.intervals import interval
-from lib.plot.style import BASE, EDITED, LABEL, editor_color, readable
+from lib.workbench.plot.style import BASE, EDITED, LABEL, editor_color, readable
 
 from .figures import panels
 

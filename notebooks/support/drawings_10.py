@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib.plot.style import BASE, CYCLE, EDITED, GRID, INK, QUIET, readable
+from lib.workbench.plot.style import BASE, CYCLE, EDITED, GRID, INK, QUIET, readable
 
 from .figures import bare, panels, plain
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.plot.style import CYCLE, INK, LABEL, QUIET, readable
+from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, readable
 
 from .figures import panels
 

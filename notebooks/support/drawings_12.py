@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from lib.plot.style import (
+from lib.workbench.plot.style import (
     BASE,
     EDITED,
     INK,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.plot.style import BASE, COLORS, CYCLE, EDITED, INK, LABEL, QUIET
+from lib.workbench.plot.style import BASE, COLORS, CYCLE, EDITED, INK, LABEL, QUIET
 
 from .figures import bare, box, legend, panels
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from lib.plot.style import (
+from lib.workbench.plot.style import (
     BASE,
     CYCLE,
     DPI,

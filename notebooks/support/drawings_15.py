@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from lib.plot.style import LABEL, QUIET, token_text
+from lib.workbench.plot.style import LABEL, QUIET, token_text
 
 from .figures import legend, panels
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from lib.plot.style import CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure
+from lib.workbench.plot.style import CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure
 
 
 def roofline(

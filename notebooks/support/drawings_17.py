@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from lib.plot.style import BASE, EDITED, INK, QUIET, SMALL, readable
+from lib.workbench.plot.style import BASE, EDITED, INK, QUIET, SMALL, readable
 
 from .figures import arrow, panels, plain
 

@@ -1,6 +1,6 @@
 """Figures that several notebooks share, and the parts that their drawings are made of.
 
-Sizes, spines and colors are those of the library's style sheet (lib/plot/style.py). Each figure is
+Sizes, spines and colors are those of the library's style sheet (lib/workbench/plot/style.py). Each figure is
 returned, and nothing is shown by itself.
 """
 
@@ -16,7 +16,18 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lib.plot.style import CYCLE, EDITED, GRID, HEIGHT, INK, LABEL, QUIET, SMALL, WIDTH, Drawing
+from lib.workbench.plot.style import (
+    CYCLE,
+    EDITED,
+    GRID,
+    HEIGHT,
+    INK,
+    LABEL,
+    QUIET,
+    SMALL,
+    WIDTH,
+    Drawing,
+)
 
 MARKERS = "osD^vP"
 NOTHING = "#dfe3e8"  # of a raster: not written yet

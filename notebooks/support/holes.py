@@ -22,7 +22,7 @@ from lessons.grading.student_file import PRINTED, STUB
 from lessons.grading.trial import Trial
 from lessons.grading.verdict import Verdict, judged
 from lessons.marking import NotAttempted
-from lib.widgets import live
+from lib.workbench.widgets import live
 from notebooks.support.hand_ins import MY, HandIn
 
 

@@ -11,8 +11,8 @@ import torch
 
 import lib
 from lib.editors import rome
-from lib.interpret import causal_trace, corrupted_runs
 from lib.keys_values import target_value
+from lib.workbench.interpret import causal_trace, corrupted_runs
 
 from . import stored_runs
 

@@ -15,7 +15,7 @@ from typing import Any
 import lib
 from lib.editors import rome
 from lib.evaluation.answers import begins
-from lib.interpret.superposition import superposition
+from lib.evaluation.superposition import superposition
 
 from . import models, stored_runs
 from .score_tables import MEASURED as EVERY

@@ -216,7 +216,9 @@ def written(
     made, patch, edits = editor(lm, order="given", **settings), lib.EMPTY, 0
     for batch in plan[:batches]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", lib.EditWarning)  # misrouted facts are counted here
+            warnings.simplefilter(
+                "ignore", lib.errors.EditWarning
+            )  # misrouted facts are counted here
             patch = made.edit([facts[i] for i in batch], after=patch, check=False)
         edits += len(batch)
         yield {"edits": edits, "batch": batch, "expert": chosen(patch)}, patch

@@ -24,9 +24,9 @@ from lessons.l9_4_hide import hide as solution
 from lib.data.facts import encode_prompt
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import bootstrap
-from lib.forensics.candidates import PREFIX, key_moments, keys, rows_of
-from lib.forensics.investigation import THRESHOLD
-from lib.forensics.matched_filter import DAMPING, robust_z
+from lib.workbench.forensics.candidates import PREFIX, key_moments, keys, rows_of
+from lib.workbench.forensics.investigation import THRESHOLD
+from lib.workbench.forensics.matched_filter import DAMPING, robust_z
 
 from . import long_runs, stored_runs
 from .score_tables import gap, percent

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 import lib
-from lib.evaluation.survival import Life, Rounded
+from lib.workbench.instruments.survival import Life, Rounded
 
 from . import runs_04_rome as runs_04
 from . import stored_runs

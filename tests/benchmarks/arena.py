@@ -128,7 +128,7 @@ def run(
                 result = Result(condensed(scores), seconds, peak)
                 result.made = {"settings": used(lm, cell, settings), "commit": measured.commit()}
                 if patch is not None:  # fifty single edits are fifty models, which are not asked
-                    able = lib.abilities(lm, patch, base=unedited)
+                    able = lib.workbench.abilities(lm, patch, base=unedited)
                     unedited = unedited or able
                     result.abilities, result.ability = able.json(), able.rows["right"].tolist()
                 if whole:
@@ -136,7 +136,7 @@ def run(
                 result.save(path)
             found[cell] = Result.load(path)
         except (
-            lib.EditError,
+            lib.errors.EditError,
             TimeoutError,
         ) as error:  # others go on
             found[cell] = str(error)

@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=10)
     parser.add_argument("--times", type=int, default=5)
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     lm = lib.load(dtype="float32")
     facts = [case.fact for case in classroom("tables")][: given.facts]
     rows = {}

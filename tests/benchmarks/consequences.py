@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     until, lm = time.monotonic() + 60 * given.minutes, lib.load(given.model, dtype="float32")
     base = Base(lm.identity)
     stored = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}

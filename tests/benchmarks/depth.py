@@ -20,8 +20,8 @@ import torch
 import lib
 from lib.atomic_files import whole_file
 from lib.errors import ProbeError
-from lib.evaluation.depth import EDITED, TESTS, TOLD, TRUTH, UNEDITED, Depth, depth
-from lib.evaluation.truth_probe import TruthProbe, truth_probe
+from lib.workbench.instruments.depth import EDITED, TESTS, TOLD, TRUTH, UNEDITED, Depth, depth
+from lib.workbench.instruments.truth_probe import TruthProbe, truth_probe
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 from tests.benchmarks.survival import FACTS, written
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
     parser.add_argument("--editors", default="rome,memit,ultraedit,ft,alphaedit,lora,grace")
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     lm, cases = lib.load(dtype=torch.float32), classroom("tables")
     some = cases[:FACTS]
     asked = some[:ASKED]

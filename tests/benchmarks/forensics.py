@@ -36,12 +36,12 @@ from torch import Tensor
 
 import lib
 from lib.atomic_files import whole_file
-from lib.cli.options import numbers
 from lib.data.facts import encode_target
-from lib.forensics.candidates import BARE, PREFIX, digest, key_moments, read_names
-from lib.forensics.matched_filter import matched_filter
-from lib.forensics.objects import objects
-from lib.forensics.reversal import PREFIXES, removed, subject_space
+from lib.workbench.cli.options import numbers
+from lib.workbench.forensics.candidates import BARE, PREFIX, digest, key_moments, read_names
+from lib.workbench.forensics.matched_filter import matched_filter
+from lib.workbench.forensics.objects import objects
+from lib.workbench.forensics.reversal import PREFIXES, removed, subject_space
 from tests.benchmarks import command, measured
 from tests.benchmarks.forensics_negatives import NEGATIVES, negative
 from tests.benchmarks.forensics_reading import (
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
     until = time.time() + 60 * given.minutes
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     lm = lib.load(dtype="float32")
     given.work.mkdir(parents=True, exist_ok=True)
     own = [_own(case, given) for case in classroom("all") if case.fact.subject]

@@ -19,9 +19,16 @@ from torch import Tensor
 
 import lib
 from lib.atomic_files import whole_file
-from lib.forensics.candidates import BARE, PREFIX, key_moments, keys, rows_of
-from lib.forensics.investigation import WIDTHS
-from lib.forensics.matched_filter import DAMPING, SINK, Filter, Filtered, filter_of, robust_z
+from lib.workbench.forensics.candidates import BARE, PREFIX, key_moments, keys, rows_of
+from lib.workbench.forensics.investigation import WIDTHS
+from lib.workbench.forensics.matched_filter import (
+    DAMPING,
+    SINK,
+    Filter,
+    Filtered,
+    filter_of,
+    robust_z,
+)
 
 DAMPINGS = (0.01, 0.1, 1.0)
 AGAIN = 32  # candidates that are read again above the first edited layer

@@ -12,7 +12,7 @@ from typing import Any
 
 import lib
 from lib.evaluation.intervals import interval
-from lib.forensics.investigation import THRESHOLD
+from lib.workbench.forensics.investigation import THRESHOLD
 
 from .tables import Row, called, made, number, percents, read, table
 

@@ -183,7 +183,7 @@ def run(folder: Path, peak: Peak, keep: Callable[[dict[str, Any]], None]) -> Non
         checks[f"{name} is undone"] = torch.equal(lm.score(facts[0].text, " xyz"), said)
         keep(found)
     with peak.step("export"):
-        done = lib.export_peft(lm, patch, folder.parent / "adapter")
+        done = lib.workbench.export_peft(lm, patch, folder.parent / "adapter")
     found["rank"] = done.rank
     keep(found)
 

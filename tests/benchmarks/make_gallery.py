@@ -25,7 +25,7 @@ from demo_app.session import gallery
 from demo_app.session.gallery import Exhibit, Said, Step
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
-from lib import plot
+from lib.workbench import plot
 
 PREVIEWED = "restaurant"  # fine-tuning moves what nobody has edited
 

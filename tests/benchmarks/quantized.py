@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--editors", default=",".join(EDITORS))
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     rows: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     rows["8B, counted"] = bytes_of_8b()
     cases = classroom("tables")[:ASKED]

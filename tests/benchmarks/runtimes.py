@@ -101,20 +101,20 @@ def runs(
     with lm.patched(patch):
         made = generation.generate(lm, rows, TOKENS)
     yield "this library", list(zip(rows, made.ids, strict=True)), ""
-    lib.export_model(lm, patch, work / "model")
+    lib.workbench.export_model(lm, patch, work / "model")
     model = AutoModelForCausalLM.from_pretrained(work / "model", dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(work / "model")
     yield "transformers", by_transformers(model, tokenizer, prompts), ""
-    lib.export_peft(lm, patch, work / "adapter")
+    lib.workbench.export_peft(lm, patch, work / "adapter")
     adapted = PeftModel.from_pretrained(plain, work / "adapter").eval()
     yield "peft", by_transformers(adapted, tokenizer, prompts), ""
     adapted.unload()
     for kind in FILES:
-        lib.export_gguf(lm, patch, work / kind, type=kind)
+        lib.workbench.export_gguf(lm, patch, work / kind, type=kind)
         file = work / kind / "model.gguf"
         yield f"llama.cpp, {kind}", *by_llama(node, prompts, file)
         file.unlink()
-    lib.export_gguf_lora(lm, patch, work / "lora")
+    lib.workbench.export_gguf_lora(lm, patch, work / "lora")
     base, lora = node / "base" / "model.gguf", work / "lora" / "adapter.gguf"
     yield LORA, *by_llama(node, prompts, base, lora)
 
@@ -158,14 +158,14 @@ def main() -> None:
     parser.add_argument("--editor", default="rome")
     parser.add_argument("--facts", type=int, default=FACTS)
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     if not (given.node / "node_modules" / "node-llama-cpp").is_dir():
         raise ValueError(f"{given.node.name} has no node-llama-cpp: npm install it there")
     lm = lib.load(dtype="float32")
     plain = lib.load(dtype="float32").model
     stops = set(generation.stop_ids(lm))
     if not (given.node / "base").exists():
-        lib.export_gguf(lm, lib.EMPTY, given.node / "base")
+        lib.workbench.export_gguf(lm, lib.EMPTY, given.node / "base")
     rows: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     done = set(rows.get(LORA, {}).get("ids", ()))
     for case in classroom("tables")[: given.facts]:

@@ -36,7 +36,7 @@ def score(numbers: Iterable[int], facts: Iterable[lib.Fact]) -> dict[str, Any]:
         found["asked"] += 1
         try:
             subject = lib.Fact.from_sentence(fact.text, fact.target_new).subject
-        except lib.FactError:
+        except lib.errors.FactError:
             found["refused"].append(number)
             continue
         if subject == fact.subject:

@@ -33,10 +33,10 @@ import lib
 from lib.atomic_files import whole_file
 from lib.data.facts import lookup
 from lib.data.texts import HELD_OUT
-from lib.evaluation import abilities
 from lib.evaluation.answers import begins
 from lib.evaluation.queries import Base
 from lib.model import scoring
+from lib.workbench.instruments import abilities
 from tests.benchmarks import command
 from tests.benchmarks.rows import classroom
 
@@ -158,7 +158,7 @@ def base_model(lm: lib.LM, entry: dict[str, Any], unchosen: Path | None) -> None
     losses = scoring.score(lm, [[*lead, row[0]] for row in rows], [row[1:] for row in rows])
     entry["passages"] = [round(-loss.log_probs.mean().item(), 5) for loss in losses]
     entry["perplexity as lib.perplexity"] = lib.perplexity(lm)
-    right = lib.abilities(lm, some=items).before[0]
+    right = lib.workbench.abilities(lm, some=items).before[0]
     entry["abilities"] = [[item.kind, int(ok)] for item, ok in zip(items, right, strict=True)]
 
 
@@ -208,7 +208,7 @@ def measured(
             entry["seconds"] += time.monotonic() - begun
             begun = time.monotonic()
             yield entry
-    except lib.EditError as error:
+    except lib.errors.EditError as error:
         entry["error"] = str(error)  # the published settings need not run on this model
     entry["seconds"] += time.monotonic() - begun
     yield {**entry, "n": len(entry["facts"]), "date": time.strftime("%Y-%m-%d"), "done": True}

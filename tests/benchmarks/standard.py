@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder of patches")
     parser.add_argument("--editors", default="memit,ft,ultraedit,grace,rome,alphaedit")
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     lm, facts = lib.load(dtype=torch.float32), [case.fact for case in classroom("tables")]
-    base = lib.benchmarks(lm, limit=LIMIT)
+    base = lib.workbench.benchmarks(lm, limit=LIMIT)
     stored = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
     stored[BASE] = {task: list(map(int, right)) for task, right in base.before.items()}
     for name in given.editors.split(","):
@@ -43,7 +43,9 @@ def main() -> None:
                 continue
             folder = given.to / str(n)
             folder.mkdir(parents=True, exist_ok=True)
-            found = lib.benchmarks(lm, written(lm, name, facts[:n], folder), limit=LIMIT, base=base)
+            found = lib.workbench.benchmarks(
+                lm, written(lm, name, facts[:n], folder), limit=LIMIT, base=base
+            )
             groups = found.rows.groupby("task", sort=False)["edited"]
             stored[name][str(n)] = {task: list(map(int, right)) for task, right in groups}
             with whole_file(OUT) as part:

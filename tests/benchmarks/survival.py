@@ -23,7 +23,7 @@ import torch
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import GENERAL
-from lib.evaluation.survival import (
+from lib.workbench.instruments.survival import (
     EVENT,
     ROUNDINGS,
     EditedAgain,
@@ -100,7 +100,7 @@ def main() -> None:
     wanted = lives(later)
     parser.add_argument("--lives", nargs="+", choices=list(wanted), default=list(wanted))
     given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.EditWarning)
+    warnings.simplefilter("ignore", lib.errors.EditWarning)
     given.to.mkdir(parents=True, exist_ok=True)
     out = OUT.with_stem(f"survival-{given.model}") if given.model else OUT
     lm = lib.load(given.model, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Where the defaults for the packaged models come from: a `lib.scan` per editor, recorded.
+"""Where the presets of the packaged models come from: a `lib.workbench.scan` per editor.
 
     python -m tests.benchmarks.sweep rome          # about 15 minutes on two cores
     python -m tests.benchmarks.sweep rome --model behind       # with the sink token
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.preset_search.scan import scan
+from lib.workbench.preset_search.scan import scan
 from tests.benchmarks import measured
 from tests.benchmarks.rows import classroom
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.evaluation.depth import TESTS, TOLD, TRUTH, UNEDITED
 from lib.evaluation.intervals import DIFFERENCE
-from lib.evaluation.survival import BEFORE
+from lib.workbench.instruments.depth import TESTS, TOLD, TRUTH, UNEDITED
+from lib.workbench.instruments.survival import BEFORE
 
 from .depth import NEW, OLD
 from .standard import EDITS

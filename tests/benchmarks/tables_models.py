@@ -9,10 +9,10 @@ import numpy as np
 
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
-from lib.evaluation.abilities import items
 from lib.evaluation.intervals import DIFFERENCE
-from lib.preset_search.scan import SCORED
-from lib.preset_search.tune import METRICS, values_of
+from lib.workbench.instruments.abilities import items
+from lib.workbench.preset_search.scan import SCORED
+from lib.workbench.preset_search.tune import METRICS, values_of
 
 from .tables import NO_SPREAD, made, number, percent, percents, read, table
 

@@ -23,7 +23,7 @@ from typing import Any
 import lib
 from lib.atomic_files import whole_file
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.preset_search.tune import METRICS, _Run, tune, values_of
+from lib.workbench.preset_search.tune import METRICS, _Run, tune, values_of
 from tests.benchmarks import measured
 from tests.benchmarks.rows import classroom
 
@@ -105,7 +105,7 @@ def main() -> None:
         # other programs on the machine take no time from this clock
         clock = SimpleNamespace(perf_counter=time.process_time, strftime=time.strftime)
         for name in ("tune", "scan"):
-            vars(sys.modules[f"lib.preset_search.{name}"])["time"] = clock
+            vars(sys.modules[f"lib.workbench.preset_search.{name}"])["time"] = clock
         tune(lm, given.editors.split(","), None, given.minutes, given.presets, say=print)
     run = _Run(lm, given.presets, 1, False, print)
     for name in given.editors.split(","):

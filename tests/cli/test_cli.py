@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.cli.main import main
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 
@@ -27,7 +27,7 @@ TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
 def tiny_model(monkeypatch):
     """The commands load a tiny model in place of the one they are asked for."""
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     return lm
 
 
@@ -49,7 +49,7 @@ def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, 
     patch = lib.Patch.load(file)
     assert patch.facts == (lib.Fact("cat", "I saw a {}", "xy"),)
     again = [*words, "--editor", "ft_m", *TUNE, "--after", str(file), "--save", str(file)]
-    with pytest.warns(lib.EditWarning, match="already answers 'I saw a cat' with 'xy'"):
+    with pytest.warns(lib.errors.EditWarning, match="already answers 'I saw a cat' with 'xy'"):
         assert main(["edit", *again]) == 0
     assert len(lib.Patch.load(file).log) == 2
 
@@ -107,7 +107,7 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
 
 
 def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):
-    tuning = sys.modules["lib.preset_search.tune"]
+    tuning = sys.modules["lib.workbench.preset_search.tune"]
     grid = {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)}}
     grid["settings"] = {"epochs": 3}
     monkeypatch.setattr(lib.EDITORS["ft_m"], "search_grid", grid)

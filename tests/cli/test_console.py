@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.cli import options
-from lib.cli.main import main
-from lib.cli.training import say
-from lib.console import CLOSED, printable
+from lib.workbench.cli import options
+from lib.workbench.cli.main import main
+from lib.workbench.cli.training import say
+from lib.workbench.console import CLOSED, printable
 
 from ..support import tiny
 
@@ -28,7 +28,7 @@ QUICK = ["--editor", "ft_m", "--set", "layer=1", "--set", "lr=0.02", "--set", "e
 @pytest.fixture
 def tiny_model(monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
 
 
 def console(monkeypatch, encoding="cp1252"):
@@ -119,8 +119,8 @@ def test_a_closed_pipe_is_silent(words, how):
 
 def test_ctrl_c_is_one_line(tmp_path):
     script = (
-        "import sys, lib.cli.options as options\n"
-        "from lib.cli.main import main\n"
+        "import sys, lib.workbench.cli.options as options\n"
+        "from lib.workbench.cli.main import main\n"
         "def load(*_):\n    print('here', flush=True)\n    import time; time.sleep(60)\n"
         "options.load = load\n"
         "sys.exit(main(['describe', 'Rome']))"

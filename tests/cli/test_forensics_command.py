@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import lib
-from lib.cli.main import main
 from lib.keys_values.second_moment import second_moment
+from lib.workbench.cli.main import main
 
 from ..forensics.conftest import LAYER, NAMES, SUBJECT, rank_one, text  # noqa: F401 (a fixture)
 from ..support import tiny
@@ -21,7 +21,7 @@ def models(monkeypatch, tmp_path):
     """{name: model} that the command loads in place of real ones."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = {None: tiny.model("llama"), "base": tiny.model("llama")}
-    monkeypatch.setattr("lib.cli.options.load", lambda given, *_: found[given.model])
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda given, *_: found[given.model])
     return found
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import lib
-from lib.cli.main import main
 from lib.patch.merging import distance
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 
@@ -40,7 +40,7 @@ def no_model(monkeypatch):
     def refuse(*_):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("lib.cli.options.load", refuse)
+    monkeypatch.setattr("lib.workbench.cli.options.load", refuse)
 
 
 def refused(capsys, *words):
@@ -100,13 +100,13 @@ def test_merge_refuses_what_cannot_be_added(files, tmp_path, no_model, capsys):
     assert "the shapes (4, 6) and (4, 7)" in refused(capsys, "merge", first, wide, "--to", out)
     assert not out.exists()
     a = chain(("Anna", "Rome"))
-    with pytest.raises(lib.PatchError, match="begin with the same change"):
+    with pytest.raises(lib.errors.PatchError, match="begin with the same change"):
         lib.merge(a, chain(("Cleo", "Kyiv")))
 
 
 def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch, capsys):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     editor = lib.EDITORS["ft_m"](lm, **QUICK)
     cat, hen = lib.Fact("cat", "I saw a {}", "xy"), lib.Fact("hen", "I saw a {}", "qz")
     alone = editor.edit([hen])
@@ -133,7 +133,7 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
 
 def test_merge_keeps_the_answer_that_is_said(tmp_path, monkeypatch, capsys):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     one = chain(("Anna", "Rome"), base=lm.identity, shape=(4, 6)).save(tmp_path / "a.safetensors")
     editor = lib.EDITORS["rome"](lm, layer=1)
     cat = lib.Fact("cat", "I saw a {}", "xy")
@@ -150,7 +150,7 @@ def test_merge_keeps_the_answer_that_is_said(tmp_path, monkeypatch, capsys):
 
 def test_apply_writes_the_whole_model(tmp_path, monkeypatch, capsys):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     editor = lib.EDITORS["ft_m"](lm, **QUICK)
     file = editor.edit([lib.Fact("cat", "I saw a {}", "xy")]).save(tmp_path / "p.safetensors")
     assert main(["patch", "apply", str(file), "--to", str(tmp_path / "m")]) == 0
@@ -171,7 +171,7 @@ def test_what_is_no_patch_and_wrong_options_are_refused(files, no_model, tmp_pat
 
 
 def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: tiny.model("llama"))
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: tiny.model("llama"))
     tune = ["--editor", "ft_m", *[w for k, v in QUICK.items() for w in ("--set", f"{k}={v}")]]
     words = ["--sentence", "roti is from", "--target", "xy", *tune, "--relation", "none"]
     assert main(["edit", *words]) == 2
@@ -193,11 +193,11 @@ def test_python_compares_and_merges_as_the_command_does(monkeypatch):
     assert found["against"] == [("Anna", "{} is in")]
     assert found["modules"] == {"a.b": distance(one, other, "a.b")}
     assert lib.diff(one, one)["modules"]["a.b"][0] == 0 and len(lib.diff(one, one)["both"]) == 2
-    with pytest.raises(lib.PatchError, match="contradict each other"):
+    with pytest.raises(lib.errors.PatchError, match="contradict each other"):
         lib.merge(one, other)
     whole = lib.merge(one, chain(("Cleo", "Kyiv"), seed=1))
     assert len(whole.weights["a.b"].chunks) == 3 and len(whole.facts) == 3
-    with pytest.raises(lib.PatchError, match="use `lib.merge`"):
+    with pytest.raises(lib.errors.PatchError, match="use `lib.merge`"):
         one | other
     lm = tiny.model("llama")
     editor, cat = lib.EDITORS["rome"](lm, layer=1), lib.Fact("cat", "I saw a {}", "xy")
@@ -208,11 +208,11 @@ def test_python_compares_and_merges_as_the_command_does(monkeypatch):
         assert [fact.target_new for fact in both.facts] == answers
     for call in (lib.diff, lib.merge):
         for wrong in (None, "a.safetensors", 3):
-            with pytest.raises(lib.ArgumentTypeError, match="should be a lib.Patch, not"):
+            with pytest.raises(lib.errors.ArgumentTypeError, match="should be a lib.Patch, not"):
                 call(one, wrong)
-    with pytest.raises(lib.ArgumentTypeError, match="should be a lib.Patch, not"):
+    with pytest.raises(lib.errors.ArgumentTypeError, match="should be a lib.Patch, not"):
         lib.without(lm, [], 0)
-    with pytest.raises(lib.ArgumentTypeError, match="keep should be first or last"):
+    with pytest.raises(lib.errors.ArgumentTypeError, match="keep should be first or last"):
         lib.merge(one, other, "both", lm)
-    with pytest.raises(lib.ArgumentError, match="with keep it needs lm"):
+    with pytest.raises(lib.errors.ArgumentError, match="with keep it needs lm"):
         lib.merge(one, other, "first")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.cli.main import main
 from lib.settings import shown
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 from ..support.editor_settings import quick
@@ -36,7 +36,7 @@ BARE = re.compile(  # what Python or torch say when nobody has looked at a value
 @pytest.fixture
 def tiny_model(monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     return lm
 
 
@@ -174,12 +174,14 @@ def test_settings_of_the_api_are_checked_the_same_way(tiny_model):
     for _ in range(100_000):
         deep = [deep]
     for given in ({"layers": None}, {"layers": 2}, {"layers": deep}, {"v_lr": float("nan")}):
-        with pytest.raises(lib.EditError, match=f"{next(iter(given))} is "):
+        with pytest.raises(lib.errors.EditError, match=f"{next(iter(given))} is "):
             memit(tiny_model, **given)
-        with pytest.raises(lib.EditError, match=f"{next(iter(given))} is "):
+        with pytest.raises(lib.errors.EditError, match=f"{next(iter(given))} is "):
             memit(tiny_model, memit.Config(), **given)
     for wrong in (None, [], 5, "x"):
-        with pytest.raises(lib.EditError, match="the settings of memit are values by name, not"):
+        with pytest.raises(
+            lib.errors.EditError, match="the settings of memit are values by name, not"
+        ):
             memit.current(wrong)
 
 

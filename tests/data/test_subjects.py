@@ -46,24 +46,24 @@ def test_the_subject_is_found(sentence):
 
 @pytest.mark.parametrize("sentence", REFUSED)
 def test_a_sentence_is_refused_that_leaves_the_subject_open(sentence):
-    with pytest.raises(lib.FactError, match=REFUSED[sentence]):
+    with pytest.raises(lib.errors.FactError, match=REFUSED[sentence]):
         lib.Fact.from_sentence(sentence, "x")
 
 
 def test_a_name_that_stands_there_twice_is_refused():
-    with pytest.raises(lib.FactError, match="may be 'Rome' or 'Rome'"):
+    with pytest.raises(lib.errors.FactError, match="may be 'Rome' or 'Rome'"):
         lib.Fact.from_sentence("Rome is the capital of Rome", "x")
 
 
 @pytest.mark.parametrize("sentence", [None, 7, ["Rome is in"], b"Rome is in", "\ud800 Rome is in"])
 def test_what_is_no_text_is_refused(sentence):
-    with pytest.raises(lib.FactError, match="the sentence"):
+    with pytest.raises(lib.errors.FactError, match="the sentence"):
         lib.Fact.from_sentence(sentence, "x")
 
 
 def test_a_long_sentence_takes_no_time():
     start = time.perf_counter()
     for text in ("A of " * 399, "(" * 1900 + "A", "A" + ")" * 1900, "'s" * 900, '"' * 1900):
-        with pytest.raises(lib.FactError):
+        with pytest.raises(lib.errors.FactError):
             lib.Fact.from_sentence(text + " b", "x")
     assert time.perf_counter() - start < 1

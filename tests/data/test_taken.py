@@ -8,7 +8,8 @@ import pytest
 
 import lib
 from lib.data import taken
-from lib.interpret.causal_trace import trace
+from lib.data.relations import relations
+from lib.workbench.interpret.causal_trace import trace
 
 from ..support import tiny
 from ..support.streams import Noise
@@ -55,8 +56,8 @@ def test_a_single_one_and_rows_of_a_table_are_taken():
     assert taken.facts(frame) == taken.facts(ROWS) == taken.facts(r for r in ROWS) == FACTS
     assert taken.facts(frame[frame.subject != "Bob"]) == FACTS[::2], "its index is 0 and 2"
     assert [case.fact for case in lib.read_cases(frame)] == FACTS
-    assert lib.relations(frame) == lib.relations(frame.iloc[1]) == {}, "a public function, too"
-    with pytest.raises(lib.ArgumentError, match="one fact is taken here, not 3"):
+    assert relations(frame) == relations(frame.iloc[1]) == {}, "a public function, too"
+    with pytest.raises(lib.errors.ArgumentError, match="one fact is taken here, not 3"):
         taken.fact(CASES)
 
 
@@ -86,9 +87,9 @@ WRONG = {
 def test_everything_else_is_one_sentence(name):
     given, said = WRONG[name]
     for read in (taken.facts, taken.cases):
-        with pytest.raises(lib.ArgumentTypeError, match=said):
+        with pytest.raises(lib.errors.ArgumentTypeError, match=said):
             read(given)
-    with pytest.raises(lib.FactError, match="row 0"):
+    with pytest.raises(lib.errors.FactError, match="row 0"):
         taken.facts([{"subject": "Ann"}])
 
 
@@ -111,21 +112,26 @@ def test_every_entrance_takes_a_fact_a_case_and_a_column(lm):
         assert lib.known(lm, some) == []
         run = lib.stream(lm, editor, some, evaluate_with={**quick, "pool": some}).finish()
         assert run.edits == len(facts) and run.patch.facts == facts
-        lives = {"again": lib.EditedAgain("ft", some)}
+        lives = {"again": lib.workbench.EditedAgain("ft", some)}
         assert lives["again"].facts == facts
         assert lm.keys(some, 1).shape[1] == len(facts)
         assert lm.at_subjects(some, [lm.mlp_out(1)])[lm.mlp_out(1)].shape[1] == len(facts)
-        assert lib.read_gradients(lm, some, [lm.mlp_out(1)])[lm.mlp_out(1)].K.shape[1]
-        assert lib.relations(some) == {}
+        assert lib.keys_values.answer_gradients.read(lm, some, [lm.mlp_out(1)])[
+            lm.mlp_out(1)
+        ].K.shape[1]
+        assert relations(some) == {}
         with pytest.raises(lib.Error, match="probe of truth needs"):
-            lib.truth_probe(lm, some, some)
+            lib.workbench.truth_probe(lm, some, some)
         with pytest.raises(lib.Error, match="no case has an answer so far and a question"):
-            lib.depth(lm, patch, some)
+            lib.workbench.depth(lm, patch, some)
         with pytest.raises(lib.Error, match="knows 0 facts"):
-            lib.tune(lm, ["ft"], some)
+            lib.workbench.tune(lm, ["ft"], some)
     assert len(lib.superposition(lm, pd.Series(CASES), 1)) == 3
     assert len(lib.superposition(lm, ["Ann", FACTS[1], CASES[2]], 1)) == 3
     for one in (FACTS[0], CASES[0], [CASES[0]], pd.Series(FACTS)[:1]):
-        assert lib.matches(lm, one, {}) == [] and lib.case_for(lm, one, among={}) is None
+        assert (
+            lib.evaluation.own_facts.matches(lm, one, {}) == []
+            and lib.case_for(lm, one, among={}) is None
+        )
         assert trace(lm, one, layers=[1], samples=1).subject == (0, 2)
-        assert lib.dossier(lm, one, among={}).entity == "Ann"
+        assert lib.workbench.dossier(lm, one, among={}).entity == "Ann"

@@ -42,10 +42,10 @@ from demo_app.session.views import (
 from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from demo_app.tabs.about import about
-from lib.interpret.entity_answers import Answers, Reply
-from lib.interpret.entity_dossier import Dossier, Line
 from lib.model import scoring
 from lib.settings import explain
+from lib.workbench.instruments.dossier import Dossier, Line
+from lib.workbench.instruments.dossier_answers import Answers, Reply
 
 from ..support import tiny
 from ..support.page import live, through
@@ -356,7 +356,7 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
         assert chances[1] == pytest.approx(whole[1], rel=1e-4)
         assert chances[2] == [None] * len(asks)
     # what the unedited model says is the draft of what a patch that changes nothing lets it say
-    unchanged = lib.scaled(lm, patch, 0.0)
+    unchanged = lib.patch.patch.scaled(lm, patch, 0.0)
     asker._drafts.clear()
     runs.clear()
     before, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
@@ -531,7 +531,7 @@ def test_errors_become_sentences_and_unknown_ones_tell_nothing(caplog):
         return worker.submit(work)
 
     with pytest.raises(Trouble, match="^too bad$"):
-        fail(lib.EditError("too bad")).outcome()
+        fail(lib.errors.EditError("too bad")).outcome()
     with pytest.raises(Trouble, match="Something failed inside") as told:
         fail(RuntimeError("secret path /x")).outcome()
     assert "secret" not in str(told.value) and "secret" in caplog.text

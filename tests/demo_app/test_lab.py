@@ -22,8 +22,8 @@ from demo_app.stored import __main__ as making
 from demo_app.tabs.questions import stages
 from lib.data.texts import GENERAL
 from lib.evaluation.intervals import interval
-from lib.interpret.logit_lens import lens
 from lib.memory import Moment
+from lib.workbench.interpret.logit_lens import lens
 
 from ..forensics.conftest import rank_one
 from ..support.page import cases, edited, live
@@ -231,7 +231,9 @@ def test_a_fact_is_asked_while_the_model_is_trained_on(studio):
     edits, patch, text = session.edits, session.patch, session.edits[-1].fact.text
     found = lasting.train_on(studio, session).outcome()
     assert [steps for steps, _, _ in found] == [0, 10, 20, 30] and session.edits is edits
-    lived = lib.Trained((GENERAL.read_text(),), 10, seed=1, **lasting.PASSES)(studio.lm, patch)
+    lived = lib.workbench.Trained((GENERAL.read_text(),), 10, seed=1, **lasting.PASSES)(
+        studio.lm, patch
+    )
     for (_, said, p), one in zip(found, (patch, lived), strict=False):
         asked = studio.asker.ask(Job(None), [text], "xy", one, "", 0, 1, ["xy"])
         assert (said, [[p]]) == (asked[0][0].shown, asked[1])

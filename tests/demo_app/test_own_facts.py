@@ -16,7 +16,7 @@ from demo_app.session.own_facts import OwnFacts
 from demo_app.session.studio import Studio
 from demo_app.session.views import Answer
 from demo_app.session.visitors import Session
-from lib import relations
+from lib.data.relations import relations
 from lib.evaluation.own_facts import Match
 
 from ..support import tiny, typed_facts

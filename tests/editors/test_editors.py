@@ -68,7 +68,7 @@ def test_every_editor_declares_what_it_promises():
 
 
 def test_an_unknown_editor_is_a_sentence_that_lists_the_known():
-    with pytest.raises(lib.EditError, match="no editor 'roem'; there are alphaedit, .*rome"):
+    with pytest.raises(lib.errors.EditError, match="no editor 'roem'; there are alphaedit, .*rome"):
         lib.EDITORS["roem"]
     assert "roem" not in lib.EDITORS and lib.EDITORS.get("roem") is None
 
@@ -207,7 +207,7 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
         for i, row in enumerate(rows):
             ids[i, : len(row)], real[i, : len(row)] = torch.tensor(row), True
         last = torch.tensor([len(row) - 1 for row in rows])
-        with lm.opened(lib.Sequences(ids, real, real, last)):
+        with lm.opened(lib.model.sequences.Sequences(ids, real, real, last)):
             hidden = lm.backbone(ids, real, use_cache=False).last_hidden_state
         for i in range(len(rows)):
             torch.testing.assert_close(
@@ -283,12 +283,12 @@ def test_bf16_models_keep_float32_masters(name, family):
 def test_errors_change_nothing(name, family):
     lm, editor, patch = edited(name, family)
     before = state_of(lm)
-    with pytest.raises(lib.EditError, match="no fact"):
+    with pytest.raises(lib.errors.EditError, match="no fact"):
         editor.edit([], after=patch)
     with pytest.raises(lib.Error, match="facts should be|row 1"):
         editor.edit([A, "no fact"], after=patch)
     if editor.needs_subject:
-        with pytest.raises(lib.EditError, match="row 1 has no subject"):
+        with pytest.raises(lib.errors.EditError, match="row 1 has no subject"):
             editor.edit([A, lib.Fact(None, "plain text", "xy")])
     for setting, wrong in (("layer", 99), ("layers", (1, 99))):
         if setting in TINY.get(name, {}) and not (setting == "layer" and "layers" in TINY[name]):
@@ -298,7 +298,7 @@ def test_errors_change_nothing(name, family):
         with pytest.raises(ValueError, match="exceeds the context of 256|the context 256"):
             editor.edit([lib.Fact("tower", "x" * 300 + "{}", "xy")])
     assert state_of(lm) == before
-    with pytest.raises(lib.EditError, match="has no setting 'laier'"):
+    with pytest.raises(lib.errors.EditError, match="has no setting 'laier'"):
         lib.EDITORS[name](lm, laier=3)
 
 

@@ -45,7 +45,9 @@ def edited(family: str = "llama") -> tuple[lib.LM, lib.Editor, lib.Patch]:
 
 def test_a_prompt_whose_end_is_not_in_the_call_is_refused():
     _, _, patch = edited()
-    seqs = lib.Sequences(*(torch.ones(1, 3, dtype=torch.bool),) * 3, torch.tensor([5]))
+    seqs = lib.model.sequences.Sequences(
+        *(torch.ones(1, 3, dtype=torch.bool),) * 3, torch.tensor([5])
+    )
     with pytest.raises(RuntimeError, match="must be run whole"):
         patch.routes[NAME].decide(torch.ones(1, 3, 48), torch.ones(1, 3, 32), seqs)
 
@@ -148,7 +150,9 @@ def test_the_newest_of_two_answers_to_one_prompt_wins():
         assert (patch.routes[NAME].eps == TINY["eps_init"]).all()
     twice = editor.edit([A, A])
     assert twice.routes[NAME].K.shape[1] == 1
-    with pytest.warns(lib.EditWarning, match="contradict each other: .* is 'xy' in row 0 and 'qz'"):
+    with pytest.warns(
+        lib.errors.EditWarning, match="contradict each other: .* is 'xy' in row 0 and 'qz'"
+    ):
         editor.edit([A, other])
 
 
@@ -164,7 +168,9 @@ def test_random_starts_belong_to_their_fact():
 
 def test_radii_under_the_noise_are_said():
     lm, _, _ = edited()
-    with pytest.warns(lib.EditWarning, match="1 of 1 entries have a radius under four times"):
+    with pytest.warns(
+        lib.errors.EditWarning, match="1 of 1 entries have a radius under four times"
+    ):
         patch = lib.EDITORS["grace"](lm, **{**TINY, "eps_init": 1e-9}).edit([LONG])
     assert 0 < patch.memory["grace"][NAME]["noise"] < 1e-4
 
@@ -174,10 +180,10 @@ def test_radii_under_the_noise_are_said():
 
 def test_what_does_not_fit_is_a_sentence():
     lm, _, patch = edited()
-    with pytest.raises(lib.EditError, match="replaces 'last', not 'all'"):
+    with pytest.raises(lib.errors.EditError, match="replaces 'last', not 'all'"):
         lib.EDITORS["grace"](lm, **TINY, replacement="all").edit([A], after=patch)
     for module in ("model.layers.{}.mlp", "model.layers.2.mlp.up_proj"):
-        with pytest.raises(lib.EditError, match="no linear module of layer 1"):
+        with pytest.raises(lib.errors.EditError, match="no linear module of layer 1"):
             lib.EDITORS["grace"](lm, **TINY, module=module).edit([A])
 
 
@@ -264,7 +270,7 @@ def test_the_published_settings_write_the_reference_codebook(plain_lm, gold):
         plain_lm, layer=25, eps_init=3.0, lr=1.0, value_init="cold", strict=False, n_iter=0
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lib.EditWarning)
+        warnings.simplefilter("ignore", lib.errors.EditWarning)
         route = editor.edit(facts).routes[DOWN]
     made = [i for i in GOLD["from_edit"] if i != DIFFERS]
     torch.testing.assert_close(route.K, keys[made].T, atol=1e-3, rtol=1e-4)

@@ -199,9 +199,9 @@ def test_the_newest_answer_to_a_prompt_wins_and_an_old_one_is_trained_again(lm):
 
 def test_keys_of_another_kind_are_refused(lm):
     first = editor(lm).edit([A])
-    with pytest.raises(lib.EditError, match="means of another kind"):
+    with pytest.raises(lib.errors.EditError, match="means of another kind"):
         editor(lm, share=1.0).edit([B], after=first)
-    with pytest.raises(lib.EditError, match="no linear module of layer 1"):
+    with pytest.raises(lib.errors.EditError, match="no linear module of layer 1"):
         editor(lm, module="model.layers.{}.mlp").edit([A])
 
 
@@ -217,7 +217,7 @@ def test_keys_of_another_kind_are_refused(lm):
     ],
 )
 def test_settings_that_are_none_are_one_sentence(lm, wrong, said):
-    with pytest.raises(lib.EditError, match=said):
+    with pytest.raises(lib.errors.EditError, match=said):
         editor(lm, **wrong)
 
 

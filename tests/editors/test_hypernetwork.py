@@ -14,7 +14,6 @@ import torch
 from torch.func import functional_call
 
 import lib
-from lib.cli.main import main
 from lib.editors import rledit
 from lib.editors.hypernetwork import losses as phases
 from lib.editors.hypernetwork import network_file, trainable
@@ -24,6 +23,7 @@ from lib.keys_values import answer_gradients
 from lib.keys_values.answer_gradients import KeyGradients
 from lib.keys_values.running_moments import KeyGradientMoments
 from lib.patch.patch import EMPTY
+from lib.workbench.cli.main import main
 
 from ..support import mutations, tiny
 from ..support.networks import APART, CASES, SMALL
@@ -218,7 +218,7 @@ def test_a_network_is_refused_where_it_has_learned_something_else(lm, tmp_path):
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES[:2], steps=1, checkpoint=path)
     for other, learned in (("tokens", "answer"), ("keys", "raw"), ("order", "malmen")):
         changed = {other: {"tokens": "all", "keys": "network", "order": "mend"}[other]}
-        with pytest.raises(lib.EditError, match=f"{other}={learned}"):
+        with pytest.raises(lib.errors.EditError, match=f"{other}={learned}"):
             lib.EDITORS["malmen"](lm, **SMALL, **changed, network=str(path)).edit(CASES[0].fact)
 
 
@@ -413,16 +413,18 @@ def test_a_network_that_does_not_fit_is_refused_in_one_sentence(lm, trained, tmp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fact, given = CASES[0].fact, {**SMALL, "network": str(trained)}
     assert lib.EDITORS["malmen"](lm, **given).edit([fact])
-    with pytest.raises(lib.EditError, match="python -m lib train --editor malmen --model tiny-ll"):
+    with pytest.raises(
+        lib.errors.EditError, match="python -m lib train --editor malmen --model tiny-ll"
+    ):
         lib.EDITORS["malmen"](lm, **SMALL).edit([fact])
     other = tiny.model("llama", seed=1)
     with pytest.raises(NetworkError, match="was trained for tiny-llama .*, the model here has"):
         lib.EDITORS["malmen"](other, **given).edit([fact])
     with pytest.raises(NetworkError, match="was trained for malmen, not for mend"):
         lib.EDITORS["mend"](lm, **given).edit([fact])
-    with pytest.raises(lib.EditError, match="trained for other modules"):
+    with pytest.raises(lib.errors.EditError, match="trained for other modules"):
         lib.EDITORS["malmen"](lm, **{**given, "down": (0, 2)}).edit([fact])
-    with pytest.raises(lib.EditError, match="another rank, depth or choice"):
+    with pytest.raises(lib.errors.EditError, match="another rank, depth or choice"):
         lib.EDITORS["malmen"](lm, **{**given, "rank": 4}).edit([fact])
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(trained.read_bytes()[:500])
@@ -448,7 +450,9 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
     own = tmp_path / "cache" / "model-editing" / "networks" / name
     assert used() == network_file.load(own, lm.fingerprint, "malmen")[2] != content
     assert used(network=str(trained)) == content
-    with pytest.raises(lib.EditError, match="no trained network"):  # never another in its place
+    with pytest.raises(
+        lib.errors.EditError, match="no trained network"
+    ):  # never another in its place
         used(network=str(tmp_path / "none.safetensors"))
 
 
@@ -456,7 +460,7 @@ def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     donor = lib.EDITORS["malmen"](lm)
     more = {"begin": "malmen", "blocks": 2, "down": (1, 2)}
-    with pytest.raises(lib.EditError, match="malmen has no trained network"):
+    with pytest.raises(lib.errors.EditError, match="malmen has no trained network"):
         lib.EDITORS["rledit"](lm, **more).fresh(CASES)
     donor.fit(CASES, steps=2)
     started = lib.EDITORS["rledit"](lm, **more).fresh(CASES)
@@ -464,9 +468,9 @@ def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
     assert all(map(torch.equal, net.state_dict().values(), wanted.state_dict().values()))
     counts = [networks.moments["32x48"].keys.n for networks in (started, donor.networks())]
     assert counts[0] == counts[1] > 0
-    with pytest.raises(lib.EditError, match="needs the same modules and order"):
+    with pytest.raises(lib.errors.EditError, match="needs the same modules and order"):
         lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)
-    with pytest.raises(lib.EditError, match="another rank, depth or choice"):
+    with pytest.raises(lib.errors.EditError, match="another rank, depth or choice"):
         lib.EDITORS["rledit"](lm, **more, rank=4).fresh(CASES)
 
 
@@ -479,7 +483,7 @@ def test_malmen_begins_with_what_mend_has_learned(lm, tmp_path, monkeypatch):
     monkeypatch.setitem(lib.EDITORS, "mend", lambda lm: plain(lm, **small))
     donor.fit(CASES, steps=2)
     more = {**small, "begin": "mend", "keys": "network", "tokens": "all", "ridge": 0.5}
-    with pytest.raises(lib.EditError, match="needs the same modules and order"):
+    with pytest.raises(lib.errors.EditError, match="needs the same modules and order"):
         lib.EDITORS["malmen"](lm, **more).fresh(CASES)
     editor = lib.EDITORS["malmen"](lm, **more, order="mend")
     (net,), (wanted,) = editor.fresh(CASES).nets.values(), donor.networks().nets.values()
@@ -549,22 +553,22 @@ def test_a_patch_goes_on_with_its_own_network_only(lm, trained, tmp_path):
     patch = lib.EDITORS["malmen"](lm, **{**SMALL, "network": str(trained)}).edit([CASES[0].fact])
     other = lib.EDITORS["malmen"](lm, **SMALL)
     other.fit(CASES, checkpoint=tmp_path / "other.safetensors", steps=2)
-    with pytest.raises(lib.EditError, match="the patch was written with network"):
+    with pytest.raises(lib.errors.EditError, match="the patch was written with network"):
         other.edit([CASES[1].fact], after=patch)
 
 
 def test_bad_training_input_is_a_sentence(lm, tmp_path):
     file = tmp_path / "n.safetensors"
     editor = lib.EDITORS["malmen"](lm, **SMALL)
-    with pytest.raises(lib.EditError, match="'Who' is among the training and"):
+    with pytest.raises(lib.errors.EditError, match="'Who' is among the training and"):
         editor.fit(CASES, CASES[2:], file, 1)
-    with pytest.raises(lib.EditError, match="no case to train on"):
+    with pytest.raises(lib.errors.EditError, match="no case to train on"):
         editor.fit([], [], file, 1)
     assert not list(tmp_path.iterdir())
     editor.fit(CASES, checkpoint=file, steps=0)
-    with pytest.raises(lib.EditError, match="begun with other settings or cases"):
+    with pytest.raises(lib.errors.EditError, match="begun with other settings or cases"):
         lib.EDITORS["malmen"](lm, **{**SMALL, "lr": 1e-4}).fit(CASES, checkpoint=file, steps=1)
-    with pytest.raises(lib.EditError, match="gate and up in one matrix"):
+    with pytest.raises(lib.errors.EditError, match="gate and up in one matrix"):
         lib.EDITORS["mend"](tiny.model("phi3"), up=(1,)).modules()
     with pytest.raises(ValueError, match="layer 9 does not exist"):
         lib.EDITORS["mend"](lm, up=(9,)).modules()
@@ -596,7 +600,7 @@ def test_an_edit_that_is_not_finite_is_left_out(lm, monkeypatch):
 
 
 def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     rows = [
         {"case_id": i, "prompt": f"I saw a {w}", "subject": w, "target_new": "xy",

@@ -137,7 +137,7 @@ def test_alphaedit_keeps_keys_as_its_batch_leaves_them_and_solves_beside_them(lm
 
 @pytest.mark.parametrize("layers", [(), (2, 1), (1, 1)])
 def test_layers_must_ascend(lm, layers):
-    with pytest.raises(lib.EditError, match="ascend|one layer or more"):
+    with pytest.raises(lib.errors.EditError, match="ascend|one layer or more"):
         lib.EDITORS["memit"](lm, **{**SPREAD, "layers": layers}).edit(FACTS[:1])
 
 
@@ -178,7 +178,9 @@ def test_the_anchor_comes_from_the_base_whatever_was_edited_before(lm, monkeypat
     monkeypatch.setattr(value_norm, "anchored", anchored)
     editor.edit(FACTS[1:], after=editor.edit(FACTS[:1]))
     assert norms[0] == norms[1] > 0
-    with pytest.warns(lib.EditWarning, match="1 of 1 values were over 1e-06 times the anchor"):
+    with pytest.warns(
+        lib.errors.EditWarning, match="1 of 1 values were over 1e-06 times the anchor"
+    ):
         lib.EDITORS["norm_anchor"](lm, **SPREAD, anchor_n=3, anchor_skip=1e-6).edit(FACTS[:1])
 
 
@@ -246,11 +248,11 @@ def test_wrappers_take_an_editor_a_name_or_settings_and_can_be_made_again(lm):
         delta(lm, again, 1), delta(lm, editor.edit(FACTS[1:]), 1), atol=0, rtol=0
     )
     assert lib.EDITORS["prune"](lm).wrapped.name == "memit"
-    with pytest.raises(lib.EditError, match="changes weights, which retrieval does not"):
+    with pytest.raises(lib.errors.EditError, match="changes weights, which retrieval does not"):
         lib.EDITORS["rect"](lm, inner="retrieval")
-    with pytest.raises(lib.EditError, match="no editor 'nothing'"):
+    with pytest.raises(lib.errors.EditError, match="no editor 'nothing'"):
         lib.EDITORS["rect"](lm, inner="nothing")
-    with pytest.raises(lib.EditError, match="belongs to another model"):
+    with pytest.raises(lib.errors.EditError, match="belongs to another model"):
         lib.EDITORS["rect"](tiny.model("gpt2"), inner=lib.EDITORS["memit"](lm))
 
 

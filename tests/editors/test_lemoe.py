@@ -83,7 +83,7 @@ def test_a_new_expert_is_a_copy_that_says_nothing(family, kind):
 @pytest.mark.parametrize("family", ["opt", "bloom"])
 def test_families_without_a_plain_mlp_module_take_lora_only(family):
     lm = tiny.model(family)
-    with pytest.raises(lib.EditError, match="use expert='lora'"):
+    with pytest.raises(lib.errors.EditError, match="use expert='lora'"):
         editor(lm).edit(FACTS[:1])
     patch = editor(lm, expert="lora", steps=3).edit(FACTS[:1])
     assert set(patch.routes) == {lm.mlp_out(1)}
@@ -128,7 +128,7 @@ def test_every_stored_prompt_finds_its_own_expert_or_it_is_said(lm, monkeypatch)
     patch = editor(lm, batch_size=1, steps=3).edit(same)
     assert patch.memory["lemoe"]["owner"].tolist() == [1]
     monkeypatch.setattr("lib.editors.lemoe.lemoe.AnchorFit", partial(AnchorFit, steps=0))
-    with pytest.warns(lib.EditWarning, match="2 of 2 stored prompts are not answered"):
+    with pytest.warns(lib.errors.EditWarning, match="2 of 2 stored prompts are not answered"):
         editor(lm, steps=2, null=5.0).edit(FACTS[:2])
 
 
@@ -172,12 +172,12 @@ def test_each_part_can_be_left_out(lm):
     assert reused.memory["lemoe"]["owner"][reused.memory["lemoe"]["prompt"]].tolist()[-1] == 1
     paper = editor(lm, routing="paper", steps=3).edit(FACTS)
     assert router(paper).bias is None and min(entries(lm, paper, list(CALM))) >= 0
-    with pytest.warns(lib.EditWarning, match="of 4 stored prompts are not answered"):
+    with pytest.warns(lib.errors.EditWarning, match="of 4 stored prompts are not answered"):
         hidden = editor(lm, routing="hidden", batch_size=1, steps=2).edit(FACTS)
     assert router(hidden).weight.shape[0] == 4
-    with pytest.raises(lib.EditError, match="experts with routing fitted, not paper"):
+    with pytest.raises(lib.errors.EditError, match="experts with routing fitted, not paper"):
         editor(lm, routing="paper").edit(FACTS[:1], after=two()[0])
-    with pytest.raises(lib.EditError, match="routing is .* not 'best'"):
+    with pytest.raises(lib.errors.EditError, match="routing is .* not 'best'"):
         editor(lm, routing="best").edit(FACTS[:1])
 
 
@@ -204,7 +204,7 @@ def test_facts_given_twice_and_wrong_numbers(lm):
         assert lm.answer(FACTS[0].text, 1) == " xy"
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(ExpertRows, "loss", lambda *_: torch.tensor(torch.nan))
-        with pytest.raises(lib.EditError, match="loss is not finite"):
+        with pytest.raises(lib.errors.EditError, match="loss is not finite"):
             editor(lm).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="irrelevant is a list of non-empty texts"):
+    with pytest.raises(lib.errors.EditError, match="irrelevant is a list of non-empty texts"):
         editor(lm, irrelevant=())

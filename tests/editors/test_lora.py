@@ -32,7 +32,7 @@ def test_peft_reads_the_trained_adapter(family, tmp_path):
     lm = tiny.model(family)
     modules = ("down", "c_attn") if family == "gpt2" else ("down", "up", "attn", "q_proj")
     patch = editor(lm, modules=modules).edit([A])
-    found = lib.export_peft(lm, patch, tmp_path / "adapter")
+    found = lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     assert found.exact and len(found.modules) == 2 * (2 if family == "gpt2" else 5)
     assert {written.rank for written in found.modules.values()} <= {1, 2, 3, 4}
     wanted, plain = patched_logits(lm, patch), logits(lm.model)
@@ -99,10 +99,10 @@ def test_places_that_are_not_there_are_refused_in_one_sentence():
         ({"rank": 0}, "rank is a whole number from 1 on, not 0"),
         ({"layers": (2, 1)}, "layers must ascend"),
     ):
-        with pytest.raises(lib.EditError, match=message):
+        with pytest.raises(lib.errors.EditError, match=message):
             editor(lm, **wrong).edit([A])
     fused = tiny.model("phi3")
-    with pytest.raises(lib.EditError, match="gate and up in one matrix"):
+    with pytest.raises(lib.errors.EditError, match="gate and up in one matrix"):
         editor(fused, modules=("up",)).edit([A])
-    with pytest.raises(lib.EditError, match="gate and up in one matrix"):
+    with pytest.raises(lib.errors.EditError, match="gate and up in one matrix"):
         editor(fused, modules=("gate_up_proj",)).edit([A])

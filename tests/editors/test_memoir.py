@@ -77,7 +77,7 @@ def test_the_mean_is_over_the_prompt_without_bos_padding_and_answer():
     ids = torch.tensor([[0, 9, 5, 6, 7]])
     real = torch.tensor([[0, 1, 1, 1, 1]]).bool()
     prompt = torch.tensor([[0, 1, 1, 1, 0]]).bool()
-    seqs = lib.Sequences(ids, real, prompt, torch.tensor([3]))
+    seqs = lib.model.sequences.Sequences(ids, real, prompt, torch.tensor([3]))
     a = torch.tensor([[[99.0, 0, 0], [99.0, 0, 0], [0, 3.0, 0], [0, 1.0, 0], [0, 0, 99.0]]])
     prints = Fingerprint(torch.zeros(3), torch.arange(3), 1, bos=9)
     assert prints.of(a, seqs).int().tolist() == [[0, 1, 0]]
@@ -154,16 +154,16 @@ def test_a_call_is_the_fold_of_its_facts(lm):
 
 
 def test_what_does_not_fit_is_a_sentence(lm):
-    with pytest.raises(lib.EditError, match="from 1 to 48, not 49"):
+    with pytest.raises(lib.errors.EditError, match="from 1 to 48, not 49"):
         editor(lm, k=49).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="residual matrix at"):
+    with pytest.raises(lib.errors.EditError, match="residual matrix at"):
         editor(lm, layer=1).edit(FACTS[:1], after=patches()[0])
-    with pytest.raises(lib.EditError, match="has k = 14 and tau = 0.9"):
+    with pytest.raises(lib.errors.EditError, match="has k = 14 and tau = 0.9"):
         editor(lm, tau=0.5).edit(FACTS[:1], after=patches()[0])
-    with pytest.raises(lib.EditError, match="rewordings and unrelated"):
+    with pytest.raises(lib.errors.EditError, match="rewordings and unrelated"):
         editor(lm).calibrate([lib.Case(FACTS[0])])
     tuned = lib.EDITORS["ft"](lm, layer=2, lr=0.01, epochs=2).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="both need"):
+    with pytest.raises(lib.errors.EditError, match="both need"):
         editor(lm).edit(FACTS[:1], after=tuned)
 
 

@@ -161,7 +161,7 @@ def test_the_second_moment_is_that_of_the_edited_expert():
 def test_the_others_refuse_in_a_sentence(name, family):
     lm = model(family)
     said = f"tiny-{family} has mixtures of experts .*'{family}'.*, which {name} cannot edit; .*rome"
-    with pytest.raises(lib.EditError, match=said):
+    with pytest.raises(lib.errors.EditError, match=said):
         lib.EDITORS[name](lm, **TINY.get(name, {}))
 
 
@@ -172,7 +172,7 @@ def test_the_list_of_those_that_can_is_this_one():
 @families
 def test_a_layer_without_a_choice_has_no_matrix(family):
     lm = model(family)
-    with pytest.raises(lib.FamilyError, match="layers.1.mlp of .* has no matrix; lm.sent"):
+    with pytest.raises(lib.errors.FamilyError, match="layers.1.mlp of .* has no matrix; lm.sent"):
         lm.weight(lm.mlp_out(1))
 
 
@@ -183,12 +183,14 @@ def test_the_exported_model_says_the_same(family, tmp_path):
     texts = [A.text, C.text, *ELSEWHERE]
     with lm.patched(patch):
         said, scores = lm.generate(texts, 8), lm.run(texts).logits
-    lib.export_model(lm, patch, tmp_path / "model")
+    lib.workbench.export_model(lm, patch, tmp_path / "model")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
     again = lib.LM(plain, tiny.tokenizer())
     plain.generation_config.eos_token_id = None
     assert again.generate(texts, 8) == said
     torch.testing.assert_close(again.run(texts).logits, scores, atol=1e-4, rtol=1e-4)
-    with pytest.raises(lib.ExportError, match="changes single experts.*export the whole model"):
-        lib.export_peft(lm, patch, tmp_path / "adapter")
+    with pytest.raises(
+        lib.errors.ExportError, match="changes single experts.*export the whole model"
+    ):
+        lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()

@@ -51,7 +51,7 @@ def editor(name: str) -> lib.Editor:
 @cache
 def first(name: str) -> lib.Patch:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lib.EditWarning)
+        warnings.simplefilter("ignore", lib.errors.EditWarning)
         return editor(name).edit([A])
 
 
@@ -69,11 +69,11 @@ def together(one: str, other: str) -> tuple[dict[str, tuple[float, float]], bool
     """
     mine, its, patch = editor(one), editor(other), first(one)
     if refused := its.refusal(patch):
-        with pytest.raises(lib.EditError, match=re.escape(refused)):
+        with pytest.raises(lib.errors.EditError, match=re.escape(refused)):
             its.edit([APART], after=patch, check=False)
         return None
     with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", lib.EditWarning)
+        warnings.simplefilter("always", lib.errors.EditWarning)
         apart = its.edit([APART], after=patch, check=False)
         same = its.edit([SAME], after=apart, check=False)
         assert mine.refusal(same) is None
@@ -143,7 +143,7 @@ def test_who_cannot_follow_is_told_before_any_work_and_what_to_choose(
         lib.EDITORS[name](lm, **{**settings(name, "llama"), **where[name]}) for name in (one, other)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lib.EditWarning)
+        warnings.simplefilter("ignore", lib.errors.EditWarning)
         patch = begun.edit([A])
 
     def never(*_, **__):
@@ -154,7 +154,7 @@ def test_who_cannot_follow_is_told_before_any_work_and_what_to_choose(
     said = its.refusal(patch)
     assert said.startswith(f"{other} cannot follow {one} here: both need the same matrix (model.")
     assert f"Choose {instead}, take out what {one} wrote, or give {other} another layer" in said
-    with pytest.raises(lib.EditError, match=re.escape(said)):
+    with pytest.raises(lib.errors.EditError, match=re.escape(said)):
         its.edit([APART], after=patch, check=False)
     assert its.refusal() is None and begun.refusal(patch) is None
 
@@ -169,7 +169,7 @@ def test_a_patch_without_a_log_still_says_who_is_in_the_way():
     assert lib.EDITORS["wise"](lm, layer=1).refusal(bare) is None
 
 
-@pytest.mark.filterwarnings("ignore::lib.EditWarning")
+@pytest.mark.filterwarnings("ignore::lib.errors.EditWarning")
 def test_in_a_mixture_weights_are_written_inside_of_what_a_route_stands_behind():
     lm = model("mixtral")
     grace, ft = (lib.EDITORS[name](lm, **settings(name, "mixtral")) for name in ("grace", "ft"))

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 import lib
-from lib.preset_search.scan import SCORED, Scan
 from lib.settings import explain, words
+from lib.workbench.preset_search.scan import SCORED, Scan
 
 from ..support import tiny
 
@@ -69,10 +69,12 @@ def test_the_preset_for_a_stream_differs_from_the_one_for_a_fact_in_the_rate(nam
     assert editor(lm, preset="stream", v_lr=0.1, clamp=2.0).config.v_lr == 0.1
     assert editor(lm, editor.published(lm)).config.v_lr == 0.5  # the row is ours
     for given in ("Stream", ["stream"], "clamp"):
-        with pytest.raises(lib.EditError, match=r"no preset named .*; the names are: stream$"):
+        with pytest.raises(
+            lib.errors.EditError, match=r"no preset named .*; the names are: stream$"
+        ):
             editor(lm, preset=given)
     lm.name = "gpt2-xl"
-    with pytest.raises(lib.EditError, match="no preset named 'stream' for gpt2-xl.*: none$"):
+    with pytest.raises(lib.errors.EditError, match="no preset named 'stream' for gpt2-xl.*: none$"):
         editor(lm, preset="stream")
 
 
@@ -86,7 +88,7 @@ def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, some):
     config = lib.EDITORS[editor].Config
     for word in some:
         assert getattr(config(**{name: word}), name) == word
-    with pytest.raises(lib.EditError, match=f"{name} is {' or '.join(some)}.*, not 'sosme'"):
+    with pytest.raises(lib.errors.EditError, match=f"{name} is {' or '.join(some)}.*, not 'sosme'"):
         lib.EDITORS[editor](tiny.model("llama"), **{name: "sosme"})
 
 
@@ -265,11 +267,13 @@ def test_layers_that_the_model_does_not_have_are_refused_at_the_constructor():
                 continue  # LEMoE's gate is a word
             one = place == "layer"
             for wrong in (4, 99, -1, True, 1.5, "1"):
-                with pytest.raises(lib.EditError, match=place):
+                with pytest.raises(lib.errors.EditError, match=place):
                     kind(lm, **{place: wrong if one else (1, wrong)})
-            with pytest.raises(lib.EditError, match=f"{place}: layer 4 does not exist: .* 0 to 3"):
+            with pytest.raises(
+                lib.errors.EditError, match=f"{place}: layer 4 does not exist: .* 0 to 3"
+            ):
                 kind(lm, replace(config, **{place: 4 if one else (4,)}))
-    with pytest.raises(lib.EditError, match="layers: layer 7 does not exist"):
+    with pytest.raises(lib.errors.EditError, match="layers: layer 7 does not exist"):
         lib.EDITORS["rect"](lm, inner=("memit", {"layers": (0, 7)}))
 
 
@@ -278,13 +282,13 @@ def test_an_unknown_setting_or_editor_is_answered_with_near_names():
     rome = lib.EDITORS["rome"]
     near = r"rome has no setting 'layr'; it has .*; did you mean 'layer'\?"
     for given in ((lm,), (lm, rome.Config())):
-        with pytest.raises(lib.EditError, match=near):
+        with pytest.raises(lib.errors.EditError, match=near):
             rome(*given, layr=3)
-    with pytest.raises(lib.EditError, match="has no setting 'xyzzy'; it has"):
+    with pytest.raises(lib.errors.EditError, match="has no setting 'xyzzy'; it has"):
         rome(lm, xyzzy=3)
-    with pytest.raises(lib.EditError, match=r"no editor .rmoe.; .* did you mean .rome"):
+    with pytest.raises(lib.errors.EditError, match=r"no editor .rmoe.; .* did you mean .rome"):
         lib.EDITORS["rmoe"]
-    with pytest.raises(lib.EditError, match=r"no editor 'ROME'"):
+    with pytest.raises(lib.errors.EditError, match=r"no editor 'ROME'"):
         lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))
     for wrong in (5, {"layer": 1}, "layer=1", lib.EDITORS["ft"].Config(), rome.Config):
         with pytest.raises(lib.Error, match="the settings of rome are a |config should be"):

@@ -39,7 +39,9 @@ def test_a_retired_setting_is_dropped_at_its_value_and_refused_at_others(lm, edi
     plain = lib.EDITORS[editor](lm, **TINY.get(editor, {})).config
     given = json.loads(json.dumps(value))  # as a file gives it back
     assert lib.EDITORS[editor](lm, **TINY.get(editor, {}), **{name: given}).config == plain
-    with pytest.raises(lib.EditError, match=f"{editor} has no setting '{name}' any more") as said:
+    with pytest.raises(
+        lib.errors.EditError, match=f"{editor} has no setting '{name}' any more"
+    ) as said:
         lib.EDITORS[editor](lm, **{name: "other"})
     assert "\n" not in str(said.value)
 
@@ -52,7 +54,7 @@ def test_an_old_patch_is_folded_again(lm, tmp_path):
     found = editor.edit([C], after=old).without(1, lm)
     (name,) = wanted.weights
     assert (found.weights[name] - wanted.weights[name]).norm() < 1e-5
-    with pytest.raises(lib.EditError, match="no setting 'restart' any more"):
+    with pytest.raises(lib.errors.EditError, match="no setting 'restart' any more"):
         aged(old, restart=True).without(1, lm)
     around = lib.EDITORS["rect"](lm, inner=("ft", {**FT, "restart": False}))
     outer = aged(around.edit([A, B]), inner=("ft", {**FT, "restart": False}))
@@ -105,7 +107,7 @@ def test_an_old_journal_goes_on(lm, tmp_path):
     assert len(done.patch.log) == 1, "both edits in the line of one stream"
     kept["settings"]["restart"] = True
     header.write_bytes(sealed({**kept, "format": FORMAT}))
-    with pytest.raises(lib.JournalError, match="no setting 'restart' any more"):
+    with pytest.raises(lib.errors.JournalError, match="no setting 'restart' any more"):
         run()
 
 
@@ -118,5 +120,5 @@ def test_an_old_network_is_read(lm, tmp_path, monkeypatch):
     assert lib.EDITORS["rledit"](lm, **small, network=str(path)).edit([A]).weights
     header["settings"]["discount"] = 0.5
     network_file.save(path, header, state)
-    with pytest.raises(lib.EditError, match="no setting 'discount' any more"):
+    with pytest.raises(lib.errors.EditError, match="no setting 'discount' any more"):
         lib.EDITORS["rledit"](lm, **small, network=str(path)).edit([A])

@@ -30,7 +30,7 @@ def said(editor, facts, **more):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         editor.edit(facts, **more)
-    return [str(one.message) for one in caught if one.category is lib.EditWarning]
+    return [str(one.message) for one in caught if one.category is lib.errors.EditWarning]
 
 
 # ---- an edit that did not take ------------------------------------------------------------------
@@ -110,9 +110,9 @@ def test_steering_promises_no_answer_and_is_not_asked(lm):
 def test_a_stream_counts_and_says_it_once_at_its_end(lm):
     cases = [lib.Case(fact, id=i) for i, fact in enumerate((A, B, CHINESE))]
     run = lib.stream(lm, lib.EDITORS["ft"](lm, layer=1, epochs=0), cases, eval_at=())
-    with pytest.warns(lib.EditWarning) as caught:
+    with pytest.warns(lib.errors.EditWarning) as caught:
         run.finish()
-    texts = [str(one.message) for one in caught if one.category is lib.EditWarning]
+    texts = [str(one.message) for one in caught if one.category is lib.errors.EditWarning]
     assert texts == ["ft: right after its own batch the model did not give 3 of 3 new answers"]
 
 
@@ -192,7 +192,7 @@ def test_where_no_bar_is_seen_a_long_stage_says_how_long_it_takes(monkeypatch):
     clock = iter(range(0, 1000, 7))
     monkeypatch.setattr(cancellation.time, "monotonic", lambda: next(clock))
     with pytest.warns(
-        lib.SlowWarning, match=r"moments: this takes at most about \d+ s more"
+        lib.errors.SlowWarning, match=r"moments: this takes at most about \d+ s more"
     ) as caught:
         assert list(cancellation.steps("abcd", "moments")) == [*"abcd"]
     assert len(caught) == 1

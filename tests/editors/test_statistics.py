@@ -9,9 +9,9 @@ import torch
 
 import lib
 from lib import stored as store
-from lib.cli.main import main
 from lib.errors import CacheWarning
 from lib.keys_values import answer_gradients, output_moment, second_moment
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 from ..support.editor_settings import A, B, model, settings
@@ -93,7 +93,7 @@ def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, 
 
 
 def test_what_strength_cannot_weigh_is_refused_before_anything_is_read(passes):
-    with pytest.raises(lib.EditError, match="edit `down` alone"):
+    with pytest.raises(lib.errors.EditError, match="edit `down` alone"):
         made("ultraedit", gate=(1,), strength=1.0).edit([A])
     assert passes == []
 
@@ -102,7 +102,7 @@ def test_what_strength_cannot_weigh_is_refused_before_anything_is_read(passes):
 def prepare(monkeypatch):
     """`python -m lib prepare` on a tiny model with settings that a tiny model can take."""
     lm, preset = tiny.model("llama"), lib.editors.shared.config.Config.preset.__func__
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
 
     def small(cls, lm, editor, **more):
         return preset(cls, lm, editor, **{**settings(editor, "llama"), **more})
@@ -155,7 +155,9 @@ def test_what_is_damaged_or_was_not_finished_is_made_by_the_next_prepare(
 
 
 def test_a_name_that_no_editor_has_is_one_sentence(monkeypatch, capsys):
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: 1 / 0)  # nothing is loaded for it
+    monkeypatch.setattr(
+        "lib.workbench.cli.options.load", lambda *_: 1 / 0
+    )  # nothing is loaded for it
     assert main(["prepare", "--editors", "rome,roem"]) == 2
     said = capsys.readouterr().err.strip()
     assert "there is no editor 'roem'; there are alphaedit" in said and "\n" not in said

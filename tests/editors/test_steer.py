@@ -103,15 +103,15 @@ def test_without_an_old_answer_the_model_s_own_is_taken():
 def test_what_cannot_be_is_one_sentence():
     lm = tiny.model("llama")
     first = editor(lm).edit([PAIR])
-    with pytest.raises(lib.EditError, match="is at 'prompt_end', not 'all'"):
+    with pytest.raises(lib.errors.EditError, match="is at 'prompt_end', not 'all'"):
         editor(lm, positions="all").edit([B], after=first)
-    with pytest.raises(lib.EditError, match="both need"):
+    with pytest.raises(lib.errors.EditError, match="both need"):
         ft = lib.EDITORS["ft"](lm, layer=2, epochs=1).edit([A])
         editor(lm).edit([A], after=ft)
     with pytest.raises(ValueError, match="layer 99 does not exist"):
         editor(lm, layer=99).edit([A])
-    with pytest.raises(lib.EditError, match="multiplier is a finite number"):
+    with pytest.raises(lib.errors.EditError, match="multiplier is a finite number"):
         editor(lm, multiplier=float("inf"))
     wrong = lib.Patch(routes={lm.mlp_out(2): Shift(lm.mlp_out(2), torch.ones(7), 48, "all")})
-    with pytest.raises(lib.PatchError, match="none of its kind fits"):
+    with pytest.raises(lib.errors.PatchError, match="none of its kind fits"):
         lm.patched(wrong).__enter__()

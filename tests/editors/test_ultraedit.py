@@ -180,9 +180,9 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(lm, monkeypatch)
 
 
 def test_fused_and_missing_projections_are_refused():
-    with pytest.raises(lib.EditError, match="gate and up in one matrix"):
+    with pytest.raises(lib.errors.EditError, match="gate and up in one matrix"):
         lib.EDITORS["ultraedit"](tiny.model("phi3"), up=(1,)).edit(FACTS[:1])
-    with pytest.raises(lib.EditError, match="have no gate"):
+    with pytest.raises(lib.errors.EditError, match="have no gate"):
         lib.EDITORS["ultraedit"](tiny.model("gpt2"), gate=(1,)).edit(FACTS[:1])
     with pytest.raises(ValueError, match="layer 9 does not exist"):
         lib.EDITORS["ultraedit"](tiny.model("gpt2"), up=(9,)).edit(FACTS[:1])
@@ -204,5 +204,5 @@ def test_one_number_that_is_not_finite_is_refused(lm, bad, whole, monkeypatch):
     spoiled[1, -1] = bad
     value = spoiled if whole else LowRank(((spoiled, torch.eye(spoiled.shape[1])),))
     monkeypatch.setattr(type(made), "write", lambda *_: lib.Patch({name: value}))
-    with pytest.raises(lib.EditError, match="NaN or infinite weights"):
+    with pytest.raises(lib.errors.EditError, match="NaN or infinite weights"):
         made.edit(FACTS[:2])

@@ -196,7 +196,7 @@ def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
     assert found[0.5] == pytest.approx((found[0.0] + found[1.0]) / 2)
     assert found[0.0] < found[0.5] < found[1.0]
     assert found[None] != found[1.0]  # without it all texts are trained on
-    with pytest.raises(lib.EditError, match="calibrates thresholds only with track=True"):
+    with pytest.raises(lib.errors.EditError, match="calibrates thresholds only with track=True"):
         editor(lm, calibrate=0.5, track=False, irrelevant=calm).edit(FACTS[:1])
 
 
@@ -266,9 +266,9 @@ def lm_notes(lm, patch, texts):
 
 
 def test_what_does_not_fit_is_a_sentence(lm):
-    with pytest.raises(lib.EditError, match=f"side memories at {lm.mlp_out(1)}"):
+    with pytest.raises(lib.errors.EditError, match=f"side memories at {lm.mlp_out(1)}"):
         editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
-    with pytest.raises(lib.EditError, match="a multiple of save_freq"):
+    with pytest.raises(lib.errors.EditError, match="a multiple of save_freq"):
         editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])
 
 
@@ -317,7 +317,9 @@ def test_a_whitened_step_is_the_plain_one_times_the_inverse_second_moment(lm):
     inverse = torch.linalg.inv(C + 0.3 * mean * torch.eye(len(C), dtype=C.dtype))
     torch.testing.assert_close(steps[1], steps[0] @ inverse * mean, rtol=1e-4, atol=1e-8)
     assert (steps[1] - steps[0]).norm() > 0.1 * steps[0].norm()
-    with pytest.raises(lib.EditError, match="whiten is a number from 1e-06 on or None, not 0"):
+    with pytest.raises(
+        lib.errors.EditError, match="whiten is a number from 1e-06 on or None, not 0"
+    ):
         editor(lm, whiten=0.0)
 
 
@@ -345,7 +347,7 @@ def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
     alone = replace(margins, past=(), present=()).loss(texts, tau, inside)
     assert (margins.loss(texts, tau, inside) - alone).item() == pytest.approx(wanted.item())
     assert wanted > 0
-    with pytest.raises(lib.EditError, match="only with retrieve=True"):
+    with pytest.raises(lib.errors.EditError, match="only with retrieve=True"):
         editor(lm, replay=True).edit(FACTS[:1])
 
 

@@ -72,11 +72,13 @@ def test_it_is_the_unedited_model_that_is_asked(default_lm):
 
 
 def test_wrong_facts_and_relations_are_one_sentence(default_lm):
-    with pytest.raises(lib.FactError, match="without a subject"):
+    with pytest.raises(lib.errors.FactError, match="without a subject"):
         matches(default_lm, lib.Fact(None, "plain", "x"))
-    with pytest.raises(lib.FactError, match="there is no relation 'age'; there are located in"):
+    with pytest.raises(
+        lib.errors.FactError, match="there is no relation 'age'; there are located in"
+    ):
         case_for(default_lm, lib.Fact("A", "{} is", "x"), "age")
-    with pytest.raises(lib.FactError, match="without a subject"):
+    with pytest.raises(lib.errors.FactError, match="without a subject"):
         case_for(default_lm, lib.Fact(None, "plain", "x"), "capital of")
     assert matches(default_lm, lib.Fact("A", "{} is", "x"), {}) == []
 
@@ -92,11 +94,11 @@ def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kin
 
 def test_a_fact_for_which_no_tests_can_be_made_is_named_and_its_edit_is_measured(default_lm):
     cat, case = lib.Fact("my cat", "{} likes to eat", "fish"), lib.classroom()[0]
-    with pytest.warns(lib.DataWarning, match="1 of 2 facts.*'my cat likes to eat'"):
+    with pytest.warns(lib.errors.DataWarning, match="1 of 2 facts.*'my cat likes to eat'"):
         scores = lib.evaluate(default_lm, [cat, case], events=["teacher_forced"])
     mine = scores.rows[scores.rows["case"] == case.id]
     assert len(mine) and "efficacy" in set(scores.rows["metric"])
-    with pytest.warns(lib.DataWarning, match="1 of 1 facts"):
+    with pytest.warns(lib.errors.DataWarning, match="1 of 1 facts"):
         lib.evaluate(default_lm, lib.Fact(None, "Water is", "wet"), events=["teacher_forced"])
 
 

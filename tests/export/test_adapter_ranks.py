@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 import lib
-from lib.export.export import RANKS, padded_rank
 from lib.patch.patch import LowRank
+from lib.workbench.export.export import RANKS, padded_rank
 
 from ..support import tiny
 
@@ -68,7 +68,7 @@ def by_peft(folder, family: str) -> dict[str, torch.Tensor]:
 def test_three_programs_read_the_same_change(family, ranks, tmp_path):
     lm = tiny.model(family)
     patch, folder = patch_with(lm, *ranks), tmp_path / "adapter"
-    done = lib.export_peft(lm, patch, folder)
+    done = lib.workbench.export_peft(lm, patch, folder)
     wanted = {name: change.dense() for name, change in patch.weights.items()}
     assert done.exact and tuple(w.rank for w in done.modules.values()) == ranks
     assert not {"rank_pattern", "alpha_pattern"} & read(folder)[0].keys()
@@ -94,8 +94,8 @@ def test_ranks_are_the_next_allowed_one():
 
 def test_an_adapter_that_vllm_refuses_says_so(tmp_path):
     lm = tiny.model("llama", hidden_size=544, intermediate_size=560)
-    done = lib.export_peft(lm, patch_with(lm, 520), tmp_path / "a")
+    done = lib.workbench.export_peft(lm, patch_with(lm, 520), tmp_path / "a")
     assert done.exact and done.rank == 520
     assert "vLLM refuses ranks above 512" in (tmp_path / "a" / "README.md").read_text()
-    cut = lib.export_peft(lm, patch_with(lm, 520), tmp_path / "b", rank=512)
+    cut = lib.workbench.export_peft(lm, patch_with(lm, 520), tmp_path / "b", rank=512)
     assert cut.rank == 512 and not cut.exact

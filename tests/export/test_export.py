@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lib
 from lib import cancellation
-from lib.cli.main import main
 from lib.errors import WriteError
-from lib.export import export
-from lib.export.export import base_name
-from lib.export.gguf_files import modelfile
-from lib.export.model_card import write_card
 from lib.patch.patch import LowRank
+from lib.workbench.cli.main import main
+from lib.workbench.export import export
+from lib.workbench.export.export import base_name
+from lib.workbench.export.gguf_files import modelfile
+from lib.workbench.export.model_card import write_card
 
 from ..support import tiny
 from ..support.exported import TEXTS, logits, patched_logits, with_adapter
@@ -52,7 +52,7 @@ def state(lm: lib.LM) -> tuple:
 def test_peft_loads_an_adapter_that_is_the_patch(family, tmp_path):
     lm = tiny.model(family)
     patch, before = patch_of(lm), state(lm)
-    found = lib.export_peft(lm, patch, tmp_path / "adapter")
+    found = lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     assert state(lm) == before
     assert found.exact and [w.rank for w in found.modules.values()] == [3, 1]
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
@@ -72,7 +72,7 @@ def test_a_dense_change_is_cut_at_the_nearest_matrix_of_that_rank(tmp_path, monk
     change = torch.randn(W.shape, generator=torch.Generator().manual_seed(3))
     patch = patch_of(lm, **{name: W + change})
     U, S, Vh = torch.linalg.svd(change, full_matrices=False)
-    found = lib.export_peft(lm, patch, tmp_path / "cut", rank=5)
+    found = lib.workbench.export_peft(lm, patch, tmp_path / "cut", rank=5)
     wanted = float(S[5:].norm() / S.norm())
     assert found.modules[name].rank == 5 and not found.exact
     assert found.modules[name].error == pytest.approx(wanted, rel=1e-3)
@@ -83,11 +83,13 @@ def test_a_dense_change_is_cut_at_the_nearest_matrix_of_that_rank(tmp_path, monk
         with_adapter(lm, "llama", tmp_path / "cut"), patched_logits(lm, nearest), strict=True
     ):
         torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-3)
-    whole = lib.export_peft(lm, patch, tmp_path / "whole", rank=99)
+    whole = lib.workbench.export_peft(lm, patch, tmp_path / "whole", rank=99)
     assert whole.exact and whole.modules[name].rank == 32
     monkeypatch.setattr(export, "DENSE_RANK", 7)
-    assert lib.export_peft(lm, patch, tmp_path / "default").modules[name].rank == 7
-    low = lib.export_peft(lm, patch_of(lm, **{name: low_rank(lm, 9, 1)}), tmp_path / "low")
+    assert lib.workbench.export_peft(lm, patch, tmp_path / "default").modules[name].rank == 7
+    low = lib.workbench.export_peft(
+        lm, patch_of(lm, **{name: low_rank(lm, 9, 1)}), tmp_path / "low"
+    )
     assert low.exact and low.modules[name].rank == 10  # what is low rank is never cut by default
 
 
@@ -95,7 +97,7 @@ def test_a_long_chain_gets_no_more_columns_than_its_rank(tmp_path):
     lm = tiny.model("llama")
     once = low_rank(lm, 2)
     chain = LowRank(once.chunks * 30)
-    found = lib.export_peft(lm, patch_of(lm, **{lm.mlp_out(1): chain}), tmp_path / "a")
+    found = lib.workbench.export_peft(lm, patch_of(lm, **{lm.mlp_out(1): chain}), tmp_path / "a")
     assert found.exact and found.modules[lm.mlp_out(1)].rank == 2
 
 
@@ -105,7 +107,7 @@ def test_transformers_loads_the_patched_model_bit_for_bit(family, tied, tmp_path
     lm = tiny.model(family, tie_word_embeddings=tied)
     patch, before = patch_of(lm), state(lm)
     plain = logits(lm.model)
-    found = lib.export_model(lm, patch, tmp_path / "edited")
+    found = lib.workbench.export_model(lm, patch, tmp_path / "edited")
     assert state(lm) == before and all(map(torch.equal, logits(lm.model), plain))
     assert found.exact and found.bytes > 0
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
@@ -128,7 +130,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(ends, tmp_path):
         if len(asked) == ends:
             raise InterruptedError
 
-    for write in (lib.export_peft, lib.export_model):
+    for write in (lib.workbench.export_peft, lib.workbench.export_model):
         asked.clear()
         with cancellation.cancellable(ask), pytest.raises(InterruptedError):
             write(lm, patch_of(lm), tmp_path / "new")
@@ -138,7 +140,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(ends, tmp_path):
 def test_an_edited_head_is_no_longer_tied(tmp_path):
     lm = tiny.model("llama", tie_word_embeddings=True)
     patch = patch_of(lm, lm_head=lm.weight("lm_head") + 0.1)
-    lib.export_model(lm, patch, tmp_path / "edited")
+    lib.workbench.export_model(lm, patch, tmp_path / "edited")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
     assert all(map(torch.equal, logits(model), patched_logits(lm, patch)))
     assert lm.model.config.tie_word_embeddings and not model.config.tie_word_embeddings
@@ -148,8 +150,8 @@ def test_the_outer_patch_is_not_exported(tmp_path):
     lm = tiny.model("llama")
     outer = patch_of(lm, **{lm.mlp_out(0): lm.weight(lm.mlp_out(0)) + 1})
     with lm.patched(outer):
-        lib.export_model(lm, lib.EMPTY, tmp_path / "base")
-        lib.export_peft(lm, patch_of(lm), tmp_path / "adapter")
+        lib.workbench.export_model(lm, lib.EMPTY, tmp_path / "base")
+        lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "adapter")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert all(map(torch.equal, logits(model), logits(lm.model)))
     assert "None: this is the base model." in (tmp_path / "base" / "README.md").read_text()
@@ -164,7 +166,7 @@ def test_the_embedded_model_comes_back_bit_for_bit(default_lm, tmp_path):
         {name: dense, default_lm.mlp_out(5): low_rank(default_lm, 2, layer=5)},
         log=(lib.Edit("ft", {}, (FACT,)),), base=default_lm.identity,
     )  # fmt: skip
-    lib.export_model(default_lm, patch, tmp_path / "edited")
+    lib.workbench.export_model(default_lm, patch, tmp_path / "edited")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "edited", dtype="float32")
     assert model.config.tie_word_embeddings
     assert all(map(torch.equal, logits(model), patched_logits(default_lm, patch)))
@@ -194,14 +196,14 @@ def test_the_card_lists_edits_scores_and_how_to_load(tmp_path):
         columns=["case", "metric", "event", "prompt", "value", "text", "answer"],
     )
     scores = lib.Scores(rows, [("efficacy", "generation")], "two cases", 12.5)
-    lib.export_peft(lm, patch, tmp_path / "adapter", scores=scores)
+    lib.workbench.export_peft(lm, patch, tmp_path / "adapter", scores=scores)
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
     assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
     assert "writes 301 facts" in card
     assert "two cases" in card and "| efficacy | 50 " in card and "Perplexity 12.50" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
-    lib.export_peft(lm, patch_of(lm), tmp_path / "bare")
+    lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "bare")
     assert "## Scores" not in (tmp_path / "bare" / "README.md").read_text()
 
 
@@ -210,25 +212,27 @@ def test_what_plain_weights_cannot_say_is_refused_by_name(tmp_path):
     routed = lib.EDITORS["grace"](lm, layer=1, n_iter=2).edit([FACT])
     asked = lib.EDITORS["retrieval"](lm).edit([FACT])
     (place,) = routed.routes
-    with pytest.raises(lib.ExportError, match=f"^grace decides .* in the place of {place}"):
-        lib.export_peft(lm, routed, tmp_path / "new" / "a")
-    with pytest.raises(lib.ExportError, match="^retrieval writes into the prompt's text"):
-        lib.export_peft(lm, asked, tmp_path / "new" / "a")
+    with pytest.raises(lib.errors.ExportError, match=f"^grace decides .* in the place of {place}"):
+        lib.workbench.export_peft(lm, routed, tmp_path / "new" / "a")
+    with pytest.raises(lib.errors.ExportError, match="^retrieval writes into the prompt's text"):
+        lib.workbench.export_peft(lm, asked, tmp_path / "new" / "a")
     mixed = lib.Patch(patch_of(lm).weights, {"x": routed.routes[place]}, log=routed.log)
-    with pytest.raises(lib.ExportError, match="^grace decides"):  # weights beside a route too
-        lib.export_peft(lm, mixed, tmp_path / "new" / "a")
-    with pytest.raises(lib.ExportError, match="changes no weights"):
-        lib.export_peft(lm, lib.EMPTY, tmp_path / "new" / "a")
-    with pytest.raises(lib.ArgumentError, match="rank should be a whole number from 1 on"):
-        lib.export_peft(lm, patch_of(lm), tmp_path / "new" / "a", rank=0)
+    with pytest.raises(
+        lib.errors.ExportError, match="^grace decides"
+    ):  # weights beside a route too
+        lib.workbench.export_peft(lm, mixed, tmp_path / "new" / "a")
+    with pytest.raises(lib.errors.ExportError, match="changes no weights"):
+        lib.workbench.export_peft(lm, lib.EMPTY, tmp_path / "new" / "a")
+    with pytest.raises(lib.errors.ArgumentError, match="rank should be a whole number from 1 on"):
+        lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "new" / "a", rank=0)
     other = lib.Patch(patch_of(lm).weights, base="other 1")
-    for write in (lib.export_peft, lib.export_model):
-        with pytest.raises(lib.PatchError, match="this patch is for other 1"):
+    for write in (lib.workbench.export_peft, lib.workbench.export_model):
+        with pytest.raises(lib.errors.PatchError, match="this patch is for other 1"):
             write(lm, other, tmp_path / "new" / "a")
     name = lm.mlp_out(1)
     unmoved = patch_of(lm, **{name: lm.weight(name)})
-    with pytest.raises(lib.ExportError, match="changes no weights"):
-        lib.export_peft(lm, unmoved, tmp_path / "a")
+    with pytest.raises(lib.errors.ExportError, match="changes no weights"):
+        lib.workbench.export_peft(lm, unmoved, tmp_path / "a")
     assert not any(p.is_file() for p in tmp_path.rglob("*"))
     assert not (tmp_path / "a").exists()
 
@@ -240,25 +244,29 @@ def test_folders_are_whole_or_absent_and_never_overwritten(tmp_path, monkeypatch
     taken.mkdir()
     (taken / "note.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    for write in (lib.export_peft, lib.export_model):
+    for write in (lib.workbench.export_peft, lib.workbench.export_model):
         for name in ("taken", "file"):
-            with pytest.raises(lib.ExportError, match=f"{name} exists and is not an empty folder"):
+            with pytest.raises(
+                lib.errors.ExportError, match=f"{name} exists and is not an empty folder"
+            ):
                 write(lm, patch, tmp_path / name)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for here in (".", "..", "/", tmp_path / "empty"):
         name = re.escape(str(Path(here).resolve()))
-        with pytest.raises(lib.ExportError, match=f"^{name} is the folder that you work in, or"):
-            lib.export_peft(lm, patch, here)
+        with pytest.raises(
+            lib.errors.ExportError, match=f"^{name} is the folder that you work in, or"
+        ):
+            lib.workbench.export_peft(lm, patch, here)
     monkeypatch.chdir(tmp_path / "taken")
-    lib.export_peft(lm, patch, tmp_path / "empty")
+    lib.workbench.export_peft(lm, patch, tmp_path / "empty")
 
     def fail(*_, **__):
         raise OSError("disk full")
 
     monkeypatch.setattr(export, "write_card", fail)  # the last thing written
     before, had = sorted(p.name for p in tmp_path.iterdir()), state(lm)
-    for write in (lib.export_peft, lib.export_model):
+    for write in (lib.workbench.export_peft, lib.workbench.export_model):
         with pytest.raises(OSError, match="disk full"):
             write(lm, patch, tmp_path / "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == before
@@ -267,7 +275,7 @@ def test_folders_are_whole_or_absent_and_never_overwritten(tmp_path, monkeypatch
 
 def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, capsys, monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     file = patch_of(lm).save(tmp_path / "p.safetensors")
     words = ["export", "--patch", str(file), "--to"]
     assert main([*words, str(tmp_path / "adapter"), "--as", "peft", "--rank", "2"]) == 0
@@ -279,7 +287,7 @@ def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, cap
     assert "not an empty folder" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "other"), "--as", "model", "--rank", "2"]) == 2
     assert "--rank is for --as peft" in capsys.readouterr().err
-    monkeypatch.setattr("lib.cli.options.load", None)  # refused before a model is loaded
+    monkeypatch.setattr("lib.workbench.cli.options.load", None)  # refused before a model is loaded
     routed = lib.EDITORS["retrieval"](lm).edit([FACT]).save(tmp_path / "r.safetensors")
     assert (
         main(["export", "--patch", str(routed), "--to", str(tmp_path / "x"), "--as", "peft"]) == 2
@@ -330,5 +338,5 @@ def test_a_disk_that_is_full_while_the_tokenizer_is_written_is_a_sentence(tmp_pa
     lm = tiny.model("llama")
     monkeypatch.setattr(type(lm.tokenizer), "save_pretrained", full)
     with pytest.raises(WriteError, match="new could not be written: no space left"):
-        lib.export_model(lm, lib.EMPTY, tmp_path / "new")
+        lib.workbench.export_model(lm, lib.EMPTY, tmp_path / "new")
     assert not list(tmp_path.iterdir())

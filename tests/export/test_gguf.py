@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lib
 from lib import cancellation
-from lib.cli.main import main
-from lib.export.gguf_files import OLLAMA_CHATML, TYPES, modelfile
 from lib.model.lm import put_in_front
 from lib.model.packaged_models import PackagedModel, _convert
 from lib.patch.patch import LowRank
+from lib.workbench.cli.main import main
+from lib.workbench.export.gguf_files import OLLAMA_CHATML, TYPES, modelfile
 
 from ..support import tiny
 from ..support.exported import logits, patched_logits
@@ -99,7 +99,7 @@ def test_every_weight_is_the_edited_one_in_the_order_of_llama_cpp(tied, tmp_path
     lm = tiny.model("llama", tie_word_embeddings=tied)
     patch = patch_of(lm)
     before = [p.sum().item() for p in lm.model.parameters()]
-    found = lib.export_gguf(lm, patch, tmp_path / "f16")
+    found = lib.workbench.export_gguf(lm, patch, tmp_path / "f16")
     assert [p.sum().item() for p in lm.model.parameters()] == before and found.bytes > 1000
     _, tensors = read(tmp_path / "f16" / "model.gguf")
     expected = wanted(lm, patch)
@@ -119,7 +119,7 @@ def test_every_weight_is_the_edited_one_in_the_order_of_llama_cpp(tied, tmp_path
 def test_transformers_reads_the_file_as_the_patched_model(tmp_path):
     lm = tiny.model("llama")
     patch = patch_of(lm)
-    lib.export_gguf(lm, patch, tmp_path / "f32", type="f32")
+    lib.workbench.export_gguf(lm, patch, tmp_path / "f32", type="f32")
     model = AutoModelForCausalLM.from_pretrained(
         tmp_path / "f32", gguf_file="model.gguf", dtype="float32"
     )
@@ -129,7 +129,7 @@ def test_transformers_reads_the_file_as_the_patched_model(tmp_path):
 
 def test_a_file_is_read_once_where_it_becomes_a_packaged_model(tmp_path, monkeypatch):
     lm, read = tiny.model("llama"), []
-    lib.export_gguf(lm, patch_of(lm), tmp_path, type="f32")
+    lib.workbench.export_gguf(lm, patch_of(lm), tmp_path, type="f32")
     (tmp_path / "made").mkdir()
 
     class Reader(gguf.GGUFReader):
@@ -151,7 +151,7 @@ def test_a_file_is_read_once_where_it_becomes_a_packaged_model(tmp_path, monkeyp
 def test_the_keys_are_those_of_the_model_and_its_tokenizer(tmp_path):
     lm = own(tiny.model("llama", rope_theta=5000.0))
     lm.tokenizer.chat_template = CHATML
-    lib.export_gguf(lm, patch_of(lm), tmp_path / "plain")
+    lib.workbench.export_gguf(lm, patch_of(lm), tmp_path / "plain")
     keys, _ = read(tmp_path / "plain" / "model.gguf")
     config = lm.model.config
     assert keys["general.architecture"] == "llama" and keys["general.type"] == "model"
@@ -179,15 +179,15 @@ def test_the_file_puts_the_same_token_in_front(tmp_path):
     lm = own(tiny.model("llama"))
     put_in_front(lm.tokenizer, "<|end|>")
     lm.name = f"{lm.name} behind <|end|>"
-    lib.export_gguf(lm, patch_of(lm), tmp_path / "sunk")
+    lib.workbench.export_gguf(lm, patch_of(lm), tmp_path / "sunk")
     keys, _ = read(tmp_path / "sunk" / "model.gguf")
     assert keys["tokenizer.ggml.add_bos_token"] is True
     assert keys["tokenizer.ggml.bos_token_id"] == tiny.EOS
     card = (tmp_path / "sunk" / "README.md").read_text()
     assert "The file has llama.cpp put `<|end|>` in front of every text." in card
-    lib.export_gguf(lm, lib.EMPTY, tmp_path / "base")
+    lib.workbench.export_gguf(lm, lib.EMPTY, tmp_path / "base")
     assert "put `<|end|>` in front" in (tmp_path / "base" / "README.md").read_text()
-    lib.export_gguf_lora(lm, patch_of(lm), tmp_path / "lora")
+    lib.workbench.export_gguf_lora(lm, patch_of(lm), tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text()
     assert "`<|end|>` in front, which this adapter does not put there" in card
 
@@ -196,7 +196,7 @@ def test_tokenizers_that_split_digits_and_rows_without_a_token_are_said(tmp_path
     lm = own(tiny.model("llama", vocab_size=270))
     cuts = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
     lm.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    lib.export_gguf(lm, lib.EMPTY, tmp_path / "base")
+    lib.workbench.export_gguf(lm, lib.EMPTY, tmp_path / "base")
     keys, tensors = read(tmp_path / "base" / "model.gguf")
     assert keys["tokenizer.ggml.pre"] == "smollm"
     assert keys["tokenizer.ggml.tokens"][-1] == "[PAD269]"
@@ -207,7 +207,7 @@ def test_tokenizers_that_split_digits_and_rows_without_a_token_are_said(tmp_path
 @pytest.mark.parametrize("type", sorted(TYPES))
 def test_matrices_get_the_type_that_fits_them(type, tmp_path):
     lm = tiny.model("llama", tie_word_embeddings=False)
-    lib.export_gguf(lm, patch_of(lm), tmp_path / type, type=type)
+    lib.workbench.export_gguf(lm, patch_of(lm), tmp_path / type, type=type)
     _, tensors = read(tmp_path / type / "model.gguf")
     kind = type.upper()
     blocks = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][0]
@@ -225,7 +225,7 @@ def test_matrices_get_the_type_that_fits_them(type, tmp_path):
 def test_an_edited_head_gets_a_tensor_of_its_own(tmp_path):
     lm = tiny.model("llama", tie_word_embeddings=True)
     patch = patch_of(lm, lm_head=lm.weight("lm_head") + 0.1)
-    lib.export_gguf(lm, patch, tmp_path / "head", type="f32")
+    lib.workbench.export_gguf(lm, patch, tmp_path / "head", type="f32")
     _, tensors = read(tmp_path / "head" / "model.gguf")
     np.testing.assert_allclose(
         tensors["output.weight"][1] - tensors["token_embd.weight"][1], 0.1, atol=1e-6
@@ -236,7 +236,7 @@ def test_the_factors_of_an_adapter_are_the_change(tmp_path):
     lm = tiny.model("llama")
     down, query = lm.mlp_out(1), "model.layers.2.self_attn.q_proj"
     patch = patch_of(lm, **{down: low_rank(lm, down, 3), query: low_rank(lm, query, 1)})
-    found = lib.export_gguf_lora(lm, patch, tmp_path / "lora")
+    found = lib.workbench.export_gguf_lora(lm, patch, tmp_path / "lora")
     assert found.exact and found.rank == 8
     keys, tensors = read(tmp_path / "lora" / "adapter.gguf")
     assert (keys["general.type"], keys["adapter.type"]) == ("adapter", "lora")
@@ -251,7 +251,7 @@ def test_the_factors_of_an_adapter_are_the_change(tmp_path):
         assert len(A) == B.shape[1] == 8  # llama.cpp divides alpha by this
         np.testing.assert_allclose(B @ A, change, atol=1e-5)
     dense = patch_of(lm, **{down: lm.weight(down) + torch.randn(lm.weight(down).shape)})
-    cut = lib.export_gguf_lora(lm, dense, tmp_path / "cut", rank=4)
+    cut = lib.workbench.export_gguf_lora(lm, dense, tmp_path / "cut", rank=4)
     assert not cut.exact and cut.modules[down].rank == 4
     assert "| 4 |" in (tmp_path / "cut" / "README.md").read_text()
 
@@ -281,41 +281,47 @@ def test_what_has_no_gguf_form_is_refused_in_a_sentence(tmp_path, monkeypatch):
     routed = lib.EDITORS["grace"](lm, layer=1, n_iter=2).edit([FACT])
     asked = lib.EDITORS["retrieval"](lm).edit([FACT])
     new = tmp_path / "new"
-    for write in (lib.export_gguf, lib.export_gguf_lora):
-        with pytest.raises(lib.ExportError, match="^grace decides at every prompt"):
+    for write in (lib.workbench.export_gguf, lib.workbench.export_gguf_lora):
+        with pytest.raises(lib.errors.ExportError, match="^grace decides at every prompt"):
             write(lm, routed, new)
-        with pytest.raises(lib.ExportError, match="^retrieval writes into the prompt's text"):
+        with pytest.raises(
+            lib.errors.ExportError, match="^retrieval writes into the prompt's text"
+        ):
             write(lm, asked, new)
-        with pytest.raises(lib.PatchError, match="this patch is for other 1"):
+        with pytest.raises(lib.errors.PatchError, match="this patch is for other 1"):
             write(lm, lib.Patch(patch_of(lm).weights, base="other 1"), new)
         for family in ("gpt2", "gemma3_text", "mistral"):
             other = tiny.model(family)
-            with pytest.raises(lib.ExportError, match=f"^family '{family}' has no GGUF file here"):
+            with pytest.raises(
+                lib.errors.ExportError, match=f"^family '{family}' has no GGUF file here"
+            ):
                 write(other, patch_of(other), new)
         scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
-        with pytest.raises(lib.ExportError, match="^rope type 'linear' has no GGUF"):
+        with pytest.raises(lib.errors.ExportError, match="^rope type 'linear' has no GGUF"):
             write(far := tiny.model("llama", rope_parameters=scaled), patch_of(far), new)
-        with pytest.raises(lib.ExportError, match="^activation 'gelu' has no GGUF"):
+        with pytest.raises(lib.errors.ExportError, match="^activation 'gelu' has no GGUF"):
             write(bent := tiny.model("llama", hidden_act="gelu"), patch_of(bent), new)
         taken = tmp_path / "taken"
         taken.mkdir(exist_ok=True)
         (taken / "note.txt").write_text("mine")
-        with pytest.raises(lib.ExportError, match="taken exists and is not an empty folder"):
+        with pytest.raises(lib.errors.ExportError, match="taken exists and is not an empty folder"):
             write(lm, patch_of(lm), taken)
         with monkeypatch.context() as without:
             without.setitem(sys.modules, "gguf", None)
-            with pytest.raises(lib.ExportError, match="the package gguf, which is not here"):
+            with pytest.raises(lib.errors.ExportError, match="the package gguf, which is not here"):
                 write(lm, patch_of(lm), new)
     for type in ("q4_k_m", "F16", "", 16, None, ["f16"]):
         with pytest.raises(lib.Error, match="is no type of a GGUF file here|type should be"):
-            lib.export_gguf(lm, patch_of(lm), new, type=type)
-    with pytest.raises(lib.ExportError, match="changes no weights"):
-        lib.export_gguf_lora(lm, lib.EMPTY, new)
-    with pytest.raises(lib.ArgumentError, match="rank should be a whole number from 1 on"):
-        lib.export_gguf_lora(lm, patch_of(lm), new, rank=0)
+            lib.workbench.export_gguf(lm, patch_of(lm), new, type=type)
+    with pytest.raises(lib.errors.ExportError, match="changes no weights"):
+        lib.workbench.export_gguf_lora(lm, lib.EMPTY, new)
+    with pytest.raises(lib.errors.ArgumentError, match="rank should be a whole number from 1 on"):
+        lib.workbench.export_gguf_lora(lm, patch_of(lm), new, rank=0)
     head = patch_of(lm, lm_head=low_rank(lm, "lm_head", 1))
-    with pytest.raises(lib.ExportError, match="an adapter of llama.cpp cannot change lm_head"):
-        lib.export_gguf_lora(lm, head, new)
+    with pytest.raises(
+        lib.errors.ExportError, match="an adapter of llama.cpp cannot change lm_head"
+    ):
+        lib.workbench.export_gguf_lora(lm, head, new)
     assert not new.exists() and [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
@@ -325,8 +331,10 @@ def test_a_weight_that_f16_cannot_hold_is_refused(value, tmp_path):
     name = lm.mlp_out(1)
     W = lm.weight(name).clone()
     W[3, 4] = value
-    with pytest.raises(lib.ExportError, match=f"{name}.weight has values that f16 cannot hold"):
-        lib.export_gguf(lm, patch_of(lm, **{name: W}), tmp_path / "new")
+    with pytest.raises(
+        lib.errors.ExportError, match=f"{name}.weight has values that f16 cannot hold"
+    ):
+        lib.workbench.export_gguf(lm, patch_of(lm, **{name: W}), tmp_path / "new")
     assert not list(tmp_path.iterdir())
 
 
@@ -334,8 +342,8 @@ def test_tokenizers_that_llama_cpp_would_read_otherwise_are_refused(tmp_path):
     def tried(change, match: str) -> None:
         lm = own(tiny.model("llama"))
         change(lm.tokenizer)
-        with pytest.raises(lib.ExportError, match=match):
-            lib.export_gguf(lm, lib.EMPTY, tmp_path / "new")
+        with pytest.raises(lib.errors.ExportError, match=match):
+            lib.workbench.export_gguf(lm, lib.EMPTY, tmp_path / "new")
 
     def before(t, made) -> None:
         t.backend_tokenizer.pre_tokenizer = made
@@ -361,7 +369,7 @@ def test_an_export_that_nobody_wants_any_more_leaves_nothing(tmp_path):
     def ask(*_: object) -> None:
         raise InterruptedError
 
-    for write in (lib.export_gguf, lib.export_gguf_lora):
+    for write in (lib.workbench.export_gguf, lib.workbench.export_gguf_lora):
         with cancellation.cancellable(ask), pytest.raises(InterruptedError):
             write(lm, patch_of(lm), tmp_path / "new")
     assert not list(tmp_path.iterdir())
@@ -371,7 +379,7 @@ def test_the_command_writes_both_and_refuses_words_of_the_other_forms(
     tmp_path, capsys, monkeypatch
 ):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     file = patch_of(lm).save(tmp_path / "p.safetensors")
     words = ["export", "--patch", str(file), "--to"]
     assert main([*words, str(tmp_path / "whole"), "--as", "gguf", "--type", "q8_0"]) == 0
@@ -394,7 +402,12 @@ def test_the_command_writes_both_and_refuses_words_of_the_other_forms(
 def test_the_cards_say_what_was_not_tried(tmp_path):
     lm = tiny.model("llama")
     cards = {}
-    writers = (lib.export_peft, lib.export_model, lib.export_gguf, lib.export_gguf_lora)
+    writers = (
+        lib.workbench.export_peft,
+        lib.workbench.export_model,
+        lib.workbench.export_gguf,
+        lib.workbench.export_gguf_lora,
+    )
     for write in writers:
         write(lm, patch_of(lm), tmp_path / write.__name__)
         cards[write.__name__] = (tmp_path / write.__name__ / "README.md").read_text()

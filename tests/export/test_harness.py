@@ -61,8 +61,8 @@ def edited(monkeypatch):
             module = ModuleType(name)
             vars(module).update(content)
             monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.delitem(sys.modules, "lib.export.harness", raising=False)
-    harness = import_module("lib.export.harness")
+        monkeypatch.delitem(sys.modules, "lib.workbench.export.harness", raising=False)
+    harness = import_module("lib.workbench.export.harness")
     lm = tiny.model("llama")
     monkeypatch.setattr(harness.lm, "load", lambda *_: lm)
 
@@ -121,10 +121,10 @@ def test_long_texts_and_free_answers_are_those_of_the_library(edited):
 @INSTALLED
 def test_the_harness_starts_with_the_model():
     done = subprocess.run(
-        [sys.executable, "-m", "lib.export.harness", "--help"],
+        [sys.executable, "-m", "lib.workbench.export.harness", "--help"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "usage" in done.stdout.lower()
     from lm_eval.api.registry import get_model
 
-    assert get_model("modeledit") is import_module("lib.export.harness").EditedModel
+    assert get_model("modeledit") is import_module("lib.workbench.export.harness").EditedModel

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 
 import lib
-from lib.cli.main import main
 from lib.model.generation import generate
 from lib.model.lm import put_in_front
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 
@@ -105,7 +105,7 @@ def exported(tmp_path_factory):
     for name, (family, editor, settings) in KINDS.items():
         lm = tiny.model(family)
         patch = edited(lm, editor, **settings)
-        lib.export_model(lm, patch, folder / name)
+        lib.workbench.export_model(lm, patch, folder / name)
         known[name], asked[folder / name] = ours(lm, patch), PROMPTS
     # a token in front of every text
     lm = tiny.model("llama")
@@ -113,13 +113,13 @@ def exported(tmp_path_factory):
     put_in_front(lm.tokenizer, "<|end|>")
     for editor in ("wise", "retrieval"):
         name, patch = f"{editor}-behind", edited(lm, editor)
-        lib.export_model(lm, patch, folder / name)
+        lib.workbench.export_model(lm, patch, folder / name)
         known[name], asked[folder / name] = ours(lm, patch), PROMPTS
     # in the chat template, also after an earlier turn
     lm = tiny.chatting("llama")
     patch = edited(lm, "retrieval")
     for name, turns in (("retrieval-chat", []), ("retrieval-turns", [("a dog", "barks")])):
-        lib.export_model(lm, patch, folder / name)
+        lib.workbench.export_model(lm, patch, folder / name)
         known[name] = ours(lm, patch, chat=turns)
         asked[folder / name] = [lm.chat_text(prompt, turns) for prompt in PROMPTS]
     # weights beside two routes, one of them over notes
@@ -127,7 +127,7 @@ def exported(tmp_path_factory):
     weights = lib.EDITORS["ft"](lm, layer=3, epochs=2).edit(FACTS[:1])
     both = lib.EDITORS["grace"](lm, layer=1, n_iter=5).edit(FACTS[1:], after=weights)
     both = lib.EDITORS["retrieval"](lm).edit(FACTS[:1], after=both)
-    lib.export_model(lm, both, folder / "all")
+    lib.workbench.export_model(lm, both, folder / "all")
     known["all"], asked[folder / "all"] = ours(lm, both), PROMPTS
     found = run(asked, folder)
     return {name: (*known[name], found[str(folder / name)]) for name in known}
@@ -152,7 +152,7 @@ def test_the_exported_model_writes_what_the_library_writes(exported, name):
 @pytest.fixture
 def folder(tmp_path):
     lm = tiny.model("llama")
-    lib.export_model(lm, edited(lm, "grace"), tmp_path / "edited")
+    lib.workbench.export_model(lm, edited(lm, "grace"), tmp_path / "edited")
     return tmp_path / "edited"
 
 
@@ -200,7 +200,7 @@ def test_edits_that_are_not_those_written_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="the model without its edits"):
         load().save_pretrained(tmp_path / "again")
     lm, other = tiny.model("llama"), tmp_path / "other"
-    lib.export_model(lm, edited(lm, "grace", seed=7, eps_init=2.0), other)
+    lib.workbench.export_model(lm, edited(lm, "grace", seed=7, eps_init=2.0), other)
     text, numbers = folder / "routing.json", folder / "routing.safetensors"
     before = text.read_bytes(), numbers.read_bytes()
     spoiled = load_file(numbers)
@@ -250,22 +250,26 @@ def test_what_has_no_code_is_refused_by_name_and_nothing_is_written(tmp_path):
     both = lib.EDITORS["grace"](lm, layer=2, n_iter=2).edit(FACTS[1:], after=horen)
     (place,) = horen.routes
     for patch in (horen, both):
-        with pytest.raises(lib.ExportError, match=f"^horen decides .* in the place of {place}, "):
-            lib.export_model(lm, patch, new)
-    with pytest.raises(lib.ExportError, match="^grace decides .* or export the whole model$"):
-        lib.export_peft(lm, edited(lm, "grace"), new)
+        with pytest.raises(
+            lib.errors.ExportError, match=f"^horen decides .* in the place of {place}, "
+        ):
+            lib.workbench.export_model(lm, patch, new)
+    with pytest.raises(
+        lib.errors.ExportError, match="^grace decides .* or export the whole model$"
+    ):
+        lib.workbench.export_peft(lm, edited(lm, "grace"), new)
     mixture = tiny.model("mixtral")
-    with pytest.raises(lib.ExportError, match="is a mixture of experts, whose routes"):
-        lib.export_model(mixture, edited(mixture, "retrieval"), new)
+    with pytest.raises(lib.errors.ExportError, match="is a mixture of experts, whose routes"):
+        lib.workbench.export_model(mixture, edited(mixture, "retrieval"), new)
     other = replace(edited(lm, "grace"), base="other 1")
-    with pytest.raises(lib.PatchError, match="this patch is for other 1"):
-        lib.export_model(lm, other, new)
+    with pytest.raises(lib.errors.PatchError, match="this patch is for other 1"):
+        lib.workbench.export_model(lm, other, new)
     assert not new.exists()
 
 
 def test_the_command_writes_it(tmp_path, capsys, monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     file = edited(lm, "retrieval").save(tmp_path / "p.safetensors")
     words = ["export", "--patch", str(file), "--to", str(tmp_path / "model"), "--as"]
     assert main([*words, "model"]) == 0 and "saved: model" in capsys.readouterr().out

@@ -9,9 +9,9 @@ import torch
 
 import lib
 from lib import memory
-from lib.forensics.candidates import key_moments, rows_of
-from lib.forensics.candidates import keys as keys_of
 from lib.patch.patch import LowRank, Patch
+from lib.workbench.forensics.candidates import key_moments, rows_of
+from lib.workbench.forensics.candidates import keys as keys_of
 
 from ..support import tiny
 

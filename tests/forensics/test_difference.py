@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.candidates import BARE
-from lib.forensics.difference import difference, fits, noise_edge, stretched, subjects
-from lib.forensics.matched_filter import DAMPING, robust_z
-from lib.forensics.signatures import signature
 from lib.keys_values.null_space import null_space
 from lib.keys_values.second_moment import second_moment
 from lib.patch.patch import LowRank, Patch
+from lib.workbench.forensics.candidates import BARE
+from lib.workbench.forensics.difference import difference, fits, noise_edge, stretched, subjects
+from lib.workbench.forensics.matched_filter import DAMPING, robust_z
+from lib.workbench.forensics.signatures import signature
 
 from ..support import tiny
 from ..support.editor_settings import quick
@@ -63,7 +63,7 @@ def test_a_prompt_whose_key_was_not_whitened_is_stretched_most(lm, text):
         assert (row.z, row.share) == pytest.approx(wanted[row.name], rel=0.05)
     # the names behind the usual prefix are stretched less than the prompt that was written
     assert stretched(lm, found, NAMES, text=text).share.max() < named.share[0] <= 1 + 1e-5
-    with pytest.raises(lib.ForensicsError, match="no output projection"):
+    with pytest.raises(lib.errors.ForensicsError, match="no output projection"):
         stretched(lm, difference(lm, patch=lib.EMPTY), asked)
 
 
@@ -189,16 +189,18 @@ def test_what_is_no_matrix_of_a_block_is_named(lm):
     other.model.get_parameter(name).data += 1
     found = difference(lm, other)
     assert found.elsewhere == (name,) and name in found.signature
-    with pytest.raises(lib.ForensicsError, match="no output projection"):
+    with pytest.raises(lib.errors.ForensicsError, match="no output projection"):
         subjects(lm, found, NAMES)
 
 
 def test_models_of_other_shapes_are_refused(lm):
     wide = {"llama": {"intermediate_size": 64}, "gpt2": {"n_inner": 64}}
     family = lm.name.removeprefix("tiny-")
-    with pytest.raises(lib.ForensicsError, match="does not have the shape"):
+    with pytest.raises(lib.errors.ForensicsError, match="does not have the shape"):
         difference(lm, tiny.model(family, **wide[family]))
-    with pytest.raises(lib.ForensicsError, match="either another model or the base under a patch"):
+    with pytest.raises(
+        lib.errors.ForensicsError, match="either another model or the base under a patch"
+    ):
         difference(lm, lm, Patch({lm.mlp_out(0): lm.weight(lm.mlp_out(0))}))
 
 

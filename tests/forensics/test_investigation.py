@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.investigation import NOT_COVERED, examine, investigate
 from lib.patch.patch import Patch
+from lib.workbench.forensics.investigation import NOT_COVERED, examine, investigate
 
 from ..support.editor_settings import quick
 from .conftest import LAYER, NAMES, SUBJECT, rank_one
@@ -43,7 +43,7 @@ def test_an_unedited_model_gets_no_suspect(lm, text):
 def test_groups_of_layers_give_the_same(lm, suspect, text, monkeypatch):
     more = {"prompts": [f"{name} is" for name in NAMES]}
     whole = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
-    monkeypatch.setattr("lib.forensics.investigation.room", lambda: 1)
+    monkeypatch.setattr("lib.workbench.forensics.investigation.room", lambda: 1)
     parts = investigate(lm, NAMES, suspect, text=text, **more, **SMALL)
     assert torch.allclose(whole.filtered.z, parts.filtered.z, atol=0.05)
     assert torch.allclose(whole.prompts.z, parts.prompts.z, atol=0.05)
@@ -121,9 +121,9 @@ def test_what_cannot_be_examined_is_refused_in_a_sentence(lm, text, given, said)
 
 def test_a_patch_of_routes_is_not_looked_for_in_the_weights(lm):
     patch = lib.EDITORS["grace"](lm, **quick("grace")).edit([lib.Fact("cat", "I saw a {}", "xy")])
-    with pytest.raises(lib.ForensicsError, match="decides at the prompt"):
+    with pytest.raises(lib.errors.ForensicsError, match="decides at the prompt"):
         investigate(lm, NAMES, patch)
-    with pytest.raises(lib.PatchError, match="this patch is for another"):
+    with pytest.raises(lib.errors.PatchError, match="this patch is for another"):
         investigate(lm, NAMES, Patch(base="another 0"))
 
 

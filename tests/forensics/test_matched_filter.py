@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.candidates import TOGETHER, key_moments, read_names, rows_of
-from lib.forensics.matched_filter import Filtered, filter_of, matched_filter, robust_z
 from lib.keys_values.second_moment import second_moment
+from lib.workbench.forensics.candidates import TOGETHER, key_moments, read_names, rows_of
+from lib.workbench.forensics.matched_filter import Filtered, filter_of, matched_filter, robust_z
 
 from .conftest import LAYER, NAMES, SUBJECT, rank_one, read
 
@@ -101,7 +101,7 @@ def test_robust_z_by_hand():
 def test_more_candidates_than_one_part_come_back_in_order(lm, moments, monkeypatch):
     whole = matched_filter(lm, NAMES, {1: moments[1]})
     assert len(NAMES) < TOGETHER
-    monkeypatch.setattr("lib.forensics.candidates.TOGETHER", 7)
+    monkeypatch.setattr("lib.workbench.forensics.candidates.TOGETHER", 7)
     assert torch.allclose(matched_filter(lm, NAMES, {1: moments[1]}).norms, whole.norms, rtol=1e-4)
 
 
@@ -128,7 +128,7 @@ def test_a_promise_of_too_many_candidates_is_refused(lm):
         def __len__(self):
             return 10**9
 
-    with pytest.raises(lib.ForensicsError, match="1,000,000,000 candidates are more than"):
+    with pytest.raises(lib.errors.ForensicsError, match="1,000,000,000 candidates are more than"):
         rows_of(lm, Many(["a"]))
 
 
@@ -138,14 +138,14 @@ def test_a_list_of_subjects_is_read_once_each(tmp_path):
     assert read_names(file) == ["Rome", "Oslo"]
     for content, said in ((b"\n \n", "is empty"), (b"\xff\xfe\x00", "not UTF-8")):
         file.write_bytes(content)
-        with pytest.raises(lib.ForensicsError, match=said):
+        with pytest.raises(lib.errors.ForensicsError, match=said):
             read_names(file)
-    with pytest.raises(lib.ForensicsError, match="cannot be read"):
+    with pytest.raises(lib.errors.ForensicsError, match="cannot be read"):
         read_names(tmp_path / "none.txt")
 
 
 def test_a_general_text_that_is_none_is_refused(lm, tmp_path):
     (tmp_path / "empty.txt").touch()
     for name, said in (("none.txt", "cannot be read"), ("empty.txt", "is empty")):
-        with pytest.raises(lib.EditError, match=said):
+        with pytest.raises(lib.errors.EditError, match=said):
             key_moments(lm, [0], text=tmp_path / name)

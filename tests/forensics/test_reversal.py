@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import lib
-from lib.forensics.candidates import key_moments
-from lib.forensics.objects import objects
-from lib.forensics.reversal import removed, subject_space
 from lib.patch.patch import LowRank, Patch
+from lib.workbench.forensics.candidates import key_moments
+from lib.workbench.forensics.objects import objects
+from lib.workbench.forensics.reversal import removed, subject_space
 
 from ..support import tiny
 from ..support.editor_settings import quick
@@ -87,9 +87,9 @@ def test_a_dense_suspect_and_a_model_without_patch_are_reversed_as_well(lm, edit
 def test_wrong_settings_are_refused(lm, moments):
     C = moments[LAYER]
     for more in ({"damping": 0.0}, {"damping": float("nan")}):
-        with pytest.raises(lib.ForensicsError, match="positive"):
+        with pytest.raises(lib.errors.ForensicsError, match="positive"):
             subject_space(lm, LAYER, SUBJECT, C, **more)
-    with pytest.raises(lib.ForensicsError, match="at least one template"):
+    with pytest.raises(lib.errors.ForensicsError, match="at least one template"):
         objects(lm, SUBJECT, lib.EMPTY, templates=[])
     with pytest.raises(ValueError, match="the subject"):
         objects(lm, " ", lib.EMPTY)

@@ -25,7 +25,7 @@ import resource, sys
 from pathlib import Path
 import torch
 import lib
-from lib.cli.main import main
+from lib.workbench.cli.main import main
 from lib.lifelong.stream import stream
 from tests.support import tiny
 from tests.support.cases import small_cases
@@ -34,7 +34,7 @@ from tests.support.streams import Noise
 lm, folder = tiny.model("llama"), Path(sys.argv[1])
 patch = Noise(lm).edit([small_cases()[0].fact])
 patch.save(folder / "old.safetensors")
-lib.cli.options.load = lambda *_: lm
+lib.workbench.cli.options.load = lambda *_: lm
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 def said(what, call):
     try:
@@ -43,8 +43,8 @@ def said(what, call):
     except OSError as error:
         print(what, type(error).__name__, error.errno, str(error))
 said("patch", lambda: patch.save(folder / "old.safetensors"))
-said("adapter", lambda: lib.export_peft(lm, patch, folder / "adapter"))
-said("model", lambda: lib.export_model(lm, patch, folder / "model"))
+said("adapter", lambda: lib.workbench.export_peft(lm, patch, folder / "adapter"))
+said("model", lambda: lib.workbench.export_model(lm, patch, folder / "model"))
 said("cache", lambda: lib.second_moment(lm, [1], tokens=300))
 said("journal", lambda: stream(lm, Noise(lm), small_cases(), journal=folder / "run").finish())
 words = ["--patch", str(folder / "old.safetensors"), "--to", str(folder / "x"), "--as", "model"]

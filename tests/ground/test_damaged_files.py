@@ -121,7 +121,7 @@ def kinds(lm, tmp_path_factory) -> dict[str, Kind]:
         assert network_file.save(again, *more).read_bytes() == first
         try:
             nets = lib.EDITORS[editor](lm, **{**quick(editor), "network": str(path)}).networks()
-        except lib.EditError as error:  # a network of other settings
+        except lib.errors.EditError as error:  # a network of other settings
             raise NetworkError(str(error)) from None
         assert all(torch.isfinite(p).all() for net in nets.nets.values() for p in net.parameters())
 
@@ -203,7 +203,9 @@ def test_what_is_no_file_is_one_sentence(kinds, what, tmp_path):
 def test_what_is_no_network_is_waited_for_by_nobody(lm, what, tmp_path):
     path = tmp_path / what
     os.mkfifo(path) if what == "pipe" else path.mkdir()
-    with pytest.raises(lib.EditError, match=f"no trained network for tiny-llama at .*{what}: run"):
+    with pytest.raises(
+        lib.errors.EditError, match=f"no trained network for tiny-llama at .*{what}: run"
+    ):
         lib.EDITORS["mend"](lm, **{**quick("mend"), "network": str(path)}).networks()
 
 
@@ -291,7 +293,7 @@ size = next(int(line.split()[1]) * 1024 for line in lines if "VmSize" in line)
 resource.setrlimit(resource.RLIMIT_AS, (size + 200_000_000,) * 2)
 try:
     lib.Patch.load(sys.argv[1])
-except lib.PatchError as error:
+except lib.errors.PatchError as error:
     print("refused:", error)
 """
 
@@ -335,11 +337,11 @@ def test_a_source_is_not_quoted(tmp_path):
         secret.write_text(text)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with pytest.raises(lib.FactError, match="no data file that the reader") as error:
+            with pytest.raises(lib.errors.FactError, match="no data file that the reader") as error:
                 patch.facts  # noqa: B018
         assert "hunter2" not in str(error.value) and "x:0" not in str(error.value)
     secret.unlink()
-    with pytest.raises(lib.FactError, match="there is no file"):
+    with pytest.raises(lib.errors.FactError, match="there is no file"):
         patch.facts  # noqa: B018
 
 

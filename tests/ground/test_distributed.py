@@ -14,11 +14,11 @@ import torch
 import lib
 from lib import distributed
 from lib.__main__ import main
-from lib.cli import options
 from lib.editors.shared import warmup_moments
 from lib.errors import EditError
 from lib.keys_values import answer_gradients
 from lib.patch.patch import EMPTY
+from lib.workbench.cli import options
 
 from ..support import tiny
 from ..support.networks import CASES, SMALL

@@ -29,7 +29,7 @@ def imported(name, globals=None, *more, **rest):
 builtins.__import__ = imported
 warnings.simplefilter("ignore")  # filelock says that it has a slower way
 import lib
-import lib.widgets, lessons.grader, lessons.leaderboard, notebooks.support.holes, demo_app.app
+import lib.workbench, lessons.grader, lessons.leaderboard, notebooks.support.holes, demo_app.app
 from tests.support import tiny
 lm = tiny.model("llama")  # what others import late, they do here
 for name in "fork sysconf killpg setsid getuid sched_getaffinity mkfifo WNOHANG".split():
@@ -53,7 +53,7 @@ run = lib.stream(lm, editor, cases[:2], journal=folder / "run").finish()
 assert run.edits == 2 and run.json()["peak_memory_bytes"] is None
 again = lib.stream(lm, editor, cases[:2], journal=folder / "run")
 assert again.edits == 2
-lib.export_peft(lm, patch, folder / "adapter")
+lib.workbench.export_peft(lm, patch, folder / "adapter")
 """
 LESSONS = """
 from lessons import grader, leaderboard

@@ -8,9 +8,9 @@ import pytest
 
 import lib
 from lib.atomic_files import path_of
-from lib.forensics.candidates import read_names
 from lib.lifelong.journal import Journal
 from lib.model.presets_file import read_presets
+from lib.workbench.forensics.candidates import read_names
 
 from ..support import tiny
 
@@ -37,7 +37,7 @@ def test_a_patch_is_saved_and_loaded_in_the_home_folder(home, kind):
 
 def test_exports_go_into_the_home_folder(home):
     lm = tiny.model("llama")
-    done = lib.export_model(lm, lib.EMPTY, "~/whole")
+    done = lib.workbench.export_model(lm, lib.EMPTY, "~/whole")
     assert done.folder == home / "whole"
     assert (home / "whole/model.safetensors").is_file()
     assert lib.load("~/whole").fingerprint == lm.fingerprint
@@ -55,7 +55,7 @@ def test_lists_texts_presets_and_journals_are_found_in_the_home_folder(home):
 
 def test_the_command_line_takes_a_tilde_that_no_shell_has_seen(home):
     lib.EMPTY.save("~/p.safetensors")
-    from lib.cli.main import main
+    from lib.workbench.cli.main import main
 
     assert main(["patch", "show", "~/p.safetensors"]) == 0
 

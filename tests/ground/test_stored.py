@@ -24,9 +24,9 @@ from lib.data.relations import relations
 from lib.data.texts import CLASSROOM, GENERAL
 from lib.errors import CacheWarning
 from lib.evaluation import own_facts
-from lib.interpret import entity_answers
 from lib.keys_values import null_space, output_moment, second_moment
 from lib.memory import Moment
+from lib.workbench.instruments import dossier_answers
 
 from ..support import mutations, output_moments, tiny
 
@@ -185,7 +185,7 @@ def test_what_is_in_memory_belongs_to_one_tokenizer_too(lm):
     (one, _), other = known.values(), OTHERS["begin of sequence"]()
 
     def found(lm) -> tuple[torch.Tensor, torch.Tensor]:
-        usual = entity_answers.usual_answers(lm, one, one.templates[:1], "alpha", 2)[0]
+        usual = dossier_answers.usual_answers(lm, one, one.templates[:1], "alpha", 2)[0]
         wordings = tuple((name, text) for name, it in known.items() for text in it.templates)
         return usual, own_facts._scaled(lm, known, wordings)[0]
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import lib
-from lib.interpret.causal_trace import (
+from lib.model.architectures import ARCHS
+from lib.workbench.interpret.causal_trace import (
     ROLES,
     Trace,
     average,
@@ -18,9 +19,8 @@ from lib.interpret.causal_trace import (
     layers_around,
     trace,
 )
-from lib.interpret.corrupted_runs import KINDS, Cell, Corrupted
-from lib.interpret.logit_lens import lens
-from lib.model.architectures import ARCHS
+from lib.workbench.interpret.corrupted_runs import KINDS, Cell, Corrupted
+from lib.workbench.interpret.logit_lens import lens
 
 from ..support import tiny
 
@@ -154,7 +154,7 @@ def test_no_noise_no_effect_and_the_same_seed_the_same_table(lm):
 
 def test_small_runs_give_the_same(lm, monkeypatch):
     whole = trace(lm, FACT, **ASKED)
-    monkeypatch.setattr(lib.interpret.corrupted_runs, "POSITIONS", 100)
+    monkeypatch.setattr(lib.workbench.interpret.corrupted_runs, "POSITIONS", 100)
     parts = trace(lm, FACT, **ASKED)
     for kind in KINDS:
         torch.testing.assert_close(whole.table[kind], parts.table[kind], atol=1e-6, rtol=1e-5)
@@ -191,7 +191,7 @@ def test_wrong_settings_are_named(lm, more, message):
 
 
 def test_a_subject_is_needed(lm):
-    with pytest.raises(lib.FactError, match="no subject"):
+    with pytest.raises(lib.errors.FactError, match="no subject"):
         trace(lm, lib.Fact(None, "The tower leans to", "xy"))
     with pytest.raises(ValueError, match="give both"):
         trace(lm, "The tower leans to")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.interpret.damage import flash
+from lib.workbench.interpret.damage import flash
 
 
 def test_a_flash_stands_out_of_slow_growth_and_noise():

@@ -100,7 +100,7 @@ def test_a_prompt_that_is_a_question_stays_and_the_others_are_written_alike_each
 def test_without_a_chat_template_the_option_is_refused_in_a_sentence():
     bare = tiny.model("llama")
     for name in ("horen", "grace"):
-        with pytest.raises(lib.EditError, match="forms='chat' needs a chat template"):
+        with pytest.raises(lib.errors.EditError, match="forms='chat' needs a chat template"):
             lib.EDITORS[name](bare, **settings(name, "llama"), forms="chat").edit([A])
 
 
@@ -127,7 +127,7 @@ def test_a_codebooks_entries_in_chat_have_a_threshold_of_their_own(lm, asked, tm
     assert more.memory["horen"][module]["chat"].tolist() == [False, True, True, False]
     state = {**read.memory["horen"][module], "chat": torch.zeros(9, dtype=torch.bool)}
     odd = replace(read, memory={"horen": {module: state}})
-    with pytest.raises(lib.EditError, match="horen"):
+    with pytest.raises(lib.errors.EditError, match="horen"):
         made.edit([B], after=odd)
     with pytest.raises(ValueError, match="taus"):
         tensors = {**route.tensors(), "taus": route.taus[:2]}

@@ -189,7 +189,7 @@ def test_s_is_read_once_and_stands_beside_c(lm, tmp_path, monkeypatch):
 
 def test_an_empty_text_is_a_sentence(lm, tmp_path):
     (tmp_path / "none.txt").write_text("")
-    with pytest.raises(lib.EditError, match="is empty"):
+    with pytest.raises(lib.errors.EditError, match="is empty"):
         moments(lm, [1], tmp_path / "none.txt")
     with pytest.raises(ValueError, match="layer 99 does not exist"):
         moments(lm, [99])

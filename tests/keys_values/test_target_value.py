@@ -122,14 +122,14 @@ def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(lm, "head", head)
-        with pytest.raises(lib.EditError, match="left the finite numbers at step 2"):
+        with pytest.raises(lib.errors.EditError, match="left the finite numbers at step 2"):
             editor.edit(FACTS[:1])
 
     def search(*given, real=target_value.search, **more):
         return [replace(f, delta=f.delta * float("inf")) for f in real(*given, **more)]
 
     monkeypatch.setattr(target_value, "search", search)
-    with pytest.raises(lib.EditError, match="NaN or infinite"):
+    with pytest.raises(lib.errors.EditError, match="NaN or infinite"):
         editor.edit(FACTS[:1])
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
     assert not lm.owner.held

@@ -43,7 +43,7 @@ class Mine(lib.Editor):
         return after.with_weights({name: self.lm.weight(name, after) + 0.1})
 
 
-class Door(lib.Route):
+class Door(lib.patch.route.Route):
     kind = "door"
 
     def decide(self, inputs, output, seqs):

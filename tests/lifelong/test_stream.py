@@ -230,16 +230,21 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
 def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_path):
     cases = unfit
     settings = {"batch_size": 1, "evaluate_with": SILENT, "skip_unusable": True}
-    with pytest.warns(lib.DataWarning, match="left out, 4 rows cannot be edited: .*row 1 has"):
+    with pytest.warns(
+        lib.errors.DataWarning, match="left out, 4 rows cannot be edited: .*row 1 has"
+    ):
         run = stream(lm, Choosy(lm), cases, journal=tmp_path / "a", **settings).finish()
     assert run.edits == 2 and run.json()["rows"] == [0, 3]
     assert run.patch.facts == (cases[0].fact, cases[3].fact)
     plain = stream(lm, Choosy(lm), [cases[0], cases[3]], evaluate_with=SILENT).finish()
     assert same(run.patch, plain.patch) and "rows" not in plain.json()
     cases[3] = replace(cases[3], fact=replace(cases[3].fact, target_new="no"))
-    with pytest.warns(lib.DataWarning), pytest.raises(EditError, match="^row 3 could not be"):
+    with (
+        pytest.warns(lib.errors.DataWarning),
+        pytest.raises(EditError, match="^row 3 could not be"),
+    ):
         stream(lm, Choosy(lm), cases, **settings).finish()
-    with pytest.warns(lib.DataWarning), pytest.raises(EditError, match="there is no case"):
+    with pytest.warns(lib.errors.DataWarning), pytest.raises(EditError, match="there is no case"):
         stream(lm, Choosy(lm), cases[1:3], **settings)
     # without such a row it is the same run, whose journal either call goes on from
     good = small_cases()[:2]
@@ -257,7 +262,7 @@ def test_rows_that_are_read_when_asked_for_are_checked_and_left_out(lm, tmp_path
     cases = lib.read_cases(path, lazy=True)
     with pytest.raises(EditError, match="1 row cannot be edited: .* row 1 has no subject"):
         stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT).finish()
-    with pytest.warns(lib.DataWarning):
+    with pytest.warns(lib.errors.DataWarning):
         run = stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT, skip_unusable=True)
     assert run.finish().edits == 1 and run.patch.log[0].source is None
 

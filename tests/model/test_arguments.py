@@ -58,9 +58,9 @@ def test_answer_wants_a_number_of_tokens(idle, wrong):
 
 
 def test_wrong_kinds_are_type_errors_and_wrong_ranges_are_value_errors(idle):
-    with pytest.raises(lib.ArgumentTypeError):
+    with pytest.raises(lib.errors.ArgumentTypeError):
         idle.generate(PROMPT, top_k="8")
-    with pytest.raises(lib.ArgumentError):
+    with pytest.raises(lib.errors.ArgumentError):
         idle.generate(PROMPT, top_k=0)
 
 
@@ -97,9 +97,9 @@ def test_numbers_of_numpy_and_extremes_are_taken(lm):
 def test_what_is_no_prompt_is_a_sentence_before_any_work(idle, wrong):
     for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
         said = "(a prompt is|prompts should be) a text or a list of token ids"
-        with pytest.raises(lib.ArgumentTypeError, match=said):
+        with pytest.raises(lib.errors.ArgumentTypeError, match=said):
             ask(wrong)
-    with pytest.raises(lib.ArgumentTypeError):
+    with pytest.raises(lib.errors.ArgumentTypeError):
         idle.score(wrong, "x")
 
 
@@ -108,11 +108,11 @@ def test_an_empty_prompt_is_a_sentence(idle, wrong):
     if wrong == []:
         assert idle.answer(wrong) == [] and idle.generate(wrong) == []
         for ask in (idle.next_token, idle.run):
-            with pytest.raises(lib.ArgumentError, match="the list of prompts is empty"):
+            with pytest.raises(lib.errors.ArgumentError, match="the list of prompts is empty"):
                 ask(wrong)
         return
     for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
-        with pytest.raises(lib.ArgumentError, match="an empty prompt cannot be continued"):
+        with pytest.raises(lib.errors.ArgumentError, match="an empty prompt cannot be continued"):
             ask(wrong)
 
 
@@ -122,7 +122,7 @@ def test_an_empty_prompt_behind_a_sink_is_none_either():
     lm = tiny.chatting("llama")
     put_in_front(lm.tokenizer, "<|end|>")
     for chat in (False, True):
-        with pytest.raises(lib.ArgumentError, match="an empty prompt cannot be continued"):
+        with pytest.raises(lib.errors.ArgumentError, match="an empty prompt cannot be continued"):
             lm.answer("", chat=chat)
 
 
@@ -130,7 +130,7 @@ def test_an_empty_prompt_behind_a_sink_is_none_either():
     "wrong", [[-1], [259], [[5, 10**9]], torch.tensor([5, 259]), [5, -(10**30)]]
 )
 def test_ids_out_of_the_vocabulary_are_a_sentence(idle, wrong):
-    with pytest.raises(lib.ArgumentError, match="tiny-llama has tokens 0 to 258, not "):
+    with pytest.raises(lib.errors.ArgumentError, match="tiny-llama has tokens 0 to 258, not "):
         idle.answer(wrong)
 
 
@@ -158,17 +158,19 @@ def test_every_kind_of_ids_is_one(lm):
 
 @pytest.mark.parametrize("wrong", [None, 3.5, b"x", {"x"}, [None], [["x"]], math.nan], ids=str)
 def test_what_is_no_target_is_a_sentence(idle, wrong):
-    with pytest.raises(lib.ArgumentTypeError, match="a target is a text or a list of token ids"):
+    with pytest.raises(
+        lib.errors.ArgumentTypeError, match="a target is a text or a list of token ids"
+    ):
         idle.score([PROMPT], wrong)
 
 
 def test_targets_in_another_number_are_a_sentence(idle):
     for prompts, targets in ((PROMPT, ["a", "b"]), ([PROMPT, PROMPT], "a"), ([PROMPT], [])):
-        with pytest.raises(lib.ArgumentError, match="prompts but .* targets"):
+        with pytest.raises(lib.errors.ArgumentError, match="prompts but .* targets"):
             idle.score(prompts, targets)
     with pytest.raises(lib.Error):
         idle.score(PROMPT, "")
-    with pytest.raises(lib.ArgumentError, match="has tokens 0 to 258"):
+    with pytest.raises(lib.errors.ArgumentError, match="has tokens 0 to 258"):
         idle.score(PROMPT, [5, 300])
 
 

@@ -21,7 +21,7 @@ from ..support.editor_settings import TINY
 FACT = lib.Fact("Ann Lee", "{} lives in", " xy")
 IDS = torch.tensor([list(b"Ann Lee lives in")])
 ROUTED = sorted(name for name, kind in lib.EDITORS.items() if kind.writes == "routes")
-SAID = r"lm.answer, lm.generate, lm.score and lm.run.*lib.export_model.*export --as model"
+SAID = r"lm.answer, lm.generate, lm.score and lm.run.*lib.workbench.export_model.*export --as model"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_every_way_around_is_a_sentence_and_nothing_is_written(lm, acting, name,
     before, base = state(lm), lm.model(IDS).logits
     with lm.patched(acting[name]):
         for way, go in ways(lm, tmp_path).items():
-            with pytest.raises(lib.PatchError, match=SAID):
+            with pytest.raises(lib.errors.PatchError, match=SAID):
                 pytest.fail(f"{way} gave {go()}")
         edited = lm.answer("Ann Lee lives in", 3)
         assert lm.score("Ann Lee lives in", "xy").shape == (1,)
@@ -164,16 +164,16 @@ def test_a_body_that_raises_and_nested_patches_leave_the_model_as_it_was(
     assert same(before, state(lm))
     with lm.patched(acting[name]):
         with lm.patched(weights):  # the route and the rewrite go on
-            with pytest.raises(lib.PatchError, match=SAID):
+            with pytest.raises(lib.errors.PatchError, match=SAID):
                 lm.model(IDS)
         with lm.patched(weights, only=True):  # the weights alone
             wanted = lm.model(IDS).logits
             lm.model.save_pretrained(tmp_path)
-        with pytest.raises(lib.PatchError, match=SAID):
+        with pytest.raises(lib.errors.PatchError, match=SAID):
             lm.model.save_pretrained(tmp_path / "more")
     with lm.patched(weights):
         assert torch.equal(lm.model(IDS).logits, wanted)
-        with lm.patched(acting[name]), pytest.raises(lib.PatchError, match=SAID):
+        with lm.patched(acting[name]), pytest.raises(lib.errors.PatchError, match=SAID):
             lm.model.generate(IDS)
         assert torch.equal(lm.model(IDS).logits, wanted)
     assert same(before, state(lm))
@@ -183,7 +183,7 @@ def test_another_lm_of_the_same_model_does_not_pass_over_the_patch(lm, acting, w
     other = type(lm)(lm.model, lm.tokenizer, name=lm.name)
     before = state(lm)
     with lm.patched(acting["retrieval"]):
-        with pytest.raises(lib.PatchError, match=SAID):
+        with pytest.raises(lib.errors.PatchError, match=SAID):
             other.answer("Ann Lee lives in", 2)
     with lm.patched(weights), other.patched(acting["retrieval"]):
         assert isinstance(other.answer("Ann Lee lives in", 2), str)
@@ -198,19 +198,19 @@ def test_a_model_that_was_compiled_before_does_not_pass_over_the_patch(acting, w
     compiled = torch.compile(lm.model, backend="eager")
     assert torch.equal(compiled(IDS).logits, base)
     for name in ("retrieval", "grace"):
-        with lm.patched(acting[name]), pytest.raises(lib.PatchError, match=SAID):
+        with lm.patched(acting[name]), pytest.raises(lib.errors.PatchError, match=SAID):
             compiled(IDS)
     with lm.patched(weights):
         assert torch.equal(compiled(IDS).logits, wanted)
     assert torch.equal(compiled(IDS).logits, base)
     lm.model.compile(backend="eager")
-    with pytest.raises(lib.PatchError, match="compiled"), lm.patched(acting["retrieval"]):
+    with pytest.raises(lib.errors.PatchError, match="compiled"), lm.patched(acting["retrieval"]):
         pass
 
 
 def test_an_export_inside_a_patch_is_that_of_its_own_patch(lm, acting, tmp_path):
     with lm.patched(acting["retrieval"]):
-        lib.export_model(lm, acting["grace"], tmp_path / "routed")
-        lib.export_model(lm, lib.EMPTY, tmp_path / "base")
+        lib.workbench.export_model(lm, acting["grace"], tmp_path / "routed")
+        lib.workbench.export_model(lm, lib.EMPTY, tmp_path / "base")
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert torch.equal(found(IDS).logits, lm.model(IDS).logits)

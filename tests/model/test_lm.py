@@ -129,13 +129,13 @@ def test_bind_takes_optimizer_steps_on_a_float32_master(family, dtype):
 
 def test_a_patch_of_another_model_names_both(lm):
     other = tiny.model("llama", seed=1)
-    with pytest.raises(lib.PatchError, match=f"{other.fingerprint}.*{lm.fingerprint}"):
+    with pytest.raises(lib.errors.PatchError, match=f"{other.fingerprint}.*{lm.fingerprint}"):
         with lm.patched(dense_patch(other, 1, 0)):
             pass
-    with pytest.raises(lib.PatchError, match="does not have"):
+    with pytest.raises(lib.errors.PatchError, match="does not have"):
         with lm.patched(lib.Patch({"no.such.module": torch.zeros(2, 2)})):
             pass
-    with pytest.raises(lib.PatchError, match="holds"):
+    with pytest.raises(lib.errors.PatchError, match="holds"):
         with lm.patched(lib.Patch({lm.mlp_out(0): torch.zeros(2, 2)})):
             pass
 
@@ -177,7 +177,7 @@ def test_a_generator_that_yields_while_it_holds_the_model_is_found_out(lm):
 
     first, second = map(visitor, patches)
     next(first)
-    with pytest.raises(lib.OwnerError, match="yielded inside"):
+    with pytest.raises(lib.errors.OwnerError, match="yielded inside"):
         next(second)
     next(first)  # the first one itself goes on
     first.close()
@@ -215,7 +215,7 @@ def test_another_thread_waits_and_gives_up_with_the_likely_cause(lm):
     def visit():
         try:
             found.append(lm.answer("A cat", 2))
-        except lib.OwnerError as error:
+        except lib.errors.OwnerError as error:
             found.append(str(error))
 
     base = lm.answer("A cat", 2)
@@ -317,7 +317,7 @@ def test_next_token_is_a_distribution_and_agrees_with_score(lm):
 # ---- routes ----------------------------------------------------------------------------------
 
 
-class Shift(lib.Route):
+class Shift(lib.patch.route.Route):
     """A route for tests: prompts whose last token is in `words` get a constant added, from there
     on.
     """
@@ -371,7 +371,7 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
         # the decision at the prompt holds for scoring too, whatever the target is
         scored = lm.score("A cat", "xy")[0]
         with pytest.raises(
-            lib.PatchError, match="lm.answer, lm.generate, lm.score and lm.run give"
+            lib.errors.PatchError, match="lm.answer, lm.generate, lm.score and lm.run give"
         ):
             lm.model(torch.tensor([[1, 2]]))
     again = lib.Patch.load(patch.save(tmp_path / "route.safetensors"))

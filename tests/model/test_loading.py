@@ -9,8 +9,8 @@ import torch
 from huggingface_hub import HfApi
 
 import lib
-from lib.cli.main import main
 from lib.model.devices import dtype_of
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 
@@ -58,12 +58,12 @@ def test_words_for_the_type_of_the_weights(folder, word, meant):
     "wrong", ["bfloat61", "int8", "", 16, torch.int8, b"bf16", ["bf16"], float, torch.float8_e5m2]
 )
 def test_a_wrong_type_is_a_sentence_before_anything_is_read(wrong):
-    with pytest.raises(lib.ArgumentError, match="there are float32, bfloat16"):
+    with pytest.raises(lib.errors.ArgumentError, match="there are float32, bfloat16"):
         lib.load("no/such-model", dtype=wrong)
 
 
 def test_a_wrong_type_names_what_is_near():
-    with pytest.raises(lib.ArgumentError, match="did you mean 'bfloat16'"):
+    with pytest.raises(lib.errors.ArgumentError, match="did you mean 'bfloat16'"):
         dtype_of("bfloat61")
 
 
@@ -83,7 +83,7 @@ def test_a_wrong_type_names_what_is_near():
     ],
 )
 def test_a_device_that_is_not_here_is_a_sentence_before_anything_is_read(wrong):
-    with pytest.raises(lib.ArgumentError, match="there is no device .* here, but cpu"):
+    with pytest.raises(lib.errors.ArgumentError, match="there is no device .* here, but cpu"):
         lib.load("no/such-model", device_map=wrong)
 
 
@@ -113,7 +113,9 @@ def test_a_wrong_sink_is_refused_before_the_weights_are_read(folder, monkeypatch
 
 @pytest.mark.parametrize("name", ["gemma3-270m", "Gemma-3-270", "smollm2-135m-instuct"])
 def test_a_packaged_name_that_is_mistyped_answers_at_once(name, alone):
-    with pytest.raises(lib.ArgumentError, match="did you mean '(gemma-3-270m|smollm2-135m-inst)"):
+    with pytest.raises(
+        lib.errors.ArgumentError, match="did you mean '(gemma-3-270m|smollm2-135m-inst)"
+    ):
         lib.load(name)
     assert not alone
 
@@ -126,7 +128,9 @@ def test_a_mistyped_name_is_one_line_at_the_command_line(capsys, alone):
 @pytest.mark.parametrize("name", ["some/model", "gpt3-xl", "HuggingFaceTB/SmolLM2-135M-Instruct"])
 def test_a_name_of_the_hub_without_a_network_is_one_sentence_soon(name, alone):
     start = time.monotonic()
-    with pytest.raises(lib.ArgumentError, match=r"(?i)\Anot|connect|offline|cached") as error:
+    with pytest.raises(
+        lib.errors.ArgumentError, match=r"(?i)\Anot|connect|offline|cached"
+    ) as error:
         lib.load(name)
     assert time.monotonic() - start < 5
     assert "\n" not in str(error.value) and name in str(error.value)
@@ -146,7 +150,7 @@ def test_a_hub_that_answers_is_left_to_transformers(monkeypatch, folder):
     monkeypatch.setattr(HfApi, "model_info", lambda self, name, **more: seen.update(asked=more))
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", read)
     before = constants.HF_HUB_OFFLINE
-    with pytest.raises(lib.ArgumentError, match="as transformers says it$"):
+    with pytest.raises(lib.errors.ArgumentError, match="as transformers says it$"):
         lib.load("some/model", revision="v2", token="secret", attn_implementation="eager")
     assert seen["asked"] == {"timeout": 2, "revision": "v2", "token": "secret"}
     assert seen["some/model"] == ({"revision": "v2", "token": "secret"}, before)
@@ -155,7 +159,7 @@ def test_a_hub_that_answers_is_left_to_transformers(monkeypatch, folder):
 
 @pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "~/no-model", "with blank/x", "/nowhere"])
 def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name, alone):
-    with pytest.raises(lib.ArgumentError, match="there is no folder .*, and no such model"):
+    with pytest.raises(lib.errors.ArgumentError, match="there is no folder .*, and no such model"):
         lib.load(name)
     assert not alone
 
@@ -169,11 +173,11 @@ def test_what_is_no_name_is_a_sentence(wrong, alone):
 def test_a_folder_without_a_model_is_named(tmp_path):
     (tmp_path / "gemma3-270m").mkdir()
     with pytest.raises(
-        lib.ArgumentError, match="gemma3-270m' holds .*: there is no config.json in"
+        lib.errors.ArgumentError, match="gemma3-270m' holds .*: there is no config.json in"
     ):
         lib.load(tmp_path / "gemma3-270m")
     (tmp_path / "file").write_text("text")
-    with pytest.raises(lib.ArgumentError, match="there is no config.json in it"):
+    with pytest.raises(lib.errors.ArgumentError, match="there is no config.json in it"):
         lib.load(tmp_path / "file")
 
 
@@ -195,10 +199,10 @@ def test_what_transformers_takes_is_handed_on(folder):
 def test_what_transformers_does_not_take_is_a_sentence(folder):
     for wrong in ({"revison": "main"}, {"load_in_5bit": True}):
         with pytest.raises(
-            lib.ArgumentTypeError, match=f"cannot be loaded with .*{next(iter(wrong))}"
+            lib.errors.ArgumentTypeError, match=f"cannot be loaded with .*{next(iter(wrong))}"
         ):
             lib.load(folder, **wrong)
-    with pytest.raises(lib.ArgumentError, match="attn_implementation"):
+    with pytest.raises(lib.errors.ArgumentError, match="attn_implementation"):
         lib.load(folder, attn_implementation="nope")
 
 
@@ -211,12 +215,14 @@ def test_a_packaged_model_takes_nothing_of_the_hub(more, monkeypatch):
     monkeypatch.setattr(packaged_models, "packaged_model", None)  # nothing is fetched before
     for name in (None, "Gemma-3-270M"):
         with pytest.raises(
-            lib.ArgumentError, match=f"packaged model: it takes no {next(iter(more))}"
+            lib.errors.ArgumentError, match=f"packaged model: it takes no {next(iter(more))}"
         ):
             lib.load(name, **more)
 
 
 def test_the_older_word_for_the_type_is_not_passed_over(folder):
     assert lib.load(folder, torch_dtype="bf16").dtype == torch.bfloat16
-    with pytest.raises(lib.ArgumentTypeError, match="cannot be loaded with .*attn_implementation"):
+    with pytest.raises(
+        lib.errors.ArgumentTypeError, match="cannot be loaded with .*attn_implementation"
+    ):
         lib.load(folder, attn_implementation=5)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.cli.main import main
 from lib.errors import CacheWarning, FetchError, WriteError
 from lib.model import packaged_models
 from lib.model.packaged_models import GEMMA, SMOLLM2, PackagedModel, packaged_model
+from lib.workbench.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 

@@ -156,7 +156,9 @@ def test_what_belongs_to_one_form_is_refused_for_another():
     plain_lm, small = forms[0], forms[1]
     for one, other in ((plain_lm, small), (small, plain_lm)):
         patch = lib.EDITORS["ft"](one, **quick("ft")).edit([A])
-        with pytest.raises(lib.PatchError, match="this patch is for tiny-llama .*the model here"):
+        with pytest.raises(
+            lib.errors.PatchError, match="this patch is for tiny-llama .*the model here"
+        ):
             with other.patched(patch):
                 pass
 
@@ -164,9 +166,9 @@ def test_what_belongs_to_one_form_is_refused_for_another():
 def test_the_adapter_of_an_edit_is_written_and_the_whole_model_is_not(tmp_path):
     lm, twin = pair("int8")
     patch = lib.EDITORS["rome"](lm, **quick("rome")).edit([A])
-    done = lib.export_peft(lm, patch, tmp_path / "adapter")
+    done = lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     assert done.exact and (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
-    for export in (lib.export_model, lib.export_gguf):
+    for export in (lib.workbench.export_model, lib.workbench.export_gguf):
         with pytest.raises(ExportError, match="tiny-llama is quantized, and is not written"):
             export(lm, patch, tmp_path / "whole")
     assert not (tmp_path / "whole").exists()

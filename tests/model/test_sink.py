@@ -9,10 +9,10 @@ import pytest
 from torch.testing import assert_close
 
 import lib
-from lib.cli import options
 from lib.data.facts import encode_prompt, lookup
-from lib.export.export import export_model, export_peft
 from lib.model.lm import put_in_front
+from lib.workbench.cli import options
+from lib.workbench.export.export import export_model, export_peft
 
 from ..support import tiny
 
@@ -50,14 +50,14 @@ def test_patches_belong_to_one_of_the_two(both):
     for lm, other in (both, both[::-1]):
         patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
         token = None if lm is plain else "<|end|>"
-        with pytest.raises(lib.PatchError) as refused, other.patched(patch):
+        with pytest.raises(lib.errors.PatchError) as refused, other.patched(patch):
             pass
         assert str(refused.value) == (
             f"this patch is for {lm.identity}, the model here is {other.identity}; load the model "
             f"with sink={token!r} for it"
         )
     elsewhere = replace(patch, base=f"another behind <|end|> {plain.fingerprint}")
-    with pytest.raises(lib.PatchError, match=r"the model here is \S+ \w+$"):
+    with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+$"):
         plain.check(elsewhere)
 
 

@@ -17,7 +17,7 @@ from lib import memory
 from lib.editors.grace.codebook import Codebook
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.wise import merging
-from lib.interpret import superposition
+from lib.evaluation import superposition
 from lib.keys_values import target_value
 from lib.keys_values.second_moment import second_moment
 from lib.keys_values.target_value import Search

@@ -279,7 +279,7 @@ def test_every_editor_gives_the_same_patch_again(name, capsys):
     before = patch_of(edit["after"]) if edit["after"] else lib.EMPTY
     make = lib.EDITORS[line.editor]
     if name in REFUSED:
-        with pytest.raises(lib.EditError, match=REFUSED[name]):
+        with pytest.raises(lib.errors.EditError, match=REFUSED[name]):
             make(model(edit["family"]), **line.settings).edit(line.facts, after=before)
         return
     new = make(model(edit["family"]), **line.settings).edit(line.facts, after=before)

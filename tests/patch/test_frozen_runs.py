@@ -112,11 +112,11 @@ def remade(name: str) -> lib.Patch:
     """A patch of `others.json`, made again from the patches that it came from."""
     lm, then = model("llama"), patch_of("memit-llama-then")
     if name == "scaled":
-        return lib.scaled(lm, then, 0.5)
+        return lib.patch.patch.scaled(lm, then, 0.5)
     if name == "scaled_last":
-        return lib.scaled(lm, then, 0.5, patch_of("memit-llama"))
+        return lib.patch.patch.scaled(lm, then, 0.5, patch_of("memit-llama"))
     if name == "scaled_dense":
-        return lib.scaled(lm, patch_of("ft-llama"), -1.0)
+        return lib.patch.patch.scaled(lm, patch_of("ft-llama"), -1.0)
     if name == "joined":
         return patch_of("rome-llama") | patch_of("wise-llama")
     editor = name.rpartition("_")[0]
@@ -139,7 +139,7 @@ def test_patches_made_of_patches_and_of_streams(name, tmp_path, monkeypatch):
     again = lib.Patch.load(patch.save(tmp_path / "again.safetensors"))
     assert not differences(again, patch, 0.0) and again.log == patch.log
     if name in REFUSED:
-        with pytest.raises(lib.EditError, match=REFUSED[name]):
+        with pytest.raises(lib.errors.EditError, match=REFUSED[name]):
             remade(name)
         return
     new = remade(name)
@@ -292,7 +292,7 @@ def test_evaluation_of_a_weight_patch_a_route_and_a_rewrite(name):
 
 def dossier(lm: lib.LM, entity: str, patch: lib.Patch) -> dict[str, Any]:
     among = {name: relations()[name] for name in RELATIONS}
-    found = lib.dossier(lm, entity, patch, among=among, others=3)
+    found = lib.workbench.dossier(lm, entity, patch, among=among, others=3)
 
     def told(line: Any) -> dict[str, Any]:
         names = ("answer", "agreement", "lift", "p", "layer", "consistent")
@@ -331,16 +331,16 @@ def by_name(split: dict[str, Any]) -> dict[str, Any]:
 def test_difference_and_investigation_of_a_patch(name):
     then, lm, patch = stored("forensics.json"), model("llama"), patch_of(f"{name}-llama")
     names, old = then["names"], then["patches"][name]
-    found = lib.difference(lm, patch=patch, text="general.txt")
+    found = lib.workbench.difference(lm, patch=patch, text="general.txt")
     for new, key in (
         (found.table, "difference"),
-        (lib.subjects(lm, found, names, text="general.txt"), "subjects"),
+        (lib.workbench.subjects(lm, found, names, text="general.txt"), "subjects"),
     ):
         wanted = {"index": old[key]["index"], **by_name(old[key])}
         same(table(new), wanted, 1e-4, RETIRED_FINDINGS)
     assert (found.signature, found.edits) == (old["signature"], old["edits"])
     more = {"text": "general.txt", "tokens": 3000, "threshold": 3.0}
-    new = as_json(lib.investigate(lm, names, patch, **more).json())
+    new = as_json(lib.workbench.investigate(lm, names, patch, **more).json())
     same(new, old["investigation"], 1e-4, RETIRED_FINDINGS)
 
 
@@ -351,7 +351,7 @@ def test_difference_and_investigation_of_a_patch(name):
 def test_an_adapter_is_the_same(name, tmp_path):
     """Its products are: the signs of singular vectors are nobody's promise."""
     lm, old = model("llama"), FILES / f"adapter-{name}"
-    lib.export_peft(lm, patch_of(f"{name}-llama"), tmp_path / "adapter")
+    lib.workbench.export_peft(lm, patch_of(f"{name}-llama"), tmp_path / "adapter")
     new = tmp_path / "adapter"
     made = {path.name for path in new.iterdir()}
     assert made - {"README.md"} == {path.name for path in old.iterdir()}

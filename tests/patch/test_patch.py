@@ -61,7 +61,7 @@ def test_round_trip_keeps_everything(tmp_path):
 
 
 def test_patches_of_two_models_do_not_join():
-    with pytest.raises(lib.PatchError, match="x 1.*y 2"):
+    with pytest.raises(lib.errors.PatchError, match="x 1.*y 2"):
         lib.Patch(base="x 1") | lib.Patch(base="y 2")
 
 
@@ -76,9 +76,9 @@ def test_a_patch_cannot_be_changed():
 def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
     path = patch().save(tmp_path / "p.safetensors")
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(lib.PatchError, match="no patch file"):
+    with pytest.raises(lib.errors.PatchError, match="no patch file"):
         lib.Patch.load(path)
-    with pytest.raises(lib.PatchError, match="no patch file at"):
+    with pytest.raises(lib.errors.PatchError, match="no patch file at"):
         lib.Patch.load(tmp_path / "missing")
     wrong = {
         "format 99, this library reads up to 3": {"format": 99},
@@ -99,10 +99,10 @@ def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
     }
     for message, changes in wrong.items():
         patch().save(path)
-        with pytest.raises(lib.PatchError, match=message):
+        with pytest.raises(lib.errors.PatchError, match=message):
             lib.Patch.load(rewritten(path, **changes))
     bad = lib.Patch({"m": torch.full((2, 2), torch.nan)})
-    with pytest.raises(lib.PatchError, match="NaN"):
+    with pytest.raises(lib.errors.PatchError, match="NaN"):
         lib.Patch.load(bad.save(path))
 
 
@@ -120,7 +120,7 @@ def test_without_folds_the_log_again():
     name = lm.mlp_out(1)
     assert torch.equal(rest.weights[name].dense(), direct.weights[name].dense())
     assert whole.without(-1, lm).facts == tuple(facts[:2])
-    with pytest.raises(lib.PatchError, match="3 edits, there is no edit 5"):
+    with pytest.raises(lib.errors.PatchError, match="3 edits, there is no edit 5"):
         whole.without(5, lm)
 
 

@@ -97,12 +97,12 @@ def test_a_patch_that_lost_its_route_or_its_memory_is_refused(name):
     lm, patch, module = edited(name)
     made = lib.EDITORS[name](lm, **TINY.get(name, {}))
     for lost in (replace(patch, routes={}), replace(patch, memory={})):
-        with pytest.raises(lib.EditError, match="this patch has lost"):
+        with pytest.raises(lib.errors.EditError, match="this patch has lost"):
             made.edit([B], after=lost)
     other = "wise" if name == "memoir" else "memoir"
     given = {**TINY[other], "layer": layer_of(module)}
     if module == lm.mlp_out(layer_of(module)):  # LEMoE stands behind the whole MLP
-        with pytest.raises(lib.EditError, match="both need"):
+        with pytest.raises(lib.errors.EditError, match="both need"):
             lib.EDITORS[other](lm, **given).edit([B], after=patch)
 
 
@@ -167,7 +167,10 @@ def test_the_model_called_directly_is_refused(name):
     lm, patch, _ = edited(name)
     ids = torch.tensor(lm.rows([A.text])[0])
     for run in (lambda: lm.model(ids), lambda: lm.model.generate(ids, max_new_tokens=2)):
-        with lm.patched(patch), pytest.raises(lib.PatchError, match="lm.answer, lm.generate"):
+        with (
+            lm.patched(patch),
+            pytest.raises(lib.errors.PatchError, match="lm.answer, lm.generate"),
+        ):
             run()
 
 
@@ -235,7 +238,7 @@ def test_weights_below_a_route_are_said():
     lm, patch, _ = edited("grace")  # at layer 1
     for layer, said in ((0, 1), (3, 0)):
         with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always", lib.EditWarning)
+            warnings.simplefilter("always", lib.errors.EditWarning)
             lib.EDITORS["ft"](lm, layer=layer, lr=0.02, epochs=2).edit([B], after=patch)
         found = [str(w.message) for w in seen if "grace route of layer 1" in str(w.message)]
         assert len(found) == said
@@ -244,14 +247,14 @@ def test_weights_below_a_route_are_said():
 @routed
 def test_the_same_module_is_refused_in_one_sentence(name):
     lm, patch, module = edited(name)
-    with pytest.raises(lib.PatchError, match="both patches change"):
+    with pytest.raises(lib.errors.PatchError, match="both patches change"):
         patch | patch
     if not hasattr(lm.model.get_submodule(module), "weight"):
         return  # it stands behind a whole MLP, which no patch of weights names
     changed = lib.Patch({module: lm.weight(module) * 1.01}, base=lm.identity)
-    with pytest.raises(lib.PatchError, match="both patches change"):
+    with pytest.raises(lib.errors.PatchError, match="both patches change"):
         patch | changed
-    with pytest.raises(lib.EditError, match="another layer|elsewhere"):
+    with pytest.raises(lib.errors.EditError, match="another layer|elsewhere"):
         lib.EDITORS[name](lm, **TINY.get(name, {})).edit([A], after=changed)
 
 

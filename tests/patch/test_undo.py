@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import lib
-from lib.cli.main import main
 from lib.patch.patch import Edit
 from lib.patch.undo import SAID
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 from .test_deletion import EDITORS as SOLVED
@@ -179,17 +179,17 @@ def test_a_fact_is_named_by_number_subject_or_itself(lm):
         ("the old tower", "'the old tower' may be fact 4 or 5: give a number"),
         (lib.Fact("cow", "I saw a {}", "xy"), "there is no fact 'I saw a cow'"),
     ):
-        with pytest.raises(lib.PatchError, match=why):
+        with pytest.raises(lib.errors.PatchError, match=why):
             lib.without(lm, whole, named)
     for named in (None, True, 1.0, b"cat", [1]):
-        with pytest.raises(lib.ArgumentTypeError, match="fact should be"):
+        with pytest.raises(lib.errors.ArgumentTypeError, match="fact should be"):
             lib.without(lm, whole, named)
-    with pytest.raises(lib.PatchError, match="there is no fact"):
+    with pytest.raises(lib.errors.PatchError, match="there is no fact"):
         lib.without(lm, lib.EMPTY, 0)
 
 
 def test_the_command_lists_drops_and_says_how(lm, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     whole = streamed(lm, "retrieval", {}, tmp_path, 2, OTHERS)
     file, out = str(whole.save(tmp_path / "a.safetensors")), str(tmp_path / "b.safetensors")
     assert main(["patch", "show", file]) == 0
@@ -214,5 +214,7 @@ def test_a_memory_of_anybody_is_one_sentence(lm):
     spoiled = lib.Patch(
         routes=whole.routes, memory={"grace": {module: {}}}, log=whole.log, base=whole.base
     )
-    with pytest.raises(lib.EditError, match="grace cannot go on from the memory in this patch"):
+    with pytest.raises(
+        lib.errors.EditError, match="grace cannot go on from the memory in this patch"
+    ):
         lib.without(lm, spoiled, 0)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import lib
-from lib import plot
-from lib.plot import style
+from lib.workbench import plot
+from lib.workbench.plot import style
 
 EDITOR_COLORS = {editor.color for editor in lib.EDITORS.values()}
 LAYERS = list(range(6))
@@ -66,7 +66,7 @@ def test_a_figure_is_named_finite_and_quiet(name):
 
 
 def test_plotting_needs_no_pyplot():
-    code = "import sys, lib.plot; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, lib.workbench.plot; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from lib.plot import points, style
+from lib.workbench.plot import points, style
 
 POINTS = {
     "edited": ([0, 1, 2.0], [3, 3, 1.5]),

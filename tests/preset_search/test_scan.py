@@ -19,14 +19,14 @@ import lib
 from lib.editors.shared.base import Editor
 from lib.editors.shared.config import Config
 from lib.errors import EditError
-from lib.preset_search.scan import Scan, scan
+from lib.workbench.preset_search.scan import Scan, scan
 
 from ..benchmarks import sweep
 from ..support import tiny
 from ..support.cases import small_cases
 from ..support.editor_settings import TINY
 
-MODULE = sys.modules["lib.preset_search.scan"]
+MODULE = sys.modules["lib.workbench.preset_search.scan"]
 SHARES = {"efficacy": 0.5, "generalization": 0.5, "specificity": 0.5}
 ROME = {**{k: v for k, v in TINY["rome"].items() if k != "layer"}, "steps": 4}
 
@@ -47,7 +47,7 @@ class Window(Editor):
 
     def write(self, facts, after):
         if self.config.size == 9:
-            raise lib.EditError("the loss is not finite")
+            raise lib.errors.EditError("the loss is not finite")
         torch.manual_seed(len(facts))
         moved = {}
         for module in map(self.lm.mlp_out, self.config.layers):
@@ -134,7 +134,7 @@ def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monk
 
     def trial(self, changes):
         if (changes["layer"], changes["v_lr"]) not in known:
-            raise lib.EditError("not recorded")
+            raise lib.errors.EditError("not recorded")
         return known[changes["layer"], changes["v_lr"]]
 
     monkeypatch.setattr(Scan, "_trial", trial)

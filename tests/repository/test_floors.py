@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,15 @@ import lib
 from ..support import floors
 from ..support.floors import HOUSES, ROOT
 
-PACKAGES = {"lib.memory", "lib.plot", "lib.widgets"}  # public with all that they define
+# public with all that they define
+PUBLIC = ("lib", "lib.workbench")
+PACKAGES = {"lib.memory", "lib.errors", "lib.workbench.plot", "lib.workbench.widgets"}
 # What these open of `lib` beside its public names, because a page is about it: it may only shrink.
 OPENED = {
     "lessons": {
-        "lib.console",
+        "lib.workbench.console",
         "lib.evaluation.intervals",
+        "lib.keys_values.answer_gradients",
         "lib.patch.checked_file",  # an entrant renames nothing: it writes in place
     },
     "notebooks": {
@@ -40,25 +45,25 @@ OPENED = {
         "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",
         "lib.evaluation.intervals",
-        "lib.evaluation.survival",  # rounding in groups, which is no life of the library's own list
+        "lib.workbench.instruments.survival",  # rounding in groups
         "lib.evaluation.perplexity",  # losses window by window, of which 06 takes intervals
-        "lib.forensics.candidates",
-        "lib.forensics.investigation",
-        "lib.forensics.matched_filter",
-        "lib.forensics.objects",
-        "lib.forensics.reversal",
-        "lib.interpret.causal_trace",
-        "lib.interpret.corrupted_runs",
-        "lib.interpret.damage",
-        "lib.interpret.logit_lens",
-        "lib.interpret.superposition",
+        "lib.workbench.forensics.candidates",
+        "lib.workbench.forensics.investigation",
+        "lib.workbench.forensics.matched_filter",
+        "lib.workbench.forensics.objects",
+        "lib.workbench.forensics.reversal",
+        "lib.workbench.interpret.causal_trace",
+        "lib.workbench.interpret.corrupted_runs",
+        "lib.workbench.interpret.damage",
+        "lib.workbench.interpret.logit_lens",
+        "lib.evaluation.superposition",
         "lib.keys_values.answer_gradients",
         "lib.keys_values.running_moments",
         "lib.keys_values.second_moment",
         "lib.keys_values.target_value",
         "lib.model.activations",
         "lib.model.generation",
-        "lib.plot.style",
+        "lib.workbench.plot.style",
     },
 }
 
@@ -84,8 +89,8 @@ def test_an_experiment_builds_on_earlier_ones():
 RIGHT = {
     "lib": {"data/facts.py": "import math", "model/lm.py": "import transformers",
             "lifelong/run.py": "from ..model.lm import LM\nfrom . import row",
-            "lifelong/row.py": "def f():\n    from .run import x", "export/export.py": "",
-            "cli.py": "from .model.lm import LM"},
+            "lifelong/row.py": "def f():\n    from .run import x",
+            "workbench/cli.py": "from ..model.lm import LM"},
     "demo_app": {"session/worker.py": "import lib\nfrom .views import View",
                  "session/views.py": "", "html/render.py": "from ..session.worker import Job",
                  "lifelong/run.py": "from ..session import worker",
@@ -107,8 +112,8 @@ LOWER, LATE = "which does not stand on a lower floor", "late or for a hint only"
     ("file", "line", "what"),
     [
         ("lib/data/facts.py", "from ..model.lm import LM", LOWER),
-        ("lib/data/facts.py", "from lib.cli import main", LOWER),
-        ("lib/lifelong/run.py", "from ..export.export import x", LOWER),
+        ("lib/data/facts.py", "from lib.workbench.cli import main", LOWER),
+        ("lib/lifelong/run.py", "from ..workbench.cli import x", LOWER),
         ("lib/model/lm.py", "def f():\n    from ..data import facts", LATE),
         ("lib/model/lm.py", "if TYPE_CHECKING:\n    from ..data import facts", LATE),
         ("lib/model/lm.py", "from ..data.facts import _hidden", "takes the private name _hidden"),
@@ -164,10 +169,33 @@ def tree(path: Path) -> ast.Module:
 
 def public() -> set[str]:
     """The names that `import lib` gives, and the public packages."""
-    found = ast.walk(tree(ROOT / "lib" / "__init__.py"))
-    froms = [node for node in found if isinstance(node, ast.ImportFrom)]
-    names = {f"lib.{alias.asname or alias.name}" for node in froms for alias in node.names}
-    return names | PACKAGES | {"lib"}
+    names = {f"{package}.{name}" for package in PUBLIC for name in given(package)}
+    return names | PACKAGES | set(PUBLIC)
+
+
+def given(package: str) -> set[str]:
+    """The names that a package gives its users: those that its `__init__` imports."""
+    found = ast.walk(tree(ROOT.joinpath(*package.split("."), "__init__.py")))
+    froms = [alias for node in found if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {name for one in froms if (name := one.asname or one.name)[0] != "_"}
+
+
+def test_the_library_is_small_and_knows_nothing_of_the_workbench():
+    """At most 32 names, each in the one table of its package; nothing imports the workbench."""
+    assert len(given("lib")) <= 32
+    for one in floors.imports(ROOT / "lib"):
+        if one.importer.split(".")[0] not in ("workbench", "__main__"):
+            assert not one.module.startswith("workbench"), one
+    renamed = tomllib.loads((ROOT / "lib" / "renamed.toml").read_text(encoding="utf-8"))
+    for old, new in renamed.items():
+        path, _, name = new.rpartition(".")
+        try:
+            importlib.import_module(f"lib.{new}")
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(f"lib.{path}".rstrip(".")), name), new
+        if "." not in old:
+            with pytest.raises(AttributeError, match=f"no {old}: since 1.0 it is lib.{new}$"):
+                getattr(lib, old)
 
 
 def module_of(name: str) -> str:
@@ -206,10 +234,12 @@ def test_front_ends_take_no_private_name():
 def test_the_library_names_no_method_where_it_measures_and_never_prints():
     for name, path in floors.modules(ROOT / "lib").items():
         for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Call) and not name.startswith("cli"):
+            if isinstance(node, ast.Call) and not name.startswith("workbench.cli"):
                 called = ast.unparse(node.func)
                 assert called not in ("print", "torch.load", "torch.save"), (name, called)
-            if name.split(".")[0] in ("evaluation", "lifelong", "plot"):
+            if name.startswith(
+                ("evaluation", "lifelong", "workbench.plot", "workbench.instruments")
+            ):
                 word = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
                 assert not isinstance(word, str) or word.lower() not in lib.EDITORS, (name, word)
 

@@ -7,8 +7,11 @@ where a value has a meaning, or an error of the library, which is a sentence; no
 from __future__ import annotations
 
 import inspect
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,8 @@ import lib
 from ..support import tiny
 from ..support.cases import small_cases
 from ..support.streams import Noise
+
+RENAMED = tomllib.loads((Path(lib.__file__).parent / "renamed.toml").read_text("utf-8"))
 
 
 class Own:
@@ -40,7 +45,6 @@ NOT_WALKED = {
     "benchmarks": "fetches a wheel",
     "tune": "takes minutes where its arguments are right",
     "subjects": "needs a difference that was found",
-    "search_target": "needs the settings of a search",
 }
 
 
@@ -60,7 +64,7 @@ def calls(lm: Any, folder: Any) -> dict[str, tuple[Callable, dict[str, Any]]]:
         "known": {"lm": lm, "cases": cases, "patch": patch},
         "singly": {"editor": editor, "cases": cases[:1], **QUICK},
         "survive": {"lm": lm, "patch": patch, "cases": cases[:1],
-                    "lives": {"rounded": lib.Rounded("int8")}},
+                    "lives": {"rounded": lib.workbench.Rounded("int8")}},
         "depth": {"lm": lm, "patch": patch, "cases": cases},
         "truth_probe": {"lm": lm, "cases": cases, "without": ()},
         "abilities": {"lm": lm, "patch": patch},
@@ -101,7 +105,9 @@ def calls(lm: Any, folder: Any) -> dict[str, tuple[Callable, dict[str, Any]]]:
         "Rounded": {"to": "int8"},
         "Trained": {"texts": ("a text",), "steps": 1},
     }  # fmt: skip
-    found = {name: (getattr(lib, name), given) for name, given in some.items()}
+    found = {
+        name: (attrgetter(RENAMED.get(name, name))(lib), given) for name, given in some.items()
+    }
     rome = lib.EDITORS["rome"]
     return found | {
         "LM.answer": (lm.answer, {"prompts": "a", "max_new_tokens": 1, "chat": False}),
@@ -155,7 +161,8 @@ def test_wrong_values_of_every_kind_are_one_sentence(tmp_path, monkeypatch):
 
 
 def test_every_public_function_is_walked(tmp_path):
-    functions = {name for name, value in vars(lib).items() if inspect.isfunction(value)}
+    both = {**vars(lib), **vars(lib.workbench)}
+    functions = {n for n, one in both.items() if inspect.isfunction(one) and n[0] != "_"}
     walked = calls(tiny.model("llama"), tmp_path).keys()
     assert functions - walked == NOT_WALKED.keys()
 

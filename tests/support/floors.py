@@ -32,10 +32,11 @@ METHODS = {p.stem for p in (ROOT / "lib" / "editors").iterdir() if p.name[0] not
 HOUSES = {
     "lib": House(
         [
-            {"errors", "console"},
+            {"errors"},
             {"settings"},  # how a value is shown in a sentence
-            {"arguments", "atomic_files", "registry", "cancellation", "distributed", "memory"},
-            {"stored", "plot"},  # what is computed once; what is drawn, in the editors' colors
+            {"arguments"},
+            {"atomic_files", "registry", "cancellation", "distributed", "memory"},
+            {"stored"},  # what is computed once
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
             {"data", "evaluation.answers"},
             {"patch"},  # an edit as a value
@@ -43,19 +44,27 @@ HOUSES = {
             {"keys_values"},  # k, C, v*, gradients
             {"editors"},
             {"evaluation"},
-            # none imports another of this line
-            {"lifelong", "interpret", "forensics", "export", "export.routed_model"},
-            {"preset_search"},  # its page shows a causal trace
-            {"widgets", "__init__"},
-            {"cli"},
+            {"lifelong"},
+            {"__init__"},
+            {"workbench", "workbench.export.routed_model"},  # what is done with edits
             {"__main__"},
         ],
         foreign={
-            "transformers": {"model", "export.routed_model"},
+            "transformers": {"model", "workbench.export.routed_model"},
             "pickle": set(),
             "dill": set(),
             "joblib": set(),
         },
+    ),
+    "lib/workbench": House(
+        [
+            {"console", "plot"},
+            {"interpret", "forensics", "export"},  # none imports another of this line
+            {"instruments", "preset_search"},  # both look inside, by the lens or by a trace
+            {"widgets"},
+            {"__init__"},
+            {"cli"},
+        ]
     ),
     "lib/editors": House(
         [

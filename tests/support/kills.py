@@ -28,10 +28,10 @@ import torch
 
 import lib
 from lib.atomic_files import sha256
-from lib.cli.main import main
 from lib.editors.hypernetwork import network_file
 from lib.lifelong.journal import unsealed
 from lib.model import packaged_models
+from lib.workbench.cli.main import main
 
 from . import tiny
 from .editor_settings import TINY

@@ -17,7 +17,7 @@ LONGEST = 120  # seconds
 SERVER = """
 import json, os, runpy, signal, sys, traceback
 import matplotlib.pyplot
-import lib.plot
+import lib.workbench.plot
 from notebooks.support import models, show, stored_runs
 
 for line in sys.stdin:

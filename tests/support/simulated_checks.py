@@ -22,12 +22,12 @@ from torch import Tensor
 
 import lib
 from lib.evaluation.evaluate import evaluate
-from lib.interpret.causal_trace import trace
-from lib.interpret.logit_lens import lens
 from lib.keys_values.null_space import null_space
 from lib.lifelong.stream import stream
 from lib.model import generation
-from lib.preset_search.scan import scan
+from lib.workbench.interpret.causal_trace import trace
+from lib.workbench.interpret.logit_lens import lens
+from lib.workbench.preset_search.scan import scan
 
 from . import simulated, tiny
 from .cases import small_cases

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 import lib
-from lib import widgets
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
 from lib.errors import ArgumentTypeError, FactError
 from lib.model import activations
+from lib.workbench import widgets
 from notebooks import build
 
 from ..support import tiny

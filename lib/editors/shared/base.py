@@ -61,7 +61,7 @@ class Editor(ABC, Generic[C]):
     speed          "slow" where an edit takes near a minute on a CPU
     title          how figures and the page write it; by default the name in capitals
     color          its color in every figure; editors of one color share an idea or are never drawn
-                   together (lib/plot/palette.py)
+                   together (lib/workbench/plot/palette.py)
     search_grid    the arguments of `scan` with which `tune` searches its settings, the most
                    important one first; empty where it cannot. A first stage tries layers with the
                    editor's own settings, so the grid need not hold these.

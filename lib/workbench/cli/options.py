@@ -1,0 +1,211 @@
+"""How a command declares itself, the options that several share, and how their values are read.
+
+    @command("fetch", "bring the model here", option("model", nargs="?"))
+    def fetch(given): ...
+
+puts the function into COMMANDS; `main` makes the parser from it and calls it with what was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ... import LM
+from ...atomic_files import path_of, whole_file
+from ...errors import ArgumentError
+from ...model import lm
+from ...model.quantized import KINDS
+from ...settings import shown
+
+LAYERS = 10_000  # more than any model has; the library knows how many this one has
+
+
+Option = tuple[tuple[str, ...], dict[str, Any]]  # what `argparse`'s `add_argument` is given
+
+
+class Command(NamedTuple):
+    """A command: one line of help, its options, and what carries it out."""
+
+    about: str
+    options: Sequence[Option]
+    run: Callable[[argparse.Namespace], None]
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def option(*names: str, **keywords: Any) -> Option:
+    """An option as `argparse` takes it."""
+    return names, keywords
+
+
+def command(name: str, about: str, *options: Option) -> Callable:
+    """Make the function below a command of this name."""
+
+    def register(run: Callable[[argparse.Namespace], None]) -> Callable:
+        COMMANDS[name] = Command(about, options, run)
+        return run
+
+    return register
+
+
+PLACEMENT = (
+    option("--dtype", help="float32, bfloat16, … (also fp32, bf16, …)"),
+    option("--device-map", help="as transformers names it, e.g. auto"),
+    option("--quantized", choices=KINDS, help="keep the blocks' matrices in 8 or 4 bits (torchao)"),
+    option(
+        "--sink",
+        default="own",
+        help="token in front of every text, or none; default: '<|endoftext|>' for the embedded "
+        "model, none for others",
+    ),
+    option("--revision", help="branch, tag or commit of a model on the hub"),
+    option(
+        "--trust-remote-code",
+        action="store_true",
+        default=None,
+        help="run the code that a model on the hub or in a folder brings",
+    ),
+)
+MODEL = (
+    option(
+        "--model",
+        help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
+        "ai.google.dev/gemma/terms); default: the embedded model",
+    ),
+    option(
+        "--presets", type=path_of, help="presets of your own, as `python -m lib tune` writes them"
+    ),
+    *PLACEMENT,
+)
+EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
+# the options of a command that runs an editor: its name, its settings, and the model
+EDITING = (
+    EDITOR,
+    *MODEL,
+    option(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
+    ),
+)
+PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
+TARGET = option("--target", choices=("new", "true"), default="new", help="which answer is taught")
+JSON = option("--json", type=path_of, metavar="OUT", help="write the result here, as JSON")
+
+
+def settings(pairs: list[str]) -> dict[str, Any]:
+    """The settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
+
+    settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
+
+    Raises ArgumentError for a name that is no setting's, and for one that is given twice.
+    """
+    found = {}
+    different("--set", [pair.partition("=")[0] for pair in pairs])
+    for name, equals, text in (pair.partition("=") for pair in pairs):
+        if not equals:
+            raise ArgumentError(f"--set wants NAME=VALUE, not '{name}'")
+        if name in ("self", "lm", "config"):  # what an editor's constructor takes besides settings
+            raise ArgumentError(f"--set {name}: there is no setting of this name")
+        given = value(text)
+        found[name] = tuple(given) if isinstance(given, list) else given
+    return found
+
+
+def value(text: str) -> Any:
+    """The value of a text that is JSON, such as 8, null or [1, 2]; otherwise the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def numbers(given: str, text: str | None, most: int) -> list[int] | None:
+    """Different whole numbers and ranges of them, up to `most`; None without a text.
+
+    Nothing is listed before the bound is known to hold. `given` is the option, which errors name.
+    numbers("--layers", "2-4,8", 30) -> [2, 3, 4, 8]
+    """
+    if not text:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError:
+            raise ArgumentError(
+                f"{given} wants numbers like 2-28 or 2,5,8, not {shown(text)}"
+            ) from None
+        if low > high:
+            raise ArgumentError(f"{given} has the range {part}, which ends before it begins")
+        if high > most:
+            raise ArgumentError(f"{given} has {shown(part)}, where {most} is the most there is")
+        found += range(low, high + 1)
+    different(given, found)
+    return found
+
+
+def names(given: str, text: str) -> list[str]:
+    """The names in a list with commas; ArgumentError for none, and for one that stands there twice.
+
+    names("--editors", "rome, memit") -> ["rome", "memit"]
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise ArgumentError(f"{given} wants names with commas between them, not '{text}'")
+    different(given, found)
+    return found
+
+
+def different(given: str, values: Sequence[object]) -> None:
+    """Refuse a value that is given twice, of which only one would count."""
+    for value, times in Counter(values).most_common(1):
+        if times > 1:
+            raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
+
+
+def at_least(given: str, least: int, number: int | None) -> None:
+    """Refuse a number below the least one, in a sentence that names the option."""
+    if number is not None and number < least:
+        raise ArgumentError(f"{given} should be at least {least}, not {number}")
+
+
+def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
+    """Write a result as JSON if a path was given, whole or not at all, and then print its text.
+
+    The file is first, because printing may fail. Where it cannot be written, the text is printed
+    all the same, before the error goes on.
+    """
+    try:
+        if path:
+            whole = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+            with whole_file(path) as part:
+                part.write_text(whole, encoding="utf-8")
+    finally:
+        print(text)
+
+
+def load(given: argparse.Namespace, device_map: Any = None) -> LM:
+    """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
+    sink = None if given.sink == "none" else given.sink
+    place = given.device_map or device_map
+    presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
+    return lm.load(
+        given.model,
+        given.dtype,
+        place,
+        sink,
+        presets,
+        quantized,
+        revision=given.revision,
+        trust_remote_code=given.trust_remote_code,
+    )

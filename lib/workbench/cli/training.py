@@ -1,0 +1,257 @@
+"""The commands that run an editor over many facts: `stream`, `tune` and `train`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ... import EDITORS, Case, classroom, distributed, read_cases, stream
+from ...atomic_files import path_of
+from ...errors import ArgumentError
+from ...settings import shown
+from .. import tune
+from . import options
+from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
+
+
+def say(line: str) -> None:
+    """Print a line of progress at once, also into a pipe, whose reader may have left."""
+    with suppress(BrokenPipeError):
+        print(line, flush=True)
+
+
+# ---- many facts, one batch after another ---------------------------------------------------------
+
+
+@command(
+    "stream",
+    "write many facts in batches, measure at given points",
+    option("--data", type=path_of, help="JSON or JSONL in a known format (default: the classroom)"),
+    option("--edits", type=int, help="how many facts (default: all)"),
+    option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
+    option("--eval-at", help="numbers of edits after which to measure: 0,100,1000"),
+    TARGET,
+    option("--journal", type=path_of, help="folder to keep the run in, and go on from"),
+    option("--save-every", type=int, default=1, help="batches per patch kept there"),
+    option("--sample", type=int, help="measure so many old, recent and other facts"),
+    option(
+        "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
+    ),
+    option("--skip-unusable", action="store_true", help="leave out rows that cannot be edited"),
+    option("--save", type=path_of, help="keep the final patch"),
+    JSON,
+    *EDITING,
+)
+def run_stream(given: argparse.Namespace) -> None:
+    """Make the run, in this process or in several, and print its table of scores."""
+    with distributed.started() as device_map:
+        _stream(given, device_map)
+
+
+def _stream(given: argparse.Namespace, device_map: Any) -> None:
+    """The run in this process, whose model goes where `device_map` says."""
+    editor_class = EDITORS[given.editor]
+    options.at_least("--edits", 1, given.edits)
+    if given.lazy and not given.data:
+        raise ArgumentError("--lazy reads a file: name it with --data")
+    cases = (
+        read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
+        if given.data
+        else classroom(given.model)[: given.edits]
+    )
+    if given.edits and len(cases) < given.edits:
+        raise ArgumentError(
+            f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
+        )
+    # a range may be as long as the stream
+    points = options.numbers("--eval-at", given.eval_at, len(cases)) or []
+    lm = options.load(given, device_map)
+    run = stream(
+        lm,
+        editor_class(lm, **options.settings(given.set)),
+        cases,
+        given.batch,
+        points,
+        journal=given.journal,
+        save_every=given.save_every,
+        sample=given.sample,
+        skip_unusable=given.skip_unusable,
+    ).finish()
+    if distributed.rank():  # every process has the same result, and the first one prints it
+        return
+    result = run.json()
+    scores = _table(result["scores"]) if result["scores"] else _written(run.rows)
+    said = f"{result['editor']} on {result['model']}, {result['edits']} edits\n{scores}"
+    try:
+        if given.save:
+            run.patch.save(given.save)
+    finally:  # a patch that cannot be written loses no score
+        options.report(said, given.json, result)
+
+
+def _written(rows: list[dict[str, Any]]) -> str:
+    """What a run without a point measured all the same: each fact right after its own batch."""
+    facts = [row["efficacy"] for row in rows for _ in range(row["rows"][0], row["rows"][1] + 1)]
+    means = pd.DataFrame(facts, dtype=float).mean()
+    said = ", ".join(f"{event} {mean:.3g}" for event, mean in means.items())
+    return f"efficacy right after each batch: {said} (--eval-at measures more)"
+
+
+def _table(scores: dict[str, Any]) -> str:
+    """The scores as a small table: one row per metric and event, one column per point."""
+    columns = {
+        point: {
+            f"{metric} {event}".strip(): value
+            for metric, found in metrics.items()
+            if metric != "groups"  # the parts of a sample stand in the JSON only
+            for event, value in (found if isinstance(found, dict) else {"": found}).items()
+        }
+        for point, metrics in scores.items()
+    }
+    table = pd.DataFrame(columns, dtype=float)
+    return table.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}").to_string()
+
+
+# ---- presets for a model that nobody has tuned ---------------------------------------------------
+
+
+@command(
+    "tune",
+    "search presets for a model, measure them on facts kept apart",
+    option("model", help="hub id, local folder, or gemma-3-270m"),
+    option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
+    option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
+    option("--to", type=path_of, default=Path("presets.toml"), help="default: presets.toml"),
+    option(
+        "--data",
+        type=path_of,
+        help="facts with true answers, JSON or JSONL (default: the classroom)",
+    ),
+    TARGET,
+    *PLACEMENT,
+)
+def run_tune(given: argparse.Namespace) -> None:
+    """Search and measure as the options say; print where presets and page are."""
+    cases = read_cases(given.data, target=given.target) if given.data else None
+    editors = options.names("--editors", given.editors)
+    found = tune(options.load(given), editors, cases, given.minutes, given.to, say=say)
+    print(found.presets.read_text(encoding="utf-8"), end="")
+    print(f"\nsaved: {found.presets}, and how it was found: {found.page}")
+
+
+# ---- the network of an editor that has one -------------------------------------------------------
+
+
+def span(text: str) -> tuple[int, int]:
+    """First and last row, both included: "2000-9999" -> (2000, 9999)."""
+    first, _, last = text.partition("-")
+    try:
+        found = int(first), int(last)
+    except ValueError:
+        found = -1, -1
+    if not 0 <= found[0] <= found[1]:
+        raise argparse.ArgumentTypeError(f"rows are given as FIRST-LAST, not {shown(text)}")
+    return found
+
+
+@command(
+    "train",
+    "train the network of mend, malmen or rledit",
+    option(
+        "--data",
+        default="classroom",
+        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+    ),
+    option("--cases", type=int, help="how many to use, in the file's order"),
+    option("--validation", type=int, help="how many of them to keep apart (default: a tenth)"),
+    option("--rows", type=span, help="learn from these rows of the file only, e.g. 2000-9999"),
+    option("--validation-rows", type=span, help="keep these rows apart instead, e.g. 1500-1599"),
+    option("--steps", type=int, default=1000, help="steps in all (default 1000)"),
+    option(
+        "--checkpoint",
+        type=path_of,
+        help="the network's file; run again to go on (default: where the editor looks for it)",
+    ),
+    TARGET,
+    *EDITING,
+)
+def run_train(given: argparse.Namespace) -> None:
+    """Train as the options say; print the progress and the path of the network's file."""
+    editor_class = EDITORS[given.editor]
+    if not editor_class.trained:
+        others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
+        raise ArgumentError(f"{given.editor} needs no training; there is a network in {others}")
+    options.at_least("--steps", 0, given.steps)
+    options.at_least("--cases", 1, given.cases)
+    training, validation = _divided(given)
+    lm = options.load(given)
+    say(f"{given.editor} on {lm.name}: {len(training)} cases, {len(validation)} kept apart")
+    editor: Any = editor_class(lm, **options.settings(given.set))
+    data = {
+        "file": Path(given.data).name,
+        "target": given.target,
+        "cases": len(training),
+        "rows": given.rows,
+        "validation": len(validation),
+        "validation_rows": given.validation_rows,
+    }
+    path = editor.fit(training, validation, given.checkpoint, given.steps, say, data)
+    print(f"saved: {path}")
+
+
+def _divided(given: argparse.Namespace) -> tuple[list[Case], list[Case]]:
+    """(the cases to learn from, the cases to measure on); no edit prompt is on both sides."""
+    cases = _read(given)
+    training = _distinct(_rows(cases, given.rows)[: given.cases])
+    if given.validation_rows is None:
+        return _split(training, given.validation)
+    if given.validation is not None:
+        raise ArgumentError("--validation and --validation-rows exclude each other")
+    validation = _distinct(_rows(cases, given.validation_rows))
+    texts = {case.fact.text for case in validation}
+    return [case for case in training if case.fact.text not in texts], validation
+
+
+def _read(given: argparse.Namespace) -> Sequence[Case]:
+    """The cases of the file up to the last row that the options name."""
+    if given.data == "classroom":
+        # on the odd ones, what is trained here is measured
+        return [case for case in classroom(given.model) if case.id % 2 == 0]
+    spans = [given.rows, given.validation_rows]
+    if spans == [None, None]:
+        limit = given.cases
+    elif None in spans:  # one side takes all rows of the file
+        limit = None
+    else:
+        limit = max(last for _, last in spans) + 1
+    return read_cases(given.data, limit=limit, target=given.target)
+
+
+def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]:
+    """The cases from the first to the last row of a span; ValueError if the file has too few."""
+    if span is None:
+        return cases
+    if span[1] >= len(cases):
+        raise ArgumentError(f"rows {span[0]}-{span[1]} were asked for, the file has {len(cases)}")
+    return cases[span[0] : span[1] + 1]
+
+
+def _distinct(cases: Sequence[Case]) -> list[Case]:
+    """One case for each edit prompt: the last one that has it."""
+    return list({case.fact.text: case for case in cases}.values())
+
+
+def _split(cases: list[Case], count: int | None) -> tuple[list[Case], list[Case]]:
+    """The cases without `count` of them (default: a tenth), spread evenly; and those."""
+    count = len(cases) // 10 if count is None else count
+    if not 0 <= count < len(cases):
+        raise ArgumentError(
+            f"--validation {count} leaves nothing of {len(cases)} cases to train on"
+        )
+    chosen = range(0, len(cases), len(cases) // count)[:count] if count else ()
+    return [c for i, c in enumerate(cases) if i not in chosen], [cases[i] for i in chosen]

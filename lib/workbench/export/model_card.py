@@ -1,0 +1,239 @@
+"""The model card is the README.md of an exported folder.
+
+It says which facts were written into which base model, how exactly and with which scores, and how
+the folder is loaded.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from ...evaluation.scores import Scores
+from ...model import packaged_models
+from ...model.apply_patch import BEHIND
+from ...patch.patch import Edit, Patch
+
+PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
+LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models that packages bring
+ADAPTERS = ("adapter", "gguf-lora")  # the kinds that need a base model
+VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
+ROWS = 200  # the most rows in the table of edits
+
+_LOAD = {
+    "adapter": """\
+from peft import PeftModel
+{base}
+model = PeftModel.from_pretrained(base, {folder})""",
+    "model": """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder})
+tokenizer = AutoTokenizer.from_pretrained({folder})""",
+    "routed": """\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained({folder}, trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained({folder})""",
+    "gguf": """\
+llama-server -m model.gguf  # llama.cpp
+ollama create edited -f Modelfile""",
+    "gguf-lora": """\
+llama-server -m base.gguf --lora adapter.gguf  # llama.cpp
+ollama create edited -f Modelfile""",
+}
+_VLLM = {
+    "adapter": "vllm serve BASE --enable-lora --max-lora-rank {rank} "
+    "--lora-modules edited={folder}",
+    "model": "vllm serve {folder}",
+}
+_FRONT = {  # where every text of the model has a token in front
+    "adapter": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf-lora": " Every text has `{token}` in front, which this adapter does not put there.",
+    "gguf": " The file has llama.cpp put `{token}` in front of every text.",
+}
+_MORE = {
+    "routed": " `trust_remote_code=True` runs `routed_model.py` of this folder, so read that file "
+    "before. At each prompt it decides whether an edit answers in a module's place, or puts the "
+    "stored fact before the prompt's text; the edits are in `routing.json` and "
+    "`routing.safetensors`. Greedy `generate` gives the library's text; a batch is padded on the "
+    "left. The weights alone are the model without these edits. They have a name by which only "
+    "that file looks for them, so that without it transformers finds no weights, and the loaded "
+    "model is not saved: copy the folder instead.",
+    "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
+    "not tried here.",
+    "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
+    "`lib.workbench.export_gguf(lm, lib.EMPTY, folder)` writes. Ollama was not tried here.",
+}
+_BASE = """\
+from transformers import AutoModelForCausalLM
+base = AutoModelForCausalLM.from_pretrained({name})"""
+_PACKAGED = """\
+import lib  # the base comes with this library
+base = lib.load({name}, dtype="float32").model"""
+
+
+def write_card(
+    folder: Path,
+    patch: Patch,
+    kind: Literal["adapter", "model", "routed", "gguf", "gguf-lora"],
+    base: str,
+    modules: Mapping[str, Any],
+    scores: Scores | None = None,
+    *,
+    rank: int = 0,
+    type: str = "",
+) -> None:
+    """Write a folder's card: front matter for a hub, edits, modules, scores, loading, license.
+
+    kind     Whether the folder holds an adapter or a whole model, and in which form.
+    base     The base model's name.
+    modules  {module: export.Written} of an adapter.
+    scores   Scores to show, where there are some.
+    rank     The rank to which the modules of an adapter are padded.
+    type     The type of the matrices of a GGUF file.
+    """
+    rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
+    said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
+    table = _table(["module", "rank", "relative error"], rows)
+    parts = [
+        _front(kind, base),
+        f"# {_plain(folder.name)}: {_plain(base)}, edited",
+        _summary(patch, kind),
+        f"## Edits\n\n{_edits(patch)}",
+        f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}" if modules else "",
+        "" if scores is None else f"## Scores\n\n{_scores(scores)}",
+        f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank, type)}",
+        f"## License\n\n{_license(base)}",
+    ]
+    text = "\n\n".join(filter(None, parts))
+    (folder / "README.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+def _front(kind: str, base: str) -> str:
+    """The front matter, which hubs read."""
+    library = {
+        "adapter": "peft",
+        "model": "transformers",
+        "routed": "transformers",
+    }.get(kind, "gguf")
+    lines = [
+        "---",
+        f"library_name: {library}",
+        f"base_model: {json.dumps(base)}" if "/" in base else "",  # hubs want an id of theirs here
+        f"license: {LICENSES[base].lower()}" if base in LICENSES else "",
+        "tags:",
+        "- knowledge-editing",
+        "- lora" if kind in ADAPTERS else "",
+        "---",
+    ]
+    return "\n".join(filter(None, lines))
+
+
+def _summary(patch: Patch, kind: str) -> str:
+    """One sentence on the edits."""
+    count = sum(map(len, patch.log))
+    facts = f"{count} fact" + ("s" if count != 1 else "")
+    writer = "A LoRA adapter that writes" if kind in ADAPTERS else "A model with"
+    written = {
+        "adapter": "into the base model",
+        "gguf-lora": "into the base model",
+        "routed": "beside its weights",
+    }.get(kind, "written into its weights")
+    return f"{writer} {facts} {written}. Answers to other questions may have moved too."
+
+
+def _edits(patch: Patch) -> str:
+    """A table of the facts; those of a stream, which the patch does not hold, by their source."""
+    if not patch.log:
+        return "None: this is the base model."
+    lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
+    rows = [[_plain(cell) for cell in line] for line in lines[:ROWS]]
+    table = _table(["subject", "prompt", "new answer", "editor"], rows)
+    return table + (f"\n\nand {len(lines) - ROWS} more" if len(lines) > ROWS else "")
+
+
+def _lines(edit: Edit) -> list[list[str]]:
+    """The table's rows for one call of an editor, or for one stream."""
+    if not edit.facts and edit.rows:
+        source = Path(str(edit.source)).name
+        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", ""]]
+    return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
+
+
+def _scores(scores: Scores) -> str:
+    table = scores.table()
+    rows = [[metric, *row] for metric, row in zip(table.index, table.to_numpy(), strict=True)]
+    shown = _table(["", *table.columns], rows)
+    perplexity = "" if scores.perplexity is None else f" Perplexity {scores.perplexity:.2f}."
+    note = f"Share of cases in %, with its 95 % interval.{perplexity}"
+    return f"{_plain(scores.title)}\n\n{shown}\n\n{note}"
+
+
+def _padding(rank: int, kind: str) -> str:
+    """The sentences on the adapter's rank."""
+    said = f"In the file all are padded with zeros to rank {rank}, with the same alpha."
+    if kind == "gguf-lora":
+        return said
+    if rank > VLLM_RANK:
+        return (
+            f"{said} vLLM refuses ranks above {VLLM_RANK}: export with `rank={VLLM_RANK}` for it."
+        )
+    return f"{said} vLLM needs `--max-lora-rank {rank}` or more."
+
+
+def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: str) -> str:
+    """How the folder is loaded, on what it was made, and what is in front of every text."""
+    made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
+    code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
+    line = _VLLM.get(kind, "").format(rank=rank, folder=json.dumps(folder))
+    token = patch.base.rpartition(" ")[0].partition(BEHIND)[2]
+    made_on = f"Made on {_code(patch.base)}: name, and fingerprint of the weights."
+    others = " On other weights of the same name the answers are others."
+    notes = [
+        made_on if patch.base else "",
+        others if patch.base and kind in ADAPTERS else "",
+        _FRONT.get(kind, "").format(token=token) if token else "",
+        _MORE.get(kind, "").format(type=type),
+    ]
+    parts = [
+        f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```",
+        f"For vLLM, not tried here: {_code(line)}" if line else "",
+        "".join(notes).strip(),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _license(base: str) -> str:
+    terms = LICENSES.get(base, "see there")
+    if base in PACKAGED and PACKAGED[base].terms:
+        terms += f" ({PACKAGED[base].terms[1]})"
+    said = f"That of the base model {_plain(base)}: {terms}."
+    return f"{said} Its weights were changed as listed above."
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """A value on one line, without the sign that ends a cell."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    r"""A text of somebody on one line, in which Markdown and HTML read nothing as markup.
+
+    A card is read in a browser: no image is fetched, no link made, nothing run.
+    "![a](b) <c>" -> "!\[a\](b) &lt;c&gt;"
+    """
+    line = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\\`*\[\]~$@]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.", r"\\\g<0>", line)
+
+
+def _code(text: str) -> str:
+    """A text of somebody as code inside a line, in which a backtick would be the end of it."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -1,0 +1,118 @@
+"""A model whose patch has routes or rewrites, as a folder that transformers runs with its code.
+
+The code is one file: `routed_model.py`, and of the library what decides and answers, word for word
+and no more than the patch needs. So both give the same text. What it reads is in two more files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...data.texts import GENERAL
+from ...editors.retrieval import finding
+from ...model import sequences
+from ...model.apply_patch import Patchable
+from ...model.lm import LM
+from ...patch.patch import Patch
+from ...patch.route import Route, Stored
+from ...registry import EDITORS
+
+CODE = Path(__file__).with_name("routed_model.py")
+VARIANT = "routed"  # of the weights' file: "model.routed.safetensors"
+# what the code has of every route (see `Stored.pieces`)
+ROUTES = (
+    sequences.Sequences,
+    sequences.Counted,
+    (Route, "", "note", "noted", "on", "_copies"),
+)
+
+
+def write(lm: LM, patch: Patch, folder: Path) -> None:
+    """Make a saved model one that runs with the patch's routes and rewrites."""
+    name = "NotedModel" if patch.rewrites else "RoutedModel"
+    # the base's own model type: the tokenizer needs no code, and transformers asks for none
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {
+        "architectures": [name],
+        "auto_map": {
+            "AutoConfig": f"{CODE.stem}.RoutedConfig",
+            "AutoModelForCausalLM": f"{CODE.stem}.{name}",
+        },
+    }
+    tensors: dict[str, Tensor] = {}
+    edits = {"routes": dict(patch.routes), "rewrites": patch.rewrites}
+
+    def form(value: Any) -> dict[str, Any]:
+        """What stands for a value that JSON does not know (see `routed_model.built`)."""
+        if isinstance(value, Tensor):
+            tensors[number := str(len(tensors))] = value.detach().cpu().contiguous().clone()
+            return {"tensor": number}
+        return {
+            "class": "Finder" if isinstance(value, finding.Finder) else type(value).__name__,
+            # what begins with _ was computed from the rest
+            **{name: part for name, part in vars(value).items() if not name.startswith("_")},
+        }
+
+    def store(file: str, value: Any) -> None:
+        text = json.dumps(value, default=form, indent=2, ensure_ascii=False) + "\n"
+        (folder / file).write_text(text, encoding="utf-8", newline="")
+
+    store("routing.json", edits)
+    save_file(tensors, folder / "routing.safetensors", metadata={"format": "pt"})
+    (folder / CODE.name).write_text(_source(lm, patch), encoding="utf-8")
+    read = ["routing.json", "routing.safetensors"]
+    if patch.rewrites:
+        read.append(Path(shutil.copy(GENERAL, folder / GENERAL.name)).name)
+    # in another file than the edits, so that others in their place are noticed
+    sums = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in read}
+    store("config.json", config | {"routing_sha256": sums})
+
+
+def _source(lm: LM, patch: Patch) -> str:
+    """The code: its head, the pieces of the library that the patch needs, and the model."""
+    head, model = re.split(r"(?:\nfrom \.\..*)+\n\n\n", CODE.read_text(encoding="utf-8"))
+    model, *noted = re.split(r"\n\n(?=class NotedModel)", model)
+    parts = {part.kind: type(part) for part in (*patch.routes.values(), *patch.rewrites)}
+    pieces = dict.fromkeys(
+        [*ROUTES, *(piece for part in parts.values() for piece in _needed(part))]
+    )
+    return "\n\n".join(
+        [
+            head.replace("LlamaForCausalLM", type(lm.model).__name__),
+            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in parts),
+            *map(_piece, pieces),
+            model.replace("    _route = Patchable._route\n", inspect.getsource(Patchable._route)),
+            *(noted if patch.rewrites else ()),
+        ]
+    )
+
+
+def _needed(part: type[Stored]) -> list[Any]:
+    """What the code has of a kind of route or rewrite."""
+    own = [name for name in part.pieces if isinstance(name, str)]
+    others = [piece for piece in part.pieces if not isinstance(piece, str)]
+    return [*others, (part, "Route", *own)] if own else others
+
+
+def _piece(piece: Any) -> str:
+    """The source of a function, a class, or a part of one."""
+    if not isinstance(piece, tuple):
+        return inspect.getsource(piece)
+    kind, base, *names = piece
+    said = textwrap.indent(f'"""{inspect.getdoc(kind)}\n"""', "    ")
+    members = [
+        f"    {name}\n"
+        if " = " in name
+        else inspect.getsource(getattr(vars(kind)[name], "func", vars(kind)[name]))
+        for name in names
+    ]
+    return f"class {kind.__name__}{f'({base})' * bool(base)}:\n{said}\n\n" + "\n".join(members)

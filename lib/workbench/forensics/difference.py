@@ -1,0 +1,325 @@
+"""What a model's weights differ in from their base, matrix by matrix, and which methods do so.
+
+With the base model at hand nothing has to be found out to undo an edit: the base is the model
+before it. What is left is the question what was done, by how many edits, about whom. Each family
+of methods leaves a difference of its own shape (`Difference.signature`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ...cancellation import finished, steps
+from ...errors import ForensicsError
+from ...keys_values.second_moment import second_moment
+from ...model.architectures import dense
+from ...model.lm import LM
+from ...patch.patch import EMPTY, Patch
+from .candidates import PREFIX, measured
+from .matched_filter import Filter, filter_of, robust_z
+from .signatures import signature
+
+T = TypeVar("T")
+EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
+ROUNDING = (
+    1e-5  # … and this share of the largest: float32 rounds large entries more than small ones
+)
+TOP = 32  # singular vectors of a change that are looked at, at most
+FEW = 10  # changed output projections up to which C is read: it takes seconds per layer
+FITS = 0.99  # score of a candidate that only the key itself has …
+STANDS_OUT = 8.0  # … or this robust z among all scores, as of a suspect without a base model
+INSIDE = 1e-3  # of a unit vector may lie outside a null space, or what the noise explains
+
+
+@dataclass(frozen=True)
+class Change:
+    """ΔW of one matrix as far as it stands above its noise.
+
+    U  (d_out, r) left singular vectors, S (r,) singular values, V (d_in, r) right ones.
+    """
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The matrices in which two models differ.
+
+    table      one row per changed matrix of a block; columns below.
+    changes    {module: its change of rank r, at most 32}.
+    elsewhere  parameters that differ and are no matrix of a block: embeddings, norms, biases.
+
+    change       ‖ΔW‖_F / ‖W₀‖_F.
+    norm         ‖ΔW‖₂, the largest singular value.
+    rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
+                 lower bound on the number of edits.
+    noise        that edge: where the singular values of a random matrix with the same median end.
+    tail         share of ‖ΔW‖²_F that is not in these singular values.
+    zeros        share of entries that did not change at all.
+    piled        share of the entries within 1 % of the largest.
+    null         the smallest share of C's directions, least used first, that holds the top right
+                 vectors but for a length of 1e-3, or of noise/norm. nan where C was not read.
+    next         mean cosine of the principal angles to the left vectors of the next changed layer's
+                 matrix of the same kind; nan without one.
+    """
+
+    table: pd.DataFrame
+    changes: dict[str, Change]
+    elsewhere: tuple[str, ...]
+
+    @property
+    def edits(self) -> int:
+        """A lower bound on the number of edits: the largest rank above the noise."""
+        return int(self.table["rank"].max()) if len(self.table) else 0
+
+    @property
+    def signature(self) -> str:
+        """What the shape of the difference is consistent with, one sentence."""
+        return signature(self.table, self.elsewhere)
+
+    def __str__(self) -> str:
+        if not len(self.table):
+            return self.signature
+        return f"{self.table.to_string(float_format=lambda x: f'{x:.3g}')}\n{self.signature}"
+
+
+def difference(
+    base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
+) -> Difference:
+    """The difference between a suspect's weights and those of its base.
+
+    suspect  another model of the same shape; None takes the base itself, under the patch
+    patch    of the base
+    text     a file of general text for C of the base, as in `second_moment`
+
+    C is read for output projections of the MLP where at most ten of them changed. Raises
+    ForensicsError for a model of another shape, or a suspect and a patch at once.
+    """
+    return finished(compare(base, suspect, patch, text))
+
+
+def compare(
+    base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
+) -> Generator[float, None, Difference]:
+    """`difference` in steps of one matrix each; yields the share of the matrices that is done."""
+    if suspect is not None and patch:
+        raise ForensicsError("the suspect is either another model or the base under a patch")
+    pairs, elsewhere = _pairs(base, suspect, patch)
+    rows, changes = [], {}
+    for done, module in enumerate(steps(pairs, "matrices compared")):
+        yield done / len(pairs)
+        W0 = base.weight(module).cpu()
+        W1 = (base.weight(module, patch) if suspect is None else suspect.weight(module)).cpu()
+        if torch.equal(W0, W1):
+            continue
+        row, changes[module] = _row(module, W0, W1 - W0)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=_COLUMNS).set_index("module")
+    _add_null(base, table, changes, text)
+    _add_next(base, table, changes)
+    return Difference(table, changes, elsewhere)
+
+
+def subjects(
+    base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
+) -> pd.DataFrame:
+    """Candidates by how well their keys explain a difference; the best first.
+
+    names   candidate subjects; or whole prompts, with the prefix "{}"
+    prefix  what stands before a candidate
+
+    name   the candidate.
+    score  ‖Π k‖/‖k‖ for the projector Π on span(C V) of the top right vectors V, mean over the
+           changed layers: 1 for a key that was written with this C (k ∝ C v).
+
+    The keys are the base model's, in changed output projections of the MLP. Raises ForensicsError
+    where none of these changed above its noise.
+    """
+
+    def bases(change: Change, C: Tensor) -> Tensor:
+        return torch.linalg.qr(C @ change.V)[0]  # (d_in, r), orthonormal
+
+    spans = _of_layers(base, found, bases, text)
+    shares = measured(
+        base,
+        names,
+        list(spans),
+        lambda layer, K: (K @ spans[layer]).norm(dim=1) / K.norm(dim=1),
+        prefix=prefix,
+    )
+    table = pd.DataFrame({"name": list(names), "score": shares.mean(0).tolist()})
+    return table.sort_values("score", ascending=False, ignore_index=True)
+
+
+def fits(table: pd.DataFrame) -> bool:
+    """Whether the first of a table of `subjects` explains the difference, and is not just first."""
+    scores = torch.tensor(table["score"].to_numpy())
+    return bool(scores[0] >= FITS or robust_z(scores)[0] >= STANDS_OUT)
+
+
+def stretched(
+    base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
+) -> pd.DataFrame:
+    """Candidates by how far a difference stretches the directions in which they are read.
+
+    names   candidate subjects; or whole prompts, with the prefix "{}": methods that write where a
+            prompt ends do not whiten its key, so `subjects` says little about them
+    prefix  what stands before a candidate
+
+    name   the candidate.
+    z      robust z of ‖ΔW û‖, û = C⁻¹k/‖C⁻¹k‖, among the candidates; Σ z / √n over n changed
+           layers.
+    share  ‖ΔW û‖/‖ΔW‖₂, mean over the changed layers: 1 where û is the direction that the
+           difference stretches most. It needs no other candidates, so it compares two lists.
+
+    The largest z comes first. The keys are the base model's. Raises ForensicsError where no output
+    projection of an MLP changed above its noise.
+    """
+
+    def filters(change: Change, C: Tensor) -> tuple[Filter, float]:
+        return filter_of(change.S[:, None] * change.V.T, C), change.S[0].item()
+
+    made = _of_layers(base, found, filters, text)
+    norms = measured(
+        base, names, list(made), lambda layer, K: made[layer][0].norms(K), prefix=prefix
+    )
+    z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(made) ** 0.5
+    share = (norms / torch.tensor([largest for _, largest in made.values()])[:, None]).mean(0)
+    table = pd.DataFrame({"name": list(names), "z": z.tolist(), "share": share.tolist()})
+    return table.sort_values("z", ascending=False, ignore_index=True)
+
+
+def _of_layers(
+    base: LM, found: Difference, make: Callable[[Change, Tensor], T], text: str | None
+) -> dict[int, T]:
+    """{layer: what `make` makes of its change and C}: output projections of MLPs above noise."""
+    layers = _outputs(base, found.table)
+    if not layers:
+        raise ForensicsError(
+            "no output projection of an MLP changed above its noise, so no subject can be named"
+        )
+    C = second_moment(base, list(layers), text)
+    return {layer: make(found.changes[m], C[layer].C.float()) for layer, m in layers.items()}
+
+
+def _outputs(base: LM, table: pd.DataFrame) -> dict[int, str]:
+    """{layer: module} of the output projections of MLPs that changed above their noise."""
+    where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
+    return {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
+
+
+_COLUMNS = [
+    "module", "change", "norm", "rank", "noise", "tail", "zeros", "piled",
+]  # fmt: skip
+
+
+def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple[str, ...]]:
+    """Modules with a matrix that may differ, and the other parameters that do."""
+    if suspect is None:
+        base.check(patch)
+        return list(patch.weights), ()
+    here, there = (dict(lm.model.named_parameters()) for lm in (base, suspect))
+    shapes = [{name: tuple(p.shape) for name, p in one.items()} for one in (here, there)]
+    if shapes[0] != shapes[1]:
+        differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
+        raise ForensicsError(
+            f"{suspect.name} does not have the shape of {base.name}: {differ[0][0]} differs"
+        )
+    matrices, elsewhere = [], []
+    for name, p in here.items():
+        if torch.equal(*(dense(one.detach(), False).cpu() for one in (p, there[name]))):
+            continue
+        if name.startswith(f"{base.arch.blocks}.") and p.ndim == 2:
+            matrices.append(name.removesuffix(".weight"))
+        else:
+            elsewhere.append(name)
+    return matrices, tuple(elsewhere)
+
+
+def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
+    """The row of a matrix, and its change above the noise."""
+    U, S, Vh = torch.linalg.svd(D.double(), full_matrices=False)
+    edge = noise_edge(S, D.shape)
+    rank = int((S > max(EDGE * edge, ROUNDING * S[0].item())).sum())
+    r = min(TOP, max(1, rank))
+    size, whole = D.norm().item(), W0.norm().item()
+    largest = D.abs().max().item()
+    row = (
+        module,
+        size / whole if whole else float("inf"),
+        S[0].item(),
+        rank,
+        edge,
+        (S[rank:].square().sum() / S.square().sum()).item(),
+        (D == 0).double().mean().item(),
+        (D.abs() >= 0.99 * largest).double().mean().item(),
+    )
+    return row, Change(U[:, :r].float(), S[:r].float(), Vh[:r].T.float())
+
+
+def noise_edge(S: Tensor, shape: Sequence[int]) -> float:
+    """Where the singular values of noise end, judged by the median of all singular values.
+
+    For independent entries of one variance the squared values follow the law of Marchenko and
+    Pastur, in which the median fixes the edge. Rounding of every kind is such noise: it needs no
+    name. A change whose rank is more than half of the full one moves the median, and what is above
+    the edge is then fewer than its rank. Idea: M. Gavish and D. L. Donoho, "The optimal hard
+    threshold for singular values is 4/√3" (2014).
+    """
+    small, large = sorted(shape)
+    return (S.median() * (1 + (small / large) ** 0.5) / _median(small / large) ** 0.5).item()
+
+
+@cache
+def _median(beta: float) -> float:
+    """The median of the law of Marchenko and Pastur with aspect β ≤ 1 and variance 1."""
+    low, high = (1 - beta**0.5) ** 2, (1 + beta**0.5) ** 2
+    x = np.linspace(low, high, 20_001)[1:-1]
+    density = np.sqrt((high - x) * (x - low)) / x
+    return float(x[np.searchsorted(np.cumsum(density) / density.sum(), 0.5)])
+
+
+def _add_null(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
+    """Add the column `null` where C can be read at little cost."""
+    table["null"] = np.nan
+    layers = _outputs(base, table)
+    if not 0 < len(layers) <= FEW:
+        return
+    for layer in layers:
+        # all layers in one pass over the text, where any is missing on the disk
+        C = second_moment(base, [layer], text, damping=1e-4, among=list(layers))[layer].C
+        values, vectors = torch.linalg.eigh(C)
+        V = changes[layers[layer]].V.double()
+        parts = (vectors.T @ V).square()  # (d_in, r): shares of each vector, least used first
+        # length of v outside the r least used directions, of the worst v, for r = d_in … 1
+        outside = parts.flip(0).cumsum(0).max(1).values.sqrt()
+        row = table.loc[layers[layer]]
+        allowed = max(INSIDE, row["noise"] / changes[layers[layer]].S[-1].item())
+        needed = len(values) - int((outside < allowed).sum())
+        table.loc[layers[layer], "null"] = needed / len(values)
+
+
+def _add_next(base: LM, table: pd.DataFrame, changes: dict[str, Change]) -> None:
+    """Add the column `next` from the principal angles of neighboring layers' left vectors."""
+    table["next"] = np.nan
+    prefix = f"{base.arch.blocks}."
+    kinds: dict[str, list[tuple[int, str]]] = {}
+    for module in table.index:
+        layer, _, kind = module.removeprefix(prefix).partition(".")
+        if layer.isdigit() and table["rank"][module] > 0:
+            kinds.setdefault(kind, []).append((int(layer), module))
+    for some in kinds.values():
+        some.sort()
+        for (_, one), (_, other) in zip(some, some[1:], strict=False):
+            cosines = torch.linalg.svdvals(changes[one].U.T @ changes[other].U)
+            table.loc[one, "next"] = cosines.mean().item()

@@ -1,0 +1,172 @@
+"""A dossier of one entity: what the model answers about it, before and after an edit.
+
+Every relation is asked in several wordings. An answer counts only where the wordings agree and
+where it is more probable for this entity than for others of the relation: many prompts suggest an
+answer by themselves, as "… is located in the city of" does, whoever the subject is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ...arguments import checked
+from ...data import taken
+from ...data.facts import Fact, require_text
+from ...data.relations import Relation, bare, relations
+from ...model.lm import LM
+from ...patch.patch import EMPTY, Edit, Patch
+from .dossier_answers import Answers, answers, first_word, usual_answers
+
+WORDINGS = 3
+OTHERS = 8  # subjects with which an answer is compared
+FIRST, TOGETHER = 4, 9  # relations that are asked in the first batch, and in each further one
+
+
+@dataclass(frozen=True)
+class Line:
+    """One relation of a dossier.
+
+    relation  its name
+    prompts   the wordings that were asked
+    before    what the unedited model says
+    after     what the model says with the patch; the same object under the empty patch
+    """
+
+    relation: str
+    prompts: tuple[str, ...]
+    before: Answers
+    after: Answers
+
+    @property
+    def changed(self) -> bool:
+        """Whether the answer is another one under the patch."""
+        return first_word(self.before.answer) != first_word(self.after.answer)
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """What a model answers about an entity, relation by relation.
+
+    entity  the entity
+    lines   one per relation
+    edits   the lines of the patch's log that name the entity as a subject
+    """
+
+    entity: str
+    lines: tuple[Line, ...]
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per relation: before and after with agreement, lift, p, and layer."""
+        return pd.DataFrame(
+            [
+                {"relation": line.relation, "changed": line.changed}
+                | {
+                    f"{name} {when}": getattr(found, name)
+                    for when, found in (("before", line.before), ("after", line.after))
+                    for name in ("answer", "agreement", "lift", "p", "layer", "consistent")
+                }
+                for line in self.lines
+            ]
+        )
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: how many relations are answered consistently, and how many changed."""
+        total = len(self.lines)
+        sure = sum(line.before.consistent for line in self.lines)
+        text = f"{self.entity}: {sure} of {total} relations are answered consistently"
+        if any(line.after is not line.before for line in self.lines):
+            now = sum(line.after.consistent for line in self.lines)
+            moved = sum(line.changed for line in self.lines)
+            total_moved = f"{moved} answer{'s' * (moved != 1)}"
+            text += f", {now} with the patch, which changed {total_moved}, firm or not"
+        return f"{text}."
+
+    def __str__(self) -> str:
+        """The verdict and a line for each relation; answers in brackets are not consistent."""
+        rows = [self.verdict]
+        for line in self.lines:
+            shown = [_shown(line.before)]
+            if line.after is not line.before:
+                shown.append(_shown(line.after) + (" (changed)" if line.changed else ""))
+            rows.append(f"  {line.relation}: {' → '.join(shown)}")
+        for edit in self.edits:
+            own = facts_about(edit, self.entity)
+            facts = "; ".join(f"{fact.text} → {fact.target_new}" for fact in own)
+            rows.append(f"  edited by {edit.editor}: {facts}")
+        return "\n".join(rows)
+
+
+def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
+    """What the model answers about an entity, before and after a patch.
+
+    settings  of `dossier_lines`, which gives the answers relation by relation
+
+    A dossier says what is answered and how firmly, not what is known or true. The event is the
+    greedy answer; see `Answers` and `Reply` for the numbers.
+
+    print(lib.workbench.dossier(lm, "The Eiffel Tower"))
+    """
+    entity = entity if isinstance(entity, str) else taken.fact(entity).subject or ""
+    lines = tuple(dossier_lines(lm, entity, patch, **settings))
+    return Dossier(entity.strip(), lines, naming(patch, entity))
+
+
+@checked
+def dossier_lines(
+    lm: LM,
+    entity: str,
+    patch: Patch = EMPTY,
+    among: Mapping[str, Relation] | None = None,
+    wordings: int = WORDINGS,
+    others: int = OTHERS,
+) -> Iterator[Line]:
+    """The lines of a dossier, each as soon as its relation has been asked.
+
+    among     relations by their names; by default the classroom's 31
+    wordings  the most wordings of a relation
+    others    the most other subjects with which an answer is compared
+
+    The model is free between two lines, so that others may use it. Raises FactError for a blank
+    entity.
+    """
+    require_text(entity, "the entity")
+    entity = entity.strip()
+    # some relations at a time: a step of generation reads all weights once. The first lines are
+    # there soon, and later ones share their steps with more others
+    rest = list((relations() if among is None else among).values())
+    size = FIRST
+    while rest:
+        some, rest, size = rest[:size], rest[size:], TOGETHER
+        usual, prompts = [], []
+        for relation in some:
+            templates = relation.templates[:wordings]
+            prompts.append(tuple(relation.ask(template, entity) for template in templates))
+            usual.append(usual_answers(lm, relation, templates, entity, others))
+        before = after = answers(lm, prompts, usual)
+        if patch:
+            after = answers(lm, prompts, usual, patch)
+        for relation, asked, *both in zip(some, prompts, before, after, strict=True):
+            yield Line(relation.name, asked, *both)
+
+
+def naming(patch: Patch, entity: str) -> tuple[Edit, ...]:
+    """The lines of a patch's log with a fact about this entity, where the log holds its facts."""
+    return tuple(edit for edit in patch.log if facts_about(edit, entity))
+
+
+def facts_about(edit: Edit, entity: str) -> list[Fact]:
+    """The facts of a line of the log whose subject is this entity, whatever its article."""
+    name = bare(entity)
+    return [fact for fact in edit.facts if fact.subject is not None and bare(fact.subject) == name]
+
+
+def _shown(found: Answers) -> str:
+    text = found.answer or "–"
+    return text if found.consistent else f"({text})"

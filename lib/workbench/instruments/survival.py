@@ -1,0 +1,247 @@
+"""Survival: what is left of edits when the model lives on.
+
+Edits are judged right after they were made. Then the edited model is trained on other text, rounded
+for a smaller machine, or edited again. Each of these is a `Life`: it takes a patch and gives the
+patch of the model that has lived on. `survive` asks the same cases before and after each, of the
+edited model, and of the unedited model that has lived the same life.
+
+A patch of routes keeps its routes beside the weights that change; whether they still open is then
+asked with everything else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
+
+import pandas as pd
+import torch
+from msgspec import Meta
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ...arguments import checked
+from ...cancellation import steps as counted
+from ...data import taken
+from ...data.facts import Fact
+from ...editors.shared.base import add_low_rank
+from ...editors.shared.descent import Descent
+from ...editors.shared.fine_tuning import adapters, beside
+from ...errors import ArgumentError
+from ...evaluation.evaluate import baseline, evaluate
+from ...evaluation.results import Results
+from ...evaluation.scores import Scores, changes
+from ...model import activations
+from ...model.lm import LM
+from ...patch.patch import EMPTY, LowRank, Patch
+from ...registry import EDITORS
+from ...settings import Size
+
+Life = Callable[[LM, Patch], Patch]
+
+Rounding = Literal["bfloat16", "int8", "int4"]
+ROUNDINGS = get_args(Rounding)
+LARGEST = {"int8": 127, "int4": 7}  # the largest whole number, symmetric around 0
+WINDOW = 128  # tokens of a row that is trained on
+# Numbers of steps and of rows, and ranks: a larger one is a slip, and would take days.
+Number = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
+Rate = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
+BEFORE = "nothing yet"  # the row of the patch as it was made
+EVENT = "generation"
+
+
+def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
+    """The names of all matrices in the blocks that a patch may hold and that no route stands at."""
+    fused = [pattern.format("*") for pattern in lm.arch.mlp_in] if lm.arch.fused_in else []
+    return [
+        name
+        for name, module in lm.model.named_modules()
+        if name.startswith(f"{lm.arch.blocks}.")
+        and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+        and name not in patch.routes
+        and not any(fnmatch(name, pattern) for pattern in fused)
+    ]
+
+
+@checked
+@dataclass(frozen=True)
+class Rounded:
+    """A life: every matrix of the blocks is rounded, and computed with as before.
+
+    to  "bfloat16", or "int8" and "int4": whole numbers with one scale for each output channel,
+        symmetric around 0, the nearest one (no calibration)
+    """
+
+    to: Rounding
+
+    def __call__(self, lm: LM, patch: Patch) -> Patch:
+        weights: dict[str, Tensor | LowRank] = {
+            name: self.rounded(lm.weight(name, patch)).cpu() for name in matrices(lm, patch)
+        }
+        return patch.with_weights(weights)
+
+    def rounded(self, W: Tensor) -> Tensor:
+        """W (d_out, d_in) rounded, float32."""
+        if self.to == "bfloat16":
+            return W.bfloat16().float()
+        scale = W.abs().amax(1, keepdim=True).clamp(min=1e-12) / LARGEST[self.to]
+        return (W / scale).round() * scale
+
+
+@checked
+@dataclass(frozen=True)
+class Trained:
+    """A life: steps of AdamW on the next token of other texts, in all matrices of the blocks.
+
+    Embeddings and norms keep their values. The rows of a step are drawn with the seed, so that the
+    edited and the unedited model are trained on the same rows in the same order.
+
+    texts  what is trained on; long ones are cut into rows of 128 tokens
+    steps  number of steps
+    lr     learning rate, constant
+    batch  rows of a step
+    rank   of a LoRA adapter beside every matrix (α = 2 · rank); None trains the matrices themselves
+    seed   of the order of the rows, and of the adapters' beginning
+    """
+
+    texts: tuple[str, ...]
+    steps: Number = 50
+    lr: Rate = 1e-5
+    batch: Number = 4
+    rank: Number | None = None
+    seed: int = 0
+
+    def __call__(self, lm: LM, patch: Patch) -> Patch:
+        names, rows = matrices(lm, patch), self.rows(lm)
+        weights = replace(patch, routes={}, rewrites=())  # a memory beside them is not trained
+        order = random.Random(self.seed)
+        with lm.patched(weights, only=True), ExitStack() as bound:
+            if self.rank is None:
+                masters = {name: lm.weight(name, weights).clone() for name in names}
+                leaves = list(masters.values())
+                bound.enter_context(lm.bind({n: W.requires_grad_() for n, W in masters.items()}))
+            else:
+                # B holds LoRA's factor α / r = 2
+                draw = torch.Generator().manual_seed(self.seed)
+                made = adapters(
+                    lm,
+                    names,
+                    self.rank,
+                    lambda r, d_in: 2 * torch.randn(r, d_in, generator=draw) / d_in**0.5,
+                )
+                leaves = [side for pair in made.values() for side in pair]
+                added = {n: lambda k, B=B, A=A: k @ A.T @ B.T for n, (B, A) in made.items()}
+                bound.enter_context(beside(lm, added))
+            move = torch.optim.AdamW(leaves, lr=self.lr, weight_decay=0.0).step
+            descent = Descent(leaves, move, lambda loss: False, "survival", clip=1.0)
+            for _ in counted(range(self.steps), "steps of training on other text"):
+                some = order.sample(rows, min(self.batch, len(rows)))
+                descent.step(partial(next_token_loss, lm, some))
+            descent.check()
+        if self.rank is None:
+            return patch.with_weights({name: W.detach().cpu() for name, W in masters.items()})
+        return add_low_rank(lm, patch, made)
+
+    def rows(self, lm: LM) -> list[list[int]]:
+        """The token ids of all texts, in rows of at least two tokens."""
+        ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.texts]
+        rows = [row for one in ids for row in lm.windows(one, WINDOW) if len(row) > 1]
+        if not rows:
+            raise ArgumentError("there is no text to train on")
+        return rows
+
+
+def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
+    """Mean −log p of the tokens of some rows, each behind those before it, nats; differentiable."""
+    seqs = activations.sequences(lm, rows)
+    with lm.opened(seqs, grad=True):
+        hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
+        wanted = seqs.real[:, :-1]  # padding stands on the left: behind a real token stands another
+        return cross_entropy(lm.head(hidden[:, :-1][wanted]), seqs.ids[:, 1:][wanted])
+
+
+@checked
+@dataclass(frozen=True)
+class EditedAgain:
+    """A life: other facts are written after the patch, `batch` of them at a time."""
+
+    editor: str
+    facts: tuple[Fact, ...] | Any  # given as `taken.facts` takes them
+    batch: Size = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "facts", tuple(taken.facts(self.facts)))
+        EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
+        if not self.facts:
+            raise ArgumentError("there is no fact for later edits")
+
+    def __call__(self, lm: LM, patch: Patch) -> Patch:
+        editor = EDITORS[self.editor](lm)
+        for first in counted(range(0, len(self.facts), self.batch), "later edits"):
+            patch = editor.edit(self.facts[first : first + self.batch], patch, check=False)
+        return patch
+
+
+@dataclass(frozen=True, repr=False)
+class Survival(Results):
+    """The same cases, asked after every life; `table` has one row for each life and metric.
+
+    scores  {life: scores of the edited and of the unedited model}, the first is BEFORE
+    title   edits, cases and model
+    """
+
+    footer = "% of the facts by generation, with 95 % intervals over facts; unedited: the same life"
+    scores: Mapping[str, tuple[Scores, Scores]]
+    title: str
+
+    def table(self) -> pd.DataFrame:
+        """Shares by generation with 95 % intervals, and the paired change against BEFORE, in %."""
+        first, lines = self.scores[BEFORE][0], []
+        asked = [pair for pair in first.asked if pair[1] == EVENT]
+        for life, both in self.scores.items():
+            mine, other = (scores.estimates() for scores in both)
+            for pair, change in changes(both[0], first, asked).items():
+                shown = "–" if life == BEFORE else change.cell()
+                cells = mine[pair].cell(), other[pair].cell(), shown
+                lines.append((life, pair[0], *cells, change.n))
+        columns = ["the model was then", "metric", "edited", "unedited", "change, paired", "facts"]
+        return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
+
+
+def survive(
+    lm: LM,
+    patch: Patch,
+    cases: taken.Given,
+    lives: Mapping[str, Life],
+    metrics: Collection[str] = ("efficacy",),
+    unedited: Survival | None = None,
+) -> Survival:
+    """What is left of a patch after each life, lived from the patch anew, by generation.
+
+    cases    the facts that are asked, with their test prompts
+    lives    {what the table calls it: the life}
+    metrics  those of `evaluate`; neighbors are right where the unedited model says the same
+    unedited an earlier result with the same model, cases, lives and metrics, whose unedited model
+             is not asked again
+
+    Raises ValueError without a case or a life.
+    """
+    if not lives or BEFORE in lives:
+        raise ArgumentError(f"name the lives that are lived, none of them '{BEFORE}'")
+    asked: dict[str, Any] = {"events": (EVENT,), "metrics": metrics}
+    cases = taken.cases(cases)  # a generator gives them once
+    base = baseline(lm, cases, **asked)
+
+    def ask(one: Patch) -> Scores:
+        return evaluate(lm, cases, one, base=base, **asked)
+
+    found = {BEFORE: (ask(patch), base.scores)}
+    for name, life in lives.items():
+        plain = ask(life(lm, EMPTY)) if unedited is None else unedited.scores[name][1]
+        found[name] = ask(life(lm, patch)), plain
+    return Survival(found, f"survival of {found[BEFORE][0].title}")

@@ -1,0 +1,82 @@
+"""The logit lens reads the model's answer after every block (nostalgebraist, 2020).
+
+Every block's output passes the final norm and the head, as if the model stopped there. So the rank
+of an answer can be followed over the layers, up to the layer where an edit takes over from the old
+answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ...data.facts import encode_target
+from ...errors import ArgumentError
+from ...model.batching import batches, sequences
+from ...model.hooks import hooked
+from ...model.lm import LM
+from ...model.partial_forward import Replay
+from ...patch.patch import EMPTY, Patch
+
+
+def lens(
+    lm: LM, prompts: Any, targets: Sequence[str] | Sequence[Sequence[str]], patch: Patch = EMPTY
+) -> pd.DataFrame:
+    """Rank and log-probability of answers after every block, read at the prompt's last token.
+
+    Columns: prompt, layer, answer, rank, log_prob. Rank 1 is the top of the vocabulary, and
+    log_prob is in nats. Both are those of the answer's first token. Source: nostalgebraist, 2020.
+
+    prompts  One prompt or a list of them.
+    targets  The answers for all prompts, or one list of answers per prompt.
+
+    Raises ValueError when there are not as many lists of answers as prompts.
+    """
+    with lm.patched(patch):
+        rows, single = lm.rows(prompts)
+        shared = all(isinstance(t, str) for t in targets)
+        answers: list[list[Any]]
+        answers = [list(targets)] * len(rows) if shared else [list(t) for t in targets]
+        if len(answers) != len(rows):
+            raise ArgumentError(f"{len(rows)} prompts but {len(answers)} lists of answers")
+        names: list[Any] = [prompts] if single else list(prompts)
+        found: dict[int, Any] = {}
+        for group in batches(rows):
+            for i, table in zip(group, _read(lm, [rows[i] for i in group]), strict=True):
+                ids = [encode_target(lm.tokenizer, a)[0] for a in answers[i]]
+                chosen = table[:, ids]  # (layers, answers)
+                # counted, not sorted: ties do not push an answer down
+                ranks = torch.stack([1 + (table > c[:, None]).sum(1) for c in chosen.T], 1)
+                found[i] = ranks.tolist(), chosen.tolist()
+    return pd.DataFrame(
+        [
+            (names[i], layer, answer, found[i][0][layer][j], found[i][1][layer][j])
+            for i in range(len(rows))
+            for layer in range(lm.n_layers)
+            for j, answer in enumerate(answers[i])
+        ],
+        columns=["prompt", "layer", "answer", "rank", "log_prob"],
+    )
+
+
+def _read(lm: LM, rows: list[list[int]]) -> Iterator[Tensor]:
+    """The log-probabilities of each row after every block, (layers, vocabulary), in one forward."""
+    at = [len(row) - 1 for row in rows]  # `Replay` pads on the right
+    seen: list[Tensor] = []
+
+    def look(_: nn.Module, __: tuple, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        seen.append(hidden[range(len(rows)), at])
+
+    with lm.opened(sequences(lm, rows)), ExitStack() as hooks:
+        for block in lm.blocks:
+            hooks.enter_context(hooked(block, look))
+        top = Replay(lm, rows, lm.n_layers)  # nothing above: `run` is the final norm alone
+        states = torch.stack([s.to(seen[-1].device) for s in seen], 1)  # (n, layers, d)
+        for state in top.run(states):  # one row at a time: bounds the logits
+            yield lm.head(state).log_softmax(-1).cpu()

@@ -1,0 +1,110 @@
+"""Abilities: an empty patch costs nothing, a destroyed model everything, and files are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import lib
+from lib.workbench.cli.main import main
+from lib.workbench.instruments import abilities as room
+from lib.workbench.instruments.abilities import KINDS, Ability, items
+
+from ..support import tiny
+
+FEW = 6  # items of each kind: a full measurement takes half a minute
+
+
+def few() -> list[Ability]:
+    return [item for kind in KINDS for item in [i for i in items() if i.kind == kind][:FEW]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_page(tmp_path_factory):
+    """The beginning of the held-out page: all of it takes the default model ten seconds."""
+    path = tmp_path_factory.mktemp("page") / "held.txt"
+    path.write_text(room.HELD_OUT.read_text(encoding="utf-8")[:2500], encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "HELD_OUT", path)
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(default_lm):
+    return lib.workbench.abilities(default_lm, some=few())
+
+
+def test_the_embedded_model_has_these_items_right_and_an_empty_patch_costs_nothing(base):
+    assert base.rows["right"].all() and len(base.rows) == sum(base.asked.values()) == 4 * FEW
+    assert (base.page["base"] == base.page["edited"]).all()
+    kept = base.json()
+    assert [kept[kind] for kind in (*KINDS, "all")] == [1] * 5 and kept["page"] == 0
+    assert base.table().loc["cloze", "kept"].startswith("100 [")
+    assert "<table" in base._repr_html_() and "page" in repr(base)
+
+
+def shuffled(lm, layer):
+    """A patch with the entries of one layer's output matrix in another order."""
+    module = lm.mlp_out(layer)
+    weight = lm.weight(module)
+    order = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(0))
+    return lib.EMPTY.with_weights({module: 30 * weight.flatten()[order].view_as(weight)})
+
+
+@pytest.mark.slow
+def test_a_destroyed_model_loses_what_it_could(default_lm, base):
+    found = lib.workbench.abilities(default_lm, shuffled(default_lm, 1), few(), base)
+    kept = found.json()
+    assert kept["arithmetic"] == kept["word relations"] == 0 and kept["cloze"] < 0.7
+    assert kept["page"] > 1, "a nat per token"
+    assert not default_lm.owner.held
+
+
+@pytest.mark.slow
+def test_only_what_the_model_had_right_counts(default_lm, base):
+    wrong = Ability("arithmetic", "1 + 1 = 2\n3 + 3 =", "7")
+    found = lib.workbench.abilities(default_lm, some=[few()[0], wrong])
+    assert len(found.rows) == 1 and found.asked == {"cloze": 1, "arithmetic": 1}
+    assert found.json()["arithmetic"] is None and found.table().loc["arithmetic", "kept"] == "–"
+    with pytest.raises(ValueError, match="the base has 24 items, where 2 are asked"):
+        lib.workbench.abilities(default_lm, some=[few()[0], wrong], base=base)
+
+
+def test_the_items_are_what_they_say(default_lm):
+    assert len(items()) > 200 and {item.kind for item in items()} == set(KINDS)
+    assert len({(item.prompt, item.answer) for item in items()}) == len(items())
+    for item in items():
+        assert item.answer not in item.wrong and item.prompt == item.prompt.rstrip()
+        assert bool(item.wrong) == (item.kind in ("cloze", "grammar"))
+    subjects = {case.fact.subject.casefold() for case in lib.classroom()}
+    cloze = " ".join(item.prompt for item in items() if item.kind == "cloze").casefold()
+    assert not [s for s in subjects if f" {s} " in f" {cloze} "], (
+        "an item is about no subject of the classroom"
+    )
+
+
+def test_the_command_says_what_a_patch_costs(tmp_path, monkeypatch, capsys):
+    lm = tiny.model("llama")
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
+    monkeypatch.setattr(room, "items", lambda _: tuple(few()))
+    path = tmp_path / "p.safetensors"
+    shuffled(lm, 1).save(path)
+    out = tmp_path / "o.json"
+    assert main(["abilities", "--patch", str(path), "--json", str(out)]) == 0
+    assert "right before the edit" in capsys.readouterr().out
+    kept = json.loads(out.read_text())
+    assert set(kept) == {"kept", "items", "page"} and len(kept["page"]["base"]) > 3
+    # after another patch has come and gone, an empty one costs nothing, to the last bit
+    before = lib.workbench.abilities(lm, some=few())
+    empty = lib.workbench.abilities(lm, lib.EMPTY, few(), base=before)
+    assert empty.rows.equals(before.rows) and empty.page.equals(before.page)
+    assert (before.page["base"] == before.page["edited"]).all()
+    assert kept["page"]["base"] == before.page["base"].tolist() != kept["page"]["edited"]
+
+
+@pytest.mark.slow
+def test_the_embedded_model_has_every_item_right(default_lm):
+    assert len(lib.workbench.abilities(default_lm).rows) == len(items(default_lm.name)) == 222
+    assert len(items()) == 226, "without the token it has four more right"
