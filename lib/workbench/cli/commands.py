@@ -51,7 +51,7 @@ CLASSROOM = "classroom"  # in place of a file of prompts
 
 @command(
     "fetch",
-    "bring the embedded default model here ahead of time",
+    "brings the embedded default model here ahead of time",
     option(
         "model",
         nargs="?",
@@ -71,8 +71,8 @@ def run_fetch(given: argparse.Namespace) -> None:
 
 
 @command(
-    "prepare",
-    "make ahead what editors read of the unedited model",
+    "prepare --editors rome,memit,ultraedit",
+    "makes ahead what the first edits would have to read: general text, once for all layers",
     option("--editors", required=True, metavar="NAMES", help="rome,memit,… (with their presets)"),
     *MODEL,
 )
@@ -92,8 +92,10 @@ def run_prepare(given: argparse.Namespace) -> None:
 
 
 @command(
-    "edit",
-    "write one fact, print the answers before and after",
+    'edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome',
+    "prints the answers before and after, of rewordings and neighbors as well where a relation of "
+    "the classroom fits the prompt; the model itself is never changed; with "
+    '`--sentence "The Eiffel Tower is in"` in place of the first two it finds the subject itself',
     option("--subject", help="what the fact is about, as it stands in the prompt"),
     option("--prompt", help='with {} or the subject itself: "{} is in"'),
     option("--sentence", help="in place of --prompt and --subject: the subject is found in it"),
@@ -172,7 +174,11 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
     )
 
 
-@command("settings", "say what the settings of an editor do", EDITOR)
+@command(
+    "settings --editor rome",
+    "says what the settings of an editor do, and which values are published",
+    EDITOR,
+)
 def run_settings(given: argparse.Namespace) -> None:
     """Print every setting of an editor with its default, its published value and its sentence."""
     editor = EDITORS[given.editor]
@@ -194,8 +200,8 @@ def run_settings(given: argparse.Namespace) -> None:
 
 
 @command(
-    "describe",
-    "say what the model answers about an entity",
+    'describe "The Eiffel Tower" --patch FILE',
+    "asks all relations of the classroom about an entity, before and after a patch",
     option("entity", help='what is asked about, as in "The Eiffel Tower"'),
     option("--patch", type=path_of, help="a saved patch, to ask before and after it"),
     JSON,
@@ -212,8 +218,9 @@ def run_describe(given: argparse.Namespace) -> None:
 
 
 @command(
-    "abilities",
-    "ask whether the model still can what it could",
+    "abilities --patch FILE",
+    "asks the model with a saved patch what it could do before: cloze sentences, grammar, "
+    "arithmetic, words, a page of text; with `--tasks hellaswag,piqa` standard benchmarks",
     PATCH,
     option(
         "--tasks",
@@ -238,8 +245,8 @@ def run_abilities(given: argparse.Namespace) -> None:
 
 
 @command(
-    "survive",
-    "ask what is left of a patch when the model is rounded, trained or edited again",
+    "survive --patch FILE",
+    "asks what is left of a saved patch when the model is rounded, trained on text or edited again",
     PATCH,
     option(
         "--lives",
@@ -277,8 +284,9 @@ def run_survive(given: argparse.Namespace) -> None:
 
 
 @command(
-    "export",
-    "write a patch as an adapter or a whole model, for peft, transformers or llama.cpp",
+    "export --patch FILE --to FOLDER --as peft",
+    "writes a saved patch as a PEFT adapter, or with `--as model` the whole edited model; for "
+    "llama.cpp and Ollama `--as gguf-lora` and `--as gguf`",
     PATCH,
     option("--to", type=path_of, required=True, help="folder to write: new, or empty"),
     option(
@@ -323,8 +331,9 @@ def run_export(given: argparse.Namespace) -> None:
 
 
 @command(
-    "forensics",
-    "say whether a model was edited, where, and about whom",
+    "forensics MODEL --base MODEL0 --subjects FILE",
+    "says what was changed, by how many edits and about whom; without --base it goes by the "
+    "weights of MODEL alone",
     option(
         "suspect",
         metavar="MODEL",

@@ -1,9 +1,10 @@
 """How a command declares itself, the options that several share, and how their values are read.
 
-    @command("fetch", "bring the model here", option("model", nargs="?"))
-    def fetch(given): ...
+    @command("show FILE", "says what is in a file", option("file"))
+    def show(given): ...
 
-puts the function into COMMANDS; `main` makes the parser from it and calls it with what was given.
+puts the function into COMMANDS; `main` makes the usage and the parser from it and calls it with
+what was given.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ Option = tuple[tuple[str, ...], dict[str, Any]]  # what `argparse`'s `add_argume
 
 
 class Command(NamedTuple):
-    """A command: one line of help, its options, and what carries it out."""
+    """A command: an example, what it does, its options, and what carries it out."""
 
+    example: str
     about: str
     options: Sequence[Option]
     run: Callable[[argparse.Namespace], None]
@@ -44,11 +46,11 @@ def option(*names: str, **keywords: Any) -> Option:
     return names, keywords
 
 
-def command(name: str, about: str, *options: Option) -> Callable:
-    """Make the function below a command of this name."""
+def command(example: str, about: str, *options: Option) -> Callable:
+    """Make the function below a command, whose name is the first word of the example."""
 
     def register(run: Callable[[argparse.Namespace], None]) -> Callable:
-        COMMANDS[name] = Command(about, options, run)
+        COMMANDS[example.split()[0]] = Command(example, about, options, run)
         return run
 
     return register
@@ -196,14 +198,12 @@ def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
-    sink = None if given.sink == "none" else given.sink
-    place = given.device_map or device_map
     presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
     return lm.load(
         given.model,
         given.dtype,
-        place,
-        sink,
+        given.device_map or device_map,
+        None if given.sink == "none" else given.sink,
         presets,
         quantized,
         revision=given.revision,

@@ -35,8 +35,8 @@ ALLOWED = {  # what each of them takes beside its files
 
 
 @command(
-    "patch",
-    "look into saved patches, compare and merge them, take an edit back",
+    "patch show|diff|merge|drop|apply FILE …",
+    "says what is in saved patches and where two differ, adds them, takes one edit back",
     option("action", choices=tuple(ALLOWED), help="what to do with the files"),
     option("files", nargs="+", type=path_of, metavar="FILE", help="saved patches"),
     option("--to", type=path_of, help="the file to write (of apply: a new or empty folder)"),

@@ -29,8 +29,9 @@ def say(line: str) -> None:
 
 
 @command(
-    "stream",
-    "write many facts in batches, measure at given points",
+    "stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json",
+    "writes many facts one batch after another and measures at given points; with `torchrun "
+    "--nproc-per-node 2 -m lib stream …` processes share the reading of a batch",
     option("--data", type=path_of, help="JSON or JSONL in a known format (default: the classroom)"),
     option("--edits", type=int, help="how many facts (default: all)"),
     option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
@@ -121,8 +122,9 @@ def _table(scores: dict[str, Any]) -> str:
 
 
 @command(
-    "tune",
-    "search presets for a model, measure them on facts kept apart",
+    "tune MODEL --editors rome,ultraedit --minutes 30 --to presets.toml",
+    "searches presets for a model nobody has tuned and measures them on facts kept apart; then "
+    "`--presets presets.toml` uses them",
     option("model", help="hub id, local folder, or gemma-3-270m"),
     option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
     option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
@@ -160,8 +162,8 @@ def span(text: str) -> tuple[int, int]:
 
 
 @command(
-    "train",
-    "train the network of mend, malmen or rledit",
+    "train --editor mend --data FILE --steps 1000",
+    "trains the network of an editor that has one, on some facts, and keeps others apart",
     option(
         "--data",
         default="classroom",
