@@ -8,7 +8,7 @@ from html import escape
 
 import lib
 from lib.workbench.instruments.dossier import Line, facts_about
-from lib.workbench.instruments.dossier_answers import Answers
+from lib.workbench.instruments.dossier_answers import EntityAnswers
 
 from .render import NOTHING, number
 
@@ -63,7 +63,7 @@ def _row(line: Line, both: bool) -> str:
     return f"<tr>{cells}</tr>"
 
 
-def _cell(name: str, found: Answers, changed: bool) -> str:
+def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
     """An answer, gray where it is not consistent, with its numbers."""
     text = escape(found.answer) or NOTHING
     if changed:

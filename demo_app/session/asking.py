@@ -16,7 +16,7 @@ import torch
 import lib
 from lib.data.facts import encode_target
 from lib.evaluation.answers import plain
-from lib.evaluation.queries import Base
+from lib.evaluation.asked_together import Base
 from lib.model import questions, scoring
 
 from . import verdicts

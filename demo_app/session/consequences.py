@@ -13,9 +13,9 @@ from dataclasses import replace
 import lib
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins, plain
+from lib.evaluation.asked_together import Base
 from lib.evaluation.metrics import TABLE
 from lib.evaluation.probe_prompts import Item
-from lib.evaluation.queries import Base
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.evaluation.answers import begins
 
 from .studio import Studio

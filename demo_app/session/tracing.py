@@ -20,8 +20,8 @@ import lib
 from lib.data.facts import fill
 from lib.data.relations import relations
 from lib.workbench.forensics.investigation import THRESHOLD, examine
-from lib.workbench.forensics.objects import TEMPLATES
 from lib.workbench.forensics.reversal import removed
+from lib.workbench.forensics.what_was_said import TEMPLATES
 
 from .findings import Findings, Named, Place, Said, Told, Undone, Way
 from .studio import Studio

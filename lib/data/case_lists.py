@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import FactError
 from .facts import Case
 from .formats import Format, cases_of
+from .row_files import row_at
 from .row_keys import Options
-from .rows import row_at
 
 
 class Cases(list):

@@ -25,8 +25,8 @@ from ..settings import Count
 from .case_lists import Cases, LazyCases
 from .facts import Case, Fact, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
+from .row_files import places, plain, rows
 from .row_keys import Options
-from .rows import places, plain, rows
 from .texts import CLASSROOM, known_by
 
 Source = Annotated[

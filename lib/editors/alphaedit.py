@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import memory
+from .. import associative_memory as memory
 from ..keys_values.null_space import null_space, stored_eigen
 from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from .. import memory
+from .. import associative_memory as memory
 from ..data.facts import Case
 from ..errors import EditError, NetworkError
 from ..registry import EDITORS

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..data.facts import Fact
 from ..errors import EditWarning
-from ..keys_values.target_value import Target
+from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
 from ..settings import Real, Size, setting
 from ..stored import Stored

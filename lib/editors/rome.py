@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import memory
+from .. import associative_memory as memory
 from ..cancellation import steps
 from ..data.facts import Fact
-from ..keys_values import target_value
+from ..keys_values import value_search as target_value
 from ..patch.patch import EMPTY, Patch
 from ..settings import Count, Real, Whole, setting
 from .shared.base import WhitenedEditor, add_low_rank

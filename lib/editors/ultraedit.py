@@ -17,7 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import distributed, memory
+from .. import associative_memory as memory
+from .. import distributed
 from ..cancellation import steps
 from ..data.facts import Fact
 from ..errors import EditError

@@ -18,7 +18,7 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Layers, Size, setting
 from .rome import Rome, RomeConfig, insert
 from .shared.base import add_low_rank
-from .shared.layer_search import search_layers
+from .shared.values_at_layers import search_layers
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class WilkeConfig(RomeConfig):
 
 
 @dataclass(frozen=True)
-class Match:
+class LayerFit:
     """One layer that was tried for a fact.
 
     layer   its number
@@ -79,7 +79,7 @@ class Wilke(Rome):
 
     def matches(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
-    ) -> list[Match]:
+    ) -> list[LayerFit]:
         """ROME's edit of the fact in every candidate layer, with its score; all in one search."""
         lm, config, layers = self.lm, self.config, self.layers()
         templates = self.templates(after) if templates is None else templates
@@ -91,5 +91,5 @@ class Wilke(Rome):
             a, b = insert(W, target, self.moment(layer), config.keys)
             # ‖A B‖_F² = tr(AᵀA · BBᵀ): no matrix is formed
             size = ((a.T @ a) * (b @ b.T)).sum().clamp(min=0).sqrt()
-            found.append(Match(layer, (size / W.norm()).item(), (a, b)))
+            found.append(LayerFit(layer, (size / W.norm()).item(), (a, b)))
         return found

@@ -26,7 +26,7 @@ from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from ..stored import remembered
-from .queries import generated
+from .asked_together import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words (tests/benchmarks/own_facts.json): 324 prompts of the classroom, each compared with the

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..data.conversation import question
+from ..data.fact_as_question import question
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
 from .answers import Named, plain

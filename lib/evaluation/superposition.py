@@ -4,7 +4,7 @@ The measures are those of *Knowledge in Superposition* (Hu et al., 2024, arXiv:2
 matrix is ρ here. Writing key i puts the share ρ(i, j) of its residual on key j. An edit that harms
 no other fact needs ρ(i, j) = 0, which means keys that are orthogonal after whitening. Kurtosis says
 little about the distance from that state, so rms ρ and the share above a threshold are given too.
-All of it is computed in float64 on the CPU, by `lib.memory.interference`.
+All of it is computed in float64 on the CPU, by `lib.associative_memory.interference`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import memory
+from .. import associative_memory as memory
 from ..arguments import checked
+from ..associative_memory import Moment
 from ..data import taken
 from ..data.facts import Case, Fact
 from ..errors import ArgumentError
 from ..keys_values.second_moment import second_moment
-from ..memory import Moment
 from ..model.lm import LM
 from .probe_prompts import normal
 
@@ -58,7 +58,7 @@ class Superposition:
         subjects: Sequence[str] | None = None,
         layer: int | None = None,
     ) -> Superposition:
-        """Overlaps of given keys K (d_in, n); C = None is the identity, as in `lib.memory`.
+        """Overlaps of given keys K (d_in, n); C = None is the identity, as in `gram`.
 
         K = [[1, 1], [0, 1]], C = None -> ρ = [[1, 1], [0.5, 1]], Q = [[1, 1], [1, 2]], q = [1, 2].
         """

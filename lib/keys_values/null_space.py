@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from ..associative_memory import NullSpace, null_space_of
 from ..cancellation import steps
-from ..memory import NullSpace, null_space_of
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..stored import Stored, Tensors, make_missing, remembered

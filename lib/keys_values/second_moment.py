@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from ..associative_memory import Moment
 from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
 from ..data.texts import GENERAL
 from ..errors import EditError
-from ..memory import Moment
 from ..model import activations, batching
 from ..model.devices import fast_products, on_card
 from ..model.lm import LM

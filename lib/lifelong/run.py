@@ -26,10 +26,10 @@ from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import EditError, EditWarning, FactError
 from ..evaluation.answers import EVENTS
+from ..evaluation.asked_together import Base
 from ..evaluation.evaluate import measure, read
 from ..evaluation.metrics import METRICS, TABLE, asked, counted
 from ..evaluation.probe_prompts import Item
-from ..evaluation.queries import Base
 from ..evaluation.scores import Scores
 from ..model.devices import on_card
 from ..model.lm import LM

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
-class Experts(nn.Module):
+class ModuleExperts(nn.Module):
     """The experts of one layer, in the place of the module that transformers made.
 
     An expert runs on the tokens that are sent to it. One with a hook at its output projection runs
@@ -86,8 +86,8 @@ def separate(model: nn.Module, arch: Arch) -> None:
     """Give each expert of a model a module of its own, unless it has one already."""
     for mlp in mixtures(model, arch).values():
         joined = getattr(mlp, arch.experts)
-        if not isinstance(joined, Experts):
-            setattr(mlp, arch.experts, Experts(joined))
+        if not isinstance(joined, ModuleExperts):
+            setattr(mlp, arch.experts, ModuleExperts(joined))
 
 
 def chosen(lm: LM, fact: Fact) -> dict[int, str]:

@@ -31,7 +31,7 @@ from ..errors import ArgumentError, PatchError
 from . import checked_file
 from .checked_file import Count, Line, Name, Packed, Schema, Size
 from .patch import Edit, LowRank, Patch
-from .route import Part, Rewrite, Route, Stored, check_parts
+from .route import Part, Rewrite, Route, Savable, check_parts
 
 FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
 # 3 has such lines whose texts were normalized when their source was read
@@ -114,7 +114,7 @@ def save(patch: Patch, path: Path) -> Path:
     # routes and rewrites: their kind finds the class again, which reads its own header
     header["routes"] = {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()}
     header["rewrites"] = [{"kind": r.kind, "header": r.header()} for r in patch.rewrites]
-    parts: dict[str, Stored] = {f"r/{module}": route for module, route in patch.routes.items()}
+    parts: dict[str, Savable] = {f"r/{module}": route for module, route in patch.routes.items()}
     parts |= {f"t/{i}": rewrite for i, rewrite in enumerate(patch.rewrites)}
     for place, part in parts.items():
         tensors |= {f"{place}/{name}": tensor for name, tensor in part.tensors().items()}

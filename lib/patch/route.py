@@ -48,7 +48,7 @@ def check_parts(parts: Mapping[str, Part], tensors: Mapping[str, Tensor]) -> Non
             sizes |= zip(letters, tensors[name].shape, strict=True)
 
 
-class Stored(ABC):
+class Savable(ABC):
     """What a file can hold: tensors, and a header of JSON values.
 
     kind    name of the class in patch files
@@ -62,7 +62,7 @@ class Stored(ABC):
     """
 
     kind: ClassVar[str]
-    kinds: ClassVar[dict[str, type[Stored]]]  # of routes, or of rewrites
+    kinds: ClassVar[dict[str, type[Savable]]]  # of routes, or of rewrites
     parts: ClassVar[Mapping[str, Part]] = {}
     pieces: ClassVar[tuple[Any, ...]] = ()
     Header: ClassVar[type[Schema]] = Schema
@@ -118,7 +118,7 @@ class Stored(ABC):
         return cls(**tensors, **asdict(head))
 
 
-class Route(Stored):
+class Route(Savable):
     """Code after one module that may answer in its place, such as GRACE's codebook.
 
     kinds         all known classes by their kind.
@@ -129,7 +129,7 @@ class Route(Stored):
     so that generation with and without a cache agrees.
     """
 
-    kinds: ClassVar[dict[str, type[Stored]]] = {}
+    kinds: ClassVar[dict[str, type[Savable]]] = {}
     reads_states: ClassVar[bool] = True
     module: str = ""
 
@@ -195,7 +195,7 @@ class Route(Stored):
         return {}
 
 
-class Rewrite(Stored):
+class Rewrite(Savable):
     """A change of the prompt's text before the model reads it, such as a retrieved fact in front.
 
     kinds  all known classes by their kind.
@@ -203,7 +203,7 @@ class Rewrite(Stored):
     Prompts that are given as token ids are left alone.
     """
 
-    kinds: ClassVar[dict[str, type[Stored]]] = {}
+    kinds: ClassVar[dict[str, type[Savable]]] = {}
 
     @abstractmethod
     def __call__(self, prompts: list[str]) -> list[str]:

@@ -63,7 +63,7 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.evaluation.intervals import interval
 from lib.workbench import plot
 from notebooks.support import drawings_01, models

@@ -65,7 +65,7 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.evaluation.intervals import interval
 from lib.workbench import plot
 from notebooks.support import drawings_02, long_runs, models, moved

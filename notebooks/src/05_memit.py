@@ -66,10 +66,10 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.data.facts import lookup
 from lib.evaluation.intervals import interval
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.workbench import plot
 from notebooks.support import drawings_05, long_runs, models
 from notebooks.support import runs_05_memit as runs_05

@@ -66,7 +66,7 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import interval
 from lib.keys_values.second_moment import general_text, stored_moments, windows

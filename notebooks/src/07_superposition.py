@@ -67,7 +67,7 @@ import torch
 from torch.nn.functional import normalize
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.data.facts import lookup
 from lib.evaluation.intervals import bootstrap
 from lib.evaluation.superposition import superposition

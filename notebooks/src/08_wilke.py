@@ -66,9 +66,9 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.workbench import plot
 from lib.workbench.interpret.damage import flash
 from notebooks.support import drawings_08, long_runs, models

@@ -65,7 +65,7 @@ import pandas as pd
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses, network
 from lib.keys_values import answer_gradients

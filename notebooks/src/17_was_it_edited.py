@@ -69,8 +69,8 @@ from lib.workbench import plot
 from lib.workbench.forensics.candidates import key_moments
 from lib.workbench.forensics.investigation import THRESHOLD
 from lib.workbench.forensics.matched_filter import matched_filter
-from lib.workbench.forensics.objects import objects
 from lib.workbench.forensics.reversal import PREFIXES
+from lib.workbench.forensics.what_was_said import objects
 from lib.workbench.plot.style import legend
 from notebooks.support import drawings_17, models
 from notebooks.support import runs_17_was_it_edited as runs_17

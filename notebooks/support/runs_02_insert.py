@@ -50,7 +50,7 @@ def stream(
     cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
     K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
-    rho = lib.memory.interference(K, lib.second_moment(lm, [layer])[layer])
+    rho = lib.associative_memory.interference(K, lib.second_moment(lm, [layer])[layer])
     patch, name, before = lib.EMPTY, lm.mlp_out(layer), lm.score(texts, answers)
     # the keys come from below the edited layer, so that no edit of the stream changes them
     tokens = [look(lm, name, text)[0] for text in texts]

@@ -11,7 +11,7 @@ import torch
 
 import lib
 from lib.editors import rome
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.workbench.interpret import causal_trace, corrupted_runs
 
 from . import stored_runs

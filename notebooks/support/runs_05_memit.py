@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
@@ -64,7 +64,7 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
         return target_value.search(lm, facts, layer, editor.templates(), settings)
 
     def batch(found: Sequence[target_value.Target], strength: float) -> Tensor:
-        A, B = lib.memory.insert_many(W, *columns(found), C, strength)
+        A, B = lib.associative_memory.insert_many(W, *columns(found), C, strength)
         return W + A @ B
 
     def in_a_row(some: Sequence[lib.Case], strength: float, again: bool = False) -> tuple:
@@ -72,7 +72,7 @@ def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
         for case in some:
             with lm.patched(lib.Patch(weights={name: now.float()})):
                 found += search([case]) if again else [known[case.id]]
-            A, B = lib.memory.insert_many(now, *columns(found[-1:]), C, strength)
+            A, B = lib.associative_memory.insert_many(now, *columns(found[-1:]), C, strength)
             now = now + A @ B
         return now, found
 
@@ -179,7 +179,7 @@ def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[d
         return target_value.search(lm, [case.fact for case in some], layer, templates, settings)
 
     def batch(found: Sequence[target_value.Target], strength: float) -> Tensor:
-        A, B = lib.memory.insert_many(W, *mean_keys(found), C, strength)
+        A, B = lib.associative_memory.insert_many(W, *mean_keys(found), C, strength)
         return W + A @ B
 
     def in_a_row(strength: float, again: bool = False) -> tuple[Tensor, list]:
@@ -187,7 +187,7 @@ def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[d
         for case, value in zip(cases, known, strict=True):
             with lm.patched(lib.Patch(weights={name: now.float()})):
                 found += search([case]) if again else [value]
-            A, B = lib.memory.insert_many(now, *mean_keys(found[-1:]), C, strength)
+            A, B = lib.associative_memory.insert_many(now, *mean_keys(found[-1:]), C, strength)
             now = now + A @ B
         return now, found
 

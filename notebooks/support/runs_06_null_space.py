@@ -18,7 +18,7 @@ import torch
 import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.perplexity import passage_losses
-from lib.keys_values.target_value import Target
+from lib.keys_values.value_search import Target
 
 from . import stored_runs
 from .runs_05_memit import AlphaEdit, Memit
@@ -62,10 +62,10 @@ WEIGHTS_SHUFFLED = WEIGHTS | {"seed": 1}
 class NoProjector(AlphaEdit):
     """AlphaEdit where every direction belongs to the null space: P = I, and L₂ is left."""
 
-    def null_space(self, layer: int) -> lib.memory.NullSpace:
+    def null_space(self, layer: int) -> lib.associative_memory.NullSpace:
         """All directions of the layer."""
         width = self.lm.weight(self.lm.mlp_out(layer)).shape[1]
-        return lib.memory.NullSpace(torch.eye(width).double(), float("inf"), 1.0)
+        return lib.associative_memory.NullSpace(torch.eye(width).double(), float("inf"), 1.0)
 
 
 KNOWN = {"memit": Memit, "alphaedit": AlphaEdit, "no projector": NoProjector}

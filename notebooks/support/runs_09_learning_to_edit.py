@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.editors.hypernetwork import network_file
 from lib.keys_values import answer_gradients
 

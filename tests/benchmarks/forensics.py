@@ -40,8 +40,8 @@ from lib.data.facts import encode_target
 from lib.workbench.cli.options import numbers
 from lib.workbench.forensics.candidates import BARE, PREFIX, digest, key_moments, read_names
 from lib.workbench.forensics.matched_filter import matched_filter
-from lib.workbench.forensics.objects import objects
 from lib.workbench.forensics.reversal import PREFIXES, removed, subject_space
+from lib.workbench.forensics.what_was_said import objects
 from tests.benchmarks import command, measured
 from tests.benchmarks.forensics_negatives import NEGATIVES, negative
 from tests.benchmarks.forensics_reading import (

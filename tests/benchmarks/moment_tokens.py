@@ -22,8 +22,9 @@ from typing import Any
 
 import lib
 from lib.atomic_files import whole_file
-from lib.evaluation.queries import Base
-from lib.keys_values import second_moment, target_value
+from lib.evaluation.asked_together import Base
+from lib.keys_values import second_moment
+from lib.keys_values import value_search as target_value
 from lib.model import activations
 from lib.stored import forget
 from tests.benchmarks import command, measured

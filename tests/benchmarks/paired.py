@@ -29,7 +29,7 @@ import pandas as pd
 
 import lib
 from lib.atomic_files import whole_file
-from lib.evaluation.queries import Base
+from lib.evaluation.asked_together import Base
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import of, of_file
 

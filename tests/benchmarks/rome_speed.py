@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import linear
 
 import lib
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.model.devices import fast_products
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom

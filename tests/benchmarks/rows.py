@@ -15,7 +15,7 @@ from typing import Any
 
 import lib
 from lib.data.formats import known
-from lib.data.rows import rows
+from lib.data.row_files import rows
 
 TABLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 SPAN = re.compile(r"(\d+)(?:-(\d+))?(?: (even|odd))?")

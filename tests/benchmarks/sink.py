@@ -34,7 +34,7 @@ from lib.atomic_files import whole_file
 from lib.data.facts import lookup
 from lib.data.texts import HELD_OUT
 from lib.evaluation.answers import begins
-from lib.evaluation.queries import Base
+from lib.evaluation.asked_together import Base
 from lib.model import scoring
 from lib.workbench.instruments import abilities
 from tests.benchmarks import command

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 import lib
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import lib
-from lib.data.conversation import question
+from lib.data.fact_as_question import question
 from lib.data.facts import Case, Fact
 
 

@@ -45,7 +45,7 @@ from demo_app.tabs.about import about
 from lib.model import scoring
 from lib.settings import explain
 from lib.workbench.instruments.dossier import Dossier, Line
-from lib.workbench.instruments.dossier_answers import Answers, Reply
+from lib.workbench.instruments.dossier_answers import EntityAnswers, EntityReply
 
 from ..support import tiny
 from ..support.page import live, through
@@ -669,7 +669,7 @@ def pieces_of_the_page() -> dict[str, str]:
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)
     was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, asked)
-    answers = Answers((Reply(BAD, 0.9, 5.0),), 20)
+    answers = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
     known = Dossier(BAD, (Line(BAD, (BAD, BAD), answers, answers),), (line,))
     return {
         "headline": headline(view),

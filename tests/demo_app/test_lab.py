@@ -20,9 +20,9 @@ from demo_app.session.visitors import ASIDE, Session
 from demo_app.session.worker import Job, Stopped, Trouble
 from demo_app.stored import __main__ as making
 from demo_app.tabs.questions import stages
+from lib.associative_memory import Moment
 from lib.data.texts import GENERAL
 from lib.evaluation.intervals import interval
-from lib.memory import Moment
 from lib.workbench.interpret.logit_lens import lens
 
 from ..forensics.conftest import rank_one

@@ -25,7 +25,8 @@ from lib.keys_values.running_moments import KeyGradientMoments
 from lib.patch.patch import EMPTY
 from lib.workbench.cli.main import main
 
-from ..support import mutations, tiny
+from ..support import damaged_values as mutations
+from ..support import tiny
 from ..support.networks import APART, CASES, SMALL
 
 

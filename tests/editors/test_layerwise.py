@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.editors import prune, rect
-from lib.editors.shared import layer_search, value_norm
-from lib.keys_values import target_value
+from lib.editors.shared import value_norm
+from lib.editors.shared import values_at_layers as layer_search
+from lib.keys_values import value_search as target_value
 from lib.patch.patch import LowRank
 
 from ..support import tiny

@@ -121,7 +121,7 @@ def test_memit(plain_lm, monkeypatch):
     for layer, keys in wanted["keys_before_editing"].items():
         for k, figure in zip(lm.keys(FACTS[:5], int(layer)).T, keys, strict=True):
             assert_vector(k, figure)
-    found = lib.keys_values.target_value.search(
+    found = lib.keys_values.value_search.search(
         lm, FACTS[:5], 5, ("{}",), editor.config.search(), "block"
     )
     for target, figure, curve in zip(found, wanted["z"], wanted["loss"], strict=True):
@@ -149,7 +149,9 @@ def test_alphaedit_over_two_rounds(plain_lm, monkeypatch):
             count += len(row)
     assert count == wanted["tokens"]
     spaces = {
-        layer: lib.memory.null_space((total / count).float().double(), wanted["threshold"])
+        layer: lib.associative_memory.null_space(
+            (total / count).float().double(), wanted["threshold"]
+        )
         for layer, total in sums.items()
     }
     for layer, figure in wanted["projector"].items():

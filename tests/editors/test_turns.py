@@ -98,10 +98,13 @@ def test_kept_keys_and_general_text_stand_beside_the_turns_own_keys(lm):
 
 def test_pressed_keys_have_the_same_gram_matrix_and_never_pile_up(lm):
     K = torch.randn(8, 50, dtype=torch.float64)
-    small = lib.memory.compressed(K)
+    small = lib.associative_memory.compressed(K)
     assert small.shape == (8, 8)
     torch.testing.assert_close(small @ small.T, K @ K.T)
-    assert lib.memory.compressed(K[:, :10]).shape == (8, 10)  # few columns stay as they are
+    assert lib.associative_memory.compressed(K[:, :10]).shape == (
+        8,
+        10,
+    )  # few columns stay as they are
     editor = lib.EDITORS["ultraedit"](lm, **SETTINGS, keep_keys=True)
     patch = turns(editor, FACTS * 12, 6)
     assert patch.memory["ultraedit"]["keys"][lm.mlp_out(1)].shape[1] <= 1.25 * 48

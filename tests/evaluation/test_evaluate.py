@@ -12,12 +12,12 @@ import torch
 from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
 from lib.evaluation.answers import begins, contains, judge
+from lib.evaluation.asked_together import Base, Queries, generated
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import interval
 from lib.evaluation.metrics import METRICS
 from lib.evaluation.perplexity import perplexity
 from lib.evaluation.probe_prompts import probe_items
-from lib.evaluation.queries import Base, Queries, generated
 from lib.evaluation.scores import Scores, compare
 from lib.model import batching, generation, questions, scoring
 from lib.patch.patch import EMPTY, Edit, Patch

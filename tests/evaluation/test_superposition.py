@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lib import Fact, classroom, second_moment
+from lib.associative_memory import Moment
 from lib.data.facts import lookup
 from lib.errors import FactError
 from lib.evaluation.superposition import (
@@ -15,7 +16,6 @@ from lib.evaluation.superposition import (
     kurtosis,
     superposition,
 )
-from lib.memory import Moment
 from tests.support import tiny
 
 WORDS = ["Rome", "the Louvre", "sheep", "Mont Blanc", "zinc", "Kyoto"]

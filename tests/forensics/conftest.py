@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.patch.patch import LowRank, Patch
 from lib.workbench.forensics.candidates import key_moments, rows_of
 from lib.workbench.forensics.candidates import keys as keys_of

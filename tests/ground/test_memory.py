@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lib import memory
+from lib import associative_memory as memory
 
 torch.manual_seed(0)
 W = torch.randn(6, 10, dtype=torch.float64)

@@ -19,16 +19,17 @@ from tokenizers.processors import TemplateProcessing
 
 import lib
 from lib import stored as store
+from lib.associative_memory import Moment
 from lib.data.facts import Fact
 from lib.data.relations import relations
 from lib.data.texts import CLASSROOM, GENERAL
 from lib.errors import CacheWarning
 from lib.evaluation import own_facts
 from lib.keys_values import null_space, output_moment, second_moment
-from lib.memory import Moment
 from lib.workbench.instruments import dossier_answers
 
-from ..support import mutations, output_moments, tiny
+from ..support import damaged_values as mutations
+from ..support import output_moments, tiny
 
 FEW, MANY = 60, 1000
 LAYERS = (1, 2)

@@ -11,7 +11,7 @@ import torch
 import lib
 from lib.errors import FetchError
 from lib.workbench.instruments import benchmarks as room
-from lib.workbench.instruments.benchmarks import TASKS, Item, items
+from lib.workbench.instruments.benchmarks import TASKS, BenchmarkItem, items
 
 from ..support import tiny
 
@@ -41,8 +41,10 @@ def written(tmp_path, monkeypatch):
 
 def test_questions_are_put_together_from_their_requests(written):
     context = "A cat sat on the"
-    assert items("piqa") == [Item(((context, " mat"), (context, " moon and the stars")), 1)]
-    assert items("lambada") == [Item(((context, " mat"),), 0)]
+    assert items("piqa") == [
+        BenchmarkItem(((context, " mat"), (context, " moon and the stars")), 1)
+    ]
+    assert items("lambada") == [BenchmarkItem(((context, " mat"),), 0)]
     assert len(items("sciq")) == 3 and len(items("sciq", 2)) == 2
     for task, limit in (("mmlu", None), ("piqa", 0), ("piqa", True)):
         with pytest.raises(lib.Error, match="no task|whole number"):
@@ -71,7 +73,7 @@ def test_a_context_is_read_once_and_each_continuation_scored_as_if_alone():
     alone = room.scoring.score(lm, lm.rows([context] * 3)[0], ends)
     rising = sorted(zip(alone, texts, strict=True), key=lambda pair: pair[0].log_probs.sum())
     choices = tuple((context, text) for _, text in rising)
-    some = [Item(choices, gold) for gold in range(3)]
+    some = [BenchmarkItem(choices, gold) for gold in range(3)]
     assert room._judged(lm, TASKS["winogrande"], some) == [False, False, True]
 
 

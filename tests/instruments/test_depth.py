@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib.data.conversation import question
+from lib.data.fact_as_question import question
 from lib.errors import ProbeError
 from lib.evaluation.answers import names_first
 from lib.workbench.instruments import depth as room

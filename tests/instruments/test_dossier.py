@@ -9,7 +9,7 @@ import pytest
 import lib
 from lib.data.relations import relations
 from lib.workbench.instruments.dossier import dossier, dossier_lines, naming
-from lib.workbench.instruments.dossier_answers import Answers, Reply
+from lib.workbench.instruments.dossier_answers import EntityAnswers, EntityReply
 
 from ..support import tiny
 
@@ -46,7 +46,7 @@ def test_an_answer_that_everybody_gets_has_no_lift():
     assert found == again and len(found.lines) == 3
     for line in found.lines:
         assert line.after is line.before and not line.changed
-    constant = Answers((Reply("a", 0.9, 0.0), Reply("a", 0.9, 0.0)), 2)
+    constant = EntityAnswers((EntityReply("a", 0.9, 0.0), EntityReply("a", 0.9, 0.0)), 2)
     assert constant.agreement == 1 and constant.lift == 0 and not constant.consistent
 
 
@@ -71,12 +71,19 @@ def test_the_entity_is_not_compared_with_itself():
 
 
 def test_agreement_and_the_answer_that_most_wordings_give():
-    found = Answers(
-        (Reply("the Rome", 0.5, 3.0), Reply("Paris", 0.9, 3.0), Reply("rome, it", 0.4, 3.0)), None
+    found = EntityAnswers(
+        (
+            EntityReply("the Rome", 0.5, 3.0),
+            EntityReply("Paris", 0.9, 3.0),
+            EntityReply("rome, it", 0.4, 3.0),
+        ),
+        None,
     )
     assert found.answer == "the Rome" and found.agreement == pytest.approx(2 / 3)
     assert not found.consistent and found.p == pytest.approx(0.6)
-    assert Answers((Reply("Rome", 0.5, 3.5), Reply("Rome", 0.4, 3.0)), 2).consistent
+    assert EntityAnswers(
+        (EntityReply("Rome", 0.5, 3.5), EntityReply("Rome", 0.4, 3.0)), 2
+    ).consistent
 
 
 def test_only_edits_of_this_subject_are_named():

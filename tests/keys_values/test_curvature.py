@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.keys_values import output_moment, second_moment
 from lib.keys_values.curvature import curvature
 

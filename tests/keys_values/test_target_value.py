@@ -9,7 +9,7 @@ import torch
 
 import lib
 from lib.errors import EditWarning
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.keys_values.context_templates import contexts
 from lib.model.hooks import hooked
 

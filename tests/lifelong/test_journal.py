@@ -17,8 +17,8 @@ import torch
 import lib.editors
 from lib.data.readers import read_cases
 from lib.errors import EditError, JournalError
+from lib.evaluation.asked_together import Base
 from lib.evaluation.evaluate import evaluate
-from lib.evaluation.queries import Base
 from lib.lifelong import journal as module
 from lib.lifelong import run as module_of_runs
 from lib.lifelong.journal import Journal, digest

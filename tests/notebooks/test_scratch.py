@@ -13,14 +13,14 @@ import pytest
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 from lib.editors.grace.codebook import Codebook
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.wise import merging
 from lib.evaluation import superposition
-from lib.keys_values import target_value
+from lib.keys_values import value_search as target_value
 from lib.keys_values.second_moment import second_moment
-from lib.keys_values.target_value import Search
+from lib.keys_values.value_search import Search
 from lib.model.generation import stop_ids
 from notebooks.scratch import (
     alphaedit,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lib
-from lib import memory
+from lib import associative_memory as memory
 
 
 def outputs(lm, module: str, K: torch.Tensor, patch: lib.Patch) -> torch.Tensor:

@@ -19,7 +19,7 @@ from ..support.floors import HOUSES, ROOT
 
 # public with all that they define
 PUBLIC = ("lib", "lib.workbench")
-PACKAGES = {"lib.memory", "lib.errors", "lib.workbench.plot", "lib.workbench.widgets"}
+PACKAGES = {"lib.errors", "lib.associative_memory", "lib.workbench.plot", "lib.workbench.widgets"}
 # What these open of `lib` beside its public names, because a page is about it: it may only shrink.
 OPENED = {
     "lessons": {
@@ -50,7 +50,7 @@ OPENED = {
         "lib.workbench.forensics.candidates",
         "lib.workbench.forensics.investigation",
         "lib.workbench.forensics.matched_filter",
-        "lib.workbench.forensics.objects",
+        "lib.workbench.forensics.what_was_said",
         "lib.workbench.forensics.reversal",
         "lib.workbench.interpret.causal_trace",
         "lib.workbench.interpret.corrupted_runs",
@@ -60,7 +60,7 @@ OPENED = {
         "lib.keys_values.answer_gradients",
         "lib.keys_values.running_moments",
         "lib.keys_values.second_moment",
-        "lib.keys_values.target_value",
+        "lib.keys_values.value_search",
         "lib.model.activations",
         "lib.model.generation",
         "lib.workbench.plot.style",
@@ -157,7 +157,7 @@ def test_a_circle_is_found(tmp_path):
 
 def test_rooms_have_names_of_their_own():
     # `import lib.scan as s` would give the function, `from lib.scan import scan` the module
-    rooms = set().union(*HOUSES["lib"].floors) - {"memory", "plot", "widgets"}
+    rooms = set().union(*HOUSES["lib"].floors) - {"associative_memory", "plot", "widgets"}
     assert not rooms & {name for name in vars(lib) if callable(getattr(lib, name))}
     first = [path.name for path in (ROOT / "demo_app").iterdir() if path.name != "__pycache__"]
     assert len(first) <= 15, sorted(first)

@@ -107,10 +107,10 @@ def test_what_a_figure_depends_on_is_there():
 
 
 def test_a_hash_here_is_that_of_git():
-    at = measured.git("rev-parse", "HEAD:lib/memory.py")
+    at = measured.git("rev-parse", "HEAD:lib/associative_memory.py")
     if not at or measured.commit().endswith("+"):
         pytest.skip("no git here, or lib is not as committed")
-    assert measured._files("lib/memory.py", "") == f"lib/memory.py {at}"
+    assert measured._files("lib/associative_memory.py", "") == f"lib/associative_memory.py {at}"
     assert measured._files("lib/patch", "") == measured._files("lib/patch", "HEAD")
 
 

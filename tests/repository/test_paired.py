@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lib
-from lib.evaluation.queries import Base
+from lib.evaluation.asked_together import Base
 from tests.benchmarks import paired
 
 from ..support import tiny

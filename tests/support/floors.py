@@ -35,7 +35,7 @@ HOUSES = {
             {"errors"},
             {"settings"},  # how a value is shown in a sentence
             {"arguments"},
-            {"atomic_files", "registry", "cancellation", "distributed", "memory"},
+            {"atomic_files", "registry", "cancellation", "distributed", "associative_memory"},
             {"stored"},  # what is computed once
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
             {"data", "evaluation.answers"},

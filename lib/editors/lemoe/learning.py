@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...data.facts import Fact, encode_prompt, encode_target
 from ...model.lm import LM
-from ..shared.descent import Descent
+from ..shared.answer_training import Descent
 from . import routers
 from .clusters import text_means
 from .experts import Expert, ExpertRows

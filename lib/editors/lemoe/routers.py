@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...patch.checked_file import Count, Real, Schema, TokenId
-from ...patch.route import Part, Stored
-from ..shared.descent import Descent
+from ...patch.route import Part, Savable
+from ..shared.answer_training import Descent
 
 D_K = 64  # length of an anchor
 
 
-class Router(Stored):
+class Router(Savable):
     """The scores of experts; all tensors are float32."""
 
     reads_hidden: ClassVar[bool]

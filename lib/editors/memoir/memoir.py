@@ -27,9 +27,9 @@ from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Count, Real, Size, Texts, setting
 from ...stored import Stored, Tensors, text_hash
 from ..shared import routed
+from ..shared.answer_training import Descent
 from ..shared.base import Editor
 from ..shared.config import Config
-from ..shared.descent import Descent
 from ..shared.options import ContextSettings, EndOfText
 from ..shared.routed import CapturedRows, pack_bits, unpack_bits
 from .fingerprint import Fingerprint, insert, means, permutation

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...arguments import checked
+from ...associative_memory import Moment
 from ...cancellation import LOG, patient
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
@@ -26,7 +27,6 @@ from ...errors import EditError, EditWarning
 from ...evaluation.answers import begins, plain
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
-from ...memory import Moment
 from ...model import generation
 from ...model.lm import LM
 from ...model.scoring import score

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ...keys_values.target_value import VectorSearch, most_positions
+from ...keys_values.value_search import VectorSearch, most_positions
 from ...model.answer_rows import AnswerRows
 from ...model.batching import BATCH_TOKENS, grouped
 from ...model.lm import LM

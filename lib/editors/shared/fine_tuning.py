@@ -21,8 +21,8 @@ from ...model.answer_rows import AnswerRows
 from ...model.hooks import hooked_all
 from ...model.lm import LM
 from ...model.partial_forward import Replay
+from .answer_training import Descent
 from .base import Editor
-from .descent import Descent
 
 
 def fact_rows(editor: Editor, facts: Sequence[Fact], at_prompt: bool = False) -> AnswerRows:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ... import memory
+from ... import associative_memory as memory
 from ...data.facts import Fact
-from ...keys_values import target_value
-from ...keys_values.target_value import Site, Target
+from ...keys_values import value_search as target_value
+from ...keys_values.value_search import Site, Target
 from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Count, Layers, setting
 from . import removal

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ...keys_values import target_value
+from ...keys_values import value_search as target_value
 from ...keys_values.answer_gradients import Reduction
 from ...keys_values.chat_wordings import Which
 from ...model.lm import LM

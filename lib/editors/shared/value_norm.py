@@ -15,8 +15,8 @@ import torch
 from ...atomic_files import sha256
 from ...data.readers import classroom
 from ...data.texts import CLASSROOM
-from ...keys_values import target_value
-from ...keys_values.target_value import Search, Site, Target
+from ...keys_values import value_search as target_value
+from ...keys_values.value_search import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
 from ...stored import Stored, Tensors

@@ -28,8 +28,8 @@ from ...model.architectures import mlp_activation
 from ...patch.patch import EMPTY, Patch
 from ...stored import Stored
 from ..shared import routed
+from ..shared.answer_training import Descent
 from ..shared.base import Editor
-from ..shared.descent import Descent
 from .merging import RULES
 from .route import ActivationDifference, Side, SideMemory, draw_mask, pack, unpack
 from .settings import WiseConfig

@@ -28,7 +28,7 @@ from ...model import packaged_models
 from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
-from ...patch.route import Stored
+from ...patch.route import Savable
 from ...settings import Size
 from . import routed_files
 from .model_card import write_card
@@ -209,12 +209,12 @@ def refuse(patch: Patch, kind: str = "adapter") -> None:
     Of a whole "model" only those count that have no code for transformers.
     """
 
-    def refused(part: Stored) -> bool:
+    def refused(part: Savable) -> bool:
         return kind != "model" or not part.pieces
 
     places = {name: route for name, route in patch.routes.items() if refused(route)}
     rewrites = [rewrite for rewrite in patch.rewrites if refused(rewrite)]
-    parts: list[Stored] = [*places.values()] or [*rewrites]
+    parts: list[Savable] = [*places.values()] or [*rewrites]
     if not parts:
         return
     who = " and ".join(sorted({part.kind for part in parts}))

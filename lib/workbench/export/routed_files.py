@@ -24,12 +24,12 @@ from ...model import sequences
 from ...model.apply_patch import Patchable
 from ...model.lm import LM
 from ...patch.patch import Patch
-from ...patch.route import Route, Stored
+from ...patch.route import Route, Savable
 from ...registry import EDITORS
 
 CODE = Path(__file__).with_name("routed_model.py")
 VARIANT = "routed"  # of the weights' file: "model.routed.safetensors"
-# what the code has of every route (see `Stored.pieces`)
+# what the code has of every route (see `Savable.pieces`)
 ROUTES = (
     sequences.Sequences,
     sequences.Counted,
@@ -96,7 +96,7 @@ def _source(lm: LM, patch: Patch) -> str:
     )
 
 
-def _needed(part: type[Stored]) -> list[Any]:
+def _needed(part: type[Savable]) -> list[Any]:
     """What the code has of a kind of route or rewrite."""
     own = [name for name in part.pieces if isinstance(name, str)]
     others = [piece for piece in part.pieces if not isinstance(piece, str)]

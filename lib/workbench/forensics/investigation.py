@@ -27,8 +27,8 @@ from ...settings import Amount, Positive
 from ...stored import room
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
-from .objects import TEMPLATES, objects
 from .reversal import PREFIXES, removed, subject_space
+from .what_was_said import TEMPLATES, objects
 
 # The least z that is called a suspect (tests/benchmarks/forensics.json). It was set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.

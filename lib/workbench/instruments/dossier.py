@@ -19,7 +19,7 @@ from ...data.facts import Fact, require_text
 from ...data.relations import Relation, bare, relations
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Edit, Patch
-from .dossier_answers import Answers, answers, first_word, usual_answers
+from .dossier_answers import EntityAnswers, answers, first_word, usual_answers
 
 WORDINGS = 3
 OTHERS = 8  # subjects with which an answer is compared
@@ -38,8 +38,8 @@ class Line:
 
     relation: str
     prompts: tuple[str, ...]
-    before: Answers
-    after: Answers
+    before: EntityAnswers
+    after: EntityAnswers
 
     @property
     def changed(self) -> bool:
@@ -109,7 +109,7 @@ def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings:
     settings  of `dossier_lines`, which gives the answers relation by relation
 
     A dossier says what is answered and how firmly, not what is known or true. The event is the
-    greedy answer; see `Answers` and `Reply` for the numbers.
+    greedy answer; see `EntityAnswers` and `Reply` for the numbers.
 
     print(lib.workbench.dossier(lm, "The Eiffel Tower"))
     """
@@ -167,6 +167,6 @@ def facts_about(edit: Edit, entity: str) -> list[Fact]:
     return [fact for fact in edit.facts if fact.subject is not None and bare(fact.subject) == name]
 
 
-def _shown(found: Answers) -> str:
+def _shown(found: EntityAnswers) -> str:
     text = found.answer or "–"
     return text if found.consistent else f"({text})"

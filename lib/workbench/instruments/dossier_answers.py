@@ -29,7 +29,7 @@ LIFTED = 3.0  # nats
 _ANSWER = re.compile(r"[^.,;:!?\n]+")
 
 
-class Reply(NamedTuple):
+class EntityReply(NamedTuple):
     """The answer to one wording.
 
     text   the answer up to the first punctuation mark
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answers:
+class EntityAnswers:
     """What a model says of one relation of the entity: the replies, and where the answer turns up.
 
     replies  one per wording
@@ -52,7 +52,7 @@ class Answers:
              where it is never there
     """
 
-    replies: tuple[Reply, ...]
+    replies: tuple[EntityReply, ...]
     layer: int | None
 
     @property
@@ -92,7 +92,7 @@ def answers(
     prompts: Sequence[Sequence[str]],
     usual: Sequence[Sequence[Tensor | None]],
     patch: Patch = EMPTY,
-) -> list[Answers]:
+) -> list[EntityAnswers]:
     """What the model answers under a patch, relation by relation.
 
     prompts  the wordings of each relation
@@ -109,11 +109,11 @@ def answers(
     for text, token, row, mean in zip(texts, tokens, table, means, strict=True):
         log_p = row[token].item()
         lift = math.nan if mean is None else log_p - mean[token].item()
-        replies.append(Reply(until_mark(text), math.exp(log_p), lift))
+        replies.append(EntityReply(until_mark(text), math.exp(log_p), lift))
     starts = list(accumulate((len(some) for some in prompts), initial=0))
     layers = _layers(lm, [some[0] for some in prompts], [tokens[i] for i in starts[:-1]], patch)
     return [
-        Answers(tuple(replies[first:end]), layer)
+        EntityAnswers(tuple(replies[first:end]), layer)
         for first, end, layer in zip(starts, starts[1:], layers, strict=False)
     ]
 

@@ -29,8 +29,8 @@ from ...arguments import checked
 from ...cancellation import steps as counted
 from ...data import taken
 from ...data.facts import Fact
+from ...editors.shared.answer_training import Descent
 from ...editors.shared.base import add_low_rank
-from ...editors.shared.descent import Descent
 from ...editors.shared.fine_tuning import adapters, beside
 from ...errors import ArgumentError
 from ...evaluation.evaluate import baseline, evaluate

@@ -1,7 +1,7 @@
 """Facts in conversation: a case's fact as a question.
 
-The questions of relations stand in conversation.json. They were written by hand, before any edit
-was measured with them. A case whose prompt is itself a question, as in ZsRE, needs none.
+The questions of relations stand in fact_as_question.json; they were written by hand, before any
+edit was measured with them. A case whose prompt is itself a question, as in ZsRE, needs none.
 """
 
 from __future__ import annotations

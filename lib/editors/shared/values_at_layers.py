@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...data.facts import Fact
-from ...keys_values.target_value import FactSearch, Search, Target, rows_of, search
+from ...keys_values.value_search import FactSearch, Search, Target, rows_of, search
 from ...model.lm import LM
 from ...model.partial_forward import Replay, add_first
 
