@@ -6,25 +6,21 @@ are in tabs/.
 
 from __future__ import annotations
 
-import logging
 import os
-from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components.api_component import Api
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from .api import endpoints
+from .gradio_internals import Blocks, Forgotten
 from .html import render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
 from .session import links
 from .session.studio import Studio
 from .session.views import View
-from .session.worker import FAILED, Stopped, Trouble
 from .stored import examples as finished
 from .tabs.about import about
 from .tabs.edit import Page
@@ -64,51 +60,6 @@ PLACED = """() => {
   else address.searchParams.set("place", place);
   history.replaceState(null, "", address);
 }"""  # the address names the place, so that a reload and a link come back to it
-log = logging.getLogger(__name__)
-
-
-class Blocks(gr.Blocks):
-    """Gradio's blocks, in which every call that fails answers with one sentence.
-
-    Gradio sends no text for what its components cannot read, nor for errors that it does not know.
-    """
-
-    async def preprocess_data(
-        self, block_fn: Any, inputs: list[Any], *given: Any, **more: Any
-    ) -> list[Any]:
-        """The values for a handler; an endpoint for programs gets its defaults for the last ones.
-
-        Raises gr.Error for values that do not fit.
-        """
-        wanted, name = block_fn.inputs, block_fn.api_name or "this"
-        if len(inputs) < len(wanted) and all(isinstance(one, Api) for one in wanted):
-            inputs = [*inputs, *(one.value for one in wanted[len(inputs) :])]
-        if block_fn.fn is None:
-            raise _said("This is done in the browser: there is no such endpoint.")
-        if len(inputs) != len(wanted):
-            some = f"{len(wanted)} value{'s' * (len(wanted) != 1)}"
-            raise _said(f"/{name} takes {some}, and this call has {len(inputs)}.")
-        try:
-            return await super().preprocess_data(block_fn, inputs, *given, **more)
-        except Exception:  # Gradio's own sentences repeat the value, however long, and all choices
-            log.info("values that do not fit", exc_info=True)
-            raise _said(f"A value of this call is not of the kind that /{name} takes.") from None
-
-    async def process_api(self, *given: Any, **more: Any) -> dict[str, Any]:
-        """What a call answers. Raises gr.Error, with one sentence, for whatever goes wrong."""
-        try:
-            return await super().process_api(*given, **more)
-        except gr.Error:
-            raise
-        except (Trouble, Stopped) as known:
-            raise _said(str(known) or "Stopped; nothing was changed.") from None
-        except Exception:
-            log.exception("a call failed")
-            raise _said(FAILED) from None
-
-
-def _said(sentence: str) -> gr.Error:
-    return gr.Error(escape(sentence), print_exception=False)  # the page shows it as HTML
 
 
 def theme() -> gr.themes.Base:
@@ -192,33 +143,3 @@ def appearance() -> dict[str, Any]:
         "ssr_mode": False,
         "max_file_size": 1,  # nothing on the page takes a file
     }
-
-
-class Forgotten:
-    """Drops what Gradio itself keeps of visitors who have left, and the names of their files.
-
-    The messages to a visitor are dropped when the last call of the visitor has ended, since Gradio
-    goes on writing them until then.
-    """
-
-    def __init__(self, demo: gr.Blocks) -> None:
-        self.demo = demo
-        self._left: set[str] = set()
-
-    def __call__(self, key: str, files: set[str]) -> None:
-        holder, queue = getattr(self.demo, "state_holder", None), self.demo._queue
-        if holder is not None:
-            holder.session_data.pop(key, None)
-            holder.time_last_used.pop(key, None)
-        for known in self.demo.temp_file_sets:
-            known -= files
-        self._left.add(key)
-        busy = {event.session_hash for job in queue.active_jobs if job for event in job}
-        for left in self._left - busy:
-            queue.pending_messages_per_session.pop(left, None)
-            queue.pending_event_ids_session.pop(left, None)
-        self._left &= busy
-        for path in Path(self.demo.GRADIO_CACHE).glob("tmp*"):  # Gradio makes one for each upload
-            with suppress(OSError):
-                if path.is_file() and path.stat().st_size == 0:
-                    path.unlink()

@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from . import gradio_internals
+
 ANY = "*"  # as a host: the page answers to every name
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -86,15 +88,11 @@ HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises
 
 
 def lifespan(hosts: frozenset[str]) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Puts the guard before an application as it starts, so that no call comes before the guard.
-
-    Gradio adds its own middleware after any that it is given, and it answers for other origins
-    there; the finished stack can be wrapped only now.
-    """
+    """Puts the guard before an application as it starts, so that no call comes before the guard."""
 
     @asynccontextmanager
     async def begin(app: Any) -> AsyncIterator[None]:
-        app.middleware_stack = Guard(app.middleware_stack, hosts)
+        gradio_internals.put_before(app, lambda stack: Guard(stack, hosts))
         app.state.loop = asyncio.get_running_loop()  # a page that comes later begins in it, too
         yield
 

@@ -17,7 +17,6 @@ from pathlib import Path
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from . import associative_memory, errors
 from .arguments import check_all as _check_all
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases

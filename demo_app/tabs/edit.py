@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
 from ..html.comparison import comparison, headline, status
@@ -19,7 +20,7 @@ from ..session.visitors import Session
 from ..session.worker import WAITING, Job, Progress
 from . import gallery as surprises
 from .edit_form import Form, whole
-from .jobs import HIDDEN, OPEN, chosen, follow, stopping
+from .jobs import HIDDEN, OPEN, follow, stopping
 from .lab import Card
 from .questions import LASTS
 

@@ -78,11 +78,6 @@ def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:
     return str(kept)
 
 
-def chosen(event: gr.EventData, name: str) -> Any:
-    """What a browser says about a click; None where a program sends nothing of the kind."""
-    return event._data.get(name) if isinstance(event._data, dict) else None
-
-
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """Known errors inside become the page's message."""

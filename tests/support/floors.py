@@ -86,11 +86,12 @@ HOUSES = {
             {"session"},  # what visitors may do: plain values and jobs
             {"lifelong", "html"},  # none imports another of this line
             {"stored"},  # finished examples, made by those rooms and shown by the tabs
+            {"gradio_internals"},  # what of Gradio is not public
             {"tabs", "api", "guard"},  # the endpoints are Gradio's; guard stands before the server
             {"app"},
             {"__main__", "__init__"},
         ],
-        foreign={"gradio": {"tabs", "api", "guard", "app", "__main__"}},
+        foreign={"gradio": {"gradio_internals", "tabs", "api", "guard", "app", "__main__"}},
         late=frozenset({"__main__"}),  # settings for Gradio stand in the environment before it
     ),
     "lessons": House(
