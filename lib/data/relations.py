@@ -90,7 +90,6 @@ def _classroom() -> dict[str, Relation]:
 
 
 def _collect(cases: Iterable[Case]) -> dict[str, Relation]:
-    """The relations, each from all of its cases."""
     groups: dict[str, list[Case]] = {}
     for case in cases:
         if case.relation is not None and case.fact.subject is not None:

@@ -302,7 +302,6 @@ class Base(Answers):
 
 
 def _wordings(part: Probe) -> list[tuple[str, Any]]:
-    """The (prompt, target) pairs of a question, one for each of its wordings."""
     return [(prompt, right(part.target, part.aliases)) for prompt in part.prompts]
 
 

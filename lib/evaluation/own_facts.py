@@ -241,5 +241,4 @@ def _words(prompt: str) -> set[str]:
 
 
 def _share(a: set[str], b: set[str]) -> float:
-    """The share of common words among all words of two prompts."""
     return len(a & b) / max(1, len(a | b))

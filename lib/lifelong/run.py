@@ -157,7 +157,6 @@ class Run:
         return patch if log == patch.log else replace(patch, log=log)
 
     def _finished(self) -> bool:
-        """Whether all cases are edited and all points measured."""
         return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -286,7 +285,6 @@ class Run:
         return row
 
     def _note(self, point: int, scores: Scores, gone: int) -> None:
-        """Write the scores of a point into the journal."""
         more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
         self.journal.measured(point, scores.rows, **more)
 
@@ -296,9 +294,8 @@ class Run:
         All batches of the stream share one line, so the log does not grow. Cases that were not read
         from a source stay in the log as facts.
         """
-        cases = self.cases if isinstance(self.cases, Cases | LazyCases) else None
-        rows = None if cases is None else cases.rows(first, end)
-        if cases is None or rows is None:
+        cases = self.cases
+        if not isinstance(cases, Cases | LazyCases) or (rows := cases.rows(first, end)) is None:
             return patch
         line = replace(
             patch.log[-1],

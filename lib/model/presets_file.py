@@ -15,6 +15,7 @@ from typing import Any
 from ..atomic_files import path_of
 from ..errors import EditError
 from ..registry import EDITORS
+from .apply_patch import BEHIND
 
 LARGEST = 1 << 20  # bytes: a preset has some dozens of lines
 
@@ -61,12 +62,11 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
         for name, values in models.items():
             try:
                 config: Any = EDITORS[editor].Config
-                given = {k: v for k, v in values.items() if k != "tuned"}
-                given = config.checked(editor, given)
+                given = config.checked(editor, {k: v for k, v in values.items() if k != "tuned"})
                 config(**given)
             except EditError as error:
                 raise EditError(f"{path}: {error}") from None
-            if name == "any" or (name and name.lower() in model.lower()):
+            if name == "any" or (name and fits(name, model)):
                 rows[editor] = rows.get(editor, {}) | given
             else:
                 others.append(name)
@@ -74,3 +74,11 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
         there = f"has presets of {', '.join(dict.fromkeys(others))}" if others else "has no preset"
         raise EditError(f"{path} {there}, and none of {model}")
     return Presets(str(path), rows)
+
+
+def fits(row: str, model: str) -> bool:
+    """Whether the last part of a model's name, which may be a path, begins with a row's name."""
+    plain, *token = model.partition(BEHIND)  # a token may hold a slash
+    last = "".join([plain.rstrip("/").split("/")[-1], *token]).lower()
+    # "Meta-" stands in front where Llama 3 was first published
+    return last.removeprefix("meta-").startswith(row.lower())

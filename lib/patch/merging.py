@@ -75,7 +75,6 @@ def moved(old: LowRank | None, new: LowRank | None) -> float:
 
 
 def _same(one: tuple[tuple[Tensor, Tensor], ...], other: tuple[tuple[Tensor, Tensor], ...]) -> bool:
-    """Whether these chunks are equal, bit for bit."""
     return len(one) == len(other) and all(
         torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
     )
@@ -172,7 +171,6 @@ def _text(asked: Asked) -> str:
 
 
 def _without(lm: Any, patch: Patch, asked: Asked) -> Patch:
-    """The patch without every fact about this subject and prompt."""
     while at := [n for n, fact in enumerate(patch.facts) if (fact.subject, fact.prompt) == asked]:
         patch = without(lm, patch, at[0]).patch
     return patch

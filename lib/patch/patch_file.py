@@ -207,7 +207,6 @@ def _code(
 
 
 def _edit(line: _Line) -> Edit:
-    """The edit of a line of the log."""
     with as_written():  # versions before did not normalize them
         facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
     reader = {str(key): value for key, value in line.reader.items()}
@@ -215,7 +214,6 @@ def _edit(line: _Line) -> Edit:
 
 
 def _line(edit: Edit) -> dict[str, Any]:
-    """A line of the log as JSON."""
     line = asdict(edit)
     if edit.batch is None:
         del line["batch"]  # unknown to older libraries

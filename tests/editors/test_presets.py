@@ -32,6 +32,7 @@ def test_every_row_names_an_editor_and_its_settings():
             "width",
             "like",
             "tuned",
+            "n_layers",
         }
         for row in rows.values():
             tables = {key for key, value in row.items() if isinstance(value, dict)}
@@ -47,7 +48,7 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
         0,
         1,
     )  # there are no more below
-    lm = tiny.model("llama", num_hidden_layers=40)
+    lm = tiny.model("llama", num_hidden_layers=32)
     lm.name = "meta-llama/Llama-3.1-8B"
     found = rome(lm, clamp=2.0).config
     assert (found.layer, found.steps, found.decay, found.clamp) == (5, 25, 1e-3, 2.0)
@@ -58,6 +59,27 @@ def test_a_model_gets_its_row_and_an_unknown_one_a_layer_by_depth():
     assert lib.EDITORS["norm_anchor"](lm).config.layers == (13, 14, 15, 16, 17)  # like memit
     wilke = lib.EDITORS["wilke"](lm).config
     assert (wilke.ceiling, wilke.clamp) == (24, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "row"),
+    [
+        ("openai-community/gpt2-xl", 48, "gpt2-xl"),
+        ("models/GPT2-XL/", 48, "gpt2-xl"),
+        ("gpt2-xl behind </s>", 48, "gpt2-xl"),
+        ("my-gpt2-xl-test", 48, None),
+        ("gpt2-xl/checkpoint", 48, None),
+        ("meta-llama/Meta-Llama-3-8B", 32, "Llama-3"),
+        ("meta-llama/Llama-3.1-70B", 80, None),  # its row is for 32 blocks
+    ],
+)
+def test_a_row_is_of_models_whose_name_begins_with_its_own(name, layers, row):
+    lm = tiny.model("llama", num_hidden_layers=layers)
+    lm.name = name
+    rome = lib.EDITORS["rome"]
+    found = TABLE["rome"][row] if row else {"layer": round(0.18 * layers)}
+    settings = {key: value for key, value in found.items() if key != "n_layers"}
+    assert rome(lm).config == rome.Config(**settings)
 
 
 @pytest.mark.parametrize("name", ["rome", "wilke"])

@@ -88,7 +88,6 @@ def compact(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cast(kept: Any, dtype: torch.dtype) -> Any:
-    """The state of moments with its tensors in another type."""
     if isinstance(kept, Mapping):
         return {name: _cast(value, dtype) for name, value in kept.items()}
     return kept.to(dtype) if isinstance(kept, Tensor) else kept

@@ -166,8 +166,8 @@ class Editor(ABC, Generic[C]):
                     "(try a smaller learning rate or another layer)"
                 )
         self._warn_below(after, patch)
-        written = Edit(self.name, self.settings_dict(), tuple(facts))
-        patch = replace(patch, log=(*after.log, written), base=self.lm.identity)
+        edit = Edit(self.name, self.settings_dict(), tuple(facts))
+        patch = replace(patch, log=(*after.log, edit), base=self.lm.identity)
         LOG.info("%s: written", self.name)
         if check and self.factual:
             self._warn_unsaid(facts, patch)
@@ -371,13 +371,13 @@ class Editor(ABC, Generic[C]):
         """Warn where new weights lie below a route that decides by the states they change."""
         if not after.routes:
             return
+        blocks = f"{self.lm.arch.blocks}."
 
         def layer(module: str) -> int:
-            return int(module.removeprefix(f"{self.lm.arch.blocks}.").split(".")[0])
+            return int(module.removeprefix(blocks).split(".")[0])
 
-        new = [m for m, value in patch.weights.items() if value is not after.weights.get(m)]
-        blocks = f"{self.lm.arch.blocks}."
-        below = min((layer(m) for m in new if m.startswith(blocks)), default=self.lm.n_layers)
+        changed = (m for m, value in patch.weights.items() if value is not after.weights.get(m))
+        below = min((layer(m) for m in changed if m.startswith(blocks)), default=self.lm.n_layers)
         for module, route in after.routes.items():
             if route.reads_states and module.startswith(blocks) and below <= layer(module):
                 warnings.warn(

@@ -17,6 +17,7 @@ import msgspec
 
 from ...errors import EditError
 from ...model.lm import LM
+from ...model.presets_file import fits
 from ...settings import Whole, described, explain, nearest, setting, shown
 from .earlier_settings import RETIRED
 
@@ -96,7 +97,6 @@ class Config:
         cls, lm: LM, editor: str, *, tuned: bool, purpose: str | None = None
     ) -> dict[str, Any]:
         """The preset of this model; with tuned=False only its places and the papers' values."""
-        known = {f.name for f in fields(cls)}
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
         if "like" in row:  # the rows of another editor first, then its own
@@ -109,9 +109,11 @@ class Config:
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
                 row["layers"] = tuple(range(first, last + 1))
-        rows = list(found.items()) if lm.presets.stored else []
         fitting = [
-            values for name, values in rows if name != "any" and name.lower() in lm.name.lower()
+            values
+            for name, values in found.items()
+            if lm.presets.stored and name != "any" and fits(name, lm.name)
+            if values.get("n_layers", lm.n_layers) == lm.n_layers
         ]
         if editor in lm.presets.rows:  # the row of a person's own file, which is no paper's
             fitting = [{**lm.presets.rows[editor], "tuned": True}]
@@ -126,7 +128,7 @@ class Config:
                     f"{', '.join(purposes) or 'none'}"
                 )
             row |= row[purpose]
-        return {name: value for name, value in row.items() if name in known}
+        return {name: value for name, value in row.items() if name in cls.__dataclass_fields__}
 
     @classmethod
     def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
