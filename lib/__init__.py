@@ -11,7 +11,7 @@ with lm.patched(patch):
 import importlib
 import os
 import tomllib
-from pathlib import Path
+from pathlib import Path as _Path
 
 # Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
 # against 4.2 s with two threads on two cores that others used too).
@@ -47,6 +47,6 @@ def __getattr__(name: str) -> object:
     """The workbench, imported when it is first asked for; a name of before says where it is now."""
     if name == "workbench":
         return importlib.import_module(".workbench", __name__)
-    renamed = tomllib.loads(Path(__file__).with_name("renamed.toml").read_text("utf-8"))
+    renamed = tomllib.loads(_Path(__file__).with_name("renamed.toml").read_text("utf-8"))
     now = f": since 1.0 it is {__name__}.{renamed[name]}" if name in renamed else ""
     raise AttributeError(f"{__name__} has no {name}{now}")

@@ -183,6 +183,11 @@ def given(package: str) -> set[str]:
 def test_the_library_is_small_and_knows_nothing_of_the_workbench():
     """At most 32 names, each in the one table of its package; nothing imports the workbench."""
     assert len(given("lib")) <= 32
+    page = (ROOT / "notebooks/reference/names.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(
+        f"{package}.{name}" for package in PUBLIC for name in given(package)
+    )
     for one in floors.imports(ROOT / "lib"):
         if one.importer.split(".")[0] not in ("workbench", "__main__"):
             assert not one.module.startswith("workbench"), one
