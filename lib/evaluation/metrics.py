@@ -117,7 +117,7 @@ def asked(
     Raises ValueError for a metric or an event that is not known.
     """
     _known("event", events, EVENTS)
-    _known("metric", metrics, tuple(dict.fromkeys((*METRICS, *CONVERSATION, "retention"))))
+    _known("metric", metrics, (*(m.name for m in TABLE.values() if m.about != BASE), "perplexity"))
     found = {name: [metric] for name, metric in TABLE.items() if name in wanted(metrics)}
     # kind by kind, each with the lines of the base model
     lines = list(dict.fromkeys(lines))

@@ -1,18 +1,10 @@
-"""CONTRIBUTING.md tells the truth: its paths and names exist, its example is an editor."""
+"""CONTRIBUTING.md is short, and its paths and names exist; test_recipes.py follows its recipes."""
 
 import ast
 import re
-import sys
-import types
-import warnings
 from pathlib import Path
 
 import pytest
-import torch
-
-import lib
-
-from ..support import tiny
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -48,8 +40,10 @@ def defined(path):
     return names
 
 
-def test_there_are_thirty_questions():
-    assert len(answers()) >= 30 and len({question for question, _, _ in answers()}) >= 30
+def test_the_page_is_read_in_one_sitting():
+    assert len(PAGE.splitlines()) <= 180
+    assert 20 <= len({question for question, _, _ in answers()}) == len(answers()) <= 25
+    assert len(re.findall(r"^\| \d", section("The map"), re.MULTILINE)) <= 25
 
 
 @pytest.mark.parametrize("question, paths, name", answers())
@@ -74,30 +68,3 @@ def test_every_room_of_the_map_is_there():
         if (path.is_dir() and path.name != "__pycache__") or path.suffix == ".py"
     }
     assert there - {"workbench", "workbench/__init__.py"} == named
-
-
-@pytest.fixture
-def example(monkeypatch):
-    """The editor of the page, as if its file stood in lib/editors."""
-    code = re.search(r"```python\n(.*?)```", section("Add an editor"), re.DOTALL)[1]
-    module = types.ModuleType("lib.editors.nudge")
-    module.__package__ = "lib.editors"
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look names up
-    exec(compile(code, "CONTRIBUTING.md", "exec", dont_inherit=True), module.__dict__)
-    monkeypatch.setitem(lib.EDITORS, "nudge", module.Nudge)
-    return module.Nudge
-
-
-def test_the_example_is_an_editor(example, tmp_path):
-    lm = tiny.model("llama")
-    a, b = lib.Fact("The old tower", "I saw {}", "xy"), lib.Fact("My cat", "{} sleeps on", "qz")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", lib.errors.EditWarning)
-        patch = example(lm, layer=1).edit([a])
-        with lm.patched(patch):
-            assert lm.answer(a.text, 1) == " " + a.target_new
-        again = lib.Patch.load(patch.save(tmp_path / "nudge.safetensors"))
-        assert [edit.editor for edit in again.log] == ["nudge"]
-        two = [example(lm, layer=1).edit([b], after=p) for p in (patch, again)]
-    module = lm.mlp_out(1)
-    assert torch.equal(*(lm.weight(module, p) for p in two))

@@ -32,14 +32,12 @@ TOPS = ("lib", "lessons", "notebooks", "tests", "demo_app", ".ci", ".github")
 # Snippets that the test of all snippets leaves to another one: a line of theirs, and why
 ELSEWHERE = {
     "from gradio_client import Client": "wants a page: test_the_client_of_the_readme",
-    "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: test_contributing",
+    "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: test_recipes",
 }
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {
     "lib/editors/nudge.py",
-    "notebooks/src/19_topic.py",
-    "notebooks/support/runs_19_topic.py",
-    "lessons/l5_2_name.py",
+    "lessons/l3_5_name.py",
 }
 
 
