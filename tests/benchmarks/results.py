@@ -1,6 +1,7 @@
 """Write the tables of RESULTS.md and README.md from the rows that the benchmarks stored.
 
     python -m tests.benchmarks.results            writes every table again
+    python -m tests.benchmarks.results methods    writes this one, which takes seconds
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
 Both pages are written by hand but for their tables. A table stands between two comments, the first
@@ -66,11 +67,13 @@ class PageError(ValueError):
     """A page and the tables do not belong together."""
 
 
-def written(page: str) -> str:
-    """The page with each of its tables made again; PageError names a table that nobody makes."""
+def written(page: str, only: Sequence[str] = ()) -> str:
+    """The page with its tables, or only some, made again; PageError for one that nobody makes."""
 
     def again(found: re.Match[str]) -> str:
         begin, name, _, end = found.groups()
+        if only and name not in only:
+            return found[0]
         if name not in TABLES:
             raise PageError(f"no function makes a table '{name}'; there are {', '.join(TABLES)}")
         below = f"\n\n{note(name)}" if note(name) else ""
@@ -117,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="only compare, and fail on differences"
     )
+    parser.add_argument("only", nargs="*", metavar="TABLE", help="by default all of them")
     given = parser.parse_args(arguments)
     if given.check:
         found = measured.missing() + differences(PAGES)
@@ -124,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line, file=sys.stderr)
         return 1 if found else 0
     for path in PAGES:
-        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(written(path.read_text(encoding="utf-8"), given.only), encoding="utf-8")
         print(f"{path.name} written")
     return 0
 
