@@ -25,8 +25,7 @@ from lib.keys_values.running_moments import KeyGradientMoments
 from lib.patch.patch import EMPTY
 from lib.workbench.cli.main import main
 
-from ..support import damaged_values as mutations
-from ..support import tiny
+from ..support import damaged_values, tiny
 from ..support.networks import APART, CASES, SMALL
 
 
@@ -498,8 +497,8 @@ def test_malmen_begins_with_what_mend_has_learned(lm, tmp_path, monkeypatch):
 
 def test_a_network_of_a_later_format_asks_for_an_update(lm, trained, tmp_path):
     data, path = trained.read_bytes(), tmp_path / "later.safetensors"
-    header = {**mutations.header_of(data, "network"), "format": 2}
-    path.write_bytes(mutations.with_header(Random(0), data, "network", header))
+    header = {**damaged_values.header_of(data, "network"), "format": 2}
+    path.write_bytes(damaged_values.with_header(Random(0), data, "network", header))
     with pytest.raises(NetworkError, match="has format 2: update the library"):
         network_file.load(path, lm.fingerprint, "malmen")
 

@@ -27,7 +27,7 @@ from lib.editors.hypernetwork import network_file
 from lib.errors import JournalError, NetworkError, PatchError
 
 from ..lifelong.test_journal import run as streamed
-from ..support import journals, mutations, tiny
+from ..support import damaged_values, journals, tiny
 from ..support.editor_settings import TRAINING, quick
 
 OLD = Path(__file__).parents[1] / "reference" / "version_0_1"
@@ -54,22 +54,24 @@ class Kind:
     def spoiled(self, draw: Random, name: str, way: str) -> bytes:
         """The file of a name, damaged in one way; all but the last two leave no checksum."""
         data = self.whole[name]
-        header = mutations.header_of(data, self.key)
-        plain = mutations.with_header(draw, data, self.key, header)
-        table, tensors = mutations.parts(plain)
+        header = damaged_values.header_of(data, self.key)
+        plain = damaged_values.with_header(draw, data, self.key, header)
+        table, tensors = damaged_values.parts(plain)
         if way == "header":
-            return mutations.with_header(draw, data, self.key, mutations.mutated(draw, header))
+            return damaged_values.with_header(
+                draw, data, self.key, damaged_values.mutated(draw, header)
+            )
         if way == "part":
             part = draw.choice([p for p in self.parts if header[p]] or [*header])
-            header[part] = mutations.mutated(draw, header[part])
-            return mutations.with_header(draw, data, self.key, header)
+            header[part] = damaged_values.mutated(draw, header[part])
+            return damaged_values.with_header(draw, data, self.key, header)
         if way == "table":
-            return mutations.joined(mutations.mutated(draw, table), tensors)
+            return damaged_values.joined(damaged_values.mutated(draw, table), tensors)
         if way == "numbers":
-            return mutations.joined(table, mutations.numbers(draw, tensors))
+            return damaged_values.joined(table, damaged_values.numbers(draw, tensors))
         if way == "rough":
-            return mutations.spoiled(draw, data)
-        return mutations.flipped(draw, data, 8, len(data))
+            return damaged_values.spoiled(draw, data)
+        return damaged_values.flipped(draw, data, 8, len(data))
 
 
 WAYS = ("header", "part", "table", "numbers", "rough", "flip")
@@ -183,8 +185,8 @@ def test_a_flipped_bit_in_the_numbers_is_noticed(kinds, what, tmp_path):
     names = sorted(kind.whole)
     for seed in range(FEW):
         data = kind.whole[names[seed % len(names)]]
-        first = len(data) - len(mutations.parts(data)[1])
-        path.write_bytes(mutations.flipped(Random(f"flip {seed}"), data, first, len(data)))
+        first = len(data) - len(damaged_values.parts(data)[1])
+        path.write_bytes(damaged_values.flipped(Random(f"flip {seed}"), data, first, len(data)))
         with pytest.raises(kind.error, match="is damaged: its content does not agree"):
             kind.use(names[seed % len(names)], path)
 
@@ -271,9 +273,9 @@ CRAFTED = {
 def crafted(name: str, change: Callable[[dict], None], path: Path) -> Path:
     """The patch of an editor by version 0.1, with its header changed."""
     data = (OLD / f"patch-{name}.safetensors").read_bytes()
-    header = mutations.header_of(data, "patch")
+    header = damaged_values.header_of(data, "patch")
     change(header)
-    path.write_bytes(mutations.with_header(Random(0), data, "patch", header))
+    path.write_bytes(damaged_values.with_header(Random(0), data, "patch", header))
     return path
 
 
@@ -351,7 +353,7 @@ def test_a_source_is_not_quoted(tmp_path):
 def test_a_patch_without_a_checksum_is_read_and_old_libraries_read_one_with_it(tmp_path):
     old = OLD / "patch-rome.safetensors"
     path = lib.Patch.load(old).save(tmp_path / "p.safetensors")
-    tables = [mutations.parts(file.read_bytes()) for file in (old, path)]
+    tables = [damaged_values.parts(file.read_bytes()) for file in (old, path)]
     before, after = (json.loads(table["__metadata__"]["patch"]) for table, _ in tables)
     assert len(after.pop("sha256")) == 64
     assert after == before, "an older library finds all that it asks for, and the same format"
@@ -361,7 +363,7 @@ def test_a_patch_without_a_checksum_is_read_and_old_libraries_read_one_with_it(t
 @pytest.mark.parametrize("path", sorted(network_file.SHIPPED.glob("*.safetensors")))
 def test_a_shipped_network_is_what_it_was(path):
     """They were written before the checksum, and patches name them by the hash of their file."""
-    said = mutations.header_of(path.read_bytes(), "network")
+    said = damaged_values.header_of(path.read_bytes(), "network")
     header, state, content = network_file.load(path, said["base"].split()[-1], said["editor"])
     assert "sha256" not in header and json.dumps(header) == json.dumps(
         {key: value for key, value in said.items() if key != "state"}

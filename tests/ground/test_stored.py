@@ -28,8 +28,7 @@ from lib.evaluation import own_facts
 from lib.keys_values import null_space, output_moment, second_moment
 from lib.workbench.instruments import dossier_answers
 
-from ..support import damaged_values as mutations
-from ..support import output_moments, tiny
+from ..support import damaged_values, output_moments, tiny
 
 FEW, MANY = 60, 1000
 LAYERS = (1, 2)
@@ -207,16 +206,16 @@ def flipped(draw: random.Random, data: bytes, part: str) -> bytes:
         "size": (0, 8), "header": (8, header), "checksum": (start, start + 64),
         "numbers": (header, len(data)),
     }[part]  # fmt: skip
-    return mutations.flipped(draw, data, first, end)
+    return damaged_values.flipped(draw, data, first, end)
 
 
 def retold(draw: random.Random, data: bytes) -> bytes:
     """JSON of other types in the table, or in its metadata."""
-    table, tensors = mutations.parts(data)
+    table, tensors = damaged_values.parts(data)
     if draw.random() < 0.5:
-        return mutations.joined(mutations.mutated(draw, table), tensors)
-    said = mutations.mutated(draw, table["__metadata__"])
-    return mutations.joined({**table, "__metadata__": said}, tensors)
+        return damaged_values.joined(damaged_values.mutated(draw, table), tensors)
+    said = damaged_values.mutated(draw, table["__metadata__"])
+    return damaged_values.joined({**table, "__metadata__": said}, tensors)
 
 
 def promising(draw: random.Random, data: bytes) -> bytes:
@@ -224,10 +223,10 @@ def promising(draw: random.Random, data: bytes) -> bytes:
     huge = draw.choice([1 << 27, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
     if draw.random() < 0.5:
         return huge.to_bytes(8, "little") + data[8:]
-    table, tensors = mutations.parts(data)
+    table, tensors = damaged_values.parts(data)
     one = table[draw.choice([name for name in table if name != "__metadata__"])]
     one["shape"], one["data_offsets"][1] = [huge], draw.choice([huge, one["data_offsets"][1]])
-    return mutations.joined(table, tensors)
+    return damaged_values.joined(table, tensors)
 
 
 WAYS: dict[str, Callable[[random.Random, bytes], bytes]] = {
@@ -235,7 +234,7 @@ WAYS: dict[str, Callable[[random.Random, bytes], bytes]] = {
         f"bit of the {part}": lambda draw, data, part=part: flipped(draw, data, part)
         for part in ("size", "header", "checksum", "numbers")
     },
-    "rough": mutations.spoiled,
+    "rough": damaged_values.spoiled,
     "empty": lambda draw, data: b"",
     "noise": lambda draw, data: draw.randbytes(len(data)),
     "types": retold,

@@ -150,7 +150,7 @@ def test_a_server_that_died_is_started_again(sandbox):
 
 
 def test_the_library_is_there_where_an_exercise_says_so(sandbox):
-    source = "from lib import memory\ndef f(k):\n    return memory.gram(k)\n"
+    source = "from lib import associative_memory as memory\ndef f(k):\n    return memory.gram(k)\n"
     with sandbox.open(source, "x.py", seconds=20, library=True) as student:
         assert student.ask("f", torch.eye(2)).tolist() == [[1, 0], [0, 1]]
     with pytest.raises(Wrong, match="write the rest yourself"):

@@ -179,7 +179,8 @@ BOTH = {  # what a hole holds -> the status, and a word of the sentence
     "nothing": (HEAD, "wrong", "nothing (None) came back"),
     "the stub": (f"def insert(W, k, v, C):\n    {LINE}\n", "not attempted", ""),
 }  # fmt: skip
-PAGE = "import torch, numpy as np, torch as t\nfrom torch import Tensor\nfrom lib import memory\n"
+PAGE = "import torch, numpy as np, torch as t\nfrom torch import Tensor\n"
+PAGE += "from lib import associative_memory as memory\n"
 PAGE += "from torch.linalg import solve\n"
 
 

@@ -203,7 +203,7 @@ def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
     code = (
         "import sys; sys.modules['ipywidgets'] = None\n"
         "import lib\n"
-        "from lib import widgets\n"
+        "from lib.workbench import widgets\n"
         "import torch\n"
         "panel = widgets.RadiusExplorer(torch.eye(2), [(1,), (2,)], {'far': torch.zeros(1, 2)})\n"
         "assert panel.view.figure and not widgets.live() and '2 entries' in panel.view.text\n"
