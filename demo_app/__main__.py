@@ -47,6 +47,8 @@ def open_page(
 ) -> tuple[Any, Any]:
     """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
 
+    The page is on `demo.server_port`: the wanted port, or the next one that nobody uses.
+
     names: under which the page may be called, beside those of this machine; "*" is every name. A
         page with a public link, and a Space, is called by names that nobody knows before.
     """
@@ -67,25 +69,32 @@ def open_page(
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
     demo = build(studio, stored, ready or looked.outcome())
-    with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
-        demo.launch(
-            server_name=host,
-            server_port=port,
-            prevent_thread_lock=True,
-            quiet=True,
-            state_session_capacity=VISITORS,
-            app_kwargs={
-                "lifespan": lifespan(hosts),
-                "exception_handlers": HANDLERS,
-                "routes": ROUTES,
-            },
-            **appearance(),
-            **settings,
-        )
+    more = {"lifespan": lifespan(hosts), "exception_handlers": HANDLERS, "routes": ROUTES}
+    _launch(demo, port, host, app_kwargs=more, **appearance(), **settings)
     if settings.get("share"):
         print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
     studio.warm_up()
     return demo, studio
+
+
+def _launch(demo: Any, port: int, host: str, **settings: Any) -> None:
+    """Start the web server; another page may have taken a port that was free a moment ago."""
+    while True:
+        port = free_port(port, host)
+        try:
+            with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
+                demo.launch(
+                    server_name=host,
+                    server_port=port,
+                    prevent_thread_lock=True,
+                    quiet=True,
+                    state_session_capacity=VISITORS,
+                    **settings,
+                )
+            return
+        except OSError:
+            if free_port(port, host) == port:
+                raise  # for another reason
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,16 +143,10 @@ def _served(asked: argparse.Namespace) -> int:
     except lib.errors.EXPECTED as error:
         print(lib.errors.sentence(error), file=sys.stderr)
         return 2
-    port = free_port(asked.port, asked.host)
+    demo, studio = open_page(lm, asked.port, asked.host, asked.allow_host, share=asked.share)
+    port = demo.server_port
     if port != asked.port:
         print(f"Port {asked.port} is taken, so the page is on {port}.")
-    demo, studio = open_page(
-        lm,
-        port,
-        asked.host,
-        asked.allow_host,
-        share=asked.share,
-    )
     try:
         shown = "127.0.0.1" if asked.host == "0.0.0.0" else asked.host
         print(f"Open http://{shown}:{port}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import html
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -728,6 +729,28 @@ def test_a_taken_port_is_passed_over(page):
     quiet()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert "127.0.0.1" in os.environ["NO_PROXY"]
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_passed_over():
+    from demo_app.__main__ import _launch
+
+    asked, others = [], []
+
+    def launch(server_port, **_):
+        asked.append(server_port)
+        if not others:
+            others.append(socket.create_server(("127.0.0.1", server_port)))
+            raise OSError("cannot find empty port")
+
+    _launch(SimpleNamespace(launch=launch), 23860, "127.0.0.1")
+    others.pop().close()
+    assert len(asked) == 2 and asked[1] > asked[0]
+
+    def fails(**_):
+        raise OSError("another reason")
+
+    with pytest.raises(OSError, match="another reason"):
+        _launch(SimpleNamespace(launch=fails), 23860, "127.0.0.1")
 
 
 @pytest.mark.slow
