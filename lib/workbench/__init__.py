@@ -3,8 +3,9 @@
 The workbench imports the library; nothing in the library imports the workbench.
 """
 
+import importlib
+
 from ..arguments import check_all as _check_all
-from . import plot, widgets
 from .export.export import Exported, export_model, export_peft
 from .export.gguf_files import export_gguf, export_gguf_lora
 from .forensics.difference import Difference, difference, subjects
@@ -19,3 +20,10 @@ from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune
 
 _check_all(globals())  # a wrong type is one sentence in every public function
+
+
+def __getattr__(name: str) -> object:
+    """Figures and panels, imported when they are first asked for: panels need matplotlib."""
+    if name in ("plot", "widgets"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"{__name__} has no {name}")
