@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import associative_memory as memory
 from ..cancellation import steps
 from ..data.facts import Fact
-from ..keys_values import value_search as target_value
+from ..keys_values import value_search
 from ..patch.patch import EMPTY, Patch
 from ..settings import Count, Real, Whole, setting
 from .shared.base import WhitenedEditor, add_low_rank
@@ -68,20 +68,20 @@ class Rome(WhitenedEditor[RomeConfig]):
 
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
-    ) -> tuple[tuple[Tensor, Tensor], target_value.Target]:
+    ) -> tuple[tuple[Tensor, Tensor], value_search.Target]:
         """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
         # read the subject's keys and search the value v*, under all templates
         with lm.patched(after, only=True):
-            found = target_value.search(lm, [fact], layer, templates, self.config.search())[0]
+            found = value_search.search(lm, [fact], layer, templates, self.config.search())[0]
         # write the pair into the weights as they are now
         W = lm.weight(lm.mlp_out(layer), after).cpu()
         return insert(W, found, self.moment(layer), self.config.keys), found
 
 
 def insert(
-    W: Tensor, found: target_value.Target, C: memory.Moment | None, keys: str
+    W: Tensor, found: value_search.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
     """ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
 

@@ -23,8 +23,7 @@ from typing import Any
 import lib
 from lib.atomic_files import whole_file
 from lib.evaluation.asked_together import Base
-from lib.keys_values import second_moment
-from lib.keys_values import value_search as target_value
+from lib.keys_values import second_moment, value_search
 from lib.model import activations
 from lib.stored import forget
 from tests.benchmarks import command, measured
@@ -43,9 +42,9 @@ ALONE, BATCH = 40, 100
 @cache
 def searched_once() -> None:
     """Let every search on the unedited model be made once."""
-    search, found = target_value.search, {}
+    search, found = value_search.search, {}
 
-    def remembered(lm: lib.LM, facts: Any, *given: Any) -> list[target_value.Target]:
+    def remembered(lm: lib.LM, facts: Any, *given: Any) -> list[value_search.Target]:
         if lm.is_patched:
             return search(lm, facts, *given)
         key = (tuple(facts), *map(repr, given))
@@ -53,7 +52,7 @@ def searched_once() -> None:
             found[key] = search(lm, facts, *given)
         return found[key]
 
-    target_value.search = remembered
+    value_search.search = remembered
 
 
 @cache

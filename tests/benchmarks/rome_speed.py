@@ -23,13 +23,13 @@ import torch
 from torch.nn.functional import linear
 
 import lib
-from lib.keys_values import value_search as target_value
+from lib.keys_values import value_search
 from lib.model.devices import fast_products
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
 AUTHORS = {"rate": 47e9, 5: 14.4, 21: 48.0}  # CPU seconds per edit, one thread
-EVERY_STEP = target_value.Search(
+EVERY_STEP = value_search.Search(
     enough=-1.0
 )  # never stop early: 20 looks, 19 steps, as the authors' runs
 
@@ -43,7 +43,7 @@ def templates(count: int) -> tuple[str, ...]:
 
 def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]) -> float:
     """What 20 forward and 19 backward passes need above the edited layer, from the lookup on."""
-    answers, at, _ = target_value.rows_of(lm, [fact], given, False)
+    answers, at, _ = value_search.rows_of(lm, [fact], given, False)
     above = list(lm.blocks)[layer + 1 :]
     linear = sum(
         m.weight.numel() for block in above for m in block.modules() if hasattr(m, "in_features")
@@ -93,10 +93,10 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     table = []
     for i, fact in enumerate(facts):
         print(f"\r{count} contexts: {i + 1}/{len(facts)}", end="", file=sys.stderr)
-        rows, at, _ = target_value.rows_of(lm, [fact], given, False)
+        rows, at, _ = value_search.rows_of(lm, [fact], given, False)
         positions = sum(len(row) - p for row, p in zip(rows.ids, at, strict=True))
         rate = matrix_rate(positions, config.hidden_size, config.intermediate_size)
-        wall, cpu, _ = timed(lambda f=fact: target_value.search(lm, [f], layer, given, EVERY_STEP))
+        wall, cpu, _ = timed(lambda f=fact: value_search.search(lm, [f], layer, given, EVERY_STEP))
         floor = multiply_adds(lm, fact, layer, given) / rate
         row = {"seconds": wall, "cpu": cpu, "floor": floor}
         table.append({**row, "rate": rate, "positions": positions})

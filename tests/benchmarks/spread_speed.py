@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 import lib
-from lib.keys_values import value_search as target_value
+from lib.keys_values import value_search
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
@@ -90,7 +90,7 @@ def main() -> None:
     lm = lib.load(dtype="float32")
     facts = [case.fact for case in classroom("tables")][: given.facts]
     results: dict = {"threads": torch.get_num_threads(), "model": lm.identity}
-    target_value.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # warms up
+    value_search.search(lm, facts[:1], 5, ("{}",), EVERY_STEP, "block")  # warms up
     for name in EDITORS:
         results[name] = edits(lm, name, facts)
         print(name, results[name], file=sys.stderr, flush=True)

@@ -11,9 +11,8 @@ import torch
 import lib
 from lib import associative_memory as memory
 from lib.editors import prune, rect
-from lib.editors.shared import value_norm
-from lib.editors.shared import values_at_layers as layer_search
-from lib.keys_values import value_search as target_value
+from lib.editors.shared import value_norm, values_at_layers
+from lib.keys_values import value_search
 from lib.patch.patch import LowRank
 
 from ..support import tiny
@@ -151,8 +150,8 @@ def test_the_trimmed_mean():
 
 def test_anchored_values_have_the_norm_and_keep_direction_or_are_skipped(lm):
     with lm.patched(lib.EMPTY):
-        found = target_value.search(
-            lm, FACTS, 2, ("{}",), target_value.Search(steps=8, clamp=5.0), "block"
+        found = value_search.search(
+            lm, FACTS, 2, ("{}",), value_search.Search(steps=8, clamp=5.0), "block"
         )
     norms = torch.tensor([(t.mlp + t.delta).norm() for t in found])
     rescaled, skipped = value_norm.anchored(found, norm := norms.max().item() / 1.5, 1.2)
@@ -287,14 +286,14 @@ def test_wilke_with_one_layer_is_rome(lm):
 
 
 def test_pmet_searches_two_places_and_gives_back_the_mlps(lm):
-    free = target_value.Search(v_lr=0.3, steps=6, clamp=50.0, decay=0.0, kl_factor=0.0, enough=-1.0)
-    (both,) = target_value.search(lm, FACTS[1:2], 2, ("{}",), free, "pmet")
-    (one,) = target_value.search(lm, FACTS[1:2], 2, ("{}",), free, "mlp_out")
+    free = value_search.Search(v_lr=0.3, steps=6, clamp=50.0, decay=0.0, kl_factor=0.0, enough=-1.0)
+    (both,) = value_search.search(lm, FACTS[1:2], 2, ("{}",), free, "pmet")
+    (one,) = value_search.search(lm, FACTS[1:2], 2, ("{}",), free, "mlp_out")
     torch.testing.assert_close(both.init, one.init, atol=1e-5, rtol=1e-5)
     assert both.loss[0][0] == pytest.approx(one.loss[0][0], rel=1e-5)
     assert not torch.allclose(both.delta, one.delta, atol=1e-3)  # the attention does a part
     relaxed = replace(free, v_lr=1.0, clamp=1e3, steps=100, relax=True)
-    (early,) = target_value.search(lm, FACTS[:1], 2, ("{}",), relaxed, "pmet")
+    (early,) = value_search.search(lm, FACTS[:1], 2, ("{}",), relaxed, "pmet")
     assert len(early.loss) < 100  # the argmax is right and the KL term is 0 here
 
 
@@ -311,11 +310,11 @@ def test_the_residual_is_spread_by_roots(lm):
 @pytest.mark.parametrize("limit", [1, 60, 10_000])
 @pytest.mark.parametrize("split", [1, 10_000])
 def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
-    settings = target_value.Search(v_lr=0.3, steps=6, kl_factor=0.5)
-    wanted = [target_value.search(lm, [fact], 1, ("{}", "Well. {}"), settings)[0] for fact in FACTS]
-    monkeypatch.setitem(target_value.POSITIONS, "cpu", limit)
-    monkeypatch.setattr(target_value, "SPLIT", split)
-    found = target_value.search(lm, FACTS, 1, ("{}", "Well. {}"), settings)
+    settings = value_search.Search(v_lr=0.3, steps=6, kl_factor=0.5)
+    wanted = [value_search.search(lm, [fact], 1, ("{}", "Well. {}"), settings)[0] for fact in FACTS]
+    monkeypatch.setitem(value_search.POSITIONS, "cpu", limit)
+    monkeypatch.setattr(value_search, "SPLIT", split)
+    found = value_search.search(lm, FACTS, 1, ("{}", "Well. {}"), settings)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.v_star, other.v_star, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(one.keys, other.keys, atol=1e-5, rtol=1e-4)
@@ -329,13 +328,13 @@ def test_groups_and_split_kl_rows_change_nothing(lm, monkeypatch, limit, split):
 def test_layers_climb_together_as_one_by_one(family, fact):
     # not the last layer: there δ at the subject reaches no answer, and its gradient is rounding
     lm, layers, templates = tiny.model(family), (0, 1, 2), ("{}", "Well. {}")
-    settings = target_value.Search(
+    settings = value_search.Search(
         v_lr=0.3, steps=9, clamp=20.0, enough=2.0
     )  # some end before others
     with lm.patched(lib.EMPTY):
-        together = layer_search.search_layers(lm, fact, layers, templates, settings)
+        together = values_at_layers.search_layers(lm, fact, layers, templates, settings)
         for layer, found in zip(layers, together, strict=True):
-            (alone,) = target_value.search(lm, [fact], layer, templates, settings)
+            (alone,) = value_search.search(lm, [fact], layer, templates, settings)
             assert len(alone.loss) == len(found.loss)
             torch.testing.assert_close(found.v_star, alone.v_star, atol=1e-4, rtol=1e-3)
             torch.testing.assert_close(found.keys, alone.keys, atol=1e-5, rtol=1e-4)

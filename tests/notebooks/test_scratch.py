@@ -18,7 +18,7 @@ from lib.editors.grace.codebook import Codebook
 from lib.editors.lemoe.clusters import cluster_facts
 from lib.editors.wise import merging
 from lib.evaluation import superposition
-from lib.keys_values import value_search as target_value
+from lib.keys_values import value_search
 from lib.keys_values.second_moment import second_moment
 from lib.keys_values.value_search import Search
 from lib.model.generation import stop_ids
@@ -174,7 +174,7 @@ def check_rome(world):
     lm, layer, fact = world.lm, world.layer, world.facts[0]
     settings = {"layer": layer, "templates": CONTEXTS, "keys": "mean", "tokens": 1000}
     editor = lib.EDITORS["rome"](lm, **settings, **searched(world))
-    found = target_value.search(lm, [fact], layer, CONTEXTS, world.search)[0]
+    found = value_search.search(lm, [fact], layer, CONTEXTS, world.search)[0]
     projection = world.projection(layer)
     v = rome.search_value(*world.given, plain(fact), projection, CONTEXTS, **world.searched)
     near(v, found.v_star, 1e-3)
@@ -196,7 +196,7 @@ def check_memit(world):
     editor = lib.EDITORS["memit"](lm, **settings, **searched(world))
     theirs = editor.edit(facts)
     # the values, searched behind the last block
-    found = target_value.search(lm, facts, layers[-1], CONTEXTS, world.search, "block")
+    found = value_search.search(lm, facts, layers[-1], CONTEXTS, world.search, "block")
     Z = torch.stack([target.v_star for target in found], 1).double()
     given = *world.given, world.own, layers
     mine = memit.search_states(*world.given, world.own, layers[-1], CONTEXTS, **world.searched)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ... import associative_memory as memory
 from ...data.facts import Fact
-from ...keys_values import value_search as target_value
+from ...keys_values import value_search
 from ...keys_values.value_search import Site, Target
 from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Count, Layers, setting
@@ -102,7 +102,7 @@ class LayerwiseEditor(WhitenedEditor[LayerwiseConfig]):
     def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
         """The values at a layer of the model as it is patched now."""
         settings = self.config.search()
-        return target_value.search(self.lm, facts, layer, templates, settings, self.site)
+        return value_search.search(self.lm, facts, layer, templates, settings, self.site)
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
         """MEMIT's B = Kᵀ(λC + Kp Kpᵀ + K Kᵀ)⁻¹ (n, d_in) of the keys K (d_in, n), with Δ = R B.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ...keys_values import value_search as target_value
+from ...keys_values import value_search
 from ...keys_values.answer_gradients import Reduction
 from ...keys_values.chat_wordings import Which
 from ...model.lm import LM
@@ -57,10 +57,10 @@ class SearchSettings(EndOfText):
         source="paper",
     )
 
-    def search(self) -> target_value.Search:
+    def search(self) -> value_search.Search:
         """The search's settings, which have the same names here; those that are not here stay."""
-        names = {field.name for field in fields(target_value.Search)}
-        return target_value.Search(**{k: v for k, v in vars(self).items() if k in names})
+        names = {field.name for field in fields(value_search.Search)}
+        return value_search.Search(**{k: v for k, v in vars(self).items() if k in names})
 
 
 @dataclass(frozen=True)

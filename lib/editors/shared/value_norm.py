@@ -15,7 +15,7 @@ import torch
 from ...atomic_files import sha256
 from ...data.readers import classroom
 from ...data.texts import CLASSROOM
-from ...keys_values import value_search as target_value
+from ...keys_values import value_search
 from ...keys_values.value_search import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
@@ -34,7 +34,7 @@ def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) ->
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
         facts = [case.fact for case in classroom()][:count]
         with lm.patched(EMPTY, only=True):
-            found = target_value.search(lm, facts, layer, ("{}",), settings, site)
+            found = value_search.search(lm, facts, layer, ("{}",), settings, site)
         norm = trimmed_mean([(t.mlp + t.delta).norm().item() for t in found])
         yield None, {"norm": torch.tensor(norm, dtype=torch.float64)}
 

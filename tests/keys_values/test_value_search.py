@@ -9,7 +9,7 @@ import torch
 
 import lib
 from lib.errors import EditWarning
-from lib.keys_values import value_search as target_value
+from lib.keys_values import value_search
 from lib.keys_values.context_templates import contexts
 from lib.model.hooks import hooked
 
@@ -30,7 +30,7 @@ def lm(request):
 
 
 def test_the_first_look_is_the_model_itself(lm):
-    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
+    found = value_search.search(lm, FACTS[:1], 1, TEMPLATES, value_search.Search(steps=1))[0]
     total, nll, kl, decay, chance = found.loss[0]
     scores = [lm.score(t.replace("{}", FACTS[0].text), FACTS[0].target_new) for t in TEMPLATES]
     own = -torch.stack([s.mean() for s in scores]).mean().item()
@@ -42,7 +42,7 @@ def test_the_first_look_is_the_model_itself(lm):
 
 
 def test_key_and_init_are_input_and_output_of_the_module(lm):
-    found = target_value.search(lm, FACTS[:1], 1, TEMPLATES, target_value.Search(steps=1))[0]
+    found = value_search.search(lm, FACTS[:1], 1, TEMPLATES, value_search.Search(steps=1))[0]
     K = lm.keys(FACTS[:1], 1, TEMPLATES)[:, :, 0]  # (t, d_in)
     torch.testing.assert_close(found.keys, K, atol=1e-5, rtol=1e-4)
     name = lm.mlp_out(1)
@@ -52,8 +52,8 @@ def test_key_and_init_are_input_and_output_of_the_module(lm):
 
 
 def test_the_clamp_holds_and_the_search_goes_down(lm):
-    settings = target_value.Search(v_lr=0.5, steps=15, clamp=0.7, enough=-1.0)
-    for found in target_value.search(lm, FACTS, 1, TEMPLATES, settings):
+    settings = value_search.Search(v_lr=0.5, steps=15, clamp=0.7, enough=-1.0)
+    for found in value_search.search(lm, FACTS, 1, TEMPLATES, settings):
         assert found.delta.norm() <= 0.7 * found.init.norm() * (1 + 1e-5)
         assert len(found.loss) == 15 and found.loss[-1][1] < found.loss[0][1]
         torch.testing.assert_close(found.v_star, found.init + found.delta)
@@ -61,14 +61,14 @@ def test_the_clamp_holds_and_the_search_goes_down(lm):
 
 @pytest.mark.parametrize("templates", [TEMPLATES, MANY])
 def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm, templates):
-    free = target_value.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
-    curves = [found.loss for found in target_value.search(lm, FACTS, 1, templates, free)]
+    free = value_search.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)
+    curves = [found.loss for found in value_search.search(lm, FACTS, 1, templates, free)]
     low = min(curves, key=lambda curve: curve[7][0])
     settings = replace(free, enough=(low[6][0] + low[7][0]) / 2)  # one fact ends before the others
-    together = target_value.search(lm, FACTS, 1, templates, settings)
+    together = value_search.search(lm, FACTS, 1, templates, settings)
     steps = set()
     for fact, found in zip(FACTS, together, strict=True):
-        (alone,) = target_value.search(lm, [fact], 1, templates, settings)
+        (alone,) = value_search.search(lm, [fact], 1, templates, settings)
         assert len(alone.loss) == len(found.loss)
         scale = alone.v_star.norm()
         assert (alone.v_star - found.v_star).norm() < 1e-3 * scale
@@ -78,11 +78,11 @@ def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm, templates):
 
 @pytest.mark.parametrize("templates", [TEMPLATES, MANY])
 def test_the_kl_term_is_that_of_the_subject_whichever_row_it_is_read_in(lm, templates):
-    _, _, subjects = target_value.rows_of(lm, FACTS, templates, False)
+    _, _, subjects = value_search.rows_of(lm, FACTS, templates, False)
     n, t = len(FACTS), len(templates)
     assert subjects == [n * t, t, n * t + 1]  # the second prompt begins with its subject
-    settings = target_value.Search(steps=4, kl_factor=1.0)
-    every = target_value.search(lm, FACTS, 1, templates, settings)
+    settings = value_search.Search(steps=4, kl_factor=1.0)
+    every = value_search.search(lm, FACTS, 1, templates, settings)
     for fact, found in zip(FACTS, every, strict=True):
         ids, at = lib.data.facts.lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
 
@@ -98,8 +98,8 @@ def test_the_kl_term_is_that_of_the_subject_whichever_row_it_is_read_in(lm, temp
 
 
 def test_the_block_can_be_the_site(lm):
-    found = target_value.search(
-        lm, FACTS[:1], 1, ("{}",), target_value.Search(steps=1), site="block"
+    found = value_search.search(
+        lm, FACTS[:1], 1, ("{}",), value_search.Search(steps=1), site="block"
     )[0]
     name = f"{lm.arch.blocks}.1"
     ids, at = lib.data.facts.lookup(lm.tokenizer, FACTS[0])
@@ -125,10 +125,10 @@ def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypat
         with pytest.raises(lib.errors.EditError, match="left the finite numbers at step 2"):
             editor.edit(FACTS[:1])
 
-    def search(*given, real=target_value.search, **more):
+    def search(*given, real=value_search.search, **more):
         return [replace(f, delta=f.delta * float("inf")) for f in real(*given, **more)]
 
-    monkeypatch.setattr(target_value, "search", search)
+    monkeypatch.setattr(value_search, "search", search)
     with pytest.raises(lib.errors.EditError, match="NaN or infinite"):
         editor.edit(FACTS[:1])
     assert all(torch.equal(a, b) for a, b in zip(before, lm.model.parameters(), strict=True))
@@ -169,7 +169,7 @@ def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
 
 
 def test_settings_are_named_in_the_order_that_a_cache_on_disk_knows():
-    assert repr(target_value.Search()) == (
+    assert repr(value_search.Search()) == (
         "Search(v_lr=0.5, steps=20, decay=0.5, clamp=4.0, kl_factor=0.0625, enough=0.05, "
         "target_eos=False, relax=False)"
     )
