@@ -18,8 +18,8 @@ from ...support import simulated, tiny
 from ...support.editor_settings import ELSEWHERE, quick
 from .measure import Device
 
-# the names decide which presets apply: those that were published for Llama 3 8B
-LLAMA = "random Llama-3-8B-Instruct shape"
+# its beginning decides which presets apply: those that were published for Llama 3 8B
+LLAMA = "Llama-3-8B-Instruct, random"
 SHAPES = {
     "8B": {
         "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336,
@@ -157,7 +157,7 @@ def small(scale: Scale, device: str, dtype: torch.dtype) -> LM:
         return placed(tiny.model("llama", dtype=dtype), device)
     if kept(packaged_models.DEFAULT):
         return lib.load(dtype=dtype, device_map={"": device})
-    made = random_llama(SHAPES["135M"], "cpu", torch.float32, "random SmolLM2-135M shape")
+    made = random_llama(SHAPES["135M"], "cpu", torch.float32, "SmolLM2-135M, random")
     return placed(LM(made.model.to(dtype), made.tokenizer, made.name), device)
 
 
