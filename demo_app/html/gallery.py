@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from lib.model.apply_patch import BEHIND
+from lib.model.apply_patch import parted
 
 from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .render import NOTHING
@@ -28,7 +28,7 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
     )
     return (
         f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
-        f"on {escape(held.model.partition(BEHIND)[0])} (weights {escape(held.fingerprint)}), "
+        f"on {escape(parted(held.model)[0])} (weights {escape(held.fingerprint)}), "
         f"{here} Each is one case that was picked because it is surprising: how often such a "
         "thing happens is in the tables of RESULTS.md.</p>"
     )

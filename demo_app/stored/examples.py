@@ -20,7 +20,7 @@ import msgspec
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
-from lib.model.apply_patch import BEHIND
+from lib.model.apply_patch import parted
 
 from ..lifelong.stress_test import Line, Point, Test
 from ..session.findings import Traced
@@ -102,7 +102,7 @@ class Examples:
     @property
     def plain_name(self) -> str:
         """The name of the model's weights, without the token in front of its texts."""
-        return self.model.partition(BEHIND)[0]
+        return parted(self.model)[0]
 
     def view(self, subject: Subject) -> View | None:
         """The comparison with which the page opens, where it is about this subject."""
@@ -115,7 +115,7 @@ class Examples:
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:
     """Where the examples of a model are kept, whether there are any or not."""
-    return folder / f"{model.partition(BEHIND)[0].lower()}.json"
+    return folder / f"{parted(model)[0].lower()}.json"
 
 
 def read(path: Path) -> Examples:

@@ -62,7 +62,12 @@ class Patchable:
     @property
     def plain_name(self) -> str:
         """The name of its weights, whatever token stands in front of every text."""
-        return self.name.partition(BEHIND)[0]
+        return parted(self.name)[0]
+
+    @property
+    def sink(self) -> str | None:
+        """The token that was put in front of every text, None where none was."""
+        return parted(self.name)[1]
 
     @property
     def identity(self) -> str:
@@ -240,9 +245,9 @@ class Patchable:
         if patch.base and patch.base != self.identity:
             said = f"this patch is for {patch.base}, the model here is {self.identity}"
             name, _, weights = patch.base.rpartition(" ")
-            plain, _, token = name.partition(BEHIND)
+            plain, sink = parted(name)
             if (plain, weights) == (self.plain_name, self.fingerprint):
-                said += f"; load the model with sink={token or None!r} for it"
+                said += f"; load the model with sink={sink!r} for it"
             raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
@@ -289,6 +294,15 @@ class Patchable:
             and inputs in (None, route.widths[0])
             and embeds in (None, self.model.get_input_embeddings().weight.shape[1])
         )
+
+
+def parted(name: str) -> tuple[str, str | None]:
+    """A model's name without the token in front of every text, and this token, None without one.
+
+    parted("gpt2 behind </s>") -> ("gpt2", "</s>")
+    """
+    plain, _, sink = name.partition(BEHIND)
+    return plain, sink or None
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from ..atomic_files import path_of
 from ..errors import EditError
 from ..registry import EDITORS
-from .apply_patch import BEHIND
+from .apply_patch import parted
 
 LARGEST = 1 << 20  # bytes: a preset has some dozens of lines
 
@@ -78,7 +78,7 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
 
 def fits(row: str, model: str) -> bool:
     """Whether the last part of a model's name, which may be a path, begins with a row's name."""
-    plain, *token = model.partition(BEHIND)  # a token may hold a slash
-    last = "".join([plain.rstrip("/").split("/")[-1], *token]).lower()
+    plain, _ = parted(model)  # a token may hold a slash
+    last = plain.rstrip("/").split("/")[-1] + model.removeprefix(plain)
     # "Meta-" stands in front where Llama 3 was first published
-    return last.removeprefix("meta-").startswith(row.lower())
+    return last.lower().removeprefix("meta-").startswith(row.lower())

@@ -21,7 +21,7 @@ import pandas as pd
 
 from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
-from lib.model.apply_patch import BEHIND
+from lib.model.apply_patch import parted
 from tests.benchmarks import command, measured
 
 FOLDER = Path(__file__).with_name("arena")
@@ -177,7 +177,7 @@ def store(folder: Path, to: Path = FOLDER) -> Path:
         header = json.loads((folder / "arena.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ValueError(f"{folder} holds no arena: there is no arena.json to read") from None
-    name = header["model"].split()[0] + "-behind" * (BEHIND in header["model"])
+    name = header["model"].split()[0] + "-behind" * (parted(header["model"])[1] is not None)
     path = to / f"{name}.json"
     state: dict[str, Any] = {**header, "cases": {}, "cells": {}}
     if path.exists():

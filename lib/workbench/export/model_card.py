@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ...evaluation.scores import Scores
 from ...model import packaged_models
-from ...model.apply_patch import BEHIND
+from ...model.apply_patch import parted
 from ...patch.patch import Edit, Patch
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
@@ -189,7 +189,7 @@ def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: s
     made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
     line = _VLLM.get(kind, "").format(rank=rank, folder=json.dumps(folder))
-    token = patch.base.rpartition(" ")[0].partition(BEHIND)[2]
+    _, token = parted(patch.base.rpartition(" ")[0])
     made_on = f"Made on {_code(patch.base)}: name, and fingerprint of the weights."
     others = " On other weights of the same name the answers are others."
     notes = [
