@@ -56,8 +56,8 @@ def fill(template: str, text: str) -> str:
     return template.replace("{}", text)
 
 
-@dataclass(frozen=True)
-class Fact:
+@dataclass(frozen=True, repr=False)
+class Fact(Short):
     """One fact to write: a prompt about a subject, and its new answer.
 
     subject      the subject's text. None: the prompt is plain text, and editors that need a subject

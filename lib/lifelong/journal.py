@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 
 from ..atomic_files import path_of, sha256, whole_file, written
 from ..data.facts import Case
+from ..data.short_repr import as_json
 from ..errors import EXPECTED, ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
 from ..patch.patch import EMPTY, Patch
@@ -73,7 +74,8 @@ class Journal:
     folder  The folder's full path.
     stale   The folder may know more than the run, which reads it again before the next step.
 
-    `current` gives the editor's settings of an earlier version's journal as this version has them.
+    `current` gives the editor's settings of an earlier version's journal as this version has them,
+    and `before` gives the run's header as version 0.1 wrote it.
 
     Raises JournalError where the folder is in use by another process, is no journal, is damaged, or
     is the journal of another run; WriteError where the disk is full.
@@ -84,13 +86,14 @@ class Journal:
         folder: str | Path,
         header: Mapping[str, Any],
         current: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        before: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.folder = path_of(folder).resolve()
         self._lock = FileLock(self.folder / "lock", timeout=0, thread_local=False)
         self._busy, self.stale = False, True
         self._bytes, self._points = 0, list[int]()  # bytes of rows.jsonl that count, and points
         self._rows, self._sums = hashlib.sha256(), dict[str, str]()  # of those bytes and points
-        self._current = current
+        self._current, self._before = current, before
         with _GUARD:
             self._take()
         try:
@@ -171,7 +174,11 @@ class Journal:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
-            differing = list(_differences({**stored, "format": FORMAT}, self._header))
+            stored["format"] = FORMAT
+            differing = list(_differences(stored, self._header))
+        if differing:
+            before = {"format": FORMAT, **json.loads(json.dumps(self._before()))}
+            differing = min(differing, list(_differences(stored, before)), key=len)
         for name, old, new in differing:
             differs = f"{name} ({old!r:.60}, not {new!r:.60})"
             if name == "cases":
@@ -387,11 +394,14 @@ def _checksum(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:16]
 
 
-def digest(cases: Iterable[Case]) -> str:
-    """The hash of the cases' content, in their order; one case is held at a time."""
+def digest(cases: Iterable[Case], written: Callable[[Case], str] = as_json) -> str:
+    """The hash of the cases' content, in their order; one case is held at a time.
+
+    written  how a case is written; version 0.1 took `repr`
+    """
     found = hashlib.sha256()
     for case in cases:
-        found.update(repr(case).encode())
+        found.update(written(case).encode())
     return found.hexdigest()
 
 

@@ -13,6 +13,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,27 +112,28 @@ def stream(
         numbers=numbers,
     )
     if journal is not None:
-        run.keep(_journal(journal, _header(run), run.editor.current))
+        before = partial(_header, run, partial(digest, written=repr))
+        run.keep(_journal(journal, _header(run), run.editor.current, before))
     return run
 
 
-def _journal(folder: str | Path, header: dict[str, Any], current: Callable) -> Journal:
+def _journal(folder: str | Path, *given: Any) -> Journal:
     """The journal, and in every process but the first a copy of it in a temporary folder.
 
     All processes must go on from the same edit, and read a saved patch back as the first one does.
     """
     with distributed.together(JournalError):
-        own = Journal(folder, header, current) if distributed.rank() == 0 else None
+        own = Journal(folder, *given) if distributed.rank() == 0 else None
     if distributed.world() == 1:
         return own
     copy = distributed.folder_of_first(own.folder if own else None)
     if own is None:
-        own = Journal(copy.name, header, current)
+        own = Journal(copy.name, *given)
         weakref.finalize(own, copy.cleanup)  # the copy goes when the run goes
     return own
 
 
-def _header(run: Run) -> dict[str, Any]:
+def _header(run: Run, digest: Callable[[Any], str] = digest) -> dict[str, Any]:
     """Everything that decides the result of a run, as JSON; cases are told by their hash."""
     settings = dict(run.settings)
     if settings.get("pool") is not None:

@@ -65,7 +65,7 @@ def marks(cases: Sequence[lib.Case], lengths: Iterable[int]) -> dict[str, str]:
     """
     counts = {SINGLES if n == 1 else n for n in lengths}
     counts |= {10**power for power in range(len(str(len(cases))))}
-    return {str(n): digest(cases[:n]) for n in sorted(counts)}
+    return {str(n): digest(cases[:n], written=repr) for n in sorted(counts)}
 
 
 def claim(folder: Path, header: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from torch import Tensor
 from ...atomic_files import path_of
 from ...data import taken
 from ...data.facts import Case
+from ...data.short_repr import as_json
 from ...errors import EditError
 from ...model.lower_block_cache import LowerBlockCache
 from ...patch.patch import EMPTY, Patch
@@ -212,8 +213,12 @@ class Training:
         self, editor: Trainable, cases: list[Case], validation: list[Case], file: Path
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
-        label = json.dumps([recorded(editor), repr(list(cases)), repr(list(validation))])
-        self.label = hashlib.sha256(label.encode()).hexdigest()[:16]
+        given = recorded(editor), cases, validation
+        # version 0.1 took the `repr` of the cases
+        self.label, before = (
+            hashlib.sha256(text.encode()).hexdigest()[:16]
+            for text in (as_json(given), json.dumps([given[0], repr(cases), repr(validation)]))
+        )
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
         self.history: list[list[float]] = []
@@ -223,7 +228,7 @@ class Training:
             self.adam = self._optimizer()
             return
         header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
-        if header["label"] != self.label:
+        if header["label"] not in (self.label, before):
             raise EditError(
                 f"{file} was begun with other settings or cases: choose another checkpoint"
             )

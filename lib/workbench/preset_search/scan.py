@@ -27,6 +27,7 @@ from ...arguments import checked
 from ...atomic_files import path_of, whole_file
 from ...data import taken
 from ...data.facts import Case, Fact
+from ...data.short_repr import as_json
 from ...errors import EditError, EditWarning
 from ...evaluation.evaluate import baseline, evaluate
 from ...evaluation.metrics import LOWER_IS_BETTER, TABLE
@@ -297,15 +298,17 @@ class Scan:
         table = self.table().to_string(index=False, na_rep="–")
         return "\n".join([f"{on} {how}, by {self.event}", table, before, self.note]).rstrip()
 
-    def _identity(self) -> dict[str, Any]:
-        """Everything that must be equal for rows to be comparable."""
+    def _identity(self, written: Callable[[Any], str] = as_json) -> dict[str, Any]:
+        """Everything that must be equal for rows to be comparable; cases by a hash of their text.
+
+        written  how the cases are written for it; version 0.1 took `repr`
+        """
         fixed = {k: v for k, v in self.space.config.items() if k != self.space.where}
-        prompts = hashlib.sha256(repr((list(self.cases), self.facts)).encode()).hexdigest()[:16]
         return {
             "editor": self.editor,
             "model": self.lm.identity,
             "settings": fixed,
-            "cases": prompts,
+            "cases": hashlib.sha256(written((self.cases, self.facts)).encode()).hexdigest()[:16],
             "together": self.together,
             "event": self.event,
             "metrics": list(self.metrics),
@@ -321,8 +324,9 @@ class Scan:
         stored = {} if self.journal is None else read_journal(path_of(self.journal))
         if not stored:
             return []
+        before = self._identity(repr)
         for name, value in self._identity().items():
-            if stored.get(name) != value:
+            if stored.get(name) not in (value, before[name]):
                 raise EditError(f"{self.journal} is of a scan with other '{name}', not of this one")
         # an earlier call may have varied fewer settings: the others had their defaults
         return [{**self.space.defaults, **row} for row in stored["rows"]]
