@@ -29,7 +29,7 @@ from ..cancellation import finished, raise_if_cancelled, steps
 from ..data.texts import GENERAL
 from ..errors import EditError
 from ..model import activations, batching
-from ..model.devices import fast_products, on_card
+from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..settings import Amount
@@ -138,10 +138,9 @@ def reading(
             keys = seen.pop(name).float().T.contiguous()  # (d_in, tokens)
             if layer not in sums:
                 sums[layer] = _zeros(len(keys), keys.device)
-            with fast_products():
-                for at in range(0, len(keys), BLOCK):  # float32 products into a float64 sum
-                    more = linear(keys[at:], keys[at : at + BLOCK])
-                    sums[layer][at:, at : at + BLOCK] += more.to(sums[layer].device)
+            for at in range(0, len(keys), BLOCK):  # float32 products into a float64 sum
+                more = linear(keys[at:], keys[at : at + BLOCK])
+                sums[layer][at:, at : at + BLOCK] += more.to(sums[layer].device)
         count, read = count + keys.shape[1], read + len(group)
         yield read / len(rows)
     return {i: (low := C.cpu()).tril_().add_(low.tril(-1).T) for i, C in sums.items()}, count

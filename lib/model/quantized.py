@@ -1,7 +1,7 @@
 """Weight-only quantized models: matrices of eight or four bits, which torchao holds.
 
 The linear layers of the blocks are quantized; embedding, head and norms stay as they are. Weights
-are all that is rounded, so activations keep their gradients (`devices._Dequantized`), and a
+are all that is rounded, so activations keep their gradients (`products`), and a
 quantized weight itself has none. An editor sees a matrix as the float matrix that its numbers stand
 for, and a patch binds a float matrix in its place, as in any other model. Afterwards the quantized
 tensor is there again.
@@ -15,10 +15,14 @@ no gradient (four bits, on processors with AVX-512 BF16).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ArgumentError, FamilyError
 
@@ -114,3 +118,38 @@ def refuse_foreign(model: nn.Module) -> None:
                 f"{name} is a {type(weight).__name__} of a kind that cannot be edited: load the "
                 "model in bf16 or float32"
             )
+
+
+def products(quantized: bool) -> AbstractContextManager:
+    """In the body, this thread's products with quantized weights are made here, with gradients.
+
+    quantized  whether the model has any
+    """
+    return _Linears() if quantized else nullcontext()
+
+
+class _Linears(TorchFunctionMode):
+    """The mode that sees every `linear` of its thread. No module is touched."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is linear and not kwargs and is_quantized(args[1]):
+            return _Dequantized.apply(*args)
+        return func(*args, **(kwargs or {}))
+
+
+class _Dequantized(torch.autograd.Function):
+    """x Wᵀ + bias, and g W as the gradient of x. W is a matrix only during each product.
+
+    The graph would otherwise hold all matrices of the float model until its backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        ctx.save_for_backward(weight)  # autograd refuses a write before the backward pass
+        return linear(x, plain(weight), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return linear(grads[0], plain(ctx.saved_tensors[0]).T), None, None

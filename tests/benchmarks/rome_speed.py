@@ -17,14 +17,12 @@ import json
 import statistics
 import sys
 import time
-from contextlib import nullcontext
 
 import torch
 from torch.nn.functional import linear
 
 import lib
 from lib.keys_values import value_search
-from lib.model.devices import fast_products
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 
@@ -63,20 +61,18 @@ def multiply_adds(lm: lib.LM, fact: lib.Fact, layer: int, given: tuple[str, ...]
     )
 
 
-def matrix_rate(rows: int, d: int, width: int, plain: bool = False) -> float:
+def matrix_rate(rows: int, d: int, width: int) -> float:
     """Multiply-adds per second of (rows, d) by (d, width), the shape of most products here.
 
-    They are made as the model makes them, or as PyTorch does (`plain`). Seconds are those of the
-    processor, as in all ratios here: on a machine with other work the clock also counts the time of
-    others.
+    Seconds are those of the processor, as in all ratios here: on a machine with other work the
+    clock also counts the time of others.
     """
     x, w = torch.randn(rows, d), torch.randn(width, d)
-    with nullcontext() if plain else fast_products():
-        for _ in range(5):
-            linear(x, w)
-        start, repeats = time.process_time(), max(20, int(1e10 / (rows * d * width)))
-        for _ in range(repeats):
-            linear(x, w)
+    for _ in range(5):
+        linear(x, w)
+    start, repeats = time.process_time(), max(20, int(1e10 / (rows * d * width)))
+    for _ in range(repeats):
+        linear(x, w)
     return repeats * rows * d * width / (time.process_time() - start)
 
 
@@ -108,7 +104,7 @@ def measure(lm: lib.LM, facts: list[lib.Fact], layer: int, count: int) -> dict:
     result = {name: middle(lambda row, name=name: row[name]) for name in table[0]}
     result["over_floor"] = middle(lambda row: row["cpu"] / row["floor"])
     if count in AUTHORS:
-        scale = matrix_rate(154, 576, 1536, plain=True) / AUTHORS["rate"]
+        scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
         result["authors_over_ours_per_rate"] = AUTHORS[count] / (result["cpu"] * scale)
         result["rate_154"] = scale * AUTHORS["rate"]
     return result

@@ -63,7 +63,7 @@ def edits(lm: lib.LM, name: str, facts: list[lib.Fact]) -> dict:
     row = {"facts": len(some), "seconds": wall / len(some), "cpu": cpu / len(some), "floor": least}
     row["over_floor"] = row["cpu"] / least
     if name in AUTHORS:
-        scale = matrix_rate(154, 576, 1536, plain=True) / AUTHORS["rate"]
+        scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
         row["rate_154"] = scale * AUTHORS["rate"]
         row["authors_over_ours_per_rate"] = AUTHORS[name] / (row["cpu"] * scale)
     return row

@@ -70,7 +70,7 @@ def edits(lm: lib.LM, cases: list[lib.Case]) -> dict:
     n, rate = len(facts), matrix_rate(answer_gradients.TOKENS, 576, 1536)
     ours, read = (sorted(times)[1] / n for times in (ours, read))
     least = floor(lm, rows, 12) / rate / n
-    scale = matrix_rate(154, 576, 1536, plain=True) / AUTHORS["rate"]
+    scale = matrix_rate(154, 576, 1536) / AUTHORS["rate"]
     return {
         "facts": n, "cpu": ours, "of_it_features": read, "floor": least, "over_floor": ours / least,
         "rate": rate, "rate_154": scale * AUTHORS["rate"],
