@@ -183,11 +183,20 @@ def block_signature(block: nn.Module) -> inspect.Signature:
     return inspect.signature(block.forward)
 
 
+# The names of a key-value cache, as an argument of models and blocks, and who has them.
+CACHES = {
+    "cache": "transformers from 5.24 on",
+    "past_key_values": "transformers up to 5.23",
+    "layer_past": "blocks of BLOOM, Falcon, GPT-Neo and GPT-NeoX",
+}
+# Arguments of a block whose last dimension are a row's positions, and who has them.
+POSITIONS = {"position_ids": "every version", "cache_position": "transformers up to 5.23"}
+
+
 def cache_argument(module: nn.Module) -> str:
     """The name of a block's or a model's argument for its key-value cache."""
     names = block_signature(module).parameters
-    # transformers has another word since 5.24, and some families' blocks have their own
-    return next(name for name in ("cache", "past_key_values", "layer_past") if name in names)
+    return next(name for name in CACHES if name in names)
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

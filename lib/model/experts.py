@@ -11,6 +11,11 @@ reads w_e k_e, which is 0 at tokens that are sent elsewhere, and puts out what t
 the stream. An edit that shall add δ there therefore asks ΔW (w_e k_e) = δ, which is the same as
 ΔW k_e = δ / w_e, and the second moment E[w_e² k_e k_eᵀ] weighs general text by what an edit changes
 in the stream.
+
+No public way of transformers gives an expert a module, so its own one is exchanged. This rests on
+the attributes `gate_up_proj`, `down_proj` and `act_fn` of that module, on the arguments of its
+forward, and on the one tensor `down_proj` in a saved state. tests/model/test_experts.py fails where
+a new version has another module.
 """
 
 from __future__ import annotations

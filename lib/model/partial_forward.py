@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .answer_rows import AnswerRows
-from .architectures import block_signature, cache_argument
+from .architectures import POSITIONS, block_signature, cache_argument
 from .batching import check_length, sequences
 from .hooks import hooked, hooked_all, watched
 
@@ -272,7 +272,7 @@ class Replay:
             # without a mask the kernel aligns causality at the first key, not at the last
             causal = torch.ones(length, length, dtype=torch.bool, device=hidden.device).tril()
             call["attention_mask"] = causal[None, None, first:].expand(len(hidden), 1, -1, -1)
-        for name in ("position_ids", "cache_position"):
+        for name in POSITIONS:
             if isinstance(call.get(name), Tensor):
                 call[name] = call[name][..., first:]
         if isinstance(call.get("position_embeddings"), tuple):
