@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any, Literal, overload
 
@@ -33,7 +33,6 @@ from .apply_patch import BEHIND, Patchable
 from .architectures import arch_of, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import swapped
-from .lower_block_cache import LowerBlockCache
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, products, quantize
 from .sequences import Sequences
@@ -58,14 +57,12 @@ class LM(Patchable):
     tokenizer     its tokenizer.
     blocks        its transformer blocks.
     cache_name    the name of its key-value cache, as an argument and in an output.
-    lower_blocks  states kept by `LowerBlockCache.used`, None outside.
     presets       presets that it carries from a person's own file.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
         super().__init__(model, name)
         self.tokenizer = tokenizer
-        self.lower_blocks: LowerBlockCache | None = None
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(self.model.base_model)
@@ -421,8 +418,7 @@ class LM(Patchable):
         if "position_ids" in block_signature(self.model.base_model).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             more["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with self.lower_blocks.skipped(ids, real, more) if self.lower_blocks else nullcontext():
-            out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+        out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
 

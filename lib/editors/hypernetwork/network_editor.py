@@ -144,10 +144,6 @@ class NetworkEditor(Editor[TrainableConfig]):
         shapes = answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
         return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
 
-    def lowest(self) -> int:
-        """The first block with an edited matrix."""
-        return min(min(some) for some in self.config.edited_layers(self.lm) if some)
-
     # ---- the network ------------------------------------------------------------------------
 
     @property

@@ -29,7 +29,6 @@ from ...data import taken
 from ...data.facts import Case
 from ...data.short_repr import as_json
 from ...errors import EditError
-from ...model.lower_block_cache import LowerBlockCache
 from ...patch.patch import EMPTY, Patch
 from ..shared.earlier_settings import RETIRED
 from . import losses, network_file
@@ -95,11 +94,9 @@ class Trainable(NetworkEditor):
         if both:
             raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
         path = self.path if checkpoint is None else path_of(checkpoint)
-        # the blocks below the lowest edited matrix never change, so their states are kept
-        with LowerBlockCache(self.lm, self.lowest()).used():
-            training = Training(self, some, held, path.with_suffix(".training.safetensors"))
-            training.go(steps, say or (lambda line: None))
-            state, at = training.result()
+        training = Training(self, some, held, path.with_suffix(".training.safetensors"))
+        training.go(steps, say or (lambda line: None))
+        state, at = training.result()
         header = {
             **self.header(),
             "step": at,
