@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -186,25 +185,17 @@ def test_the_embedded_model_comes_back_bit_for_bit(default_lm, tmp_path):
             assert not cached.startswith("/") or cached not in text, file.name
 
 
-def test_the_card_lists_edits_scores_and_how_to_load(tmp_path):
+def test_the_card_lists_edits_and_how_to_load(tmp_path):
     lm = tiny.model("llama")
     stream = lib.Edit("ultraedit", {}, source="/data/zsre.json", rows=(0, 300), batch=100)
     patch = patch_of(lm)
     patch = lib.Patch(patch.weights, log=(*patch.log, stream), base=patch.base)
-    rows = pd.DataFrame(
-        [(i, "efficacy", "generation", "p", v, None, None) for i, v in enumerate((1.0, 0.0))],
-        columns=["case", "metric", "event", "prompt", "value", "text", "answer"],
-    )
-    scores = lib.Scores(rows, [("efficacy", "generation")], "two cases", 12.5)
-    lib.workbench.export_peft(lm, patch, tmp_path / "adapter", scores=scores)
+    lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
     assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
     assert "writes 301 facts" in card
-    assert "two cases" in card and "| efficacy | 50 " in card and "Perplexity 12.50" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
-    lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "bare")
-    assert "## Scores" not in (tmp_path / "bare" / "README.md").read_text()
 
 
 def test_what_plain_weights_cannot_say_is_refused_by_name(tmp_path):

@@ -23,7 +23,6 @@ from torch.nn import functional as F
 from ...atomic_files import path_of, whole_folder
 from ...cancellation import raise_if_cancelled, steps
 from ...errors import ExportError
-from ...evaluation.scores import Scores
 from ...model import packaged_models
 from ...model.hooks import swapped
 from ...model.lm import LM
@@ -70,6 +69,15 @@ class Exported:
     modules: Mapping[str, Written]
     rank: int = 0
 
+    @classmethod
+    def of(
+        cls, folder: str | Path, modules: Mapping[str, Written] | None = None, rank: int = 0
+    ) -> Exported:
+        """The result that a folder holds, which is whole."""
+        path = path_of(folder)
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return cls(path, size, modules or {}, rank)
+
     @property
     def exact(self) -> bool:
         """Whether the folder holds the whole change of the patch."""
@@ -85,14 +93,7 @@ class Exported:
         return "\n".join([f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}", *lines])
 
 
-def export_peft(
-    lm: LM,
-    patch: Patch,
-    folder: str | Path,
-    rank: Size | None = None,
-    *,
-    scores: Scores | None = None,
-) -> Exported:
+def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = None) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
     All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
@@ -100,10 +101,9 @@ def export_peft(
     divide it by the rank of each matrix, such as vLLM and llama.cpp. Above 512, r is the largest
     rank, which vLLM refuses; the model card says so.
 
-    rank    The largest rank that a module gets. By default a change of low rank is written exactly,
-            and a dense change as its nearest matrix of rank 64. The errors are in the result and in
-            the model card.
-    scores  Scores for the model card.
+    rank  The largest rank that a module gets. By default a change of low rank is written exactly,
+          and a dense change as its nearest matrix of rank 64. The errors are in the result and in
+          the model card.
 
     Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
     folder that holds something; PatchError for a patch of another model.
@@ -120,13 +120,11 @@ def export_peft(
         config = _adapter_config(lm, list(modules), r)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         (work / "adapter_config.json").write_text(text, encoding="utf-8")
-        write_card(work, patch, "adapter", base_name(lm), modules, scores, rank=r)
-    return Exported(path_of(folder), folder_size(folder), modules, r)
+        write_card(work, patch, "adapter", base_name(lm), modules, rank=r)
+    return Exported.of(folder, modules, r)
 
 
-def export_model(
-    lm: LM, patch: Patch, folder: str | Path, *, scores: Scores | None = None
-) -> Exported:
+def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
     The folder holds config, tokenizer and weights in the model's own type. Run by transformers, the
@@ -136,8 +134,6 @@ def export_model(
 
     A patch of GRACE, WISE, LEMoE or retrieval is written with its code, in one readable file. Such
     a folder needs `trust_remote_code=True`, and its greedy text is that of `lm.generate`.
-
-    scores  Scores for the model card.
 
     Raises the errors of `export_peft`, but takes the empty patch and these routes and rewrites, and
     ExportError for a quantized model, and for a mixture of experts with routes or rewrites.
@@ -159,8 +155,8 @@ def export_model(
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
-        write_card(work, patch, "routed" if routed else "model", base_name(lm), {}, scores)
-    return Exported(path_of(folder), folder_size(folder), {})
+        write_card(work, patch, "routed" if routed else "model", base_name(lm))
+    return Exported.of(folder)
 
 
 def refuse_adapter(lm: LM, patch: Patch) -> None:
@@ -331,8 +327,3 @@ def new_folder(folder: str | Path) -> Iterator[Path]:
         raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
     with whole_folder(folder) as work:
         yield work
-
-
-def folder_size(folder: str | Path) -> int:
-    """The bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in path_of(folder).rglob("*") if file.is_file())

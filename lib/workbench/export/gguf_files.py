@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...atomic_files import path_of
 from ...cancellation import steps
 from ...data.facts import encode_prompt
 from ...errors import ExportError
-from ...evaluation.scores import Scores
 from ...model.lm import LM
 from ...patch.patch import Patch
 from ...settings import Size
@@ -31,7 +29,6 @@ from .export import (
     Exported,
     adapter_parts,
     base_name,
-    folder_size,
     new_folder,
     refuse_adapter,
     refuse_whole,
@@ -53,22 +50,14 @@ OLLAMA_CHATML = '''TEMPLATE """{{- range .Messages }}<|im_start|>{{ .Role }}
 """'''
 
 
-def export_gguf(
-    lm: LM,
-    patch: Patch,
-    folder: str | Path,
-    *,
-    type: str = "f16",
-    scores: Scores | None = None,
-) -> Exported:
+def export_gguf(lm: LM, patch: Patch, folder: str | Path, *, type: str = "f16") -> Exported:
     """Write the patched model as `model.gguf` for llama.cpp, with a `Modelfile` for Ollama.
 
     The file's tokenizer puts the same token in front of a text as that of `lm`, or none. Norms and
     biases are float32. In the types of 4 and 5 bits the embedding and the head are q8_0, as in the
     file of the embedded model; a matrix whose rows are no multiple of a type's block is f16.
 
-    type    One of TYPES, for the matrices.
-    scores  Scores for the model card.
+    type  One of TYPES, for the matrices.
 
     Raises ExportError for a patch with routes or rewrites, an unknown type, a model of another
     family than LLaMA or with another tokenizer than byte-level BPE, a folder that holds something,
@@ -88,17 +77,12 @@ def export_gguf(
                 _write_weights(writer, lm, type)
         (work / "Modelfile").write_text(modelfile(lm), encoding="utf-8")
         made_on = replace(patch, base=lm.identity)
-        write_card(work, made_on, "gguf", base_name(lm), {}, scores, type=type)
-    return Exported(path_of(folder), folder_size(folder), {})
+        write_card(work, made_on, "gguf", base_name(lm), type=type)
+    return Exported.of(folder)
 
 
 def export_gguf_lora(
-    lm: LM,
-    patch: Patch,
-    folder: str | Path,
-    rank: Size | None = None,
-    *,
-    scores: Scores | None = None,
+    lm: LM, patch: Patch, folder: str | Path, rank: Size | None = None
 ) -> Exported:
     """Write the patch as `adapter.gguf` for llama.cpp's `--lora`, with a `Modelfile` for Ollama.
 
@@ -129,8 +113,8 @@ def export_gguf_lora(
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
         (work / "Modelfile").write_text(modelfile(lm, adapter=True), encoding="utf-8")
-        write_card(work, patch, "gguf-lora", base_name(lm), modules, scores, rank=r)
-    return Exported(path_of(folder), folder_size(folder), modules, r)
+        write_card(work, patch, "gguf-lora", base_name(lm), modules, rank=r)
+    return Exported.of(folder, modules, r)
 
 
 def modelfile(lm: LM, adapter: bool = False) -> str:

@@ -1,7 +1,6 @@
 """The model card is the README.md of an exported folder.
 
-It says which facts were written into which base model, how exactly and with which scores, and how
-the folder is loaded.
+It says which facts were written into which base model, how exactly, and how the folder is loaded.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ...evaluation.scores import Scores
 from ...model import packaged_models
 from ...model.apply_patch import parted
 from ...patch.patch import Edit, Patch
@@ -80,22 +78,20 @@ def write_card(
     patch: Patch,
     kind: Literal["adapter", "model", "routed", "gguf", "gguf-lora"],
     base: str,
-    modules: Mapping[str, Any],
-    scores: Scores | None = None,
+    modules: Mapping[str, Any] | None = None,
     *,
     rank: int = 0,
     type: str = "",
 ) -> None:
-    """Write a folder's card: front matter for a hub, edits, modules, scores, loading, license.
+    """Write a folder's card: front matter for a hub, edits, modules, loading, license.
 
     kind     Whether the folder holds an adapter or a whole model, and in which form.
     base     The base model's name.
     modules  {module: export.Written} of an adapter.
-    scores   Scores to show, where there are some.
     rank     The rank to which the modules of an adapter are padded.
     type     The type of the matrices of a GGUF file.
     """
-    rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in modules.items()]
+    rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in (modules or {}).items()]
     said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
     table = _table(["module", "rank", "relative error"], rows)
     parts = [
@@ -104,7 +100,6 @@ def write_card(
         _summary(patch, kind),
         f"## Edits\n\n{_edits(patch)}",
         f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}" if modules else "",
-        "" if scores is None else f"## Scores\n\n{_scores(scores)}",
         f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank, type)}",
         f"## License\n\n{_license(base)}",
     ]
@@ -161,15 +156,6 @@ def _lines(edit: Edit) -> list[list[str]]:
         source = Path(str(edit.source)).name
         return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", ""]]
     return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
-
-
-def _scores(scores: Scores) -> str:
-    table = scores.table()
-    rows = [[metric, *row] for metric, row in zip(table.index, table.to_numpy(), strict=True)]
-    shown = _table(["", *table.columns], rows)
-    perplexity = "" if scores.perplexity is None else f" Perplexity {scores.perplexity:.2f}."
-    note = f"Share of cases in %, with its 95 % interval.{perplexity}"
-    return f"{_plain(scores.title)}\n\n{shown}\n\n{note}"
 
 
 def _padding(rank: int, kind: str) -> str:
