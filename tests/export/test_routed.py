@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
+import dis
 import json
 import os
 import subprocess
 import sys
+import types
 from dataclasses import replace
 
 import pytest
@@ -15,6 +18,7 @@ import lib
 from lib.model.generation import generate
 from lib.model.lm import put_in_front
 from lib.workbench.cli.main import main
+from lib.workbench.export import routed_files
 
 from ..support import tiny
 
@@ -160,9 +164,30 @@ def test_the_folder_says_that_it_runs_code(folder):
     card, code = ((folder / name).read_text("utf-8") for name in ("README.md", "routed_model.py"))
     assert "trust_remote_code=True)" in card and "read that file" in card
     assert "beside its weights" in card and "vllm" not in card
-    assert "Hartvigsen" in code and "class Deferral" in code and "NotedModel" not in code
+    assert "Hartvigsen" in code and "class Deferral" in code and "class Finder" not in code
+    assert code.startswith(routed_files.CODE.read_text("utf-8"))
     assert "import lib" not in code and "from ." not in code
     compile(code, "routed_model.py", "exec")
+
+
+@pytest.mark.parametrize("kinds", [*QUICK, tuple(QUICK)], ids=str)
+def test_every_name_in_the_code_is_known_there(kinds, monkeypatch):
+    """A piece that begins to use another name of the library would fail in an exported folder."""
+    lm, patch = tiny.model("llama"), lib.EMPTY
+    for layer, name in enumerate([kinds] if isinstance(kinds, str) else kinds):
+        more = {} if name == "retrieval" else {"layer": layer}
+        patch = lib.EDITORS[name](lm, **more, **QUICK[name]).edit(FACTS, patch, check=False)
+    code = compile(routed_files._source(lm, patch), "routed_model.py", "exec")
+    module = types.ModuleType("exported")
+    monkeypatch.setitem(sys.modules, "exported", module)  # dataclasses look their module up
+    exec(code, vars(module))
+    waiting, asked = [code], set()
+    while waiting:
+        one = waiting.pop()
+        asked |= {i.argval for i in dis.get_instructions(one) if i.opname == "LOAD_GLOBAL"}
+        waiting += [part for part in one.co_consts if isinstance(part, types.CodeType)]
+    known = vars(module).keys() | vars(builtins).keys()
+    assert asked <= known, asked - known
 
 
 def test_without_trust_nothing_is_loaded(folder):

@@ -1,7 +1,14 @@
 """A model whose patch has routes or rewrites, as a folder that transformers runs with its code.
 
-The code is one file: `routed_model.py`, and of the library what decides and answers, word for word
-and no more than the patch needs. So both give the same text. What it reads is in two more files.
+The code is one file: `routed_model.py` as it stands here, behind it those pieces of the library
+that decide and answer for the patch, word for word, and at the end the model's class. So both give
+the same text. What it reads is in two more files.
+
+The pieces are cut out of the library by `inspect.getsource`, and only here. Who reads the folder
+has one file with nothing in it that does not run, and nobody writes the deciding code twice. It
+breaks where a piece begins to use a name that is neither a piece nor imported by `routed_model.py`,
+or where a class is no longer written in one place; tests/export/test_routed.py looks for such names
+in every editor's code, and runs it without the library.
 """
 
 from __future__ import annotations
@@ -9,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -34,18 +40,33 @@ ROUTES = (
     sequences.Sequences,
     sequences.Counted,
     (Route, "", "note", "noted", "on", "_copies"),
+    (Patchable, "", "_route"),
 )
+MODEL = '''\
+from transformers import {base} as Base
+
+
+class RoutedConfig(Base.config_class):
+    """The base model's configuration, with checksums of the files that this one reads."""
+
+
+class RoutedModel({kind}, Base):
+    """The base model with the edits."""
+
+    config_class = RoutedConfig
+    classes = {{{classes}}}
+    _route = Patchable._route
+'''
 
 
 def write(lm: LM, patch: Patch, folder: Path) -> None:
     """Make a saved model one that runs with the patch's routes and rewrites."""
-    name = "NotedModel" if patch.rewrites else "RoutedModel"
     # the base's own model type: the tokenizer needs no code, and transformers asks for none
     config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {
-        "architectures": [name],
+        "architectures": ["RoutedModel"],
         "auto_map": {
             "AutoConfig": f"{CODE.stem}.RoutedConfig",
-            "AutoModelForCausalLM": f"{CODE.stem}.{name}",
+            "AutoModelForCausalLM": f"{CODE.stem}.RoutedModel",
         },
     }
     tensors: dict[str, Tensor] = {}
@@ -78,22 +99,20 @@ def write(lm: LM, patch: Patch, folder: Path) -> None:
 
 
 def _source(lm: LM, patch: Patch) -> str:
-    """The code: its head, the pieces of the library that the patch needs, and the model."""
-    head, model = re.split(r"(?:\nfrom \.\..*)+\n\n\n", CODE.read_text(encoding="utf-8"))
-    model, *noted = re.split(r"\n\n(?=class NotedModel)", model)
+    """The code: `routed_model.py`, the pieces that the patch needs, and the model."""
     parts = {part.kind: type(part) for part in (*patch.routes.values(), *patch.rewrites)}
     pieces = dict.fromkeys(
         [*ROUTES, *(piece for part in parts.values() for piece in _needed(part))]
     )
-    return "\n\n".join(
-        [
-            head.replace("LlamaForCausalLM", type(lm.model).__name__),
-            "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in parts),
-            *map(_piece, pieces),
-            model.replace("    _route = Patchable._route\n", inspect.getsource(Patchable._route)),
-            *(noted if patch.rewrites else ()),
-        ]
+    known = (piece[0] if isinstance(piece, tuple) else piece for piece in pieces)
+    names = [one.__name__ for one in known if isinstance(one, type)]
+    model = MODEL.format(
+        base=type(lm.model).__name__,
+        kind="Noted" if patch.rewrites else "Routed",
+        classes=", ".join(f'"{name}": {name}' for name in names),
     )
+    papers = "".join(f"# {kind}: {EDITORS[kind].paper}\n" for kind in parts)
+    return "\n\n".join([CODE.read_text(encoding="utf-8"), papers, *map(_piece, pieces), model])
 
 
 def _needed(part: type[Savable]) -> list[Any]:

@@ -16,7 +16,7 @@ call of the model it is the whole text.
 Copyright (c) 2026 the authors of modeledit. SPDX-License-Identifier: MIT
 """
 
-# ruff: noqa: F401
+# ruff: noqa: F401  # the edits' code, which stands below in an exported folder, uses all of these
 from __future__ import annotations
 
 import hashlib
@@ -31,41 +31,39 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial, reduce
 from os.path import commonprefix
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoTokenizer
-from transformers import LlamaForCausalLM as Base
+from transformers import AutoTokenizer, GenerationMixin, PreTrainedModel
 from transformers.activations import ACT2FN as ACTIVATIONS
 from transformers.utils import cached_file
 
-from ...data.texts import GENERAL
-from ...model.apply_patch import Patchable
-from ...model.sequences import Sequences
+GENERAL = Path("general_text.txt")  # by which the edits' code knows how rare a word is
 
 
-def built(tensors: Mapping[str, Tensor], form: dict[str, Any]) -> Any:
-    """What an object of routing.json stands for: a tensor, an object of a class here, or itself."""
+def built(classes: Mapping[str, type], tensors: Mapping[str, Tensor], form: dict[str, Any]) -> Any:
+    """What an object of routing.json stands for: a tensor, an object of a class, or itself."""
     if "tensor" in form:
         return tensors[form["tensor"]]
     if "class" not in form:
         return form
-    made = object.__new__(globals()[form.pop("class")])
+    made = object.__new__(classes[form.pop("class")])
     vars(made).update(form)
     return made
 
 
-class RoutedConfig(Base.config_class):
-    """The base model's configuration, with checksums of the files that this one reads."""
+class Routed(PreTrainedModel, GenerationMixin):
+    """A model with routes after its modules; the model itself is a base class beside this one.
 
+    classes  the classes of the edits' code, by their names.
+    _route   the hook of a module with a route.
+    """
 
-class RoutedModel(Base):
-    """The base model, with routes after its modules."""
-
-    config_class = RoutedConfig
+    classes: ClassVar[dict[str, Any]] = {}
+    _route: Any
     _width, _seqs = 0, None  # columns of the prompts while text is generated; the present run
 
     @classmethod
@@ -86,7 +84,7 @@ class RoutedModel(Base):
         tensors = load_file(self.as_written(folder, "routing.safetensors", where))
         edits = json.loads(
             self.as_written(folder, "routing.json", where).read_text(encoding="utf-8"),
-            object_hook=partial(built, tensors),
+            object_hook=partial(built, self.classes, tensors),
         )
         self._routes = edits["routes"]
         for name in self._routes:
@@ -121,9 +119,9 @@ class RoutedModel(Base):
             return self._seqs.step(ids, real)
         columns = torch.arange(len(ids[0]), device=ids.device)
         prompt = real & (columns < (self._width or len(columns)))
-        self._seqs = Sequences(
-            ids, real, prompt, (prompt * columns).max(1).values, embed=self.get_input_embeddings()
-        )
+        last = (prompt * columns).max(1).values
+        self._seqs = self.classes["Sequences"](ids, real, prompt, last)
+        self._seqs.embed = self.get_input_embeddings()
 
     def generate(self, inputs: Any = None, *args: Any, **more: Any) -> Any:
         """Transformers' own, for prompts as token ids."""
@@ -134,11 +132,9 @@ class RoutedModel(Base):
         finally:
             self._width = 0
 
-    _route = Patchable._route
 
-
-class NotedModel(RoutedModel):
-    """The model with retrieval: the stored fact that answers a prompt is put before its text.
+class Noted(Routed):
+    """A model with retrieval: the stored fact that answers a prompt is put before its text.
 
     After Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740). How rare a
     word is, the folder's general_text.txt says.
