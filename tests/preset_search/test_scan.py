@@ -216,7 +216,6 @@ def test_the_journal_of_another_scan_is_refused(lm, deep, trials, tmp_path):
         (deep, [shallow, *small_cases()[1:]], {}, "cases"),
         (deep, small_cases(), {"settings": {"clamp": 3.0}}, "settings"),
         (deep, small_cases(), {"together": True}, "together"),
-        (deep, small_cases(), {"event": "teacher_forced"}, "event"),
     ]:
         with pytest.raises(EditError, match=f"s.json is of a scan with other '{name}', not"):
             scan(model, "rome", cases, journal=file, **more)
@@ -268,15 +267,15 @@ def test_real_trials_score_what_evaluate_and_singly_score(lm):
     assert lib.EDITORS["rome"](lm, **alone.settings).config.layer == alone.best["layer"]
 
     tune = {"lr": 0.02, "epochs": 20}
-    batch = scan(lm, "ft", cases, layers=[1], settings=tune, event="teacher_forced")
+    batch = scan(lm, "ft", cases, layers=[1], settings=tune)
     editor = lib.EDITORS["ft"](lm, **tune, layer=1)
     scores = lib.evaluate(lm, cases, editor.edit([case.fact for case in cases])).json()
     assert batch.together and batch.best["efficacy"] == pytest.approx(
-        scores["efficacy"]["teacher_forced"], abs=1e-4
+        scores["efficacy"]["generation"], abs=1e-4
     )
     assert batch.before["efficacy"] < batch.best["efficacy"]
     shown = repr(batch)
-    assert "2 cases after 2 facts in one call, by teacher_forced" in shown
+    assert "2 cases after 2 facts in one call, by generation" in shown
     assert "base model: efficacy" in shown and batch.table()["harmonic"].is_monotonic_decreasing
     json.dumps(batch.json())
 
@@ -286,9 +285,6 @@ def test_locality_stands_in_where_the_cases_have_no_neighborhood(lm):
     found = scan(lm, "ft", cases, layers=[1], settings={"epochs": 2})
     assert found.before["locality"] == 1 and "locality" in found.best
     assert found.note.startswith("Not in these cases: generalization, specificity; locality stands")
-    bare = [replace(case, locality=()) for case in cases]
-    with pytest.raises(EditError, match="no prompts for generalization by generation"):
-        scan(lm, "ft", bare, metrics=("generalization",))
 
 
 def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, monkeypatch):
@@ -317,8 +313,6 @@ def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, mo
         ("rome", {"grid": {"layer": (1, 2)}}, "'layer' is given elsewhere"),
         ("rome", {"facts": []}, "need together=True"),
         ("rome", {"facts": [], "together": True}, "there is no fact to edit"),
-        ("rome", {"metrics": ("perplexity",)}, "'perplexity' by the event 'generation' cannot be"),
-        ("rome", {"event": "argmax"}, "'efficacy' by the event 'argmax' cannot be part of a score"),
         ("rome", {"settings": {"laier": 1}}, "rome has no setting 'laier'"),
     ],
 )

@@ -30,14 +30,15 @@ from ...data.facts import Case, Fact
 from ...data.short_repr import as_json
 from ...errors import EditError, EditWarning
 from ...evaluation.evaluate import baseline, evaluate
-from ...evaluation.metrics import LOWER_IS_BETTER, TABLE
 from ...evaluation.single_edits import singly
 from ...model.lm import LM
 from ...registry import EDITORS
 from ...settings import Count, Positive
 from .candidates import Space, plain_json, read_journal
 
-SCORED = ("efficacy", "generalization", "specificity")
+# the score is the harmonic mean of these, judged by this event
+SCORED, EVENT = ("efficacy", "generalization", "specificity"), "generation"
+MEASURED: dict[str, Any] = {"events": (EVENT,), "metrics": (*SCORED, "locality")}
 CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
 
 
@@ -56,8 +57,6 @@ def scan(
     widths: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
     facts: taken.Given | None = None,
-    event: str = "generation",
-    metrics: Sequence[str] = SCORED,
     progress: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Scan:
@@ -77,8 +76,6 @@ def scan(
     widths    Widths of the window to try, in layers.
     settings  Settings of the editor in every trial, on top of its preset.
     facts     The facts of the one call, by default the cases' own.
-    event     The event by which the metrics are judged.
-    metrics   The score is the harmonic mean of these.
     progress  A bar on stderr, by default only on a terminal.
     say       Is called with the estimate after the first trial; by default it is a line on stderr
               above the bar.
@@ -94,12 +91,9 @@ def scan(
         together = space.where != "layer" or not EDITORS[editor].needs_subject
     if facts is not None and not together:
         raise EditError("facts are for one call of the editor, so they need together=True")
-    for metric in metrics:
-        if metric not in TABLE or event not in TABLE[metric].events or metric in LOWER_IS_BETTER:
-            raise EditError(f"'{metric}' by the event '{event}' cannot be part of a score")
     facts = taken.facts(some if facts is None else facts)
     EDITORS[editor](lm, **space.given).check(facts)
-    found = Scan(lm, editor, some, facts, together, event, tuple(metrics), space, budget, journal)
+    found = Scan(lm, editor, some, facts, together, space, budget, journal)
     return found.run(sys.stderr.isatty() if progress is None else progress, say)
 
 
@@ -119,8 +113,6 @@ class Scan:
     cases: list[Case]
     facts: list[Fact]
     together: bool
-    event: str
-    metrics: tuple[str, ...]
     space: Space
     budget: float | None = None
     journal: str | Path | None = None
@@ -134,9 +126,7 @@ class Scan:
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
         self.rows = self._read()
         self._dropped: set[Any] = set()
-        asked: dict[str, Any] = {"events": (self.event,), "metrics": (*self.metrics, "locality")}
-        self._measured = asked
-        self._base = baseline(self.lm, self.cases, **self._measured)
+        self._base = baseline(self.lm, self.cases, **MEASURED)
         self._choose(self._base.scores.json())
         # 2. count the trials, as if the first candidate were the best one of every stage
         coarse = self.space.coarse()
@@ -172,16 +162,13 @@ class Scan:
 
         Where specificity has none, locality stands in for it.
         """
-        known = {m: before.get(m, {}).get(self.event) for m in (*self.metrics, "locality")}
-        self.scored = [m for m in self.metrics if known[m] is not None]
-        missing = [m for m in self.metrics if known[m] is None]
-        if not self.scored:
-            raise EditError(f"the cases have no prompts for {', '.join(missing)} by {self.event}")
+        known = {m: before.get(m, {}).get(EVENT) for m in MEASURED["metrics"]}
+        self.scored = [m for m in SCORED if known[m] is not None]
+        missing = [m for m in SCORED if known[m] is None]
         if missing:
             instead = "specificity" in missing and known["locality"] is not None
             self.note = f"Not in these cases: {', '.join(missing)}"
-            if instead and "locality" not in self.scored:
-                self.scored.append("locality")
+            self.scored += ["locality"] * instead
             self.note += "; locality stands in for specificity. " if instead else ". "
         self.before = {m: round(known[m], 4) for m in self.scored}
 
@@ -234,7 +221,7 @@ class Scan:
     def _trial(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Edit and measure with one candidate's settings."""
         editor = EDITORS[self.editor](self.lm, **{**self.space.given, **changes})
-        ask: dict[str, Any] = {**self._measured, "base": self._base}
+        ask: dict[str, Any] = {**MEASURED, "base": self._base}
         if self.together:
             start = time.perf_counter()
             patch = editor.edit(self.facts, check=False)
@@ -244,7 +231,7 @@ class Scan:
             scores = singly(editor, self.cases, progress=False, **ask)
             seconds = statistics.median(scores.seconds)
         found = scores.json()
-        row = {m: found[m][self.event] for m in self.scored}
+        row = {m: found[m][EVENT] for m in self.scored}
         row["kl_nats"] = found["locality"]["kl_nats"]
         row["harmonic"] = float(statistics.harmonic_mean([row[m] for m in self.scored]))
         row["seconds"] = seconds
@@ -296,7 +283,7 @@ class Scan:
         on = f"{self.editor} on {self.lm.name}: {len(self.rows)} trials, {len(self.cases)} cases"
         before = "base model: " + ", ".join(f"{m} {v:.2f}" for m, v in self.before.items())
         table = self.table().to_string(index=False, na_rep="–")
-        return "\n".join([f"{on} {how}, by {self.event}", table, before, self.note]).rstrip()
+        return "\n".join([f"{on} {how}, by {EVENT}", table, before, self.note]).rstrip()
 
     def _identity(self, written: Callable[[Any], str] = as_json) -> dict[str, Any]:
         """Everything that must be equal for rows to be comparable; cases by a hash of their text.
@@ -310,8 +297,8 @@ class Scan:
             "settings": fixed,
             "cases": hashlib.sha256(written((self.cases, self.facts)).encode()).hexdigest()[:16],
             "together": self.together,
-            "event": self.event,
-            "metrics": list(self.metrics),
+            "event": EVENT,
+            "metrics": list(SCORED),
         }
 
     def json(self) -> dict[str, Any]:

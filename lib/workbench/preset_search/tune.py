@@ -40,14 +40,14 @@ from ...stored import make_missing
 from ..interpret.causal_trace import average, average_total, trace
 from ..interpret.corrupted_runs import span
 from .candidates import plain_json, read_journal
-from .scan import SCORED, Scan, scan
+from .scan import MEASURED, Scan, scan
 
 TUNING, HELD = 8, 24  # facts of the search, and at most so many that it does not see
 ALONE = 4  # facts of the search for an editor that writes each alone, which takes long
 LEAST = 4  # known facts on either side below which nothing can be said
 SEARCH = 0.6  # the share of an editor's time that its search may take
 MADE = "# Made by `python -m lib tune`"
-METRICS = (*SCORED, "locality")
+METRICS = MEASURED["metrics"]
 DEFAULT, FOUND = "default", "found"
 
 
@@ -266,8 +266,7 @@ class _Run:
     ) -> dict[str, Any]:
         """One edit with each of the settings, and the unedited model, on the same facts."""
         start = time.perf_counter()
-        ask: dict[str, Any] = {"events": ("generation",), "metrics": METRICS}
-        base = baseline(self.lm, group, **ask)
+        base = baseline(self.lm, group, **MEASURED)
         row: dict[str, Any] = {"cases": [case.id for case in group], "seconds": {}}
         row["unedited"] = _values(base.scores)
         for which, own in settings.items():
@@ -280,7 +279,7 @@ class _Run:
             try:
                 patch = editor.edit([case.fact for case in group], check=False)
                 row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
-                row[which] = _values(evaluate(self.lm, group, patch, base=base, **ask))
+                row[which] = _values(evaluate(self.lm, group, patch, base=base, **MEASURED))
             except (EditError, torch.linalg.LinAlgError) as error:
                 # an edit that was refused left the model as it was
                 row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
