@@ -19,7 +19,7 @@ from lib.model.lm import put_in_front
 from lib.model.packaged_models import PackagedModel, _convert
 from lib.patch.patch import LowRank
 from lib.workbench.cli.main import main
-from lib.workbench.export.gguf_files import OLLAMA_CHATML, TYPES, modelfile
+from lib.workbench.export.gguf_files import TYPES, modelfile
 
 from ..support import tiny
 from ..support.exported import logits, patched_logits
@@ -249,24 +249,11 @@ def test_the_factors_of_an_adapter_are_the_change(tmp_path):
     assert "| 4 |" in (tmp_path / "cut" / "README.md").read_text()
 
 
-def test_the_modelfile_has_chatml_and_leaves_other_templates_to_the_file(tmp_path):
+def test_the_modelfile_leaves_the_template_to_the_file():
     lm = own(tiny.model("llama"))
-    assert modelfile(lm) == "FROM ./model.gguf\n"
     lm.tokenizer.chat_template = CHATML
-    said = modelfile(lm, adapter=True)
-    assert "FROM ./base.gguf\nADAPTER ./adapter.gguf\n" in said
-    assert 'SYSTEM """Be kind"""\n' in said and OLLAMA_CHATML in said
-    lm.tokenizer.chat_template = CHATML.replace("Be kind", 'Say """')
-    assert "SYSTEM" not in modelfile(lm)
-    lm.tokenizer.chat_template = CHATML.replace("Be kind", 'You are "kind"')
-    assert 'SYSTEM You are "kind"\n' in modelfile(lm)
-    lm.tokenizer.chat_template = CHATML.replace("Be kind", '"Kind" is what you are')
-    assert 'SYSTEM """"Kind" is what you are"""\n' in modelfile(lm)
-    other = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-    refusing = "{{ raise_exception('no system role') }}"
-    for template in (other, refusing, "{% broken", {"a": other}):
-        lm.tokenizer.chat_template = template
-        assert modelfile(lm) == "FROM ./model.gguf\n"
+    assert modelfile(lm) == "FROM ./model.gguf\n"
+    assert "ADAPTER ./adapter.gguf" in modelfile(lm, adapter=True)
 
 
 def test_what_has_no_gguf_form_is_refused_in_a_sentence(tmp_path, monkeypatch):

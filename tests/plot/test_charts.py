@@ -33,7 +33,7 @@ FIGURES = {
         LAYERS, {f"{i}": np.full(6, i) for i in range(30)}, "edits", "kept (%)", title="a"
     ),
     "long names": lambda: plot.layer_curve(
-        LAYERS, {"a": FALL, "b": FALL}, "word " * 16, highlight=[0, 5], title="title " * 25
+        LAYERS, {"a": FALL, "b": FALL}, "word " * 16, highlight=[0, 5]
     ),
     "histogram": lambda: plot.histogram(
         {"edited": NORMAL[0], "other": [0, 1, np.inf]}, "distance", marks={"ε": 1.0}
@@ -42,7 +42,7 @@ FIGURES = {
     "layer_curve": lambda: plot.layer_curve(LAYERS, {"MLP": FALL}, "effect (Δp)", highlight=2),
     "rank_over_layers": lambda: plot.rank_over_layers(
         LAYERS, {"Paris": [9, 8, 4, 1, 1, 5], "Rome": [900, 80, 9, 2, 2, 1]},
-        before={"Paris": [9, 8, 4, 1, 1, 1]}, highlight=[1, 2], title="ranks",
+        before={"Paris": [9, 8, 4, 1, 1, 1]}, highlight=[1, 2],
     ),
 }  # fmt: skip
 

@@ -277,7 +277,6 @@ def test_real_trials_score_what_evaluate_and_singly_score(lm):
     shown = repr(batch)
     assert "2 cases after 2 facts in one call, by generation" in shown
     assert "base model: efficacy" in shown and batch.table()["harmonic"].is_monotonic_decreasing
-    json.dumps(batch.json())
 
 
 def test_locality_stands_in_where_the_cases_have_no_neighborhood(lm):

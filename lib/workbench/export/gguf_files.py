@@ -8,7 +8,6 @@ of byte-level BPE. Models of other families are refused by name.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -42,12 +41,7 @@ TYPES = {
 }  # fmt: skip
 FAMILY = "llama"
 HEAD = "lm_head.weight"
-SYSTEM = re.compile(r"<\|im_start\|>system\n(.*)<\|im_end\|>\n", re.DOTALL)  # in ChatML
 MODEL, ADAPTER = "model.gguf", "adapter.gguf"
-OLLAMA_CHATML = '''TEMPLATE """{{- range .Messages }}<|im_start|>{{ .Role }}
-{{ .Content }}<|im_end|>
-{{ end }}<|im_start|>assistant
-"""'''
 
 
 def export_gguf(lm: LM, patch: Patch, folder: str | Path, *, type: str = "f16") -> Exported:
@@ -120,37 +114,12 @@ def export_gguf_lora(
 def modelfile(lm: LM, adapter: bool = False) -> str:
     """Ollama's `Modelfile` for a folder with a model or an adapter.
 
-    Of chat templates only ChatML is written out, with the template's own system prompt. Any other
-    is in the GGUF file, where Ollama looks for it.
+    Ollama takes the chat template from the GGUF file where it knows it, as it knows ChatML.
     """
+    if not adapter:
+        return f"FROM ./{MODEL}\n"
     base = f"# put the GGUF file of the base model {base_name(lm)} here\nFROM ./base.gguf"
-    lines = [f"{base}\nADAPTER ./{ADAPTER}" if adapter else f"FROM ./{MODEL}"]
-    turns = [("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V")]
-    if _chat(lm, turns) == _chatml(turns):
-        own = _chat(lm, turns[1:]).removesuffix(_chatml(turns[1:]))
-        text = system[1] if (system := SYSTEM.fullmatch(own)) else ""
-        if text and '"""' not in text and not text.endswith('"'):
-            lines.append(f'SYSTEM """{text}"""')
-        elif text and '"""' not in text and not text.startswith('"') and "\n" not in text:
-            lines.append(f"SYSTEM {text}")  # behind its own quotation mark three would be four
-        lines += [OLLAMA_CHATML, "PARAMETER stop <|im_end|>"]
-    return "\n".join(lines) + "\n"
-
-
-def _chat(lm: LM, turns: list[tuple[str, str]]) -> str:
-    """A conversation in the chat template, empty where there is none or it fails."""
-    messages = [{"role": role, "content": text} for role, text in turns]
-    try:
-        return str(
-            lm.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
-    except Exception:  # a template is a program of somebody else and may raise anything
-        return ""
-
-
-def _chatml(turns: list[tuple[str, str]]) -> str:
-    said = (f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in turns)
-    return "".join(said) + "<|im_start|>assistant\n"
+    return f"{base}\nADAPTER ./{ADAPTER}\n"
 
 
 def _package() -> Any:

@@ -24,7 +24,6 @@ from ...evaluation.intervals import interval
 from ...model import activations
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
-from ...settings import Share
 
 ACCURACY = 0.80  # on relations that the probe was not trained on
 # Share of the model's blocks below the states that are read, and ridge penalty for each statement
@@ -70,15 +69,12 @@ class TruthProbe:
         return (((states - self.mean) / self.scale) @ self.weight).tolist()
 
 
-def truth_probe(
-    lm: LM, cases: taken.Given, without: taken.Given = (), depth: Share = DEPTH
-) -> TruthProbe:
+def truth_probe(lm: LM, cases: taken.Given, without: taken.Given = ()) -> TruthProbe:
     """A probe trained on true and false statements of the cases, as the unedited model reads them.
 
     Each case gives its prompt with its true answer, and with another case's of its relation.
 
     without  cases that give no statement, by their subjects: those that are edited
-    depth    share of the blocks below the states that it reads
 
     Raises ProbeError where held-out relations give less than ACCURACY, or there are not two.
     """
@@ -97,7 +93,7 @@ def truth_probe(
             relations.append(case.relation)
     if len(set(relations)) < 2:
         raise ProbeError("a probe of truth needs known facts of at least two relations")
-    block = min(max(1, round(depth * lm.n_layers)), lm.n_layers - 1)
+    block = min(max(1, round(DEPTH * lm.n_layers)), lm.n_layers - 1)
     X = _states(lm, pairs, block, EMPTY)
     mean, scale = X.mean(0), X.std(0).clamp(min=1e-6)
     X, y = (X - mean) / scale, torch.tensor([0.5, -0.5] * len(relations), dtype=X.dtype)

@@ -75,7 +75,6 @@ def histogram(
     *,
     bins: int = 40,
     marks: Mapping[str, float] | None = None,
-    title: str | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw the distribution of each group over shared bins, as the share of its values in %.
@@ -90,7 +89,7 @@ def histogram(
     every = np.concatenate([*groups.values(), np.array(list((marks or {}).values()), dtype=float)])
     if not every.size:
         raise ArgumentError("there are no finite values to draw.")
-    figure, ax = new_figure(xlabel, "share of values per bin (%)", title)
+    figure, ax = new_figure(xlabel, "share of values per bin (%)", None)
     edges = np.histogram_bin_edges(every, bins=bins)
     for name, (color, dash) in styles(groups, colors).items():
         group = groups[name]

@@ -99,11 +99,9 @@ def layer_curve(
     highlight: int | Iterable[int] | None = None,
     *,
     bands: Mapping[str, tuple[Values, Values]] | None = None,
-    title: str | None = None,
-    colors: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw {name: one value per layer}; `highlight` shades one or several layers."""
-    figure = lines(layers, values, "layer", ylabel, bands=bands, title=title, colors=colors)
+    figure = lines(layers, values, "layer", ylabel, bands=bands)
     _highlight(figure.axes[0], highlight)
     return figure
 
@@ -114,7 +112,6 @@ def rank_over_layers(
     *,
     before: Mapping[str, Values] | None = None,
     highlight: int | Iterable[int] | None = None,
-    title: str | None = None,
 ) -> Figure:
     """Draw the rank of two answers in the vocabulary after every layer; rank 1 is at the top.
 
@@ -132,7 +129,6 @@ def rank_over_layers(
         series,
         "layer",
         "rank in the vocabulary",
-        title=title,
         colors=colors,
         dashes=dashes,
         ylog=True,
@@ -145,7 +141,7 @@ def rank_over_layers(
     return figure
 
 
-def loss_curve(rows: Any, *, title: str | None = None, ylog: bool = False) -> Figure:
+def loss_curve(rows: Any, *, ylog: bool = False) -> Figure:
     """Draw the loss of an optimization and its terms over the steps, in nats.
 
     rows  A DataFrame or a list of dicts, one per step, with any of the columns total, nll, kl and
@@ -159,7 +155,6 @@ def loss_curve(rows: Any, *, title: str | None = None, ylog: bool = False) -> Fi
         {shown: [row[name] for row in rows] for name, shown in names.items()},
         "optimization step",
         "loss (nats)",
-        title=title,
         colors=dict(zip(terms.values(), (INK, EDITED, NEIGHBOR, UNRELATED), strict=True)),
         dashes={"total": "--"},
         ylog=ylog,

@@ -82,7 +82,6 @@ def scope_map(
     xlabel: str,
     ylabel: str,
     *,
-    title: str | None = None,
     colors: Mapping[str, str] | None = None,
     top: float | None = None,
 ) -> Figure:
@@ -98,7 +97,7 @@ def scope_map(
         name: np.less_equal(*pair)
         for name, pair in ((name, tuple(map(np.asarray, pair))) for name, pair in points.items())
     }
-    figure = scatter(points, xlabel, ylabel, filled=answered, title=title, colors=colors)
+    figure = scatter(points, xlabel, ylabel, filled=answered, colors=colors)
     ax = figure.axes[0]
     ax.set(xlim=(min(ax.get_xlim()[0], 0), None), ylim=(min(ax.get_ylim()[0], 0), top))
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()

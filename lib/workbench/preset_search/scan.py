@@ -301,11 +301,6 @@ class Scan:
             "metrics": list(SCORED),
         }
 
-    def json(self) -> dict[str, Any]:
-        """The whole result as plain values, for a file."""
-        found = {k: getattr(self, k) for k in ("estimate", "before", "note", "rows", "best")}
-        return {**self._identity(), **found, "preset": self.preset()}
-
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the journal; none without one."""
         stored = {} if self.journal is None else read_journal(path_of(self.journal))

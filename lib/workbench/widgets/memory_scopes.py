@@ -108,7 +108,6 @@ class ThresholdExplorer(Panel):
     route      The patch's route, a `Side`.
     scores     {group: Δ (prompts,) or (prompts, memories)}.
     act_ratio  The share at the beginning, by default the route's own.
-    limit      The end of the slider.
 
     The figure shows Δ/ε, the largest over the memories, so that one line serves them all.
     """
@@ -118,9 +117,8 @@ class ThresholdExplorer(Panel):
         route: Side,
         scores: Mapping[str, Any],
         act_ratio: float | None = None,
-        limit: float = 2.0,
     ) -> None:
-        self.route, self.limit, count = route, limit, len(route.memories)
+        self.route, count = route, len(route.memories)
         self.eps = torch.tensor([memory.eps for memory in route.memories])
         if not (self.eps.isfinite() & (self.eps > 0)).all():
             raise ArgumentError(f"thresholds ε should be above 0, and they are {self.eps.tolist()}")
@@ -141,7 +139,7 @@ class ThresholdExplorer(Panel):
         return {
             "act_ratio": ipywidgets.FloatSlider(
                 value=self.values["act_ratio"],
-                max=self.limit,
+                max=2.0,
                 step=0.02,
                 continuous_update=False,
                 description="act_ratio, share of ε",
