@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 
 import gguf
 import numpy as np
@@ -286,10 +285,6 @@ def test_what_has_no_gguf_form_is_refused_in_a_sentence(tmp_path, monkeypatch):
         (taken / "note.txt").write_text("mine")
         with pytest.raises(lib.errors.ExportError, match="taken exists and is not an empty folder"):
             write(lm, patch_of(lm), taken)
-        with monkeypatch.context() as without:
-            without.setitem(sys.modules, "gguf", None)
-            with pytest.raises(lib.errors.ExportError, match="the package gguf, which is not here"):
-                write(lm, patch_of(lm), new)
     for type in ("q4_k_m", "F16", "", 16, None, ["f16"]):
         with pytest.raises(lib.Error, match="is no type of a GGUF file here|type should be"):
             lib.workbench.export_gguf(lm, patch_of(lm), new, type=type)

@@ -103,7 +103,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("family", ["gemma3_text", "qwen3", "gpt2"])
 def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
     lm = tiny.model(family)
-    found = tune(lm, ["rome", "ultraedit"], facts(), 1, tmp_path / "p.toml", progress=False)
+    found = tune(lm, ["rome", "ultraedit"], facts(), 1, tmp_path / "p.toml")
     page = found.page.read_text()
     assert list(found.results) == ["ultraedit", "rome"]  # the fast one first
     assert lm.presets == Presets()
@@ -127,7 +127,7 @@ def test_the_page_shows_where_the_facts_are_recalled(knowing, clock, tmp_path, m
     monkeypatch.setattr(head, "data", 30 * head.data)
     cases = [replace(c, fact=replace(c.fact, prompt="I saw a {} and said")) for c in facts()]
     cases[2] = replace(cases[2], fact=lib.Fact(None, "I saw a cow and said", "xy"))
-    page = tune(lm, ["ft_m"], cases, 3, tmp_path / "p.toml", progress=False).page.read_text()
+    page = tune(lm, ["ft_m"], cases, 3, tmp_path / "p.toml").page.read_text()
     table = page.split("## Where the facts are recalled")[1].split("## ft_m")[0]
     assert "trace (ROME, section 2) of the 7 facts" in table
     traces = [trace(lm, c.fact, kinds=("mlp",), window=1) for c in cases[::2] if c.fact.subject]
@@ -135,7 +135,7 @@ def test_the_page_shows_where_the_facts_are_recalled(knowing, clock, tmp_path, m
     shown = dict(re.findall(r"^\| (\d) \| (-?\d+) \[", table, re.MULTILINE))
     assert shown == {f"{layer}": f"{100 * row.effect:z.0f}" for layer, row in where.iterrows()}
     assert len(set(shown.values())) > 2
-    plain = tune(lm, ["ft_m"], facts(), 3, tmp_path / "q.toml", progress=False).page.read_text()
+    plain = tune(lm, ["ft_m"], facts(), 3, tmp_path / "q.toml").page.read_text()
     assert "recalled" not in plain  # there the subject is the prompt's last token
 
 
@@ -143,7 +143,7 @@ def test_the_librarys_presets_of_the_model_do_not_count(knowing, clock, tmp_path
     lm = tiny.model("gemma3_text")
     lm.name = "gemma-3-270m"
     assert lib.EDITORS["rome"].Config.preset(lm, "rome").clamp == 1.0
-    found = tune(lm, ["rome"], facts(), 3, tmp_path / "p.toml", progress=False)
+    found = tune(lm, ["rome"], facts(), 3, tmp_path / "p.toml")
     default = found.results["rome"]["default"]
     assert (default["clamp"], default["v_lr"], default["layer"]) == (4.0, 0.5, 1)
     assert found.results["rome"]["trials"][0]["clamp"] == 4.0
@@ -165,11 +165,11 @@ def test_both_halves_are_known_and_share_nothing(monkeypatch):
 
 def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
     lm = tiny.model("llama")
-    found = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "p.toml", progress=False)
+    found = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "p.toml")
     assert clock.now == found.seconds <= 180
-    alone = tune(lm, ["rome"], facts(), 2, tmp_path / "r.toml", progress=False).results["rome"]
+    alone = tune(lm, ["rome"], facts(), 2, tmp_path / "r.toml").results["rome"]
     assert clock.now <= 180 + 120 and 1 < len(alone["held_out"]) < 8
-    few = tune(lm, ["ft_m", "ultraedit"], facts(), 0.1, tmp_path / "q.toml", progress=False)
+    few = tune(lm, ["ft_m", "ultraedit"], facts(), 0.1, tmp_path / "q.toml")
     assert [len(r["trials"]) for r in few.results.values()] == [1, 1]
     assert [len(r["held_out"]) for r in few.results.values()] == [1, 1]
     assert "3.0 minutes of the 3 given" not in few.page.read_text()
@@ -178,14 +178,14 @@ def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
 @pytest.mark.parametrize("stop", [1, 4, 6])
 def test_an_interrupted_run_goes_on(knowing, clock, tmp_path, stop):
     lm = tiny.model("llama")
-    whole = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "a.toml", progress=False)
+    whole = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "a.toml")
     count, clock.tried, clock.stop = clock.tried, 0, stop
     again = [lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "b.toml"]
     with pytest.raises(KeyboardInterrupt):
-        tune(*again, progress=False)
+        tune(*again)
     assert lm.presets == Presets() and not (tmp_path / "b.toml").exists()
     clock.stop = None
-    found = tune(*again, progress=False)
+    found = tune(*again)
     assert clock.tried == count and found.seconds == whole.seconds
     strip = ("trial_seconds",)
     rows = [

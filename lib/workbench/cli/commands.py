@@ -20,7 +20,6 @@ from ...model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from ...settings import explain
 from ...stored import make_missing
 from .. import (
-    Difference,
     abilities,
     benchmarks,
     difference,
@@ -35,7 +34,7 @@ from .. import (
 )
 from ..export.export import Exported, refuse
 from ..export.gguf_files import TYPES
-from ..forensics.candidates import BARE, PREFIX, read_names
+from ..forensics.candidates import BARE, PREFIX, plain_rows, read_names
 from ..forensics.difference import fits, stretched
 from ..forensics.investigation import PROMPT_THRESHOLD, THRESHOLD
 from ..instruments.benchmarks import TASKS
@@ -211,8 +210,7 @@ def run_describe(given: argparse.Namespace) -> None:
     """Ask all relations of the classroom about the entity; print the answers."""
     patch = Patch.load(given.patch) if given.patch else EMPTY
     found = dossier(options.load(given), given.entity, patch)
-    table = found.table.astype(object).where(found.table.notna(), None)
-    result = {"entity": found.entity, "lines": table.to_dict("records")}
+    result = {"entity": found.entity, "lines": plain_rows(found.table)}
     remark = "Answers in brackets differ between wordings, or other subjects get them as well."
     options.report(f"{found}\n{remark}", given.json, result)
 
@@ -455,7 +453,14 @@ def _compare(
     """Print the difference from the base, and the candidates that explain it."""
     text = None if given.text is None else str(given.text)
     found = difference(base, suspect, patch, text)
-    lines, result = [str(found)], {"base": base.identity, **_plain(found)}
+    lines = [str(found)]
+    result = {
+        "base": base.identity,
+        "signature": found.signature,
+        "edits_at_least": found.edits,
+        "elsewhere": list(found.elsewhere),
+        "matrices": plain_rows(found.table.reset_index()),
+    }
     where = {base.mlp_out(layer) for layer in range(base.n_layers)}
     if any(found.table["rank"][name] > 0 for name in where & set(found.table.index)):
         ranked = subjects(base, found, names, given.prefix, text)
@@ -476,15 +481,3 @@ def _compare(
             result["prompts"] = table.to_dict("records")
     lines.append("\nWith the base at hand its own weights undo the change exactly.")
     options.report("\n".join(lines), given.json, result)
-
-
-def _plain(found: Difference) -> dict[str, Any]:
-    """A difference as plain values; numbers that are not finite become None."""
-    table = found.table.reset_index()
-    table = table.astype(object).where(table.notna(), None)
-    return {
-        "signature": found.signature,
-        "edits_at_least": found.edits,
-        "elsewhere": list(found.elsewhere),
-        "matrices": table.to_dict("records"),
-    }

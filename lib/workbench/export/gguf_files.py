@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 from torch import Tensor
 
@@ -55,13 +56,11 @@ def export_gguf(lm: LM, patch: Patch, folder: str | Path, *, type: str = "f16") 
 
     Raises ExportError for a patch with routes or rewrites, an unknown type, a model of another
     family than LLaMA or with another tokenizer than byte-level BPE, a folder that holds something,
-    a weight that is too large for f16, a quantized model, and where the package `gguf` is missing;
-    PatchError for a patch of another model.
+    a weight that is too large for f16, and a quantized model; PatchError for a patch of another.
     """
     refuse_whole(lm, patch)
     if not isinstance(type, str) or type not in TYPES:
         raise ExportError(f"{type!r} is no type of a GGUF file here; known are {', '.join(TYPES)}")
-    gguf = _package()
     _supported(lm)
     with new_folder(folder) as work:
         with closing(gguf.GGUFWriter(work / MODEL, FAMILY)) as writer:
@@ -87,7 +86,6 @@ def export_gguf_lora(
     Raises the errors of both, and ExportError for a change of the embedding or the head.
     """
     refuse_adapter(lm, patch)
-    gguf = _package()
     _supported(lm)
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
@@ -120,17 +118,6 @@ def modelfile(lm: LM, adapter: bool = False) -> str:
         return f"FROM ./{MODEL}\n"
     base = f"# put the GGUF file of the base model {base_name(lm)} here\nFROM ./base.gguf"
     return f"{base}\nADAPTER ./{ADAPTER}\n"
-
-
-def _package() -> Any:
-    """The package `gguf`; ExportError where it is missing."""
-    try:
-        import gguf
-    except ImportError:
-        raise ExportError(
-            "a GGUF file is written by the package gguf, which is not here: pip install gguf"
-        ) from None
-    return gguf
 
 
 def _supported(lm: LM) -> None:
@@ -248,7 +235,6 @@ def _describe_tokenizer(writer: Any, lm: LM) -> None:
 
 def _write_weights(writer: Any, lm: LM, type: str) -> None:
     """Every weight of the model as it is now, one after another, so that only one is copied."""
-    gguf = _package()
     named, state = _names(lm), lm.model.state_dict()
     if state[HEAD].data_ptr() == state[f"{lm.arch.embed}.weight"].data_ptr():
         del state[HEAD]  # tied: llama.cpp takes the embedding where a file has no head
@@ -275,17 +261,16 @@ def _write_weights(writer: Any, lm: LM, type: str) -> None:
 
 def _kind(lm: LM, name: str, weight: Tensor, type: str) -> Any:
     """The type in which a weight is written, as `export_gguf` says."""
-    kinds = _package().GGMLQuantizationType
+    kinds = gguf.GGMLQuantizationType
     if weight.ndim < 2:
         return kinds.F32
     coarse = type.startswith(("q4", "q5")) and name in (HEAD, f"{lm.arch.embed}.weight")
     kind = kinds[("q8_0" if coarse else type).upper()]
-    return kinds.F16 if weight.shape[-1] % _package().GGML_QUANT_SIZES[kind][0] else kind
+    return kinds.F16 if weight.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] else kind
 
 
 def _names(lm: LM) -> Callable[[str], str]:
     """llama.cpp's name of each weight, by its name here; ExportError for what has none."""
-    gguf = _package()
     known = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, lm.n_layers)
 
     def named(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,14 +92,14 @@ def write_card(
     type     The type of the matrices of a GGUF file.
     """
     rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in (modules or {}).items()]
+    written = table(["module", "rank", "relative error"], rows)
     said = "Relative error: ‖ΔW − B A‖ / ‖ΔW‖; below 1e-5 it is the rounding of float32."
-    table = _table(["module", "rank", "relative error"], rows)
     parts = [
         _front(kind, base),
         f"# {_plain(folder.name)}: {_plain(base)}, edited",
         _summary(patch, kind),
         f"## Edits\n\n{_edits(patch)}",
-        f"## Modules\n\n{table}\n\n{said} {_padding(rank, kind)}" if modules else "",
+        f"## Modules\n\n{written}\n\n{said} {_padding(rank, kind)}" if modules else "",
         f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank, type)}",
         f"## License\n\n{_license(base)}",
     ]
@@ -146,8 +146,8 @@ def _edits(patch: Patch) -> str:
         return "None: this is the base model."
     lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
     rows = [[_plain(cell) for cell in line] for line in lines[:ROWS]]
-    table = _table(["subject", "prompt", "new answer", "editor"], rows)
-    return table + (f"\n\nand {len(lines) - ROWS} more" if len(lines) > ROWS else "")
+    shown = table(["subject", "prompt", "new answer", "editor"], rows)
+    return shown + (f"\n\nand {len(lines) - ROWS} more" if len(lines) > ROWS else "")
 
 
 def _lines(edit: Edit) -> list[list[str]]:
@@ -200,7 +200,8 @@ def _license(base: str) -> str:
     return f"{said} Its weights were changed as listed above."
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 

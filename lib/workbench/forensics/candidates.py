@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -136,6 +137,11 @@ def read_names(path: str | Path, what: str = "subjects") -> list[str]:
     if not found:
         raise ForensicsError(f"the list of {what} {path} is empty")
     return found
+
+
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as JSON can have them: what is missing becomes None."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def digest(names: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ...settings import Amount, Positive
 from ...stored import room
-from .candidates import BARE, PREFIX, digest, key_moments, moment_steps
+from .candidates import BARE, PREFIX, digest, key_moments, moment_steps, plain_rows
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space
 from .what_was_said import TEMPLATES, objects
@@ -104,9 +104,7 @@ class Investigation:
             "candidates": len(self.filtered.names),
             "candidates_sha256": digest(self.filtered.names),
             "suspects": [one._asdict() | {"layers": list(one.layers)} for one in self.suspects],
-            "answers": self.answers.astype(object)
-            .where(self.answers.notna(), None)
-            .to_dict("records"),
+            "answers": plain_rows(self.answers),
             "layers": self.filtered.rows(),
             "prompts": self.prompts
             and {

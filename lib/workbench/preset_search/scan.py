@@ -57,7 +57,6 @@ def scan(
     widths: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
     facts: taken.Given | None = None,
-    progress: bool | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Scan:
     """Try the editor over layers and settings; returns the rows, the best of them, and a preset.
@@ -76,9 +75,8 @@ def scan(
     widths    Widths of the window to try, in layers.
     settings  Settings of the editor in every trial, on top of its preset.
     facts     The facts of the one call, by default the cases' own.
-    progress  A bar on stderr, by default only on a terminal.
-    say       Is called with the estimate after the first trial; by default it is a line on stderr
-              above the bar.
+    say       Is called with the estimate after the first trial; by default it is a line above
+              the bar, which stands on stderr where that is a terminal.
 
     Raises EditError for what cannot be scanned, for the journal of another scan, and for facts or
     settings that the editor refuses. A trial that fails later is a row of score 0.
@@ -94,7 +92,7 @@ def scan(
     facts = taken.facts(some if facts is None else facts)
     EDITORS[editor](lm, **space.given).check(facts)
     found = Scan(lm, editor, some, facts, together, space, budget, journal)
-    return found.run(sys.stderr.isatty() if progress is None else progress, say)
+    return found.run(say)
 
 
 @dataclass(eq=False, repr=False)
@@ -120,7 +118,7 @@ class Scan:
     estimate: float | None = None
     note: str = ""
 
-    def run(self, progress: bool, say: Callable[[str], None] | None) -> Scan:
+    def run(self, say: Callable[[str], None] | None) -> Scan:
         """Make the trials, stage by stage, as far as the budget goes; returns the scan itself."""
         # 1. trials of an earlier call, and the base model's answers
         self._end = time.perf_counter() + (math.inf if self.budget is None else self.budget)
@@ -134,12 +132,12 @@ class Scan:
         for stage in self.space.stages():
             planned |= {self.space.key(one) for one in stage(coarse[0])}
         to_do = len(planned - {self.space.key(row) for row in self.rows})
-        with tqdm(total=to_do, disable=not progress, unit="trial", desc=self.editor) as self._bar:
+        with tqdm(total=to_do, disable=None, unit="trial", desc=self.editor) as self._bar:
             # 3. the first trial tells how long all of them will take
             mine = self._try(coarse[:1])
             pace = self._pace()
             self.estimate = pace * to_do
-            say = say or (lambda line: progress and self._bar.write(line, file=sys.stderr))
+            say = say or (lambda line: self._bar.disable or self._bar.write(line, file=sys.stderr))
             say(f"{to_do} trials of about {pace:.3g} s: about {self.estimate:.0f} s")
             # 4. the rest of stage 1, as far as it leaves time for the other stages
             mine += self._try(coarse[1:], self._affordable(to_do - self._bar.n))

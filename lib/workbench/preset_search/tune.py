@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from ...model.presets_file import Presets
 from ...registry import EDITORS
 from ...settings import Positive
 from ...stored import make_missing
+from ..export.model_card import table
 from ..interpret.causal_trace import average, average_total, trace
 from ..interpret.corrupted_runs import span
 from .candidates import plain_json, read_journal
@@ -77,7 +77,6 @@ def tune(
     minutes: Positive = 30,
     to: str | Path = "presets.toml",
     *,
-    progress: bool | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Search a preset for every editor, measure it on held-out facts; write presets and a page.
@@ -91,14 +90,13 @@ def tune(
               finished, and at least one trial and one held-out edit are made for every editor.
     to        The TOML file. The page beside it ends in `.md`, and the folder of the journal in
               `.tune`; a later call with the same arguments goes on from it.
-    progress  Bars on stderr, by default only on a terminal.
     say       Is called with a line at each step.
 
     The library's own presets of this model do not count meanwhile. Raises EditError for editors
     without a grid, for a file that `tune` did not make, for the journal of other facts, and where
     too few facts are known.
     """
-    run = _Run(lm, path_of(to), minutes, sys.stderr.isatty() if progress is None else progress, say)
+    run = _Run(lm, path_of(to), minutes, say)
     unknown = [name for name in editors if not EDITORS[name].search_grid]
     if unknown or not editors:
         what = f"{unknown[0]} cannot be tuned" if unknown else "name an editor"
@@ -139,14 +137,12 @@ def _first(lm: LM, cases: Iterable[Case], count: int) -> list[Case]:
 class _Run:
     """One call of `tune`: its clock, its journal, and the steps for each editor."""
 
-    def __init__(
-        self, lm: LM, to: Path, minutes: float, progress: bool, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, lm: LM, to: Path, minutes: float, say: Callable[[str], None]) -> None:
         if to.suffix != ".toml":
             raise EditError(f"the presets are TOML: give a file that ends in .toml, not {to}")
         if to.exists() and not to.read_text(errors="replace").startswith(MADE):
             raise EditError(f"{to} is not a file that tune made: give another one")
-        self.lm, self.progress, self.say = lm, progress, say
+        self.lm, self.say = lm, say
         self.folder = to.with_suffix(".tune")
         self.result = Tuned(to, to.with_suffix(".md"))
         self.total, self.start = 60 * minutes, time.perf_counter()
@@ -214,7 +210,6 @@ class _Run:
             budget=budget,
             journal=searched,
             together=together,
-            progress=self.progress,
             **self._options(name),
         )
         chosen = EDITORS[name](self.lm, **found.settings).settings_dict()
@@ -250,7 +245,7 @@ class _Run:
         size = len(self.tuning) if together else 1
         groups = [self.held[first : first + size] for first in range(0, len(self.held), size)]
         todo = groups[len(rows) :]
-        bar = tqdm(todo, disable=not self.progress, desc=f"{name}, held out", unit="edit")
+        bar = tqdm(todo, disable=None, desc=f"{name}, held out", unit="edit")
         for group in bar:
             last = rows[-1]["trial_seconds"] if rows else 0.0
             if rows and self._passed() + last > end:
@@ -329,7 +324,7 @@ class _Run:
             f"outputs of {self.window} MLPs around a layer at the subject's last token. It shows "
             "where information flows and not which layer edits best: the trials below ask that.",
             "",
-            *_table(("layer", "points that come back"), cells),
+            table(["layer", "points that come back"], cells),
         ]
 
     def _section(self, name: str, found: Scan) -> str:
@@ -359,9 +354,9 @@ class _Run:
             f"{len(found.rows)} trials on {facts}: layers, and {varied}. {found.note}".rstrip(),
             f"Fixed in all trials, and in the default as well: {fixed}." if fixed else "",
             f"The default is {default}.",
-            "\n".join(_table(list(tried), tried.astype(object).values.tolist())),
+            table(list(tried), tried.astype(object).values.tolist()),
             f"Chosen: {chosen}.",
-            "\n".join(_table([f"{n} held-out facts", *columns, f"{FOUND} − {DEFAULT}"], cells)),
+            table([f"{n} held-out facts", *columns, f"{FOUND} − {DEFAULT}"], cells),
             f"An edit took {cost[FOUND]:.2g} s a fact (default: {cost[DEFAULT]:.2g} s).",
             f"{len(failed)} edits failed and count as the unedited model: {failed[0]}"
             if failed
@@ -384,9 +379,3 @@ def _values(scores: Any) -> dict[str, list[float]]:
 def _cell(values: Sequence[float], ends: Sequence[float], sign: str = "") -> str:
     mean, low, high = (100 * v for v in (statistics.fmean(values), *ends))
     return f"{mean:{sign}z.0f} [{low:{sign}z.0f}, {high:{sign}z.0f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """The lines of a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(str(v).replace("|", "/") for v in line) + " |" for line in lines]
