@@ -107,16 +107,6 @@ class Abilities(Results):
             found[PAGE] = Estimate.of(more.to_numpy(), None)
         return found
 
-    def summary(self) -> pd.DataFrame:
-        """One row per kind and one for all: share kept, low, high (95 %), items, asked.
-
-        The share of "all" is the mean over items. The page has its own line: the nats per token
-        that a text costs more, over its passages, with a paired interval.
-        """
-        asked = {**self.asked, "all": sum(self.asked.values()), PAGE: len(self.page)}
-        lines = [(kind, *found, asked[kind]) for kind, found in self.estimates().items()]
-        return pd.DataFrame(lines, columns=["kind", "kept", "low", "high", "items", "asked"])
-
     def json(self) -> dict[str, Any]:
         """The means as plain values: {kind: share kept or None, …, "all": …, "page": nats more}."""
         means = {kind: found.mean for kind, found in self.estimates().items()}
@@ -124,11 +114,19 @@ class Abilities(Results):
         return {kind: None if math.isnan(mean) else float(mean) for kind, mean in means.items()}
 
     def table(self) -> pd.DataFrame:
-        """The summary for readers, in percent."""
-        shown = self.summary().set_index("kind").rename_axis("ability")
-        cells = {kind: one.cell(kind != PAGE) for kind, one in self.estimates().items()}
-        before = shown["items"].astype(str) + " of " + shown["asked"].astype(str)
-        return pd.DataFrame({"kept": cells, "right before the edit": before}, shown.index)
+        """The share kept of each kind, in percent, and how many items it is of.
+
+        The share of "all" is the mean over items. The page has its own line: the nats per token
+        that a text costs more, over its passages, with a paired interval.
+        """
+        asked = {**self.asked, "all": sum(self.asked.values()), PAGE: len(self.page)}
+        lines = {
+            kind: (one.cell(kind != PAGE), f"{one.n} of {asked[kind]}")
+            for kind, one in self.estimates().items()
+        }
+        columns = ["kept", "right before the edit"]
+        table = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+        return table.rename_axis("ability")
 
 
 def abilities(
