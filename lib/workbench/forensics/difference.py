@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from ...cancellation import finished, steps
 from ...errors import ForensicsError
 from ...keys_values.second_moment import second_moment
 from ...model.architectures import dense
+from ...model.batching import grouped
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from .candidates import PREFIX, measured
@@ -313,13 +315,13 @@ def _add_next(base: LM, table: pd.DataFrame, changes: dict[str, Change]) -> None
     """Add the column `next` from the principal angles of neighboring layers' left vectors."""
     table["next"] = np.nan
     prefix = f"{base.arch.blocks}."
-    kinds: dict[str, list[tuple[int, str]]] = {}
-    for module in table.index:
-        layer, _, kind = module.removeprefix(prefix).partition(".")
-        if layer.isdigit() and table["rank"][module] > 0:
-            kinds.setdefault(kind, []).append((int(layer), module))
+    parts = {module: module.removeprefix(prefix).partition(".") for module in table.index}
+    kinds = grouped(
+        (kind, (int(layer), module))
+        for module, (layer, _, kind) in parts.items()
+        if layer.isdigit() and table["rank"][module] > 0
+    )
     for some in kinds.values():
-        some.sort()
-        for (_, one), (_, other) in zip(some, some[1:], strict=False):
+        for (_, one), (_, other) in pairwise(sorted(some)):
             cosines = torch.linalg.svdvals(changes[one].U.T @ changes[other].U)
             table.loc[one, "next"] = cosines.mean().item()

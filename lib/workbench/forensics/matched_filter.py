@@ -151,18 +151,17 @@ class Filtered:
         widths  how many consecutive layers may be summed, as Σ z / √w, which keeps the spread of
                 one z, so that all runs can be compared
         """
-        best = torch.full((len(self.names),), -torch.inf)
-        where: list[tuple[int, ...]] = [()] * len(self.names)
-        for width in widths:
-            for first in range(len(self.layers) - width + 1):
-                run = self.layers[first : first + width]
-                if run[-1] - run[0] != width - 1:
-                    continue  # layers that do not follow each other
-                summed = self.z[first : first + width].sum(0) / width**0.5
-                for i in (summed > best).nonzero().flatten().tolist():
-                    where[i] = run
-                best = torch.maximum(best, summed)
+        runs = [
+            slice(first, first + width)
+            for width in widths
+            for first in range(len(self.layers) - width + 1)
+            # layers that follow each other
+            if self.layers[first + width - 1] - self.layers[first] == width - 1
+        ]
+        summed = [self.z[run].sum(0) / (run.stop - run.start) ** 0.5 for run in runs]
+        best, which = torch.stack(summed).max(0)
         order = best.argsort(descending=True)[:most].tolist()
+        where = [self.layers[runs[i]] for i in which.tolist()]
         return [Suspect(self.names[i], where[i], best[i].item()) for i in order]
 
 

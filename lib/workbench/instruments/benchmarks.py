@@ -31,6 +31,7 @@ from ...errors import ArgumentError, CacheWarning
 from ...evaluation.evaluate import BASE_MODEL, title
 from ...evaluation.results import Shares
 from ...model import scoring
+from ...model.batching import grouped
 from ...model.lm import LM
 from ...model.packaged_models import download
 from ...patch.patch import EMPTY, Patch
@@ -102,12 +103,10 @@ def items(task: str, limit: Size | None = None) -> list[BenchmarkItem]:
 
 def _read(path: Path) -> dict[int, list[dict[str, Any]]]:
     """{number of a question: its requests}, from the file of a task."""
-    found: dict[int, list[dict[str, Any]]] = {}
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["doc_id"] < 1_000_000:  # later ones ask the continuations without their question
-                found.setdefault(row["doc_id"], []).append(row)
+        # later ones ask the continuations without their question
+        rows = (row for row in map(json.loads, lines) if row["doc_id"] < 1_000_000)
+        found = grouped((row["doc_id"], row) for row in rows)
     if not found:
         raise ArgumentError(f"{path} holds no question")
     return found

@@ -22,6 +22,7 @@ from ...data import taken
 from ...errors import ProbeError
 from ...evaluation.intervals import interval
 from ...model import activations
+from ...model.batching import grouped
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 
@@ -81,13 +82,10 @@ def truth_probe(lm: LM, cases: taken.Given, without: taken.Given = ()) -> TruthP
     cases = taken.cases(cases)
     edited = {fact.subject for fact in taken.facts(without)}
     pairs, relations, draw = [], [], random.Random(0)
-    answers: dict[str | None, set[str]] = {}
-    for case in cases:
-        if case.fact.target_true:
-            answers.setdefault(case.relation, set()).add(case.fact.target_true)
+    answers = grouped((case.relation, case.fact.target_true or "") for case in cases)
     for case in cases:
         true = case.fact.target_true
-        others = sorted(answers.get(case.relation, set()) - {true or ""})
+        others = sorted({*answers[case.relation]} - {true, ""})
         if true and others and case.fact.subject not in edited:
             pairs += [(case.fact.text, true), (case.fact.text, draw.choice(others))]
             relations.append(case.relation)

@@ -6,8 +6,8 @@ through the layers, and nothing is computed twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from ...data import taken
 from ...data.facts import Fact, encode_target, lookup
 from ...errors import ArgumentError
 from ...model.batching import sequences
-from ...model.hooks import hooked
+from ...model.hooks import hooked, hooked_all
 from ...model.lm import LM
 from ...model.partial_forward import Replay
 
@@ -180,6 +180,11 @@ class Corrupted:
                     columns = [t - token for t in cells[i].tokens]
                     states[rows, columns] = states[n, columns]  # row n is the clean one
 
+        def restore(kind: str, layer: int, _: nn.Module, __: tuple, output: Tensor) -> None:
+            """The hook of a module, in place: nobody else holds its output, which opt flattens."""
+            put_back(kind, layer, output.view(len(hidden), -1, output.shape[-1]))
+
+        names = {"mlp": self.lm.arch.mlp_out, "attention": self.lm.arch.attn_out}
         for layer in range(self.lm.n_layers):
             # a cell of module outputs joins before the first block in which it restores
             for i, cell in enumerate(cells):
@@ -187,7 +192,8 @@ class Corrupted:
                     hidden = join(i, hidden)
             # run the block for all rows; its hooks restore inside it. Each joined row reads the
             # keys and values before `token` that the noisy row has from which it was copied
-            with self._hooked(layer, len(hidden), put_back):
+            hooks = {n.format(layer): partial(restore, kind, layer) for kind, n in names.items()}
+            with hooked_all(self.lm.model, hooks):
                 source = [*range(n + 1), *list(range(n)) * len(where)]
                 hidden = _blocks(replay, slice(layer, layer + 1), source).run(hidden, upto=1)
             # a cell of block outputs joins only now, and its first state is restored at once
@@ -203,20 +209,6 @@ class Corrupted:
         )
         restored = torch.tensor([p[where[i]].mean().item() for i in range(len(cells))])
         return p[n].item(), p[:n].mean().item(), restored
-
-    @contextmanager
-    def _hooked(self, layer: int, rows: int, put_back: Callable[[str, int, Tensor], None]):
-        """Restore outputs of this layer's two modules, in place: nobody else holds them."""
-
-        def hook(kind: str, _: nn.Module, __: tuple, output: Tensor) -> None:
-            put_back(kind, layer, output.view(rows, -1, output.shape[-1]))  # opt flattens them
-
-        names = {"mlp": self.lm.arch.mlp_out, "attention": self.lm.arch.attn_out}
-        with ExitStack() as hooks:
-            for kind, name in names.items():
-                module = self.lm.model.get_submodule(name.format(layer))
-                hooks.enter_context(hooked(module, partial(hook, kind)))
-            yield
 
 
 def _blocks(replay: Replay, which: slice, source: list[int]) -> Replay:

@@ -8,17 +8,15 @@ answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...data.facts import encode_target
 from ...errors import ArgumentError
-from ...model.batching import batches, sequences
-from ...model.hooks import hooked
+from ...model.batching import batches
 from ...model.lm import LM
 from ...model.partial_forward import Replay
 from ...patch.patch import EMPTY, Patch
@@ -67,16 +65,8 @@ def lens(
 def _read(lm: LM, rows: list[list[int]]) -> Iterator[Tensor]:
     """The log-probabilities of each row after every block, (layers, vocabulary), in one forward."""
     at = [len(row) - 1 for row in rows]  # `Replay` pads on the right
-    seen: list[Tensor] = []
-
-    def look(_: nn.Module, __: tuple, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
-        seen.append(hidden[range(len(rows)), at])
-
-    with lm.opened(sequences(lm, rows)), ExitStack() as hooks:
-        for block in lm.blocks:
-            hooks.enter_context(hooked(block, look))
-        top = Replay(lm, rows, lm.n_layers)  # nothing above: `run` is the final norm alone
-        states = torch.stack([s.to(seen[-1].device) for s in seen], 1)  # (n, layers, d)
-        for state in top.run(states):  # one row at a time: bounds the logits
-            yield lm.head(state).log_softmax(-1).cpu()
+    names = [f"{lm.arch.blocks}.{layer}" for layer in range(lm.n_layers)]
+    top = Replay(lm, rows, lm.n_layers, watch=names)  # nothing above: `run` is the final norm alone
+    states = torch.stack([top.seen[name][1][range(len(rows)), at] for name in names], 1)
+    for state in top.run(states):  # one row (layers, d) at a time: bounds the logits
+        yield lm.head(state).log_softmax(-1).cpu()

@@ -11,7 +11,6 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -142,12 +141,6 @@ def token_text(token: str) -> str:
     has = [bool(font.get_char_index(ord(c))) for c in shown]
     shown = "".join(c if ok else f"U+{ord(c):04X}" for c, ok in zip(shown, has, strict=True))
     return shown if len(shown) <= 24 else shown[:23] + "…"
-
-
-def short(name: Any) -> str:
-    """Cut the name of a row or column to 26 characters."""
-    text = str(name)
-    return text if len(text) <= 26 else text[:25] + "…"
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
