@@ -155,8 +155,7 @@ class Filtered:
             slice(first, first + width)
             for width in widths
             for first in range(len(self.layers) - width + 1)
-            # layers that follow each other
-            if self.layers[first + width - 1] - self.layers[first] == width - 1
+            if self.layers[first + width - 1] - self.layers[first] == width - 1  # neighbors
         ]
         summed = [self.z[run].sum(0) / (run.stop - run.start) ** 0.5 for run in runs]
         best, which = torch.stack(summed).max(0)
