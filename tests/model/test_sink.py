@@ -45,8 +45,7 @@ def test_the_token_stands_before_every_text_once(both):
 
 def test_patches_belong_to_one_of_the_two(both):
     plain, sunk = both
-    assert sunk.name == f"{plain.name} behind <|end|>"
-    assert (plain.sink, sunk.sink, sunk.plain_name) == (None, "<|end|>", plain.name)
+    assert (plain.sink, sunk.sink, sunk.name) == (None, "<|end|>", f"{plain.name} behind <|end|>")
     assert sunk.fingerprint == plain.fingerprint and sunk.stored_identity != plain.stored_identity
     for lm, other in (both, both[::-1]):
         patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
