@@ -47,6 +47,7 @@ class SteerConfig(Config):
     )
 
 
+@dataclass(eq=False, repr=False)
 class Shift(Route):
     """A vector that is added to a module's output, whatever the prompt is.
 
@@ -66,8 +67,10 @@ class Shift(Route):
         inputs: Size
         positions: Positions
 
-    def __init__(self, module: str, v: Tensor, inputs: int, positions: Positions) -> None:
-        self.module, self.v, self.inputs, self.positions = module, v, inputs, positions
+    module: str
+    v: Tensor
+    inputs: int
+    positions: Positions
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Entry 0 for every sequence: there is nothing to decide."""

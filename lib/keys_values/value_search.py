@@ -6,9 +6,8 @@ everything before that token is constant, so only the blocks above and the posit
 run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ on
 the block's output.
 
-`VectorSearch` is the loop of every search for values: here for facts, in
-editors/shared/entry_values.py for the entries of a codebook, and in editors/shared/layer_search.py
-for several layers at once.
+`VectorSearch` is the loop of every search for values: here for facts, in editors/shared/ for the
+entries of a codebook (entry_values.py) and for several layers at once (values_at_layers.py).
 """
 
 from __future__ import annotations
@@ -123,6 +122,7 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
     return batches(work, most_positions(lm))
 
 
+@dataclass(eq=False, kw_only=True)
 class VectorSearch(ABC):
     """Gradient descent for several vectors δ at once, one forward and one backward pass per step.
 
@@ -139,22 +139,19 @@ class VectorSearch(ABC):
     active  (a,) numbers of the vectors that are not finished; `alive` is the same as a list
     """
 
-    def __init__(
-        self,
-        lm: LM,
-        where: str,
-        *,
-        init: Tensor,
-        labels: Tensor,
-        share: Tensor,
-        owner: Tensor,
-        sites: int = 1,
-    ) -> None:
-        self.lm, self.where, self.init, self.sites = lm, where, init, sites
-        self.labels, self.owner = labels, owner
-        self.share = share.float().to(init.device)
-        self.alive = list(range(len(init)))
-        self.active = torch.arange(len(init), device=init.device)
+    lm: LM
+    where: str
+    init: Tensor
+    labels: Tensor
+    share: Tensor
+    owner: Tensor
+    sites: int = 1
+
+    def __post_init__(self) -> None:
+        self.share = self.share.float().to(self.init.device)
+        self.owner = self.owner.to(self.init.device)
+        self.alive = list(range(len(self.init)))
+        self.active = torch.arange(len(self.init), device=self.init.device)
 
     @abstractmethod
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -244,6 +241,7 @@ class VectorSearch(ABC):
         self.active = self.active[going]
 
 
+@dataclass(eq=False, kw_only=True)
 class FactSearch(VectorSearch):
     """The search of ROME, section 3.1, whose subclasses say how δ reaches the model (`forward`).
 
@@ -252,26 +250,14 @@ class FactSearch(VectorSearch):
     before  log-probabilities after the subjects at the first step
     """
 
-    def __init__(
-        self,
-        lm: LM,
-        layer: int,
-        settings: Search,
-        *,
-        init: Tensor,
-        mlp: Tensor,
-        keys: Tensor,
-        labels: Tensor,
-        share: Tensor,
-        sites: int = 1,
-    ) -> None:
-        n, t = keys.shape[:2]
-        # NLL: mean over templates of the mean over the answer's tokens
-        owner = torch.arange(n, device=init.device).repeat_interleave(t)
-        where, share = f"layer {layer}", share / t
-        super().__init__(lm, where, init=init, labels=labels, share=share, owner=owner, sites=sites)
-        self.settings, self.mlp, self.keys, self.size = settings, mlp, keys, init.norm(dim=1)
-        self.before: Tensor | None = None
+    settings: Search
+    mlp: Tensor
+    keys: Tensor
+    before: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.size = self.init.norm(dim=1)
 
     @abstractmethod
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
@@ -357,14 +343,16 @@ class OneLayer(FactSearch):
         keys, values = (part[: n * t, 0] for part in self.replay.seen[name])  # the lookup's column
         mlp = values[::t].float()  # rows stand fact by fact, the bare prompt first
         super().__init__(
-            lm,
-            layer,
-            settings,
+            lm=lm,
+            where=f"layer {layer}",
+            settings=settings,
             init=self.replay.hidden[: n * t : t, 0].float() if site == "block" else mlp,
             mlp=mlp,
             keys=keys.unflatten(0, (n, t)).float(),
             labels=self.replay.labels(rows),
-            share=rows.share,
+            # NLL: mean over templates of the mean over the answer's tokens
+            share=rows.share / t,
+            owner=torch.arange(n).repeat_interleave(t),
             sites=len(modules),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..shared.entry_values import Replacement
 from .codebook import Found, lookup
 
 
+@dataclass(eq=False, repr=False)
 class Deferral(Route):
     """A codebook behind one module.
 
@@ -39,11 +41,11 @@ class Deferral(Route):
         module: str
         replacement: Replacement
 
-    def __init__(
-        self, module: str, K: Tensor, V: Tensor, eps: Tensor, replacement: Replacement = "last"
-    ) -> None:
-        self.module, self.replacement = module, replacement
-        self.K, self.V, self.eps = K, V, eps
+    module: str
+    K: Tensor
+    V: Tensor
+    eps: Tensor
+    replacement: Replacement = "last"
 
     @classmethod
     def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Deferral:

@@ -11,6 +11,7 @@ towards their mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -84,6 +85,7 @@ class Dynamics(NamedTuple):
         return self.relax(K, q.float()) @ K
 
 
+@dataclass(eq=False, repr=False)
 class Hopfield(Route):
     """A codebook behind one module that is read by angle, and adds to the module's output.
 
@@ -115,18 +117,13 @@ class Hopfield(Route):
         rounds: Rounds
         tau: Real
 
-    def __init__(
-        self,
-        module: str,
-        K: Tensor,
-        V: Tensor,
-        query: Query,
-        dynamics: Dynamics,
-        tau: float,
-        taus: Tensor | None = None,
-    ) -> None:
-        self.module, self.query, self.dynamics, self.tau = module, query, dynamics, tau
-        self.K, self.V, self.taus = K, V, taus
+    module: str
+    K: Tensor
+    V: Tensor
+    query: Query
+    dynamics: Dynamics
+    tau: float
+    taus: Tensor | None = None
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """K (d_in, n), Vᵀ (n, d_out) and which values are not zero (n,), on a device."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -159,6 +160,7 @@ class ExpertRows:
 # ---- the route ---------------------------------------------------------------------------------
 
 
+@dataclass(eq=False, repr=False)
 class Experts(Route):
     """Experts beside one MLP: a prompt that chooses expert i gets λ f_i(x) on top at all positions.
 
@@ -194,18 +196,13 @@ class Experts(Route):
         bos: TokenId | None
         router: dict[str, Any]
 
-    def __init__(
-        self,
-        module: str,
-        experts: tuple[Expert, ...],
-        activation: str,
-        router: Router,
-        scale: float = 1.0,
-        gate: str = "hard",
-        bos: int | None = None,
-    ) -> None:
-        self.module, self.experts, self.activation = module, tuple(experts), activation
-        self.router, self.scale, self.gate, self.bos = router, scale, gate, bos
+    module: str
+    experts: tuple[Expert, ...]
+    activation: str
+    router: Router
+    scale: float = 1.0
+    gate: str = "hard"
+    bos: int | None = None
 
     def placed(self, device: torch.device) -> tuple[Router, list[Expert]]:
         """The router and the experts on a device."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,11 +23,12 @@ from ..shared.answer_training import Descent
 from . import routers
 from .clusters import text_means
 from .experts import Expert, ExpertRows
-from .routers import AnchorFit, AnchorRouter, HiddenStateRouter
+from .routers import AnchorFit, HiddenStateRouter
 
 Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (rows, 1 + E)
 
 
+@dataclass(eq=False)
 class Routing(ABC):
     """A router, and what it learns from.
 
@@ -35,10 +37,9 @@ class Routing(ABC):
     router  the router as it is now
     """
 
+    lm: LM
+    state: dict[str, Any]
     router: Any
-
-    def __init__(self, lm: LM, state: dict[str, Any]) -> None:
-        self.lm, self.state = lm, state
 
     @abstractmethod
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
@@ -72,6 +73,7 @@ class Routing(ABC):
         return (means - self.state["mu"]) / self.state["sigma"]
 
 
+@dataclass(eq=False)
 class Anchored(Routing):
     """A router by anchors.
 
@@ -80,16 +82,8 @@ class Anchored(Routing):
                 move with the expert, by its loss
     """
 
-    def __init__(
-        self,
-        lm: LM,
-        state: dict[str, Any],
-        router: AnchorRouter,
-        irrelevant: Tensor,
-        fit: AnchorFit | None,
-    ) -> None:
-        super().__init__(lm, state)
-        self.router, self.irrelevant, self.fit = router, irrelevant, fit
+    irrelevant: Tensor
+    fit: AnchorFit | None
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
         """Store prompts and subjects, put an anchor into their middle, and fit it."""
@@ -135,16 +129,15 @@ class ByHidden(Routing):
         irrelevant: Sequence[str],
         seed: int,
     ) -> None:
-        super().__init__(lm, state)
+        super().__init__(lm, state, router)
         self.layer, self.seed, self.count = layer, seed, 0
         if router is None:
             hidden, d = self.read(irrelevant), len(state["mu"])
             center = hidden.mean(0)
             spread = (hidden - center).square().mean().sqrt()
             weight, nobody = torch.zeros(0, len(center) + d), torch.zeros(0, dtype=torch.long)
-            router = HiddenStateRouter(center, spread, weight, torch.zeros(0, d))
+            self.router = HiddenStateRouter(center, spread, weight, torch.zeros(0, d))
             state |= {"hidden": torch.zeros(0, len(center)), "row": nobody, "rows": ()}
-        self.router = router
 
     def read(self, texts: Sequence[str]) -> Tensor:
         """(n, w): mean inputs of the module at prompts."""

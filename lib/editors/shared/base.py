@@ -137,8 +137,8 @@ class Editor(ABC, Generic[C]):
         """
         facts = taken.facts(facts)
         self.check(facts)
-        if refused := self.refusal(after):
-            raise EditError(refused)
+        if module := self.conflict(after):
+            raise EditError(self._conflict_said(module, after))
         if len(facts) > 1:
             self._warn_contradictions(facts)
         elif not self.unsaid(facts, after):
@@ -165,7 +165,8 @@ class Editor(ABC, Generic[C]):
                     f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
                     "(try a smaller learning rate or another layer)"
                 )
-        self._warn_below(after, patch)
+        if after.routes:
+            self._warn_below(after, patch)
         edit = Edit(self.name, self.settings_dict(), tuple(facts))
         patch = replace(patch, log=(*after.log, edit), base=self.lm.identity)
         LOG.info("%s: written", self.name)
@@ -225,8 +226,11 @@ class Editor(ABC, Generic[C]):
         A module has new weights or the route of one editor, never both. No model is run, so that a
         page may ask every editor before anything is pressed.
         """
-        if not (module := self.conflict(after)):
-            return None
+        module = self.conflict(after)
+        return self._conflict_said(module, after) if module else None
+
+    def _conflict_said(self, module: str, after: Patch) -> str:
+        """Why this module cannot be had beside `after`, and what can be done."""
         before = dict.fromkeys(
             line.editor
             for line in after.log
@@ -266,22 +270,22 @@ class Editor(ABC, Generic[C]):
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
             raise EditError("there is no fact to edit")
+        stops = list(map(self.lm.tokenizer.decode, generation.stop_ids(self.lm)))
         for row, fact in enumerate(facts, first):
             if self.needs_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
                     f"subject: '{fact.prompt}'"
                 )
-            self._check_tokens(row, fact)
+            # of ASCII no tokenizer makes more tokens than characters: short texts need no count
+            text, most = fact.text + fact.target_new, self.lm.context or math.inf
+            short = text.isascii() and not self.length_note and len(text) + 16 <= most
+            if not short or any(stop in fact.target_new for stop in stops):
+                self._check_tokens(row, fact)
 
     def _check_tokens(self, row: int, fact: Fact) -> None:
         """Refuse an answer that the model could not read, or could not write to its end."""
         tokenizer, context, stops = self.lm.tokenizer, self.lm.context, generation.stop_ids(self.lm)
-        text = fact.text + fact.target_new
-        # of ASCII no tokenizer makes more tokens than characters, so short texts are not tokenized
-        short = text.isascii() and not self.length_note and len(text) + 16 <= (context or math.inf)
-        if short and not any(tokenizer.decode([stop]) in fact.target_new for stop in stops):
-            return
         target = encode_target(tokenizer, fact.target_new)
         tokens = self.length(fact, target)
         if context and tokens > context:
@@ -369,8 +373,6 @@ class Editor(ABC, Generic[C]):
 
     def _warn_below(self, after: Patch, patch: Patch) -> None:
         """Warn where new weights lie below a route that decides by the states they change."""
-        if not after.routes:
-            return
         blocks = f"{self.lm.arch.blocks}."
 
         def layer(module: str) -> int:

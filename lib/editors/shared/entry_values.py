@@ -134,8 +134,8 @@ class EntrySearch(VectorSearch):
         self.keys = replay.seen[site.module][0][range(len(rows)), ends].float().cpu()
         self.scale = scale[:, None].to(device)  # (n, 1)
         super().__init__(
-            lm,
-            site.module,
+            lm=lm,
+            where=site.module,
             init=start.T.to(device),  # (n, d_out)
             labels=replay.labels(rows),
             share=rows.share,

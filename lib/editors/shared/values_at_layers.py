@@ -56,14 +56,15 @@ class SeveralLayers(FactSearch):
         # the rows of copy c follow those of the copies before it
         labels[0] += t * torch.arange(n, device=labels.device).repeat_interleave(len(rows.share))
         super().__init__(
-            lm,
-            layers[0],
-            settings,
+            lm=lm,
+            where=f"layer {layers[0]}",
+            settings=settings,
             init=mlp,
             mlp=mlp,
             keys=torch.stack([keys[:t, 0] for keys, _ in seen]).float(),
             labels=labels,
-            share=rows.share.repeat(n),
+            share=rows.share.repeat(n) / t,
+            owner=torch.arange(n).repeat_interleave(t),
         )
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:

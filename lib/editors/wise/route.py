@@ -77,6 +77,7 @@ class ActivationDifference:
         return counted.means(self.tokens(moved, output))
 
 
+@dataclass(eq=False, repr=False)
 class Side(Route):
     """Side memories beside one linear module.
 
@@ -107,15 +108,10 @@ class Side(Route):
         activation: str | None
         bos: TokenId | None
 
-    def __init__(
-        self,
-        memories: tuple[SideMemory, ...],
-        act_ratio: float,
-        score: ActivationDifference,
-        module: str = "",
-    ) -> None:
-        self.memories, self.act_ratio, self.score = tuple(memories), act_ratio, score
-        self.module = module
+    memories: tuple[SideMemory, ...]
+    act_ratio: float
+    score: ActivationDifference
+    module: str = ""
 
     def placed(self, device: torch.device) -> list[Tensor]:
         """τ (d_out, d_in) of every memory on a device."""
