@@ -24,6 +24,7 @@ from lib.editors.wise.route import (
 )
 from lib.keys_values.second_moment import second_moment
 from lib.model import activations, batching
+from lib.model.answer_rows import AnswerRows
 from lib.model.sequences import Counted, Sequences
 
 from ..support import tiny
@@ -110,7 +111,7 @@ def test_delta_is_the_mean_length_over_the_prompt_without_its_bos_and_without_pa
     assert torch.equal(ActivationDifference().counted(seqs), prompt)
     assert torch.equal(ActivationDifference(pool="row", bos=9).counted(seqs), real)
     tau, a, places = torch.randn(3, 4), torch.randn(2, 5, 4), Counted(prompt)
-    found = score.rows(tau, places.values(a), torch.zeros(4, 3), places)
+    found = places.means(score.tokens(places.values(a) @ tau.T, torch.zeros(4, 3)))
     lengths = (a @ tau.T).norm(dim=-1) * prompt
     torch.testing.assert_close(found, lengths.sum(1) / prompt.sum(1))
 
@@ -131,7 +132,7 @@ def test_training_separates_the_fact_from_what_is_irrelevant(lm):
     patch = made.edit(FACTS[:1])
     outside = [note[0]["entry"] for note in lm_notes(lm, patch, list(CALM))]
     assert outside == [-1] * 4 and lm_notes(lm, patch, [FACTS[0].text])[0][0]["entry"] == 0
-    texts, state = made._read[1], patch.memory["wise"]
+    texts, state = reader(lm, patch), patch.memory["wise"]
     with lm.patched(lib.EMPTY):
         rows = lm.rows([f.replace("{}", FACTS[0].text) for f in SETTINGS["templates"]])[0]
         tau = route(patch).memories[0].tau
@@ -188,16 +189,14 @@ def test_a_calibrated_threshold_lies_between_texts_kept_apart_and_the_facts(lm):
         made = editor(lm, calibrate=share, **more)
         patch = made.edit(FACTS[:2])
         found[share] = route(patch).memories[0].eps
-        trained = {ids for ids in made._read[1].pairs}
     apart = [tuple(lib.data.facts.encode_prompt(lm.tokenizer, text)) for text in calm[3::4]]
-    assert trained >= set(apart)  # measured, if not trained on
-    delta = made._read[1].delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
+    delta = reader(lm, patch).delta(route(patch).memories[0].tau, [list(ids) for ids in apart])
     assert found[0.0] == pytest.approx(delta.quantile(0.95).item(), rel=1e-5)
     assert found[0.5] == pytest.approx((found[0.0] + found[1.0]) / 2)
     assert found[0.0] < found[0.5] < found[1.0]
     assert found[None] != found[1.0]  # without it all texts are trained on
     with pytest.raises(lib.errors.EditError, match="calibrates thresholds only with track=True"):
-        editor(lm, calibrate=0.5, track=False, irrelevant=calm).edit(FACTS[:1])
+        editor(lm, calibrate=0.5, track=False, irrelevant=calm)
 
 
 def test_shards_close_and_merge_when_they_should():
@@ -260,6 +259,11 @@ def scores(lm, patch, texts):
     return torch.cat(found)
 
 
+def reader(lm, patch):
+    """What reads texts on the base model, as a patch compares them."""
+    return training.TextReader(lm, lm.mlp_out(1), route(patch).score)
+
+
 def lm_notes(lm, patch, texts):
     with lm.patched(patch):
         return lm.answer(texts, 1, explain=True)[1]
@@ -269,7 +273,7 @@ def test_what_does_not_fit_is_a_sentence(lm):
     with pytest.raises(lib.errors.EditError, match=f"side memories at {lm.mlp_out(1)}"):
         editor(lm, layer=2).edit(FACTS[:1], after=three()[0])
     with pytest.raises(lib.errors.EditError, match="a multiple of save_freq"):
-        editor(lm, save_freq=3, merge_freq=4).edit(FACTS[:1])
+        editor(lm, save_freq=3, merge_freq=4)
 
 
 # ---- files and going on -------------------------------------------------------------------------
@@ -337,18 +341,20 @@ def test_replay_keeps_past_prompts_dark_and_a_present_one_lit(lm):
     patch = made.edit(FACTS[:5])
     assert patch.memory["wise"]["past"] == (tuple(fact.text for fact in FACTS[:4]),)
     assert editor(lm, **{**SHORT, "retrieve": True}).edit(FACTS[:5]).memory["wise"]["past"] == ()
-    texts, rows = made._read[1], [lib.data.facts.encode_prompt(lm.tokenizer, f.text) for f in FACTS]
+    texts, rows = reader(lm, patch), lm.rows([fact.text for fact in FACTS])[0]
     given = replace(made.config, alpha=0.1, beta=2.0, gamma=0.5)
     margins = training.Margins(given, 3.0, rows[5:], past=rows[:2], present=rows[4:5])
     tau = route(patch).memories[-1].tau
     delta = texts.delta(tau, [*rows[:2], rows[4]]) / 3.0
     wanted = (delta[:2] - 0.1).clamp(min=0).sum() + (2.0 - delta[2]).clamp(min=0)
-    inside = torch.full((1,), 9.0)
-    alone = replace(margins, past=(), present=()).loss(texts, tau, inside)
-    assert (margins.loss(texts, tau, inside) - alone).item() == pytest.approx(wanted.item())
-    assert wanted > 0
+    answers = [AnswerRows.of(lm.tokenizer, some) for some in ([(FACTS[5].text, "xy")], [], [])]
+    whole, alone = (
+        training.FactTraining(texts, 1, some, *answers).losses(tau)[1].item()
+        for some in (margins, margins._replace(past=(), present=()))
+    )
+    assert whole - alone == pytest.approx(wanted.item(), rel=1e-5) and wanted > 0
     with pytest.raises(lib.errors.EditError, match="only with retrieve=True"):
-        editor(lm, replay=True).edit(FACTS[:1])
+        editor(lm, replay=True)
 
 
 # ---- the authors' figures -----------------------------------------------------------------------

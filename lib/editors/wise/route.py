@@ -68,14 +68,6 @@ class ActivationDifference:
         phi, output = ACTIVATIONS[self.activation], output.float()
         return torch.linalg.vector_norm(phi(output + moved) - phi(output), dim=-1)
 
-    def rows(self, tau: Tensor, inputs: Tensor, output: Tensor, counted: Counted) -> Tensor:
-        """Δ (rows,) under τ of inputs (n, d_in) and outputs (n, d_out) at the counted tokens.
-
-        It is differentiable in τ. There is no product for padding or answers.
-        """
-        moved = inputs.float() @ tau.T  # τ a (n, d_out)
-        return counted.means(self.tokens(moved, output))
-
 
 @dataclass(eq=False, repr=False)
 class Side(Route):
@@ -123,10 +115,11 @@ class Side(Route):
 
     def scores(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """Δ (rows, m) of every prompt under every one of m memories."""
+        # there is no product for padding or answers
         counted = Counted(self.score.counted(seqs))
-        inputs, output = counted.values(inputs), counted.values(output)
-        found = [self.score.rows(tau, inputs, output, counted) for tau in self.on(inputs.device)]
-        return torch.stack(found, 1)
+        inputs, output = counted.values(inputs).float(), counted.values(output)
+        found = [self.score.tokens(inputs @ tau.T, output) for tau in self.on(inputs.device)]
+        return torch.stack([counted.means(tokens) for tokens in found], 1)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
         """(rows,) int64: the memory with the largest Δ among those that pass, -1 for none."""
@@ -242,10 +235,8 @@ def hinges(
     Δ_e (4, 30), Δ_i (7,), margins 5, 20, 10 -> 2, 16, 13
     """
     gap = gamma - (inside[None] - outside[:, None])
-    return _positive(outside - alpha), _positive(beta - inside), _positive(gap)
-
-
-def _positive(terms: Tensor) -> Tensor:
-    """The mean of the positive terms, 0 without any."""
-    above = terms > 0
-    return torch.where(above, terms, 0.0).sum() / above.sum().clamp(min=1)
+    some, most, apart = (
+        torch.where(terms > 0, terms, 0.0).sum() / (terms > 0).sum().clamp(min=1)
+        for terms in (outside - alpha, beta - inside, gap)
+    )
+    return some, most, apart

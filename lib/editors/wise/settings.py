@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from ...errors import EditError
 from ...settings import Amount, Count, Real, Share, Size, Texts, setting
 from ..shared.config import Config
 from ..shared.options import ChatWordings, ContextSettings, EndOfText
@@ -147,3 +148,16 @@ class WiseConfig(ContextSettings, EndOfText, ChatWordings, Config):
         "Texts that must stay with the main memory; None takes those shipped with the library.",
         source="ours",
     )
+
+    def __post_init__(self) -> None:
+        """Refuse also settings that do not go together."""
+        super().__post_init__()
+        if self.merge_freq % self.save_freq:
+            raise EditError(
+                "wise merges shards every merge_freq facts, a multiple of save_freq; not "
+                f"{self.merge_freq} of {self.save_freq}"
+            )
+        if self.replay and not self.retrieve:
+            raise EditError("wise replays prompts of merged memories only with retrieve=True")
+        if self.calibrate is not None and not (self.track and self.remeasure):
+            raise EditError("wise calibrates thresholds only with track=True and remeasure=True")

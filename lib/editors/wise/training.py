@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -66,24 +66,21 @@ class TextReader:
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:
         """Δ (n,) of rows of ids under τ; differentiable."""
-        pairs = [self._pair(tuple(row)) for row in rows]
+        pairs = self.read(rows)
         a, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         each = self.score.tokens(a.to(tau) @ tau.T, y.to(tau))
         sizes = [len(pair[0]) for pair in pairs]
         return torch.stack([part.mean() for part in each.split(sizes)])
 
-    def output_norm(self, rows: Rows) -> float:
-        """Mean over texts of the mean ‖W a‖: the unit of the margins."""
-        norms = [self._pair(tuple(row))[1].norm(dim=1).mean() for row in rows]
-        return torch.stack(norms).mean().item()
-
-    def _pair(self, ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        if ids not in self.pairs:
-            some = sorted(self.together) if ids in self.together else [ids]
-            label = "inputs and outputs", self.base, self.lm.device, self.module, self.score
-            read = partial(self._read, some)
-            self.pairs |= remembered((*label, *some), read) if self.base else read()
-        return self.pairs[ids]
+    def read(self, rows: Rows) -> list[tuple[Tensor, Tensor]]:
+        """Inputs (n, d_in) and outputs (n, d_out) of the module at each of some texts."""
+        for ids in map(tuple, rows):
+            if ids not in self.pairs:
+                some = sorted(self.together) if ids in self.together else [ids]
+                label = "inputs and outputs", self.base, self.lm.device, self.module, self.score
+                read = partial(self._read, some)
+                self.pairs |= remembered((*label, *some), read) if self.base else read()
+        return [self.pairs[tuple(row)] for row in rows]
 
     @torch.no_grad()
     def _read(self, texts: Rows) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
@@ -98,8 +95,7 @@ class TextReader:
         return found
 
 
-@dataclass
-class Margins:
+class Margins(NamedTuple):
     """What Δ is compared with while a fact is trained.
 
     config      holds the margins alpha, beta and gamma (`hinges`)
@@ -115,19 +111,6 @@ class Margins:
     irrelevant: Rows
     past: Rows = ()
     present: Rows = ()
-
-    def loss(self, texts: TextReader, tau: Tensor, delta: Tensor) -> Tensor:
-        """How far Δ is on the wrong side; delta (rows,) are those of the fact's rows."""
-        c, outside = self.config, texts.delta(tau, self.irrelevant)
-        parts = hinges(delta / self.unit, outside / self.unit, c.alpha, c.beta, c.gamma)
-        loss = cast(Tensor, sum(parts))
-        # L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_present))
-        if self.past:
-            loss = loss + (texts.delta(tau, self.past) / self.unit - c.alpha).clamp(min=0).sum()
-        if self.present:
-            present = texts.delta(tau, self.present) / self.unit
-            loss = loss + (c.beta - present).clamp(min=0).sum()
-        return loss
 
 
 class FactTraining:
@@ -159,20 +142,22 @@ class FactTraining:
         self.output = self.counted.values(self.captured.output)
 
     def losses(self, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiable at τ: the NLL of all rows' answers through W′, and that of the margins."""
+        """Differentiable at τ: the NLL of all rows' answers through W′, and that of the margins.
+
+        The latter says how far Δ is on the wrong side.
+        """
         states = self.captured.replay.with_added(self.captured.inputs.float() @ tau.T)
-        margin = self.margins.loss(self.texts, tau, self.delta(tau))
+        texts, (c, unit, irrelevant, past, present) = self.texts, self.margins
+        inside, outside = self.delta(tau) / unit, texts.delta(tau, irrelevant) / unit
+        margin = cast(Tensor, sum(hinges(inside, outside, c.alpha, c.beta, c.gamma)))
+        # L_memo = Σ max(0, Δ(x_past) − α) + Σ max(0, β − Δ(x_present))
+        if past:
+            margin = margin + (texts.delta(tau, past) / unit - c.alpha).clamp(min=0).sum()
+        if present:
+            margin = margin + (c.beta - texts.delta(tau, present) / unit).clamp(min=0).sum()
         return self.captured.nll(states), margin
 
     def delta(self, tau: Tensor) -> Tensor:
         """Δ (rows,) of the prompts under τ."""
-        return self.texts.score.rows(tau, self.inputs, self.output, self.counted)
-
-    def least_delta(self, tau: Tensor) -> float:
-        """The mean Δ of the fact's rows, or a smaller Δ of a form of conversation.
-
-        A form of conversation has to reach the threshold by itself.
-        """
-        with torch.no_grad():
-            found = self.delta(tau)[: self.own]
-        return min(found[: self.plain].mean().item(), *found[self.plain :].tolist(), torch.inf)
+        moved = self.inputs.float() @ tau.T  # τ a (n, d_out)
+        return self.counted.means(self.texts.score.tokens(moved, self.output))

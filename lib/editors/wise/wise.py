@@ -11,7 +11,8 @@ elsewhere (route.py).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from ...cancellation import steps
 from ...data.facts import Fact, encode_prompt, fill
-from ...errors import EditError
 from ...keys_values import chat_wordings
 from ...keys_values import context_templates as contexts
 from ...keys_values.second_moment import stored_moments
@@ -35,7 +35,31 @@ from .route import ActivationDifference, Side, SideMemory, draw_mask, pack, unpa
 from .settings import WiseConfig
 from .training import FactTraining, Margins, Rows, TextReader
 
-State = dict[str, Any]
+
+@dataclass
+class State:
+    """What is remembered from one call to the next, beside the side memories in the route.
+
+    module     the module beside which the memories stand
+    templates  context templates
+    unit       mean ‖W a‖ on irrelevant texts, in units of which the margins are; 0: not read yet
+    cursor     how many irrelevant texts were taken so far
+    drawn      number of shards drawn so far
+    mask       the open shard's mask, packed; None when none is open
+    groups     (prompt, answer) of the facts of each shard that is not merged yet
+    merges     of each merge: facts, how many of them fell under the old ε, old and new ε
+    past       the prompts of each merged memory, for `replay`
+    """
+
+    module: str
+    templates: tuple[str, ...]
+    unit: float = 0.0
+    cursor: int = 0
+    drawn: int = 0
+    mask: Tensor | None = None
+    groups: tuple[tuple[tuple[str, str], ...], ...] = ()
+    merges: tuple[Mapping[str, float], ...] = ()
+    past: tuple[tuple[str, ...], ...] = ()
 
 
 class Wise(Editor[WiseConfig]):
@@ -51,52 +75,88 @@ class Wise(Editor[WiseConfig]):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one fact after another into the open shard; merge shards when enough are full."""
         c, lm = self.config, self.lm
-        self._check()
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
         below = routed.without_route(after, module)
         with lm.patched(below, only=True):
             irrelevant, held_out = self._irrelevant()
-            texts = self._texts(below, module, [*irrelevant, *held_out])
-            if not state["unit"]:
-                state["unit"] = texts.output_norm(irrelevant[:100]) if c.units == "output" else 1.0
+            # what the module reads at these texts; on the base model all editors share it
+            act = mlp_activation(lm.model.config) if c.activation else None
+            texts = TextReader(
+                lm,
+                module,
+                ActivationDifference(c.pool, act, lm.leading_bos),
+                frozenset(map(tuple, [*irrelevant, *held_out])),
+                None if below.weights or below.routes else lm.stored_identity,
+            )
+            if not state.unit:
+                calm = texts.read(irrelevant[:100]) if c.units == "output" else []
+                norms = [output.norm(dim=1).mean() for _, output in calm]
+                state.unit = torch.stack(norms).mean().item() if norms else 1.0
             for fact in steps(facts, f"{self.name}: facts"):
                 # a shard: a side memory τ = 0, and a random mask that its facts are trained in
-                if state["mask"] is None:
-                    memories = [*memories, self._open(state, module)]
-                # the fact: its answer through W′ and the margins on Δ, by gradient descent on τ
-                training = self._training(fact, memories[-1], state, texts, irrelevant)
-                memories[-1] = self._add(fact, training, memories[-1], state, held_out)
+                if state.mask is None:
+                    d_out, d_in = lm.weight(module).shape
+                    state.mask = pack(draw_mask((d_out, d_in), c.mask_ratio, c.seed, state.drawn))
+                    state.drawn, state.groups = state.drawn + 1, (*state.groups, ())
+                    memories = [*memories, SideMemory(torch.zeros(d_out, d_in), torch.inf, 0)]
+                # the fact, and the threshold that its prompts have to reach
+                memories[-1] = self._learn(fact, memories[-1], state, texts, irrelevant, held_out)
                 # a full shard is closed, and as many as merge_freq asks for become one memory
-                if len(state["groups"][-1]) >= c.save_freq:
-                    state["mask"] = None
-                    if len(state["groups"]) >= c.merge_freq // c.save_freq:
+                if len(state.groups[-1]) >= c.save_freq:
+                    state.mask = None
+                    if len(state.groups) >= c.merge_freq // c.save_freq:
                         memories = self._merge(memories, state, texts, held_out)
         route = Side(tuple(memories), c.act_ratio, texts.score, module)
-        return routed.with_route(after, module, route, self.name, state)
+        return routed.with_route(after, module, route, self.name, vars(state))
 
-    def _open(self, state: State, module: str) -> SideMemory:
-        """The memory of a new shard, which is empty; its mask is drawn at random."""
-        d_out, d_in = self.lm.weight(module).shape
-        shape = d_out, d_in
-        mask = draw_mask(shape, self.config.mask_ratio, self.config.seed, state["drawn"])
-        state["mask"], state["drawn"] = pack(mask), state["drawn"] + 1
-        state["groups"] = (*state["groups"], ())
-        return SideMemory(torch.zeros(shape), torch.inf, 0)
-
-    def _add(
-        self, fact: Fact, training: FactTraining, memory: SideMemory, state: State, held_out: Rows
+    def _learn(
+        self,
+        fact: Fact,
+        memory: SideMemory,
+        state: State,
+        texts: TextReader,
+        irrelevant: Rows,
+        held_out: Rows,
     ) -> SideMemory:
-        """The memory of the open shard with one fact more."""
-        tau = self.train(training, memory.tau, unpack(state["mask"], tuple(memory.tau.shape)))
-        # ε: the least Δ of the facts, each recorded when it was trained
-        eps = min(memory.eps, training.least_delta(tau))
-        tau = tau.cpu()
-        group = (*state["groups"][-1], (fact.text, fact.target_new))
-        state["groups"] = (*state["groups"][:-1], group)
-        if self.config.track:  # or of all of them as they are now
-            delta = self._deltas(tau, group, training.texts)
-            eps = self._threshold(tau, delta, training.texts, held_out)
+        """The memory of the open shard with one fact more, which is trained under all templates.
+
+        Beside it stands what must not change. Of the irrelevant texts the next ones in turn are
+        taken.
+        """
+        c, tokenizer, group = self.config, self.lm.tokenizer, state.groups[-1]
+        own = [(fill(t, fact.text), fact.target_new) for t in state.templates]
+        # texts on which Δ must stay small, in turn
+        some = [irrelevant[(state.cursor + i) % len(irrelevant)] for i in range(c.irrelevant_n)]
+        state.cursor += c.irrelevant_n
+        # earlier facts of the shard that are trained along (ours; none as published)
+        draw = random.Random(f"{c.seed} {state.drawn} {len(group)}")
+        earlier = draw.sample(group, min(c.rehearse, len(group)))
+        # L_memo: one prompt of every merged memory, and one of this shard
+        past = [prompts[memory.facts % len(prompts)] for prompts in state.past]
+        present = [text for text, _ in earlier[:1] or group[-1:]] if past else []
+        around = [[encode_prompt(tokenizer, text) for text in group] for group in (past, present)]
+        training = FactTraining(
+            texts,
+            c.layer,
+            Margins(c, state.unit, some, *around),
+            # the last answer token predicts nothing; the published Δ counts it all the same
+            AnswerRows.of(tokenizer, own, c.target_eos, read_whole=c.pool == "row"),
+            chat_wordings.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
+            AnswerRows.of(tokenizer, earlier, c.target_eos),
+        )
+        # its answer through W′ and the margins on Δ, by gradient descent on τ
+        tau = self.train(training, memory.tau, unpack(state.mask, tuple(memory.tau.shape)))
+        # ε: the least Δ of the facts, each recorded when it was trained, as the mean of its rows;
+        # a form of conversation has to reach it by itself
+        with torch.no_grad():
+            delta = training.delta(tau)[: training.own]
+        means = [delta[: training.plain].mean().item(), *delta[training.plain :].tolist()]
+        eps, tau = min(memory.eps, *means), tau.cpu()
+        group = (*group, (fact.text, fact.target_new))
+        state.groups = (*state.groups[:-1], group)
+        if c.track:  # or of all of them as they are now
+            eps = self._threshold(tau, self._deltas(tau, group, texts), texts, held_out)
         return SideMemory(tau, eps, memory.facts + 1)
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
@@ -142,13 +202,13 @@ class Wise(Editor[WiseConfig]):
         Without `retrieve` there is one merged memory only: the one from earlier merges is merged
         along and keeps the published share of 0.6.
         """
-        c, k = self.config, len(state["groups"])
+        c, k = self.config, len(state.groups)
         merged, parts, weights = memories[:-k], memories[-k:], [1 / k] * k
         joined = bool(merged) and not c.retrieve
         if joined:
             merged, parts, weights = [], memories, [0.6] + [0.4 / k] * k
         tau = RULES[c.merge]([part.tau for part in parts], weights, c.density)
-        facts = [fact for group in state["groups"] for fact in group]
+        facts = [fact for group in state.groups for fact in group]
         # ε: the least of the shards', or measured again on the merged memory
         delta, old = self._deltas(tau, facts, texts), min(part.eps for part in parts)
         eps = self._threshold(tau, delta, texts, held_out) if c.remeasure else old
@@ -156,91 +216,20 @@ class Wise(Editor[WiseConfig]):
             eps = min(eps, memories[0].eps)
         under = int((delta[: len(facts)] < old).sum())
         report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
-        state["merges"] = (*state["merges"], report)
-        state["groups"] = ()
+        state.merges, state.groups = (*state.merges, report), ()
         if c.replay:
-            state["past"] = (*state["past"], tuple(text for text, _ in facts))
+            state.past = (*state.past, tuple(text for text, _ in facts))
         return [*merged, SideMemory(tau, eps, sum(part.facts for part in parts))]
 
-    # ---- what a fact is trained on ----------------------------------------------------------
-
-    def _training(
-        self, fact: Fact, memory: SideMemory, state: State, texts: TextReader, irrelevant: Rows
-    ) -> FactTraining:
-        """The fact under all templates, and what must not change beside it.
-
-        Of the irrelevant texts the next ones in turn are taken.
-        """
-        c, tokenizer, group = self.config, self.lm.tokenizer, state["groups"][-1]
-        own = [(fill(t, fact.text), fact.target_new) for t in state["templates"]]
-        # texts on which Δ must stay small, in turn
-        first = state["cursor"]
-        some = [irrelevant[(first + i) % len(irrelevant)] for i in range(c.irrelevant_n)]
-        state["cursor"] += c.irrelevant_n
-        # earlier facts of the shard that are trained along (ours; none as published)
-        draw = random.Random(f"{c.seed} {state['drawn']} {len(group)}")
-        earlier = draw.sample(group, min(c.rehearse, len(group)))
-        # L_memo: one prompt of every merged memory, and one of this shard
-        past = [prompts[memory.facts % len(prompts)] for prompts in state["past"]]
-        present = [text for text, _ in earlier[:1] or group[-1:]] if past else []
-        around = [[encode_prompt(tokenizer, text) for text in group] for group in (past, present)]
-        margins = Margins(c, state["unit"], some, *around)
-        # the last answer token predicts nothing; the published Δ counts it all the same
-        read_whole = c.pool == "row"
-        return FactTraining(
-            texts,
-            c.layer,
-            margins,
-            AnswerRows.of(tokenizer, own, c.target_eos, read_whole=read_whole),
-            chat_wordings.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
-            AnswerRows.of(tokenizer, earlier, c.target_eos),
-        )
-
-    # ---- before: settings, what is there already, and the irrelevant texts --------------------
-
-    def _check(self) -> None:
-        """Refuse settings that do not go together."""
-        c = self.config
-        if c.merge_freq % c.save_freq:
-            raise EditError(
-                "wise merges shards every merge_freq facts, a multiple of save_freq; not "
-                f"{c.merge_freq} of {c.save_freq}"
-            )
-        if c.replay and not c.retrieve:
-            raise EditError("wise replays prompts of merged memories only with retrieve=True")
-        if c.calibrate is not None and not (c.track and c.remeasure):
-            raise EditError("wise calibrates thresholds only with track=True and remeasure=True")
+    # ---- before: what is there already, and the irrelevant texts ------------------------------
 
     def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
-        """Memories and state to go on with: merged memories first, then closed shards, then open.
-
-        What the editor remembers in its state:
-
-        module     the module beside which the memories stand
-        templates  context templates
-        unit       mean ‖W a‖ on irrelevant texts, in units of which the margins are
-        cursor     how many irrelevant texts were taken so far
-        drawn      number of shards drawn so far
-        mask       the open shard's mask, packed; None when none is open
-        groups     the facts of each shard that is not merged yet
-        merges     of each merge: facts, how many of them fell under the old ε, old and new ε
-        past       the prompts of each merged memory, for `replay`
-        """
-        state = after.memory.get(self.name)
+        """Memories, merged ones first, then closed shards and the open one, and the state."""
+        state: Any = after.memory.get(self.name)
         if routed.begun(after, module, self.name, state, "side memories"):
             route: Any = after.routes[module]
-            return list(route.memories), dict(state)
-        return [], {
-            "module": module,
-            "templates": contexts.of(self.lm, self.config),
-            "unit": 0.0,
-            "cursor": 0,
-            "drawn": 0,
-            "mask": None,
-            "groups": (),
-            "merges": (),
-            "past": (),
-        }
+            return list(route.memories), State(**state)
+        return [], State(module, contexts.of(self.lm, self.config))
 
     def _irrelevant(self) -> tuple[Rows, Rows]:
         """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
@@ -255,19 +244,6 @@ class Wise(Editor[WiseConfig]):
         if self.config.calibrate is None:
             return rows, []
         return [row for i, row in enumerate(rows) if i % 4 != 3], rows[3::4]
-
-    def _texts(self, below: Patch, module: str, irrelevant: Rows) -> TextReader:
-        """What the module reads at irrelevant texts, read again where something below changed."""
-        c, lm = self.config, self.lm
-        parts = [*below.weights.values(), *below.routes.values()]
-        before, texts = getattr(self, "_read", ([], None))
-        if texts is None or [*map(id, parts)] != [*map(id, before)]:
-            act = mlp_activation(lm.model.config) if c.activation else None
-            score = ActivationDifference(c.pool, act, lm.leading_bos)
-            together = frozenset(map(tuple, irrelevant))
-            texts = TextReader(lm, module, score, together, None if parts else lm.stored_identity)
-            self._read = parts, texts
-        return texts
 
     # ---- thresholds --------------------------------------------------------------------------
 
