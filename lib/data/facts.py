@@ -301,8 +301,12 @@ def _behind(tokenizer: Any, ahead: str, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int], int]:
+def lookup(
+    tokenizer: Any, fact: Fact, template: str = "{}", prompt: str | None = None
+) -> tuple[list[int], int]:
     """Token ids of the fact's prompt inside the template, and the index of its lookup token.
+
+    prompt  another prompt about the subject, in place of the fact's
 
     The lookup token is the last token of the subject that stands at `{}`, even where the subject
     also occurs elsewhere. The index counts from 0 without padding; the ids are those of
@@ -320,8 +324,9 @@ def lookup(tokenizer: Any, fact: Fact, template: str = "{}") -> tuple[list[int],
             f"{type(tokenizer).__name__} is a slow tokenizer without character offsets, so the "
             "subject's tokens cannot be found; load the fast one"
         )
-    text = fill(require_encodable(template, "the template"), fact.text)
-    end = template.index("{}") + fact.prompt.index("{}") + len(fact.subject.rstrip())
+    prompt = fact.prompt if prompt is None else prompt
+    text = fill(require_encodable(template, "the template"), fill(prompt, fact.subject))
+    end = template.index("{}") + prompt.index("{}") + len(fact.subject.rstrip())
     read = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
     spans = zip(read["offset_mapping"], read["special_tokens_mask"], strict=True)
     # special tokens carry the empty span (0, 0): an end-of-text token would always come last

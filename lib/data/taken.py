@@ -59,13 +59,22 @@ def fact(given: Given) -> Fact:
 
 def _items(given: Any, named: Callable[[str], Fact] | None = None) -> list[Fact | Case]:
     """The facts and cases that were given, in their order."""
+    if isinstance(given, Fact | Case):
+        return [given]
+    if isinstance(given, list) and all(isinstance(one, Fact | Case) for one in given):
+        return list(given)
+    return _converted(given, named)
+
+
+def _converted(given: Any, named: Callable[[str], Fact] | None) -> list[Fact | Case]:
+    """The same of tables, rows, texts and other iterables."""
     if isinstance(given, pd.DataFrame):
         given = given.to_dict("records")
     elif isinstance(given, pd.Series) and "prompt" in given.index:  # a row of a table
         given = given.to_dict()
     elif hasattr(given, "tolist"):  # arrays and columns; an array of no dimension gives its object
         given = given.tolist()
-    if isinstance(given, Fact | Case | Mapping):
+    if isinstance(given, Mapping):
         given = [given]
     if isinstance(given, str | bytes | Unordered) or not isinstance(given, Iterable):
         why = ", which has no order" if isinstance(given, Unordered) else ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..data.fact_as_question import question
@@ -112,25 +112,24 @@ def _items(
     fact = case.fact
     new, old = fact.target_new, fact.target_true
 
-    def of(metric: str, prompts: Iterable[tuple]) -> Iterator[Item]:
-        return (Item(name, TABLE[metric], *given) for given in prompts)
-
-    items = {
-        "efficacy": of("efficacy", [(fact.text, new, old)]),
-        "generalization": of("generalization", [(p, new, old) for p in case.paraphrases]),
-        "specificity": of("specificity", [(p.prompt, p.target, new) for p in case.neighborhood]),
-        "portability": _consequences(name, case),
-        "locality": of("locality", [(prompt,) for prompt in case.locality]),
-        "same_subject": of("same_subject", others.same_subject(case)),
-        "same_relation": of("same_relation", others.same_relation(case)),
-        "negation_leak": of("negation_leak", [(negate(fact), new)]),
-        "negation_base": of("negation_base", [(negate(fact), old)] if old is not None else []),
-        "chat": _conversation(name, case, "chat", fact.text, metrics),
-        "question": _conversation(name, case, "question", question(case), metrics),
+    # a prompt with its answer and the rival, or whole items where further lines stand beside them
+    prompts: dict[str, Callable[[], Iterable[tuple]]] = {
+        "efficacy": lambda: [(fact.text, new, old)],
+        "generalization": lambda: [(p, new, old) for p in case.paraphrases],
+        "specificity": lambda: [(p.prompt, p.target, new) for p in case.neighborhood],
+        "portability": lambda: _consequences(name, case),
+        "locality": lambda: [(prompt,) for prompt in case.locality],
+        "same_subject": lambda: others.same_subject(case),
+        "same_relation": lambda: others.same_relation(case),
+        "negation_leak": lambda: [(negate(fact), new)],
+        "negation_base": lambda: [(negate(fact), old)] if old is not None else [],
+        "chat": lambda: _conversation(name, case, "chat", fact.text, metrics),
+        "question": lambda: _conversation(name, case, "question", question(case), metrics),
     }
-    for metric, some in items.items():
-        if metric in wanted(metrics):
-            yield from some
+    measured = wanted(metrics)
+    for metric, made in prompts.items():
+        for one in made() if metric in measured else ():
+            yield one if isinstance(one, Item) else Item(name, TABLE[metric], *one)
 
 
 def _conversation(

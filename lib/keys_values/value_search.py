@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -393,7 +393,7 @@ def rows_of(
             ids, at = lookup(lm.tokenizer, fact, template)
             rows.append((ids, encode_answer(lm.tokenizer, fact.target_new, template) + end, at))
     for i, fact in enumerate(facts):
-        ids, at = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
+        ids, at = lookup(lm.tokenizer, fact, prompt="{} is a")
         bare, _, end_of_subject = rows[i * len(templates)]
         begins = bare[: end_of_subject + 1] == ids[: at + 1]
         subjects.append(i * len(templates) if begins else len(rows))

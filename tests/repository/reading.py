@@ -110,8 +110,8 @@ def reading(call: str, family: str = "gpt2") -> Reading:
     lm = editor_settings.model(family)
     if call == "evaluate":
         rome = lib.EDITORS["rome"](lm, **editor_settings.settings("rome", family))
-        patch = rome.edit([editor_settings.A], check=False)
-        return traced(lambda: lib.evaluate(lm, small_cases()[:1], patch, metrics=METRICS))
+        patch, cases = rome.edit([editor_settings.A], check=False), small_cases()[:1]
+        return traced(lambda: lib.evaluate(lm, cases, patch, metrics=METRICS))
     given = dict(editor_settings.settings(call, family))
     given.pop("templates", None)  # texts in front of the fact are part of the methods
     lib.EDITORS[call](lm, **given).edit([editor_settings.A], check=False)
