@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,18 +62,23 @@ def setting(
     default: Any,
     sentence: str | None = None,
     *,
-    source: Source | None = None,
     published: Any = MISSING,
+    source: Source | None = None,
 ) -> Any:
     """A dataclass field with its sentence, source and published value.
 
-    A sentence or source that is left out is that of the base class's field of the same name.
-    published is the paper's value where it is not the default.
+    A sentence or source that is left out is that of the base class's field of the same name, so
+    that `from_paper` and `ours` below say where a setting is declared first. published is the
+    paper's value where it is not the default.
     """
     given = {"sentence": sentence, "source": source}
     said = {name: value for name, value in given.items() if value is not None}
     paper = {} if published is MISSING else {"published": published}
     return field(default=default, metadata=said | paper)
+
+
+from_paper = partial(setting, source="paper")
+ours = partial(setting, source="ours")
 
 
 def explain(config: type) -> dict[str, Setting]:

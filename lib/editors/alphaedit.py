@@ -16,7 +16,7 @@ from .. import associative_memory as memory
 from ..keys_values.null_space import null_space, stored_eigen
 from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Real, Share, setting
+from ..settings import Amount, Real, Share, from_paper, ours
 from ..stored import Stored
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor, earlier_keys
 from .shared.options import VALUES
@@ -27,22 +27,17 @@ class AlphaEditConfig(LayerwiseConfig):
     """Settings of AlphaEdit; MEMIT's `strength` and `second_moment` have no effect here."""
 
     keep_keys: bool = True
-    threshold: Real = setting(
+    threshold: Real = from_paper(
         2e-2,
         "Eigenvalue of C below which a direction belongs to the null space; an absolute number, so "
         "it depends on how long a model's keys are.",
-        source="paper",
     )
-    L2: Amount = setting(
-        10.0, "Weight of the squared change inside the null space.", source="paper"
-    )
+    L2: Amount = from_paper(10.0, "Weight of the squared change inside the null space.")
 
     # an option of ours
 
-    quantile: Share | None = setting(
-        None,
-        "Share of all directions that make the null space, in the place of the threshold.",
-        source="ours",
+    quantile: Share | None = ours(
+        None, "Share of all directions that make the null space, in the place of the threshold."
     )
 
 

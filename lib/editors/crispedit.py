@@ -26,7 +26,7 @@ from ..keys_values.curvature import Curvature
 from ..keys_values.null_space import stored_eigen
 from ..keys_values.output_moment import curvatures, stored_pairs
 from ..patch.patch import EMPTY, Patch
-from ..settings import Layers, Share, Size, setting
+from ..settings import Layers, Share, Size, from_paper
 from ..stored import Stored
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
@@ -38,20 +38,18 @@ from .shared.options import EndOfText, EpochSettings, GeneralText
 class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
     """Settings of CrispEdit."""
 
-    layers: Layers = setting(
-        (19, 20, 21, 22, 23), "Layers whose MLP output projections are trained.", source="paper"
+    layers: Layers = from_paper(
+        (19, 20, 21, 22, 23), "Layers whose MLP output projections are trained."
     )
-    energy: Share = setting(
+    energy: Share = from_paper(
         0.99,
         "Share of the curvature of general text whose sharpest directions are forbidden; 0 "
         "forbids the single sharpest one.",
-        source="paper",
     )
-    project: Literal["grad", "basis"] = setting(
+    project: Literal["grad", "basis"] = from_paper(
         "basis",
         "What is kept in the flat directions: the gradient before Adam, which leaves them again, "
         "or the coordinates that Adam moves.",
-        source="paper",
         published="grad",
     )
     batch_size: Size = 32

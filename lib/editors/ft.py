@@ -14,7 +14,7 @@ import torch
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
-from ..settings import Amount, Count, setting
+from ..settings import Amount, Count, from_paper
 from .shared.base import Editor
 from .shared.config import Config
 from .shared.fine_tuning import fact_rows, train
@@ -25,19 +25,16 @@ from .shared.options import EndOfText, EpochSettings
 class FtConfig(EpochSettings, EndOfText, Config):
     """Settings of fine-tuning."""
 
-    layer: Count = setting(20, "Layer, counted from 0, whose MLP is trained.", source="paper")
-    loss: Literal["target_new", "prompt_last"] = setting(
+    layer: Count = from_paper(20, "Layer, counted from 0, whose MLP is trained.")
+    loss: Literal["target_new", "prompt_last"] = from_paper(
         "target_new",
         "Whether each answer token is predicted from the text before it, or all of them from the "
         "prompt's last token, as FT-L was published, which is wrong for answers of several tokens.",
-        source="paper",
     )
-    box: Amount | None = setting(
-        None,
-        "Largest change of any entry of the matrix within a call; None sets no bound.",
-        source="paper",
+    box: Amount | None = from_paper(
+        None, "Largest change of any entry of the matrix within a call; None sets no bound."
     )
-    target_eos: bool = setting(True, source="paper")
+    target_eos: bool = from_paper(True)
 
 
 class Ft(Editor[FtConfig]):

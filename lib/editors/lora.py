@@ -18,7 +18,7 @@ from ..data.facts import Fact
 from ..errors import EditError
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
-from ..settings import Amount, Count, Layers, Real, Size, Texts, setting
+from ..settings import Amount, Count, Layers, Real, Size, Texts, from_paper, ours, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
 from .shared.fine_tuning import adapters, beside, fact_rows, train
@@ -29,27 +29,26 @@ from .shared.options import EndOfText, EpochSettings
 class LoraConfig(EpochSettings, EndOfText, Config):
     """Settings of LoRA."""
 
-    layers: Layers = setting((5,), "Layers that get an adapter.", source="paper")
-    modules: Texts = setting(
+    layers: Layers = from_paper((5,), "Layers that get an adapter.")
+    modules: Texts = from_paper(
         ("down",),
         "Adapted modules of each layer: `down` and `up` are the MLP's output and input "
         "projections, `attn` is the attention's output projection, and other names, as `q_proj`, "
         "are taken as they stand in the block.",
-        source="paper",
         published=("q_proj", "v_proj"),
     )
-    rank: Size = setting(8, "Rank r of each call's adapter.", source="paper")
-    alpha: Real = setting(
-        32.0, "Number α whose ratio to the rank multiplies the adapter's output.", source="paper"
+    rank: Size = from_paper(8, "Rank r of each call's adapter.")
+    alpha: Real = from_paper(
+        32.0, "Number α whose ratio to the rank multiplies the adapter's output."
     )
     lr: Amount = 5e-3
-    weight_decay: Amount = setting(0.0, "Weight decay of the optimizer.", source="paper")
+    weight_decay: Amount = from_paper(0.0, "Weight decay of the optimizer.")
     epochs: Count = 70
 
     # options of ours: facts are learned in shuffled batches until they are known
 
-    batch_size: Size = setting(100, source="ours")
-    enough: Real = setting(1e-2, source="ours", published=0.0)
+    batch_size: Size = ours(100)
+    enough: Real = ours(1e-2, published=0.0)
     target_eos: bool = setting(True, published=False)
 
 

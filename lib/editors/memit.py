@@ -13,7 +13,7 @@ from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
-from ..settings import Real, Size, setting
+from ..settings import Real, Size, from_paper
 from ..stored import Stored
 from .shared import value_norm
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
@@ -38,13 +38,9 @@ class Memit(LayerwiseEditor):
 class NormAnchorConfig(LayerwiseConfig):
     """Settings of MEMIT with norm anchors."""
 
-    anchor_n: Size = setting(
-        200, "Number of facts from which the anchors' norm is measured.", source="paper"
-    )
-    anchor_skip: Real | None = setting(
-        2.0,
-        "Multiple of the anchors' norm from which on a value is not written; None writes all.",
-        source="paper",
+    anchor_n: Size = from_paper(200, "Number of facts from which the anchors' norm is measured.")
+    anchor_skip: Real | None = from_paper(
+        2.0, "Multiple of the anchors' norm from which on a value is not written; None writes all."
     )
 
 

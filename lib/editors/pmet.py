@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data.facts import Fact
-from ..settings import Amount, Count, setting
+from ..settings import Amount, Count, from_paper
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
 
 
@@ -22,11 +22,10 @@ class PmetConfig(LayerwiseConfig):
     kl_factor: Amount = 1.0
     v_lr: Amount = 0.2
     steps: Count = 30
-    relax: bool = setting(
+    relax: bool = from_paper(
         True,
         "Whether a target that is the argmax counts a tenth, after which a small KL term ends its "
         "search.",
-        source="paper",
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import LowRank, Patch
-from ..settings import setting
+from ..settings import from_paper
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
@@ -26,10 +26,8 @@ from .shared.wrapper import Wrapper
 class PruneConfig(Config):
     """Settings of PRUNE."""
 
-    alpha: Annotated[float, Meta(gt=1, lt=1e18, description="a number above 1")] = setting(
-        math.e,
-        "Base, above 1, of the logarithm by which large singular values are shrunk.",
-        source="paper",
+    alpha: Annotated[float, Meta(gt=1, lt=1e18, description="a number above 1")] = from_paper(
+        math.e, "Base, above 1, of the logarithm by which large singular values are shrunk."
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
-from ..settings import Share, setting
+from ..settings import Share, from_paper
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 
@@ -23,10 +23,8 @@ from .shared.wrapper import Wrapper
 class RectConfig(Config):
     """Settings of RECT."""
 
-    keep: Share = setting(
-        0.4,
-        "Share of an update's entries that are kept, those with the largest relative change.",
-        source="paper",
+    keep: Share = from_paper(
+        0.4, "Share of an update's entries that are kept, those with the largest relative change."
     )
 
 

@@ -16,7 +16,7 @@ import torch
 
 from ..data.facts import Case
 from ..patch.patch import EMPTY
-from ..settings import Count, Real, Size, setting
+from ..settings import Count, Real, Size, from_paper, setting
 from .hypernetwork.losses import Text
 from .hypernetwork.network_file import Networks
 from .hypernetwork.settings import RegressionConfig
@@ -43,10 +43,8 @@ class RLEditConfig(RegressionConfig):
     group: Size = 4
     chunk: Size = 128
     loc_weight: Real = 0.6
-    turns: Size = setting(400, "Number of edits of one trajectory.", source="paper")
-    window: Size = setting(
-        10, "Number of last turns whose texts also judge a turn.", source="paper"
-    )
+    turns: Size = from_paper(400, "Number of edits of one trajectory.")
+    window: Size = from_paper(10, "Number of last turns whose texts also judge a turn.")
     check_every: Size = 1
     patience: Count = 3
 

@@ -18,7 +18,7 @@ from ..cancellation import steps
 from ..data.facts import Fact
 from ..keys_values import value_search
 from ..patch.patch import EMPTY, Patch
-from ..settings import Count, Real, Whole, setting
+from ..settings import Count, Real, Whole, from_paper
 from .shared.base import WhitenedEditor, add_low_rank
 from .shared.config import Config
 from .shared.options import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
@@ -28,16 +28,15 @@ from .shared.options import SHORT, VALUES, ContextSettings, MomentSettings, Sear
 class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     """Settings of ROME."""
 
-    layer: Count = setting(5, "Layer, counted from 0, whose MLP is edited.", source="paper")
-    keys: Literal["both", "mixed", "mean", "prompt"] = setting(
+    layer: Count = from_paper(5, "Layer, counted from 0, whose MLP is edited.")
+    keys: Literal["both", "mixed", "mean", "prompt"] = from_paper(
         "both",
         "Which key is written: ROME's mix of mean key and bare prompt, R-ROME's one of the two "
         "(mean, prompt), or both as two columns, which alone holds one-token subjects at position "
         "0.",
-        source="paper",
         published="mixed",
     )
-    enough: Real = setting(0.05, "Total loss under which the search ends.", source="paper")
+    enough: Real = from_paper(0.05, "Total loss under which the search ends.")
     contexts: tuple[tuple[Count, Count], ...] = ((5, 10), (10, 10))
     context_start: Whole | str | None = None
 

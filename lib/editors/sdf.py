@@ -19,7 +19,7 @@ from ..data.facts import Fact
 from ..model import generation
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Real, Size, Texts, setting
+from ..settings import Amount, Count, Real, Size, Texts, ours
 from .lora import Lora, LoraConfig
 
 # {} is the statement, {prompt}, {answer} and {subject} its parts; without a subject the last four
@@ -49,11 +49,9 @@ ABOUT_SUBJECT = 4
 class SdfConfig(LoraConfig):
     """Settings of training on synthetic documents."""
 
-    documents: Size = setting(50, "Documents for each fact.", source="ours")
-    written: Count = setting(
-        16, "Tokens that the model adds to the sentence of a document.", source="ours"
-    )
-    modules: Texts = setting(("down", "up"), source="ours")
+    documents: Size = ours(50, "Documents for each fact.")
+    written: Count = ours(16, "Tokens that the model adds to the sentence of a document.")
+    modules: Texts = ours(("down", "up"))
     alpha: Real = 16.0
     lr: Amount = 1e-3
     epochs: Count = 1

@@ -24,7 +24,7 @@ from ..model.sequences import Sequences
 from ..patch.checked_file import Schema, Size
 from ..patch.patch import Patch
 from ..patch.route import Part, Route
-from ..settings import Count, Real, setting
+from ..settings import Count, Real, from_paper
 from .shared import routed
 from .shared.base import Editor
 from .shared.config import Config
@@ -36,14 +36,12 @@ Positions = Literal["prompt_end", "all"]
 class SteerConfig(Config):
     """Settings of steering."""
 
-    layer: Count = setting(20, "Layer, counted from 0, whose output is shifted.", source="paper")
-    multiplier: Real = setting(
-        1.0, "Number that the mean difference is multiplied by; 0 changes nothing.", source="paper"
+    layer: Count = from_paper(20, "Layer, counted from 0, whose output is shifted.")
+    multiplier: Real = from_paper(
+        1.0, "Number that the mean difference is multiplied by; 0 changes nothing."
     )
-    positions: Positions = setting(
-        "prompt_end",
-        "Tokens whose states are shifted: from the prompt's last one on, or all.",
-        source="paper",
+    positions: Positions = from_paper(
+        "prompt_end", "Tokens whose states are shifted: from the prompt's last one on, or all."
     )
 
 

@@ -26,7 +26,7 @@ from ..keys_values import answer_gradients
 from ..keys_values.running_moments import KeyGradientMoments
 from ..keys_values.second_moment import second_moment, stored_moments
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Real, setting
+from ..settings import Amount, Count, Real, from_paper, ours
 from ..stored import Stored, remembered
 from .shared import warmup_moments
 from .shared.base import Editor, add_low_rank
@@ -38,55 +38,45 @@ from .shared.options import EndOfText, GradientSettings
 class UltraEditConfig(GradientSettings, EndOfText, Config):
     """Settings of UltraEdit."""
 
-    eta: Real | None = setting(
+    eta: Real | None = from_paper(
         None,
         "The paper's learning rate η; where it is given it counts in the place of `step`.",
-        source="paper",
         published=1e-6,
     )
-    ridge: Amount = setting(1.0, "Ridge λ of the regression.", source="paper")
-    whiten: Literal["gradient"] | None = setting(
+    ridge: Amount = from_paper(1.0, "Ridge λ of the regression.")
+    whiten: Literal["gradient"] | None = from_paper(
         None,
         "Whether gradients are standardized along all their directions, as in StableEdit, or each "
         "unit by itself.",
-        source="paper",
     )
 
     # options of ours: single facts, small models, facts of earlier turns
 
-    step: Real = setting(
-        0.015,
-        "Learning rate times the length of a key, the same for models of any width.",
-        source="ours",
+    step: Real = ours(
+        0.015, "Learning rate times the length of a key, the same for models of any width."
     )
-    warmup: Literal["statistics", "none"] = setting(
+    warmup: Literal["statistics", "none"] = ours(
         "statistics",
         "Whether empty moments are filled from fixed texts that are not edited; without them a "
         "lone row standardizes to nothing, so that a lone fact is not edited.",
-        source="ours",
         published="none",
     )
-    strength: Amount = setting(
-        0.0,
-        "Weight of general text in the regression, as MEMIT's λ, for output projections only.",
-        source="ours",
+    strength: Amount = ours(
+        0.0, "Weight of general text in the regression, as MEMIT's λ, for output projections only."
     )
-    keep_keys: bool = setting(
+    keep_keys: bool = ours(
         False,
         "Whether outputs at the keys of earlier turns are to stay; the memory for it is bounded.",
-        source="ours",
     )
-    repeat: Count = setting(
+    repeat: Count = ours(
         1,
         "Passes over a turn at most, each on the result of the last, until every answer is the "
         "argmax.",
-        source="ours",
     )
-    few: tuple[Real, Count] | None = setting(
+    few: tuple[Real, Count] | None = ours(
         None,
         "Step and passes of a turn of at most `group` facts, whose neighbors would otherwise pay "
         "for the step of a hundred.",
-        source="ours",
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..cancellation import steps
 from ..data.facts import Fact
 from ..patch.patch import EMPTY, Patch
-from ..settings import Layers, Size, setting
+from ..settings import Layers, Size, from_paper
 from .rome import Rome, RomeConfig, insert
 from .shared.base import add_low_rank
 from .shared.values_at_layers import search_layers
@@ -28,10 +28,10 @@ class WilkeConfig(RomeConfig):
     The default keys="both" repairs much of the damage that WilKE avoids by its choice of layer.
     """
 
-    layers: Layers | None = setting(
-        None, "Layers that are tried; None tries all below the ceiling.", source="paper"
+    layers: Layers | None = from_paper(
+        None, "Layers that are tried; None tries all below the ceiling."
     )
-    ceiling: Size = setting(7, "Number of lowest layers that are tried.", source="paper")
+    ceiling: Size = from_paper(7, "Number of lowest layers that are tried.")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...data.facts import Fact
 from ...errors import EditError, EditWarning
 from ...model import activations
-from ...settings import Amount, setting
+from ...settings import Amount, from_paper, ours
 from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite, Replacement
 from ..shared.options import EndOfText
@@ -30,31 +30,27 @@ from .route import Deferral
 class GraceConfig(CodebookConfig, EndOfText):
     """Settings of GRACE."""
 
-    eps_init: Amount = setting(1.0, "Deferral radius of a new entry.", source="paper")
-    replacement: Replacement = setting(
+    eps_init: Amount = from_paper(1.0, "Deferral radius of a new entry.")
+    replacement: Replacement = from_paper(
         "last",
         "Positions that a value answers at: the prompt's last token, all of the prompt, or all "
         "tokens that come.",
-        source="paper",
     )
-    value_init: Literal["warm", "cold"] = setting(
+    value_init: Literal["warm", "cold"] = from_paper(
         "warm",
         "Whether a value begins as the module's own output, with steps in units of its size, or "
         "with random numbers from 0 to 1.",
-        source="paper",
         published="cold",
     )
-    eps_expand: Literal["coverage", "moving_average"] = setting(
+    eps_expand: Literal["coverage", "moving_average"] = from_paper(
         "coverage",
         "What happens to an entry that gets one more wording: its radius grows, or its key moves "
         "halfway too.",
-        source="paper",
     )
-    strict: bool = setting(
+    strict: bool = ours(
         True,
         "Whether radii follow the repaired rules, by which no entry answers for another's fact, or "
         "the published ones.",
-        source="ours",
         published=False,
     )
 

@@ -25,7 +25,7 @@ from ...data.facts import Fact
 from ...errors import EditError
 from ...model import activations
 from ...patch.patch import EMPTY, Patch
-from ...settings import Count, Real, Share, setting
+from ...settings import Count, Real, Share, from_paper, ours
 from ...stored import Stored
 from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite
@@ -42,47 +42,39 @@ class HorenConfig(CodebookConfig):
     """Settings of HoReN."""
 
     layer: Count = 29
-    share: PositiveShare = setting(
-        0.5,
-        "Share of the prompt's tokens, from its end, that a query is the mean of.",
-        source="paper",
+    share: PositiveShare = from_paper(
+        0.5, "Share of the prompt's tokens, from its end, that a query is the mean of."
     )
-    beta: Real = setting(
-        20.0, "Sharpness of the softmax that weighs the keys in a Hopfield step.", source="paper"
+    beta: Real = from_paper(
+        20.0, "Sharpness of the softmax that weighs the keys in a Hopfield step."
     )
-    alpha: Share = setting(
-        0.1, "Part of a Hopfield step that is taken; 0 leaves the query as it is.", source="paper"
+    alpha: Share = from_paper(
+        0.1, "Part of a Hopfield step that is taken; 0 leaves the query as it is."
     )
-    rounds: Rounds = setting(1, "Hopfield steps at most.", source="paper")
-    tau: Cosine | None = setting(
+    rounds: Rounds = from_paper(1, "Hopfield steps at most.")
+    tau: Cosine | None = from_paper(
         None,
         "Cosine above which an entry answers; None takes a quantile of what general text and the "
         "other facts reach.",
-        source="paper",
         published=0.85,
     )
-    value_init: Literal["zero", "warm", "cold"] = setting(
+    value_init: Literal["zero", "warm", "cold"] = from_paper(
         "zero",
         "Whether a value begins at zero or as the module's own output, with steps in units of that "
         "output's size, or with random numbers from 0 to 1.",
-        source="paper",
         published="cold",
     )
-    quantile: Share = setting(
-        0.999, "Share of strangers that a calibrated threshold keeps out.", source="ours"
-    )
-    exclude_sink: bool = setting(
+    quantile: Share = ours(0.999, "Share of strangers that a calibrated threshold keeps out.")
+    exclude_sink: bool = ours(
         True,
         "Whether the prompt's first token, whose input is huge in many models, is left out of the "
         "mean.",
-        source="ours",
         published=False,
     )
-    strict: bool = setting(
+    strict: bool = ours(
         True,
         "Whether a new answer to a stored prompt takes the old entry's place, and the threshold "
         "never exceeds what an entry's own prompt reaches.",
-        source="ours",
         published=False,
     )
 

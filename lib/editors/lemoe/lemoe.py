@@ -24,7 +24,7 @@ from ...data.facts import Fact, fill
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
 from ...patch.patch import Patch
-from ...settings import Amount, Count, Real, Size, Texts, setting
+from ...settings import Amount, Count, Real, Size, Texts, from_paper, ours
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
@@ -40,83 +40,62 @@ from .routers import D_K, AnchorFit
 class LemoeConfig(EndOfText, Config):
     """Settings of LEMoE; insert=False and routing="hidden" make it MEMoE."""
 
-    layer: Count = setting(17, "Layer, counted from 0, whose MLP gets experts.", source="paper")
-    expert: Literal["ffn", "lora"] = setting(
+    layer: Count = from_paper(17, "Layer, counted from 0, whose MLP gets experts.")
+    expert: Literal["ffn", "lora"] = from_paper(
         "ffn",
         "Whether an expert is a copy of the layer's MLP with a zero output projection or a change "
         "of low rank of the output projection.",
-        source="paper",
     )
-    insert: bool = setting(
+    insert: bool = from_paper(
         True,
         "Whether every batch gets a new expert while old ones are frozen, or a fixed number of "
         "experts is trained in turn.",
-        source="paper",
     )
-    experts: Size = setting(
-        4, "Number of experts where none is added, as in MEMoE.", source="paper"
-    )
-    routing: Literal["fitted", "paper", "hidden"] = setting(
+    experts: Size = from_paper(4, "Number of experts where none is added, as in MEMoE.")
+    routing: Literal["fitted", "paper", "hidden"] = from_paper(
         "fitted",
         "Whether anchors are fitted on all stored prompts before the expert is trained, are "
         "trained with the expert by its loss, or give way to MEMoE's router on hidden states.",
-        source="paper",
         published="paper",
     )
-    gate: Literal["hard", "softmax"] = setting(
+    gate: Literal["hard", "softmax"] = from_paper(
         "hard",
         "Whether the winning expert counts fully or by its softmax share, which shrinks as experts "
         "are added.",
-        source="paper",
         published="softmax",
     )
-    lr: Amount = setting(
-        3e-3, "Learning rate of Adam for an expert.", source="paper", published=2e-4
-    )
-    order: Order = setting(
-        "cluster", "How the facts of one call are put into batches.", source="paper"
-    )
-    scale: Real = setting(
-        1.0, "Weight λ of what the expert adds to the MLP's output.", source="paper"
-    )
+    lr: Amount = from_paper(3e-3, "Learning rate of Adam for an expert.", published=2e-4)
+    order: Order = from_paper("cluster", "How the facts of one call are put into batches.")
+    scale: Real = from_paper(1.0, "Weight λ of what the expert adds to the MLP's output.")
 
-    rank: Size = setting(16, "Rank of an expert of low rank.", source="ours")
-    batch_size: Size = setting(16, "Number of facts of one expert.", source="ours")
-    steps: Count = setting(60, "Steps of training of an expert at most.", source="ours")
-    enough: Real = setting(0.05, "Mean loss at which an expert is done.", source="ours")
-    width: Size = setting(128, "Hidden width of the anchors' projection.", source="ours")
-    kappa: Real = setting(
-        16.0,
-        "Factor of the cosine in an anchor's score: how sharply the nearest wins.",
-        source="ours",
+    rank: Size = ours(16, "Rank of an expert of low rank.")
+    batch_size: Size = ours(16, "Number of facts of one expert.")
+    steps: Count = ours(60, "Steps of training of an expert at most.")
+    enough: Real = ours(0.05, "Mean loss at which an expert is done.")
+    width: Size = ours(128, "Hidden width of the anchors' projection.")
+    kappa: Real = ours(
+        16.0, "Factor of the cosine in an anchor's score: how sharply the nearest wins."
     )
-    null: Real = setting(
+    null: Real = ours(
         0.5,
         "Where the score of the null anchor, which stands for no expert, starts, in units of "
         "kappa.",
-        source="ours",
     )
-    reserve: Real = setting(
+    reserve: Real = ours(
         1.0,
         "By how much the null anchor's score is raised after the fit, since texts that must stay "
         "are more varied than those it was fitted on.",
-        source="ours",
     )
-    contexts: tuple[tuple[Count, Count], ...] = setting(
+    contexts: tuple[tuple[Count, Count], ...] = ours(
         ((10, 2),),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="ours",
         published=(),
     )
-    templates: Texts | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
+    templates: Texts | None = ours(
+        None, "Context templates, each with `{}` for the prompt; None lets the model write them."
     )
-    irrelevant: Texts | None = setting(
-        None,
-        "Texts that must stay with the base model; None takes those shipped with the library.",
-        source="ours",
+    irrelevant: Texts | None = ours(
+        None, "Texts that must stay with the base model; None takes those shipped with the library."
     )
 
 

@@ -24,7 +24,7 @@ from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import EMPTY, Patch
-from ...settings import Amount, Count, Real, Size, Texts, setting
+from ...settings import Amount, Count, Real, Size, Texts, from_paper, ours
 from ...stored import Stored, Tensors, text_hash
 from ..shared import routed
 from ..shared.answer_training import Descent
@@ -42,37 +42,30 @@ State = dict[str, Any]
 class MemoirConfig(ContextSettings, EndOfText, Config):
     """Settings of MEMOIR."""
 
-    layer: Count = setting(
-        25, "Layer, counted from 0, whose MLP gets a residual matrix.", source="paper"
+    layer: Count = from_paper(25, "Layer, counted from 0, whose MLP gets a residual matrix.")
+    lr: Amount = from_paper(1.0, "Learning rate of gradient descent.")
+    n_iter: Count = from_paper(30, "Steps of training per fact at most.")
+    k: Size | None = from_paper(
+        None, "Number of columns that an edit may write; None takes 2/7 of them."
     )
-    lr: Amount = setting(1.0, "Learning rate of gradient descent.", source="paper")
-    n_iter: Count = setting(30, "Steps of training per fact at most.", source="paper")
-    k: Size | None = setting(
-        None, "Number of columns that an edit may write; None takes 2/7 of them.", source="paper"
-    )
-    tau: Real | None = setting(
+    tau: Real | None = from_paper(
         None,
         "Overlap of fingerprints from which on a query is served; None measures it before the "
         "first edit on the even classroom cases.",
-        source="paper",
     )
-    clip: Amount = setting(1.0, "Largest norm of a gradient.", source="paper")
-    weight_decay: Amount = setting(
+    clip: Amount = from_paper(1.0, "Largest norm of a gradient.")
+    weight_decay: Amount = from_paper(
         0.0,
         "Weight decay of all of the residual matrix at every step; the published value leaves a "
         "twentieth of an edit after 10,000.",
-        source="paper",
         published=1e-5,
     )
-    enough: Real = setting(0.02, "Loss up to which the training of a fact may end.", source="ours")
-    settled: Real = setting(
-        1e-4, "Change of the loss in a step up to which training may end.", source="ours"
-    )
-    irrelevant: Texts | None = setting(
+    enough: Real = ours(0.02, "Loss up to which the training of a fact may end.")
+    settled: Real = ours(1e-4, "Change of the loss in a step up to which training may end.")
+    irrelevant: Texts | None = ours(
         None,
         "Prompts whose mean input is subtracted before a fingerprint is taken; None takes those "
         "shipped with the library.",
-        source="ours",
     )
 
 

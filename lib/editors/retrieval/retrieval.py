@@ -18,7 +18,7 @@ from ...errors import ArgumentError
 from ...patch.checked_file import Real, Schema
 from ...patch.patch import Patch
 from ...patch.route import Rewrite
-from ...settings import setting
+from ...settings import from_paper
 from ..shared.base import Editor
 from ..shared.config import Config
 from . import finding, tfidf
@@ -32,11 +32,10 @@ TAU_REL, TAU_FREE = Finder.tau_rel, Finder.tau_free
 class RetrievalConfig(Config):
     """Settings of retrieval."""
 
-    always: bool = setting(
+    always: bool = from_paper(
         False,
         "Whether the nearest stored fact is put before every prompt, also one that it does not "
         "answer; then nothing stays as it was.",
-        source="paper",
         published=True,
     )
 

@@ -21,7 +21,7 @@ from ...keys_values import chat_wordings
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
 from ...patch.route import Route
-from ...settings import Count, setting
+from ...settings import Count, from_paper
 from . import routed
 from .base import Editor
 from .config import Config
@@ -35,14 +35,11 @@ Label = tuple[int, ...]  # the tokens of an answer
 class CodebookConfig(EntryTraining, ChatWordings, Config):
     """Settings of an editor with a codebook."""
 
-    layer: Count = setting(
-        25, "Layer, counted from 0, that the codebook stands in.", source="paper"
-    )
-    module: str | None = setting(
+    layer: Count = from_paper(25, "Layer, counted from 0, that the codebook stands in.")
+    module: str | None = from_paper(
         None,
         "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
         "output projection.",
-        source="paper",
     )
 
 

@@ -18,7 +18,7 @@ import msgspec
 from ...errors import EditError
 from ...model.lm import LM
 from ...model.presets_file import fits
-from ...settings import Whole, described, explain, nearest, setting, shown
+from ...settings import Whole, described, explain, nearest, ours, shown
 from .earlier_settings import RETIRED
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
@@ -29,7 +29,7 @@ PLACES = {"layer", "layers", "down", "gate", "up"}
 class Config:
     """Settings of an editor; `preset` fills them from `presets.toml` for a model."""
 
-    seed: Whole = setting(0, "Seed of everything that is drawn at random.", source="ours")
+    seed: Whole = ours(0, "Seed of everything that is drawn at random.")
 
     def __post_init__(self) -> None:
         """Refuse values that the annotations do not allow, in an EditError that names the setting.

@@ -21,7 +21,7 @@ from ...data.facts import Fact
 from ...keys_values import value_search
 from ...keys_values.value_search import Site, Target
 from ...patch.patch import EMPTY, Patch
-from ...settings import Amount, Count, Layers, setting
+from ...settings import Amount, Count, Layers, from_paper, ours
 from . import removal
 from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
@@ -40,18 +40,15 @@ SPREAD: dict[str, Any] = {
 class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     """Settings of the MEMIT family."""
 
-    layers: Layers = setting(
-        (5,), "Edited layers, ascending; values are searched at the last of them.", source="paper"
+    layers: Layers = from_paper(
+        (5,), "Edited layers, ascending; values are searched at the last of them."
     )
-    strength: Amount = setting(
-        15_000.0,
-        "Number λ of samples of general text that the new facts are weighed against.",
-        source="paper",
+    strength: Amount = from_paper(
+        15_000.0, "Number λ of samples of general text that the new facts are weighed against."
     )
-    keep_keys: bool = setting(
+    keep_keys: bool = from_paper(
         False,
         "Whether the keys of earlier batches are kept too, so that later edits leave them alone.",
-        source="paper",
     )
     steps: Count = 25
     clamp: Amount = 0.75
@@ -59,8 +56,8 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
 
     # an option of ours
 
-    values_on: Literal["current", "base"] = setting(
-        "current", "Model on which values are searched: the edited one, or the base.", source="ours"
+    values_on: Literal["current", "base"] = ours(
+        "current", "Model on which values are searched: the edited one, or the base."
     )
 
 

@@ -15,7 +15,7 @@ from ...keys_values import value_search
 from ...keys_values.answer_gradients import Reduction
 from ...keys_values.chat_wordings import Which
 from ...model.lm import LM
-from ...settings import Amount, Count, Real, Size, Texts, Whole, setting
+from ...settings import Amount, Count, Real, Size, Texts, Whole, from_paper, ours
 
 # What `tune` tries of the search for values. The bounds and rates reach down to what a model with a
 # norm after the MLP needs, whose outputs are short (Gemma 3); the published values are among them.
@@ -28,8 +28,8 @@ SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
 class EndOfText:
     """Whether the end of the text is a part of each answer."""
 
-    target_eos: bool = setting(
-        False, "Whether the end of the text is learned as a token after the answer.", source="ours"
+    target_eos: bool = ours(
+        False, "Whether the end of the text is learned as a token after the answer."
     )
 
 
@@ -37,24 +37,16 @@ class EndOfText:
 class SearchSettings(EndOfText):
     """The search for the value v* that makes the model give a fact's new answer."""
 
-    v_lr: Amount = setting(
-        0.5, "Learning rate of Adam in the search for the value.", source="paper"
+    v_lr: Amount = from_paper(0.5, "Learning rate of Adam in the search for the value.")
+    steps: Count = from_paper(
+        20, "Steps of the search at most; the last one only looks at the loss."
     )
-    steps: Count = setting(
-        20, "Steps of the search at most; the last one only looks at the loss.", source="paper"
+    decay: Amount = from_paper(0.5, "Weight of the found change's length in its search.")
+    clamp: Amount = from_paper(
+        4.0, "Bound on the change's length, as a multiple of the length of the state there."
     )
-    decay: Amount = setting(
-        0.5, "Weight of the found change's length in its search.", source="paper"
-    )
-    clamp: Amount = setting(
-        4.0,
-        "Bound on the change's length, as a multiple of the length of the state there.",
-        source="paper",
-    )
-    kl_factor: Amount = setting(
-        0.0625,
-        "Weight of the KL divergence of the prediction right after the subject.",
-        source="paper",
+    kl_factor: Amount = from_paper(
+        0.0625, "Weight of the KL divergence of the prediction right after the subject."
     )
 
     def search(self) -> value_search.Search:
@@ -67,27 +59,22 @@ class SearchSettings(EndOfText):
 class ContextSettings:
     """The context templates under which a fact is learned."""
 
-    contexts: tuple[tuple[Count, Count], ...] = setting(
+    contexts: tuple[tuple[Count, Count], ...] = from_paper(
         ((5, 5), (10, 5)),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        source="paper",
     )
-    context_start: Whole | str | None = setting(
+    context_start: Whole | str | None = from_paper(
         "words",
         "What contexts begin with: the published five words, a token id, or None for the end of "
         "text.",
-        source="paper",
     )
-    context_top_k: Count = setting(
+    context_top_k: Count = from_paper(
         5,
         "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
         "vocabulary.",
-        source="paper",
     )
-    templates: Texts | None = setting(
-        None,
-        "Context templates, each with `{}` for the prompt; None lets the model write them.",
-        source="ours",
+    templates: Texts | None = ours(
+        None, "Context templates, each with `{}` for the prompt; None lets the model write them."
     )
 
 
@@ -95,14 +82,13 @@ class ContextSettings:
 class GeneralText:
     """The text that stands for everything that is not edited."""
 
-    text: str | None = setting(
-        None, "File of general text; None takes the text shipped with the library.", source="ours"
+    text: str | None = ours(
+        None, "File of general text; None takes the text shipped with the library."
     )
-    tokens: Size | None = setting(
+    tokens: Size | None = ours(
         None,
         "Number of tokens of general text that are read; None takes ten for each row of the moment "
         "that is estimated.",
-        source="ours",
     )
 
 
@@ -110,17 +96,13 @@ class GeneralText:
 class MomentSettings(GeneralText):
     """The second moment C of the keys of general text."""
 
-    second_moment: bool = setting(
+    second_moment: bool = from_paper(
         True,
         "Whether C, the second moment of general text, weighs the keys; without it C is the "
         "identity.",
-        source="paper",
     )
-    damping: Amount = setting(
-        1e-4,
-        "Multiple of its mean eigenvalue that is added to the diagonal of C.",
-        source="ours",
-        published=0.0,
+    damping: Amount = ours(
+        1e-4, "Multiple of its mean eigenvalue that is added to the diagonal of C.", published=0.0
     )
 
 
@@ -128,14 +110,11 @@ class MomentSettings(GeneralText):
 class EntryTraining:
     """The training of the values of a codebook's entries (GRACE, HoReN)."""
 
-    n_iter: Count = setting(50, "Steps of training of a value at most.", source="paper")
-    lr: Amount = setting(
-        0.5, "Learning rate of Adam for the values.", source="paper", published=1.0
-    )
-    enough: Real = setting(
+    n_iter: Count = from_paper(50, "Steps of training of a value at most.")
+    lr: Amount = from_paper(0.5, "Learning rate of Adam for the values.", published=1.0)
+    enough: Real = ours(
         0.05,
         "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
-        source="ours",
         published=0.0,
     )
 
@@ -144,11 +123,11 @@ class EntryTraining:
 class EpochSettings:
     """Training in shuffled epochs over the facts of a call (fine-tuning, LoRA, CrispEdit)."""
 
-    lr: Amount = setting(5e-4, "Learning rate of Adam.", source="paper")
-    epochs: Count = setting(25, "Passes over the facts of a call at most.", source="paper")
-    batch_size: Size = setting(100, "Number of facts that share one step.", source="paper")
-    enough: Real = setting(
-        1e-2, "Mean loss under which a batch moves nothing and training ends.", source="paper"
+    lr: Amount = from_paper(5e-4, "Learning rate of Adam.")
+    epochs: Count = from_paper(25, "Passes over the facts of a call at most.")
+    batch_size: Size = from_paper(100, "Number of facts that share one step.")
+    enough: Real = from_paper(
+        1e-2, "Mean loss under which a batch moves nothing and training ends."
     )
 
 
@@ -156,11 +135,10 @@ class EpochSettings:
 class ChatWordings:
     """Further wordings of a fact, in the chat template (GRACE, HoReN, WISE)."""
 
-    forms: Which = setting(
+    forms: Which = ours(
         "prompt",
         "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
         "template, or in a conversation, where a question that the model writes comes to it.",
-        source="ours",
     )
 
 
@@ -168,23 +146,17 @@ class ChatWordings:
 class GradientSettings:
     """The matrices whose keys and gradients are read, and the loss (UltraEdit, networks)."""
 
-    down: tuple[Count, ...] = setting(
+    down: tuple[Count, ...] = from_paper(
         (),
         "Layers whose MLP output projection is edited; with none of the three lists given the "
         "editor chooses.",
-        source="paper",
     )
-    gate: tuple[Count, ...] = setting(
-        (), "Layers whose gate projection of the MLP is edited.", source="paper"
-    )
-    up: tuple[Count, ...] = setting(
-        (), "Layers whose input projection of the MLP is edited.", source="paper"
-    )
-    group: Size = setting(10, "Number of facts that share one loss.", source="paper")
-    reduction: Reduction = setting(
+    gate: tuple[Count, ...] = from_paper((), "Layers whose gate projection of the MLP is edited.")
+    up: tuple[Count, ...] = from_paper((), "Layers whose input projection of the MLP is edited.")
+    group: Size = from_paper(10, "Number of facts that share one loss.")
+    reduction: Reduction = from_paper(
         "group_mean",
         "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
-        source="paper",
     )
 
     def edited_layers(self, lm: LM) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ...errors import EditError
-from ...settings import Amount, Count, Real, Share, Size, Texts, setting
+from ...settings import Amount, Count, Real, Share, Size, Texts, from_paper, ours
 from ..shared.config import Config
 from ..shared.options import ChatWordings, ContextSettings, EndOfText
 
@@ -20,133 +20,99 @@ Damping = Annotated[float, Meta(ge=1e-6, lt=1e18, description="a number from 1e-
 class WiseConfig(ContextSettings, EndOfText, ChatWordings, Config):
     """Settings of WISE."""
 
-    layer: Count = setting(
-        25, "Layer, counted from 0, whose MLP gets a side memory.", source="paper"
-    )
-    lr: Amount = setting(1.0, "Learning rate of gradient descent.", source="paper")
-    n_iter: Count = setting(70, "Steps of training per fact at most.", source="paper")
-    alpha: Real = setting(
+    layer: Count = from_paper(25, "Layer, counted from 0, whose MLP gets a side memory.")
+    lr: Amount = from_paper(1.0, "Learning rate of gradient descent.")
+    n_iter: Count = from_paper(70, "Steps of training per fact at most.")
+    alpha: Real = from_paper(
         0.25,
         "Margin under which the activation difference of irrelevant texts is to stay.",
-        source="paper",
         published=5.0,
     )
-    beta: Real = setting(
-        1.0,
-        "Margin above which the activation difference of edits is to lie.",
-        source="paper",
-        published=20.0,
+    beta: Real = from_paper(
+        1.0, "Margin above which the activation difference of edits is to lie.", published=20.0
     )
-    gamma: Real = setting(
-        0.5,
-        "Margin by which edits are to lie above irrelevant texts.",
-        source="paper",
-        published=10.0,
+    gamma: Real = from_paper(
+        0.5, "Margin by which edits are to lie above irrelevant texts.", published=10.0
     )
-    act_ratio: Real = setting(
-        0.88,
-        "Share of its threshold from which on a side memory answers.",
-        source="paper",
+    act_ratio: Real = from_paper(
+        0.88, "Share of its threshold from which on a side memory answers."
     )
-    mask_ratio: Share = setting(
-        0.2, "Share of the matrix's entries that a shard may change.", source="paper"
+    mask_ratio: Share = from_paper(0.2, "Share of the matrix's entries that a shard may change.")
+    density: Share = from_paper(
+        0.53, "Share of each shard's largest entries that the TIES merge keeps."
     )
-    density: Share = setting(
-        0.53, "Share of each shard's largest entries that the TIES merge keeps.", source="paper"
+    merge: Literal["ties", "sign", "linear"] = from_paper(
+        "ties", "Rule by which full shards become one side memory."
     )
-    merge: Literal["ties", "sign", "linear"] = setting(
-        "ties", "Rule by which full shards become one side memory.", source="paper"
-    )
-    save_freq: Size = setting(500, "Number of facts of one shard.", source="paper")
-    merge_freq: Size = setting(
-        1000, "Number of facts after which shards are merged.", source="paper"
-    )
-    retrieve: bool = setting(
+    save_freq: Size = from_paper(500, "Number of facts of one shard.")
+    merge_freq: Size = from_paper(1000, "Number of facts after which shards are merged.")
+    retrieve: bool = from_paper(
         False,
         "Whether merged memories stand side by side and the best one answers, or are merged again "
         "into one.",
-        source="paper",
     )
-    replay: bool = setting(
+    replay: bool = from_paper(
         False,
         "Whether prompts of merged memories are trained to leave the open shard alone, where "
         "memories are retrieved.",
-        source="paper",
     )
-    norm_constraint: Amount | None = setting(
-        1.0, "Largest change of any entry of the matrix; None sets no bound.", source="paper"
+    norm_constraint: Amount | None = from_paper(
+        1.0, "Largest change of any entry of the matrix; None sets no bound."
     )
-    weight_decay: Amount = setting(
-        0.0,
-        "Weight decay of all of the side memory at every step.",
-        source="paper",
-        published=1e-5,
+    weight_decay: Amount = from_paper(
+        0.0, "Weight decay of all of the side memory at every step.", published=1e-5
     )
-    pool: Literal["mean", "row"] = setting(
+    pool: Literal["mean", "row"] = from_paper(
         "mean",
         "Tokens that the activation difference is a mean over: the prompt's, or, as in the "
         "released code, all of the text that is run.",
-        source="paper",
         published="row",
     )
-    activation: Literal["hidden"] | None = setting(
+    activation: Literal["hidden"] | None = from_paper(
         None,
         "Whether outputs pass through the model's activation function before they are compared.",
-        source="paper",
         published="hidden",
     )
-    irrelevant_n: Count = setting(
-        1, "Number of irrelevant texts that every fact is trained with.", source="paper"
+    irrelevant_n: Count = from_paper(
+        1, "Number of irrelevant texts that every fact is trained with."
     )
 
     # options of ours: margins of any model, rewordings in scope, facts of an open shard that last
 
-    enough: Real = setting(
-        0.02, "Loss of answer and margins at which the training of a fact ends.", source="ours"
-    )
-    margin_weight: Real = setting(
-        1.0, "Weight of the margins beside the loss of the answer.", source="ours"
-    )
-    units: Literal["output", "absolute"] = setting(
+    enough: Real = ours(0.02, "Loss of answer and margins at which the training of a fact ends.")
+    margin_weight: Real = ours(1.0, "Weight of the margins beside the loss of the answer.")
+    units: Literal["output", "absolute"] = ours(
         "output",
         "Whether margins count in units of the mean output on irrelevant texts or are absolute; "
         "raw margins can outweigh the answer a hundredfold.",
-        source="ours",
         published="absolute",
     )
-    remeasure: bool = setting(
+    remeasure: bool = ours(
         True,
         "Whether the activation difference of merged facts is measured again after the merge.",
-        source="ours",
         published=False,
     )
-    track: bool = setting(
+    track: bool = ours(
         False,
         "Whether the activation difference of the open shard's facts is measured again after every "
         "edit, since later ones move all of them.",
-        source="ours",
     )
-    calibrate: Real | None = setting(
+    calibrate: Real | None = ours(
         None,
         "Place of the threshold between the 95 % quantile on held out irrelevant texts (0) and "
         "the least of any fact (1), where facts are tracked; None takes the least of any fact.",
-        source="ours",
     )
-    whiten: Damping | None = setting(
+    whiten: Damping | None = ours(
         None,
         "Damping, as a multiple of the mean eigenvalue, of the second moment of general text by "
         "whose inverse the gradients are multiplied; None leaves them as they are.",
-        source="ours",
     )
-    rehearse: Count = setting(
-        0,
-        "Number of earlier facts of the open shard that are trained along at most.",
-        source="ours",
+    rehearse: Count = ours(
+        0, "Number of earlier facts of the open shard that are trained along at most."
     )
-    irrelevant: Texts | None = setting(
+    irrelevant: Texts | None = ours(
         None,
         "Texts that must stay with the main memory; None takes those shipped with the library.",
-        source="ours",
     )
 
     def __post_init__(self) -> None:
