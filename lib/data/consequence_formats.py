@@ -1,7 +1,7 @@
 """Readers of the formats that ask for consequences of an edit: KnowEdit, RippleEdits and MQuAKE.
 
-Each function makes the case of a row, or the cases of a row with several facts;
-`formats.FORMATS` says by which keys the row is told.
+Each function makes the case of a row, or the cases of a row with several facts, and is told by the
+keys above it (`row_keys.Format`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ..errors import FactError
 from .facts import Case, Fact, Probe, fill
-from .row_keys import Options, Row, found_fact
+from .row_keys import Options, Row, found_fact, reads
 
 # how the files name their kinds; what is not listed keeps its own name
 KINDS = {
@@ -27,6 +27,7 @@ KINDS = {
 }
 
 
+@reads("KnowEdit", "subject, prompt, target_new, portability, locality", also="ground_truth")
 def knowedit(row: Row, options: Options) -> Case:
     """wiki_recent and wiki_counterfact: the tests stand by kind, an answer is a list of names.
 
@@ -36,6 +37,11 @@ def knowedit(row: Row, options: Options) -> Case:
     return _knowedit(row, row.optional("ground_truth"), (), options)
 
 
+@reads(
+    "KnowEdit ZsRE",
+    "subject, prompt, target_new, ground_truth, rephrase_prompt, portability, locality",
+    also="cond",
+)
 def knowedit_zsre(row: Row, options: Options) -> Case:
     """KnowEdit's ZsRE, with one rewording and the old answers as a list."""
     right = row.answers("ground_truth")
@@ -69,6 +75,7 @@ def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Op
     )
 
 
+@reads("KnowEdit WikiBio", "text, labels, concept, locality")
 def wikibio(row: Row, options: Options) -> Case:
     """KnowEdit's WikiBio: the true next sentence of a biography that a model went on wrongly."""
     near = tuple(_by_kind(row.part("locality")))
@@ -98,6 +105,11 @@ _CONSEQUENCES = (
 )
 
 
+@reads(
+    "RippleEdits",
+    "edit, Logical_Generalization, Subject_Aliasing, Compositionality_I, Compositionality_II",
+    also="Relation_Specifity, Relation_Specificity, Forgetfulness, example_type",
+)
 def rippleedits(row: Row, options: Options) -> Case:
     """A sentence as the edit, and tests by kind, each with conditions.
 
@@ -154,6 +166,11 @@ def _query(query: Row) -> tuple[Probe, ...]:
     return (Probe(prompt, right[0], tuple(right[1:])),) if right else ()
 
 
+@reads(
+    "MQuAKE or AKEW",
+    "requested_rewrite, questions, new_answer, new_answer_alias, new_single_hops",
+    also="answer, answer_alias, single_hops, orig",
+)
 def mquake(row: Row, options: Options) -> list[Case]:
     """One case for each edit of a row; the last has the question that follows from all of them.
 

@@ -7,11 +7,12 @@ of such lists. A `Row` knows the shapes, and the readers of the formats know the
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import FactError
-from .facts import Fact, Probe, quoted, require_text
+from .facts import Case, Fact, Probe, quoted, require_text
 from .normalized_text import around, normalized
 
 
@@ -36,6 +37,28 @@ class Options(NamedTuple):
     def follow(self, probes: Iterable[Probe], true: str | None) -> tuple[Probe, ...]:
         """Questions that follow from the new answer: none where the true one is taught."""
         return () if self.target == "true" and true is not None else tuple(probes)
+
+
+class Format(NamedTuple):
+    """A data format: the function that makes a `Case` of its row, and what the row is told by.
+
+    name  the format as error messages call it.
+    keys  the keys that every row has. A file is of the format that has the most of them, of those
+          whose keys are all in its first row.
+    also  further keys that `read` looks at, or that only describe the row.
+    read  makes the case of a row, the cases of a row with several facts, or None where the row
+          holds no new answer.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    also: tuple[str, ...]
+    read: Callable[[Row, Options], Case | list[Case] | None]
+
+
+def reads(name: str, keys: str, also: str = "") -> Callable[[Callable], Format]:
+    """Make a format of the function below; keys stand in one text, parted by commas."""
+    return partial(Format, name, tuple(keys.split(", ")), tuple(filter(None, also.split(", "))))
 
 
 class Row(dict):

@@ -1,6 +1,6 @@
 """Readers of the formats with one fact in a row, a few rewordings and a few unrelated prompts.
 
-Each function makes the case of a row; `formats.FORMATS` says by which keys the row is told.
+Each function makes the case of a row, and is told by the keys above it (`row_keys.Format`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,17 @@ from typing import Any
 
 from ..errors import FactError
 from .facts import Case, Probe, fill
-from .row_keys import Options, Row, found_fact
+from .row_keys import Options, Row, found_fact, reads
 
 
+@reads(
+    "CounterFact",
+    "requested_rewrite, paraphrase_prompts, neighborhood_prompts",
+    also=(
+        "portability, unrelated_relation, distracting_neighborhood_prompts, alternative_subject, "
+        "pararel_idx"
+    ),
+)
 def counterfact(row: Row, options: Options) -> Case:
     """The published file: the fact stands in `requested_rewrite`, its prompt with a `{}`.
 
@@ -45,6 +53,11 @@ def counterfact(row: Row, options: Options) -> Case:
     )
 
 
+@reads(
+    "CounterFact, flat",
+    "subject, prompt, target_new, ground_truth, rephrase_prompt, locality_prompt, "
+    "locality_ground_truth",
+)
 def counterfact_flat(row: Row, options: Options) -> Case:
     """The copy whose keys all stand at the top, with one rewording and one neighborhood prompt."""
     new, true = row.text("target_new"), row.text("ground_truth")
@@ -56,6 +69,11 @@ def counterfact_flat(row: Row, options: Options) -> Case:
     )
 
 
+@reads(
+    "ZsRE",
+    "subject, src, rephrase, loc, loc_ans",
+    also="alt, ans, answers, portability, pred, cond",
+)
 def zsre(row: Row, options: Options) -> Case | None:
     """The published file teaches `alt`; UltraEdit's copy has the one answer `ans` instead.
 
@@ -65,12 +83,22 @@ def zsre(row: Row, options: Options) -> Case | None:
     return _zsre(row, options, lambda new: _one_hop(row), **around)
 
 
+@reads(
+    "ZsRE plus, reverse",
+    "subject, src, rephrase, alt, inverse question",
+    also="answers, pred, cond",
+)
 def zsre_reverse(row: Row, options: Options) -> Case | None:
     """The file of ZsRE plus that asks back from the new answer; it has no unrelated question."""
     back = Probe(row.text("inverse question"), row.text("subject"), kind="reverse")
     return _zsre(row, options, lambda new: (back,))
 
 
+@reads(
+    "ZsRE plus, alias",
+    "subject, src, rephrase, alt, alternative_subject, alter_subject_question",
+    also="answers, pred, cond",
+)
 def zsre_alias(row: Row, options: Options) -> Case | None:
     """The file of ZsRE plus that calls the subject by another name, without unrelated question."""
     row.text("alternative_subject")  # stands in the question
@@ -106,6 +134,9 @@ def _zsre(
     )
 
 
+@reads(
+    "temporal", "subject, prompt, target_new, ood_rephrase, locality_prompt, locality_ground_truth"
+)
 def temporal(row: Row, options: Options) -> Case:
     """The text `ood_rephrase` is scored, not answered: its first word is the prompt of the rest."""
     word, *rest = row.text("ood_rephrase").split(None, 1)
@@ -116,6 +147,10 @@ def temporal(row: Row, options: Options) -> Case:
     )
 
 
+@reads(
+    "SelfCheckGPT hallucination",
+    "subject, prompt, target_new, locality_prompt, locality_ground_truth",
+)
 def selfcheck(row: Row, options: Options) -> Case:
     """A text to write and one unrelated prompt, without rewordings."""
     return Case(
@@ -124,12 +159,18 @@ def selfcheck(row: Row, options: Options) -> Case:
     )
 
 
+@reads("known facts", "subject, prompt, attribute", also="relation_id, template, prediction")
 def known_facts(row: Row, options: Options) -> Case:
     """A fact that a model knows, for tracing: its true answer stands where a new one would."""
     fact = row.fact(row.text("prompt"), row.text("attribute"), None, options)
     return Case(fact, relation=row.optional("relation_id"))
 
 
+@reads(
+    "this library's own",
+    "subject, prompt, target_new",
+    also="target_true, paraphrases, neighborhood, locality, portability, relation, batch",
+)
 def own(row: Row, options: Options) -> Case:
     """The library's own, whose keys are the fields of a fact and of a case; three are needed."""
     new, true = row.text("target_new"), row.optional("target_true")
@@ -145,6 +186,7 @@ def own(row: Row, options: Options) -> Case:
     )
 
 
+@reads("QAEdit", "prompt, target, subject, rephrase, locality", also="source")
 def qaedit(row: Row, options: Options) -> Case:
     """A question as people write it, one rewording and five unrelated questions with answers."""
     near = [probe for item in row.parts("locality") for probe in item.probe("loc", "loc_ans")]
@@ -156,6 +198,7 @@ def qaedit(row: Row, options: Options) -> Case:
     )
 
 
+@reads("reversal", "child, parent, parent_type", also="child_prediction, can_reverse")
 def reversal(row: Row, options: Options) -> Case:
     """A parent of a person, and the question back from the parent to the person."""
     child, kind, parent = row.text("child"), row.text("parent_type"), row.text("parent")
