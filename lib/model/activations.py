@@ -64,7 +64,7 @@ def module_inputs(
 
 
 def module_inputs_at(
-    lm: LM, rows: list[list[int]], at: Sequence[int], modules: Sequence[str]
+    lm: LM, rows: Sequence[Sequence[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
     """{module: its inputs (n, width)}, at token `at[i]` of row i, counted without padding.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..shared.routed import flat_tuples, tuples_of
 
-Label = tuple[int, ...]  # the tokens of a target
+Label = Sequence[int]  # the tokens of a target
 GAP = 1e-5  # free space that a split leaves between two balls, as published
 
 

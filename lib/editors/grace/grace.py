@@ -9,17 +9,18 @@ bit for bit (route.py is the route that does this).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ...data.facts import Fact
 from ...errors import EditError, EditWarning
 from ...model import activations
+from ...model.answer_rows import AnswerRows
 from ...settings import Amount, from_paper, ours
-from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
+from ..shared.codebooks import CodebookConfig, CodebookEditor
 from ..shared.entry_values import EntrySite, Replacement
 from ..shared.options import EndOfText
 from .codebook import GAP, Codebook, lookup
@@ -67,25 +68,19 @@ class Grace(CodebookEditor):
     search_grid = {"around": 1, "grid": {"eps_init": (1.0, 4.0, 16.0)}}
 
     def extend(
-        self,
-        module: str,
-        old: Any,
-        state: Any,
-        facts: list[Fact],
-        prompts: list[list[int]],
-        targets: list[Label],
+        self, module: str, old: Any, state: Any, count: int, rows: AnswerRows
     ) -> tuple[Deferral, dict[str, Any]]:
         """Add, expand or split an entry for each fact, then train the values of these entries."""
         c, lm = self.config, self.lm
         # a fact's key: what the module reads at the prompt's last token; each of its forms of
         # conversation has one more, at the last token of the reply's header
-        keys = self.keys(module, prompts)  # (m, d_in)
+        keys = self.keys(module, rows.prompts)  # (m, d_in)
         if state is None:
-            state = {"facts_seen": 0, "noise": self.noise(module, prompts, keys)}
+            state = {"facts_seen": 0, "noise": self.noise(module, rows.prompts, keys)}
         # its first value: what the module puts out there, or random numbers. A number counts over
         # all edits, so that a list edited at once and in two halves begins alike.
         seen = state["facts_seen"]
-        numbers = [*range(seen, seen + len(facts))] * (len(prompts) // len(facts))
+        numbers = [*range(seen, seen + count)] * (len(rows) // count)
         values = lm.output(module, keys.to(lm.device)).cpu()  # (m, d_out)
         if c.value_init == "cold":
             values = self.random_values(values.shape[1], numbers)
@@ -95,10 +90,10 @@ class Grace(CodebookEditor):
             book = Codebook.of(old.K, old.V, old.eps, state)
         events = book.write(
             keys,
-            targets,
+            rows.answers,
             values,
             numbers,
-            eps_init=self.radii(keys, len(facts)),
+            eps_init=self.radii(keys, count),
             strict=c.strict,
             expand=c.eps_expand,
             noise=state["noise"],
@@ -107,14 +102,14 @@ class Grace(CodebookEditor):
         size = book.V.square().mean(0).sqrt().clamp(min=1e-6)
         scale = size if c.value_init == "warm" else torch.ones_like(size)
         at, entries = EntrySite(module, c.layer, c.replacement), [event.entry for event in events]
-        live, again = self.train(at, book.V, scale, prompts, targets, entries, book.labels)
+        live, again = self.train(at, book.V, scale, rows, entries, book.labels)
         # keys that were read beside other rows say once more how exact a key is
         noise = max(state["noise"], (again - keys[live]).norm(dim=1).max().item())
         self.warn_lost(book, noise)
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
-        return route, {**book.state(), "facts_seen": seen + len(facts), "noise": noise}
+        return route, {**book.state(), "facts_seen": seen + count, "noise": noise}
 
-    def keys(self, module: str, prompts: list[list[int]]) -> Tensor:
+    def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
         """What the module reads (m, d_in) at the prompts' last tokens."""
         ends = [len(prompt) - 1 for prompt in prompts]
         found = activations.module_inputs_at(self.lm, prompts, ends, [module])

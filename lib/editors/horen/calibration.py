@@ -8,7 +8,7 @@ the other facts reach with the codebook's keys.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ LENGTHS = (4, 24)  # tokens of one
 FACTS = 512  # entries that are compared with the others at most, drawn by seed
 
 
-def queries(lm: LM, rows: list[list[int]], module: str, query: Query) -> Tensor:
+def queries(lm: LM, rows: Sequence[Sequence[int]], module: str, query: Query) -> Tensor:
     """The queries (n, d_in) of rows of token ids, float32 on the CPU, on the model as patched."""
     batching.check_length(lm, rows)
     found: dict[int, Tensor] = {}
@@ -73,7 +73,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> St
 
 def threshold(
     K: Tensor,
-    labels: list[tuple[int, ...]],
+    labels: Sequence[Sequence[int]],
     general: Tensor,
     dynamics: Dynamics,
     quantile: float,

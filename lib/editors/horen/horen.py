@@ -14,6 +14,7 @@ for its prompt and more for messages in the chat template, whose answers begin w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -21,9 +22,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from ...data.facts import Fact
 from ...errors import EditError
 from ...model import activations
+from ...model.answer_rows import AnswerRows
 from ...patch.patch import EMPTY, Patch
 from ...settings import Count, Real, Share, from_paper, ours
 from ...stored import Stored
@@ -108,38 +109,32 @@ class Horen(CodebookEditor):
         return [calibration.general_queries(lm, module, self.query, chat) for chat in chats]
 
     def extend(
-        self,
-        module: str,
-        old: Any,
-        state: Any,
-        facts: list[Fact],
-        prompts: list[list[int]],
-        targets: list[Label],
+        self, module: str, old: Any, state: Any, count: int, rows: AnswerRows
     ) -> tuple[Hopfield, dict[str, Any]]:
         """Give every fact an entry, train the values of these, and set the threshold."""
         c = self.config
-        queries = self.keys(module, prompts)  # (m, d_in)
-        noise = self.noise(module, prompts, queries)
+        queries = self.keys(module, rows.prompts)  # (m, d_in)
+        noise = self.noise(module, rows.prompts, queries)
         before = 0 if old is None else old.K.shape[1]
         labels = [] if state is None else tuples_of("labels", state)
-        K, labels, entries = self.enter(old, labels, queries, targets, len(facts))
-        V = self.values(old, K, entries, module, prompts, targets, labels)
+        K, labels, entries = self.enter(old, labels, queries, rows.answers, count)
+        V = self.values(old, K, entries, module, rows, labels)
         # entries of messages in the chat template, whose strangers are other messages
         chat = torch.zeros(K.shape[1], dtype=torch.bool)
         chat[:before] = chat[:before] if state is None else state.get("chat", chat[:before])
-        chat[[entry for entry in entries[len(facts) :] if entry >= before]] = True
-        tau = self.threshold(module, K, labels, ~chat, queries[: len(facts)], noise)
+        chat[[entry for entry in entries[count:] if entry >= before]] = True
+        tau = self.threshold(module, K, labels, ~chat, queries[:count], noise)
         taus = None
         if chat.any() and c.tau is None:
-            messages = queries[len(facts) :]
+            messages = queries[count:]
             high = self.threshold(module, K, labels, chat, messages, noise, chat=True)
             taus = torch.where(chat, high, tau).float()
         route = Hopfield(module, K, V, self.query, self.dynamics, tau, taus)
-        seen = len(facts) + (0 if state is None else int(state["facts_seen"]))
+        seen = count + (0 if state is None else int(state["facts_seen"]))
         state = {**flat_tuples("labels", labels), "facts_seen": seen}
         return route, {**state, "chat": chat} if chat.any() else state
 
-    def keys(self, module: str, prompts: list[list[int]]) -> Tensor:
+    def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
         """The queries (m, d_in) of the prompts."""
         return calibration.queries(self.lm, prompts, module, self.query)
 
@@ -156,7 +151,7 @@ class Horen(CodebookEditor):
             )
 
     def enter(
-        self, old: Any, labels: list[Label], queries: Tensor, targets: list[Label], plain: int
+        self, old: Any, labels: list[Label], queries: Tensor, targets: Sequence[Label], plain: int
     ) -> tuple[Tensor, list[Label], list[int]]:
         """Keys (d_in, n) with the facts in them, all labels, and the entry of each fact.
 
@@ -192,14 +187,12 @@ class Horen(CodebookEditor):
         K: Tensor,
         entries: list[int],
         module: str,
-        prompts: list[list[int]],
-        targets: list[Label],
+        rows: AnswerRows,
         labels: list[Label],
     ) -> Tensor:
         """Values (d_out, n) of all entries, those that the facts touched trained for them."""
         c, lm = self.config, self.lm
-        ends = [len(prompt) - 1 for prompt in prompts]
-        read = activations.module_inputs_at(lm, prompts, ends, [module])[module]
+        read = activations.module_inputs_at(lm, rows.prompts, rows.ends, [module])[module]
         outputs = lm.output(module, read).float().cpu()  # (m, d_out)
         before = 0 if old is None else old.V.shape[1]
         V, scale = torch.zeros(outputs.shape[1], K.shape[1]), torch.ones(K.shape[1])
@@ -209,14 +202,14 @@ class Horen(CodebookEditor):
             fresh = range(before, K.shape[1])
             V[:, before:] = self.random_values(len(V), fresh).T if fresh else 0.0
         else:  # the first row of an entry gives the unit of its steps, and may be where they begin
-            for i in reversed(range(len(prompts))):
+            for i in reversed(range(len(rows))):
                 entry = entries[i]
-                if labels[entry] == targets[i]:
+                if labels[entry] == rows.answers[i]:
                     scale[entry] = outputs[i].square().mean().sqrt().clamp(min=1e-6)
                     if entry >= before and c.value_init == "warm":
                         V[:, entry] = outputs[i]
         at = EntrySite(module, c.layer, added=True)
-        self.train(at, V, scale, prompts, targets, entries, labels)
+        self.train(at, V, scale, rows, entries, labels)
         return V
 
     def threshold(

@@ -28,7 +28,7 @@ from .config import Config
 from .entry_values import EntrySite, descend
 from .options import ChatWordings, EntryTraining
 
-Label = tuple[int, ...]  # the tokens of an answer
+Label = Sequence[int]  # the tokens of an answer
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class CodebookEditor(Editor[CodebookConfig]):
         old = after.routes[module] if begun else None
         self.check_rules(old, module)
         with lm.patched(after, only=True):
-            prompts, targets = self.rows(facts)
+            rows = self.rows(facts)
         with lm.patched(routed.without_route(after, module), only=True):
-            route, state = self.extend(module, old, states.get(module), facts, prompts, targets)
+            route, state = self.extend(module, old, states.get(module), len(facts), rows)
         return routed.with_route(after, module, route, self.name, {**states, module: state})
 
     @abstractmethod
@@ -75,22 +75,16 @@ class CodebookEditor(Editor[CodebookConfig]):
 
     @abstractmethod
     def extend(
-        self,
-        module: str,
-        old: Any,
-        state: Any,
-        facts: list[Fact],
-        prompts: list[list[int]],
-        targets: list[Label],
+        self, module: str, old: Any, state: Any, count: int, rows: AnswerRows
     ) -> tuple[Route, dict[str, Any]]:
         """The codebook with the facts in it, and what the editor remembers of it.
 
-        old, state        those of earlier edits, None before the first
-        prompts, targets  the facts' prompts and answers, and then those in each further form
+        old, state  those of earlier edits, None before the first
+        rows        the prompts of `count` facts, and then those in each further form
         """
 
     @abstractmethod
-    def keys(self, module: str, prompts: list[list[int]]) -> Tensor:
+    def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
         """The keys (m, d_in) of prompts, float32 on the CPU, on the model as it is patched."""
 
     @abstractmethod
@@ -123,12 +117,12 @@ class CodebookEditor(Editor[CodebookConfig]):
             and (one.target_new.strip() == fact.target_new.strip() or one.text == fact.text)
         ]
         with self.lm.patched(routed.without_route(patch, module), only=True):
-            prompts, targets = self.rows(facts)
-            found = self.entries(old, self.keys(module, prompts)).tolist()
+            rows = self.rows(facts)
+            found = self.entries(old, self.keys(module, rows.prompts)).tolist()
         state, own, count = states.pop(module), found[:: len(facts)], len(facts)
         labels = routed.tuples_of("labels", state)
         others = {entry for row, entry in enumerate(found) if row % count}
-        wrong = -1 in own or [labels[entry] for entry in own] != targets[::count]
+        wrong = -1 in own or [labels[entry] for entry in own] != rows.answers[::count]
         if wrong or others & {*own} or self.shaped(old, own):
             return None
         kept = [entry for entry in range(len(labels)) if entry not in own]
@@ -141,7 +135,7 @@ class CodebookEditor(Editor[CodebookConfig]):
         memory |= {self.name: states} if states else {}
         return replace(patch, routes=routes, memory=memory, log=patch.lines_without(i, at))
 
-    def rows(self, facts: list[Fact]) -> tuple[list[list[int]], list[Label]]:
+    def rows(self, facts: list[Fact]) -> AnswerRows:
         """Prompts and answers of the facts, and then of their messages in each further form."""
         lm, chat = self.lm, chat_wordings.of(self.lm, facts, self.config.forms)
         eos = getattr(self.config, "target_eos", False)  # a setting of GRACE alone
@@ -153,7 +147,7 @@ class CodebookEditor(Editor[CodebookConfig]):
             answers += [
                 encode_answer(lm.tokenizer, fact.target_new, chat.template) for fact in wording
             ]
-        return prompts, [(*answer, *end) for answer in answers]
+        return AnswerRows(prompts, [(*answer, *end) for answer in answers])
 
     def random_values(self, width: int, numbers: Sequence[int]) -> Tensor:
         """Random first values (m, width) from 0 to 1, each seeded by a number."""
@@ -165,36 +159,35 @@ class CodebookEditor(Editor[CodebookConfig]):
         at: EntrySite,
         V: Tensor,
         scale: Tensor,
-        prompts: list[list[int]],
-        targets: list[Label],
+        rows: AnswerRows,
         entries: Sequence[int],
         labels: Sequence[Label],
     ) -> tuple[list[int], Tensor]:
-        """Train the values (columns of V, in place) until the model gives the targets.
+        """Train the values (columns of V, in place) until the model gives the answers.
 
-        entries  the entry of each prompt; labels are those of all entries. A prompt whose entry was
-                 given to a newer fact within this call has nothing to train.
+        entries  the entry of each row; labels are those of all entries. A row whose entry was given
+                 to a newer fact within this call has nothing to train.
         scale    (n,) the unit of each entry's steps
 
-        Returns the numbers of the prompts that were trained, and their keys as read beside others.
+        Returns the numbers of the rows that were trained, and their keys as read beside others.
         """
-        live = [i for i, entry in enumerate(entries) if labels[entry] == targets[i]]
+        live = [i for i, entry in enumerate(entries) if labels[entry] == rows.answers[i]]
         touched = list(dict.fromkeys(entries[i] for i in live))
         owners = [touched.index(entries[i]) for i in live]
-        rows = AnswerRows(prompts, targets).take(live)
-        found = descend(self.lm, at, rows, owners, V[:, touched], scale[touched], self.config)
+        given = owners, V[:, touched], scale[touched], self.config
+        found = descend(self.lm, at, rows.take(live), *given)
         if not torch.isfinite(found.values).all():
             raise EditError(f"{self.name} produced NaN or infinite values; nothing was changed")
         V[:, touched] = found.values
         return live, found.keys
 
-    def noise(self, module: str, prompts: list[list[int]], keys: Tensor) -> float:
+    def noise(self, module: str, prompts: Sequence[Sequence[int]], keys: Tensor) -> float:
         """How far a key moves when its prompt is padded beside a longer row; of a few prompts.
 
         A threshold must leave more room than this, or an entry misses its own prompt in another
         batch.
         """
-        some = prompts[:4]
+        some = list(map(list, prompts[:4]))
         longer = (max(some, key=len) * 2)[: self.lm.context]
         again = self.keys(module, [*some, longer])[:-1]
         return (again - keys[: len(some)]).norm(dim=1).max().item()

@@ -151,13 +151,13 @@ def unpack_bits(packed: Tensor, d: int) -> Tensor:
     return bits.flatten(1)[:, :d].bool()
 
 
-def flat_tuples(name: str, rows: Sequence[tuple[int, ...]]) -> dict[str, Tensor]:
+def flat_tuples(name: str, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
     """Tuples of any length as one tensor of numbers and one of sizes, as a file holds them."""
     whole = torch.tensor([number for row in rows for number in row], dtype=torch.long)
     return {name: whole, f"{name}_sizes": torch.tensor([*map(len, rows)], dtype=torch.long)}
 
 
-def tuples_of(name: str, state: Mapping[str, Any]) -> list[tuple[int, ...]]:
+def tuples_of(name: str, state: Mapping[str, Any]) -> list[Any]:
     """The tuples that `flat_tuples` was given."""
     numbers = iter(state[name].tolist())
     return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]
