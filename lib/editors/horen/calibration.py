@@ -86,7 +86,7 @@ def threshold(
     """
     strangers = [nearest(dynamics.cosines(K, general))[0]]
     numbers: dict[tuple[int, ...], int] = {}
-    label = torch.tensor([numbers.setdefault(one, len(numbers)) for one in labels])
+    label = torch.tensor([numbers.setdefault(tuple(one), len(numbers)) for one in labels])
     some = torch.arange(K.shape[1])
     if len(some) > FACTS:
         some = torch.randperm(K.shape[1], generator=torch.Generator().manual_seed(seed))[:FACTS]
