@@ -9,7 +9,7 @@ same for all keys: what it does to the fact, it does to every prompt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -65,7 +65,7 @@ class Shift(Route):
         inputs: Size
         positions: Positions
 
-    module: str
+    module: str = field()  # without the default of `Route`
     v: Tensor
     inputs: int
     positions: Positions

@@ -131,7 +131,7 @@ class Route(Savable):
 
     kinds: ClassVar[dict[str, type[Savable]]] = {}
     reads_states: ClassVar[bool] = True
-    module: str
+    module: str = ""
 
     @abstractmethod
     def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:

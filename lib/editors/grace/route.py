@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class Deferral(Route):
         module: str
         replacement: Replacement
 
-    module: str
+    module: str = field()  # without the default of `Route`
     K: Tensor
     V: Tensor
     eps: Tensor

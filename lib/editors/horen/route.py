@@ -11,7 +11,7 @@ towards their mean.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -117,7 +117,7 @@ class Hopfield(Route):
         rounds: Rounds
         tau: Real
 
-    module: str
+    module: str = field()  # without the default of `Route`
     K: Tensor
     V: Tensor
     query: Query

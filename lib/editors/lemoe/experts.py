@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -196,7 +196,7 @@ class Experts(Route):
         bos: TokenId | None
         router: dict[str, Any]
 
-    module: str
+    module: str = field()  # without the default of `Route`
     experts: tuple[Expert, ...]
     activation: str
     router: Router
