@@ -36,6 +36,7 @@ def run(lm, folder, lengths=(1, 3), **more):
     return arena.run(lm, {"classroom": lib.classroom()[:6]}, folder, lengths, **more)
 
 
+@pytest.mark.slow
 def test_every_cell_is_run_once_and_the_base_model_and_baselines_are_rows(lm, tmp_path):
     found = run(lm, tmp_path, editors=["grace", "mend"])
     refused = {Cell("mend", "classroom", n) for n in (1, 3)}
@@ -57,6 +58,7 @@ def test_every_cell_is_run_once_and_the_base_model_and_baselines_are_rows(lm, tm
     assert {path: path.read_bytes() for path in tmp_path.glob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_where_the_budget_ended(lm, tmp_path, monkeypatch):
     whole = run(lm, tmp_path / "whole", (3,), editors=["ft"])
     clock = iter(range(10**6))

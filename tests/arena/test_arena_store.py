@@ -46,6 +46,7 @@ def folder(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_the_same_tables_come_back_from_a_small_file(folder, tmp_path):
     ran = Result.load(folder / "rows-3-rome.json")
     ran.made = {"settings": {"layer": 5, "layers": [3]}, "commit": "0abafd6", "cpu": 7.5}

@@ -31,6 +31,7 @@ def tiny_model(monkeypatch):
     return lm
 
 
+@pytest.mark.slow
 def test_help_teaches():
     command = [sys.executable, "-m", "lib", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -72,6 +73,7 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
     assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsys):
     data, out, folder = tmp_path / "d.jsonl", tmp_path / "out.json", tmp_path / "run"
     data.write_text("\n".join(map(json.dumps, ROWS)))
@@ -91,6 +93,7 @@ def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsy
     assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys):
     data, out, found = tmp_path / "d.jsonl", tmp_path / "out.json", []
     data.write_text("\n".join(map(json.dumps, ROWS)))
@@ -126,6 +129,7 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
     assert "4 held-out facts" in out.with_suffix(".md").read_text()
 
 
+@pytest.mark.slow
 def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_path, capsys):
     fact = lib.Fact("Eiffel Tower", "The {} is in the city of", "xy")
     patch = lib.EDITORS["retrieval"](tiny_model).edit([fact])

@@ -20,6 +20,7 @@ from lib.workbench.cli.training import say
 from lib.workbench.console import CLOSED, printable
 
 from ..support import tiny
+from ..support.usual import few
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--editor", "ft_m", "--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=3"]
@@ -107,8 +108,10 @@ def test_the_file_is_written_before_the_result_is_printed(tmp_path, monkeypatch)
     say("a line of progress, which ends no training")
 
 
-@pytest.mark.parametrize("words", ["lib settings --editor wise", "lessons.grader solution 1.5"])
-@pytest.mark.parametrize("how", ["-u", ""])
+@pytest.mark.parametrize(
+    "words", few(["lib settings --editor wise", "lessons.grader solution 1.5"], 1)
+)
+@pytest.mark.parametrize("how", few(["-u", ""], 1))
 def test_a_closed_pipe_is_silent(words, how):
     writer = f"{sys.executable} {how} -m {words} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
@@ -117,6 +120,7 @@ def test_a_closed_pipe_is_silent(words, how):
     assert done.stderr == "" and done.returncode == CLOSED
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line(tmp_path):
     script = (
         "import sys, lib.workbench.cli.options as options\n"
@@ -142,6 +146,7 @@ def test_a_console_of_somebody_else_stays_as_it_is(monkeypatch):
     assert other.getvalue() == "東京\n"
 
 
+@pytest.mark.slow
 def test_other_commands_print_there_too():
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for words in (("lessons.grader", "solution", "1.5"), ("notebooks.build", "--help")):

@@ -110,6 +110,7 @@ def test_a_subject_that_is_not_there_once_is_one_sentence(prompt, subject, words
         assert read_cases([row])[0].fact == lib.Fact(None, prompt, "Dickens")
 
 
+@pytest.mark.slow
 def test_a_long_text_is_searched_in_short_time():
     assert around("ab" * 50_000, "ab" * 49_999) == []
     assert len(around("Rome", "Rome " * 20_000)) == 20_000

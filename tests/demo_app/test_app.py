@@ -205,6 +205,7 @@ def weight(studio, patch=lib.EMPTY):
     return studio.lm.weight(studio.lm.mlp_out(2), patch)
 
 
+@pytest.mark.slow
 def test_one_edit_is_taken_out_and_the_later_ones_are_written_again(studio):
     session = Session()
     for target in ("xy", "qz", "xy"):
@@ -477,6 +478,7 @@ def test_stopping_an_edit_changes_nothing(studio):
     assert session.edits == () and not studio.lm.blocks[-1]._forward_pre_hooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["edit", "keep", "take out"])
 def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
     """The last that is done is to ask the new list: until then the list is the old."""
@@ -598,6 +600,7 @@ def test_files_go_with_their_last_visitor(tmp_path):
     assert not shared.exists()
 
 
+@pytest.mark.slow
 def test_a_visitor_who_left_leaves_nothing_behind(studio):
     gone = []
     for number in range(3):
@@ -779,6 +782,7 @@ def test_the_page_runs_as_a_space_starts_it(tmp_path):
             server.terminate()
 
 
+@pytest.mark.slow
 def test_two_visitors_at_once(page):
     one, two = visitor(page), visitor(page)
     jobs = [

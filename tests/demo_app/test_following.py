@@ -114,6 +114,7 @@ def test_an_undo_that_is_under_way_lets_it_follow(studio):
         pressed(studio, kept, "grace").outcome()
 
 
+@pytest.mark.slow
 def test_programs_get_the_same_sentence(page):
     from gradio_client.exceptions import AppError
 

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("more_strong_settings")
 # ---- what does it know about a subject?
 
 
+@pytest.mark.slow
 def test_the_dossier_grows_and_shows_what_changed(studio):
     session = Session()
     edit(studio, session)
@@ -226,6 +227,7 @@ def test_where_the_answer_turns(studio):
             ask(studio, Session())
 
 
+@pytest.mark.slow
 def test_a_fact_is_asked_while_the_model_is_trained_on(studio):
     session = edited(studio, "xy")
     edits, patch, text = session.edits, session.patch, session.edits[-1].fact.text

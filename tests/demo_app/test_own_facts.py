@@ -53,6 +53,7 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
     assert again.subject == found and again.columns[0].tally("reworded")[1] == 3
 
 
+@pytest.mark.slow
 def test_where_none_fits_the_page_says_so(studio):
     marie = ("Marie Curie", "{} was married to", "Oslo")
     view = studio.look(Session(), studio.choices.subject(*marie)).outcome()

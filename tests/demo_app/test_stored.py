@@ -108,6 +108,7 @@ def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch):
         examples.Race.of(replace(test, base=None))
 
 
+@pytest.mark.slow
 def test_parts_are_made_one_by_one_and_kept_while_they_are_in_step(
     studio, tmp_path, monkeypatch, capsys
 ):

@@ -104,6 +104,7 @@ def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, n
     assert studio.prepare(studio.sessions.get("y"), None).outcome() is None
 
 
+@pytest.mark.slow
 def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monkeypatch):
     """No first edit then waits for statistics: the longest part of it is made beforehand."""
     presets = {name: {"any": row} for name, row in TINY.items()}

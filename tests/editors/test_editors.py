@@ -3,8 +3,8 @@
 Editors that declare it are tried on two families with mixtures of experts as well.
 
 A new editor is finished when adding its name to EDITORS (and, where its published settings make no
-sense on a random 32-wide model, a row to TINY below) keeps this green. The default suite runs two
-families for each editor, `-m "slow or not slow"` all five.
+sense on a random 32-wide model, a row to TINY below) keeps this green. The usual suite runs one
+family for each editor, `-m "slow or not slow"` all five.
 """
 
 from __future__ import annotations
@@ -97,13 +97,11 @@ def further(name: str, family: str) -> lib.Patch:
 def pairs(promise=lambda editor: True):
     """All editors that promise it × all families; what only a real model can show is elsewhere.
 
-    An editor's first family and one of the others by turns are in the default suite, the rest slow.
-    Of the families with mixtures of experts it is one, for the editors that edit them.
+    Each editor has one of the families by turns in the usual suite, and the rest in the slow one.
     """
-    first, *others = FAMILIES
 
     def param(place: int, name: str, family: str):
-        usual = family in (first, others[place % len(others)], MIXTURES[place % 2])
+        usual = family == FAMILIES[place % len(FAMILIES)]
         return pytest.param(name, family, marks=() if usual else pytest.mark.slow)
 
     names = sorted(lib.EDITORS)
@@ -215,6 +213,7 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
             )
 
 
+@pytest.mark.slow
 @pairs()
 def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family):
     lm, _, patch = edited(name, family)

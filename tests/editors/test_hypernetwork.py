@@ -344,6 +344,7 @@ def test_reg_adds_the_gradient_of_the_squared_update(lm, monkeypatch):
 TURNS = {**SMALL, "accumulate": 1, "turns": 3, "patience": 9}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"), [("mend", SMALL), ("malmen", SMALL), ("rledit", TURNS)]
 )
@@ -382,6 +383,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(lm, name, settings, tmp_path
         assert counts[0] < counts[1]
 
 
+@pytest.mark.slow
 def test_training_helps_stops_early_and_keeps_the_best(lm, tmp_path):
     still = {**SMALL, "eta": 0.0, "lr": 0.0, "lr_step": 0.0, "patience": 4}
     path = lib.EDITORS["malmen"](lm, **still).fit(CASES, APART, tmp_path / "still.safetensors", 50)
@@ -530,6 +532,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     assert header["best"] <= min(losses) < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mend", "malmen", "rledit"])
 def test_an_edit_with_the_shipped_network_is_written(default_lm, name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

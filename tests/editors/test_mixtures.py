@@ -67,6 +67,7 @@ def test_an_expert_that_is_watched_runs_on_all_tokens_and_reads_zero_where_none_
     assert (seen > 0).sum(0)[found.real].eq(2).all()  # each token is sent to two of four
 
 
+@pytest.mark.slow
 @families
 def test_the_edited_expert_has_the_largest_weight_at_the_subjects_last_token(family):
     lm = model(family)
@@ -128,6 +129,7 @@ def test_other_experts_stay_as_they_are(name, family):
     assert all(torch.equal(p, plain[n]) for n, p in lm.model.named_parameters())
 
 
+@pytest.mark.slow
 @families
 def test_facts_of_one_call_are_written_one_after_another(family):
     lm = model(family)

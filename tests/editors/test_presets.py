@@ -16,6 +16,7 @@ from lib.settings import explain, words
 from lib.workbench.preset_search.scan import SCORED, Scan
 
 from ..support import tiny
+from ..support.usual import few
 
 LIB = Path(lib.__file__).parent
 SWEEPS = Path(__file__).parents[1] / "benchmarks" / "sweeps.json"
@@ -255,7 +256,7 @@ def test_a_model_that_a_paper_names_has_the_paper_s_settings():
 NAMES = [name for name in lib.EDITORS if not lib.EDITORS[name].trained]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES, ("grace", "memit", "rome", "ultraedit")))
 def test_an_edit_as_published_is_made(name):
     """On random weights the published step sizes say little: the patch is whole, and logged."""
     lm = tiny.model("llama")

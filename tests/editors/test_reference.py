@@ -60,6 +60,7 @@ RUNS = [  # with one template alone in the slow ones
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_rome_and_r_rome(plain_lm, run):
     lm = plain_lm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import lib
 from lib.editors.retrieval.retrieval import Entry, Notes
 from lib.editors.retrieval.tfidf import plain
@@ -56,6 +58,7 @@ def test_an_equal_subject_and_prompt_is_replaced(default_lm):
     assert [entry.target for entry in notes.entries] == ["Oslo"]
 
 
+@pytest.mark.slow
 def test_the_default_model_copies_and_both_facts_about_one_subject_hold(default_lm, tmp_path):
     lm, editor = default_lm, lib.EDITORS["retrieval"](default_lm)
     where = lib.Fact("Akira Kurosawa", "{} grew up in the country of", "Brazil")

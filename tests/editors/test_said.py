@@ -158,6 +158,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [("rome", "rome: facts"), ("ultraedit", "matrices solved"), ("ft_m", "ft_m: epochs")],

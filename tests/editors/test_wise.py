@@ -126,6 +126,7 @@ def test_margins_by_hand():
     assert [h.item() for h in held] == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_training_separates_the_fact_from_what_is_irrelevant(lm):
     made = editor(lm, lr=0.1, n_iter=300, irrelevant_n=4, beta=0.5, alpha=0.4, gamma=0.05,
                   margin_weight=5.0)  # fmt: skip
@@ -367,6 +368,7 @@ def numpy_masks() -> list[torch.Tensor]:
     return [torch.from_numpy(draw.random_sample(576 * 1536) < share).view(576, 1536) for _ in "01"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_losses_and_delta_are_those_of_the_reference(number, plain_lm, monkeypatch):
     """The first fact of each of its two shards: losses at the first and the last step, and Δ."""

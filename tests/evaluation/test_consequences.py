@@ -146,6 +146,7 @@ def test_any_alias_of_any_wording_is_enough(lm, patch):
     assert begins(text, now)  # the text is that of the wording that was answered
 
 
+@pytest.mark.slow
 def test_several_targets_are_judged_as_each_of_them_alone(lm):
     prompts = ["One is", "Two is", "abc", "The sea"]
     for prompt in prompts:

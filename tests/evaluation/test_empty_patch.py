@@ -44,6 +44,7 @@ def same(a, b) -> bool:
     return a.rows.equals(b.rows) and a.perplexity == b.perplexity
 
 
+@pytest.mark.slow
 def test_no_metric_of_evaluate_moves(lm, tmp_path):
     before = evaluate(lm, cases(), metrics=METRICS)  # no patch is named at all
     # the tiny model has no chat template, and states no fact that a negation could leak

@@ -330,6 +330,7 @@ def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expecte
     assert queries.ask().beginnings["a"] == (tuple(range(expected)), "".join(tokens[:expected]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_batched_equals_one_by_one_tiny(family):
     lm = tiny.model(family)

@@ -83,6 +83,7 @@ def test_wrong_facts_and_relations_are_one_sentence(default_lm):
     assert matches(default_lm, lib.Fact("A", "{} is", "x"), {}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a fact", "a case", "two"])
 def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kind):
     fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
@@ -92,6 +93,7 @@ def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kin
     assert set(scores.rows["case"]) == {"a case": {7}, "two": {0, 1}}.get(kind, {0})
 
 
+@pytest.mark.slow
 def test_a_fact_for_which_no_tests_can_be_made_is_named_and_its_edit_is_measured(default_lm):
     cat, case = lib.Fact("my cat", "{} likes to eat", "fish"), lib.classroom()[0]
     with pytest.warns(lib.errors.DataWarning, match="1 of 2 facts.*'my cat likes to eat'"):

@@ -143,6 +143,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_exported_model_writes_what_the_library_writes(exported, name):
     wanted, base, found = exported[name]

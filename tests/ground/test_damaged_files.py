@@ -29,6 +29,7 @@ from lib.errors import JournalError, NetworkError, PatchError
 from ..lifelong.test_journal import run as streamed
 from ..support import damaged_values, journals, tiny
 from ..support.editor_settings import TRAINING, quick
+from ..support.usual import few
 
 OLD = Path(__file__).parents[1] / "reference" / "version_0_1"
 FEW, MANY = 300, 10_000
@@ -162,7 +163,7 @@ def damaged(kind: Kind, way: str, seeds: range, path: Path) -> Counter:
     return found
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", few(WAYS, 2))
 @pytest.mark.parametrize("what", ["patch", "network"])
 def test_a_damaged_file_is_refused_or_works(kinds, what, way, tmp_path):
     found = damaged(kinds[what], way, range(FEW), tmp_path / "case.safetensors")
@@ -300,6 +301,7 @@ except lib.errors.PatchError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs resource limits")
 def test_a_file_that_promises_much_takes_no_memory(tmp_path):
     """The worst of them: 91 kB that promise 10⁹ experts, which once took 21 GB."""
@@ -388,6 +390,7 @@ def begun(lm, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "cases"), [("2", 300), ("1", 100)])
 def test_a_damaged_journal_is_refused_or_gives_the_same_run(lm, begun, number, cases, tmp_path):
     """Format 1 has no checksums: what does not contradict itself is believed there."""

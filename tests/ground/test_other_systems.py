@@ -85,12 +85,14 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess:
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="hides what this system lacks")
 
 
+@pytest.mark.slow
 def test_the_library_edits_saves_and_streams_without_what_unix_alone_has(tmp_path):
     done = run(LIBRARY, tmp_path)
     assert done.returncode == 0, done.stderr
     assert not [path for path in tmp_path.rglob("*.tmp")]
 
 
+@pytest.mark.slow
 def test_the_grader_says_that_it_runs_no_file_here_and_hands_out_exercises(tmp_path):
     done = run(LESSONS, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ from lib.keys_values import null_space, output_moment, second_moment
 from lib.workbench.instruments import dossier_answers
 
 from ..support import damaged_values, output_moments, tiny
+from ..support.usual import few
 
 FEW, MANY = 60, 1000
 LAYERS = (1, 2)
@@ -145,7 +146,9 @@ OTHERS: dict[str, Callable[[], lib.LM]] = {
 }
 
 
-@pytest.mark.parametrize("what", [*OTHERS, "layer", "texts", "format"])
+@pytest.mark.parametrize(
+    "what", few([*OTHERS, "layer", "texts", "format"], ("type", "layer", "texts", "format"))
+)
 def test_what_differs_in_one_thing_is_never_served(lm, folder, what, monkeypatch, tmp_path):
     wanted, _ = asked(lm)
     before = set(files(folder))
@@ -300,7 +303,8 @@ def attack(lm, folder: Path, others: dict, count: int, seed: int) -> Counter:
     return found
 
 
-@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [FEW, MANY])
 def test_of_many_damaged_files_none_is_used_and_each_is_made_again(
     lm, folder, count, monkeypatch, tmp_path
 ):
@@ -383,6 +387,7 @@ def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
     assert made.is_there()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["os.path.lexists", "safe_open", "whole_file"])
 def test_a_file_that_another_process_removes_in_the_middle_is_made_again(
     lm, folder, when, monkeypatch

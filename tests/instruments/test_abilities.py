@@ -36,6 +36,7 @@ def base(default_lm):
     return lib.workbench.abilities(default_lm, some=few())
 
 
+@pytest.mark.slow
 def test_the_embedded_model_has_these_items_right_and_an_empty_patch_costs_nothing(base):
     assert base.rows["right"].all() and len(base.rows) == sum(base.asked.values()) == 4 * FEW
     assert (base.page["base"] == base.page["edited"]).all()

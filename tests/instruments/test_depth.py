@@ -124,6 +124,7 @@ def test_a_probe_that_can_is_used_but_not_for_a_patch_above_it(monkeypatch):
         probe.scores(lm, [(fact.text, fact.target_new)], above)
 
 
+@pytest.mark.slow
 def test_the_embedded_model_tells_truths_of_relations_that_the_probe_has_not_seen(default_lm):
     found = truth_probe(default_lm, lib.classroom()[::3])
     assert found.accuracy >= 0.8 and found.low < found.accuracy < found.high

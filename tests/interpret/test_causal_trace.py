@@ -23,6 +23,7 @@ from lib.workbench.interpret.corrupted_runs import KINDS, Cell, Corrupted
 from lib.workbench.interpret.logit_lens import lens
 
 from ..support import tiny
+from ..support.usual import few
 
 FACT = lib.Fact("tower", "The {} leans to", "xy", "qz")  # bytes: the subject is tokens 4 to 8
 ASKED = {"samples": 3, "noise": 2.0, "deviation": 0.3}
@@ -89,7 +90,7 @@ def slow(lm, cells, samples=3, noise=2.0, deviation=0.3, seed=1):
     return p_clean.item(), torch.stack(found or [p_clean])
 
 
-@pytest.mark.parametrize("family", sorted(ARCHS))
+@pytest.mark.parametrize("family", few(sorted(ARCHS), ("gpt2", "llama")))
 def test_every_cell_equals_a_whole_forward_with_hooks(family):
     lm = tiny.model(family)
     end = len(FACT.text) - 1
@@ -140,6 +141,7 @@ def test_restoring_all_is_the_clean_run_and_restoring_nothing_the_noisy_one(fami
     torch.testing.assert_close(restore(lm, mixed)[2], slow(lm, mixed)[1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_no_noise_no_effect_and_the_same_seed_the_same_table(lm):
     quiet = trace(lm, FACT, **{**ASKED, "noise": 0.0})
     assert quiet.total_effect == pytest.approx(0, abs=1e-6)

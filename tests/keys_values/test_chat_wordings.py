@@ -104,6 +104,7 @@ def test_without_a_chat_template_the_option_is_refused_in_a_sentence():
             lib.EDITORS[name](bare, **settings(name, "llama"), forms="chat").edit([A])
 
 
+@pytest.mark.slow
 def test_a_codebooks_entries_in_chat_have_a_threshold_of_their_own(lm, asked, tmp_path):
     given = {**settings("horen", "llama"), "tau": None}
     made = lib.EDITORS["horen"](lm, **given, forms="conversation")
@@ -145,6 +146,7 @@ def test_every_own_prompt_reaches_its_threshold_in_a_book_of_both_kinds(lm, aske
     assert route.taus is not None and bool((cosines > route.taus).any(1).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH)
 def test_the_answer_is_given_in_all_wordings(lm, name, asked):
     given = dict(settings(name, "llama"))

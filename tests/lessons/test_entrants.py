@@ -294,6 +294,7 @@ def test_the_size_of_a_folder_counts_all_that_is_below(tmp_path, monkeypatch):
             entry._look()
 
 
+@pytest.mark.slow
 def test_an_entrant_reaches_nothing_fills_nothing_and_is_named(model, monkeypatch):
     monkeypatch.setattr(leaderboard_entry, "WRITTEN", 30 << 20, raising=False)
     with Entry("tricks.py", model, 60.0, text=TRICKS) as entry:
@@ -329,6 +330,7 @@ with Entry("own.py", sys.argv[1], 60.0, text=text) as entry:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(confinement.obstacle()), reason="no sandbox of the system")
 def test_an_entrant_that_rests_ends_with_a_killed_scorer(model, tmp_path):
     pipe, env = subprocess.PIPE, {**os.environ, "TMPDIR": str(tmp_path)}

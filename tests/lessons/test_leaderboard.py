@@ -78,6 +78,7 @@ def fact(answer):
     return lib.Fact("Ada", "{} lives in", answer)
 
 
+@pytest.mark.slow
 def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
     ada = tmp_path / "students" / "ada" / "my"
     ada.mkdir(parents=True)
@@ -107,6 +108,7 @@ def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
     assert head[:3] == ["editor", "place", "score"] and [row[1] for row in rows] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_whatever_fails_is_told_and_the_next_edit_is_made(model):
     with Entry("odd.py", model, 20.0, text=ODD) as entry:
         assert entry.edit([fact("Rome")]) > 0
@@ -133,6 +135,7 @@ def test_whatever_fails_is_told_and_the_next_edit_is_made(model):
     assert entry.process.returncode is not None and not Path(entry.folder.name).exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_ends_its_process_fails_at_every_edit(model):
     with Entry("none.py", model, 5.0, text="import os; os._exit(3)\n") as entry:
         for _ in range(2):

@@ -121,6 +121,7 @@ def restore(out: Path, before: dict) -> None:
         os.utime(out / name, ns=(when, when))
 
 
+@pytest.mark.slow
 @on_landlock
 def test_without_a_sandbox_every_attack_succeeds(target):
     reached, refused, changed = attacked((), target, attacks.CODES)
@@ -141,6 +142,7 @@ def test_the_system_stops_every_attack(layers, target):
     assert len(refused) == len(attacks.CODES) and not odd
 
 
+@pytest.mark.slow
 def test_the_hook_alone_stops_all_that_python_announces(target):
     known = [name for name in attacks.CODES if not name.startswith("deeper")]
     reached, _, changed = attacked(("hook",), target, known, hidden=[target[0]])
@@ -359,6 +361,7 @@ ATTACKS = {
 """
 
 
+@pytest.mark.slow
 @on_landlock
 def test_an_editor_of_the_leaderboard_reaches_neither_prompts_nor_hand_ins(
     tmp_path, target, monkeypatch

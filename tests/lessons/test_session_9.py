@@ -64,6 +64,7 @@ def refused(sandbox, number, body, words):
     assert "\n" not in verdict.message and len(verdict.message) < 400, verdict.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", MINE)
 @pytest.mark.parametrize("attack", ANYWHERE)
 def test_what_no_exercise_takes(sandbox, number, attack):

@@ -154,7 +154,7 @@ def crash_at(monkeypatch, count, after):
 @pytest.mark.parametrize(
     ("after", "save_every", "same"),
     [
-        (False, 1, False),
+        pytest.param(False, 1, False, marks=pytest.mark.slow),
         (True, 1, True),  # memory may be behind the folder then: it is read again
         pytest.param(True, 1, False, marks=pytest.mark.slow),
         pytest.param(False, 2, False, marks=pytest.mark.slow),
@@ -196,6 +196,7 @@ class Stopping(Noise):
         return super().write(facts, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("too much")])
 def test_an_interrupted_or_failed_batch_leaves_a_valid_journal(lm, tmp_path, error):
     Stopping.error, Stopping.at = error, 3
@@ -317,6 +318,7 @@ def other_process(folder, seconds):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_journal_are_refused(tmp_path):
     holder = other_process(tmp_path, 600)
     try:
@@ -395,6 +397,7 @@ def data(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch, lazy):
     cases = read_cases(data, lazy=lazy)[3:10]
@@ -491,6 +494,7 @@ def test_samples_are_old_between_and_recent():
         assert len(rows) == point or point > 4
 
 
+@pytest.mark.slow
 def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, data, tmp_path):
     cases = read_cases(data, limit=24, lazy=True)
     whole = stream(lm, Noise(lm), list(cases), 4, (0, 12, 24), BRIEF).finish()
@@ -520,6 +524,7 @@ def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, data, tmp_pa
     agree(run(lm, tmp_path / "j", cases, 4, (0, 12, 24), sample=2).finish(), some)
 
 
+@pytest.mark.slow
 def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
     lm, data, tmp_path, monkeypatch
 ):

@@ -43,6 +43,7 @@ def test_a_run_is_the_fold_and_lazy(lm):
     assert run.scores == {}
 
 
+@pytest.mark.slow
 def test_everything_is_measured_at_the_points(lm):
     cases = small_cases()
     run = stream(lm, Noise(lm), cases, batch_size=2, evaluate_with={"pool": cases}).finish()

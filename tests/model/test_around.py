@@ -190,6 +190,7 @@ def test_another_lm_of_the_same_model_does_not_pass_over_the_patch(lm, acting, w
     assert same(before, state(lm))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_compiled_before_does_not_pass_over_the_patch(acting, weights, lm):
     lm = tiny.model("llama")
     base = lm.model(IDS).logits

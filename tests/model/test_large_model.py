@@ -64,6 +64,7 @@ def test_random_weights_are_finite_and_all_different():
     assert large_model.weights(32) == 8_030_261_248 - 65 * 4096  # without the norms
 
 
+@pytest.mark.slow
 def test_a_process_over_its_limit_ends():
     program = (
         "import time; from tests.benchmarks import large_model\n"

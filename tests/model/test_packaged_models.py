@@ -53,12 +53,14 @@ def wait_for(path: Path, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_fetch_once(tmp_path):
     both = [start(tmp_path, 0.5) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert (tmp_path / "log").read_text() == "downloaded\n"
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_leaves_nothing_that_a_later_one_would_use(tmp_path):
     first = start(tmp_path, 60)
     wait_for(tmp_path / "log")

@@ -13,6 +13,7 @@ from lib.model.batching import planned
 from lib.model.questions import Question, ask
 
 from ..support import tiny
+from ..support.usual import few
 
 
 def cost(groups, lengths, extra):
@@ -57,7 +58,7 @@ def same(lm, rows, targets, most, draft=()):
         )
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "opt", "gpt_neo"])
+@pytest.mark.parametrize("family", few(("llama", "gpt2", "bloom", "opt", "gpt_neo"), 1))
 def test_rows_of_many_lengths_targets_and_drafts(family):
     lm, draw = tiny.model(family), random.Random(1)
     rows = [[draw.randint(40, 90) for _ in range(draw.randint(1, 14))] for _ in range(9)]

@@ -12,6 +12,7 @@ import lib
 
 from ..benchmarks.gpu import worker
 from ..support import simulated_checks as checks
+from ..support.usual import few
 
 # ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
 # fitted on the CPU first, which takes a dozen seconds here.
@@ -38,11 +39,12 @@ def cards():
     process.close()
 
 
-@pytest.mark.parametrize("name", DAILY)
+@pytest.mark.parametrize("name", few(DAILY, ("memit",)))
 def test_an_editor_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2, "llama", DAILY[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "steps"), [("rome", "steps"), ("grace", "n_iter"), ("ft", "epochs")]
 )

@@ -93,6 +93,7 @@ def change(tree, old: str, new: str) -> None:
     source(tree).write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_two_builds_are_equal_and_quiet(tree, capsys):  # two kernels
     assert run(tree, "01") == 0
     first = (tree.folder / "01_toy.ipynb").read_bytes()

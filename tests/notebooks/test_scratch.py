@@ -39,6 +39,8 @@ from notebooks.scratch import (
 from notebooks.scratch.common import Fact
 from tests.support import editor_settings, tiny
 
+from ..support.usual import few
+
 FOLDER = Path(rome.__file__).parent
 METHODS = "interference rome memit alphaedit wilke mend malmen ultraedit grace wise lemoe".split()
 CONTEXTS = ("{}", "So. {}", "Then I saw. {}")
@@ -129,7 +131,7 @@ def dense(world: World, patch: lib.Patch, module: str) -> torch.Tensor:
     return held - world.lm.weight(module) if isinstance(held, torch.Tensor) else held.dense()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(METHODS, 3))
 def test_it_does_what_the_library_does(method, world):
     """Each method's own comparison is the function `check_…` below."""
     if method in ("mend", "malmen", "ultraedit") and not is_tiny(world):

@@ -8,6 +8,7 @@ import torch
 import lib
 
 from ..support import tiny
+from ..support.usual import few
 
 # one layer, values of the base model, the bare prompt: nothing that is read depends on other edits
 EXACT = {"layers": (1,), "v_lr": 0.5, "steps": 10, "clamp": 50.0, "decay": 0.0, "kl_factor": 0.0,
@@ -35,7 +36,7 @@ def far(p: lib.Patch, q: lib.Patch, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(EDITORS))
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", few(["gpt2", "llama"], 1))
 def test_deletion_is_the_fold_without_that_edit(name, family):
     lm = tiny.model(family)
     whole, place = folded(lm, name), lm.mlp_out(1)

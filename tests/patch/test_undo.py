@@ -13,6 +13,7 @@ from lib.patch.undo import SAID
 from lib.workbench.cli.main import main
 
 from ..support import tiny
+from ..support.usual import few
 from .test_deletion import EDITORS as SOLVED
 
 WORDS = (("I saw {}", " xy"), ("Who built {}", " qz"), ("Near {}", " qz"), ("{}", " xy"))
@@ -59,7 +60,7 @@ def changed(lm, patch):
 
 
 @pytest.mark.parametrize("name", sorted(SOLVED))
-@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("batch", few([1, 2, 4], (2,)))
 def test_a_column_is_solved_out_of_a_stream(lm, tmp_path, name, batch):
     whole = streamed(lm, name, SOLVED[name], tmp_path, batch)
     for at in range(4):
@@ -79,6 +80,7 @@ def test_a_column_is_solved_out_of_a_stream(lm, tmp_path, name, batch):
         assert twice.way == "solved" and list(twice.patch.facts) == rest[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BOOKS))
 def test_an_entry_leaves_a_memory_and_the_rest_stays(lm, tmp_path, name):
     whole = streamed(lm, name, BOOKS[name], tmp_path, 2, OTHERS)
@@ -116,6 +118,7 @@ def test_the_weights_of_other_editors_stay_bit_for_bit(lm):
     assert all(found.patch.weights[name] is value for name, value in before.weights.items())
 
 
+@pytest.mark.slow
 def test_an_entry_that_holds_or_shaped_others_is_written_again(lm):
     # one ball for two facts, a ball cut in half, and an answer that took another one's place
     wide = {**BOOKS["grace"], "eps_init": 1e4}

@@ -65,6 +65,7 @@ def test_a_figure_is_named_finite_and_quiet(name):
         assert not text.get_text() or text.get_fontsize() >= style.SMALL, text
 
 
+@pytest.mark.slow
 def test_plotting_needs_no_pyplot():
     code = "import sys, lib.workbench.plot; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

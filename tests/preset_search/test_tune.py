@@ -100,6 +100,7 @@ def clock(monkeypatch):
 
 
 # a norm after the MLP, grouped heads, a tied head
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gemma3_text", "qwen3", "gpt2"])
 def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
     lm = tiny.model(family)
@@ -121,6 +122,7 @@ def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
     assert f"presets of {found.presets}" in repr(lm)
 
 
+@pytest.mark.slow
 def test_the_page_shows_where_the_facts_are_recalled(knowing, clock, tmp_path, monkeypatch):
     lm = tiny.model("llama")
     head = lm.model.lm_head.weight  # a random model is sure of nothing
@@ -163,6 +165,7 @@ def test_both_halves_are_known_and_share_nothing(monkeypatch):
         divide(lm, cases)
 
 
+@pytest.mark.slow
 def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
     lm = tiny.model("llama")
     found = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "p.toml")
@@ -175,6 +178,7 @@ def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
     assert "3.0 minutes of the 3 given" not in few.page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 4, 6])
 def test_an_interrupted_run_goes_on(knowing, clock, tmp_path, stop):
     lm = tiny.model("llama")

@@ -32,6 +32,7 @@ from lib.workbench.cli.main import main
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A
+from ..support.usual import few
 
 ERRORS: dict[str, BaseException] = {
     "safetensors": SafetensorError("Error while deserializing header: header too large"),
@@ -174,7 +175,7 @@ def once(function):
     return kept
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", few(PLACES, 6))
 @pytest.mark.filterwarnings("ignore")
 def test_every_error_of_a_dependency_ends_a_command_in_a_sentence(here, monkeypatch, capsys, place):
     target, words = PLACES[place]

@@ -51,6 +51,7 @@ def blocks(language):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, text", blocks("python"))
 def test_snippets_run(name, text, request, monkeypatch):
     compile(text, name, "exec")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import lib
 from tests.benchmarks import quality
 
@@ -14,6 +16,7 @@ def numbers(scores: lib.Scores) -> str:
     return found[found["event"] != "kl_nats"].round(6).to_json()
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_is_the_run_in_one_go_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "PART", 2)
     editor = lib.EDITORS["retrieval"](tiny.model("llama"))

@@ -199,6 +199,7 @@ def test_a_kernel_with_a_front_end_gets_controls(monkeypatch, displayed):
     assert build.environment("tiny")["EDIT_PANELS"] == "static"
 
 
+@pytest.mark.slow
 def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
     code = (
         "import sys; sys.modules['ipywidgets'] = None\n"
