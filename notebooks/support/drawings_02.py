@@ -16,7 +16,6 @@ from lib.workbench.plot.style import (
     QUIET,
     SMALL,
     readable,
-    short,
 )
 
 from .figures import arrow, bare, colorbar, panels
@@ -64,7 +63,8 @@ def by_group(
     for ax, (title, rho) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
         ax.set_title(title, fontsize=LABEL)
-        ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=SMALL)
+        ticks = [name if len(name) <= 26 else name[:25] + "…" for name in names]
+        ax.set_yticks(range(len(names)), ticks, fontsize=SMALL)
         ax.set_xlabel(hearers)
         bare(ax)
         start, middles = 0, []

@@ -60,6 +60,7 @@ LINKS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_address_with_nothing_of_use_opens_the_page_as_it_is(page):
     """Every handler of the page's opening, with every address: none fails inside."""
     caller = Caller(page[0].local_url, "addresses")
@@ -95,6 +96,7 @@ def test_a_hostile_value_is_answered_with_one_sentence(page, kind):
     assert len(answers) == len(calls) > 20 and fails(answers) == []
 
 
+@pytest.mark.slow
 def test_too_few_and_too_many_values_are_told(page):
     caller = Caller(page[0].local_url, "counts")
     known, calls = caller.endpoints(), []
@@ -109,6 +111,7 @@ def test_too_few_and_too_many_values_are_told(page):
     assert done["success"] and done["output"]["data"][0]["live"] == 1, "the others are as usual"
 
 
+@pytest.mark.slow
 def test_a_click_without_its_data_is_one_sentence(page):
     caller = Caller(page[0].local_url, "no click")
     found = caller.http.get("/config").json()["dependencies"]
@@ -138,6 +141,7 @@ def test_what_is_no_call_at_all_is_told(page):
 # ---- calls that are cancelled
 
 
+@pytest.mark.slow
 def test_other_long_calls_end_too(page, monkeypatch):
     """A stress test, and a figure: each is a chain of jobs."""
     worker, begun = page[1].worker, []

@@ -67,6 +67,7 @@ def edit(studio, session, folder):
     studio.edit(session, subject, ["ft", "retrieval"], keep="none").outcome()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "steps"),  # how often it must ask at least: this bounds what one step is
     [(stress, 150), (whole_model, 2), (adapter, 2), (look, 10), (measure, 100), (edit, 100)],

@@ -37,6 +37,7 @@ def studio(default_lm):
         made.close()
 
 
+@pytest.mark.slow
 def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
     session = Session()
     asked = studio.choices.subject(*COLOSSEUM)

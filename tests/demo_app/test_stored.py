@@ -180,6 +180,7 @@ def card(studio):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["dossier", "interference", "lifelong", "inside", "trace"])
 def test_each_question_opens_with_its_stored_answer(card, key):
     made = card(key, examples.read(DEFAULT))
@@ -193,6 +194,7 @@ def test_each_question_opens_with_its_stored_answer(card, key):
     assert "No answer is stored for tiny-llama." in none.opened(False)[none.caption]
 
 
+@pytest.mark.slow
 def test_an_answer_of_ones_own_takes_its_place_and_empties_what_stands_behind(card, studio):
     made = card("dossier", examples.read(DEFAULT))
     visitor = SimpleNamespace(session_hash="asks")

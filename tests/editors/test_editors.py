@@ -173,6 +173,7 @@ def test_edit_leaves_the_model_untouched_and_patched_undoes_exactly(name, family
     assert state_of(lm) == before
 
 
+@pytest.mark.slow
 @pairs()
 def test_an_edit_after_another_leaves_the_model_untouched(name, family):
     patch, both = edited(name, family)[2], further(name, family)
@@ -187,6 +188,7 @@ def test_same_seed_same_patch_and_editing_inside_another_patch_sees_only_after(n
         assert same_patch(again.edit([A]), patch)
 
 
+@pytest.mark.slow
 @pairs()
 def test_cached_uncached_padded_and_batched_runs_agree(name, family):
     lm, _, patch = edited(name, family)
@@ -264,6 +266,7 @@ def test_a_saved_patch_goes_on_identically(name, family, tmp_path):
     assert same_patch(editor.edit([B], after=again), further(name, family))
 
 
+@pytest.mark.slow
 @pairs()
 def test_bf16_models_keep_float32_masters(name, family):
     lm = tiny.model(family, dtype=torch.bfloat16)

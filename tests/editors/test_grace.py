@@ -67,6 +67,7 @@ def test_in_a_model_of_zeros_all_prompts_have_one_key():
 # ---- values ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @families
 @pytest.mark.parametrize("replacement", ["last", "prompt", "all"])
 def test_values_are_trained_at_the_positions_where_they_answer(family, replacement):

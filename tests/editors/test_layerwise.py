@@ -65,6 +65,7 @@ def test_the_last_layer_takes_the_whole_rest(lm):
     assert all(delta(lm, patch, layer).norm() > 0 for layer in (1, 2))
 
 
+@pytest.mark.slow
 def test_kept_keys_hold_earlier_edits_and_the_memory_stays_bounded(lm):
     settings = {**SPREAD, "layers": (1,), "strength": 1e-3}
     K = {}

@@ -226,6 +226,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", lib.EDITORS)
 def test_the_published_settings_differ_where_it_is_said(name):
     lm, editor = tiny.model("llama", num_hidden_layers=40), lib.EDITORS[name]

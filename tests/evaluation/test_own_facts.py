@@ -31,6 +31,7 @@ FITS_NOT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("subject", "prompt", "relation"), FITS)
 def test_a_prompt_finds_its_relation(default_lm, subject, prompt, relation):
     first, second, *_ = matches(default_lm, lib.Fact(subject, prompt, "x"))

@@ -171,6 +171,7 @@ def test_the_folder_says_that_it_runs_code(folder):
     compile(code, "routed_model.py", "exec")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [*QUICK, tuple(QUICK)], ids=str)
 def test_every_name_in_the_code_is_known_there(kinds, monkeypatch):
     """A piece that begins to use another name of the library would fail in an exported folder."""
@@ -253,6 +254,7 @@ def test_edits_that_are_not_those_written_are_refused(folder, tmp_path):
         load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file", ["routed_model.py", "routing.json", "routing.safetensors", "model.routed.safetensors"]
 )

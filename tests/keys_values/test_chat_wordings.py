@@ -139,9 +139,9 @@ def test_every_own_prompt_reaches_its_threshold_in_a_book_of_both_kinds(lm, aske
     given = {**settings("horen", "llama"), "tau": None, "beta": 5.0, "alpha": 0.9}
     made = lib.EDITORS["horen"](lm, **given, forms="conversation")
     ((module, route),) = made.edit([A, B]).routes.items()
-    prompts, _ = made.rows([A, B])
+    rows = made.rows([A, B])
     with lm.patched(lib.EMPTY, only=True):
-        found = calibration.queries(lm, prompts, module, route.query)
+        found = calibration.queries(lm, rows.prompts, module, route.query)
     cosines = route.dynamics.cosines(route.K, found)  # a step towards the keys of both kinds
     assert route.taus is not None and bool((cosines > route.taus).any(1).all())
 

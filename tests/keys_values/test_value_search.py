@@ -59,6 +59,7 @@ def test_the_clamp_holds_and_the_search_goes_down(lm):
         torch.testing.assert_close(found.v_star, found.init + found.delta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("templates", [TEMPLATES, MANY])
 def test_a_batch_equals_one_by_one_each_with_its_own_stop(lm, templates):
     free = value_search.Search(v_lr=0.5, steps=12, clamp=20.0, decay=0.0, enough=-1.0)

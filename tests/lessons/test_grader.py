@@ -295,6 +295,7 @@ def test_folders_of_systems_are_no_students(two, capsys):
         assert why in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_marks_that_cannot_be_written_in_the_end_are_printed(two, tmp_path, capsys, monkeypatch):
     marks = tmp_path / "marks.csv"
     marks.write_text("of last week")
@@ -391,6 +392,7 @@ def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):
     assert files.text_of(path) == "x = 1\n"
 
 
+@pytest.mark.slow
 def test_no_cell_of_a_table_is_a_formula():
     rows = [["student", "2.1"], ["=cmd", 1], ["＝cmd", 1], ["a;=cmd", ""], ['"', 2]]
     text = files.as_csv(rows)

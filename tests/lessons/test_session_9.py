@@ -109,6 +109,7 @@ def test_an_edit_of_a_layer_is_of_rank_one_along_the_whitened_key():
     assert price(change, one.C) == pytest.approx(400 * (Vh[0] @ one.C @ Vh[0]).item())
 
 
+@pytest.mark.slow
 def test_z_and_norms_do_not_depend_on_units_or_order():
     draw = torch.Generator().manual_seed(1)
     W, U = normal(draw, 5, D_IN), normal(draw, D_IN, N)

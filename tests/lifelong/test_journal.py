@@ -155,7 +155,8 @@ def crash_at(monkeypatch, count, after):
     ("after", "save_every", "same"),
     [
         pytest.param(False, 1, False, marks=pytest.mark.slow),
-        (True, 1, True),  # memory may be behind the folder then: it is read again
+        # memory may be behind the folder then: it is read again
+        pytest.param(True, 1, True, marks=pytest.mark.slow),
         pytest.param(True, 1, False, marks=pytest.mark.slow),
         pytest.param(False, 2, False, marks=pytest.mark.slow),
     ],

@@ -46,6 +46,7 @@ def test_keys_are_the_inputs_of_mlp_out_at_the_subject(lm):
     torch.testing.assert_close(both[2][0], K, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_generation_equals_transformers_token_for_token(lm):
     rows = [lm.tokenizer(text).input_ids for text in TEXTS]
     mine = generation.generate(lm, rows, 8).ids

@@ -64,6 +64,7 @@ def test_wrong_kinds_are_type_errors_and_wrong_ranges_are_value_errors(idle):
         idle.generate(PROMPT, top_k=0)
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_and_extremes_are_taken(lm):
     usual = lm.generate(PROMPT, 4, temperature=0.5, top_k=3, seed=2)
     numpy = {"temperature": np.float32(0.5), "top_k": np.int64(3), "seed": np.int32(2)}

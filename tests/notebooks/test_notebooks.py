@@ -116,6 +116,7 @@ def test_two_builds_are_equal_and_quiet(tree, capsys):  # two kernels
     assert run(tree, "--check") == 0
 
 
+@pytest.mark.slow
 def test_an_error_names_file_cell_and_line(tree, capsys):  # one kernel
     change(tree, 'ipywidgets.IntSlider(description="edits")', "{}['missing']")
     assert run(tree, "01") == 1

@@ -35,6 +35,7 @@ def far(p: lib.Patch, q: lib.Patch, name: str) -> float:
     return float((mine - theirs).norm() / theirs.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(EDITORS))
 @pytest.mark.parametrize("family", few(["gpt2", "llama"], 1))
 def test_deletion_is_the_fold_without_that_edit(name, family):

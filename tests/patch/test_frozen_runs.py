@@ -129,6 +129,7 @@ def remade(name: str) -> lib.Patch:
     return lib.stream(lm, made, cases, 2, [4], brief).finish().patch
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OTHERS)
 def test_patches_made_of_patches_and_of_streams(name, tmp_path, monkeypatch):

@@ -45,6 +45,7 @@ def alone(lm: lib.LM, module: str, texts=TEXTS) -> list[int]:
     return [int(generation.generate(lm, lm.rows([text])[0], 1).choices[module]) for text in texts]
 
 
+@pytest.mark.slow
 @routed
 def test_every_way_of_running_takes_the_decision_of_the_prompt_alone(name):
     lm, patch, module = edited(name)
@@ -135,6 +136,7 @@ def test_targets_never_reach_the_decision(name):
 
 
 # with torch 2.6 a prompt alone and in a batch differ twice as much; nothing between was tried
+@pytest.mark.slow
 @pytest.mark.skipif(TORCH < (2, 13), reason="half precision of older CPU builds")
 @routed
 def test_half_precision_takes_the_same_decisions_in_any_batch(name):
@@ -175,6 +177,7 @@ def test_the_model_called_directly_is_refused(name):
             run()
 
 
+@pytest.mark.slow
 @routed
 def test_with_a_weight_patch_in_either_order_and_joined(name):
     lm, patch, module = edited(name)
@@ -195,6 +198,7 @@ def test_with_a_weight_patch_in_either_order_and_joined(name):
         assert torch.equal(lm.run([ELSEWHERE[0]]).logits, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rome", "memit", "wilke", "ft", "lora", "ultraedit", "mend"])
 def test_weight_editors_train_on_the_decision_of_the_prompt(name, monkeypatch):
     """Under a routed patch every run of theirs asks at the prompt's end, not at the answer's."""

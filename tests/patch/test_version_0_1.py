@@ -54,6 +54,7 @@ def test_a_patch_loads_answers_as_then_and_is_edited_further(lm, name):
     assert len(more.log) == len(patch.log) + 1 and more.log[: len(patch.log)] == patch.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rome", "memit_keep", "ultraedit", "grace"])
 def test_an_edit_can_be_left_out_of_an_old_patch(lm, name):
     patch = patch_of(name)

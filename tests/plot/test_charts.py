@@ -47,6 +47,7 @@ FIGURES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_named_finite_and_quiet(name):
     with warnings.catch_warnings():
