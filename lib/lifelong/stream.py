@@ -112,7 +112,8 @@ def stream(
         numbers=numbers,
     )
     if journal is not None:
-        before = partial(_header, run, partial(digest, written=repr))
+        # no circle: the lock of a run that is dropped is free at once
+        before = partial(_header, weakref.proxy(run), partial(digest, written=repr))
         run.keep(_journal(journal, _header(run), run.editor.current, before))
     return run
 
