@@ -112,8 +112,7 @@ def stream(
         numbers=numbers,
     )
     if journal is not None:
-        # no circle: the lock of a run that is dropped is free at once
-        before = partial(_header, weakref.proxy(run), partial(digest, written=repr))
+        before = partial(_header, weakref.proxy(run), partial(digest, written=repr))  # no circle
         run.keep(_journal(journal, _header(run), run.editor.current, before))
     return run
 
