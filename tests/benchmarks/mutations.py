@@ -65,7 +65,7 @@ def ran(mutation: Mutation) -> tuple[int, str, float]:
             if text.count(mutation.old) != 1:
                 raise ValueError(f"{mutation.name}: {mutation.file} has its text not exactly once")
             path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-        words = [sys.executable, "-mpytest", "-xn0", "-mslow or not slow", f"-otimeout={LONGEST}"]
+        words = [sys.executable, "-mpytest", "-x", "-n0", "-mslow or not slow", f"-otimeout={LONGEST}"]
         done = subprocess.run(
             [*words, *mutation.tests],
             cwd=place,
