@@ -65,9 +65,9 @@ def ran(mutation: Mutation) -> tuple[int, str, float]:
             if text.count(mutation.old) != 1:
                 raise ValueError(f"{mutation.name}: {mutation.file} has its text not exactly once")
             path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-        words = [sys.executable, "-mpytest", "-x", "-n0", "-mslow or not slow", f"-otimeout={LONGEST}"]
+        how = ["-x", "-n0", "-mslow or not slow", f"-otimeout={LONGEST}"]
         done = subprocess.run(
-            [*words, *mutation.tests],
+            [sys.executable, "-mpytest", *how, *mutation.tests],
             cwd=place,
             env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": f"{place}/cache"},
             stdout=subprocess.PIPE,
