@@ -12,11 +12,12 @@ import ctypes
 import errno
 import io
 import linecache
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from types import ModuleType
 from typing import Any
@@ -43,6 +44,7 @@ class Trial:
 
     def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
         self.exercise, self.only = exercise, only
+        self.asked: list[tuple[str, tuple, Any]] = []  # function, its arguments, what it returned
         self.seconds = exercise.option("SECONDS") or SECONDS
         self.largest = exercise.option("LARGEST") or wire.LARGEST
         self.name, self.text, self.log = exercise.path.name, text, Log()
@@ -89,7 +91,15 @@ class Trial:
             raise garbled(error) from None
         if isinstance(found, str) and found.strip().lower() == STUB:
             raise NotAttempted
+        self.asked.append((function, args, found))
         return found
+
+    def like(self, module: ModuleType) -> bool:
+        """Everything that came back is finite and has the form of what `module` returns."""
+        try:
+            return all(alike(found, getattr(module, one)(*args)) for one, args, found in self.asked)
+        except Exception:
+            return False
 
     @property
     def printed(self) -> str:
@@ -141,6 +151,28 @@ class Trial:
         if failed:
             raise Stopped(explain(failed[0]))
         return found[0]
+
+
+def alike(found: Any, wanted: Any) -> bool:
+    """Whether a result is finite and has the shapes and the parts of another one."""
+    if isinstance(wanted, torch.Tensor):
+        same = isinstance(found, torch.Tensor) and found.shape == wanted.shape
+        return same and bool(found.isfinite().all())
+    if isinstance(wanted, Mapping):
+        return (
+            isinstance(found, Mapping)
+            and found.keys() == wanted.keys()
+            and all(alike(found[key], wanted[key]) for key in wanted)
+        )
+    if isinstance(wanted, list | tuple):
+        return (
+            isinstance(found, list | tuple)
+            and len(found) == len(wanted)
+            and all(map(alike, found, wanted))
+        )
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return isinstance(found, int | float) and math.isfinite(found)
+    return type(found) is type(wanted)
 
 
 class Log(io.StringIO):

@@ -1,8 +1,10 @@
 """What a student puts into a page: a function into a hole, and a number as a guess.
 
-`use` returns the student's function where it is right, the exercise's solution where not. The hole
-and the exercise of its number are one function with one check: what is written on a page can be
-handed in, and what was handed in fills the page. `guess` keeps a prediction. Nothing is sent.
+`use` returns the student's function where it is right, the exercise's solution where not. A wrong
+one that runs stands beside it: `both` gives the two to the figures of the page, which show what the
+mistake does. The hole and the exercise of its number are one function with one check: what is written
+on a page can be handed in, and what was handed in fills the page. `guess` keeps a prediction.
+Nothing is sent.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from lessons.grading.exercise_source import Exercise, exercises, is_empty
 from lessons.grading.student_file import PRINTED, STUB
-from lessons.grading.trial import Trial
+from lessons.grading.trial import Trial, alike
 from lessons.grading.verdict import Verdict, judged
 from lessons.marking import NotAttempted
 from lib.workbench.widgets import live
@@ -34,8 +37,9 @@ def use(number: str, function: Callable) -> Callable:
               exercise is taken, where there is one
 
     It is the student's if the grader would find it right in the file, which is then written. Else
-    it is the solution, and the sentence says that the hole is open, or what is wrong. ValueError
-    for a number or a function that no exercise has.
+    it is the solution, and the sentence says that the hole is open, or what is wrong. A wrong one
+    whose results have the form of the solution's comes along, as `Beside`. ValueError for a number
+    or a function that no exercise has.
     """
     exercise, written = asked_for(number, function)
     name, file = function.__name__, HandIn(exercise, MY)
@@ -50,6 +54,10 @@ def use(number: str, function: Callable) -> Callable:
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
         print(f"{number} ✗ {ended(said)}{elsewhere(said, function)}", end=" ")
+        solution = getattr(exercise.module, name)
+        if trial is not None and trial.asked and trial.like(exercise.module):
+            print("The page goes on with the solution, and its figures show yours beside it.")
+            return Beside(solution, function if on_page else getattr(trial.module, name))
         print("The page goes on with the solution.")
     else:
         place = file.keep(name, text) if on_page else f"It is read from {file.name}."
@@ -57,6 +65,50 @@ def use(number: str, function: Callable) -> Callable:
         print(whole(exercise, text) if len(exercise.blocks) > 1 else "")
         return function if on_page else getattr(trial.module, name)
     return getattr(exercise.module, name)
+
+
+class Beside:
+    """The solution of an exercise, and a student's function that runs and is not right.
+
+    Called it is the solution. `yours` may still fail, or give something of another form, with
+    inputs that the exercise does not draw: then it gives NaN in the form of the solution's result.
+    """
+
+    def __init__(self, solution: Callable, mine: Callable) -> None:
+        self.solution, self.mine = solution, mine
+        self.__name__ = solution.__name__
+
+    def __call__(self, *args: Any) -> Any:
+        return self.solution(*args)
+
+    def yours(self, *args: Any) -> Any:
+        """What the student's function returns."""
+        wanted = self.solution(*args)
+        try:
+            found = self.mine(*args)
+        except Exception as error:
+            print(f"Your {self.__name__} ended with {type(error).__name__}: {error}")
+            return unknown(wanted)
+        return found if alike(found, wanted) else unknown(wanted)
+
+
+def both(function: Callable) -> dict[str, Callable]:
+    """{whose: function} for a figure: one, or a wrong one beside the solution."""
+    if isinstance(function, Beside):
+        return {"the solution": function.solution, "yours": function.yours}
+    ours = (getattr(function, "__module__", None) or "").startswith("lessons.")
+    return {"the solution" if ours else "yours": function}
+
+
+def unknown(wanted: Any) -> Any:
+    """NaN in the form of a result."""
+    if isinstance(wanted, torch.Tensor):
+        return torch.full_like(wanted, torch.nan) if wanted.is_floating_point() else wanted
+    if isinstance(wanted, Mapping):
+        return {key: unknown(value) for key, value in wanted.items()}
+    if isinstance(wanted, list | tuple):
+        return type(wanted)(map(unknown, wanted))
+    return float("nan") if isinstance(wanted, float) else wanted
 
 
 def asked_for(number: str, function: Callable) -> tuple[Exercise, str]:

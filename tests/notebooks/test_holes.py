@@ -69,10 +69,39 @@ def test_an_open_hole_runs_with_the_solution(used, tmp_path):
 
 def test_a_mistake_is_named(used, tmp_path):
     found, said = used(WRONG)
-    assert found is exercise.insert and "Where is C?" in said and said.startswith("2.1 ✗")
+    assert found.solution is exercise.insert
+    assert "Where is C?" in said and said.startswith("2.1 ✗")
     found, said = used(BROKEN)
     assert found is exercise.insert and "at `return W / len(k @ k)` with TypeError" in said
     assert not (tmp_path / "my").exists()
+
+
+def test_a_mistake_that_runs_is_drawn_beside_the_solution(used, capsys):
+    """The page computes with the solution; its figures ask for both."""
+    found, said = used(WRONG)
+    assert said.endswith("and its figures show yours beside it.\n")
+    torch.manual_seed(0)
+    W, k, v, C = torch.randn(3, 4), torch.randn(4), torch.randn(3), 2 * torch.eye(4)
+    C[0, 1] = C[1, 0] = 1.0
+    drawn = {whose: one(W, k, v, C) for whose, one in holes.both(found).items()}
+    assert list(drawn) == ["the solution", "yours"]
+    torch.testing.assert_close(drawn["the solution"], exercise.insert(W, k, v, C))
+    torch.testing.assert_close(found(W, k, v, C), drawn["the solution"])
+    assert not torch.allclose(drawn["yours"], drawn["the solution"])
+    assert list(holes.both(used(OPEN)[0])) == ["the solution"]
+    assert list(holes.both(used(RIGHT)[0])) == ["yours"]
+    # an answer that has another form, or ends, with the inputs of the page is a gap in the figure
+    picky = WRONG.replace("    return W", "    assert len(k) != 5\n    return W")
+    found, _ = used(picky)
+    assert found.yours(torch.randn(3, 5), torch.randn(5), v, torch.eye(5)).isnan().all()
+    assert "Your insert ended with AssertionError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["a list", "another cell", "a text", "nothing", "endless"])
+def test_a_mistake_of_another_form_is_not_drawn(kind, used, monkeypatch):
+    monkeypatch.setattr("lessons.grading.trial.SECONDS", 0.5)
+    found, said = used(BOTH[kind][0])
+    assert found is exercise.insert and said.endswith("The page goes on with the solution.\n")
 
 
 def test_what_is_right_goes_on_and_can_be_handed_in(used, tmp_path, monkeypatch):
@@ -200,7 +229,8 @@ def test_the_page_and_the_grader_say_the_same(kind, used, sandbox, tmp_path, mon
     message = re.sub(r" in line \d+,", " at", verdict.message)
     mark = {"solved": "✓", "wrong": "✗", "not attempted": "is still open"}[status]
     assert f"2.1 {mark}" in said and (status == "not attempted" or message in said), said
-    assert (found is exercise.insert) == (status != "solved") and len(said) < 3000
+    ours = getattr(found, "solution", found) is exercise.insert
+    assert ours == (status != "solved") and len(said) < 3000
     file = tmp_path / "my" / "l2_1_insert.py"
     assert file.is_file() == (status == "solved")
     if status == "solved":
