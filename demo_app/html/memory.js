@@ -1,0 +1,732 @@
+/* "A layer is a memory": keys on the left, answers on the right, and what one edit does to the others.
+
+   memoryPicture.mount(element) draws it; nothing is asked of a server. The first half is the algebra,
+   which tests compare with lib.associative_memory; the second half draws, and holds no formula.
+
+   Every editor of the picture is one line:
+       R = v − W k      W′ = W + R bᵀ      bᵀ = kᵀA / (kᵀA k + λ)      ρ_j = bᵀ k_j
+   and a kept key p takes its direction out of A, one after another: A ← A − A p pᵀA / (λ + pᵀA p). */
+"use strict";
+
+const memoryPicture = (() => {
+  // ---- algebra in two dimensions: a vector is [x, y], a matrix [[a, b], [c, d]] ------------------
+  const dot = (a, b) => a[0] * b[0] + a[1] * b[1];
+  const add = (a, b) => [a[0] + b[0], a[1] + b[1]];
+  const sub = (a, b) => [a[0] - b[0], a[1] - b[1]];
+  const times = (s, a) => [s * a[0], s * a[1]];
+  const apply = (M, a) => [dot(M[0], a), dot(M[1], a)];
+  const outer = (a, b) => [times(a[0], b), times(a[1], b)];
+  const plus = (M, N) => [add(M[0], N[0]), add(M[1], N[1])];
+  const product = (M, N) => {
+    const columns = [[N[0][0], N[1][0]], [N[0][1], N[1][1]]];
+    return M.map((row) => columns.map((column) => dot(row, column)));
+  };
+  const inverse = ([[a, b], [c, d]]) => {
+    const det = a * d - b * c;
+    return [[d / det, -b / det], [-c / det, a / det]];
+  };
+
+  // C, the second moment of the keys of other text: its axes and its eigenvalues
+  const AXES = [[[0.8, 0.6], 2.25], [[-0.6, 0.8], 0.25]];
+  const power = (s) =>
+    AXES.map(([u, value]) => outer(times(value ** s, u), u)).reduce(plus);
+  const C = power(1);
+  const WORDS = { Paris: [1, 0.05], Rome: [2, 1], London: [-1.1, 0.6], puppy: [0.2, -0.95] };
+  const KEYS = [
+    ["Eiffel Tower", [0.66, 1.12], [1.02, 0.42]],
+    ["Louvre", [1.32, 1.24], [1.2, -0.36]],
+    ["Big Ben", [-1.2, -0.9], [-0.9, 0.6]],
+    ["sheepdog", [0.72, 0.29], [0.33, -0.66]],
+  ].map(([name, key, value]) => ({ name, key, value }));
+  const EDITORS = {
+    ROME: { A: power(-1), strength: 0 },
+    MEMIT: { A: power(-1), strength: 0.4 },
+    AlphaEdit: { A: outer(AXES[1][0], AXES[1][0]), strength: 0.02 }, // the axis that text uses little
+    UltraEdit: { A: [[1, 0], [0, 1]], strength: 0.25, step: 0.45 },
+  };
+
+  /** The matrix that answers the keys with their values, by least squares. */
+  function fit(keys, values) {
+    const both = (a, b) => a.map((one, i) => outer(one, b[i])).reduce(plus);
+    return product(both(values, keys), inverse(both(keys, keys)));
+  }
+
+  /** {b, A, q}: what reads a key in the change of an editor; b is null where kept keys leave no room. */
+  function reach(editor, key, kept = []) {
+    let { A, strength } = EDITORS[editor];
+    for (const p of kept) {
+      const Ap = apply(A, p);
+      const length = strength + dot(p, Ap);
+      if (length > 1e-12) A = plus(A, outer(times(-1 / length, Ap), Ap));
+    }
+    const Ak = apply(A, key);
+    const q = dot(key, Ak) + strength;
+    // room is measured against the key's own length: rounding leaves some 1e-16 of it
+    return { A, q, b: dot(key, Ak) > 1e-9 * dot(key, key) ? times(1 / q, Ak) : null };
+  }
+
+  /** What an editor asks for at a key that should say v. */
+  function residual(editor, W, key, value) {
+    const missing = sub(value, apply(W, key));
+    const { step } = EDITORS[editor];
+    if (step === undefined) return missing;
+    const standardized = [key[0] / Math.sqrt(C[0][0]), key[1] / Math.sqrt(C[1][1])];
+    return times(step * dot(standardized, standardized), missing);
+  }
+
+  /** W after one pull, the reach b of it, and what was asked for; without room W stays. */
+  function pull(editor, W, key, value, kept = []) {
+    const { b, A, q } = reach(editor, key, kept);
+    const asked = residual(editor, W, key, value);
+    return { W: b ? plus(W, outer(asked, b)) : W, b, A, q, asked };
+  }
+
+  /** The word nearest to an answer. */
+  function word(answer) {
+    const away = (name) => dot(sub(answer, WORDS[name]), sub(answer, WORDS[name]));
+    return Object.keys(WORDS).reduce((best, name) => (away(name) < away(best) ? name : best));
+  }
+
+  // ---- the state of the picture ---------------------------------------------------------------
+  /** A fresh state: `pulls` in the order they were made; the last one is live and may still move. */
+  const fresh = (editor = "ROME", keys = KEYS.map((one) => one.key)) => ({
+    editor, keys, pulls: [], kept: [], edited: 0,
+  });
+
+  /** Everything that is drawn, from a state: the pulls are made anew by the state's editor. */
+  function look(state) {
+    const base = fit(state.keys, KEYS.map((one) => one.value));
+    const steps = [];
+    let W = base;
+    for (const one of state.pulls) {
+      const before = W;
+      const kept = one.kept.map((i) => state.keys[i]);
+      const made = pull(state.editor, W, state.keys[one.key], one.value, kept);
+      steps.push({ ...made, before, key: one.key });
+      W = made.W;
+    }
+    const last = steps.at(-1);
+    const rows = KEYS.map(({ name, value }, i) => {
+      const own = state.pulls.filter((one) => one.key === i).at(-1);
+      const answer = apply(W, state.keys[i]);
+      const wanted = own ? own.value : value;
+      return {
+        name, answer, wanted, key: state.keys[i],
+        from: last ? apply(last.before, state.keys[i]) : answer,
+        share: last && last.b ? dot(last.b, state.keys[i]) : 0,
+        first: word(value), says: word(answer), right: word(answer) === word(wanted),
+        kept: state.kept.includes(i),
+      };
+    });
+    return { base, W, rows, last, edited: last ? last.key : state.edited };
+  }
+
+  /** The three buttons: what the state is after each. The keys and the editor are the visitor's. */
+  const STORY = [
+    ["Move the tower", (s) => ({ ...fresh(s.editor, s.keys), pulls: [{ key: 0, value: WORDS.Rome, kept: [] }] })],
+    ["Mend the Louvre", (s) => {
+      const first = STORY[0][1](s);
+      return { ...first, edited: 1, pulls: [...first.pulls, { key: 1, value: KEYS[1].value, kept: [] }] };
+    }],
+    ["Keep the tower, mend again", (s) => {
+      const first = STORY[0][1](s);
+      return {
+        ...first, edited: 1, kept: [0],
+        pulls: [...first.pulls, { key: 1, value: KEYS[1].value, kept: [0] }],
+      };
+    }],
+  ];
+
+  /** The sentence under the picture, as [text, kind] parts. */
+  function sentence(state) {
+    const { rows, last } = look(state);
+    if (!last) return [["Nothing was pulled yet. Every answer is where it should be.", "rest"]];
+    const own = rows[last.key];
+    if (!last.b) return [["No room: ", "lost"], ["the kept keys fill the plane, and nothing is written.", "rest"]];
+    const parts = [[own.name, "edited"]];
+    parts.push([own.right ? ` says ${own.says}. ` : ` still says ${own.says}. `, "rest"]);
+    const lost = rows.filter((row, i) => i !== last.key && !row.right);
+    const percent = (row) => `${Math.round(100 * row.share)} %`.replace("-", "−");
+    for (const row of lost) {
+      const back = row.says === row.first;
+      parts.push([`${row.name} ${back ? "fell back" : "came along"}: ${percent(row)}. `, "lost"]);
+    }
+    if (!lost.length) {
+      const kept = rows.filter((row) => row.kept).map((row) => row.name);
+      const why = kept.length ? `: the still line runs through ${kept.join(" and ")}.` : ".";
+      parts.push([`Nobody else lost an answer${why}`, "kept"]);
+    }
+    return parts;
+  }
+
+  const algebra = {
+    C, WORDS, KEYS, EDITORS, STORY, fit, reach, pull, word, fresh, look, sentence, power, apply,
+  };
+  if (typeof document === "undefined") return algebra;
+
+  // ---- drawing --------------------------------------------------------------------------------
+  const STYLE = `
+.memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
+--lost:#a3182b;--kept:#12703f;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
+font:16px/1.45 system-ui,"DejaVu Sans",sans-serif;padding:16px 20px;container-type:inline-size}
+.memory *{box-sizing:border-box}
+.memory.dark{color-scheme:dark;--ink:#e8edf2;--quiet:#aab6c2;--faint:#3a4552;--paper:#1b232c;--back:#131920;--edited:#ff9a52;
+--lost:#ff8a96;--kept:#6fd29b;--region:#93a1b0}
+.memory h2{font-size:1.45em;margin:0 20px 0 0;display:inline-block;color:inherit}
+.memory .lead{display:inline-block;margin:0}
+.memory .edited{color:var(--edited)}.memory .lost{color:var(--lost)}.memory .kept{color:var(--kept)}
+.memory b,.memory .edited,.memory .lost,.memory .kept{font-weight:650}
+.memory .story{display:flex;gap:8px;flex-wrap:wrap;margin:12px 0;align-items:center}
+.memory button{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--region);
+border-radius:8px;padding:7px 13px;min-height:40px;cursor:pointer}
+.memory button.done{border-color:var(--edited);color:var(--edited);box-shadow:inset 0 -3px var(--edited)}
+.memory button.next{background:var(--edited);border-color:var(--edited);color:var(--paper);font-weight:650}
+.memory button.over{border:0;background:none;text-decoration:underline;color:var(--quiet)}
+.memory :focus-visible{outline:3px solid #2563eb;outline-offset:2px}
+.memory .planes,.memory .below{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:14px}
+.memory .plane,.memory .card{background:var(--paper);border:1px solid var(--faint);border-radius:10px;
+position:relative;min-width:0}
+.memory .plane p{position:absolute;left:12px;top:6px;margin:0;font-size:.94em;color:var(--quiet);pointer-events:none}
+.memory .plane p b{color:var(--ink)}
+.memory .plane label{position:absolute;right:10px;bottom:4px;font-size:.88em;color:var(--quiet);display:flex;
+gap:7px;align-items:center;min-height:28px}
+.memory svg{display:block;width:100%;touch-action:pan-y;overflow:hidden;border-radius:10px}
+.memory svg text{font-size:13px;fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
+stroke-linejoin:round;pointer-events:none}
+.memory svg text.region{font-size:20px;fill:var(--region);stroke-width:0}
+.memory svg text.edited{fill:var(--edited)}.memory svg text.lost{fill:var(--lost)}
+.memory svg text.kept{fill:var(--kept)}
+.memory .handle{cursor:grab;touch-action:none;fill:transparent;stroke:none}
+.memory .handle:focus-visible{outline:none;stroke:#2563eb;stroke-width:3}
+.memory .said{font-size:1.18em;margin:8px 2px;min-height:1.5em}
+.memory .card{padding:8px 12px;overflow-x:auto}
+.memory table{border-collapse:collapse;width:100%;font-size:.95em}
+.memory th{font-weight:400;text-align:left;color:var(--quiet);padding:2px 4px}
+.memory td{border-top:1px solid var(--faint);padding:4px;height:34px;white-space:nowrap;color:inherit}
+.memory td button{border:0;background:none;padding:4px 0;min-height:28px;text-decoration:underline}
+.memory s{color:var(--quiet)}
+.memory input[type=checkbox]{width:24px;height:24px;accent-color:var(--kept)}
+.memory .bar{display:inline-block;width:84px;height:12px;vertical-align:middle;margin-right:8px;
+background:linear-gradient(var(--quiet),var(--quiet)) 50% 0/1px 100% no-repeat;position:relative}
+.memory .bar i{position:absolute;top:2px;height:8px}
+.memory .number{display:inline-block;min-width:44px;text-align:right;font-variant-numeric:tabular-nums}
+.memory .switch{display:flex;gap:8px;flex-wrap:wrap;margin-bottom:10px}
+.memory .formula{display:flex;flex-wrap:wrap;gap:4px 8px;align-items:center;margin:6px 0;min-height:50px}
+.memory .over2{display:inline-grid;text-align:center;line-height:1.25}
+.memory .over2>span:first-child{border-bottom:1px solid;padding:0 5px 2px}
+.memory .over2>span:last-child{padding:2px 5px 0}
+.memory .matrix{display:inline-grid;gap:0 8px;border:solid;border-width:0 1px;border-radius:5px;padding:0 5px;
+font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
+.memory .note{font-size:.85em;color:var(--quiet);margin:8px 2px 0}
+.memory .short{display:none}
+@container (max-width:760px){.memory-inside .planes,.memory-inside .below{grid-template-columns:minmax(0,1fr)}
+.memory-inside .said{min-height:4.4em}.memory-inside .bar{width:44px;margin-right:2px}
+.memory-inside .number{min-width:38px}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
+.memory-inside button{padding:7px 10px}.memory-inside .long{display:none}.memory-inside .short{display:inline}}
+@container (max-width:330px){.memory-inside .bar{display:none}}
+@media (max-width:420px){.memory{padding:10px 10px}}`;
+  const SHORT = ["Move", "Mend", "Keep"];
+  const STEP = 0.05; // of an arrow key; with Shift five times as much
+  const KEY_UNITS = [4.45, 3.2]; // width and height of the left plane, in units of a whitened key
+  const ANSWER_UNITS = [5.12, 3.65];
+  const ANSWERS_FROM = [2.15, 1.75]; // where the right plane's zero is, from its upper left corner
+  const REGIONS = { London: [-1.5, 1.12], Rome: [2.36, 1.38], Paris: [2.05, -0.6], puppy: [0.78, -1.38] };
+
+  /** Seventy keys of other text, always the same. */
+  const TEXT = (() => {
+    let seed = 7;
+    const uniform = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+    const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+    return Array.from({ length: 70 }, () => apply(power(0.5), times(0.75, [normal(), normal()])));
+  })();
+
+  const signed = (x, digits = 2) =>
+    (Object.is(Math.round(x * 10 ** digits), -0) ? 0 : x).toFixed(digits).replace("-", "−");
+
+  function element(name, attributes = {}, ...children) {
+    const space = ["svg", "g", "line", "circle", "path", "text", "ellipse", "polygon"].includes(name);
+    const made = space
+      ? document.createElementNS("http://www.w3.org/2000/svg", name)
+      : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else if (value !== null && value !== false) made.setAttribute(key, value === true ? "" : value);
+    }
+    made.append(...children);
+    return made;
+  }
+
+  /** Draw the picture into an element. `host`: its page says by a class "dark" whether it is dark. */
+  function mount(root, { host = false } = {}) {
+    const still = matchMedia("(prefers-reduced-motion: reduce)");
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    let state = fresh();
+    let told = 0; // how many steps of the story were told
+    let whitened = 1;
+    let drawn = 0; // the animation frame that is asked for
+    let drag = null;
+
+    root.classList.add("memory");
+    const inside = element("div", { class: "memory-inside" });
+    root.replaceChildren(element("style", {}, STYLE), inside);
+    const shade = () => root.classList.toggle("dark", host ? !!root.closest(".dark") : dark.matches);
+    shade();
+    dark.addEventListener("change", shade);
+
+    // -- what stays: buttons, planes, handles, table
+    const story = STORY.map(([name, after], i) =>
+      element("button", { type: "button", onclick: () => tell(i, after) },
+        `${i + 1} `, element("span", { class: "long" }, name), element("span", { class: "short" }, SHORT[i])));
+    const over = element("button", { type: "button", class: "over", onclick: () => {
+      told = 0;
+      state = fresh(state.editor);
+      settle();
+    } }, "Start over");
+    const box = element("input", { type: "checkbox", checked: true, onchange: () => morph(box.checked) });
+    const planes = {
+      keys: element("svg", { "aria-label": "Keys: what is asked" }),
+      answers: element("svg", { "aria-label": "Answers: what the layer says" }),
+    };
+    const layers = {};
+    const handles = {};
+    for (const side of ["keys", "answers"]) {
+      layers[side] = element("g", { "aria-hidden": "true" });
+      handles[side] = KEYS.map((_, i) => handle(side, i));
+      planes[side].append(layers[side], ...handles[side]);
+    }
+    const said = element("p", { class: "said", role: "status", "aria-live": "polite" });
+    const table = element("tbody");
+    const formulas = element("div");
+    const switches = Object.keys(EDITORS).map((name) =>
+      element("button", { type: "button", onclick: () => {
+        state = { ...state, editor: name };
+        settle();
+      } }, name));
+    inside.append(
+      element("h2", {}, "A layer is a memory"),
+      element("p", { class: "lead" }, "A key goes in, a value comes out. ",
+        element("span", { class: "edited" }, "Pull the orange answer"), " to Rome. Who comes along?"),
+      element("div", { class: "story" }, ...story, over),
+      element("div", { class: "planes" },
+        element("div", { class: "plane" }, planes.keys,
+          element("p", {}, element("b", {}, "Keys"), " what is asked"),
+          element("label", {}, box, "whitened")),
+        element("div", { class: "plane" }, planes.answers,
+          element("p", {}, element("b", {}, "Answers"), " W · key",
+            element("span", { class: "long" }, ", the nearest word wins")))),
+      said,
+      element("div", { class: "below" },
+        element("div", { class: "card" }, element("table", {},
+          element("thead", {}, element("tr", {}, ...["key", "share of the pull", "answers", "", "keep"].map(
+            (name) => element("th", { scope: "col" }, name)))), table)),
+        element("div", { class: "card" }, element("div", { class: "switch" }, ...switches), formulas)),
+      element("p", { class: "note" },
+        "Keys that point the same way get pulled together. Invented keys, two dimensions: a real layer has "
+        + "thousands, and more room. Which editor looks best here depends on where the keys lie: drag them."));
+
+    // -- places on the screen
+    const size = (side) => {
+      const width = planes[side].clientWidth || 600;
+      return [width, inside.clientWidth > 760 ? Math.min(431, width * 0.72) : Math.max(215, width * 0.58)];
+    };
+    function view(side) {
+      const [width, height] = size(side);
+      const units = side === "keys" ? KEY_UNITS : ANSWER_UNITS;
+      const unit = Math.min(width / units[0], height / units[1]);
+      const x = side === "keys" ? width / 2 : width / 2 + unit * (ANSWERS_FROM[0] - ANSWER_UNITS[0] / 2);
+      const y = side === "keys" ? height * 0.54 : height / 2 + unit * (ANSWERS_FROM[1] - ANSWER_UNITS[1] / 2);
+      const M = side === "keys" ? power(-whitened / 2) : [[1, 0], [0, 1]];
+      return {
+        width, height, unit,
+        to: (a) => {
+          const seen = apply(M, a);
+          return [x + unit * seen[0], y - unit * seen[1]];
+        },
+        from: ([px, py]) => apply(inverse(M), [(px - x) / unit, (y - py) / unit]),
+      };
+    }
+
+    // -- drawing, once for each frame of the screen
+    const redraw = () => {
+      drawn ||= requestAnimationFrame(() => {
+        drawn = 0;
+        draw();
+      });
+    };
+
+    const line = (a, b, attributes) =>
+      element("line", { x1: a[0], y1: a[1], x2: b[0], y2: b[1], ...attributes });
+    function arrow(a, b, color, width = 2) {
+      const away = sub(b, a);
+      const length = Math.hypot(...away);
+      const parts = [line(a, b, { stroke: color, "stroke-width": width })];
+      if (length > 6) {
+        const u = times(1 / length, away);
+        const side = times(4.5, [-u[1], u[0]]);
+        const foot = sub(b, times(10, u));
+        const points = [b, add(foot, side), sub(foot, side)].map((p) => p.join()).join(" ");
+        parts.push(element("polygon", { points, fill: color }));
+      }
+      return parts;
+    }
+    const grid = (place) => {
+      const parts = [];
+      for (let at = -4; at <= 4; at += 0.5) {
+        for (const [a, b] of [[[at, -6], [at, 6]], [[-6, at], [6, at]]]) {
+          parts.push(line(place(a), place(b), { stroke: "var(--faint)", "stroke-width": at ? 0.5 : 1 }));
+        }
+      }
+      return parts;
+    };
+    const kind = (row, i, seen) =>
+      seen.last && i === seen.edited ? "edited" : !row.right ? "lost" : row.kept ? "kept" : "rest";
+    const color = (name) => `var(--${name === "rest" ? "ink" : name})`;
+
+    function draw() {
+      const seen = look(state);
+      for (const side of ["keys", "answers"]) {
+        const at = view(side);
+        planes[side].setAttribute("viewBox", `0 0 ${at.width} ${at.height}`);
+        planes[side].style.height = `${at.height}px`;
+        layers[side].replaceChildren(...(side === "keys" ? drawKeys(seen, at) : drawAnswers(seen, at)));
+      }
+      drawTable(seen);
+      drawFormulas(seen);
+      story.forEach((button, i) => {
+        button.className = i < told ? "done" : i === told ? "next" : "";
+      });
+      switches.forEach((button) => {
+        const on = button.textContent === state.editor;
+        button.className = on ? "done" : "";
+        button.setAttribute("aria-pressed", on);
+      });
+      return seen;
+    }
+
+    function drawKeys(seen, at) {
+      const zero = at.to([0, 0]);
+      const parts = grid(at.to);
+      const circle = Array.from({ length: 73 }, (_, i) =>
+        at.to(apply(power(0.5), [Math.cos((i * Math.PI) / 36), Math.sin((i * Math.PI) / 36)])));
+      parts.push(element("path", { d: `M${circle.map((p) => p.join()).join("L")}Z`, fill: "none",
+        stroke: "var(--faint)", "stroke-width": 1.2 }));
+      for (const key of TEXT) {
+        const [cx, cy] = at.to(key);
+        parts.push(element("circle", { cx, cy, r: 1.8, fill: "var(--faint)" }));
+      }
+      if (seen.last && seen.last.b) {
+        // the line on which nothing moves, b · x = 0, is the same line in every view
+        const along = [-seen.last.b[1], seen.last.b[0]];
+        const far = times(9 / Math.hypot(...along), along);
+        const ends = [at.to(far), at.to(times(-1, far))];
+        parts.push(line(...ends, { stroke: "var(--kept)", "stroke-width": 6, opacity: 0.18 }));
+        parts.push(line(...ends, { stroke: "var(--kept)", "stroke-width": 1.2 }));
+        const own = seen.rows[seen.edited];
+        const beyond = times(9 / Math.hypot(...own.key), own.key);
+        parts.push(line(at.to(beyond), at.to(times(-1, beyond)), { stroke: "var(--edited)", opacity: 0.4 }));
+        seen.rows.forEach((row, i) => {
+          if (i === seen.edited || !own.share) return;
+          const foot = at.to(times(row.share / own.share, own.key));
+          const shade = color(row.right ? "edited" : "lost");
+          parts.push(line(at.to(row.key), foot, { stroke: shade, "stroke-dasharray": "4 3" }));
+          parts.push(element("circle", { cx: foot[0], cy: foot[1], r: row.right ? 3 : 5, fill: shade }));
+        });
+        const left = ends[0][0] < ends[1][0] ? ends[0] : ends[1];
+        const right = left === ends[0] ? ends[1] : ends[0];
+        const slope = (Math.atan2(right[1] - left[1], right[0] - left[0]) * 180) / Math.PI;
+        const steep = Math.abs(slope) > 60;
+        const angle = (slope * Math.PI) / 180;
+        const down = Math.sign(Math.sin(angle)) * 0.3 * at.height; // a steep line has its name below
+        const on = add(zero, times(steep ? down : -0.31 * at.width, [Math.cos(angle), Math.sin(angle)]));
+        parts.push(element("text", { x: on[0], y: on[1], dy: -7, "text-anchor": "middle", class: "kept",
+          transform: `rotate(${slope} ${on})` }, at.width > 450 && !steep ? "still line: nothing on it moves" : "still line"));
+      }
+      const labels = [];
+      seen.rows.forEach((row, i) => {
+        const name = kind(row, i, seen);
+        const tip = at.to(row.key);
+        parts.push(...arrow(zero, tip, color(i === state.edited && !seen.last ? "edited" : name), i === seen.edited ? 3 : 2));
+        const share = seen.last && seen.last.b ? ` ${signed(row.share)}` : "";
+        labels.push({ at: tip, dir: sub(tip, zero), text: row.name + (row.kept ? ", kept" : "") + share,
+          kind: i === state.edited && !seen.last ? "edited" : name });
+        placed(handles.keys[i], tip,
+          `Key ${row.name}${share ? `, share${share}` : ""}${row.kept ? ", kept" : ""}. Arrow keys move it.`);
+      });
+      return [...parts, ...written(labels, at)];
+    }
+
+    function drawAnswers(seen, at) {
+      const parts = grid((a) => at.to(apply(seen.W, a)));
+      parts.push(element("path", { d: borders(at), fill: "none", stroke: "var(--region)", "stroke-width": 1.3,
+        "stroke-dasharray": "2 4" }));
+      for (const [name, place] of Object.entries(REGIONS)) {
+        const [x, y] = at.to(place);
+        const edge = Math.min(Math.max(x, 40), at.width - 40);
+        parts.push(element("text", { x: edge, y: Math.min(Math.max(y, edge > at.width / 2 ? 26 : 48), at.height - 10), "text-anchor": "middle",
+          class: "region" }, name));
+        const [a, b] = at.to(WORDS[name]);
+        parts.push(element("path", { d: `M${a - 4},${b}h8M${a},${b - 4}v8`, stroke: "var(--region)" }));
+      }
+      const labels = [];
+      seen.rows.forEach((row, i) => {
+        const first = i === state.edited && !seen.last;
+        const name = first ? "edited" : kind(row, i, seen);
+        const shade = color(name);
+        const [now, before, wanted] = [row.answer, row.from, row.wanted].map(at.to);
+        const ring = { cx: wanted[0], cy: wanted[1], r: 9, fill: "none", stroke: shade };
+        parts.push(element("circle", i === seen.edited ? ring : { ...ring, "stroke-dasharray": "2 2" }));
+        if (Math.hypot(...sub(now, before)) > 5) parts.push(...arrow(before, now, shade, i === seen.edited ? 3 : 2));
+        if (i === seen.edited && seen.last) {
+          parts.push(element("circle", { cx: before[0], cy: before[1], r: 4, fill: "var(--paper)", stroke: shade }));
+        }
+        parts.push(element("circle", { cx: now[0], cy: now[1], r: i === seen.edited ? 6 : 5, fill: shade }));
+        labels.push({ at: now, dir: [now[0] > 0.55 * at.width ? -1 : 1, 0],
+          text: row.name + (row.right ? (row.kept ? ", kept" : "") : " ✗"), kind: name });
+        placed(handles.answers[i], now, `Answer of ${row.name}: ${row.says}${row.right ? "" : ", not what it should be"}`
+          + ". Arrow keys pull it, Enter edits it next, K keeps it.");
+      });
+      return [...parts, ...written(labels, at)];
+    }
+
+    /** The borders between the words: points as near to two of them as to any. */
+    const borders = (at) => {
+      const names = Object.keys(WORDS);
+      let d = "";
+      names.forEach((one, i) => names.slice(i + 1).forEach((other) => {
+        const middle = times(0.5, add(WORDS[one], WORDS[other]));
+        const across = sub(WORDS[other], WORDS[one]);
+        const along = times(1 / Math.hypot(...across), [-across[1], across[0]]);
+        let [low, high] = [-9, 9];
+        for (const third of names) {
+          if (third === one || third === other) continue;
+          // nearer to `one` than to `third`: t · slope ≤ limit
+          const away = sub(WORDS[third], WORDS[one]);
+          const slope = dot(along, away);
+          const limit = dot(sub(times(0.5, add(WORDS[third], WORDS[one])), middle), away);
+          if (slope > 1e-12) high = Math.min(high, limit / slope);
+          else if (slope < -1e-12) low = Math.max(low, limit / slope);
+        }
+        if (low < high) {
+          const ends = [low, high].map((t) => at.to(add(middle, times(t, along))).join());
+          d += `M${ends.join("L")}`;
+        }
+      }));
+      return d;
+    };
+
+    /** Names beside their points; one that would stand on another moves down or up. */
+    function written(labels, at) {
+      const taken = [];
+      return labels.map(({ at: [x, y], dir, text, kind: name }) => {
+        const wide = 7.4 * text.length;
+        const up = Math.abs(dir[1]) > 2 * Math.abs(dir[0]);
+        const right = up ? x < at.width - wide - 12 : dir[0] >= 0;
+        let left = right ? x + (up ? 6 : 14) : x - wide - (up ? 6 : 14);
+        left = Math.min(Math.max(left, 4), at.width - wide - 4);
+        let top = up ? y + (dir[1] < 0 ? -14 : 18) : y + 5;
+        for (const shift of [0, 16, -16, 32, -32]) {
+          const free = taken.every((one) => Math.abs(one.top - (top + shift)) > 14
+            || one.left + one.wide < left || left + wide < one.left);
+          if (free) {
+            top += shift;
+            break;
+          }
+        }
+        top = Math.min(Math.max(top, 42), at.height - 8);
+        taken.push({ left, top, wide });
+        return element("text", { x: left, y: top, class: name, "font-weight": name === "rest" ? 400 : 650 }, text);
+      });
+    }
+
+    function drawTable(seen) {
+      const focused = table.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+      table.replaceChildren(...seen.rows.map((row, i) => {
+        const own = i === seen.edited;
+        const wide = Math.min(Math.abs(row.share) * 42, 50);
+        const shade = own ? "edited" : row.right ? "region" : "lost";
+        const left = row.share < 0 ? 50 - wide : 50;
+        const moved = row.says !== row.first;
+        return element("tr", {},
+          element("td", {}, element("button", { type: "button", "data-id": `edit${i}`, class: own ? "edited" : "",
+            "aria-label": `Edit ${row.name} next`, onclick: () => choose(i) }, row.name)),
+          element("td", {}, element("span", { class: "bar", "aria-hidden": "true" },
+            element("i", { style: `left:${left}%;width:${wide}%;background:var(--${shade})` })),
+          element("span", { class: "number" }, signed(row.share))),
+          element("td", {}, moved ? element("s", {}, row.first) : "", moved ? " " : "", element("b", {}, row.says)),
+          element("td", { class: row.right ? "kept" : "lost" }, row.right ? "✓" : "✗"),
+          element("td", {}, element("input", { type: "checkbox", "data-id": `keep${i}`, checked: row.kept,
+            disabled: own && !!seen.last, "aria-label": `Keep the answer of ${row.name}`, onchange: () => keep(i) })));
+      }));
+      if (focused) table.querySelector(`[data-id=${focused}]`)?.focus();
+    }
+
+    function drawFormulas(seen) {
+      const { strength, step } = EDITORS[state.editor];
+      const hot = (text) => element("span", { class: "edited" }, text);
+      const sup = (text) => element("sup", {}, text);
+      const middle = { ROME: ["C⁻¹"], MEMIT: ["C⁻¹"], AlphaEdit: ["P"], UltraEdit: [] }[state.editor];
+      const inner = () => middle.map(hot);
+      const lam = () => (strength ? [" + ", hot(state.editor === "AlphaEdit" ? "L₂" : "λ")] : []);
+      const over2 = (a, b) => element("span", { class: "over2" }, element("span", {}, ...a), element("span", {}, ...b));
+      const matrix = (rows) => element("span", { class: "matrix", style: `grid-template-columns:repeat(${rows[0].length},auto)` },
+        ...rows.flat().map((x) => element("span", {}, signed(x))));
+      const asked = step ? [hot("η‖k̂‖²"), " (v − Wk) "] : ["(v − Wk) "];
+      const first = element("div", { class: "formula" }, "W′ = W + ", ...asked,
+        over2(["k", sup("⊤"), ...inner()], ["k", sup("⊤"), ...inner(), "k", ...lam()]));
+      if (seen.last && seen.last.b) {
+        const { before, asked: R, b } = seen.last;
+        first.append(" = ", matrix(before), " + ", matrix(R.map((x) => [x])), matrix([b]));
+      }
+      const parts = [first];
+      if (seen.last && seen.last.b) {
+        const others = seen.rows.filter((_, i) => i !== seen.edited);
+        const most = others.reduce((a, b) => (Math.abs(b.share) > Math.abs(a.share) ? b : a));
+        const kept = seen.rows.some((row) => row.kept);
+        parts.push(element("div", { class: "formula" }, `share of ${most.name} = `,
+          over2(["k", sup("⊤"), ...inner(), "k", element("sub", {}, "j")], ["k", sup("⊤"), ...inner(), "k", ...lam()]),
+          " = ", over2([signed(most.share * seen.last.q)], [signed(seen.last.q)]), " = ",
+          element("b", {}, signed(most.share)),
+          ...(kept ? [element("span", { class: "kept" }, `with the kept keys taken out of ${middle[0] || "it"}`)] : [])));
+      }
+      if (strength) {
+        const what = state.editor === "AlphaEdit" ? "P projects on the axis that other text uses little; L₂" : "λ";
+        parts.push(element("p", { class: "note" }, `${what} = ${strength}${step ? `, η = ${step}: a step, not the whole way` : ""}`));
+      }
+      formulas.replaceChildren(...parts);
+    }
+
+    // -- what a visitor does
+    function settle() {
+      drawn && cancelAnimationFrame(drawn);
+      drawn = 0;
+      draw();
+      said.replaceChildren(...sentence(state).map(([text, name]) => element("span", { class: name }, text)));
+    }
+
+    function placed(one, [cx, cy], label) {
+      one.setAttribute("cx", cx);
+      one.setAttribute("cy", cy);
+      one.setAttribute("aria-label", label);
+    }
+
+    /** Pull the answer of a key to a value; a pull of another key before it stays. */
+    function pulled(i, value) {
+      const live = state.pulls.at(-1);
+      const one = { key: i, value, kept: state.kept.filter((j) => j !== i) };
+      const before = live && live.key === i ? state.pulls.slice(0, -1) : state.pulls;
+      state = { ...state, edited: i, kept: one.kept, pulls: [...before, one] };
+      if (!told && i === 0 && word(value) === "Rome") told = 1;
+    }
+
+    function choose(i) {
+      if (look(state).edited === i && state.pulls.length) return;
+      pulled(i, look(state).rows[i].answer);
+      settle();
+    }
+
+    function keep(i) {
+      const kept = state.kept.includes(i) ? state.kept.filter((j) => j !== i) : [...state.kept, i].sort();
+      const live = state.pulls.at(-1);
+      const pulls = live && live.key !== i ? [...state.pulls.slice(0, -1), { ...live, kept }] : state.pulls;
+      state = { ...state, kept, pulls };
+      settle();
+    }
+
+    function moved(side, i, place) {
+      if (side === "answers") pulled(i, place);
+      else state = { ...state, keys: state.keys.map((key, j) => (j === i ? place : key)) };
+    }
+
+    function handle(side, i) {
+      const made = element("circle", { class: "handle", r: 22, tabindex: 0, role: "button" });
+      const place = (event) => {
+        const frame = planes[side].getBoundingClientRect();
+        const at = view(side);
+        const inner = ([x, y]) => [Math.min(Math.max(x, 6), at.width - 6), Math.min(Math.max(y, 6), at.height - 6)];
+        return at.from(inner([event.clientX - frame.left, event.clientY - frame.top]));
+      };
+      made.addEventListener("pointerdown", (event) => {
+        made.setPointerCapture(event.pointerId);
+        drag = { side, i, from: [event.clientX, event.clientY], gone: false };
+        event.preventDefault();
+        made.focus({ preventScroll: true });
+      });
+      made.addEventListener("pointermove", (event) => {
+        if (!drag || drag.side !== side || drag.i !== i) return;
+        drag.gone ||= Math.hypot(event.clientX - drag.from[0], event.clientY - drag.from[1]) > 3;
+        if (!drag.gone) return;
+        moved(side, i, place(event));
+        redraw();
+      });
+      for (const end of ["pointerup", "pointercancel"]) {
+        made.addEventListener(end, () => {
+          if (!drag) return;
+          const { gone } = drag;
+          drag = null;
+          if (gone) settle();
+          else choose(i);
+        });
+      }
+      made.addEventListener("keydown", (event) => {
+        const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+        if (ways[event.key]) {
+          const { rows } = look(state);
+          const live = state.pulls.at(-1);
+          const now = side === "keys" ? rows[i].key : live && live.key === i ? live.value : rows[i].answer;
+          moved(side, i, add(now, times(event.shiftKey ? 5 * STEP : STEP, ways[event.key])));
+        } else if (event.key === "Enter" || event.key === " ") choose(i);
+        else if (event.key === "k" || event.key === "K") keep(i);
+        else return;
+        event.preventDefault();
+        settle();
+      });
+      return made;
+    }
+
+    function tell(i, after) {
+      const goal = after(state);
+      told = i + 1;
+      const start = look(i === 0 ? fresh(state.editor, state.keys) : { ...goal, pulls: goal.pulls.slice(0, -1) });
+      const last = goal.pulls.at(-1);
+      const from = start.rows[last.key].answer;
+      played(700, (share) => {
+        const value = add(from, times(share, sub(last.value, from)));
+        state = { ...goal, pulls: [...goal.pulls.slice(0, -1), { ...last, value }] };
+      });
+    }
+
+    function morph(on) {
+      const from = whitened;
+      played(700, (share) => {
+        whitened = from + share * ((on ? 1 : 0) - from);
+      });
+    }
+
+    let playing = 0;
+    /** Call with shares from 0 to 1 for some milliseconds; at once where motion is not wanted. */
+    function played(milliseconds, frame) {
+      cancelAnimationFrame(playing);
+      if (still.matches) {
+        frame(1);
+        return settle();
+      }
+      const start = performance.now();
+      const next = (now) => {
+        const share = Math.min(Math.max((now - start) / milliseconds, 0), 1);
+        frame(share * share * (3 - 2 * share));
+        if (share < 1) {
+          draw();
+          playing = requestAnimationFrame(next);
+        } else settle();
+      };
+      playing = requestAnimationFrame(next);
+    }
+
+    new ResizeObserver(redraw).observe(inside);
+    settle();
+  }
+
+  return { ...algebra, mount };
+})();
+
+if (typeof module !== "undefined") module.exports = memoryPicture;
