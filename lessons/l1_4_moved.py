@@ -1,14 +1,18 @@
 """★★ How far did an answer move?
 
 A model before and after an edit reads a prompt and, behind it, the answer that it gave before. At
-every token t of this answer it has a score for every word, before and after. Return
+every token t of this answer, count how far the scores of all words have moved:
 
     KL = Σ over t, Σ over words w of p_t(w) log(p_t(w) / p'_t(w))   in nats,
 
 with p the probabilities before the edit and p' those after it.
 
-    before, after  (tokens, words)   scores (logits), as they come out of the model
-    returns one number
+at_answer picks the scores from which the answer's tokens are chosen: what a model puts out at a
+token says what comes after it. answer_kl takes the scores of both models, and calls at_answer.
+
+    logits, before, after  (tokens, words)   scores at every token of the prompt and the answer
+    said                   how many of these tokens are the answer's
+    at_answer returns (said, words), and answer_kl one number
 
 Hint: scores are not yet probabilities. What has to be true of p_t when it is summed over all words?
 """
@@ -17,9 +21,15 @@ import torch
 from torch import Tensor
 
 
-def answer_kl(before: Tensor, after: Tensor) -> Tensor:
+def at_answer(logits: Tensor, said: int) -> Tensor:
     # solution
-    p, q = before.log_softmax(-1), after.log_softmax(-1)
+    return logits[-said - 1 : -1]
+
+
+def answer_kl(before: Tensor, after: Tensor, said: int) -> Tensor:
+    # solution
+    p = at_answer(before, said).log_softmax(-1)
+    q = at_answer(after, said).log_softmax(-1)
     return (p.exp() * (p - q)).sum()
 
 
@@ -28,26 +38,68 @@ import math
 
 from lessons.marking import agree, normal, tensor
 
-LOGS = "p, q = before.log_softmax(-1), after.log_softmax(-1)\n"
+NOTE = "one row per token of the answer, and a score for every word"
+LOGS = "p, q = (at_answer(x, said).log_softmax(-1) for x in (before, after))\n"
 WRONG = [
-    ("return (before.exp() * (before - after)).sum()", "not yet log-probabilities"),
-    (LOGS + "return (q.exp() * (q - p)).sum()", "turned round"),
-    (LOGS + "return (p.exp() * (p - q)).sum(-1).mean()", "added up"),
-    (LOGS + "return (p - q).sum()", "weigh"),
+    ({"at_answer": "return logits[-said:]"}, "one token too late"),
+    ({"at_answer": "return logits[:said]"}, "prompt"),
+    ({"at_answer": "return logits[-said - 1 :]"}, "one row per token of the answer"),
+    (
+        {
+            "answer_kl": "x, y = at_answer(before, said), at_answer(after, said)\n"
+            "return (x.exp() * (x - y)).sum()"
+        },
+        "not yet log-probabilities",
+    ),
+    ({"answer_kl": LOGS + "return (q.exp() * (q - p)).sum()"}, "turned round"),
+    ({"answer_kl": LOGS + "return (p.exp() * (p - q)).sum(-1).mean()"}, "added up"),
+    ({"answer_kl": LOGS + "return (p - q).sum()"}, "weigh"),
+    (
+        {
+            "answer_kl": "p, q = before.log_softmax(-1), after.log_softmax(-1)\n"
+            "return (p.exp() * (p - q)).sum()"
+        },
+        "at_answer",
+    ),
 ]
 
 
 def check(ask, draw):
-    before, after = 2 * normal(draw, 2, 3, 9)
-    found = tensor(ask("answer_kl", before, after), (), "the KL", "one number")
-    p, q = before.log_softmax(-1), after.log_softmax(-1)
-    kl = (p.exp() * (p - q)).sum()
-    a, b = before.log_softmax(0), after.log_softmax(0)
-    raw, turned = (before.exp() * (before - after)).sum(), (q.exp() * (q - p)).sum()
+    before, after, said = *2 * normal(draw, 2, 7, 9), 3
+    found = tensor(ask("at_answer", before, said), (said, 9), "the scores", NOTE)
     likely = {
-        "Scores are not yet log-probabilities: where do they sum to one?": raw,
-        "This is turned round: a word counts by its probability before the edit.": turned,
-        "This is a mean over the tokens; here they are added up.": kl / 3,
+        "This is one token too late: the first answer token is chosen from what the model puts out "
+        "at the prompt's last token.": before[-said:],
+        "This is one token too early: the last row is not used, but the one before it is.": (
+            before[-said - 2 : -2]
+        ),
+        "These rows stand at the beginning of the prompt; the answer stands at the end.": (
+            before[:said]
+        ),
+        "These are probabilities; the scores are asked for as they are.": (
+            before[-said - 1 : -1].softmax(-1)
+        ),
+    }
+    agree(found, before[-said - 1 : -1], "the scores", likely)
+    found = tensor(ask("answer_kl", before, after, said), (), "the KL", "one number")
+
+    def divergence(x, y):
+        p, q = x.log_softmax(-1), y.log_softmax(-1)
+        return (p.exp() * (p - q)).sum()
+
+    x, y = before[-said - 1 : -1], after[-said - 1 : -1]
+    p, q = x.log_softmax(-1), y.log_softmax(-1)
+    kl = divergence(x, y)
+    a, b = x.log_softmax(0), y.log_softmax(0)
+    likely = {
+        "This is a KL over all tokens, of the prompt as well. Where is at_answer?": (
+            divergence(before, after)
+        ),
+        "Scores are not yet log-probabilities: where do they sum to one?": (
+            (x.exp() * (x - y)).sum()
+        ),
+        "This is turned round: a word counts by its probability before the edit.": divergence(y, x),
+        "This is a mean over the tokens; here they are added up.": kl / said,
         "Every word counts the same here. Weigh its difference by its probability.": (p - q).sum(),
         "A word counts by its probability p, and not by its logarithm.": (p * (p - q)).sum(),
         "The logarithms are missing.": (p.exp() * (p.exp() - q.exp())).sum(),

@@ -39,11 +39,10 @@ class Trial:
     """One loaded text. `ask` calls its functions; `printed` is what it wrote to the screen.
 
     With `only`, a name, that function is the text's, and the exercise's other functions are those
-    of the solution. Stopped if the text does not load.
+    of the solution, also where it calls them. Stopped if the text does not load.
     """
 
     def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
-        self.exercise, self.only = exercise, only
         self.asked: list[tuple[str, tuple, Any]] = []  # function, its arguments, what it returned
         self.seconds = exercise.option("SECONDS") or SECONDS
         self.largest = exercise.option("LARGEST") or wire.LARGEST
@@ -53,6 +52,8 @@ class Trial:
         refused = OURS - ({"lib"} if exercise.option("LIB") else set())
         self.module.__dict__["__builtins__"] = {**vars(builtins), "__import__": without(refused)}
         self._limited(lambda: exec(compile(text, self.name, "exec"), self.module.__dict__))
+        for other in {*exercise.blocks} - {only} if only else ():
+            setattr(self.module, other, getattr(exercise.module, other))
 
     def ask(self, function: str, *args: Any) -> Any:
         """What the text's function returns for these arguments, as `Student.ask` says it."""
@@ -60,7 +61,7 @@ class Trial:
 
         def call() -> Any:
             torch.manual_seed(0)
-            if not callable(called := getattr(owner, function, None)):
+            if not callable(called := getattr(self.module, function, None)):
                 raise AttributeError(f"there is no function {function}")
             given = [wire.unpack(arg, lambda n: query(functions[n])) for arg in packed]
             with torch.enable_grad():
@@ -81,7 +82,6 @@ class Trial:
 
             return asked
 
-        owner = self.module if self.only in (None, function) else self.exercise.module
         functions: list[Callable] = []
         packed = [wire.pack(arg, functions) for arg in args]
         try:

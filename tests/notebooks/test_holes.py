@@ -318,7 +318,7 @@ def test_a_file_has_what_a_hole_may_use():
 
 
 HOLES = {"1.1": ["fit"], "1.2": ["outer_memory"], "1.3": ["whitened_cosines"]}
-HOLES |= {"1.4": ["answer_kl"], "1.5": ["ranks"]}
+HOLES |= {"1.4": ["at_answer", "answer_kl"], "1.5": ["ranks"]}
 HOLES |= {"2.3": ["published"], "2.5": ["search_loss"], "4.3": ["scores"]}
 HOLES |= {"3.1": ["interference"], "3.3": ["tails", "forecast"]}
 HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["trace"]}
@@ -350,6 +350,23 @@ def test_what_an_exercise_of_two_functions_still_lacks_is_said(used):
     file.write_text(f"{file.read_text().partition('def put_back')[0]}{wrong}")
     said = used("def corrupt(): ...\n", "4.1", "corrupt")[1]
     assert "4.1 ✓" in said and "The file as a whole is not right yet:" in said
+
+
+def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, tmp_path):
+    one = exercises("1.4")[0]
+    text = one.solution[one.solution.index("def answer_kl") :]
+    file = tmp_path / "my" / one.path.name
+    file.parent.mkdir()
+    for there in ("return logits[-said:]", LINE):  # the step before it is wrong, or open
+        file.write_text(one.with_bodies({"at_answer": there, "answer_kl": LINE}))
+        found, said = used(
+            text, "1.4", "answer_kl", imports="import torch\nfrom torch import Tensor"
+        )
+        assert "1.4 ✓" in said and found.__name__ == "answer_kl"
+        assert there in file.read_text() and "q = at_answer(after, said)" in file.read_text()
+    assert "another function as well" in said
+    wrong = text.replace("p.exp() * (p - q)", "q.exp() * (q - p)")
+    assert "turned round" in used(wrong, "1.4", "answer_kl", imports="from torch import Tensor")[1]
 
 
 def test_a_guess_is_kept_and_stands_beside_the_result(capsys):
