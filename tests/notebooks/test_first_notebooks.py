@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import drawings_00, drawings_02, models, moved, score_tables
+from notebooks.support import drawings_00, drawings_02, models, moved, own_fact, score_tables
 from notebooks.support import runs_02_insert as runs_02
 
 PROMPTS = ["The young of a goat is called a", "Bread is"]
@@ -52,6 +52,30 @@ def test_an_empty_patch_moves_no_answer(lm):
 def test_what_is_drawn_as_touched_is_counted(lm, patch):
     title = drawings_00.touched(lm, patch).axes[0].get_title(loc="left")
     assert title == f"{7 * lm.n_layers} matrices, 1 changed"
+
+
+def test_an_own_fact_is_typed_once_and_comes_along(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("notebooks.support.hand_ins.MY", tmp_path / "my")
+    assert own_fact.read() is own_fact.keep() is None and not (tmp_path / "my").exists()
+    assert (
+        capsys.readouterr().out.splitlines()
+        == ["There is no fact of your own yet: type one on page 00, and it comes along."] * 2
+    )
+    typed = own_fact.keep("Käthe", "{} lives in", "Köln")
+    assert typed == own_fact.read() == own_fact.keep() == lib.Fact("Käthe", "{} lives in", "Köln")
+    assert capsys.readouterr().out.count("Käthe lives in → Köln") == 3
+    with pytest.raises(ValueError, match="does not occur"):
+        own_fact.keep("Käthe", "She lives in", "Bonn")
+    assert own_fact.read() == typed
+    (tmp_path / "my/own_fact.json").write_text('{"subject": "Käthe"}', encoding="utf-8")
+    assert own_fact.read() is None
+
+
+def test_a_folder_that_cannot_be_made_leaves_the_fact_on_its_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("notebooks.support.hand_ins.MY", tmp_path / "my")
+    (tmp_path / "my").write_text("a file")
+    assert own_fact.keep("Käthe", "{} lives in", "Köln").target_new == "Köln"
+    assert "It could not be kept for other pages" in capsys.readouterr().out
 
 
 def test_a_matrix_of_groups_needs_a_name_for_every_fact():
