@@ -1,28 +1,49 @@
-"""★★★ What the search goes downhill in
+"""★★★ ROME's search, in four steps
 
-ROME looks for a vector δ behind the subject, and the loss says what it should do. Return this loss:
+ROME looks for a vector δ behind the subject, going downhill in this loss:
 
     − mean over t of log p(aₜ)   +   w · KL(now ‖ before)   +   decay · ‖δ‖ / ‖v₀‖²
 
 The first term wants the new answer a₁ … a_T, token by token. The second wants the next word right
 after the subject to stay what it was: KL(now ‖ before) = Σ p_now log(p_now / p_before). The third
-wants a short δ.
+wants a short δ. Write the terms one by one, put them together, and then walk downhill:
+
+    nll           the first term alone
+    drift         KL(now ‖ before), without its weight w
+    search_loss   all three; it may call the two above
+    descend       the search. Start at δ = 0. look(δ) gives the loss there and its gradient. Stop
+                  where the loss is below `enough`. Otherwise step(δ, gradient) gives the next δ,
+                  which is then cut to at most clamp · ‖v₀‖. After `moves` steps the search is over
+                  in any case. Returns δ.
 
     answer  (T, words)   log-probabilities of every word where the answer's tokens stand
     tokens  (T,)         the answer's tokens, as whole numbers
     now     (words,)     log-probabilities of the next word right after the subject, with δ
     before  (words,)     the same without δ
     delta   (d,)         δ          v0  (d,)    the layer's own output
-    w, decay             two numbers
-    returns one number
+    w, decay, clamp, enough             numbers; moves is a whole one
+    nll, drift and search_loss return one number, descend returns δ (d,)
 
 Investigate: what would δ become without the second term, and what without the third?
 
-Hint: all of these are log-probabilities. Which of them has to become a probability first?
+Hint: which of the log-probabilities have to become probabilities? And what is left of δ if it is
+multiplied by clamp · ‖v₀‖ / ‖δ‖, and when should that not happen?
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+
+def nll(answer: Tensor, tokens: Tensor) -> Tensor:
+    # solution
+    return -answer[torch.arange(len(tokens)), tokens].mean()
+
+
+def drift(now: Tensor, before: Tensor) -> Tensor:
+    # solution
+    return (now.exp() * (now - before)).sum()
 
 
 def search_loss(
@@ -36,24 +57,50 @@ def search_loss(
     decay: float,
 ) -> Tensor:
     # solution
-    nll = -answer[torch.arange(len(tokens)), tokens].mean()
-    kl = (now.exp() * (now - before)).sum()
-    return nll + w * kl + decay * delta.norm() / v0.norm() ** 2
+    return nll(answer, tokens) + w * drift(now, before) + decay * delta.norm() / v0.norm() ** 2
+
+
+def descend(
+    look: Callable, step: Callable, v0: Tensor, moves: int, clamp: float, enough: float
+) -> Tensor:
+    # solution
+    delta = torch.zeros_like(v0)
+    for _ in range(moves):
+        loss, slope = look(delta)
+        if loss < enough:
+            break
+        delta = step(delta, slope)
+        delta = delta * (clamp * v0.norm() / delta.norm()).clamp(max=1)
+    return delta
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-ANSWER = "-answer[torch.arange(len(tokens)), tokens].mean()"
-KL = "(now.exp() * (now - before)).sum()"
-DECAY = "decay * delta.norm() / v0.norm() ** 2"
+ANSWER = "-answer[torch.arange(len(tokens)), tokens]"
+LOSS = "return nll(answer, tokens) {} w * drift(now, before)"
+WALK = """delta = torch.zeros_like(v0)
+for _ in range(moves):
+    loss, slope = look(delta)
+    {}
+    delta = step(delta, slope)
+    {}
+return delta
+"""
+STOP, CUT = "if loss < enough: break", "delta = delta * (clamp * {} / delta.norm()).clamp(max=1)"
 WRONG = [
-    (f"return -{ANSWER} + w * {KL} + {DECAY}", "more probable"),
-    (f"return {ANSWER.replace('mean', 'sum')} + w * {KL} + {DECAY}", "mean over the tokens"),
-    (f"return {ANSWER} + w * (before.exp() * (before - now)).sum() + {DECAY}", "now ‖ before"),
-    (f"return {ANSWER} + w * (now * (now - before)).sum() + {DECAY}", "probability"),
-    (f"return {ANSWER} + w * {KL} + decay * (delta.norm() / v0.norm()) ** 2", "squared"),
-    (f"return {ANSWER} + w * {KL}", "third"),
+    ({"nll": f"return -({ANSWER}).mean()"}, "more probable"),
+    ({"nll": f"return ({ANSWER}).sum()"}, "mean over the tokens"),
+    ({"nll": "return -answer[:, tokens].mean()"}, "Every row is asked for every token"),
+    ({"drift": "return (before.exp() * (before - now)).sum()"}, "now ‖ before"),
+    ({"drift": "return (now * (now - before)).sum()"}, "by its logarithm"),
+    ({"search_loss": LOSS.format("-") + " + decay * delta.norm() / v0.norm() ** 2"}, "subtracted"),
+    ({"search_loss": LOSS.format("+") + " + decay * (delta.norm() / v0.norm()) ** 2"}, "squared"),
+    ({"search_loss": LOSS.format("+")}, "third"),
+    ({"descend": WALK.format(STOP, "pass")}, "longer than"),
+    ({"descend": WALK.format(STOP, CUT.format("1"))}, "in units of"),
+    ({"descend": WALK.format("pass", CUT.format("v0.norm()"))}, "goes on"),
+    ({"descend": WALK.format("slope = -slope", CUT.format("v0.norm()"))}, "uphill"),
 ]
 
 
@@ -62,40 +109,83 @@ def check(ask, draw):
     tokens = torch.tensor([4, 0, 7])
     now, before = normal(draw, 2, 9).log_softmax(-1)
     delta, v0, w, decay = normal(draw, 6), 2 * normal(draw, 6), 0.3, 0.7
-    found = tensor(
-        ask("search_loss", answer, tokens, now, before, delta, v0, w, decay), (), "the loss"
-    )
     chosen = answer[torch.arange(3), tokens]
-    nll, kl = -chosen.mean(), (now.exp() * (now - before)).sum()
+    first, kl = -chosen.mean(), (now.exp() * (now - before)).sum()
     short = decay * delta.norm() / v0.norm() ** 2
-    turned = (before.exp() * (before - now)).sum()
-    likely = {
-        "Going downhill here makes the answer less likely: a smaller loss should mean a more "
-        "probable answer.": -nll + w * kl + short,
-        "The answer's tokens are added up; asked for is their mean over the tokens.": -chosen.sum()
-        + w * kl
-        + short,
-        "The KL is turned round: it is KL(now ‖ before), weighed by what the model says now.": nll
-        + w * turned
-        + short,
-        "A KL weighs by a probability, and this one weighs by its logarithm.": nll
-        + w * (now * (now - before)).sum()
-        + short,
-        "In the third term only ‖v₀‖ is squared.": nll
-        + w * kl
-        + decay * (delta.norm() / v0.norm()) ** 2,
-        "Every row is asked for every token: row t belongs to aₜ alone.": (
-            -answer[:, tokens].mean() + w * kl + short
+    agree(
+        tensor(ask("nll", answer, tokens), (), "nll"),
+        first,
+        "nll",
+        {
+            "Going downhill here makes the answer less likely: a smaller loss should mean a more "
+            "probable answer.": -first,
+            "The answer's tokens are added up; asked for is their mean over the tokens.": 3 * first,
+            "Every row is asked for every token: row t belongs to aₜ alone.": (
+                -answer[:, tokens].mean()
+            ),
+            "The first term has the logarithm of a probability, and this one the probability.": (
+                -chosen.exp().mean()
+            ),
+        },
+    )
+    agree(
+        tensor(ask("drift", now, before), (), "drift"),
+        kl,
+        "drift",
+        {
+            "The KL is turned round: it is KL(now ‖ before), weighed by what the model says now.": (
+                before.exp() * (before - now)
+            ).sum(),
+            "A KL weighs by a probability, and this one weighs by its logarithm.": (
+                now * (now - before)
+            ).sum(),
+            "The sign is turned: p_now is divided by p_before, and both are logarithms here.": -kl,
+        },
+    )
+    agree(
+        tensor(
+            ask("search_loss", answer, tokens, now, before, delta, v0, w, decay), (), "the loss"
         ),
-        "In the third term ‖v₀‖ is not squared.": nll + w * kl + short * v0.norm(),
-        "The second term is missing: nothing keeps the subject what it was.": nll + short,
-        "The KL is subtracted: downhill would then lead away from what the subject was.": (
-            nll - w * kl + short
-        ),
-        "The first term has the logarithm of a probability, and this one the probability.": (
-            -chosen.exp().mean() + w * kl + short
-        ),
-        "The third term is missing: nothing keeps δ short.": nll + w * kl,
-    }
-    agree(found, nll + w * kl + short, "the loss", likely)
-    return "solved: downhill means a likelier answer, the same subject, and a short δ."
+        first + w * kl + short,
+        "the loss",
+        {
+            "In the third term only ‖v₀‖ is squared.": first + w * kl + short * delta.norm(),
+            "In the third term ‖v₀‖ is not squared.": first + w * kl + short * v0.norm(),
+            "The second term is missing: nothing keeps the subject what it was.": first + short,
+            "The second term has no weight w.": first + kl + short,
+            "The KL is subtracted: downhill would then lead away from what the subject was.": (
+                first - w * kl + short
+            ),
+            "The third term is missing: nothing keeps δ short.": first + w * kl,
+        },
+    )
+    goal = 3 * v0.norm() * delta / delta.norm()
+
+    def look(at, sign=1):  # a valley whose lowest point is the goal
+        return (at - goal).norm(), sign * (at - goal) / (at - goal).norm()
+
+    def step(at, slope):
+        return at - 0.23 * v0.norm() * slope
+
+    for clamp, enough in ((0.4, 0.1), (5.0, v0.norm().item())):
+        agree(
+            tensor(ask("descend", look, step, v0, 15, clamp, enough), (6,), "δ"),
+            descend(look, step, v0, 15, clamp, enough),
+            "δ",
+            {
+                "descend: δ becomes longer than clamp · ‖v₀‖: it is to be cut after each step.": (
+                    descend(look, step, v0, 15, 1e9, enough)
+                ),
+                "descend: the longest δ is given in units of ‖v₀‖: clamp · ‖v₀‖.": descend(
+                    look, step, v0, 15, clamp / v0.norm().item(), enough
+                ),
+                "descend: the search goes on where the loss is below `enough` already.": descend(
+                    look, step, v0, 15, clamp, 0.0
+                ),
+                "descend: this goes uphill: a step leads against the gradient already.": descend(
+                    lambda at: look(at, -1), step, v0, 15, clamp, enough
+                ),
+            },
+            1e-4,
+        )
+    return "solved: downhill leads to a likelier answer, the same subject, and a short δ."

@@ -5,14 +5,14 @@
 #
 # We know where to write. At the end of this page you know *what*, and can build ROME yourself.
 #
-# **You will** write down what a frozen model is asked for, and search the value that makes it say
-# something else · choose the key, write ROME's change as it was published, and see the choice kill an
-# edit · take one part of ROME away after the other and ask which prompts pay for it.
+# **You will** write the search for a value step by step, and run it on the model · find out what a key has
+# to fit, and see what happened to models where it did not · take one part of ROME away after the other ·
+# write facts in a row, and ask who pays.
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), the place found in
 # [03](03_where.ipynb).
 #
-# **Minutes** 25 to read and 20 to work: two exercises of [session 2](../lessons/session_2.md).
+# **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -59,31 +59,28 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 import time
 from dataclasses import replace
-from functools import partial
-from statistics import mean
+from itertools import islice
 
-import pandas as pd
 import torch
 
 import lib
 from lib import associative_memory as memory
 from lib.data.facts import encode_target, lookup
-from lib.evaluation.intervals import interval
-from lib.keys_values import value_search as target_value
+from lib.keys_values import value_search
+from lib.model.activations import module_inputs
 from lib.workbench import plot
-from notebooks.support import drawings_04, long_runs, models
+from notebooks.support import drawings_04, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_04_rome as runs_04
-from notebooks.support.figures import panels
-from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
+from notebooks.support.holes import both, guess, use
+from notebooks.support.score_tables import by_stream
 
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["rome"](lm)
 config = editor.config
 layer = config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu()
-moment = lib.second_moment(lm, [layer])[layer]
+w, decay = config.kl_factor, config.decay  # of the loss
 
 # %% [markdown]
 # ## What to write
@@ -93,14 +90,15 @@ moment = lib.second_moment(lm, [layer])[layer]
 # many layers later and at another token? No formula inverts those layers. But they are
 # differentiable, so the value can be searched.
 #
-# What goes into the search is a fact and a model whose weights stay frozen; what comes out is one
-# vector $\delta$. It is added to the output $v_0$ of the edited matrix at that one token, and moved
-# downhill until the answer comes. Then $v^\star = v_0 + \delta$ is the value to write. At the bare
-# prompt's key $k_0$ the matrix gives $Wk_0 = v_0$, so there $\delta$ is what notebook 02 called
-# the residual, $v^\star - Wk_0$.
+# The weights stay frozen while we search. One vector $\delta$ is added to the output $v_0$ of the edited
+# matrix at that one token, and moved downhill until the answer comes. Then $v^\star = v_0 + \delta$ is
+# the value to write. At the bare prompt's key $k_0$ the matrix gives $Wk_0 = v_0$, so there $\delta$ is
+# what notebook 02 called the residual, $v^\star - Wk_0$.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+templates = editor.templates()
+print("templates:", *map(repr, templates[:3]), "…", sep="\n  ")
 ids, at = lookup(lm.tokenizer, fact)
 drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 
@@ -115,33 +113,36 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 #    mean over the prompt itself and the prompt after other beginnings, the **templates**. The model
 #    wrote them itself; they need not make sense, only differ. Where an answer has several tokens, it is
 #    the mean over them as well.
-# 2. **The same thing as before.** The tower should move, not become an Italian. What the model would
+# 2. **The same subject.** The tower should move, not become an Italian. What the model would
 #    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
-#    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a weight of $w = 1/16$.
-# 3. **Not too far.** The decay is ½. (A length over a squared length has no natural unit; that is how
-#    the authors' program has it.) Besides, after every step $\|\delta\|$ is cut to a multiple of
-#    $\|v_0\|$ (*clamp*).
-
-# %%
-templates = editor.templates()
-print(f"clamp: ‖δ‖ is at most {config.clamp:g} ‖v₀‖ here; published: 4")
-print("templates:", *map(repr, templates), sep="\n  ")
-
-# %% [markdown]
-# **Your turn · exercise 2.5 · ★★★ · 10 minutes.** Write `search_loss`: the three terms, from
-# log-probabilities that the model has given. Three lines; the search below goes downhill in them.
+#    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a small weight $w$.
+# 3. **Not too far.** A long $\delta$ costs something. Besides, after every step $\|\delta\|$ is cut to a
+#    multiple of $\|v_0\|$, the *clamp*. (A length over a squared length has no natural unit; that is how
+#    the authors' program has it.)
+#
+# **Your turn · exercise 2.5 · ★★★ · 12 minutes.** You write the search in four steps, and each is
+# checked by itself. The first two are the terms 1 and 2, from log-probabilities that the model has
+# given; the third puts the loss together.
 
 
 # %%
-def search_loss(answer, tokens, now, before, delta, v0, w, decay):
-    """What the search goes downhill in, one number.
-
-    answer (T, words) log-probabilities where the answer's tokens stand, tokens (T,) the answer's
-    now, before (words,) log-probabilities right after the subject; delta, v0 (d_out,)
-    """
+def nll(answer, tokens):
+    """The first term. answer (T, words) log-probabilities where the answer's tokens (T,) stand."""
     ...
 
 
+def drift(now, before):
+    """KL(now ‖ before), from log-probabilities (words,) right after the subject."""
+    ...
+
+
+def search_loss(answer, tokens, now, before, delta, v0, w, decay):
+    """All three terms, one number; delta, v0 (d_out,). It may call the two above."""
+    ...
+
+
+nll = use("2.5", nll)
+drift = use("2.5", drift)
 search_loss = use("2.5", search_loss)
 
 # %% [markdown]
@@ -153,16 +154,67 @@ search_loss = use("2.5", search_loss)
 # <details><summary>Solution</summary>
 #
 # ```python
+# def nll(answer, tokens):
+#     return -answer[torch.arange(len(tokens)), tokens].mean()
+#
+#
+# def drift(now, before):
+#     return (now.exp() * (now - before)).sum()
+#
+#
 # def search_loss(answer, tokens, now, before, delta, v0, w, decay):
-#     nll = -answer[torch.arange(len(tokens)), tokens].mean()
-#     kl = (now.exp() * (now - before)).sum()
-#     return nll + w * kl + decay * delta.norm() / v0.norm() ** 2
+#     return nll(answer, tokens) + w * drift(now, before) + decay * delta.norm() / v0.norm() ** 2
 # ```
 #
 # </details>
 #
-# Now the search, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt in
-# every step. One function runs a prompt, two ask it for what the loss needs, one goes downhill.
+# The fourth step is the walk itself. It knows nothing of models: `look` gives it the loss at a place and
+# the gradient there. Start at $\delta = 0$. Stop where the loss is small enough; otherwise let `step` take
+# $\delta$ downhill, and cut it to its bound.
+
+
+# %%
+def descend(look, step, v0, moves, clamp, enough):
+    """look(δ) -> the loss, its gradient; step(δ, gradient) -> the next δ. Returns δ (d_out,)."""
+    ...
+
+
+descend = use("2.5", descend)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# A vector that is multiplied by $\text{clamp}\cdot\|v_0\|/\|\delta\|$ has exactly the longest length. When
+# should that not happen?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def descend(look, step, v0, moves, clamp, enough):
+#     delta = torch.zeros_like(v0)
+#     for _ in range(moves):
+#         loss, slope = look(delta)
+#         if loss < enough:
+#             break
+#         delta = step(delta, slope)
+#         delta = delta * (clamp * v0.norm() / delta.norm()).clamp(max=1)
+#     return delta
+# ```
+#
+# </details>
+#
+# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for
+# every prompt in every step. Each step is one of Adam's. The cells below do that for the first twelve of the search's twenty steps.
+#
+# **Predict.** Which of the three terms decides at the beginning, and which at the end?
+#
+# <details><summary>Answer</summary>
+#
+# At the start $\delta = 0$, so KL and decay are 0 and the answer is everything. As it gets probable, it is
+# the other two that are left: the new value is felt right after the subject, too, and it has a length.
+#
+# </details>
 
 
 # %%
@@ -178,105 +230,115 @@ def run_with(delta, ids, at):  # log p of every next token (tokens, words), and 
     return logits.float().log_softmax(-1), seen[0]
 
 
-# %%
-def at_the_answer(fact, delta):  # log p (T, words), the answer's tokens (T,), and v₀
-    answer = encode_target(lm.tokenizer, fact.target_new)
-    found, starts = [], []
+def ask(fact, delta):  # log p (T, words), the answer's tokens (T,), log p after the subject, and v₀
+    answer, found = encode_target(lm.tokenizer, fact.target_new), []
     for template in templates:  # one under the other: T = templates × tokens of the answer
         ids, at = lookup(lm.tokenizer, fact, template)
         log_p, v0 = run_with(delta, ids + answer[:-1], at)
-        found.append(log_p[-len(answer) :])
-        starts.append(v0)
+        found.append((log_p[-len(answer) :], v0))
     tokens = torch.tensor(answer * len(templates), device=lm.device)
-    return torch.cat(found), tokens, starts[0]  # the first template is the bare prompt
-
-
-def after_subject(fact, delta):  # log p of the token right after the subject (words,)
     ids, at = lookup(lm.tokenizer, replace(fact, prompt="{} is a"))
-    return run_with(delta, ids[: at + 1], at)[0][-1]
+    now = run_with(delta, ids[: at + 1], at)[0][-1]
+    log_p, v0 = zip(*found, strict=True)
+    return torch.cat(log_p), tokens, now, v0[0]  # the first template is the bare prompt
 
 
 # %%
-def slow_search(fact, steps):
-    delta = torch.zeros(W.shape[0], device=lm.device, requires_grad=True)
-    adam = torch.optim.Adam([delta], lr=config.v_lr)
-    before = after_subject(fact, delta).detach()
-    for step in range(steps):
-        answer, tokens, v0 = at_the_answer(fact, delta)
-        now = after_subject(fact, delta)
-        parts = answer, tokens, now, before, delta, v0
-        loss = search_loss(*parts, config.kl_factor, config.decay)
-        if loss < 0.05 or step == steps - 1:  # the last step only looks
-            return delta.detach()
-        (delta.grad,) = torch.autograd.grad(loss, delta)
+settings = replace(config.search(), steps=12)  # of its twenty steps; the rest changes little
+
+
+def each(term, function, *args):  # {line: value}; a wrong function has a line beside the solution's
+    return {term + i * ", yours": f(*args) for i, f in enumerate(both(function).values())}
+
+
+# %%
+def searched(loss_of, walk):  # δ, and what every term was at every step
+    curve, at = {}, torch.zeros(W.shape[0], device=lm.device)
+    adam = torch.optim.Adam([at], lr=settings.v_lr)
+    before, v0 = (found.detach() for found in ask(fact, at)[2:])
+
+    def look(delta):
+        if not delta.any():  # a search begins
+            curve.clear()
+            adam.state.clear()
+        delta = delta.clone().requires_grad_()
+        answer, tokens, now, _ = ask(fact, delta)
+        loss = loss_of(answer, tokens, now, before, delta, v0, w, decay)
+        terms = {"total": loss} | each("new answer", nll, answer, tokens)
+        terms |= {line: w * kl for line, kl in each("KL", drift, now, before).items()}
+        for line, value in (terms | {"decay": decay * delta.norm() / v0.norm() ** 2}).items():
+            curve.setdefault(line, []).append(value.item())
+        return loss.detach(), torch.autograd.grad(loss + 0 * delta.sum(), delta)[0]
+
+    def step(delta, slope):
+        at[:], at.grad = delta, slope
         adam.step()
-        delta.data *= (config.clamp * v0.norm() / delta.data.norm()).clamp(max=1)
+        return at.clone()
 
-
-settings = editor.config.search()  # the library's search has the same settings
-start = time.perf_counter()
-by_loop = slow_search(fact, 4)
-middle = time.perf_counter()
-fast = target_value.search(lm, [fact], layer, templates, replace(settings, steps=4))[0]
-end = time.perf_counter()
-models.same(lm, by_loop, fast.delta)
-print(f"the same δ; four steps in {(end - middle) / (middle - start):.0%} of the loop's time")
-
-# %% [markdown]
-# Four steps with your loss give the $\delta$ of the library's search, which takes a fraction of the
-# time. It keeps what enters the next block and runs only the blocks above, because below the edited
-# layer nothing ever changes. And it keeps the attention's keys and values of the tokens *before* the
-# edited one, because in a model that reads from left to right nothing changes there either. In the
-# drawing above these are the pale states.
-#
-# **Predict.** The whole search has 20 steps. Which term falls, which rises, and which decides in the end?
-#
-# <details><summary>Answer</summary>
-#
-# At the start $\delta = 0$, so KL and decay are 0 and the answer is everything. As it gets probable the
-# KL rises: the new value is felt right after the subject, too. At the end the KL is the largest, and the
-# decay the one that still grows.
-#
-# </details>
+    return walk(look, step, v0, settings.steps - 1, settings.clamp, settings.enough), curve
 
 
 # %%
-def search(fact):  # v* and the keys under all templates, on the CPU like W
-    value = target_value.search(lm, [fact], layer, templates, settings)[0]
-    return replace(value, v_star=value.v_star.cpu(), keys=value.keys.cpu())
-
-
-found = search(fact)
-curve = pd.DataFrame(found.loss, columns=["total", "nll", "kl", "decay", "probability"])
-print(curve.iloc[[0, len(curve) // 2, -1]].rename_axis("step").round(4).to_string())
-print(f"‖δ‖ is {found.delta.norm() / found.init.norm():.2f} times ‖v₀‖, its bound {config.clamp:g}")
-plot.loss_curve(curve.where(curve != 0, None).to_dict("records"), ylog=True)
+wrong = [(f, descend) for f in [*both(search_loss).values()][1:]]
+wrong += [(search_loss, f) for f in [*both(descend).values()][1:]]
+tries = dict(zip(("total", "total, yours"), [(search_loss, descend), *wrong], strict=False))
+start = time.perf_counter()
+made = {line: searched(*pair) for line, pair in tries.items()}
+middle = time.perf_counter()
+fast = value_search.search(lm, [fact], layer, templates, settings)[0]
+end = time.perf_counter()
+delta, curve = made["total"]
+models.same(lm, delta, fast.delta)
+print(
+    f"the same δ as the library's, which needs {(end - middle) / (middle - start):.0%} of the time"
+)
+print(f"‖δ‖ is {delta.norm() / fast.init.norm():.1f} times ‖v₀‖, and may be {config.clamp:g} times")
+lines = curve | {line: own["total"] for line, (_, own) in made.items()}
+lines = {line: [y or None for y in values] for line, values in lines.items()}  # no 0 on a log axis
+steps = {line: range(len(values)) for line, values in lines.items()}
+own = {"total": plot.QUIET, "new answer": plot.EDITED, "KL": plot.NEIGHBOR, "decay": plot.UNRELATED}
+colors = {line: own[line.removesuffix(", yours")] for line in lines}
+dashes = {line: "--" for line in lines if "yours" in line or line == "total"}
+plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, dashes=dashes)
 
 # %% [markdown]
-# The table has the terms as they stand in the sum, with their weights. The answer has won by step 10
-# (0.98), and from then on KL and decay are the larger terms. The KL goes down again, from 0.057 at
-# step 10 to 0.042 at the end, while $\delta$ and with it the decay still grow. At the end $\delta$ is far
-# from the bound, and below the published one as well. (The bound is 20 in our preset for the sake of
-# subjects that open their prompt, where $v_0$ can be short beside what is added to it. For China, which
-# is edited below, the quotient is 7.4, more than the published 4.)
+# Your search finds the library's $\delta$. The library's search is faster because it keeps what enters the
+# next block and runs only the blocks above, and because it keeps the attention's keys and values of the tokens
+# *before* the edited one. Nothing ever changes in either of them: these are the pale states of the drawing.
+#
+# For the first few steps the new answer is the whole loss. When it is nearly certain, the two other terms
+# are the larger ones, and the search spends its steps on staying short and staying the tower. A dashed line
+# called "yours" stands beside a line where a function of yours runs and is not right.
 #
 # ## Under which key?
 #
-# The value is found. It still has to be written under a key, and there is a choice. The key is the
-# layer's input at the subject's last token, and after every template it is a little different. Let
-# $k_0$ be that of the bare prompt and $\bar k$ the mean over all of them.
+# The value has to come out in *every* sentence in which the subject is read, and after every beginning
+# the subject's key is a little different. Let $k_1, \dots, k_n$ be the keys under the templates. The layer
+# is linear, so a change that is written at a key $k$ arrives at another key by notebook 02's share
 #
-# * `mean` inserts at $\bar k$, `prompt` at $k_0$ (the two forms of R-ROME).
-# * `mixed` is ROME as published, by a slip in its code: the direction $u = C^{-1}\bar k$ comes from
-#   the mean, the residual from the bare prompt, $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
-# * `both` asks for $v^\star$ at $k_0$ and at $\bar k$, by an insert of two columns. The argument of
-#   notebook 02 gives it as well: with $K = [k_0\ \bar k]$ and what is missing at them, $R$, the
-#   cheapest change has $\Delta C = MK^\top$, and $\Delta K = R$ says that
-#   $\Delta = R\,(K^\top C^{-1}K)^{-1}K^\top C^{-1}$. This is our default, of rank 2.
+# $$\rho(k, k_j) = \frac{k^\top C^{-1} k_j}{k^\top C^{-1} k} .$$
+#
+# A key fits a sentence if its share there is near 1. The bare prompt's key $k_0$ is sure of one sentence,
+# its own. The mean $\bar k$ of all is sure of none, but of all of them together:
+#
+# $$\frac1n\sum_{j=1}^n \rho(\bar k, k_j)
+# = \frac{\bar k^\top C^{-1}\big(\frac1n\sum_j k_j\big)}{\bar k^\top C^{-1}\bar k} = 1 ,$$
+#
+# whatever the keys are. That is why keys are averaged over contexts. Four ways have been used:
+#
+# * `prompt` inserts at $k_0$ and `mean` at $\bar k$. These are the two forms of R-ROME, and `mean` is
+#   this library's default.
+# * `both` asks for $v^\star$ at $k_0$ and at $\bar k$, by an insert of two columns.
+# * `mixed` is ROME as published, by a slip in its code. The direction $u = C^{-1}\bar k$ comes from the
+#   mean, and the length is such that the bare prompt gets its value:
+#   $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
+#
+# With the slip a sentence gets the share $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in
+# common with the mean, this divides by nearly nothing.
 #
 # **Your turn · exercise 2.3 · ★★ · 8 minutes.** Write `published`: the matrix after the change called
 # `mixed`, and how many times longer it makes this change than $\bar k$ alone would, the quotient
-# $|u^\top\bar k / u^\top k_0|$ of the two denominators. The rows `mixed` below are written with it.
+# $|u^\top\bar k / u^\top k_0|$ of the two denominators.
 
 
 # %%
@@ -286,6 +348,9 @@ def published(W, k0, k_mean, v_star, C):
 
 
 published = use("2.3", published)
+tower, china = lib.classroom()[:2]
+mine = own_fact.read()
+half = guess("Of a change written at China's bare prompt: which share in another sentence?", 0, 2)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -305,311 +370,265 @@ published = use("2.3", published)
 #
 # </details>
 #
-# The four ways in code, and the Eiffel Tower under each of them. The last column says how many times
-# longer `mixed` makes the change.
+# The shares need no search. We write the value 1 into a matrix with one output and zeros everywhere, and
+# read what it says then. The sentences are the bare prompt, the other templates, and two rewordings that
+# no key has seen.
 #
-# **Predict.** For which subjects is this number far from 1? Is the tower one of them, is "China", one
-# token that opens its prompt?
-#
-# <details><summary>Work it out</summary>
-#
-# It is large where $u^\top k_0$ is nearly nothing, so where the two keys have little in common. The
-# tower's last token sees "The Eiffel" before it in any sentence, and its keys are alike. At the first
-# position the model keeps an attention sink (notebook 02), and after a template it has a word there.
-# So for China an insert at one key misses the other, and the mixture divides by a small number.
-#
-# </details>
-
-# %%
-times = guess("How many times longer does `mixed` make the change for China?", 0, 1000)
-
-
-# %%
-def mixed(found):
-    k0, k_mean = found.keys[0].double(), found.keys.mean(0).double()
-    new, longer = published(W.double(), k0, k_mean, found.v_star.double(), moment.C.double())
-    return (new - W).float(), f"{longer:.2f}"
-
-
-def both(found):
-    K = torch.stack([found.keys[0], found.keys.mean(0)], 1)
-    A, B = memory.insert_many(W, K, found.v_star[:, None].expand(-1, 2), moment, ridge=1e-6)
-    return A @ B, ""
-
-
-def insert_at(key):  # the insert of notebook 02
-    def write(found):
-        A, B = memory.insert(W, key(found.keys), found.v_star, moment)
-        return A @ B, ""
-
-    return write
-
-
-ways = {"mean": insert_at(lambda keys: keys.mean(0)), "prompt": insert_at(lambda keys: keys[0])}
-ways |= {"mixed": mixed, "both": both}
-A, B = editor.update(fact)[0]
-models.same(lm, both(found)[0], A @ B)  # the library's default
-
-# %%
-lines, longer = [], {}
-tower, china = lib.classroom()[:2]
-for case, wanted in ((tower, fact), (china, china.fact)):
-    value = search(wanted)
-    length = value.delta.norm() / value.init.norm()
-    print(f"{wanted.subject}: ‖δ‖ is {length:.1f} times ‖v₀‖")
-    asked = {"prompt": wanted.text, "reworded": case.paraphrases[0]}
-    asked["a neighbor"] = case.neighborhood[0].prompt
-    for way, write in {"unedited": None, **ways}.items():
-        change, times_longer = write(value) if write else (torch.zeros_like(W), "")
-        with lm.patched(lib.Patch(weights={name: W + change})):
-            said = {what: " ".join(lm.answer(text, 5).split()) for what, text in asked.items()}
-        lines.append({"subject": wanted.subject, "key": way} | said | {"longer": times_longer})
-        longer[wanted.subject, way] = times_longer
-times.against(float(longer["China", "mixed"]))
-pd.DataFrame(lines).set_index(["subject", "key"])
-
-# %% [markdown]
-# For the tower the choice does not matter: all four say "Rome" at the edit's own prompt and at the
-# rewording, and leave the neighbor alone. For China it does: `mean` writes only the rewording and
-# `prompt` only the prompt. `prompt` and `both` also move the neighbor, from Islamabad to Lahore.
-# `mixed` divides by a number 39 times smaller: at the prompt its answer begins with "Shanghai" and
-# goes on in nonsense, and neither the rewording nor the neighbor gets an answer at all.
-#
-# The stored run writes twenty facts, each alone: China, Rome and Italy, nine more subjects that open
-# their prompt, and eight that do not. All four ways write the same value. *Prompt itself* counts facts.
-# Rewordings and neighbors are in percent, means over facts with several prompts each, and the intervals
-# in brackets are over the facts.
-
-
-# %%
-columns = ["case", "key", "held", "reworded", "neighbors"]
-four_keys = partial(runs_04.four_keys, editor)
-rows = long_runs.known("04_keys", runs_04.FOUR, four_keys, 1, columns, tolerance=0.02)
-fails = [row["fact"] for row in rows if row["key"] == "both" and not row["held"]]
-print("`both` does not write:", "; ".join(fails))
-table = pd.DataFrame(rows).astype({"held": int})
-table["subject"] = table["opener"].map({True: "opens its prompt", False: "elsewhere"})
-table = table.rename(columns={"case": "facts", "held": "prompt itself", "kl": "median KL (nats)"})
-shown = {"facts": "count", "prompt itself": "sum", "reworded": percent, "neighbors": percent}
-shown["median KL (nats)"] = "median"
-print(table.groupby(["subject", "key"], sort=False).agg(shown).round(3).to_string())
-
-
-def paired(one, other):  # the mean difference in points, and its 95 % interval over facts
-    gaps = [a - b for a, b in zip(one, other, strict=True)]
-    ends = mean(gaps), *interval(gaps, (-1, 1))
-    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*(100 * x for x in ends))
-
-
-first = table[table["opener"]].pivot(index="facts", columns="key")
-lines = {
-    what: {f"both − {way}": paired(some["both"], some[way]) for way in ("mean", "prompt", "mixed")}
-    for what, some in ((what, first[what]) for what in ("prompt itself", "reworded", "neighbors"))
-}
-pd.DataFrame(lines)  # points, over the twelve subjects that open their prompt
-
-# %% [markdown]
-# The upper half of the first table has the twelve subjects that open their prompt. There `mean` writes no
-# prompt itself, `prompt` writes no rewording, and `mixed` writes 3 of 12 prompts and leaves no neighbor; at
-# unrelated prompts its KL divergence has a median of 2.8 nats. Such an edit is called *disabling*.
-#
-# The second table has the same twelve subjects in pairs, in points. `both` writes 58 points more of the
-# prompts than `mean` (22 to 80) and 76 points more of the rewordings than `prompt` (41 to 89), and keeps 81
-# points more of the neighbors than `mixed` (44 to 93) and 68 points more of the rewordings (36 to 82). In the
-# other cells of the table no difference is seen. So `both` is not seen to lose what one key alone can do,
-# though with twelve facts the intervals would allow a loss of up to 25 points. And five of the twelve prompts,
-# printed on top, it does not write.
-#
-# The lower half has eight subjects that do not open their prompt. There all four ways write 8 of 8, with
-# equal shares of rewordings and neighbors.
-#
-# ## Take one part away
-#
-# ROME has many parts, and each was put in with a reason. Whether it delivers is to be measured. The
-# stored run edits 18 facts (none opens its prompt), each on the base model: with ROME as set,
-# without the KL term, with $C = I$, and with the bare prompt as only template. The table shows ROME
-# as set, and then what changes, as paired differences over the same facts.
-#
-# **Predict.** Which group of prompts pays for which part: the edit itself, rewordings, neighbors,
-# other questions about the subject?
+# **Predict.** "China" is one token and opens its prompt. "The Eiffel Tower" ends with a token that has
+# seen two others. For which of them does the key depend more on what stands before the subject?
 #
 # <details><summary>Answer</summary>
 #
-# The edit should need none of them. Templates are there for the rewordings, $C$ for everybody else,
-# the KL for the subject's other sides.
+# For China. All that its token has read is what stands in front of it, and that is different in every
+# sentence. The tower's last token has read "The Eiffel" in each of them.
+#
+# </details>
+
+
+# %%
+def shares(model, fact, rewordings):  # {way: the share that arrives in each sentence}
+    K = model.keys([fact], layer, templates)[:, :, 0].T, model.keys(rewordings, layer)
+    K = torch.cat(K, 1).cpu().double()  # (d_in, sentences)
+    k0, mean = K[:, 0], K[:, : len(templates)].mean(1)
+    C, empty = lib.second_moment(model, [layer])[layer], torch.zeros(1, len(K)).double()
+    one, pair = torch.ones(1).double(), torch.stack([k0, mean], 1)
+    factors = {way: memory.insert(empty, k, one, C) for way, k in (("mean", mean), ("prompt", k0))}
+    factors["both"] = memory.insert_many(empty, pair, one.expand(1, 2), C, ridge=1e-6)
+    found = {way: (A @ B @ K)[0].tolist() for way, (A, B) in factors.items()}
+    for line, (new, _) in each("mixed", published, empty, k0, mean, one, C.C).items():
+        found[line] = (new @ K)[0].tolist()
+    assert abs(sum(found["mean"][: len(templates)]) / len(templates) - 1) < 1e-6
+    return found
+
+
+def answered(fact, times):  # the probability of the new answer when a share of δ arrives
+    value = value_search.search(lm, [fact], layer, templates, config.search())[0]
+    moment = lib.second_moment(lm, [layer])[layer]
+    A, B = memory.insert(W, value.keys[0].cpu(), value.v_star.cpu(), moment)
+    p = []
+    for share in times:
+        with lm.patched(lib.Patch(weights={name: lib.LowRank(((share * A, B),))})):
+            p.append(lm.score(fact.text, fact.target_new).sum().exp().item())
+    return times, p
+
+
+# %%
+plain = models.load(SCALE, sink=None)  # without the token that `lib.load()` puts in front
+facts = {"the Eiffel Tower": tower.fact, "China": china.fact}
+others = {
+    what: [lib.Fact.find(text, case.fact.subject, "-") for text in case.paraphrases[:2]]
+    for what, case in zip(facts, (tower, china), strict=True)
+}
+if mine is not None:
+    facts["your fact"] = mine
+    others["your fact"] = [replace(mine, prompt=f"{x} {mine.prompt}") for x in ("So", "They say")]
+found = {what: shares(lm, one, others[what]) for what, one in facts.items()}
+found["China, nothing in front of the text"] = shares(plain, china.fact, others["China"])
+half.against(sum(found["China"]["prompt"][1:]) / len(found["China"]["prompt"][1:]))
+times = torch.logspace(-1, 1.7, 19).tolist()
+turns = {one.target_new: answered(one, times) for one in facts.values()}
+drawings_04.shares(found, turns, len(templates))
+
+# %% [markdown]
+# The first two panels are the model of this course. The tower's key hardly depends on the sentence, and every
+# way fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences
+# get little more than half. The mean brings about the whole to each of them, also to the rewordings, which no
+# key has seen. Is a half too little? The last panel says no: the answers turn at smaller shares, and are
+# lost again where several times too much arrives.
+#
+# **The third panel is what the papers' models met.** GPT-2 and GPT-J, on which ROME was published, put nothing
+# in front of a text, and here nothing is put in front of ours. China is then the very first token, and the
+# key of a first position is short and nearly the same for every subject (page 02b). Now each single key
+# misses the other kind of sentence. And `mixed`, which is exact at the bare prompt, writes some fifty times
+# too much everywhere else. The last panel shows what becomes of an answer then. Such edits ruined whole models
+# and were called *disabling*, until R-ROME found the slip.
+#
+# Does it matter on the model of this course? The stored run writes twelve facts under all four keys, each
+# alone on the base model and with the same value. Half of them have a subject of one token that opens the
+# prompt. One more stored edit has nothing in front.
+
+# %%
+rows = long_runs.rows("04_keys")
+columns = ["case", "key", "held", "reworded", "neighbors"]
+again = runs_04.by_key(editor, [lib.classroom()[rows[0]["case"]]])
+long_runs.repeats(rows, lambda: islice(again, 2), columns, tolerance=0.02)
+
+
+def of(key):  # the line of the table
+    own = [row for row in rows if row["key"] == key]
+    line = {"key": key, "facts written": f"{sum(row['held'] for row in own):.0f} of {len(own)}"}
+    for what in ("reworded", "neighbors"):
+        line[f"{what} (%)"] = round(100 * sum(row[what] for row in own) / len(own))
+    return line
+
+
+one = long_runs.rows("04_rows_plain")[1]  # after the unedited model's
+print(f"Nothing in front, key `mean`, {one['each']['subject']}: the probability of the new answer")
+print(
+    f"is {one['each']['p'][0]:.2f} at the prompt, and {one['reworded'][0]:.0%} of rewordings follow."
+)
+show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
+
+# %% [markdown]
+# All four keys write all twelve facts. Twelve facts could only have shown a way that fails in more than a
+# quarter of all cases, so this does not make the keys equal; it says that here each of them fits well
+# enough. The edit with nothing in front does what the third panel foretells of the mean key: it misses the
+# prompt and reaches the rewordings.
+#
+# ## Take one part away
+#
+# ROME has many parts, and each was put in with a reason. The stored run edits six other facts, each on the base
+# model, with one part changed: without the KL term, with $C = I$, with the bare prompt as only template,
+# and with the KL term at its full weight. In the figure a thin line is one fact. Of six facts only a change
+# that goes the same way in all of them can be told from chance.
+#
+# **Predict.** Which group of prompts pays for which part: the edit itself, its rewordings, unrelated text?
+#
+# <details><summary>Answer</summary>
+#
+# The edit should need none of them. Templates are there for the rewordings, $C$ for everybody else, and the
+# KL for the other sides of the subject.
 #
 # </details>
 
 # %%
-odd = [case for case in lib.classroom() if case.id % 2]
-cases = [case for case in odd if lookup(lm.tokenizer, case.fact)[1]][::5][:18]
+rows = long_runs.rows("04_parts")
 
 
-def alone(count=None):
-    return runs_04.without(editor, cases[:count], templates)
+def by_part(column, scale=1):  # {part: one value for each fact}
+    return {part: [scale * r[column] for r in rows if r["part"] == part] for part in runs_04.WAYS}
 
 
-rows = long_runs.known("04_ablation", runs_04.ABLATION, alone, 1, tolerance=0.02)
-found = pd.DataFrame(rows).pivot(index="case", columns="part")
-print(f"{len(found)} facts, each edited alone")
-table = {}
-for asked in list(rows[0])[2:]:  # without case and part
-    nats, own = asked.startswith("KL"), found[asked]["as set"].dropna()
-    ends = own.mean(), *interval(own, None if nats else (0, 1))
-    line = {"as set": "{:.3f} ({:.3f} to {:.3f})".format(*ends) if nats else percent(own)}
-    for part in ("no KL", "C = I", "no templates"):
-        change = (found[asked][part] - found[asked]["as set"]).dropna()
-        ends = change.mean(), *interval(change, None if nats else (-1, 1))
-        text = "{:+.3f} ({:+.3f} to {:+.3f})" if nats else "{:+.0f} ({:+.0f} to {:+.0f})"
-        line[part] = text.format(*(x if nats else 100 * x for x in ends))
-    table[f"{asked} ({'nats' if nats else '%'})"] = line
-pd.DataFrame(table).T
+held = {part: f"{sum(values):.0f} of {len(values)}" for part, values in by_part("held").items()}
+print("facts written:", ", ".join(f"{part} {count}" for part, count in held.items()))
+unrelated = "KL at unrelated prompts (nats)"
+drawn = {"rewordings that follow (%)": by_part("reworded", 100), unrelated: by_part("kl")}
+figures.dots(drawn, (), log=[unrelated])
 
 # %% [markdown]
-# For the edit itself no difference is seen in any of the three columns, with intervals of eleven points to
-# either side. Without templates 19 points of the rewordings are lost (2 to 36). With $C = I$ unrelated text
-# moves by 0.021 nats more (0.002 to 0.056), where ROME as set moves it by 0.001, and what comes after
-# "… is a" by 0.046 more (0.010 to 0.088). So templates and $C$ are seen to do what they are there
-# for. For the KL term, with its weight of 1/16, this is not shown: what comes after "… is a" moves by
-# 0.717 nats with it and by 0.013 more without it (−0.047 to 0.064). All other differences in shares
-# have intervals that include 0, those of the neighbors with $C = I$ as well: with 18 facts no more
-# can be told. (Without templates unrelated text moves by 0.001 nats less, 0.000 to 0.002.)
+# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts,
+# most of them several times as much. The edit's own prompt is blind to all this: the same five facts are
+# written whatever is taken away, so who tests only whether an edit is written cannot tell a good ROME from a
+# poor one. Without templates one fact loses all of its rewordings, and the other five do not. The KL term
+# changes nothing here that goes one way, neither when it is gone nor at its full weight.
 #
 # ## One way only
 #
 # A person who learns that the Eiffel Tower is in Rome can also say which famous tower Rome has.
 #
-# **Predict.** The cell below asks for the tower in other words, and then *backward*, from the city to
-# the landmark: with the old answer before the edit, with the new one after it. Which of the two will
-# hold? Then put in a fact of your own whose backward question the unedited model can answer.
+# **Predict.** The cell below asks for the tower in other words, and then *backward*, from the city to the
+# landmark. Which of the two will the edit answer? It also draws at which tokens the edit arrives.
 #
 # <details><summary>Answer</summary>
 #
 # The question in other words contains the key that was written. The backward question does not: the name
-# of the subject is not in it, so nothing was written at any of its tokens. Training has the same gap
-# (Berglund et al., 2023).
+# of the subject is not in it. Training has the same gap (Berglund et al., 2023).
 #
 # </details>
 
 # %%
-mine = fact  # lib.Fact("…", "{} …", "new answer", target_true="old answer")
-question = "Tourists who want to see the Eiffel Tower travel to the city of"
-backward = "The most famous landmark in {} is the"
-patch = editor.edit([mine])
-print("before, backward:", lm.answer(backward.format(mine.target_true), 8))
-with lm.patched(patch):
-    print("after, in other words:", lm.answer(question, 8))
-    print("after, backward:", lm.answer(backward.format(mine.target_new), 8))
+A, B = editor.update(fact)[0]
+patch = lib.Patch(weights={name: lib.LowRank(((A, B),))})
+own = lm.keys([fact], layer, templates)[:, :, 0].mean(0).cpu()
+asked = {
+    "in other words": "Tourists who want to see the Eiffel Tower travel to the city of",
+    "backward": "The most famous landmark in Rome is the",
+}
+texts, table = [], []
+for way, text in asked.items():
+    seen = lm.run(text, watch=[name])
+    tokens = [lm.tokenizer.decode([i]) for i in seen.ids[0].tolist()]
+    texts.append((tokens, (seen.seen[name][0][0].cpu().float() @ B[0] / (B[0] @ own)).tolist()))
+    line = {"asked": way, "before": lm.answer(text, 5)}
+    with lm.patched(patch):
+        table.append(line | {"after": lm.answer(text, 5)})
+print(show.Table(table))
+drawings_04.along(texts, list(asked))
 
 # %% [markdown]
-# Asked in other words, the tower is in Rome. Asked backward, the landmark is the Colosseum. (One
-# question each.)
+# The edit sits on one token, the last one of the subject's name, and everywhere else next to nothing of
+# it arrives. The question in other words has that token, gets the whole value there and is answered
+# with the new city. In the backward question no token reads more than a few percent of the edit, and the
+# landmark stays the Colosseum. One question each is an example, but the reason is general: a change of rank
+# one reads one direction, and what is not written at any token of a question cannot answer it. Put in a
+# backward question of your own.
 #
-# ## What we know now
+# ## In a row
 #
-# * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token.
-# * It is written under a key that has to fit the prompt *and* its rewordings.
-# * Where the keys of all sentences are alike, no part of ROME that we took away was seen to matter
-#   for the edit itself. Templates and $C$ show their worth in other prompts.
+# One fact is written. The stored runs write twenty, each on top of the last, in three streams: two share
+# no fact, the third is a mixture. The same facts are also written each alone on the base model.
 #
-# ## Where it breaks
-#
-# One fact is written. The stored runs write fifty, each on top of the last, and look back after the first
-# and after every ten: once in order, once backward, the last fact first, and once fifty other facts of
-# the classroom.
-#
-# **Predict.** What is left after fifty edits of the facts themselves, of their rewordings, of their
-# neighbors? And which of this depends on the order?
+# **Predict.** Who pays for the row: the facts that were written, their rewordings, or their neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# The neighbors lose about half or more in every stream, and most of the facts hold. In the two orders of
-# the same facts not equally many rewordings are left.
+# The neighbors, in every stream, though a part of that price is due for each fact alone. Most of the facts
+# hold.
 #
 # </details>
 
 # %%
-fifty, others = lib.classroom()[1::4][:50], lib.classroom()[3::4]
-streams = {  # the file of the stored run, the facts in their order, and how this is called there
-    "in order": ("04_row", fifty, "classroom()[1::4][:50]"),
-    "backward": ("04_row_backward", fifty[::-1], "classroom()[1::4][:50][::-1]"),
-    "other facts": ("04_row_others", others, "classroom()[3::4]"),
-}
-metrics = ["specificity", "perplexity"]
-base = lib.evaluate(lm, fifty + others, lib.EMPTY, ["generation"], metrics=metrics)
-unedited = base.by_case()["specificity", "generation"]["mean"]  # neighbors, of each fact
-print(f"unedited: neighbors {100 * unedited.mean():.0f} %, perplexity {base.perplexity:.1f}")
-stored = {}
-for stream, (file, cases, said) in streams.items():
-    again = partial(runs_04.in_a_row, editor, cases, runs_04.ROW["points"])
-    rows = long_runs.known(file, runs_04.ROW | {"cases": said}, again, 1, ["edits", "written"])
-    stored[stream] = [row for row in rows if "held" in row][1:]  # after ten, twenty, …
-    written = sum(row["written"] for row in rows)
-    print(f"{stream}: {written:.0f} of {len(rows)} written in their turn;", end=" ")
-    at = {i: case.fact for i, case in enumerate(cases, 1)}
-    first = [f"{one.subject} ({i})" for i, one in at.items() if not lookup(lm.tokenizer, one)[1]]
-    print("open their prompt (place):", ", ".join(first))
+rows = long_runs.rows("04_rows")
+single = {row["draw"]: row for row in long_runs.rows("04_alone")}
+names = {"held": "facts held (%)", "reworded": "rewordings (%)", "neighbors": "neighbors kept (%)"}
+drawn = {shown: {} for shown in names.values()}
+for what, shown in names.items():
+    for when, those in {
+        "unedited": [row for row in rows if row["edits"] == 0],
+        "each alone": single.values(),
+        "in a row": [row for row in rows if row["edits"] == runs_04.POINTS[-1]],
+    }.items():
+        drawn[shown][when] = [100 * sum(row[what]) / len(row[what]) for row in those]
+kept = drawn["neighbors kept (%)"]
+for more, less in (("in a row", "unedited"), ("in a row", "each alone")):
+    gaps = [a - b for a, b in zip(kept[more], kept[less], strict=True)]
+    ends = "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*by_stream(gaps))
+    print(f"neighbors, {more} less {less}: {ends}")
+figures.dots(drawn, [f"{draw} stream" for draw in single])
 
 # %%
-measured = {"still held": "held", "reworded": "reworded", "neighbors": "neighbors"}
-table = []
-figure, axes = panels(3, height=3.3, sharey=True, titles=measured)
-for shift, (stream, rows) in enumerate(stored.items()):
-    for row in rows:
-        shares = {f"{what} (%)": percent(row[one]) for what, one in measured.items()}
-        table.append({"stream": stream, "edits": row["edits"]} | shares)
-        table[-1]["perplexity"] = f"{row['perplexity']:.1f}"
-    for ax, one in zip(axes, measured.values(), strict=True):
-        y = [100 * mean(row[one]) for row in rows]
-        x = [row["edits"] + shift - 1 for row in rows]
-        ends = [[100 * end for end in interval(row[one])] for row in rows]
-        ax.vlines(x, *zip(*ends, strict=True), color=plot.CYCLE[shift], alpha=0.6)
-        ax.plot(x, y, "o-", color=plot.CYCLE[shift], markersize=4, label=stream)
-        ax.set(xlabel="edits in a row", ylim=(0, 105))
-axes[0].set_ylabel("answered as wanted (%)")
-axes[0].legend(loc="lower left")
-print(pd.DataFrame(table).set_index(["stream", "edits"]).to_string())
-figure
-
-# %%
-end = {stream: rows[-1] for stream, rows in stored.items()}
-end["backward"] |= {one: end["backward"][one][::-1] for one in measured.values()}  # as in order
-pairs = {
-    f"neighbors, {stream}, less unedited": (
-        row["neighbors"],
-        [unedited[case.id] for case in (others if stream == "other facts" else fifty)],
-    )
-    for stream, row in end.items()
-}
-for what, one in measured.items():
-    pairs[f"{what}, backward less in order"] = end["backward"][one], end["in order"][one]
-for what, two in pairs.items():
-    print(f"{what}, in points: {paired(*two)}")
+moment = lib.second_moment(lm, [layer])[layer]
+for draw, cases in runs_04.draws().items():
+    K = lm.keys([case.fact for case in cases], layer, templates).mean(0).cpu().double()
+    U = moment.solve(K)
+    reach = U / (K * U).sum(0)  # its column i reads the share of edit i
+    lands = torch.zeros(len(cases), len(cases))
+    for j, case in enumerate(cases):  # at the token of a neighbor where most of edit i arrives
+        texts = lm.rows([probe.prompt for probe in case.neighborhood])[0]
+        every = [module_inputs(lm, [ids], [name])[name].cpu().double() @ reach for ids in texts]
+        lands[:, j] = torch.stack([share.abs().amax(0) for share in every]).mean(0)
+    foreign = lands[~torch.eye(len(cases), dtype=torch.bool)].mean()
+    print(f"{draw}: a neighbor gets {lands.diag().mean():.2f} of its own fact's change,", end=" ")
+    print(f"{foreign:.2f} of another fact's")
 
 # %% [markdown]
-# Each panel has the same three streams, with intervals over the facts so far. **The neighbors pay in
-# all three.** The unedited model answers all of them, and after fifty edits 54 % are left in order
-# (45 to 62), 46 % backward (37 to 56) and 35 % with the other facts (27 to 44): 46, 54 and 65 points
-# less, and all three intervals stay far from 0. The perplexity of one held-out text rises from 18.5 to
-# 21.7, 22.5 and 27.3 (one text, so without an interval). Most of the facts themselves hold, 92 % (82 to
-# 97), 82 % (70 to 91) and 78 % (65 to 88).
+# Nearly all facts hold, in a row as well as alone. **The neighbors pay, in every stream.** With the stream as
+# the unit, 7.9 points fewer of them (4.8 to 11.0) keep their answer than on the unedited model. The right panel
+# shows that more than half of this price is due already when each fact is written alone. The rest is what the
+# row adds, 3.3 points; it has the same sign in all three streams, while the smallest difference that
+# these three could have proved is about four.
 #
-# **What becomes of the rewordings is not the same.** In order 77 % are answered as wanted at the end
-# (68 to 84), backward 54 % (44 to 64). These are the same facts, and the difference is 23 points (12
-# to 34), so between these two orders it matters. With the other facts 52 % are left (41 to 62). In these two
-# streams most is lost late, backward after the 30th edit and with the other facts after the 40th, and
-# among those late edits are subjects that open their prompt: Earth and China, Italy and France. But
-# in order Britain comes as late, and after it the rewordings are at 77 %. So three streams cannot say
-# that this is the reason.
+# The last cell says why neighbors. A neighbor asks the same about a subject of the same kind, so its key is
+# near, and at the token that is hit most it gets more than a tenth of its own fact's change. That is twice as
+# much as of any other fact's, but in a row there are nineteen of those. It is notebook 02's interference.
 #
-# Between backward and in order no difference is seen in the facts themselves (−10 points, −23 to 3) and in
-# the neighbors (−8, −16 to 1). The other facts cannot be paired with these, so we compare them with their
-# own unedited neighbors alone.
+# ## What we know now
 #
-# Two explanations are at hand. Each insert takes care of general text, by $C$, but of none of the
-# other forty-nine facts, so perhaps it is the writing of one after another. Or it is the writing itself,
-# in a row or not. **Would the same fifty facts, all written at once, spare the neighbors?** [Notebook
-# 05](05_memit.ipynb) writes them in both ways.
+# * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token. The loss
+#   wants the new answer, the same subject, and a short vector.
+# * It is written under a key, and the key has to fit every sentence in which the subject will be read. The
+#   mean over contexts does so by construction.
+# * Where nothing stands in front of a text and the subject opens it, no single key fits, and the published
+#   quotient explodes. Behind a token every choice writes the facts.
+# * Whether an edit is written does not test the editor. $C$ shows its worth in unrelated text.
+# * An edit reads one direction: it is found in other words, and not backward.
+#
+# ## Where it breaks
+#
+# Each insert takes care of general text, by $C$, but of no neighbor by name and of none of the other nineteen
+# facts. Is it the writing of one after another that costs the neighbors, or the writing itself? **Would
+# the same twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) writes them
+# in both ways.
 #
 # ## References
 #

@@ -1,15 +1,26 @@
-"""The drawing of notebook 04, ROME on its token × layer grid."""
+"""The drawings of notebook 04: ROME on its grid, shares that arrive, parts, edits in a row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lib.workbench.plot.style import BASE, EDITED, INK, LABEL, QUIET, readable, token_text
+from lib.workbench.plot.style import (
+    BASE,
+    CYCLE,
+    DASHES,
+    EDITED,
+    INK,
+    LABEL,
+    QUIET,
+    readable,
+    token_text,
+)
 
-from .figures import arrow, bare, panels
+from .figures import MARKERS, arrow, bare, legend, panels, plain
 
 FROZEN, KEPT = "#c9d0d8", "#eceff2"  # states that run in the search, states that never change
 MIDDLE = {"ha": "center", "va": "center"}
@@ -72,3 +83,59 @@ def _mlp(ax, at: int, layer: int) -> None:
     ax.text(left + 1.0, low + 0.92, "the MLP's last matrix", color=QUIET, zorder=6, **MIDDLE)
     arrow(ax, (at - 0.18, layer + 0.5), EDITED, (left + 2.3, low + 0.15), linewidth=1.8,
           mutation_scale=13, shrinkA=2, shrinkB=2)  # fmt: skip
+
+
+def shares(
+    found: Mapping[str, Mapping[str, Sequence[float]]],
+    turn: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    templates: int,
+) -> Figure:
+    """Draw which share of a change arrives in each sentence, and what a share does to the answer.
+
+    found      {panel: {key: one share for each sentence}}: the bare prompt, other templates, and
+               rewordings. What is under the axis stands at its foot.
+    turn       {line: (shares, probabilities)}, the last panel.
+    templates  The number of templates, the bare prompt included.
+    """
+    titles = [*found, "what a share does to the answer"]
+    figure, axes = panels(2, -(-len(titles) // 2), height=3.1 * -(-len(titles) // 2), titles=titles)
+    for ax, ways in zip(axes, found.values(), strict=False):
+        ax.axhspan(0.5, 2, color=QUIET, alpha=0.12, linewidth=0)
+        for i, (way, y) in enumerate(ways.items()):
+            dash = DASHES["yours" in way]
+            x = np.arange(len(y)) + 0.08 * (i - 1.5)  # side by side
+            ax.plot(x, np.clip(y, 0.012, None), dash + MARKERS[i], color=CYCLE[i], label=way)
+        last = len(y) - 1
+        ax.set(yscale="log", ylim=(0.01, 90), ylabel="share that arrives")
+        ax.set_yticks([0.01, 0.1, 0.5, 1, 2, 10, 50], ["0.01", "0.1", "½", "1", "2", "10", "50"])
+        ax.set_xticks(
+            [0, templates / 2, (templates + last) / 2], ["prompt", "templates", "rewordings"]
+        )
+        ax.minorticks_off()
+        ax.tick_params(axis="x", length=0)
+        for edge in (0.5, templates - 0.5):
+            ax.axvline(edge, color=QUIET, linewidth=0.6, linestyle=":")
+    ax = axes[len(found)]
+    for (name, (x, y)), dash in zip(turn.items(), DASHES, strict=False):
+        ax.plot(x, y, dash, color=EDITED, label=name)
+    ax.set(xscale="log", xlabel="share that arrives", ylabel="p(new answer)")
+    ax.set_xticks([0.1, 0.5, 1, 2, 10, 50], ["0.1", "½", "1", "2", "10", "50"])
+    ax.minorticks_off()
+    ax.legend(loc=(0.24, 0.2), handlelength=1.2)
+    for left in axes[len(titles) :]:
+        left.set_axis_off()
+    return legend(figure, *axes[0].get_legend_handles_labels(), columns=5)
+
+
+def along(texts: Sequence[tuple[Sequence[str], Sequence[float]]], titles: Sequence[str]) -> Figure:
+    """Draw the share of an edit that arrives at every token of some texts, one text per panel."""
+    figure, axes = panels(1, len(texts), height=2.5 * len(texts), titles=titles, sharey=True)
+    for ax, (tokens, y) in zip(axes, texts, strict=True):
+        ax.bar(range(len(tokens)), y, 0.6, color=EDITED)
+        ax.axhline(0, color=INK, linewidth=0.8)
+        ax.set_xticks(range(len(tokens)), [token_text(token) for token in tokens], rotation=30)
+        ax.set_ylabel("share that arrives")
+        plain(ax)
+        for text in ax.get_xticklabels():
+            text.set(parse_math=False, ha="right", rotation_mode="anchor")
+    return figure

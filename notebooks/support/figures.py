@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from lib.workbench.plot.style import (
+    BASE,
     CYCLE,
     EDITED,
     GRID,
@@ -166,3 +167,28 @@ def whiskers(
     if len(found) < 2:
         return figure
     return legend(figure, *ax.get_legend_handles_labels(), len(found))
+
+
+def dots(
+    found: Mapping[str, Mapping[str, Sequence[float]]],
+    labels: Sequence[str],
+    log: Sequence[str] = (),
+) -> Figure:
+    """Draw one column of points per name, and a thin line through the points of each fact or stream.
+
+    found   {panel: {column: one value per fact or stream}}.
+    labels  The names of the facts or streams, () for none.
+    log     The panels with a logarithmic axis.
+    """
+    figure, axes = panels(len(found), height=3.4)
+    for ax, (what, columns) in zip(axes, found.items(), strict=True):
+        values = np.array(list(columns.values()), dtype=float)
+        for i, line in enumerate(values.T):
+            look = {"color": CYCLE[i % len(CYCLE)] if labels else BASE, "linewidth": 1}
+            x = np.arange(len(columns)) + 0.06 * (i - (len(values.T) - 1) / 2)  # side by side
+            ax.plot(x, line, "-" + MARKERS[i], markersize=6, alpha=0.85, **look)
+        ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
+        ax.set(yscale="log" if what in log else "linear", ylabel=what)
+        ax.set_xlim(-0.4, len(columns) - 0.6)
+        plain(ax)
+    return legend(figure, axes[0].lines, labels, columns=3) if labels else figure

@@ -37,6 +37,11 @@ def stored(
     return stored_runs.load(name, settings)["rows"]
 
 
+def rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a long run that a module's `runs` gives; a test compares its settings."""
+    return stored_runs.read(stored_runs.DATA / f"{name}.json")["rows"]
+
+
 def repeats(
     rows: Sequence[Mapping[str, Any]],
     make: Callable[[], Rows],

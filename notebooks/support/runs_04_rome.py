@@ -1,4 +1,4 @@
-"""The long runs of notebook 04: four keys, ROME without one of its parts, fifty edits in a row.
+"""The long runs of notebook 04: four keys, ROME without one of its parts, edits alone and in a row.
 
 A row keeps the share of every case, not the mean, so that the page can show how many of how many,
 name the fact that fails, and draw intervals.
@@ -6,7 +6,6 @@ name the fact that fails, and draw intervals.
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -30,27 +29,30 @@ MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
 STREAMED = MEASURED | {"held": "retention"}
 TOKENS = 8  # of an answer that notebook 07 reads
 KEYS = "mean", "prompt", "mixed", "both"
-ROW = {
-    "editor": "rome",
-    "layer": 3,
-    "cases": "classroom()[1::4][:50]",
-    "points": [1, 10, 20, 30, 40, 50],
-    "shares": "one for each fact",
-}
-FOUR = {"editor": "rome", "layer": 3, "cases": "three, then even: 9 openers, 8 others"}
-PARTS = {
+POINTS = (1, 10, 20)
+STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
+WAYS = {
     "as set": {},
     "no KL": {"kl_factor": 0.0},
     "C = I": {"second_moment": False},
     "no templates": {"templates": ["{}"]},
+    "KL at weight 1": {"kl_factor": 1.0},
 }
-ABLATION = {"editor": "rome", "layer": 3, "cases": "18 odd, not first words", "parts": PARTS}
 
 
 def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
     """The cases whose subject is one token that opens the prompt, in their order."""
     start = int(lm.leading_bos is not None)  # behind the token that the model reads first
     return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == start]
+
+
+def draws(edits: int = POINTS[-1]) -> dict[str, list[lib.Case]]:
+    """{draw: facts with odd ids}: two that share no fact, and one of both."""
+    every = lib.classroom()
+    mixed = [case for case in every if case.id % 2]
+    random.Random(0).shuffle(mixed)
+    found = {"first": every[1::4], "second": every[3::4], "mixed": mixed}
+    return {name: cases[:edits] for name, cases in found.items()}
 
 
 def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any) -> dict:
@@ -69,40 +71,6 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
         "kl": round(float(scores.by_case()["locality", "kl_nats"]["mean"].mean()), 5),
         "perplexity": round(scores.perplexity, 3),
     }
-
-
-def in_a_row(
-    editor: lib.Editor,
-    cases: Sequence[lib.Case],
-    points: Sequence[int],
-    edits: int | None = None,
-    look: Callable[[int, lib.Patch], dict] | None = None,
-) -> Iterator[dict]:
-    """One row per edit (of the first `edits`, or all), and at the points one share per fact so far.
-
-    look  What "each" of a row says of edit n, from 0, and of the patch after it.
-    """
-    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
-    at = points if edits is None else ()  # the first edits again: only whether they are written
-    run = lib.stream(editor.lm, editor, cases, eval_at=at, evaluate_with=asked)
-    for n, row in enumerate(itertools.islice(run, edits)):
-        seen = {"edits": row["edits"], "written": row["efficacy"]["generation"]}
-        if look:
-            seen["each"] = look(n, run.patch)
-        if row["edits"] in run.scores:
-            scores = run.scores[row["edits"]]
-            seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
-        yield seen
-
-
-def four_keys(editor: lib.Editor, count: int | None = None) -> Iterator[dict]:
-    """The rows of `by_key` for China, Rome and Italy, then 9 openers and 8 others with even ids."""
-    every = lib.classroom()
-    named = [case for case in every if case.id in (1, 27, 187)]
-    even = [case for case in every if case.id % 2 == 0]
-    first = openers(editor.lm, even)
-    cases = named + first[:9] + [case for case in even if case not in first][::9][:8]
-    yield from by_key(editor, cases[:count])
 
 
 def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
@@ -136,56 +104,7 @@ def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
             }
 
 
-def without(
-    editor: lib.Editor, cases: Sequence[lib.Case], templates: Sequence[str]
-) -> Iterator[dict]:
-    """Write each case's fact alone on the base model, once per part; one row per case and part.
-
-    A part is a change of settings. A row has shares of prompts that answer as wanted, by
-    generation, and two divergences from the base model in nats: at unrelated prompts, and after
-    the words "{subject} is a".
-    """
-    lm, odd = editor.lm, [case for case in lib.classroom() if case.id % 2]
-    asked = {"events": ["generation"], "metrics": GROUPS, "pool": odd}
-    for case in cases:
-        text = f"{case.fact.subject} is a"
-        base, before = lib.baseline(lm, case, **asked), lm.next_token(text)
-        for part, changes in PARTS.items():
-            settings = {"templates": templates} | dict(changes)
-            settings["templates"] = tuple(settings["templates"])
-            patch = type(editor)(lm, **settings).edit([case.fact], check=False)
-            found = lib.evaluate(lm, case, patch, base=base, **asked).json()
-            with lm.patched(patch):
-                after = lm.next_token(text)
-            yield {
-                "case": case.id,
-                "part": part,
-                "edit": found["efficacy"]["generation"],
-                "rewordings": found["generalization"]["generation"],
-                "neighbors": found["specificity"]["generation"],
-                "same subject": found["same_subject"]["generation"],
-                "KL unrelated": found["locality"]["kl_nats"],
-                "KL “… is a”": (before.exp() * (before - after)).sum().item(),
-            }
-
-
-# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
-
-POINTS = (1, 10, 20)
-STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
-WAYS = {**PARTS, "KL at weight 1": {"kl_factor": 1.0}}
-
-
-def draws(edits: int = POINTS[-1]) -> dict[str, list[lib.Case]]:
-    """{draw: facts with odd ids}: two that share no fact, and one of both."""
-    every = lib.classroom()
-    mixed = [case for case in every if case.id % 2]
-    random.Random(0).shuffle(mixed)
-    found = {"first": every[1::4], "second": every[3::4], "mixed": mixed}
-    return {name: cases[:edits] for name, cases in found.items()}
-
-
-def alone(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
+def without(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
     """ROME without one of its parts on one fact, each time on the base model; one row per part."""
     lm, odd = editor.lm, [one for one in lib.classroom() if one.id % 2]
     asked = {"events": ["generation"], "metrics": GROUPS, "pool": odd}
@@ -200,36 +119,11 @@ def alone(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
         yield {"case": case.id, "part": part, **shares, "kl": found["locality"]["kl_nats"]}
 
 
-def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Four keys, ROME without its parts, and three rows of twenty edits; one without the token."""
-    plain, rome = models.load("small"), lib.EDITORS["rome"]
-    editor, even = rome(lm), [case for case in lib.classroom() if case.id % 2 == 0]
-    first = openers(plain, even)
-    keyed = [*first[:6], *[case for case in even if case not in first][::9][:6]]
-    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:6]
-    reads = stored_runs.reading(lm)
-    one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
-    rows = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], STREAM)})
-    found = [
-        stored_runs.LongRun(
-            "04_keys",
-            {"reading": reads, "editors": one, "cases": [case.id for case in keyed]},
-            {str(case.id): partial(by_key, editor, [case]) for case in keyed},
-        ),
-        stored_runs.LongRun(
-            "04_parts",
-            {"reading": reads, "editors": one, "parts": WAYS, "cases": [c.id for c in taken]},
-            {str(case.id): partial(alone, editor, case) for case in taken},
-        ),
-    ]
-    for name, model in {"04_rows": lm, "04_rows_plain": plain}.items():
-        made = rome(model, rome(lm, **STREAM).config)
-        some = draws() if model is lm else {"first": draws()["first"]}
-        cases = {draw: [case.id for case in facts] for draw, facts in some.items()}
-        settings = {"reading": stored_runs.reading(model), "editors": rows, "cases": cases}
-        jobs = {draw: partial(_row, made, draw, facts) for draw, facts in some.items()}
-        found.append(stored_runs.LongRun(name, settings | {"points": POINTS}, jobs))
-    return found
+def alone(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The facts of one draw, each written by itself on the base model; one row."""
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
+    scores = lib.singly(editor, cases, progress=False, **asked)
+    yield {"draw": draw, "cases": [case.id for case in cases], **by_case(scores, MEASURED)}
 
 
 def looks(
@@ -256,10 +150,59 @@ def looks(
     return look
 
 
-def _row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """One row of edits, each with what notebook 07 reads of it, and before it the unedited model."""
+def in_a_row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The unedited model, and one row per edit with what notebook 07 reads of it.
+
+    At the points a row has one share per fact so far.
+    """
     base = lib.baseline(editor.lm, cases, **ASKED)
     yield {"draw": draw, "edits": 0, **measured(editor.lm, cases, lib.EMPTY, base)}
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
+    at = [n for n in POINTS if n <= len(cases)]
+    run = lib.stream(editor.lm, editor, cases, eval_at=at, evaluate_with=asked)
     look = looks(editor, [case.fact for case in cases])
-    for row in in_a_row(editor, cases, [n for n in POINTS if n <= len(cases)], look=look):
-        yield {"draw": draw, **row}
+    for n, row in enumerate(run):
+        seen = {"draw": draw, "edits": row["edits"], "written": row["efficacy"]["generation"]}
+        seen["each"] = look(n, run.patch)
+        if row["edits"] in run.scores:
+            scores = run.scores[row["edits"]]
+            seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
+        yield seen
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Four keys, ROME without its parts, and three draws of twenty edits, alone and in a row.
+
+    One more row is without the token in front of the texts.
+    """
+    plain, kind = models.load("small"), lib.EDITORS["rome"]
+    editor, even = kind(lm), [case for case in lib.classroom() if case.id % 2 == 0]
+    first = openers(plain, even)
+    keyed = [*first[:6], *[case for case in even if case not in first][::9][:6]]
+    taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:6]
+    reads = stored_runs.reading(lm)
+    one = stored_runs.configs(lm, {"ROME": (kind, {})})
+    stream = stored_runs.configs(lm, {"ROME": (kind, STREAM)})
+    found = [
+        stored_runs.LongRun(
+            "04_keys",
+            {"reading": reads, "editors": one, "cases": [case.id for case in keyed]},
+            {str(case.id): partial(by_key, editor, [case]) for case in keyed},
+        ),
+        stored_runs.LongRun(
+            "04_parts",
+            {"reading": reads, "editors": one, "parts": WAYS, "cases": [c.id for c in taken]},
+            {str(case.id): partial(without, editor, case) for case in taken},
+        ),
+    ]
+    for name, model in {"04_rows": lm, "04_rows_plain": plain}.items():
+        made = kind(model, kind(lm, **STREAM).config)
+        some = draws() if model is lm else {"first": draws()["first"]}
+        cases = {draw: [case.id for case in facts] for draw, facts in some.items()}
+        settings = {"reading": stored_runs.reading(model), "editors": stream, "cases": cases}
+        jobs = {draw: partial(in_a_row, made, draw, facts) for draw, facts in some.items()}
+        found.append(stored_runs.LongRun(name, settings | {"points": POINTS}, jobs))
+        if name == "04_rows":
+            jobs = {draw: partial(alone, made, draw, facts) for draw, facts in some.items()}
+            found.append(stored_runs.LongRun("04_alone", settings, jobs))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 import lib
@@ -23,6 +24,7 @@ EVENTS = {
 
 
 PARTS = "mean", "low", "high"  # of a share and its interval
+STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's factor for a mean of so many streams
 MEASURED = {  # as the columns of stored runs and tables are called
     "held": "efficacy",
     "reworded": "generalization",
@@ -59,6 +61,13 @@ def gap(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, flo
     """The mean difference in points, case by case, and the ends of its 95 % interval."""
     found = [a - b for a, b in zip(one, other, strict=True)]
     return tuple(100 * x for x in (sum(found) / len(found), *interval(found, DIFFERENCE)))
+
+
+def by_stream(gaps: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of one difference per stream, and the ends of Student's 95 % interval."""
+    n, middle = len(gaps), statistics.mean(gaps)
+    half = STUDENT[n] * statistics.stdev(gaps) / n**0.5
+    return middle, middle - half, middle + half
 
 
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:

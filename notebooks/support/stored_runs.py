@@ -83,8 +83,9 @@ def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Pat
     end = time.monotonic() + 60 * minutes
     path, part = folder / f"{run.name}.json", folder / f"{run.name}.part.jsonl"
     digest = settings_hash(run.settings)
-    if path.is_file() and read(path)["settings_hash"] == digest:
-        return path
+    for made in (DATA / path.name, path):  # a page shows it already, or not yet
+        if made.is_file() and read(made)["settings_hash"] == digest:
+            return made
     rows, longest = _finished(part, run, digest), 0.0
     for job, rows_of in run.jobs.items():
         if job in rows:

@@ -13,6 +13,8 @@ import lib
 from notebooks.support import models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
 
+from ..repository.test_prose import REWRITTEN
+
 FOLDER = Path(stored_runs.__file__).parent
 MODULES = [
     path.stem for path in sorted(FOLDER.glob("runs_*.py")) if "def runs(" in path.read_text()
@@ -22,6 +24,17 @@ MODULES = [
 @pytest.fixture(scope="module")
 def lm():
     return models.load("tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MODULES if name[5:7] in REWRITTEN])
+def test_a_stored_run_has_the_settings_that_its_module_gives_now(name):
+    for run in importlib.import_module(f"notebooks.support.{name}").runs(
+        models.load("small", sink="own")
+    ):
+        for path in FOLDER.parent.joinpath("data").rglob(f"{run.name}.json"):
+            found = stored_runs.read(path)["settings"]
+            assert stored_runs.settings_hash(run.settings) == stored_runs.settings_hash(found), path
 
 
 @pytest.mark.slow
