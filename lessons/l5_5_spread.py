@@ -7,7 +7,11 @@ window writes a share of what is missing there. Layer l of L has this share:
 
 so the first layer writes an L-th of all that is missing, and the last one all that is left. Each
 writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with every
-layer that is written: read them anew each time. Return the list of the L changes.
+layer that is written: read them anew each time. Write it in three steps:
+
+    asked         the share R of what is missing that one layer is asked for; left is L − l
+    layer_change  Δ, from the residuals R at the keys K of one layer
+    spread        the loop; it may call the two above. It returns the list of the L changes
 
     read(changes)   the model with changes Δ_0, Δ_1, … of its first layers (a list, [] for none);
                     returns (keys, h): keys[l] (d_in, n) of every layer l, and h (d_out, n)
@@ -16,7 +20,7 @@ layer that is written: read them anew each time. Return the list of the L change
 
 Investigate: what is left over if every layer writes an L-th of what is missing at its time?
 
-Hint: the loop has four lines: read, share, solve, append.
+Hint: the loop has three lines: read, ask, append the change.
 """
 
 from collections.abc import Callable
@@ -25,14 +29,23 @@ import torch
 from torch import Tensor
 
 
+def asked(z: Tensor, h: Tensor, left: int) -> Tensor:
+    # solution
+    return (z - h) / left
+
+
+def layer_change(R: Tensor, K: Tensor, C: Tensor, lam: float) -> Tensor:
+    # solution
+    return torch.linalg.solve(lam * C + K @ K.T, K @ R.T).T
+
+
 def spread(read: Callable, z: Tensor, C: list[Tensor], lam: float) -> list[Tensor]:
     # solution
     changes = []
     for layer in range(len(C)):
         keys, h = read(changes)
-        K = keys[layer]
-        R = (z - h) / (len(C) - layer)
-        changes.append(torch.linalg.solve(lam * C[layer] + K @ K.T, K @ R.T).T)
+        R = asked(z, h, len(C) - layer)
+        changes.append(layer_change(R, keys[layer], C[layer], lam))
     return changes
 
 
@@ -44,16 +57,20 @@ changes = []
 {before}
 for layer in range(len(C)):
     {read}
-    K = keys[layer]
-    R = {share}
-    changes.append(torch.linalg.solve(lam * C[layer] + K @ K.T, K @ R.T).T)
+    R = asked(z, h, {left})
+    changes.append(layer_change(R, keys[layer], C[layer], lam))
 return changes
 """
 EACH, ONCE = "keys, h = read(changes)", "keys, h = read([])"
+LEFT = "len(C) - layer"
 WRONG = [
-    (LOOP.format(before=ONCE, read="pass", share="(z - h) / (len(C) - layer)"), "read once"),
-    (LOOP.format(before="", read=EACH, share="(z - h) / len(C)"), "left over"),
-    (LOOP.format(before="", read=EACH, share="z - h"), "all that is missing"),
+    ({"asked": "return z - h / left"}, "all of the rest"),
+    ({"asked": "return (h - z) / left"}, "turned round"),
+    ({"layer_change": "return torch.linalg.solve(K @ K.T + 1e-9 * C, K @ R.T).T"}, "no text"),
+    ({"layer_change": "return R @ K.T @ torch.linalg.inv(lam * C)"}, "K Kᵀ"),
+    ({"spread": LOOP.format(before=ONCE, read="pass", left=LEFT)}, "read once"),
+    ({"spread": LOOP.format(before="", read=EACH, left="len(C)")}, "left over"),
+    ({"spread": LOOP.format(before="", read=EACH, left="1")}, "all that is missing"),
 ]
 
 
@@ -63,6 +80,34 @@ def check(ask, draw):
     U = [normal(draw, d_in, d_out) / 2 for _ in range(layers)]
     x, z = normal(draw, d_out, n), normal(draw, d_out, n)
     C = [uneven(draw, d_in)[0] for _ in range(layers)]
+
+    agree(
+        tensor(ask("asked", z, x, 4), (d_out, n), "asked"),
+        (z - x) / 4,
+        "asked",
+        {
+            "asked: z − h comes first, and all of the rest is divided.": z - x / 4,
+            "asked: this is turned round: what is missing is z − h.": (x - z) / 4,
+            "asked: this is all that is missing; each layer left has its share.": z - x,
+        },
+    )
+    first = normal(draw, d_in, n)
+    wanted = layer_change(z, first, C[0], 0.5)
+    agree(
+        tensor(ask("layer_change", z, first, C[0], 0.5), (d_out, d_in), "layer_change"),
+        wanted,
+        "layer_change",
+        {
+            "layer_change: it is written as if no text were there: where is λ C?": (
+                torch.linalg.solve(first @ first.T + 1e-9 * C[0], first @ z.T).T
+            ),
+            "layer_change: C stands here without its λ.": layer_change(z, first, C[0], 1.0),
+            "layer_change: only λ C is divided out; the new keys belong in as well, K Kᵀ.": (
+                z @ first.T @ torch.linalg.inv(0.5 * C[0])
+            ),
+        },
+        1e-4,
+    )
 
     def read(changes):
         keys, h = [], x

@@ -312,8 +312,9 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 #
 # ## Under which key?
 #
-# The value has to come out in *every* sentence in which the subject is read, and after every beginning
-# the subject's key is a little different. Let $k_1, \dots, k_n$ be the keys under the templates. The layer
+# The value is found; notebook 02's insert, of rank one, makes the layer give it at a key while it disturbs
+# all other keys least. At which key? The value has to come out in *every* sentence in which the subject is read,
+# and after every beginning its key is a little different. Let $k_1, \dots, k_n$ be the keys under the templates. The layer
 # is linear, so a change that is written at a key $k$ arrives at another key by notebook 02's share
 #
 # $$\rho(k, k_j) = \frac{k^\top C^{-1} k_j}{k^\top C^{-1} k} .$$
@@ -608,7 +609,7 @@ for draw, cases in runs_04.draws().items():
 # row adds, 3.3 points; it has the same sign in all three streams, while the smallest difference that
 # these three could have proved is about four.
 #
-# The last cell says why neighbors. A neighbor asks the same about a subject of the same kind, so its key is
+# The last cell says what reaches them. A neighbor asks the same about a subject of the same kind, so its key is
 # near, and at the token that is hit most it gets more than a tenth of its own fact's change. That is twice as
 # much as of any other fact's, but in a row there are nineteen of those. It is notebook 02's interference.
 #
@@ -619,7 +620,7 @@ for draw, cases in runs_04.draws().items():
 # * It is written under a key, and the key has to fit every sentence in which the subject will be read. The
 #   mean over contexts does so by construction.
 # * Where nothing stands in front of a text and the subject opens it, no single key fits, and the published
-#   quotient explodes. Behind a token every choice writes the facts.
+#   quotient explodes. Behind a token every choice of the key wrote the twelve facts.
 # * Whether an edit is written does not test the editor. $C$ shows its worth in unrelated text.
 # * An edit reads one direction: it is found in other words, and not backward.
 #

@@ -1,40 +1,104 @@
-"""The drawings of notebook 05: half of the overlaps, the price of equality, a spread residual."""
+"""The drawings of notebook 05: what λ lets arrive, equality's price, half of D, a staircase."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.workbench.plot.style import CYCLE, DIVERGING, EDITED, GRID, INK, NEIGHBOR, QUIET
+from lib.workbench.plot.style import (
+    BASE,
+    CYCLE,
+    DASHES,
+    DIVERGING,
+    EDITED,
+    GRID,
+    INK,
+    NEIGHBOR,
+    QUIET,
+)
+from lib.workbench.widgets import Panel, View
 
 from .figures import bare, colorbar, legend, panels, plain
 
 ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
 
 
-def halves(D: np.ndarray, openers: Sequence[int]) -> Figure:
+class Weigh(Panel):
+    """A panel of λ: which share of each fact arrives, and what general text pays for it.
+
+    names    The facts, from the smallest q to the largest.
+    q        Their q = kᵀ C⁻¹ k.
+    written  {whose: function of λ}, the share of each fact that arrives.
+    trade    A function of λ: the missing share, and the cost as a share of equality's.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        q: Sequence[float],
+        written: Mapping[str, Callable[[float], Sequence[float]]],
+        trade: Callable[[float], tuple[float, float]],
+        strength: float,
+    ) -> None:
+        self.names, self.q, self.written, self.trade = names, np.array(q), written, trade
+        super().__init__(strength=strength)
+
+    def controls(self) -> dict[str, Any]:
+        import ipywidgets
+
+        start = self.values["strength"]
+        slider = ipywidgets.FloatLogSlider(start, min=1, max=6, step=0.1, description="λ")
+        slider.continuous_update = False
+        return {"strength": slider}
+
+    def look(self, strength: float) -> View:
+        figure, (left, right) = panels(2, height=5.2)
+        place = np.arange(len(self.names))
+        for i, (whose, share) in enumerate(self.written.items()):
+            if i:
+                left.plot(share(strength), place, "x", color=NEIGHBOR, markersize=7, label=whose)
+            else:
+                left.barh(place, share(strength), 0.66, color=EDITED, label="arrives, all together")
+        left.plot(self.q / (strength + self.q), place, "|", color=INK, markersize=11,
+                  markeredgewidth=2, label="alone: q/(λ + q)")  # fmt: skip
+        left.set_yticks(place, self.names)
+        left.set(xlim=(0, 1.15), xlabel="share of the residual")
+        left.tick_params(axis="y", length=0)
+        line = [self.trade(power) for power in (0, *np.logspace(0, 7, 60))]
+        missing, cost = self.trade(strength)
+        right.plot(*np.array(line).T, color=BASE)
+        right.plot(missing, cost, "o", color=EDITED, markersize=10)
+        right.annotate(f"λ = {strength:,.0f}", (missing + 0.04, cost + 0.03), color=INK)
+        right.annotate("λ = 0: EMMET", (0.04, 0.98), color=QUIET)
+        right.set(xlabel="missing, ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
+        right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
+        said = (
+            f"λ = {strength:,.0f}: {missing:.0%} is missing, at {cost:.0%} of the cost of equality."
+        )
+        return View(legend(figure, *left.get_legend_handles_labels(), columns=3), said, [])
+
+
+def halves(D: np.ndarray) -> Figure:
     """Draw D of a few keys twice: all of it, and the upper part that inserts in a row make use of.
 
-    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)). A circle marks
-    the facts that are openers.
+    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)).
     """
     length = np.sqrt(np.diag(D))
     cosines = D / length[:, None] / length[None]
     upper = np.ma.masked_where(np.tri(len(D), k=-1), cosines)
     figure, axes = panels(2, height=3.3, titles=("all at once: D", "one after another: triu(D)"))
     for ax, matrix in zip(axes, (cosines, upper), strict=True):
-        image = ax.imshow(matrix, cmap=DIVERGING.with_extremes(bad=GRID), vmin=-1, vmax=1)
-        ax.plot(openers, openers, "o", color="white", markeredgecolor=INK, label="an opener")
+        image = ax.imshow(matrix, cmap=DIVERGING.with_extremes(bad=GRID), vmin=-0.4, vmax=0.4)
         ax.set_xlabel("fact j, where it lands")
         ax.set_xticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         ax.set_yticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         bare(ax)
-    axes[1].legend(loc="lower left")
     axes[0].set_ylabel("fact i, written")
-    colorbar(figure, image, axes, "cosine of whitened keys", pad=0.02, aspect=22)
+    colorbar(figure, image, axes, "cosine of whitened keys", extend="both", aspect=22)
     return figure
 
 
@@ -42,8 +106,9 @@ def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[fl
     """Draw cost (log axis) and missing share over the angle of two keys: {panel: {name: y}}."""
     figure, axes = panels(len(lines), height=3.2)
     for ax, (label, series) in zip(axes, lines.items(), strict=True):
-        for (name, y), color in zip(series.items(), (EDITED, CYCLE[0]), strict=False):
-            ax.plot(degrees, y, "-o", color=color, markersize=3.5, label=name)
+        for (name, y), color in zip(series.items(), (EDITED, *CYCLE), strict=False):
+            dash = DASHES["yours" in name]
+            ax.plot(degrees, y, dash + "o", color=color, markersize=3.5, label=name)
         ax.set(xscale="log", yscale="log" if "cost" in label else "linear")
         ax.set_xticks([1, 3, 10, 30, 90], ["1°", "3°", "10°", "30°", "90°"])
         ax.minorticks_off()
@@ -61,7 +126,8 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
 
     plans  {name: for every layer from below (asked, arrives), as shares of the whole residual}.
     """
-    figure, axes = panels(len(plans), height=3.4, sharey=True, titles=plans)
+    titles = [name.replace(", ", "\n") for name in plans]
+    figure, axes = panels(len(plans), height=3.4, sharey=True, titles=titles)
     for ax, steps in zip(axes, plans.values(), strict=True):
         at = 0.0
         for i, (asked, arrives) in enumerate(steps):

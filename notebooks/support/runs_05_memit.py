@@ -1,5 +1,5 @@
-"""The long runs of notebook 05: the same fifty facts in a row and at once, and one batch of a
-hundred, written with several strengths and layers.
+"""The long runs of notebook 05: the same facts in a row and at once, and one batch in one layer and
+in five, with several strengths.
 """
 
 from __future__ import annotations
@@ -17,83 +17,10 @@ from . import runs_04_rome as runs_04
 from . import stored_runs
 from .score_tables import by_case
 
-FIFTY = {
-    "editor": "rome",
-    "layer": 3,
-    "cases": "classroom()[1::4][:50]",
-    "values": "searched once, on the unedited model; in one row again before each edit",
-    "strengths": [0, 1000],
-}
-STRENGTHS = {
-    "editor": "memit",
-    "cases": "twelve with odd ids, then all",
-    "templates": ["{}"],
-    "layers": [[5], [3, 4, 5]],
-    "strengths": [30, 100, 300, 1000, 3000, 10_000],
-}
+ROW_STRENGTHS = [0, 1000]
+STRENGTHS = [30, 100, 300, 1000, 3000, 10_000]
 ASKED = {"metrics": ["specificity"], "events": ["generation"]}
 SHARES = {"written": "efficacy", "neighbors": "specificity"}
-
-
-def columns(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
-    """K (d_in, 2n) and V (d_out, 2n), float64: each fact's bare and mean key, both to its value."""
-    keys = [key for one in found for key in (one.keys[0], one.keys.mean(0))]
-    values = [one.v_star for one in found for _ in range(2)]
-    return tuple(torch.stack(part, 1).cpu().double() for part in (keys, values))
-
-
-def fifty(lm: lib.LM, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """Write the same facts in a row and in one batch, with each λ; one row per way.
-
-    Each fact is written under ROME's two keys, with a value that is searched once, on the unedited
-    model. In one more row the values are searched again, each on the model as it has been edited so
-    far. All is done twice, with all facts and without those that open their prompt. A row has
-    `measured` of notebook 04 over the facts that were written, and
-
-    missing  ‖V − W K‖ over ‖V − W₀ K‖
-    cost     tr(ΔW C ΔWᵀ) over that of the batch with equality
-    """
-    editor, strengths = lib.EDITORS["rome"](lm), FIFTY["strengths"]
-    layer, name = editor.config.layer, lm.mlp_out(editor.config.layer)
-    W, C = lm.weight(name).cpu().double(), editor.moment(layer)
-    first = {case.id for case in runs_04.openers(lm, cases)}
-    base = lib.baseline(lm, cases, **runs_04.ASKED)
-
-    def search(some: Sequence[lib.Case]) -> list[target_value.Target]:
-        facts, settings = [case.fact for case in some], editor.config.search()
-        return target_value.search(lm, facts, layer, editor.templates(), settings)
-
-    def batch(found: Sequence[target_value.Target], strength: float) -> Tensor:
-        A, B = lib.associative_memory.insert_many(W, *columns(found), C, strength)
-        return W + A @ B
-
-    def in_a_row(some: Sequence[lib.Case], strength: float, again: bool = False) -> tuple:
-        now, found = W, []
-        for case in some:
-            with lm.patched(lib.Patch(weights={name: now.float()})):
-                found += search([case]) if again else [known[case.id]]
-            A, B = lib.associative_memory.insert_many(now, *columns(found[-1:]), C, strength)
-            now = now + A @ B
-        return now, found
-
-    known = dict(zip((case.id for case in cases), search(cases), strict=True))
-    for stream in ("as it comes", "without openers"):
-        every = stream == "as it comes"
-        some = [case for case in cases if every or case.id not in first]
-        once = [known[case.id] for case in some]
-        ways = {"unedited": (W, once)} if every else {}
-        for strength in strengths:
-            ways[f"row, λ = {strength}"] = in_a_row(some, strength)
-            ways[f"batch, λ = {strength}"] = batch(once, strength), once
-        if every:
-            ways[f"row, searched again, λ = {strengths[-1]}"] = in_a_row(some, strengths[-1], True)
-        for way, (now, found) in ways.items():
-            (K, V), change, exact = columns(found), now - W, batch(found, 0.0) - W
-            row = {"stream": stream, "way": way}
-            row["missing"] = ((V - now @ K).norm() / (V - W @ K).norm()).item()
-            row["cost"] = ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item()
-            patch = lib.Patch(weights={name: now.float()})
-            yield row | runs_04.measured(lm, some, patch, base)
 
 
 class Searched:
@@ -149,16 +76,6 @@ def batches(
             yield row | by_case(scores, SHARES)
 
 
-def strengths(lm: lib.LM, few: Sequence[lib.Case], cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The stored run: a few facts at λ = 1000 as a notebook can repeat them, then all."""
-    known: dict[lib.Fact, target_value.Target] = {}
-    yield from batches(lm, few, STRENGTHS["layers"], [1000], known)
-    yield from batches(lm, cases, STRENGTHS["layers"], STRENGTHS["strengths"], known)
-
-
-# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
-
-
 def mean_keys(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
     """K (d_in, n) and V (d_out, n), float64: each fact's mean key, and its value."""
     pairs = [(one.keys.mean(0), one.v_star) for one in found]
@@ -168,8 +85,12 @@ def mean_keys(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
 def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
     """The facts of one draw in a row and in one batch, with each λ; one row per way.
 
-    Each fact is written under its mean key, with a value that is searched once, on the unedited model. In the last way the values are searched again, each on the model as it has been edited so
-    far. A row has `measured` of notebook 04, `missing` and `cost` as in `fifty`.
+    Each fact is written under its mean key, with a value that is searched once, on the unedited
+    model. In the last way the values are searched again, each on the model as it has been edited so
+    far. A row has `measured` of notebook 04, and
+
+    missing  ‖V − W K‖ over ‖V − W₀ K‖
+    cost     tr(ΔW C ΔWᵀ) over that of the batch with equality
     """
     lm, layer = editor.lm, editor.config.layer
     name, C, settings = lm.mlp_out(layer), editor.moment(layer), editor.config.search()
@@ -193,7 +114,7 @@ def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[d
 
     known, base = search(cases), lib.baseline(lm, cases, **runs_04.ASKED)
     written = {"unedited": (W, known)}
-    for strength in FIFTY["strengths"]:
+    for strength in ROW_STRENGTHS:
         written[f"row, λ = {strength}"] = in_a_row(strength)
         written[f"batch, λ = {strength}"] = batch(known, strength), known
     written[f"row, searched again, λ = {strength}"] = in_a_row(strength, True)
@@ -209,12 +130,12 @@ def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[d
 def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
     """One batch of a draw with each λ, in the last of the preset's layers and in all of them."""
     layers = lib.EDITORS["memit"](lm).config.layers
-    for row in batches(lm, cases, [layers[-1:], layers], STRENGTHS["strengths"], {}):
+    for row in batches(lm, cases, [layers[-1:], layers], STRENGTHS, {}):
         yield {"draw": draw, **row}
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three draws of twenty facts: in a row and at once; one batch by MEMIT."""
+    """Three draws of twenty facts: in a row and at once, and as one batch by MEMIT."""
     some, editor = runs_04.draws(), lib.EDITORS["rome"](lm)
     settings = {
         "reading": stored_runs.reading(lm),
@@ -229,12 +150,12 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     return [
         stored_runs.LongRun(
             "05_ways",
-            settings | one | {"strengths": FIFTY["strengths"]},
+            settings | one | {"strengths": ROW_STRENGTHS},
             {draw: partial(ways, editor, draw, cases) for draw, cases in some.items()},
         ),
         stored_runs.LongRun(
             "05_batch",
-            settings | memit | {"strengths": STRENGTHS["strengths"]},
+            settings | memit | {"strengths": STRENGTHS},
             {draw: partial(spread, lm, draw, cases) for draw, cases in some.items()},
         ),
     ]

@@ -323,7 +323,12 @@ HOLES |= {"2.3": ["published"], "4.3": ["scores"]}
 HOLES |= {"2.5": ["nll", "drift", "search_loss", "descend"]}
 HOLES |= {"3.1": ["interference"], "3.3": ["tails", "forecast"]}
 HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["trace"]}
-HOLES |= {"5.1": ["memit"], "5.3": ["place"], "5.4": ["turn"], "5.5": ["spread"]}
+HOLES |= {
+    "5.1": ["memit"],
+    "5.3": ["place"],
+    "5.4": ["turn"],
+    "5.5": ["asked", "layer_change", "spread"],
+}
 HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
 HOLES |= {"7.1": ["margin_step"], "7.2": ["write"], "7.3": ["ties"], "7.4": ["refit_loss"]}
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from notebooks import build
-from notebooks.support import drawings_03, drawings_04, drawings_05, long_runs, models, stored_runs
+from notebooks.support import (
+    drawings_03,
+    drawings_04,
+    drawings_05,
+    figures,
+    long_runs,
+    models,
+    stored_runs,
+)
 
 
 def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared(
@@ -61,7 +69,13 @@ def test_the_drawings_are_figures():
     drawn = [
         drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
         drawings_04.rome(tokens, at=2, layer=3),
-        drawings_05.halves(torch.eye(6).numpy(), [2]),
+        drawings_04.shares({"a": {"mean": [1.0, 0.5, -0.1]}}, {"Rome": ([0.5, 1], [0.1, 0.9])}, 2),
+        drawings_04.along([(tokens, [0.0] * 5), (tokens, [1.0] * 5)], ["forward", "backward"]),
+        figures.dots({"neighbors (%)": {"before": [80, 90], "after": [70, 85]}}, ["a", "b"]),
+        drawings_05.Weigh(
+            ["a"], [2.0], {"x": lambda _: [0.5]}, lambda _: (0.5, 0.3), 9.0
+        ).view.figure,
+        drawings_05.halves(torch.eye(6).numpy()),
         drawings_05.price((90, 1), {"cost": {"λ = 0.01": (1, 2)}, "missing": {"λ = 0.01": (0, 1)}}),
         drawings_05.staircase(steps),
     ]
