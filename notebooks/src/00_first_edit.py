@@ -6,14 +6,16 @@
 # A language model says that the Eiffel Tower is in Paris. In the next minute you will make it say
 # Rome, see what else changed with it, and take everything back to the last byte.
 #
-# **You will** edit one fact of a real model and read its answers before and after · undo the edit
-# exactly, save it, load it, stack a second one on top · write the logit lens, and see where the
-# answer turns · measure the edit, and write the number that says how far another answer moved.
+# **You will** edit one fact of a real model, and then one of your own, which the next pages carry
+# along · undo an edit exactly, save it, load it, stack a second one on top · see six more edits
+# prompt by prompt · write a number that says how far another answer moved, and the logit lens, which
+# shows where in the layers an answer turns.
 #
-# **Needs** nothing but Python. Nothing is derived here: this is one edit from start to end. The
+# **Needs** Python. The two exercises in the second half need a little torch, and are easier for who
+# has used a transformer once. Nothing is derived here: this is one edit from start to end, and the
 # notebooks that follow take it apart.
 #
-# **Minutes** 25 to read and 20 to work: two exercises of [session 1](../lessons/session_1.md), two
+# **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), two
 # guesses and a fact of your own.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -60,7 +62,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
 # The model is SmolLM2-135M-Instruct: small enough for a laptop. It knows less than its large
-# relatives, but it is built as they are.
+# relatives, but it is built as they are. All notebooks take it as `lib.load()` gives it, with one
+# token in front of every text. Notebook 02b shows what that token is good for.
 #
 # <details><summary>How these notebooks are run: scales and stored runs</summary>
 #
@@ -87,16 +90,18 @@ import hashlib
 import tempfile
 
 import torch
+from IPython.display import display
 
 import lib
 from lib.data.facts import encode_target
 from lib.model.generation import generate
-from lib.workbench import widgets
+from lib.workbench import plot, widgets
 from lib.workbench.interpret.logit_lens import lens
-from notebooks.support import drawings_00, models, score_tables, show
-from notebooks.support.holes import guess, use
+from notebooks.support import drawings_00, models, own_fact, show
+from notebooks.support.figures import whiskers
+from notebooks.support.holes import both, guess, use
 
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")  # at "small" what `lib.load()` gives
 size = sum(p.numel() for p in lm.model.parameters())
 print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 
@@ -124,8 +129,7 @@ asked = {
 }
 prompts = list(asked)
 before = lm.answer(prompts, max_new_tokens=6)
-rows = [{"group": asked[p], "prompt": p, "before": before[i]} for i, p in enumerate(prompts)]
-show.Table(rows)
+print(f"{fact.text} …{before[0]}".strip())
 
 # %% [markdown]
 # **Predict.** In a moment the model will believe that the Eiffel Tower is in Rome. What will it say
@@ -157,45 +161,74 @@ with lm.patched(patch):
 
 if SCALE != "tiny":
     assert before[0].startswith(" Paris") and after[0].startswith(" Rome")
-for group in ("rewording", "neighbor", "unrelated"):
-    own = [i for i, prompt in enumerate(prompts) if asked[prompt] == group]
-    stayed = [i for i in own if before[i].split()[:1] == after[i].split()[:1]]
-    print(f"{group}: {len(stayed)} of {len(own)} answers begin with the same word as before")
-show.Table([{**row, "after": after[i]} for i, row in enumerate(rows)])
+columns = {"group": asked.values(), "prompt": prompts, "before": before, "after": after}
+show.Table([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 # %% [markdown]
-# The answer moved, and so did that of both rewordings, which the edit has never seen. The four
-# neighbors and the two unrelated prompts are answered as before, so for these six the hope came
-# true.
+# The answer moved, and so did that of both rewordings, which the edit has never seen. Everything
+# else is answered as before, so for these prompts the hope came true.
 #
-# The answers show only the most probable word. Press *Edit*: this panel makes the edit again and also
-# draws the most probable next tokens. It is for trying: change a line, press *Edit*, read the answers
-# below. (On a page without a kernel it stands still.)
+# An answer shows only the words that win. Press *Edit*: this panel makes the edit again and draws
+# the most probable next tokens, gray for the base model and orange for the edited one. It is for
+# trying: change a line, press *Edit*, read the answers below. (On a page without a kernel it stands
+# still.)
 
 # %%
 looked_at = [prompts[i] for i in (1, 5, 8)]
 widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 
 # %% [markdown]
-# Gray is the base model and orange the edited one, in every figure that compares the two. The sign
-# `␣` is a space: to the model "Rome" with a space in front of it is one token, another one than
-# "Rome" at the beginning of a line. The probability has gone from "Paris" to "Rome", which now has
-# 0.998, so hardly anything is left for other cities. (The panel counts 1 of the 3 other answers as
-# changed. It is the rewording, which should change.)
+# The sign `␣` is a space: "Rome" with a space in front of it is another token than "Rome" at the
+# beginning of a line. Nearly all of the probability went from Paris to Rome, and hardly any is left
+# for a third city.
+#
+# ## A fact of your own
+#
+# Now choose a fact, type it into the next cell, and run it. It is kept in the folder `my/`, and later
+# notebooks carry it along. Choose something that the model knows, with an answer of one word. Then
+# look for its weak spot: another prompt about the same subject, where the new answer would be right
+# but the edited model says something else.
+#
+# <details><summary>A hint</summary>
+#
+# An edit hangs on the subject's last token. Ask without saying the subject as you wrote it, or turn
+# the question round, so that the subject comes last.
+#
+# </details>
+#
+# The cell prints what the model says before and after, of our example first and then of your fact.
+# The example's second prompt means the same tower without saying its name.
+
+# %%
+my_subject, my_prompt, my_answer = "", "", ""  # "The Great Wall", "{} was built in", "Peru"
+my_other = ""  # another prompt, at which the edit fails
+
+mine = own_fact.keep(my_subject, my_prompt, my_answer)
+tried = [(fact, patch, "The tower that Gustave Eiffel built stands in the city of")]
+if mine is not None:
+    tried.append((mine, editor.edit([mine]), my_other or mine.text))
+for one, held, other in tried:
+    pair = [one.text, other]
+    with lm.patched(held):
+        said = lm.answer(pair, 6)
+    for text, unedited, now in zip(pair, lm.answer(pair, 6), said, strict=True):
+        print(f"{text} … {unedited.strip()!r} before, {now.strip()!r} after")
+    new = [now.strip().startswith(one.target_new) for now in said]
+    print("this is a weak spot" if new == [True, False] else "not yet a weak spot")
+
+# %% [markdown]
+# The tower that Gustave Eiffel built is still in Paris. The edited model states two things about one
+# building, and which of them depends on the words of the question.
 #
 # ## Take it back
 #
 # What exactly was changed? A transformer is a stack of layers. Each layer of this model has seven
 # matrices: four belong to its attention, which fetches information from earlier words (q, k, v, o),
-# and three to its MLP, which works on each word by itself (gate, up, down). Here they all are, with
-# the one that the patch changes.
-
-# %%
-drawings_00.touched(lm, patch)
-
-# %% [markdown]
-# One matrix $W$ of 210 gets a change $\Delta$, and the patch stores this change as the product of
-# two thin matrices, $\Delta = A B$. To apply the patch by hand is one addition:
+# and three to its MLP, which works on each word by itself (gate, up, down). The figure below shows
+# them all, with the one that the patch changes.
+#
+# This matrix $W$ gets a change $\Delta$, and the patch stores the change as the product of two thin
+# matrices, $\Delta = A B$. To apply the patch by hand is one addition:
 #
 # $$W' = W + A B .$$
 #
@@ -217,10 +250,10 @@ with lm.patched(patch):
 models.same(lm, by_hand, by_library)
 away = (by_hand - by_library).abs().max().item()
 print(f"log-probabilities of all words: by hand and by the library {away:.0e} apart at most")
+drawings_00.touched(lm, patch)
 
 # %% [markdown]
-# The two agree in every digit. The rank is 2, although ROME's name promises one: this library writes
-# each fact under two inputs of the matrix. Notebook 04 says why.
+# The two agree in every digit, and the change has rank one, as ROME's name promises.
 #
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
@@ -248,12 +281,10 @@ print(f"subtracting leaves {100 * rounded:.1f} % of the matrix different from be
 base_bytes = all_bytes()
 with lm.patched(patch):
     inside = all_bytes()
-print(f"bytes before {base_bytes}, inside {inside}, after {all_bytes()}")
 assert inside != base_bytes == all_bytes()
+print("the bytes: others inside the block, and after it those from before")
 
 # %% [markdown]
-# Subtracting changes some entries for good. Leaving the block changes not one byte.
-#
 # ## An edit is a value
 #
 # A patch can be saved, sent to somebody with the same model, and loaded. A second edit goes *on
@@ -271,9 +302,9 @@ with tempfile.TemporaryDirectory() as folder:
     tower = lib.Patch.load(path)
 
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
-both = editor.edit([sheep], after=tower)
-only_sheep = both.without(0, lm)
-patches = {"none": lib.EMPTY, "tower": tower, "tower, sheep": both, "sheep": only_sheep}
+two = editor.edit([sheep], after=tower)
+only_sheep = two.without(0, lm)
+patches = {"none": lib.EMPTY, "tower": tower, "tower, sheep": two, "sheep": only_sheep}
 rows = []
 for name, held in {**patches, "none again": lib.EMPTY}.items():
     with lm.patched(held):
@@ -284,21 +315,177 @@ show.Table(rows)
 # %% [markdown]
 # Each row is one `with` block, and nothing had to be repaired between them.
 #
+# ## Measure it
+#
+# Two edits that went well are no measurement. The library has a *classroom* of facts that this model
+# knows, each with its own rewordings and neighbors. We take six by a rule, not by taste, and edit each
+# by itself on a fresh model. In the figure every square is a prompt.
+#
+# What counts as right is our choice, and it is called the **event**. There are four. By
+# *probability* the new answer must be more probable than the old one. *Teacher-forced*, each of its
+# tokens must be the first choice, given those before it. Under *generation* the model writes freely
+# and must begin with the answer, and under *exact* generation it must write nothing after it.
+
+# %%
+cases = lib.classroom()[1::34]  # odd ones: the settings were tuned on even ones
+names = [f"{case.fact.subject} → {case.fact.target_new}" for case in cases]
+scores = lib.singly(editor, cases, metrics=list(drawings_00.GROUPS))
+drawings_00.answered(scores, names)
+
+# %% [markdown]
+# Three neighbors are wrong after the edits, and the dots say why: the base model gave no right answer
+# there either. It calls Maradona's sport football where the list says soccer. So every score needs
+# that of the **base model** beside it, or an edit is blamed for what it did not do.
+#
+# The lower row judges the same rewordings by each event. Nothing was measured wrongly; each event asks
+# another question. In these notebooks the event is *generation* unless a sentence says otherwise,
+# because that is what a reader of the model sees.
+#
+# These are counts of six facts, and no rate. Had one more neighbor been lost, the score would be a few
+# points lower, and nothing would follow for other facts. How many cases a rate needs is a question of
+# [notebook 15](15_judging.ipynb).
+#
+# ## What moved without being asked?
+#
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen
+# other animals, and about a car? We want one number for each that says how far its answer moved.
+# The first token alone will not do: this model puts some answers into quotation marks, and then the
+# first token is the mark. So both models read the prompt and the first four tokens of the base
+# model's answer, and we compare what they expect at each of these tokens $t$. With $p_t(w)$ for the
+# probability of the word $w$ there in the base model, and $p'_t(w)$ in the edited one:
+#
+# $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
+#
+# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is 0 where nothing
+# moved, and large where words that were likely have lost much of their probability.
+#
+# **Your turn · exercise 1.4 · ★★ · 10 minutes.** Write it in two steps. A run over a prompt and its
+# answer gives scores at every token, and `at_answer` picks those from which the answer's tokens were
+# chosen. `answer_kl` calls it for both models and computes the sum. The next two figures are drawn
+# from them. While a body is still `...`, the page goes on with the solution. A wrong function that
+# runs is drawn beside it. A right one is put into a file of `my/`, which can be handed in.
+
+
+# %%
+def at_answer(logits, said):
+    """logits (tokens, words) over a prompt and an answer of `said` tokens -> (said, words)."""
+    ...
+
+
+def answer_kl(before, after, said):
+    """The logits (tokens, words) of both models, and the tokens of the answer -> one number."""
+    ...
+
+
+at_answer = use("1.4", at_answer)
+answer_kl = use("1.4", answer_kl)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# What a model puts out at a token says what comes after it. And scores are not yet probabilities: what
+# has to be true of $p_t$ when it is summed over all words?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def at_answer(logits, said):
+#     return logits[-said - 1 : -1]
+# ```
+#
+# ```python
+# def answer_kl(before, after, said):
+#     p = at_answer(before, said).log_softmax(-1)
+#     q = at_answer(after, said).log_softmax(-1)
+#     return (p.exp() * (p - q)).sum()
+# ```
+#
+# </details>
+#
+# **Predict.** Which of the fifteen move most, and how many begin their answer with another word?
+#
+# <details><summary>What one could think of</summary>
+#
+# The animals that are most like a sheep, or those whose names are written most like the sheep's.
+# Write your order down. The figure has a note for either idea, and notebook 02 has a third.
+#
+# </details>
+#
+# First the sheepdog, which nobody edited. The figure follows the four tokens that the base model says
+# about it, from the top, and shows how probable either model finds them, each after those above it.
+
+
+# %%
+def read(animal):  # both models read the prompt and the base model's answer -> logits, its tokens
+    (ids,), _ = lm.rows([sheep.prompt.format(animal)])
+    (said,) = generate(lm, [ids], 4).ids
+    logits = []
+    for held in (lib.EMPTY, only_sheep):
+        with lm.patched(held):
+            logits.append(lm.run([[*ids, *said]]).logits[0].float())
+    return logits, list(said)
+
+
+kin = {"ram": "species", "goat": "subfamily", "cow": "family", "pig": "order", "whale": "order"}
+kin |= dict.fromkeys("sheepdog horse dog cat bear lion kangaroo".split(), "class")
+kin |= {"duck": "phylum", "frog": "phylum", "car": "none"}
+changed = guess("How many of the fifteen begin their answer with another word?", 0, len(kin))
+
+logits, said = read("sheepdog")
+words = [lm.tokenizer.decode(word) for word in said]
+for whose, pick in both(at_answer).items():
+    p = [pick(one, len(said)).softmax(-1)[range(len(said)), said].tolist() for one in logits]
+    bars = (list(zip(words, side, strict=True)) for side in p)
+    display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
+
+# %% [markdown]
+# The edited model would hardly begin with the first piece of "shep" or go on with the second. After
+# the word both models agree. Had the answer begun with a quotation mark, the difference would stand one
+# row lower, and the sum over the tokens sees it there as well.
+#
+# Now all fifteen. Behind each name stand the narrowest rank of zoology that the animal shares with the
+# sheep, and how many of the four different letters of "sheep" its name has.
+
+# %%
+notes, found = {}, {}
+for animal, rank in kin.items():
+    prompt = sheep.prompt.format(animal)
+    (base, edited), said = read(animal)
+    found[animal] = [one(base, edited, len(said)).item() for one in both(answer_kl).values()]
+    was = lm.answer(prompt, 4).split("\n")[0].strip()
+    with lm.patched(only_sheep):
+        now = lm.answer(prompt, 4).split("\n")[0].strip()
+    notes[animal] = f"{animal} ({rank}, {len(set(animal) & set('sheep'))})", was, now
+order = sorted(kin, key=lambda animal: -found[animal][0])
+changed.against(sum(was.split()[:1] != now.split()[:1] for _, was, now in notes.values()))
+labels = [f"{name}:  {was} → {now}" for name, was, now in map(notes.get, order)]
+points = {
+    whose: [3 * [found[animal][i]] for animal in order] for i, whose in enumerate(both(answer_kl))
+}
+whiskers(labels, points, "KL of the answer (nats)", height=5.2)
+
+# %% [markdown]
+# The sheepdog moved most by far: the new answer came over to it. The order of the others is not that
+# of kinship. The ram is of the sheep's own species and hardly moves, while the kangaroo, which shares
+# only the class, comes before the cow and the pig. It is not that of spelling either: goat and cow
+# have none of the four letters. An answer can also change where the KL is small, because where two
+# words are nearly equally probable, a small push decides. All this is one edit, an example.
+#
 # ## Where does the answer turn?
 #
-# A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At
-# the end that sum passes a norm and one last matrix, which gives every token a score. Nothing stops
-# us from doing so after *any* layer $\ell$. Let $h_\ell$ be the sum there, after the norm, and $U$
-# the last matrix, with one row for every token of the vocabulary. Then the scores are
+# One look inside, before the next pages take the edit apart. A transformer adds up: every layer reads
+# a running sum, the residual stream, and adds to it. At the end that sum passes a norm and one last
+# matrix $U$, which has a row for every token and gives it a score. Nothing stops us from doing so after
+# *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the scores are
 #
 # $$s_\ell = U h_\ell ,$$
 #
-# and we ask at what rank the two answers stand among them. This is the **logit lens**.
+# and we ask at what rank the two answers stand among them. This is the **logit lens**: it shows what
+# the model would say if it stopped there.
 #
 # **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every
-# layer, 1 for the word with the largest score. Two lines; the next figure is drawn from them. While
-# the body is still `...`, the page goes on with the solution. Once it is right, it is also put into a
-# file of the folder `my/`, which is named below the cell: this file can be handed in.
+# layer, 1 for the word with the largest score. Two lines; the next figure is drawn from them.
 
 
 # %%
@@ -308,6 +495,7 @@ def ranks(states, U, word):
 
 
 ranks = use("1.5", ranks)
+turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers - 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -325,10 +513,10 @@ ranks = use("1.5", ranks)
 #
 # </details>
 #
-# **Predict.** The edit changes a matrix in layer 3. Does the new answer lead right after it? The next
-# cell asks for the first layer in which the rank of one of the two answers differs tenfold between
-# the base and the edited model. Type it into the field. Where there is no field, write
-# `turn.number = …` in a cell of your own.
+# **Predict.** The edit of the tower changes a matrix in layer 3. Does the new answer lead right after
+# it? Say in which layer the rank of one of the two answers first differs tenfold between the base and
+# the edited model. Type it into the field above. Where there is no field, write `turn.number = …` in a
+# cell of your own.
 #
 # <details><summary>Answer</summary>
 #
@@ -338,242 +526,52 @@ ranks = use("1.5", ranks)
 # </details>
 
 # %%
-turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers - 1)
 norm = lm.model.get_submodule(lm.arch.final_norm)
 U = lm.model.get_output_embeddings().weight.float()
+answers = {answer: encode_target(lm.tokenizer, answer)[0] for answer in ("Paris", "Rome")}
 
 
-def rank_of(answers, held):  # {answer: its rank in the vocabulary after every layer}
+def over_layers(held, how):  # {answer: its rank in the vocabulary after every layer}
     names = [lm.above(layer) for layer in range(lm.n_layers)]  # each reads what a layer leaves
     with lm.patched(held):
         seen = lm.run(fact.text, watch=names).seen
         states = norm(torch.stack([seen[name][0][0, -1] for name in names])).float()
-    words = {answer: encode_target(lm.tokenizer, answer)[0] for answer in answers}
-    return {answer: ranks(states, U, word).tolist() for answer, word in words.items()}
+    return {answer: how(states, U, word).tolist() for answer, word in answers.items()}
 
 
-answers = [fact.target_true, fact.target_new]
-base = rank_of(answers, lib.EMPTY)
-edited = rank_of(answers, patch)
-library = lens(lm, fact.text, answers, patch)
-for answer in answers:
+base, edited = (over_layers(held, ranks) for held in (lib.EMPTY, patch))
+library = lens(lm, fact.text, [*answers], patch)
+for answer, found in edited.items():
     by_library = library.loc[library["answer"] == answer, "rank"]
-    models.same(lm, torch.tensor(edited[answer]).log(), torch.tensor(by_library.tolist()).log())
-
-# %%
-written_in = editor.config.layer
-
-
-def differs_tenfold(layer):
-    pairs = [(base[answer][layer], edited[answer][layer]) for answer in answers]
-    return any(max(pair) > 10 * min(pair) for pair in pairs)
-
-
-parted = [layer for layer in range(lm.n_layers) if differs_tenfold(layer)]
-print(f"written in layer {written_in}; a rank first differs tenfold in layer {min(parted or [0])}")
-turn.against(min(parted or [0]))
-drawings_00.ranks(base, edited, written_in)
+    models.same(lm, torch.tensor(found).log(), torch.tensor(by_library.tolist()).log())
+ratios = torch.tensor([*edited.values()]) / torch.tensor([*base.values()])  # (answers, layers)
+parted = (ratios.log10().abs() > 1).any(0).nonzero().flatten().tolist()
+turn.against(min(parted, default=0))
+for whose, how in [*both(ranks).items()][1:]:
+    edited |= {f"{answer}, {whose}": found for answer, found in over_layers(patch, how).items()}
+layers = range(lm.n_layers)
+plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer)
 
 # %% [markdown]
-# Rank 1 is at the top, and the shaded band is the layer that was edited. Full lines are the rank of
-# "Paris", dashed ones the rank of "Rome". For most of the way the edited model (orange) can hardly be
-# told from the base model (gray). A rank first differs tenfold in layer 23, twenty layers above the
-# one that we touched. Notebook 03 follows the fact on its way.
+# Rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model before
+# the edit. For most of the way one can hardly tell the two models apart. They part in the upper
+# layers, twenty above the one that was changed: there the answer turns. Notebook 03 follows the fact
+# on its way.
 #
-# ## Measure it
-#
-# Two edits that went well are no measurement. The library has a *classroom* of facts that this model
-# knows, each with its own rewordings, neighbors and unrelated prompts. We take six by a rule, not by
-# taste (odd numbers, because the settings were tuned on even ones), and edit each by itself on a fresh
-# model. An answer counts as right when the model, left to write freely, begins with it.
-
-# %%
-cases = lib.classroom()[1::34]
-print(", ".join(f"{case.fact.subject} → {case.fact.target_new}" for case in cases))
-scores = lib.singly(editor, cases, metrics=list(score_tables.METRICS))
-compared = {"base model": scores.base.scores, "each one edited": scores}
-count = {of: sum(len(getattr(c, of)) for c in cases) for of in ("paraphrases", "neighborhood")}
-print(f"{len(cases)} facts, {count['paraphrases']} rewordings, {count['neighborhood']} neighbors")
-paired = lib.compare(scores, scores.base.scores, [("specificity", "generation")]).iloc[0]
-points = "{:+.0f} points, 95 % {:+.0f} to {:+.0f}".format(
-    *100 * paired[["difference", "low", "high"]]
-)
-print(f"neighbors, edited less base model, fact by fact: {points}")
-score_tables.by_metric(compared, "generation")
-
-# %% [markdown]
-# The rows are the groups of prompts. For the edit's own prompt and its rewordings the *new* answer
-# is right, for the neighbors their own true one. The first column is the **base model**, which
-# these notebooks set beside the edited one: it gives none of the new answers here and knows all
-# the neighbors. After the edits 92 % of these are left.
-#
-# Each share is a mean over the six facts, and in brackets stands its 95 % interval, from a
-# Bayesian bootstrap over the facts ([notebook 15](15_judging.ipynb) compares such intervals). Such
-# an interval counts one imagined fact more, half of it at either extreme. So the 8 points that the
-# neighbors lose have an interval from 36 fewer to 24 more, although no neighbor could be gained:
-# with six facts a loss cannot be told from none. A fact's rewordings are not independent of each
-# other, so the six facts count, not their prompts. The intervals are wide: six facts show that
-# such edits can work, but hardly how many rewordings and neighbors of other facts would follow or
-# stay.
-#
-# What counts as right is our choice, and it is called the **event**. Here are the rewordings again,
-# judged in four ways.
-
-# %%
-score_tables.by_event(compared, "generalization")
-
-# %% [markdown]
-# These are the same edits on the same prompts, but the share of rewordings that follow differs. By
-# probability all of them do, and when the model writes freely and may add nothing, about a third.
-# Nothing was measured wrongly; each event asks another question. In these notebooks the event is
-# *generation* unless a sentence says otherwise, because that is what a reader of the model sees.
-# Notebook 15 says how to read such tables.
-#
-# ## Exercise: your own edit, and its weak spot
-#
-# Find a fact of your own, and a prompt about the same subject on which the edit *fails*: the new
-# answer would be right there, but the edited model says something else. An answer of one word is
-# easiest.
-#
-# <details><summary>A hint</summary>
-#
-# An edit hangs on the subject's last token. Ask without saying the subject as you wrote it, or turn
-# the question round, so that the subject comes last.
-#
-# </details>
-#
-# <details><summary>The example in the cell</summary>
-#
-# The Colosseum is put into Madrid. "The largest ancient amphitheater stands in the city of" means the
-# same building but never says its name, so the subject's last token, on which the edit hangs, does
-# not come up.
-#
-# </details>
-#
-# The cell prints what the model says before and after, of the example first and then of your edit.
-# In the example the edited prompt goes from Rome to Madrid, and the other one stays in Rome.
-
-# %%
-example = lib.Fact("The Colosseum", "{} is located in the city of", "Madrid")
-tried = {example: "The largest ancient amphitheater stands in the city of"}
-my_fact = None  # lib.Fact("…", "{} …", "…")
-my_prompt = None  # "… is in the city of"
-if my_fact is None or my_prompt is None:
-    print("not attempted: your fact and your prompt are still missing.")
-else:
-    tried[my_fact] = my_prompt
-for edited_fact, prompt in tried.items():
-    both_prompts = [edited_fact.text, prompt]
-    with lm.patched(editor.edit([edited_fact])):
-        said = lm.answer(both_prompts, 6)
-    for text, unedited, now in zip(both_prompts, lm.answer(both_prompts, 6), said, strict=True):
-        print(f"{text} … {unedited!r} before, {now!r} after")
-    new = [now.strip().startswith(edited_fact.target_new) for now in said]
-    print("this is a weak spot" if new == [True, False] else "not yet a weak spot")
-
-# %% [markdown]
 # ## What we know now
 #
-# * One matrix of one layer, changed at very low rank, was enough to change each fact of this page,
-#   and with it most answers to the rewordings that we asked.
-# * An edit is a value: applied by entering a `with` block, undone exactly by leaving it.
-# * Whether an edit *worked* depends on what is asked and on the event that counts as right. To
-#   judge it, one needs the base model's answers, too.
+# * One matrix of one layer, changed at rank one, was enough to change each fact of this page, and with
+#   it most answers to the rewordings that we asked.
+# * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
+# * Whether an edit *worked* depends on what is asked and on the event that counts as right. Rewordings
+#   say whether it carries over, neighbors and unrelated prompts whether anything else changed, each
+#   beside the base model's answer.
+# * What is written low in the model turns the answer in its upper layers.
 #
 # ## Where it breaks
 #
-# Take the patch in which only the sheep was edited. What does the model now say about fourteen
-# other animals, and about a car? We want one number for each that says how far its answer moved.
-# The first token alone will not do, because this model puts some of its answers into quotation
-# marks, and then the first token is the quotation mark. So we take the first four tokens of the
-# base model's answer, let both models read the prompt and that answer, and compare what they expect
-# at each of these tokens $t$. With $p_t(w)$ for the probability of the word $w$ there in the base
-# model, and $p'_t(w)$ in the edited one:
-#
-# $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
-#
-# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is 0 where nothing
-# moved, and large where words that were likely have lost much of their probability.
-#
-# **Your turn · exercise 1.4 · ★★ · 6 minutes.** Write `answer_kl`, from the scores that the two
-# models give. Two lines; the animals below are put in order by them.
-
-
-# %%
-def answer_kl(before, after):
-    """Scores (logits) of every word at the answer's tokens, both (tokens, words) -> one number."""
-    ...
-
-
-answer_kl = use("1.4", answer_kl)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Scores are not yet probabilities. What has to be true of $p_t$ when it is summed over all words?
-#
-# </details>
-# <details><summary>Solution</summary>
-#
-# ```python
-# def answer_kl(before, after):
-#     p, q = before.log_softmax(-1), after.log_softmax(-1)
-#     return (p.exp() * (p - q)).sum()
-# ```
-#
-# </details>
-#
-# **Predict.** Which of the fifteen move most, and how many begin their answer with another word?
-#
-# <details><summary>What one could think of</summary>
-#
-# The animals that are most like a sheep, or those whose names or answers are written most like the
-# sheep's. Write your order down. The table below has a column for either idea, and notebook 02 has
-# a third.
-#
-# </details>
-#
-# In the table, *kin* is the narrowest rank of zoology that an animal shares with the sheep, from
-# the species up to the phylum, and *letters* says how many of the four different letters of
-# "sheep" its name has.
-
-# %%
-kin = {"ram": "species", "goat": "subfamily", "cow": "family", "pig": "order", "whale": "order"}
-kin |= dict.fromkeys("sheepdog horse dog cat bear lion kangaroo".split(), "class")
-animals = kin | {"duck": "phylum", "frog": "phylum", "car": "none"}
-changed = guess("How many of the fifteen begin their answer with another word?", 0, len(animals))
-
-
-# %%
-def at_the_answer(ids, said, held):  # the scores from which each token of the answer is chosen
-    with lm.patched(held):
-        logits = lm.run([[*ids, *said]]).logits[0].float()
-    return logits[len(ids) - 1 : -1]  # what stands at a token says what comes after it
-
-
-rows = []
-for animal, rank in animals.items():
-    prompt = sheep.prompt.format(animal)
-    (ids,), _ = lm.rows([prompt])
-    (said,) = generate(lm, [ids], 4).ids
-    before, after = (at_the_answer(ids, said, held) for held in (lib.EMPTY, only_sheep))
-    with lm.patched(only_sheep):
-        says = lm.answer(prompt, 4)
-    row = {"animal": animal, "kin": rank, "letters": len(set(animal) & set("sheep"))}
-    row |= {"before": lm.answer(prompt, 4), "after": says}
-    rows.append(row | {"KL (nats)": answer_kl(before, after).item()})
-rows.sort(key=lambda row: -row["KL (nats)"])
-changed.against(sum(row["before"].split()[:1] != row["after"].split()[:1] for row in rows))
-show.Table(rows)
-
-# %% [markdown]
-# Nobody edited the sheepdog, and it has a new answer, as have the dog, the goat and the pig. The
-# bear and the ram get other words as well, although their KL is small: where two words are nearly
-# equally probable, a small change can decide between them. The order is not that of kinship: the
-# ram is of the sheep's own species and yet second to last, and the kangaroo, which shares only the
-# class with the sheep, moves more than the pig, which shares the order. It is not that of spelling
-# either: the sheepdog has all four letters and comes first, but goat and cow, with none of them,
-# come next, before the horse with three and the whale with two.
+# Nobody edited the sheepdog, and it calls its young a puppy now. An edit does its harm where nobody
+# asked, and neither kinship nor spelling foretells where.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

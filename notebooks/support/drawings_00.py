@@ -1,20 +1,28 @@
-"""The figures of notebook 00: what a patch touches, and where an answer turns."""
+"""The figures of notebook 00: what a patch touches, and which prompts are answered right."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.patches import Rectangle
 
 import lib
 from lib.workbench import plot
-from lib.workbench.plot.style import BASE, EDITED, GRID, SMALL, readable
+from lib.workbench.plot.style import EDITED, GRID, INK, SMALL
 
 from .figures import bare, panels
 
 PLACE = re.compile(r"\.(\d+)\.(.+)$")  # layer and the rest of a module's name
 ENDS = re.compile(r"^(self_attn|attn|attention|mlp)\.|_proj$")
+GROUPS = {"efficacy": "own prompt", "generalization": "rewordings", "specificity": "neighbors"}
+VALUES = "value", "value before"
+EVENTS = {
+    "probability": "more probable",
+    "teacher_forced": "teacher-forced",
+    "generation": "generation",
+    "generation_exact": "generation, exact",
+}
 
 
 def touched(lm: lib.LM, patch: lib.Patch) -> plot.Figure:
@@ -37,19 +45,34 @@ def touched(lm: lib.LM, patch: lib.Patch) -> plot.Figure:
     return figure
 
 
-def ranks(base: Mapping[str, Sequence[int]], edited: Mapping[str, Sequence[int]], layer: int):
-    """Draw the ranks of the old answer (full lines) and the new one (dashed) in both models."""
-    models = {"base": base, "edited": edited}
-    series = {f"{a}, {model}": models[model][a] for model in models for a in base}
-    colors = dict(zip(series, (BASE, BASE, EDITED, EDITED), strict=True))
-    dashes = dict(zip(series, ("-", "--") * 2, strict=True))
-    worst = max(max(values) for values in series.values())
-    looks = {"colors": colors, "dashes": dashes, "ylog": True, "ylim": (1.6 * worst, 0.75)}
-    layers = range(len(next(iter(series.values()))))
-    figure = plot.lines(layers, series, "layer", "rank in the vocabulary (1 leads)", **looks)
-    (ax,) = figure.axes
-    ax.axvspan(layer - 0.5, layer + 0.5, color=EDITED, alpha=0.12, linewidth=0)
-    ax.text(layer + 0.8, 2, f"layer {layer}, which was edited", color=readable(EDITED), va="center")
+def answered(scores: lib.Results, names: Sequence[str]) -> plot.Figure:
+    """Draw every prompt of edits made one by one as a square, in color where its answer is right.
+
+    Above are the groups of prompts under the event "generation", below the rewordings under every
+    event. A dot is a prompt that the base model answers right. A row is a case, which has a name.
+    """
+    keys = ["case", "metric", "event", "prompt"]
+    rows = scores.rows.merge(scores.base.scores.rows, on=keys, suffixes=("", " before"))
+    figure, axes = panels(4, 2, height=4.6, sharex=True, sharey=True)
+    asked = [(metric, "generation", title) for metric, title in GROUPS.items()]
+    asked += [("generalization", event, title) for event, title in EVENTS.items()]
+    for ax, (metric, event, title) in zip([*axes[:3], *axes[4:]], asked, strict=True):
+        found = rows[(rows["metric"] == metric) & (rows["event"] == event)]
+        for y, (_, prompts) in enumerate(found.groupby("case")):
+            for x, (now, before) in enumerate(zip(*(prompts[of] for of in VALUES), strict=True)):
+                color = EDITED if now else GRID
+                ax.add_patch(Rectangle((x, y), 0.84, 0.84, color=color, linewidth=0))
+                ax.plot(x + 0.42, y + 0.42, "o" * bool(before), color=INK)
+        ax.set_title(f"{title}\n{found['value'].sum():.0f} of {len(found)}", fontsize=SMALL)
+        bare(ax)
+    wide = rows[rows["event"] == "generation"].groupby(["case", "metric"]).size().max()
+    axes[0].set(xlim=(-0.1, wide), ylim=(len(names), -0.1), xticks=[])
+    axes[0].set_yticks([y + 0.42 for y in range(len(names))], names)
+    axes[3].set_axis_off()
+    said = "color: right after the edit\ndot: right before it"
+    axes[3].text(0, 0.5, said, transform=axes[3].transAxes, va="center")
+    axes[0].set_ylabel("event: generation")
+    axes[4].set_ylabel("group: rewordings")
     return figure
 
 

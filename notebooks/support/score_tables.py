@@ -15,14 +15,6 @@ METRICS = {
     "generalization": "rewordings",
     "specificity": "neighbors",
 }
-EVENTS = {
-    "probability": "probability: the new answer is more probable than the old one",
-    "teacher_forced": "teacher-forced: each token of it is the first choice, given those before",
-    "generation": "generation: the model, writing freely, begins with it",
-    "generation_exact": "generation, exact: and writes nothing after it",
-}
-
-
 PARTS = "mean", "low", "high"  # of a share and its interval
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's factor for a mean of so many streams
 MEASURED = {  # as the columns of stored runs and tables are called
@@ -71,25 +63,11 @@ def by_stream(gaps: Sequence[float]) -> tuple[float, float, float]:
 
 
 def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
-    """One row per group of prompts, one column per model: the share of right answers."""
-    cells = {(metric, event): shown for metric, shown in METRICS.items()}
-    return _table("right answers (%)", cells, scores)
-
-
-def by_event(scores: Mapping[str, lib.Scores], metric: str) -> show.Table:
-    """One row per event, one column per model: the share of right answers in one group."""
-    cells = {(metric, event): shown for event, shown in EVENTS.items()}
-    return _table("what counts as right (%)", cells, scores)
-
-
-def _table(
-    title: str, cells: Mapping[tuple[str, str], str], scores: Mapping[str, lib.Scores]
-) -> show.Table:
-    """One row per cell, which has a name: its share under each model, "78 [44, 98]", in percent."""
+    """One row per group of prompts, one column per model: right answers, "78 [44, 98]", in percent."""
     found = {name: some.summary().set_index(["metric", "event"]) for name, some in scores.items()}
     rows = []
-    for cell, shown in cells.items():
-        ends = {n: [100 * some.loc[cell, x] for x in PARTS] for n, some in found.items()}
+    for metric, shown in METRICS.items():
+        ends = {n: [100 * some.loc[(metric, event), x] for x in PARTS] for n, some in found.items()}
         said = {n: "{:.0f} [{:.0f}, {:.0f}]".format(*three) for n, three in ends.items()}
-        rows.append({title: shown, **said})
+        rows.append({"right answers (%)": shown, **said})
     return show.Table(rows)
