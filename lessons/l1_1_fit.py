@@ -1,16 +1,21 @@
 """★ The best matrix for a list of pairs
 
 A layer should answer every key with its value, W k_i = v_i. With more pairs than inputs it cannot,
-and the best it can do is to minimize ‖W K − V‖². Fill in the line that returns this W.
+and the best it can do is to minimize ‖W K − V‖². Setting the gradient to zero gives the normal
+equations W K Kᵀ = V Kᵀ. Return this W in fit.
 
     K  (d_in, n)     keys are columns; here n > d_in, and they span the whole space
     V  (d_out, n)    their values
     returns W (d_out, d_in)
 
-Setting the gradient to zero gives the normal equations W K Kᵀ = V Kᵀ.
+Ridge minimizes ‖W K − V‖² + λ ‖W‖². The second term is the error of more pairs, and with them fit
+can do it. Write ridge as one call of fit, for any number of pairs.
+
+    lam  a number, λ > 0
+    returns W (d_out, d_in)
 
 Hint: torch.linalg.solve(A, B) is the X with A X = B. Here the unknown stands on the other side;
-what happens to the equation when you transpose it?
+what happens to the equation when you transpose it? And which d_in keys, sent to zero, cost λ ‖W‖²?
 """
 
 import torch
@@ -23,13 +28,26 @@ def fit(K: Tensor, V: Tensor) -> Tensor:
     return torch.linalg.solve(M, K @ V.T).T
 
 
+def ridge(K: Tensor, V: Tensor, lam: float) -> Tensor:
+    # solution
+    more = lam**0.5 * torch.eye(len(K)).to(K)  # d_in keys, whose values are 0
+    nothing = torch.zeros(len(V), len(K)).to(V)
+    return fit(torch.cat([K, more], 1), torch.cat([V, nothing], 1))
+
+
 # --- checks
 from lessons.marking import agree, normal, tensor
 
+PAIRS = "one, none = torch.eye(len(K)).to(K), torch.zeros(len(V), len(K)).to(V)\n"
+RIDGE = PAIRS + "return fit(torch.cat([K, {}], 1), torch.cat([V, {}], 1))"
 WRONG = [
-    ("return V @ K.T", "crosstalk"),
-    ("return torch.linalg.solve(M, K @ V.T)", "transposed"),
-    ("return torch.linalg.solve(M + torch.eye(len(M)), K @ V.T).T", "ridge"),
+    ({"fit": "return V @ K.T"}, "crosstalk"),
+    ({"fit": "return torch.linalg.solve(M, K @ V.T)"}, "transposed"),
+    ({"fit": "return torch.linalg.solve(M + torch.eye(len(M)), K @ V.T).T"}, "ridge"),
+    ({"ridge": RIDGE.format("lam * one", "none")}, "root"),
+    ({"ridge": RIDGE.format("one", "none")}, "λ = 1"),
+    ({"ridge": "return fit(K, V) / (1 + lam)"}, "shrinks"),
+    ({"ridge": RIDGE.format("(lam / K.shape[1]) ** 0.5 * one", "none")}, "beside the sum"),
 ]
 
 
@@ -38,16 +56,40 @@ def check(ask, draw):
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)
         W = tensor(ask("fit", K, V), (d_out, d_in), "W", "it takes a key to a value")
         M, outer = K @ K.T, V @ K.T
-        ridge = torch.linalg.solve(M + torch.eye(d_in), K @ V.T).T
         likely = {
             "These are outer products, W = V Kᵀ. Overlap leaves crosstalk: where is M?": outer,
-            "This is ridge with λ = 1: nobody asked for a small W here.": ridge,
+            "This is ridge with λ = 1: nobody asked for a small W here.": shrunk(K, V, 1),
             "This is a mean of outer products: overlap leaves crosstalk. Where is M?": outer / n,
             "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
         }
-        wanted = torch.linalg.solve(M, K @ V.T).T
+        wanted = shrunk(K, V, 0)
         likely["M is a mean over the pairs here, and V Kᵀ their sum: W is n times too large."] = (
             n * wanted
         )
         agree(W, wanted, "W", likely)
-    return "solved: the gradient (W K − V) Kᵀ is zero."
+    for d_in, d_out, n, lam in ((5, 4, 12, 2.5), (5, 4, 2, 0.3)):  # also with few pairs
+        K, V = normal(draw, d_in, n), normal(draw, d_out, n)
+        W = tensor(ask("ridge", K, V, lam), (d_out, d_in), "ridge", "it takes a key to a value")
+        likely = {
+            "‖W B‖² is λ ‖W‖² for B = √λ I: the root is missing.": shrunk(K, V, lam**2),
+            "This is ridge with λ = 1, whatever λ is.": shrunk(K, V, 1),
+            "This is ridge with √λ: the keys are √λ I, not the fourth root.": shrunk(
+                K, V, lam**0.5
+            ),
+            "This is ridge with λ/n: λ ‖W‖² stands beside the sum over the pairs, not the mean.": (
+                shrunk(K, V, lam / n)
+            ),
+            "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": shrunk(
+                K, V, n * lam
+            ),
+            "This is least squares: where is λ?": V @ K.pinverse(),
+            "This shrinks all directions alike; those that the keys hardly use shrink more.": (
+                V @ K.pinverse() / (1 + lam)
+            ),
+        }
+        agree(W, shrunk(K, V, lam), "ridge", likely)
+    return "solved: the gradient (W K − V) Kᵀ + λ W is zero."
+
+
+def shrunk(K, V, lam):
+    return torch.linalg.solve(K @ K.T + lam * torch.eye(len(K)), K @ V.T).T

@@ -7,13 +7,13 @@
 # the end of this page you can read a matrix as a list of pairs, also in a real model.
 #
 # **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
-# keys do to it, and how their second moment $C$ helps · meet ridge as a remedy against noise ·
-# look at real keys: how alike are they, and how soon do they give the matrix away?
+# keys do to it, and how their second moment $C$ helps · find out when a memory is worst, and mend it
+# with ridge · look at real keys: how alike are they, and how soon do they give the matrix away?
 #
 # **Needs** matrix products, traces, eigenvalues, averages, and the end of
 # [notebook 00](00_first_edit.ipynb).
 #
-# **Minutes** 35 to read and 25 to work: three exercises of [session 1](../lessons/session_1.md).
+# **Minutes** 30 to read and 30 to work: three exercises of [session 1](../lessons/session_1.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -58,18 +58,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import numpy as np
 import torch
 from torch.nn.functional import normalize
 
 import lib
 from lib import associative_memory as memory
-from lib.evaluation.intervals import interval
+from lib.keys_values.second_moment import windows
+from lib.model.activations import module_inputs
 from lib.workbench import plot
-from notebooks.support import drawings_01, models
-from notebooks.support.holes import guess, use
-from notebooks.support.runs_02_insert import loudness as rms_drawn
+from notebooks.support import drawings_01, models, own_fact
+from notebooks.support.holes import both, guess, use
+from notebooks.support.sliders import Slider
 
+RECALL = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
 draw = torch.Generator().manual_seed(0)
 
 
@@ -77,16 +78,20 @@ def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def each_error(W, K, V):  # (n,) squared error at each key, as a share of ‖v‖² in the mean
-    return (W @ K - V).pow(2).sum(0) / V.pow(2).sum(0).mean()
-
-
 def error(W, K, V):  # squared recall error, as a share of the squared length of the values
-    return each_error(W, K, V).mean().item()
+    return ((W @ K - V).norm() / V.norm()).item() ** 2
 
 
-def ends(drawn):  # the value, and the 95 % interval of the draws behind it
-    return "{:.3f} ({:.3f} to {:.3f})".format(drawn[0], *np.percentile(drawn[1:], (2.5, 97.5)))
+def even_spectrum(d, n):  # eigenvalues of Ĉ from n tokens where C = I (Marchenko and Pastur, 1967)
+    x = torch.linspace((1 - (d / n) ** 0.5) ** 2, (1 + (d / n) ** 0.5) ** 2, 4001).double()
+    below = (((x[-1] - x) * (x - x[0])).clamp(min=0).sqrt() / x).cumsum(
+        0
+    )  # how many, but for scale
+    return x[torch.searchsorted(below / below[-1], (torch.arange(d, 0, -1) - 0.5) / d)]
+
+
+def named(title, function):  # {a line of a figure: a function}; a wrong one is beside the solution
+    return dict(zip((title, f"{title}, yours"), both(function).values(), strict=False))
 
 
 # %% [markdown]
@@ -107,9 +112,8 @@ def ends(drawn):  # the value, and the 95 % interval of the draws behind it
 # zero, and every value comes back.
 #
 # **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the
-# crosstalk at every key, for keys of any length and without a loop. The numbers below and the first
-# curve of the next figure come out of it. While the body is still `...`, the page goes on with the
-# solution.
+# crosstalk at every key, for keys of any length and without a loop. While the body is still `...`, the
+# page goes on with the solution, and a wrong function that runs is drawn beside it.
 
 
 # %%
@@ -119,6 +123,7 @@ def outer_memory(K, V):
 
 
 outer_memory = use("1.2", outer_memory)
+share = guess("Crosstalk of random keys, as a share of the values' squared length?", 0, 10)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -152,9 +157,7 @@ outer_memory = use("1.2", outer_memory)
 # </details>
 
 # %%
-d = 256  # components of a key
-n = 160  # pairs
-share = guess("Crosstalk of random keys, as a share of the values' squared length?", 0, 10)
+d, n = 256, 160  # components of a key, and pairs
 K = torch.linalg.qr(normal(d, n)).Q  # orthonormal keys
 V = normal(d, n)
 by_loop = torch.zeros(d, d, dtype=torch.float64)
@@ -164,7 +167,6 @@ W, crosstalk = outer_memory(K, V)
 assert torch.allclose(W, by_loop) and torch.allclose(W @ K, V)
 print(f"orthonormal keys: a share of {(crosstalk.norm() / V.norm()).item() ** 2:.0e}")
 
-# %%
 K = normalize(normal(d, n), dim=0)
 measured = (outer_memory(K, V)[1].norm() / V.norm()).item() ** 2
 print(f"random keys: measured {measured:.2f}, expected (n − 1)/d = {(n - 1) / d:.2f}")
@@ -173,7 +175,7 @@ share.against(measured)
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore that keys overlap, and here the error has 0.61 of the values' squared
+# Outer products ignore that keys overlap, and the price is more than half of the values' squared
 # length. So let us ask for the best matrix instead: which $W$ makes the squared error
 # $\|WK - V\|^2$, summed over all entries, as small as possible? To see whether a $W$ can be
 # improved, add any change $H$ and multiply out:
@@ -186,8 +188,8 @@ share.against(measured)
 # $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
 # space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
 #
-# **Your turn · exercise 1.1 · ★ · 5 minutes.** Write `fit` for keys that span the whole space. Below,
-# your matrix is compared with one that was found downhill in small steps, and with the library's.
+# **Your turn · exercise 1.1, first step · ★ · 5 minutes.** Write `fit` for keys that span the whole
+# space. Below, your matrix is compared with one that was found downhill in small steps.
 
 
 # %%
@@ -214,17 +216,7 @@ fit = use("1.1", fit)
 # ```
 #
 # </details>
-
-# %%
-K = normal(8, 20)
-V = normal(5, 20)
-W = torch.zeros(5, 8, dtype=torch.float64)
-for _ in range(3000):
-    W -= 0.02 * (W @ K - V) @ K.T  # downhill on ‖W K − V‖²
-assert torch.allclose(W, memory.fit(K, V))
-print(f"downhill in small steps: {(W - fit(K, V)).abs().max():.0e} away from your matrix")
-
-# %% [markdown]
+#
 # The formula of your `fit` needs many keys. With fewer independent keys than dimensions $KK^\top$ has
 # no inverse, and many matrices answer all keys perfectly. Which one shall we take? The shortest, the
 # one with the least $\|W\|^2$, since it adds nothing that the pairs do not ask for. It is called the
@@ -234,13 +226,18 @@ print(f"downhill in small steps: {(W - fit(K, V)).abs().max():.0e} away from you
 #
 # $$W = V (K^\top K)^{-1} K^\top .$$
 #
-# The matrix behind $V$ is the *pseudo-inverse* of $K$, here for few keys. For many keys the
-# pseudo-inverse is $K^\top (KK^\top)^{-1}$, the matrix behind $V$ in your `fit`. So both formulas are
-# $V$ times the pseudo-inverse, and the library's `fit` takes whichever the keys allow.
+# The matrix behind $V$ is the *pseudo-inverse* of $K$, here for few keys, and in your `fit` for many.
+# The library's `fit` takes whichever the keys allow.
 
 # %%
-K = normal(8, 3)  # three keys in eight dimensions
-V = normal(5, 3)
+K, V = normal(8, 20), normal(5, 20)
+W = torch.zeros(5, 8, dtype=torch.float64)
+for _ in range(3000):
+    W -= 0.02 * (W @ K - V) @ K.T  # downhill on ‖W K − V‖²
+assert torch.allclose(W, memory.fit(K, V))
+print(f"downhill in small steps: {(W - fit(K, V)).abs().max():.0e} away from your matrix")
+
+K, V = normal(8, 3), normal(5, 3)  # three keys in eight dimensions
 shortest = V @ torch.linalg.solve(K.T @ K, K.T)
 assert torch.allclose(shortest, memory.fit(K, V))
 print(f"three pairs in eight dimensions: error {error(shortest, K, V):.0e}")
@@ -267,32 +264,32 @@ print(f"three pairs in eight dimensions: error {error(shortest, K, V):.0e}")
 
 # %%
 counts = [d * i // 8 for i in (1, 2, 4, 6, 8, 10, 12, 14, 16)]
-found = {"outer products": [], "least squares": []}
+outer, best = named("outer products", outer_memory), named("least squares", fit)
+found = {name: [] for name in (*outer, *best)}
 for n in counts:
-    K = normalize(normal(d, n), dim=0)
-    V = normal(d, n)
-    found["outer products"].append(error(outer_memory(K, V)[0], K, V))
-    found["least squares"].append(error(memory.fit(K, V), K, V))
+    K, V = normalize(normal(d, n), dim=0), normal(d, n)
+    for name, one in outer.items():  # keys of length 1: the error is the crosstalk
+        found[name].append((one(K, V)[1].norm() / V.norm()).item() ** 2)
+    for name, one in best.items():
+        found[name].append(error(one(K, V) if n > d else memory.fit(K, V), K, V))
 r = torch.linspace(0.02, 2, 200)  # n/d
 theory = {"(n − 1)/d": (r - 1 / d).clamp(min=0), "max(0, 1 − d/n)": (1 - 1 / r).clamp(min=0)}
 x = dict.fromkeys(found, [n / d for n in counts]) | dict.fromkeys(theory, r)
-colors = dict(zip([*found, *theory], plot.CYCLE[:2] * 2, strict=True))
-axes = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
-plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, " "))
+colors = {"outer products": 0, "least squares": 1, **dict(zip(theory, (0, 1), strict=True))}
+colors = {name: plot.CYCLE[i] for name, i in colors.items()}
+plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
-# Dots are measured, lines are the two formulas. The error of outer products grows from the second
-# pair on. Least squares is perfect up to $n = d$, and then a share of $1 - d/n$ is wrong.
+# Dots are measured, lines are the two formulas. Outer products err from the second pair on. Least
+# squares holds up to $d$ pairs exactly, and above that it loses a share of $1 - d/n$, without collapse.
 #
 # ## Correlated keys
 #
 # The keys of a real layer are not spread evenly over all directions: as we shall see, some
-# directions are used far more than others. We want to know what this does to crosstalk, and how to
-# undo it. What describes the spread is the **second moment** of the keys, the $d \times d$ matrix
-# $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number
+# directions are used far more than others. What describes the spread is the **second moment** of the
+# keys, the $d \times d$ matrix $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number
 # $u^\top C u = \mathbb{E}(u^\top k)^2$ says how much the keys use the direction $u$. From $n$ keys
-# that we have seen we can estimate it as $\hat C = \frac1n K K^\top$, and the more keys there are,
-# the closer $\hat C$ comes to $C$.
+# it is estimated as $\hat C = \frac1n K K^\top$.
 #
 # How much do two independent keys overlap? Take the average over $k_j$ first, then over $k_i$:
 #
@@ -310,21 +307,9 @@ plot.lines(x, found | theory, *axes, colors=colors, dashes=dict.fromkeys(found, 
 # ## Whitening
 #
 # The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the
-# second moment as $C = L L^\top$; such an $L$ exists for every $C$, and the Cholesky factor is one.
-# The keys look as if somebody had taken evenly spread vectors and multiplied them by $L$. So we
-# undo that and take $\tilde k = L^{-1} k$. Here are keys in a plane, before and after.
-
-# %%
-L = torch.tensor([[1.5, 0], [0.75, 0.3]]).double()  # any L; here C = L Lᵀ is a flat ellipse
-even = normal(2, 300)
-even[:, 0] = torch.tensor([1.9, 0.9])
-even[:, 1] = torch.tensor([1.2, -1.6])
-drawings_01.whitening(L @ even, L, (0, 1))
-
-# %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two
-# arrows seemed to be nearly one direction. They only share the direction that all keys share, and
-# are quite different otherwise. Three lines say what happened in the picture.
+# second moment as $C = L L^\top$, for instance with the Cholesky factor. The keys look as if somebody
+# had multiplied evenly spread vectors by $L$. So we undo that and take $\tilde k = L^{-1} k$. Three
+# lines say what this does.
 #
 # 1. The whitened keys are spread evenly:
 #    $\mathbb{E}[\tilde k \tilde k^\top] = L^{-1}\,\mathbb{E}[kk^\top]\,L^{-\top}
@@ -337,38 +322,43 @@ drawings_01.whitening(L @ even, L, (0, 1))
 #
 # $$W = \tfrac1n\, V K^\top \hat C^{-1} = \frac1n \sum_i v_i\,(\hat C^{-1} k_i)^\top .$$
 #
-# The first two lines are about $C$, which describes all keys that may come. In the third stands
-# $\hat C$, since least squares knows only the keys that it was given. The next cell measures all
-# three on keys in 256 dimensions with the eigenvalues 1, 1/2, 1/3, …
+# The next cell draws keys in a plane before and after, and measures all three lines on keys in 256
+# dimensions with the eigenvalues 1, 1/2, 1/3, …
 
 # %%
 n = 2000
 L = torch.linalg.qr(normal(d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
 C = L @ L.T
-K = L @ normal(d, n)
+K, V = L @ normal(d, n), normal(d, n)
 d_eff = C.trace() ** 2 / (C @ C).trace()
 inner = {"raw": (K.T @ K, d_eff), "whitened": (K.T @ memory.Moment(C).solve(K), d)}
 for name, (products, expected) in inner.items():
     length = products.diagonal()  # squared lengths of the keys
     others = products.pow(2).sum() - length.pow(2).sum()  # over all pairs i ≠ j
     overlap = others / (n * n - n) / length.mean() ** 2
-    print(f"{name}: keys overlap as in {1 / overlap:.1f} dimensions, expected {expected:.1f}")
-V = normal(d, n)
-C_hat = K @ K.T / n
-solved = memory.Moment(C_hat).solve(K)  # Ĉ⁻¹ K
+    print(f"{name}: keys overlap as in {1 / overlap:.0f} dimensions, expected {expected:.0f}")
+solved = memory.Moment(K @ K.T / n).solve(K)  # Ĉ⁻¹ K
 slow = torch.zeros(d, d, dtype=torch.float64)
 for i in range(n):
     slow += torch.outer(V[:, i], solved[:, i]) / n
 assert torch.allclose(slow, fit(K, V))
 
+flat = torch.tensor([[1.5, 0], [0.75, 0.3]]).double()  # any L; here C = L Lᵀ is a flat ellipse
+even = normal(2, 300)
+even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
+drawings_01.whitening(flat @ even, flat, (0, 1))
+
 # %% [markdown]
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two
+# arrows seemed to be nearly one direction. They only share the direction that all keys share, and
+# are quite different otherwise.
+#
 # ## Ridge
 #
 # With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions can be mostly
 # noise. **Ridge** is the usual remedy: it asks for a small error and for a small $W$ at once and
-# minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. What comes out? There is no need to derive it anew:
-# the second term is the error of $d$ more pairs, which say that the columns of $\sqrt\lambda\, I$
-# give nothing. So the normal equations become
+# minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. The second term is the error of $d$ more pairs, which say
+# that the columns of $\sqrt\lambda\, I$ give nothing. So the normal equations become
 #
 # $$W \,(K K^\top + \lambda I) = V K^\top ,$$
 #
@@ -380,6 +370,8 @@ assert torch.allclose(slow, fit(K, V))
 # $$W = V K^\top (KK^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
 # For $\lambda \to 0$ the first form becomes the formula for many keys, and the second the one for few.
+# MEMIT, in notebook 05, is this ridge once more: with $C$ in the place of $I$, so in whitened keys,
+# and with what is still missing of each value in the place of $V$.
 #
 # How large should $\lambda$ be? A subject's key is a little different in every sentence. Let each of
 # the $n$ keys arrive as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the
@@ -387,105 +379,132 @@ assert torch.allclose(slow, fit(K, V))
 # added for every pair. So the matrix with the smallest expected error is ridge with
 # $\lambda = n \sigma^2$.
 #
-# The next cell writes 200 pairs whose keys are spread as in the last section, once for each of many
-# $\lambda$, and asks for them with the keys as they were written and with noise on them.
-#
-# **Predict.** The noise has a tenth of the keys' squared length. Which share of the values' squared
-# length is wrong without ridge, a tenth as well? And how much worse than the best $\lambda$ is one that
-# is ten times too small, or ten times too large?
+# **Your turn · exercise 1.1, second step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, with
+# the $d$ more pairs. The next figure is drawn from it.
+
 
 # %%
-n, noise = 200, 0.05  # pairs, and σ, the noise in each component of a key
-K, V = L @ normal(d, n), normal(d, n)
-best = n * noise**2  # λ = n σ²
-more_keys, more_values = best**0.5 * torch.eye(d), torch.zeros(d, d)
-slow = memory.fit(torch.cat([K, more_keys], 1), torch.cat([V, more_values], 1))
-assert torch.allclose(slow, memory.ridge(K, V, best))  # the form with one solve
-arriving = [K + noise * normal(d, n) for _ in range(20)]
-print(f"noise: {d * noise**2 / C.trace():.2f} of the keys' squared length")
-factors = [0, *(10 ** (i / 4) for i in range(-12, 9))]  # λ in units of n σ²
-fits = [memory.ridge(K, V, factor * best) for factor in factors]  # 0: without ridge
-noisy = [sum(each_error(W, keys, V) for keys in arriving) / len(arriving) for W in fits]
-written = torch.tensor([error(W, K, V) for W in fits])
-added = torch.stack([best * W.norm() ** 2 / V.norm() ** 2 for W in fits])
-for i in map(factors.index, (0, 0.1, 1, 10)):
-    more = noisy[i] - noisy[factors.index(1)]  # at each pair
-    print(f"λ = {factors[i]:g} n σ²: keys as written {written[i]:.3f}, noisy {noisy[i].mean():.2f};",
-          "{:.2f} more ({:.2f} to {:.2f})".format(more.mean(), *interval(more, None)))  # fmt: skip
-curves = {
-    "noisy keys": [each.mean() for each in noisy[1:]],
-    "keys as written": written[1:],
-    "noisy keys, expected": (written + added)[1:],
-}
-axes = "λ, in units of n σ²", "squared recall error (share of ‖V‖²)"
-plot.lines(factors[1:], curves, *axes, xlog=True, dashes={"noisy keys, expected": ":"})
+def ridge(K, V, lam):
+    """K (d_in, n) with any n, V (d_out, n), λ > 0 -> W (d_out, d_in), by one call of fit."""
+    ...
+
+
+ridge = use("1.1", ridge)
+
+noise = 0.05  # σ, in each component of a key
+counts = [d * i // 8 for i in (*range(1, 13), 14, 16)]
+pairs = [(L @ normal(d, n), normal(d, n)) for n in counts]
+arriving = [K + noise * normal(*K.shape) for K, _ in pairs]
+worst = guess("Without ridge and with noise on the keys, at which n/d is the error largest?", 0, 2)
 
 # %% [markdown]
-# A line says the error on the keys as they were written, then that on noisy keys, and how much larger
-# the second is than with $\lambda = n\sigma^2$. Without ridge, at $\lambda = 0$, all pairs fit exactly,
-# and on noisy keys the error is larger than the values themselves, 1.10 of their squared length. The
-# noise is small, but it is multiplied by a large $W$: in the mean it adds $n\sigma^2\|W\|^2$ to the error
-# on the keys as written. The sum of both is the dotted curve, and the measured one lies on it. With
-# $\lambda = n\sigma^2$ the error on noisy keys is 0.31, and the price is an error of 0.164 on the keys as
-# written. A $\lambda$ ten times smaller costs 0.28 more on noisy keys (0.28 to 0.29), and one ten times
-# larger 0.24 more (0.23 to 0.24). (The 95 % intervals are over the 200 pairs, with the same noisy keys
-# for every $\lambda$. Keys and values were drawn once.)
+# <details><summary>Hint</summary>
+#
+# `torch.cat([K, more], 1)` puts more columns behind those of $K$. What are the values of the new keys?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def ridge(K, V, lam):
+#     more = lam**0.5 * torch.eye(len(K)).to(K)  # d_in keys, whose values are 0
+#     nothing = torch.zeros(len(V), len(K)).to(V)
+#     return fit(torch.cat([K, more], 1), torch.cat([V, nothing], 1))
+# ```
+#
+# </details>
+#
+# Few and many pairs are written, with keys spread as in the last section. They are asked for with noise
+# on the keys, of a tenth of their squared length.
+#
+# **Predict.** Without ridge, which memory suffers most from the noise: one that is half full, one that
+# is exactly full, or one with twice as many pairs as inputs? (Where there is no field, type
+# `worst.number = …`.)
+#
+# <details><summary>Work it out</summary>
+#
+# The noise adds $n\sigma^2\|W\|^2$. Around $n = d$ the pairs just fix the matrix, and some direction is
+# hardly used by any key. Along it $W$ has to be huge for the values to come out. More pairs than inputs
+# can no longer be answered exactly, and that is what makes $W$ shorter again.
+#
+# </details>
+
+# %%
+
+
+def errors(solve, strength):  # on keys as they arrive and as written, with λ = strength · n σ²
+    fits = [solve(K, V, strength * K.shape[1] * noise**2) for K, V in pairs]
+    written = [error(W, K, V) for W, (K, V) in zip(fits, pairs, strict=True)]
+    every = zip(fits, arriving, pairs, strict=True)
+    return [error(W, keys, V) for W, keys, (_, V) in every], written, fits
+
+
+def figure(strength):
+    curves = {"noisy keys, without ridge": plain}
+    for name, solve in named("ridge", ridge).items():
+        curves[f"noisy keys, {name}"], curves[f"as written, {name}"], _ = errors(solve, strength)
+    looks = {"ylim": (0, 2), "colors": {"noisy keys, without ridge": plot.BASE}}
+    return plot.lines([n / d for n in counts], curves, *RECALL, **looks)
+
+
+noisy, written, fits = errors(memory.ridge, 1)  # λ = n σ², by the form with one solve
+for n, (K, V), W, one, two in zip(counts, pairs, fits, written, noisy, strict=True):
+    assert torch.allclose(W, ridge(K, V, n * noise**2))
+    assert abs(one + n * noise**2 * (W.norm() / V.norm()) ** 2 - two) < 0.1 * two
+plain, *_ = errors(lambda K, V, _: memory.fit(K, V), 0)
+worst.against(counts[plain.index(max(plain))] / d)
+Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 1)
+
+# %% [markdown]
+# The worst memory is the one that is exactly full. Its error without ridge leaves the figure, and it
+# falls again when more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$
+# the peak is gone, and the price is an error on the keys as they were written, also where all pairs
+# would have fitted. Move the slider: a $\lambda$ ten times too small lets part of the peak back, and one
+# ten times too large gives up pairs that were well known.
 #
 # ## A layer of a real model
 #
 # The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
-# key, its output the value. We read the keys at the last token of the classroom's subjects, without
-# those that begin a prompt, because the first token of a prompt can behave unlike all others
-# (notebook 02). First we make sure that the layer really multiplies by $W$ and does nothing else.
+# key, its output the value. We read the keys at the last token of the classroom's subjects, and of your
+# own where you typed a fact. The next cell checks on the tower's key that the layer multiplies by $W$
+# and does nothing else.
+#
+# Then it takes the second moment of this layer's keys, a mean over tokens of general text. If the
+# keys were spread evenly, all eigenvalues of $C$ would be equal. But we have only $\hat C$, from $n$
+# tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to $(1 + \sqrt{d/n})^2$,
+# with a density that Marchenko and Pastur derived. The figure compares the layer with that.
 
 # %%
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")
 layer = lib.EDITORS["rome"](lm).config.layer
 name = lm.mlp_out(layer)
 W = lm.weight(name).cpu().double()
-facts = {c.fact.subject: c.fact for c in lib.classroom() if not c.fact.prompt.startswith("{}")}
+tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+mine = own_fact.read() or tower
+facts = {one.subject: one for one in (*(case.fact for case in lib.classroom()), tower, mine)}
 subjects = list(facts)
-facts = list(facts.values())
-K = lm.keys(facts, layer).cpu().double()  # (d_in, n)
-print(f"layer {layer}: {W.shape[1]} inputs, {W.shape[0]} outputs, keys of {len(facts)} subjects")
-run = lm.run(facts[0].text, watch=[name])  # one of them the slow way, with all its tokens
-inputs, outputs = (x[0].cpu().double() for x in run.seen[name])  # (tokens, d_in), (tokens, d_out)
-at = (inputs - K[:, 0]).norm(dim=1).argmin()
-print(f"{facts[0].text!r}: key read at {lm.tokenizer.decode(run.ids[0, at : at + 1])!r}")
-assert (W @ K[:, 0] - outputs[at]).norm() < 1e-2 * outputs[at].norm()
+K = lm.keys(list(facts.values()), layer).cpu().double()  # (d_in, n)
+seen = lm.run(tower.text, watch=[name]).seen[name]
+inputs, outputs = (x[0].cpu().double() for x in seen)  # (tokens, d_in), (tokens, d_out)
+k = K[:, subjects.index(tower.subject)]
+at = (inputs - k).norm(dim=1).argmin()
+assert (W @ k - outputs[at]).norm() < 1e-2 * outputs[at].norm()
 
-# %% [markdown]
-# The cell has checked on one key that $Wk$ is the layer's output, to within a hundredth of its
-# length. Now the second moment $C$ of this layer's keys, a mean over tokens of general text. If the
-# keys were spread evenly, all eigenvalues of $C$ would be equal. But we have only $\hat C$, from
-# $n$ tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to
-# $(1 + \sqrt{d/n})^2$ (Marchenko and Pastur), and since $\mathbb{E}\,\mathrm{tr}(\hat C^2)$ is
-# about $d + d^2/n$, they look like only $d/(1 + d/n)$ dimensions. Both are printed for comparison.
-
-# %%
 moment = lib.second_moment(lm, [layer])[layer]
 values = torch.linalg.eigvalsh(moment.C).flip(0)  # largest first
-d_eff = values.sum() ** 2 / values.pow(2).sum()
-print(f"{len(values)} dimensions, effectively {d_eff:.0f}")
-largest, smallest = values[[0, -1]] / values.mean()
-print(f"largest eigenvalue {largest:.0f} times the mean, smallest {smallest:.2g} times")
-tokens = 10 * len(values)  # that `second_moment` reads
-ratio = len(values) / tokens
-low, high = (1 - ratio**0.5) ** 2, (1 + ratio**0.5) ** 2
-print(
-    f"an even spectrum seen through {tokens:,} independent tokens: {high:.2g} and {low:.2g} times"
-)
-print(f"and effectively {len(values) / (1 + ratio):,.0f} dimensions")
-curves = {"this layer": values, "spread evenly": values.mean().expand(len(values))}
-axes = "index of the eigenvalue, largest first", "eigenvalue of C"
-plot.lines(range(1, len(values) + 1), curves, *axes, ylog=True)
+width = len(values)
+curves = {"this layer": values / values.mean()}
+curves["even keys"] = even_spectrum(width, 10 * width)  # `second_moment` reads ten tokens per input
+for whose, found in curves.items():
+    print(f"{whose}: {width} inputs, as {found.sum() ** 2 / found.pow(2).sum():.0f} even ones")
+axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
+plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
 # The spectrum falls all the way and reaches no zero: general text leaves no direction quite unused,
-# but uses some far more than others. With independent tokens, their limited number alone would
-# explain neither the largest eigenvalue nor the smallest. The 602 are rather too few, because the
-# same effect lowers them; by how much we do not know, since the tokens of a text are not
-# independent of each other.
+# but uses some far more than others. Even keys, seen through as many independent tokens, would not look
+# flat either. But the layer's curve stands far above theirs at the upper end and below it at the lower
+# one, and its keys overlap as in less than half as many dimensions.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
@@ -528,50 +547,36 @@ whitened_cosines = use("1.3", whitened_cosines)
 # </details>
 
 # %%
-pairs = torch.triu_indices(K.shape[1], K.shape[1], 1)  # i < j
+couples = torch.triu_indices(K.shape[1], K.shape[1], 1)  # i < j
 unit, random = normalize(K, dim=0), normalize(normal(*K.shape), dim=0)
-tables = {
-    "raw": unit.T @ unit,
-    "whitened": whitened_cosines(K, moment.C),
-    "random vectors": random.T @ random,
-}
-others = ~torch.eye(K.shape[1], dtype=torch.bool)  # i ≠ j
-drawn = {group: rms_drawn(table, others) for group, table in tables.items()}
-cosines = {group: table[*pairs] for group, table in tables.items()}
-print(f"{pairs.shape[1]:,} pairs of subjects; root mean square of the cosines (95 %):")
-for group, values in drawn.items():
-    print(f"{group} {ends(values)}, {(cosines[group] > 0.3).sum()} pairs above 0.3")
-for group in ("raw", "random vectors"):  # the same subjects are drawn for both sides
-    print(f"{group} less whitened: {ends(drawn[group] - drawn['whitened'])}")
-top = cosines["whitened"].topk(4)
-closest = [" – ".join(subjects[i] for i in pairs[:, place]) for place in top.indices]
-for pair, cosine in zip(closest, top.values, strict=True):
-    print(
-        f"{pair}: cosine {cosine:.2f}, whitened, an angle of {cosine.acos().rad2deg():.0f} degrees"
-    )
-ordered = {group: values.sort().values for group, values in cosines.items()}
-beyond = torch.arange(pairs.shape[1], 0, -1) / pairs.shape[1]
+tables = {"raw": unit.T @ unit, "random vectors": random.T @ random}
+tables |= {name: one(K, moment.C) for name, one in named("whitened", whitened_cosines).items()}
+cosines = {group: table[*couples] for group, table in tables.items()}
+closest = [
+    " – ".join(subjects[i] for i in couples[:, j]) for j in cosines["whitened"].topk(5).indices
+]
+print("the closest pairs, whitened:", ", ".join(closest))
+near = tables["whitened"][subjects.index(mine.subject)].topk(5).indices[1:]
+print(f"closest to {mine.subject}:", ", ".join(subjects[i] for i in near))
+ordered = {group: found.sort().values for group, found in cosines.items()}
+beyond = torch.arange(couples.shape[1], 0, -1) / couples.shape[1]
 axes = "cosine between the keys of two subjects", "share of the pairs with at least this"
-plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True)
+figure = plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True, named=False)
+plot.style.legend(figure, figure.axes[0])
+figure
 
 # %% [markdown]
-# In the root mean square the whitened cosines are 0.076. The raw ones are larger by 0.056 (0.045 to
-# 0.068), and those of random vectors smaller by 0.051 (0.038 to 0.065). The intervals are a bootstrap
-# over subjects, with the same subjects drawn for all three.
-#
-# A curve ends at its most similar pair. The axis of shares is logarithmic, because the tail
-# matters: of the 7,750 pairs 338 have a raw cosine above 0.3 and 92 a whitened one, but no pair of
-# random vectors has. Three of the four closest pairs are pairs of languages, the fourth is Poland
-# and Romania. Their keys are not the same, as the angles say, but no pair of random vectors in the
-# figure comes near their cosines.
+# A curve ends at its most similar pair, and the axis of shares is logarithmic, because the tail
+# matters. Whitening takes away most of what all keys have in common. What it leaves is of another
+# kind: countries beside their inhabitants and neighbors, languages beside languages. For this layer
+# they are alike, far more than random vectors of this length ever are.
 #
 # ## How soon do pairs give the matrix away?
 #
-# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. That $d_\text{in}$
-# independent pairs fix the matrix is no surprise, it is linear algebra. The way there is more
-# interesting. With fewer pairs we take the shortest matrix that explains them. It agrees with $W$
-# on the span of the $n$ keys that we have seen and gives nothing outside, so a share of about
-# $1 - n/d_\text{in}$ of $\|W\|^2$ is missing.
+# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. That $d$ independent pairs fix
+# the matrix is linear algebra, and the way there is more interesting. With fewer pairs we take the
+# shortest matrix that explains them. It agrees with $W$ on the span of the $n$ keys that we have seen
+# and gives nothing outside, so a share of about $1 - n/d$ of $\|W\|^2$ is missing.
 #
 # **Predict.** We ask this matrix for *new* tokens, which it has never seen. Is the error there
 # larger than the share that is missing of $W$, equal to it, or smaller?
@@ -587,40 +592,33 @@ plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True)
 # have the layer's own $C$ but are independent of each other, while in a text words recur.
 
 # %%
-width = W.shape[1]
 text = lib.data.texts.GENERAL.read_text(encoding="utf-8")
-ids = lm.tokenizer(text, add_special_tokens=False)["input_ids"][: 3 * width // 2]
-windows = [ids[i : i + 128] for i in range(0, len(ids), 128)]
-# without the first token of each window, which can be unlike all others (notebook 02)
-keys = torch.cat([lm.run([w], watch=[name]).seen[name][0][0, 1:].cpu() for w in windows])
-keys = keys.double()[torch.randperm(len(keys), generator=draw)].T  # (d_in, tokens)
-shares = (0.125, 0.25, 0.5, 0.75, 1.0, 1.25)  # pairs per input
+rows = windows(lm, text, 3 * width // 2)
+keys = (
+    module_inputs(lm, rows, [name], skip=1)[name].cpu().double()
+)  # without each row's first token
+keys = keys[torch.randperm(len(keys), generator=draw)].T  # (d_in, tokens)
 kinds = {"even keys": normal(*keys.shape)}
 kinds["drawn keys"] = torch.linalg.cholesky(moment.C) @ normal(*keys.shape)
 kinds["new tokens"] = keys
-found = {"missing of W": []} | {f"error on {kind}": [] for kind in reversed(kinds)}
+shares = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # pairs per input
+found = {"missing of W, 1 − n/d": [1 - share for share in shares]} | {kind: [] for kind in kinds}
 for share in shares:
     for kind, own in kinds.items():
         known, new = own[:, : int(share * width)], own[:, 5 * width // 4 :]
         fitted = memory.fit(known, W @ known)
-        wrong = each_error(fitted, new, W @ new)
-        found[f"error on {kind}"].append(wrong.mean().item())
-        if share == 0.5:
-            print("n/d = 0.5: {}, 95 % {:.2f} to {:.2f}".format(kind, *interval(wrong, None)))
-    found["missing of W"].append(error(fitted, torch.eye(width).double(), W))  # new tokens' matrix
-    print(f"n/d = {share}:", ", ".join(f"{n} {x[-1]:.2f}" for n, x in found.items()))
-axes = "pairs per input dimension, n/d", "share of the squared length"
-found["1 − n/d"] = [max(0, 1 - share) for share in shares]
-plot.lines(shares, found, *axes, dashes={"1 − n/d": ":"}, colors={"1 − n/d": plot.QUIET})
+        found[kind].append(error(fitted, new, W @ new))
+    if SCALE != "tiny":  # of the new tokens' matrix
+        assert abs(((fitted - W).norm() / W.norm()) ** 2 - (1 - share)) < 0.02
+dashes = {"even keys": " ", "missing of W, 1 − n/d": ":"}
+axes = "pairs per input dimension, n/d", "error on new keys (share)"
+plot.lines(shares, found, *axes, dashes=dashes)
 
 # %% [markdown]
-# What is missing of $W$ follows $1 - n/d$, and the error on even keys does, too: with half as many
-# pairs as inputs, 0.50 of their answers' squared length is wrong (0.50 to 0.51). On new tokens it
-# is only 0.30 (0.26 to 0.34), and on drawn keys 0.33 (0.32 to 0.33). So it is the spread of the
-# keys that helps. Recurring words are not needed for it, and a further gain from them is not shown: at
-# this $n/d$ the two intervals overlap. (The intervals are over the keys that are asked;
-# even and drawn keys were drawn once.) Enough independent pairs give away any matrix; how soon new
-# keys are answered depends on how the keys are spread.
+# Even keys are answered as badly as the missing share says. New tokens are answered much better, and
+# drawn keys nearly as well. So it is the spread of the keys that helps, and words that recur add little
+# to it. Enough independent pairs give away any matrix; how soon new keys are answered depends on $C$.
+# This is one layer and one text, an example.
 #
 # ## What we know now
 #
@@ -628,37 +626,41 @@ plot.lines(shares, found, *axes, dashes={"1 − n/d": ":"}, colors={"1 − n/d":
 #   $d$ independent pairs exactly; above that, random values lose a share of $1 - d/n$.
 # * A sum of outer products mixes the values of keys that overlap. Whitening takes out what the second
 #   moment says about all keys, and the overlap that is left is $k_i^\top C^{-1} k_j$.
-# * Against noise of variance $\sigma^2$ on $n$ keys, ridge with $\lambda = n\sigma^2$ has the smallest
-#   expected error. It pays with an error on the keys as they were written.
-# * This real layer uses all its directions, but not evenly: the keys of subjects overlap more than
-#   random vectors, and half as many pairs as inputs leave an error of 0.30 on new tokens, where
-#   even keys have 0.50.
+# * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$
+#   has the smallest expected error, and pays with an error on the keys as they were written.
+# * A real layer uses all its directions, but unevenly, and subjects that mean similar things have
+#   similar keys even after whitening.
 #
 # ## Where it breaks
 #
 # Write one new pair into a memory in use. The obvious way adds what is missing as an outer product,
 # $W' = W + (v - Wk)\,k^\top / \|k\|^2$, and the new pair is exact. We give a subject of the real
-# layer the value of another, look at all the rest, then go on subject by subject.
+# layer the value of another, look at all the rest, then go on subject by subject, in three orders.
 
 # %%
 V = W @ K
 wanted = V.roll(1, 1)  # every subject gets the value of the one before it
-written = W.clone()
-for i in range(K.shape[1]):
-    k = K[:, i]
-    written += torch.outer(wanted[:, i] - written @ k, k) / (k @ k)
-    if i == 0:
-        moved = ((written @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
-print(f"one pair: {(moved > 0.001).sum()} of {len(moved)} others moved, in the mean by")
-print("{:.0%} of their length ({:.0%} to {:.0%})".format(moved.mean(), *interval(moved, None)))
-print(f"all pairs in a row: error {error(written, K, wanted):.2f}, all at once",
-      f"by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")  # fmt: skip
+
+
+def in_a_row(order):  # pair by pair, what is missing is added as an outer product
+    written = W.clone()
+    for i in order:
+        k = K[:, i]
+        written += torch.outer(wanted[:, i] - written @ k, k) / (k @ k)
+    return written
+
+
+moved = ((in_a_row([0]) @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
+print(f"one pair: {(moved > 0.01).sum()} of {len(moved)} others move by over 1 % of their length")
+orders = [torch.randperm(len(subjects), generator=draw) for _ in range(3)]
+rows = ", ".join(f"{error(in_a_row(order), K, wanted):.2f}" for order in orders)
+print(f"all pairs in a row, three orders: a share of {rows} is wrong at the end")
+print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]
-# One pair moves nearly all the others by more than a thousandth of their length, and in the mean by
-# a fifth. Written in a row, the later pairs spoil the earlier ones: 0.38 of the squared length is
-# wrong at the end. A matrix that holds them all exists, but we cannot refit the real one: nobody
-# has the pairs that it was made from. All we know of them is $C$.
+# One pair moves most of the others. Written in a row, the later pairs spoil the earlier ones,
+# whatever the order. A matrix that holds them all exists, but we cannot refit the real one: nobody has
+# the pairs that it was made from. All we know of them is $C$.
 #
 # **How do we write one pair at the least cost to those that we cannot see?**
 # [Notebook 02](02_insert.ipynb) derives that, and comes back to the sheep and its neighbors.
@@ -666,6 +668,9 @@ print(f"all pairs in a row: error {error(written, K, wanted):.2f}, all at once",
 # ## References
 #
 # * Kohonen: *Correlation Matrix Memories*, IEEE Transactions on Computers, 1972.
+# * Marchenko, Pastur: *Distribution of Eigenvalues for Some Sets of Random Matrices*, 1967.
+# * Belkin, Hsu, Ma, Mandal: *Reconciling Modern Machine-Learning Practice and the Classical
+#   Bias-Variance Trade-Off*, 2019, [arXiv:1812.11118](https://arxiv.org/abs/1812.11118): double descent.
 # * Geva, Schuster, Berant, Levy: *Transformer Feed-Forward Layers Are Key-Value Memories*, 2021,
 #   [arXiv:2012.14913](https://arxiv.org/abs/2012.14913).
 # * Bau et al.: *Rewriting a Deep Generative Model*, 2020,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.evaluation.intervals import DIFFERENCE, interval
-from notebooks.support import score_tables
+from notebooks.support import figures, score_tables, sliders
 from notebooks.support.show import Table
 
 
@@ -39,3 +39,18 @@ def test_shares_leave_out_what_is_missing_and_differences_are_paired():
     assert found == pytest.approx((0.0, *(100 * x for x in interval([0.5, 0, -0.5], DIFFERENCE))))
     with pytest.raises(ValueError):
         score_tables.gap([1.0], [1.0, 0.0])
+
+
+def test_a_slider_draws_its_figure_anew():
+    drawn = []
+
+    def draw(value):
+        drawn.append(value)
+        return figures.panels()[0]
+
+    slider = sliders.Slider(draw, "λ", [0.0, 0.25, 1 / 3], 0.25)
+    (control,) = slider.controls().values()
+    assert control.options == (("0", 0.0), ("0.25", 0.25), ("0.333", 1 / 3))
+    assert control.value == 0.25 and not drawn
+    assert slider.view.text == "λ: 0.25" and slider.rows == []
+    assert slider.look(1 / 3).text == "λ: 0.333" and drawn == [0.25, 1 / 3]

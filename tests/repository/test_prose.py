@@ -7,7 +7,7 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = ("00", "04", "05")
+REWRITTEN = ("00", "01", "04", "05")
 
 
 def markdown(text: str) -> dict:

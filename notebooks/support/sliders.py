@@ -1,0 +1,30 @@
+"""A figure that a slider changes, computed anew for each of its places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lib.workbench import plot
+from lib.workbench.widgets import Panel, View
+
+
+class Slider(Panel):
+    """`draw(value)` is the figure of each of some values; without a kernel that of `start` stands."""
+
+    def __init__(
+        self, draw: Callable[[float], plot.Figure], name: str, values: Sequence[float], start: float
+    ) -> None:
+        self.draw, self.name, self.places = draw, name, values
+        super().__init__(value=start)
+
+    def controls(self) -> dict[str, Any]:
+        import ipywidgets
+
+        places = [(f"{value:.3g}", value) for value in self.places]
+        look = {"description": self.name, "continuous_update": False}
+        return {"value": ipywidgets.SelectionSlider(options=places, **self.values, **look)}
+
+    def look(self, value: float) -> View:
+        """The figure, and the value as text."""
+        return View(self.draw(value), f"{self.name}: {value:.3g}", [])
