@@ -92,6 +92,11 @@ class Cell:
     line: int
 
 
+def number(source: Path) -> str:
+    """The number of a source, with the letter of a page that was split off: "02", "02b"."""
+    return source.stem.split("_")[0]
+
+
 @dataclass(frozen=True)
 class Tree:
     """The folder of the notebooks: sources in src, stored runs in data, settings above it."""
@@ -100,13 +105,13 @@ class Tree:
 
     def sources(self, wanted: list[str] | None = None) -> list[Path]:
         """Return the sources in order; `wanted` are numbers or names ("03", "03_trace")."""
-        sources = sorted((self.folder / "src").glob("[0-9][0-9]_*.py"))
+        sources = sorted((self.folder / "src").glob("[0-9][0-9]*_*.py"))
         if not wanted:
             return sources
         for name in wanted:
-            if not any(name in (p.stem, p.stem[:2]) for p in sources):
+            if not any(name in (p.stem, number(p)) for p in sources):
                 raise BuildError(f"no source in notebooks/src is named {name}.")
-        return [p for p in sources if p.stem in wanted or p.stem[:2] in wanted]
+        return [p for p in sources if p.stem in wanted or number(p) in wanted]
 
     def notebook(self, source: Path) -> Path:
         """Return the file that is built from this source."""
@@ -448,7 +453,7 @@ def relink(source: Path, tree: Tree) -> int:
     BuildError, and nothing is written, if the notebook was not built from a source that runs the
     same program: another number or kind of cells, other code, other stored runs.
     """
-    path, remedy = tree.notebook(source), f"run `python -m notebooks.build {source.stem[:2]}`."
+    path, remedy = tree.notebook(source), f"run `python -m notebooks.build {number(source)}`."
     fresh, cells = assemble(source, tree.repository())["cells"], parse(source)
     if not path.is_file():
         raise BuildError(f"{source.name} has no notebook: {remedy}")
@@ -494,7 +499,7 @@ def check(tree: Tree) -> list[str]:
             )
     for path in sorted(set((tree.folder / "src").glob("*.py")) - set(sources)):
         found.append(f"src/{path.name} is not built: name it NN_{path.name}.")
-    for path in sorted((tree.folder / "support").glob("*_[0-9][0-9]_*.py")):
+    for path in sorted((tree.folder / "support").glob("*_[0-9][0-9]*_*.py")):
         if path.stem.split("_", 1)[1] not in {source.stem for source in sources}:
             found.append(f"support/{path.name} belongs to no source: name it after one.")
     used = {name for source in sources for name in tree.stored_runs(source)}
@@ -509,7 +514,7 @@ def check(tree: Tree) -> list[str]:
 
 
 def _check_one(source: Path, tree: Tree) -> list[str]:
-    path, remedy = tree.notebook(source), f"run `python -m notebooks.build {source.stem[:2]}`."
+    path, remedy = tree.notebook(source), f"run `python -m notebooks.build {number(source)}`."
     expected = assemble(source, tree.repository())["cells"]
     if not path.is_file():
         return [f"{source.name} has no notebook: {remedy}"]
@@ -542,14 +547,14 @@ def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
 
     A source without a module of long runs is run as plain Python with EDIT_LONG=1.
     """
-    command = f"python -m notebooks.build --long {source.stem[:2]}"
+    command = f"python -m notebooks.build --long {number(source)}"
     command += "" if scale == "small" else f" --scale {scale}"
     env = environment(scale) | {"EDIT_LONG": "1", "EDIT_COMMAND": command}
     program = [str(source)]
     text = tree.folder / "support" / f"runs_{source.stem}.py"
     alone = text.is_file() and "\ndef runs(" in text.read_text(encoding="utf-8")
     if alone:
-        program = ["-m", "notebooks.support.long_runs", source.stem[:2], str(minutes)]
+        program = ["-m", "notebooks.support.long_runs", number(source), str(minutes)]
     folder = HERE.parent if alone else tree.folder
     done = subprocess.run([sys.executable, *program], cwd=folder, env=env, check=False)
     if done.returncode:
@@ -598,7 +603,7 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         if args.long:
             for source in tree.sources([args.long]):
                 run_long(source, tree, args.scale, args.minutes)
-                _say(f"now run `python -m notebooks.build {source.stem[:2]}`.")
+                _say(f"now run `python -m notebooks.build {number(source)}`.")
             return 0
         sources = tree.sources(args.names)
     except BuildError as error:
