@@ -76,7 +76,7 @@ class Beside:
 
     def __init__(self, solution: Callable, mine: Callable) -> None:
         self.solution, self.mine = solution, mine
-        self.__name__ = solution.__name__
+        self.__name__, self.__wrapped__ = solution.__name__, solution
 
     def __call__(self, *args: Any) -> Any:
         return self.solution(*args)
