@@ -5,6 +5,7 @@
     python -m notebooks.build --check       are sources, notebooks and stored runs in step? (1 s)
     python -m notebooks.build --relink      take over text and imports, keep the outputs (5 s)
     python -m notebooks.build --long 08     make the long runs of notebook 08 and store them
+    python -m notebooks.build --student student         without outputs and answers (student.py)
     python -m notebooks.build --long 08 --minutes 30    the same, and stop in time; go on next time
 
 A source is a percent script that also runs as plain Python (`python notebooks/src/03_x.py`):
@@ -57,6 +58,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from notebooks import student
 from notebooks.support import stored_runs
 from notebooks.support.same_program import first_difference
 
@@ -587,6 +589,12 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="with --long: stop in time, go on next time"
     )
+    parser.add_argument(
+        "--student",
+        type=place,
+        metavar="OUT",
+        help="the pages without outputs and answers; run nothing",
+    )
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
     parser.add_argument("--out", type=place, metavar="FOLDER", help="default: notebooks")
     args = parser.parse_args(argv)
@@ -606,7 +614,11 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
                 _say(f"now run `python -m notebooks.build {number(source)}`.")
             return 0
         sources = tree.sources(args.names)
-    except BuildError as error:
+        if args.student:
+            student.edition([tree.notebook(source) for source in sources], args.student)
+            _say(f"{len(sources)} pages in {args.student}, their answers in its folder teacher.")
+            return 0
+    except (BuildError, OSError) as error:
         _say(f"error: {error}")
         return 1
     if args.relink:
