@@ -26,11 +26,11 @@ def test_pages_have_no_outputs_and_no_answers(tmp_path):
 
 
 def test_what_is_taken_out_stands_under_its_heading():
-    text = "## One\n\na\n\n<details><summary>Answer</summary>\n\n4, **not** 5\n\n</details>\nb\n\n## Two"
+    text = "## One\n\na\n\n<details><summary>Answer</summary>\n\n4, **not** 5\n\n</details>\nb\n\n"
     page = {
         "metadata": {"widgets": {}},
         "cells": [
-            {"cell_type": "markdown", "metadata": {}, "source": text},
+            {"cell_type": "markdown", "metadata": {}, "source": f"{text}## Two"},
             {"cell_type": "code", "metadata": {}, "outputs": [{}], "execution_count": 3},
         ],
     }
