@@ -1,0 +1,26 @@
+"""The map of all editors: picture and table are those of today's file and today's library."""
+
+import pytest
+
+import lib
+from notebooks import editors_map
+from notebooks.editors_map import LEFT, PICTURE, TABLE, WIDTH
+
+
+def test_picture_and_table_are_up_to_date():
+    read = editors_map.groups()
+    assert TABLE.read_text(encoding="utf-8") == editors_map.table(read)
+    assert PICTURE.read_text(encoding="utf-8") == editors_map.picture(read)
+
+
+def test_no_cell_runs_into_the_next():
+    room = [(b - a) / 7.4 for a, b in zip(LEFT[1:], (*LEFT[2:], WIDTH), strict=True)]
+    for group in editors_map.groups():
+        for row in (group["columns"], *(editor["cells"] for editor in group["editor"])):
+            assert all(len(cell) <= most for cell, most in zip(row, room, strict=True)), row
+
+
+def test_an_editor_that_is_not_on_the_map_is_named(monkeypatch):
+    monkeypatch.setitem(lib.EDITORS, "new_one", lib.EDITORS["rome"])
+    with pytest.raises(ValueError, match="differ in new_one"):
+        editors_map.groups()
