@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -64,12 +65,18 @@ def open_page(
     looked = studio.look(Session(), subject) if ready is None else None
     from .app import ROUTES, appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
+    from .head import Head
+    from .session.links import sentence
 
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":
         names = [*names, ANY]
     hosts = hosts_of(host, [*names, *filter(None, [os.environ.get("SPACE_HOST")])])
     demo = build(studio, stored, ready or looked.outcome())
-    more = {"lifespan": lifespan(hosts), "exception_handlers": HANDLERS, "routes": ROUTES}
+    more = {
+        "lifespan": lifespan(hosts, partial(Head, facts=partial(sentence, studio.choices))),
+        "exception_handlers": HANDLERS,
+        "routes": ROUTES,
+    }
     _launch(demo, port, host, app_kwargs=more, **appearance(), **settings)
     if settings.get("share"):
         print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)

@@ -6,17 +6,17 @@ are in tabs/.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
 
 from .api import endpoints
 from .gradio_internals import Blocks, Forgotten
-from .html import render
+from .head import TITLE, origin
+from .html import memory, render
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
 from .session import links
 from .session.studio import Studio
@@ -30,26 +30,22 @@ from .tabs.lab import Card
 from .tabs.questions import questions
 from .tabs.take_away import TakeAway
 
-TITLE = "Edit a language model's memory"
-DESCRIPTION = (
-    "Change one fact in a language model, see beside each other what changed and what should have "
-    "stayed, and undo it exactly."
-)
 ICON = (
     "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
     "height='32' rx='7' fill='%23b34404'/%3E%3Cpath d='M7 22h18M9 17l11-9 4 4-11 9H9z' "
     "stroke='white' stroke-width='2' fill='none'/%3E%3C/svg%3E"
 )
 HEAD = (
-    f'<meta name="description" content="{DESCRIPTION}">'
-    f'<meta property="og:title" content="{TITLE}">'
-    f'<meta property="og:description" content="{DESCRIPTION}">'
     f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
     '<script>addEventListener("beforeunload", (event) => {'
     'if (document.querySelector("#top .live.on")) event.preventDefault(); });</script>'
 )  # whoever leaves or reloads with edits that are live is asked first
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
-ROUTES = [Route("/preview.png", lambda request: FileResponse(PREVIEW))]
+ROUTES = [
+    Route("/preview.png", lambda request: FileResponse(PREVIEW)),
+    Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
+    Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
+]
 LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 PLACED = """() => {
   const address = new URL(location.href), place = "%s";
@@ -93,6 +89,8 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             with gr.Tab("Lab", id=links.LAB) as third:
                 gr.HTML(render.hint(LAB))
                 with gr.Column(elem_id="lab"):
+                    with gr.Accordion(links.MEMORY_ASKS, open=False, elem_id=links.MEMORY) as seen:
+                        gr.HTML(memory.IN_LAB, js_on_load=memory.ON_LOAD)
                     cards = [Card(studio, examples, one) for one in questions(studio, examples)]
                     taken = TakeAway(studio)
         gr.HTML(about(studio.lm.plain_name))
@@ -106,12 +104,12 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
 
         demo.unload(leave)
         page.reopened(demo)
-        placed(demo, tabs, cards, taken)
+        placed(demo, tabs, cards, {links.TAKE: taken.fold, links.MEMORY: seen})
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 
 
-def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> None:
+def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], folds: dict[str, gr.Accordion]) -> None:
     """Go where the page's address says, and open the question that it names."""
 
     def place(request: gr.Request) -> dict:
@@ -120,11 +118,11 @@ def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> N
         for card in cards:
             if card.question.key == question:
                 found |= {card.fold: gr.Accordion(open=True), **card.example()}
-        if question == links.TAKE:
-            found[taken.fold] = gr.Accordion(open=True)
+        if question in folds:
+            found[folds[question]] = gr.Accordion(open=True)
         return found
 
-    outputs = [tabs, taken.fold]
+    outputs = [tabs, *folds.values()]
     for card in cards:
         outputs += [card.fold, card.caption, card.begun, *card.answers]
     demo.load(place, None, outputs, **HIDDEN)
@@ -132,12 +130,10 @@ def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], taken: TakeAway) -> N
 
 def appearance() -> dict[str, Any]:
     """How a page looks and what its web server takes; Gradio wants it where it is served."""
-    host = os.environ.get("SPACE_HOST")  # elsewhere only visitors know the page's address
-    place = f"https://{host}" if host else ""
     return {
         "theme": theme(),
         "css": CSS,
-        "head": f'{HEAD}<meta property="og:image" content="{place}/preview.png">',
+        "head": HEAD,
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,

@@ -87,12 +87,17 @@ async def unknown(request: Request, error: Exception) -> JSONResponse:
 HANDLERS = {KeyError: unknown, FnIndexInferError: unknown}  # what Gradio raises for such a call
 
 
-def lifespan(hosts: frozenset[str]) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """Puts the guard before an application as it starts, so that no call comes before the guard."""
+def lifespan(
+    hosts: frozenset[str], inside: Callable[[ASGIApp], ASGIApp]
+) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Puts the guard before an application as it starts, so that no call comes before the guard.
+
+    inside: puts around the application what stands behind the guard.
+    """
 
     @asynccontextmanager
     async def begin(app: Any) -> AsyncIterator[None]:
-        gradio_internals.put_before(app, lambda stack: Guard(stack, hosts))
+        gradio_internals.put_before(app, lambda stack: Guard(inside(stack), hosts))
         app.state.loop = asyncio.get_running_loop()  # a page that comes later begins in it, too
         yield
 

@@ -38,6 +38,7 @@ LEGEND = (
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
+WHY = ' <a href="./memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
 STOPS = ",;:.!?"  # end a clause
@@ -68,7 +69,7 @@ def status(view: View, link: str = "") -> str:
     copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
     return (
         f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{editor} · {when}</small>{copy}</span></div>"
+        f"<small>{editor} · {when}</small>{copy}{WHY}</span></div>"
     )
 
 

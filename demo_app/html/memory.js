@@ -269,7 +269,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     root.classList.add("memory");
     const inside = element("div", { class: "memory-inside" });
     root.replaceChildren(element("style", {}, STYLE), inside);
-    const shade = () => root.classList.toggle("dark", host ? !!root.closest(".dark") : dark.matches);
+    const page = root.getRootNode().host ?? root; // a shadow keeps a page's own style outside
+    const shade = () => root.classList.toggle("dark", host ? !!page.closest(".dark") : dark.matches);
     shade();
     dark.addEventListener("change", shade);
 
@@ -539,7 +540,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     }
 
     function drawTable(seen) {
-      const focused = table.contains(document.activeElement) ? document.activeElement.dataset.id : null;
+      const active = root.getRootNode().activeElement;
+      const focused = active && table.contains(active) ? active.dataset.id : null;
       table.replaceChildren(...seen.rows.map((row, i) => {
         const own = i === seen.edited;
         const wide = Math.min(Math.abs(row.share) * 42, 50);

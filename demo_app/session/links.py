@@ -15,8 +15,9 @@ from .views import View
 from .worker import Trouble
 
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
-SURPRISES, LAB, TAKE = "surprises", "lab", "take"
-QUESTIONS = ("dossier", "interference", "lifelong", "inside", "trace", TAKE)
+SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
+MEMORY_ASKS = "Why do others move? A layer is a memory"
+QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "inside", "trace", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 
 
@@ -89,6 +90,15 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
     if left_out:
         ignored = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
     return Opened(fact, label, editors, own, ignored)
+
+
+def sentence(choices: Choices, query: Mapping[str, str]) -> str:
+    """What an address wants the model to believe: "China is … of Paris"; "" if it names no fact."""
+    asked = opened(choices, query)
+    if asked is None or asked.fact is None:
+        return ""
+    subject, prompt, target = asked.fact
+    return f"{prompt.replace('{}', subject)} {target}"
 
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:

@@ -5,6 +5,7 @@ Each edit of the gallery is made, and what the model then says is stored.
     python -m tests.benchmarks.make_gallery                 # every exhibit
     python -m tests.benchmarks.make_gallery sheepdog flash  # these; the others stay as stored
     python -m tests.benchmarks.make_gallery --words         # none: new words for what is stored
+    python -m tests.benchmarks.make_gallery --memory        # memory.png only, in a real browser
 
 An exhibit whose expectation does not come true is named and not stored. Not collected by pytest
 (four minutes).
@@ -13,14 +14,20 @@ An exhibit whose expectation does not come true is named and not stored. Not col
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
+from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 import lib
 from demo_app.app import PREVIEW
+from demo_app.html import memory
 from demo_app.session import gallery
 from demo_app.session.gallery import Exhibit, Said, Step
 from demo_app.session.studio import Studio
@@ -244,6 +251,8 @@ def measure(studio: Studio, wanted: Exhibit, expected: tuple[Expected, ...]) -> 
 
 def main() -> int:
     """Measure, and store after each exhibit, so that a run that is cut short loses one at most."""
+    if sys.argv[1:] == ["--memory"]:
+        return memory_preview()
     lm = lib.load()
     studio, kept = Studio(lm), {}
     if gallery.FILE.exists() and gallery.gallery().model == lm.name:
@@ -308,6 +317,25 @@ def preview(exhibits: Sequence[Exhibit]) -> None:
         figure.text(0.06, y - 0.075, answers, size=24, weight="bold", color=plot.style.EDITED)
     figure.text(0.06, 0.06, "Edit a language model's memory: what else moved?", size=18)
     figure.savefig(PREVIEW, dpi=100, metadata={"Software": None})
+
+
+def memory_preview() -> int:
+    """Take the picture that a link to /memory shows: the tower has moved, the Louvre came along."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "memory.html"
+        file.write_text(memory.page(""), encoding="utf-8")
+        browser = play.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": 1200, "height": 630}, reduced_motion="reduce")
+        page.goto(file.as_uri())
+        page.locator(".story button.next").click()
+        taken = Image.open(BytesIO(page.screenshot()))
+        taken.quantize(64).save(memory.PREVIEW, optimize=True)  # a third of the size
+        browser.close()
+    return 0
 
 
 if __name__ == "__main__":

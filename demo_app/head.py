@@ -1,0 +1,136 @@
+"""The head of the page's HTML, for those who run no script: search engines, previews of links.
+
+Gradio's own has its own title and picture, and puts ours in with a script. What a link is about
+stands in its query, so each link has a title and a text of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .session import gallery
+
+TITLE = "Edit a language model's memory"
+DESCRIPTION = (
+    "Change one fact in a language model, see beside each other what changed and what should have "
+    "stayed, and undo it exactly."
+)
+CHARSET = '<meta charset="utf-8" />'
+LONGEST = 160  # letters of a text that a preview shows
+GRADIOS = re.compile(
+    r'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*|<title>.*?</title>', re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a preview shows: the title and the text."""
+
+    title: str = TITLE
+    text: str = DESCRIPTION
+
+
+def usual() -> Words:
+    """What a link to the page itself says: a surprise that was measured, and what the page does."""
+    first = gallery.gallery().exhibits[0]
+    return Words(TITLE, f"{first.sentence.replace('*', '')} Change a fact yourself and see.")
+
+
+def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -> Words:
+    """What a link to the page says.
+
+    facts: gives the sentence of the edit that a query names, "" where it names none.
+    """
+    exhibit = gallery.found(query)
+    if exhibit is not None:
+        return Words(exhibit.title.replace("*", ""), exhibit.sentence.replace("*", ""))
+    sentence = facts(query)
+    if not sentence:
+        return usual()
+    return Words(f"“{sentence}”", f"What if a language model believed this? {DESCRIPTION}")
+
+
+def tags(words: Words, address: str, picture: str) -> str:
+    """The tags of a head: title, description, and those of previews. Addresses are absolute."""
+    title, text = (
+        escape(words.title),
+        escape(textwrap.shorten(words.text, LONGEST, placeholder=" …")),
+    )
+    pairs = {
+        "og:title": title,
+        "og:description": text,
+        "og:type": "website",
+        "og:url": escape(address),
+        "og:image": escape(picture),
+    }
+    return (
+        f'<title>{title}</title><meta name="description" content="{text}">'
+        + "".join(f'<meta property="{key}" content="{value}">' for key, value in pairs.items())
+        + '<meta name="twitter:card" content="summary_large_image">'
+    )
+
+
+def origin(scope: Scope) -> str:
+    """The page's address as the visitor's browser has it: "https://name:port/root"."""
+    headers = Headers(scope=scope)
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
+    root = scope.get("root_path", "").rstrip("/")
+    return f"{scheme}://{headers.get('host', '')}{root}"
+
+
+class Head:
+    """An ASGI application around another one, whose first page gets our head."""
+
+    def __init__(self, app: ASGIApp, facts: Callable[[Mapping[str, str]], str]) -> None:
+        """facts: as `words` takes it."""
+        self.app, self.facts = app, facts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on; the HTML of the first page is changed on its way back."""
+        if scope["type"] != "http" or scope["method"] != "GET" or not first(scope):
+            await self.app(scope, receive, send)
+            return
+        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+        begun: list[Message] = []
+        body = b""
+
+        async def changed(message: Message) -> None:
+            nonlocal body
+            if message["type"] == "http.response.start":
+                begun.append(message)
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            start = begun[0]
+            if b"text/html" in Headers(raw=start["headers"]).get("content-type", "").encode():
+                body = self.headed(body.decode("utf-8"), scope).encode()
+            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
+            length = (b"content-length", str(len(body)).encode())
+            await send({**start, "headers": [*kept, length]})
+            await send({"type": "http.response.body", "body": body})
+
+        await self.app({**scope, "headers": plain}, receive, changed)
+
+    def headed(self, html: str, scope: Scope) -> str:
+        """A page with our tags in the place of Gradio's."""
+        query = scope.get("query_string", b"").decode("latin-1")
+        here = origin(scope)
+        about = words(dict(parse_qsl(query)), self.facts)
+        address = f"{here}/?{query}" if query else f"{here}/"
+        ours = tags(about, address, f"{here}/preview.png")
+        before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
+        return before + charset + ours + GRADIOS.sub("", rest) if charset else html
+
+
+def first(scope: Scope) -> bool:
+    """Whether a call asks for the page itself and not for one of its parts."""
+    return scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/")
