@@ -12,7 +12,8 @@ from demo_app.session import gallery
 
 RAW = (
     '<!doctype html><html><head><meta charset="utf-8" />'
-    '<meta property="og:title"\n content="Gradio" /><meta name="twitter:title" content="Gradio" /></head><body>größer</body></html>'
+    '<meta property="og:title"\n content="Gradio" />'
+    '<meta name="twitter:title" content="Gradio" /></head><body>größer</body></html>'
 )
 
 
