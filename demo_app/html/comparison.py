@@ -38,7 +38,7 @@ LEGEND = (
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
-WHY = ' <a href="./memory" target="_blank">Why do others move?</a>'
+WHY = '<a href="./memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
 STOPS = ",;:.!?"  # end a clause
