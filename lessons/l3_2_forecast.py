@@ -1,42 +1,64 @@
 """★★ After the last edit
 
 T facts are written one after another, each with the cheapest change. You know nothing but ρ and the
-residuals that the *unedited* memory had at every key. Forecast how wrong each fact will be when all
-are written:
+residuals that the *unedited* memory had at every key, r_i = v_i − W_0 k_i. Write three functions:
 
-    W_T k_j − v_j = Σ over i > j of ρ(i, j) δ_i.
-
-Beware: δ_i is what edit i really has to write, and the edits before it have changed that already:
-
-    δ_i = r_i − Σ over s < i of ρ(s, i) δ_s,     r_i = v_i − W_0 k_i.
+    asks        what each edit really has to write, when those before it have changed it already:
+                    δ_i = r_i − Σ over s < i of ρ(s, i) δ_s
+    after_all   how wrong each fact is when all are written; it may call `asks`:
+                    W_T k_j − v_j = Σ over i > j of ρ(i, j) δ_i
+    in_a_row    the matrix W_T itself, from keys and values, without writing pair by pair:
+                    W_T = W_0 + Σ over i of δ_i (C⁻¹ k_i)ᵀ / q_i,   q_i = k_iᵀ C⁻¹ k_i
 
     rho  (T, T)          in the order of the edits: row i is edit i
     R    (d_out, T)      column i is r_i
-    returns (d_out, T), column j: W_T k_j − v_j
+    W    (d_out, d_in)   the memory W_0     K (d_in, T)    V (d_out, T)    C (d_in, d_in)
+    asks and after_all return (d_out, T), in_a_row returns (d_out, d_in)
 
-Hint: a loop over the edits is fine. Without one: the second line says δ · triu(ρ) = R.
+Hint: a loop over the edits is fine. Without one: the first sum says δ · triu(ρ) = R.
 """
 
 import torch
 from torch import Tensor
 
 
+def asks(rho: Tensor, R: Tensor) -> Tensor:
+    # solution
+    return torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)
+
+
 def after_all(rho: Tensor, R: Tensor) -> Tensor:
     # solution
-    delta = torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)
-    return delta @ rho.tril(-1)
+    return asks(rho, R) @ rho.tril(-1)
+
+
+def in_a_row(W: Tensor, K: Tensor, V: Tensor, C: Tensor) -> Tensor:
+    # solution
+    U = torch.linalg.solve(C, K)  # C⁻¹ k_i, (d_in, T)
+    q = (K * U).sum(0)
+    delta = asks(K.T @ U / q[:, None], V - W @ K)
+    return W + delta / q @ U.T
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor, uneven
 
-SOLVED = "delta = torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)\n"
+ROW = "U = torch.linalg.solve(C, K)\nq = (K * U).sum(0)\nrho = K.T @ U / q[:, None]\n"
 WRONG = [
-    ("return R @ rho.tril(-1)", "already there"),
-    (SOLVED + "return delta @ rho.triu(1)", "came after"),
-    (SOLVED + "return delta @ rho.tril()", "diagonal"),
-    (SOLVED + "return delta @ (rho.tril(-1) + rho.triu(1))", "earlier edits"),
-    (SOLVED + "return -delta @ rho.tril(-1)", "sign"),
+    ({"asks": "return R"}, "already there"),
+    ({"asks": "return torch.linalg.solve(rho, R, left=False)"}, "before i"),
+    ({"asks": "return torch.linalg.solve(rho.tril(), R, left=False)"}, "lower"),
+    ({"asks": "return R - R @ rho.triu(1)"}, "in place of δ_s"),
+    ({"after_all": "return R @ rho.tril(-1)"}, "already there"),
+    ({"after_all": "return asks(rho, R) @ rho.triu(1)"}, "came after"),
+    ({"after_all": "return asks(rho, R) @ rho.tril()"}, "diagonal"),
+    ({"after_all": "return asks(rho, R) @ (rho.tril(-1) + rho.triu(1))"}, "earlier edits"),
+    ({"after_all": "return -asks(rho, R) @ rho.tril(-1)"}, "sign"),
+    ({"in_a_row": ROW + "return asks(rho, V - W @ K) / q @ U.T"}, "change alone"),
+    ({"in_a_row": ROW + "return W + asks(rho, V) / q @ U.T"}, "missing"),
+    ({"in_a_row": ROW + "return W + asks(rho, V - W @ K) @ U.T"}, "Divide by q_i"),
+    ({"in_a_row": ROW + "return W + (V - W @ K) / q @ U.T"}, "residuals of W_0"),
+    ({"in_a_row": ROW + "X = torch.linalg.inv(rho)\nreturn W + (V - W @ K) @ X / q @ U.T"}, "once"),
 ]
 
 
@@ -45,13 +67,25 @@ def check(ask, draw):
     C, L = uneven(draw, 12)
     K, R = L @ normal(draw, 12, T), normal(draw, d_out, T)
     U = torch.linalg.solve(C, K)
-    rho = (K.T @ U) / (K * U).sum(0)[:, None]
-    found = tensor(ask("after_all", rho, R), (d_out, T), "the forecast", "one column per fact")
+    q = (K * U).sum(0)
+    rho = (K.T @ U) / q[:, None]
     # the slow way: write them all, from W = 0 with values R
     W, delta = torch.zeros(d_out, 12).double(), torch.zeros_like(R)
     for t in range(T):
         delta[:, t] = R[:, t] - W @ K[:, t]
         W = W + torch.outer(delta[:, t], U[:, t]) / (K[:, t] @ U[:, t])
+    every, lower = (torch.linalg.solve(m, R, left=False) for m in (rho, rho.tril()))
+    likely = {
+        "asks: this is r_i, but earlier edits left something on its key that is already there.": R,
+        "asks: δ_i is solved for with all edits; only those before i have left something there: "
+        "take triu(ρ).": every,
+        "asks: these are the edits after i, the lower triangle; take triu(ρ).": lower,
+        "asks: edit s has written δ_s on the other keys, and here r_s stands in place of δ_s.": (
+            R - R @ rho.triu(1)
+        ),
+    }
+    agree(tensor(ask("asks", rho, R), (d_out, T), "δ", "one column per edit"), delta, "δ", likely)
+    found = tensor(ask("after_all", rho, R), (d_out, T), "the forecast", "one column per fact")
     likely = {
         "This takes r_i for what edit i writes, but earlier edits left something on its key that "
         "is already there: use δ_i.": R @ rho.tril(-1),
@@ -62,17 +96,22 @@ def check(ask, draw):
         "All others are summed: the traces of earlier edits were repaired when j was written.": (
             delta @ (rho.tril(-1) + rho.triu(1))
         ),
-        "δ_i is solved for with all edits; only those before i have left something there: take "
-        "triu(ρ).": torch.linalg.solve(rho, R, left=False) @ rho.tril(-1),
-        "δ_i is solved for with the edits after i, the lower triangle; take triu(ρ).": (
-            torch.linalg.solve(rho.tril(), R, left=False) @ rho.tril(-1)
-        ),
-        "Edit s has written δ_s on the other keys, and here r_s takes its place.": (
-            (R - R @ rho.triu(1)) @ rho.tril(-1)
-        ),
         "These sums run along row j, what edit j does to others; fact j hears column j.": delta
         @ rho.triu(1).T,
         "The sign: this is v_j − W_T k_j.": R - W @ K,
     }
     agree(found, W @ K - R, "the forecast", likely)
-    return "solved: forecast and T edits, made one by one, agree."
+    start = normal(draw, d_out, 12)
+    V = R + start @ K  # so that the same is missing
+    likely = {
+        "This is the change alone: the rest of the memory is gone.": W,
+        "What edit 1 has to write is what is missing, v − W k, and not all of v.": start
+        + torch.linalg.solve(rho.triu(), V, left=False) / q @ U.T,
+        "Nothing is divided: then δ_i arrives q_i times. Divide by q_i.": start + delta @ U.T,
+        "These are the residuals of W_0; edit i writes δ_i.": start + R / q @ U.T,
+        "Every pair is exact: this writes all of them at once, and not in a row.": start
+        + every / q @ U.T,
+    }
+    found = tensor(ask("in_a_row", start, K, V, C), (d_out, 12), "W_T")
+    agree(found, start + W, "W_T", likely)
+    return "solved: forecast, formula and T edits, made one by one, agree."

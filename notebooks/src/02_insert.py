@@ -1,18 +1,18 @@
 # %% [markdown]
 # <!-- badge -->
 #
-# # 02 · What does writing one pair cost the others?
+# # 02 · What does writing one fact do to the others?
 #
 # A plain outer product moves nearly every pair of the memory. At the end of this page you know the
 # change that moves them least, and can say whom it will disturb before it is made.
 #
-# **You will** derive the cheapest way to write one pair, and write it · see how much of it lands on other
-# keys, on paper and in a real layer · forecast what many pairs in a row do to each other · find out what
-# a word in front of every text has to do with it, and what the sheep did to the sheepdog.
+# **You will** derive the cheapest way to write one pair, and write it · play with a memory of four keys ·
+# forecast what many pairs in a row do to each other · find in a real layer what the sheep did to the
+# sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last section.
 #
-# **Minutes** 35 to read and 25 to work: three exercises, of [session 2](../lessons/session_2.md) and
+# **Minutes** 30 to read and 30 to work: three exercises, of [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -58,19 +58,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-from functools import partial
-
-import numpy as np
-import pandas as pd
 import torch
+from IPython.display import display
 
 import lib
 from lib import associative_memory as memory
-from lib.evaluation.intervals import interval
 from lib.workbench import plot
-from notebooks.support import drawings_02, long_runs, models, moved
+from notebooks.support import drawings_02, hand_ins, models, moved, own_fact, show
 from notebooks.support import runs_02_insert as runs_02
-from notebooks.support.holes import guess, use
+from notebooks.support.figures import whiskers
+from notebooks.support.holes import both, guess, use
+from notebooks.support.sliders import Slider
 
 draw = torch.Generator().manual_seed(0)
 
@@ -81,6 +79,10 @@ def normal(*shape):
 
 def rms(values):  # root mean square
     return values.pow(2).mean().sqrt().item()
+
+
+def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+    return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
@@ -139,57 +141,67 @@ insert = use("2.1", insert)
 #
 # </details>
 #
-# Is it really the cheapest? We look for the change downhill in small steps, and compare both with
-# the library, which returns the two factors of the outer product.
+# Is it really the cheapest? We begin with the plain outer product, look for a cheaper change downhill in small
+# steps that keep $\Delta k$, and compare with the library, which returns the two factors of the outer product.
 
 # %%
 d = 8
 L = normal(d, d)
 C = L @ L.T / d + 0.1 * torch.eye(d)
-W = normal(5, d)
-k = normal(d)
-v = normal(5)
-slow = torch.outer(v - W @ k, k) / (k @ k)  # writes the pair, at any price
+W, k, v = normal(5, d), normal(d), normal(5)
+slow, prices = torch.outer(v - W @ k, k) / (k @ k), []  # writes the pair, at any price
 for _ in range(5000):
-    step = 0.05 * slow @ C  # downhill on tr(Δ C Δᵀ) …
+    prices.append((slow @ C * slow).sum().item())  # tr(Δ C Δᵀ)
+    step = 0.05 * slow @ C  # downhill on it …
     slow -= step - torch.outer(step @ k, k) / (k @ k)  # … keeping Δ k
-new = insert(W, k, v, C)
 A, B = memory.insert(W, k, v, C)  # Δ = A B, factors (5, 1) and (1, 8)
+new = insert(W, k, v, C)
 assert torch.allclose(new, W + slow)
 assert torch.allclose(new, W + A @ B)
 assert torch.allclose(new @ k, v)
+lines = {"small steps downhill": prices[:120]}
+for line, f in each("insert", insert).items():
+    change = f(W, k, v, C) - W
+    lines[line] = 120 * [(change @ C * change).sum().item()]
+colors = {"small steps downhill": plot.BASE, "insert": plot.EDITED, "insert, yours": plot.EDITED}
+looks = {"colors": {line: colors[line] for line in lines}, "dashes": {"insert, yours": "--"}}
+plot.lines(range(120), lines, "steps", "cost for other text, tr(Δ C Δᵀ)", ylim=(0, None), **looks)
 
 # %% [markdown]
 # ## What lands on another key
 #
 # The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an
-# average over all keys. We want to know more: *which* keys does it hit? In whitened coordinates the
-# answer is a picture. The orange arrow is the key that is edited, and its length is the unit.
+# average over all keys. *Which* keys does it hit? In whitened coordinates the answer is a picture. The
+# orange arrow is the key that is edited, and its length is the unit. Every other key throws a shadow on its
+# direction, along the dashed line, and the foot of the shadow says how much of the residual arrives there.
+#
+# The second picture has four keys on the left and the answers that a matrix gives to them on the right. The story
+# buttons write an answer, mend what came along, and keep the first one while mending. Then drag any key or answer.
+# Four editors of later pages can be chosen; each is one line on which nothing moves.
 
 # %%
-drawings_02.shadow()
+display(drawings_02.shadow())
+show.memory_picture()
 
 # %% [markdown]
-# Every other key throws a shadow on the direction of the edited one, along the dashed line, and the
-# foot of the shadow says how much of the residual arrives there. At the edited key itself it is 1. At an
-# unrelated key it is 0, at an opposed one it is negative, and at a long key it can be more than 1. In
-# formulas we apply the insert at $k_i$ to a key $k_j$:
+# At the edited key itself the share is 1. At an unrelated key it is 0, at an opposed one it is negative,
+# and at a long key it can be more than 1. In formulas we apply the insert at $k_i$ to a key $k_j$:
 #
 # $$\Delta_i k_j = \rho(i, j)\,\delta_i, \qquad
 # \rho(i, j) = \frac{k_i^\top C^{-1} k_j}{k_i^\top C^{-1} k_i} .$$
 #
 # This is one number per pair of keys, the **interference**: the share of edit $i$'s residual that
-# lands on key $j$. We also say that edit $i$ *writes* it on key $j$, and that key $j$ *hears* it.
-# It is not symmetric, since the numerator is and the denominator $q_i$ is not:
+# arrives at key $j$. It is not symmetric, since the numerator is and the denominator $q_i$ is not:
 #
 # $$\rho(i, j)\,q_i = \rho(j, i)\,q_j, \qquad
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
 #
-# where $\varphi_{ij}$ is the angle between the two whitened keys. The angle belongs to both; what
-# each of them hears of the other depends on the lengths as well.
+# where $\varphi_{ij}$ is the angle between the two whitened keys. The angle belongs to both; what each of
+# them gets from the other depends on the lengths as well. An edit at a short key disturbs everybody, and a
+# short key is disturbed by hardly anybody.
 #
 # **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys that are the
-# columns of $K$: row $i$ writes, column $j$ hears.
+# columns of $K$: row $i$ writes, column $j$ is hit.
 
 
 # %%
@@ -199,6 +211,7 @@ def interference(K, C):
 
 
 interference = use("3.1", interference)
+mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 0, 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -217,8 +230,8 @@ interference = use("3.1", interference)
 # </details>
 #
 # **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is
-# $\rho(i, j)$ of two different keys, in the root mean square (rms)? (Your guess is `mine.number`.)
-# And with the plain outer product $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$
+# $\rho(i, j)$ of two different keys, in the root mean square (rms)? Type it into the field above, or write
+# `mine.number = …`. And with the plain outer product $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$
 # lands?
 #
 # <details><summary>Work it out</summary>
@@ -231,129 +244,189 @@ interference = use("3.1", interference)
 # </details>
 
 # %%
-mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 0, 1)
-
-# %%
 d, n = 256, 500
 L = torch.linalg.qr(normal(d, d)).Q * torch.arange(1, d + 1).double() ** -0.5
 C = L @ L.T  # known, and not estimated from the keys below
 K = L @ normal(d, n)
-rho = interference(K, C)
+rho, others = interference(K, C), ~torch.eye(n, dtype=torch.bool)  # i ≠ j
 assert torch.allclose(rho, memory.interference(K, C))
-others = ~torch.eye(n, dtype=torch.bool)  # i ≠ j
 d_eff = C.trace() ** 2 / (C @ C).trace()
-plain = interference(K, torch.eye(d).double())  # C = I
-print(f"insert: {rms(rho[others]):.3f} lands, 1/√d = {d**-0.5:.3f}")
-print(f"outer product: {rms(plain[others]):.3f} lands, 1/√d_eff = {d_eff**-0.5:.3f}")
-print(f"d = {d} dimensions, d_eff = {d_eff:.0f}")
+shares = {"plain outer product": interference(K, torch.eye(d).double())[others]}  # C = I
+shares |= {line: f(K, C)[others] for line, f in each("insert", interference).items()}
 q = (K * memory.whiten(K, C)).sum(0)
 white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
 cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], dim=0)
 assert torch.allclose(q[:, None] * rho, (q[:, None] * rho).T)  # ρ(i, j) q_i = ρ(j, i) q_j
 assert torch.allclose(rho * rho.T, cosine**2)
+for line, size in (("insert", d), ("plain outer product", d_eff.item())):
+    print(f"{line}: {rms(shares[line]):.3f} lands (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
 mine.against(rms(rho[others]))
+plot.histogram({line: x.clamp(-0.6, 0.6) for line, x in shares.items()}, "share that lands, ρ")
 
 # %% [markdown]
-# The insert keeps to its formula. The outer product stays a little below its own, because the mean of a
-# quotient is not the quotient of the means. The difference is what whitening buys: the share that lands
-# on another key falls to a third (rms).
+# This is what whitening buys: the share that lands on another key falls to a third. (The outer product stays
+# a little below its formula, because the mean of a quotient is not the quotient of the means.)
 #
 # ## One after another
 #
 # Now $T$ pairs are written in a row, each on the result of the one before:
 # $W_t = W_{t-1} + \delta_t (C^{-1}k_t)^\top / q_t$, where $\delta_t = v_t - W_{t-1} k_t$ is missing
-# at that time. What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, and any
-# step $t$ adds $\rho(t, j)\,\delta_t$ there. So what is wrong in the end is what **later** steps
-# add, and what edit $t$ has to write is what earlier steps have left to do:
+# at that time. An edit $t$ finds what earlier ones have left on its key, and has to write the rest. With $r_t =
+# v_t - W_0 k_t$ for what was missing before the first edit,
 #
-# $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i, \qquad
-# \delta_t = v_t - W_0 k_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
+# $$\delta_t = r_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
 #
-# **Your turn · exercise 3.2 · ★★ · 10 minutes.** Write `after_all`: what is wrong at every key in the
-# end, from nothing but $\rho$ and $R$, whose columns $r_t = v_t - W_0 k_t$ are what was missing
-# before the first edit. A loop is fine.
+# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, whatever came before. Each step
+# $i$ after it adds $\rho(i, j)\,\delta_i$ there, and nobody takes that away again:
+#
+# $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
+#
+# **Your turn · exercise 3.2 · ★★ · 15 minutes, in three steps.** The first two need nothing but $\rho$ and
+# the matrix $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` what is wrong at every key
+# in the end. A loop is fine. The third step comes in the next section.
 
 
 # %%
-def after_all(rho, R):
-    """rho (T, T) in the order of writing, R (d_out, T) -> (d_out, T), column j is W_T k_j − v_j."""
+def asks(rho, R):
+    """rho (T, T) in the order of writing, R (d_out, T) -> δ (d_out, T)."""
     ...
 
 
+def after_all(rho, R):
+    """The same -> (d_out, T), column j is W_T k_j − v_j. It may call `asks`."""
+    ...
+
+
+asks = use("3.2", asks)
 after_all = use("3.2", after_all)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Read the second sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the
-# earlier ones is $r_t$. Which half of $\rho$ stands in it, and which half in the first sum?
+# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the
+# earlier ones is $r_t$. Which half of $\rho$ stands in it, and which half in the second sum?
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # ```python
+# def asks(rho, R):
+#     return torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)
+#
+#
 # def after_all(rho, R):
-#     delta = torch.linalg.solve_triangular(rho.triu(), R, upper=True, left=False)
-#     return delta @ rho.tril(-1)
+#     return asks(rho, R) @ rho.tril(-1)
 # ```
 #
 # </details>
 #
 # **Predict.** Written together, 128 random pairs in 256 dimensions would be perfect (notebook 01).
-# Written one after another, which is worst off in the end, and how wrong is it?
+# Written one after another, which is worst off in the end, and how wrong is it? Which has most to write?
 #
 # <details><summary>Work it out</summary>
 #
-# The first: 127 later edits pass over it, in unrelated directions, each with $\rho^2 \approx 1/d$ of
-# a residual's square. They add up to $(T - j)/d$ for pair $j$: in the mean square, nearly half of a
-# residual is wrong at the first pair. The last is exact.
+# The first is worst off: 127 later edits pass over it, in unrelated directions, each with $\rho^2 \approx 1/d$
+# of a residual's square. They add up to $(T - j)/d$ for pair $j$: in the mean square, nearly half of a
+# residual is wrong at the first pair. The last is exact. But it is the last that has most to write: its own
+# residual, and what 127 others have left on its key.
 #
 # </details>
+#
+# The figure writes $T$ pairs with your `insert`, one by one, and sets your forecast beside it. Where widgets work,
+# move $T$.
+
 
 # %%
-T = 128
-K = L @ normal(d, T)
-W_0 = normal(64, d)
-V = W_0 @ K + normal(64, T)  # what is missing has nothing to do with the keys
-W = W_0.clone()
-for t in range(T):
+most = 240
+K, W_0 = L @ normal(d, most), normal(64, d)
+V = W_0 @ K + normal(64, most)  # what is missing has nothing to do with the keys
+W, written = W_0.clone(), []
+for t in range(most):
+    written.append(V[:, t] - W @ K[:, t])  # δ_t
     W = insert(W, K[:, t], V[:, t], C)
-rho = interference(K, C)
-residuals, reach = memory.lifelong(W_0, K, V, C)  # all δ_t at once, see below
-assert torch.allclose(W, W_0 + residuals @ reach)
-forecast = after_all(rho, V - W_0 @ K)
-assert torch.allclose(W @ K - V, forecast)  # T inserts made one by one, and your forecast
-assert torch.allclose(forecast, residuals @ rho.tril(-1))  # the sum over i > j
-wrong = forecast.pow(2).sum(0) / residuals.pow(2).sum(0).mean()
-for i in range(0, T, 32):
-    expected = (T - i - 16.5) / d
-    print(f"pairs {i + 1} to {i + 32}: {wrong[i : i + 32].mean():.2f}, expected {expected:.2f}")
+delta = torch.stack(written, 1)
+
+
+def size(
+    columns,
+):  # mean squares of 16 neighbors in the row, as a share of what was missing at first
+    return (columns.pow(2).mean(0).reshape(-1, 16).mean(1) / normal_square).tolist()
+
+
+def in_the_end(T):  # of the first T pairs
+    T = int(T)
+    rho, R = interference(K[:, :T], C), (V - W_0 @ K)[:, :T]
+    residuals, reach = memory.lifelong(W_0, K[:, :T], V[:, :T], C)
+    assert torch.allclose(residuals, delta[:, :T]) and torch.allclose(asks(rho, R), residuals)
+    wrong = (W_0 + residuals @ reach) @ K[:, :T] - V[:, :T]
+    assert torch.allclose(after_all(rho, R), wrong)
+    lines = {line: size(f(rho, R)) for line, f in each("to write", asks).items()}
+    lines |= {line: size(f(rho, R)) for line, f in each("wrong in the end", after_all).items()}
+    lines["later edits / d"] = [(T - i - 8.5) / d for i in range(0, T, 16)]
+    inks = {"to": plot.EDITED, "wrong": plot.NEIGHBOR, "later": plot.QUIET}
+    colors = {line: inks[line.split()[0]] for line in lines}
+    dashes = {line: "--" for line in lines if "yours" in line} | {"later edits / d": ":"}
+    axes = "place in the row", "mean square, in units of a residual's"
+    return plot.lines(range(8, T, 16), lines, *axes, ylim=(0, 2.2), colors=colors, dashes=dashes)
+
+
+normal_square = (V - W_0 @ K).pow(2).mean()
+Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# The numbers are shares of a residual's mean square, from one draw, so they lie near the expected
-# ones and not on them. What was written first is disturbed by all the rest.
+# Every fact is disturbed by all that come after it, so what was written first is worst off. And every fact pays
+# for those before it: the last ones have to write more than was missing at first, because they write against what
+# the others have left on their keys. When the row gets nearly as long as the layer is wide, this grows quickly.
 #
 # ## One sweep, many sweeps, all at once
 #
-# Both sums can be written with the whole matrix $\rho$, and then they say more. Let $R_0 = V - W_0 K$ be
-# what is missing before the first edit, one column per pair. The second sum says that the residuals
-# $\delta$ solve a triangular system, in which only the upper triangle of $\rho$ stands, diagonal
-# included: $\delta\,\mathrm{triu}(\rho) = R_0$. Each residual is then spread over the matrix by its own
-# row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps together are one formula:
+# The first sum says that the residuals solve a triangular system, in which only the upper triangle of $\rho$
+# stands, diagonal included: $\delta\,\mathrm{triu}(\rho) = R$. Each residual is then spread over the matrix by
+# its own row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps together are one formula:
 #
 # $$\textbf{one after another:}\quad
-# \Delta W = (V - W_0 K)\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
+# \Delta W = R\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
 # What would be the cheapest change that writes *all* pairs? The argument of the first section works
 # for many columns as well: now $HK = 0$, and $\Delta C = M K^\top$ with one column of $M$ per pair.
-# The constraint $\Delta K = R_0$ gives $\Delta = R_0\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Since
+# The constraint $\Delta K = R$ gives $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Since
 # $K^\top C^{-1} K = \mathrm{diag}(q)\,\rho$, this is
 #
 # $$\textbf{all at once:}\quad
-# \Delta W = (V - W_0 K)\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
+# \Delta W = R\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
 # The only difference is half of a matrix. Writing one after another leaves out the lower triangle of
-# $\rho$, the part in which later edits disturb earlier ones.
+# $\rho$, the part in which later edits disturb earlier ones. All at once, every value arrives exactly.
+#
+# **Exercise 3.2, the third step.** Write the whole row as one formula. It may call `asks`.
+
+
+# %%
+def in_a_row(W, K, V, C):
+    """W (d_out, d_in), K (d_in, T), V (d_out, T), C (d_in, d_in) -> W_T (d_out, d_in)."""
+    ...
+
+
+in_a_row = use("3.2", in_a_row)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# $\rho$ and $q$ can both be read from $K^\top C^{-1}K$. The rest of the line is a product of what `asks`
+# returns with a matrix that you have as well.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def in_a_row(W, K, V, C):
+#     U = torch.linalg.solve(C, K)  # C⁻¹ k_i, (d_in, T)
+#     q = (K * U).sum(0)
+#     delta = asks(K.T @ U / q[:, None], V - W @ K)
+#     return W + delta / q @ U.T
+# ```
+#
+# </details>
 #
 # **Predict.** After the last pair we begin again with the first, and write all of them once more,
 # and again. Does that go on for ever, does it come to rest, and where?
@@ -363,245 +436,120 @@ for i in range(0, T, 32):
 # Let $x_t$ be the sum of all residuals that pair $t$ has got so far. In sweep $s$, the insert at
 # $k_t$ makes the output there exact, with the pairs before it already in sweep $s$ and those
 # after it still in sweep $s - 1$. Written for all pairs, with $X$ for the columns $x_t$:
-# $X_s\,\mathrm{triu}(\rho) + X_{s-1}\,\mathrm{tril}(\rho, -1) = R_0$. Where it comes to rest,
-# $X_s = X_{s-1} = X$ and $X \rho = R_0$: that is *all at once*.
+# $X_s\,\mathrm{triu}(\rho) + X_{s-1}\,\mathrm{tril}(\rho, -1) = R$. Where it comes to rest,
+# $X_s = X_{s-1} = X$ and $X \rho = R$: that is *all at once*.
 #
-# This is the **Gauss–Seidel** method for the linear system $X\rho = R_0$. Here
+# This is the **Gauss–Seidel** method for the linear system $X\rho = R$. Here
 # $\mathrm{diag}(q)\,\rho = K^\top C^{-1} K$ is symmetric, and positive definite for independent
 # keys, and for such systems the method always converges.
 #
 # </details>
 
 # %%
-q = (K * memory.whiten(K, C)).sum(0)
-missing = V - W_0 @ K  # R₀
-spread = memory.whiten(K, C).T / q[:, None]  # diag(1/q) KᵀC⁻¹
-in_a_row = missing @ torch.linalg.solve(rho.triu(), spread)
-at_once = missing @ torch.linalg.solve(rho, spread)
-assert torch.allclose(W, W_0 + in_a_row)  # the loop above
+SWEEPS, errors = 12, {}
+assert torch.allclose(in_a_row(W_0, K, V, C), W)  # the loop above
 A, B = memory.insert_many(W_0, K, V, C)
-assert torch.allclose(A @ B, at_once)
-assert torch.allclose((W_0 + at_once) @ K, V)
-
-
-def sweep(W, K, V):  # every pair once, one insert after another
-    for t in range(K.shape[1]):
-        A, B = memory.insert(W, K[:, t], V[:, t], moment)  # as your insert, C factored once
-        W = W + A @ B
-    return W
-
-
-# %%
-SWEEPS, moment, W = 12, memory.Moment(C), W_0
-for _ in range(100):
-    W = sweep(W, K, V)
-away = (W - W_0 - at_once).norm() / at_once.norm()
-print(f"100 sweeps over {K.shape[1]} pairs: {away:.1e} away from all at once")
-assert away < 1e-6
-errors = {}
+assert torch.allclose((W_0 + A @ B) @ K, V)
 for T in (64, 128, 192):
-    keys = L @ normal(d, T)
-    values = W_0 @ keys + normal(64, T)
-    W, wrong = W_0, [(values - W_0 @ keys).pow(2).sum().item()]
-    for _ in range(SWEEPS):
-        W = sweep(W, keys, values)
-        wrong.append((values - W @ keys).pow(2).sum().item())
-    errors[f"{T} pairs"] = [x / wrong[0] for x in wrong]
-    left = wrong[1] / wrong[0], wrong[-1] / wrong[-2]
-    print(f"{T} pairs: of what was wrong, the first sweep leaves {left[0]:.2f}", end=", ")
-    print(f"the last one {left[1]:.2f}; {errors[f'{T} pairs'][-1]:.1e} is wrong in the end")
-plot.lines(
-    range(SWEEPS + 1), errors, "sweeps over all pairs", "squared error left (share)", ylog=True
-)
+    keys, values = K[:, :T], V[:, :T]
+    for line, row in each(f"{T} pairs", in_a_row).items():
+        now, wrong = W_0, []
+        for _ in range(SWEEPS + 1):
+            wrong.append((values - now @ keys).pow(2).sum().item())
+            now = row(now, keys, values, C)
+        errors[line] = [x / wrong[0] for x in wrong]
+now = W_0
+for _ in range(100):
+    now = in_a_row(now, K[:, :128], V[:, :128], C)
+A, B = memory.insert_many(W_0, K[:, :128], V[:, :128], C)
+print(f"128 pairs, 100 sweeps: {(now - W_0 - A @ B).norm() / (A @ B).norm():.0e} from all at once")
+assert torch.allclose(now, W_0 + A @ B, atol=1e-4)
+looks = {"ylog": True, "dashes": {line: "--" for line in errors if "yours" in line}}
+plot.lines(range(SWEEPS + 1), errors, "sweeps", "squared error left (share)", **looks)
 
 # %% [markdown]
-# The axis has the sum of all squared errors, as a share of that before the first sweep, and is
-# logarithmic. The first sweep removes more than half of it, and later ones remove less and less
-# of what they find, the less the more pairs there are. After a hundred sweeps over the 128 pairs the
-# matrix is, but for rounding, the one that writes all pairs at once. That is the method which
-# notebook 05 calls EMMET; ROME on one fact after another is, for values that are given, a single
+# The first sweep removes more than half of what was wrong, and later ones remove less and less of what they
+# find, the less the more pairs there are. They lead to the matrix that writes all pairs at once, the method
+# which notebook 05 calls EMMET. ROME on one fact after another is, for values that are given, a single
 # Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
 #
-# Now the keys are those of real subjects at ROME's layer, and $C$ comes from general text. We take
-# all subjects of the classroom but one kind: **openers**, subjects of one token that open their
-# prompt, as in "China is a …". They will get a question of their own.
+# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The map shows
+# twenty of them, the rows below it all pairs, in four kinds. A pair counts as the first kind that fits; to share
+# letters means that a word of one begins with the same three letters as a word of the other.
 #
-# **Predict.** Who hears an edit best: a subject of the same question, one with the same answer, or
-# one that is spelled alike (Danish, the Danube)?
+# **Predict.** Who is hit most by an edit: a subject of the same question, one with the same answer, or
+# one that is spelled alike, as Danish and the Danube?
 #
-# <details><summary>Answer</summary>
+# <details><summary>What one could think</summary>
 #
-# The table says it: those that are spelled alike and those of the same question, and a shared answer
-# is not seen to count. That is what one would expect if an early layer knew a word's pieces and the kind of
-# thing, and had looked up nothing yet.
+# An early layer knows a word's pieces, and perhaps the kind of thing that it names. Has it looked up an answer
+# yet? If it has, subjects with one answer should be near each other.
 #
 # </details>
 
 # %%
-lm = models.load(SCALE, sink="own")  # the library's default
+lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["rome"](lm)
 layer = editor.config.layer
-name = lm.mlp_out(layer)
-moment = lib.second_moment(lm, [layer])[layer]
+name, moment = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer]
 question = {case.fact: case.relation for case in lib.classroom()}
-
-
-def opens(fact):  # one token, and the prompt's first
-    alone = lm.tokenizer(fact.subject, add_special_tokens=False)["input_ids"]
-    return fact.prompt.startswith("{}") and len(alone) == 1
-
-
-openers = [fact for fact in question if opens(fact)]
-ordinary = [fact for fact in question if not opens(fact)]
-openers = openers or ordinary[:1]  # the tests' small model has none
-n = len(ordinary)
+facts, n = [*question], len(question)
+K = lm.keys(facts, layer).cpu().double()  # (d_in, n)
+rho = interference(K, moment.C)
+pieces = [{w[:3] for w in fact.subject.lower().split() if w != "the"} for fact in facts]
 
 
 def pairs(alike):  # (n, n), True for two different subjects that are alike
     return torch.tensor([[i != j and alike(i, j) for j in range(n)] for i in range(n)])
 
 
-def ends(drawn):  # the value, and the 95 % interval of the draws behind it
-    return "{:.3f} ({:.3f} to {:.3f})".format(drawn[0], *np.percentile(drawn[1:], (2.5, 97.5)))
-
-
-# %%
-K = lm.keys(ordinary, layer).cpu().double()  # (d_in, n)
-rho = interference(K, moment.C)
-q = (K * moment.solve(K)).sum(0)
-pieces = [{w[:3] for w in fact.subject.lower().split() if w != "the"} for fact in ordinary]
+left = pairs(lambda i, j: True)
 ways = {
-    "three letters of a word": pairs(lambda i, j: bool(pieces[i] & pieces[j])),
-    "the question": pairs(lambda i, j: question[ordinary[i]] == question[ordinary[j]]),
-    "the answer": pairs(lambda i, j: ordinary[i].target_true == ordinary[j].target_true),
-    "nothing of these": pairs(lambda i, j: True),
+    "letters": pairs(lambda i, j: bool(pieces[i] & pieces[j])),
+    "the question": pairs(lambda i, j: question[facts[i]] == question[facts[j]]),
+    "the answer": pairs(lambda i, j: facts[i].target_true == facts[j].target_true),
+    "nothing of these": left,
 }
-rows, drawn, left = [], {}, pairs(lambda i, j: True)
-for shared, found in ways.items():
-    found, left = found & left, left & ~found  # a pair counts in the first row that fits
-    drawn[shared] = runs_02.loudness(rho, found)  # rms, and 500 draws of the subjects
-    i, j = divmod((rho.abs() * found).argmax().item(), n)
-    row = {"they share": shared, "pairs": int(found.sum()), "ρ (rms)": ends(drawn[shared])}
-    most = f"{ordinary[i].subject} → {ordinary[j].subject}, {rho[i, j]:.2f}"
-    rows.append(row | {"most": most})
-*alike, nothing = drawn
-for one, other in [(alike[0], alike[1]), (alike[1], alike[2]), *((one, nothing) for one in alike)]:
-    print(f"{one} less {other}: {ends(drawn[one] - drawn[other])}")
-chance = (q[None] / q[:, None] / len(K)).mean().sqrt()
-print(f"{n} subjects; {chance:.3f} would land on unrelated keys that are as long as theirs")
-pd.DataFrame(rows).set_index("they share")
-
-# %% [markdown]
-# A pair counts in the first row that fits; in the first row, a word of one subject begins with the
-# same three letters as a word of the other, as in South Korea and South Africa. The intervals (95
-# %) are a bootstrap over subjects. The lines above the table are differences of two rows, with the
-# same subjects drawn for both, and the last column has the pair with the largest |ρ|. Pairs that
-# share letters hear more than those of the last row, by 0.082 (0.016 to 0.155), and pairs of one
-# question by 0.089 (0.063 to 0.116). Which of the two counts more cannot be said: letters less the
-# question is −0.007 (−0.079 to 0.063). A shared answer is not seen to add anything: 0.005 (−0.026
-# to 0.035). A shared question counts for more, by 0.084 (0.041 to 0.130).
-#
-# Even in the last row ρ is 0.060, above the 0.033 that would land on unrelated keys. A part of
-# what subjects hear is length: $\rho(i, j)$ grows with $\sqrt{q_j}$, and the 0.033 has that in it
-# already. What is left, about a factor of two, is an angle: the keys of subjects are on average
-# somewhat alike to this layer.
-#
-# ## The word that was missing
-#
-# An opener has a place that no other subject has: its token is the first of the prompt. In many
-# language models much attention goes to the first position, whatever word stands there. That is called
-# an **attention sink** (Xiao et al., 2024).
-#
-# Whether a subject can get there depends on the tokenizer. Those of Llama and Gemma put a
-# begin-of-sequence token in front of every text, and that token takes the place. Those of GPT-2, GPT-J
-# and SmolLM2 put none, so a text can begin with its subject. For this model the library therefore puts
-# `<|endoftext|>` in front, its separator of documents, and the table above was made with it. Below,
-# `sink=None` leaves it out: the same weights from the same file, loaded a second time.
-#
-# **Predict.** Without the token, what will openers write on each other, and who hears whom? Remember
-# the line with $\rho(i, j)\,q_i$.
-#
-# <details><summary>Answer</summary>
-#
-# They will share nearly one key, for the first position keeps little of the word: who edits one of
-# them edits them all. And that key is short, a small $q$. Since $\rho(i, j)\,q_i = \rho(j, i)\,q_j$, a
-# short key writes loudly on everybody and hears hardly anybody.
-#
-# </details>
-
-# %%
-plain = models.load(SCALE, sink=None)  # the same file of weights, the texts as they come
-spaces = {"nothing in front": (plain, lib.second_moment(plain, [layer])[layer])}
-spaces["<|endoftext|> in front"] = (lm, moment)
+found = {}
+for shared, chosen in ways.items():
+    chosen, left = chosen & left, left & ~chosen  # a pair counts in the first row that fits
+    values = runs_02.loudness(rho, chosen)  # rms, and draws of the subjects
+    found[f"{shared} ({chosen.sum()} pairs)"] = values[0], *runs_02.ends(values)
+angle = (rho * rho.T)[chosen].clamp(min=0).sqrt().median()  # |cos φ|
+print(f"whitened keys that share nothing: median |cosine| {angle:.3f}, ", end="")
+print(f"of random ones {0.6745 / len(K) ** 0.5:.3f}")
+mine = own_fact.read() or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+hits = interference(torch.cat([lm.keys([mine], layer).cpu().double(), K], 1), moment.C)[0, 1:]
+loud = [i for i in hits.argsort(descending=True).tolist() if facts[i].subject != mine.subject][:4]
+said = ", ".join(f"{facts[i].subject} {hits[i]:.2f}" for i in loud)
+print(f"An edit of {mine.subject} would hit most: {said}")
 groups = {
     "young animals": "young of",
     "languages": "home country of the language",
     "cities": "state of city",
     "buildings": "located in the city of",
 }
-chosen = {g: [f for f in ordinary if question[f] == one][:4] for g, one in groups.items()}
-chosen["openers"] = openers[:5]
-some = [fact for facts in chosen.values() for fact in facts]
-maps = {}
-for front, (model, C) in spaces.items():
-    maps[front] = interference(model.keys(some, layer).cpu().double(), C.C)
-names = {group: [fact.subject for fact in facts] for group, facts in chosen.items()}
-drawings_02.by_group(maps, names, "edit i writes …", "… and key j hears")
-
-# %%
-opening = torch.tensor([False] * n + [True] * len(openers))
-kinds = {"ordinary": ~opening, "openers": opening}
-others = ~torch.eye(len(opening), dtype=torch.bool)  # one's own edit is no interference
-rows, drawn, (bare, behind) = [], {}, spaces
-for front, (model, C) in spaces.items():
-    K = model.keys(ordinary + openers, layer).cpu().double()
-    rho, sizes = interference(K, C.C), (K * C.solve(K)).sum(0).log()  # log q
-    for writer, writes in kinds.items():
-        row = {"in front": front.split()[0], "who writes": writer}
-        q = sizes[writes].mean(), *interval(sizes[writes], None)
-        row["q (geometric mean)"] = "{:,.0f} ({:,.0f} to {:,.0f})".format(*np.exp(q))
-        for hearer, hears in kinds.items():
-            found = runs_02.loudness(rho, others & writes[:, None] & hears)
-            drawn[front, writer, hearer] = found
-            row[f"ρ on {hearer} (rms)"] = ends(found)
-        rows.append(row)
-for writer, hearer in [(writer, hearer) for writer in kinds for hearer in kinds]:
-    less = drawn[behind, writer, hearer] - drawn[bare, writer, hearer]
-    print(f"{writer} on {hearer}, with the token less without: {ends(less)}")
-more = drawn[behind, "openers", "openers"] - drawn[behind, "ordinary", "ordinary"]
-print(f"with the token, openers on openers less ordinary on ordinary: {ends(more)}")
-print(f"{n} ordinary subjects and {len(openers)} openers")
-pd.DataFrame(rows).set_index(["in front", "who writes"])
+chosen = {g: [f for f in facts if question[f] == one][:5] for g, one in groups.items()}
+index = [facts.index(f) for some in chosen.values() for f in some]
+names = {group: [fact.subject for fact in some] for group, some in chosen.items()}
+display(drawings_02.by_group({"": rho[index][:, index]}, names, "edit i …", "… and key j"))
+whiskers([*found], {"ρ": [*found.values()]}, "ρ of pairs that share …, rms and 95 % over subjects")
 
 # %% [markdown]
-# In the figure nothing stands in front on the left: the openers' block is nearly one color, their rows
-# are strongly colored, and the columns above them are white. On the right are the same subjects behind
-# the token. The table and the lines above it are about all subjects. (The 95 % intervals are a bootstrap
-# over subjects; in the lines the same subjects are drawn for both sides.)
+# **It is the question and the spelling that count**, two to three times as much as nothing in common. Subjects with
+# the same answer overlap no more than any two: were their ρ half as large again, the interval would show it. In an
+# early layer the word and the kind of thing are there, and the answer is not.
 #
-# Behind the token an opener is much more like other subjects. The rms of ρ among openers falls from
-# 0.950 to 0.253, by 0.696 (0.640 to 0.755), and what they write on ordinary subjects from 0.219 to
-# 0.084, by 0.135 (0.102 to 0.173). Of an ordinary subject's edit they hear 0.054 instead of 0.005,
-# which is 0.050 more (0.039 to 0.060). Among ordinary subjects ρ changes little: it falls by 0.004
-# (0.001 to 0.007). In both cases openers write more than they hear, as the line with
-# $\rho(i, j)\,q_i$ says of short keys.
-#
-# The weights are the same on both sides, so most of what was special about openers was their place.
-# Not all: behind the token their keys are still shorter than those of other subjects (the intervals
-# of $q$ are far apart), and ρ among them is larger than among ordinary subjects, by 0.188 (0.125 to 0.250).
-# Most of the openers are countries or cities, which may be why; that was not measured.
-# Where later notebooks say "opener", this is what they mean, and those that load the model "as it
-# comes" run with nothing in front.
+# Even subjects that share nothing have keys that are more alike than random directions; it is the typical pair, not a
+# few close ones. So each edit disturbs all other subjects a little.
 #
 # ## Does the model keep to it?
 #
-# So far this is arithmetic about one matrix. Now an edit by ROME, from notebook 00: the young of a
-# sheep became a puppy, and a list of animals ended with the question why the sheepdog moved most.
-# (The model reads `<|endoftext|>` first here, so the numbers are not quite those of notebook 00.) We
-# ask what the edit will add to the layer's output at every token of other prompts, then we measure
-# it.
+# So far this is arithmetic about one matrix. Notebook 00 edited the sheep, and the sheepdog moved most. We edit three
+# animals by ROME, each to another's young, and ask seventeen others, among them *sheepdog*, *dogfish* and
+# *horsefly*. What the edit adds to the layer's output at every token of every prompt is predicted, then measured.
 #
 # **Predict.** How far will prediction and measurement be apart? And what could tell, before the
 # edit, whose answer will move most?
@@ -614,156 +562,108 @@ pd.DataFrame(rows).set_index(["in front", "who writes"])
 #
 # </details>
 
+
 # %%
-sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
-animals = "goat ram sheepdog cow horse pig dog cat bear lion duck whale kangaroo frog car".split()
-neighbors = [lib.Fact(animal, sheep.prompt, "puppy") for animal in animals]
-patch = editor.edit([sheep])
-change = patch.weights[name].dense().double().cpu()  # Δ
-
-
 def look(text):  # the matrix's inputs (d_in, tokens) and outputs (d_out, tokens)
-    return [part[0].double().cpu().T for part in lm.run(text, watch=[name]).seen[name]]
+    return runs_02.look(lm, name, text)
 
 
-asked, away = neighbors + ordinary[::40], []
-for fact in asked:
-    inputs, before = look(fact.text)
-    with lm.patched(patch):
-        measured = look(fact.text)[1] - before  # at every token
-    away.append(((measured - change @ inputs).norm() / (change @ inputs).norm()).item())
-print(f"{len(asked)} prompts: measured and computed are {max(away):.0e} of their length apart")
-assert max(away) < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
-
-
-# %%
-prompts = [fact.text for fact in neighbors]
-answers = moved.answers(lm, prompts, patch)  # KL over the first four tokens, as in notebook 00
-before = lm.score(prompts, ["puppy"] * len(prompts))  # log p of its tokens
-with lm.patched(patch):
-    after = lm.score(prompts, ["puppy"] * len(prompts))
-k = lm.keys([sheep], layer).cpu().double()
-rows = []
-for i, fact in enumerate(neighbors):
-    tokens = interference(torch.cat([k, look(fact.text)[0]], 1), moment.C)[0, 1:]
-    own = interference(torch.cat([k, lm.keys([fact], layer).cpu().double()], 1), moment.C)[0, 1]
-    row = {"animal": fact.subject, "ρ at its last token": own.item()}
-    row["largest ρ in the prompt"] = tokens.max().item()
-    row["change of log p(puppy)"] = (after[i] - before[i]).sum().item()
-    rows.append(row | {"KL (nats)": answers[fact.text].kl})
-table = pd.DataFrame(rows).set_index("animal")
-for effect in ("change of log p(puppy)", "KL (nats)"):
-    for known in ("ρ at its last token", "largest ρ in the prompt"):
-        r, low, high = runs_02.rank_correlation(table[known], table[effect])
-        print(f"{known} and {effect}: rank correlation {r:.2f} [{low:.2f}, {high:.2f}]")
-table.sort_values("KL (nats)", ascending=False).round(3)
+inside = {"sheep": "sheepdog", "dog": "dogfish", "horse": "horsefly"}
+animals = "goat ram cow pig cat bear lion duck whale kangaroo frog car".split()
+asked = "The young of a {} is called a"
+edits, away = {}, 0.0
+for animal, young in zip(inside, ("puppy", "kitten", "chick"), strict=True):
+    fact = lib.Fact(animal, asked, young)
+    patch = editor.edit([fact])
+    change, k = patch.weights[name].dense().double().cpu(), lm.keys([fact], layer).cpu().double()
+    others = [one for one in [*inside, *inside.values(), *animals] if one != animal]
+    texts = {one: asked.format(one) for one in others}
+    kl, points = moved.answers(lm, [*texts.values()], patch), {}
+    for one, text in texts.items():
+        inputs, before = look(text)
+        with lm.patched(patch):
+            measured = look(text)[1] - before  # at every token
+        away = max(away, (measured - change @ inputs).norm() / (change @ inputs).norm())
+        last = lm.keys([lib.Fact(one, asked, young)], layer).cpu().double()
+        shares = interference(torch.cat([k, last, inputs], 1), moment.C)[0, 1:]
+        points[one] = shares[0].item(), shares[1:].max().item(), kl[text].kl
+    edits[f"{animal} → {young}"] = points
+print(f"measured and computed are {away:.0e} of their length apart, at most")
+assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
+for edit, points in edits.items():
+    last, most, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
+    orders = [runs_02.rank_correlation(x, kl)[0] for x in (last, most)]
+    print(f"{edit}, rank correlation with KL: ρ at the last token {orders[0]:.2f}", end=", ")
+    print(f"the largest {orders[1]:.2f}")
+drawings_02.reached(edits, [*inside.values()])
 
 # %% [markdown]
-# At the tokens of these fifteen prompts and of five others the measured change is the computed
-# one, to rounding.
+# Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
+# the two are one. *Sheepdog* is made of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are made in the same
+# way. So the edited key itself stands in their prompts, with a share of 1, though their last tokens get little. In each of
+# the three edits the word around the edited one is among the two that move most. **Every token of a prompt is a
+# key**, and in all three edits the largest $\rho$ among them orders the answers better than the last token's. The three
+# words were chosen for this: among the other animals the two numbers are nearly the same.
 #
-# The sheepdog's tokens are *sheep* and *dog*. The edited key itself stands in its prompt, with $\rho =
-# 1$, while its last token hears less than that of most animals. That would explain why the sheepdog has
-# moved farthest, by a KL of 7.3 nats. (Toward "puppy" the goat and the cow are pushed farther.)
+# ## How much harm does it do?
 #
-# The order of all fifteen animals follows the largest $\rho$ in the prompt too: its rank
-# correlation with how far the edit pushes them toward "puppy" is 0.93 (0.74 to 0.99), and with the
-# KL 0.73 (0.26 to 0.96). But the second column differs from the first in two rows only, the
-# sheepdog and the bear, and it was the sheepdog that made us look; that the second column tells
-# more than the first is not shown. Fifteen animals under one edit are one example.
+# What lands is known to rounding. Does it say whose *answer* suffers? The stored run writes three streams of thirty
+# facts by ROME, one after another. After every edit it notes for each fact that was written before how much of the
+# edit landed on its key, as a share of what arrives at the edit's own key, and how the log-probability of its
+# answer has changed.
 #
-# ## How much of the harm does it explain?
+# **Predict.** How much of an edit lands on an earlier fact, typically? And if it is three times as much as on another,
+# does that fact lose more?
 #
-# The stored runs write 3 × 30 facts by ROME, one after another: once with nothing in front, and once
-# behind `<|endoftext|>`, the same facts in the same order. After every edit $t$ they note, for each fact
-# $j$ that was written before, how the logarithm of the probability of its answer changes, and three
-# numbers that were known before: $|\rho(t, j)|\,\|\delta_t\|$, the length of what would land if an
-# edit were one insert (this ROME writes two, notebook 00); $\|\Delta_t k_j\|$, what lands on the fact's
-# key; and the largest $\|\Delta_t k\|$ over all tokens of the fact's prompt.
+# <details><summary>What one could think</summary>
 #
-# **Predict.** How much of the variance of these changes does a line in each of them explain? And what
-# becomes of the changes when the token stands in front?
-#
-# <details><summary>Answer</summary>
-#
-# In these streams about a quarter at most. Under nearly all edits the facts hardly change, and the
-# little that changes is not explained. The large losses come from edits of openers, and only where
-# nothing stands in front.
+# The ρ above says something about the first question. For the second, remember how many layers come after
+# this one.
 #
 # </details>
 
 # %%
-SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "odd classroom ids"}
-SETTINGS["noted"] = ["share", "lands", "anywhere", "change"]
-TOKEN = {"in front": "<|endoftext|>"}
-made = {"nothing in front": ("02_interference", plain, SETTINGS)}
-made["<|endoftext|> in front"] = "02_behind", lm, SETTINGS | TOKEN
-
-
-def streams(model, edits=None):  # all three, or the first edits of the first one
-    for number in range(SETTINGS["streams"] if edits is None else 1):
-        editor = lib.EDITORS["rome"](model)
-        yield from runs_02.stream(editor, opens, number, edits or SETTINGS["edits"])
-
-
-met = {}  # one line for each edit and each fact that was written before it
-for front, (file, model, settings) in made.items():
-    make = partial(streams, model)
-    met[front] = runs_02.earlier(long_runs.known(file, settings, make, 1, tolerance=0.05))
-
-# %%
-known = {"share": "R² of |ρ|·‖δ‖", "lands": "R² of ‖Δk‖", "anywhere": "R² of the largest ‖Δk‖"}
-points, means = {}, {}
-for front, every in met.items():
-    by_openers = every[every["first word"]]
-    parts = {"all edits": every, "ordinary edits": every[~every["first word"]]}
-    rows = []
-    for part, some in (parts | {"edits of openers": by_openers}).items():
-        row = {front: part, "edits": some["edit"].nunique(), "pairs": len(some)}
-        for column, label in known.items():
-            row[label] = "{:.3f} [{:.3f}, {:.3f}]".format(*runs_02.explained(some, column))
-        row["lose over 1 nat"] = int((some["change"] < -1).sum())
-        rows.append(row | {"worst (nats)": f"{some['change'].min():.2f}"})
-        points[f"{part}, {front}"] = some["lands"], some["change"]
-    print(pd.DataFrame(rows).set_index(front).T.to_string(), end="\n\n")
-    means[front] = by_openers.groupby("edit")["change"].mean()
-less = means["<|endoftext|> in front"] - means["nothing in front"]
-low, high = interval(less.tolist(), None)
-print(
-    f"mean change by an edit of an opener: {less.mean():+.2f} nats with the token instead of",
-    end="",
+rows = runs_02.streams("02_behind", lm, **{"in front": "<|endoftext|>"})
+points = {}
+for stream, every in runs_02.earlier(rows).groupby("stream"):
+    size, change = every["share"], every["change"]
+    r = runs_02.rank_correlation(size, change.abs())[0], runs_02.rank_correlation(size, -change)[0]
+    print(f"stream {stream + 1}: median share {100 * size.median():.1f} %", end="; ")
+    print(f"largest share {100 * size.max():.0f} %, change there {change[size.idxmax()]:+.3f} nats")
+    print(f"  largest loss {-change.min():.2f} nats; rank correlation of the share ", end="")
+    print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
+    points[f"stream {stream + 1}"] = 100 * size, change
+plot.scatter(
+    points, "share of the edit that lands (%)", "change of log p of an earlier fact (nats)"
 )
-print(f" without ({low:+.2f} to {high:+.2f}, {len(less)} edits)")
-axes = "what lands, ‖Δk‖ (length of a change of the layer's output)", "change of log p (nats)"
-plot.scatter({part: points[part] for part in points if "all" not in part}, *axes)
 
 # %% [markdown]
-# Every dot is an edit and a fact that was written before it. (The first edit of each stream has
-# none before it, so 87 edits remain.) With nothing in front, the exact change at the fact's key
-# explains 0.265 of the variance over all pairs. The interval (0.082 to 0.556) is wide, since it
-# comes from drawing edits and facts anew, and which of the three numbers explains most is not
-# shown. All 16 pairs that lose more than 1 nat belong to the eight edits of openers. Under the
-# other 79 edits no fact loses more than 0.67 nats, so there is little harm to explain.
-#
-# Behind the token there is hardly any harm under any edit: no fact loses more than 0.28 nats. In the mean
-# over the eight edits of openers an earlier fact loses 0.26 nats less with the token than without it (0.06
-# to 0.52). So in these streams the harm came with the first position, and the token takes it away. (The
-# edits are not the same on both sides, since each value was searched on its own model, and eight edits
-# are few.)
-#
-# In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
-# [session 3](../lessons/session_3.md).
+# Two or three percent of an edit land on an earlier fact, and most answers do not notice. In each of the three streams
+# a larger share goes with a larger *movement* of the answer, and hardly at all with a *loss*. The fact on which most
+# of all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, the harm is not**. It
+# depends on what the layers above make of it. That thirty facts do so little harm to each other is a
+# property of this model as the library loads it; [page 02b](02b_first_token.ipynb) takes one token away.
 #
 # ## What we know now
 #
-# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$; $\rho(i, j)$ of it lands
+# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the share $\rho(i, j)$ of it lands
 #   on key $j$, in a real layer too, and on *every* token of a prompt.
 # * In a row, every fact is disturbed by all that come after it: $\mathrm{triu}(\rho)^{-1}$ instead of
 #   $\rho^{-1}$. Going round again and again leads to writing all at once.
-# * Subjects at the first position of this model share nearly one short key. A token put in front of them
-#   takes most of that away.
-# * What lands is known beforehand, how much harm it does is not. In these streams the large losses came
-#   from edits of openers with nothing in front, and behind the token no fact lost more than 0.28 nats.
+# * In an early layer subjects are alike by spelling and by kind, and not by their answers.
+# * What lands is known beforehand, how much harm it does is not.
+#
+# ## An editor of your own
+#
+# The functions of some pages grow into one file, `my/editor.py`, which will edit the model at the end of notebook 06.
+# Your `insert` is the first.
+
+# %%
+hand_ins.Editor("editor.py").grow(insert)
+
+# %% [markdown]
+# In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
+# [session 3](../lessons/session_3.md).
 #
 # ## Where it breaks
 #
@@ -775,7 +675,5 @@ plot.scatter({part: points[part] for part in points if "all" not in part}, *axes
 #
 # * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022,
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): the insert.
-# * Xiao et al.: *Efficient Streaming Language Models with Attention Sinks*, 2024,
-#   [arXiv:2309.17453](https://arxiv.org/abs/2309.17453).
 # * Hu et al.: *Knowledge in Superposition*, 2024,
 #   [arXiv:2408.07413](https://arxiv.org/abs/2408.07413): $\rho$, there called P, and the sum.

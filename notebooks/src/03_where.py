@@ -362,7 +362,7 @@ together.set_index("put back after block 1").round(3)
 # %% [markdown]
 # "The" has an effect of 0.004 alone, but with it the three others bring 0.731 instead of 0.335. It says
 # nothing about towers, but it stands at the first position, on which much of the attention lies
-# (notebook 02's sink). A possible reason, which we have not tested, is that noise in this key disturbs
+# (page 02b's sink). A possible reason, which we have not tested, is that noise in this key disturbs
 # the attention of all later tokens.
 #
 # All four together bring 106 % of the total effect: more than there was to lose. That is no error.
@@ -610,7 +610,7 @@ ax.figure
 # 10 and 12. But notebook 02 has a tool for this question. Writing at a key $k_i$ puts the share
 # $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, and
 # it is known before the edit. And one key is in every prompt: that of the *first* position, the
-# attention sink of notebook 02, for here nothing stands in front of the prompts. In notebook 02 it
+# attention sink of page 02b, for here nothing stands in front of the prompts. On page 02b it
 # kept little of the word that stands there, and was nearly the same for all openers.
 #
 # **Predict.** $C$ is estimated from general text *without* the first positions, because one huge

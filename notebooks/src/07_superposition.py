@@ -296,7 +296,7 @@ pd.DataFrame(rows).set_index("keys").round(3)
 # ## A real model
 #
 # Now the keys are those of real subjects, and $C$ comes from general text. This page reads its prompts with
-# nothing in front of them. So one group has to be set apart: the openers of notebook 02, subjects of one token
+# nothing in front of them. So one group has to be set apart: the openers of page 02b, subjects of one token
 # at the first position, whose key tells of a *place* more than of a name (below, the median cosine of two of
 # them is 0.95). Such pairs would crowd out all others, so we go on with 100 other subjects.
 #
@@ -650,7 +650,7 @@ pd.DataFrame([row for row in met if row["lost"]]).drop(columns="lost").set_index
 # interval from −0.25 to 0.31. The losses say the same. Five of seven have an opener among the two, and four of
 # these are among the 11 meetings of openers above 0.3. Among all others there are 3 meetings above 0.3, without
 # a loss, and two losses in the 924 meetings below. So in this run $\rho$ forecasts what openers do, whose keys
-# are those of the attention sink (notebook 02). And it says how far a value is moved, not how much an answer
+# are those of the attention sink (page 02b). And it says how far a value is moved, not how much an answer
 # can stand. This is one row of fifty facts, in one order.
 #
 # ## What we know now

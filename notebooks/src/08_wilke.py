@@ -12,7 +12,8 @@
 # a key · compare WilKE with ROME, fact by fact · read the paper's whole curve, and what it was measured
 # on.
 #
-# **Needs** [02](02_insert.ipynb) (insert, *sink*, *opener*) and [04](04_rome.ipynb) (ROME's two keys).
+# **Needs** [02](02_insert.ipynb) (insert), [02b](02b_first_token.ipynb) (*sink*, *opener*) and
+# [04](04_rome.ipynb) (ROME's two keys).
 #
 # **Minutes** 25 to read and 20 to work: an exercise of [session 4](../lessons/session_4.md), and once
 # more one of [session 2](../lessons/session_2.md).
@@ -231,7 +232,7 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 # from. Each stream is drawn anew, so a fact may stand in several. They are written with *both* keys, our
 # default: the edit maps $k_0$ of the bare prompt and $\bar k$ to $v^\star$. The figure shows the scores
 # of twelve of these facts, on a logarithmic axis: the first ten of stream 0, and two **openers**
-# (notebook 02), subjects of one token that open their prompt. The third cell below lists the openers of
+# (page 02b), subjects of one token that open their prompt. The third cell below lists the openers of
 # the three streams, and six of the other facts.
 #
 # **Predict.** Do all facts prefer the same layer? An early or a late one? Type the number for layer 0
@@ -240,7 +241,7 @@ pd.DataFrame(lines).set_index("model").map(str.strip)
 # <details><summary>Answer</summary>
 #
 # No. Layer 0 is the most frequent choice, but many facts prefer a layer from 3 to 6. Openers all go into
-# layer 0, where the attention sink (notebook 02) has not yet begun.
+# layer 0, where the attention sink (page 02b) has not yet begun.
 #
 # </details>
 
@@ -418,7 +419,7 @@ drawings_08.keys({name: plane[name] for name in ("The Eiffel Tower", "Paris")})
 
 # %% [markdown]
 # The bare key of "Paris" has little in common with its mean: at the first position the model keeps its
-# attention sink, and after a template it does not (notebook 02). So $u^\top k_0$ is a small share of
+# attention sink, and after a template it does not (page 02b). So $u^\top k_0$ is a small share of
 # $u^\top\bar k$. A model that puts a token in front of every text, as Llama and Gemma do and as
 # `lib.load()` does here by default, has no openers.
 #

@@ -779,7 +779,7 @@ pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
 # %% [markdown]
 # Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
 # nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
-# where all keys are the sink's (notebook 02).
+# where all keys are the sink's (page 02b).
 #
 # And $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0, but that of the Rijksmuseum rises from 18.7 to
 # 19.5 before it ends at 17.5. Its $T$ is 6.78 at both ends, so what moves its $z$ from end to end is the other

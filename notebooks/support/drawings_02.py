@@ -1,4 +1,4 @@
-"""The figures of notebook 02: interference as a shadow, and as a matrix of groups."""
+"""The figures of notebooks 02 and 02b: interference as a shadow, as a matrix, and in a prompt."""
 
 from __future__ import annotations
 
@@ -77,4 +77,27 @@ def by_group(
     axes[0].set_ylabel(writers)
     label = "ρ(i, j), the share of the residual that lands (beyond ±1: as ±1)"
     colorbar(figure, image, axes, label, orientation="horizontal", aspect=40, shrink=0.7)
+    return figure
+
+
+def reached(
+    edits: Mapping[str, Mapping[str, tuple[float, float, float]]], named: Sequence[str]
+) -> plot.Figure:
+    """Draw {edit: {animal: (ρ at its last token, largest ρ in its prompt, how far it moved)}}.
+
+    A line leads from the first ρ, hollow, to the second; one animal of each edit carries its name.
+    """
+    figure, axes = panels(len(edits), height=3.6, sharex=True, sharey=True, titles=edits)
+    for ax, animals, name in zip(axes, edits.values(), named, strict=True):
+        for animal, (last, most, moved) in animals.items():
+            color = EDITED if animal == name else NEIGHBOR
+            ax.plot([last, most], [moved, moved], color=color, linewidth=1)
+            ax.plot(last, moved, "o", color=color, markerfacecolor="white", markersize=5)
+            ax.plot(most, moved, "o", color=color, markersize=5)
+            if animal == name:
+                above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+                ax.annotate(animal, ((last + most) / 2, moved), color=readable(color), **above)
+        ax.margins(y=0.12)
+        ax.set(yscale="log", xlim=(-0.05, 1.05), xlabel="ρ")
+    axes[0].set_ylabel("KL of the answer (nats)")
     return figure

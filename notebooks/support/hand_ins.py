@@ -113,9 +113,12 @@ class Editor(HandIn):
 
     def grow(self, *functions: Callable) -> None:
         """Put functions into the file, in the place of those of their names, and say so."""
+        book = self.path.parent == Path(os.devnull)  # it is built, and no student has a folder
         for function in map(inspect.unwrap, functions):
             text = self.having(function, textwrap.dedent(inspect.getsource(function)))
-            said = self.keep(function.__name__, text)
+            said = (
+                self.keep(function.__name__, text) if not book else f"kept in my/{self.path.name}"
+            )
             if self.broken:
                 break
             self.found = self.text = text

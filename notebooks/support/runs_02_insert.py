@@ -1,18 +1,34 @@
-"""The long run of notebook 02: what one edit changes for the facts that were edited before it.
+"""The long run of notebooks 02 and 02b: what one edit changes for the facts that were edited before.
 
-Beside it are the intervals of the page: of a root mean square, of what a line explains, of ranks.
+Beside it are the intervals of the pages: of a root mean square, and of ranks.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 import lib
+
+from . import long_runs, runs_04_rome
+
+SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "odd classroom ids"}
+SETTINGS |= {"noted": ["share", "lands", "anywhere", "change"]}
+
+
+def streams(name: str, lm: lib.LM, **more: str) -> Sequence[dict]:
+    """The rows of a stored run, whose first one is made again; `more` are settings of its own."""
+
+    def make(edits: int | None = None) -> Iterator[dict]:  # all, or the first ones of one stream
+        for number in range(SETTINGS["streams"] if edits is None else 1):
+            yield from stream(lib.EDITORS["rome"](lm), number, edits or SETTINGS["edits"])
+
+    return long_runs.known(name, SETTINGS | more, make, 1, tolerance=0.05)
 
 
 def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
@@ -29,6 +45,12 @@ def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
     return np.array(found)
 
 
+def ends(drawn: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the draws behind a value."""
+    low, high = np.percentile(drawn[1:], (2.5, 97.5))
+    return float(low), float(high)
+
+
 def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
     """A module's inputs (d_in, tokens) and outputs (d_out, tokens) at a prompt, in float64."""
     seen = lm.run(prompt, watch=[name]).seen[name]
@@ -36,9 +58,7 @@ def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor
     return inputs, outputs
 
 
-def stream(
-    editor: lib.Editor, opens: Callable, number: int, edits: int, facts: int = 30
-) -> Iterator[dict]:
+def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
     """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
 
     share     |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, as if the editor wrote one column
@@ -49,6 +69,7 @@ def stream(
     lm, layer = editor.lm, editor.config.layer
     cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
+    first = runs_04_rome.openers(lm, cases)
     K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
     rho = lib.associative_memory.interference(K, lib.second_moment(lm, [layer])[layer])
     patch, name, before = lib.EMPTY, lm.mlp_out(layer), lm.score(texts, answers)
@@ -68,7 +89,7 @@ def stream(
             "stream": number,
             "edit": t,
             "case": cases[t].id,
-            "first word": opens(cases[t].fact),
+            "first word": cases[t] in first,
             "share": _rounded((lands[t] * rho[t].abs()).tolist()),
             "lands": _rounded(lands.tolist()),
             "anywhere": _rounded((written @ keys).norm(dim=0).max().item() for keys in tokens),
@@ -80,52 +101,25 @@ def _rounded(values: Iterable[float]) -> list[float]:
     return [round(value, 4) for value in values]
 
 
-def earlier(rows: Sequence[dict]) -> pd.DataFrame:
+def earlier(rows: Sequence[Mapping]) -> pd.DataFrame:
     """One line for each edit and each fact that was written before it.
 
-    Columns: edit and fact (numbers of their own in every stream), first word, share, lands, anywhere, change.
+    Columns: stream, edit, first word, change, lands, and share: of what arrives at the edit's own key.
     """
     return pd.DataFrame(
         [
-            {
-                "edit": 1000 * row["stream"] + row["edit"],
-                "fact": 1000 * row["stream"] + j,
-                "first word": row["first word"],
-                **{name: row[name][j] for name in ("share", "lands", "anywhere", "change")},
-            }
+            {name: row[name] for name in ("stream", "edit", "first word")}
+            | {"share": row["lands"][j] / row["lands"][row["edit"]]}
+            | {name: row[name][j] for name in ("lands", "change")}
             for row in rows
             for j in range(row["edit"])
         ]
     )
 
 
-def explained(pairs: pd.DataFrame, column: str) -> tuple[float, float, float]:
-    """R², the share of the changes' variance that a line in `column` explains, and its 95 % interval.
-
-    Pairs share an edit or a fact, so the bootstrap (seed 0) draws edits and facts: a pair counts as
-    often as its edit was drawn, times as often as its fact was.
-    """
-    x, y, draw = pairs[column], pairs["change"], np.random.default_rng(0)
-    units = [np.unique(pairs[unit], return_inverse=True)[1] for unit in ("edit", "fact")]
-
-    def r2(weights: np.ndarray | None = None) -> float:
-        cov = np.cov(x, y, fweights=weights)
-        return float(cov[0, 1] ** 2 / (cov[0, 0] * cov[1, 1]))
-
-    found = []
-    for _ in range(1000):
-        weights = np.ones(len(pairs), dtype=int)
-        for unit in units:
-            count = unit.max() + 1
-            weights *= draw.multinomial(count, np.full(count, 1 / count))[unit]
-        found.append(r2(weights) if weights.sum() > 2 else np.nan)
-    low, high = np.nanpercentile(found, (2.5, 97.5))
-    return r2(), float(low), float(high)
-
-
-def rank_correlation(x: pd.Series, y: pd.Series) -> tuple[float, float, float]:
+def rank_correlation(x: Any, y: Any) -> tuple[float, float, float]:
     """Spearman's rank correlation and its 95 % interval (a bootstrap over the rows, seed 0)."""
-    draw = np.random.default_rng(0)
+    x, y, draw = pd.Series(x), pd.Series(y), np.random.default_rng(0)
     found = [x.rank().corr(y.rank())]
     for _ in range(1000):
         rows = draw.integers(0, len(x), len(x))

@@ -5,8 +5,17 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from IPython.display import HTML
 
 TEXT = "text-align: left; vertical-align: top; white-space: normal; padding: 3px 14px 3px 0"
+PICTURE = Path(__file__).parents[2] / "demo_app/html/memory.js"
+STILL = """<svg viewBox="-5 -95 260 115" width="260" role="img" aria-label="two keys and a share">
+<g fill="none" stroke="#4b5865" stroke-width="2"><path stroke="#b34700" d="M0 0H150"/>
+<path d="M0 0L105 -80"/><path stroke-dasharray="4 4" d="M105 -80V0"/></g>
+<text x="156" y="5" fill="#b34700">edited key</text><text x="112" y="-78">another key</text>
+<text x="98" y="16">ρ</text></svg><p>The picture "A layer is a memory" moves where the cell is run.</p>"""
 NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
 
 
@@ -50,3 +59,13 @@ def decimals(column: str, values: Sequence[object]) -> int:
     sizes = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
     largest = max(sizes, default=0.0)
     return 3 if largest < 10 else 1 if largest < 100 else 0
+
+
+def memory_picture() -> HTML:
+    """The picture "A layer is a memory"; where no script runs, a still one in its place."""
+    found = 'document.querySelectorAll(".memory-here:not(.memory)")'
+    mount = f"for (const one of {found}) memoryPicture.mount(one);"
+    script = PICTURE.read_text(encoding="utf-8")
+    return HTML(
+        f'<div class="memory-here">{STILL}</div><script>(() => {{\n{script}\n{mount}\n}})();</script>'
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.evaluation.intervals import DIFFERENCE, interval
-from notebooks.support import figures, score_tables, sliders
+from notebooks.support import figures, score_tables, show, sliders
 from notebooks.support.show import Table
 
 
@@ -54,3 +54,11 @@ def test_a_slider_draws_its_figure_anew():
     assert control.value == 0.25 and not drawn
     assert slider.view.text == "λ: 0.25" and slider.rows == []
     assert slider.look(1 / 3).text == "λ: 0.333" and drawn == [0.25, 1 / 3]
+
+
+def test_the_memory_picture_is_one_script_and_a_still_one_where_no_script_runs():
+    shown = show.memory_picture().data
+    still, script = shown.split("<script>")
+    assert "<svg" in still and 'class="memory-here"' in still and "memoryPicture" not in still
+    assert script.startswith("(() => {") and script.endswith("})();</script>")
+    assert script.count("</script") == 1
