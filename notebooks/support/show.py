@@ -16,6 +16,9 @@ STILL = """<svg viewBox="-5 -95 260 115" width="260" role="img" aria-label="two 
 <path d="M0 0L105 -80"/><path stroke-dasharray="4 4" d="M105 -80V0"/></g>
 <text x="156" y="5" fill="#b34700">edited key</text><text x="112" y="-78">another key</text>
 <text x="98" y="16">ρ</text></svg><p>The picture "A layer is a memory" moves where the cell is run.</p>"""
+AS_DRAWN = """<style>.memory-here.memory table{table-layout:auto;margin:0}
+.memory-here.memory table tbody tr{background:none}.memory-here.memory h2{font-weight:700}
+.memory-here.memory :is(th,td){text-align:left;max-width:none}</style>"""  # notebooks style tables
 NUMBER = "text-align: right; vertical-align: top; padding: 3px 14px 3px 0"
 
 
@@ -67,5 +70,6 @@ def memory_picture() -> HTML:
     mount = f"for (const one of {found}) memoryPicture.mount(one);"
     script = PICTURE.read_text(encoding="utf-8")
     return HTML(
-        f'<div class="memory-here">{STILL}</div><script>(() => {{\n{script}\n{mount}\n}})();</script>'
+        f'{AS_DRAWN}<div class="memory-here">{STILL}</div>'
+        f"<script>(() => {{\n{script}\n{mount}\n}})();</script>"
     )
