@@ -515,8 +515,7 @@ ways = {
 found = {}
 for shared, chosen in ways.items():
     chosen, left = chosen & left, left & ~chosen  # a pair counts in the first row that fits
-    values = runs_02.loudness(rho, chosen)  # rms, and draws of the subjects
-    found[f"{shared} ({chosen.sum()} pairs)"] = values[0], *runs_02.ends(values)
+    found[f"{shared} ({chosen.sum()} pairs)"] = runs_02.loudness(rho, chosen)
 angle = (rho * rho.T)[chosen].clamp(min=0).sqrt().median()  # |cos φ|
 print(f"whitened keys that share nothing: median |cosine| {angle:.3f}, ", end="")
 print(f"of random ones {0.6745 / len(K) ** 0.5:.3f}")
@@ -565,7 +564,7 @@ whiskers([*found], {"ρ": [*found.values()]}, "ρ of pairs that share …, rms a
 
 # %%
 def look(text):  # the matrix's inputs (d_in, tokens) and outputs (d_out, tokens)
-    return runs_02.look(lm, name, text)
+    return [part[0].double().cpu().T for part in lm.run(text, watch=[name]).seen[name]]
 
 
 inside = {"sheep": "sheepdog", "dog": "dogfish", "horse": "horsefly"}

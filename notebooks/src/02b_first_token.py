@@ -65,7 +65,7 @@ from notebooks.support import drawings_02, models
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support.figures import dots, whiskers
 from notebooks.support.holes import guess
-from notebooks.support.runs_04_rome import openers
+from notebooks.support.runs_02_insert import openers
 
 lm = models.load(SCALE, sink="own")  # what `lib.load()` gives
 plain = models.load(SCALE, sink=None)  # the same file of weights, the texts as they come
@@ -166,8 +166,8 @@ for front, model in fronts.items():
     for kind, writes in kinds.items():
         print(f"{front}: q of {kind}, median {q[writes].median():,.0f}")
         for hit, hears in kinds.items():
-            values = runs_02.loudness(rho, shares & writes[:, None] & hears)
-            found.setdefault(f"{kind} on {hit}", {})[front] = values[0], *runs_02.ends(values)
+            size = runs_02.loudness(rho, shares & writes[:, None] & hears)
+            found.setdefault(f"{kind} on {hit}", {})[front] = size
 series = {front: [row[front] for row in found.values()] for front in fronts}
 whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
@@ -200,8 +200,7 @@ values = []
 for mark in marks.values():
     K = plain.keys(first, layer, (mark + "{}",)).mean(0).cpu().double()
     rho = memory.interference(K, moments[plain])
-    drawn = runs_02.loudness(rho, ~torch.eye(len(first), dtype=torch.bool))
-    values.append((drawn[0], *runs_02.ends(drawn)))
+    values.append(runs_02.loudness(rho, ~torch.eye(len(first), dtype=torch.bool)))
 print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}")
 whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
 

@@ -15,10 +15,10 @@ import torch
 
 import lib
 
-from . import long_runs, runs_04_rome
+from . import long_runs
 
 SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "odd classroom ids"}
-SETTINGS |= {"noted": ["share", "lands", "anywhere", "change"]}
+SETTINGS |= {"noted": ["lands", "change"]}
 
 
 def streams(name: str, lm: lib.LM, **more: str) -> Sequence[dict]:
@@ -31,50 +31,39 @@ def streams(name: str, lm: lib.LM, **more: str) -> Sequence[dict]:
     return long_runs.known(name, SETTINGS | more, make, 1, tolerance=0.05)
 
 
-def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> np.ndarray:
-    """The root mean square of ρ (n, n) over the chosen pairs, then that of 500 bootstrap draws.
+def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
+    """The cases whose subject is one token that opens the prompt, in their order."""
+    start = int(lm.leading_bos is not None)  # behind the token that the model reads first
+    return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == start]
 
-    The facts are drawn, seed 0: a fact that is drawn twice counts twice, as the one that writes and
-    as the one that hears. All calls draw the same facts, so their results may be subtracted.
+
+def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> tuple[float, float, float]:
+    """The root mean square of ρ (n, n) over the chosen pairs, and its 95 % interval.
+
+    The bootstrap (500 draws, seed 0) draws the facts: one that is drawn twice counts twice, as the
+    one that writes and as the one that is hit.
     """
     squares = torch.where(pairs, rho.square(), 0.0).numpy()
     chosen, n = pairs.double().numpy(), len(rho)
     draw, found = np.random.default_rng(0), []
     for count in [np.ones(n), *draw.multinomial(n, np.full(n, 1 / n), 500)]:
         found.append(np.sqrt(count @ squares @ count / max(count @ chosen @ count, 1e-9)))
-    return np.array(found)
-
-
-def ends(drawn: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the draws behind a value."""
-    low, high = np.percentile(drawn[1:], (2.5, 97.5))
-    return float(low), float(high)
-
-
-def look(lm: lib.LM, name: str, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """A module's inputs (d_in, tokens) and outputs (d_out, tokens) at a prompt, in float64."""
-    seen = lm.run(prompt, watch=[name]).seen[name]
-    inputs, outputs = (part[0].double().cpu().T for part in seen)
-    return inputs, outputs
+    low, high = np.percentile(found[1:], (2.5, 97.5))
+    return float(found[0]), float(low), float(high)
 
 
 def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
     """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
 
-    share     |ρ(t, j)|·‖δ_t‖ for every fact j of the stream, as if the editor wrote one column
-    lands     ‖Δ_t k_j‖, what really lands on the key of fact j
-    anywhere  the largest ‖Δ_t k‖ over all tokens of fact j's prompt
-    change    the change of log p of fact j's new answer by this edit, in nats
+    lands   ‖Δ_t k_j‖, what lands on the key of fact j
+    change  the change of log p of fact j's new answer by this edit, in nats
     """
     lm, layer = editor.lm, editor.config.layer
     cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
-    first = runs_04_rome.openers(lm, cases)
+    first = openers(lm, cases)
     K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
-    rho = lib.associative_memory.interference(K, lib.second_moment(lm, [layer])[layer])
     patch, name, before = lib.EMPTY, lm.mlp_out(layer), lm.score(texts, answers)
-    # the keys come from below the edited layer, so that no edit of the stream changes them
-    tokens = [look(lm, name, text)[0] for text in texts]
     old = lm.weight(name).cpu().double()
     for t in range(edits):
         patch = editor.edit([cases[t].fact], after=patch, check=False)
@@ -90,9 +79,7 @@ def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iter
             "edit": t,
             "case": cases[t].id,
             "first word": cases[t] in first,
-            "share": _rounded((lands[t] * rho[t].abs()).tolist()),
             "lands": _rounded(lands.tolist()),
-            "anywhere": _rounded((written @ keys).norm(dim=0).max().item() for keys in tokens),
             "change": _rounded(change),
         }
 

@@ -17,6 +17,7 @@ from lib.evaluation.answers import begins
 from lib.evaluation.superposition import superposition
 
 from . import models, stored_runs
+from .runs_02_insert import openers
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
 
@@ -38,12 +39,6 @@ WAYS = {
     "no templates": {"templates": ["{}"]},
     "KL at weight 1": {"kl_factor": 1.0},
 }
-
-
-def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
-    """The cases whose subject is one token that opens the prompt, in their order."""
-    start = int(lm.leading_bos is not None)  # behind the token that the model reads first
-    return [case for case in cases if lib.data.facts.lookup(lm.tokenizer, case.fact)[1] == start]
 
 
 def draws(edits: int = POINTS[-1]) -> dict[str, list[lib.Case]]:
