@@ -159,13 +159,11 @@ new = insert(W, k, v, C)
 assert torch.allclose(new, W + slow)
 assert torch.allclose(new, W + A @ B)
 assert torch.allclose(new @ k, v)
-lines = {"small steps downhill": prices[:120]}
+costs = {"plain outer product": prices[0], "downhill from it": prices[-1]}
 for line, f in each("insert", insert).items():
     change = f(W, k, v, C) - W
-    lines[line] = 120 * [(change @ C * change).sum().item()]
-colors = {"small steps downhill": plot.BASE, "insert": plot.EDITED, "insert, yours": plot.EDITED}
-looks = {"colors": {line: colors[line] for line in lines}, "dashes": {"insert, yours": "--"}}
-plot.lines(range(120), lines, "steps", "cost for other text, tr(Δ C Δᵀ)", ylim=(0, None), **looks)
+    costs[line] = (change @ C * change).sum().item()
+print("tr(Δ C Δᵀ):", ", ".join(f"{line} {cost:.3f}" for line, cost in costs.items()))
 
 # %% [markdown]
 # ## What lands on another key
@@ -252,7 +250,7 @@ rho, others = interference(K, C), ~torch.eye(n, dtype=torch.bool)  # i ≠ j
 assert torch.allclose(rho, memory.interference(K, C))
 d_eff = C.trace() ** 2 / (C @ C).trace()
 shares = {"plain outer product": interference(K, torch.eye(d).double())[others]}  # C = I
-shares |= {line: f(K, C)[others] for line, f in each("insert", interference).items()}
+shares["insert"] = rho[others]
 q = (K * memory.whiten(K, C)).sum(0)
 white = torch.linalg.solve_triangular(torch.linalg.cholesky(C), K, upper=False)
 cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None], dim=0)
@@ -261,7 +259,6 @@ assert torch.allclose(rho * rho.T, cosine**2)
 for line, size in (("insert", d), ("plain outer product", d_eff.item())):
     print(f"{line}: {rms(shares[line]):.3f} lands (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
 mine.against(rms(rho[others]))
-plot.histogram({line: x.clamp(-0.6, 0.6) for line, x in shares.items()}, "share that lands, ρ")
 
 # %% [markdown]
 # This is what whitening buys: the share that lands on another key falls to a third. (The outer product stays
@@ -281,7 +278,7 @@ plot.histogram({line: x.clamp(-0.6, 0.6) for line, x in shares.items()}, "share 
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
 #
-# **Your turn · exercise 3.2 · ★★ · 15 minutes, in three steps.** The first two need nothing but $\rho$ and
+# **Your turn · exercise 3.2 · ★★ · 12 minutes, in three steps.** The first two need nothing but $\rho$ and
 # the matrix $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` what is wrong at every key
 # in the end. A loop is fine. The third step comes in the next section.
 
@@ -344,22 +341,24 @@ W, written = W_0.clone(), []
 for t in range(most):
     written.append(V[:, t] - W @ K[:, t])  # δ_t
     W = insert(W, K[:, t], V[:, t], C)
-delta = torch.stack(written, 1)
+delta, unit = torch.stack(written, 1), (V - W_0 @ K).pow(2).mean()
+residuals, reach = memory.lifelong(W_0, K, V, C)  # the library's
+assert torch.allclose(residuals, delta) and torch.allclose(W_0 + residuals @ reach, W)
 
 
 def size(
     columns,
-):  # mean squares of 16 neighbors in the row, as a share of what was missing at first
-    return (columns.pow(2).mean(0).reshape(-1, 16).mean(1) / normal_square).tolist()
+):  # mean squares of sixteen neighbors in the row, as a share of what was missing at first
+    return (columns.pow(2).mean(0).reshape(-1, 16).mean(1) / unit).tolist()
 
 
+# %%
 def in_the_end(T):  # of the first T pairs
     T = int(T)
     rho, R = interference(K[:, :T], C), (V - W_0 @ K)[:, :T]
-    residuals, reach = memory.lifelong(W_0, K[:, :T], V[:, :T], C)
-    assert torch.allclose(residuals, delta[:, :T]) and torch.allclose(asks(rho, R), residuals)
-    wrong = (W_0 + residuals @ reach) @ K[:, :T] - V[:, :T]
-    assert torch.allclose(after_all(rho, R), wrong)
+    now = W_0 + delta[:, :T] @ reach[:T]
+    assert torch.allclose(asks(rho, R), delta[:, :T])
+    assert torch.allclose(after_all(rho, R), now @ K[:, :T] - V[:, :T])
     lines = {line: size(f(rho, R)) for line, f in each("to write", asks).items()}
     lines |= {line: size(f(rho, R)) for line, f in each("wrong in the end", after_all).items()}
     lines["later edits / d"] = [(T - i - 8.5) / d for i in range(0, T, 16)]
@@ -370,7 +369,6 @@ def in_the_end(T):  # of the first T pairs
     return plot.lines(range(8, T, 16), lines, *axes, ylim=(0, 2.2), colors=colors, dashes=dashes)
 
 
-normal_square = (V - W_0 @ K).pow(2).mean()
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
@@ -475,9 +473,9 @@ plot.lines(range(SWEEPS + 1), errors, "sweeps", "squared error left (share)", **
 #
 # ## A real layer
 #
-# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The map shows
-# twenty of them, the rows below it all pairs, in four kinds. A pair counts as the first kind that fits; to share
-# letters means that a word of one begins with the same three letters as a word of the other.
+# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure
+# has all pairs of them, in four kinds. A pair counts as the first kind that fits; to share letters means that a
+# word of one begins with the same three letters as a word of the other.
 #
 # **Predict.** Who is hit most by an edit: a subject of the same question, one with the same answer, or
 # one that is spelled alike, as Danish and the Danube?
@@ -512,29 +510,23 @@ ways = {
     "the answer": pairs(lambda i, j: facts[i].target_true == facts[j].target_true),
     "nothing of these": left,
 }
-found = {}
+
+# %%
+found, counts = {line: [] for line in each("ρ", interference)}, []
 for shared, chosen in ways.items():
     chosen, left = chosen & left, left & ~chosen  # a pair counts in the first row that fits
-    found[f"{shared} ({chosen.sum()} pairs)"] = runs_02.loudness(rho, chosen)
+    for line, f in each("ρ", interference).items():
+        found[line].append(runs_02.loudness(f(K, moment.C), chosen))
+    counts.append(f"{shared} ({chosen.sum()} pairs)")
 angle = (rho * rho.T)[chosen].clamp(min=0).sqrt().median()  # |cos φ|
 print(f"whitened keys that share nothing: median |cosine| {angle:.3f}, ", end="")
 print(f"of random ones {0.6745 / len(K) ** 0.5:.3f}")
-mine = own_fact.read() or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-hits = interference(torch.cat([lm.keys([mine], layer).cpu().double(), K], 1), moment.C)[0, 1:]
-loud = [i for i in hits.argsort(descending=True).tolist() if facts[i].subject != mine.subject][:4]
+own = own_fact.read() or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+hits = interference(torch.cat([lm.keys([own], layer).cpu().double(), K], 1), moment.C)[0, 1:]
+loud = [i for i in hits.argsort(descending=True).tolist() if facts[i].subject != own.subject][:4]
 said = ", ".join(f"{facts[i].subject} {hits[i]:.2f}" for i in loud)
-print(f"An edit of {mine.subject} would hit most: {said}")
-groups = {
-    "young animals": "young of",
-    "languages": "home country of the language",
-    "cities": "state of city",
-    "buildings": "located in the city of",
-}
-chosen = {g: [f for f in facts if question[f] == one][:5] for g, one in groups.items()}
-index = [facts.index(f) for some in chosen.values() for f in some]
-names = {group: [fact.subject for fact in some] for group, some in chosen.items()}
-display(drawings_02.by_group({"": rho[index][:, index]}, names, "edit i …", "… and key j"))
-whiskers([*found], {"ρ": [*found.values()]}, "ρ of pairs that share …, rms and 95 % over subjects")
+print(f"An edit of {own.subject} would hit most: {said}")
+whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
 
 # %% [markdown]
 # **It is the question and the spelling that count**, two to three times as much as nothing in common. Subjects with
@@ -569,31 +561,33 @@ def look(text):  # the matrix's inputs (d_in, tokens) and outputs (d_out, tokens
 
 inside = {"sheep": "sheepdog", "dog": "dogfish", "horse": "horsefly"}
 animals = "goat ram cow pig cat bear lion duck whale kangaroo frog car".split()
-asked = "The young of a {} is called a"
-edits, away = {}, 0.0
+
+
+def last_key(animal):  # (d_in, 1)
+    return lm.keys([lib.Fact(animal, "The young of a {} is called a", "-")], layer).cpu().double()
+
+
+# %%
+edits, away, asked = {}, 0.0, "The young of a {} is called a"
 for animal, young in zip(inside, ("puppy", "kitten", "chick"), strict=True):
-    fact = lib.Fact(animal, asked, young)
-    patch = editor.edit([fact])
-    change, k = patch.weights[name].dense().double().cpu(), lm.keys([fact], layer).cpu().double()
+    patch, points = editor.edit([lib.Fact(animal, asked, young)]), {}
+    change, k = patch.weights[name].dense().double().cpu(), last_key(animal)
     others = [one for one in [*inside, *inside.values(), *animals] if one != animal]
-    texts = {one: asked.format(one) for one in others}
-    kl, points = moved.answers(lm, [*texts.values()], patch), {}
-    for one, text in texts.items():
-        inputs, before = look(text)
+    kl = moved.answers(lm, [asked.format(one) for one in others], patch)
+    for one, answer in zip(others, kl.values(), strict=True):
+        inputs, before = look(asked.format(one))
         with lm.patched(patch):
-            measured = look(text)[1] - before  # at every token
+            measured = look(asked.format(one))[1] - before  # at every token
         away = max(away, (measured - change @ inputs).norm() / (change @ inputs).norm())
-        last = lm.keys([lib.Fact(one, asked, young)], layer).cpu().double()
-        shares = interference(torch.cat([k, last, inputs], 1), moment.C)[0, 1:]
-        points[one] = shares[0].item(), shares[1:].max().item(), kl[text].kl
+        shares = interference(torch.cat([k, last_key(one), inputs], 1), moment.C)[0, 1:]
+        points[one] = shares[0].item(), shares[1:].max().item(), answer.kl
     edits[f"{animal} → {young}"] = points
 print(f"measured and computed are {away:.0e} of their length apart, at most")
 assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
 for edit, points in edits.items():
-    last, most, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
-    orders = [runs_02.rank_correlation(x, kl)[0] for x in (last, most)]
-    print(f"{edit}, rank correlation with KL: ρ at the last token {orders[0]:.2f}", end=", ")
-    print(f"the largest {orders[1]:.2f}")
+    last, largest, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
+    orders = [f"{runs_02.rank_correlation(x, kl)[0]:.2f}" for x in (last, largest)]
+    print(f"{edit}, rank correlation with KL: last token {orders[0]}, largest ρ {orders[1]}")
 drawings_02.reached(edits, [*inside.values()])
 
 # %% [markdown]
@@ -632,6 +626,7 @@ for stream, every in runs_02.earlier(rows).groupby("stream"):
     print(f"  largest loss {-change.min():.2f} nats; rank correlation of the share ", end="")
     print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
     points[f"stream {stream + 1}"] = 100 * size, change
+hand_ins.Editor("editor.py").grow(insert)
 plot.scatter(
     points, "share of the edit that lands (%)", "change of log p of an earlier fact (nats)"
 )
@@ -655,12 +650,8 @@ plot.scatter(
 # ## An editor of your own
 #
 # The functions of some pages grow into one file, `my/editor.py`, which will edit the model at the end of notebook 06.
-# Your `insert` is the first.
-
-# %%
-hand_ins.Editor("editor.py").grow(insert)
-
-# %% [markdown]
+# The last cell has put your `insert` there, as the first.
+#
 # In which order would you write twenty edits, if you knew their $\rho$? That is exercise 3.4 of
 # [session 3](../lessons/session_3.md).
 #

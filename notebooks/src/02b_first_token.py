@@ -293,7 +293,7 @@ for model in fronts.values():
 # * A token in front takes the place, and subjects get keys of their own. Almost anything does, but not everything.
 # * `lib.load()` gives the model with the token. GPT-2 and GPT-J, on which the papers worked, have none.
 #
-# ## Where it leads
+# ## Where it breaks
 #
 # We have gone on taking the subject's last token in an early layer. **Where is the key, in a transformer?**
 # [Notebook 03](03_where.ipynb) asks the model.
