@@ -65,7 +65,7 @@ def open_page(
     looked = studio.look(Session(), subject) if ready is None else None
     from .app import ROUTES, appearance, build
     from .guard import ANY, HANDLERS, hosts_of, lifespan
-    from .head import Head
+    from .html.head import Head
     from .session.links import sentence
 
     if settings.get("share") or os.environ.get("SYSTEM") == "spaces":

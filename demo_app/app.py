@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from .api import endpoints
 from .gradio_internals import Blocks, Forgotten
-from .head import TITLE, origin
 from .html import memory, render
+from .html.head import TITLE, origin
 from .html.theme import CSS, FONT, LOOK, MONO, SHADES
 from .session import links
 from .session.studio import Studio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..head import Words, tags
+from .head import Words, tags
 
 SCRIPT = Path(__file__).with_name("memory.js").read_text(encoding="utf-8")
 PREVIEW = Path(__file__).with_name("memory.png")  # as make_gallery takes it of the page

@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from demo_app import head
 from demo_app.app import ROUTES
-from demo_app.html import memory
+from demo_app.html import head, memory
 from demo_app.session import gallery
 
 RAW = (

@@ -109,7 +109,15 @@ HOUSES = {
         strict=True,
     ),
     "notebooks": House(
-        [{"support", "__init__"}, {"scratch"}, {"build"}, {"src", "book"}, {"slides"}], strict=True
+        [
+            {"support", "__init__"},
+            {"scratch"},
+            {"editors_map", "student"},
+            {"build"},
+            {"src", "book"},
+            {"slides"},
+        ],
+        strict=True,
     ),
 }
 PROJECT = {"lib", "demo_app", "lessons", "notebooks", "tests"}

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .session import gallery
+from ..session import gallery
 
 TITLE = "Edit a language model's memory"
 DESCRIPTION = (
