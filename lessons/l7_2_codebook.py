@@ -1,19 +1,24 @@
 """★★ A codebook that takes no more than it must
 
 GRACE's list: keys, each with a radius ε and an answer. The published split rule can make a small
-ball *larger*. Write the rules with that repaired:
+ball *larger*. Write the rules with that repaired, in four steps that use one another:
 
-    lookup    the nearest key i, and then its own radius: its answer if d ≤ ε_i, otherwise None
-    write     with d the distance to the nearest key i, and i's radius before anything changes,
-              no key, or d > ε_i + ε_init     add: a new entry with ε = ε_init
-              else, same answer               ε_i grows to d where d is larger; no new entry
-              else, d = 0                     the newest fact wins: entry i gets the new answer
-              else                            split: a new entry with ε = min(ε_init, d/2), and
-                                              ε_i becomes min(ε_i, d/2)
+    nearest   the distance of q to the nearest key, and the number of that key
+    lookup    the answer of the nearest key i if q lies in its own ball, d ≤ ε_i, otherwise None
+    rule      what becomes of two radii when a fact comes at the distance d from the nearest key i,
+              whose radius is ε_i: [that of i, that of a new entry, or None where there is none]
+              d > ε_i + ε_init         add: ε_i stays, and the new entry has ε_init
+              else, the same answer    expand: ε_i grows to d where d is larger; no new entry
+              else, d = 0              the newest fact wins: ε_i stays; no new entry
+              else                     split: min(ε_i, d/2) and min(ε_init, d/2)
+    write     the codebook after one fact more. The first fact is added with ε_init; where there is
+              no new entry, entry i gets the fact's answer
 
     K  (d, n)     keys as columns; n may be 0      eps (n,)      labels: list of n strings
     q  (d,)       the query                        label: a string
+    nearest: returns (a number, a whole number), for n > 0
     lookup: returns a string, or None
+    rule: returns a list of two
     write: returns [K, eps, labels], the new ones; a new entry comes last
 
 Hint: torch.cat([K, q[:, None]], 1) adds a column. Two balls may overlap; who answers there?
@@ -23,50 +28,74 @@ import torch
 from torch import Tensor
 
 
+def nearest(K: Tensor, q: Tensor) -> tuple[float, int]:
+    # solution
+    d, i = (K - q[:, None]).norm(dim=0).min(0)
+    return d.item(), int(i)
+
+
 def lookup(K: Tensor, eps: Tensor, labels: list, q: Tensor) -> str | None:
     # solution
     if not labels:
         return None
-    d, i = (K - q[:, None]).norm(dim=0).min(0)
-    return labels[int(i)] if d <= eps[i] else None
+    d, i = nearest(K, q)
+    return labels[i] if d <= eps[i] else None
+
+
+def rule(d: float, radius: float, same: bool, eps_init: float) -> list:
+    # solution
+    if d > radius + eps_init:
+        return [radius, eps_init]
+    if same or d == 0:
+        return [max(radius, d), None]
+    return [min(radius, d / 2), min(eps_init, d / 2)]
 
 
 def write(K: Tensor, eps: Tensor, labels: list, q: Tensor, label: str, eps_init: float) -> list:
     # solution
     eps, labels, radius = eps.clone(), list(labels), eps_init
     if labels:
-        d, i = (K - q[:, None]).norm(dim=0).min(0)
-        if d <= eps[i] + eps_init:
-            if labels[int(i)] == label or d == 0:
-                labels[int(i)] = label
-                eps[i] = torch.maximum(eps[i], d)
-                return [K, eps, labels]
-            radius = min(eps_init, d.item() / 2)
-            eps[i] = torch.minimum(eps[i], d / 2)
+        d, i = nearest(K, q)
+        eps[i], radius = rule(d, eps[i].item(), labels[i] == label, eps_init)
+        if radius is None:
+            labels[i] = label
+            return [K, eps, labels]
     K = torch.cat([K, q[:, None]], 1)
     return [K, torch.cat([eps, torch.tensor([radius], dtype=eps.dtype)]), labels + [label]]
 
 
 # --- checks
-from lessons.marking import Stopped, Wrong, normal, same, short, tensor
+from lessons.marking import Stopped, Wrong, normal, number, same, several, short, tensor
 
-BODY = (
-    "eps, labels, radius = eps.clone(), list(labels), eps_init\n"
-    "if labels:\n    d, i = (K - q[:, None]).norm(dim=0).min(0)\n"
-    "    if d <= {reach}:\n        if labels[int(i)] == label or d == 0:\n"
-    "            labels[int(i)] = label\n            eps[i] = {grow}\n"
-    "            return [K, eps, labels]\n"
-    "        radius = {new}\n        eps[i] = {old}\n"
-    "K = torch.cat([K, q[:, None]], 1)\n"
-    "return [K, torch.cat([eps, torch.tensor([radius], dtype=eps.dtype)]), labels + [label]]"
-)
+LOOK = "if not labels:\n    return None\nd, i = nearest(K, q)\nreturn labels[i]"
+RULE = """if d > {reach}:
+    return [radius, eps_init]
+if same or d == 0:
+    return [{grow}, None]
+return [{old}, {new}]
+"""
 GOOD = {
-    "reach": "eps[i] + eps_init",
-    "grow": "torch.maximum(eps[i], d)",
-    "new": "min(eps_init, d.item() / 2)",
-    "old": "torch.minimum(eps[i], d / 2)",
+    "reach": "radius + eps_init",
+    "grow": "max(radius, d)",
+    "old": "min(radius, d / 2)",
+    "new": "min(eps_init, d / 2)",
 }
+BODY = """eps, labels, radius = eps.clone(), list(labels), eps_init
+if labels:
+    d, i = nearest(K, q)
+    eps[i], radius = rule(d, eps[i].item(), labels[i] == label, eps_init)
+    if radius is None:
+        {replace}
+        return [K, eps, labels]
+K = torch.cat([K, q[:, None]], 1)
+return [K, torch.cat([eps, torch.tensor([{new}], dtype=eps.dtype)]), labels + [label]]
+"""
 WRONG = [
+    (
+        {"nearest": "d, i = (K - q[:, None]).square().sum(0).min(0)\nreturn d.item(), int(i)"},
+        "root",
+    ),
+    ({"nearest": "d, i = (K - q[:, None]).norm(dim=0).max(0)\nreturn d.item(), int(i)"}, "column"),
     (
         {
             "lookup": "for i, label in enumerate(labels):\n"
@@ -74,24 +103,26 @@ WRONG = [
         },
         "nearest",
     ),
+    ({"lookup": LOOK}, "nobody"),
     (
-        {
-            "lookup": "if not labels:\n    return None\n"
-            "return labels[int((K - q[:, None]).norm(dim=0).argmin())]"
-        },
-        "nobody",
-    ),
-    (
-        {
-            "lookup": "d, i = (K - q[:, None]).norm(dim=0).min(0)\n"
-            "return labels[int(i)] if d <= eps[i] else None"
-        },
+        {"lookup": "d, i = nearest(K, q)\nreturn labels[i] if d <= eps[i] else None"},
         "empty codebook",
     ),
-    ({"write": BODY.format(**GOOD | {"old": "d / 2"})}, "enlarges"),
-    ({"write": BODY.format(**GOOD | {"reach": "eps[i]"})}, "touch"),
-    ({"write": BODY.format(**GOOD | {"grow": "d"})}, "shrinks"),
-    ({"write": BODY.format(**GOOD | {"new": "eps_init"})}, "new ball"),
+    ({"rule": RULE.format(**GOOD | {"old": "d / 2"})}, "enlarges"),
+    ({"rule": RULE.format(**GOOD | {"reach": "radius"})}, "touch"),
+    ({"rule": RULE.format(**GOOD | {"grow": "d"})}, "shrinks"),
+    ({"rule": RULE.format(**GOOD | {"new": "eps_init"})}, "new ball"),
+    ({"write": BODY.format(replace="pass", new="radius")}, "newest"),
+    ({"write": BODY.format(replace="labels[i] = label", new="eps_init")}, "radii"),
+]
+CASES = [  # d, the radius of the nearest ball, whether it has the same answer, what is to happen
+    (2.5, 1.0, True, "add"),
+    (0.4, 1.0, True, "covered"),
+    (1.6, 1.0, True, "expand"),
+    (1.6, 1.0, False, "split"),
+    (1.1, 0.15, False, "split"),
+    (1.9, 1.5, False, "split"),
+    (0.0, 0.5, False, "replace"),
 ]
 STEPS = [  # along one line: where, answer, what is to happen; ε_init = 1
     (0.0, "A", "add"),
@@ -104,16 +135,37 @@ STEPS = [  # along one line: where, answer, what is to happen; ε_init = 1
     (2.4, "A", "replace"),
 ]
 TOLD = {
-    "add": "{q} is farther than ε_i + ε_init from key {k}: a new entry with ε_init",
-    "covered": "{q} is inside ball {k} and has its answer: nothing changes (a ball never shrinks)",
-    "expand": "{q} is outside ball {k}, but the balls touch, and the answer is the same: ε grows "
-    "to {d}, without a new entry",
-    "split": "{q} touches ball {k} and says something else: split",
-    "replace": "{q} is key {k} itself, with another answer: the newest fact wins",
+    "add": "the balls do not touch: a new entry with ε_init, and nothing else changes",
+    "covered": "inside the nearest ball, which has its answer: nothing changes (no ball shrinks)",
+    "expand": "outside the nearest ball, but the balls touch, and the answer is the same: ε_i "
+    "grows to d, without a new entry",
+    "split": "the balls touch, and the answers differ: each gets at most d/2",
+    "replace": "this is a key itself, with another answer: the newest fact wins",
 }
 
 
 def check(ask, draw):
+    for n in (1, 5):
+        K, q = normal(draw, 3, n), normal(draw, 3)
+        found, (d, i) = ask("nearest", K, q), nearest(K, q)
+        several(found, 2, "nearest: return two things, a distance and the number of its key.")
+        if abs(number(found[0], "nearest: the distance") - d * d) < 1e-6:
+            raise Wrong("nearest: this is the square of the distance: its root is missing.")
+        if found[1] != i or abs(number(found[0], "nearest: the distance") - d) > 1e-6:
+            raise Wrong(f"nearest: column {i} is the nearest, at {d:.3g}, not {short(found)}.")
+    for d, radius, agrees, kind in CASES:
+        found, wanted = ask("rule", d, radius, agrees, 1.0), rule(d, radius, agrees, 1.0)
+        several(found, 2, "rule: return a list of two: the old ball's radius, and the new one's.")
+        whose = "the same" if agrees else "another"
+        told = f"rule: d = {d}, ε_i = {radius}, ε_init = 1, {whose} answer: {TOLD[kind]}"
+        if (found[1] is None) != (wanted[1] is None):
+            raise Wrong(f"{told}; {short(found)} came back.")
+        old, new = number(found[0], "rule: ε_i"), number(found[1] or 0.0, "rule: the new ball's ε")
+        if abs(new - (wanted[1] or 0.0)) > 1e-6:
+            raise Wrong(f"{told}. The new ball has ε = {new:.3g}, not {wanted[1]:.3g}.")
+        if abs(old - wanted[0]) > 1e-6:
+            does = "enlarges" if old > wanted[0] else "shrinks"
+            raise Wrong(f"{told}. Here it {does} ball i, from {radius} to {old:.3g}.")
     d = 3
     along = normal(draw, d)
     along, shift = along / along.norm(), normal(draw, d)
@@ -121,32 +173,17 @@ def check(ask, draw):
     for at, label, kind in STEPS:
         q = shift + at * along
         found = ask("write", K, eps, labels, q, label, 1.0)
-        if not isinstance(found, list) or len(found) != 3 or not isinstance(found[2], list):
-            raise Wrong("write: return three things, keys, radii, and a list of labels.")
-        near = (K - q[:, None]).norm(dim=0).min(0) if labels else None
-        told, before = "", eps
-        if near is not None:
-            i, far = int(near.indices), near.values.item()
-            names = {"q": f"the fact at {at}", "k": f"{(along @ (K[:, i] - shift)).item():.3g}"}
-            told = TOLD[kind].format(**names, d=f"{far:.3g}")
+        several(found, 3, "write: return three things, keys, radii, and a list of labels.")
+        told = f"write: the fact at {at}: {TOLD[kind]}"
         wanted = write(K, eps, labels, q, label, 1.0)
-        theirs = [list(map(str, found[2])), len(found[1])]
-        if theirs[0] != wanted[2] or theirs[1] != len(wanted[1]):
-            raise Wrong(
-                f"write: {told or 'the first fact is added'}; labels are {short(found[2])}."
-            )
+        if found[2] != wanted[2]:
+            raise Wrong(f"{told}; labels are {short(found[2])}, not {wanted[2]}.")
         keys = tensor(found[0], tuple(wanted[0].shape), "write: keys")
         radii = tensor(found[1], tuple(wanted[1].shape), "write: radii")
         if not same(keys, wanted[0]):
-            raise Wrong(f"write: {told}; a key is not where its fact is.")
+            raise Wrong(f"{told}; a key is not where its fact is.")
         if not same(radii, wanted[1], 1e-6):
-            if kind == "split" and radii[i] > before[i] + 1e-9:
-                raise Wrong(f"write: {told}. Here the split enlarges ball {names['k']}.")
-            if kind == "split" and not same(radii[-1:], wanted[1][-1:], 1e-6):
-                raise Wrong(f"write: {told}. The new ball has ε = {radii[-1]:.3g}: at most d/2.")
-            if kind == "covered":
-                raise Wrong(f"write: {told}: here it shrinks to {radii[i]:.3g}.")
-            raise Wrong(f"write: {told}; radii are {[round(r, 3) for r in radii.tolist()]}.")
+            raise Wrong(f"{told}; radii are {[round(r, 3) for r in radii.tolist()]}.")
         K, eps, labels = wanted
     K = torch.stack([shift, shift + 4 * along], 1)
     eps, labels = torch.tensor([3.0, 0.5]).double(), ["A", "B"]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, readable
+from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, SMALL, readable
 
 from .figures import panels
 
@@ -79,6 +79,27 @@ def nearest() -> Figure:
     ax.text(5.0, 1.3, said + "though q lies inside the ball of A.", va="center")
     ax.set(xlim=(-3.2, 10.2), ylim=(-3.2, 3.2), aspect="equal")
     ax.axis("off")
+    return figure
+
+
+def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) -> Figure:
+    """Draw the balls of a codebook on a line after each fact of a stream, one step below the other.
+
+    stream  where each fact is, and its answer
+    books   {whose: for each step the keys (1, n), the radii (n,) and the answers}
+    """
+    figure, axes = panels(len(books), height=0.55 * len(stream) + 0.9, titles=books, sharey=True)
+    for ax, steps in zip(axes, books.values(), strict=True):
+        for row, ((at, label), (K, eps, labels)) in enumerate(zip(stream, steps, strict=True)):
+            for x, radius, answer in zip(K[0].tolist(), eps.tolist(), labels, strict=True):
+                look = {"color": COLORS[answer], "height": 0.34, "edgecolor": "white"}
+                ax.barh(row, 2 * radius, left=x - radius, alpha=0.4, **look)
+                ax.plot(x, row, "o", color=COLORS[answer], markersize=6)
+            ax.plot(at, row - 0.32, "v", color=COLORS[label], markersize=8, clip_on=False)
+        ax.set_yticks(range(len(stream)), [f"{at:g} is {label}" for at, label in stream])
+        ax.set(ylim=(len(stream) - 0.5, -0.6), xlabel="place on the line")
+        ax.xaxis.grid(True)
+        ax.tick_params(labelsize=SMALL)
     return figure
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 import lib
-from lib.data.facts import encode_target
-from lib.evaluation.intervals import interval
 from lib.keys_values.second_moment import general_text
 from lib.model import activations
 
@@ -22,13 +20,13 @@ class Keys(NamedTuple):
     """The keys of n edits and of the prompts around them.
 
     edits   (n, d), a key per edit
-    labels  token ids of each edit's answer
+    labels  each edit's answer
     others  {group: (m, d)}, keys of rewordings, neighbors and unrelated prompts
     owner   (m,), to which edit each rewording belongs
     """
 
     edits: Tensor
-    labels: list[tuple[int, ...]]
+    labels: list[str]
     others: dict[str, Tensor]
     owner: Tensor
 
@@ -42,7 +40,7 @@ def read(lm: lib.LM, cases: Sequence[lib.Case], module: str) -> Keys:
         "unrelated": list(dict.fromkeys(text for case in cases for text in case.locality)),
     }
     found = {group: at_ends(lm, lm.rows(some)[0], module) for group, some in texts.items()}
-    labels = [tuple(encode_target(lm.tokenizer, case.fact.target_new)) for case in cases]
+    labels = [case.fact.target_new for case in cases]
     owner = torch.tensor([i for i, case in enumerate(cases) for _ in case.paraphrases])
     return Keys(found.pop("edit"), labels, found, owner)
 
@@ -66,20 +64,3 @@ def at_ends(lm: lib.LM, rows: list[list[int]], module: str) -> Tensor:
         ends = [len(row) - 1 for row in part]
         parts.append(activations.module_inputs_at(lm, part, ends, [module])[module].float().cpu())
     return torch.cat(parts)
-
-
-def share(hits: Iterable[bool]) -> str:
-    """A share of prompts and its 95 % interval, as text: "35 of 236, 15 % (11 to 20)"."""
-    found = [float(hit) for hit in hits]
-    low, high = interval(found)
-    mean = 100 * sum(found) / len(found)
-    return f"{sum(found):.0f} of {len(found)}, {mean:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
-
-
-def drawn(count: int, *sizes: int) -> list[Tensor]:
-    """For each size n, numbers (1 + count, n): all of n things, then `count` times n drawn anew."""
-    draw = torch.Generator().manual_seed(0)
-    return [
-        torch.cat([torch.arange(n)[None], torch.randint(n, (count, n), generator=draw)])
-        for n in sizes
-    ]

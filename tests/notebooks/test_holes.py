@@ -330,7 +330,12 @@ HOLES |= {
     "5.5": ["asked", "layer_change", "spread"],
 }
 HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
-HOLES |= {"7.1": ["margin_step"], "7.2": ["write"], "7.3": ["ties"], "7.4": ["refit_loss"]}
+HOLES |= {
+    "7.1": ["margin_step"],
+    "7.2": ["nearest", "lookup", "rule", "write"],
+    "7.3": ["ties"],
+    "7.4": ["refit_loss"],
+}
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
 HOLES |= {"8.4": ["paired"], "8.5": ["coverage"]}
 HOLES |= {"10.1": ["rounded"], "10.2": ["gives"], "10.3": ["held_out"]}
