@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, SMALL, readable
+from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, readable
 
 from .figures import panels
 
@@ -98,8 +98,8 @@ def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) 
             ax.plot(at, row - 0.32, "v", color=COLORS[label], markersize=8, clip_on=False)
         ax.set_yticks(range(len(stream)), [f"{at:g} is {label}" for at, label in stream])
         ax.set(ylim=(len(stream) - 0.5, -0.6), xlabel="place on the line")
+        ax.margins(x=0.04)
         ax.xaxis.grid(True)
-        ax.tick_params(labelsize=SMALL)
     return figure
 
 

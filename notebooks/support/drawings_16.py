@@ -8,35 +8,34 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from lib.workbench.plot.style import CYCLE, GRID, INK, LABEL, QUIET, legend, new_figure
+from lib.workbench.plot.style import CYCLE, GRID, INK, QUIET, legend, new_figure
 
 
 def roofline(
-    loads: Mapping[str, tuple[float, float]], peak: float, bandwidth: float, name: str
+    loads: Mapping[str, tuple[float, float]], roofs: Mapping[str, tuple[float, float]]
 ) -> Figure:
-    """Draw what a processor can reach at most, over the multiply-adds per byte that it reads.
+    """Draw what processors can reach at most, over the multiply-adds per byte that is read.
 
-    loads  {what is done: (multiply-adds, bytes read)}; each is a point under the roof.
-    name   Whose roof it is.
+    loads  {what is done: (multiply-adds, bytes read)}; each is a point under the last roof
+    roofs  {card: (multiply-adds, bytes read in a second)}
     """
     axes = "multiply-adds for each byte of weights read", "multiply-adds per second, at most"
     figure, ax = new_figure(*axes, None, height=4.2)
     x = np.geomspace(3, 1000, 200)
+    for card, (peak, bandwidth) in roofs.items():
+        dash = "--" if card == next(iter(roofs)) else "-"
+        ax.plot(x, np.minimum(peak, bandwidth * x), dash, color=INK, linewidth=1.6, label=card)
     ridge = peak / bandwidth
     ax.axvspan(3, ridge, color=GRID, alpha=0.45, linewidth=0)
-    ax.plot(x, np.minimum(peak, bandwidth * x), color=INK, linewidth=2)
-    for mark, (label, (work, size)) in zip("os^D", loads.items(), strict=True):
-        at = work / size
-        color = CYCLE[0] if label.startswith("search") else CYCLE[1]
-        top = min(peak, bandwidth * at)
-        ax.plot([at, at], [top / 300, top], color=color, linewidth=0.9, alpha=0.6)
-        ax.plot([at], [top], mark, color=color, markersize=9, label=label, zorder=4)
-    ax.set(xscale="log", yscale="log", xlim=(3, 1000), ylim=(peak / 40, 2 * peak))
+    for color, mark, (label, (work, size)) in zip(CYCLE, "os", loads.items(), strict=False):
+        top = min(peak, bandwidth * work / size)
+        ax.vlines(work / size, top / 300, top, color=color, linewidth=0.9, alpha=0.6)
+        ax.plot(work / size, top, mark, color=color, markersize=9, label=label, zorder=4)
+    ax.set(xscale="log", yscale="log", xlim=(3, 1000), ylim=(peak / 60, 2 * peak))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e12:g} · 10¹²"))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.text(3.3, 1.45 * peak, "waits for memory", color=QUIET)
-    ax.text(1.1 * ridge, 1.45 * peak, "waits for arithmetic", color=QUIET)
-    ax.set_title(name, fontsize=LABEL)
+    ax.text(3.3, 1.4 * peak, "waits for memory", color=QUIET)
+    ax.text(1.1 * ridge, 1.4 * peak, "waits for arithmetic", color=QUIET)
     legend(figure, ax)
     return figure
