@@ -70,6 +70,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import torch
 from torch.nn.functional import normalize
@@ -79,7 +80,7 @@ from lib.editors.grace import codebook
 from lib.editors.grace.route import Deferral
 from lib.keys_values import value_search
 from lib.workbench import plot
-from notebooks.support import drawings_11, figures, hand_ins, models, own_fact, show
+from notebooks.support import drawings_11, hand_ins, models, own_fact, show
 from notebooks.support import runs_11_grace as runs_11
 from notebooks.support.holes import both, guess, use
 from notebooks.support.score_tables import METRICS, by_stream
@@ -127,6 +128,17 @@ def lookup(K, eps, labels, q):
 nearest = use("7.2", nearest)
 lookup = use("7.2", lookup)
 
+
+def answers(book, queries):  # the library's fast form, for all queries (m, d) at once
+    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: nobody answers
+    return [book[2][i] if i >= 0 else None for i in entries]
+
+
+K, labels = torch.randn(6, 40, generator=draw), [*map(str, range(40))]
+eps = 2 * torch.randn(40, generator=draw).abs()
+queries = torch.randn(200, 6, generator=draw)
+assert [lookup(K, eps, labels, q) for q in queries] == answers((K, eps, labels), queries)
+
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
@@ -150,28 +162,6 @@ lookup = use("7.2", lookup)
 #
 # </details>
 #
-# The two keys on the line, and then forty at random, where the library's fast form has to say the same.
-# It asks for all prompts at once, by one matrix product, since
-# $\|k - q\|^2 = \|k\|^2 - 2\,k^\top q + \|q\|^2$.
-
-
-# %%
-def answers(book, queries):  # the answers that a codebook gives to queries (m, d), the fast way
-    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: nobody answers
-    return [book[2][i] if i >= 0 else None for i in entries]
-
-
-K, eps, labels = torch.tensor([[0.0, 4.0]]), torch.tensor([3.0, 0.5]), ["A", "B"]
-for whose, f in both(lookup).items():
-    said = {at: f(K, eps, labels, torch.tensor([at])) or "the model" for at in (1.9, 2.8, 4.2)}
-    print(f"{whose}:", ", ".join(f"{answer} at {at}" for at, answer in said.items()))
-
-K, labels = torch.randn(6, 40, generator=draw), [*map(str, range(40))]
-eps = 2 * torch.randn(40, generator=draw).abs()
-queries = torch.randn(200, 6, generator=draw)
-assert [lookup(K, eps, labels, q) for q in queries] == answers((K, eps, labels), queries)
-
-# %% [markdown]
 # ## Three rules
 #
 # How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens
@@ -207,6 +197,17 @@ drawings_11.rules()
 # have been. And where $d = 0$, the same prompt with another answer, the newest fact takes the place of the
 # old one.
 #
+# **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is
+# A, 1.5 is A, 2.0 is B, 5.0 is B. What does the codebook then say at 1.5, which it was taught?
+#
+# <details><summary>Work it out</summary>
+#
+# 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another
+# answer, so both get half of the distance, 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
+# its ball: it says B.
+#
+# </details>
+#
 # **Your turn · exercise 7.2, second half · ★★ · 13 minutes.** Write `rule`, what becomes of the two radii.
 # Then `write` puts everything together: the codebook after one fact more. Every codebook below whose radii
 # follow GRACE's rules is made by your `write`.
@@ -225,6 +226,15 @@ def write(K, eps, labels, q, label, eps_init):
 
 rule = use("7.2", rule)
 write = use("7.2", write)
+stream = [(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"), (5.0, "B")]
+steps = {}
+for whose, f in both(write).items():
+    book, steps[whose] = [torch.zeros(1, 0), torch.zeros(0), []], []
+    for at, label in stream:
+        book = f(*book, torch.tensor([at]), label, 1.0)
+        steps[whose].append(book)
+    print(f"{whose}, at 1.5:", lookup(*book, torch.tensor([1.5])))
+drawings_11.growing(stream, steps)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -258,29 +268,6 @@ write = use("7.2", write)
 #
 # </details>
 #
-# **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is
-# A, 1.5 is A, 2.0 is B, 5.0 is B. What does the codebook then say at 1.5, which it was taught?
-#
-# <details><summary>Work it out</summary>
-#
-# 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another
-# answer, so both get half of the distance, 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
-# its ball: it says B.
-#
-# </details>
-
-# %%
-stream = [(0.0, "A"), (0.8, "A"), (1.5, "A"), (2.0, "B"), (5.0, "B")]
-steps = {}
-for whose, f in both(write).items():
-    book, steps[whose] = [torch.zeros(1, 0), torch.zeros(0), []], []
-    for at, label in stream:
-        book = f(*book, torch.tensor([at]), label, 1.0)
-        steps[whose].append(book)
-    print(f"{whose}, at 1.5:", lookup(*book, torch.tensor([1.5])))
-drawings_11.growing(stream, steps)
-
-# %% [markdown]
 # Each row is the codebook after one fact, which the triangle marks. When B comes, the ball of A loses the
 # place that it had grown to reach. **A split takes ground from what was taught before**, and nobody is told.
 #
@@ -312,6 +299,8 @@ size = 4 * sum(len(side) for side in (route.K, route.V))
 print(f"{module}, of {lm.n_layers} layers: {len(route.eps)} entries, {size:,} bytes each,")
 print(f"with a radius of {editor.config.eps_init:g} at the beginning")
 
+
+# %%
 own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # what it reads at the last token
 models.same(lm, own.cpu(), route.K[:, 0])
 
@@ -331,6 +320,7 @@ with lm.patched(patch):
     assert torch.allclose(lm.next_token(tower.text), by_hand, atol=1e-3)
     assert torch.equal(lm.next_token(far), base)  # not close: equal
 
+# %%
 tourists = "Tourists who want to see the Eiffel Tower travel to the city of"
 asked = {
     tower.text: "the edit",
@@ -378,31 +368,25 @@ show.Table(rows)
 odd = lib.classroom()[1::2]
 cases = [odd[i::3][: 4 if SCALE == "tiny" else 30] for i in range(3)]  # three streams
 keys = [runs_11.read(lm, some, module) for some in cases]
-groups = {
-    "rewording to its own edit": [
-        (one.others["rewording"] - one.edits[one.owner]).norm(dim=1) for one in keys
-    ],
-    "neighbor to the nearest edit": [
-        torch.cdist(one.others["neighbor"], one.edits).amin(1) for one in keys
-    ],
-    "edit to the nearest other": [
-        torch.cdist(one.edits, one.edits).fill_diagonal_(torch.inf).amin(1) for one in keys
-    ],
-    "unrelated to the nearest edit": [
-        torch.cdist(one.others["unrelated"], one.edits).amin(1) for one in keys
-    ],
+apart = {  # by stream
+    "rewording to its own edit": lambda one: one.others["rewording"] - one.edits[one.owner],
+    "neighbor to the nearest edit": lambda one: to_nearest(one.others["neighbor"], one),
+    "unrelated to the nearest edit": lambda one: to_nearest(one.others["unrelated"], one),
+    "edit to the nearest other": lambda one: to_nearest(one.edits, one),
 }
-for name, found in groups.items():
+
+
+def to_nearest(queries, one):  # the difference of each query and the nearest edit, but itself
+    distances = torch.cdist(queries, one.edits)
+    return queries - one.edits[distances.where(distances > 1e-3, torch.inf).argmin(1)]
+
+
+for name, of in apart.items():
+    found = [of(one).norm(dim=1) for one in keys]
     by = ", ".join(f"{some.median():.1f}" for some in found)
     print(f"{name}: median {torch.cat(found).median():.1f} (streams {by})")
 own = [torch.cdist(one.others["rewording"], one.edits).argmin(1) == one.owner for one in keys]
 print(f"rewordings whose nearest edit is their own: {torch.cat(own).float().mean():.0%}")
-kinds = (plot.CYCLE[2], plot.NEIGHBOR, plot.EDITED, plot.UNRELATED)
-colors = dict(zip(groups, kinds, strict=True))
-joined = {name: torch.cat(found) for name, found in [*groups.items()][:3]}
-plot.histogram(
-    joined, "distance of two keys", bins=20, colors={name: colors[name] for name in joined}
-)
 
 # %% [markdown]
 # For four of five rewordings the nearest edit is their own. So a key tells well *which* fact is meant. *Whether*
@@ -410,8 +394,8 @@ plot.histogram(
 # streams, but by less than either of them spreads. A key is what one layer reads at the last token, where the
 # words of the prompt count as well as the subject.
 #
-# The third histogram says what the rules must do to this. An edit and the nearest other one are some twenty apart, so **a split leaves
-# each of them a ball of half of that. Half of twenty is less than the fifteen at which half of the rewordings
+# The last distance says what the rules must do to this. An edit and the nearest other one are some twenty apart, so
+# **a split leaves each of them a ball of half of that. Half of twenty is less than the fifteen at which half of the rewordings
 # lie.** However large the balls begin, most rewordings are outside after the splits.
 #
 # ## Which radius?
@@ -443,10 +427,12 @@ def shares(one, book):  # in %: rewordings with their own answer, and neighbors 
     own = [one.labels[i] for i in one.owner.tolist()]
     told = answers(book, one.others["rewording"])
     right = [a == b for a, b in zip(told, own, strict=True)]
-    any_ = [a is not None for a in answers(book, one.others["neighbor"])]
-    return [100 * sum(some) / len(some) for some in (right, any_)]
+    reached = [a is not None for a in answers(book, one.others["neighbor"])]
+    return [100 * sum(some) / len(some) for some in (right, reached)]
 
 
+# %%
+kinds = {"rewordings": plot.CYCLE[2], "neighbors": plot.NEIGHBOR, "unrelated": plot.UNRELATED}
 ways = {"one radius": one_radius, "rules": partial(by_rules, write=write)}
 for f in [*both(write).values()][1:]:
     ways["rules, yours"] = partial(by_rules, write=f)
@@ -454,22 +440,16 @@ found = {  # {way: (streams, radii, 2)}
     way: torch.tensor([[shares(one, make(one, r)) for r in radii] for one in keys])
     for way, make in ways.items()
 }
-library = codebook.Codebook.empty(keys[0].edits.shape[1], 1)  # its rules are the same
-none = torch.zeros(len(keys[0].labels), 1)
-library.write(keys[0].edits, keys[0].labels, none, range(len(none)), eps_init=14.0)
-book = by_rules(keys[0], 14, write)
-assert library.labels == book[2] and torch.allclose(library.eps, book[1], atol=1e-3)
-
 lines, bands, colors, dashes = {}, {}, {}, {}
 for way, some in found.items():
-    for i, (group, color) in enumerate(zip(("rewordings", "neighbors"), kinds, strict=False)):
+    for i, (group, color) in enumerate([*kinds.items()][:2]):
         lines[name := f"{group}, {way}"] = some[..., i].mean(0)
         bands[name] = some[..., i].amin(0), some[..., i].amax(0)
         colors[name], dashes[name] = color, "--" if "rules" in way else "-"
 at_best.against(found["rules"][..., 0].mean(0).max().item())
 for way in ("one radius", "rules"):
-    right, any_ = found[way][:, 14].T
-    print(f"radius 14, {way}: {right.mean():.0f} % of rewordings, {any_.mean():.0f} % of neighbors")
+    right, reached = found[way][:, 14].mean(0)
+    print(f"radius 14, {way}: {right:.0f} % of rewordings, {reached:.0f} % of neighbors")
 look = {"bands": bands, "colors": colors, "dashes": dashes, "ylim": (0, 104)}
 plot.lines(radii, lines, "radius at the beginning", "prompts that are answered (%)", **look)
 
@@ -494,7 +474,7 @@ def scope(radius):
             for side, values in zip(points[group], (seen.distance, seen.radius), strict=True):
                 side.extend(values.tolist())
     axes = "distance to the nearest key", "radius of that key"
-    colors = dict(zip(points, (kinds[0], kinds[1], kinds[3]), strict=True))
+    colors = dict(zip(points, kinds.values(), strict=True))
     return plot.scope_map(points, *axes, colors=colors, top=radius + 3.0)
 
 
@@ -521,36 +501,25 @@ Slider(scope, "radius at the beginning", [*range(2, 31, 2)], 14)
 
 # %%
 texts = runs_11.general(lm, module, 200 if SCALE != "tiny" else 20)
-numbers = {  # how near queries (m, d) are to each edit, (m, n)
+near = {  # queries (m, d), edits (n, d) -> how near they are, (m, n)
     "distance": lambda q, edits: -torch.cdist(q, edits),
     "angle": lambda q, edits: normalize(q, dim=1) @ normalize(edits, dim=1).T,
 }
-figure, axes = figures.panels(2, height=3.6, sharey=True)
-strict = {}  # with 5 % of the others let in
-for ax, what in zip(axes, ("neighbors", "pieces of general text"), strict=True):
-    for (name, near), color in zip(numbers.items(), plot.CYCLE, strict=False):
-        for one in keys:
-            best, which = near(one.others["rewording"], one.edits).max(1)
-            best = best.where(which == one.owner, -torch.inf)  # its own entry, or it does not count
-            others = texts if what != "neighbors" else one.others["neighbor"]
-            bars = near(others, one.edits).amax(1).sort(descending=True).values
-            y = 100 * (best > bars[:, None]).float().mean(1)
-            x = 100 * torch.arange(len(bars)) / len(bars)
-            ax.plot(x, y, color=color, linewidth=1.5, label=name)
-            strict.setdefault((what, name), []).append(f"{y[len(bars) // 20]:.0f} %")
-    ax.set(xlabel=f"{what} that are answered (%)", ylim=(0, 104))
-    figures.plain(ax)
-for one in keys:
-    right, any_ = shares(one, by_rules(one, 14, write))
-    axes[0].plot(
-        any_, right, "X", color=plot.EDITED, markersize=9, label="GRACE's rules, radius 14"
-    )
-axes[0].set_ylabel("rewordings with the right answer (%)")
-handles, names = axes[0].get_legend_handles_labels()
-for (what, name), values in strict.items():
-    print(f"5 % of the {what} let in, rewordings by {name}:", ", ".join(values))
-shown = dict(zip(names, handles, strict=True))
-figures.legend(figure, shown.values(), shown)
+curves = {}  # {panel: {line: for each stream x and y}}
+for what, (name, f) in product(("neighbors", "pieces of general text"), near.items()):
+    for one in keys:
+        best, which = f(one.others["rewording"], one.edits).max(1)
+        best = best.where(which == one.owner, -torch.inf)  # its own entry, or it does not count
+        others = one.others["neighbor"] if what == "neighbors" else texts
+        bars = f(others, one.edits).amax(1).sort(descending=True).values
+        x, y = torch.arange(len(bars)) / len(bars), (best > bars[:, None]).float().mean(1)
+        curves.setdefault(what, {}).setdefault(name, []).append((100 * x, 100 * y))
+for what, by in curves.items():
+    for name, lines in by.items():
+        strict = ", ".join(f"{y[len(y) // 20]:.0f} %" for _, y in lines)
+        print(f"5 % of {what} let in, rewordings by {name}: {strict}")
+points = [shares(one, by_rules(one, 14, write))[::-1] for one in keys]
+drawings_11.curves(curves, {"GRACE's rules, radius 14": points})
 
 # %% [markdown]
 # Against text the angle does all that can be done: hardly a piece gets in before every rewording whose best entry is
@@ -624,6 +593,7 @@ def edit(lm, facts, after):
     return replace(after, routes={**after.routes, module: Deferral(module, K, V, eps)}, memory=kept)
 
 
+# %%
 hand_ins.Editor("grace.py").grow(nearest, rule, write, edit)
 some = [tower, sheep] + [mine] * (mine is not None)
 patch = edit(lm, some[1:], edit(lm, some[:1], lib.EMPTY))
@@ -658,7 +628,7 @@ models.same(lm, one.eps, other.eps)
 # %%
 event = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
 editors = {"GRACE": wide, "UltraEdit": lib.EDITORS["ultraedit"](lm)}
-shown = {f"{what} (%)": {} for what in METRICS.values()}
+shown = {what: {} for what in METRICS.values()}
 for every in cases:
     some = every[: 2 if SCALE == "tiny" else 12]
     base = lib.baseline(lm, some, **event)
@@ -669,12 +639,17 @@ for every in cases:
     for name, one in scores.items():
         for metric, what in METRICS.items():
             share = 100 * one.json()[metric]["generation"]
-            shown[f"{what} (%)"].setdefault(name, []).append(share)
+            shown[what].setdefault(name, []).append(share)
 for what, by in shown.items():
     gaps = [a - b for a, b in zip(by["GRACE"], by["UltraEdit"], strict=True)]
     ends = "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
-    print(f"{what.removesuffix(' (%)')}, GRACE less UltraEdit: {ends}")
-figures.dots(shown, ["first stream", "second stream", "third stream"])
+    print(f"{what}, GRACE less UltraEdit: {ends}")
+rows = [
+    {"answered rightly (%), by stream": what}
+    | {name: ", ".join(f"{share:.0f}" for share in some) for name, some in by.items()}
+    for what, by in shown.items()
+]
+show.Table(rows)
 
 # %% [markdown]
 # The words agree with the keys. GRACE holds nearly all facts, and a third of the rewordings follow. A book of twelve
