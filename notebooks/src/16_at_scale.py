@@ -297,16 +297,6 @@ for card, parts in {"H100": ("b", "alphaedit"), "H200": ("speed h200",)}.items()
     rows = [row for part in parts for row in gpu[part]["rows"] if "over_floor" in row]
     measured += [(row["seconds"], row["floor"], row["editor"], card) for row in rows]
 measured.sort()
-figure, (ax,) = figures.panels(height=5.4)
-for card, color in zip(PARTS, plot.CYCLE, strict=False):
-    own = [(i, *row[:2]) for i, row in enumerate(measured) if row[3] == card]
-    y, seconds, floors = zip(*own, strict=True)
-    ax.hlines(y, floors, seconds, color=color, linewidth=1.2)
-    ax.plot(floors, y, "|", color=color, markersize=11)
-    ax.plot(seconds, y, "o", color=color, label=f"measured on one {card}; the stroke is the floor")
-ax.set_yticks(range(len(measured)), [row[2] for row in measured])
-ax.set(xscale="log", xlabel="seconds for one fact, 8 billion weights")
-ax.xaxis.grid(True)
 times = [seconds / floor for seconds, floor, *_ in measured]
 above_floor.against(statistics.median(times))
 print(
@@ -323,6 +313,18 @@ cpu = stored("speed_now")
 slow, fast = cpu["rome, 5 contexts"], cpu["ultraedit, published form"]
 for name, row in (("ROME", slow), ("UltraEdit", fast)):
     print(f"one CPU thread, 135M: {name} {row['cpu']:.2f} s, {row['over_floor']:.1f} floors")
+
+# %%
+figure, (ax,) = figures.panels(height=5.4)
+for card, color in zip(PARTS, plot.CYCLE, strict=False):
+    own = [(i, *row[:2]) for i, row in enumerate(measured) if row[3] == card]
+    y, seconds, floors = zip(*own, strict=True)
+    ax.hlines(y, floors, seconds, color=color, linewidth=1.2)
+    ax.plot(floors, y, "|", color=color, markersize=11)
+    ax.plot(seconds, y, "o", color=color, label=f"measured on one {card}; the stroke is the floor")
+ax.set_yticks(range(len(measured)), [row[2] for row in measured])
+ax.set(xscale="log", xlabel="seconds for one fact, 8 billion weights")
+ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
