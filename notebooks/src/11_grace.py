@@ -378,7 +378,8 @@ apart = {  # by stream
 
 def to_nearest(queries, one):  # the difference of each query and the nearest edit, but itself
     distances = torch.cdist(queries, one.edits)
-    return queries - one.edits[distances.where(distances > 1e-3, torch.inf).argmin(1)]
+    near = distances.where(distances > 0.1, torch.inf)  # its own is 0, up to rounding
+    return queries - one.edits[near.argmin(1)]
 
 
 for name, of in apart.items():

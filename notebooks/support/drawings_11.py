@@ -98,7 +98,7 @@ def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) 
             ax.plot(at, row - 0.32, "v", color=COLORS[label], markersize=8, clip_on=False)
         ax.set_yticks(range(len(stream)), [f"{at:g} is {label}" for at, label in stream])
         ax.set(ylim=(len(stream) - 0.5, -0.6), xlabel="place on the line")
-        ax.use_sticky_edges = False  # room beside the longest ball
+        ax.set_xlim(ax.dataLim.x0 - 0.2, ax.dataLim.x1 + 0.2)
         ax.xaxis.grid(True)
     return figure
 
