@@ -1,4 +1,4 @@
-"""The figures of notebook 06: what a batch is weighed against, a thin direction, 500 edits."""
+"""The figures of notebook 06: what a batch is weighed against, a thin direction, and what λ costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MultipleLocator
 
 from lib.workbench.plot.style import (
     BASE,
@@ -16,7 +15,6 @@ from lib.workbench.plot.style import (
     INK,
     QUIET,
     UNRELATED,
-    editor_color,
     readable,
 )
 
@@ -67,12 +65,18 @@ def thin() -> Figure:
     return figure
 
 
-def inside(values: Sequence[float], parts: Mapping[str, Sequence[float]], share: float) -> Figure:
+def inside(
+    values: Sequence[float],
+    parts: Mapping[str, Sequence[float]],
+    share: float,
+    found: Mapping[str, float],
+) -> Figure:
     """Draw how much of texts and of subjects' keys lies in the lowest directions, over their number.
 
     values  Eigenvalues of C, ascending.
     parts   For three texts, then subjects: what of the keys' squared length is in each direction.
-    share   The lowest directions that are the null space, as a share of all.
+    share   The lowest directions that are the place, as a share of all.
+    found   {whose: the share of the text of C that `place` finds inside}.
     """
     x = 100 * np.arange(1, len(values) + 1) / len(values)
     figure, (left, right) = panels(2, height=3.1)
@@ -82,6 +86,9 @@ def inside(values: Sequence[float], parts: Mapping[str, Sequence[float]], share:
         color = EDITED if name == "keys of subjects" else UNRELATED
         right.plot(x, 100 * np.cumsum(part) / sum(part), line, color=color, label=name)
     right.plot(x, x, ":", color=QUIET, linewidth=1, label="all directions alike")
+    for (whose, one), mark in zip(found.items(), "ox", strict=False):
+        label = f"place, {whose}"
+        right.plot([100 * share], [100 * one], mark, color=INK, markersize=7, label=label)
     right.set_ylabel("share inside (%)")
     right.legend(loc="upper left", fontsize="small", labelspacing=0.2)
     for ax in (left, right):
@@ -89,31 +96,20 @@ def inside(values: Sequence[float], parts: Mapping[str, Sequence[float]], share:
         ax.set(xlim=(0, 100), xlabel="directions, lowest first (%)")
         plain(ax)
     place = {"transform": left.get_xaxis_transform(), "ha": "center", "color": QUIET}
-    left.text(50 * share, 0.93, "“null space”", **place)
+    left.text(50 * share, 0.93, "the place", **place)
     return figure
 
 
-def held(lines: Mapping[str, Mapping[str, Mapping]]) -> Figure:
-    """Draw the share of facts held over the edits: {panel: {line: {edits: (mean, low, high)}}}."""
-    figure, axes = panels(len(lines), height=3.6, sharey=True, titles=lines)
-    found = {}
-    for ax, some in zip(axes, lines.values(), strict=True):
-        shift = np.linspace(-14, 14, len(some))
-        for i, (name, points) in enumerate(some.items()):
-            x = np.array(list(points)) + shift[i]
-            mean, low, high = np.array(list(points.values())).T
-            look = _look(name)
-            ax.vlines(x, low, high, color=look["color"], linewidth=1, alpha=0.7)
-            (found[name],) = ax.plot(x, mean, markersize=5, linewidth=1.6, **look)
-        ax.set(ylim=(0, 104), xlim=(60, 540), xlabel="edits")
-        ax.xaxis.set_major_locator(MultipleLocator(100))
+def strengths(found: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> Figure:
+    """Draw {panel: {strength: {way: one value per draw}}}: a color per strength, a line per draw."""
+    figure, axes = panels(len(found), height=3.5)
+    colors = {}
+    for ax, (what, lines) in zip(axes, found.items(), strict=True):
+        for (name, ways), color in zip(lines.items(), (UNRELATED, EDITED), strict=True):
+            colors[name] = color
+            for mark, values in zip("osD", zip(*ways.values(), strict=True), strict=True):
+                ax.plot(range(len(ways)), values, "-" + mark, color=color, linewidth=1, alpha=0.8)
+            ax.set_xticks(range(len(ways)), ways, rotation=20, ha="right", rotation_mode="anchor")
+        ax.set_ylabel(what)
         plain(ax)
-    axes[0].set_ylabel("facts held so far (%)")
-    return legend(figure, found.values(), found, 4)
-
-
-def _look(name: str) -> dict:
-    """Color by editor; full lines and filled marks with kept keys."""
-    keeps, color = "kept keys" in name or name == "AlphaEdit", editor_color(name)
-    return {"color": color, "marker": "o", "linestyle": "-" if keeps else "--",
-            "markerfacecolor": color if keeps else "white"}  # fmt: skip
+    return legend(figure, colors.values(), colors)

@@ -185,8 +185,10 @@ def dots(
         values = np.array(list(columns.values()), dtype=float)
         for i, line in enumerate(values.T):
             look = {"color": CYCLE[i % len(CYCLE)] if labels else BASE, "linewidth": 1}
-            x = np.arange(len(columns)) + 0.06 * (i - (len(values.T) - 1) / 2)  # side by side
-            ax.plot(x, line, "-" + MARKERS[i], markersize=6, alpha=0.85, **look)
+            aside = 0.06 * (i - (len(values.T) - 1) / 2) if labels else 0.0  # points side by side
+            x = np.arange(len(columns)) + aside
+            mark = MARKERS[i % len(MARKERS)] if labels else "o"
+            ax.plot(x, line, "-" + mark, markersize=6, alpha=0.85, **look)
         ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
         ax.set(yscale="log" if what in log else "linear", ylabel=what)
         ax.set_xlim(-0.4, len(columns) - 0.6)

@@ -1,4 +1,4 @@
-"""The long runs of notebook 06: editors write the same five hundred facts, batch after batch.
+"""The long run of notebook 06: editors write the same two hundred and fifty facts, batch by batch.
 
 All of them write the same values, which are searched once, on the unedited model. So they differ in
 the solve.
@@ -6,11 +6,12 @@ the solve.
 
 from __future__ import annotations
 
+import math
 import os
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from lib.keys_values.value_search import Target
 
 from . import stored_runs
 from .runs_05_memit import AlphaEdit, Memit
-from .score_tables import by_case
+from .score_tables import by_case, by_stream
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 ASKED = [TOWER.text, "The Louvre is located in the city of", "The opposite of hot is"]
@@ -36,27 +37,6 @@ LINES = {  # name: (editor, its settings)
     "MEMIT, λ = 30": ("memit", HARD),
     "MEMIT, λ = 30, kept keys": ("memit", {**HARD, "keep_keys": True}),
 }
-STREAM = {
-    "data": "the Eiffel Tower and the first 499 rows of CounterFact",
-    "lines": LINES,
-    "layers": [3, 4, 5],
-    "templates": ["{}"],
-    "values": "searched once, on the unedited model",
-    "batch": 50,
-    "points": [100, 200, 300, 400, 500],  # here a sample of all facts so far is asked
-    "sample": 5,  # every so many facts
-    "text": 4,  # this part of the held-out text is read for the perplexity, after every batch
-}
-SHUFFLED = STREAM | {"seed": 1, "points": [500]}
-ALONE = {"no projector, L₂, kept keys": ("no projector", {"L2": 10.0})}
-WEIGHTS = {key: value for key, value in STREAM.items() if key != "text"} | {
-    "data": "the Eiffel Tower and the first 399 rows of CounterFact",
-    "lines": ALONE | {name: line for name, line in LINES.items() if "λ = 30" not in name},
-    "points": [400],
-    "neighbors": 1,  # so many questions about other subjects are asked for each fact
-    "window": 64,  # tokens; at the points the held-out text is read in windows of this length
-}
-WEIGHTS_SHUFFLED = WEIGHTS | {"seed": 1}
 
 
 class NoProjector(AlphaEdit):
@@ -81,92 +61,6 @@ def counterfact(count: int) -> list[lib.Case]:
         )
     return lib.read_cases(path, limit=count)
 
-
-class Stream:
-    """The facts in batches of `batch`, written by one line of `LINES` after the other.
-
-    With a seed in the settings the facts are shuffled, and the same ones are asked.
-
-    known  The values that were searched so far; they are shared by all lines.
-    """
-
-    def __init__(
-        self, lm: lib.LM, cases: Sequence[lib.Case], batch: int, settings: dict = STREAM
-    ) -> None:
-        self.lm, self.cases, self.batch, self.settings = lm, list(cases), batch, settings
-        self.sample = self.cases[:: settings["sample"]]
-        if "seed" in settings:
-            random.Random(settings["seed"]).shuffle(self.cases)
-        self.known: dict[lib.Fact, Target] = {}
-        text = HELD_OUT.read_text(encoding="utf-8")
-        self.text = text[: len(text) // settings.get("text", 1)]
-
-    def editor(self, name: str) -> lib.Editor:
-        """The editor of a line; it takes the values that are known."""
-        kind, settings = (LINES | ALONE)[name]
-        templates = tuple(STREAM["templates"])
-        editor = KNOWN[kind](self.lm, templates=templates, values_on="base", **settings)
-        editor.known = self.known
-        return editor
-
-    def base(self) -> dict[str, Any]:
-        """The unedited model's row: all that can be measured; for STREAM two batches' facts."""
-        row = {"line": "unedited", "edits": 0}
-        if self.settings is STREAM:
-            row["facts"] = [vars(case.fact) for case in self.cases[: 2 * self.batch]]
-        return row | self.look(len(self.cases), lib.EMPTY) | self.words(lib.EMPTY)
-
-    def line(self, name: str) -> Iterator[dict[str, Any]]:
-        """Write the stream with one editor; one row per batch, with the perplexity of the text.
-
-        At the points also: held (one share per fact of the sample so far) and the texts of ASKED.
-        """
-        editor, patch = self.editor(name), lib.EMPTY
-        for start in range(0, len(self.cases), self.batch):
-            facts = [case.fact for case in self.cases[start : start + self.batch]]
-            patch = editor.edit(facts, after=patch, check=False)
-            row = {"line": name, "edits": start + len(facts)} | self.words(patch)
-            if row["edits"] in self.settings["points"]:
-                row |= self.look(row["edits"], patch)
-            yield row
-
-    def words(self, patch: lib.Patch) -> dict[str, float]:
-        """The perplexity of the text; not where it is read in windows."""
-        if "window" in self.settings:
-            return {}
-        with self.lm.patched(patch, only=True):
-            return {"perplexity": round(lib.perplexity(self.lm, self.text), 4)}
-
-    def windows(self, patch: lib.Patch) -> dict[str, list[float]]:
-        """losses: the mean −log p of each whole window of the text."""
-        with self.lm.patched(patch, only=True):
-            found = passage_losses(self.lm, self.text, self.settings["window"], least=0.99)
-        return {"losses": [round(loss.mean().item(), 5) for loss in found]}
-
-    def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
-        """Ask a sample of the facts so far, their neighbors, and ASKED; read the text in windows."""
-        some = [case for case in self.sample if case in self.cases[:end]]
-        asked = {"held": "efficacy", "neighbors": "locality"}
-        scores = lib.evaluate(self.lm, some, patch, ["generation"], metrics=["locality"])
-        with self.lm.patched(patch, only=True):
-            found = by_case(scores, asked) | {"says": self.lm.answer(ASKED, 5)}
-        return found | (self.windows(patch) if "window" in self.settings else {})
-
-
-def rows(lm: lib.LM, settings: dict) -> Iterator[dict[str, Any]]:
-    """A stored run: every line to its end, and before them (not of SHUFFLED) the unedited model."""
-    cases, near = [lib.Case(TOWER)], settings.get("neighbors", 0)
-    for case in counterfact(settings["points"][-1] - 1):
-        prompts = tuple(probe.prompt for probe in case.neighborhood[:near])
-        cases.append(lib.Case(case.fact, locality=prompts))
-    stream = Stream(lm, cases, settings["batch"], settings)
-    if "seed" not in settings:
-        yield stream.base()
-    for name in settings["lines"]:
-        yield from stream.line(name)
-
-
-# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
 DRAWS = {"first": 0, "second": 7262, "third": 8500}  # the first of the rows that follow the tower
 FACTS = 250
@@ -252,3 +146,22 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for line in WRITTEN
     }
     return [stored_runs.LongRun("06_lines", settings, jobs)]
+
+
+def ends(rows: Sequence[Mapping[str, Any]], line: str) -> dict[str, list[float]]:
+    """{what was measured: one value per draw, in %} of a line after its last edit."""
+    base = {row["draw"]: mean(row["losses"]) for row in rows if row["line"] == "unedited"}
+    own = [row for row in rows if row["line"] == line and row["edits"] == FACTS]
+    same = [[x for x in row["unchanged"] if x is not None] for row in own]
+    return {
+        "facts held (%)": [100 * mean(row["held"]) for row in own],
+        "rise of perplexity (%)": [
+            100 * math.expm1(mean(row["losses"]) - base[row["draw"]]) for row in own
+        ],
+        "neighbors as before (%)": [100 * mean(shares) for shares in same],
+    }
+
+
+def apart(one: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
+    """The mean difference, draw by draw, and the ends of Student's 95 % interval."""
+    return by_stream([a - b for a, b in zip(one, other, strict=True)])

@@ -1,80 +1,117 @@
-"""The long run of notebook 07, fifty edits in a row, and what is read off its rows."""
+"""The long run of notebook 07, facts written one after another in three orders."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import torch
 from torch import Tensor
 
 import lib
+from lib.evaluation.answers import begins
+from lib.keys_values import value_search
 
-from . import runs_04_rome as runs_04
+from . import stored_runs
 
-SETTINGS = {"editor": "rome", "cases": "classroom()[1::2]", "edits": 50, "tokens": runs_04.TOKENS}
 RESAMPLES = 1000
+NAMES = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
+the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
+the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln,
+Whitney Houston, the city of Houston, Irving Berlin, East Berlin, Joaquin Phoenix, the bird Phoenix,
+Kate Hudson, the river Hudson, Bruno Mars, the planet Mars, Queen Victoria, Lake Victoria,
+the island of Java, the language Java, the river Amazon, the company Amazon, Anatole France,
+the country of France, Charles Darwin, the port of Darwin, Tom Holland, the province of Holland,
+Stephen Austin, the city of Austin, Charlie Parker, the pen maker Parker"""
+NAMES = list(
+    dict.fromkeys(" ".join(name.split()) for name in NAMES.split(","))
+)  # in pairs, but for a few
+BARE = {"templates": ("{}",)}  # one key for each fact, as the sum over ρ counts it
 
 
-def in_a_row(
-    lm: lib.LM,
-    edits: int = SETTINGS["edits"],
-    cases: Sequence[lib.Case] | None = None,
-    **settings: Any,
-) -> Iterator[dict[str, Any]]:
-    """Write facts by ROME one after another; one row per edit.
-
-    residual  The length of what the edit adds to the layer's output at its own key.
-    rho       ρ(t, j) for the facts j that were written before it, from the unedited model.
-    held, p   For these and the new one: whether the model begins with the answer, and its
-              probability.
-    """
-    facts = [case.fact for case in (cases or lib.classroom()[1::2])[:edits]]
-    editor, patch = lib.EDITORS["rome"](lm, **settings), lib.EMPTY
-    look = runs_04.looks(editor, facts)
-    for n, fact in enumerate(facts):
-        patch = editor.edit([fact], after=patch, check=False)
-        yield look(n, patch)
+def orders() -> dict[str, list[lib.Case]]:
+    """{order: all facts with odd ids}, shuffled three times."""
+    odd = [case for case in lib.classroom() if case.id % 2]
+    return {
+        name: random.Random(seed).sample(odd, len(odd))
+        for seed, name in enumerate(("first", "second", "third"))
+    }
 
 
-def falls(rows: Sequence[Mapping], which: Sequence[bool]) -> np.ndarray:
-    """For each fact, by how much these edits together lowered the probability of its answer."""
-    found = np.zeros(len(rows))
-    for t in range(1, len(rows)):
-        if which[t]:
-            for j in range(t):
-                found[j] += rows[t - 1]["p"][j] - rows[t]["p"][j]
-    return found
+class Row:
+    """Inserts with equality into ROME's layer; every value is searched once, on the unedited model."""
 
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm, self.editor = lm, lib.EDITORS["rome"](lm, **BARE)
 
-def meetings(rows: Sequence[Mapping], opener: Sequence[bool]) -> list[dict[str, Any]]:
-    """Every held fact and every later edit: |ρ|, whether an opener is among them, and the loss."""
-    return [
-        {
-            "fact": rows[j]["subject"],
-            "edit": t + 1,
-            "by": rows[t]["subject"],
-            "|ρ|": abs(rows[t]["rho"][j]),
-            "an opener": "yes" if opener[t] or opener[j] else "no",
-            "lost": not rows[t]["held"][j],
+    @cache  # noqa: B019 - one object for one run
+    def values(self) -> dict[lib.Fact, value_search.Target]:
+        """The values of all facts, whatever the order."""
+        facts = [case.fact for case in next(iter(orders().values()))]
+        layer, settings = self.editor.config.layer, self.editor.config.search()
+        found = value_search.search(self.lm, facts, layer, BARE["templates"], settings)
+        return dict(zip(facts, found, strict=True))
+
+    def write(self, order: str, cases: Sequence[lib.Case]) -> Iterator[dict[str, Any]]:
+        """The facts one after another; one row, with lists in the order of writing.
+
+        own, end  The probability of each new answer right after its edit, and after the last one.
+        held      Whether the model begins with it in the end.
+        wrong     ‖W k − v‖ in the end, over the length of what the edit had to add.
+        """
+        lm, layer = self.lm, self.editor.config.layer
+        name, C = lm.mlp_out(layer), self.editor.moment(layer)
+        W, facts = lm.weight(name).cpu().double(), [case.fact for case in cases]
+        own, added = [], []
+        for fact in facts:
+            k, v = self.pair(fact)
+            R, B = lib.associative_memory.insert_many(W, k, v, C)
+            W = W + R @ B
+            own += self.probabilities({name: W.float()}, [fact])
+            added.append(R.norm().item())
+        K, V = (torch.cat(part, 1) for part in zip(*map(self.pair, facts), strict=True))
+        wrong = (W @ K - V).norm(dim=0) / torch.tensor(added)
+        with lm.patched(lib.Patch(weights={name: W.float()})):
+            said = lm.answer([fact.text for fact in facts], 8)
+        yield {
+            "order": order,
+            "own": own,
+            "end": self.probabilities({name: W.float()}, facts),
+            "held": [int(begins(a, f.target_new)) for a, f in zip(said, facts, strict=True)],
+            "wrong": [round(x, 4) for x in wrong.tolist()],
         }
-        for t in range(1, len(rows))
-        for j in range(t)
-        if rows[t - 1]["held"][j]
-    ]
+
+    def pair(self, fact: lib.Fact) -> tuple[Tensor, Tensor]:
+        """The key k (d_in, 1) of the bare prompt and the value v (d_out, 1) of a fact."""
+        found = self.values()[fact]
+        return found.keys[0].cpu().double()[:, None], found.v_star.cpu().double()[:, None]
+
+    def probabilities(self, weights: dict[str, Tensor], facts: Sequence[lib.Fact]) -> list[float]:
+        """The probability of each fact's new answer with these weights."""
+        texts, new = [fact.text for fact in facts], [fact.target_new for fact in facts]
+        with self.lm.patched(lib.Patch(weights=weights)):
+            return [round(x.sum().exp().item(), 4) for x in self.lm.score(texts, new)]
 
 
-def ahead(fall: pd.Series, forecast: pd.Series, age: pd.Series) -> str:
-    """The rank correlation of the forecast with the fall, less that of age, and its 95 % interval.
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Three orders of all facts with odd ids."""
+    row = Row(lm)
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], BARE)}),
+        "orders": {name: [case.id for case in cases] for name, cases in orders().items()},
+    }
+    jobs = {name: partial(row.write, name, cases) for name, cases in orders().items()}
+    return [stored_runs.LongRun("07_orders", settings, jobs)]
 
-    Each draw of the bootstrap takes the same facts for both, so the difference is paired.
-    """
-    both = pd.DataFrame({"fall": fall, "forecast": forecast, "age": age})
-    draws = (both.sample(frac=1, replace=True, random_state=i) for i in range(RESAMPLES))
-    less = [r["forecast"] - r["age"] for r in (x.rank().corr()["fall"] for x in (both, *draws))]
-    low, high = np.percentile(less[1:], (2.5, 97.5))
-    return f"{less[0]:.2f} [{low:.2f}, {high:.2f}]"
+
+def ranks(one: Sequence[float], other: Sequence[float]) -> float:
+    """The rank correlation of two lists."""
+    two = torch.tensor([list(one), list(other)]).double()
+    return torch.corrcoef(two.argsort(1).argsort(1).double())[0, 1].item()
 
 
 def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:

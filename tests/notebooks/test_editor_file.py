@@ -2,12 +2,24 @@
 
 import ast
 import inspect
+import linecache
 import os
+from functools import cache
+from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
+import lib
+from lessons import l5_3_space, l5_5_spread, leaderboard
+from lib.keys_values import value_search
+from notebooks.build import parse
 from notebooks.support import hand_ins
+
+from ..support import tiny
+
+PAGE = Path(hand_ins.__file__).parents[1] / "src" / "06_null_space.py"
 
 
 def double(x):
@@ -50,3 +62,24 @@ def test_a_file_that_cannot_be_read_is_left_alone(my, text, capsys):
     hand_ins.Editor("editor.py").grow(double)
     assert (my / "editor.py").read_bytes() == text
     assert "was left as it is: it cannot be read" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_leaderboard_takes_the_file_that_page_06_makes_as_it_is(my, tmp_path, capsys):
+    page = {"cache": cache, "lib": lib, "torch": torch, "value_search": value_search}
+    page |= {"place": l5_3_space.place, "spread": l5_5_spread.spread, "__name__": "__main__"}
+    (text,) = (cell.text for cell in parse(PAGE) if "\ndef edit(" in cell.text)
+    text = text[text.index("@cache") :]
+    linecache.cache["<06>"] = (len(text), None, text.splitlines(keepends=True), "<06>")
+    exec(compile(text, "<06>", "exec"), page)
+    parts = l5_5_spread.asked, l5_5_spread.layer_change, l5_5_spread.spread, l5_3_space.place
+    hand_ins.Editor("editor.py").grow(*parts, page["room"], page["edit"])
+    lm = tiny.model("llama")
+    lm.model.save_pretrained(tmp_path / "tiny")
+    lm.tokenizer.save_pretrained(tmp_path / "tiny")
+    call = [str(my / "editor.py"), "--against", "", "--model", str(tmp_path / "tiny")]
+    call += ["--cases", "1", "--stream", "2", "--seed", "3", "--memory", "0"]
+    assert leaderboard.main(call) == 0
+    shown = capsys.readouterr().out.splitlines()
+    (line,) = (row.split() for row in shown if " * " in row and "yours" not in row)
+    assert line[-1] == "0"  # edits that failed

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import lib
-from lib.data.texts import HELD_OUT
 from notebooks.support import models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support import runs_07_superposition as runs_07
@@ -19,8 +18,7 @@ def lm():
 
 
 def test_without_a_projector_every_direction_is_regularized_alike(lm):
-    run = runs_06.Stream(lm, [], 1)
-    editor = run.editor("no projector, L₂, kept keys")
+    editor = runs_06.NoProjector(lm, L2=10.0)
     layer = editor.config.layers[0]
     K = torch.randn(lm.weight(lm.mlp_out(layer)).shape[1], 5).double()
     kept, new = K[:, :3], K[:, 3:]
@@ -29,36 +27,31 @@ def test_without_a_projector_every_direction_is_regularized_alike(lm):
     assert torch.allclose(reach, new.T @ inverse)
 
 
-def test_a_stream_reads_whole_windows_of_the_text(lm):
-    run = runs_06.Stream(lm, [], 1, runs_06.WEIGHTS)
-    losses = run.windows(lib.EMPTY)["losses"]
-    length = len(lm.tokenizer(HELD_OUT.read_text(encoding="utf-8")).input_ids)
-    assert abs(len(losses) - length // run.settings["window"]) <= 1
+def test_a_row_of_inserts_leaves_what_the_sum_over_later_edits_says(lm):
+    row, cases = runs_07.Row(lm), runs_07.orders()["first"][:4]
+    row.values = {
+        case.fact: runs_07.value_search.Target(*_target(lm, i)) for i, case in enumerate(cases)
+    }.copy
+    (made,) = row.write("first", cases)
+    layer = row.editor.config.layer
+    W, C = lm.weight(lm.mlp_out(layer)).cpu().double(), row.editor.moment(layer)
+    K, V = (torch.cat(part, 1) for part in zip(*(row.pair(c.fact) for c in cases), strict=True))
+    residuals, reach = lib.associative_memory.lifelong(W, K, V, C)
+    wrong = ((W + residuals @ reach) @ K - V).norm(dim=0) / residuals.norm(dim=0)
+    assert np.allclose(made["wrong"], wrong, atol=1e-3)
+    assert made["own"][-1] == made["end"][-1] and len(made["held"]) == 4
 
 
-ROWS = [
-    {"subject": "a", "rho": [], "held": [1], "p": [0.9]},
-    {"subject": "b", "rho": [0.5], "held": [1, 1], "p": [0.7, 0.8]},
-    {"subject": "c", "rho": [0.1, -0.4], "held": [0, 1], "p": [0.3, 0.75, 0.9]},
-]
+def _target(lm, seed):
+    draw = torch.Generator().manual_seed(seed)
+    d_out, d_in = lm.weight(lm.mlp_out(0)).shape
+    v = torch.randn(d_out, generator=draw)
+    return v, v, v, v, torch.randn(1, d_in, generator=draw), ()
 
 
-def test_the_falls_of_two_groups_of_edits_add_up():
-    assert np.allclose(runs_07.falls(ROWS, [True] * 3), [0.6, 0.05, 0])
-    parts = [runs_07.falls(ROWS, which) for which in ([False, True, False], [True, False, True])]
-    assert np.allclose(parts[0], [0.2, 0, 0])
-    assert np.allclose(sum(parts), [0.6, 0.05, 0])
-
-
-def test_a_meeting_is_a_held_fact_and_a_later_edit():
-    met = runs_07.meetings(ROWS, [False, True, False])
-    assert [(row["fact"], row["by"], row["lost"]) for row in met] == [
-        ("a", "b", False),
-        ("a", "c", True),
-        ("b", "c", False),
-    ]
-    assert [row["|ρ|"] for row in met] == [0.5, 0.1, 0.4]
-    assert [row["an opener"] for row in met] == ["yes", "no", "yes"]
+def test_rank_correlation_is_that_of_the_order_alone():
+    assert runs_07.ranks([1, 2, 30], [0.1, 0.2, 0.3]) == pytest.approx(1)
+    assert runs_07.ranks([1, 2, 3], [9, 5, 1]) == pytest.approx(-1)
 
 
 def test_the_interval_of_equal_cosines_has_no_width():
