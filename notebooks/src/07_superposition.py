@@ -518,7 +518,7 @@ for order, some in runs_07.orders().items():
     print(f"{order} order, first to break:", ", ".join(fact_of[ids[i]].subject for i in first))
 
 # %%
-found = {"how far values are moved": {}, "what answers lose": {}}
+found = {f"rank correlation with {x}": {} for x in ("how far values move", "what answers lose")}
 rows, known = long_runs.rows("07_orders"), []
 for row in rows:
     lost = [own - end for own, end in zip(row["own"], row["end"], strict=True)]
