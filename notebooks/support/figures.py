@@ -7,6 +7,7 @@ returned, and nothing is shown by itself.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -190,7 +191,7 @@ def dots(
             mark = MARKERS[i % len(MARKERS)] if labels else "o"
             ax.plot(x, line, "-" + mark, markersize=6, alpha=0.85, **look)
         ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
-        ax.set(yscale="log" if what in log else "linear", ylabel=what)
+        ax.set(yscale="log" if what in log else "linear", ylabel=textwrap.fill(what, 26))
         ax.set_xlim(-0.4, len(columns) - 0.6)
         plain(ax)
     return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
