@@ -543,7 +543,8 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 # python -m lessons.leaderboard my/editor.py
 # ```
 #
-# `insert`, `turn` and `forget` stand in it for what you try next, such as another guard for general text.
+# An edit may take a minute there. On a busy machine put `OMP_NUM_THREADS=1` in front of the command. `insert`, `turn` and
+# `forget` stand in the file for what you try next, such as another guard for general text.
 #
 # ## Where it breaks
 #
