@@ -7,7 +7,7 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = ("00", "01", "02", "02b", "04", "05", "06", "07", "11", "16")
+REWRITTEN = ("00", "01", "02", "02b", "03", "04", "05", "06", "07", "11", "16")
 
 
 def markdown(text: str) -> dict:
