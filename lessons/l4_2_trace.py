@@ -1,4 +1,4 @@
-"""★★ Trace a network
+"""★★ Trace a network, in three steps
 
 A small network of a few tokens and layers has its answer; noise on its first tokens makes it
 forget. You can only run it:
@@ -7,10 +7,17 @@ forget. You can only run it:
         noisy             False: the clean run. True: the subject's tokens are noisy
         cells             list of (token, layer): these states are those of the clean run
 
-Return the indirect effects of all single states. The noise is drawn once, so there is no mean.
+The noise is drawn once, so there is no mean. Write
 
-    run, tokens, layers   the function, and how many tokens and layers there are
-    returns (tokens, layers), entry [t, l]: the effect of the state at token t behind layer l
+    effect    the indirect effect of some states that are put back together, one number
+    around    the layers of a window: `width` of them, half below `layer` and the others from
+              it on, so 10 around 7 are 2 to 11, and 1 around 7 is 7. A list of numbers,
+              without those that do not exist: there are `layers` layers, from 0 on
+    trace     the effects of every token at every layer, where the window around that layer is put
+              back at this token. It calls the two above and returns (tokens, layers), entry
+              [t, l]; with width 1 these are the effects of all single states
+
+    of a window of odd width the layer itself is the middle: 3 around 7 are 6, 7 and 8
 
 Hint: the noisy run with no state put back is run(True, []).
 """
@@ -19,56 +26,115 @@ import torch
 from torch import Tensor
 
 
-def trace(run, tokens: int, layers: int) -> Tensor:
+def effect(run, cells: list) -> float:
     # solution
-    lost = run(True, [])
-    rows = [[run(True, [(t, n)]) - lost for n in range(layers)] for t in range(tokens)]
-    return torch.tensor(rows)
+    return run(True, cells) - run(True, [])
+
+
+def around(layer: int, width: int, layers: int) -> list[int]:
+    # solution
+    first = layer - width // 2
+    return [n for n in range(first, first + width) if 0 <= n < layers]
+
+
+def trace(run, tokens: int, layers: int, width: int) -> Tensor:
+    # solution
+    found = torch.zeros(tokens, layers)
+    for layer in range(layers):
+        window = around(layer, width, layers)
+        for token in range(tokens):
+            found[token, layer] = effect(run, [(token, n) for n in window])
+    return found
 
 
 # --- checks
 from lessons.grading.toy_networks import Residual
-from lessons.marking import agree, tensor
+from lessons.marking import Wrong, agree, number, short, tensor
 
 FILL = (
-    "found = torch.zeros(tokens, layers)\n"
-    "for t in range(tokens):\n    for l in range(layers):\n        found[t, l] = {}\nreturn found"
+    "found = torch.zeros(tokens, layers)\nfor t in range(tokens):\n    for l in range(layers):\n"
+    "        some = around(l, width, layers)\n        found[t, l] = {}\nreturn found"
 )
+WINDOW = "return [n for n in range({}) if 0 <= n < layers]"
 WRONG = [
-    (FILL.format("run(False, [(t, l)]) - run(True, [])"), "clean run"),
-    (FILL.format("run(False, []) - run(True, [(t, l)])"), "still missing"),
-    (FILL.format("run(True, [(l, t)]) - run(True, [])"), "token comes first"),
-    (FILL.format("run(True, [(t, i) for i in range(l + 1)]) - run(True, [])"), "one state"),
+    ({"effect": "return run(False, cells) - run(True, [])"}, "clean run"),
+    ({"effect": "return run(False, []) - run(True, cells)"}, "still missing"),
+    ({"effect": "return run(True, [])"}, "without any state"),
+    ({"effect": "return sum(run(True, [c]) - run(True, []) for c in cells)"}, "one by one"),
+    ({"around": WINDOW.format("layer, layer + width")}, "half of the window"),
+    ({"around": "return list(range(layer - width // 2, layer - width // 2 + width))"}, "exist"),
+    ({"around": WINDOW.format("layer - width, layer + width + 1")}, "wide"),
+    ({"trace": FILL.format("effect(run, [(l, t)])")}, "token comes first"),
+    ({"trace": FILL.format("effect(run, [(t, l)])")}, "window"),
+    ({"trace": FILL.format("effect(run, [(t, n) for n in range(l + 1)])")}, "up to l"),
 ]
 
 
 def check(ask, draw):
     toy = Residual(draw)
     T, n = toy.tokens, toy.layers
-    found = tensor(ask("trace", toy.run, T, n), (T, n), "the table", "tokens, layers")
-    cells = [[[[t, layer]] for layer in range(n)] for t in range(T)]
-    p = torch.tensor([[toy.run(True, cell) for cell in row] for row in cells]).double()
     clean, lost = toy.run(False), toy.run(True)
-    chains = [[[[t, i] for i in range(layer + 1)] for layer in range(n)] for t in range(T)]
-    below = torch.tensor([[toy.run(True, chain) for chain in row] for row in chains]).double()
-    highs = [[[[t, i] for i in range(layer, n)] for layer in range(n)] for t in range(T)]
-    above = torch.tensor([[toy.run(True, chain) for chain in row] for row in highs]).double()
-    sides = [[[[i, layer] for i in range(t + 1)] for layer in range(n)] for t in range(T)]
-    left = torch.tensor([[toy.run(True, chain) for chain in row] for row in sides]).double()
+    cells = [[0, 1], [2, 1]]
+    back, singly = toy.run(True, cells), [toy.run(True, [cell]) - lost for cell in cells]
     likely = {
-        "All the same, as nothing is lost: in a clean run, or where all tokens of a layer are put "
-        "back at once.": 0 * p + clean - lost,
-        "Here all layers from l on are put back at once: one state at a time.": above - lost,
-        "Here all tokens up to t are put back at once: one state at a time.": left - lost,
+        "This is the clean run less the noisy one, with nothing to bring back.": clean - lost,
+        "This is what is still missing; the effect is what the states bring back.": clean - back,
+        "The noisy run less the restored one: the sign is turned.": lost - back,
+        "This is a probability: how much of it was there without any state put back?": back,
+        "This is p of the noisy run, without any state put back.": lost,
+        "The states are put back one by one; asked for is what they do together.": sum(singly),
         "This is divided by the total effect; an effect is a difference of probabilities.": (
-            (p - lost) / (clean - lost)
+            (back - lost) / (clean - lost)
         ),
-        "This is the noisy run less a state put back; the effect is what it brings back.": lost - p,
-        "This is what is still missing; the effect is what one state brings back.": clean - p,
-        "Here all layers up to l are put back at once: one state at a time.": below - lost,
-        "Effects count from the noisy run, and here the clean run is taken away.": p - clean,
-        "These are probabilities: how much of it was there without any state put back?": p,
+        "Effects count from the noisy run, and here the clean run is taken away.": back - clean,
     }
-    agree(found, p - lost, "the table", likely)
+    found = torch.tensor(number(ask("effect", toy.run, cells), "effect")).double()
+    agree(
+        found,
+        torch.tensor(back - lost).double(),
+        "effect",
+        {reason: torch.tensor(x).double() for reason, x in likely.items()},
+    )
+    for layer, width, layers in ((7, 10, 30), (7, 3, 30), (7, 1, 30), (1, 4, 30), (28, 6, 30)):
+        found, first = ask("around", layer, width, layers), layer - width // 2
+        wanted = [one for one in range(first, first + width) if 0 <= one < layers]
+        if not isinstance(found, list) or found != wanted:
+            said = f"around({layer}, {width}, {layers}) is {short(found)}, not {short(wanted)}"
+            inside = isinstance(found, list) and all(0 <= one < layers for one in found)
+            why = "Some of these layers do not exist."
+            if inside:
+                why = f"The window is {width} wide."
+                if len(found) == len(wanted) or found[:1] == [layer]:
+                    why = "About half of the window lies below the layer."
+            raise Wrong(f"{said}. {why}")
+
+    def table(at):  # of p, where at(token, layer) are the states put back
+        return torch.tensor([[toy.run(True, at(t, one)) for one in range(n)] for t in range(T)])
+
+    for width in (1, 3):
+        found = tensor(ask("trace", toy.run, T, n, width), (T, n), "the table", "tokens, layers")
+        firsts = [one - width // 2 for one in range(n)]
+        p = table(
+            lambda t, one, firsts=firsts, width=width: [
+                [t, x] for x in range(firsts[one], firsts[one] + width) if 0 <= x < n
+            ]
+        ).double()
+        likely = {
+            "The window is not put back: here each state is alone.": (
+                table(lambda t, one: [[t, one]]) - lost
+            ),
+            "Here all layers up to l are put back at once, whatever the width is.": (
+                table(lambda t, one: [[t, x] for x in range(one + 1)]) - lost
+            ),
+            "Here all layers from l on are put back at once, whatever the width is.": (
+                table(lambda t, one: [[t, x] for x in range(one, n)]) - lost
+            ),
+            "Here all tokens up to t are put back at once: one token at a time.": (
+                table(lambda t, one: [[x, one] for x in range(t + 1)]) - lost
+            ),
+            "These are probabilities: how much of it was there without any state put back?": p,
+            "This is what is still missing; the effect is what a window brings back.": clean - p,
+        }
+        agree(found, p - lost, "the table", likely)
     t = (p - lost)[:, 0].argmax().item()
     return f"solved: TE {clean - lost:.2f}; behind layer 0 most comes back at token {t}."

@@ -322,7 +322,7 @@ HOLES |= {"1.4": ["at_answer", "answer_kl"], "1.5": ["ranks"]}
 HOLES |= {"2.3": ["published"], "4.3": ["scores"]}
 HOLES |= {"2.5": ["nll", "drift", "search_loss", "descend"]}
 HOLES |= {"3.1": ["interference"], "3.3": ["tails", "forecast"]}
-HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["trace"]}
+HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["effect", "around", "trace"]}
 HOLES |= {
     "5.1": ["memit"],
     "5.3": ["place"],

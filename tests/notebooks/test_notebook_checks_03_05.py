@@ -68,6 +68,7 @@ def test_the_drawings_are_figures():
     steps = {"fixed": [(0.5, 0.25)] * 2, "rest": [(0.5, 0.25), (0.75, 0.375)]}
     drawn = [
         drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
+        drawings_03.over_layers({"IE": {"MLPs": ([0, 2], [[0.1, 0.2], [0.3, 0.4]])}}, 2, ["IE"]),
         drawings_04.rome(tokens, at=2, layer=3),
         drawings_04.shares({"a": {"mean": [1.0, 0.5, -0.1]}}, {"Rome": ([0.5, 1], [0.1, 0.9])}, 2),
         drawings_04.along([(tokens, [0.0] * 5), (tokens, [1.0] * 5)], ["forward", "backward"]),

@@ -25,10 +25,6 @@ PRINTED = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?|\.\d+")
 
 # what the prose says and no cell prints: words of the notebook, and why
 ELSEWHERE: dict[str, dict[str, str]] = {
-    "03_where": {
-        "1,000 facts, ATE 18.6 %": "Meng et al. 2022, GPT-2 XL",
-        "states 8.7 %, MLPs 6.6 %": "Meng et al. 2022, GPT-2 XL",
-    },
     "10_ultraedit": {
         "an efficacy of 84 % with lifelong moments": "Gu et al. 2025, the ablation",
     },
