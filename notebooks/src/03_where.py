@@ -73,7 +73,7 @@ from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-rows = long_runs.rows("03_traces")  # of nine facts that the model knows; the first is the tower
+rows = long_runs.rows("03_traces")  # of six facts that the model knows; the first is the tower
 known = {case.id: case for case in lib.classroom()}
 cases = [known[row["case"]] for row in rows if row["window"] == runs_03.WINDOWS[0]]
 spans = [corrupted_runs.span(lm, case.fact) for case in cases]  # ids, the subject's first and last
@@ -313,7 +313,9 @@ mark = last, lib.EDITORS["rome"](lm).config.layer
 drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 
 # %% [markdown]
-# There are two sites. TOWER
+# There are two sites. Early it is the MLPs at the pieces of the name that only this tower has. Late it is
+# the attention at the last token of the prompt, and from there on the states. The attention has carried the
+# answer from the one to the other.
 #
 # And a fact of your own, if you have typed one on page 00. What is traced is the answer that the model
 # gives *today*. Where that answer is improbable there is little to lose, and the picture stays pale.
@@ -361,12 +363,15 @@ ends = [(mean(found), min(found), max(found)) for found in effects.values()]
 figures.whiskers([*sets], {"three sets of draws": ends}, "indirect effect after block 1")
 
 # %% [markdown]
-# TOGETHER
+# A line goes from the smallest to the largest of three sets of draws. Only all tokens of the prompt bring back
+# exactly the total effect, whatever the draws are. **An indirect effect is no share**: those of the single
+# tokens do not add up to that of the subject, and the subject and all that follows it do not add up to the
+# whole. So on this page no effect is divided by the total one.
 #
-# ## Nine facts
+# ## Six facts
 #
-# One fact may be an exception. The stored run has nine that were drawn from those which the model knows,
-# two of them with a subject of a single token. Their traces are put one over the other at the two tokens
+# One fact may be an exception. The stored run has six that were drawn from those which the model knows,
+# one of them with a subject of a single token. Their traces are put one over the other at the two tokens
 # that matter, the subject's last and the prompt's last. A thin line is one fact.
 #
 # **Predict.** In GPT-2 XL, with 48 layers and a thousand facts (Meng et al.), the early site was the MLPs at
@@ -400,20 +405,24 @@ drawings_03.over_layers(
 )
 
 # %% [markdown]
-# SITES
+# Two sites again, and in five of the six facts the early one is where GPT-2 XL has it, at the subject's last
+# token; the tower is the exception. There the MLPs of the first layers bring the answer back, and the attention
+# does not. At the end of the prompt the attention brings it back, and the MLPs hardly do. The states show the
+# handing over: those of the subject fall to nothing between layers 21 and 24, in every fact in which they had
+# brought anything, and those of the end rise there. The fact has been **picked up**.
 #
 # ## How wide a window?
 #
 # Ten MLPs at once were restored. Their peak is named after the layer in the middle, but which of them has
 # done it? The slider of the left panel sets the width for the tower, at the piece of its name that was
 # brightest, and each place is traced anew by your function. The right panel compares the widest with the
-# narrowest window for all nine facts.
+# narrowest window for all six facts.
 #
 # **Predict.** Around layer 4 the wide window holds layers 0 to 8. Restored one by one, which layer is it?
 #
 # <details><summary>Answer</summary>
 #
-# Layer 0, and none of those in the middle.
+# Layer 0 where it is a single layer at all; else none of them does it alone.
 #
 # </details>
 
@@ -442,7 +451,10 @@ def figure(width):
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
-# WINDOW
+# It depends on the fact. In two of the six, layer 0 alone brings the answer back, and the wide window does so
+# only while it holds layer 0. In the others no single MLP brings back much, and several together do. In the
+# left panel the peak and the place where the curve falls move with the slider. So "the fact sits in layer 4"
+# would be a statement about the window.
 #
 # So is layer 0 a place where the fact is stored? There is a simpler explanation. The first MLP
 # sees little more than the token itself, and is known to **encode the token anew**: what it puts out
@@ -478,21 +490,23 @@ for i, (case, (row, *ends)) in enumerate(zip(cases, spans, strict=True)):
 figures.dots({"IE of the first MLP's output": back}, ())
 
 # %% [markdown]
-# LAYERZERO
+# What the first MLP has put out after quite other words brings back as much as what it puts out in the clean
+# run, fact by fact. Another subject's token brings back nothing. So layer 0 gives back the word, and not
+# something that the words before it tell about it.
 #
 # ## Is the peak the best place to write?
 #
 # ROME writes into one MLP at the subject's last token. The second stored run does so for three of the facts
-# at five layers, each on the base model, and asks for the probability of the new answer on the edit's own
+# at seven layers, each on the base model, and asks for the probability of the new answer on the edit's own
 # prompt.
 #
-# **Predict.** In the figure of the nine facts the MLPs bring back nothing from layer 14 on. Will an edit
+# **Predict.** In the figure of the six facts the MLPs bring back nothing from layer 14 on. Will an edit
 # at layer 20 fail?
 #
 # <details><summary>Answer</summary>
 #
-# No. The attention reads the *state*, and an edit puts into it what it wants. Only when the state
-# has been picked up it is too late. Tracing MLPs shows where the model writes, not where we can.
+# No. The attention reads the *state*, and an edit puts into it what it wants, as long as any later layer still
+# reads this token. Tracing MLPs shows where the model writes, not where we can.
 #
 # </details>
 
@@ -500,14 +514,16 @@ figures.dots({"IE of the first MLP's output": back}, ())
 edits = long_runs.rows("03_written")
 plain = [row for row in edits if "reading" in row]  # without the token in front
 edits = [row for row in edits if "reading" not in row]
+late = long_runs.rows("03_late")
 some = [known[i] for i in dict.fromkeys(row["case"] for row in edits)]
 make = partial(runs_03.written, lm, some, some[0], runs_03.LAYERS[:1])
 long_runs.repeats(edits, make, ["case", "layer", "edit"], tolerance=0.05)
 
 
 def by_layer(column, moment="C"):  # the layers, and the values of every fact there
-    chosen = sorted({row["layer"] for row in edits})
-    found = {(row["case"], row["layer"]): row[column] for row in edits if row["moment"] == moment}
+    both_runs = [row for row in (*edits, *late) if row["moment"] == moment]
+    chosen = sorted({row["layer"] for row in both_runs})
+    found = {(row["case"], row["layer"]): row[column] for row in both_runs}
     return chosen, [[found[case.id, layer] for layer in chosen] for case in some]
 
 
@@ -516,7 +532,10 @@ effects = {NAMES[kind]: at(kind, True) for kind in ("hidden", "mlp")}
 drawings_03.over_layers(written | {"IE, subject's last token": effects}, runs_03.LAYERS[0])
 
 # %% [markdown]
-# PEAK
+# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
+# back nothing any more: the later layers still read what is put there. They give way only at layer 28, and there by
+# different amounts in the three facts. So neither the peak of the trace nor its end is the best layer, or the last
+# one, to write into. A trace says where the model's own fact passes by; to choose a layer, try it.
 #
 # ## A key that is in every prompt
 #
@@ -576,14 +595,13 @@ def on_first(model, chosen, skip):  # |ρ| (facts, layers), and what it is made 
 
 worst = min(runs_03.LAYERS[0], lm.n_layers - 1)  # layer 11
 asked = [n for n in runs_03.KEYS if n < lm.n_layers]
-few = [n for n in sorted(runs_03.LAYERS) if n < min(21, lm.n_layers)]
 lands, moves = "|ρ| with the first token", "KL at other prompts (nats)"
 hole, parts = {lands: {}, moves: {}}, {}
 for what, skip in runs_03.FRONT.items():
     hole[lands][what], parts[what] = on_first(lm, asked, skip)
     hole[moves][what] = by_layer("KL elsewhere", what)
-hole[lands]["without the token"], parts["plain"] = on_first(without, few, None)
-times.against(hole[lands]["without the token"][1][0][few.index(worst)])
+hole[lands]["without the token"], parts["plain"] = on_first(without, [worst], None)
+times.against(hole[lands]["without the token"][1][0][0])
 damage = [row for row in plain if row["moment"] == "C"]  # at layer 11 alone
 hole[moves]["without the token"] = [worst], [[row["KL elsewhere"]] for row in damage]
 drawings_03.over_layers(hole, runs_03.LAYERS[0], log=[lands, moves])
@@ -612,7 +630,19 @@ for what, found in {
 show.Table(lines)
 
 # %% [markdown]
-# HOLE
+# Without the token the hole is there, and $\rho$ has foretold it before any edit: hundreds of times the residual
+# land on the first word. All three edits destroy the model, and the tower's prompt is answered by empty
+# lines. No trace of a fact shows this, since the key that is hit is not the fact's own.
+#
+# **Behind the token the hole is gone.** The $C$ that has read the token leaves about a thousandth of the
+# residual there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$.
+# What a $C$ without first positions would do is less than the formula allows: its $\rho$ is the largest of all
+# layers at layer 11, but far below 1, and its edits move other prompts no more than those of $C$. The
+# last printed lines say why. Behind the token, later positions have long keys at layer 11, too, so even this $C$
+# knows the direction.
+#
+# What is left at layer 11, a few hundredths of a nat, is on average still the most of all layers. It is about the
+# same with both $C$, so the first token does not explain it.
 #
 # ## What we know now
 #
@@ -622,10 +652,10 @@ show.Table(lines)
 #   the end of the prompt, which picks the fact up.
 # * An indirect effect is no share. States overlap, so their effects do not add up to the whole, and a
 #   window of ten layers says little about the one that it is named after. Layer 0 gives back the word.
-# * The peak does not say where to write. Writing works over a wide range of layers, and it ends where the
-#   curve of the *states* falls.
-# * ρ with the first token foretells which layer would destroy the model, and a $C$ that has seen this token
-#   is the remedy.
+# * The peak does not say where to write. Writing works over a wide range of layers, also where no trace shows
+#   anything, and it can fail for reasons that no trace shows.
+# * Without the token in front one such layer destroys the model, and $\rho$ with the key of the first token
+#   foretells it. Behind the token this hole is gone.
 #
 # ## Where it breaks
 #

@@ -21,8 +21,9 @@ ASKED = {"samples": 3, "noise": 3.0}  # draws of the noise, and its size in σ
 EVERY = 3  # layers
 WINDOWS = 10, 1  # modules that are restored at once
 LAYERS = 11, 8, 20, 24, 2  # at which facts are written
+LATE = 22, 28  # of a further run
 KEYS = 0, 2, 8, 11, 16, 20, 22, 24, 28  # whose keys are compared
-WRITTEN = 3  # every so many of the traced facts
+TRACED, WRITTEN = [0, 2], 3  # of every three facts these are traced, and the first is written
 FRONT = {"C": None, "C without first positions": True}  # what `skip_first` is
 
 
@@ -123,29 +124,34 @@ def written(
             yield row | {"edit": round(p, 4), "KL elsewhere": round(kl, 5)}
 
 
-def without_token(chosen: Sequence[lib.Case], case: lib.Case) -> Iterator[dict]:
-    """`written` at the first layer, by the model without the token in front of a text."""
+def without_token(chosen: Sequence[lib.Case]) -> Iterator[dict]:
+    """All of them `written` at the first layer, by the model without the token in front of a text."""
     plain = models.load("small")
-    for row in written(plain, chosen, case, LAYERS[:1]):
-        yield row | {"reading": stored_runs.reading(plain)}
+    for case in chosen:
+        for row in written(plain, chosen, case, LAYERS[:1]):
+            yield row | {"reading": stored_runs.reading(plain)}
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Traces of facts that the model knows, and every third of them written by ROME."""
+    """Facts that the model knows: most of them traced, and every third of them written by ROME."""
     chosen = cases(lm)
     sigma = causal_trace.embedding_deviation(lm, [case.fact for case in chosen])
     some = chosen[::WRITTEN]
-    plan = {f"{c.id}, window {w}": (c, w) for w in WINDOWS for c in chosen}
+    traced = [case for i, case in enumerate(chosen) if i % WRITTEN in TRACED]
+    plan = {f"{c.id}, window {w}": (c, w) for w in WINDOWS for c in traced}
     reads = {"reading": stored_runs.reading(lm)}
     editors = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
-    asked = {"layers": LAYERS, "moments": FRONT}
+    asked = {"cases": [c.id for c in some], "editors": editors, "moments": FRONT}
     jobs = {str(case.id): partial(written, lm, some, case) for case in some}
-    jobs |= {f"{c.id} without the token": partial(without_token, some, c) for c in some}
+    late = {str(case.id): partial(written, lm, some, case, LATE) for case in some}
     drawn = {"seed": SEED, "every": EVERY, **ASKED}
     return [
         stored_runs.LongRun(
-            "03_written", reads | {"cases": [c.id for c in some], "editors": editors} | asked, jobs
+            "03_written",
+            reads | asked | {"layers": LAYERS},
+            jobs | {"without the token": partial(without_token, some)},
         ),
+        stored_runs.LongRun("03_late", reads | asked | {"layers": LATE}, late),
         stored_runs.LongRun(
             "03_traces",
             reads | drawn | {"editors": {}, "traces": list(plan)},
