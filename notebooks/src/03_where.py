@@ -14,8 +14,6 @@
 # [notebook 02](02_insert.ipynb) together with its $\rho$.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 4](../lessons/session_4.md).
-#
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -84,9 +82,8 @@ layers = range(lm.n_layers)
 # ## Three runs
 #
 # A prompt of eleven tokens passes thirty layers. That makes 330 states, and the answer may depend on
-# any of them. To learn on which, we run the model three times on the same prompt. What goes in is a
-# fact that the model knows and one state, which is a token and a layer. What comes out is one number
-# for this state: how much of a lost answer it can bring back.
+# any of them. To learn on which, we run the model three times on the same prompt. What
+# comes out is one number for each state: how much of a lost answer it can bring back.
 #
 # 1. **Clean.** The model gives its answer with probability $p$.
 # 2. **Corrupted.** Noise from $\mathcal N\big(0, (3\sigma)^2\big)$ is added to every entry of the
@@ -103,7 +100,7 @@ layers = range(lm.n_layers)
 # **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum: half
 # of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so from some size on
 # all is noise, and more noise changes nothing. The second cell below prints it for the facts of this
-# page. What is left then is no memory of the subject: it is what the rest of the sentence suggests.
+# page.
 #
 # **Your turn · exercise 4.1 · ★ · 8 minutes.** The runs differ in two places: at the embeddings,
 # and behind one block (the program's word for a layer). Write what happens there, `corrupt` and
@@ -212,8 +209,7 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
 # The first row is the token that `lib.load()` puts in front of every text. It stands before the noise, so
-# nothing can be restored there. One state among hundreds, early and at a piece of a word, already brings
-# back a good part of a lost answer.
+# nothing can be restored there.
 #
 # ## One fact, everywhere
 #
@@ -313,7 +309,7 @@ mark = last, lib.EDITORS["rome"](lm).config.layer
 drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 
 # %% [markdown]
-# There are two sites. Early it is the MLPs at the pieces of the name that only this tower has. Late it is
+# There are two sites. Early it is the MLPs at the piece of the name that only this tower has. Late it is
 # the attention at the last token of the prompt, and from there on the states. The attention has carried the
 # answer from the one to the other.
 #
@@ -490,9 +486,9 @@ for i, (case, (row, *ends)) in enumerate(zip(cases, spans, strict=True)):
 figures.dots({"IE of the first MLP's output": back}, ())
 
 # %% [markdown]
-# What the first MLP has put out after quite other words brings back as much as what it puts out in the clean
-# run, fact by fact. Another subject's token brings back nothing. So layer 0 gives back the word, and not
-# something that the words before it tell about it.
+# In the two facts where the first MLP brings anything back, its output after quite other words brings back at
+# least as much as that of the clean run, and another subject's token brings back nothing. Two facts are an
+# example: in them layer 0 gives back the word, and not something that the words before it tell about it.
 #
 # ## Is the peak the best place to write?
 #
@@ -651,7 +647,7 @@ show.Table(lines)
 # * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at
 #   the end of the prompt, which picks the fact up.
 # * An indirect effect is no share. States overlap, so their effects do not add up to the whole, and a
-#   window of ten layers says little about the one that it is named after. Layer 0 gives back the word.
+#   window of ten layers says little about the one that it is named after.
 # * The peak does not say where to write. Writing works over a wide range of layers, also where no trace shows
 #   anything, and it can fail for reasons that no trace shows.
 # * Without the token in front one such layer destroys the model, and $\rho$ with the key of the first token
