@@ -64,7 +64,7 @@ import torch
 
 import lib
 from lib.workbench.interpret import causal_trace, corrupted_runs
-from notebooks.support import drawings_03, figures, long_runs, models, own_fact, show
+from notebooks.support import drawings_03, long_runs, models, own_fact, show
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
@@ -102,7 +102,7 @@ layers = range(lm.n_layers)
 # all is noise, and more noise changes nothing. The second cell below prints it for the facts of this
 # page.
 #
-# **Your turn · exercise 4.1 · ★ · 8 minutes.** The runs differ in two places: at the embeddings,
+# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings,
 # and behind one block (the program's word for a layer). Write what happens there, `corrupt` and
 # `put_back`. The runs below are made with them.
 
@@ -170,6 +170,9 @@ def noise_for(first, last, size=3, seed=1, draws=3):  # the same draws whenever 
     return (size * sigma * torch.randn(draws, last - first + 1, d, generator=draw)).to(lm.device)
 
 
+# %%
+ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
+tokens = [lm.tokenizer.decode([i]) for i in ids]
 lost = {size: [] for size in (0, 1, 3, 10)}
 for case, (_, *ends) in zip(cases[::2], spans[::2], strict=True):
     answer = lm.next_token(case.fact.text).argmax().item()
@@ -180,8 +183,6 @@ print(f"p of the answer, mean of {len(cases[::2])} facts, with noise of")
 print(", ".join(f"{size}σ: {mean(found):.3f}" for size, found in lost.items()))
 
 # %%
-ids, first, last = corrupted_runs.span(lm, fact)  # the subject is tokens first … last
-tokens = [lm.tokenizer.decode([i]) for i in ids]
 names = {"states": [f"{lm.arch.blocks}.{n}" for n in layers], "MLPs": [*map(lm.mlp_out, layers)]}
 seen = lm.run(fact.text, watch=[*names["states"], *names["MLPs"]]).seen
 clean = {kind: [seen[name][1][0] for name in names[kind]] for kind in names}  # each (tokens, d)
@@ -203,8 +204,9 @@ def made(noisy, cells, kind, seed):
 
 place = (first + 2, 1)  # the token "iffel", and block 1
 p, p_noisy, p_restored = run(False, []), run(True, []), run(True, [place])
-total = p - p_noisy
-print(f"TE {total:.3f}, and IE of the state at{tokens[place[0]]!r}: {p_restored - p_noisy:.3f}")
+print(
+    f"TE {p - p_noisy:.3f}, and IE of the state at {tokens[place[0]]!r}: {p_restored - p_noisy:.3f}"
+)
 drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
@@ -215,7 +217,7 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 #
 # Now every token, and every fourth layer. The three steps of the next exercise need nothing but `run`.
 #
-# **Your turn · exercise 4.2 · ★★ · 12 minutes.** First `effect`, of some states that are put back
+# **Your turn · exercise 4.2 · ★★ · 16 minutes.** First `effect`, of some states that are put back
 # together. Then `around`, the layers of a window: one MLP adds little, so several of them are restored at
 # once, half of them below the layer that the window is named after. Then `trace`, which calls the two. With
 # a window of one it traces all single states.
@@ -355,12 +357,13 @@ effects = {
     for name, some in sets.items()
 }
 four.against(100 * mean(effects["the whole subject"]) / mean(effects["all"]))
-ends = [(mean(found), min(found), max(found)) for found in effects.values()]
-figures.whiskers([*sets], {"three sets of draws": ends}, "indirect effect after block 1")
+lines = [{"put back": name, "IE": mean(found)} for name, found in effects.items()]
+for line, found in zip(lines, effects.values(), strict=True):
+    line |= {"smallest of three draws": min(found), "largest": max(found)}
+show.Table(lines)
 
 # %% [markdown]
-# A line goes from the smallest to the largest of three sets of draws. Only all tokens of the prompt bring back
-# exactly the total effect, whatever the draws are. **An indirect effect is no share**: those of the single
+# Only all tokens of the prompt bring back exactly the total effect, whatever the draws are. **An indirect effect is no share**: those of the single
 # tokens do not add up to that of the subject, and the subject and all that follows it do not add up to the
 # whole. So on this page no effect is divided by the total one.
 #
@@ -440,7 +443,7 @@ def figure(width):
         curves[line] = low, [f(at_bright, 1, len(low), int(width))[0].tolist()]
     facts = {"10 at once": at("mlp", True), "1 at once": at("mlp", True, narrow)}
     return drawings_03.over_layers(
-        {f"IE of MLPs at{tokens[bright]!r}": curves, "IE, subject's last token": facts}
+        {f"IE of MLPs at {tokens[bright].strip()!r}": curves, "IE, subject's last token": facts}
     )
 
 
@@ -470,9 +473,9 @@ def first_mlp(row):  # what it puts out at the last of these tokens (d,)
 before = lm.rows(["They had often heard people talk about"])[0][0]
 own_words = [first_mlp(ids[: last + 1]) for ids, _, last in spans]
 tested = {
-    "as in the\nclean run": own_words,
-    "same token after\nother words": [first_mlp([*before, ids[last]]) for ids, _, last in spans],
-    "another subject's\ntoken": own_words[1:] + own_words[:1],
+    "as in the clean run": own_words,
+    "same token, other words": [first_mlp([*before, ids[last]]) for ids, _, last in spans],
+    "another subject's token": own_words[1:] + own_words[:1],
 }
 back = {what: [] for what in tested}
 for i, (case, (row, *ends)) in enumerate(zip(cases, spans, strict=True)):
@@ -483,7 +486,9 @@ for i, (case, (row, *ends)) in enumerate(zip(cases, spans, strict=True)):
         change = partial(put_back, clean=outputs[i].expand(len(row), -1), token=ends[1])
         p_back = probability(case.fact.text, said, [noisy, (lm.mlp_out(0), change)])
         back[what].append(p_back - nothing)
-figures.dots({"IE of the first MLP's output": back}, ())
+names_of = [case.fact.subject for case in cases]
+show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True))
+            for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
 # In the two facts where the first MLP brings anything back, its output after quite other words brings back at
@@ -525,7 +530,7 @@ def by_layer(column, moment="C"):  # the layers, and the values of every fact th
 
 written = {"p of the new answer": {"written by ROME": by_layer("edit")}}
 effects = {NAMES[kind]: at(kind, True) for kind in ("hidden", "mlp")}
-drawings_03.over_layers(written | {"IE, subject's last token": effects}, runs_03.LAYERS[0])
+drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03.LAYERS[0])
 
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
@@ -589,6 +594,7 @@ def on_first(model, chosen, skip):  # |ρ| (facts, layers), and what it is made 
     return (chosen, found), parts
 
 
+# %%
 worst = min(runs_03.LAYERS[0], lm.n_layers - 1)  # layer 11
 asked = [n for n in runs_03.KEYS if n < lm.n_layers]
 lands, moves = "|ρ| with the first token", "KL at other prompts (nats)"

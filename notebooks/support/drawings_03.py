@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from lib.workbench.interpret.causal_trace import Trace
 from lib.workbench.plot.style import (
@@ -101,7 +103,7 @@ def over_layers(
     figure, axes = panels(len(found), height=3.4)
     names = list(dict.fromkeys(name for lines in found.values() for name in lines))
     colors = dict(zip(names, CYCLE, strict=False))
-    handles = {}
+    handles: dict[str, Any] = {}
     for ax, (what, lines) in zip(axes, found.items(), strict=True):
         for name, (layers, facts) in lines.items():
             values = np.array(facts, dtype=float).T  # (layers, facts)
@@ -113,8 +115,11 @@ def over_layers(
         if mark is not None:
             ax.axvline(mark, color=QUIET, linewidth=1, linestyle=":")
             below_top = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            ax.annotate(f"layer {mark}", (mark, 1), (4, -3), va="top", fontsize=SMALL, **below_top)
+            ax.annotate(
+                f"layer {mark}", (mark, 1), (0, 2), ha="center", fontsize=SMALL, **below_top
+            )
         ax.set(xlabel="layer", ylabel=what, yscale="log" if what in log else "linear")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         plain(ax)
     return legend(figure, handles.values(), handles, len(handles))
 
