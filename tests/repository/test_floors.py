@@ -33,6 +33,7 @@ OPENED = {
         "lib.data.facts",
         "lib.data.texts",
         "lib.editors.grace.codebook",
+        "lib.editors.grace.route",  # the keys that the student's file stores
         "lib.editors.hypernetwork.losses",
         "lib.editors.hypernetwork.network",
         "lib.editors.hypernetwork.network_file",
