@@ -1,15 +1,27 @@
 """★ Round to a few bits
 
 A smaller machine keeps a matrix as whole numbers. With b bits the whole numbers go from −n to n,
-where n = 2^(b−1) − 1. Each row of W (each output channel) has a scale s of its own, chosen so that
-the row's largest entry in absolute value becomes n. What the machine computes with is s times the
-nearest whole number. A row of zeros stays a row of zeros.
+where n = 2^(b−1) − 1. You write three ways, from the plainest to one that runtimes use.
+
+`rounded`: each row of W (each output channel) has a scale s of its own, chosen so that the row's
+largest entry in absolute value becomes n. What the machine computes with is s times the nearest
+whole number. A row of zeros stays a row of zeros.
+
+`grouped`: one large entry makes the steps of its whole row large. So every `size` neighbors in a
+row share a scale, and not the whole row.
+
+`shifted`: the entries of a group need not lie around 0. Its smallest entry, the offset, becomes the
+whole number 0, and its largest becomes 2^b − 1. So a group has a step and an offset, and what the
+machine computes with is the offset plus the step times the nearest whole number. A group whose
+entries are all alike stays as it is.
 
     W  (d_out, d_in)    the matrix
     b                   bits, at least 2
+    size                of a group; d_in is a multiple of it
     returns (d_out, d_in)    what the machine computes with
 
-Hint: for b = 2 there are three whole numbers. Which entries of the row [1, 0.4, −0.6] are left?
+Hint: for b = 2 there are three whole numbers. Which entries of the row [1, 0.4, −0.6] are left? And
+`grouped` needs no loop: a matrix of another shape has the groups as its rows.
 """
 
 import torch
@@ -23,18 +35,42 @@ def rounded(W: Tensor, b: int) -> Tensor:
     return (W / s).round() * s
 
 
+def grouped(W: Tensor, b: int, size: int) -> Tensor:
+    # solution
+    return rounded(W.reshape(-1, size), b).view_as(W)
+
+
+def shifted(W: Tensor, b: int, size: int) -> Tensor:
+    # solution
+    groups = W.reshape(-1, size)
+    low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
+    s = (high - low).clamp(min=1e-12) / (2**b - 1)
+    return (low + ((groups - low) / s).round() * s).view_as(W)
+
+
 # --- checks
 from lessons.marking import agree, normal, tensor
 
 BODY = "n = 2 ** (b - 1) - 1\ns = W.abs().amax(1, keepdim=True).clamp(min=1e-12) / n\n"
+END = "return (W / s).round() * s"
+PARTS = "G = W.reshape(-1, size)\nlow, high = G.amin(1, keepdim=True), G.amax(1, keepdim=True)\n"
+STEP = "s = (high - low).clamp(min=1e-12) / (2**b - 1)\n"
+LEVELS = "return (low + ((G - low) / s).round() * s).view_as(W)"
 WRONG = [
-    (BODY.replace("amax(1, keepdim=True)", "max()") + "return (W / s).round() * s", "each row"),
-    (BODY.replace("amax(1", "amax(0") + "return (W / s).round() * s", "column"),
-    (BODY.replace(" - 1\ns", "\ns") + "return (W / s).round() * s", "one number too many"),
-    (BODY.replace("W.abs().", "W.") + "return (W / s).round() * s", "largest negative"),
-    (BODY + "return (W / s).floor() * s", "nearest"),
-    (BODY + "return (W / s).round()", "back"),
-    (BODY.replace(".clamp(min=1e-12)", "") + "return (W / s).round() * s", "divided by 0"),
+    ({"rounded": BODY.replace("amax(1, keepdim=True)", "max()") + END}, "each row"),
+    ({"rounded": BODY.replace("amax(1", "amax(0") + END}, "column"),
+    ({"rounded": BODY.replace(" - 1\ns", "\ns") + END}, "one number too many"),
+    ({"rounded": BODY.replace("W.abs().", "W.") + END}, "largest negative"),
+    ({"rounded": (BODY + END).replace("round()", "floor()")}, "nearest"),
+    ({"rounded": BODY + "return (W / s).round()"}, "back"),
+    ({"rounded": BODY.replace(".clamp(min=1e-12)", "") + END}, "divided by 0"),
+    ({"grouped": "return rounded(W, b)"}, "whole row"),
+    ({"grouped": "return rounded(W.T.reshape(-1, size), b).view_as(W.T).T"}, "down the columns"),
+    ({"grouped": "return rounded(W.reshape(size, -1), b).view_as(W)"}, "as many groups"),
+    ({"shifted": "return grouped(W, b, size)"}, "around 0"),
+    ({"shifted": PARTS + STEP + LEVELS.replace("low + ", "")}, "added back"),
+    ({"shifted": PARTS + STEP.replace(" - 1)", ")") + LEVELS}, "one step too many"),
+    ({"shifted": PARTS + STEP.replace("b - 1", "(b - 1) - 1") + LEVELS}, "half of the"),
 ]
 
 
@@ -86,4 +122,43 @@ def check(ask, draw):
     s = zero[:1].abs().amax() / 7
     agree(found[1], zero[1], "the row of zeros")
     agree(found[0], (zero[0] / s).round() * s, "the other row")
-    return "solved: no entry moves by more than half a step of its row, and zeros stay."
+    for b, size in ((4, 8), (3, 4)):
+        W = (
+            normal(draw, 5, 16) * torch.arange(1, 17).double() + 3
+        )  # columns unlike, and not around 0
+        found = tensor(ask("grouped", W, b, size), (5, 16), "the matrix in groups", "d_out, d_in")
+        across = rounded(W.T.reshape(-1, size), b).view_as(W.T).T
+        likely = {
+            "The whole row still has one scale: `size` neighbors should share one.": rounded(W, b),
+            "The groups run down the columns: neighbors in a row share a scale.": across,
+            "There are as many groups as a group should have weights.": (
+                rounded(W.reshape(size, -1), b).view_as(W)
+            ),
+        }
+        agree(found, grouped(W, b, size), "the matrix in groups", likely)
+        found = tensor(ask("shifted", W, b, size), (5, 16), "the shifted matrix", "d_out, d_in")
+        wanted = shifted(W, b, size)
+        low = W.reshape(-1, size).amin(1, keepdim=True).expand(-1, size).reshape_as(W)
+        likely = {
+            "These groups still lie around 0: where is the offset?": grouped(W, b, size),
+            "The offset is taken away and never added back.": wanted - low,
+            "This is one step too many: 2^b whole numbers have 2^b − 1 steps between them.": levels(
+                W, size, 2**b
+            ),
+            "This uses only half of the whole numbers: they go from 0 to 2^b − 1.": levels(
+                W, size, 2 ** (b - 1) - 1
+            ),
+        }
+        agree(found, wanted, "the shifted matrix", likely)
+    alike = torch.ones(1, 8).double()
+    agree(
+        tensor(ask("shifted", alike, 4, 4), (1, 8), "a group of equal entries"), alike, "equal ones"
+    )
+    return "solved: no entry moves by more than half a step of its row or group, and zeros stay."
+
+
+def levels(W, size, steps):
+    groups = W.reshape(-1, size)
+    low = groups.amin(1, keepdim=True)
+    s = (groups.amax(1, keepdim=True) - low) / steps
+    return (low + ((groups - low) / s).round() * s).view_as(W)

@@ -9,47 +9,78 @@ the city of") resemble each other, so a probe that is tested on the relations it
 know their answers by heart. Give each statement its score by a probe that has not seen its
 relation: each relation is left out in its turn, and the probe is trained on all others.
 
+Then the probe is asked about facts after an edit: once with the new answer, once with the old one.
+Two shares, "the new one looks true" and "the old one does", do not say whether they are the same
+facts. The joint table does. You write three functions, and the second may call the first.
+
     X  (n, d)         states
     y  (n,)           +1 or −1
     relations         list of n names
     penalty           λ
-    returns (n,)      scores
+    `weigh` returns w (d,), and `held_out` returns scores (n,)
 
-Hint: how many probes are trained, and on how many statements each?
+    new, old  (n,)    scores of the statements of n facts, with the new and with the old answer
+    `joint` returns (2, 2) how many facts there are of each kind; row 1: the new answer looks true,
+                      row 0: it does not; column 1: the old answer looks true, column 0: it does not
+
+Hint: how many probes are trained, and on how many statements each? And a comparison of two tensors
+gives a tensor of True and False.
 """
 
 import torch
 from torch import Tensor
 
 
+def weigh(X: Tensor, y: Tensor, penalty: float) -> Tensor:
+    # solution
+    return torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).to(X), X.T @ y)
+
+
 def held_out(X: Tensor, y: Tensor, relations: list, penalty: float) -> Tensor:
+    # solution
     scores = torch.zeros(len(y)).to(X)
     for name in set(relations):
         out = torch.tensor([one == name for one in relations])
-        # solution
-        A = X[~out]
-        w = torch.linalg.solve(A.T @ A + penalty * torch.eye(X.shape[1]).to(X), A.T @ y[~out])
-        scores[out] = X[out] @ w
-        # end
+        scores[out] = X[out] @ weigh(X[~out], y[~out], penalty)
     return scores
+
+
+def joint(new: Tensor, old: Tensor) -> Tensor:
+    # solution
+    n, o = new > 0, old > 0
+    return torch.tensor([[(~n & ~o).sum(), (~n & o).sum()], [(n & ~o).sum(), (n & o).sum()]])
 
 
 # --- checks
 from lessons.marking import Wrong, agree, normal, same, tensor
 
-BODY = (
-    "A = X[~out]\n"
-    "w = torch.linalg.solve(A.T @ A + penalty * torch.eye(X.shape[1]).to(X), A.T @ y[~out])\n"
-    "scores[out] = X[out] @ w\n"
-)
+SOLVE = "return torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).to(X), X.T @ y)"
+LOOP = """scores = torch.zeros(len(y)).to(X)
+for name in set(relations):
+    out = torch.tensor([one == name for one in relations])
+    {}
+return scores
+"""
+SCORE = "scores[out] = X[out] @ weigh(X[~out], y[~out], penalty)"
+COUNT = """n, o = new > 0, old > 0
+return torch.tensor([[(~n & ~o).sum(), ({}).sum()], [({}).sum(), (n & o).sum()]])
+"""
+SHARE = """n, o = (new > 0).double(), (old > 0).double()
+return torch.outer(torch.stack([1 - n.mean(), n.mean()]), torch.stack([1 - o.mean(), o.mean()]))
+"""
 WRONG = [
-    (BODY.replace("A = X[~out]", "A = X").replace("y[~out]", "y"), "by heart"),
-    (BODY.replace("~out", "out"), "trained on the relation"),
-    (BODY.replace("penalty * ", "0 * "), "λ"),
-    (BODY.replace("X[out] @ w", "X[out] @ w * y[out]"), "label"),
-    (BODY.replace("scores[out] = X[out]", "scores[:] = X"), "writes all scores"),
-    (BODY.replace("A = X[~out]", "A = X[~out] / X[~out].norm(dim=1, keepdim=True)"), "units"),
-    ("w = X[~out].T @ y[~out]\nscores[out] = X[out] @ w", "(Xᵀ X + λ I)⁻¹"),
+    ({"weigh": SOLVE.replace("penalty * ", "0 * ")}, "λ is missing"),
+    ({"weigh": "return X.T @ y"}, "(Xᵀ X + λ I)⁻¹"),
+    ({"held_out": LOOP.format(SCORE.replace("~out", ":"))}, "by heart"),
+    ({"held_out": LOOP.format(SCORE.replace("~out", "out"))}, "trained on the relation"),
+    ({"held_out": LOOP.format(SCORE + " * y[out]")}, "label"),
+    (
+        {"held_out": LOOP.format(SCORE.replace("scores[out] = X[out]", "scores[:] = X"))},
+        "all scores",
+    ),
+    ({"joint": COUNT.format("n & ~o", "~n & o")}, "turned"),
+    ({"joint": SHARE.rstrip() + " * len(new)"}, "independent"),
+    ({"joint": COUNT.format("~n & o", "n & ~o").replace("> 0", "> new.mean()")}, "above 0"),
 ]
 
 
@@ -78,6 +109,21 @@ def check(ask, draw):
                 return X @ w
         return found
 
+    full = X.T @ X + 2.0 * torch.eye(d).double()
+    likely = {
+        "weigh: the penalty λ is missing.": torch.linalg.solve(X.T @ X, X.T @ y),
+        "weigh: the inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": X.T @ y,
+        "weigh: λ is added to every entry; λ I has it on the diagonal alone.": torch.linalg.solve(
+            X.T @ X + 2.0, X.T @ y
+        ),
+        "weigh: Xᵀ X is multiplied in, not divided out.": full @ (X.T @ y),
+    }
+    agree(
+        tensor(ask("weigh", X, y, 2.0), (d,), "w", "one weight for each entry of a state"),
+        torch.linalg.solve(full, X.T @ y),
+        "w",
+        likely,
+    )
     found = tensor(ask("held_out", X, y, relations, 2.0), (len(y),), "scores", "one per statement")
     wanted = scores()
     if any(same(found, scores(last=name)) for name in names):  # any may come last in a set
@@ -102,5 +148,27 @@ def check(ask, draw):
         ),
     }
     agree(found, wanted, "scores", likely)
+    new, old = normal(draw, 40), normal(draw, 40) - 0.4
+    new[:12] = old[:12].abs() + 0.1  # some facts of which both look true, or one
+    n, o = new > 0, old > 0
+    wanted_counts = joint(new, old).double()
+    alone = torch.stack([torch.stack([(~x).sum(), x.sum()]) for x in (n, o)]).double()
+    agree(
+        tensor(ask("joint", new, old), (2, 2), "the joint table", "new, old"),
+        wanted_counts,
+        "the joint table",
+        {
+            "The table is turned: its rows are the new answer, and its columns the old one.": (
+                wanted_counts.T
+            ),
+            "This is made from the two shares, as if they were independent: count the facts.": (
+                torch.outer(alone[0], alone[1]) / len(n)
+            ),
+            "A statement looks true where its score is above 0, not above the mean.": joint(
+                new - new.mean(), old - new.mean()
+            ),
+            "These are shares; asked for are numbers of facts.": wanted_counts / len(n),
+        },
+    )
     right = (wanted * y > 0).double().mean()
     return f"solved: {right:.0%} are judged rightly by probes that have not seen them."

@@ -1,0 +1,454 @@
+# %% [markdown]
+# <!-- badge -->
+#
+# # 18b · Does a truth probe see an edit?
+#
+# After an edit the model *says* the new answer. Does it also take it for true? A state inside the model might tell:
+# in many models the states of true and of false statements lie apart, and a linear **probe** can be trained to separate
+# them ([2310.06824](https://arxiv.org/abs/2310.06824)). So one writes a fact, shows the probe the new
+# statement, and reads "true". This page builds such a probe, makes it prove itself, and then finds that
+# the obvious way of reading it misleads.
+#
+# **You will** train a probe, and test it on relations that it has not seen · draw facts in the plane of two scores, and
+# watch an edit move them · count a joint table where two shares hide what happens.
+#
+# **Needs** ridge regression from [notebook 01](01_linear_memory.ipynb), ROME from [04](04_rome.ipynb), and the edits of
+# [18](18_does_it_last.ipynb).
+#
+# **Minutes** 15 to read and 20 to work: one exercise of [session 10](../lessons/session_10.md).
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
+
+# %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = ""
+here = Path(globals().get("__file__", "here")).resolve().parent
+parts = ("lib/__init__.py", "notebooks")
+root = next((p for p in (here, *here.parents) if all((p / x).exists() for x in parts)), None)
+if root is None and not REPOSITORY:
+    raise FileNotFoundError(
+        "this notebook works inside the folder of its repository, which holds README.md, lib and "
+        f"notebooks, and {here} is not in it: take that folder as a whole, and open the notebook there."
+    )
+if root is None:  # opened alone, as Colab does: fetch the rest
+    address, root = f"https://github.com/{REPOSITORY}", here / REPOSITORY.split("/")[-1]
+    print(f"Fetching {address} and what it needs: a few minutes, once.")
+    clone = ["git", "clone", "--quiet", "--depth=1", address, str(root)]
+    install = [sys.executable, "-m", "pip", "install", "-q", "-r", str(root / "requirements.txt")]
+    try:
+        for command in [install] if (root / parts[0]).exists() else [clone, install]:
+            subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(
+            f"{address} could not be fetched ({error}): clone it yourself, with `git clone "
+            f"{address}`, install its requirements.txt and open the notebook in it."
+        ) from None
+if importlib.util.find_spec("torch") is None:  # a kernel of another Python
+    raise ModuleNotFoundError(
+        f"{sys.executable}, which runs this notebook, lacks what the notebooks need: install it with "
+        f"`{sys.executable} -m pip install -r {root / 'requirements.txt'}`, or take another kernel."
+    )
+sys.path.insert(0, str(root))
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine
+SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
+
+# %%
+import json
+from itertools import islice
+
+import torch
+
+import lib
+from lib import associative_memory as memory
+from lib.model import activations
+from lib.workbench import plot
+from notebooks.support import figures, long_runs, models
+from notebooks.support import runs_18_does_it_last as runs_18
+from notebooks.support.holes import both, guess, use
+from notebooks.support.score_tables import by_stream
+from notebooks.support.sliders import Slider
+
+lm = models.load(SCALE, sink="own")
+classroom = lib.classroom()
+answers, statements, relations = {}, [], []
+for case in classroom:
+    answers.setdefault(case.relation, set()).add(case.fact.target_true)
+for case in classroom:
+    others = sorted(answers[case.relation] - {case.fact.target_true})
+    if others:
+        false = others[case.id % len(others)]
+        statements += [f"{case.fact.text} {case.fact.target_true}", f"{case.fact.text} {false}"]
+        relations += [case.relation] * 2
+print(
+    f"{len(statements)} statements of {len(set(relations))} relations, such as",
+    *statements[:2],
+    sep="\n  ",
+)
+
+# %% [markdown]
+# ## What is a probe?
+#
+# Every fact of the classroom gives two statements, one with the true answer and one with another answer of
+# the same relation. The unedited model reads them, and we keep the state $x$ at the last token, before some block, with each
+# entry standardized. The probe is a vector $w$, and a statement *looks true* if $w^\top x > 0$. With $y_i = 1$ for
+# a true statement and $-1$ for a false one, $w$ should minimize
+#
+# $$\sum_i (w^\top x_i - y_i)^2 + \lambda \|w\|^2 .$$
+#
+# Its gradient is $2 X^\top (Xw - y) + 2\lambda w$, with one state in each row of $X$. Where it is zero,
+#
+# $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
+#
+# This is notebook 01's memory with ridge: the states are keys, and the value of each is one number. Without $\lambda$ the
+# memory would simply be full. A state has hundreds of entries, and there are only some four hundred statements, so some
+# $w$ gives *every* statement its label, whatever the labels are.
+#
+# So being right about the statements of the training proves nothing. Nor is it enough to leave single statements out, for those of one
+# relation resemble each other: a probe may know that Rome is a popular answer. **It has to be right on relations
+# that it has not seen.**
+#
+# **Your turn · exercise 10.3 · ★★ · 15 minutes.** Write it in three steps. `weigh` is the formula. `held_out` gives each
+# statement a score by a probe that was trained without its relation. `joint` is for the end of the page: from the scores
+# of the same facts with the new and with the old answer, it counts which facts look how.
+
+
+# %%
+def weigh(X, y, penalty):
+    """X (n, d), y (n,) of ±1 -> w (d,)"""
+    ...
+
+
+def held_out(X, y, relations, penalty):
+    """relations: n names -> scores (n,), each by a probe without its relation. It may call `weigh`."""
+    ...
+
+
+def joint(new, old):
+    """Scores (n,) with the new and with the old answer -> counts (2, 2); [1, 0]: only the new looks true."""
+    ...
+
+
+weigh = use("10.3", weigh)
+held_out = use("10.3", held_out)
+joint = use("10.3", joint)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# How many probes are trained, and on how many statements each? And a comparison of two tensors gives a tensor
+# of True and False.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def weigh(X, y, penalty):
+#     return torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).to(X), X.T @ y)
+#
+#
+# def held_out(X, y, relations, penalty):
+#     scores = torch.zeros(len(y)).to(X)
+#     for name in set(relations):
+#         out = torch.tensor([one == name for one in relations])
+#         scores[out] = X[out] @ weigh(X[~out], y[~out], penalty)
+#     return scores
+#
+#
+# def joint(new, old):
+#     n, o = new > 0, old > 0
+#     return torch.tensor([[(~n & ~o).sum(), (~n & o).sum()], [(n & ~o).sum(), (n & o).sum()]])
+# ```
+#
+# </details>
+#
+# **Predict.** With a tiny $\lambda$ the probe knows its statements by heart. How many of a relation that it has not seen
+# does it then judge rightly? Move the slider to the left, and then to the right.
+#
+# <details><summary>Answer</summary>
+#
+# About two thirds, where a coin would be right for half. What a probe knows by heart is no use elsewhere.
+#
+# </details>
+
+# %%
+rows, _ = lm.rows(statements)
+blocks = sorted({int(share * lm.n_layers) for share in (0.1, 0.3, 0.5, 0.7, 0.9)})
+inputs = {block: f"{lm.arch.blocks}.{block}" for block in blocks}
+states = activations.module_inputs_at(lm, rows, [len(row) - 1 for row in rows], inputs.values())
+states = {block: states[name].double().cpu() for block, name in inputs.items()}
+states = {block: (X - X.mean(0)) / X.std(0).clamp(min=1e-6) for block, X in states.items()}
+y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
+read = blocks[-2]  # where the library's probe reads
+X = states[read]
+models.same(lm, weigh(X, y, 5.0 * len(X)), memory.ridge(X.T, y[None], 5.0 * len(X))[0])  # page 01's
+
+
+# %%
+def right(scores):  # %
+    return 100 * (scores * y > 0).double().mean().item()
+
+
+def named(title, function):  # {a line: a function}; a wrong one stands beside the solution
+    return dict(zip((title, f"{title}, yours"), both(function).values(), strict=False))
+
+
+# %%
+def accuracy(each):  # over the blocks, for a penalty for each statement
+    lines = {}
+    for line, f in named("by heart", weigh).items():
+        lines[line] = [right(X @ f(X, y, each * len(X))) for X in states.values()]
+    for line, f in named("on unseen relations", held_out).items():
+        lines[line] = [right(f(X, y, relations, each * len(X))) for X in states.values()]
+    made = plot.lines(
+        {line: blocks for line in lines},
+        lines,
+        "the probe reads before block",
+        "statements judged rightly (%)",
+        colors={line: plot.QUIET if "heart" in line else plot.EDITED for line in lines},
+        dashes={line: "--" for line in lines if "yours" in line},
+    )
+    made.axes[0].set_ylim(45, 102)
+    return made
+
+
+Slider(accuracy, "λ for each statement", [0.0001, 0.01, 0.1, 1, 5, 50, 500], 5)
+
+# %%
+found = right(held_out(X, y, relations, 5.0 * len(X)))
+print(
+    f"before block {read}: by heart {right(X @ weigh(X, y, 5.0 * len(X))):.0f} %, on unseen relations {found:.0f} %"
+)
+tiny = right(held_out(X, y, relations, 1e-4 * len(X)))
+print(
+    f"with the smallest λ: by heart {right(X @ weigh(X, y, 1e-4 * len(X))):.0f} %, on unseen relations {tiny:.0f} %"
+)
+
+# %% [markdown]
+# With the smallest $\lambda$ the probe is right about all statements that it was trained on, and wrong about a third of those of a
+# relation that it has not seen; a coin would be wrong about half. A larger $\lambda$ makes it forget what belongs to single statements, and the two curves approach each other:
+# this is what is common to true statements of all relations. It is best in the middle of the model, and worse near
+# both ends.
+#
+# ## Where does an edit move a fact?
+#
+# The library's probe is made like yours and reads before block 21. Its block and its penalty were chosen on half of the
+# facts. It refuses to work where it is right for less than 80 % of unseen relations. For every stream below it is
+# trained anew, without the facts that are edited.
+#
+# For one fact there are two statements: with the new answer, which is false before the edit, and with the old one,
+# which is true. So a fact is a point in a plane, with the score of its old answer to the right and that of its new
+# answer upward. A fact that the model knows lies at the lower right. If an edit is believed, the point should end at the upper left.
+#
+# The stored run is that of page 18: three streams of eight facts, which UltraEdit writes in one batch and ROME one after
+# another.
+#
+# **Predict.** Of the facts after ROME: for which share does the probe give the new and the old answer the *same* verdict?
+#
+# <details><summary>Answer</summary>
+#
+# For most of them. The section after the next one counts them.
+#
+# </details>
+
+# %%
+same_now = guess(
+    "For how many % of the facts do both answers get the same verdict after ROME?", 0, 100
+)
+
+# %%
+rows = [row for row in long_runs.rows("18_lives") if row.get("looks")]
+again = runs_18.runs(lm)[0].jobs["first, unedited"]
+long_runs.repeats(rows, lambda: islice(again(), 1), ["held", "p", "looks"], tolerance=0.02)
+DRAWS = list(dict.fromkeys(row["draw"] for row in rows))
+LINES = [line for line in ("unedited", "UltraEdit", "ROME") if any(r["line"] == line for r in rows)]
+looks = {(row["line"], row["draw"]): row["looks"] for row in rows}
+
+
+# %%
+def scores(line):  # of every fact in all streams: old, new
+    found = torch.tensor([fact[:2] for draw in DRAWS for fact in looks[line, draw]]).double()
+    return found[:, 1], found[:, 0]
+
+
+made, axes = figures.panels(len(LINES) - 1, height=3.2, titles=LINES[1:], sharex=True, sharey=True)
+start = scores("unedited")
+for ax, line in zip(axes, LINES[1:], strict=True):
+    end = scores(line)
+    for x0, y0, x1, y1 in zip(*start, *end, strict=True):
+        figures.arrow(ax, (x1, y1), plot.EDITED, (x0, y0), linewidth=1.2, alpha=0.6)
+    ax.scatter(*start, 12, color=plot.BASE, zorder=3)
+    ax.scatter(*end, 1, color=plot.EDITED)  # the axes reach to where the arrows end
+    ax.axhline(0, color=plot.QUIET, linewidth=0.8)
+    ax.axvline(0, color=plot.QUIET, linewidth=0.8)
+    ax.axline((0, 0), slope=1, color=plot.QUIET, linestyle="--", linewidth=0.8)
+    ax.set_xlabel("score of the old answer")
+axes[0].set_ylabel("score of the new answer")
+figures.legend(made, [plot.BASE, plot.EDITED], ["before the edit", "to where it is after it"])
+
+# %% [markdown]
+# After UltraEdit hardly a point moves: the model says the new answers, and to the probe nothing has happened. After ROME most
+# points move up, and to the left. That is what one hopes for. But look where the arrows *end*. Few of them reach the upper
+# left. Most stop in the upper right, where both statements look true.
+#
+# ## Two shares, or one table?
+#
+# Papers report two shares: for how many facts the new answer looks true, and for how many the old one does. Suppose that they
+# are 50 and 40 %. Then the edit may have turned half of the facts round and left the others. Or it
+# may have made both answers of a fact look true, or both false. The shares are the same in both cases. So count the facts by
+# both verdicts at once, with your `joint`.
+
+# %%
+drawn = {}
+for line in LINES:
+    old, new = scores(line)
+    for i, f in enumerate(both(joint).values()):
+        drawn[line + i * ", yours"] = f(new, old)
+made, axes = figures.panels(len(drawn), height=2.6, titles=drawn, sharey=True)
+for ax, counts in zip(axes, drawn.values(), strict=True):
+    ax.imshow(counts, cmap="Blues", vmin=0, vmax=len(new), origin="lower")
+    for i in range(2):
+        for j in range(2):
+            ink = "white" if counts[i, j] > len(new) / 2 else "black"
+            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=ink)
+    ax.set_xticks([0, 1], ["false", "true"])
+    ax.set_yticks([0, 1], ["false", "true"])
+    ax.set_xlabel("the old answer")
+    figures.bare(ax)
+axes[0].set_ylabel("the new answer looks")
+made
+
+
+# %%
+def shares(line, what):  # in every stream, %
+    found = []
+    for draw in DRAWS:
+        new, old = torch.tensor([fact[:2] for fact in looks[line, draw]]).T > 0
+        found.append(
+            100 * {"new": new, "old": old, "same": new == old}[what].double().mean().item()
+        )
+    return found
+
+
+# %%
+panels = {"new": "the new answer looks true (%)", "old": "the old answer looks true (%)"}
+panels["same"] = "both get the same verdict (%)"
+same_now.against(sum(shares("ROME", "same")) / len(DRAWS))
+for line in LINES[1:]:
+    gaps = [a - b for a, b in zip(shares(line, "same"), shares("unedited", "same"), strict=True)]
+    print(
+        f"same verdict, {line} less unedited: "
+        + "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
+    )
+depth = json.loads((root / "tests/benchmarks/depth.json").read_text(encoding="utf-8"))
+print("one other stream, of sixty facts in a row, of which forty are asked:")
+for line in ("unedited", "memit", "rome", "sdf"):
+    new, old = (
+        torch.tensor(depth[line][f"the {one} answer looks true"]) - 0.5 for one in ("new", "old")
+    )
+    (neither, _), (turned, two) = joint(new, old).tolist()
+    print(f"  {line}: both look true for {two}, neither for {neither}, turned round {turned}")
+figures.dots({panels[what]: {line: shares(line, what) for line in LINES} for what in panels}, DRAWS)
+
+# %% [markdown]
+# **The shares read like a success, and the table does not.** After ROME the new answer looks true for twice as many facts as
+# before, and the old one for fewer. But only a quarter of the facts are turned round. For half of them *both* statements look
+# true: the probe no longer tells the two answers apart. It gave the same verdict to both for some facts before the edit as well, and after it for
+# more in every stream; with three streams the mean difference is only just within its error.
+#
+# The other stream is an example with longer rows. There ROME's facts get the same verdict for most facts again, but now often
+# neither looks true. After synthetic documents, where the model is trained on short texts about each
+# fact, more than half look true both ways. Every one of these tables has shares that could be told as a story of belief.
+#
+# ## Is it the written answer that moved?
+#
+# An edit might raise every answer of a relation, and not only the one that was written. The control for this is a *third answer*:
+# that of another fact of the same relation, neither the new nor the old one of this fact. The figure has the
+# mean change of the score, for the new answer, the old one, and all third answers.
+
+
+# %%
+PARTS = {
+    "the new answer": slice(0, 1),
+    "the old answer": slice(1, 2),
+    "third answers": slice(2, None),
+}
+
+
+def moved(line, part):  # mean change of a score, in every stream
+    found = []
+    for draw in DRAWS:
+        pairs = zip(looks["unedited", draw], looks[line, draw], strict=True)
+        changes = [[b - a for a, b in zip(*pair, strict=True)][PARTS[part]] for pair in pairs]
+        means = [sum(one) / len(one) for one in changes if one]  # some facts have no third answer
+        found.append(sum(means) / len(means))
+    return found
+
+
+# %%
+for line in LINES[1:]:
+    new, third = moved(line, "the new answer"), moved(line, "third answers")
+    ends = "{:+.2f} [{:+.2f}, {:+.2f}]".format(
+        *by_stream([a - b for a, b in zip(new, third, strict=True)])
+    )
+    print(f"{line}, the new answer's change less that of third answers: {ends}")
+changes = {line: {part: moved(line, part) for part in PARTS} for line in LINES[1:]}
+drawing = figures.dots(changes, DRAWS)
+for ax in drawing.axes:
+    ax.set_title(ax.get_ylabel(), fontsize=figures.LABEL)
+    ax.set(ylim=drawing.axes[-1].get_ylim(), ylabel="mean change of the score")
+    ax.axhline(0, color=plot.QUIET, linewidth=0.8)
+drawing
+
+# %% [markdown]
+# ROME raises the written answer in every stream, and lowers the old one. Third answers of the same subject move little, so the
+# edit is more than a push for any answer; with three streams this difference reaches down to zero. So something of the edit is seen
+# by the probe. It is a shift along the diagonal for some facts and a turn for a few.
+#
+# ## What can a probe not see?
+#
+# The probe reads before one block. An edit that is written in that block or above it has not happened yet, for the states
+# that it reads. The verdict would be that of the unedited model, and to report "the edit does not look true" would be a
+# mistake. FT-M trains a matrix above the probe, and GRACE keeps its facts there; what does the library say?
+
+# %%
+fact = classroom[1].fact
+for name in ("ft_m", "grace"):
+    patch = lib.EDITORS[name](lm).edit([fact])
+    try:
+        probe = lib.workbench.truth_probe(lm, classroom, without=[classroom[1]])
+        probe.scores(lm, [(fact.text, fact.target_new)], patch)
+    except lib.errors.ProbeError as error:  # of the patch, or of a model whose states do not tell
+        print(f"{name}: {error}")
+
+# %% [markdown]
+# ## What we know now
+#
+# * A probe can know its statements by heart. Before it is believed it has to be right on relations that it has not seen.
+# * Two shares do not say what an edit does to a fact. The joint table does, and it is two lines of code.
+# * After ROME the new answer looks true more often, but only a quarter of the facts are turned round. For most of the facts the probe no
+#   longer tells the new answer from the old one.
+# * UltraEdit's edits are said and not seen. An edit in the probe's block or above it cannot be seen.
+# * That the model now *believes* the edit is not what a probe shows.
+#
+# ## Where it breaks
+#
+# One model of 135 million parameters, twenty-four facts in three streams, and one kind of probe. The probe is wrong for one
+# statement in six or seven, and on facts that are edited it may be worse: they were not drawn like its training. Another probe may
+# read something else.
+#
+# And above all, a direction that separates true from false statements need not be what the model *takes* for true. No number
+# of this page shows that "the model now believes it". What is shown is smaller and more useful: which questions a
+# probe must pass first, and how to read its verdicts fact by fact.
+#
+# ## References
+#
+# * Marks, Tegmark: *The Geometry of Truth*, 2023, [arXiv:2310.06824](https://arxiv.org/abs/2310.06824).
+# * Slocum et al.: *Believe It or Not: How Deeply do LLMs Believe Implanted Facts?*, 2025,
+#   [arXiv:2510.17941](https://arxiv.org/abs/2510.17941).
