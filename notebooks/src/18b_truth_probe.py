@@ -299,8 +299,8 @@ figures.legend(made, [plot.BASE, plot.EDITED], ["before the edit", "to where it 
 #
 # ## Two shares, or one table?
 #
-# Papers report two shares: for how many facts the new answer looks true, and for how many the old one does. Suppose that they
-# are 50 and 40 %. Then the edit may have turned half of the facts round and left the others. Or it
+# Papers report two shares: for how many facts the new answer looks true, and for how many the old one does. Suppose that each
+# is a half. Then the edit may have turned half of the facts round and left the others. Or it
 # may have made both answers of a fact look true, or both false. The shares are the same in both cases. So count the facts by
 # both verdicts at once, with your `joint`.
 
