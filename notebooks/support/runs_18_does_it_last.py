@@ -19,7 +19,6 @@ from lessons import l10_1_round as exercise
 from lib.data.texts import HELD_OUT
 from lib.errors import ProbeError
 from lib.workbench.instruments.survival import EditedAgain, Life, Trained, matrices
-from lib.workbench.instruments.truth_probe import TruthProbe, truth_probe
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
@@ -69,9 +68,9 @@ def own(case: lib.Case) -> lib.Case:
 
 
 @cache
-def probe(lm: lib.LM, draw: str) -> TruthProbe:
+def probe(lm: lib.LM, draw: str) -> Any:
     """The probe of a draw: it was trained on no fact of this draw."""
-    return truth_probe(lm, lib.classroom(), without=runs_04.draws(FACTS)[draw])
+    return lib.workbench.truth_probe(lm, lib.classroom(), without=runs_04.draws(FACTS)[draw])
 
 
 def looks(
