@@ -115,7 +115,7 @@ def test_the_head_says_what_this_is_and_three_surprises_stand_below(visit):
     page.locator("#some ul.gallery > li").nth(2).wait_for()
     page.wait_for_function("document.title === `Edit a language model's memory`")
     described = page.locator('meta[name="description"]').last.get_attribute("content")
-    assert "undo it exactly" in described
+    assert "sheepdog" in described, "a surprise that was measured"
     icon = page.locator('link[rel="icon"]').last.get_attribute("href")
     assert icon.startswith("data:image/svg+xml,")
     assert page.locator("#some ul.gallery > li").count() == 3
