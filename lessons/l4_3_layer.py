@@ -1,77 +1,148 @@
-"""★★ Which layer fits the fact?
+"""★★★ WilKE, in three steps
 
 WilKE asks every layer how large the change would be there, relative to the layer's matrix, and
-takes the smallest:
+writes the fact where this is smallest:
 
     s_l = ‖Δ_l‖ / ‖W_l‖,     Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u    (all of layer l)
 
-Return the scores of all layers. ‖·‖ is the root of the sum of all squared entries.
+Write the length of one change, then the scores of all layers, then the whole method:
+
+    size    ‖Δ‖ of one layer, from its δ, k and C. ‖·‖ is the root of the sum of all squared entries
+    scores  s of every layer; it may call size
+    wilke   writes facts one after another. search(fact, Ws) gives the fact's key and the wanted
+            value v* in every layer of a model with the matrices Ws. Compute what is missing,
+            δ = v* − W k, in each, choose the layer, add Δ to its matrix; then the next fact, on the
+            model as it is now. Returns the new matrices, and the layer of each fact
 
     Ws  list of (d_out, d_in)        deltas  list of (d_out,), the residual of each layer
     ks  list of (d_in,)              Cs      list of (d_in, d_in)
-    returns (layers,)
+    size returns a number, scores (layers,), wilke two lists: (d_out, d_in) each, whole numbers
 
-Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so no Δ has to be formed.
+Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so no Δ has to be formed for a score. Which Ws does the second fact meet?
 """
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 
+def size(delta: Tensor, k: Tensor, C: Tensor) -> Tensor:
+    # solution
+    u = torch.linalg.solve(C, k)
+    return delta.norm() * u.norm() / (k @ u)
+
+
 def scores(Ws: list[Tensor], ks: list[Tensor], deltas: list[Tensor], Cs: list[Tensor]) -> Tensor:
-    found = []
-    for W, k, delta, C in zip(Ws, ks, deltas, Cs, strict=True):
-        # solution
-        u = torch.linalg.solve(C, k)
-        found.append(delta.norm() * u.norm() / (k @ u) / W.norm())
-        # end
-    return torch.stack(found)
+    # solution
+    layers = zip(Ws, ks, deltas, Cs, strict=True)
+    return torch.stack([size(delta, k, C) / W.norm() for W, k, delta, C in layers])
+
+
+def wilke(
+    search: Callable, facts: Sequence, Ws: list[Tensor], Cs: list[Tensor]
+) -> tuple[list[Tensor], list[int]]:
+    # solution
+    Ws, chosen = list(Ws), []
+    for fact in facts:
+        ks, values = search(fact, Ws)
+        deltas = [v - W @ k for v, W, k in zip(values, Ws, ks, strict=True)]
+        best = scores(Ws, ks, deltas, Cs).argmin().item()
+        u = torch.linalg.solve(Cs[best], ks[best])
+        Ws[best] = Ws[best] + torch.outer(deltas[best], u) / (ks[best] @ u)
+        chosen.append(best)
+    return Ws, chosen
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import Wrong, agree, normal, several, tensor, uneven
 
-U = "u = torch.linalg.solve(C, k)\n"
+U = "u = torch.linalg.solve(C, k)\nreturn "
+EACH = "return torch.stack([{} for W, k, d, C in zip(Ws, ks, deltas, Cs)])"
+LOOP = """Ws, chosen, first = list(Ws), [], list(Ws)
+for fact in facts:
+    ks, values = search(fact, {})
+    deltas = [v - W @ k for v, W, k in zip(values, Ws, ks)]
+    best = scores(Ws, ks, deltas, Cs).{}().item()
+    u = torch.linalg.solve(Cs[best], ks[best])
+    Ws[best] = Ws[best] + torch.outer({}[best], u) / (ks[best] @ u)
+    chosen.append(best)
+return Ws, chosen
+"""
 WRONG = [
-    (U + "found.append(delta.norm() * u.norm() / (k @ u))", "relative"),
-    (U + "found.append(delta.norm() / (k @ u).sqrt() / W.norm())", "harm"),
-    ("found.append(delta.norm() / k.norm() / W.norm())", "bound"),
-    (U + "found.append(delta.norm() * u.norm() / (k @ u) / torch.linalg.norm(W, 2))", "singular"),
+    ({"size": U + "delta.norm() / (k @ u).sqrt()"}, "harm"),
+    ({"size": "return delta.norm() / k.norm()"}, "bound"),
+    ({"size": U + "u.norm() / (k @ u)"}, "δ is missing"),
+    ({"size": U + "delta.norm() * u.norm()"}, "q is missing"),
+    ({"scores": EACH.format("size(d, k, C)")}, "relative"),
+    ({"scores": EACH.format("size(d, k, C) / torch.linalg.norm(W, 2)")}, "singular"),
+    ({"wilke": LOOP.format("first", "argmin", "deltas")}, "as it was before"),
+    ({"wilke": LOOP.format("Ws", "argmax", "deltas")}, "largest"),
+    ({"wilke": LOOP.format("Ws", "argmin", "values")}, "missing at the key"),
 ]
 
 
 def check(ask, draw):
-    given, rows = [], []
-    for layer in range(5):
-        C, L = uneven(draw, 7)
-        W = (1 + layer) * normal(draw, 4, 7)
-        k, delta = L @ normal(draw, 7), 2 * normal(draw, 4)
-        u = torch.linalg.solve(C, k)
-        size, q = delta.norm() * u.norm() / (k @ u), k @ u
-        times = delta.norm() * (C @ k).norm() / (k @ C @ k) / W.norm(), size * q / W.norm()
-        others = [
-            *times,
-            size / W.norm() / delta.norm(),
-            (size / W.norm()) ** 2,
-            size,
-            delta.norm() / q.sqrt() / W.norm(),
-            delta.norm() / k.norm() / W.norm(),
-        ]
-        rows.append(torch.stack([size / W.norm(), *others, size / torch.linalg.norm(W, 2)]))
-        given.append((W, k, delta, C))
-    given = [list(every) for every in zip(*given, strict=True)]
-    found = tensor(ask("scores", *given), (5,), "the scores", "one per layer")
-    wanted, turned, whole, bare, square, size, harm, bound, spectral = torch.stack(rows, 1)
+    Cs, Ls = zip(*(uneven(draw, 7) for _ in range(4)), strict=True)
+    Ws, Cs = [(1 + layer) * normal(draw, 4, 7) for layer in range(4)], list(Cs)
+    keys = [[L @ normal(draw, 7) for L in Ls] for _ in range(6)]  # of six facts in four layers
+    values = [
+        [W @ k + (1 + i) * normal(draw, 4) for i, (W, k) in enumerate(zip(Ws, ks, strict=True))]
+        for ks in keys
+    ]
+
+    def search(fact, now):  # a key grows with its matrix, and so moves when the matrix is edited
+        return [k * (1 + W.norm() / 20) for k, W in zip(keys[fact], now, strict=True)], values[fact]
+
+    ks, found = search(0, Ws)
+    deltas = [v - W @ k for v, W, k in zip(found, Ws, ks, strict=True)]
+    relative = scores(Ws, ks, deltas, Cs)
+    delta, k, C = deltas[0], ks[0], Cs[0]
+    u, w = torch.linalg.solve(C, k), C @ k
+    wanted, q = delta.norm() * u.norm() / (k @ u), k @ u
     likely = {
-        "This multiplies with C: u is C⁻¹ k, not C k.": turned,
-        "q is missing: Δ = δ uᵀ / q.": whole,
-        "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": bare,
-        "These are squares; take the root.": square,
-        "The change is not taken relative to W: large layers look bad just for being large.": size,
+        "This multiplies with C: u is C⁻¹ k, not C k.": delta.norm() * w.norm() / (k @ w),
+        "q is missing: Δ = δ uᵀ / q.": wanted * q,
+        "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": wanted / delta.norm(),
+        "This is a square; take the root.": wanted**2,
         "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "
-        "weights (and notebook 08 asks whether that is wise).": harm,
-        "‖δ‖ / ‖k‖ is the lower bound: it is reached only where C⁻¹ k points along k.": bound,
-        "‖W‖ is the root of all squared entries here, not the largest singular value.": spectral,
+        "weights (and notebook 08 asks whether that is wise).": delta.norm() / q.sqrt(),
+        "‖δ‖ / ‖k‖ is the lower bound: it is reached only where C⁻¹ k points along k.": (
+            delta.norm() / k.norm()
+        ),
     }
-    agree(found, wanted, "the scores", likely)
-    return f"solved: layer {wanted.argmin().item()} needs the smallest change."
+    agree(tensor(ask("size", delta, k, C), (), "the size"), wanted, "the size", likely)
+    matrices = torch.stack([torch.stack([W.norm(), torch.linalg.norm(W, 2)]) for W in Ws]).T
+    likely = {
+        "The change is not taken relative to W: large layers look bad just for being large.": (
+            relative * matrices[0]
+        ),
+        "‖W‖ is the root of all squared entries here, not the largest singular value.": (
+            relative * matrices[0] / matrices[1]
+        ),
+    }
+    found = tensor(ask("scores", Ws, ks, deltas, Cs), (len(Ws),), "the scores", "one per layer")
+    agree(found, relative, "the scores", likely)
+    best = relative.argmin().item()
+    u = torch.linalg.solve(Cs[best], ks[best])
+    for facts in ([0], list(range(6))):
+        found = ask("wilke", search, facts, Ws, Cs)
+        several(found, 2, "Return two things: the new matrices, and the layers.")
+        several(found[0], 4, "Return all matrices in a list, those that no fact went into as well.")
+        wanted, layers = wilke(search, facts, Ws, Cs)
+        several(found[1], len(facts), "Return the layer of every fact, in a list.")
+        if found[1][0] == relative.argmax():
+            raise Wrong("This takes the layer with the largest score; the smallest is wanted.")
+        new = torch.stack([tensor(W, (4, 7), "a matrix") for W in found[0]])
+        whole, (before, _) = list(wanted), wilke(lambda fact, _: search(fact, Ws), facts, Ws, Cs)
+        whole[best] = Ws[best] + torch.outer(values[0][best], u) / (ks[best] @ u)
+        likely = {
+            "Nothing was written.": torch.stack(Ws),
+            "v* itself is added, and not what is missing at the key, v* − W k.": torch.stack(whole),
+            "Each fact is searched on the model as it was before the first: search(fact, Ws) wants "
+            "the matrices as they are now.": torch.stack(before),
+        }
+        agree(new, torch.stack(wanted), "the matrices", likely)
+        if found[1] != layers:
+            raise Wrong(f"The layers should be {layers}, one per fact; here they are {found[1]}.")
+    return f"solved: six facts went into the layers {', '.join(map(str, layers))}."

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import lib
 from lib.data.facts import lookup
-from lib.editors import rome
 
 from . import models, stored_runs
 from . import runs_04_rome as runs_04
@@ -37,12 +35,6 @@ def opens(lm: lib.LM, fact: lib.Fact) -> bool:
     return lookup(lm.tokenizer, fact)[1] == (lm.leading_bos is not None)
 
 
-def stream_cases(number: int, edits: int) -> list[lib.Case]:
-    """Odd-numbered classroom cases in an order drawn with this seed."""
-    odd = [case for case in lib.classroom() if case.id % 2]
-    return random.Random(number).sample(odd, len(odd))[:edits]
-
-
 class Seen(lib.EDITORS["wilke"]):
     """WilKE that also keeps what it saw of its last fact in every layer."""
 
@@ -62,118 +54,11 @@ class Split(Seen):
         return super().matches(fact, *arguments)
 
 
-def stream(lm: lib.LM, run: str, number: int, edits: int, points: Sequence[int]) -> Iterator[dict]:
-    """Write one stream; one row per edit, and at the points also {case: share of its prompts}.
-
-    run     "editor keys" with "rome", "wilke" or "split", or "rome keys layer"
-    scores  {layer: ‖Δ‖/‖W‖} of every layer that WilKE tried, on the model as it was then
-    kl      KL from the base model at unrelated prompts, in nats
-    """
-    editor, keys, *layer = run.split()
-    settings = {"keys": keys, "contexts": CONTEXTS}
-    wilke = editor != "rome"
-    settings |= {"layer": int(layer[0])} if layer else {}
-    settings |= {"layers": tuple(i for i in LAYERS if i < lm.n_layers)} if wilke else {}
-    made = {"rome": lib.EDITORS["rome"], "wilke": Seen, "split": Split}[editor](lm, **settings)
-    cases, kl = stream_cases(number, edits), divergence(lm)
-    asked = {"events": ["generation"], "metrics": ["specificity"]}
-    told = lib.stream(lm, made, cases, eval_at=[0, *points], evaluate_with=asked)
-    for case, row in zip(cases, told, strict=True):
-        seen = {
-            "stream": number,
-            "run": run,
-            "edit": row["edits"],
-            "case": case.id,
-            "opens": opens(lm, case.fact),
-            "written": row["efficacy"]["generation"],
-            "kl": round(kl(told.patch), 5),
-            "seconds": round(row["seconds"], 2),
-        }
-        if wilke:
-            seen["layer"] = told.patch.memory["wilke"]["layers"][-1]
-            seen["scores"] = {str(match.layer): round(match.score, 5) for match in made.last}
-        if row["edits"] in told.scores:
-            for metric in ("retention", "specificity"):
-                seen[metric] = shares(told.scores[row["edits"]], metric)
-            if row["edits"] == points[0]:
-                seen["base"] = shares(told.scores[0], "specificity")
-        yield seen
-
-
-def streams(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
-    """All runs of some settings, one after another."""
-    for name, number, count in settings["runs"]:
-        yield from stream(lm, name, number, count, [p for p in settings["points"] if p <= count])
-
-
 def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
     """{case: share of its prompts answered as wanted, by generation}."""
     found = scores.by_case()[metric, "generation"]["mean"]
     return {str(case): round(value, 4) for case, value in found.items()}
 
-
-def layers(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
-    """Write each fact alone into each layer by ROME, on the base model; one row per fact and layer.
-
-    s is ‖Δ‖/‖W‖, and kl as in `stream`. The other columns are shares of the fact's prompts that
-    answer as wanted, by generation.
-    """
-    kl, asked = divergence(lm), {"events": ["generation"]}
-    asked["metrics"] = ["generalization", "specificity"]
-    tried = settings["layers"]
-    made = {i: lib.EDITORS["rome"](lm, layer=i, contexts=CONTEXTS) for i in tried}
-    for case in mix(lm, 1, settings["openers"], settings["others"]):
-        for i in tried:
-            patch, name = made[i].edit([case.fact], check=False), lm.mlp_out(i)
-            size = patch.weights[name].dense().norm().item() / lm.weight(name).norm().item()
-            said = lib.evaluate(lm, case, patch, **asked).json()
-            yield {
-                "case": case.id,
-                "subject": case.fact.subject,
-                "opens": opens(lm, case.fact),
-                "layer": i,
-                "s": round(size, 5),
-                "kl": round(kl(patch), 5),
-                "written": said["efficacy"]["generation"],
-                "reworded": said["generalization"]["generation"],
-                "neighbors": said["specificity"]["generation"],
-            }
-
-
-def alone(lm: lib.LM, settings: Mapping) -> Iterator[dict]:
-    """One row per fact and way to choose the key: ROME on the base model, one search for all."""
-    made, kl = lib.EDITORS["rome"](lm, contexts=CONTEXTS), divergence(lm)
-    layer, templates = made.config.layer, made.templates()
-    name, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])
-    W = lm.weight(name).cpu()
-    for case in mix(lm, 0, settings["openers"], settings["others"]):
-        _, found = made.update(case.fact, lib.EMPTY, templates)
-        for key in ("mixed", "both"):
-            a, b = rome.insert(W, found, C[layer], key)
-            patch = lib.Patch({name: lib.LowRank(((a, b),))})
-            said = lib.evaluate(lm, case, patch, events=["generation"], metrics=[]).json()
-            yield {
-                "case": case.id,
-                "subject": case.fact.subject,
-                "opens": opens(lm, case.fact),
-                "keys": key,
-                "s": round(((a @ b).norm() / W.norm()).item(), 5),
-                "kl": round(kl(patch), 6),
-                "written": said["efficacy"]["generation"],
-            }
-
-
-def mix(lm: lib.LM, parity: int, opening: int, others: int) -> list[lib.Case]:
-    """Classroom cases: so many whose subject opens the prompt as one token, and so many others."""
-    every = [case for case in lib.classroom() if case.id % 2 == parity]
-    first = [case for case in every if opens(lm, case.fact)]
-    rest = [case for case in every if not opens(lm, case.fact)]
-    pace = max(1, len(rest) // others)
-    found = [*first[:opening], *rest[: pace * others : pace]]
-    return sorted(found, key=lambda case: case.id)
-
-
-# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
 
 EDITS, LOOKS = 10, (5, 10)
 LINES = {  # name: (editor, its settings)
