@@ -3,9 +3,9 @@
 #
 # # 08 · WilKE: the layer that fits the fact
 #
-# Must every fact go into the same layer? A published method says no, and reports that it is 46 % ahead. At
-# the end of this page you know how a layer can be chosen for each fact, where that gain came from, and how
-# one finds such a thing out.
+# Must every fact go into the same layer? A published method says no, and is 46 % ahead of the next best
+# in its paper. At the end of this page you know how a layer can be chosen for each fact, where such a gain comes
+# from, and how one finds out.
 #
 # **You will** write WilKE in three steps and run it on the real model · see what its score measures, and
 # what it does not · tell before an edit whether it will ruin a model · trace a published gain to a missing token.
@@ -317,7 +317,7 @@ drawings_08.curves({"": curves}, "layer", "score s, change relative to the matri
 # by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything is searched or written.**
 #
 # **Your turn · exercise 2.3 · ★★ · 5 minutes.** `published` returns the matrix after the published change,
-# and this factor. If you have written it in notebook 04, it is taken from there.
+# and this factor. If you have written it in notebook 04, it is taken from there; its hint and solution are there, too.
 
 
 # %%
@@ -329,22 +329,6 @@ def published(W, k0, k_mean, v_star, C):
 published = use("2.3", published)
 
 # %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Which of the two keys gives the direction, and which one decides what is missing?
-#
-# </details>
-# <details><summary>Solution</summary>
-#
-# ```python
-# def published(W, k0, k_mean, v_star, C):
-#     u = torch.linalg.solve(C, k_mean)
-#     new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)
-#     return new, (u @ k_mean / (u @ k0)).abs()
-# ```
-#
-# </details>
-#
 # The next cell reads the factor for the twelve facts in seven layers, on our model and on the same model with nothing
 # in front of a text. That is how GPT-2 and GPT-J read, on which ROME and WilKE were published.
 #
@@ -380,9 +364,9 @@ shown = {"nothing in front": factors(plain), "with the token": factors(lm)}
 drawings_08.curves(shown, "layer", "times longer under the published key")
 
 # %% [markdown]
-# **Without the token** the changes of the three subjects at the first position are twenty times too long and more, from
-# layer 3 on, where ROME writes in this model. In layers 0 to 2 they are not, and the other nine facts have
-# nothing of the kind anywhere. **With the token** the three are like the others.
+# **Without the token** the changes of the three subjects at the first position are some twenty times too long, and
+# up to eighty, from layer 3 on, where ROME writes in this model. In layers 0 to 2 they are not, and the other nine facts
+# have nothing of the kind anywhere. **With the token** the three are like the others.
 #
 # So a method that wants a small change will leave layer 3 with just these facts. The next cell shows it: the
 # library's WilKE with the published key, and nothing in front. It tries the three layers in which the
@@ -406,7 +390,7 @@ drawings_08.curves(two, "layer", sharey=False, best=True)
 # %% [markdown]
 # In layer 3 each of these changes is longer than the whole matrix: three flashes. WilKE takes layer 1, where the change is
 # some fifty times smaller, and unrelated text moves less than a third as much. **This is the gain, made by
-# hand for three facts.** It is a rescue from changes that should never have been so long. Nor is the choice the best one:
+# hand for three facts**: a rescue from changes that should never have been so long. Nor is the choice the best one:
 # layer 0 has larger scores than layer 1, and does less harm in all three. The score measures weights.
 #
 # ## One stream without the token, three with it
@@ -472,12 +456,12 @@ print(f"unrelated text, WilKE as a share of {published}, stream by stream: {shar
 
 # %% [markdown]
 # **Without the token** one published edit takes more than half of the neighbors with it, those of all ten facts. The
-# three other lines avoid this one edit, each in its way, and keep the neighbors. ROME under the mean key and WilKE pay
-# with China, which they do not write. The split moves this single fact, asks for no score, and is the only line that holds
-# all ten. One stream is an example; but the three facts above say the same, and so does the formula.
+# three other lines avoid this one edit, each in its way, and keep about eight of ten neighbors. ROME under the mean key
+# and WilKE pay with China, which they do not write. The split moves this single fact, asks for no score, and is the only
+# line that holds all ten. One stream is an example; but the three facts above say the same, and so does the formula.
 #
 # **With the token there is nothing to win back.** WilKE keeps 9.2 points fewer neighbors than published ROME
-# (−35.6 to 17.2), where it kept 36.7 more without the token. Three streams that differ so much could have shown
+# (−35.6 to 17.3), where it kept 36.7 points more without the token. Three streams that differ so much could have shown
 # only a difference of 26 points. So a gain like that one is ruled out, and a small gain or loss is not.
 #
 # Something may remain. Unrelated text moves less with WilKE in each of the three streams; chance gives three equal

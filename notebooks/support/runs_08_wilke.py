@@ -1,4 +1,4 @@
-"""The long runs of notebook 08: ROME and WilKE on the same streams, and facts edited alone."""
+"""The long runs of notebook 08: ROME, WilKE and a split on the same streams, with a token and without."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from . import models, stored_runs
 from . import runs_04_rome as runs_04
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
-LAYERS = tuple(range(7))  # WilKE's candidates
 
 
 def divergence(lm: lib.LM, count: int = 16) -> Callable[[lib.Patch], float]:
