@@ -108,7 +108,7 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # only where little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and
 # its measure the **pattern matching degree**.
 #
-# **Your turn · exercise 4.3 · ★★★ · 15 minutes.** You write WilKE in three steps, and each is checked by
+# **Your turn · exercise 4.3 · ★★★ · 10 minutes.** You write WilKE in three steps, and each is checked by
 # itself. First the length of one change, then the scores of all layers.
 
 
@@ -316,7 +316,7 @@ drawings_08.curves({"": curves}, "layer", "score s, change relative to the matri
 # R-ROME has $\bar k$ everywhere. If about the same is missing at both keys, the published change is longer
 # by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything is searched or written.**
 #
-# **Your turn · exercise 2.3 · ★★ · 5 minutes.** `published` returns the matrix after the published change,
+# **Your turn · exercise 2.3 · ★★ · 4 minutes.** `published` returns the matrix after the published change,
 # and this factor. If you have written it in notebook 04, it is taken from there; its hint and solution are there, too.
 
 
@@ -462,7 +462,7 @@ print(f"unrelated text, WilKE as a share of {published}, stream by stream: {shar
 #
 # **With the token there is nothing to win back.** WilKE keeps 9.2 points fewer neighbors than published ROME
 # (−35.6 to 17.3), where it kept 36.7 points more without the token. Three streams that differ so much could have shown
-# only a difference of 26 points. So a gain like that one is ruled out, and a small gain or loss is not.
+# only a difference of twenty-six points. So a gain like that one is ruled out, and a small gain or loss is not.
 #
 # Something may remain. Unrelated text moves less with WilKE in each of the three streams; chance gives three equal
 # signs in one try of four, so this is no proof. But rewordings are fewer in all three as well, by 3.3 points
