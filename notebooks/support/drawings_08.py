@@ -1,4 +1,4 @@
-"""The drawings of notebook 08: curves over layers or edits, some of facts and some of editors."""
+"""The drawings of notebook 08: curves over layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lib.workbench.plot.style import BASE, CYCLE, EDITED, HEIGHT, INK, QUIET
+from lib.workbench.plot.style import BASE, CYCLE, EDITED, HEIGHT, QUIET
 
 from .figures import legend, panels, plain
 
@@ -21,10 +21,6 @@ LOOK = {  # name of a line: color, dash
     "China": (CYCLE[0], "-"),
     "Rome": (CYCLE[1], "-"),
     "Britain": (CYCLE[2], "-"),
-    "ROME": (BASE, "-"),
-    "ROME, published": (CYCLE[1], "-"),
-    "WilKE": (EDITED, "-"),
-    "split": (INK, "--"),
 }
 
 
@@ -33,14 +29,12 @@ def curves(
     xlabel: str,
     ylabel: str = "",
     *,
-    start: int = 0,
     best: bool = False,
     sharey: bool = True,
 ) -> Figure:
     """Draw lines on logarithmic axes, in one panel or several.
 
-    found  {panel: [(name, one value per layer or edit)]}; lines of one name look alike.
-    start  The number of the first layer or edit.
+    found  {panel: [(name, one value per layer)]}; lines of one name look alike.
     best   Whether the smallest value of each line gets a ring.
     """
     figure, axes = panels(len(found), height=HEIGHT + 0.4, titles=found, sharey=sharey)
@@ -49,7 +43,7 @@ def curves(
     for ax, lines in zip(axes, found.values(), strict=True):
         for name, y in lines:
             color, dash = LOOK[name]
-            x = np.arange(start, start + len(y))
+            x = np.arange(len(y))
             handles[name], *_ = ax.plot(x, y, dash, color=color, linewidth=1.6, alpha=0.85)
             if best:
                 at = int(np.argmin(y))
