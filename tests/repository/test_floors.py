@@ -56,7 +56,6 @@ OPENED = {
         "lib.workbench.forensics.reversal",
         "lib.workbench.interpret.causal_trace",
         "lib.workbench.interpret.corrupted_runs",
-        "lib.workbench.interpret.damage",
         "lib.workbench.interpret.logit_lens",
         "lib.evaluation.superposition",
         "lib.keys_values.answer_gradients",
