@@ -1,4 +1,4 @@
-"""Hands out exercises and grades them: python -m lessons.grader start 2 | check 2 | solution 2."""
+"""Hands out exercises and grades them: start 2, check 2, solution 2; class students/ for all."""
 
 from __future__ import annotations
 
@@ -45,10 +45,12 @@ def show(verdicts: Sequence[Verdict]) -> str:
     lines = []
     for v in verdicts:
         lines.append(f"{MARKS[v.status]} {v.exercise} {'★' * v.stars:<3} {v.title}: {v.message}")
+        if v.right:
+            lines.append(f"      right by themselves: {', '.join(v.right)} ({v.points:g} points)")
         lines += [f"      your file printed │ {line}" for line in v.printed.splitlines()[:5]]
     total = summary(verdicts)
     lines.append(
-        f"{total['solved']} of {total['exercises']} solved, {total['points']} of {total['of']} ★"
+        f"{total['solved']} of {total['exercises']} solved, {total['points']:g} of {total['of']} ★"
     )
     return "\n".join(lines)
 
@@ -66,10 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("start", "write the stubs of a session, or one"),
         ("check", "grade them"),
         ("solution", "show the solution"),
+        ("class", "grade a class: marks, a diagnosis, and feedback for each student"),
     ):
         one = verbs.add_parser(verb, help=what, description=what, epilog=parser.epilog)
-        one.add_argument("which", help="a session (2), an exercise (2.1), or all")
-        if verb != "solution":
+        session = {"help": "a session (2), an exercise (2.1), or all"}
+        if verb == "class":
+            one.add_argument("folder", type=files.place, help="a folder with one per student")
+            one.add_argument("which", nargs="?", default="all", **session)
+            to = {"type": files.place, "default": "report"}
+            one.add_argument("--out", **to, help="the folder that is made (default: report)")
+        else:
+            one.add_argument("which", **session)
+        if verb in ("start", "check"):
             one.add_argument("--my", type=files.place, default="my", help="folder of your files")
         if verb == "start":
             one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
@@ -78,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             more = {"type": files.place}
             one.add_argument("--folder", **more, help="grade a folder with one per student")
             one.add_argument("--csv", **more, help="write the marks of --folder there")
+        if verb in ("check", "class"):
             one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
             more = {"type": files.positive, "default": SECONDS}
             one.add_argument("--seconds", **more, help="limit of one call")
@@ -93,15 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
         if asked.folder is not None:
-            return grade_folder(
-                chosen,
-                asked.folder,
-                marks=asked.csv,
-                jobs=asked.jobs,
-                seed=seed,
-                seconds=asked.seconds,
-                as_json=asked.json,
-            )
+            how = {"jobs": asked.jobs, "seed": seed, "seconds": asked.seconds}
+            if asked.verb == "class":
+                return grade_folder(chosen, asked.folder, report=asked.out, **how)
+            more = {"marks": asked.csv, "as_json": asked.json}
+            return grade_folder(chosen, asked.folder, **more, **how)
         if asked.csv is not None:
             raise ValueError("--csv writes the marks of a class: name its folder with --folder")
         verdicts: list[Verdict] = []

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+UNNAMED = "where it differs most."  # the end of a message on a mistake that has no name
+
 
 class Wrong(Exception):
     """Not solved; the text says what differs and likely why."""
@@ -100,7 +102,7 @@ def agree(
     place = [int(i) for i in torch.unravel_index(away.argmax(), away.shape)] if away.ndim else []
     where = f" at {place}," if place else ""
     theirs, ours = (x[tuple(place)].item() for x in (found, wanted))
-    raise Wrong(f"{name}: {theirs:.4g}, not {ours:.4g},{where} where it differs most.")
+    raise Wrong(f"{name}: {theirs:.4g}, not {ours:.4g},{where} {UNNAMED}")
 
 
 def short(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 Every student gets the same random inputs, and all files are read before the first one is run, so
 that none can change another. The result is a table of marks, or JSON with the message
-of every verdict.
+of every verdict; `report` makes a folder of it with a diagnosis and feedback for each student.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
-from lessons.grading import files
+from lessons.grading import diagnosis, files
 from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.sandbox import SECONDS, Sandbox
@@ -31,12 +31,13 @@ def grade_folder(
     folder: Path,
     *,
     marks: Path | None = None,
+    report: Path | None = None,
     jobs: int | None = None,
     seed: int = 0,
     seconds: float = SECONDS,
     as_json: bool = False,
 ) -> int:
-    """Grades every student's folder, writes the CSV, and prints the table or JSON.
+    """Grades every student's folder, writes the CSV or the report, and prints the table or JSON.
 
     A student's files lie in the folder itself or in `my/` inside it. All get the same inputs.
     Returns 0, or what was not done: 1 where the CSV could not be written in the end, 130 after an
@@ -45,6 +46,10 @@ def grade_folder(
     """
     students = files.students(folder)
     files.writable(marks)
+    if report is not None:
+        if folder.resolve() in report.resolve().parents:
+            raise ValueError(f"{report} would be one of the students: name a folder outside")
+        files.free(report, files.unfinished(report))
     inside = [student / "my" for student in students]
     places = [my if my.is_dir() else my.parent for my in inside]
     texts = [hand_in(chosen, place) for place in places]
@@ -55,27 +60,31 @@ def grade_folder(
     rows = table(done, graded) if done else []
     if why is not None:
         print(f"{why}: {len(done)} of {len(students)} students are graded", file=sys.stderr)
-        marks = marks and files.unfinished(marks)
+        marks, report = (path and files.unfinished(path) for path in (marks, report))
     unwritten = ""
     try:  # before anything is printed, which may fail as well
         if marks is not None and rows:
             files.write(marks, files.as_csv(rows))
+        if report is not None and rows:
+            files.write_folder(report, reported(done, graded, rows))
     except OSError as error:
         unwritten = str(error)
     if as_json:
-        report = {
+        verdicts_too = {
             "seed": seed,
             "protection": protection(),
             "students": {s.name: summary(v) for s, v in zip(done, graded, strict=True)},
         }
         if why is not None:
-            report["not graded"] = [s.name for s in students if s not in done]
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+            verdicts_too["not graded"] = [s.name for s in students if s not in done]
+        print(json.dumps(verdicts_too, indent=2, ensure_ascii=False))
     else:
         widths = [max(map(len, map(str, column))) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(f"{x!s:<{w}}" for x, w in zip(row, widths, strict=True)).rstrip())
         print(f"\nProtection: {protection()}")
+    if report is not None and rows and not unwritten:
+        print(f"The report is in {report}; begin with class.md.", file=sys.stderr)
     if unwritten:
         print(f"error: {unwritten}; the marks are only what is printed", file=sys.stderr)
         code = code or 1
@@ -131,6 +140,18 @@ def _graded(
     return [None if each.exception() else each.result() for each in running], why
 
 
+def reported(
+    students: Sequence[Path], found: Sequence[Sequence[Verdict]], rows: Sequence[Sequence]
+) -> dict[str, str]:
+    """The files of a report, by their paths in its folder."""
+    graded = {student.name: verdicts for student, verdicts in zip(students, found, strict=True)}
+    pages = {
+        f"feedback/{student.name}.md": diagnosis.feedback(student, verdicts)
+        for student, verdicts in zip(students, found, strict=True)
+    }
+    return {"class.md": diagnosis.page(graded), "marks.csv": files.as_csv(rows), **pages}
+
+
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:
     """Return a heading and a row per student: points per exercise, then the sums.
 
@@ -138,7 +159,7 @@ def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[
     """
     rows = [["student", *(v.exercise for v in found[0]), "solved", "points", "of"]]
     for student, verdicts in zip(students, found, strict=True):
-        tried = ["" if v.status in ("missing", "not attempted") else v.points for v in verdicts]
+        tried = [v.points if v.status not in diagnosis.OPEN or v.right else "" for v in verdicts]
         total = summary(verdicts)
         name = " ".join(clean(student.name).split())
         rows.append([name, *tried, total["solved"], total["points"], total["of"]])

@@ -12,7 +12,7 @@ import io
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LARGEST = 200_000  # bytes of a student's file
@@ -108,6 +108,27 @@ def write(path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"{path} could not be written: {reason(error)}") from None
+
+
+def free(*folders: Path) -> None:
+    """Raise ValueError unless each of these folders can be made anew, before hours of work."""
+    for folder in folders:
+        if folder.exists() or folder.is_symlink():
+            raise ValueError(f"{folder} is there already: name a folder that is not")
+        writable(folder)
+
+
+def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
+    """Make a folder of these files, by their paths inside it; all of them, or an OSError."""
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as part:
+        whole = Path(part) / folder.name
+        try:
+            for name, text in texts.items():
+                (whole / name).parent.mkdir(parents=True, exist_ok=True)
+                (whole / name).write_text(text, encoding="utf-8", newline="")
+            os.rename(whole, folder)
+        except OSError as error:
+            raise OSError(f"{folder} could not be written: {reason(error)}") from None
 
 
 def as_csv(rows: Sequence[Sequence]) -> str:

@@ -28,6 +28,7 @@ TOTAL = 60  # CPU seconds of one file: also ends a worker whose grader is gone
 PRINTED = 2000  # characters of the student's own output that are shown
 FILES, WRITTEN = 100, 64 << 20  # files in the own folder, and bytes in all of them
 TEXT = 400  # characters of an error
+ENDLESS = "does a loop never end?"  # the end of that message
 STUB = "not attempted"
 
 
@@ -218,7 +219,7 @@ class Student:
 def endless(seconds: float | None) -> Stopped:
     """The sentence about a call that took so many CPU seconds, or too long on the clock (None)."""
     said = "waiting" if seconds is None else f"{seconds:.0f} s of computing"
-    return Stopped(f"no answer after {said}: does a loop never end?")
+    return Stopped(f"no answer after {said}: {ENDLESS}")
 
 
 def garbled(error: Exception) -> Stopped:

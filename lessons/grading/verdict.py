@@ -1,23 +1,26 @@
 """A verdict: what became of one student's answer to one exercise.
 
 `grade` runs one file in a sandbox and lets the exercise's own check ask it. `hand_in` reads all
-files of one student, and `grade_files` grades them. `summary` adds the verdicts up for people and
-for programs.
+files of one student, and `grade_files` grades them, with a part of the points where an exercise
+asks for several functions and some of them are right. `summary` adds the verdicts up for people
+and for programs.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from lessons.grading import wire
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.files import Missing, text_of
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.student_file import STUB
+from lessons.grading.student_file import ENDLESS, STUB
 from lessons.marking import NotAttempted, Wrong, clean
 
 # what a check raises that cannot work with what came back
@@ -28,7 +31,8 @@ UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, A
 class Verdict:
     """The result of one exercise for one student.
 
-    status is "solved", "wrong", "not attempted" or "missing"; message says why.
+    status is "solved", "wrong", "not attempted" or "missing"; message says why. `right` names the
+    functions that are right by themselves, of an exercise that asks for `parts` of them.
     """
 
     exercise: str
@@ -39,14 +43,24 @@ class Verdict:
     message: str
     printed: str = ""
     seconds: float = 0.0
+    right: tuple[str, ...] = ()
+    parts: int = 1
 
     @property
-    def points(self) -> int:
-        return self.stars if self.status == "solved" else 0
+    def points(self) -> float:
+        """A point per star; of an exercise that is not solved, the share of the parts that are."""
+        if self.status == "solved":
+            return self.stars
+        return round(self.stars * len(self.right) / self.parts, 2) if self.right else 0
 
 
-def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> Verdict:
-    """One answer to one exercise, with inputs drawn from the seed."""
+def grade(
+    exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0, only: str | None = None
+) -> Verdict:
+    """One answer to one exercise, with inputs drawn from the seed.
+
+    With `only`, the name of a function, the solution answers in the place of all others.
+    """
     start, printed = time.monotonic(), ""
     own = {
         "seconds": exercise.option("SECONDS"),
@@ -56,11 +70,18 @@ def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> V
 
     def check() -> str | None:
         nonlocal printed
-        if exercise.open_in(source):
+        if exercise.open_in(source) if only is None else only in exercise.open_in(source):
             raise NotAttempted
         with sandbox.open(source, f"{exercise.name}.py", **own) as student:
+
+            def ask(function: str, *args: Any) -> Any:
+                if only is None or function == only or function not in exercise.blocks:
+                    return student.ask(function, *args)
+                # The solution runs here, on the grader's side, where no student's file can see it.
+                return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
+
             try:
-                return exercise.module.check(student.ask, torch.Generator().manual_seed(seed))
+                return exercise.module.check(ask, torch.Generator().manual_seed(seed))
             finally:
                 printed = student.printed
 
@@ -68,6 +89,28 @@ def grade(exercise: Exercise, source: str, sandbox: Sandbox, seed: int = 0) -> V
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
     return Verdict(*head, status, message, printed, seconds)
+
+
+def in_parts(
+    exercise: Exercise, source: str, verdict: Verdict, sandbox: Sandbox, seed: int = 0
+) -> Verdict:
+    """The verdict with what is right in an answer that is not.
+
+    Each function is judged with the solution in the place of the others. Where it calls one of
+    them itself it calls the student's own, so a function that builds on a wrong one is not right.
+    What comes after an endless loop is not looked at.
+    """
+    tried = verdict.status in ("wrong", STUB) and source.strip() != exercise.stub.strip()
+    if not tried or len(exercise.blocks) == 1:
+        return verdict
+    right = []
+    for name in exercise.blocks:
+        one = grade(exercise, source, sandbox, seed, only=name)
+        if one.message.endswith(ENDLESS):
+            break  # the file may do so at every call, and each takes seconds
+        if one.status == "solved":
+            right.append(name)
+    return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
 
 
 def judged(check: Callable[[], str | None]) -> tuple[str, str]:
@@ -103,10 +146,14 @@ def grade_files(
     chosen: Sequence[Exercise], texts: Sequence[str | Verdict], sandbox: Sandbox, seed: int = 0
 ) -> list[Verdict]:
     """The verdicts on one student's files, as `hand_in` has read them."""
-    return [
-        text if isinstance(text, Verdict) else grade(exercise, text, sandbox, seed)
-        for exercise, text in zip(chosen, texts, strict=True)
-    ]
+    found = []
+    for exercise, text in zip(chosen, texts, strict=True):
+        if isinstance(text, Verdict):
+            found.append(text)
+        else:
+            verdict = grade(exercise, text, sandbox, seed)
+            found.append(in_parts(exercise, text, verdict, sandbox, seed))
+    return found
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict:
@@ -114,7 +161,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict:
     return {
         "solved": sum(v.status == "solved" for v in verdicts),
         "exercises": len(verdicts),
-        "points": sum(v.points for v in verdicts),
+        "points": round(sum(v.points for v in verdicts), 2),
         "of": sum(v.stars for v in verdicts),
         "verdicts": [asdict(v) for v in verdicts],
     }

@@ -15,7 +15,7 @@ from lessons import grader
 from lessons.grading import class_folder, files, wire
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.verdict import grade
+from lessons.grading.verdict import grade, grade_files
 from lessons.marking import Wrong
 
 INSERT = exercises("2.1")[0]
@@ -286,6 +286,112 @@ def two(tmp_path):
     for name in ("__MACOSX", ".git", ".ipynb_checkpoints", "__pycache__"):
         (students / name).mkdir()
     return students
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The report on a class: one is right, two make a named mistake, one has half, one nothing."""
+    folder = tmp_path_factory.mktemp("class")
+    search = exercises("2.5")[0]
+    mistake = INSERT.wrong(INSERT.module.WRONG[0][0])
+    half = search.with_bodies(dict.fromkeys(["search_loss", "descend"], 'return "not attempted"'))
+    hostile = "def insert(W, k, v, C):\n    raise ValueError('![x](http://a.b) <img src=x>')\n"
+    for name, first, last in (
+        ("ada", INSERT.solution, search.solution),
+        ("ben", mistake, half),
+        ("cleo | [x](y)", mistake, search.stub),
+        ("dora", hostile, search.wrong({"descend": "while True: pass"})),
+        ("eve", "def insert(W, k, v, C):\n    return W\n", ""),
+        ("__MACOSX", "", ""),
+        (".git", "", ""),
+    ):
+        (folder / "students" / name).mkdir(parents=True)
+        for exercise, text in ((INSERT, first), (search, last)):
+            if text:
+                (folder / "students" / name / exercise.path.name).write_text(text)
+    call = ["class", str(folder / "students"), "2", "--jobs", "1", "--seconds", "1"]
+    assert grader.main([*call, "--out", str(folder / "report")]) == 0
+    return folder / "report"
+
+
+def test_the_report_says_who_solved_what_and_by_which_mistake(report):
+    page = (report / "class.md").read_text()
+    assert f"| 2.1 ★ | {INSERT.title} | 1 | 4 | 0 |" in page
+    first = page.partition("## 2.1")[2].partition("## 2.5")[0]
+    named = "* 2 students: ben, cleo \\| \\[x\\](y)\n\n      "
+    assert first.index(named) < first.index("* 1 student: dora\n\n      ")
+    assert "no name for: eve" in " ".join(first.split())
+    assert "ben (2 of 4), dora (3 of 4)" in page
+    assert "__MACOSX" not in page and ".git" not in page
+    rows = page.partition("## Who is stuck where")[2]
+    assert rows.index("| eve |") < rows.index("| dora |") < rows.index("| ada |")
+    assert "| ada | 4 of 11 |  | 2.2, 2.3, 2.4 |" in rows
+
+
+def test_each_student_has_feedback_in_the_words_of_the_check(report):
+    names = sorted(path.stem for path in (report / "feedback").iterdir())
+    assert names == ["ada", "ben", "cleo | [x](y)", "dora", "eve"]
+    ben, dora = ((report / "feedback" / f"{name}.md").read_text() for name in ("ben", "dora"))
+    assert "Right by themselves: `nll`, `drift`, 2 of 4 functions (1.5 of 3 points)." in ben
+    assert "1.5 of 11 points" in ben
+    assert "there is no l2_2_price.py." in ben and str(report.parent) not in ben
+    for line in dora.splitlines():  # what a student wrote is never Markdown
+        assert "http" not in line or line.startswith("    ")
+    with (report / "marks.csv").open(newline="") as file:
+        rows = {row[0]: row[1:] for row in csv.reader(file)}
+    assert rows["ben"] == ["0", "", "", "", "1.5", "0", "1.5", "11"]
+    assert rows["dora"][4] == "2.25" and rows["eve"][4] == ""
+
+
+@pytest.mark.parametrize(
+    "number, wrong, right",
+    [
+        ("1.1", {"ridge": "return W"}, ("fit",)),
+        ("3.2", {"asks": "return R"}, ()),  # the other two call it
+        ("7.2", {"lookup": "..."}, ("nearest", "rule", "write")),
+    ],
+)
+def test_what_is_right_in_an_answer_that_is_not(number, wrong, right, sandbox):
+    exercise = exercises(number)[0]
+    text = exercise.with_bodies(wrong)
+    (verdict,) = grade_files([exercise], [text], sandbox)
+    assert (verdict.right, verdict.parts) == (right, len(exercise.blocks)), verdict
+    assert verdict.points == round(exercise.stars * len(right) / verdict.parts, 2)
+    if right:
+        assert f"right by themselves: {', '.join(right)}" in grader.show([verdict])
+
+
+def test_no_part_is_right_in_a_file_that_does_not_end(sandbox, monkeypatch):
+    calls = []
+    plain = sandbox.open
+    monkeypatch.setattr(sandbox, "open", lambda *a, **k: calls.append(a) or plain(*a, **k))
+    search = exercises("2.5")[0]
+    (verdict,) = grade_files([search], ["while True:\n    pass\n"], sandbox)
+    assert verdict.right == () and verdict.points == 0
+    assert len(calls) == 2  # and not one for each of the four functions
+
+
+def test_a_report_takes_the_place_of_nothing(two, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(class_folder, "grade_files", None)
+    there = tmp_path / "there"
+    there.mkdir()
+    for out, why in ((there, "is there already"), (two / "report", "one of the students")):
+        assert grader.main(["class", str(two), "2.1", "--out", str(out)]) == 2
+        assert why in capsys.readouterr().err
+    assert not list(there.iterdir()) and len(files.students(two)) == 2
+
+
+def test_a_report_that_was_interrupted_has_a_name_of_its_own(two, tmp_path, capsys, monkeypatch):
+    def stopped(running):
+        running[0].result()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(class_folder, "wait", stopped)
+    (two / "ben" / INSERT.path.name).write_text("while True:\n    pass\n")
+    out = tmp_path / "report"
+    assert grader.main(["class", str(two), "2.1", "--jobs", "1", "--out", str(out)]) == 130
+    assert "interrupted: 1 of 2" in capsys.readouterr().err and not out.exists()
+    assert "# What 1 student solved" in (tmp_path / "report-unfinished" / "class.md").read_text()
 
 
 def test_folders_of_systems_are_no_students(two, capsys):

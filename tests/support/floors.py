@@ -102,8 +102,9 @@ HOUSES = {
             {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
             {"grading.trial"},  # stands in the place of a sandbox, in a page
             {"grading.verdict", "grading.leaderboard_entrant"},
+            {"grading.diagnosis"},  # verdicts in words
             {"grading.class_folder"},
-            {"grader", "leaderboard", "example_editor", "exercises"},
+            {"grader", "leaderboard", "exam", "example_editor", "exercises"},
         ],
         only={"exercises": {"marking", "grading.toy_networks", "grading.edited_layers"}},
         strict=True,

@@ -1,0 +1,135 @@
+"""What a class has understood, in words: a page for the teacher, and one for each student.
+
+The words are those of the checks. Names of folders and what students wrote are shown as text: a
+name is escaped, and a message stands indented, where Markdown changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lessons.grading.student_file import STUB
+from lessons.grading.verdict import Verdict, summary
+from lessons.marking import UNNAMED, clean
+
+SHOWN = 3  # named mistakes of an exercise
+OPEN = (STUB, "missing")
+WIDTH = 92
+
+
+def plain(name: str) -> str:
+    """A name of a folder on one line, which Markdown shows as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#!&~])", r"\\\1", " ".join(clean(name).split()))
+
+
+def quoted(text: str, indent: int = 4) -> str:
+    """A text that others wrote, indented so far that Markdown leaves it alone."""
+    lines = [
+        piece
+        for line in clean(text).splitlines()
+        for piece in textwrap.wrap(line, WIDTH, break_on_hyphens=False) or [""]
+    ]
+    return textwrap.indent("\n".join(lines), " " * indent)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence, or the word that there are none."""
+    return ", ".join(map(plain, names)) or "nobody"
+
+
+def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
+    """(message, who has it) of one exercise's wrong answers, the most frequent first.
+
+    Messages that differ in their numbers alone are one mistake.
+    """
+    groups: dict[str, list[str]] = {}
+    for student, verdict in found.items():
+        if verdict.status == "wrong" and not verdict.message.endswith(UNNAMED):
+            groups.setdefault(re.sub(r"[\d.]+", "#", verdict.message), []).append(student)
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    return [(found[students[0]].message, students) for students in ranked]
+
+
+def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
+    """The teacher's page: who solved what, by which mistakes, and who is stuck where."""
+    lines = [f"# What {_count(len(graded))} solved", ""]
+    lines += ["| exercise | | solved | wrong | not attempted |", "|---|---|---|---|---|"]
+    parts: list[str] = []
+    for column in zip(*graded.values(), strict=True):
+        found = dict(zip(graded, column, strict=True))
+        one = column[0]
+        wrong = [s for s, v in found.items() if v.status == "wrong"]
+        left = [s for s, v in found.items() if v.status in OPEN]
+        solved = len(found) - len(wrong) - len(left)
+        cells = f"{one.title} | {solved} | {len(wrong)} | {len(left)}"
+        lines.append(f"| {one.exercise} {'★' * one.stars} | {cells} |")
+        if wrong or any(v.right for v in column):
+            parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
+    lines += ["", "The most frequent mistakes of each exercise stand below, in the words of its"]
+    lines += ["check. Students who left an exercise out are named in the last table.", ""]
+    return "\n".join([*lines, *parts, *_stuck(graded)])
+
+
+def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
+    """The part of the page on an exercise that some have wrong."""
+    lines, named = [], mistakes(found)
+    for message, students in named[:SHOWN]:
+        lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
+    rest = [student for _, students in named[SHOWN:] for student in students]
+    if rest:
+        lines += [f"* {_count(len(rest))} with rarer mistakes: {listed(rest)}", ""]
+    other = [s for s in wrong if found[s].message.endswith(UNNAMED)]
+    if other:
+        lines += [f"* {_count(len(other))} whose numbers differ in a way that the check has no", ""]
+        lines[-2:] = [f"{lines[-2]} name for: {listed(other)}", ""]
+    partly = {s: found[s] for s in found if found[s].right}
+    if partly:
+        said = [f"{plain(s)} ({len(v.right)} of {v.parts})" for s, v in partly.items()]
+        lines += [f"Some functions of the exercise are right for {', '.join(said)}.", ""]
+    return lines
+
+
+def _count(n: int) -> str:
+    return "1 student" if n == 1 else f"{n} students"
+
+
+def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
+    """A row for each student who has not solved everything; those with the fewest points first."""
+    lines = ["## Who is stuck where", ""]
+    rows = []
+    for student, verdicts in graded.items():
+        wrong = [v.exercise for v in verdicts if v.status == "wrong"]
+        left = [v.exercise for v in verdicts if v.status in OPEN]
+        if wrong or left:
+            total = summary(verdicts)
+            cells = f"{total['points']:g} of {total['of']} | {', '.join(wrong)} | {', '.join(left)}"
+            rows.append((total["points"], f"| {plain(student)} | {cells} |"))
+    if not rows:
+        return [*lines, "Nobody: everything is solved.", ""]
+    lines += ["| student | points | wrong | not attempted |", "|---|---|---|---|"]
+    return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
+
+
+def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
+    """The page of one student: every exercise with what its check says.
+
+    A message on a missing file names the teacher's folder, which is left out here.
+    """
+    total = summary(verdicts)
+    lines = [f"# Feedback for {plain(student.name)}", ""]
+    lines += [f"{total['solved']} of {total['exercises']} exercises are solved, which gives"]
+    lines[-1] += f" {total['points']:g} of {total['of']} points."
+    for v in verdicts:
+        lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
+        lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))
+        if v.right:
+            lines += ["", f"Right by themselves: {', '.join(f'`{name}`' for name in v.right)},"]
+            lines[-1] += (
+                f" {len(v.right)} of {v.parts} functions ({v.points:g} of {v.stars} points)."
+            )
+        if v.printed:
+            lines += ["", "Your file printed:", "", quoted("\n".join(v.printed.splitlines()[:20]))]
+    return "\n".join(lines) + "\n"
