@@ -1,0 +1,120 @@
+"""Write an exam of forty questions: a sheet for each student, and the answers in another folder.
+
+python -m lessons.exam --students 30 --seed 5 exam
+
+Two thirds are questions of lessons/questions.toml, the same for all students; the others have
+numbers of their own on every sheet. A seed gives the same exam again, so it is kept as the answers
+are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from lessons.exam_numbers import KINDS, Question
+from lessons.grading import files
+from lib.workbench.console import printable
+
+ASKED = 40
+HERE = Path(__file__).parent
+HEAD = """# Exam, sheet {number:0{width}}
+
+Name:
+
+There are {asked} questions, and each gives one point. Two or three sentences are enough for an
+answer in words. Where a number is asked for, write the formula, put the numbers in, and give three
+digits behind the point.
+"""
+
+
+def order(page: str) -> tuple[int, str]:
+    """Pages as the course has them: 02 before 02b before 03."""
+    return int(page[:2]), page[2:]
+
+
+@cache
+def titles() -> dict[str, str]:
+    """The titles of the pages that the notebooks have, by their numbers."""
+    found = {}
+    for path in sorted((HERE.parent / "notebooks").glob("*_*.ipynb")):
+        heading = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8"))
+        if heading:
+            found[path.name.partition("_")[0]] = heading[1]
+    return found
+
+
+def common(seed: int) -> list[Question]:
+    """Questions of the pages that the notebooks have, the same for all: of every page some."""
+    text = (HERE / "questions.toml").read_text(encoding="utf-8")
+    draw, piles = Random(f"{seed}/common"), []
+    for page in tomllib.loads(text)["page"]:
+        if page["number"] in titles():
+            pile = [Question(page["number"], *pair) for pair in page["questions"]]
+            piles.append(draw.sample(pile, len(pile)))
+    if lacking := {kind(Random(0)).page for kind in KINDS} - {*titles()}:
+        raise ValueError(f"notebooks/ lacks pages that the exam asks about: {', '.join(lacking)}")
+    draw.shuffle(piles)
+    rounds = [question for same in zip(*piles, strict=False) for question in same]
+    return rounds[: ASKED - len(KINDS)]
+
+
+def sheet(seed: int, number: int) -> list[Question]:
+    """The questions of one student, in the order of the pages; number n has one kind for all."""
+    own = [kind(Random(f"{seed}/{number}/{kind.__name__}")) for kind in KINDS]
+    return sorted([*common(seed), *own], key=lambda question: order(question.page))
+
+
+def pages(students: int, seed: int) -> dict[str, str]:
+    """All files of an exam, by their paths in its folder."""
+    made, width = {}, max(2, len(str(students)))
+    for number in range(1, students + 1):
+        questions = sheet(seed, number)
+        asked = [HEAD.format(number=number, width=width, asked=len(questions))]
+        told = [f"# Answers to sheet {number:0{width}}, seed {seed}\n"]
+        for i, question in enumerate(questions, 1):
+            if i == 1 or question.page != questions[i - 2].page:
+                asked.append(f"## {titles()[question.page]}\n")
+            asked.append(f"**{i}.** {question.text}\n")
+            told.append(f"**{i}.** {question.answer} (Page {question.page}.)\n")
+        name = f"student_{number:0{width}}.md"
+        made |= {f"sheets/{name}": "\n".join(asked), f"answers/{name}": "\n".join(told)}
+    return made
+
+
+def counted(given: str) -> int:
+    """A number of students, as a command takes it."""
+    if not 1 <= (number := int(given)) <= 1000:
+        raise ValueError(given)
+    return number
+
+
+@printable()
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 2 with a sentence where nothing was written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lessons.exam", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--students", type=counted, required=True, help="sheets, 1 to 1000")
+    parser.add_argument("--seed", type=int, required=True, help="the same seed, the same exam")
+    parser.add_argument("out", type=files.place, help="the folder that is made")
+    given = parser.parse_args(argv)
+    try:
+        files.free(given.out)
+        files.write_folder(given.out, pages(given.students, given.seed))
+    except (ValueError, OSError) as error:
+        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        return 2
+    print(f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are")
+    print(f"for teachers alone, in {given.out / 'answers'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
