@@ -73,8 +73,11 @@ class Book:
             **self._files("notebooks", "*.ipynb"),
             **self._files("notebooks/reference", "*.md"),
             **self._files("lessons", "TEACHER.md"),
+            **self._files("lessons", "STUDENTS.md"),
             **self._files("lessons", "session_*.md"),
             **self._files("lessons", "project.md"),
+            **self._files("lessons", "GRADING.md"),
+            **self._files("lessons", "EXERCISES.md"),
         }
         scratch = sorted((self.root / "notebooks/scratch").glob("[a-z]*.py"))
         made = {

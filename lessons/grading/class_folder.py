@@ -159,7 +159,7 @@ def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[
     """
     rows = [["student", *(v.exercise for v in found[0]), "solved", "points", "of"]]
     for student, verdicts in zip(students, found, strict=True):
-        tried = [v.points if v.status not in diagnosis.OPEN or v.right else "" for v in verdicts]
+        tried = [v.points if v.status not in diagnosis.OPEN or v.points else "" for v in verdicts]
         total = summary(verdicts)
         name = " ".join(clean(student.name).split())
         rows.append([name, *tried, total["solved"], total["points"], total["of"]])

@@ -251,8 +251,8 @@ def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
     assert handed_in(tmp_path, lib.Patch({NAME: WIDE[:10]}).save).made().weights
 
 
-def test_the_teacher_s_page_names_the_bounds():
-    page = Path(leaderboard.__file__).with_name("TEACHER.md").read_text(encoding="utf-8")
+def test_the_page_on_grading_names_the_bounds():
+    page = Path(leaderboard.__file__).with_name("GRADING.md").read_text(encoding="utf-8")
     _, time, memory, files, back = re.findall(
         r"^\| (?:the hand|time|mem|files|what c).*$", page, re.M
     )

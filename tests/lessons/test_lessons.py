@@ -110,27 +110,62 @@ WORDS |= {"nine": 9, "ten": 10}
 def test_numbers_of_the_teachers_page_and_the_readme_are_counted():
     teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    grading, making = (
+        (ROOT / "lessons" / name).read_text(encoding="utf-8")
+        for name in ("GRADING.md", "EXERCISES.md")
+    )
     said = re.findall(r"(\w+) sessions", teacher.partition("## Schedule")[0] + readme)
     assert {WORDS[word.lower()] for word in said} == {len(SESSIONS)} and len(said) == 3
-    rows = re.findall(r"^\| (\d+) \|.+\| (\d+\.1)–(\d+\.\d+) \|$", teacher, re.M)
+    rows = re.findall(
+        r"^\| \[(\d+)\]\(session_\1\.md\) \|.+\| (\d+\.1)–(\d+\.\d+) \|$", teacher, re.M
+    )
     ranges = [[e.number for e in ALL if e.session == n] for n in SESSIONS]
     assert rows == [(str(n), some[0], some[-1]) for n, some in zip(SESSIONS, ranges, strict=True)]
-    second = re.findall(r"`check 2`, (?:one student|30 students), (\w+) exercises", teacher)
+    second = re.findall(r"`check 2`, (?:one student|30 students), (\w+) exercises", grading)
     assert len(second) == 2 and {WORDS[word] for word in second} == {len(ranges[1])}
     seconds, wall, total = re.search(
-        r"(\d+) CPU seconds and (\d+) s on the clock a call, (\d+) CPU seconds in all", teacher
+        r"(\d+) CPU seconds and (\d+) s on the clock a call, (\d+) CPU seconds in all", grading
     ).groups()
     assert (int(seconds), int(wall), int(total)) == (SECONDS, WALL, student_file.TOTAL)
-    assert f"{student_file.FILES} of at most {wire.FILE >> 20} MB" in teacher
-    assert f"{student_file.WRITTEN >> 20} MB in all" in teacher
-    assert f"{wire.LARGEST >> 10} kB, before it is parsed" in teacher
+    assert f"{student_file.FILES} of at most {wire.FILE >> 20} MB" in grading
+    assert f"{student_file.WRITTEN >> 20} MB in all" in grading
+    assert f"{wire.LARGEST >> 10} kB, before it is parsed" in grading
     for path in (ROOT / "lessons").rglob("*.py"):  # what is where
-        listed = re.search(rf"(?:l\*_\*_\*|\b{path.stem})\.py`", teacher)
-        assert listed or path.stem == "__init__", path
+        known = path.stem == "__init__" or re.match(r"l\d+_\d_", path.stem)
+        assert known or re.search(rf"\b{path.stem}\.py`", making), path
+
+
+def test_the_teacher_s_monday_is_one_page_whose_minutes_add_up():
+    page = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 150
+    rows = re.findall(r"^\| \[(\d+)\].+\| (.+) \| ([\d +]+) \| [^|]+\|$", page, re.M)
+    goals = re.findall(r"^\| (\d+) \| [a-z][^|]+ \|$", page.partition("can do this:")[2], re.M)[:10]
+    assert [int(n) for n, *_ in rows] == [int(n) for n in goals] == SESSIONS
+    for number, pages, minutes in rows:
+        own = (ROOT / "lessons" / f"session_{number}.md").read_text(encoding="utf-8")
+        plan = [(int(n), what) for n, what in re.findall(r"^\| (\d+) \| (.+) \|$", own, re.M)]
+        asked, tried = (
+            sum(n for n, what in plan if what.startswith(part))
+            for part in ("questions below", "exercises")
+        )
+        quiz = plan[0][0] + plan[-1][0]
+        parts = [int(n) for n in minutes.split(" + ")]
+        assert parts == [90 - asked - tried - quiz, asked, tried, quiz] and sum(parts) == 90
+        for name in re.findall(r"\b\d\db?\b", pages):
+            assert list((ROOT / "notebooks").glob(f"{name}_*.ipynb")), name
+    for part, total in (("### One afternoon", 180), ("### Five weeks", 0)):
+        table = page.partition(part)[2].partition("\n## ")[0].partition("\n### ")[0]
+        assert sum(int(n) for n in re.findall(r"^\| (\d+) \|", table, re.M)) == total
+
+
+def test_the_students_first_hour_has_sixty_minutes():
+    page = (ROOT / "lessons" / "STUDENTS.md").read_text(encoding="utf-8")
+    assert sum(int(n) for n in re.findall(r"^\| (\d+) \|", page, re.M)) == 60
+    assert len(page.splitlines()) <= 80
 
 
 def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):
-    page = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
+    page = (ROOT / "lessons" / "EXERCISES.md").read_text(encoding="utf-8")
     text = re.search(r"```python\n(.*?)```", page, re.S).group(1)
     path = tmp_path / "l3_5_name.py"
     path.write_text(text, encoding="utf-8")
