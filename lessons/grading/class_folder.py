@@ -19,6 +19,7 @@ from pathlib import Path
 from lessons.grading import diagnosis, files
 from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
+from lessons.grading.gradebooks import gradebooks
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
 from lessons.marking import clean
@@ -149,7 +150,8 @@ def reported(
         f"feedback/{student.name}.md": diagnosis.feedback(student, verdicts)
         for student, verdicts in zip(students, found, strict=True)
     }
-    return {"class.md": diagnosis.page(graded), "marks.csv": files.as_csv(rows), **pages}
+    tables = {"marks.csv": files.as_csv(rows), **gradebooks(graded)}
+    return {"class.md": diagnosis.page(graded), **tables, **pages}
 
 
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:

@@ -38,6 +38,7 @@ ELSEWHERE = {
 TO_WRITE = {
     "lib/editors/nudge.py",
     "lessons/l3_5_name.py",
+    ".github/workflows/check.yml",  # in a repository of a student
 }
 
 

@@ -103,7 +103,7 @@ HOUSES = {
             {"grading.sandbox", "grading.child", "grading.leaderboard_entry"},
             {"grading.trial"},  # stands in the place of a sandbox, in a page
             {"grading.verdict", "grading.leaderboard_entrant"},
-            {"grading.diagnosis"},  # verdicts in words
+            {"grading.diagnosis", "grading.gradebooks"},  # verdicts in words and tables
             {"grading.class_folder"},
             {"grader", "leaderboard", "exam", "example_editor", "exercises"},
         ],
