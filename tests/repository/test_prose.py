@@ -7,7 +7,7 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = ("00", "01", "02", "02b", "03", "04", "05", "06", "07", "11", "16", "18", "18b")
+REWRITTEN = ("00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "11", "16", "18", "18b")
 
 
 def markdown(text: str) -> dict:
