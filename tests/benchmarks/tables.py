@@ -195,7 +195,7 @@ def methods() -> str:
     for name, words in WORDS["methods"].items():
         paper = " ".join(cited(EDITORS[name].paper))
         link = f"[`{name}`]({file_of(EDITORS[name])})"
-        page = f"[{words['notebook'][:2]}](notebooks/{words['notebook']}.ipynb)"
+        page = f"[{words['notebook'].split('_')[0]}](notebooks/{words['notebook']}.ipynb)"
         does = "; here ".join(filter(None, (words["does"], note_of(name, SUNK))))
         rows.append((link, does, paper, page, held.get(name, "–")))
     rows.append(("–", "*the unedited model*", "", "", held["base"]))

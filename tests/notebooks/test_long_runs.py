@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def lm():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in MODULES if name[5:7] in REWRITTEN])
 def test_a_stored_run_has_the_settings_that_its_module_gives_now(name):
-    for run in importlib.import_module(f"notebooks.support.{name}").runs(
-        models.load("small", sink="own")
-    ):
+    module = importlib.import_module(f"notebooks.support.{name}")
+    if hasattr(module, "counterfact") and "EDIT_DATA" not in os.environ:
+        pytest.skip("it edits a file that is not shipped")
+    for run in module.runs(models.load("small", sink="own")):
         for path in FOLDER.parent.joinpath("data").rglob(f"{run.name}.json"):
             found = stored_runs.read(path)["settings"]
             assert stored_runs.settings_hash(run.settings) == stored_runs.settings_hash(found), path
@@ -52,6 +54,9 @@ def test_every_long_run_has_jobs_that_make_rows_and_settings_that_name_reading_a
         monkeypatch.setattr(
             module, "counterfact", lambda count: (cases * (count // 90 + 1))[:count]
         )
+    if name == "runs_03_where":  # the tiny model knows none of its facts
+        monkeypatch.setattr(module, "cases", lambda lm: cases[:4])
+    monkeypatch.setattr(module, "FACTS", 1, raising=False)  # of two, where later ones follow
     runs = module.runs(lm)
     assert len({run.name for run in runs}) == len(runs)
     for run in runs:
