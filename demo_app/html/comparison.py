@@ -69,7 +69,7 @@ def status(view: View, link: str = "") -> str:
     copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
     return (
         f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{editor} · {when}</small>{copy}{WHY}</span></div>"
+        f"<small>{editor} · {when}</small>{copy}{WHY * view.stored}</span></div>"
     )
 
 
