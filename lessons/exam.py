@@ -90,9 +90,9 @@ def pages(students: int, seed: int) -> dict[str, str]:
 
 def counted(given: str) -> int:
     """A number of students, as a command takes it."""
-    if not 1 <= (number := int(given)) <= 1000:
-        raise ValueError(given)
-    return number
+    if not given.isdecimal() or not 1 <= int(given[:5]) <= 1000:
+        raise argparse.ArgumentTypeError(f"{given[:20]} is no number of students from 1 to 1000")
+    return int(given)
 
 
 @printable()

@@ -58,6 +58,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.errors import sentence
 from notebooks import student
 from notebooks.support import stored_runs
 from notebooks.support.same_program import first_difference
@@ -619,7 +620,7 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
             _say(f"{len(sources)} pages in {args.student}, their answers in its folder teacher.")
             return 0
     except (BuildError, OSError) as error:
-        _say(f"error: {error}")
+        _say(f"error: {sentence(error)}")
         return 1
     if args.relink:
         return _relink(sources, tree)
