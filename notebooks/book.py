@@ -128,15 +128,13 @@ class Book:
         return LINK.sub(follow, text)
 
     def _which_editor(self) -> str:
-        """README's section, which is the one place that says it, without its picture (page 14's)."""
+        """README's section, which is the one place that says it."""
         readme = (self.root / "README.md").read_text(encoding="utf-8")
         found = re.search(r"^## (Which editor when)\n(.+?)(?=^## )", readme, re.M | re.S)
         if found is None:
             raise BuildError("README.md has no section 'Which editor when'.")
-        text = re.sub(r"^!\[.*\n", "", found[2], flags=re.M)
-        text = re.sub(
-            r"\]\((?!https?:|#)", "](../../", text
-        )  # links from this page, not from README
+        # links from this page, not from README
+        text = re.sub(r"\]\((?!https?:|#)", "](../../", found[2])
         return f"# {found[1]}\n{text}"
 
     def _index(self) -> str:

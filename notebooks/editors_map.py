@@ -2,6 +2,7 @@
 
 notebooks/reference/map.svg   the picture: which symbol of one formula each editor fills differently
 notebooks/reference/map.md    the same as tables, with links to page, scratch file and library file
+README.md                     one table of all editors by family: file, idea, notebook and paper
 
 The picture is written as SVG by hand and not drawn by matplotlib, because it is rows of text: a
 browser sets them in its own letters, and a screen reader reads them.
@@ -9,6 +10,7 @@ browser sets them in its own letters, and a screen reader reads them.
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from html import escape
@@ -20,6 +22,8 @@ import lib
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "notebooks/reference/map.svg"
 TABLE = ROOT / "notebooks/reference/map.md"
+README = ROOT / "README.md"
+MARKS = "<!-- editors -->\n", "<!-- end of editors -->"
 INK, FAINT = "#16202e", "#8a93a1"
 HUES = "#9b1fa0", "#1f5fa8", "#8a6a00"  # one for each column, and for its symbol in the formula
 WIDTH, ROW, LEFT = 930, 27, (16, 140, 404, 652)  # of a row, and where its four columns begin
@@ -27,34 +31,40 @@ WIDTH, ROW, LEFT = 930, 27, (16, 140, 404, 652)  # of a row, and where its four 
 Group = dict[str, Any]
 
 
+def read() -> dict[str, Any]:
+    """The file as it is written."""
+    return tomllib.loads((ROOT / "notebooks/editors_map.toml").read_text(encoding="utf-8"))
+
+
 def groups() -> list[Group]:
-    """The file, with every empty cell of an editor filled by the first one of its group.
+    """The groups of the file, with every empty cell of an editor filled by the first one of its group.
 
     Each editor gets `own`, whether a cell is its own. ValueError where an editor of the library
     does not stand in exactly one group.
     """
-    read = tomllib.loads((ROOT / "notebooks/editors_map.toml").read_text(encoding="utf-8"))["group"]
-    named = [editor["name"] for group in read for editor in group["editor"]]
+    found = read()["group"]
+    named = [editor["name"] for group in found for editor in group["editor"]]
     if sorted(named) != sorted(lib.EDITORS):
         differ = set(named) ^ set(lib.EDITORS) or {n for n in named if named.count(n) > 1}
         raise ValueError(f"editors_map.toml and the library differ in {', '.join(sorted(differ))}")
-    for group in read:
+    for group in found:
         first = group["editor"][0]
         for editor in group["editor"]:
             kind = lib.EDITORS[editor["name"]]
             editor["title"] = kind.title
             editor["file"] = f"{kind.__module__.replace('.', '/')}.py"
+            editor["paper"] = cited(kind.paper)
             editor["own"] = [bool(cell) for cell in editor["cells"]]
             pairs = zip(editor["cells"], first["cells"], strict=True)
             editor["cells"] = [cell or given for cell, given in pairs]
             editor["stored"] = editor.get("stored") or first.get("stored") or group["stored"]
             editor["cost"] = editor.get("cost") or first["cost"]
-    return read
+    return found
 
 
-def table(read: list[Group]) -> str:
+def table(of: list[Group]) -> str:
     """The page of the reference."""
-    count = sum(len(group["editor"]) for group in read)
+    count = sum(len(group["editor"]) for group in of)
     parts = [
         f"# The map: {count} editors in three groups\n\n"
         "An MLP's output matrix W is a memory: it answers a key k with a value W k. An editor changes the matrix, or "
@@ -62,7 +72,7 @@ def table(read: list[Group]) -> str:
         "group does there, so what is dark is an editor's own idea.\n\n![Each editor as the symbols of one formula]"
         "(map.svg)\n"
     ]
-    for group in read:
+    for group in of:
         head = ["editor", *group["columns"], "where it is stored", "what an edit costs", "page"]
         rows = [head, ["---"] * len(head)]
         for editor in group["editor"]:
@@ -76,7 +86,41 @@ def table(read: list[Group]) -> str:
     return "\n".join(parts)
 
 
-def picture(read: list[Group]) -> str:
+def cited(paper: str) -> str:
+    """Who wrote a paper, and when, as a link where its number is known.
+
+    "Hu et al., WilKE, 2024 (arXiv:2402.10987)" -> "[Hu et al. 2024](https://arxiv.org/…)"
+    """
+    found = re.fullmatch(r"(.*)\b(\d{4})(?: \(arXiv:([\d.]+)\))?", paper)
+    if found is None:
+        raise ValueError(f"a paper should end with its year, not '{paper}'")
+    said = f"{found[1].split(',')[0].strip()} {found[2]}"
+    return f"[{said}](https://arxiv.org/abs/{found[3]})" if found[3] else said
+
+
+def families(of: list[Group]) -> str:
+    """README's table. ValueError where an editor does not stand in exactly one family."""
+    editors = {editor["name"]: editor for group in of for editor in group["editor"]}
+    by_family = read()["families"]
+    if sorted(sum(by_family.values(), [])) != sorted(editors):
+        raise ValueError("the families of editors_map.toml should have every editor once")
+    rows = ["| editor | idea | notebook, paper |", "| --- | --- | --- |"]
+    for family, names in by_family.items():
+        rows.append(f"| **{family}** | | |")
+        for editor in map(editors.get, names):
+            page = f"[{editor['page'].split('_')[0]}](notebooks/{editor['page']}.ipynb)"
+            name = f"[`{editor['name']}`]({editor['file']})"
+            rows.append(f"| {name} | {editor['idea']} | {page}, {editor['paper']} |")
+    return "\n".join(rows) + "\n"
+
+
+def in_readme(text: str, rows: str) -> str:
+    """README with these rows between its two marks."""
+    before, rest = text.split(MARKS[0], 1)
+    return f"{before}{MARKS[0]}{rows}{MARKS[1]}{rest.split(MARKS[1], 1)[1]}"
+
+
+def picture(of: list[Group]) -> str:
     """The same as an SVG."""
     body, y = [], 10
 
@@ -85,7 +129,7 @@ def picture(read: list[Group]) -> str:
             f'<text x="{x}" y="{y}" font-size="{size}" fill="{fill}"{more}>{escape(words)}</text>'
         )
 
-    for group in read:
+    for group in of:
         y += 34
         text(LEFT[0], group["title"], 20, more=' font-weight="600"')
         y += 40
@@ -120,11 +164,13 @@ def picture(read: list[Group]) -> str:
 
 
 def main() -> int:
-    """Write both files, and say where they are."""
-    read = groups()
-    TABLE.write_text(table(read), encoding="utf-8")
-    PICTURE.write_text(picture(read), encoding="utf-8")
-    print(f"{PICTURE.relative_to(ROOT)}, {TABLE.relative_to(ROOT)}")
+    """Write the three, and say where they are."""
+    of = groups()
+    TABLE.write_text(table(of), encoding="utf-8")
+    PICTURE.write_text(picture(of), encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    README.write_text(in_readme(readme, families(of)), encoding="utf-8")
+    print(", ".join(str(path.relative_to(ROOT)) for path in (PICTURE, TABLE, README)))
     return 0
 
 

@@ -520,8 +520,8 @@ pd.DataFrame(bill).T[["CPU s per edit", "kB per fact", "KL, nats", "perplexity"]
 #
 # ## Which should you use?
 #
-# Eight answers, as in the [README](../README.md#which-editor-when), each with what the five streams
-# show of it: shares after 24 edits, with 95 % intervals over the streams.
+# Eight answers, as in the [README](../README.md#which-editor-when), each with the mean of the five
+# streams: shares after 24 edits, "follows" of the rewordings.
 
 # %%
 which_editor.lines(more)

@@ -1,14 +1,12 @@
 """Which editor when: eight lines that stand on page 14 and in the README, from the stored streams.
 
-    python -m notebooks.support.which_editor    writes them, and page 14's picture, for the README
+    python -m notebooks.support.which_editor    writes them into the README
 
-The numbers are read from the stored rows of page 14, and the picture is the one of its output.
+The numbers are read from the stored rows of page 14.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -20,24 +18,23 @@ import numpy as np
 from . import five_streams, stored_runs
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE = ROOT / "notebooks" / "quality_and_damage.png"
 HEADING = "## Which editor when"
-ADVICE = (  # what you need, what to take and why; {editor: column} is a share with its interval
-    "**A note before the prompt is allowed**: `retrieval`. It keeps {retrieval: neighbors} of the neighbors and follows "
-    "{retrieval: reworded} of the rewordings, and no weight changes.",
-    "**One fact, in the weights**: `rome`, and no stream of them. After 24 edits its published form holds "
-    "{ROME, published: held} and leaves {ROME, published: unrelated} of unrelated texts as they were.",
-    "**Many facts in the weights, in batches**: `memit` with `keep_keys`. It follows {MEMIT: reworded} of the rewordings "
-    "and keeps {MEMIT: neighbors} of the neighbors.",
-    "**Many facts in the weights, and unrelated text must not move**: `ultraedit`. It leaves "
-    "{UltraEdit: unrelated} of unrelated texts as they were, but follows only {UltraEdit: reworded} of the rewordings.",
-    "**The weights must not change, and only the exact prompt should**: `grace`. It holds {GRACE: held}, keeps "
-    "{GRACE: neighbors} of the neighbors and follows {GRACE: reworded} of the rewordings.",
-    "**The weights must not change, and rewordings should follow**: `memoir`. It follows {MEMOIR: reworded} of the "
-    "rewordings and keeps {MEMOIR: neighbors} of the neighbors; `wise` follows {WISE: reworded} and keeps {WISE: neighbors}.",
-    "**You have time to train a network and many similar edits**: `mend` for one edit, `malmen` for one batch, and "
-    "neither for a stream: after 24 edits they hold {MEND: held} and {MALMEN: held}.",
-    "**You want a baseline**: `ft_m`. It holds {FT-M: held} and follows {FT-M: reworded} of the rewordings, and keeps "
+ADVICE = (  # what you need, what to take and what it gives; {editor: column} is a share
+    "**A note before the prompt is allowed**: `retrieval` keeps {retrieval: neighbors} of the neighbors and follows "
+    "{retrieval: reworded} of the rewordings.",
+    "**One fact in the weights**: `rome`. In a stream its published form leaves only {ROME, published: unrelated} of "
+    "unrelated texts as they were.",
+    "**Many facts in the weights**: `memit` with `keep_keys` follows {MEMIT: reworded} of the rewordings and keeps "
+    "{MEMIT: neighbors} of the neighbors.",
+    "**Unrelated text must not move**: `ultraedit` leaves {UltraEdit: unrelated} of it as it was and follows only "
+    "{UltraEdit: reworded} of the rewordings.",
+    "**The weights stay and only the exact prompt changes**: `grace` holds {GRACE: held} and keeps {GRACE: neighbors} "
+    "of the neighbors.",
+    "**The weights stay and rewordings follow**: `memoir` follows {MEMOIR: reworded} of them and keeps "
+    "{MEMOIR: neighbors} of the neighbors.",
+    "**A network may be trained**: `mend` for one edit, `malmen` for a batch. After a stream they hold {MEND: held} "
+    "and {MALMEN: held}.",
+    "**A baseline**: `ft_m` holds {FT-M: held}, follows {FT-M: reworded} of the rewordings and keeps "
     "{FT-M: neighbors} of the neighbors.",
 )
 
@@ -62,10 +59,9 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Lines:
 
 
 def share(rows: Sequence[Mapping[str, Any]], name: str, column: str) -> str:
-    """ "53 % [42, 64]": the mean share over five streams, with its interval."""
+    """ "53 %": the mean share over five streams."""
     streams = five_streams.by_stream(rows, column)[name]
-    low, high = (100 * end for end in five_streams.interval(streams))
-    return f"{100 * np.mean([np.mean(one) for one in streams]):.0f} % [{low:.0f}, {high:.0f}]"
+    return f"{100 * np.mean([np.mean(one) for one in streams]):.0f} %"
 
 
 def stored() -> list[str]:
@@ -73,15 +69,6 @@ def stored() -> list[str]:
     names = five_streams.NAME, "14_orders_more"
     runs = (stored_runs.read(stored_runs.DATA / f"{name}.json") for name in names)
     return lines([row for run in runs for row in run["rows"]])
-
-
-def picture() -> bytes:
-    """The picture of quality against damage, as page 14 has it."""
-    book = json.loads((ROOT / "notebooks" / "14_lifelong.ipynb").read_text(encoding="utf-8"))
-    for cell in book["cells"]:
-        if "drawings_14.quality_and_damage(" in "".join(cell["source"]):
-            return base64.b64decode(cell["outputs"][0]["data"]["image/png"])
-    raise LookupError("14_lifelong.ipynb shows no picture of quality and damage")
 
 
 def in_readme(text: str) -> list[str]:
@@ -100,7 +87,6 @@ def main() -> None:
                for line in stored())  # fmt: skip
     text = f"{before}{HEADING}\n{intro}\n" + "\n".join(bullets) + f"\n{after}"
     readme.write_text(text, encoding="utf-8")
-    PICTURE.write_bytes(picture())
 
 
 if __name__ == "__main__":

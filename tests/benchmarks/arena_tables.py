@@ -213,7 +213,7 @@ def in_full() -> str:
 
 
 def hundred() -> dict[str, dict[str, str]]:
-    """Columns of README's table of methods: what is held of a hundred facts, where that was run.
+    """Columns of the table of every editor: what is held of a hundred facts, where that was run.
 
     {head: {editor: cell}}, one for each model and set of facts with enough editors.
     """

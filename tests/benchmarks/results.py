@@ -1,7 +1,7 @@
-"""Write the tables of RESULTS.md and README.md from the rows that the benchmarks stored.
+"""Write the tables of RESULTS.md from the rows that the benchmarks stored.
 
     python -m tests.benchmarks.results            writes every table again
-    python -m tests.benchmarks.results methods    writes this one, which takes seconds
+    python -m tests.benchmarks.results every-editor    writes this one, which takes seconds
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
 Both pages are written by hand but for their tables. A table stands between two comments, the first
@@ -55,7 +55,7 @@ MORE = (
     tables_scale,
     tables_sink,
 )  # importing them has registered their tables
-PAGES = (HERE / "RESULTS.md", HERE.parents[1] / "README.md")
+PAGES = (HERE / "RESULTS.md",)
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # the line above a table that has become text, which ends with what `rows` notes about its file
 TEXT = re.compile(r"^(\*Measured .*\[(\w+)\.json\]\(\w+\.json\)\.).*\*$", re.MULTILINE)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages, or compare them; 1 if they differ."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.results",
-        description="Write the tables of RESULTS.md and README.md from the stored rows.",
+        description="Write the tables of RESULTS.md from the stored rows.",
     )
     parser.add_argument(
         "--check", action="store_true", help="only compare, and fail on differences"

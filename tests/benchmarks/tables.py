@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md and README.md, each made from the rows that the benchmarks stored.
+"""The tables of RESULTS.md, each made from the rows that the benchmarks stored.
 
 A function here is one table, or one group of tables of the same form. It reads the JSON files of
 this folder (two read the stored stream of notebook 14) and returns Markdown. `results.py` puts it
@@ -8,15 +8,11 @@ another; newer rooms of tables stand beside it (`judge_tables`, `arena_tables`, 
 
 from __future__ import annotations
 
-import inspect
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from lib import EDITORS, Editor
 from lib.evaluation.intervals import DIFFERENCE, interval
 
 from . import measured
@@ -186,22 +182,6 @@ def every_editor() -> str:
     return table(head, rows)
 
 
-@made("methods", (ARENAS[1], ["*-10-*"]))
-def methods() -> str:
-    """README's table: every editor with its file, idea, paper, notebook and one number."""
-    from .arena_tables import held_of_ten  # it is made of the cells above
-
-    held, rows = held_of_ten(SUNK), []
-    for name, words in WORDS["methods"].items():
-        paper = " ".join(cited(EDITORS[name].paper))
-        link = f"[`{name}`]({file_of(EDITORS[name])})"
-        page = f"[{words['notebook'].split('_')[0]}](notebooks/{words['notebook']}.ipynb)"
-        does = "; here ".join(filter(None, (words["does"], note_of(name, SUNK))))
-        rows.append((link, does, paper, page, held.get(name, "–")))
-    rows.append(("–", "*the unedited model*", "", "", held["base"]))
-    return table(("editor", "idea", "paper", "notebook", "held, %"), rows, left=4)
-
-
 @made(
     "every-column",
     "14_streams",
@@ -230,25 +210,6 @@ def every_column() -> str:
         )
     head = ("editor", "reworded, %", "one step on, %", "held of ten and ten, %", *long)
     return table(head, rows)
-
-
-def cited(paper: str) -> tuple[str, str]:
-    """Who wrote the paper, as a link where its number is known, and its year.
-
-    "Hu et al., WilKE, 2024 (arXiv:2402.10987)" -> ("[Hu et al.](https://arxiv.org/…)", "2024")
-    """
-    found = re.fullmatch(r"(.*)\b(\d{4})(?: \(arXiv:([\d.]+)\))?", paper)
-    if found is None:
-        raise ValueError(f"a paper should end with its year, not '{paper}'")
-    authors, year = found[1].split(",")[0], found[2]
-    return (f"[{authors}](https://arxiv.org/abs/{found[3]})" if found[3] else authors), year
-
-
-def file_of(editor: type[Editor]) -> str:
-    """Where a method stands: its file, or its folder where it has one of its own."""
-    path = Path(str(inspect.getsourcefile(editor))).relative_to(HERE.parents[1])
-    own_folder = path.parent.name == path.stem
-    return f"{path.parent.as_posix()}/" if own_folder else path.as_posix()
 
 
 # --- rows and columns of tables.toml

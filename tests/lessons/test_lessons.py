@@ -115,7 +115,7 @@ def test_numbers_of_the_teachers_page_and_the_readme_are_counted():
         for name in ("GRADING.md", "EXERCISES.md")
     )
     said = re.findall(r"(\w+) sessions", teacher.partition("## Schedule")[0] + readme)
-    assert {WORDS[word.lower()] for word in said} == {len(SESSIONS)} and len(said) == 3
+    assert {WORDS[word.lower()] for word in said} == {len(SESSIONS)} and len(said) == 2
     rows = re.findall(
         r"^\| \[(\d+)\]\(session_\1\.md\) \|.+\| (\d+\.1)–(\d+\.\d+) \|$", teacher, re.M
     )

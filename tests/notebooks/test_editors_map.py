@@ -4,13 +4,19 @@ import pytest
 
 import lib
 from notebooks import editors_map
-from notebooks.editors_map import LEFT, PICTURE, TABLE, WIDTH
+from notebooks.editors_map import LEFT, PICTURE, README, TABLE, WIDTH
 
 
 def test_picture_and_table_are_up_to_date():
     read = editors_map.groups()
     assert TABLE.read_text(encoding="utf-8") == editors_map.table(read)
     assert PICTURE.read_text(encoding="utf-8") == editors_map.picture(read)
+    readme, rows = README.read_text(encoding="utf-8"), editors_map.families(read)
+    assert editors_map.in_readme(readme, rows) == readme
+    assert len(readme.splitlines()) <= 160
+    for group in read:
+        for editor in group["editor"]:
+            assert len(editor["idea"].split()) <= 12, editor["name"]
 
 
 def test_no_cell_runs_into_the_next():
@@ -24,3 +30,12 @@ def test_an_editor_that_is_not_on_the_map_is_named(monkeypatch):
     monkeypatch.setitem(lib.EDITORS, "new_one", lib.EDITORS["rome"])
     with pytest.raises(ValueError, match="differ in new_one"):
         editors_map.groups()
+
+
+def test_a_paper_without_a_year_and_an_editor_without_a_family_are_named(monkeypatch):
+    with pytest.raises(ValueError, match="should end with its year, not 'Hu et al.'"):
+        editors_map.cited("Hu et al.")
+    of = editors_map.groups()
+    del of[0]["editor"][0]
+    with pytest.raises(ValueError, match="should have every editor once"):
+        editors_map.families(of)

@@ -53,9 +53,7 @@ def test_values_of_a_stream_are_read_without_the_tower():
     assert five_streams.by_stream(rows[:4], "neighbors") == {}
 
 
-def test_readme_has_the_advice_and_the_picture_of_page_14():
+def test_readme_has_the_advice_of_page_14():
     readme = (which_editor.ROOT / "README.md").read_text(encoding="utf-8")
     assert which_editor.in_readme(readme) == which_editor.stored()
-    assert which_editor.PICTURE.read_bytes() == which_editor.picture()
-    assert f"({which_editor.PICTURE.relative_to(which_editor.ROOT)})" in readme
     assert len(which_editor.ADVICE) == 8

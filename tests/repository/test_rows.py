@@ -119,5 +119,5 @@ def test_a_shared_row_is_said_below_the_table_and_above_one_that_is_text():
     assert results.written(before).startswith(text.format("travel", wise)[:-1])
     assert results.written(results.written(before)) == results.written(before)
     silent = text.format("horen_roc", "")
-    assert results.written(silent) == silent and not rows.note("methods")
+    assert results.written(silent) == silent and not rows.note("speed")
     assert "the Eiffel Tower" in rows.note("every-editor")
