@@ -11,6 +11,7 @@ from IPython.display import HTML
 
 TEXT = "text-align: left; vertical-align: top; white-space: normal; padding: 3px 14px 3px 0"
 PICTURE = Path(__file__).parents[2] / "demo_app/html/memory.js"
+MAP = PICTURE.parents[2] / "notebooks/reference/map.svg"
 STILL = """<svg viewBox="-5 -95 260 115" width="260" role="img" aria-label="two keys and a share">
 <g fill="none" stroke="#4b5865" stroke-width="2"><path stroke="#b34700" d="M0 0H150"/>
 <path d="M0 0L105 -80"/><path stroke-dasharray="4 4" d="M105 -80V0"/></g>
@@ -73,3 +74,8 @@ def memory_picture() -> HTML:
         f'{AS_DRAWN}<div class="memory-here">{STILL}</div>'
         f"<script>(() => {{\n{script}\n{mount}\n}})();</script>"
     )
+
+
+def the_map() -> HTML:
+    """The map of all editors, which `notebooks.editors_map` draws."""
+    return HTML(MAP.read_text(encoding="utf-8"))

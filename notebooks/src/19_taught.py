@@ -1,0 +1,175 @@
+# %% [markdown]
+# <!-- badge -->
+#
+# # 19 · What twenty-six editors taught
+#
+# Twenty pages, and twenty-six editors. This last page is one screen long. It draws them all on one map, writes the same
+# facts into a real layer with each bracket of one formula, and says in eight sentences what there is to remember.
+#
+# **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight ideas home.
+#
+# **Needs** the pages before it. Each idea leads back to the one that shows it.
+#
+# **Minutes** 10 to read. There is no exercise here: the [project](../lessons/project.md) is an editor of your own.
+#
+# The folded cell below finds the library and sets the number of threads. Run it and read on.
+
+# %% tags=["setup"]
+# @title Setup: finds the library, or fetches it where this notebook was opened alone
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = ""
+here = Path(globals().get("__file__", "here")).resolve().parent
+parts = ("lib/__init__.py", "notebooks")
+root = next((p for p in (here, *here.parents) if all((p / x).exists() for x in parts)), None)
+if root is None and not REPOSITORY:
+    raise FileNotFoundError(
+        "this notebook works inside the folder of its repository, which holds README.md, lib and "
+        f"notebooks, and {here} is not in it: take that folder as a whole, and open the notebook there."
+    )
+if root is None:  # opened alone, as Colab does: fetch the rest
+    address, root = f"https://github.com/{REPOSITORY}", here / REPOSITORY.split("/")[-1]
+    print(f"Fetching {address} and what it needs: a few minutes, once.")
+    clone = ["git", "clone", "--quiet", "--depth=1", address, str(root)]
+    install = [sys.executable, "-m", "pip", "install", "-q", "-r", str(root / "requirements.txt")]
+    try:
+        for command in [install] if (root / parts[0]).exists() else [clone, install]:
+            subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(
+            f"{address} could not be fetched ({error}): clone it yourself, with `git clone "
+            f"{address}`, install its requirements.txt and open the notebook in it."
+        ) from None
+if importlib.util.find_spec("torch") is None:  # a kernel of another Python
+    raise ModuleNotFoundError(
+        f"{sys.executable}, which runs this notebook, lacks what the notebooks need: install it with "
+        f"`{sys.executable} -m pip install -r {root / 'requirements.txt'}`, or take another kernel."
+    )
+sys.path.insert(0, str(root))
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine
+SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
+
+# %%
+import torch
+
+import lib
+from lib import associative_memory as memory
+from notebooks.support import drawings_19, models, show
+from notebooks.support.holes import guess
+from notebooks.support.sliders import Slider
+
+lm = models.load(SCALE, sink="own")
+layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits here
+
+# %% [markdown]
+# ## The map
+#
+# Each row is an editor. A pale cell is what the first editor of its group does there, so what is dark is the editor's own
+# idea. [The same as a table](reference/map.md) leads to each editor's page, program and file.
+
+# %%
+show.the_map()
+
+# %% [markdown]
+# ## One formula, five brackets
+#
+# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket decides who is
+# left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The keys $K$ are those of the
+# model, and of each value the same length is asked, in a direction that is drawn.
+#
+# **Predict.** A gradient step has no bracket at all. As long as the step gives each key its mean length back, how much of a
+# new fact is still missing, when the output has moved as far as the step takes it?
+#
+# <details><summary>Work it out</summary>
+#
+# One pair alone would arrive whole. But the outputs at the twenty keys are $R\,K^\top K$, and $K^\top K$ is not diagonal: keys
+# of one layer share large directions ([notebook 01](01_linear_memory.ipynb)), so each key also receives a share of nineteen
+# other answers. A bracket is what undoes this.
+#
+# </details>
+
+# %%
+missing = guess("A step without a bracket: how much of a new fact is missing?", 0, 1)
+
+# %%
+facts = [case.fact for case in lib.classroom()]
+every = lm.keys(facts, layer).cpu().double()
+some = min(20, every.shape[1] // 3)  # a toy knows few facts
+earlier, K = every[:, :some], every[:, some : 2 * some]
+R = torch.randn(64, some, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+R /= R.norm(dim=0)  # what is asked of each value has length 1
+C = lib.second_moment(lm, [layer])[layer].C.cpu().double()
+rare = memory.null_space(C, quantile=0.8).Q  # directions that text seldom uses
+plain = torch.eye(len(C), dtype=torch.float64) * C.diagonal().mean()
+
+
+# %%
+def brackets(strength):
+    """{bracket: B (n, d_in)}, with Δ = R B."""
+    step = K.T / K.square().sum(0).mean()
+    return {
+        "none: a gradient step": step,
+        "λI: UltraEdit, MALMEN": memory.reach(K, plain, strength),
+        "C, equality: ROME, EMMET": memory.reach(K, C),
+        "λC: MEMIT": memory.reach(K, C, strength),
+        "λC and earlier keys: MEMIT with kept keys": memory.reach(K, C, strength, earlier),
+        "rare directions, earlier keys: AlphaEdit": memory.reach_null(K, rare, 10.0, earlier),
+    }
+
+
+def lengths(strength):
+    """{bracket: what new facts miss, how far earlier facts move, and how far text does}."""
+    found = {}
+    for name, B in brackets(strength).items():
+        missed, moved = ((R @ x).norm(dim=0).mean() for x in (B @ K - torch.eye(some), B @ earlier))
+        text = ((R @ B @ C) * (R @ B)).sum().sqrt()  # in the mean square over keys of text
+        found[name] = [float(missed), float(moved), float(text)]
+    return found
+
+
+# %%
+missing.against(lengths(1_000.0)["none: a gradient step"][0])
+Slider(
+    lambda value: drawings_19.brackets(lengths(value)),
+    "λ",
+    (1, 10, 100, 1_000, 10_000, 100_000),
+    1_000,
+)
+
+# %% [markdown]
+# The step without a bracket misses most of what it is to write, and moves ordinary text most. With $C$ in the bracket text
+# moves less than with the identity. Earlier facts are held by one thing: their own keys in the bracket. And a
+# larger $\lambda$ spares everybody, the new facts as well.
+#
+# ## What we know now
+#
+# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key has of the new one
+#   ([02](02_insert.ipynb)). All methods are answers to this.
+# * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier facts
+#   ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses can be told before the edit, from keys alone
+#   ([07](07_superposition.ipynb)).
+# * **Where a fact is looked up is not the only place where it can be written** ([03](03_where.ipynb)).
+# * **Look for the token before you look for the reason.** A text that begins with nothing in front makes a first position unlike all
+#   others, and a published gain lived on it ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb), [10](10_ultraedit.ipynb)). What is trained
+#   or standardized is how such pairs are weighed.
+# * **Beside the weights nothing is destroyed, and everything hangs on who may answer** ([11](11_grace.ipynb),
+#   [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius separates rewordings from neighbors.
+# * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb), [15](15_judging.ipynb)). The stream is the
+#   observation, and the unedited model stands beside every number.
+# * **Said is not known.** An edit is gone after a rounding, gives way to a doubt, or leaves a probe of truth undecided
+#   ([17](17_was_it_edited.ipynb), [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
+#
+# ## Where it breaks
+#
+# All this is of one small model and of facts of one sentence, and the figure above is of one layer. [What was never
+# run](16_at_scale.ipynb) is said there. What would make an edit a piece of knowledge, with its consequences, is open.
+#
+# ## References
+#
+# * Each editor's paper stands in [the README](../README.md#the-editors), and all of them in the book's bibliography.
