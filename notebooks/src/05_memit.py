@@ -148,7 +148,8 @@ memit = use("5.1", memit)
 # * A large $\lambda$ writes nothing.
 #
 # EMMET's own program puts $wC$ in place of $C$ and $\varepsilon$ on the diagonal of $D$, so it is MEMIT with
-# $\lambda = w\varepsilon$. The cell asserts all this on made-up pairs, with the slow way first.
+# $\lambda = w\varepsilon$. The cell asserts all this on made-up pairs, with the slow way first. Below it stands the picture of
+# notebook 02 again: choose MEMIT, pull an answer, and see how far it comes.
 
 # %%
 d, n, lam = 64, 20, 5.0
@@ -170,6 +171,7 @@ assert torch.allclose(wide, R @ torch.linalg.inv(D / 50 + 0.1 * one) @ reach / 5
 assert torch.allclose(torch.mm(*factors[0.0]) @ K, R)  # EMMET: equality
 first = memory.insert_many(W, K[:, :1], V[:, :1], C, 0.0)
 assert torch.allclose(torch.mm(*first), torch.mm(*memory.insert(W, K[:, 0], V[:, 0], C)))  # ROME
+show.memory_picture()
 
 # %% [markdown]
 # ## How much arrives

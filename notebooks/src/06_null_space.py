@@ -61,6 +61,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 from functools import cache
 
 import torch
+from IPython.display import display
 
 import lib
 from lessons.grading.leaderboard_entrant import editor_of
@@ -212,10 +213,12 @@ Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 # Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. A null space
 # of $C$ knows as little. Now keys and values come in one batch after another, and after each we want the matrix that
 # is best for general text and for *all* batches so far. On the left each batch starts from the matrix that the one
-# before has left, and has no term for the earlier pairs. On the right it is as we want it.
+# before has left, and has no term for the earlier pairs. On the right it is as we want it. Below stands the picture of
+# notebook 02: mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
 
 # %%
-drawings_06.sums()
+display(drawings_06.sums())
+show.memory_picture()
 
 # %% [markdown]
 # Let $K_s$ and $V_s$ have the keys and values of batch $s$ as columns, and $W_0$ be the matrix before any edit. The
