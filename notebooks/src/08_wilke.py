@@ -4,11 +4,11 @@
 # # 08 · WilKE: the layer that fits the fact
 #
 # Must every fact go into the same layer? A published method says no, and is 46 % ahead of the next best
-# in its paper. At the end of this page you know how a layer can be chosen for each fact, where such a gain comes
+# in its paper. At the end of this page you know how a layer can be chosen for each fact, where such a gain can come
 # from, and how one finds out.
 #
 # **You will** write WilKE in three steps and run it on the real model · see what its score measures, and
-# what it does not · tell before an edit whether it will ruin a model · trace a published gain to a missing token.
+# what it does not · tell before an edit whether it will ruin a model · make a gain like the published one from a missing token.
 #
 # **Needs** [02](02_insert.ipynb) (insert), [02b](02b_first_token.ipynb) (attention sink) and
 # [04](04_rome.ipynb) (ROME's two keys).
@@ -299,10 +299,9 @@ curves += [("yours", row["scores, yours"]) for row in live if "scores, yours" in
 drawings_08.curves({"": curves}, "layer", "score s, change relative to the matrix", best=True)
 
 # %% [markdown]
-# More than half of the edits go into layer 0, and the others are spread over five more layers. For most facts several
-# layers are nearly as good as the best, and the three subjects at the first position look like the others.
-# **Nothing in this figure would ruin a model**: the largest of these changes is a seventh of its matrix. What, then,
-# did the paper gain so much by avoiding?
+# More than half of the edits go into layer 0, and the others are spread over five more layers. The three subjects at the
+# first position look like the others. **No change in this figure is long**: the largest is a seventh of its matrix. What,
+# then, did the paper gain so much by avoiding?
 #
 # ## The edits that ruin a model
 #
@@ -313,7 +312,7 @@ drawings_08.curves({"": curves}, "layer", "score s, change relative to the matri
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# R-ROME has $\bar k$ everywhere. If about the same is missing at both keys, the published change is longer
+# R-ROME, in this library's default, has $\bar k$ everywhere. If about the same is missing at both keys, the published change is longer
 # by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything is searched or written.**
 #
 # **Your turn · exercise 2.3 · ★★ · 4 minutes.** `published` returns the matrix after the published change,

@@ -186,8 +186,8 @@ plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 
 # %% [markdown]
 # The lines run side by side: from the smallest model to the largest the work grows about as the number of
-# weights does, for every method. Replay leaves a third. A gradient in the place of a search saves far more than any
-# program could.
+# weights does, for every method. Replay leaves a third, and a gradient in the place of a search a thirtieth. How much a
+# better program can save is the question of the next two sections.
 #
 # ## Why does a card wait?
 #
@@ -385,11 +385,11 @@ figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
 figure
 
 # %% [markdown]
-# **What stands beside the weights grows with every fact; a matrix that facts are written into does not.** The three
-# that add keys, experts or side matrices end above the whole model. A written matrix is level from the point on where
-# pairs of vectors would take more room than the matrix, and so are kept keys.
+# **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow to one and stop.** The
+# three that add to a store end above the whole model. A matrix is level from the point on where pairs of vectors would
+# take more room than it does, and kept keys are then kept as the sum $KK^\top$.
 #
-# That the program itself does not grow on the way was **measured** (the printed lines), with made-up facts on a
+# That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
 # were **never run**. How many of ten thousand facts UltraEdit holds was measured on the small model without a
 # token in front, and is in [RESULTS](../tests/benchmarks/RESULTS.md).
@@ -489,16 +489,17 @@ print(
 speed.against(hourly)
 
 # %% [markdown]
-# Edits per hour do not say what is held. This one short stream is an example; [notebook 14](14_lifelong.ipynb) has the
+# This is the library's UltraEdit in small turns; the count above is of the published form, which passes over a fact once. And
+# edits per hour do not say what is held. This one short stream is an example; [notebook 14](14_lifelong.ipynb) has the
 # comparison.
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. What stands beside the weights grows with
-#   each fact, and a matrix that facts are written into does not.
+# * **Counted**: a search costs some forty passes and a gradient two. Codebooks, experts and side matrices grow with
+#   each fact, and a matrix that facts are written into stops growing.
 # * **Counted, under measured rates**: with few tokens in a pass a card waits for memory, and above the corner for
 #   arithmetic. So facts are edited in company.
-# * **Measured**, one fact on one card, with random weights: the editors take several times their floor.
+# * **Measured**, one fact on one card, with random weights: the editors take four to seventy times their floor.
 # * **Never run**: any of it with the real weights of a model of 8B, a million real facts, or more than one card.
 #
 # ## Where it breaks

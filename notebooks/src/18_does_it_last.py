@@ -295,7 +295,7 @@ for name, patch in edits.items():
 table(columns)
 
 # %% [markdown]
-# ROME's answers stand in both formats. UltraEdit's are gone in both, and for two reasons that the figure tells
+# ROME's answers begin as they did in both formats. UltraEdit's are gone in both, and for two reasons that the figure tells
 # apart. In the format of the file its change was erased. With a scale per row it is still there on average, but
 # so is an error in every matrix of the model. The unedited model suffers from that error, too: its titanium is no longer Ti.
 #
@@ -556,7 +556,7 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 
 # %% [markdown]
 # Of ROME's and MEMIT's replies to the question nearly eight in ten name the new answer, more than of the model that is
-# told it. But of the edited models' replies only every second one states the fact; most of the others speak of
+# told it. But of the edited models' replies only somewhat more than every second one states the fact; most of the others speak of
 # another subject. The told model names it less often, and nearly always means it. In an open request the edited models
 # seldom state it. So whether "the edit was learned" depends on how one asks, and on what one counts.
 #
@@ -566,12 +566,12 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 # * Rounding keeps a small change on average where weights lie anywhere between two whole numbers. Where the unedited
 #   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
 #   UltraEdit's edits are gone, ROME's stay.
-# * With 8 bits nothing changes. With 4 bits in another format the model forgets much of its own, and UltraEdit's and GRACE's facts
-#   go further.
+# * With 8 bits nothing changes. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
+#   GRACE's facts go further; with a scale for 64 weights it forgets little.
 # * An editor that searches until its answer is nearly certain begins with a larger margin, and can lose less than
 #   the control.
 # * A memory beside the weights is lost by what happens *below* it.
-# * A reply that names the answer need not state the fact. In one stream every second one did.
+# * A reply that names the answer need not state the fact. In one stream somewhat more than every second one did.
 #
 # ## Where it breaks
 #

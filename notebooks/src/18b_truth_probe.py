@@ -359,8 +359,8 @@ figures.dots({panels[what]: {line: shares(line, what) for line in LINES} for wha
 # %% [markdown]
 # **The shares read like a success, and the table does not.** After ROME the new answer looks true for twice as many facts as
 # before, and the old one for fewer. But only a quarter of the facts are turned round. For half of them *both* statements look
-# true: the probe no longer tells the two answers apart. It gave the same verdict to both for some facts before the edit as well, and after it for
-# more in every stream; with three streams the mean difference is only just within its error.
+# true: the probe no longer tells the two answers apart. It gave the same verdict to both for eleven of the
+# twenty-four facts before the edit as well, and for fifteen after it; with three streams this difference is not proved.
 #
 # The other stream is an example with longer rows. There ROME's facts get the same verdict for most facts again, but now often
 # neither looks true. After synthetic documents, where the model is trained on short texts about each
@@ -409,7 +409,8 @@ drawing
 # %% [markdown]
 # ROME raises the written answer in every stream, and lowers the old one. Third answers of the same subject move little, so the
 # edit is more than a push for any answer; with three streams this difference reaches down to zero. So something of the edit is seen
-# by the probe. It is a shift along the diagonal for some facts and a turn for a few.
+# by the probe. Most facts move across the diagonal, the new answer up and the old one
+# down, but only a few move far enough to turn round.
 #
 # ## What can a probe not see?
 #
@@ -432,15 +433,15 @@ for name in ("ft_m", "grace"):
 #
 # * A probe can know its statements by heart. Before it is believed it has to be right on relations that it has not seen.
 # * Two shares do not say what an edit does to a fact. The joint table does, and it is two lines of code.
-# * After ROME the new answer looks true more often, but only a quarter of the facts are turned round. For most of the facts the probe no
-#   longer tells the new answer from the old one.
-# * UltraEdit's edits are said and not seen. An edit in the probe's block or above it cannot be seen.
+# * After ROME the new answer looks true more often, but only a quarter of the facts are turned round. For most of the facts the
+#   probe does not tell the new answer from the old one, and for nearly half it did not before.
+# * UltraEdit's edits are said and hardly seen. An edit in the probe's block or above it cannot be seen at all.
 # * That the model now *believes* the edit is not what a probe shows.
 #
 # ## Where it breaks
 #
 # One model of 135 million parameters, twenty-four facts in three streams, and one kind of probe. The probe is wrong for one
-# statement in six or seven, and on facts that are edited it may be worse: they were not drawn like its training. Another probe may
+# statement in six or seven, and on the facts that are edited for more: they were not drawn like its training. Another probe may
 # read something else.
 #
 # And above all, a direction that separates true from false statements need not be what the model *takes* for true. No number

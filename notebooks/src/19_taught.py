@@ -142,9 +142,10 @@ Slider(
 )
 
 # %% [markdown]
-# The step without a bracket misses most of what it is to write, and moves ordinary text most. With $C$ in the bracket text
-# moves less than with the identity. Earlier facts are held by one thing: their own keys in the bracket. And a
-# larger $\lambda$ spares everybody, the new facts as well.
+# The step without a bracket misses most of what it is to write, and moves ordinary text most. With $\lambda C$ text moves
+# less than with $\lambda I$, although more is written. Equality writes everything, and moves text and earlier facts for it.
+# Earlier facts are held by one thing: their own keys in the bracket. A larger $\lambda$ spares everybody, the new
+# facts as well; the three rows without a $\lambda$ stand still.
 #
 # ## What we know now
 #
@@ -155,15 +156,28 @@ Slider(
 #   ([07](07_superposition.ipynb)).
 # * **Where a fact is looked up is not the only place where it can be written** ([03](03_where.ipynb)).
 # * **Look for the token before you look for the reason.** A text that begins with nothing in front makes a first position unlike all
-#   others, and a published gain lived on it ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+#   others, and a gain like a published one can be made of it alone ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
 # * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb), [10](10_ultraedit.ipynb)). What is trained
 #   or standardized is how such pairs are weighed.
-# * **Beside the weights nothing is destroyed, and everything hangs on who may answer** ([11](11_grace.ipynb),
+# * **Beside the weights no weight is destroyed, and everything hangs on who may answer** ([11](11_grace.ipynb),
 #   [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius separates rewordings from neighbors.
 # * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb), [15](15_judging.ipynb)). The stream is the
 #   observation, and the unedited model stands beside every number.
-# * **Said is not known.** An edit is gone after a rounding, gives way to a doubt, or leaves a probe of truth undecided
+# * **Said is not known.** An edit of many small changes can be gone after a rounding to four bits, and a probe of truth is left undecided
 #   ([17](17_was_it_edited.ipynb), [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
+#
+# So the price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
+# What to take depends on what may be lost:
+#
+# | you have | take | because |
+# | --- | --- | --- |
+# | room in front of the prompt | `retrieval` | nothing is written |
+# | one fact for the weights | `rome`, `memit` | equality, or a weight on text |
+# | many facts for the weights | `memit` or `alphaedit` with kept keys | the bracket holds what is written |
+# | weights that must stay | `grace`, `memoir` | exact prompts, or rewordings as well |
+# | a baseline | `ft_m` | one layer, one loss |
+#
+# The shares behind these lines stand in [notebook 14](14_lifelong.ipynb).
 #
 # ## Where it breaks
 #
