@@ -468,8 +468,8 @@ whiskers(labels, points, "KL of the answer (nats)", height=5.2)
 # %% [markdown]
 # The sheepdog moved most by far: the new answer came over to it. The order of the others is not that
 # of kinship. The ram is of the sheep's own species and hardly moves, while the kangaroo, which shares
-# only the class, comes before the cow and the pig. It is not that of spelling either: goat and cow
-# have none of the four letters. An answer can also change where the KL is small, because where two
+# only the class, comes before the cow and the pig. It is not that of spelling either, but for the word that contains the
+# edited one: goat and cow have none of its letters. An answer can also change where the KL is small, because where two
 # words are nearly equally probable, a small push decides. All this is one edit, an example.
 #
 # ## Where does the answer turn?
@@ -571,7 +571,7 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 # ## Where it breaks
 #
 # Nobody edited the sheepdog, and it calls its young a puppy now. An edit does its harm where nobody
-# asked, and neither kinship nor spelling foretells where.
+# asked, and kinship does not foretell where.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

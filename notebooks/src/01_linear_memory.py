@@ -628,8 +628,8 @@ plot.lines(shares, found, *axes, dashes=dashes)
 #   moment says about all keys, and the overlap that is left is $k_i^\top C^{-1} k_j$.
 # * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$
 #   has the smallest expected error, and pays with an error on the keys as they were written.
-# * A real layer uses all its directions, but unevenly, and subjects that mean similar things have
-#   similar keys even after whitening.
+# * A real layer uses all its directions, but unevenly, and the pairs of subjects that stay
+#   nearest after whitening mostly mean similar things.
 #
 # ## Where it breaks
 #

@@ -3,7 +3,7 @@
 #
 # # 02 · What does writing one fact do to the others?
 #
-# A plain outer product moves nearly every pair of the memory. At the end of this page you know the
+# A plain outer product moves most pairs of the memory. At the end of this page you know the
 # change that moves them least, and can say whom it will disturb before it is made.
 #
 # **You will** derive the cheapest way to write one pair, and write it · play with a memory of four keys ·
@@ -634,7 +634,8 @@ plot.scatter(
 # %% [markdown]
 # Two or three percent of an edit land on an earlier fact, and most answers do not notice. In each of the three streams
 # a larger share goes with a larger *movement* of the answer, and hardly at all with a *loss*. The fact on which most
-# of all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, the harm is not**. It
+# of all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm of a
+# single edit hardly** ([page 07](07_superposition.ipynb) asks the same of a hundred). It
 # depends on what the layers above make of it. That thirty facts do so little harm to each other is a
 # property of this model as the library loads it; [page 02b](02b_first_token.ipynb) takes one token away.
 #

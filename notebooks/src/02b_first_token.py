@@ -130,11 +130,11 @@ plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(
 # The edited layer reads keys by $\rho(i, j) = k_i^\top C^{-1}k_j / q_i$ with $q_i = k_i^\top C^{-1}k_i$.
 #
 # **Predict.** What do openers write on each other where nothing stands in front? The common key of the first
-# position is short, a small $q$. Who then disturbs whom? Remember $\rho(i, j)\,q_i = \rho(j, i)\,q_j$.
+# position has a small $q$. Who then disturbs whom? Remember $\rho(i, j)\,q_i = \rho(j, i)\,q_j$.
 #
 # <details><summary>Answer</summary>
 #
-# Who edits one of them edits them all. And a short key writes loudly on everybody and is disturbed by hardly
+# Who edits one of them edits them all. And a key of small $q$ writes loudly on everybody and is disturbed by hardly
 # anybody.
 #
 # </details>
@@ -252,7 +252,7 @@ dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
 # with the token than without; how much smaller differs widely, and three streams do not settle it.
 #
 # What openers write on earlier facts also gets shorter in each stream. It stays longer than what other edits write, and does
-# no more harm than theirs. That is page 02's lesson once more: what lands does not say what is lost.
+# about as much harm as theirs: less in two streams, a little more in the second. That is page 02's lesson once more: what lands does not say what is lost.
 #
 # Part of what was reported about editing in a row is this. GPT-2 and GPT-J, the models of most papers, read nothing in
 # front. So do pages 04 and 08 in one row each, to show what those papers met; all else in this course is about the
@@ -288,8 +288,8 @@ for model in fronts.values():
 # ## What we know now
 #
 # * The first position of a text becomes a place of its own in the first layers. Where nothing stands in front, all
-#   subjects that open their prompt share nearly one short key there.
-# * A short key writes on everybody. An edit of one opener is an edit of all, and disturbs the rest.
+#   one-token subjects that open their prompt share nearly one key there, of a small $q$.
+# * A key of small $q$ writes on everybody. An edit of one opener is an edit of all, and disturbs the rest.
 # * A token in front takes the place, and subjects get keys of their own. Almost anything does, but not everything.
 # * `lib.load()` gives the model with the token. GPT-2 and GPT-J, on which the papers worked, have none.
 #

@@ -365,7 +365,7 @@ show.Table(lines)
 # %% [markdown]
 # Only all tokens of the prompt bring back exactly the total effect, whatever the draws are. **An indirect effect is no share**: those of the single
 # tokens do not add up to that of the subject, and the subject and all that follows it do not add up to the
-# whole. So on this page no effect is divided by the total one.
+# whole. So from here on no effect is divided by the total one.
 #
 # ## Six facts
 #
@@ -404,7 +404,7 @@ drawings_03.over_layers(
 )
 
 # %% [markdown]
-# Two sites again, and in five of the six facts the early one is where GPT-2 XL has it, at the subject's last
+# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last
 # token; the tower is the exception. There the MLPs of the first layers bring the answer back, and the attention
 # does not. At the end of the prompt the attention brings it back, and the MLPs hardly do. The states show the
 # handing over: those of the subject fall to nothing between layers 21 and 24, in every fact in which they had
@@ -535,8 +535,8 @@ drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
 # back nothing any more: the later layers still read what is put there. They give way only at layer 28, and there by
-# different amounts in the three facts. So neither the peak of the trace nor its end is the best layer, or the last
-# one, to write into. A trace says where the model's own fact passes by; to choose a layer, try it.
+# different amounts in the three facts. So the answer on its own prompt does not tell the layers before that apart, and
+# the trace chooses none of them. A trace says where the model's own fact passes by; to choose a layer, try it.
 #
 # ## A key that is in every prompt
 #

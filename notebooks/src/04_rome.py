@@ -603,11 +603,12 @@ for draw, cases in runs_04.draws().items():
     print(f"{foreign:.2f} of another fact's")
 
 # %% [markdown]
-# Nearly all facts hold, in a row as well as alone. **The neighbors pay, in every stream.** With the stream as
+# Nearly all facts hold, in a row as well as alone. **Neighbors and rewordings pay, in every stream.** With the stream as
 # the unit, 7.9 points fewer of them (4.8 to 11.0) keep their answer than on the unedited model. The right panel
 # shows that more than half of this price is due already when each fact is written alone. The rest is what the
 # row adds, 3.3 points; it has the same sign in all three streams, while the smallest difference that
-# these three could have proved is about four.
+# these three could have proved is about four. What the row adds to the loss of rewordings looks larger. The third
+# stream is a mixture of the first two, so these are somewhat fewer than three.
 #
 # The last cell says what reaches them. A neighbor asks the same about a subject of the same kind, so its key is
 # near, and at the token that is hit most it gets more than a tenth of its own fact's change. That is twice as

@@ -194,7 +194,7 @@ show.memory_picture()
 #
 # <details><summary>Answer</summary>
 #
-# The common words: their $q$ is small. The cost is a square, and what stays away first is what is expensive.
+# Mostly common words: where text visits a key often its $q$ is small. The cost is a square, and what stays away first is what is expensive.
 # So it falls much faster than what arrives.
 #
 # </details>
@@ -257,8 +257,8 @@ drawings_05.Weigh([facts[i].subject for i in order], q.tolist(), written, trade,
 
 # %% [markdown]
 # Each bar is a fact, from the smallest $q$ at the bottom to the largest, and the tick is what the formula
-# gives it alone. All together a little less arrives, where keys are alike. Everyday words such as China and
-# Earth fade first, long names last.
+# gives it alone. All together a little less arrives, where keys are alike. Facts whose keys text visits
+# often fade first; the length of a name does not decide.
 #
 # The right panel says why weighing pays. From EMMET's end the curve falls steeply: at the library's $\lambda$ a
 # little more than a quarter of $R$ is missing, and general text pays less than half of what equality would cost it.
@@ -356,8 +356,8 @@ figures.dots(drawn, [f"{row['draw']} stream" for row in rows[:: len(held)]])
 # %% [markdown]
 # At $\lambda = 0$ the row has left a seventh to a fifth of the residuals missing, and the batch nothing. **The
 # answers do not notice.** The same number of facts is held in every stream, and of the neighbors the batch keeps 1.4
-# points more (−2.2 to 5.0), so it was not the order that cost them: had it cost more than five points, the batch
-# would have won those back. It is the writing itself.
+# points more (−2.2 to 5.0). So the order cost them five points at most, which would have come back in the batch. The
+# larger part is the writing itself.
 #
 # **What helps is $\lambda$**, in a row as well as in a batch. In every stream unrelated text moves about half as
 # much or less, and in every stream more of the neighbors are kept, while the number of facts that are held changes
@@ -514,7 +514,7 @@ for _ in range(20):  # draws of the network, of what goes in and of the residual
 show.Table(list(table.values()))
 
 # %% [markdown]
-# With nearly no $\lambda$ your loop leaves nothing missing, at about a fifth of the price of one layer. Fixed
+# With nearly no $\lambda$ your loop leaves nothing missing, at about a quarter of the price of one layer. Fixed
 # parts miss a third even then, because what lower layers add goes through the upper ones. With
 # $\lambda = q$ a part is missing in each way, and the least by your loop.
 #
@@ -573,8 +573,8 @@ show.Table([dict(zip(("prompt", "before", "after"), row, strict=True)) for row i
 # <details><summary>Answer</summary>
 #
 # In one layer when $\lambda$ is several times as large as most $q$, since half of a residual is often enough
-# for the answer. In five layers later: there what is missing is $\prod(1 - s/j)$, far below $1 - s$ when
-# $s$ is small.
+# for the answer. In five layers later: there what is missing is $\prod(1 - s/j)$, so that for a small
+# $s$ about twice as much arrives.
 #
 # </details>
 
@@ -618,7 +618,7 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 # * $\lambda = 0$ is EMMET, which demands equality, and for one fact ROME's insert. Equality is expensive where
 #   keys are alike.
 # * A row of edits takes half of the overlaps into account, a batch all of them. The answers hardly
-#   notice. What spares everybody else is $\lambda$.
+#   notice. What spares unrelated text, and in these streams neighbors, is $\lambda$.
 # * Spread over $L$ layers the cost is about $1/L$, if each layer is asked for what is missing now, divided by
 #   the layers that are left. Five layers keep more of the neighbors than one.
 #

@@ -319,7 +319,7 @@ plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
 # With kept keys ten batches equal one batch: the two lines lie on each other. Where nothing is kept the first batches
-# lack several times as much, and the last one least. The batch that is taken back lacks all of its values again, and
+# lack several times as much, and the last one least. The batch that is taken back lacks its values again, and more, and
 # the others have a little less missing, because one competitor is gone.
 #
 # ## AlphaEdit is both
@@ -402,7 +402,7 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 # would have had to be more than 8; nor do they exclude 11. General text it spares a little better than $\lambda C$ does: in
 # each draw the perplexity rises less.
 #
-# **Without any guard of general text kept keys are worth nothing.** The last editor keeps keys and has the same $L_2$, but
+# **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$, but
 # writes in all directions. For $L_2 I$ they are all equally dear, while real keys have a large part in common, so that
 # whatever is written along a key is heard everywhere. Perplexity rises by more than half, fewer facts are held than by
 # MEMIT with nothing kept, and next to no neighbor stays as it was. So AlphaEdit needs both of its ideas, the projector for
@@ -412,7 +412,7 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** is what they can reach at best,
+# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** has the smallest sum of squares that they can reach,
 # and it belongs beside the stream. The equality needs keys and values that stay what they were. In one edited layer
 # they do. In several, every change of a lower layer moves the keys of the layers above it, also of facts that were
 # written before. So one more editor writes the stream into the last layer alone.
@@ -460,7 +460,7 @@ drawings_06.strengths(shown)
 #
 # Two things are worth seeing. `spread` has the bracket $\lambda C + KK^\top$. Given the keys $PK$, $\lambda = 1$ and
 # $L_2 I + PK_pK_p^\top P$ in place of $C$, this bracket is AlphaEdit's. And the kept keys are those of `after.facts`, read
-# anew on the model as it is now, so that they are never stale.
+# anew on the model as it is before the batch.
 
 
 # %%
@@ -575,7 +575,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 #   which are kept.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
 # * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. So
-#   that one batch is what kept keys can reach at best.
+#   that one batch is the mark for kept keys.
 # * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
 #   text, and one of the two is needed.
 # * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.

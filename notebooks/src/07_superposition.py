@@ -450,8 +450,8 @@ for name, group in groups.items():
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* nearly its last token, and the kind of thing counts for little. Up to layer 9 the token counts for
-# more. From layer 12 on the two are level, as far as about twenty pairs with a common token can tell: a difference of less
+# In layer 0 a name *is* nearly its last token, and the kind of thing counts for little. Up to layer 6 the token counts for
+# more. From there on the two are level, as far as about twenty pairs with a common token can tell: a difference of less
 # than about 0.2 would not be seen. Pairs that share neither stay below both in every layer.
 #
 # ## Which facts break?
