@@ -312,8 +312,8 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 #
 # ## Under which key?
 #
-# The value is found; notebook 02's insert, of rank one, makes the layer give it at a key while it disturbs
-# all other keys least. At which key? The value has to come out in *every* sentence in which the subject is read,
+# The value is found, but added at one token of one run it ends with that run. Notebook 02's insert, of rank one, makes
+# the layer give it at a key while it disturbs all other keys least. At which key? The value has to come out in *every* sentence in which the subject is read,
 # and after every beginning its key is a little different. Let $k_1, \dots, k_n$ be the keys under the templates. The layer
 # is linear, so a change that is written at a key $k$ arrives at another key by notebook 02's share
 #
@@ -518,7 +518,7 @@ figures.dots(drawn, (), log=[unrelated])
 # A person who learns that the Eiffel Tower is in Rome can also say which famous tower Rome has.
 #
 # **Predict.** The cell below asks for the tower in other words, and then *backward*, from the city to the
-# landmark. Which of the two will the edit answer? It also draws at which tokens the edit arrives.
+# tower. Which of the two will the edit answer? It also draws at which tokens the edit arrives.
 #
 # <details><summary>Answer</summary>
 #
@@ -533,7 +533,7 @@ patch = lib.Patch(weights={name: lib.LowRank(((A, B),))})
 own = lm.keys([fact], layer, templates)[:, :, 0].mean(0).cpu()
 asked = {
     "in other words": "Tourists who want to see the Eiffel Tower travel to the city of",
-    "backward": "The most famous landmark in Rome is the",
+    "backward": "The famous tower that stands in Rome is called the",
 }
 texts, table = [], []
 for way, text in asked.items():
@@ -550,7 +550,7 @@ drawings_04.along(texts, list(asked))
 # The edit sits on one token, the last one of the subject's name, and everywhere else next to nothing of
 # it arrives. The question in other words has that token, gets the whole value there and is answered
 # with the new city. In the backward question no token reads more than a few percent of the edit, and the
-# landmark stays the Colosseum. One question each is an example, but the reason is general: a change of rank
+# answer stays the Colosseum. One question each is an example, but the reason is general: a change of rank
 # one reads one direction, and what is not written at any token of a question cannot answer it. Put in a
 # backward question of your own.
 #
