@@ -237,7 +237,7 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
     for student in files.students(folder) if folder else ():
         my = student / "my"
         places = [my / "editor.py", student / "editor.py"]
-        there = [path for path in places if os.path.lexists(path)]
+        there = [p for p in places if os.path.lexists(p) and not p.parent.is_symlink()]
         found += [*there, my / "editor.py" if files.alike(places[0]) else places[1]][:1]
     return found
 
