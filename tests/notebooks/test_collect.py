@@ -124,6 +124,8 @@ def test_a_hostile_notebook_is_one_sentence_and_stops_nobody(name, student, caps
     (ben / "05_memit.ipynb").write_text(notebook(FILLED))
     assert collect.main([str(student.parent)]) == 0
     first, last = capsys.readouterr().err.splitlines()
+    if name in ("no JSON", "a list", "no cells", "cells of another kind", "deep", "a half"):
+        assert "05_memit.ipynb is no notebook: save it in Jupyter" in first
     assert len(first) < 300 and "ada" in first and last.endswith(WEIGH.path.name)
     assert (ben / WEIGH.path.name).is_file()
 
