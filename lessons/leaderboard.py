@@ -237,7 +237,7 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
     for student in files.students(folder) if folder else ():
         my = student / "my"
         places = [my / "editor.py", student / "editor.py"]
-        there = [path for path in places if os.path.lexists(path)]
+        there = [p for p in places if os.path.lexists(p) and not p.parent.is_symlink()]
         found += [*there, my / "editor.py" if files.alike(places[0]) else places[1]][:1]
     return found
 
@@ -273,6 +273,9 @@ def arguments() -> argparse.ArgumentParser:
         help=f"editors of the library beside them (default {','.join(OURS)}; '' for none)",
     )
     parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
+    parser.add_argument(
+        "--quick", action="store_const", const=1, dest="cases", help="one case each: does it run?"
+    )
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
     parser.add_argument(
@@ -326,8 +329,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {files.sentence(error)}", file=sys.stderr)
         return 2
     sources = [(name, False, name) for name in ours]
-    called = names(given, ours)
-    sources += [(n, True, str(p.absolute())) for n, p in zip(called, given, strict=True)]
+    sources += [
+        (name, True, str(path.absolute()))
+        for name, path in zip(names(given, ours), given, strict=True)
+    ]
     texts = {str(path.absolute()): hand_in(path) for path in given}  # before the first runs
     closed = [*given, *filter(None, (asked.folder, asked.data))]
     left = [name for name, _, _ in sources]
@@ -366,7 +371,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"\n%, * yours; {asked.cases} single edits and {stream} in a row on {contest.lm.name}, "
         f"seed {seed}.\nWith {asked.cases} cases a share near one half is known to "
-        f"± {50 * (half[1] - half[0]):.0f} points."
+        f"± {50 * (half[1] - half[0]):.0f} points: two editors that differ by less than "
+        f"{50 * (half[1] - half[0]) * 2**0.5:.0f} may be equally good."
     )
     print(f"Protection while students' editors ran: {protection()}.")
     for row in rows:

@@ -6,6 +6,7 @@
     python -m notebooks.build --relink      take over text and imports, keep the outputs (5 s)
     python -m notebooks.build --long 08     make the long runs of notebook 08 and store them
     python -m notebooks.build --student student         without outputs and answers (student.py)
+    python -m notebooks.build --nbgrader course         the same in the source form of nbgrader
     python -m notebooks.build --long 08 --minutes 30    the same, and stop in time; go on next time
 
 A source is a percent script that also runs as plain Python (`python notebooks/src/03_x.py`):
@@ -596,6 +597,9 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         metavar="OUT",
         help="the pages without outputs and answers; run nothing",
     )
+    parser.add_argument(
+        "--nbgrader", type=place, metavar="OUT", help="the pages as nbgrader's source; run nothing"
+    )
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("EDIT_SCALE", "small"))
     parser.add_argument("--out", type=place, metavar="FOLDER", help="default: notebooks")
     args = parser.parse_args(argv)
@@ -618,6 +622,11 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         if args.student:
             student.edition([tree.notebook(source) for source in sources], args.student)
             _say(f"{len(sources)} pages in {args.student}, their answers in its folder teacher.")
+            return 0
+        if args.nbgrader:
+            pages = [tree.notebook(source) for source in sources]
+            student.edition(pages, args.nbgrader, nbgrader=True)
+            _say(f"{len(sources)} assignments in {args.nbgrader / 'source'}.")
             return 0
     except (BuildError, OSError) as error:
         _say(f"error: {sentence(error)}")

@@ -1,12 +1,14 @@
-"""Slides of a session, made from its page and the figures of its notebooks.
+"""Slides of a session, made from its page and its notebooks.
 
     python -m notebooks.slides 3 session_3.html
 
-One file that needs nothing else: the plan of the lesson, the five questions before it, of each
-section of a notebook that the plan names the question to predict and the figures as they are stored,
-then the session's questions with each answer on a slide of its own, its exercises, and the five
-questions once more, with their answers behind them. Arrow keys turn the slides, and printing
-gives one to a page. Nothing is executed. `pip install latex2mathml` brings what formulas need.
+One file that needs nothing else: the plan of the lesson, the five questions before it, and each part
+of a notebook that the plan names. A part is built up press by press: what leads to a formula, and
+the formula line by line; what is to be predicted, and after a pause the figure and the answer; the
+holes. Then come the session's questions, each with its answer at the next press, its pitfalls and
+exercises, and the five questions once more. An arrow key, the space bar or a tap goes on, `n` shows
+below a slide what the page says there, and printing gives one slide to a page, with that text where
+it is shown. Nothing is executed. `pip install latex2mathml` brings what formulas need.
 """
 
 from __future__ import annotations
@@ -16,67 +18,90 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from lessons.grading import files
 from lib.atomic_files import path_of
 
 from .book import LINK
+from .student import FOLDED, STAYS
 
 ROOT = Path(__file__).resolve().parents[1]
-STYLE = """
-html { scroll-snap-type: y mandatory; font: 3.3vmin/1.4 system-ui, sans-serif; }
-body { margin: 0; }
-section { min-height: 100vh; box-sizing: border-box; padding: 6vmin 9vmin; scroll-snap-align: start;
-  display: flex; flex-direction: column; justify-content: center; break-after: page; }
-h1, h2 { line-height: 1.15; margin: 0 0 3vmin; }
-h1 { font-size: 7vmin; } h2 { font-size: 5vmin; }
-p, ul, ol, table { max-width: 60em; margin: 0 0 2vmin; }
-td, th { padding: .6vmin 2vmin .6vmin 0; text-align: left; vertical-align: top; }
-img { max-width: 100%; max-height: 70vh; object-fit: contain; align-self: flex-start;
-  background: #fff; }
-small { color: #666; } code { background: #8882; padding: 0 .2em; }
-math[display=block] { margin: 1.5vmin 0; }
-@media (prefers-color-scheme: dark) { body { background: #14161a; color: #e8e8e8; } }
-@media print { section { min-height: 0; height: 100vh; } }
-"""
-TURN = """
-addEventListener("keydown", e => {
-  const step = {ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1,
-    PageUp: -1}[e.key];
-  if (!step || e.ctrlKey || e.metaKey || e.altKey) return;
-  e.preventDefault();
-  const all = [...document.querySelectorAll("section")], y = scrollY + innerHeight / 2;
-  const now = all.findLastIndex(one => one.offsetTop <= y);
-  all[Math.min(all.length - 1, Math.max(0, now + step))].scrollIntoView();
-});
-"""
-PREDICT = re.compile(r"^\*\*Predict\.\*\*.+?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
-ANSWER = re.compile(r"<details><summary>Answer</summary>(.+?)</details>", re.DOTALL)
-FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+PAGE = Path(__file__).with_suffix(".html")
+MOST = 30  # slides of a session
+ROOM, WIDTH = 15, 88  # lines of a slide, and letters of a line
+SPARE = 3  # lines that a short step may take beyond them
+FIGURE, LINE = 9, 1.9  # lines that a figure and a line of a formula take
+LONG = 30  # letters of TeX in a line of a formula before it is broken at a relation
+INLINE = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+BLOCK = re.compile(
+    r"<details>.*?</details>|^```.*?^```|\$\$.+?\$\$|.+?(?=\n\s*\n|\$\$|<details>|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
+RELATIONS = {"=", *(f"\\{name}" for name in ("approx", "propto", "le", "ge", "leftarrow"))}
+OPEN, CLOSED = {*"{([", r"\left", r"\begin"}, {*"})]", r"\right", r"\end"}
+# what latex2mathml leaves as it is, in words that it knows
+KNOWN = {r"\arg": r"\operatorname{arg}", r"\Big\langle": r"\langle", r"\Big\rangle": r"\rangle"}
+UNKNOWN = re.compile("|".join(f"{re.escape(name)}(?![a-zA-Z])" for name in KNOWN))
+ASKED = ("**Predict.**", "**Guess.**")
+AS_IT_IS = re.compile(r"[-*>|] |\d+\. |```")  # lists, tables, quotations, code
+# what stands above a page's first part, and what is no text of a lesson
+ASIDE = (
+    "**You will**",
+    "**Needs**",
+    "**Minutes**",
+    "The folded cell",
+    "# ",
+    "[![",
+    "<!--",
+    "Last run",
+)
 
 
 class Section(NamedTuple):
-    """A part of a notebook: its heading, what it asks to predict, its figures as base64 PNG."""
+    """A part of a notebook: its heading, and its blocks of text and its figures as Markdown."""
 
     heading: str
-    asked: list[str]
-    figures: list[str]
+    blocks: list[str]
+
+
+@dataclass
+class Slide:
+    """A slide: its heading, what appears press by press, and what its page says there."""
+
+    heading: str
+    steps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def blocks(text: str) -> list[str]:
+    """The paragraphs, formulas, lists and folded parts of a text, one after another."""
+    found = (one[0].strip() for one in BLOCK.finditer(text))
+    return [block for block in found if block.strip(".,")]
 
 
 def sections(book: str) -> list[Section]:
     """The parts of a notebook, given as the text of its file."""
-    found = [Section("", [], [])]
+    found = [Section("", [])]
     for cell in json.loads(book)["cells"]:
+        source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            for part in re.split(r"^(?=## )", "".join(cell["source"]), flags=re.MULTILINE):
+            for part in re.split(r"^(?=## )", source, flags=re.MULTILINE):
                 if part.startswith("## "):
-                    found.append(Section(part[3:].partition("\n")[0].strip(), [], []))
-                found[-1].asked.extend(PREDICT.findall(part))
+                    head, _, part = part[3:].partition("\n")
+                    found.append(Section(head.strip(), []))
+                found[-1].blocks.extend(blocks(part))
+            continue
+        guesses = re.findall(r"\bguess\(\s*\"([^\"]+)\"", source)
+        found[-1].blocks.extend(f"**Guess.** {asked}" for asked in guesses)
         for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                found[-1].figures.append("".join(output["data"]["image/png"]).strip())
+            if png := "".join(output.get("data", {}).get("image/png", "")).strip():
+                found[-1].blocks.append(f"![figure](data:image/png;base64,{png})")
     return found
 
 
@@ -86,49 +111,186 @@ def chosen(row: str, parts: list[Section]) -> list[Section]:
     All of them where it names none. Raises ValueError for a name that begins no heading.
     """
     some: set[int] = set()
-    said = re.findall(r'(up to |to )?"([^"]+)"( on\b)?', row)
+    said = re.findall(r'(up to |to |from )?"([^"]+)"( on\b)?', row)
     for way, name, on in said:
         at = next((i for i, part in enumerate(parts) if part.heading.startswith(name)), None)
         if at is None:
             raise ValueError(f"no section of the notebook is called “{name}”")
         first = {"up to ": 0, "to ": max(some, default=0)}.get(way, at)
-        some |= set(range(first, len(parts) if on else at + 1))
+        to_the_end = way == "from " and on  # not `"Ridge" on the board`
+        some |= set(range(first, len(parts) if to_the_end else at + 1))
     return [part for i, part in enumerate(parts) if not said or i in some]
 
 
-def slides(number: int, root: Path = ROOT) -> Iterator[str]:
-    """The slides of a session as Markdown, one after another; FileNotFoundError where it is not."""
+def lines(formula: str) -> list[str]:
+    r"""A formula as the lines in which it is built up, broken at \qquad and at relations."""
+    found, depth, related = [""], 0, False
+    for token in TOKEN.findall(formula.strip().strip("$").strip()):
+        depth += (token in OPEN) - (token in CLOSED)
+        relation = depth == 0 and token in RELATIONS
+        if depth == 0 and token == r"\qquad":
+            found, related = [*found, ""], False
+            continue
+        if relation and related and len(found[-1]) > LONG:
+            found.append("")
+        related |= relation
+        found[-1] += token
+    return [f"$${line.strip()}$$" for line in found if line.strip(" .,")]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a paragraph; a formula or a piece of code in one is not split."""
+    kept: list[str] = []
+
+    def held(found: re.Match[str]) -> str:
+        kept.append(found[0])
+        return f"\0{len(kept) - 1}\0"
+
+    masked = re.sub(rf"{INLINE.pattern}|`[^`]+`", held, text, flags=INLINE.flags)
+    parts = re.split(r"(?<=[.?!])(?<!e\.g\.)\s+(?=\S)", masked)
+    return [re.sub(r"\0(\d+)\0", lambda at: kept[int(at[1])], part) for part in parts]
+
+
+def taught(block: str, after: str, behind_figure: bool) -> list[str]:
+    """What a paragraph puts on the slide: what leads to a formula, its new words, what to see."""
+    if AS_IT_IS.match(block):
+        return [block]
+    said = sentences(block)
+    wanted = {len(said) - 1} if after.startswith("$$") else set()
+    wanted |= {0} if behind_figure else set()
+    wanted |= {i for i, one in enumerate(said) if re.search(r"\*\*[^*]+\*\*", one)}
+    return [" ".join(said[i] for i in sorted(wanted))] if wanted else []
+
+
+def size(steps: Iterable[str]) -> float:
+    """The lines that steps take, about."""
+    found = 0.0
+    for step in steps:
+        if step.startswith("!["):
+            found += FIGURE
+            continue
+        found += LINE * step.count("$$") / 2
+        rows = re.sub(r"\$\$.+?\$\$", "", step, flags=re.DOTALL).strip()
+        if not AS_IT_IS.match(rows):
+            rows = " ".join(rows.split())
+        found += sum(-(-len(row) // WIDTH) for row in rows.splitlines()) + 0.4
+    return found
+
+
+def pictured(some: Iterable[Slide]) -> list[Slide]:
+    """Of slides those with a figure or a formula: where a plan names all of a notebook, the others
+    are for reading at home."""
+    return [slide for slide in some if any(step.startswith(("![", "$$")) for step in slide.steps)]
+
+
+def show(made: list[Slide], *steps: str) -> None:
+    """Put steps on the last slide, and on others of its heading as each is full.
+
+    A short step still goes on a full one, in smaller letters.
+    """
+    for step in steps:
+        spare = SPARE if size([step]) <= SPARE else 0
+        if made[-1].steps and size([*made[-1].steps, step]) > ROOM + spare:
+            made.append(Slide(made[-1].heading))
+        made[-1].steps.append(step)
+
+
+def built(part: Section, room: float = ROOM) -> list[Slide]:
+    """The slides of a part of a notebook, with about so many lines on each."""
+    made = [Slide(part.heading)]
+    answers: list[str] = []
+    before = ""
+    for block, after in pairwise([*part.blocks, ""]):
+        folded = FOLDED.match(f"{block}\n")
+        if folded and folded[1] not in (*STAYS, "Solution"):
+            answers += [line for one in blocks(folded[2]) for line in shown(one)]
+        if folded or block.startswith(ASIDE):
+            continue
+        if block.startswith(ASKED[0]):
+            show(made, *answers)
+            answers = []
+        if block.startswith(ASKED):
+            if made[-1].steps and not made[-1].steps[-1].startswith(ASKED):
+                made.append(Slide(part.heading))
+            show(made, block)
+        elif block.startswith("!["):
+            show(made, block, *answers)
+            answers = []
+        elif block.startswith("$$"):
+            show(made, *lines(block))
+        elif block.startswith("**Your turn"):
+            show(made, *answers)
+            answers = []
+            made.append(Slide(part.heading, [block]))
+        else:
+            made[-1].notes += [] if AS_IT_IS.match(block) else [block]
+            show(made, *taught(block, after, before.startswith("![")))
+        before = block
+    show(made, *answers)
+    return merged((slide for slide in made if slide.steps), room)
+
+
+def merged(some: Iterable[Slide], room: float) -> list[Slide]:
+    """The slides of a part, two that follow each other as one where it has room for both."""
+    made: list[Slide] = []
+    for slide in some:
+        if made and size([*made[-1].steps, *slide.steps]) <= room:
+            made[-1].steps += slide.steps
+            made[-1].notes += slide.notes
+        else:
+            made.append(slide)
+    return made
+
+
+def shown(block: str) -> list[str]:
+    """A block of an answer: a formula is built up, all else is shown as it is."""
+    return lines(block) if block.startswith("$$") else [block]
+
+
+def slides(number: int, root: Path = ROOT) -> list[Slide]:
+    """The slides of a session, one after another; FileNotFoundError where it is not.
+
+    Where they would be too many, more stands on each, in smaller letters.
+    """
     text = (root / f"lessons/session_{number}.md").read_text(encoding="utf-8")
+    for room in range(ROOM, ROOM + 6):
+        made = deck(text, root / "notebooks", room)
+        if len(made) <= MOST:
+            break
+    return made
+
+
+def deck(text: str, notebooks: Path, room: float) -> list[Slide]:
+    """The slides of a session from the text of its page, with about so many lines on each."""
     head, *rest = re.split(r"^## (.+)\n", LINK.sub(r"\1", text), flags=re.MULTILINE)
-    title, _, about = head.partition("\n")
-    aims, _, plan = about.partition("| minutes")
-    yield f"{title}\n{aims}"
-    yield f"## The plan\n\n| minutes{plan}"
+    about, _, plan = head.partition("| minutes")
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     five, _, answers = parts.pop("Before and after").partition("<details>")
-    yield f"## Before the lesson\n{five}"
+    opened = re.sub(r"^(?:They|It) opens? with.*?\n\n", "", about, flags=re.DOTALL | re.MULTILINE)
+    made = [Slide("", [opened]), Slide("The plan", [f"| minutes{plan}"])]
+    made.append(Slide("Before the lesson", [five]))
+    there: set[tuple[str, str]] = set()
     for row in plan.splitlines():
-        if found := re.search(r"notebook (\d\d), (.*)", row):
-            (file,) = (root / "notebooks").glob(f"{found[1]}_*.ipynb")
+        if found := re.match(r"\|.*notebook (\d\d[a-z]?), (.*)", row):
+            (file,) = notebooks.glob(f"{found[1]}_*.ipynb")
             for part in chosen(found[2], sections(file.read_text(encoding="utf-8"))):
-                name = f"## {part.heading or 'Notebook'}\n\n<small>Notebook {found[1]}</small>\n\n"
-                if part.asked:
-                    yield name + LINK.sub(r"\1", "\n\n".join(part.asked))
-                for figure in part.figures:
-                    yield f"{name}![{part.heading}](data:image/png;base64,{figure})"
+                if (found[1], part.heading) not in there:
+                    there.add((found[1], part.heading))
+                    some = built(
+                        part._replace(heading=part.heading or f"Notebook {found[1]}"), room
+                    )
+                    made += some if '"' in found[2] else pictured(some)
     for name, body in parts.items():
         if name != "Questions":
-            yield f"## {name}\n{body}"
+            made.append(Slide(name, [body]))
             continue
-        for i, question in enumerate(
-            filter(str.strip, re.split(r"^\*\*\d+\.\*\*", body, flags=re.M))
-        ):
-            asked = ANSWER.sub("", question).strip()
-            yield f"## Question {i + 1}\n\n{asked}"
-            if answer := ANSWER.search(question):
-                yield f"## Question {i + 1}\n\n{asked}\n\n**Answer.** {answer[1].strip()}"
-    yield f"## After the lesson\n{five}"
-    yield f"## After the lesson\n\n<details open>{answers}"
+        asked = re.sub(r"<details><summary>Answer</summary>\s*", "**Answer.** ", body)
+        asked = asked.replace("</details>", "")
+        steps = re.split(r"^(?=\*\*(?:\d+|Answer)\.\*\*)", asked, flags=re.MULTILINE)
+        made.append(Slide(name))
+        show(made, *filter(str.strip, steps))
+    after = re.findall(r"^\d+\. .+?(?=^\d+\. |\Z|</details>)", answers, re.MULTILINE | re.DOTALL)
+    return [*made, Slide("After the lesson", [five]), Slide("After the lesson", after)]
 
 
 def page(number: int, root: Path = ROOT) -> str:
@@ -139,23 +301,33 @@ def page(number: int, root: Path = ROOT) -> str:
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     reader.validateLink = lambda url: url.startswith(("data:image/png;", "https:"))  # type: ignore[method-assign]
 
-    def shown(slide: str) -> str:
+    def html(text: str) -> str:
         formulas: list[str] = []
 
         def kept(found: re.Match[str]) -> str:
             display = "block" if found[1] else "inline"
-            formulas.append(convert((found[1] or found[2]).strip(), display=display))
+            tex = UNKNOWN.sub(lambda one: KNOWN[one[0]], (found[1] or found[2]).strip())
+            formulas.append(convert(tex, display=display))
             return f"<math>{len(formulas) - 1}</math>"
 
-        text = reader.render(FORMULA.sub(kept, slide))
-        text = re.sub(r"<math>(\d+)</math>", lambda found: formulas[int(found[1])], text)
-        return f"<section>\n{text}</section>\n"
+        made = reader.render(INLINE.sub(kept, LINK.sub(r"\1", text)))
+        return re.sub(r"<math>(\d+)</math>", lambda found: formulas[int(found[1])], made)
 
-    parts = "".join(map(shown, slides(number, root)))
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Session {number}</title>\n'
-        f"<style>{STYLE}</style>\n{parts}<script>{TURN}</script></html>\n"
-    )
+    def section(slide: Slide) -> str:
+        letters = max(0.7, min(1.0, ROOM / size(slide.steps)))
+        figure = min(72, 50 + 4 * max(0, ROOM - size(slide.steps)))
+        style = f"font-size: {letters:.2f}em; --figure: {figure:.0f}vh"
+        steps = "".join(
+            f'<div class="{"step" if i else "first"}">{html(step)}</div>\n'
+            for i, step in enumerate(slide.steps)
+        )
+        heading = html(f"## {slide.heading}") if slide.heading else ""
+        notes = "".join(map(html, slide.notes))
+        aside = f"<aside>{notes}</aside>" if notes else ""
+        return f'<section style="{style}">\n{heading}{steps}{aside}</section>\n'
+
+    frame = PAGE.read_text(encoding="utf-8").replace("TITLE", f"Session {number}")
+    return frame.replace("SLIDES", "".join(map(section, slides(number, root))))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -169,13 +341,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"slides need: pip install {' '.join(missing).replace('_', '-')}", file=sys.stderr)
         return 2
     try:
-        text = page(given.session)
-        given.out.write_text(text, encoding="utf-8")
+        files.writable(given.out)
+        files.write(given.out, page(given.session))
     except FileNotFoundError as error:
-        print(f"there is no {error.filename or given.out}", file=sys.stderr)
+        print(f"there is no {error.filename}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"{given.out} cannot be written: {error.strerror}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(files.sentence(error), file=sys.stderr)
         return 2
     print(given.out)
     return 0

@@ -52,7 +52,7 @@ def grade_folder(
             raise ValueError(f"{report} would be one of the students: name a folder outside")
         files.free(report, files.unfinished(report))
     inside = [student / "my" for student in students]
-    places = [my if my.is_dir() else my.parent for my in inside]
+    places = [my if my.is_dir() and not my.is_symlink() else my.parent for my in inside]
     texts = [hand_in(chosen, place) for place in places]
     found, why = _graded(chosen, texts, folder, jobs, seed, seconds)
     code = {None: 0, "interrupted": STOPPED}.get(why, 2)

@@ -34,14 +34,18 @@ def students(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and path.name.casefold() not in NOBODY
+        # a link would lead to another student's folder
+        if path.is_dir()
+        and not path.is_symlink()
+        and not path.name.startswith(".")
+        and path.name.casefold() not in NOBODY
     ]
     if not found:
         raise ValueError(f"there is no folder of a student in {folder}")
     return found
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, largest: int = LARGEST) -> str:
     """A student's file as text. Raises ValueError with the reason why it is not run.
 
     It is Missing where nothing has that name; files of a similar name are then told.
@@ -56,8 +60,8 @@ def text_of(path: Path) -> str:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "a pipe or a device"
             raise ValueError(f"{path.name} is {what}: hand in a plain file of that name")
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"larger than {LARGEST // 1000} kB: hand in the program alone")
+        if path.stat().st_size > largest:
+            raise ValueError(f"{path.name} is larger than {largest // 1000} kB: hand in less")
         text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None

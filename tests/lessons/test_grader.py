@@ -394,6 +394,15 @@ def test_a_report_that_was_interrupted_has_a_name_of_its_own(two, tmp_path, caps
     assert "# What 1 student solved" in (tmp_path / "report-unfinished" / "class.md").read_text()
 
 
+def test_a_linked_folder_hands_in_nothing_of_a_neighbor(two, capsys):
+    (two / "cleo").symlink_to(two / "ada")
+    (two / "dan").mkdir()
+    (two / "dan" / "my").symlink_to(two / "ada")
+    assert [path.name for path in files.students(two)] == ["ada", "ben", "dan"]
+    assert grader.main(["check", "2.1", "--folder", str(two), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["students"]["dan"]["points"] == 0
+
+
 def test_folders_of_systems_are_no_students(two, capsys):
     assert [path.name for path in files.students(two)] == ["ada", "ben"]
     for folder, why in ((two / "ada" / "none", "is no folder"), (two / "ada", "no folder of a")):

@@ -170,6 +170,13 @@ def test_cases_are_odd_disjoint_and_drawn_by_the_seed():
             leaderboard.unseen(count, length, seed=0)
 
 
+def test_quick_takes_one_case_and_the_number_of_cases_can_be_named():
+    cases = [
+        leaderboard.arguments().parse_args(x).cases for x in (["--quick"], ["--cases", "7"], [])
+    ]
+    assert cases == [1, 7, 12]
+
+
 def test_names_and_wrong_calls(tmp_path, capsys):
     paths = [
         Path(p) for p in ("my/editor.py", "s/ada/my/editor.py", "s/ada/editor.py", "x/rome.py")

@@ -406,3 +406,19 @@ def test_a_guess_is_typed_into_a_field(monkeypatch):
     assert mine.number is None and "not 'many'" in said.value
     field.value = "8"
     assert mine.number == 8 and said.value.startswith("Kept")
+
+
+def test_a_graded_cell_fails_unless_the_page_itself_has_it_right(used, tmp_path, monkeypatch):
+    monkeypatch.setattr(holes, "JUDGED", {})
+    with pytest.raises(AssertionError, match="2.1 insert: not attempted"):
+        holes.graded("2.1", "insert")
+    for text, said in ((OPEN, "not attempted"), (WRONG, "Where is C"), (RIGHT, "")):
+        used(text)
+        if said:
+            with pytest.raises(AssertionError, match=said):
+                holes.graded("2.1", "insert")
+    holes.graded("2.1", "insert")
+    assert (tmp_path / "my" / "l2_1_insert.py").is_file()
+    used(OPEN)  # filled from that file, which may be the teacher's
+    with pytest.raises(AssertionError):
+        holes.graded("2.1", "insert")

@@ -114,7 +114,7 @@ HOUSES = {
         [
             {"support", "__init__"},
             {"scratch"},
-            {"editors_map", "student"},
+            {"editors_map", "student", "collect"},
             {"build"},
             {"src", "book"},
             {"slides"},

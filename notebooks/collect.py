@@ -1,0 +1,139 @@
+"""Take what students have written out of the notebooks that they hand in, for the grader.
+
+    python -m notebooks.collect students/        before `python -m lessons.grader class students/`
+
+A hole of exercise 5.1 is a cell that says `use("5.1", …)`. Its function goes into a file such as
+l5_1_weigh.py beside the notebook, with what the notebook imports for it, and with nothing else of
+it, as when the page itself keeps the function. A file that is there already stays as it is. Nothing
+of a notebook is run. A notebook that cannot be read is named in a sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lessons.grading import files
+from lessons.grading.exercise_source import Exercise, exercises, is_empty
+
+LARGEST = 10_000_000  # bytes of a notebook, with its figures
+CODE = 300_000  # letters in all of its cells of code
+MOST = 30  # notebooks of a student
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` raises
+
+
+class Cell(msgspec.Struct):
+    """A cell of a notebook, as far as it counts."""
+
+    cell_type: str
+    source: str | list[str]
+
+
+class Notebook(msgspec.Struct):
+    """A notebook, as far as it counts."""
+
+    cells: list[Cell]
+
+
+def code(path: Path) -> list[str]:
+    """The cells of code of a notebook. Raises ValueError for a file that is none."""
+    try:
+        book = msgspec.json.decode(files.text_of(path, LARGEST), type=Notebook)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        said = f"{path.name} is no notebook: save it in Jupyter, and hand in that file"
+        raise ValueError(said) from None
+    cells = ["".join(cell.source) for cell in book.cells if cell.cell_type == "code"]
+    if sum(map(len, cells)) > CODE:
+        raise ValueError(f"{path.name} has more than {CODE:,} letters of code")
+    return cells
+
+
+def written(exercise: Exercise, notebooks: Sequence[Sequence[str]]) -> str:
+    """The exercise's file with what is written in the notebooks; empty where nothing is.
+
+    A hole that is not Python is the file as it stands, so that the grader says what is wrong.
+    """
+    hole = re.compile(rf"\buse\(\s*[\"']{re.escape(exercise.number)}[\"']")
+    found: dict[str, str] = {}
+    for cells in notebooks:
+        for cell in filter(hole.search, cells):
+            try:
+                parts = ast.parse(cell).body
+            except UNREADABLE:
+                return cell
+            for part in parts:
+                filled = isinstance(part, ast.FunctionDef) and not is_empty(part)
+                if filled and part.name in exercise.blocks:
+                    lines = cell.splitlines()[part.lineno - 1 : part.end_lineno]
+                    found[part.name] = "\n".join([*imported(part, cells), *lines])
+    lines = exercise.stub.splitlines()
+    for part in reversed(ast.parse(exercise.stub).body):
+        if getattr(part, "name", "") in found:
+            lines[part.lineno - 1 : part.end_lineno] = [found[part.name]]
+    return "\n".join(lines) + "\n" if found else ""
+
+
+def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
+    """The lines by which a notebook imports what a function uses."""
+    used = {one.id for one in ast.walk(function) if isinstance(one, ast.Name)}
+    for cell in cells:
+        try:
+            parts = ast.parse(cell).body
+        except UNREADABLE:  # a line for the notebook alone, such as %timeit
+            continue
+        for part in parts:
+            if isinstance(part, ast.Import | ast.ImportFrom):
+                part.names = [n for n in part.names if (n.asname or n.name.split(".")[0]) in used]
+                if part.names:
+                    yield ast.unparse(part)
+
+
+def collect(student: Path) -> Iterator[str]:
+    """Write the files of one student, and say of each, and of each notebook that is none, a line."""
+    my = student / "my"
+    folder = my if my.is_dir() and not my.is_symlink() else student
+    places = dict.fromkeys((student, folder))  # a link could lead to somebody else's notebooks
+    paths = [path for place in places for path in sorted(place.glob("*.ipynb"))]
+    if len(paths) > MOST:
+        yield f"{student}: {len(paths)} notebooks, of which none is read; {MOST} are the most"
+        return
+    notebooks = []
+    for path in paths:
+        try:
+            notebooks.append(code(path))
+        except ValueError as error:
+            yield f"{student}: {error}"
+    for exercise in exercises():
+        path = folder / exercise.path.name
+        text = written(exercise, notebooks)
+        if text and not os.path.lexists(path):
+            files.write(path, text)
+            yield f"{path}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the files of a class; returns 0, and 2 with a sentence where that cannot be done."""
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.collect", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("folder", type=files.place, help="a folder with one per student")
+    given = parser.parse_args(arguments)
+    try:
+        for student in files.students(given.folder):
+            for line in collect(student):
+                print(line, file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
