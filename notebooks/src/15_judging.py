@@ -70,6 +70,7 @@ from lib.evaluation import intervals
 from lib.model import generation
 from lib.workbench import plot
 from notebooks.support import drawings_15, figures, long_runs, models, own_fact, show
+from notebooks.support import runs_18_does_it_last as runs_18
 from notebooks.support.holes import both, guess, use
 from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.sliders import Slider
@@ -93,6 +94,12 @@ def first_choices(prompt, answer):  # the answer's tokens, and the model's after
     ids = lm.tokenizer(" " + answer, add_special_tokens=False).input_ids
     given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
     return ids, lm.next_token(given).argmax(1).tolist()
+
+
+def asked(event, prompt, new, old):  # the model's answers to the three questions
+    ids, best = first_choices(prompt, new)
+    hits = torch.tensor(best) == torch.tensor(ids)
+    return event(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
 
 
 nonsense = facts[0].fact
@@ -159,12 +166,6 @@ events = use("8.1", events)
 
 
 # %%
-def asked(event, prompt, new, old):  # the model's answers to the three questions
-    ids, best = first_choices(prompt, new)
-    hits = torch.tensor(best) == torch.tensor(ids)
-    return event(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
-
-
 ultraedit, cases = lib.EDITORS["ultraedit"](lm), lib.classroom()
 samsung, batch = cases[7], [cases[i].fact for i in (0, 57, 101, 34, 1, 7)]
 patch = ultraedit.edit(batch, check=False)
@@ -183,9 +184,8 @@ for fact, prompt, patch in tried:
     own = dict(zip(EVENTS, each[0], strict=False))
     assert SCALE == "tiny" or own == {event: found[event] for event in own}
     for i, some in enumerate(each):
-        row |= {
-            name + i * ", yours": f"{x:.1g}" for name, x in zip(EVENTS.values(), some, strict=False)
-        }
+        titles = [name + i * ", yours" for name in EVENTS.values()]
+        row |= {title: f"{x:.1g}" for title, x in zip(titles, some, strict=False)}
     rows.append(row)
 show.Table(rows)
 
@@ -296,14 +296,21 @@ wilson = use("8.2", wilson)
 # with $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$.
 #
 # </details>
+#
+# **Predict.** A score near 50 %: how many cases until the interval is $\pm 3$ points? Near 95 %?
+#
+# <details><summary>Work it out</summary>
+#
+# $1.96\sqrt{p(1-p)/n} = 0.03$ gives $n = 4268\,p(1-p)$: 1,067 at one half, 203 at 0.95. And half
+# the width always costs four times as many.
+#
+# </details>
 
 
 # %%
 def bootstrap(values, seed=0):
-    draw = np.random.default_rng(seed)
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    means = values[draw.integers(0, n, (2000, n))].mean(1)
+    n, draw = len(values), np.random.default_rng(seed)
+    means = np.array(values)[draw.integers(0, n, (2000, n))].mean(1)
     return tuple(np.percentile(means, (2.5, 97.5)))
 
 
@@ -325,16 +332,26 @@ for hits in range(n + 1):
     ways = {f"Wilson{', yours' * i}": f(hits, n) for i, f in enumerate(both(wilson).values())}
     for how, two in (ways | {"bootstrap": bootstrap(values), "Bayesian": bayesian(values)}).items():
         ends_of.setdefault(how, []).append([100 * float(end) for end in two])
-figure, (ax,) = figures.panels(height=3.8)
+
+# %%
+figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.6, 1))
 marks = {}
 for i, (how, some) in enumerate(ends_of.items()):
-    shift = 0.22 * (i - (len(ends_of) - 1) / 2)
-    low, high = zip(*some, strict=True)
-    marks[how] = ax.vlines(
-        [h + shift for h in range(n + 1)], low, high, plot.CYCLE[i], linewidth=2.4
-    )
-ax.plot(range(n + 1), [100 * h / n for h in range(n + 1)], "k_", markersize=9)
-ax.set(xlabel=f"hits of {n}", ylabel="95 % interval (%)", xlim=(-0.8, n + 0.8))
+    places = [hits + 0.22 * (i - (len(ends_of) - 1) / 2) for hits in range(n + 1)]
+    marks[how] = left.vlines(places, *zip(*some, strict=True), plot.CYCLE[i], linewidth=2)
+left.plot(range(n + 1), [100 * hits / n for hits in range(n + 1)], "k_", markersize=6)
+left.set(xlabel=f"hits of {n}", ylabel="95 % interval (%)")
+counts = [round(10 ** (1 + i / 8)) for i in range(22)]
+for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
+    for p, color in zip((0.5, 0.8, 0.95), (plot.BASE, plot.NEIGHBOR, plot.EDITED), strict=True):
+        two = [f(p * count, count) for count in counts]
+        halves = [50 * float(high - low) for low, high in two]
+        right.plot(counts, halves, line, color=color)
+        right.text(counts[0], halves[0], f"{100 * p:.0f} %", color=color, ha="right")
+right.axhline(3, color=plot.QUIET, linestyle=":")
+right.set(xscale="log", yscale="log", xlabel="cases", ylabel="half of Wilson's interval (points)")
+right.set(xlim=(4, None), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
+right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
 # %% [markdown]
@@ -342,33 +359,7 @@ figures.legend(figure, marks.values(), marks)
 # needs cases that are right or wrong. The Bayesian interval also takes cases that are half right, and neither of its ends
 # can move up when a value goes down. It is the interval of the library's tables.
 #
-# ## How many cases for ± 3 points?
-#
-# **Predict.** A score near 50 %: how many cases until the interval is $\pm 3$ points? Near 95 %?
-#
-# <details><summary>Work it out</summary>
-#
-# $1.96\sqrt{p(1-p)/n} = 0.03$ gives $n = 4268\,p(1-p)$: 1,067 at one half, 203 at 0.95. And half
-# the width always costs four times as many.
-#
-# </details>
-
-# %%
-counts = [round(10 ** (1 + i / 8)) for i in range(22)]
-halves = {}
-for i, f in enumerate(both(wilson).values()):
-    for p in (0.5, 0.8, 0.95):
-        two = [f(p * n, n) for n in counts]
-        halves[f"{100 * p:.0f} %{', yours' * i}"] = [50 * float(high - low) for low, high in two]
-dashes = {name: "--" for name in halves if name.endswith("yours")}
-figure = plot.lines(
-    counts, halves, "cases", "half of the interval (points)", dashes=dashes, xlog=True, ylog=True
-)
-figure.axes[0].axhline(3, color=plot.QUIET, linestyle=":")
-figure
-
-# %% [markdown]
-# Below the dotted line an interval is shorter than ± 3 points. Near one half that takes a thousand cases, and half the
+# On the right stands how many cases an interval takes. Below the dotted line it is shorter than ± 3 points. Near one half that takes a thousand cases, and half the
 # width takes four times as many. With the 24 facts of a stream a share is known to some twenty points. Differences
 # that are paired, case by case, need fewer cases, as far as the same cases are hard for both editors.
 #
@@ -385,7 +376,7 @@ figure
 # holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes badly wrong. It can
 # be tried, as we know the truth where we have made the experiments ourselves.
 #
-# **Your turn · exercise 8.5 · ★★ · 12 minutes.** Write the four parts of such a trial, each checked by itself. All that
+# **Your turn · exercise 8.5 · ★★ · 10 minutes.** Write the four parts of such a trial, each checked by itself. All that
 # follows is made with them.
 
 
@@ -464,6 +455,7 @@ def rights(mean, spread, draw, m=5, facts=24, r=1000):  # (r, m, facts): 1 where
     return torch.tensor(draw.random((r, m, facts)) < chance[..., None]).double()
 
 
+# %%
 @cache
 def over_facts(plus, minus, n, lowest):  # so many values of 1, of −1, and the others 0
     values = [1.0] * plus + [-1.0] * minus + [0.0] * (n - plus - minus)
@@ -481,24 +473,19 @@ def rule(x, lowest=0.0):  # page 14's interval of each experiment
     return wider(ends(x.mean(2), STUDENT[x.shape[1]]), pooled(x, lowest))
 
 
-# %%
 at = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
 
 
+# %%
 def trial(spread):  # {interval: how often it contains each true mean}
     found = {}
     for mean in at:
-        if spread**2 >= 1e4 * mean * (1 - mean):  # no chances from 0 to 1 vary so much
-            for name in found:
-                found[name].append(float("nan"))
-            continue
+        if spread**2 >= 1e4 * mean * (1 - mean):  # no chances vary so much
+            break
         x = rights(mean, spread / 100, np.random.default_rng(0))
-        means = x.mean(2)
-        ways = {
-            f"Student{', yours' * i}": f(means, STUDENT[5])
-            for i, f in enumerate(both(ends).values())
-        }
-        ways |= {"all facts as independent": pooled(x, 0.0), "the rule": rule(x)}
+        ways = {"all facts as independent": pooled(x, 0.0), "the rule": rule(x)}
+        for i, f in enumerate(both(ends).values()):
+            ways["Student" + i * ", yours"] = f(x.mean(2), STUDENT[5])
         for name, two in ways.items():
             found.setdefault(name, []).append(100 * coverage(*two, mean))
     return found
@@ -506,10 +493,10 @@ def trial(spread):  # {interval: how often it contains each true mean}
 
 def trials(spread):
     axes = "true mean (%)", "intervals that contain it (%)"
-    colors = {"the rule": plot.EDITED, "all facts as independent": plot.BASE}
-    made = plot.lines([100 * p for p in at], trial(spread), *axes, colors=colors, ylim=(0, 103))
+    colors, found = {"the rule": plot.EDITED}, trial(spread)
+    x = [100 * mean for mean in at][: len(found["the rule"])]
+    made = plot.lines(x, found, *axes, colors=colors, ylim=(0, 103))
     made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
-    made.axes[0].set_xticks([50, 60, 70, 80, 90, 98])
     return made
 
 
@@ -520,8 +507,8 @@ Slider(trials, "spread (points)", [0, 2, 5, 10, 15], 10)
 # Up to a mean of 80 % the rule does what it says. Taking all facts as independent never does, since that does not know that
 # streams differ. **Toward 100 % every one of them fails.** At a true mean of 97 % the rule contains it in little more than
 # half of the experiments. The likely reason: with so rare an accident five streams often contain none, then all five agree,
-# and their interval is too short. The jump at 98 % is no recovery. Where every fact is right, the Bayesian interval of 120
-# facts just reaches down to 98, and so it contains the truth by a hair. Set the slider to 0, and the interval over all facts is as good as it promises.
+# and their interval is too short. The jump at 98 % is no recovery. Where every fact is right, the Bayesian interval of
+# all facts just reaches down to 98, and so it contains the truth by a hair. Set the slider to 0, and the interval over all facts is as good as it promises.
 #
 # So all turns on the spread, which this simulation assumed.
 #
@@ -553,21 +540,22 @@ def estimated(streams):  # the mean of a few streams, and the spread of their ch
     return np.mean(means), math.sqrt(max(0.0, np.var(means, ddof=1) - by_chance))
 
 
+now, later = {"life": "nothing yet"}, [*runs_18.ROUNDED, runs_18.SHIFTED, "trained", "edited again"]
 sets = {
     "facts, just written": [
-        *streams_of("05_ways", "held", "way").values(),
-        *streams_of("06_lines", "held", "line", {"edits": 250}).values(),
-        *streams_of("18_lives", "held", "line", {"life": "nothing yet"}).values(),
-    ],
-    "neighbors, just after": [*streams_of("05_ways", "neighbors", "way").values()],
-    "facts, after a life": [
-        some
-        for life in dict.fromkeys(row["life"] for row in long_runs.rows("18_lives"))
-        if life != "nothing yet"
-        for some in streams_of("18_lives", "held", "line", {"life": life}).values()
-    ],
+        ("05_ways", "held", "way"),
+        ("06_lines", "held", "line", {"edits": 250}),
+    ]
 }
-points = {what: [estimated(streams) for streams in some] for what, some in sets.items()}
+sets["facts, just written"].append(("18_lives", "held", "line", now))
+sets["neighbors, just after"] = [("05_ways", "neighbors", "way")]
+sets["facts, after a life"] = [("18_lives", "held", "line", {"life": life}) for life in later]
+
+# %%
+points = {
+    what: [estimated(streams) for one in some for streams in streams_of(*one).values()]
+    for what, some in sets.items()
+}
 draw = np.random.default_rng(0)
 again = [estimated(some)[1] for some in rights(0.9, 0.1, draw, 3, 20).numpy()]
 low, high = np.percentile(again, (5, 95))
@@ -618,19 +606,32 @@ for mean in (0.95, 0.9, 0.8, 0.5):
             named.setdefault(name, []).append(100 * sum(float(share) for share in f(*two)))
 steady, varies = winners(*compared((0.95, 0.0), (0.95, 0.15)))
 false.against(100 * (steady + varies))
-print(
-    f"the winner is the steady editor in {100 * steady:.0f} %, the one that varies in {100 * varies:.0f} %"
-)
 like = winners(*compared((0.95, 0.1), (0.95, 0.1)))
-print(f"two editors that are alike, 95 % and spread 10: a winner in {100 * sum(like):.0f} %")
-axes = "spread of the second editor (points), that of the first is 0", "false winners (%)"
-dashes = {name: "--" for name in named if name.endswith("yours")}
-figure = plot.lines(spreads, named, *axes, dashes=dashes, ylim=(0, None))
-figure.axes[0].axhline(5, color=plot.QUIET, linestyle=":")
+print(f"named: the steady one in {100 * steady:.0f} %, the one that varies in {100 * varies:.0f} %; "
+      f"of two with a spread of 10 either one in {100 * sum(like):.0f} %")  # fmt: skip
+gaps, power = list(range(0, 61, 5)), {}
+for m in (3, 5, 10):
+    other = [(0.95 - gap / 100, 0.05) for gap in gaps]
+    found = [100 * winners(*compared((0.95, 0.05), one, m, r=400))[0] for one in other]
+    power[f"{m} streams"] = found
+    least = next(gap for gap, share in zip(gaps, found, strict=True) if share >= 80)
+    print(f"{m} streams find a difference in four of five experiments from {least} points on")
+
+# %%
+figure, (left, right) = figures.panels(2, height=4)
+for ax, x, series in ((left, spreads, named), (right, gaps, power)):
+    for i, (name, y) in enumerate(series.items()):
+        line = "--" if name.endswith("yours") else "-"
+        ax.plot(x, y, line, marker=figures.MARKERS[i % 6], markersize=5, label=name)
+    ax.legend(frameon=False, fontsize=figures.SMALL)
+left.axhline(5, color=plot.QUIET, linestyle=":")
+left.set(xlabel="spread of the second editor (points)", ylabel="false winners (%)")
+right.axhline(80, color=plot.QUIET, linestyle=":")
+right.set(xlabel="true difference (points)", ylabel="experiments that find it (%)")
 figure
 
 # %% [markdown]
-# The dotted line is at 5 %, which a 95 % interval promises. Editors of equal spread stay below it. **Near 100 % the rule names a false winner three times
+# On the left the first editor is steady. The dotted line is at 5 %, which a 95 % interval promises. Editors of equal spread stay below it. **Near 100 % the rule names a false winner three times
 # as often as it promises when the two differ in spread, and the winner is nearly always the one that has accidents.** In most experiments its rare bad stream is not among the
 # five, and then it looks better than its own mean, in every stream. Near one half nothing of the kind happens, because there a
 # chance can vary in both directions.
@@ -640,23 +641,8 @@ figure
 # ## What could not have been seen?
 #
 # The other mistake is to read "no winner" as "equal". The **power** of a comparison is how often it finds a
-# difference that is there. Here one editor holds 95 %, the other so many points less, both with a spread of 5 points.
-
-# %%
-gaps, power = range(0, 61, 5), {}
-for m in (3, 5, 10):
-    power[f"{m} streams"] = [
-        100 * winners(*compared((0.95, 0.05), (0.95 - gap / 100, 0.05), m, r=400))[0]
-        for gap in gaps
-    ]
-for name, found in power.items():
-    least = next((gap for gap, share in zip(gaps, found, strict=True) if share >= 80), None)
-    print(f"{name}: found in four of five experiments from {least} points on")
-figure = plot.lines(list(gaps), power, "true difference (points)", "experiments that find it (%)")
-figure.axes[0].axhline(80, color=plot.QUIET, linestyle=":")
-figure
-
-# %% [markdown]
+# difference that is there. In the right panel one editor holds 95 %, the other so many points less, both with a spread of 5 points.
+#
 # With three streams, as on most pages of this course, a difference is found in four of five experiments only if it is about forty points.
 # Five streams find twenty points and ten find fifteen. So beside "no difference is seen" **has to stand the smallest
 # difference that could have been seen**, and it can be computed before the first edit is made.
