@@ -347,10 +347,10 @@ for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
         two = [f(p * count, count) for count in counts]
         halves = [50 * float(high - low) for low, high in two]
         right.plot(counts, halves, line, color=color)
-        right.text(counts[0], halves[0], f"{100 * p:.0f} %", color=color, ha="right")
+        right.text(1.2 * counts[-1], halves[-1], f"{100 * p:.0f} %", color=color, va="center")
 right.axhline(3, color=plot.QUIET, linestyle=":")
 right.set(xscale="log", yscale="log", xlabel="cases", ylabel="half of Wilson's interval (points)")
-right.set(xlim=(4, None), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
+right.set(xlim=(8, 40_000), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
 right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
@@ -622,7 +622,8 @@ figure, (left, right) = figures.panels(2, height=4)
 for ax, x, series in ((left, spreads, named), (right, gaps, power)):
     for i, (name, y) in enumerate(series.items()):
         line = "--" if name.endswith("yours") else "-"
-        ax.plot(x, y, line, marker=figures.MARKERS[i % 6], markersize=5, label=name)
+        look = {"color": plot.CYCLE[i % 5], "marker": figures.MARKERS[i % 6], "markersize": 5}
+        ax.plot(x, y, line, **look, label=name)
     ax.legend(frameon=False, fontsize=figures.SMALL)
 left.axhline(5, color=plot.QUIET, linestyle=":")
 left.set(xlabel="spread of the second editor (points)", ylabel="false winners (%)")

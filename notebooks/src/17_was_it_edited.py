@@ -64,9 +64,7 @@ import math
 import torch
 
 import lib
-from lib.data.texts import HELD_OUT
 from lib.workbench import plot
-from lib.workbench.forensics.candidates import key_moments
 from lib.workbench.forensics.investigation import THRESHOLD
 from lib.workbench.forensics.matched_filter import matched_filter
 from lib.workbench.forensics.reversal import PREFIXES
@@ -197,7 +195,9 @@ for fact, (name, W) in zip(facts, edited.items(), strict=True):
 show.Table(table)
 
 # %% [markdown]
-# TODO-A
+# The subject comes first every time, in a list that contains it, and far ahead of the second, which is often a
+# *relative*: another monument, holiday or language. The answer is less sure. Some of the three tokens name it, and
+# others only its surroundings.
 #
 # ## Case B: no unedited model
 #
@@ -217,6 +217,10 @@ show.Table(table)
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
+#
+# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
+# more than it should? The answer is the candidate with the largest $z$ if that reaches the threshold, and None
+# otherwise, because an unedited model must not be accused.
 
 
 # %%
@@ -225,7 +229,13 @@ def stands_out(T):
     ...
 
 
+def named(W, K, C, threshold):
+    """W (d_out, d_in), K (d_in, n) a key per candidate, C (d_in, d_in) -> its number or None."""
+    ...
+
+
 stands_out = use("9.1", stands_out)
+named = use("9.2", named)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -243,21 +253,6 @@ stands_out = use("9.1", stands_out)
 # ```
 #
 # </details>
-#
-# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
-# more than it should? The answer is the candidate with the largest $z$ if that reaches the threshold, and None
-# otherwise, because an unedited model must not be accused.
-
-
-# %%
-def named(W, K, C, threshold):
-    """W (d_out, d_in), K (d_in, n) a key per candidate, C (d_in, d_in) -> its number or None."""
-    ...
-
-
-named = use("9.2", named)
-
-# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # In which direction would an edit of each candidate lie, and how long must this direction be for the
@@ -287,18 +282,15 @@ named = use("9.2", named)
 #
 # <details><summary>Answer</summary>
 #
-# A large part of $z$: the edit has only a small part along $k$, and text uses that direction as well. The gray
-# points of the second figure have it.
+# A large part of $z$: the edit has only a small part along $k$, and text uses that direction as well. The cell after
+# the verdicts prints both.
 #
 # </details>
 
 # %%
-moments = runs_17.moments(
-    lm
-)  # C of some layers, of the unedited model, from a text of the defender
+moments = runs_17.moments(lm)  # {layer: C} of the unedited model, from a text of the defender
 C = moments[layer].double()
-eye = torch.eye(len(C), dtype=C.dtype)
-damped = C + 0.01 * C.diagonal().mean() * eye
+damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype)
 U = torch.linalg.solve(damped, K.T.double())  # (d_in, n)
 
 
@@ -314,8 +306,7 @@ for i in torch.randperm(len(cases), generator=draw)[:3]:
 unknown = [unknown[i] for i in torch.randperm(4, generator=draw)]
 verdicts = []
 for number, (_, W) in enumerate(unknown, 1):
-    given = W.double(), K.T.double(), damped, THRESHOLD
-    found = [one(*given) for one in both(named).values()]
+    found = [f(W.double(), K.T.double(), damped, THRESHOLD) for f in both(named).values()]
     who = [names[int(i)] if i is not None and i == i else "nobody" for i in found]
     verdicts.append(who[0])
     print(f"model {number}: {who[0]}" + "".join(f" (yours: {one})" for one in who[1:]))
@@ -323,46 +314,34 @@ right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
 right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
-ways = {f"along û{', yours' * i}": (U, f) for i, f in enumerate(both(stands_out).values())}
-ways["along k"] = K.T.double(), stands_out
-figure, panels = figures.panels(len(ways), height=3.6, titles=ways, sharey=True)
-for ax, (X, f) in zip(panels, ways.values(), strict=True):
-    for x, (subject, W) in enumerate(unknown, 1):
-        z = f(norms(W, X)).tolist()
-        ax.plot([x] * len(z), z, "o", markersize=3.5, color=plot.BASE, alpha=0.5)
-        if subject:
-            mark = names.index(subject)
-            ax.plot(x, z[mark], "D", color=plot.EDITED)
-            ax.annotate(subject, (x, z[mark]), (0, 7), textcoords="offset points", ha="center",
-                        fontsize=figures.SMALL)  # fmt: skip
+figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
+for x, (subject, W) in enumerate(unknown, 1):
+    for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
+        z = f(norms(W)).tolist()
+        left.plot([x + 0.25 * i] * len(z), z, "o^"[i], markersize=4, color=plot.BASE, alpha=0.5)
+    if subject:
+        z = stands_out(norms(W))[names.index(subject)].item()
+        left.plot(x, z, "D", color=plot.EDITED)
+        left.annotate(subject, (x, z), (0, 7), textcoords="offset points", ha="center")
+        raw = stands_out(norms(W, K.T.double()))[names.index(subject)].item()
+        print(f"{subject}: z {z:.0f}, along the raw key {raw:.0f}")
+left.set(xlabel="model", ylabel="z of every candidate", xlim=(0.3, 4.9), xticks=range(1, 5))
+for name in [None, *edited][:3]:
+    looked = matched_filter(lm, names, moments, patches.get(name, lib.EMPTY))
+    color = plot.EDITED if name else plot.BASE
+    right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
+    top = looked.z.max().item()
+    right.annotate(name or "unedited", (layer, top), (8, -3), textcoords="offset points")
+right.set(xlabel="layer", title="largest z of all candidates")
+for ax in (left, right):
     ax.axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
-    ax.set(xlabel="model", xlim=(0.3, 4.9), xticks=range(1, 5))
-panels[0].set_ylabel("z of every candidate")
-panels[0].margins(y=0.12)
 figure
 
 # %% [markdown]
-# TODO-B
-#
-# ### Which layer?
-#
-# A defender who does not know the layer looks at more than one. The figure has the largest $z$ of all candidates in every
-# layer, for the unedited model and two suspects of case A.
-
-# %%
-looks = {"unedited": matched_filter(lm, names, moments)}
-for name in [*edited][:2]:
-    looks[f"{name}, edited"] = matched_filter(lm, names, moments, patches[name])
-curves = {name: one.z.max(1).values.tolist() for name, one in looks.items()}
-z, who = looks[f"{[*edited][1]}, edited"].z[layer].topk(2)
-print(f"layer {layer}:", ", then ".join(f"{names[i]} {x:.0f}" for i, x in zip(who, z, strict=True)))
-axes = "layer", "largest z of all candidates"
-figure = plot.lines(list(moments), curves, *axes, colors={"unedited": plot.BASE}, ylim=(0, None))
-figure.axes[0].axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
-figure
-
-# %% [markdown]
-# TODO-C
+# On the left `named` is right about all four: the edited subjects stand far above the dashed threshold, and the largest $z$ of the
+# unedited model stays below it. Along the raw key they stand out less, as the printed lines say. On the right the defender does not know the layer and looks
+# at ten of them. In the edited layer the largest $z$ is that of the edited subject. Above it the largest $z$ is again about
+# that of the unedited model, though keys have changed there: what shows is the matrix.
 #
 # ## What do unedited models look like?
 #
@@ -373,25 +352,24 @@ figure
 #
 # A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
 # with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model of its own:
-# ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three odd draws,
+# ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three odd draws, six facts and one,
 # on which it is tried. The filter reads every layer up to five above those that are edited.
 #
 # The threshold of 8 in the library was chosen on the model *without* the token in front of its texts. The cell prints
 # between which numbers the even draw would have put it here. Move the slider to see what another one does.
 #
-# **Predict.** MEMIT writes the same facts into five layers, a part in each. How many of 18 does the filter name?
+# **Predict.** MEMIT writes the same facts into five layers, a part in each. How many of three does the filter name?
 
 # %%
-spread = guess("How many of MEMIT's 18 edits are named at a threshold of 8?", 0, 18)
+spread = guess("How many of MEMIT's three edits are named at a threshold of 8?", 0, 3)
 
 # %%
 rows = long_runs.rows("17_suspects")
-LOOK = "one layer"
-innocent = [row[LOOK]["other"]["z"] for row in rows if "editor" not in row]
+innocent = [row["one layer"]["other"]["z"] for row in rows if "editor" not in row]
 
 
-def looked(editor, draw):
-    return [row[LOOK] for row in rows if (row.get("editor"), row["draw"]) == (editor, draw)]
+def looked(editor, *draws, how="one layer"):
+    return [row[how] for row in rows if row.get("editor") == editor and row["draw"] in draws]
 
 
 def named_in(editor, draw, threshold):  # whether each edit's subject is named
@@ -399,19 +377,19 @@ def named_in(editor, draw, threshold):  # whether each edit's subject is named
     return [one["own"] >= max(threshold, one["other"]["z"]) for one in some]
 
 
-def odd(editor):
-    return [one for draw in runs_17.DRAWS for one in looked(editor, draw)]
-
-
 even = [one["own"] for one in looked("ROME", runs_17.EVEN)]
 print(f"largest z of an unedited model {max(innocent):.1f}, least of an even edit {min(even):.1f}")
+several = [one["own"] for one in looked("MEMIT", *runs_17.DRAWS, how="up to five")]
+print("MEMIT, summed over up to five layers:", *several)
 spread.against(sum(sum(named_in("MEMIT", draw, THRESHOLD)) for draw in runs_17.DRAWS))
 strips = {"unedited\nmodels": (innocent, plot.BASE)}
 for editor in runs_17.EDITORS:
-    strips[f"{editor},\nits subject"] = [one["own"] for one in odd(editor)], plot.EDITED
-    strips[f"{editor},\nthe rest"] = [one["other"]["z"] for one in odd(editor)], plot.NEIGHBOR
+    odd = looked(editor, *runs_17.DRAWS)
+    strips[f"{editor},\nits subject"] = [one["own"] for one in odd], plot.EDITED
+    strips[f"{editor},\nthe rest"] = [one["other"]["z"] for one in odd], plot.NEIGHBOR
 
 
+# %%
 def judged(threshold):
     made, (left, bars) = figures.panels(2, height=3.8, width_ratios=(1.7, 1))
     for x, (z, color) in enumerate(strips.values()):
@@ -426,7 +404,7 @@ def judged(threshold):
         shares = [100 * sum(some) / len(some) for some in shares]
         at = [x + 0.08 * (i - 1) for x in range(3)]
         bars.plot(at, shares, figures.MARKERS[i], label=f"{draw} draw", alpha=0.85)
-    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME, some-\nbody else\naccused"])
+    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nabove, too"])
     bars.set(ylim=(-4, 104), ylabel="share of the edits (%)")
     return figures.legend(made, *bars.get_legend_handles_labels(), 3)
 
@@ -434,7 +412,16 @@ def judged(threshold):
 Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
-# TODO-D
+# Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. The even draw would have allowed any threshold
+# between the two printed numbers, so that of 8 stands, though it was chosen on another reading. On the model without the token 13 of 14 such edits were named, with a much smaller $z$.
+#
+# Two things do not follow. First, where somebody was edited, **others pass the threshold, too**. They are relatives, Paris for Rome or Poland
+# for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**.
+# Of three edits by MEMIT, one in each draw, none is seen: a part of an edit in each of five layers is much smaller than all of it in one. The library also adds up a candidate's $z$ over up to five layers in a row, over the root of their number.
+# Two of the three then pass what any unedited model has, but stay below the threshold.
+#
+# And the unedited models are variants of one model. To show that fewer than one in a hundred is accused would take about three
+# hundred independent models, none accused.
 #
 # ## Taking it out
 #
@@ -518,7 +505,13 @@ for i, title in enumerate(
 figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS])
 
 # %% [markdown]
-# TODO-E
+# Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three. After either way the edited token seldom stays, and
+# most neighbors are as they were. **Both controls hold: the space of another subject and the components of another model leave the
+# edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What comes back is an answer. The
+# matrix does not come back, because what the unedited model had on the space is lost with it.
+#
+# Why do eleven components do so well, when the edit is none of the largest in the figure of case A? The tower's edit is only a little smaller than these, and together with the matrix it makes
+# new components, which lean on it.
 #
 # ## How to hide
 #
@@ -608,8 +601,8 @@ hide = use("9.4", hide)
 # </details>
 
 # %%
-start, steps, curves = W0.double(), [i / 8 for i in range(9)], {}
-who_looks = runs_17.defended(lm)  # {defender: his Û}
+start, k, W = W0.double(), written[tower], edited[tower].double()
+given = start, k, W @ k, own_C
 
 
 def price(change):
@@ -620,54 +613,47 @@ def asked(W):  # the largest z of the defender who is asked
     return stands_out(norms(W)).max().item()
 
 
-k, W = written[tower], edited[tower].double()
-given = start, k, W @ k, own_C
 low = cheapest(*given)
 assert SCALE == "tiny" or (low - (W - start)).norm() < 1e-2 * low.norm()  # ROME's own change
-x = torch.linalg.cholesky(own_C)
-x = torch.linalg.solve_triangular(x, torch.stack([k, torch.linalg.solve(own_C, k)], 1), upper=False)
-cosine = torch.cosine_similarity(x[:, 0], x[:, 1], dim=0)
-full = price(silent(*given)) / price(low)
-assert SCALE == "tiny" or math.isclose(full, 1 / (1 - cosine**2), rel_tol=0.01)
-for i, f in enumerate(both(silent).values()):
-    for who, X in who_looks.items():
-        z = [stands_out(norms(start + low.lerp(f(*given), t), X)) for t in steps]
-        curves[who + i * ", yours"] = [one[names.index(tower)].item() for one in z]
+L = torch.linalg.cholesky(own_C)
+pair = torch.stack([k, torch.linalg.solve(own_C, k)], 1)
+one, other = torch.linalg.solve_triangular(L, pair, upper=False).T  # whitened k and û
+costs = price(silent(*given)) / price(low)
+by_formula = 1 / (1 - torch.cosine_similarity(one, other, dim=0).item() ** 2)
+assert SCALE == "tiny" or math.isclose(costs, by_formula, rel_tol=0.01)
+print(f"the silent change costs {costs:.1f} times as much as the cheapest")
 for i, f in enumerate(both(hide).values()):
-    found = f(*given, THRESHOLD, asked) - start
-    print(f"hidden{', yours' * i}: price {price(found) / price(low):.1f}, "
-          f"it says {says(facts[0].text, start + found)!r}")  # fmt: skip
-print(f"the silent change: price {full:.1f}")
-dashes = {who: "--" for who in curves if who.endswith("yours")}
-figure = plot.lines(steps, curves, "t, from cheapest to silent", f"z of {tower}", dashes=dashes)
-figure.axes[0].axhline(THRESHOLD, color=plot.QUIET, linestyle=":")
-figure
+    found = f(*given, THRESHOLD, asked)
+    whose = "hidden, yours" if i else "hidden"
+    print(f"{whose}: largest z {asked(found):.0f}, it says {says(facts[0].text, found)!r}")
 
 # %%
-hidden = {draw: [row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
-          for draw in runs_17.DRAWS}  # fmt: skip
-
-
-def share(some):
-    return 100 * sum(some) / len(some)
-
-
-seen = {"openly, the\none asked": ("the one who was asked", 0)}
-seen |= {f"hidden,\n{who}": (who, 1) for who in runs_17.DEFENDERS}
-panels = {"detected (%)": {}, "price over the lowest": {}}
-for title, (who, at) in seen.items():
-    panels["detected (%)"][title] = [
-        share([one["z"][who][at] >= THRESHOLD for one in some]) for some in hidden.values()
-    ]
-panels["price over the lowest"]["hidden"] = [
-    math.exp(sum(math.log(one["price"]) for one in some) / len(some)) for some in hidden.values()
-]
-print("hidden edits that say the new answer:",
-      *(f"{share([one['said'][1] for one in some]):.0f} %" for some in hidden.values()))  # fmt: skip
-figures.dots(panels, [f"{draw} draw" for draw in runs_17.DRAWS])
+figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.5, 1))
+hidden = [[row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
+          for draw in runs_17.DRAWS]  # fmt: skip
+steps, dashes = [i / 8 for i in range(9)], ("-", "--")
+for color, (who, X) in zip(plot.CYCLE, runs_17.defended(lm).items(), strict=False):
+    for line, f in zip(dashes, both(silent).values(), strict=False):
+        matrices = [start + low.lerp(f(*given), t) for t in steps]
+        z = [stands_out(norms(M, X))[names.index(tower)].item() for M in matrices]
+        left.plot(steps, z, line, color=color, marker="o", markersize=4)
+    for i, some in enumerate(hidden):
+        shares = [[one["z"][who][at] >= THRESHOLD for one in some] for at in (0, 1)]
+        y = [100 * sum(each) / len(each) for each in shares]
+        x = [0.06 * (i - 1), 1 + 0.06 * (i - 1)]
+        right.plot(x, y, "-", color=color, marker=figures.MARKERS[i], alpha=0.7, label=who)
+left.axhline(THRESHOLD, color=plot.QUIET, linestyle=":")
+left.set(xlabel="t, from cheapest to silent", ylabel="z of the subject", title=tower)
+right.set_xticks(range(2), ["openly", "hidden"])
+right.set(ylabel="detected, three draws (%)", xlim=(-0.4, 1.4), ylim=(-4, 104))
+handles = {line.get_label(): line for line in right.lines[::-1]}
+figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# TODO-F
+# At the right end of the left panel the change does nothing along the *adversary's* $\hat u$, and the defender who reads the adversary's text sees nothing any
+# more. But the one who was asked computes $C$ from another text. His $\hat u$ is another, and his $z$ falls by about half and stays far above the
+# threshold. In the three draws nearly every edit is still detected after `hide`, at four times the lowest price, by him and by the one with another
+# prefix. **To hide from somebody one has to know where he looks.** A defender whose text is secret is hard to hide from with one matrix. Hiding in more layers, as MEMIT does without meaning to, is not hard at all.
 #
 # ## The verdict
 #
@@ -688,4 +674,30 @@ print(f"Model {number}: {verdict}.",
       sep="\n")  # fmt: skip
 
 # %% [markdown]
-# TODO-G
+# The form says "consistent with an edit of", and never "edited". Another list, or a change made for another purpose, may give the same numbers.
+#
+# ## What we know now
+#
+# * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first every time.
+#   The rank counts keys, not edits.
+# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers.
+# * A $z$ has to be compared with what unedited models have, because its tail is heavier than a Gaussian's and the largest of a long list is always somebody's. The verdict is "consistent with an edit of". Relatives of the subject pass the threshold, too.
+# * Taking an edit out needs a control: the same for other subjects and other models has to leave the edit. It did.
+# * Hiding from a defender takes his $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
+#
+# ## Where it breaks
+#
+# Edits of subjects on no list are not found, nor are those that are spread over layers. Editors that write where the prompt ends, such as
+# UltraEdit or fine-tuning, were not tried here. The unedited models were variants of one. All of it is one small model and one kind of matrix.
+#
+# Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
+# 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.
+#
+# ## References
+#
+# * Youssef et al.: *Tracing and Reversing Edits in LLMs*, 2026; known here from descriptions, because
+#   its code was not available.
+# * Youssef et al.: *Has this Fact been Edited? Detecting Knowledge Edits in Language Models*, 2025,
+#   [arXiv:2405.02765](https://arxiv.org/abs/2405.02765).
+# * Benaych-Georges, Nadakuditi: *The Singular Values and Vectors of Low Rank Perturbations of Large
+#   Rectangular Random Matrices*, 2012.

@@ -26,10 +26,9 @@ from lib.workbench.forensics.reversal import PREFIXES
 from . import runs_18_does_it_last as runs_18
 from . import stored_runs
 
-EDITORS = "ROME", "MEMIT"
+EDITORS = {"ROME": 6, "MEMIT": 1}  # how many facts of a draw each of them edits
 EVEN = "even"  # the draw on which the threshold is chosen
 DRAWS = "first", "second", "third"  # of odd cases
-FACTS = 6  # of a draw
 ABOVE = 5  # layers that are read above those that ROME and MEMIT change
 DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first one is asked
     "the one who was asked": ("held out", PREFIX),
@@ -67,12 +66,12 @@ def directions(C: Tensor, K: Tensor) -> Tensor:
 def draws() -> dict[str, list[lib.Case]]:
     """{draw: facts of subjects that no other draw has}: one of even cases, three of odd ones."""
     left = {str(case.fact.subject): case for case in lib.classroom() if case.fact.subject}
-    found = {}
+    found, facts = {}, max(EDITORS.values())
     for parity, names in ((0, [EVEN]), (1, DRAWS)):
         some = [case for case in left.values() if case.id % 2 == parity]
         random.Random(0).shuffle(some)
         for i, name in enumerate(names):
-            found[name] = some[i * FACTS : (i + 1) * FACTS]
+            found[name] = some[i * facts : (i + 1) * facts]
     return found
 
 
@@ -116,13 +115,13 @@ def unedited(lm: lib.LM, name: str) -> Iterator[dict[str, Any]]:
 
 def suspects(lm: lib.LM, draw: str, kind: str) -> Iterator[dict[str, Any]]:
     """Every fact of a draw edited alone, and what the filter says; see `out` and `hiding`."""
-    editor, cases = lib.EDITORS[kind.lower()](lm), draws()[draw]
+    editor, cases = lib.EDITORS[kind.lower()](lm), draws()[draw][: EDITORS[kind]]
     patches = [editor.edit([case.fact], check=False) for case in cases]
     for i, (case, patch) in enumerate(zip(cases, patches, strict=True)):
         subject = str(case.fact.subject)
         row = {"draw": draw, "editor": kind, "case": case.id, "subject": subject}
         row |= looked(matched_filter(lm, candidates(), moments(lm), patch), subject)
-        if kind == EDITORS[0] and draw != EVEN:
+        if kind == "ROME" and draw != EVEN:
             after = (i + 1) % len(cases)
             row["out"] = out(lm, case, patch, str(cases[after].fact.subject), patches[after])
             row["hiding"] = hiding(lm, case, patch)
@@ -226,6 +225,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "reading": stored_runs.reading(lm),
         "editors": stored_runs.configs(lm, kinds),
         "cases": {draw: [case.id for case in cases] for draw, cases in draws().items()},
+        "facts": EDITORS,
         "unedited": innocents,
         "trained": runs_18.TRAINED,
         "defenders": DEFENDERS,
@@ -236,6 +236,6 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     jobs |= {
         f"{draw}, {kind}": partial(suspects, lm, draw, kind)
         for kind in EDITORS
-        for draw in ((EVEN, *DRAWS) if kind == EDITORS[0] else DRAWS)
+        for draw in ((EVEN, *DRAWS) if kind == "ROME" else DRAWS)
     }
     return [stored_runs.LongRun("17_suspects", settings, jobs)]
