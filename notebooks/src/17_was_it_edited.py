@@ -94,8 +94,7 @@ W0 = lm.weight(module).cpu()
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says in which direction the output is pushed, and the right one *whose* key was written, because
-# $C v$ is a multiple of that key. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys
+# The right vector says *whose* key was written, because $C v$ is a multiple of that key. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys
 # of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
@@ -202,12 +201,11 @@ show.Table(table)
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
-# $W$: in the figure above all twelve of the unedited matrix are larger than the tower's.
+# $W$: in the figure above the tower's is about as large as those of the unedited matrix.
 #
 # But every candidate $s$ says where to look. If *it* was edited, the edit lies along
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
-# direction. This is a *matched filter*, as in radar, where one looks for a signal of known form. Its use here is the
-# project's own; we know of no publication of it.
+# direction. This is a *matched filter*. Its use here is the project's own; we know of no publication of it.
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx \|W_0 \hat u_s\|^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
@@ -282,8 +280,8 @@ named = use("9.2", named)
 #
 # <details><summary>Answer</summary>
 #
-# A large part of $z$: the edit has only a small part along $k$, and text uses that direction as well. The cell after
-# the verdicts prints both.
+# Here next to nothing, as the cell after the verdicts prints. The edit has only a small part along $k$, but in this layer
+# that part is enough.
 #
 # </details>
 
@@ -339,16 +337,15 @@ figure
 
 # %% [markdown]
 # On the left `named` is right about all four: the edited subjects stand far above the dashed threshold, and the largest $z$ of the
-# unedited model stays below it. Along the raw key they stand out less, as the printed lines say. On the right the defender does not know the layer and looks
+# unedited model stays below it. On the right the defender does not know the layer and looks
 # at ten of them. In the edited layer the largest $z$ is that of the edited subject. Above it the largest $z$ is again about
 # that of the unedited model, though keys have changed there: what shows is the matrix.
 #
 # ## What do unedited models look like?
 #
-# A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and layers, and nobody has said
-# that $T$ is Gaussian. The largest $z$ is always somebody's. So a threshold cannot come from a table of the normal
-# distribution. It has to come from models that nobody edited, and it belongs to a list of candidates, because of more of
-# them the largest tends to be larger.
+# A $z$ of four sounds like one chance in thirty thousand. But nobody has said that $T$ is Gaussian, and the largest $z$ of many
+# candidates and layers is always somebody's. So a threshold has to come from models that nobody edited, and it belongs to a list of
+# candidates.
 #
 # A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
 # with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model of its own:
@@ -413,7 +410,7 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
 # Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. The even draw would have allowed any threshold
-# between the two printed numbers, so that of 8 stands, though it was chosen on another reading. On the model without the token 13 of 14 such edits were named, with a much smaller $z$.
+# between the two printed numbers, so that of 8 stands, though it was chosen on another reading.
 #
 # Two things do not follow. First, where somebody was edited, **others pass the threshold, too**. They are relatives, Paris for Rome or Poland
 # for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**.
@@ -509,9 +506,6 @@ figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS])
 # most neighbors are as they were. **Both controls hold: the space of another subject and the components of another model leave the
 # edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What comes back is an answer. The
 # matrix does not come back, because what the unedited model had on the space is lost with it.
-#
-# Why do eleven components do so well, when the edit is none of the largest in the figure of case A? The tower's edit is only a little smaller than these, and together with the matrix it makes
-# new components, which lean on it.
 #
 # ## How to hide
 #
@@ -653,7 +647,7 @@ figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 # At the right end of the left panel the change does nothing along the *adversary's* $\hat u$, and the defender who reads the adversary's text sees nothing any
 # more. But the one who was asked computes $C$ from another text. His $\hat u$ is another, and his $z$ falls by about half and stays far above the
 # threshold. In the three draws nearly every edit is still detected after `hide`, at four times the lowest price, by him and by the one with another
-# prefix. **To hide from somebody one has to know where he looks.** A defender whose text is secret is hard to hide from with one matrix. Hiding in more layers, as MEMIT does without meaning to, is not hard at all.
+# prefix. **To hide from somebody one has to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## The verdict
 #
@@ -674,7 +668,7 @@ print(f"Model {number}: {verdict}.",
       sep="\n")  # fmt: skip
 
 # %% [markdown]
-# The form says "consistent with an edit of", and never "edited". Another list, or a change made for another purpose, may give the same numbers.
+# The form says "consistent with an edit of", and never "edited": a change made for another purpose may give the same numbers.
 #
 # ## What we know now
 #
