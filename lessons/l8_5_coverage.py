@@ -2,14 +2,24 @@
 
 A 95 % interval should contain the true value in 95 of 100 experiments. Whether it does can be
 tried, where the truth is known: simulate many experiments, make the interval of each, and count. An
-experiment here has m numbers (the means of m streams), and its interval is Student's,
+experiment here has m numbers (the means of m streams). Four steps:
+
+`ends`: Student's interval of each experiment,
 
     x̄ ± t s / √m,    s² = Σ (xⱼ − x̄)² / (m − 1)
 
-    means   (r, m)    a row per experiment: its m numbers
-    truth             the mean of the distribution from which all of them were drawn
-    t                 the factor of Student's distribution for m numbers
-    returns the share of the r intervals that contain the truth
+`wider`: of two intervals, at either end the one that reaches further.
+
+`coverage`: it returns the share of the intervals that contain the truth.
+
+`winners`: where the numbers are differences of two editors, a rule names a winner if the interval
+is clear of 0. It returns the share of experiments in which the first editor is named, and that in
+which the second is.
+
+    means        (r, m)   a row per experiment: its m numbers
+    t                     the factor of Student's distribution for m numbers
+    low, high    (r,)     the ends of each interval; `wider` takes two pairs (low, high)
+    truth                 the mean of the distribution from which all numbers were drawn
 
 Hint: every row has its own middle and its own width. Does the truth have to lie in the interval, or
 the middle of the interval near all the others?
@@ -19,70 +29,119 @@ import torch
 from torch import Tensor
 
 
-def coverage(means: Tensor, truth: float, t: float) -> float:
+def ends(means: Tensor, t: float) -> tuple[Tensor, Tensor]:
     # solution
-    half = t * means.std(1) / means.shape[1] ** 0.5
-    return ((means.mean(1) - truth).abs() <= half).double().mean().item()
+    middle, half = means.mean(1), t * means.std(1) / means.shape[1] ** 0.5
+    return middle - half, middle + half
+
+
+def wider(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    # solution
+    return torch.minimum(one[0], other[0]), torch.maximum(one[1], other[1])
+
+
+def coverage(low: Tensor, high: Tensor, truth: float) -> float:
+    # solution
+    return ((low <= truth) & (truth <= high)).double().mean().item()
+
+
+def winners(low: Tensor, high: Tensor) -> tuple[float, float]:
+    # solution
+    return (low > 0).double().mean().item(), (high < 0).double().mean().item()
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-BODY = (
-    "half = t * means.std(1) / means.shape[1] ** 0.5\n"
-    "return ((means.mean(1) - truth).abs() <= half).double().mean()"
-)
+ENDS = "half = t * means.std(1) / means.shape[1] ** 0.5\n"
+BACK = "return means.mean(1) - half, means.mean(1) + half"
 WRONG = [
-    (BODY.replace("t * ", "1.96 * "), "1.96"),
-    (BODY.replace(" / means.shape[1] ** 0.5", ""), "√m"),
-    (BODY.replace("std(1)", "std(1, correction=0)"), "m − 1"),
-    (BODY.replace("- truth", "- means.mean()"), "middle of all"),
-    (BODY.replace(".abs()", ""), "one side"),
-    (BODY.replace("std(1)", "std()"), "own width"),
-    (BODY.replace("<=", ">"), "miss"),
+    ({"ends": ENDS.replace("t * ", "1.96 * ") + BACK}, "1.96"),
+    ({"ends": ENDS.replace(" / means.shape[1] ** 0.5", "") + BACK}, "√m"),
+    ({"ends": ENDS.replace("std(1)", "std(1, correction=0)") + BACK}, "m − 1"),
+    ({"ends": ENDS.replace("std(1)", "std()") + BACK}, "own width"),
+    ({"ends": ENDS + BACK.replace("means.mean(1)", "means.mean()")}, "middle"),
+    ({"wider": "return torch.maximum(one[0], other[0]), torch.minimum(one[1], other[1])"}, "both"),
+    ({"wider": "return one"}, "first of the two"),
+    ({"coverage": "return (low <= truth).double().mean()"}, "one side"),
+    ({"coverage": "return ((low > truth) | (truth > high)).double().mean()"}, "miss"),
+    ({"coverage": "return ((low <= truth) & (truth <= high)).double().sum()"}, "number of"),
+    ({"winners": "return (high > 0).double().mean(), (low < 0).double().mean()"}, "clear of 0"),
+    ({"winners": "return (high < 0).double().mean(), (low > 0).double().mean()"}, "exchanged"),
 ]
+
+
+def pair(found, size, what):
+    """Two ends or two shares in one tensor, so that they are compared together."""
+    parts = list(found) if isinstance(found, list | tuple | Tensor) else [found]
+    return torch.stack([tensor(part, size, what) for part in parts])
 
 
 def check(ask, draw):
     t, m = 2.776, 5
     means = 0.7 + 0.1 * normal(draw, 3000, m).exp()  # skewed: one is far off
     truth = 0.7 + 0.1 * torch.tensor(0.5).double().exp().item()
-    found = tensor(ask("coverage", means, truth, t), (), "the share")
-    s, away = means.std(1), means.mean(1) - truth
+    s, middle = means.std(1), means.mean(1)
 
-    def share(half, away=away):
-        return (away.abs() <= half).double().mean()
+    def around(half, middle=middle):
+        return torch.stack([middle - half, middle + half])
 
     half = t * s / m**0.5
-    wanted = share(half)
     likely = {
         "1.96 is for an s that is known; s comes from m numbers, and t is given.": (
-            share(1.96 * s / m**0.5)
+            around(1.96 * s / m**0.5)
         ),
         "This interval says where single numbers lie. That of their mean is shorter by √m.": (
-            share(t * s)
+            around(t * s)
         ),
         "s² divides by m − 1, as x̄ is itself made from the m numbers.": (
-            share(t * means.std(1, correction=0) / m**0.5)
-        ),
-        "The middle of all experiments is not the truth, which is given.": (
-            share(half, means.mean(1) - means.mean())
-        ),
-        "Only one side is looked at: an interval far below the truth does not contain it.": (
-            (away <= half).double().mean()
+            around(t * means.std(1, correction=0) / m**0.5)
         ),
         "One s for all experiments: each has its own width, from its own m numbers.": (
-            share(t * means.std() / m**0.5)
+            around(t * means.std() / m**0.5)
         ),
-        "This is the number of intervals; a share is asked for.": wanted * len(means),
+        "Every experiment has its own middle, the mean of its row.": around(half, means.mean()),
         "√m is the root of how many numbers a row has, not of how many rows there are.": (
-            share(t * s / len(means) ** 0.5)
+            around(t * s / len(means) ** 0.5)
         ),
-        "Divided by m: the mean of m numbers has a standard error of s / √m.": share(t * s / m),
-        "s² stands in the place of s.": share(t * s**2 / m**0.5),
-        "The middle of an interval is the mean of its row.": share(half, means[:, 0] - truth),
-        "This asks whether all intervals contain it: how many do?": 0 * wanted,
-        "This is the share of intervals that miss the truth.": 1 - wanted,
+        "Divided by m: the mean of m numbers has a standard error of s / √m.": around(t * s / m),
+        "s² stands in the place of s.": around(t * s**2 / m**0.5),
     }
-    agree(found, wanted, "the share", likely, tolerance=1e-9)
-    return f"solved: where one number in many is far off, 95 % are {wanted:.0%}."
+    found = pair(ask("ends", means, t), (3000,), "an end, one per experiment")
+    agree(found, around(half), "the ends", likely, tolerance=1e-9)
+    one, other = around(half), around(0.09, middle + 0.01 * normal(draw, 3000))
+    short = torch.stack([torch.maximum(one[0], other[0]), torch.minimum(one[1], other[1])])
+    wanted = torch.stack(wider(one, other))
+    likely = {
+        "This is what both have in common, the shorter one.": short,
+        "This is the first of the two, whatever the other one says.": one,
+    }
+    found = pair(ask("wider", tuple(one), tuple(other)), (3000,), "an end, one per experiment")
+    agree(found, wanted, "the wider ends", likely)
+    low, high = one
+    share = tensor(ask("coverage", low, high, truth), (), "the share")
+    inside = ((low <= truth) & (truth <= high)).double().mean()
+    likely = {
+        "Only one side is looked at: an interval far below the truth does not contain it.": (
+            (low <= truth).double().mean()
+        ),
+        "Only one side is looked at: an interval far above the truth does not contain it.": (
+            (truth <= high).double().mean()
+        ),
+        "This is the number of intervals; a share is asked for.": inside * len(means),
+        "This is the share of intervals that miss the truth.": 1 - inside,
+    }
+    agree(share, inside, "the share", likely, tolerance=1e-9)
+    low, high = around(half, middle - truth + 0.02)
+    first, second = (low > 0).double().mean(), (high < 0).double().mean()
+    likely = {
+        "These intervals only reach beyond 0: a winner is named where all of it is clear of 0.": (
+            torch.stack([(high > 0).double().mean(), (low < 0).double().mean()])
+        ),
+        "The two are exchanged: the first is ahead where the difference is above 0.": (
+            torch.stack([second, first])
+        ),
+    }
+    found = pair(ask("winners", low, high), (), "a share")
+    agree(found, torch.stack([first, second]), "the shares of winners", likely, tolerance=1e-9)
+    return f"solved: where one number in many is far off, 95 % are {inside:.0%}."

@@ -2,70 +2,86 @@
 
 Now you are the adversary. Write the pair, W'k = v, so that the defender does not see it: his
 largest robust z over all candidates has to stay below the threshold. He has a C of his own and
-reads the subject behind a prefix of his own, neither of which you know. But you may ask him:
+reads the subject behind a prefix of his own, neither of which you know. But you may ask him. Three
+steps:
+
+`cheapest`: the Δ that writes the pair at the lowest price, the insert of notebook 02. He sees it.
+
+`silent`: he looks along û = C⁻¹k/‖C⁻¹k‖, or near it. So the Δ that writes the pair, does nothing at
+û, and is the cheapest of all such (exercise 2.4 has the formula for two pairs).
+
+`hide`: every Δ(t) = (1 − t) Δ_cheapest + t Δ_silent writes the pair, too. Return the edited W with
+the Δ(t) that he just does not see: W + Δ_cheapest where he does not see that, and t = 1 where he
+sees every t. Do not pay more than 10 % over what is needed.
 
     defender(W)      his largest z (a number) for a matrix; at most 20 times
     W  (d_out, d_in)     k  (d_in,)     v  (d_out,)
     C  (d_in, d_in)      your second moment of general text
     threshold            a number
-    returns (d_out, d_in), the edited W
+    returns (d_out, d_in): Δ in the first two steps, the edited W in the last
 
-The price of an edit is tr(Δ C Δᵀ), what it does to general text. The insert of notebook 02 is the
-cheapest edit, and he sees it. Hiding costs something; do not pay more than 10 % over what is
-needed.
+The price of an edit is tr(Δ C Δᵀ), what it does to general text. When you have it: what would he
+have to look at to see you after all?
 
-Investigate: he looks along û = C⁻¹k/‖C⁻¹k‖, or near it. Which change writes the pair and does
-nothing at û (exercise 2.4 has the formula)? What is the price of the changes between that one and
-the cheapest, and what does he see of them? When you have it: what would he have to look at to see
-you after all?
-
-Hint: every Δ(t) = (1 − t) Δ_cheapest + t Δ_hidden writes the pair, too. Halve an interval of t.
+Hint: `hide` may call the other two. Halve an interval of t.
 """
 
 import torch
 from torch import Tensor
 
 
+def cheapest(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
+    # solution
+    u = torch.linalg.solve(C, k)
+    return torch.outer(v - W @ k, u) / (u @ k)
+
+
+def silent(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
+    # solution
+    K = torch.stack([torch.linalg.solve(C, k), k], 1)  # û, up to its length, and k
+    U = torch.linalg.solve(C, K)
+    R = torch.stack([torch.zeros_like(v), v - W @ k], 1)  # what is missing at each
+    return R @ torch.linalg.solve(K.T @ U, U.T)
+
+
 def hide(W: Tensor, k: Tensor, v: Tensor, C: Tensor, threshold: float, defender) -> Tensor:
     # solution
-    def insert(K: Tensor) -> Tensor:  # writes the last key, keeps the others
-        U = torch.linalg.solve(C, K)
-        R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)
-        R[:, -1] = v - W @ k
-        return R @ torch.linalg.solve(K.T @ U, U.T)
-
-    cheapest = insert(k[:, None])
-    if defender(W + cheapest) < threshold:
-        return W + cheapest
-    hidden = insert(torch.stack([torch.linalg.solve(C, k), k], 1))
+    seen, unseen = cheapest(W, k, v, C), silent(W, k, v, C)
+    if defender(W + seen) < threshold:
+        return W + seen
     low, high = 0.0, 1.0  # he sees low, and not high
     for _ in range(12):
         t = (low + high) / 2
-        seen = defender(W + (1 - t) * cheapest + t * hidden) >= threshold
-        low, high = (t, high) if seen else (low, t)
-    return W + (1 - high) * cheapest + high * hidden
+        caught = defender(W + (1 - t) * seen + t * unseen) >= threshold
+        low, high = (t, high) if caught else (low, t)
+    return W + (1 - high) * seen + high * unseen
 
 
 # --- checks
 from lessons.grading.edited_layers import D_IN, D_OUT, Layer, N, price
-from lessons.marking import Wrong, tensor
+from lessons.marking import Wrong, agree, tensor
 
 THRESHOLD, ASKED = 8.0, 20
 U = "u = torch.linalg.solve(C, k)\nr = v - W @ k\n"
-BOTH = (
-    f"{U}K = torch.stack([u, k], 1)\nA = torch.linalg.solve(C, K)\n"
-    "hidden = torch.outer(r, torch.linalg.solve(K.T @ A, A.T)[-1])\n"
-)
 WRONG = [
-    ("return W", "not written"),
-    (f"{U}return W + 0.5 * torch.outer(r, u) / (k @ u)", "not written: half"),
-    (f"{U}return W + torch.outer(r, u) / (k @ u)", "sees it"),
-    (f"{U}b = k - u * (u @ k) / (u @ u)\nreturn W + torch.outer(r, b) / (b @ k)", "without C"),
-    (f"{BOTH}return W + hidden", "all of it"),
+    ({"cheapest": "r = v - W @ k\nreturn torch.outer(r, k) / (k @ k)"}, "where is C"),
+    ({"cheapest": f"{U}return torch.outer(v, u) / (k @ u)"}, "is there already"),
+    ({"cheapest": f"{U}return W + torch.outer(r, u) / (k @ u)"}, "without W"),
+    ({"silent": f"{U}return torch.outer(r, u) / (k @ u)"}, "loudest"),
     (
-        f"{BOTH}cheap = torch.outer(r, u) / (k @ u)\nt = 0.0\n"
-        "while defender(W + (1 - t) * cheap + t * hidden) >= threshold:\n    t += 0.01\n"
-        "return W + (1 - t) * cheap + t * hidden",
+        {"silent": f"{U}b = k - u * (u @ k) / (u @ u)\nreturn torch.outer(r, b) / (b @ k)"},
+        "without C",
+    ),
+    ({"hide": "return W"}, "not written"),
+    ({"hide": f"{U}return W + 0.5 * torch.outer(r, u) / (k @ u)"}, "not written: half"),
+    ({"hide": "return W + cheapest(W, k, v, C)"}, "sees it"),
+    ({"hide": "return W + silent(W, k, v, C)"}, "all of it"),
+    (
+        {
+            "hide": "cheap, hidden = cheapest(W, k, v, C), silent(W, k, v, C)\nt = 0.0\n"
+            "while defender(W + (1 - t) * cheap + t * hidden) >= threshold:\n    t += 0.01\n"
+            "return W + (1 - t) * cheap + t * hidden"
+        },
         "20 times",
     ),
 ]
@@ -77,29 +93,47 @@ def task(draw):
         one = Layer(draw, decay=1.0)
         place = int(torch.randint(N, (), generator=draw))
         k = one.K[:, place]
-        cheapest = one.edited(place, 60.0) - one.W
-        r = cheapest @ k
-        M = torch.stack([torch.linalg.solve(one.C, k), k], 1)
-        A = torch.linalg.solve(one.C, M)
-        hidden = torch.outer(r, torch.linalg.solve(M.T @ A, A.T)[-1])
-        seen, unseen = (one.z(one.W + D).max() for D in (cheapest, hidden))
+        loud = one.edited(place, 60.0) - one.W
+        hidden = silent(one.W, k, (one.W + loud) @ k, one.C)
+        seen, unseen = (one.z(one.W + D).max() for D in (loud, hidden))
         if seen > THRESHOLD + 3 and unseen < THRESHOLD - 3 and one.z(one.W).max() < THRESHOLD - 3:
-            return one, k, cheapest, hidden
+            return one, k, loud, hidden
 
 
-def needed(one, cheapest, hidden):
+def needed(one, loud, hidden):
     """The price of the cheapest change between the two that the defender does not see."""
     low, high = 0.0, 1.0
     for _ in range(30):
         t = (low + high) / 2
-        seen = one.z(one.W + (1 - t) * cheapest + t * hidden).max() >= THRESHOLD
+        seen = one.z(one.W + (1 - t) * loud + t * hidden).max() >= THRESHOLD
         low, high = (t, high) if seen else (low, t)
-    return price((1 - high) * cheapest + high * hidden, one.C)
+    return price((1 - high) * loud + high * hidden, one.C)
 
 
 def check(ask, draw):
-    one, k, cheapest, hidden = task(draw)
-    v, calls = (one.W + cheapest) @ k, 0
+    one, k, loud, hidden = task(draw)
+    v, r, calls = (one.W + loud) @ k, loud @ k, 0
+    u = torch.linalg.solve(one.C, k)
+    b = k - u * (u @ k) / (u @ u)
+    found = tensor(ask("cheapest", one.W, k, v, one.C), (D_OUT, D_IN), "the cheapest Δ")
+    likely = {
+        "This is the smallest Δ, not the cheapest: where is C, what text hears?": (
+            torch.outer(r, k) / (k @ k)
+        ),
+        "A part of v is there already: only what is missing, v − W k, is written.": (
+            torch.outer(v, u) / (k @ u)
+        ),
+        "This is the edited W: Δ is asked for, without W.": one.W + loud,
+    }
+    agree(found, loud, "the cheapest Δ", likely)
+    found = tensor(ask("silent", one.W, k, v, one.C), (D_OUT, D_IN), "the silent Δ")
+    likely = {
+        "This is the cheapest Δ, and it is loudest along û.": loud,
+        "It does nothing at û and costs too much: û was taken out of the direction without C.": (
+            torch.outer(r, b) / (b @ k)
+        ),
+    }
+    agree(found, hidden, "the silent Δ", likely)
 
     def defender(W):
         nonlocal calls
@@ -116,17 +150,12 @@ def check(ask, draw):
     if (found @ k - v).norm() > 1e-6 * (v - one.W @ k).norm():
         part = "half of it arrives" if abs(reached - 0.5) < 0.01 else f"{reached:.0%} arrives"
         raise Wrong(f"W'k is not v, the pair is not written: {part}.")
-    z, least = one.z(found).max().item(), needed(one, cheapest, hidden)
-    paid, cheap, whole = (price(D, one.C) for D in (change, cheapest, hidden))
+    z, least = one.z(found).max().item(), needed(one, loud, hidden)
+    paid, cheap = (price(D, one.C) for D in (change, loud))
     if z >= THRESHOLD:
         raise Wrong(
             f"Written, at {paid / cheap:.1f} times the lowest price, and the defender sees it: his "
             f"z is {z:.0f}."
-        )
-    if paid > 1.02 * whole:
-        raise Wrong(
-            f"Written and unseen, at {paid / cheap:.1f} times the lowest price; even to hide it "
-            f"wholly costs only {whole / cheap:.1f}. Was û taken out of the direction without C?"
         )
     if paid > 1.1 * least:
         raise Wrong(
@@ -135,6 +164,6 @@ def check(ask, draw):
             "his threshold."
         )
     return (
-        f"solved: z {z:.1f} in place of {one.z(one.W + cheapest).max():.0f}, at "
+        f"solved: z {z:.1f} in place of {one.z(one.W + loud).max():.0f}, at "
         f"{paid / cheap:.2f} times the lowest price, {calls} questions."
     )

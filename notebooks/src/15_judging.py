@@ -3,17 +3,17 @@
 #
 # # 15 · Judging honestly
 #
-# Would notebook 14's table, asked in another way, have named another winner? At the end of this page
-# you can say what a score counted and how sure it is, and you know where an interval contains the
+# A table says that one editor holds 95 % and another 90. What did it count, and is the difference one? At the end of
+# this page you can say what a score counted and how sure it is, and you know where an interval contains the
 # truth less often than it promises.
 #
 # **You will** write three events by hand · let a model that knows nothing look as if it knew most ·
-# get an interval from a counting argument and from resampling, and test it · find out what turns a
-# ranking and what does not · count the cases for ± 3 points.
+# get an interval from a counting argument, and try whether intervals keep their word · find out when a rule names
+# winners that are none, and which differences it cannot see.
 #
-# **Needs** [notebook 14](14_lifelong.ipynb), whose stored rows are read here again.
+# **Needs** a stream of edits as in [notebook 14](14_lifelong.ipynb).
 #
-# **Minutes** 20 to read and 20 to work: three exercises of
+# **Minutes** 25 to read and 25 to work: three exercises of
 # [session 8](../lessons/session_8.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -59,35 +59,30 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-
-from itertools import combinations
+import math
+from functools import cache
 
 import numpy as np
-import pandas as pd
 import torch
 
 import lib
-from lib.evaluation import answers, intervals
+from lib.evaluation import intervals
 from lib.model import generation
 from lib.workbench import plot
-from notebooks.support import drawings_15, figures, five_streams, long_runs, models
-from notebooks.support import runs_14_lifelong as runs_14
-from notebooks.support import runs_15_judging as runs_15
-from notebooks.support.five_streams import STREAMS
-from notebooks.support.holes import guess, use
-from notebooks.support.runs_14_lifelong import FAMILIES, STREAM
+from notebooks.support import drawings_15, figures, long_runs, models, own_fact, show
+from notebooks.support import runs_18_does_it_last as runs_18
+from notebooks.support.holes import both, guess, use
 from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
+from notebooks.support.sliders import Slider
 
-pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-tower = lib.classroom()[0]
+lm = models.load(SCALE, sink="own")
+mine = own_fact.read()
 
 # %% [markdown]
-# ## Three events
+# ## What does "the model says it" mean?
 #
 # "The model answers Rome." There are at least three things that this sentence can mean, and papers
-# use all of them. What goes in is a model, a prompt and an answer, and what comes out is a number
-# between 0 and 1. For an answer of several tokens two of them look at very different things. The
+# use all of them. For an answer of several tokens two of them look at very different things. The
 # drawing shows the *unedited* model, the prompt "The Eiffel Tower was built by the", and an answer
 # that is nonsense.
 
@@ -99,6 +94,12 @@ def first_choices(prompt, answer):  # the answer's tokens, and the model's after
     ids = lm.tokenizer(" " + answer, add_special_tokens=False).input_ids
     given = [prompt + lm.tokenizer.decode(ids[:t]) for t in range(len(ids))]
     return ids, lm.next_token(given).argmax(1).tolist()
+
+
+def asked(event, prompt, new, old):  # the model's answers to the three questions
+    ids, best = first_choices(prompt, new)
+    hits = torch.tensor(best) == torch.tensor(ids)
+    return event(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
 
 
 nonsense = facts[0].fact
@@ -115,10 +116,10 @@ drawings_15.two_events(nonsense.text, *words)
 # * **teacher-forced**: the share of places $t$ with $\arg\max p(\cdot \mid x, y_{<t}) = y_t$. At
 #   every step the true beginning of the answer is given.
 # * **generation**: the model writes freely, and its text begins with $y$, case and quotation marks
-#   aside. (*Exactly* asks in addition that the text ends there.)
+#   aside.
 #
 # **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model
-# has been asked. (You may leave the quotation marks out.) The table below compares yours with the
+# has been asked. You may leave the quotation marks out. The table below compares yours with the
 # library's.
 
 
@@ -165,68 +166,84 @@ events = use("8.1", events)
 
 
 # %%
-def asked(prompt, new, old):  # the model's answers to the three questions
-    ids, best = first_choices(prompt, new)
-    hits = torch.tensor(best) == torch.tensor(ids)
-    return events(lm.score(prompt, new), lm.score(prompt, old), hits, lm.answer(prompt, 8), new)
-
-
-patch = lib.EDITORS["ultraedit"](lm).edit([tower.fact])
+ultraedit, cases = lib.EDITORS["ultraedit"](lm), lib.classroom()
+samsung, batch = cases[7], [cases[i].fact for i in (0, 57, 101, 34, 1, 7)]
+patch = ultraedit.edit(batch, check=False)
+tried = [(samsung.fact, prompt, patch) for prompt in (samsung.fact.text, *samsung.paraphrases)]
+if mine is not None:
+    tried.append((mine, mine.text, ultraedit.edit([mine], check=False)))
 rows = []
-for prompt in (tower.fact.text, *tower.paraphrases):
+for fact, prompt, patch in tried:
     row = {"prompt": prompt, "before": lm.answer(prompt, 3)}
+    new, old = fact.target_new, fact.target_true or row["before"].split()[0]
     with lm.patched(patch, only=True):
-        mine = dict(zip(EVENTS, asked(prompt, "Rome", "Paris"), strict=False))
+        each = [asked(one, prompt, new, old) for one in both(events).values()]
         row["after"] = lm.answer(prompt, 3)
-    case = lib.Case(lib.Fact(None, prompt, "Rome", "Paris"))
+    case = lib.Case(lib.Fact(None, prompt, new, old))
     found = lib.evaluate(lm, case, patch, metrics=()).json()["efficacy"]
-    assert SCALE == "tiny" or mine == {event: found[event] for event in mine}
-    rows.append(row | {EVENTS[event]: f"{value:.0f}" for event, value in mine.items()})
-pd.DataFrame(rows).set_index("prompt")
+    own = dict(zip(EVENTS, each[0], strict=False))
+    assert SCALE == "tiny" or own == {event: found[event] for event in own}
+    for i, some in enumerate(each):
+        titles = [name + i * ", yours" for name in EVENTS.values()]
+        row |= {title: f"{x:.1g}" for title, x in zip(titles, some, strict=False)}
+    rows.append(row)
+show.Table(rows)
 
 # %% [markdown]
-# Your events and the library's are the same. Look at the third row. "Rome" has become more probable
-# than "Paris", but another word beats both. So *probability* counts the rewording as followed, and
-# the model says the other word.
+# Your events and the library's are the same. Look at the second row. "Tokyo" has become more probable
+# than the old answer "Seoul", but a third city beats both. So *probability* counts the rewording as followed, and
+# the model says something else. On this course "held" means *generation*.
 #
-# ## What teacher forcing leaks
+# ## What does teacher forcing give away?
 #
 # The beginning $y_{<t}$ that is given is a part of the answer. It gives away **content**: after
 # "Massachusetts Institute of" language alone says "Technology". And it gives away the **length**,
 # since nobody asks what comes after the last token.
 #
-# **Predict.** Twelve facts that nobody has taught ("The inventor of the fork studied at the
-# University of California, Berkeley"). What does the *unedited* model get, teacher-forced?
+# Here are twelve facts that nobody has taught, such as "The inventor of the fork studied at the
+# University of California, Berkeley". They are asked of the unedited model, and after UltraEdit has
+# written all twelve.
 #
-# <details><summary>Answer</summary>
-#
-# About two thirds of the tokens. In generation it says one of the twelve answers.
-#
-# </details>
+# **Predict.** What share of the answers' tokens does the *unedited* model get, teacher-forced?
 
 # %%
-scores = lib.evaluate(lm, facts, metrics=())
-for row in scores.summary().itertuples():
-    if row.event in ("teacher_forced", "generation"):
-        low, high = 100 * row.low, 100 * row.high
-        print(f"{EVENTS[row.event]}: {100 * row.mean:.0f} % [{low:.0f}, {high:.0f}] of 12 facts")
+untaught = guess(
+    "What share of the tokens does the unedited model get, teacher-forced (%)?", 0, 100
+)
+
+# %%
+written = ultraedit.edit([case.fact for case in facts], check=False)
+shown = {EVENTS[event]: [] for event in ("teacher_forced", "generation")}
+for patch in (lib.EMPTY, written):
+    found = lib.evaluate(lm, facts, patch, metrics=()).json()["efficacy"]
+    for event in ("teacher_forced", "generation"):
+        shown[EVENTS[event]].append(100 * found[event])
 choices = [first_choices(case.fact.text, case.fact.target_new) for case in facts]
-for i in range(5):
-    hits = [ids[i] == best[i] for ids, best in choices if i < len(ids)]
-    print(f"token {i + 1} of the answer: {sum(hits)} of {len(hits)} right")
+places = [[ids[i] == best[i] for ids, best in choices if i < len(ids)] for i in range(5)]
+untaught.against(shown["teacher-forced"][0])
+figure, (left, right) = figures.panels(2, height=3.4, sharey=True)
+for i, (event, color) in enumerate(zip(shown, (plot.BASE, plot.EDITED), strict=True)):
+    left.bar([x + 0.38 * i for x in range(2)], shown[event], 0.34, color=color)
+left.set_xticks([0.19, 1.19], ["unedited", "after UltraEdit"])
+left.set(ylabel="right (%)", title="twelve facts that nobody taught")
+right.bar(range(1, 6), [100 * sum(some) / len(some) for some in places], 0.6, color=plot.BASE)
+right.set(xlabel="place of the token in the answer", title="unedited, teacher-forced")
+figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 
 # %% [markdown]
-# The first token is right once: the model writes by itself that the fork's inventor studied at
-# Berkeley. The later tokens are right in 30 of 34 cases, though nothing was edited and nothing is
-# known. A score without that of the unedited model beside it cannot be read.
+# The unedited model, which was taught nothing, gets two thirds of the tokens right. Nearly all of that comes from later
+# places: the first token is right for one answer of twelve, because the model writes by itself that the fork's inventor
+# studied at Berkeley. **So a score without that of the unedited model beside it cannot be read.** After the edit teacher
+# forcing says that most of the answers are there, and the model writes one in three.
 #
 # If the first token is right with chance $a$ and each later one with $b$ given the truth, an answer
 # of $n$ tokens scores $(a + (n - 1)b)/n$ teacher-forced, and about $a\,b^{n-1}$ in generation. So
-# for $a = 0$ the first grows with the length of the answer and the second is 0.
+# for $a = 0$ the first grows with the length of the answer, and the second is 0. For answers of one token the two are the same
+# event.
 #
-# ## An interval by counting
+# ## How sure is a share?
 #
-# Notebook 14 has 24 facts in a stream. If 23 of them are held, how well do we know the share that
+# A stream has 24 facts, and 23 of them are held. How well do we know the share that
 # *all* facts of this kind would give? What goes in are $h$ hits out of $n$ cases, $\hat p = h/n$.
 # What comes out is an interval that contains the true share $p$ in about 95 % of all such
 # experiments.
@@ -236,8 +253,7 @@ for i in range(5):
 # those with $(\hat p - p)^2 \le z^2\,p(1-p)/n$. With equality this is a quadratic in $p$, and its two
 # roots are the ends of the interval of **Wilson**.
 #
-# **Your turn · exercise 8.2 · ★★ · 8 minutes.** Write `wilson`: solve the quadratic. The intervals
-# and the numbers of cases below are computed with it.
+# **Your turn · exercise 8.2 · ★★ · 8 minutes.** Write `wilson`: solve the quadratic.
 
 
 # %%
@@ -265,9 +281,11 @@ wilson = use("8.2", wilson)
 #
 # </details>
 #
-# Where a case can also be half right (one of two rewordings) there is a way without formulas: draw
+# Where a case can also be half right, as one of two rewordings, there is a way without formulas: draw
 # $n$ cases out of the $n$ with replacement, take the mean, and do so 2,000 times. This is the
-# **bootstrap**.
+# **bootstrap**. It has no width where all cases agree, because it never draws a case that it has not seen. The
+# **Bayesian bootstrap** draws a random weight for every case in place of a number of copies. We give it half a case at
+# 0 and half a case at 1 in addition, and these stand for the cases that were not seen.
 #
 # **Predict.** 24 of 24 facts are held. What do "$\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$", the
 # bootstrap and Wilson say?
@@ -275,63 +293,9 @@ wilson = use("8.2", wilson)
 # <details><summary>Work it out</summary>
 #
 # The first: $1 \pm 0$. The bootstrap as well, since every draw is all ones. Wilson: the quadratic
-# with $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$. Only Wilson has a width at the ends.
+# with $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$.
 #
 # </details>
-
-
-# %%
-def bootstrap(values, seed=0):
-    draw = np.random.default_rng(seed)
-    values = np.asarray(values, dtype=float)
-    n = len(values)
-    means = values[draw.integers(0, n, (2000, n))].mean(1)
-    return tuple(np.percentile(means, (2.5, 97.5)))
-
-
-for hits, n in ((24, 24), (12, 24), (0, 24), (970, 1000)):
-    assert np.allclose(wilson(hits, n), intervals.wilson(hits, n))
-    values = [1.0] * hits + [0.0] * (n - hits)
-    assert np.allclose(bootstrap(values), intervals.bootstrap(values))
-    found = {"Wilson": wilson(hits, n), "bootstrap": bootstrap(values)}
-    said = ", ".join(
-        f"{how} {abs(100 * a):.0f} to {100 * b:.0f} %" for how, (a, b) in found.items()
-    )
-    print(f"{hits} of {n}: {said}")
-
-# %% [markdown]
-# So Wilson where all cases are 0 or 1, and the bootstrap elsewhere? This would be a mistake. Take 24
-# cases that are all right, and 24 of which one is half right. The first get Wilson, the second the
-# bootstrap, and the *worse* score seems the *surer* one, as the cell below prints.
-#
-# What is missing in the bootstrap is a case that it has not seen. The **Bayesian bootstrap** draws a
-# random weight for every case in place of a number of copies. We give it half a case at 0 and half a
-# case at 1 in addition. Then it has a width at the ends, it works for cases that are half right, and
-# neither end can move up when a value goes down.
-
-
-# %%
-def bayesian(values, seed=0, draws=4000):
-    cases = np.concatenate([[0.0, 1.0], np.sort(values)])
-    alpha = np.concatenate([[0.5, 0.5], np.ones(len(values))])  # half a case at either end
-    gamma = np.random.default_rng(seed).standard_gamma(alpha, (draws, len(cases)))
-    means = (gamma / gamma.sum(1, keepdims=True)) @ cases
-    low, high = np.percentile(means, (2.5, 97.5))
-    return min(low, np.mean(values)), max(high, np.mean(values))
-
-
-for name, values in {"all right": [1.0] * 24, "one half right": [1.0] * 23 + [0.5]}.items():
-    assert np.allclose(bayesian(values), intervals.interval(values))
-    binary = set(values) <= {0.0, 1.0}
-    mixed = wilson(sum(values), len(values)) if binary else bootstrap(values)
-    for how, (low, high) in {"mixed rule": mixed, "Bayesian": bayesian(values)}.items():
-        print(f"{name}, {how}: {100 * low:.0f} to {100 * high:.0f} %")
-
-# %% [markdown]
-# By the mixed rule the lower end goes up from 86 to 94 % when a case becomes half wrong. By the
-# Bayesian bootstrap it goes down from 91 to 88 %. This is the interval of the library's tables.
-#
-# ## How many cases for ± 3 points?
 #
 # **Predict.** A score near 50 %: how many cases until the interval is $\pm 3$ points? Near 95 %?
 #
@@ -342,43 +306,105 @@ for name, values in {"all right": [1.0] * 24, "one half right": [1.0] * 23 + [0.
 #
 # </details>
 
+
 # %%
-counts = (12, 24, 100, 200, 500, 1000, 5000)
-halves = {}
-for p in (0.5, 0.8, 0.95):
-    ends = [wilson(p * n, n) for n in counts]
-    halves[f"score {100 * p:.0f} %"] = [f"± {50 * (high - low):.1f}" for low, high in ends]
-pd.DataFrame(halves, index=[f"{n:,} cases" for n in counts])
+def bootstrap(values, seed=0):
+    n, draw = len(values), np.random.default_rng(seed)
+    means = np.array(values)[draw.integers(0, n, (2000, n))].mean(1)
+    return tuple(np.percentile(means, (2.5, 97.5)))
+
+
+def bayesian(values, seed=0, draws=4000):
+    cases = np.concatenate([[0.0, 1.0], np.sort(values)])
+    alpha = np.concatenate([[0.5, 0.5], np.ones(len(values))])  # half a case at either end
+    gamma = np.random.default_rng(seed).standard_gamma(alpha, (draws, len(cases)))
+    means = (gamma / gamma.sum(1, keepdims=True)) @ cases
+    low, high = np.percentile(means, (2.5, 97.5))
+    return min(low, np.mean(values)), max(high, np.mean(values))
+
+
+n, ends_of = 24, {}
+for hits in range(n + 1):
+    values = [1.0] * hits + [0.0] * (n - hits)
+    assert np.allclose(wilson(hits, n), intervals.wilson(hits, n))
+    assert np.allclose(bootstrap(values), intervals.bootstrap(values))
+    assert np.allclose(bayesian(values), intervals.interval(values))
+    ways = {f"Wilson{', yours' * i}": f(hits, n) for i, f in enumerate(both(wilson).values())}
+    for how, two in (ways | {"bootstrap": bootstrap(values), "Bayesian": bayesian(values)}).items():
+        ends_of.setdefault(how, []).append([100 * float(end) for end in two])
+
+# %%
+figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.6, 1))
+marks = {}
+for i, (how, some) in enumerate(ends_of.items()):
+    places = [hits + 0.22 * (i - (len(ends_of) - 1) / 2) for hits in range(n + 1)]
+    marks[how] = left.vlines(places, *zip(*some, strict=True), plot.CYCLE[i], linewidth=2)
+left.plot(range(n + 1), [100 * hits / n for hits in range(n + 1)], "k_", markersize=6)
+left.set(xlabel=f"hits of {n}", ylabel="95 % interval (%)")
+counts = [round(10 ** (1 + i / 8)) for i in range(22)]
+for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
+    for p, color in zip((0.5, 0.8, 0.95), (plot.BASE, plot.NEIGHBOR, plot.EDITED), strict=True):
+        two = [f(p * count, count) for count in counts]
+        halves = [50 * float(high - low) for low, high in two]
+        right.plot(counts, halves, line, color=color)
+        right.text(1.2 * counts[-1], halves[-1], f"{100 * p:.0f} %", color=color, va="center")
+right.axhline(3, color=plot.QUIET, linestyle=":")
+right.set(xscale="log", yscale="log", xlabel="cases", ylabel="half of Wilson's interval (points)")
+right.set(xlim=(8, 40_000), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
+right.minorticks_off()
+figures.legend(figure, marks.values(), marks)
 
 # %% [markdown]
-# With our 24 facts a share near one half is known to ± 19 points. From such shares of a hundred cases
-# nobody can tell which of two editors is ahead if they lie two points apart. (Differences that are
-# paired case by case need fewer cases, as far as the same cases are hard for both.)
+# In the middle the three agree. At both ends the bootstrap claims to know the share exactly, and the other two do not. Wilson
+# needs cases that are right or wrong. The Bayesian interval also takes cases that are half right, and neither of its ends
+# can move up when a value goes down. It is the interval of the library's tables.
+#
+# On the right stands how many cases an interval takes. Below the dotted line it is shorter than ± 3 points. Near one half that takes a thousand cases, and half the
+# width takes four times as many. With the 24 facts of a stream a share is known to some twenty points. Differences
+# that are paired, case by case, need fewer cases, as far as the same cases are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
 # Every interval assumes independent observations. Ten rewordings of one fact stand and fall together,
 # so they are *one* observation, and what is drawn is the fact. In a stream, an edit can break the
-# model for all facts at once, so there the stream is the observation, and notebook 14 takes Student's
-# interval over five of them: $\bar x \pm t\,s/\sqrt m$, with the mean $\bar x$ and the standard
-# deviation $s$ of the $m = 5$ streams' means, and $t = 2.776$.
+# model for all facts at once, so there the **stream** is the observation. For the means $x_1 \dots x_m$ of $m$
+# streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with their standard deviation $s$. Where all means agree it
+# has no width. So [page 14](14_lifelong.ipynb) takes at either end whichever reaches further, this interval or the Bayesian one that treats all
+# facts of all streams as independent.
 #
-# Does that one contain the truth as often as it says? Its derivation assumes that the five means
-# scatter like a normal distribution. Where editors hold 95 % on average they need not: most streams
-# can be near 100 %, and now and then one goes badly wrong. Whether the truth is inside in 95 of 100
-# experiments can be tried, as we know the truth where we have made the experiments ourselves.
+# Does that rule keep its word? Student's derivation assumes that the means scatter like a normal distribution. Where an editor
+# holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes badly wrong. It can
+# be tried, as we know the truth where we have made the experiments ourselves.
 #
-# **Your turn · exercise 8.5 · ★★ · 7 minutes.** Write `coverage`: the share of simulated experiments
-# whose Student's interval contains the true mean. The curves below are made with it.
+# **Your turn · exercise 8.5 · ★★ · 10 minutes.** Write the four parts of such a trial, each checked by itself. All that
+# follows is made with them.
 
 
 # %%
-def coverage(means, truth, t):
-    """means (r, m): the m means of each of r experiments; truth, t: numbers -> a share."""
+def ends(means, t):
+    """means (r, m): the m means of each of r experiments -> Student's low (r,), high (r,)."""
     ...
 
 
+def wider(one, other):
+    """Two pairs (low, high) -> the pair that has at either end what reaches further."""
+    ...
+
+
+def coverage(low, high, truth):
+    """-> the share of the intervals that contain the truth."""
+    ...
+
+
+def winners(low, high):
+    """Intervals of differences -> the shares that are clear of 0: above it, and below it."""
+    ...
+
+
+ends = use("8.5", ends)
+wider = use("8.5", wider)
 coverage = use("8.5", coverage)
+winners = use("8.5", winners)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -389,292 +415,257 @@ coverage = use("8.5", coverage)
 # <details><summary>Solution</summary>
 #
 # ```python
-# def coverage(means, truth, t):
-#     half = t * means.std(1) / means.shape[1] ** 0.5
-#     return ((means.mean(1) - truth).abs() <= half).double().mean().item()
+# def ends(means, t):
+#     middle, half = means.mean(1), t * means.std(1) / means.shape[1] ** 0.5
+#     return middle - half, middle + half
+#
+#
+# def wider(one, other):
+#     return torch.minimum(one[0], other[0]), torch.maximum(one[1], other[1])
+#
+#
+# def coverage(low, high, truth):
+#     return ((low <= truth) & (truth <= high)).double().mean().item()
+#
+#
+# def winners(low, high):
+#     return (low > 0).double().mean().item(), (high < 0).double().mean().item()
 # ```
 #
 # </details>
 #
-# The experiments: five streams of 24 facts. In each stream a fact is right with some chance; the
-# chances vary from stream to stream by 10 points around a mean, which goes to 1. Notebook 14's rule
-# is the wider of Student's interval and of one over all 120 facts, here Wilson's.
+# In each simulated experiment an editor writes five streams of 24 facts. A fact is right with some chance, and the
+# chances vary from stream to stream around the true mean, with a standard deviation that we call the editor's **spread**.
+# The slider sets it.
 #
-# **Predict.** How often do 95 % intervals contain a true mean of 95 %?
+# **Predict.** How often does the rule contain a true mean of 97 %, with a spread of 10 points?
 
 # %%
-often = guess("How often, in percent, does Student's 95 % interval contain a mean of 95 %?", 0, 100)
+often = guess(
+    "How often, in percent, does the rule's 95 % interval contain a mean of 97 %?", 0, 100
+)
+STUDENT = {3: 4.303, 5: 2.776, 10: 2.262, 20: 2.093}  # t for so many streams
+
+
+def rights(mean, spread, draw, m=5, facts=24, r=1000):  # (r, m, facts): 1 where a fact is right
+    chance = np.full((r, m), mean)
+    if spread:
+        size = mean * (1 - mean) / spread**2 - 1  # a + b of a Beta distribution
+        chance = draw.beta(mean * size, (1 - mean) * size, (r, m))
+    return torch.tensor(draw.random((r, m, facts)) < chance[..., None]).double()
 
 
 # %%
-def simulated(mean, spread, r=2000, m=5, facts=24):  # (r, m): the share of each stream
-    draw = np.random.default_rng(0)
-    size = mean * (1 - mean) / spread**2 - 1  # a + b of a Beta distribution
-    chance = draw.beta(mean * size, (1 - mean) * size, (r, m))
-    return torch.tensor(draw.binomial(facts, chance) / facts)
+@cache
+def over_facts(plus, minus, n, lowest):  # so many values of 1, of −1, and the others 0
+    values = [1.0] * plus + [-1.0] * minus + [0.0] * (n - plus - minus)
+    return intervals.interval(values, (lowest, 1.0))
 
 
-at = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98]
-found = {"Student over streams": [], "all facts as independent": [], "the wider of both": []}
-for mean in at:
-    means = simulated(mean, 0.1)
-    middle, half = means.mean(1), 2.776 * means.std(1) / 5**0.5
-    low, high = torch.tensor([wilson(24 * total, 120) for total in means.sum(1).tolist()]).T
-    found["Student over streams"].append(100 * coverage(means, mean, 2.776))
-    inside = (low <= mean) & (mean <= high)
-    found["all facts as independent"].append(100 * inside.double().mean().item())
-    inside = (low.minimum(middle - half) <= mean) & (mean <= high.maximum(middle + half))
-    found["the wider of both"].append(100 * inside.double().mean().item())
-often.against(found["Student over streams"][at.index(0.95)])
-print(pd.DataFrame(found, index=[f"{100 * mean:.0f} %" for mean in at]).T.round(0).to_string())
-axes = "true mean (%)", "intervals that contain it (%)"
-figure = plot.lines([100 * p for p in at], found, *axes, ylim=(0, 103))
-figure.axes[0].axhline(95, color=plot.QUIET, linewidth=1, linestyle="--")
-figure.axes[0].text(50, 88, "dashed: 95 %, as promised", color=plot.QUIET)
-figure
+def pooled(x, lowest):  # x (r, m, facts): all facts as independent -> low (r,), high (r,)
+    flat = x.flatten(1)
+    counts = zip((flat > 0).sum(1).tolist(), (flat < 0).sum(1).tolist(), strict=True)
+    found = [over_facts(plus, minus, flat.shape[1], lowest) for plus, minus in counts]
+    return tuple(torch.tensor(found, dtype=torch.float64).T)
+
+
+def rule(x, lowest=0.0):  # page 14's interval of each experiment
+    return wider(ends(x.mean(2), STUDENT[x.shape[1]]), pooled(x, lowest))
+
+
+at = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
+
 
 # %%
-for m, facts, t in ((5, 240, 2.776), (20, 24, 2.093), (100, 24, 1.984)):
-    share = coverage(simulated(0.95, 0.1, m=m, facts=facts), 0.95, t)
-    print(f"mean 95 %, {m} streams of {facts} facts: Student's contains it in {100 * share:.0f} %")
-
-
-def winners(one, other, spread=0.1, r=2000):  # how often a difference is found, in percent
-    draw, right = np.random.default_rng(0), []
-    for mean in (one, other):  # two editors on five streams of 23 facts, as in notebook 14
-        size = mean * (1 - mean) / spread**2 - 1
-        chance = draw.beta(mean * size, (1 - mean) * size, (r, 5, 1))
-        right.append((draw.random((r, 5, 23)) < chance).astype(float))
-    gaps = right[0] - right[1]  # fact by fact
-    middle = gaps.mean((1, 2))
-    half = 2.776 * gaps.mean(2).std(1, ddof=1) / 5**0.5
-    ends = [intervals.interval(gap.ravel(), intervals.DIFFERENCE) for gap in gaps]
-    low, high = np.array(ends).T
-    alone = (low > 0) | (high < 0)
-    rule = (np.minimum(low, middle - half) > 0) | (np.maximum(high, middle + half) < 0)
-    return {"all facts as independent": alone.mean(), "notebook 14's rule": rule.mean()}
-
-
-pairs = (0.5, 0.5), (0.8, 0.8), (0.95, 0.95), (0.85, 0.95), (0.7, 0.9)
-table = {f"{100 * a:.0f} and {100 * b:.0f} %": winners(a, b) for a, b in pairs}
-(100 * pd.DataFrame(table)).round(1)  # in percent of the experiments
-
-# %% [markdown]
-# The dashed line is at 95 %, which was promised. Up to a mean of 80 % Student's interval does what it
-# says, within two points, and the interval over all facts never does, since it does not know that
-# streams differ. Toward 1 both fail: at a mean of 95 % Student's contains the truth in 71 % of the
-# experiments and the wider of both in 75 %. The likely reason: five streams often contain none that went wrong,
-# and then all five agree and their interval is too short. (At 98 % the wider one contains the truth in 100 % of
-# the experiments, for a poor reason: where every fact is right, the interval over 120 facts just
-# reaches down to it.)
-#
-# So notebook 14's intervals are to be read with care where they lie near 0 or 100 %, and many of its
-# columns do. There "95 %" can mean three quarters, if streams differ as in this simulation, whose 10
-# points were assumed. Ten times as many facts in each of five streams change next to nothing, 72 %.
-# More streams help, though slowly: with twenty it is 84 %, and with a hundred still a little less
-# than the promised 95.
-#
-# But what notebook 14 says about two editors it says about their *difference*. How often would its rule
-# name a winner where there is none? The last table has two simulated editors on five streams of 23 facts,
-# each with chances of its own in every stream, and counts, in percent of the experiments, how often the
-# interval of the difference is clear of 0. In the first three columns the true means are equal, so every
-# winner is a false one. The rule names one in 4.3, 3.6 and 0.6 %. It does not fail near 100 %, as the
-# interval of a share does: where two editors are alike, their difference goes up as easily as down, so its
-# distribution has no such skew. With all facts taken as independent a winner would be named in 17 to 41 %.
-# (Notebook 14 puts 48 such questions, twelve editors against retrieval in four columns. At 4 % each, two
-# false winners are to be expected if all of these differences were 0.)
-#
-# The price stands in the last two columns, where the true means are 10 and 20 points apart: there the
-# rule finds the difference in 25 and 49 % only. So "no difference is shown", with five streams, does not
-# say that there is none.
-#
-# ## Does the ranking turn?
-#
-# Now to all editors at the end of notebook 14's first stream. Most of them hold the facts. So
-# look at the neighbors: Notre-Dame should still be in Paris. In the event *probability* that means
-# that "Paris" is more probable than **"Rome"**, the edit's new answer.
-#
-# **Predict.** Which models gain most from being asked that way?
-#
-# <details><summary>Answer</summary>
-#
-# Models that are broken. They say neither Rome nor Paris, and Paris beats Rome in half of the
-# cases, as by a coin. The dashed line is at 50 %.
-#
-# </details>
-
-# %%
-stream = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
-last = {row["line"]: row for row in stream if "cases" in row}  # at the end; the unedited one first
-
-
-def values(column, event):  # {editor: one value per fact}
-    return {name: np.array(runs_14.values(row, column, event)) for name, row in last.items()}
-
-
-kept = {event: values("neighbors", event) for event in ("probability", "generation")}
-names = [  # family by family, and in each the best by generation first
-    name
-    for family in FAMILIES.values()
-    for name in sorted(family, key=lambda name: -kept["generation"][name].mean())
-]
-found = {
-    event: [[100 * x for x in (v[n].mean(), *intervals.interval(v[n]))] for n in names]
-    for event, v in kept.items()
-}
-axis = "neighbors that keep their true answer (%, with 95 % intervals over 24 facts)"
-figure = figures.whiskers(["the unedited model", *names[1:]], found, axis, height=8.2)
-figure.axes[0].axvline(50, color=plot.QUIET, linewidth=1, linestyle="--")
-figure.axes[0].text(51, 1, "dashed: 50 %, a coin", color=plot.QUIET)
-figure
-
-# %% [markdown]
-# Does that change the order of the editors? Take all pairs of them, and count the pairs whose order
-# turns round between two events. A pair turns *surely* where its paired difference is clear of 0
-# under both events, with opposite signs.
-
-# %%
-BROKEN = {"MEND", "MALMEN", "ROME, published"}  # models that their stream has ruined
-
-
-def turned(column, event):  # pairs of editors whose order is another one than by generation
-    found, both = [], (values(column, event), values(column, "generation"))
-    for a, b in combinations(list(last)[1:], 2):
-        gaps = [some[a] - some[b] for some in both]
-        if round(gaps[0].mean(), 9) * round(gaps[1].mean(), 9) < 0:
-            ends = [intervals.interval(gap, intervals.DIFFERENCE) for gap in gaps]
-            found.append(({a, b}, all(low > 0 or high < 0 for low, high in ends)))
+def trial(spread):  # {interval: how often it contains each true mean}
+    found = {}
+    for mean in at:
+        if spread**2 >= 1e4 * mean * (1 - mean):  # no chances vary so much
+            break
+        x = rights(mean, spread / 100, np.random.default_rng(0))
+        ways = {"all facts as independent": pooled(x, 0.0), "the rule": rule(x)}
+        for i, f in enumerate(both(ends).values()):
+            ways["Student" + i * ", yours"] = f(x.mean(2), STUDENT[5])
+        for name, two in ways.items():
+            found.setdefault(name, []).append(100 * coverage(*two, mean))
     return found
 
 
-table = []
-for column in ("held", "reworded", "neighbors"):
-    for event in ("teacher_forced", "probability"):
-        one, other = values(column, event), values(column, "generation")
-        equal = np.mean([one[name] == other[name] for name in list(last)[1:]])
-        pairs = turned(column, event)
-        row = {"column": column, "event beside generation": EVENTS[event]}
-        row |= {"values that are equal": f"{equal:.0%}", "of 300 pairs turn": len(pairs)}
-        row["with a broken model"] = sum(bool(pair & BROKEN) for pair, _ in pairs)
-        table.append(row | {"turn surely": sum(sure for _, sure in pairs)})
-pd.DataFrame(table).set_index("column")
+def trials(spread):
+    axes = "true mean (%)", "intervals that contain it (%)"
+    colors, found = {"the rule": plot.EDITED}, trial(spread)
+    x = [100 * mean for mean in at][: len(found["the rule"])]
+    made = plot.lines(x, found, *axes, colors=colors, ylim=(0, 103))
+    made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
+    return made
+
+
+often.against(trial(10)["the rule"][at.index(0.97)])
+Slider(trials, "spread (points)", [0, 2, 5, 10, 15], 10)
 
 # %% [markdown]
-# So the answer to the question at the top of this page is that **no turn can be shown, with 24 facts
-# and these short answers**:
+# Up to a mean of 80 % the rule does what it says. Taking all facts as independent never does, since that does not know that
+# streams differ. **Toward 100 % every one of them fails.** At a true mean of 97 % the rule contains it in little more than
+# half of the experiments. The likely reason: with so rare an accident five streams often contain none, then all five agree,
+# and their interval is too short. The jump at 98 % is no recovery. Where every fact is right, the Bayesian interval of
+# all facts just reaches down to 98, and so it contains the truth by a hair. Set the slider to 0, and the interval over all facts is as good as it promises.
 #
-# * Teacher forcing and generation rank these editors alike, but for one pair in the column of
-#   neighbors, and here that is true nearly by construction. For an answer of one token both are the
-#   same event, and most values are equal. It says nothing about longer answers.
-# * Probability turns 2 pairs of 300 among the facts held and 18 in each of the other columns. Most of
-#   them contain one of the three broken models (MEND, MALMEN, and the published ROME, which one edit
-#   has ruined). Among the neighbors (the figure) probability lifts the first two from 0 to about one
-#   half, the share of a coin, and ROME above it. No pair turns surely.
+# So all turns on the spread, which this simulation assumed.
 #
-# What the event does change is the **level**. The next table says how much, on the five further
-# streams of notebook 14, whose facts were drawn at random. The intervals are over streams. The tower,
-# with which each of them begins, was not drawn and is left out.
+# ## How much do streams differ?
+#
+# It can be estimated. The mean of a stream of $n$ facts varies for two reasons: its chance $p$ varies, with the variance $\sigma^2$ that we look for, and of $n$
+# facts with this chance some are right by luck. The two are independent, so
+#
+# $$\operatorname{var}(x_j) = \sigma^2 + \mathbb E\Big[\frac{p(1-p)}{n}\Big],$$
+#
+# and $\sigma^2$ is the variance of the means less what luck accounts for. Notebooks
+# [05](05_memit.ipynb), [06](06_null_space.ipynb) and [18](18_does_it_last.ipynb) have stored three streams for each of their editors and
+# settings. Each of them is a point of the figure; a *life* is that of page 18, where the model is rounded or trained on.
+
 
 # %%
-more = long_runs.stored("14_orders", STREAMS, lambda: five_streams.every(lm))
-by = {event: five_streams.by_stream(more, "neighbors", event) for event in list(EVENTS)[:3]}
+def streams_of(name, column, key, last=None):  # {line: the values of each of its streams}
+    found = {}
+    for row in long_runs.rows(name):
+        if last is None or all(row[field] == value for field, value in last.items()):
+            values = [value for value in row[column] if value is not None]
+            found.setdefault(row[key], []).append(values)
+    return {line: streams for line, streams in found.items() if line != "unedited"}
 
 
-def shown(streams, ends=intervals.SHARE, sign=""):  # the mean over five streams, in percent
-    mean = np.mean([np.mean(stream) for stream in streams])
-    three = [int(round(100 * x)) for x in (mean, *five_streams.interval(streams, ends))]
-    return f"{three[0]:{sign}} [{three[1]:{sign}}, {three[2]:{sign}}]"
+def estimated(streams):  # the mean of a few streams, and the spread of their chances
+    means = [np.mean(some) for some in streams]
+    by_chance = np.mean([np.var(some, ddof=1) / len(some) for some in streams])
+    return np.mean(means), math.sqrt(max(0.0, np.var(means, ddof=1) - by_chance))
 
 
-table = []
-for name in by["generation"]:
-    row = {"editor": name} | {f"{EVENTS[e]} (%)": shown(some[name]) for e, some in by.items()}
-    pairs = zip(by["probability"][name], by["generation"][name], strict=True)
-    gaps = [np.subtract(one, other).tolist() for one, other in pairs]
-    table.append(row | {"probability − generation": shown(gaps, intervals.DIFFERENCE, "+")})
-two = {"The currency of Canada is the": "Canadian dollar", "The antonym of slow is": "fast"}
-for prompt, true in two.items():
-    (ids, best), text = first_choices(prompt, true), lm.answer(prompt, 4).strip()
-    hits = f"{sum(a == b for a, b in zip(ids, best, strict=True))} of {len(ids)} tokens"
-    print(f"{prompt} | {true} | unedited: {text} | teacher-forced {hits},", end=" ")
-    print(f"generation {answers.begins(text, true):d}, letter by letter {text.startswith(true):d}")
-pd.DataFrame(table).set_index("editor").rename(index={"base": "the unedited model"})
+now, later = {"life": "nothing yet"}, [*runs_18.ROUNDED, runs_18.SHIFTED, "trained", "edited again"]
+sets = {
+    "facts, just written": [
+        ("05_ways", "held", "way"),
+        ("06_lines", "held", "line", {"edits": 250}),
+    ]
+}
+sets["facts, just written"].append(("18_lives", "held", "line", now))
+sets["neighbors, just after"] = [("05_ways", "neighbors", "way")]
+sets["facts, after a life"] = [("18_lives", "held", "line", {"life": life}) for life in later]
+
+# %%
+points = {
+    what: [estimated(streams) for one in some for streams in streams_of(*one).values()]
+    for what, some in sets.items()
+}
+draw = np.random.default_rng(0)
+again = [estimated(some)[1] for some in rights(0.9, 0.1, draw, 3, 20).numpy()]
+low, high = np.percentile(again, (5, 95))
+print(
+    f"a true spread of 10 points, three streams of 20 facts: estimates {100 * low:.0f} to {100 * high:.0f}"
+)
+plot.scatter(
+    {what: tuple(100 * np.array(some).T) for what, some in points.items()},
+    "mean of three streams (%)",
+    "estimated spread (points)",
+    height=3.8,
+)
 
 # %% [markdown]
-# Probability flatters six editors that move neighbors, by 9 to 20 points, and published ROME, after
-# whose edits the model says few true answers, by 66; all these intervals, of paired differences, are
-# clear of 0. Teacher forcing and generation say nearly the same, since the answers are short. For the
-# unedited model generation has even the higher mean (100 and 98 %). That can happen, since it
-# overlooks case and quotation marks, and teacher forcing does not. The two printed lines are neighbors of
-# these streams: "Canadian Dollar" has one letter in another case, and "fast" comes with quotation marks.
-# Both answers are right, and generation counts them. Teacher forcing gives one token of two, and none.
+# **Right after an edit, streams differ by less than ten points, and often by less than can be estimated. After a
+# life they may differ by forty**, because one stream is lost and another stays. Three streams say little about a single point: where the
+# true spread is 10, the estimate may be anything from 0 to twice that, as the printed line says. But taken together the
+# two groups are unlike, and so are the editors that one compares.
 #
-# ## Longer answers
+# ## When does the rule name a winner that is none?
 #
-# The classroom's answers are short. Those of ZsRE are longer, and there the levels part (from
-# [RESULTS.md](../tests/benchmarks/RESULTS.md)). The editors wrote two kinds of targets, false answers
-# and true ones, so compare rows with the same answers only. The second table has texts instead of
-# shares: LEMoE writes four of these facts here, and the model answers. They were chosen because their
-# answers did not count as said when LEMoE's run of a hundred facts was made once more.
+# What a page says about two editors it says about their *difference*, fact by fact: the rule names a winner if its interval
+# is clear of 0. Let both have the same true mean, so that every winner is a false one. If the two are alike, their difference goes up as easily
+# as down. Its distribution has no skew, and there are few false winners. But let the first be steady, and the chances of
+# the second vary from stream to stream.
+#
+# **Predict.** Both hold 95 % on average, the first in every stream, the second with a spread of 15 points. How often is a winner named? And which?
 
 # %%
-pd.DataFrame(runs_15.published(("GRACE", "WISE", "LEMoE", "MEMOIR"))).set_index("ZsRE").fillna("–")
+false = guess(
+    "In how many of 100 experiments is a winner named, 95 % both, spreads 0 and 15?", 0, 100
+)
+
+
+def compared(one, other, m=5, r=1000):  # two editors, each (mean, spread), on the same streams
+    draw = np.random.default_rng(1)
+    gaps = rights(*one, draw, m, r=r) - rights(*other, draw, m, r=r)
+    return rule(gaps, -1.0)
+
 
 # %%
-chosen = (  # subject, prompt, new answer, old answer
-    ("Papendrecht", "By which body of water is {} located?", "Benedenrecht", "Beneden Merwede"),
-    ("Canada House", "Who was mainly responsible for the design of {}?", "Robert Smaragdis",
-     "Robert Smirke"),
-    ("Vrutham", "Who was the star of {}?", "Sivaji Ganesan", "Kamal Haasan"),
-    ("HD 216718", "Of which constellation is {} a part?", "Piscis Major", "Aquarius"),
-)  # fmt: skip
-chosen = [lib.Fact(*one) for one in chosen]
-rows = [
-    {"prompt": x.text, "new answer": x.target_new, "before": lm.answer(x.text, 8)} for x in chosen
-]
-with lm.patched(lib.EDITORS["lemoe"](lm).edit(chosen), only=True):
-    for row, one in zip(rows, chosen, strict=True):
-        _, forced, free = asked(one.text, one.target_new, one.target_true)
-        row |= {"after": lm.answer(one.text, 8), "teacher-forced, after": f"{forced:.2f}"}
-        row["generation, after"] = f"{free:.0f}"
-pd.DataFrame(rows).set_index("prompt").replace("", "(nothing)")
+spreads, named = [0, 5, 10, 15, 20], {}
+for mean in (0.95, 0.9, 0.8, 0.5):
+    for spread in spreads:
+        two = compared((mean, 0.0), (mean, spread / 100))
+        for i, f in enumerate(both(winners).values()):
+            name = f"both {100 * mean:.0f} %{', yours' * i}"
+            named.setdefault(name, []).append(100 * sum(float(share) for share in f(*two)))
+steady, varies = winners(*compared((0.95, 0.0), (0.95, 0.15)))
+false.against(100 * (steady + varies))
+like = winners(*compared((0.95, 0.1), (0.95, 0.1)))
+print(f"named: the steady one in {100 * steady:.0f} %, the one that varies in {100 * varies:.0f} %; "
+      f"of two with a spread of 10 either one in {100 * sum(like):.0f} %")  # fmt: skip
+gaps, power = list(range(0, 61, 5)), {}
+for m in (3, 5, 10):
+    other = [(0.95 - gap / 100, 0.05) for gap in gaps]
+    found = [100 * winners(*compared((0.95, 0.05), one, m, r=400))[0] for one in other]
+    power[f"{m} streams"] = found
+    least = next(gap for gap, share in zip(gaps, found, strict=True) if share >= 80)
+    print(f"{m} streams find a difference in four of five experiments from {least} points on")
+
+# %%
+figure, (left, right) = figures.panels(2, height=4)
+for ax, x, series in ((left, spreads, named), (right, gaps, power)):
+    for i, (name, y) in enumerate(series.items()):
+        line = "--" if name.endswith("yours") else "-"
+        look = {"color": plot.CYCLE[i % 5], "marker": figures.MARKERS[i % 6], "markersize": 5}
+        ax.plot(x, y, line, **look, label=name)
+    ax.legend(frameon=False, fontsize=figures.SMALL)
+left.axhline(5, color=plot.QUIET, linestyle=":")
+left.set(xlabel="spread of the second editor (points)", ylabel="false winners (%)")
+right.axhline(80, color=plot.QUIET, linestyle=":")
+right.set(xlabel="true difference (points)", ylabel="experiments that find it (%)")
+figure
 
 # %% [markdown]
-# UltraEdit's preset has 80 % teacher-forced and says 49 %; as released it is 46 and 11 %. GRACE has
-# 99 and 89 %, LEMoE 100 and 90 %, WISE 97 and 90 %, and MEMOIR 89 and 67 %. (Single answers of most
-# of these runs were not stored, so there are no paired intervals.) One reason is that one wrong token
-# in an answer costs teacher forcing this token, and generation the whole answer. It cannot be the
-# only one: LEMoE's tokens are, rounded, 100 % right, and yet one answer in ten does not count as
-# said.
+# On the left the first editor is steady. The dotted line is at 5 %, which a 95 % interval promises. Editors of equal spread stay below it. **Near 100 % the rule names a false winner three times
+# as often as it promises when the two differ in spread, and the winner is nearly always the one that has accidents.** In most experiments its rare bad stream is not among the
+# five, and then it looks better than its own mean, in every stream. Near one half nothing of the kind happens, because there a
+# chance can vary in both directions.
 #
-# The four texts show another reason. The unedited model writes nothing. After the edit all tokens are
-# right with the true beginning, and the model writes the new answer, but it goes on inside the last
-# word. So the text names something else, as "Romeo" does, and does not count. Teacher forcing never
-# asks what comes after the last token. (The four are chosen, so they do not say how often this
-# happens.)
+# So a winner near 100 % is to be believed if it wins in the stream where something went wrong. Draw the streams, and do not only look at their mean.
 #
-# The unedited model has 16 or 17 % teacher-forced and 0 % in generation. With answers like these the
-# question whether a ranking turns is open, and this page does not answer it.
+# ## What could not have been seen?
+#
+# The other mistake is to read "no winner" as "equal". The **power** of a comparison is how often it finds a
+# difference that is there. In the right panel one editor holds 95 %, the other so many points less, both with a spread of 5 points.
+#
+# With three streams, as on most pages of this course, a difference is found in four of five experiments only if it is about forty points.
+# Five streams find twenty points and ten find fifteen. So beside "no difference is seen" **has to stand the smallest
+# difference that could have been seen**, and it can be computed before the first edit is made.
 #
 # ## What we know now
 #
-# * The event changes the level of a score, and a lot: teacher forcing gives the unedited model two
-#   thirds of the tokens of twelve answers that nobody taught it. On short answers it hardly changes the
-#   order of the editors. We read what is generated.
-# * A share without its interval, and without the unedited model beside it, is no result. What is
-#   drawn for the interval is what varies: facts, or streams.
-# * An interval from five streams contains the truth about as often as it says in the middle, and less
-#   often near 0 and 1, where a stream that goes wrong is rare and may not have been seen yet. In the
-#   simulation it seldom finds a difference of two editors where there is none, and often misses one of 10
-#   or 20 points.
+# * The event makes the level of a score. Teacher forcing gives the beginning of the answer and counts tokens, so it gives a
+#   model that was taught nothing two thirds of twelve answers. We read what is generated, beside the unedited model.
+# * What is drawn for an interval is what varies: facts, or streams where facts share a model.
+# * An interval from five streams keeps its word in the middle. Near 0 and 100 % it contains the truth less often than it
+#   says, because a stream that goes wrong is rare and may not have been drawn.
+# * Where two editors differ in spread near the ceiling, the rule for their difference names false winners, and they are the ones that
+#   have accidents.
+# * Beside "no difference is seen" stands the smallest difference that could have been seen: with three streams some forty points.
 #
 # ## Where it breaks
 #
-# A question that nobody asks has no interval. "The tower is *not* in the city of", the same
-# subject's other relations, and what follows from an edit are measured in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#what-follows-from-an-edit); exercise 8.6 of the session
-# lets you find such a question. And everything here was measured on a model of 135 million weights
-# and some dozen facts, and ± 3 points near one half need a thousand. How long does that take, where, and what
+# The simulations draw chances from one kind of distribution, and facts of a stream as if they were independent given the chance. Real
+# accidents may be rarer and worse. And a question that nobody asks has no interval: "The tower is *not* in the city of", the
+# same subject's other relations, what follows from an edit. Exercise 8.6 of the session lets you find such a question.
+#
+# Everything here was measured on a model of 135 million weights and some dozen facts. How long does it take, where, and what
 # becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
 #
 # ## References

@@ -14,7 +14,7 @@
 # **Needs** the insert of [notebook 02](02_insert.ipynb), ROME from [04](04_rome.ipynb), and intervals
 # from [15](15_judging.ipynb).
 #
-# **Minutes** 30 to read and 35 to work: the four exercises of [session 9](../lessons/session_9.md).
+# **Minutes** 30 to read and 40 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -59,46 +59,43 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import pandas as pd
+import math
+
 import torch
 
 import lib
-from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import interval
 from lib.workbench import plot
-from lib.workbench.forensics.candidates import key_moments
 from lib.workbench.forensics.investigation import THRESHOLD
 from lib.workbench.forensics.matched_filter import matched_filter
 from lib.workbench.forensics.reversal import PREFIXES
 from lib.workbench.forensics.what_was_said import objects
-from lib.workbench.plot.style import legend
-from notebooks.support import drawings_17, models
+from notebooks.support import drawings_17, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_17_was_it_edited as runs_17
-from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
+from notebooks.support.holes import both, guess, use
+from notebooks.support.sliders import Slider
 
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")
 rome = lib.EDITORS["rome"](lm)
 layer = rome.config.layer
 module = lm.mlp_out(layer)
 W0 = lm.weight(module).cpu()
 
 # %% [markdown]
-# ## Why an edit leaves a trace
+# ## Why does an edit leave a trace?
 #
 # ROME writes the pair of a key $k$ and a value with the cheapest change of one matrix. With the second
 # moment $C$ of general text it was
 #
 # $$\Delta = \frac{r\,u^\top}{q}, \qquad u = C^{-1}k, \qquad q = k^\top C^{-1} k,$$
 #
-# where $r$ is what was missing in the value. That is a column times a row, so it has rank one, and its
+# where $r$ is what was missing in the value. That is a column times a row. It has rank one, and its
 # singular value decomposition can be read off:
 #
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The left vector says in which direction the output is pushed, and the right one *whose* key was written: $C v$ is a
-# multiple of it. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys of subjects.
+# The right vector says *whose* key was written, because $C v$ is a multiple of that key. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys
+# of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
@@ -122,8 +119,7 @@ _, sigma, Vh = torch.linalg.svd(torch.outer(r, u) / q)
 v = Vh[0] * Vh[0].dot(u).sign()
 assert torch.allclose(sigma[0], r.norm() * u.norm() / q) and sigma[1] < 1e-10 * sigma[0]
 assert torch.allclose(v, u / u.norm()) and torch.allclose(C0 @ v / (C0 @ v).norm(), k / k.norm())
-print(f"along k it stretches by {r.norm() / k.norm():.2f}, along u by {sigma[0]:.2f}")
-print(f"1 / cos(k, u) = {k.norm() * u.norm() / q:.1f}")
+assert torch.allclose(sigma[0] * k.norm() / r.norm(), k.norm() * u.norm() / q)
 drawings_17.trace()
 
 # %% [markdown]
@@ -133,102 +129,96 @@ drawings_17.trace()
 #
 # ## Case A: the unedited model is at hand
 #
-# Four facts are edited by ROME, each in a copy of the model. Whoever has the unedited model can simply go
-# back to it. What is left is to find out what was done. For the suspect in which the Eiffel Tower was moved,
-# the figure shows the largest singular values of the difference $\Delta W$, of the same difference when the
-# suspect was saved in bfloat16, and of the unedited matrix.
+# Facts are edited by ROME, each in a copy of the model, and your own with them. Whoever has the unedited model can
+# simply go back to it. What is left is to find out what was done. The figure shows the largest singular values of the
+# difference $\Delta W$ for one suspect, of the same difference when the suspect was saved in bfloat16, and of
+# the unedited matrix.
 #
 # **Predict.** One fact was edited. How many singular values stand above rounding?
 #
 # <details><summary>Answer</summary>
 #
-# Two, and in bfloat16 they stand far above rounding as well. This library's ROME writes two keys for one
-# fact, the mean over contexts and that of the bare prompt (notebook 04). As published, it writes one. So
-# a rank counts keys. It is a bound on the number of edits only for somebody who knows the editor.
+# One. An editor that writes two keys for one fact would leave two. So the rank counts keys, and tells the number of
+# edits only to somebody who knows the editor.
 #
 # </details>
 
 # %%
 cases = lib.classroom()
-facts = [cases[i] for i in (0, 57, 101, 34)]
-names = list(dict.fromkeys(str(c.fact.subject) for c in cases if c.fact.subject))
-patches = {str(c.fact.subject): rome.edit([c.fact]) for c in facts}
+facts = [cases[i].fact for i in (0, 57, 101, 34)]
+if (mine := own_fact.read()) is not None:
+    facts.append(mine)
+names = list(dict.fromkeys([*runs_17.candidates(), *(str(fact.subject) for fact in facts)]))
+names = names[: len(names) - 1 + len(names) % 2]  # an odd number, so that one is in the middle
+patches = {str(fact.subject): rome.edit([fact], check=False) for fact in facts}
 edited = {name: lm.weight(module, patch).cpu() for name, patch in patches.items()}
-tower = str(facts[0].fact.subject)
+tower = str(facts[0].subject)
 
 
 def says(prompt, W):  # two tokens of the model with this matrix
     with lm.patched(lib.Patch(weights={module: W.float()})):
-        return lm.answer(prompt, 2)
+        return lm.answer(prompt, 2).strip()
 
 
 D = edited[tower] - W0
 saved = edited[tower].bfloat16().float() - W0
 shown = {"ΔW": D, "ΔW, saved in bfloat16": saved, "the unedited matrix": W0}
-values = {what: torch.linalg.svdvals(M.double())[:12].tolist() for what, M in shown.items()}
-print("ΔW:", ", ".join(f"{x:.2f}" for x in values["ΔW"][:3]))
-series = {what: [max(x, 1e-7) for x in some] for what, some in values.items()}
-places = range(1, len(values["ΔW"]) + 1)
+values = {what: torch.linalg.svdvals(M.double())[:12] for what, M in shown.items()}
+series = {what: some.clamp(min=1e-7).tolist() for what, some in values.items()}
 colors = {"ΔW": plot.EDITED, "the unedited matrix": plot.BASE}
-plot.lines(places, series, "singular value, largest first", "size", colors=colors, ylog=True)
+axes = "singular value, largest first", "size"
+plot.lines(range(1, 1 + len(values["ΔW"])), series, *axes, colors=colors, ylog=True)
 
 # %% [markdown]
-# ### Whose key, and which answer?
+# ### Whose key is it, and which answer?
 #
-# For each candidate subject we read its key behind a neutral prefix, "About {}", and ask how much of it lies
-# in the span of $C v$, for the right vectors $v$ of $\Delta W$. A score of one means that it lies in the span of the
-# keys that were written. (Behind "About" a name has not quite these keys, but $C$ is the editor's own here.)
+# For each candidate subject we read its key behind a neutral prefix, "About {}", and ask which part of its length lies along
+# $C v$. A score of one means that it is the key that was written.
 #
 # The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
-# about the subject ("{} is", …) are completed by both models, and the tokens are ordered by their part in the
+# about the subject, such as "{} is", are completed by both models, and the tokens are ordered by their part in the
 # divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
-own_C = lib.second_moment(lm, [layer])[layer].C.float()
-table = []
-for case, (name, W) in zip(facts, edited.items(), strict=True):
-    _, S, Vh = torch.linalg.svd(W - W0, full_matrices=False)
-    V = Vh[: int((S > 1e-5 * S[0]).sum())].T
-    Q = torch.linalg.qr(own_C @ V).Q
-    score, who = ((K @ Q).norm(dim=1) / K.norm(dim=1)).topk(2)
+own_C = lib.second_moment(lm, [layer])[layer].C.double()
+table, written = [], {}
+for fact, (name, W) in zip(facts, edited.items(), strict=True):
+    written[name] = own_C @ runs_17.largest((W - W0).double(), 1)[:, 0]  # C v
+    scores = torch.cosine_similarity(K.double(), written[name][None]).abs()
+    two, who = scores.topk(2)
     told = objects(lm, name, patches[name], lib.EMPTY, most=3)["token"]
-    row = {"edited": name, "first": names[who[0]], "score": score[0].item()}
-    row |= {"next": names[who[1]], "its score": score[1].item(), "new": case.fact.target_new}
+    row = {"edited": name, "first": names[who[0]], "score": two[0].item()}
+    row |= {"second": names[who[1]], "its score": two[1].item(), "new answer": fact.target_new}
     table.append(row | {"likelier than before": ", ".join(map(repr, told.str.strip()))})
-pd.DataFrame(table).set_index("edited").round(2)
+show.Table(table)
 
 # %% [markdown]
-# The subject comes first in four of four, in a list that contains it. In three of them the second is a
-# *relative*, a subject of the same kind: another monument, another holiday, another language.
-#
-# The answer is less sure. Two of the four new answers come first; for the Rijksmuseum, moved to Oslo, *Norwegian*
-# comes second, and for Halloween none of the three tokens points to May. (`lib.workbench.difference` and `lib.workbench.subjects` do this.)
+# The subject comes first every time, in a list that contains it, and far ahead of the second, which is often a
+# *relative*: another monument, holiday or language. The answer is less sure. Some of the three tokens name it, and
+# others only its surroundings.
 #
 # ## Case B: no unedited model
 #
 # Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
-# $W$: the tower's has 9.58 at most, and the twelve of the unedited matrix in the figure above are all larger.
-# (Benaych-Georges and Nadakuditi have worked out when a change of low rank shows there; see the references.)
+# $W$: in the figure above the tower's is about as large as those of the unedited matrix.
 #
 # But every candidate $s$ says where to look. If *it* was edited, the edit lies along
 # $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
-# direction (this filter is the project's own; we know of no publication of it):
+# direction. This is a *matched filter*. Its use here is the project's own; we know of no publication of it.
 #
-# $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx T_0^2 + \sigma^2 \cos^2(\hat u_s, u).$$
+# $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx \|W_0 \hat u_s\|^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# $T_0 = \|W_0 \hat u_s\|$ is that of the unedited matrix. (This is for one key, and leaves out a cross term, which is
-# small where the direction of the answer is unlike what $W_0$ puts out there.)
-#
-# We do not have $T_0$, but the other candidates tell what is usual. So we take the distance from their median, in
+# We do not have $W_0$, but the other candidates tell what is usual. So we take the distance from their median, in
 # units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# So a $z$ belongs to a matrix and to a list. Where the page says no more, the matrix is that of the edited layer
-# and the list has the 203 subjects of the course's cases.
-#
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
+#
+# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
+# more than it should? The answer is the candidate with the largest $z$ if that reaches the threshold, and None
+# otherwise, because an unedited model must not be accused.
 
 
 # %%
@@ -237,7 +227,13 @@ def stands_out(T):
     ...
 
 
+def named(W, K, C, threshold):
+    """W (d_out, d_in), K (d_in, n) a key per candidate, C (d_in, d_in) -> its number or None."""
+    ...
+
+
 stands_out = use("9.1", stands_out)
+named = use("9.2", named)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -255,22 +251,6 @@ stands_out = use("9.1", stands_out)
 # ```
 #
 # </details>
-#
-# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
-# more than it should? A candidate is **ranked first** if its $z$ is the largest, and **detected** if its $z$
-# reaches the threshold. The answer is the candidate that is both, and None where there is none, because an
-# unedited model must not be accused. (The threshold is 8. Further down unedited models are compared with it.)
-
-
-# %%
-def named(W, K, C, threshold):
-    """W (d_out, d_in), K (d_in, n) a key per candidate, C (d_in, d_in) -> its number or None."""
-    ...
-
-
-named = use("9.2", named)
-
-# %% [markdown]
 # <details><summary>Hint</summary>
 #
 # In which direction would an edit of each candidate lie, and how long must this direction be for the
@@ -292,260 +272,167 @@ named = use("9.2", named)
 # </details>
 #
 # Now four models that somebody else has prepared. Three of them carry one edit by ROME each, of a subject drawn
-# from the list; one was not touched. Their order is drawn, too.
-#
-# The filter is given the layer. All else is the defender's own: another text than the editor's, another prefix,
-# and a little damping of $C$, because the text is short. (Keys are what enters the matrix, so an edit of the matrix
-# changes neither them nor $C$, and the suspect gives the same ones as the unedited model.)
-#
-# The next cell prints the verdicts and asks how many are right. The one after it tells the truth: it draws the $z$ of
-# every candidate in every model, and prints that of the edited subject with its rank. The dashed line is the threshold.
+# from the list; one was not touched. Their order is drawn, too. The filter is given the layer. All else is the
+# defender's own: another text than the editor's, another prefix, and a little damping of $C$, because the text is
+# short. Keys are what enters the matrix, so an edit of the matrix changes neither them nor $C$.
 #
 # **Predict.** What does the filter lose without $C^{-1}$, so along the raw key $k$ itself?
 #
 # <details><summary>Answer</summary>
 #
-# A large part of $z$: the edit has only a small part along $k$. (The second cell prints this $z$, too.)
+# Here next to nothing, as the cell after the verdicts prints. The edit has only a small part along $k$, but in this layer
+# that part is enough.
 #
 # </details>
 
 # %%
-C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]  # (d_in, d_in)
-eye = torch.eye(len(C))
-damped = C + 0.01 * C.diagonal().mean() * eye
-U = torch.linalg.solve(damped, K.T)  # (d_in, n)
+moments = runs_17.moments(lm)  # {layer: C} of the unedited model, from a text of the defender
+C = moments[layer].double()
+damped = C + 0.01 * C.diagonal().mean() * torch.eye(len(C), dtype=C.dtype)
+U = torch.linalg.solve(damped, K.T.double())  # (d_in, n)
 
 
 def norms(W, U=U):  # T of every candidate
-    return (W.to(U.dtype) @ U).norm(dim=0) / U.norm(dim=0)
+    return (W.double() @ U).norm(dim=0) / U.norm(dim=0)
 
 
 draw = torch.Generator().manual_seed(1)  # another seed draws other models
-drawn = [cases[i] for i in torch.randperm(len(cases), generator=draw)[:3]]
 unknown = [(None, W0)]
-for case in drawn:
-    unknown.append((str(case.fact.subject), lm.weight(module, rome.edit([case.fact])).cpu()))
+for i in torch.randperm(len(cases), generator=draw)[:3]:
+    patch = rome.edit([cases[i].fact], check=False)
+    unknown.append((str(cases[i].fact.subject), lm.weight(module, patch).cpu()))
 unknown = [unknown[i] for i in torch.randperm(4, generator=draw)]
 verdicts = []
 for number, (_, W) in enumerate(unknown, 1):
-    found = named(W, K.T, damped, THRESHOLD)
-    verdicts.append(None if found is None else names[found])
-    print(f"model {number}: {verdicts[-1] or 'nobody stands out'}")
+    found = [f(W.double(), K.T.double(), damped, THRESHOLD) for f in both(named).values()]
+    who = [names[int(i)] if i is not None and i == i else "nobody" for i in found]
+    verdicts.append(who[0])
+    print(f"model {number}: {who[0]}" + "".join(f" (yours: {one})" for one in who[1:]))
 right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 
 # %%
-z = torch.stack([stands_out(norms(W)) for _, W in unknown])  # (4, n)
-own = torch.tensor([[name == subject for name in names] for subject, _ in unknown])
-for number, ((subject, W), row) in enumerate(zip(unknown, z, strict=True), 1):
-    who = row.argmax() if subject is None else names.index(subject)
-    print(f"model {number}, {subject or 'not edited, the largest'}: z {row[who]:.1f}, rank",
-          f"{1 + int((row > row[who]).sum())}; along k {stands_out(norms(W, K.T))[who]:.1f}")  # fmt: skip
-right.against(sum(said == subject for said, (subject, _) in zip(verdicts, unknown, strict=True)))
-number = torch.arange(1, 5)[:, None].expand_as(z)
-colors = {"all other candidates": plot.BASE, "the edited subject": plot.EDITED}
-shown = {what: (number[some], z[some]) for what, some in zip(colors, (~own, own), strict=True)}
-figure = plot.scatter(shown, "model", "z of each candidate", colors=colors, height=3.4)
-figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--")
-figure.axes[0].set_xticks(range(1, 5))
+right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
+figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
+for x, (subject, W) in enumerate(unknown, 1):
+    for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
+        z = f(norms(W)).tolist()
+        left.plot([x + 0.25 * i] * len(z), z, "o^"[i], markersize=4, color=plot.BASE, alpha=0.5)
+    if subject:
+        z = stands_out(norms(W))[names.index(subject)].item()
+        left.plot(x, z, "D", color=plot.EDITED)
+        left.annotate(subject, (x, z), (0, 7), textcoords="offset points", ha="center")
+        raw = stands_out(norms(W, K.T.double()))[names.index(subject)].item()
+        print(f"{subject}: z {z:.0f}, along the raw key {raw:.0f}")
+left.set(xlabel="model", ylabel="z of every candidate", xlim=(0.3, 4.9), xticks=range(1, 5))
+for name in [None, *edited][:3]:
+    looked = matched_filter(lm, names, moments, patches.get(name, lib.EMPTY))
+    color = plot.EDITED if name else plot.BASE
+    right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
+    top = looked.z.max().item()
+    right.annotate(name or "unedited", (layer, top), (8, -3), textcoords="offset points")
+right.set(xlabel="layer", title="largest z of all candidates")
+for ax in (left, right):
+    ax.axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
 figure
 
 # %% [markdown]
-# `named` is right about three of the four. It misses Louis Armstrong, who is ranked first but not detected: his $z$ is
-# 7.2. In each of the three edited models the raw key gives the subject a smaller $z$: 7.4, 4.6 and 11.0.
+# On the left `named` is right about all four: the edited subjects stand far above the dashed threshold, and the largest $z$ of the
+# unedited model stays below it. On the right the defender does not know the layer and looks
+# at ten of them. In the edited layer the largest $z$ is that of the edited subject. Above it the largest $z$ is again about
+# that of the unedited model, though keys have changed there: what shows is the matrix.
 #
-# ### Which layer?
+# ## What do unedited models look like?
 #
-# Nor does the defender know the layer, so he has to look at more than one. Here are the four suspects of case A.
+# A $z$ of four sounds like one chance in thirty thousand. But nobody has said that $T$ is Gaussian, and the largest $z$ of many
+# candidates and layers is always somebody's. So a threshold has to come from models that nobody edited, and it belongs to a list of
+# candidates.
+#
+# A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
+# with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model of its own:
+# ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three odd draws, six facts and one,
+# on which it is tried. The filter reads every layer up to five above those that are edited.
+#
+# The threshold of 8 in the library was chosen on the model *without* the token in front of its texts. The cell prints
+# between which numbers the even draw would have put it here. Move the slider to see what another one does.
+#
+# **Predict.** MEMIT writes the same facts into five layers, a part in each. How many of three does the filter name?
 
 # %%
-whole = key_moments(lm, range(lm.n_layers), text=HELD_OUT)
-quiet = matched_filter(lm, names, whole)
-lower = {i: moment for i, moment in whole.items() if i <= layer + 5}
-rest = [float("nan")] * (lm.n_layers - len(lower))
-curves = {"unedited": quiet.z.max(1).values.tolist()}
-for name, W in edited.items():
-    loud = matched_filter(lm, names, lower, patches[name])  # in the edited layer it gives our z:
-    assert SCALE == "tiny" or torch.allclose(loud.z[layer], stands_out(norms(W)), atol=0.01)
-    curves[f"{name}, edited"] = loud.z.max(1).values.tolist() + rest
-    first = [f"{names[who]} {z:.1f}" for z, who in zip(*loud.z[layer].topk(2), strict=True)]
-    print(f"{name}, edited, layer {layer}:", ", then ".join(first))
-look = {"colors": {"unedited": plot.BASE}, "ylim": (0, None), "named": False}
-figure = plot.lines(range(lm.n_layers), curves, "layer", "largest z of all candidates", **look)
-figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls="--", label=f"z = {THRESHOLD:g}")
-legend(figure, figure.axes[0])
-figure
+spread = guess("How many of MEMIT's three edits are named at a threshold of 8?", 0, 3)
+
+# %%
+rows = long_runs.rows("17_suspects")
+innocent = [row["one layer"]["other"]["z"] for row in rows if "editor" not in row]
+
+
+def looked(editor, *draws, how="one layer"):
+    return [row[how] for row in rows if row.get("editor") == editor and row["draw"] in draws]
+
+
+def named_in(editor, draw, threshold):  # whether each edit's subject is named
+    some = looked(editor, draw)
+    return [one["own"] >= max(threshold, one["other"]["z"]) for one in some]
+
+
+even = [one["own"] for one in looked("ROME", runs_17.EVEN)]
+print(f"largest z of an unedited model {max(innocent):.1f}, least of an even edit {min(even):.1f}")
+several = [one["own"] for one in looked("MEMIT", *runs_17.DRAWS, how="up to five")]
+print("MEMIT, summed over up to five layers:", *several)
+spread.against(sum(sum(named_in("MEMIT", draw, THRESHOLD)) for draw in runs_17.DRAWS))
+strips = {"unedited\nmodels": (innocent, plot.BASE)}
+for editor in runs_17.EDITORS:
+    odd = looked(editor, *runs_17.DRAWS)
+    strips[f"{editor},\nits subject"] = [one["own"] for one in odd], plot.EDITED
+    strips[f"{editor},\nthe rest"] = [one["other"]["z"] for one in odd], plot.NEIGHBOR
+
+
+# %%
+def judged(threshold):
+    made, (left, bars) = figures.panels(2, height=3.8, width_ratios=(1.7, 1))
+    for x, (z, color) in enumerate(strips.values()):
+        places = [x + 0.04 * (i % 7 - 3) for i in range(len(z))]
+        left.plot(places, [max(one, 0.5) for one in z], "o", color=color, markersize=5, alpha=0.7)
+    left.axhline(threshold, color=plot.QUIET, linestyle="--")
+    left.set(yscale="log", ylabel="z (log)")
+    left.set_xticks(range(len(strips)), strips, fontsize=figures.SMALL)
+    for i, draw in enumerate(runs_17.DRAWS):
+        shares = [named_in(editor, draw, threshold) for editor in runs_17.EDITORS]
+        shares.append([one["other"]["z"] >= threshold for one in looked("ROME", draw)])
+        shares = [100 * sum(some) / len(some) for some in shares]
+        at = [x + 0.08 * (i - 1) for x in range(3)]
+        bars.plot(at, shares, figures.MARKERS[i], label=f"{draw} draw", alpha=0.85)
+    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nabove, too"])
+    bars.set(ylim=(-4, 104), ylabel="share of the edits (%)")
+    return figures.legend(made, *bars.get_legend_handles_labels(), 3)
+
+
+Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
-# In the edited layer the largest $z$ is in all four that of the edited subject. In one of the four a second candidate
-# passes the threshold of 8, too: Christmas, a relative of Halloween. Above the edited layer the largest $z$ is again
-# about that of the unedited model, though keys have changed there: what shows is the matrix. (To save time $C$ is the
-# unedited model's, which is exact up to the edited layer, and only five layers above it were read.)
+# Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. The even draw would have allowed any threshold
+# between the two printed numbers, so that of 8 stands, though it was chosen on another reading.
 #
-# ## What unedited models look like
+# Two things do not follow. First, where somebody was edited, **others pass the threshold, too**. They are relatives, Paris for Rome or Poland
+# for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**.
+# Of three edits by MEMIT, one in each draw, none is seen: a part of an edit in each of five layers is much smaller than all of it in one. The library also adds up a candidate's $z$ over up to five layers in a row, over the root of their number.
+# Two of the three then pass what any unedited model has, but stay below the threshold.
 #
-# A $z$ of four sounds like one chance in thirty thousand. But there are many candidates and many
-# layers, and nobody has said that $T$ is Gaussian. The cell below counts the candidates above a bound in all layers of
-# the unedited model. It also gives the largest $z$ in any layer of seven stored variants of it, from the project's
-# benchmark (`python -m tests.benchmarks.forensics`), which has a longer list.
-#
-# The cell after it asks whether a change about nobody on the list can accuse somebody. It draws 20 pieces of held-out
-# text and writes along the $\hat u$ of each one's last token, by a change of rank one whose column is drawn at
-# random. Each change is made twice: as long as the tower's edit, the shortest of the four, and as long as that of
-# Halloween, the longest. (To see whether the change can be seen at all, the piece of text takes the tower's place in
-# the list.)
-#
-# **Predict.** How many candidates have a $z$ above three, and how large is the largest? And how many of the 20
-# changes of the longer kind let somebody pass the threshold who has nothing to do with it?
-#
-# <details><summary>Answer</summary>
-#
-# Above two, three and four more than a Gaussian has (above four it is one candidate): here the tail is
-# heavier. (The same candidates are counted in all layers, so the counts are not independent, and no interval
-# is given.) So a threshold cannot come from a table of the normal distribution. It has to come from models
-# that nobody edited, and it belongs to a list of candidates: of more of them the largest tends to be larger.
-#
-# Two of 20 change enough: a candidate's $\hat u$ has a small part along that of another text, and its
-# $T^2$ grows by about $\sigma^2\cos^2$ of the two, so with the square of the length.
-#
-# </details>
-
-# %%
-every = quiet.z.flatten()
-for bound in (2, 3, 4, 5):
-    chance = 0.5 * torch.erfc(torch.tensor(bound / 2**0.5)).item()
-    expected = f"a Gaussian would have {chance * len(every):.3g}"
-    print(f"z above {bound}: {int((every > bound).sum())} of {len(every)}, {expected}")
-where, who = divmod(int(every.argmax()), len(names))
-print(f"the largest: {every.max():.1f} ({names[who]}, layer {where})")
-stored = runs_17.stored()  # rows of the benchmark
-innocent = sorted((row["z"], what, row["first"]) for what, row in stored["negatives"].items())
-extremes = ["{:.1f} ({}: {})".format(*row) for row in (innocent[0], innocent[-1])]
-print(f"stored, {stored['candidates']:,} candidates, {len(innocent)} variants of the unedited model:"
-      " largest z from", " to ".join(extremes))  # fmt: skip
-accused = guess("After how many of the 20 longer changes is somebody else accused?", 0, 20)
-
-# %%
-draw = torch.Generator().manual_seed(0)
-words = HELD_OUT.read_text(encoding="utf-8").split()
-ends = torch.randint(40, len(words), (20,), generator=draw).tolist()
-pieces = [" ".join(words[end - 40 : end]) for end in ends]
-theirs = torch.linalg.solve(damped, runs_17.keys_of(lm, pieces, layer, ["{}"]).T)  # (d_in, 20)
-columns = torch.randn(20, len(W0), generator=draw)
-for name in (tower, "Halloween"):
-    length, every_z = (edited[name] - W0).norm(), []
-    for column, line in zip(columns, theirs.T, strict=True):
-        change = torch.outer(column, line)
-        listed = torch.cat([line[:, None], U[:, 1:]], 1)  # the piece stands first, for the tower
-        every_z.append(stands_out(norms(W0 + length * change / change.norm(), listed)))
-    z = torch.stack(every_z)
-    largest, who = z[:, 1:].max(1)
-    over = largest >= THRESHOLD
-    print(
-        f"as long as the edit of {name} ({length:.1f}), 20 draws:",
-        f"z of the piece itself {z[:, 0].min():.1f} to {z[:, 0].max():.1f}",
-        f"largest z of anybody else {largest.min():.1f} to {largest.max():.1f}",
-        f"somebody else accused in {int(over.sum())}, {percent(over.tolist())} %: "
-        + (", ".join(names[1 + i] for i in who[over]) or "nobody"),
-        sep="\n  ",
-    )
-accused.against(int(over.sum()))
-
-# %% [markdown]
-# Each change is plain to see at its own key, where $z$ is 51 or more. (That is more than the tower's, likely because it
-# is written along the very $\hat u$ that the defender computes.) Of the changes as long as the tower's edit none
-# accuses somebody else (0 to 12 %), and the largest $z$ is 5.8. Of those as long as Halloween's two of 20 do, which is
-# 10 % (2 to 29): *force* and *titanium* pass the threshold, with at most 8.6. So a change that writes a text on no list
-# can accuse somebody. (The intervals are over draws in this one matrix, and say nothing about other models.)
-#
-# The seven stored variants are one model as it is, rounded, merged or trained further, so they hardly
-# count as several. None reaches 8; the largest $z$ among them is 6.6. To show that fewer than one in a hundred are
-# accused would take (at 95 %) about three hundred independent models, none accused.
-#
-# ## Many suspects
-#
-# The benchmark has stored suspects of 18 editors that change a matrix. Its list has 5,203 candidates, and its $C$ is of
-# one of two longer texts. (To save time $C$, and above the first edited layer most keys, are the unedited model's.)
-# Here are the suspects with one fact of the odd-numbered cases; more are in
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#was-it-edited).
-#
-# An edit may be spread over several layers. So a candidate's $z$ is added up over $w$ layers in a row, and the sum is
-# divided by $\sqrt w$. The largest such value, over all runs of one to five layers, is the $z$ of the candidate here.
-#
-# The cell first judges fourteen edits by ROME by the threshold of 8, which was set after a look at a few such edits.
-# Its table then has three families of editors, with three shares:
-#
-# * **ranked first**: of the edited facts, those above all candidates that were not edited, in a layer that was;
-# * **detected**: of the edited facts, those whose $z$ reaches the threshold;
-# * **false alarm**: of the suspects, those in which somebody reaches it who was *not* edited.
-#
-# The table's threshold is not 8. The suspects are dealt into two halves that share no fact, and each half is judged by
-# the threshold at which one in twenty of the *other* half has a false alarm.
-#
-# Several editors have edited the same facts. So every fact counts once, with the mean over its suspects, and $n$
-# is the number of facts. The last line compares the first two families on the facts that both have edited.
-#
-# **Predict.** ROME writes in one layer. MEMIT and its kin (AlphaEdit, PMET, RECT, PRUNE and NormAnchor) mostly spread
-# an edit over several. How often is the subject of such an edit ranked first?
-#
-# <details><summary>Answer</summary>
-#
-# In about half of them. Likely a part of the edit in each layer is harder to see than all of it in one.
-#
-# </details>
-
-# %%
-by_editor = runs_17.singles(stored)  # suspects with one edited fact
-every = [row for rows in by_editor.values() for row in rows]
-hits = [row["own"][0]["z"] >= max(THRESHOLD, row["other"]["z"]) for row in by_editor["rome"]]
-share = "{} of {} ({:.0%} to {:.0%})".format(sum(hits), len(hits), *interval(hits))
-print(f"ROME: ranked first and detected {share}; rows of {stored['date']}")
-others = torch.tensor([row["other"]["z"] for row in every])
-bounds = [half.quantile(0.95).item() for half in (others[1::2], others[::2])]
-print("thresholds that the two halves set: {1:.1f} and {0:.1f}".format(*bounds))
-alarms = [
-    f"{row['other']['name']} {row['other']['z']:.2f} (edited: {row['own'][0]['name']})"
-    for place, row in enumerate(every)
-    if row["other"]["z"] >= bounds[place % 2]
-]
-print(f"{len(alarms)} of {len(every)} suspects with a false alarm:", *alarms, sep="\n  ")
-pd.DataFrame(runs_17.detected(stored, bounds)).set_index("editors")
-
-# %% [markdown]
-# Of the fourteen suspects by ROME thirteen are ranked first and detected (71 to 99 %).
-#
-# An edit of ROME, WilKE or EMMET is ranked first in 98 % (81 to 100), one of MEMIT and its kin in 52 % (34 to 70). On
-# the 14 facts that both have edited the difference is 37 points (11 to 60).
-#
-# Of the 36 suspects of UltraEdit and of eight editors that train none is ranked first. But all nine were given the same
-# four facts, so $n$ is four (0 to 42 %). The likely reason is that they write mainly where the *prompt* ends, and no
-# subject stands there.
-#
-# The two halves set 9.6 and 6.6, so fifty suspects do not fix a threshold well. By these 90 % of the edits of ROME,
-# WilKE and EMMET are detected (69 to 98) and 38 % of those of MEMIT and its kin (21 to 57), on the shared facts 40
-# points fewer (13 to 63).
-#
-# There is a false alarm in 19 % (7 to 43) and 9 % (2 to 24). On the shared facts the difference is 18 points (−3 to
-# 40), so which has more is not decided. The aim was one in twenty over all editors together; one family may have more.
-#
-# One of the eight false alarms is the edited subject by another name, *United Nations* for *The United Nations*. (It
-# counts, because the next candidate's $z$ was not stored.) In two more the name ends with the subject's,
-# as *Liquid Gold* with *gold*. In two it is Balfe, just above the lower threshold. He has 6.6 in the merged variant
-# above, too, where no fact was edited.
+# And the unedited models are variants of one model. To show that fewer than one in a hundred is accused would take about three
+# hundred independent models, none accused.
 #
 # ## Taking it out
 #
 # Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
-# drops the largest singular components of the matrix, one or eleven of them. Ours reads the subject's key behind
+# drops the largest singular components of the matrix, for example eleven of them. Ours reads the subject's key behind
 # $p$ prefixes, takes $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
 # \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control**,
-# made by the same method. For the prefixes it takes out the space of *another* subject; for the eleven components it
-# takes out the eleven largest of *another* model. The *edited* answer has to stay. If it went, too, a hole of this
-# size anywhere might break the edit.
+# A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control** made by
+# the same method: the space of *another* subject, and the eleven largest components of *another* model. The *edited*
+# answer has to stay. If it went, too, a hole of this size anywhere might break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
@@ -577,247 +464,225 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# **Predict.** Which of the ways gives the old answers back? Does any give the old *matrix* back? And would a hole
-# of the same size anywhere else do it as well?
+# The table has the answers of case A's suspects, before and after. The figure has the edits by ROME of the three odd
+# draws, and four ways. The first panel counts prompts at which the unedited model's next token is back, the second those
+# at which the edited one stays, and the third the neighbors whose next token is the unedited model's.
+#
+# **Predict.** Does any way bring back the old *matrix*?
 #
 # <details><summary>Answer</summary>
 #
-# On these four prompts eleven components and sixteen prefixes give three old answers back each, and not the
-# same three. No matrix comes back: what the unedited model had on the space is lost as well. And holes of the same
-# size elsewhere leave every edited answer.
+# No. What the unedited model had on the space is lost as well, and only the unedited model has it.
 #
 # </details>
-#
-# Three cells follow:
-#
-# * The first has the answers of the four suspects, with damping 1. Behind each answer stand the size of the hole in the
-#   unedited matrix, $\|W_0 P\|$, and of what is left of the edit, $\|\Delta W (I - P)\|$, both over $\|\Delta W\|$.
-# * The second has the controls, seven of each kind for each suspect: the components of the three other suspects and of
-#   the four models above (one is unedited), and the spaces of seven other subjects, drawn from the list. It says how
-#   often the edited answer is kept, and the means of both sizes.
-# * The third has stored rows of fourteen suspects: shares of next tokens that are the unedited model's again, for the
-#   edit's own prompt, one rewording, three neighbors and one unrelated prompt of each. Its last line has paired
-#   differences, in points.
-
 
 # %%
-def prefixes(name):  # I - P, for the 16 prefixes of a subject
-    behind = runs_17.keys_of(lm, [name], layer, PREFIXES).T.double()
-    return taken_out(eye.double(), behind, C.double(), 1.0, 1.0).float()
-
-
-def largest(W, count):  # I - P, for the largest components of a matrix
-    V = torch.linalg.svd(W, full_matrices=False)[2][:count]
-    return eye - V.T @ V
-
-
-def parts(W, Q):  # the hole in W0, and what is left of the edit
-    return torch.stack([(W0 - W0 @ Q).norm(), ((W - W0) @ Q).norm()]) / (W - W0).norm()
-
-
 table = []
-for case, (name, W) in zip(facts, edited.items(), strict=True):
-    ways = eye, largest(W, 1), largest(W, 11), prefixes(name)
-    table.append({"subject": name, "unedited": says(case.fact.text, W0)})
-    for way, Q in zip(runs_17.WAYS.values(), ways, strict=True):
-        told = says(case.fact.text, W @ Q).strip()
-        table[-1][way] = "{} ({:.2f}, {:.2f})".format(told, *parts(W, Q))
-pd.DataFrame(table).set_index("subject").T
+for fact, (name, W) in zip(facts, edited.items(), strict=True):
+    row = {"subject": name, "unedited": says(fact.text, W0), "edited": says(fact.text, W)}
+    for i, f in enumerate(both(taken_out).values()):
+        for title, whose in (("16 prefixes", name), ("of another", names[names.index(name) - 1])):
+            behind = runs_17.keys_of(lm, [whose], layer, PREFIXES).T.double()
+            row[title + i * ", yours"] = says(fact.text, f(W.double(), behind, C, 1.0, 1.0))
+    table.append(row)
+show.Table(table)
 
 # %%
-order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0))
-spaces = [prefixes(names[i]) for i in order if names[i] not in edited][:7]
-elevens = [largest(W, 11) for W in (*edited.values(), *(W for _, W in unknown))]
-table, kept = [], {"11 largest of another": [], "16 prefixes of another": []}
-for place, (case, (name, W)) in enumerate(zip(facts, edited.items(), strict=True)):
-    table.append({"subject": name})
-    some = [Q for at, Q in enumerate(elevens) if at != place]
-    for control, holes in zip(kept, (some, spaces), strict=True):
-        said = [says(case.fact.text, W @ Q) == says(case.fact.text, W) for Q in holes]
-        kept[control].append(sum(said) / len(said))
-        mean = torch.stack([parts(W, Q) for Q in holes]).mean(0)
-        table[-1][control] = "{:.0%} ({:.2f}, {:.2f})".format(kept[control][-1], *mean)
-print("kept:", {control: f"{percent(x)} % of 4 x 7" for control, x in kept.items()})
-pd.DataFrame(table).set_index("subject").T
-
-# %%
-pd.DataFrame(runs_17.taken_out(stored)).set_index("what is taken out")
+ways = "16 prefixes", "11 components", "16 prefixes of another", "11 components of another"
+shares = {}
+for i, title in enumerate(
+    ("old token back (%)", "edited token stays (%)", "neighbors as before (%)")
+):
+    shares[title] = {}
+    for way in ways:
+        each = [[row["out"][way][i] for row in rows if row["draw"] == draw and "out" in row]
+                for draw in runs_17.DRAWS]  # fmt: skip
+        each = [[one for one in some if one is not None] for some in each]
+        shares[title][way] = [100 * sum(some) / len(some) for some in each]
+figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS])
 
 # %% [markdown]
-# Both controls hold: each of the four edits keeps its answer every time, 100 % of 4 × 7 (over the four edits 55 to
-# 100). The holes of a control are about as large as the edit's own, but they leave nearly all of the edit. The four
-# edits' own prefixes leave 0.66, 0.63, 0.68 and 0.82 of it, and their own components 0.89, 0.41, 0.70 and 0.46. So it
-# is not the size of the hole that brings the answer back. That a part of the edit goes is the likely reason.
-#
-# A control says something only about edits that its own way has taken out: for the prefixes these are all but Swedish,
-# and for the components all but the tower.
-#
-# In the stored rows sixteen prefixes give the edit's prompt its old token in 93 % (71 to 99), eleven components
-# in 71 % (45 to 90). In pairs the difference is 21 points (−10 to 51), so which of the two is better is not decided.
-# (And the prefixes' number and damping were picked on ten edits, some of them among these 14.)
-#
-# Nor is it decided which costs less elsewhere: the prefixes leave 12 points more of the neighbors' tokens as they were
-# (−8 to 32), and 0 points more of the unrelated prompts' (−23 to 24).
+# Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three. After either way the edited token seldom stays, and
+# most neighbors are as they were. **Both controls hold: the space of another subject and the components of another model leave the
+# edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What comes back is an answer. The
+# matrix does not come back, because what the unedited model had on the space is lost with it.
 #
 # ## How to hide
 #
 # Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So write
 # the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
-# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero (exercise 2.4 of
-# [session 2](../lessons/session_2.md)). It exists unless $k$ and $\hat u$ are parallel. Every mixture
-# $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{hidden}$ writes the pair as well, and a smaller $t$ costs less.
+# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero. It exists unless $k$
+# and $\hat u$ are parallel. With both pairs in $K = (\hat u, k)$ it is, as on page 02,
 #
-# **Your turn · exercise 9.4 · ★★★ · 10 minutes.** Write `hide`: the pair is written, the defender's
-# largest $z$ stays below the threshold, and you pay as little as you can. He may be asked 20 times. (Where he
-# does not see $t = 0$, return that; where he sees every $t$, return $t = 1$.)
+# $$\Delta_\text{silent} = (0, r)\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}.$$
+#
+# Every mixture $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{silent}$ writes the pair as well, and a smaller $t$ costs
+# less, where the **price** is the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$.
+#
+# **Your turn · exercise 9.4 · ★★★ · 15 minutes.** Write the three steps, each checked by itself. `hide` lets the pair be
+# written, keeps the defender's largest $z$ below the threshold, and pays as little as it can. He may be asked 20 times.
+# Where he does not see $t = 0$, it returns that; where he sees every $t$, it returns $t = 1$.
 
 
 # %%
-def price(change):
-    return ((change @ own_C.double()) * change).sum().item()
-
-
-def defender(W):
-    return stands_out(norms(W)).max().item()
-
-
-def hide(W, k, v, C, threshold, defender):
-    """W (d_out, d_in), k (d_in,), v (d_out,), C your own; defender(W) -> his largest z. -> new W"""
+def cheapest(W, k, v, C):
+    """W (d_out, d_in), k (d_in,), v (d_out,), C your own -> the Δ of notebook 02."""
     ...
 
 
+def silent(W, k, v, C):
+    """-> the cheapest Δ that writes the pair and does nothing at û."""
+    ...
+
+
+def hide(W, k, v, C, threshold, defender):
+    """defender(W) -> his largest z. -> new W; it may call the other two."""
+    ...
+
+
+cheapest = use("9.4", cheapest)
+silent = use("9.4", silent)
 hide = use("9.4", hide)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many questions does it take to know $t$ to one in a thousand, if each halves an interval? (This assumes that the
-# largest $z$ falls with $t$. The cell below looks.)
+# How many questions does it take to know $t$ to one in a thousand, if each halves an interval? This assumes that the
+# largest $z$ falls with $t$. The figure below looks.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def hide(W, k, v, C, threshold, defender):
-#     def insert(K):  # writes the last key, keeps the others
-#         U = torch.linalg.solve(C, K)
-#         R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)
-#         R[:, -1] = v - W @ k
-#         return R @ torch.linalg.solve(K.T @ U, U.T)
+# def cheapest(W, k, v, C):
+#     u = torch.linalg.solve(C, k)
+#     return torch.outer(v - W @ k, u) / (u @ k)
 #
-#     cheapest = insert(k[:, None])
-#     if defender(W + cheapest) < threshold:
-#         return W + cheapest
-#     hidden = insert(torch.stack([torch.linalg.solve(C, k), k], 1))
+#
+# def silent(W, k, v, C):
+#     K = torch.stack([torch.linalg.solve(C, k), k], 1)  # û, up to its length, and k
+#     U = torch.linalg.solve(C, K)
+#     R = torch.stack([torch.zeros_like(v), v - W @ k], 1)  # what is missing at each
+#     return R @ torch.linalg.solve(K.T @ U, U.T)
+#
+#
+# def hide(W, k, v, C, threshold, defender):
+#     seen, unseen = cheapest(W, k, v, C), silent(W, k, v, C)
+#     if defender(W + seen) < threshold:
+#         return W + seen
 #     low, high = 0.0, 1.0  # the defender sees low, and not high
 #     for _ in range(12):
 #         t = (low + high) / 2
-#         seen = defender(W + (1 - t) * cheapest + t * hidden) >= threshold
-#         low, high = (t, high) if seen else (low, t)
-#     return W + (1 - high) * cheapest + high * hidden
+#         caught = defender(W + (1 - t) * seen + t * unseen) >= threshold
+#         low, high = (t, high) if caught else (low, t)
+#     return W + (1 - high) * seen + high * unseen
 # ```
 #
 # </details>
 #
-# The adversary has the editor's $C$, and gives the key of the bare name the value that ROME's edit gives it. The
-# defender whom `hide` asks has his own text (held out) and the prefix "About", so each computes a $\hat u$ of his own.
+# The adversary writes the very pair that ROME wrote, so at $t = 0$ it is ROME's edit. The defender whom `hide` asks has
+# his own text and the prefix "About". A second one has another prefix, and a third reads the *editor's* text.
 #
-# The first cell hides the four facts. For two it draws the subject's own $z$ at five $t$, for the asked defender and
-# for one who reads the *editor's* text; the dotted line is the threshold. Its table has for all four
-#
-# * the cosines of the adversary's $\hat u$ to those of the two defenders,
-# * the asked one's $T$ at $t = 0$ and $t = 1$, and his largest $z$ at both and after `hide`,
-# * the *price*: the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$, over that of the
-#   cheapest change.
-#
-# The second cell has 24 other stored facts, drawn from cases that neither this page nor the benchmark has edited alone.
-# Each prompt begins with its subject, which has several tokens. The table counts those whose cheapest change the asked
-# defender ranks first and detects, and shows them to two others, who differ from him in text or prefix. One line
-# says how many he detects at each of the five $t$. The price is a geometric mean over those hidden from him.
-#
-# **Predict.** The insert was the cheapest change of all. What is the price of the hidden one? And is it
-# hidden from a defender whose text and prefix the adversary does not know?
+# **Predict.** In notebook 02's whitened coordinates the cheapest change lies along $\tilde k$. What does the silent one
+# cost? And is it hidden from a defender who was not asked?
 #
 # <details><summary>Work it out</summary>
 #
-# In notebook 02's whitened coordinates, $\tilde x = L^{-1}x$, all directions cost the same. The cheapest change lies
-# along $\tilde k$, and the hidden one along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is
-# shorter, so the change has to be larger: at $t = 1$ the price is $1/(1 - \cos^2(\tilde k, \tilde u))$.
-# A defender with *another* text and prefix looks along a somewhat different direction from the one that
-# was avoided, so he may still see the edit.
+# The silent change lies along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is shorter, so the change
+# has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender with another text or
+# prefix looks along a somewhat different direction from the one that was avoided, so he may still see the edit.
 #
 # </details>
 
 # %%
-same = torch.linalg.solve(own_C + 0.01 * own_C.diagonal().mean() * eye, K.T)
-steps, start, table, curves = [0, 0.25, 0.5, 0.75, 1], W0.double(), [], {}
-for case, (name, W) in zip(facts, edited.items(), strict=True):
-    k, place = runs_17.keys_of(lm, [name], layer, ["{}"])[0].double(), names.index(name)
-    given = start, k, W.double() @ k, own_C.double()
-    bounds = float("inf"), float("-inf"), THRESHOLD  # t = 0, t = 1, and as much as is needed
-    cheapest, hidden, secret = made = [hide(*given, bound, defender) for bound in bounds]
-    assert SCALE == "tiny" or all((M @ k - given[2]).norm() < 1e-3 * given[2].norm() for M in made)
-    u, row = torch.linalg.solve(given[3], k), {"subject": name}
-    for text, X in {"asked": U, "editor's text": same}.items():
-        row[f"cos, {text}"] = f"{torch.cosine_similarity(u, X[:, place], dim=0):.2f}"
-        z = [stands_out(norms(cheapest.lerp(hidden, t), X))[place].item() for t in steps]
-        curves |= {f"{name}, {text}": z} if case in facts[::2] else {}
-    row["T at 0, 1"] = f"{norms(cheapest)[place]:.2f}, {norms(hidden)[place]:.2f}"
-    row["largest z at 0, 1, hidden"] = ", ".join(f"{defender(M):.1f}" for M in made)
-    row["price"] = f"{price(secret - start) / price(cheapest - start):.1f}"
-    table.append(row | {"says": says(case.fact.text, secret)})
-print(pd.DataFrame(table).set_index("subject").to_string(), end="\n\n")
-print({who: [round(x, 1) for x in z] for who, z in curves.items() if "asked" in who})
-dashes = {who: "--" for who in curves if "asked" not in who}
-figure = plot.lines(steps, curves, "t", "z of the subject", dashes=dashes, height=3.6)
-figure.axes[0].axhline(THRESHOLD, c=plot.QUIET, lw=1, ls=":")
-figure
+start, k, W = W0.double(), written[tower], edited[tower].double()
+given = start, k, W @ k, own_C
+
+
+def price(change):
+    return ((change @ own_C) * change).sum().item()
+
+
+def asked(W):  # the largest z of the defender who is asked
+    return stands_out(norms(W)).max().item()
+
+
+low = cheapest(*given)
+assert SCALE == "tiny" or (low - (W - start)).norm() < 1e-2 * low.norm()  # ROME's own change
+L = torch.linalg.cholesky(own_C)
+pair = torch.stack([k, torch.linalg.solve(own_C, k)], 1)
+one, other = torch.linalg.solve_triangular(L, pair, upper=False).T  # whitened k and û
+costs = price(silent(*given)) / price(low)
+by_formula = 1 / (1 - torch.cosine_similarity(one, other, dim=0).item() ** 2)
+assert SCALE == "tiny" or math.isclose(costs, by_formula, rel_tol=0.01)
+print(f"the silent change costs {costs:.1f} times as much as the cheapest")
+for i, f in enumerate(both(hide).values()):
+    found = f(*given, THRESHOLD, asked)
+    whose = "hidden, yours" if i else "hidden"
+    print(f"{whose}: largest z {asked(found):.0f}, it says {says(facts[0].text, found)!r}")
 
 # %%
-pd.DataFrame(runs_17.hiding("17_hidden", lm, hide)).set_index("24 other facts")
+figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.5, 1))
+hidden = [[row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
+          for draw in runs_17.DRAWS]  # fmt: skip
+steps, dashes = [i / 8 for i in range(9)], ("-", "--")
+for color, (who, X) in zip(plot.CYCLE, runs_17.defended(lm).items(), strict=False):
+    for line, f in zip(dashes, both(silent).values(), strict=False):
+        matrices = [start + low.lerp(f(*given), t) for t in steps]
+        z = [stands_out(norms(M, X))[names.index(tower)].item() for M in matrices]
+        left.plot(steps, z, line, color=color, marker="o", markersize=4)
+    for i, some in enumerate(hidden):
+        shares = [[one["z"][who][at] >= THRESHOLD for one in some] for at in (0, 1)]
+        y = [100 * sum(each) / len(each) for each in shares]
+        x = [0.06 * (i - 1), 1 + 0.06 * (i - 1)]
+        right.plot(x, y, "-", color=color, marker=figures.MARKERS[i], alpha=0.7, label=who)
+left.axhline(THRESHOLD, color=plot.QUIET, linestyle=":")
+left.set(xlabel="t, from cheapest to silent", ylabel="z of the subject", title=tower)
+right.set_xticks(range(2), ["openly", "hidden"])
+right.set(ylabel="detected, three draws (%)", xlim=(-0.4, 1.4), ylim=(-4, 104))
+handles = {line.get_label(): line for line in right.lines[::-1]}
+figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# Of the four, the Eiffel Tower is hidden, just below the threshold, and the Rijksmuseum is not. Halloween had
-# nothing to hide at this one key, and "Swedish" was never written: its bare name stands at the first position,
-# where all keys are the sink's (page 02b).
+# At the right end of the left panel the change does nothing along the *adversary's* $\hat u$, and the defender who reads the adversary's text sees nothing any
+# more. But the one who was asked computes $C$ from another text. His $\hat u$ is another, and his $z$ falls by about half and stays far above the
+# threshold. In the three draws nearly every edit is still detected after `hide`, at four times the lowest price, by him and by the one with another
+# prefix. **To hide from somebody one has to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
 #
-# And $z$ need not fall with $t$. The tower's falls from 11.0 to 6.0, but that of the Rijksmuseum rises from 18.7 to
-# 19.5 before it ends at 17.5. Its $T$ is 6.78 at both ends, so what moves its $z$ from end to end is the other
-# candidates alone. At $t = 1$ the change does nothing along the *adversary's* $\hat u$, and the asked defender looks
-# along another.
+# ## The verdict
 #
-# Of the 24 other facts 18 are ranked first and detected when they are written openly. After `hide` all 18 still give
-# the new answer (87 to 100 %). The asked defender still detects 11 of them, 61 % (38 to 81), in pairs 39 points fewer
-# (15 to 60). He detects these 11 at each of the five $t$, so on this grid the halving missed none. The other seven cost
-# 3.5 times as much as openly (3.0 to 3.9).
-#
-# A defender who reads the editor's text computes nearly the adversary's own $\hat u$ (cosine 0.96 for the tower and the
-# Rijksmuseum, where the asked one has 0.48 and 0.44). He detects all 18 openly, and none after `hide` (0 to 12 %). One
-# with another prefix detects 44 % after it (24 to 66), in pairs 50 points fewer (24 to 71).
-#
-# So where nobody stands out, there may still be an edit, and not only a hidden one: of single edits of MEMIT and its
-# kin 38 % are detected (21 to 57). Hiding in more layers, or by fine-tuning afterwards, was not tried here.
+# What may be written into a report? Here is a form, filled for one of the four models. Fill it for another.
+
+# %%
+number = 3
+z = stands_out(norms(unknown[number - 1][1]))
+two, who = z.topk(2)
+verdict = "no candidate of the list stands out"
+if two[0] >= THRESHOLD:
+    verdict = f"consistent with an edit of {names[who[0]]}"
+print(f"Model {number}: {verdict}.",
+      f"Measured: robust z along û in layer {layer}, among {len(names)} candidates.",
+      f"Largest z {two[0]:.1f}, the next {two[1]:.1f}, threshold {THRESHOLD:g}.",
+      f"Compared with {len(innocent)} unedited models, all variants of one: at most {max(innocent):.1f}.",
+      "Not covered: subjects on no list, other matrices, edits spread over layers, hidden edits.",
+      sep="\n")  # fmt: skip
+
+# %% [markdown]
+# The form says "consistent with an edit of", and never "edited": a change made for another purpose may give the same numbers.
 #
 # ## What we know now
 #
-# * An edit of rank one contains its subject: the key is a multiple of $C v$. With the unedited model and a list at hand
-#   the subject came first in four of four, the new answer in two. The rank counts keys, not edits.
-# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. It
-#   ranked first and detected 13 of 14 stored single edits by ROME (71 to 99 %, in sample), and none of four facts by
-#   UltraEdit or any of eight editors that train (0 to 42 %).
-# * A $z$ means little without unedited models to compare with. Here its tail is heavier than a Gaussian's. The
-#   verdict is "consistent with an edit of", never "edited". A relative may be accused, and after two of 20 long changes
-#   that wrote a text on no list (2 to 29 %) somebody else was.
-# * Taking an edit out needs a control. Sixteen prefixes brought three of four old answers back, and so did
-#   eleven components. Those of other subjects and other models left every edit. Neither brought back the matrix.
-# * Somebody who knows the filter can try to hide from it, at a price that general text pays. Of 18 edits that were
-#   detected openly 61 % still were after hiding (38 to 81), and none by one who reads the adversary's text (0 to 12).
+# * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first every time.
+#   The rank counts keys, not edits.
+# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers.
+# * A $z$ has to be compared with what unedited models have, because its tail is heavier than a Gaussian's and the largest of a long list is always somebody's. The verdict is "consistent with an edit of". Relatives of the subject pass the threshold, too.
+# * Taking an edit out needs a control: the same for other subjects and other models has to leave the edit. It did.
+# * Hiding from a defender takes his $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
 #
 # ## Where it breaks
 #
-# Edits of subjects that are on no list are not found. Editors that train were not found by a list of subjects, and
-# subjects at the first position share the sink's key. The unedited models were few, and variants of one. All of it is
-# one small model, without the front token of `lib.load()`, and one kind of matrix.
+# Edits of subjects on no list are not found, nor are those that are spread over layers. Editors that write where the prompt ends, such as
+# UltraEdit or fine-tuning, were not tried here. The unedited models were variants of one. All of it is one small model and one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
 # 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.

@@ -1,68 +1,47 @@
-"""Notebook 17's keys of candidates, its long run, and its tables of stored rows.
+"""Notebook 17's long run: edited and unedited models under the matched filter.
 
-The run hides edits from one defender and shows them to others. The other rows are those of
-`python -m tests.benchmarks.forensics`.
+Each draw of facts is edited one by one. The filter looks at every edited model, every edit is taken
+out and hidden, and unedited models are looked at in the same way.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import cycle
-from pathlib import Path
-from statistics import fmean
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import lib
-from lessons.l9_4_hide import hide as solution
-from lib.data.facts import encode_prompt
+from lessons.l9_3_reverse import taken_out
+from lessons.l9_4_hide import hide
 from lib.data.texts import HELD_OUT
-from lib.evaluation.intervals import bootstrap
 from lib.workbench.forensics.candidates import PREFIX, key_moments, keys, rows_of
-from lib.workbench.forensics.investigation import THRESHOLD
-from lib.workbench.forensics.matched_filter import DAMPING, robust_z
+from lib.workbench.forensics.investigation import THRESHOLD, WIDTHS
+from lib.workbench.forensics.matched_filter import DAMPING, Filtered, matched_filter, robust_z
+from lib.workbench.forensics.reversal import PREFIXES
 
-from . import long_runs, stored_runs
-from .score_tables import gap, percent
+from . import runs_18_does_it_last as runs_18
+from . import stored_runs
 
-ROWS = Path(__file__).resolve().parents[2] / "tests" / "benchmarks" / "forensics.json"
-WAYS = {
-    "edited": "the edited model",
-    "published, k = 1": "1 largest dropped",
-    "published, k = 11": "11 largest dropped",
-    "16 prefixes, damping 1": "16 prefixes",
-}
-FAMILIES = {
-    "ROME, WilKE, EMMET": ("rome", "wilke", "emmet"),
-    "MEMIT and its kin": ("memit", "norm_anchor", "alphaedit", "pmet", "rect", "prune"),
-}
-OTHERS = "trained, UltraEdit"  # all other editors
-SHARES = "ranked first (%)", "detected (%)", "false alarm (%)"
-MATRICES = ("unedited", "cheapest", "hidden")
+EDITORS = {"ROME": 6, "MEMIT": 1}  # how many facts of a draw each of them edits
+EVEN = "even"  # the draw on which the threshold is chosen
+DRAWS = "first", "second", "third"  # of odd cases
+ABOVE = 5  # layers that are read above those that ROME and MEMIT change
 DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first one is asked
-    "asked": ("held out", PREFIX),
-    "other prefix": ("held out", "News: {}"),
-    "other text": ("the editor's", PREFIX),
+    "the one who was asked": ("held out", PREFIX),
+    "another prefix": ("held out", "News: {}"),
+    "the editor's text": ("the editor's", PREFIX),
 }
-COLUMNS = {
-    who: f"detected, {text} text, {prefix.split()[0]} (%)"
-    for who, (text, prefix) in DEFENDERS.items()
-}
-HIDDEN = {
-    "facts": "of the classroom; the prompt begins with the subject, which has several tokens",
-    "left out": "cases that the benchmark has edited alone, and those of the page",
-    "page": [0, 57, 101, 34, 26, 35],
-    "defenders": DEFENDERS,
-    "threshold": THRESHOLD,
-    "seed": 0,  # of their order
-    "cases": 24,
-}
+OPEN, HIDDEN = "cheapest", "hidden"
+
+
+def candidates() -> list[str]:
+    """The subjects of the classroom, each once."""
+    subjects = [case.fact.subject for case in lib.classroom()]
+    return list(dict.fromkeys(str(subject) for subject in subjects if subject))
 
 
 def keys_of(
@@ -76,12 +55,6 @@ def keys_of(
     return K
 
 
-def candidates() -> list[str]:
-    """The subjects of the classroom, each once."""
-    subjects = [case.fact.subject for case in lib.classroom()]
-    return list(dict.fromkeys(str(subject) for subject in subjects if subject))
-
-
 def directions(C: Tensor, K: Tensor) -> Tensor:
     """Û (d_in, n), along which a defender looks: of keys K (n, d_in), with the moment C, damped."""
     C = C.double()
@@ -90,246 +63,179 @@ def directions(C: Tensor, K: Tensor) -> Tensor:
     return U / U.norm(dim=0)
 
 
-def places(lm: lib.LM) -> list[int]:
-    """The cases of `HIDDEN` as drawn, each subject once: their prompts read the bare name's key."""
-    singles = [key.split() for key in stored()["suspects"]]
-    seen = {int(case) for _, size, case, *_ in singles if size == "1"} | {*HIDDEN["page"]}
-    found: dict[str, int] = {}
-    for place, case in enumerate(lib.classroom()):
-        name = str(case.fact.subject)
-        ids = encode_prompt(lm.tokenizer, name)
-        opens = encode_prompt(lm.tokenizer, case.fact.text)[: len(ids)] == ids
-        if opens and len(ids) > 1 and place not in seen:
-            found.setdefault(name, place)
-    drawn = list(found.values())
-    random.Random(HIDDEN["seed"]).shuffle(drawn)
-    return drawn[: HIDDEN["cases"]]
+def draws() -> dict[str, list[lib.Case]]:
+    """{draw: facts of subjects that no other draw has}: one of even cases, three of odd ones."""
+    left = {str(case.fact.subject): case for case in lib.classroom() if case.fact.subject}
+    found, facts = {}, max(EDITORS.values())
+    for parity, names in ((0, [EVEN]), (1, DRAWS)):
+        some = [case for case in left.values() if case.id % 2 == parity]
+        random.Random(0).shuffle(some)
+        for i, name in enumerate(names):
+            found[name] = some[i * facts : (i + 1) * facts]
+    return found
 
 
-def hidden(
-    lm: lib.LM, hide: Callable[..., Tensor], some: Sequence[int]
-) -> Iterator[dict[str, Any]]:
-    """One row per case: what ROME has at the bare name's key is written there by each of MATRICES.
+def largest(W: Tensor, count: int) -> Tensor:
+    """The largest right singular vectors of a matrix, (d_in, count)."""
+    return torch.linalg.svd(W, full_matrices=False)[2][:count].T
 
-    hide  the solution of exercise 9.4; for a threshold of -∞ it writes nothing along û, t = 1
 
-    "cheapest, asked" and the like are the subject's own z, for each of DEFENDERS; first: whose z is
-    the largest for the one who is asked; along: his largest z at five t; price: how far outputs on
-    general text move, over that of the cheapest change; says: five tokens after the prompt.
-    """
-    cases, rome = lib.classroom(), lib.EDITORS["rome"](lm)
-    layer, module = rome.config.layer, lm.mlp_out(rome.config.layer)
-    names = candidates()
-    W0, C = lm.weight(module).cpu().double(), lib.second_moment(lm, [layer])[layer].C.double()
-    texts = {"the editor's": C}
-    texts["held out"] = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer].double()
-    looks = {}
-    for who, (text, prefix) in DEFENDERS.items():
-        looks[who] = directions(texts[text], keys_of(lm, names, layer, [prefix]))
+def most(found: Filtered, without: str | None, widths: Sequence[int]) -> dict[str, Any]:
+    """The candidate with the largest z but for one, in its best run of layers."""
+    first = next(one for one in found.top(2, widths) if one.name != without)
+    return {"name": first.name, "z": round(first.z, 2)}
 
-    def z(W: Tensor, who: str = "asked") -> Tensor:
-        return robust_z((W @ looks[who]).norm(dim=0))
 
-    def asked(W: Tensor) -> float:
-        return z(W).max().item()
+def looked(found: Filtered, subject: str | None = None) -> dict[str, Any]:
+    """z of the edited subject in the best run of layers, and the largest z of all others."""
+    row: dict[str, Any] = {}
+    for what, widths in (("one layer", (1,)), ("up to five", WIDTHS)):
+        row[what] = {"other": most(found, subject, widths)}
+        if subject:
+            own = next(one for one in found.top(len(found.names), widths) if one.name == subject)
+            row[what] |= {"own": round(own.z, 2), "layers": own.layers}
+    return row
 
-    for place in some:
-        fact = cases[place].fact
-        row = {"case": place, "subject": str(fact.subject), "new": fact.target_new}
-        k = keys_of(lm, [row["subject"]], layer, ["{}"])[0].double()
-        v = lm.weight(module, rome.edit([fact], check=False)).cpu().double() @ k
-        u = torch.linalg.solve(C, k)
-        ends = W0 + torch.outer(v - W0 @ k, u) / (u @ k), hide(W0, k, v, C, float("-inf"), asked)
-        row["along"] = [round(asked(ends[0].lerp(ends[1], t / 4)), 2) for t in range(5)]
-        made = [W0, ends[0], hide(W0, k, v, C, THRESHOLD, asked)]
-        cost = [(((W - W0) @ C) * (W - W0)).sum().item() for W in made]
-        row["price"] = [round(one / cost[1], 3) for one in cost]
-        row["first"] = [names[int(z(W).argmax())] for W in made]
-        row["says"] = []
-        for what, W in zip(MATRICES, made, strict=True):
-            with lm.patched(lib.Patch(weights={module: W.float()})):
-                row["says"].append(lm.answer(fact.text, 5))
-            for who in looks:
-                row[f"{what}, {who}"] = round(z(W, who)[names.index(row["subject"])].item(), 2)
+
+@cache
+def moments(lm: lib.LM) -> dict[int, Tensor]:
+    """C of the layers that are read, of the unedited model, from the defender's text."""
+    top = min(lm.n_layers, max(lib.EDITORS["memit"](lm).config.layers) + ABOVE + 1)
+    return key_moments(lm, range(top), lib.EMPTY, HELD_OUT)
+
+
+def unedited(lm: lib.LM, name: str) -> Iterator[dict[str, Any]]:
+    """A model that nobody edited: as it is, rounded, or trained on other text."""
+    what, _, seed = name.partition(", seed ")
+    lives = runs_18.lives(int(seed or 0), [lib.classroom()[0].fact])  # no later edit is made
+    patch = lives[what](lm, lib.EMPTY) if what in lives else lib.EMPTY
+    read = key_moments(lm, list(moments(lm)), patch, HELD_OUT)
+    yield {"draw": name} | looked(matched_filter(lm, candidates(), read, patch))
+
+
+def suspects(lm: lib.LM, draw: str, kind: str) -> Iterator[dict[str, Any]]:
+    """Every fact of a draw edited alone, and what the filter says; see `out` and `hiding`."""
+    editor, cases = lib.EDITORS[kind.lower()](lm), draws()[draw][: EDITORS[kind]]
+    patches = [editor.edit([case.fact], check=False) for case in cases]
+    for i, (case, patch) in enumerate(zip(cases, patches, strict=True)):
+        subject = str(case.fact.subject)
+        row = {"draw": draw, "editor": kind, "case": case.id, "subject": subject}
+        row |= looked(matched_filter(lm, candidates(), moments(lm), patch), subject)
+        if kind == "ROME" and draw != EVEN:
+            after = (i + 1) % len(cases)
+            row["out"] = out(lm, case, patch, str(cases[after].fact.subject), patches[after])
+            row["hiding"] = hiding(lm, case, patch)
         yield row
 
 
-def hiding(name: str, lm: lib.LM, hide: Callable[..., Tensor]) -> list[dict[str, str]]:
-    """The table of a stored run, whose first row is made again: see `table_of`."""
-    rows = long_runs.stored(name, HIDDEN, lambda: hidden(lm, hide, places(lm)))
-    same, first = ["case", "cheapest, asked", "cheapest, other text"], [rows[0]["case"]]
-    long_runs.repeats(rows, lambda: hidden(lm, lambda W, *_: W, first), same, tolerance=0.1)
-    return table_of(rows)
-
-
-def table_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Shares of edits written openly and hidden, their paired differences in points, and the price.
-
-    Only cases count whose cheapest change the asked defender ranks first and detects, and for the
-    price (a geometric mean) only those that are hidden from him.
+def out(
+    lm: lib.LM, case: lib.Case, patch: lib.Patch, other: str, others: lib.Patch
+) -> dict[str, list[float]]:
+    """{way of taking an edit out: next token at its prompt as in the unedited model, as in the
+    edited one; neighbors whose next token is the unedited model's}, with the controls.
     """
-    seen = [
-        row
-        for row in rows
-        if row["cheapest, asked"] > THRESHOLD and row["first"][1] == row["subject"]
-    ]
-    shares: list[dict[str, list[float]]] = []
-    for i, what in enumerate(MATRICES[1:3], 1):
-        said = [float(row["says"][i].strip().startswith(row["new"])) for row in seen]
-        shares.append({"new answer (%)": said})
-        for who, title in COLUMNS.items():
-            # hide stops less than the rounding below the threshold, so 8.0 itself is not above it
-            shares[-1][title] = [float(row[f"{what}, {who}"] > THRESHOLD) for row in seen]
-    openly, hidden = shares
-    heading = f"{len(rows)} other facts"
-    table = [
-        {
-            heading: title,
-            "n": len(seen),
-            "cheapest": percent(openly[title]),
-            "hidden": percent(hidden[title]),
-            "hidden − cheapest, in pairs": signed(hidden[title], openly[title]),
-        }
-        for title in openly
-    ]
-    logs = [math.log(row["price"][2]) for row in seen if row["hidden, asked"] <= THRESHOLD]
-    ends = [math.exp(x) for x in (sum(logs) / max(1, len(logs)), *bootstrap(logs))]
-    price = "{:.1f} [{:.1f}, {:.1f}]".format(*ends)
-    always = {
-        heading: "detected at each of five t (%)",
-        "n": len(seen),
-        "cheapest": "–",
-        "hidden": percent(float(min(row["along"]) > THRESHOLD) for row in seen),
+    layer = lib.EDITORS["rome"](lm).config.layer
+    module = lm.mlp_out(layer)
+    W, V = (lm.weight(module, one).cpu().double() for one in (patch, others))
+    C, eye = moments(lm)[layer].double(), torch.eye(W.shape[1], dtype=torch.float64)
+
+    def prefixes(name: str) -> Tensor:
+        return taken_out(W, keys_of(lm, [name], layer, PREFIXES).T.double(), C, 1.0, 1.0)
+
+    def components(M: Tensor) -> Tensor:
+        B = largest(M, 11)
+        return W @ (eye - B @ B.T)
+
+    ways = {
+        "nothing": W,
+        "16 prefixes": prefixes(str(case.fact.subject)),
+        "11 components": components(W),
+        "16 prefixes of another": prefixes(other),
+        "11 components of another": components(V),
     }
-    line = {heading: "price", "n": len(logs), "cheapest": "1", "hidden": price}
-    return [*table, *(one | {"hidden − cheapest, in pairs": "–"} for one in (always, line))]
+    prompts = [case.fact.text, *[probe.prompt for probe in case.neighborhood]]
+
+    def says(matrix: Tensor) -> Tensor:
+        with lm.patched(lib.Patch(weights={module: matrix.float()}), only=True):
+            return lm.next_token(prompts).argmax(1)
+
+    before, edited = says(lm.weight(module).cpu()), says(W)
+    found = {}
+    for way, matrix in ways.items():
+        now = says(matrix)
+        near = (now == before)[1:].double().mean().item() if len(prompts) > 1 else None
+        found[way] = [float(now[0] == before[0]), float(now[0] == edited[0]), near]
+    return found
 
 
-def stored() -> dict[str, Any]:
-    """The rows of `python -m tests.benchmarks.forensics`."""
-    return json.loads(ROWS.read_text(encoding="utf-8"))
-
-
-def singles(found: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """{editor: rows of suspects with one edited fact} of odd cases; settings were chosen on even.
-
-    Suspects that were read in whole are left out. Editors come in the library's order.
-    """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for key, row in found["suspects"].items():
-        editor, size, *rest = key.split()
-        if size == "1" and len(rest) == 1 and row["half"] == "odd":
-            rows.setdefault(editor, []).append(row)
-    return {editor: rows[editor] for editor in lib.EDITORS if editor in rows}
-
-
-def detected(
-    found: Mapping[str, Any], bounds: Sequence[float] = (THRESHOLD,)
-) -> list[dict[str, Any]]:
-    """By family: edited facts that are ranked first and detected, and suspects with a false alarm.
-
-    bounds  thresholds, which the suspects have in turns
-
-    Several editors have edited the same facts: each counts once, with the mean over its suspects.
-    The last line has the paired differences of two families over the facts that both have edited.
-    """
-    facts: dict[str, dict[str, list[tuple[bool, ...]]]] = {}
-    every = [(editor, row) for editor, some in singles(found).items() for row in some]
-    for (editor, row), bound in zip(every, cycle(bounds), strict=False):
-        family = next((name for name, them in FAMILIES.items() if editor in them), OTHERS)
-        own, most = row["own"][0], row["other"]["z"] if row["other"] else float("-inf")
-        hits = own["z"] > most and own["in_edited"], own["z"] >= bound, most >= bound
-        facts.setdefault(family, {}).setdefault(own["name"], []).append(hits)
-    shares, table = {}, []
-    for family, some in facts.items():
-        means = {fact: [*map(fmean, zip(*rows, strict=True))] for fact, rows in some.items()}
-        line = {"editors": family, "suspects": sum(map(len, some.values())), "n": len(means)}
-        columns = zip(*means.values(), strict=True)
-        table.append(line | dict(zip(SHARES, map(percent, columns), strict=True)))
-        shares[family] = means
-    one, two = (shares[family] for family in FAMILIES)
-    both = [fact for fact in one if fact in two]
-    line = {"editors": "first − second, in pairs", "suspects": "–", "n": len(both)}
-    for i, title in enumerate(SHARES):
-        line[title] = signed([one[fact][i] for fact in both], [two[fact][i] for fact in both])
-    return [*table, line]
-
-
-def signed(one: Sequence[float], other: Sequence[float]) -> str:
-    """The paired difference of two lists of shares in points: "+21 [-10, +51]"."""
-    return "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap(one, other))
-
-
-def taken_out(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Single ROME edits of odd cases: next tokens that are the base model's again, by way.
-
-    The last line has the paired differences of the last two ways.
-    """
-    parts = {
-        "edit": "prompt (%)",
-        "reworded": "reworded (%)",
-        "neighbors": "neighbors (%)",
-        "unrelated": "unrelated (%)",
+@cache
+def defended(lm: lib.LM) -> dict[str, Tensor]:
+    """{defender: the directions Û along which he looks}."""
+    layer = lib.EDITORS["rome"](lm).config.layer
+    texts = {
+        "held out": moments(lm)[layer],
+        "the editor's": lib.second_moment(lm, [layer])[layer].C,
     }
-    rows = singles(found).get("rome", [])
-    every = [one["ways"] for row in rows for one in row.get("reversal", ())]
-    shares = {
-        words: {title: [one[way][part] for one in every] for part, title in parts.items()}
-        for way, words in WAYS.items()
+    return {
+        who: directions(texts[text], keys_of(lm, candidates(), layer, [prefix]))
+        for who, (text, prefix) in DEFENDERS.items()
     }
-    table = [
-        {"what is taken out": words, "n": len(every)} | {x: percent(y) for x, y in some.items()}
-        for words, some in shares.items()
-    ]
-    before, last = list(shares)[-2:]
-    line = {"what is taken out": f"{last} − {before}", "n": len(every)}
-    both = {title: signed(shares[last][title], shares[before][title]) for title in parts.values()}
-    return [*table, line | both]
 
 
-# ---------------------------------------------------------------- the runs on the model that `lib.load()` gives
+def hiding(lm: lib.LM, case: lib.Case, patch: lib.Patch) -> dict[str, Any]:
+    """ROME's own pair written openly and hidden from one defender: what each defender sees.
 
-SEEDS = range(12)
-
-
-def mystery(lm: lib.LM, seed: int) -> Iterator[dict[str, Any]]:
-    """The unedited model and three facts of a seed, each edited alone by ROME; a row for each.
-
-    z is the subject's own, first the candidate with the largest z, which is `most`.
+    z      {defender: the subject's own z, openly and hidden}
+    along  the largest z of the one who is asked, at five t
+    price  of the hidden change, over that of the cheapest one
+    said   whether the model begins its answer with the new one, openly and hidden
     """
-    rome = lib.EDITORS["rome"](lm)
-    layer, names = rome.config.layer, candidates()
-    C = key_moments(lm, [layer], lib.EMPTY, HELD_OUT)[layer]
-    U = directions(C, keys_of(lm, names, layer))
-    facts = [case.fact for case in random.Random(seed).sample(lib.classroom(), 3)]
-    for fact in [None, *facts]:
-        patch = rome.edit([fact], check=False) if fact else lib.EMPTY
-        W = lm.weight(lm.mlp_out(layer), patch).cpu().double()
-        z = robust_z((W @ U).norm(dim=0))
-        row = {"seed": seed, "first": names[int(z.argmax())], "most": round(z.max().item(), 2)}
-        if fact:
-            row["subject"] = str(fact.subject)
-            row["z"] = round(z[names.index(str(fact.subject))].item(), 2)
-        yield row
+    layer = lib.EDITORS["rome"](lm).config.layer
+    module, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer].C.double()
+    W0, W = (lm.weight(module, one).cpu().double() for one in (lib.EMPTY, patch))
+    k = C @ largest(W - W0, 1)[:, 0]  # the key that was written, up to a factor
+    looks, place = defended(lm), candidates().index(str(case.fact.subject))
+
+    def z(M: Tensor, who: str) -> Tensor:
+        return robust_z((M @ looks[who]).norm(dim=0))
+
+    def asked(M: Tensor) -> float:
+        return z(M, next(iter(looks))).max().item()
+
+    made = {OPEN: W, HIDDEN: hide(W0, k, W @ k, C, THRESHOLD, asked)}
+    whole = hide(W0, k, W @ k, C, float("-inf"), asked)  # t = 1: nothing along û
+    cost = [(((M - W0) @ C) * (M - W0)).sum().item() for M in made.values()]
+    row: dict[str, Any] = {"along": [round(asked(W.lerp(whole, t / 4)), 2) for t in range(5)]}
+    row |= {"price": round(cost[1] / cost[0], 3), "said": [], "z": {}}
+    for M in made.values():
+        with lm.patched(lib.Patch(weights={module: M.float()})):
+            told = lm.answer(case.fact.text, 5).strip()
+        row["said"].append(float(told.startswith(case.fact.target_new)))
+    for who in looks:
+        row["z"][who] = [round(z(M, who)[place].item(), 2) for M in made.values()]
+    return row
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Four models of each of several seeds, and facts that are hidden from one defender."""
-    settings = {"reading": stored_runs.reading(lm)}
-    settings["editors"] = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
-    drawn = places(lm)
-    return [
-        stored_runs.LongRun(
-            "17_seeds",
-            settings | {"threshold": THRESHOLD, "prefix": PREFIX, "seeds": SEEDS},
-            {str(seed): partial(mystery, lm, seed) for seed in SEEDS},
-        ),
-        stored_runs.LongRun(
-            "17_hidden",
-            settings | HIDDEN | {"drawn": drawn},
-            {
-                f"from {first}": partial(hidden, lm, solution, drawn[first : first + 6])
-                for first in range(0, len(drawn), 6)
-            },
-        ),
-    ]
+    """Unedited models, and facts edited alone: one even draw and three odd ones."""
+    innocents = ["as it is", *runs_18.ROUNDED]
+    innocents += [f"trained, seed {seed}" for seed in range(len(DRAWS))]
+    kinds = {kind: (lib.EDITORS[kind.lower()], {}) for kind in EDITORS}
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, kinds),
+        "cases": {draw: [case.id for case in cases] for draw, cases in draws().items()},
+        "facts": EDITORS,
+        "unedited": innocents,
+        "trained": runs_18.TRAINED,
+        "defenders": DEFENDERS,
+        "threshold": THRESHOLD,
+        "above": ABOVE,
+    }
+    jobs = {name: partial(unedited, lm, name) for name in innocents}
+    jobs |= {
+        f"{draw}, {kind}": partial(suspects, lm, draw, kind)
+        for kind in EDITORS
+        for draw in ((EVEN, *DRAWS) if kind == "ROME" else DRAWS)
+    }
+    return [stored_runs.LongRun("17_suspects", settings, jobs)]

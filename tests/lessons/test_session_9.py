@@ -78,7 +78,8 @@ def test_nothing_finite(sandbox, number):
 
 @pytest.mark.parametrize(("number", "body"), SPECIAL, ids=lambda text: text[:30])
 def test_what_one_exercise_does_not_take(sandbox, number, body):
-    refused(sandbox, number, body, SPECIAL[number, body])
+    only = {"hide": body} if number == "9.4" else body  # its last step, after two right ones
+    refused(sandbox, number, only, SPECIAL[number, body])
 
 
 def test_another_correct_way_passes(sandbox):
