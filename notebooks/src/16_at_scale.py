@@ -392,7 +392,7 @@ figure
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
 # were **never run**. How many of ten thousand facts UltraEdit holds was measured on the small model without a
-# token in front, and is in [RESULTS](../tests/benchmarks/RESULTS.md).
+# token in front, by a program that is gone; the rows are in [long_stream.json](../tests/benchmarks/long_stream.json).
 #
 # ## Normal equations over workers
 #

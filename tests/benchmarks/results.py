@@ -14,7 +14,7 @@ again; and rows of which nobody knows where they were measured fail the check, t
     <!-- end -->
 
 Where a table has rows that something was chosen on, rows.toml names them, and a sentence below the
-table says it, or in the line above a table that has become text.
+table says it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ MORE = (
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md",)
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-# the line above a table that has become text, which ends with what `rows` notes about its file
-TEXT = re.compile(r"^(\*Measured .*\[(\w+)\.json\]\(\w+\.json\)\.).*\*$", re.MULTILINE)
 CAPTION = re.compile(r"^\*(Measured|In part measured) at .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
 
@@ -79,11 +77,7 @@ def written(page: str, only: Sequence[str] = ()) -> str:
         below = f"\n\n{note(name)}" if note(name) else ""
         return f"{begin}\n{TABLES[name]().rstrip()}{below}\n\n{end}"
 
-    def noted(found: re.Match[str]) -> str:
-        said = note(f"{found[2]}.json")
-        return f"{found[1]} {said}*" if said else f"{found[1]}*"
-
-    return TEXT.sub(noted, MARKED.sub(again, page))
+    return MARKED.sub(again, page)
 
 
 def differences(pages: Sequence[Path]) -> list[str]:
@@ -96,12 +90,6 @@ def differences(pages: Sequence[Path]) -> list[str]:
         shown.update(names)
         if len(BEGINS.findall(old)) != len(names):
             found.append(f"{path.name}: a table's marks are not closed")
-        lines = zip(TEXT.finditer(old), TEXT.finditer(new), strict=True)
-        found += [
-            f"{path.name}: the line above a table of {before[2]}.json differs from rows.toml"
-            for before, after in lines
-            if before[0] != after[0]
-        ]
         tables = zip(MARKED.finditer(old), MARKED.finditer(new), strict=True)
         for before, after in tables:
             if before[3] != after[3]:

@@ -102,11 +102,7 @@ def times(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f} ×"
 
 
-FORMATS = {
-    "number": number,
-    "times": times,
-    "percent": lambda value, digits: f"{100 * value:.{digits}f} %",
-}
+FORMATS = {"number": number, "times": times}
 
 
 def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) -> str:
@@ -245,16 +241,9 @@ def stored_rows(file: str, columns: Sequence[Sequence[str]], having: str) -> str
     for name, entry in read(file).items():
         if isinstance(entry, dict) and having in entry:
             editor, _, form = name.partition(", ")
-            if note := note_of(editor, figure=file):  # the published form has none
-                form = form.replace("preset", f"preset ({note})")
+            if note := note_of(editor, figure=file):
                 editor = f"{editor} ({note})"
-            known = {
-                **entry,
-                "plain": name,
-                "name": f"{name.split(',')[0]}, {form}",
-                "editor": editor,
-            }
-            known["form"] = form or "filled"
+            known = {**entry, "plain": name, "editor": editor, "form": form or "filled"}
             lines.append([_written(known, *how) for _, *how in columns])
     return table([head for head, *_ in columns], lines)
 
@@ -295,28 +284,3 @@ def quality() -> str:
         names = [EVENTS[e] for e in events]
         parts.append(f"### {run['title']}{took}\n\n{table(('metric', *names), rows)}")
     return "\n".join(parts)
-
-
-# --- speed
-
-
-@made("speed", "rome_speed", "spread_speed", "ultraedit_speed")
-def speed() -> str:
-    """Seconds per edit against floors."""
-    found = {f"`rome`, {n} contexts": r for n, r in read("rome_speed").items()}
-    for name, r in read("spread_speed").items():
-        if isinstance(r, dict) and "over_floor" in r:
-            found[f"{called(name)}, {r['facts']} facts, bare prompt"] = r
-    turn = read("ultraedit_speed")["edits"]
-    found[f"`ultraedit`, {turn['facts']} facts in a turn"] = turn
-    rows = [
-        (
-            name,
-            number(r["cpu"], 3),
-            times(r["over_floor"]),
-            times(r.get("authors_over_ours_per_rate"), 1),
-        )
-        for name, r in found.items()
-        if isinstance(r, dict)
-    ]
-    return table(("editor", "CPU s per edit", "against the floor", "authors' code / ours"), rows)

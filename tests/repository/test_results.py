@@ -24,10 +24,10 @@ def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
 
 def test_marks_that_do_not_fit(tmp_path):
     page = tmp_path / "PAGE.md"
-    page.write_text("<!-- table: speed -->\n\nno end\n", encoding="utf-8")
+    page.write_text("<!-- table: speed-now -->\n\nno end\n", encoding="utf-8")
     found = results.differences([page])
     assert "PAGE.md: a table's marks are not closed" in found
-    assert "the table 'speed' is on no page" in found
+    assert "the table 'speed-now' is on no page" in found
     with pytest.raises(results.PageError, match="no function makes a table 'weather'"):
         results.written("<!-- table: weather -->\n<!-- end -->")
 
