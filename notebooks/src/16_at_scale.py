@@ -453,7 +453,7 @@ for workers in (2, 4, 10):
 # and put back in their order they *are* the matrix of one worker. Sums are added in another order, so numbers in
 # float32 round differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that, by
 # `torchrun --nproc-per-node 2 -m lib stream …`. Two processes on a CPU were **measured**
-# ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)). **Never run**: more than two, and more than one card.
+# ([several processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more than one card.
 #
 # ## On your machine
 #

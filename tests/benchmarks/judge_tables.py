@@ -29,19 +29,7 @@ def drawn(run: dict[str, Any], rows: dict[str, Row], kind: str | None = None) ->
     return found
 
 
-MODEL = "SmolLM2-135M-Instruct"  # of README's column
-
-
-def one_hop(editor: str) -> str:
-    """What follows by one step under an editor, for README: "42 [22, 63]", or "15 [3, 43] (9)".
-
-    In brackets the number of facts with such a question, where it was run on fewer than others.
-    """
-    run = read("consequences")[MODEL]
-    rows = run["base"] if editor == "base" else run["editors"].get(editor, {"facts": {}})["facts"]
-    found, every = (drawn(run, some, "one-hop") for some in (rows, run["base"]))
-    few = f" ({len(found)})" if 0 < len(found) < len(every) else ""
-    return percents(list(found.values())) + few
+MODEL = "SmolLM2-135M-Instruct"  # whose editors the paired table compares
 
 
 @made("consequences", "consequences")

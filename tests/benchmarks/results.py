@@ -1,10 +1,10 @@
-"""Write the tables of RESULTS.md from the rows that the benchmarks stored.
+"""Write the tables of RESULTS.md and of results/ from the rows that the benchmarks stored.
 
     python -m tests.benchmarks.results            writes every table again
-    python -m tests.benchmarks.results every-editor    writes this one, which takes seconds
+    python -m tests.benchmarks.results five-streams    writes this one, which takes seconds
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
-Both pages are written by hand but for their tables. A table stands between two comments, the first
+The pages are written by hand but for their tables. A table stands between two comments, the first
 with its name (`tables.py` says how each is made). A table whose code has changed since its rows
 were measured says at which commits that was (`measured.py`), so it differs until it is written
 again; and rows of which nobody knows where they were measured fail the check, too.
@@ -55,7 +55,7 @@ MORE = (
     tables_scale,
     tables_sink,
 )  # importing them has registered their tables
-PAGES = (HERE / "RESULTS.md",)
+PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CAPTION = re.compile(r"^\*(Measured|In part measured) at .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages, or compare them; 1 if they differ."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.results",
-        description="Write the tables of RESULTS.md from the stored rows.",
+        description="Write the tables of RESULTS.md and results/ from the stored rows.",
     )
     parser.add_argument(
         "--check", action="store_true", help="only compare, and fail on differences"
@@ -116,8 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line, file=sys.stderr)
         return 1 if found else 0
     for path in PAGES:
-        path.write_text(written(path.read_text(encoding="utf-8"), given.only), encoding="utf-8")
-        print(f"{path.name} written")
+        old = path.read_text(encoding="utf-8")
+        if (new := written(old, given.only)) != old:
+            path.write_text(new, encoding="utf-8")
+            print(f"{path.name} written")
     return 0
 
 

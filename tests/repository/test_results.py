@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md are those of the stored rows."""
+"""The tables of RESULTS.md and results/ are those of the stored rows."""
 
 import pytest
 
@@ -56,7 +56,3 @@ def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypa
     assert cells["ft_m"] == ["2", "100", "50", "0", "100", "–"]
     assert cells["rome` (both keys)"] == ["1", "100", "0", "−100", "100", "–"]
     assert "wise" not in cells
-    assert judge_tables.one_hop("rome").endswith("] (1)") and judge_tables.one_hop("wise") == "–"
-    assert judge_tables.one_hop("ft_m").startswith("50 [") and "(" not in judge_tables.one_hop(
-        "ft_m"
-    )

@@ -113,5 +113,5 @@ def test_cases_of_a_use(tmp_path):
 
 
 def test_a_shared_row_is_said_below_the_table():
-    assert "the Eiffel Tower" in rows.note("every-editor")
+    assert "first_scale" in rows.note("five-streams")
     assert not rows.note("speed-now")
