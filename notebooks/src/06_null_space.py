@@ -590,7 +590,6 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 # * Ma, Wang, Xu et al.: *Perturbation-Restrained Sequential Model Editing*, 2025,
 #   [arXiv:2405.16821](https://arxiv.org/abs/2405.16821): PRUNE damps large singular values of a change.
 # * Gu, Xu, Ma et al.: *Model Editing Harms General Abilities of Large Language Models*, 2024,
-#   [arXiv:2401.04700](https://arxiv.org/abs/2401.04700): RECT sets small relative changes to zero. Both
-#   are compared in [RESULTS](../tests/benchmarks/RESULTS.md#500-facts-in-batches-of-50).
+#   [arXiv:2401.04700](https://arxiv.org/abs/2401.04700): RECT sets small relative changes to zero.
 # * Meng et al.: *Locating and Editing Factual Associations in GPT*, 2022,
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): CounterFact.

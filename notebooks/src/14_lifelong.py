@@ -548,7 +548,7 @@ which_editor.lines(more)
 # All this is of one model with 135 million weights and of facts of one small set, and "many" means
 # 24. Near 0 and 100 % a share may be known less well than its interval says ([notebook
 # 15](15_judging.ipynb)). For longer streams and other facts see
-# [RESULTS.md](../tests/benchmarks/RESULTS.md#the-arena).
+# [the arena](../tests/benchmarks/results/arena.md).
 #
 # ## What we know now
 #

@@ -392,7 +392,7 @@ figure
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
 # were **never run**. How many of ten thousand facts UltraEdit holds was measured on the small model without a
-# token in front, and is in [RESULTS](../tests/benchmarks/RESULTS.md).
+# token in front, by a program that is gone; the rows are in [long_stream.json](../tests/benchmarks/long_stream.json).
 #
 # ## Normal equations over workers
 #
@@ -453,7 +453,7 @@ for workers in (2, 4, 10):
 # and put back in their order they *are* the matrix of one worker. Sums are added in another order, so numbers in
 # float32 round differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that, by
 # `torchrun --nproc-per-node 2 -m lib stream …`. Two processes on a CPU were **measured**
-# ([RESULTS](../tests/benchmarks/RESULTS.md#several-processes)). **Never run**: more than two, and more than one card.
+# ([several processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more than one card.
 #
 # ## On your machine
 #

@@ -1,4 +1,4 @@
-"""Speed as ratios of one run, and quality on files given by argument; numbers in RESULTS.md."""
+"""Speed as ratios of one run, and quality on files given by argument; tables in results/."""
 
 from __future__ import annotations
 

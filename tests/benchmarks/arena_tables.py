@@ -46,7 +46,13 @@ TWICE = NO_SPREAD + (
     "of its rows. Then a preset was chosen on twelve facts of the classroom, and the same ten were "
     "run again."
 )
-LONG, ENOUGH = 100, 5  # edits in a row that README shows, once more than so many rows have them
+LONG = 100  # edits in a row of the table of every editor
+WIDE = {  # of which model and facts that table has which columns
+    (SUNK, "counterfact"): ("held", "reworded"),
+    (SUNK, "zsre"): ("held", "reworded", "unrelated"),
+    (SECOND, "counterfact"): ("held",),
+    (SECOND, "zsre"): ("held",),
+}
 
 
 @cache
@@ -56,9 +62,9 @@ def stored() -> dict[str, dict[Cell, Result]]:
 
 
 @cache
-def drawn() -> dict[str, dict[tuple[str, int, str], pd.DataFrame]]:
-    """{model: its tables}, drawn once for all events: the intervals of the pairs take long."""
-    return {model: tables_of(results) for model, results in stored().items()}
+def drawn(model: str, data: str, edits: int, event: str) -> pd.DataFrame:
+    """One table of `tables_of`, drawn once: the intervals of the pairs take long."""
+    return _table(groups(stored()[model])[data, edits], event)
 
 
 def tables_of(results: Mapping[Cell, Result]) -> dict[tuple[str, int, str], pd.DataFrame]:
@@ -188,41 +194,50 @@ def _named(model: str) -> str:
     return f"{EMBEDDED} with the token" if model == SUNK else model
 
 
-def _sections(events: tuple[str, ...]) -> str:
+def _sections(events: tuple[str, ...], models: Iterable[str], single: bool = False) -> str:
     parts = []
-    for model, results in stored().items():
-        by_place = groups(results)
-        for (data, edits, event), found in sorted(drawn()[model].items(), key=lambda i: i[0]):
-            if event in events:
-                title = _title(model, data, edits, by_place[data, edits])
-                word = f", {EVENTS[event]}" if len(events) > 1 else ""
-                parts.append(f"#### {title}{word}\n\n{_lines(found, model)}")
+    for model in models:
+        for (data, edits), results in sorted(groups(stored()[model]).items()):
+            if (edits == 1) == single:
+                for event in events:
+                    title = _title(model, data, edits, results)
+                    word = f", {EVENTS[event]}" if len(events) > 1 else ""
+                    lines = _lines(drawn(model, data, edits, event), model)
+                    parts.append(f"## {title}{word}\n\n{lines}")
     return "\n".join(parts) or NOT_YET
 
 
-@made("arena", *ARENAS, says=TWICE)
+@made("arena", *ARENAS[1:], says=TWICE)
 def by_generation() -> str:
     """Every set of facts, length and model by generation."""
-    return _sections(("generation",))
+    return _sections(("generation",), (SUNK, SECOND))
 
 
-@made("arena-in-full", *ARENAS, says=TWICE)
+@made("arena-in-full", *ARENAS[1:], says=TWICE)
 def in_full() -> str:
     """The same by the other two events."""
-    return _sections(("probability", "teacher_forced"))
+    return _sections(("probability", "teacher_forced"), (SUNK, SECOND))
 
 
-def hundred() -> dict[str, dict[str, str]]:
-    """Columns of the table of every editor: what is held of a hundred facts, where that was run.
+@made("arena-singles", (ARENAS[0], ["*-1-*"]))
+def singles() -> str:
+    """Single edits, each on the unedited model without the token, by generation."""
+    return _sections(("generation",), (EMBEDDED,), single=True)
 
-    {head: {editor: cell}}, one for each model and set of facts with enough editors.
-    """
-    columns = {}
-    for model, results in stored().items():
-        for (data, edits), found in groups(results).items():
-            if edits == LONG and BASE in found and len(found) > ENOUGH:
-                head = f"held of {LONG} {data}, {_named(model)}, %"
-                columns[head] = {name: _held(result) for name, result in found.items()}
+
+def every_column() -> dict[str, dict[str, str]]:
+    """Columns of the table of every editor: {head: {editor: cell}}."""
+    ten = f"held of {SHORT} and {SHORT}, %"
+    columns = {ten: held_of_ten(SUNK)}
+    for (model, data), shown in WIDE.items():
+        found = groups(stored()[model])[data, LONG]
+        for column in shown:
+            name = SAID.get(model.split("-")[0], "")
+            head = f"{column}, {LONG} {data}{f', {name}' if name else ''}, %"
+            columns[head] = {
+                editor: percents(_values(result, COMPARED[column]))
+                for editor, result in found.items()
+            }
     return columns
 
 
@@ -231,24 +246,23 @@ def held_of_ten(model: str) -> dict[str, str]:
     values: dict[str, list[float]] = {}
     for cell, result in stored()[model].items():
         if cell.edits == SHORT:
-            values.setdefault(cell.editor, []).extend(_held_values(result))
+            values.setdefault(cell.editor, []).extend(_values(result, COMPARED["held"]))
     return {editor: percents(found) for editor, found in values.items()}
 
 
-def _held(result: Result) -> str:
-    return percents(_held_values(result))
-
-
-def _held_values(result: Result) -> list[float]:
+def _values(result: Result, metrics: Iterable[str]) -> list[float]:
+    """The values by generation, fact by fact, of the first of these metrics that was measured."""
     by_case = result.scores.by_case()
-    metric = "retention" if ("retention", "generation") in by_case else "efficacy"
-    return by_case[metric, "generation"]["mean"].tolist()
+    for metric in metrics:
+        if (metric, "generation") in by_case:
+            return by_case[metric, "generation"]["mean"].tolist()
+    return []
 
 
-@made("arena-models", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS[::2]), says=TWICE)
+@made("arena-models", *((arena, [f"*-{SHORT}-*"]) for arena in ARENAS[1:]), says=TWICE)
 def both_models() -> str:
     """The same facts, ten in a row, on two models: each editor's difference, paired over facts."""
-    first, second = EMBEDDED, SECOND
+    first, second = SUNK, SECOND
     rows, short = [], [cell for cell in stored()[second] if cell.edits == SHORT]
     for editor in ordered({cell.editor for cell in short}):
         plain = editor.partition("@")[0]
@@ -295,8 +309,8 @@ def with_the_token() -> str:
 
 def _of_both(editor: str) -> str:
     """How an editor's row of both models is named: a note that holds for the first says so."""
-    note = note_of(editor)
-    if not note or note_of(editor, SECOND):
+    note = note_of(editor, SUNK)
+    if not note or note == note_of(editor, SECOND):
         return called(editor, SECOND)
     return f"{called(editor, SECOND)} ({EMBEDDED.split('-')[0]}: {note})"
 

@@ -12,7 +12,8 @@ with the hash of the text, those of whole prompts under "prompts". The subjects 
 the first 5,000 different ones of CounterFact's flat file that the classroom lacks.
 
 Half of the facts are classroom cases with even numbers, on which settings and thresholds are to be
-chosen, and the odd ones are reported. RESULTS.md says which of today's were seen on both halves.
+chosen, and the odd ones are reported. results/was_it_edited.md says which of today's were seen on
+both halves.
 
 `forensics_reading` says what is saved against a whole examination; `--whole` reads everything of
 the suspect anew, which checks that. Negatives are always read in whole, in the layers that

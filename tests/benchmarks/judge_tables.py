@@ -1,18 +1,16 @@
-"""The tables of the judge: consequences of single edits, abilities along a stream, floors.
+"""The tables of the judge: consequences of single edits.
 
 They are tables like those of `tables.py`, which `results.py` puts on the pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from lib import EDITORS
 from lib.evaluation.intervals import DIFFERENCE
-from lib.evaluation.metrics import BASE, PARTS
 
-from .tables import EVENTS, Row, called, made, number, percents, pick, read, share, table
+from .tables import Row, called, made, number, percents, read, table
 
 KINDS = ("one-hop", "alias", "reverse")
 
@@ -31,19 +29,7 @@ def drawn(run: dict[str, Any], rows: dict[str, Row], kind: str | None = None) ->
     return found
 
 
-MODEL = "SmolLM2-135M-Instruct"  # of README's column
-
-
-def one_hop(editor: str) -> str:
-    """What follows by one step under an editor, for README: "42 [22, 63]", or "15 [3, 43] (9)".
-
-    In brackets the number of facts with such a question, where it was run on fewer than others.
-    """
-    run = read("consequences")[MODEL]
-    rows = run["base"] if editor == "base" else run["editors"].get(editor, {"facts": {}})["facts"]
-    found, every = (drawn(run, some, "one-hop") for some in (rows, run["base"]))
-    few = f" ({len(found)})" if 0 < len(found) < len(every) else ""
-    return percents(list(found.values())) + few
+MODEL = "SmolLM2-135M-Instruct"  # whose editors the paired table compares
 
 
 @made("consequences", "consequences")
@@ -94,56 +80,3 @@ def consequences_paired() -> str:
         if gaps:
             lines.append((called(name), len(gaps), percents(gaps, DIFFERENCE)))
     return table((f"`{FIRST}` minus", "facts with one-hop questions", "points"), lines)
-
-
-# --- abilities along a stream
-
-
-# --- floors
-
-
-@made("floors", "floors")
-def floors() -> str:
-    """What a destroyed model scores in every metric and ability."""
-    parts, every = [], read("floors")
-    for model, run in every.items():
-        columns = run["models"]
-        first = next(iter(columns.values()))
-        rows = []
-        for row in first["scores"]:
-            metric, event = row["metric"], row["event"]
-            if metric.endswith((BASE, PARTS)) or metric == "negation_base":
-                continue  # asked of the unedited model, whatever the patch
-            if metric == "perplexity":
-                found = [large(pick(c["scores"], metric, event)) for c in columns.values()]
-            elif event == "kl_nats":
-                found = [nats(pick(c["scores"], metric, event)) for c in columns.values()]
-            else:
-                found = [share(pick(c["scores"], metric, event)) for c in columns.values()]
-            rows.append((metric.replace("_", " "), EVENTS.get(event, "held text"), *found))
-        for ability in (row["kind"] for row in first["abilities"]):
-            cells = [_ability(column["abilities"], ability) for column in columns.values()]
-            rows.append((f"ability: {ability.split(',')[0]}", ability.partition(", ")[2], *cells))
-        title = f"### {model}\n\n" if len(every) > 1 else ""
-        parts.append(title + table(("metric", "event", *columns), rows, left=2))
-    return "\n".join(parts)
-
-
-def large(row: Row | None) -> str:
-    """A perplexity, which may be any number: "17.7" or "3.1e+08"."""
-    if row is None:
-        return "–"
-    return f"{row['mean']:.1f}" if row["mean"] < 1e4 else f"{row['mean']:.0e}"
-
-
-def nats(row: Row | None) -> str:
-    """A mean in nats with its interval: "4.51 [4.02, 5.11]"."""
-    if row is None or row["mean"] is None:
-        return "–"
-    return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("-", "−")
-
-
-def _ability(rows: Iterable[Row], kind: str) -> str:
-    row = next(row for row in rows if row["kind"] == kind)
-    row = {**row, "mean": row["kept"], "event": ""}
-    return nats(row) if kind.startswith("page") else share(row)

@@ -1,10 +1,10 @@
-"""Write the tables of RESULTS.md from the rows that the benchmarks stored.
+"""Write the tables of RESULTS.md and of results/ from the rows that the benchmarks stored.
 
     python -m tests.benchmarks.results            writes every table again
-    python -m tests.benchmarks.results every-editor    writes this one, which takes seconds
+    python -m tests.benchmarks.results five-streams    writes this one, which takes seconds
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
-Both pages are written by hand but for their tables. A table stands between two comments, the first
+The pages are written by hand but for their tables. A table stands between two comments, the first
 with its name (`tables.py` says how each is made). A table whose code has changed since its rows
 were measured says at which commits that was (`measured.py`), so it differs until it is written
 again; and rows of which nobody knows where they were measured fail the check, too.
@@ -14,7 +14,7 @@ again; and rows of which nobody knows where they were measured fail the check, t
     <!-- end -->
 
 Where a table has rows that something was chosen on, rows.toml names them, and a sentence below the
-table says it, or in the line above a table that has become text.
+table says it.
 """
 
 from __future__ import annotations
@@ -55,10 +55,8 @@ MORE = (
     tables_scale,
     tables_sink,
 )  # importing them has registered their tables
-PAGES = (HERE / "RESULTS.md",)
+PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-# the line above a table that has become text, which ends with what `rows` notes about its file
-TEXT = re.compile(r"^(\*Measured .*\[(\w+)\.json\]\(\w+\.json\)\.).*\*$", re.MULTILINE)
 CAPTION = re.compile(r"^\*(Measured|In part measured) at .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
 
@@ -79,11 +77,7 @@ def written(page: str, only: Sequence[str] = ()) -> str:
         below = f"\n\n{note(name)}" if note(name) else ""
         return f"{begin}\n{TABLES[name]().rstrip()}{below}\n\n{end}"
 
-    def noted(found: re.Match[str]) -> str:
-        said = note(f"{found[2]}.json")
-        return f"{found[1]} {said}*" if said else f"{found[1]}*"
-
-    return TEXT.sub(noted, MARKED.sub(again, page))
+    return MARKED.sub(again, page)
 
 
 def differences(pages: Sequence[Path]) -> list[str]:
@@ -96,12 +90,6 @@ def differences(pages: Sequence[Path]) -> list[str]:
         shown.update(names)
         if len(BEGINS.findall(old)) != len(names):
             found.append(f"{path.name}: a table's marks are not closed")
-        lines = zip(TEXT.finditer(old), TEXT.finditer(new), strict=True)
-        found += [
-            f"{path.name}: the line above a table of {before[2]}.json differs from rows.toml"
-            for before, after in lines
-            if before[0] != after[0]
-        ]
         tables = zip(MARKED.finditer(old), MARKED.finditer(new), strict=True)
         for before, after in tables:
             if before[3] != after[3]:
@@ -115,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages, or compare them; 1 if they differ."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.results",
-        description="Write the tables of RESULTS.md from the stored rows.",
+        description="Write the tables of RESULTS.md and results/ from the stored rows.",
     )
     parser.add_argument(
         "--check", action="store_true", help="only compare, and fail on differences"
@@ -128,8 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(line, file=sys.stderr)
         return 1 if found else 0
     for path in PAGES:
-        path.write_text(written(path.read_text(encoding="utf-8"), given.only), encoding="utf-8")
-        print(f"{path.name} written")
+        old = path.read_text(encoding="utf-8")
+        if (new := written(old, given.only)) != old:
+            path.write_text(new, encoding="utf-8")
+            print(f"{path.name} written")
     return 0
 
 

@@ -82,12 +82,11 @@ def shared() -> Iterator[tuple[str, str]]:
 
 
 def note(shown: str) -> str:
-    """A sentence for a generated table, or for a file of rows, that shares rows with a choice."""
+    """A sentence for a generated table that shares rows with a choice."""
     tables = TABLE["tables"]
     said = [
         entry["said"]
         for entry in TABLE["shared"]
-        if any(shown in (*tables[t].get("shown", ()), *tables[t].get("stored", ())[:1])
-               for t in entry["tables"])
-    ]  # fmt: skip
+        if any(shown in tables[name].get("shown", ()) for name in entry["tables"])
+    ]
     return f"Not all of these rows were new: {'; '.join(said)}." if said else ""

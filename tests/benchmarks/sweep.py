@@ -48,7 +48,7 @@ GRID: dict[str, dict[str, Any]] = {
         "together": True,
         "facts": 24,
     },
-    # layers and shares of a prompt that tests/benchmarks/horen_angles.json leaves to choose from
+    # layers and shares of a prompt that were left to choose from (24 even cases; git at 2f928b6)
     "horen": {
         "layers": (23, 27),
         "grid": {"share": (0.01, 0.5, 1.0), "tau": (None, 0.8)},

@@ -1,7 +1,7 @@
-"""The tables of RESULTS.md, each made from the rows that the benchmarks stored.
+"""The tables of RESULTS.md and results/, each made from the rows that the benchmarks stored.
 
 A function here is one table, or one group of tables of the same form. It reads the JSON files of
-this folder (two read the stored stream of notebook 14) and returns Markdown. `results.py` puts it
+this folder (one reads the stored streams of notebook 14) and returns Markdown. `results.py` puts it
 between the marks that carry its name. It is one long file of short functions, none of which needs
 another; newer rooms of tables stand beside it (`judge_tables`, `arena_tables`, `tables_scale`, …).
 """
@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from lib.evaluation.intervals import DIFFERENCE, interval
+from notebooks.support import five_streams
 
 from . import measured
 from .measured import HERE, WORDS, Source
 
-STREAM = measured.path_of("14_streams")
 EMBEDDED, SECOND = "SmolLM2-135M-Instruct", "gemma-3-270m"  # the models of the stored rows
 SUNK = f"{EMBEDDED}-behind"  # with the sink token
 ARENAS = (f"arena/{EMBEDDED}", f"arena/{SUNK}", f"arena/{SECOND}")
@@ -102,11 +102,7 @@ def times(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f} ×"
 
 
-FORMATS = {
-    "number": number,
-    "times": times,
-    "percent": lambda value, digits: f"{100 * value:.{digits}f} %",
-}
+FORMATS = {"number": number, "times": times}
 
 
 def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) -> str:
@@ -122,7 +118,7 @@ def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) ->
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
-def called(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
+def called(editor: str, model: str = EMBEDDED) -> str:
     """How a row of an editor is named, with what its preset for a model changes in the method.
 
     "ultraedit@643b500" are stored rows of a preset that another one has replaced since.
@@ -130,86 +126,56 @@ def called(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
     name, _, before = editor.partition("@")
     if before:
         return f"`{name}`, the preset before (stored at {before})"
-    note = note_of(name, model, figure)
+    note = note_of(name, model)
     return f"`{name}` ({note})" if note else f"`{name}`"
 
 
-def note_of(editor: str, model: str = EMBEDDED, figure: str = "") -> str:
-    """What the preset of an editor for a model changes in the method, in words of tables.toml.
-
-    figure  whose rows are shown, since some were measured with an earlier preset
-    """
+def note_of(editor: str, model: str = EMBEDDED) -> str:
+    """What the preset of an editor for a model changes in the method, in words of tables.toml."""
     about = WORDS["methods"].get(editor, {})
     if model == SUNK:
         about, model = {**about, "here": about.get("behind", about.get("here", ""))}, EMBEDDED
-    if figure in about.get("earlier_in", ()):
-        return about["earlier"]
     return about.get("here", "") if model in about.get("models", (EMBEDDED,)) else ""
 
 
-# --- every editor on one stream (notebook 14)
+# --- every editor
 
 
-# display name of the line -> the stored line, in the order of the table of methods
-def last_rows() -> dict[str, Row]:
-    """The row of each line after the last turn."""
-    rows = json.loads(STREAM.read_text(encoding="utf-8"))["rows"]
-    return {row["line"]: row for row in rows if "cases" in row}
-
-
-def of_cases(row: Row, metric: str) -> str:
-    """A metric by generation with its interval over cases: "75 [64, 85]"."""
-    by_event = row["cases"].get(metric) or row["cases"]["efficacy"]  # the base model wrote nothing
-    values = [value for value in by_event["generation"] if value is not None]
-    low, high = interval(values)
-    return f"{percent(sum(values) / len(values))} [{percent(low)}, {percent(high)}]"
-
-
-# Editor -> what it does, its stored line of that stream (None: not run yet), its notebook.
-@made("every-editor", "14_streams")
-def every_editor() -> str:
-    """All editors after the last turn of one stream."""
-    rows, last = [], last_rows()
-    metrics = ("retention", "generalization", "specificity", "locality")
+@made("five-streams", "14_orders", "14_orders_more")
+def five() -> str:
+    """What fourteen editors hold and leave after 24 edits, means of five streams (notebook 14)."""
+    files = [measured.path_of(figure) for figure in SOURCES["five-streams"]]
+    rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
+    columns = ("held", "reworded", "neighbors", "unrelated")
+    by_column = {column: five_streams.by_stream(rows, column) for column in columns}
+    lines = []
     for name, line in WORDS["lines"].items():
-        row = last[line]
-        perplexity = row["scores"]["perplexity"]
-        shown = f"{perplexity:.1f}" if perplexity < 1e4 else f"{perplexity:.0e}"
-        note = note_of(name, figure="14_streams")
-        label = f"{name} ({note})" if note else name
-        rows.append((label, *(of_cases(row, metric) for metric in metrics), shown))
-    head = ("editor", "held", "reworded", "neighbors", "unrelated", "perplexity")
-    return table(head, rows)
+        streams = [by_column[column][line] for column in columns]
+        lines.append((name, *(_of_streams(found) for found in streams)))
+    return table(("editor", *columns), lines)
 
 
-@made(
-    "every-column",
-    "14_streams",
-    "consequences",
-    (ARENAS[0], ["*-10-*", "*-100-*"]),
-    (ARENAS[1], ["*-100-*"]),
-)
+def _of_streams(streams: Sequence[Sequence[float]]) -> str:
+    """ "83 [70, 95]": the mean of the streams' means, with its interval over streams."""
+    mean = sum(sum(one) / len(one) for one in streams) / len(streams)
+    low, high = five_streams.interval(streams)
+    return f"{percent(mean)} [{percent(low)}, {percent(high)}]"
+
+
+@made("every-column", *((arena, ["*-10-*", "*-100-*"]) for arena in ARENAS[1:]))
 def every_column() -> str:
     """Every editor with all numbers that most of them have."""
-    from . import arena_tables, judge_tables
+    from . import arena_tables
 
-    last, long, ten = last_rows(), arena_tables.hundred(), arena_tables.held_of_ten(EMBEDDED)
-    rows = []
-    for name, words in {"base": {"line": "base"}, **WORDS["methods"]}.items():
-        line = words.get("line")
-        notes = dict.fromkeys((note_of(name), note_of(name, figure="14_streams")))
-        label = f"`{name}` ({'; reworded: '.join(notes)})" if any(notes) else f"`{name}`"
-        rows.append(
-            (
-                "unedited model" if name == "base" else label,
-                of_cases(last[line], "generalization") if line else "–",
-                judge_tables.one_hop(name),
-                ten.get(name, "–"),
-                *(cells.get(name, "–") for cells in long.values()),
-            )
+    columns = arena_tables.every_column()
+    rows = [
+        (
+            "unedited model" if name == "base" else called(name, SUNK),
+            *(cells.get(name, "–") for cells in columns.values()),
         )
-    head = ("editor", "reworded, %", "one step on, %", "held of ten and ten, %", *long)
-    return table(head, rows)
+        for name in ("base", *WORDS["methods"])
+    ]
+    return table(("editor", *columns), rows)
 
 
 # --- rows and columns of tables.toml
@@ -245,16 +211,9 @@ def stored_rows(file: str, columns: Sequence[Sequence[str]], having: str) -> str
     for name, entry in read(file).items():
         if isinstance(entry, dict) and having in entry:
             editor, _, form = name.partition(", ")
-            if note := note_of(editor, figure=file):  # the published form has none
-                form = form.replace("preset", f"preset ({note})")
+            if note := note_of(editor):
                 editor = f"{editor} ({note})"
-            known = {
-                **entry,
-                "plain": name,
-                "name": f"{name.split(',')[0]}, {form}",
-                "editor": editor,
-            }
-            known["form"] = form or "filled"
+            known = {**entry, "plain": name, "editor": editor, "form": form or "filled"}
             lines.append([_written(known, *how) for _, *how in columns])
     return table([head for head, *_ in columns], lines)
 
@@ -274,49 +233,3 @@ for _name, _spec in WORDS["compared"].items():
         made(_name, ("quality", _runs))(partial(compared, **_spec))
 for _name, _spec in WORDS["rows"].items():
     made(_name, _spec["file"])(partial(stored_rows, **_spec))
-
-
-# --- single edits
-
-
-@made("quality-in-full", "quality")
-def quality() -> str:
-    """Every run of `quality` with all that it measured."""
-    parts = []
-    for run in read("quality").values():
-        events = [e for e in EVENTS if any(r["event"] == e for r in run["summary"])]
-        metrics = list(dict.fromkeys(r["metric"] for r in run["summary"] if r["event"]))
-        rows = [
-            (m.replace("_", " "), *(share(pick(run["summary"], m, e)) for e in events))
-            for m in metrics
-        ]
-        seconds = run["seconds_median"]
-        took = "" if seconds is None else f" ({seconds:.2g} s per edit, median)"
-        names = [EVENTS[e] for e in events]
-        parts.append(f"### {run['title']}{took}\n\n{table(('metric', *names), rows)}")
-    return "\n".join(parts)
-
-
-# --- speed
-
-
-@made("speed", "rome_speed", "spread_speed", "ultraedit_speed")
-def speed() -> str:
-    """Seconds per edit against floors."""
-    found = {f"`rome`, {n} contexts": r for n, r in read("rome_speed").items()}
-    for name, r in read("spread_speed").items():
-        if isinstance(r, dict) and "over_floor" in r:
-            found[f"{called(name)}, {r['facts']} facts, bare prompt"] = r
-    turn = read("ultraedit_speed")["edits"]
-    found[f"`ultraedit`, {turn['facts']} facts in a turn"] = turn
-    rows = [
-        (
-            name,
-            number(r["cpu"], 3),
-            times(r["over_floor"]),
-            times(r.get("authors_over_ours_per_rate"), 1),
-        )
-        for name, r in found.items()
-        if isinstance(r, dict)
-    ]
-    return table(("editor", "CPU s per edit", "against the floor", "authors' code / ours"), rows)

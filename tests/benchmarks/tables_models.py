@@ -14,9 +14,8 @@ from lib.workbench.instruments.abilities import items
 from lib.workbench.preset_search.scan import SCORED
 from lib.workbench.preset_search.tune import METRICS, values_of
 
-from .tables import NO_SPREAD, made, number, percent, percents, read, table
+from .tables import NO_SPREAD, made, percent, percents, read, table
 
-NEWER = ("crispedit", "horen")
 SCORE = "score: the harmonic mean of the first three"
 WHICH = ("unedited", "found", "stored")
 SEEN = 24  # facts that were asked before UltraEdit's grid was changed
@@ -56,23 +55,6 @@ def sweeps_gemma() -> str:
             shares = [percent(row[m]) if m in row else "–" for m in (*SCORED, "harmonic")]
             lines.append((f"`{editor}`", shown, len(sweep["cases"]), *shares))
     head = ("editor", "settings", "even cases", *SCORED, "harmonic mean")
-    return table(head, lines, left=2)
-
-
-@made("sweeps-newer", ("sweeps", NEWER))
-def sweeps_newer() -> str:
-    """The trials from which the presets of the newer editors were chosen; the chosen ones first."""
-    lines = []
-    for name in NEWER:
-        sweep = read("sweeps")[name]
-        scored = ("efficacy", "generalization", "specificity", "harmonic")
-        rest = [row for row in sweep["rows"] if row != sweep["best"]]
-        for row in (sweep["best"], *sorted(rest, key=lambda row: -row["harmonic"])):
-            apart = {*scored, "kl_nats", "seconds", "error"}
-            words = ", ".join(f"{key} {value}" for key, value in row.items() if key not in apart)
-            words = f"**{words}**" if row == sweep["best"] else words
-            lines.append((f"`{name}`", words, *(number(row.get(key)) for key in scored)))
-    head = ("editor", "settings", "efficacy", "generalization", "specificity", "harmonic mean")
     return table(head, lines, left=2)
 
 

@@ -516,7 +516,7 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     editor = lib.EDITORS[name](default_lm)
     assert editor.shipped.stat().st_size < 4e6
     header, *_, content = network_file.load(editor.shipped, default_lm.fingerprint, name)
-    # trained on the same weights before texts had their sink token (measured: RESULTS)
+    # trained on the same weights before texts had their sink token (results/trained_editors.md)
     assert header["base"] == f"{default_lm.plain_name} {default_lm.fingerprint}"
     assert editor.networks().hash == content
     settings, first = (

@@ -22,6 +22,7 @@ FILES = sorted(
         *ROOT.glob("lessons/*.md"),
         *ROOT.glob("notebooks/reference/*.md"),
         ROOT / "tests" / "benchmarks" / "RESULTS.md",
+        *ROOT.glob("tests/benchmarks/results/*.md"),
     )
 )
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}

@@ -124,7 +124,6 @@ def test_a_note_stands_where_the_preset_changes_the_method(model):
         preset, published = (asdict(f(lm, name)) for f in (config.preset, config.published))
         changed = preset[setting] != published[setting]
         assert bool(tables.note_of(name, model)) == changed, (name, setting)
-    assert tables.note_of("wise", figure="14_streams") == "an earlier preset, with masks"
     assert tables.called("emmet@643b500") == "`emmet`, the preset before (stored at 643b500)"
 
 

@@ -23,7 +23,7 @@ TOKENS = 6  # of an answer
 # Both thresholds from 16 made-up names on the embedded model (496 answers, none of which can be
 # known): all three wordings agree with a lift above 3 nats in 3.4 % of them. With two of three
 # wordings and 2 nats it would be 27 %: a name sounds Norwegian, and the answers follow its sound.
-# On 34 others it is 2.3 % (tests/benchmarks/dossier.json).
+# On 34 others it is 2.3 % (the rows are in git at 2f928b6).
 AGREED = 1.0
 LIFTED = 3.0  # nats
 _ANSWER = re.compile(r"[^.,;:!?\n]+")
