@@ -10,9 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lib.evaluation.answers import begins
+from lib.evaluation.answers import begins, contains
 
-from ..session.views import SMALL, Column, Row, Subject, View, first_sentence, tally
+from ..session.views import (
+    LEAST,
+    SMALL,
+    YOURS,
+    Column,
+    Row,
+    Subject,
+    View,
+    first_sentence,
+    tally,
+)
 from .render import NOTHING, number, took
 
 MORE = {  # group -> what it is, and what one wishes for it
@@ -147,7 +157,8 @@ def _table(body: str) -> str:
 
 def _row(view: View, row: Row, kind: str) -> str:
     """Prompt, answers, mark; the numbers below the prompt, and the guess over the answers."""
-    about = f"<small>{MORE[row.group]}</small>" if row.group in MORE else ""
+    about = MORE.get(row.group, "yours: you edited it before" if row.word == YOURS else "")
+    about = f"<small>{about}</small>" if about else ""
     prompt = (
         f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(row.prompt)} …</span>'
         f"{about}{_numbers(view, row)}</td>"
@@ -162,17 +173,37 @@ def _row(view: View, row: Row, kind: str) -> str:
     whole = f"before: {_line(row.before)} · after: {_line(row.after)}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
-        f'<td class="answer" title="{escape(whole)}">{_answers(row)}{guess}</td>'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
         f'<td class="mark {style}">{mark}</td></tr>'
     )
 
 
-def _answers(row: Row) -> str:
+def _answers(row: Row, new: str) -> str:
     """Both answers in a few words, the earlier one struck out where the later is another."""
-    before, after = (escape(text) or NOTHING for text in brief(row.before, row.after or ""))
+    before, after = (escape(text) or NOTHING for text in told(row, new))
     if before == after:
         return f'<span>{before}</span> <span class="after">→ {after}</span>'
     return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
+
+
+def told(row: Row, new: str) -> tuple[str, str]:
+    """Both answers of a row in a few words, among them the one on which its verdict rests.
+
+    A neighbor that is kept has in common how both answers begin; where the new answer is looked
+    for, it is shown where it stands. Anything else is told from where the answers differ.
+    """
+    old, now = (first_sentence(text).removesuffix(" …").split() for text in (row.before, row.after))
+    if row.group == "neighbor" and row.good:
+        pairs = zip(old, now, strict=False)
+        same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), None)
+        kept = _few(old[:same]) if same is None or same > 0 else ""
+        return (kept, kept) if kept else (_few(old), _few(now))
+    if row.good is None or row.group not in ("edit", "reworded", "chat", "negation"):
+        return brief(row.before, row.after)
+    later = _few(now)
+    if contains(row.after, new) and not contains(later, new):
+        later = f"… {_few(new.split())}"
+    return _few(old), later
 
 
 def brief(before: str, after: str) -> tuple[str, str]:
@@ -313,7 +344,7 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
     ]
     if found:
         return False, ", ".join(found)
-    if not counts["neighbor"][1]:
+    if counts["neighbor"][1] < LEAST:
         return None, "locality not tested"
     if not counts["reworded"][1]:
         return None, "not tested in other words"

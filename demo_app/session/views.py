@@ -17,6 +17,8 @@ from lib.data.negation import negate
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
+YOURS = "yours"  # the verdict on a neighbor that the visitor edited before: it is not counted
+LEAST = 3  # neighbors with which locality is tested
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
@@ -183,10 +185,11 @@ class View:
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 
-    Of the consequences only the rows count for which there is something to wish.
+    Of the consequences only the rows count for which there is something to wish, and of the
+    neighbors those that are no earlier edit of the visitor's.
     """
     found = [row for row in rows if row.group == group]
-    if group == "follows":
+    if group in ("follows", "neighbor"):
         found = [row for row in found if row.good is not None]
     return sum(row.good is True for row in found), len(found)
 
