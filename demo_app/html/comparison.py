@@ -370,11 +370,11 @@ def _source(subject: Subject) -> str:
         )
         if not case.neighborhood:
             stay = (
-                "Locality is not tested: the model is sure of fewer than three other subjects in "
-                "your prompt."
+                "Locality is not tested: the model is sure of fewer than three other subjects of "
+                "the same kind in your prompt."
             )
         said = (
             f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
-            f"itself behind three openings, and as a question. {stay}"
+            f"itself behind openings that change nothing before the edit. {stay}"
         )
     return f'<p class="source">{said}</p>'
