@@ -106,9 +106,10 @@ def comparison(view: View) -> str:
         for i, rows in enumerate(asked)
     ]
     legend = f'<p class="num source">{LEGEND}</p>'
+    beside = _beside(view, several)
     whom = escape(names[live] or "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
-    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}{beside}"
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -295,8 +296,10 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
         if live and view.kept:
             name += " <small>kept</small>"
-        elif not view.stored:
+        elif column.patch is not None:
             name += f" {KEEP.format(index)}"
+        else:
+            name += " <small>stored</small>" * view.kept
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
         for group, heading in NAMES.items()
@@ -307,6 +310,35 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         f'<tr class="{style}"><th scope="row">{name}</th>{cells}'
         f'<td class="words">{icon} {words}</td></tr>'
     )
+
+
+def _beside(view: View, columns: Sequence[Column]) -> str:
+    """What the editors made the model say to each prompt: a column each, folded."""
+    if len(columns) < 2:
+        return ""
+    heads = "".join(f'<th scope="col">{escape(column.name)}</th>' for column in columns)
+    body = []
+    for rows in zip(*(column.rows for column in columns), strict=True):
+        first = rows[0]
+        before = escape(told(first, view.new)[0]) or NOTHING
+        cells = "".join(_cell(row, view.new) for row in rows)
+        prompt = f'<th scope="row">{escape(first.prompt)} …</th><td>{before}</td>'
+        body.append(f"<tr>{prompt}{cells}</tr>")
+    return (
+        '<details class="beside"><summary>Every answer of every editor</summary><div><table>'
+        f'<thead><tr><th scope="col">Prompt</th><th scope="col">Before</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div></details>"
+    )
+
+
+def _cell(row: Row, new: str) -> str:
+    """An answer with its mark; in bold where it is another than before."""
+    style, icon = MARKS[row.good]
+    before, after = told(row, new)
+    said = escape(after) or NOTHING
+    said = said if before == after else f"<b>{said}</b>"
+    mark = f'<span aria-hidden="true">{icon}</span><i class="said">{escape(row.word)}</i>'
+    return f'<td class="{style}">{said} {mark}</td>'
 
 
 def _dots(rows: Sequence[Row], group: str, shown: int) -> str:

@@ -177,6 +177,22 @@ class View:
         """The same view with another column in it."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
+    def beside(self, others: View) -> View:
+        """A first edit with the columns of others that asked the same, behind its own.
+
+        They are shown and cannot be kept: they have no patch.
+        """
+        if not self.kept or self.live > 1:
+            return self
+        asked = [(row.group, row.prompt) for row in self.rows]
+        own = {column.editor for column in self.columns}
+        more = [
+            column
+            for column in others.columns
+            if column.editor not in own and [(r.group, r.prompt) for r in column.rows] == asked
+        ]
+        return replace(self, columns=(*self.columns, *more))
+
     def keep(self, chosen: int) -> View:
         """The same view with that column as the visitor's last edit."""
         return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)

@@ -42,7 +42,7 @@ class Page:
     """
 
     def __init__(self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button) -> None:
-        self.studio, self.live, self.last = studio, live, last
+        self.studio, self.ready, self.live, self.last = studio, ready, live, last
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
@@ -235,7 +235,7 @@ class Page:
         return {
             self.status: status(view, links.link(self.studio.choices, view)),
             self.headline: headline(view),
-            self.table: comparison(view),
+            self.table: comparison(view.beside(self.ready)),
             self.exhibit: "",
             self.written: "",
             **page,

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 import lib
-from demo_app.html.comparison import brief, comparison, headline, judged, scoreboard, status
+from demo_app.html.comparison import (
+    brief,
+    comparison,
+    headline,
+    judged,
+    scoreboard,
+    status,
+    told,
+)
 from demo_app.session.choices import completed, continued
-from demo_app.session.views import Column, Row, Subject, View, tally
+from demo_app.session.verdicts import about
+from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
 from demo_app.stored import examples
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -30,7 +40,9 @@ def rows(**wrong: int) -> tuple[Row, ...]:
 
 def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) -> View:
     names = ("rome", "ft_m", "grace", "wise")
-    columns = [Column(names[i], names[i].upper(), one) for i, one in enumerate(asked)]
+    columns = [
+        Column(names[i], names[i].upper(), one, patch=lib.EMPTY) for i, one in enumerate(asked)
+    ]
     if refused:
         columns.append(Column("mend", "MEND", error=refused))
     made = View(SUBJECT, (), columns=tuple(columns), old="Paris", **more)
@@ -91,6 +103,47 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
     assert brief("called the Tower of it", "x")[0] == "called the Tower …"
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
+
+
+@pytest.mark.parametrize(
+    ("group", "good", "before", "after", "shown"),
+    [
+        ("neighbor", True, "Paris is old.", "Paris and more", ("Paris", "Paris")),
+        ("neighbor", True, "the North Sea in", "the North Sea, and", ("the North Sea",) * 2),
+        ("neighbor", False, "Paris, France.", "Rome.", ("Paris", "Rome")),
+        ("neighbor", False, "a dough that is made", "a dough that is baked", ("… made", "… baked")),
+        ("reworded", False, "Paris, which", "Paris, where", ("Paris", "Paris")),
+        ("chat", True, "It is in Paris.", "It is in Rome.", ("It is …", "… Rome")),
+    ],
+)
+def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
+    one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
+    assert told(one, "Rome") == shown
+    struck = "<s>" in comparison(view((one,)))
+    assert struck == (shown[0] != shown[1]), "red and struck only where it changed"
+
+
+def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
+    tower = lib.Fact("The Eiffel Tower", "{} is in", "Rome")
+    assert about("Where is the Eiffel Tower? It is in", [tower])
+    assert not about("The Eiffel Towers are in", [tower]) and not about("Rome is in", [])
+    mine = (*rows(), row("neighbor", None, YOURS), row("neighbor", None, YOURS))
+    assert tally(mine, "neighbor") == (4, 4) and judged(mine)[0]
+    assert comparison(view(mine)).count("yours: you edited it before") == 2
+    few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
+    assert judged(few) == (None, "locality not tested"), "nothing is left that was not edited"
+
+
+def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
+    opening = view(rows(), rows(), rows(), kept=False, stored=True)
+    own = replace(view(rows()), live=1)
+    both = own.beside(opening)
+    assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
+    shown = comparison(replace(both, columns=both.columns[:1] + opening.columns[1:]))
+    assert shown.count('<th scope="col">GRACE</th>') == 1 and "data-keep" in shown
+    assert replace(own, live=2).beside(opening) == replace(own, live=2)
+    other = replace(own, rows=own.rows[:-1])
+    assert other.beside(opening) == other, "it asked something else"
 
 
 def test_the_sentence_under_the_headline_says_whose_it_is():
