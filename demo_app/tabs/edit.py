@@ -136,6 +136,9 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
+        form.prompt.blur(
+            form.take, [form.subject, form.prompt], [form.subject, form.prompt], **HIDDEN
+        )
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(
