@@ -296,7 +296,7 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
         if live and view.kept:
             name += " <small>kept</small>"
-        elif column.patch is not None:
+        elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
         else:
             name += " <small>stored</small>" * view.kept
