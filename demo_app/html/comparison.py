@@ -322,10 +322,12 @@ def _beside(view: View, columns: Sequence[Column]) -> str:
         first = rows[0]
         before = escape(told(first, view.new)[0]) or NOTHING
         cells = "".join(_cell(row, view.new) for row in rows)
-        prompt = f'<th scope="row">{escape(first.prompt)} …</th><td>{before}</td>'
-        body.append(f"<tr>{prompt}{cells}</tr>")
+        about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
+        prompt = f'<th scope="row">{escape(first.prompt)} …{about}</th>'
+        body.append(f"<tr>{prompt}<td>{before}</td>{cells}</tr>")
     return (
-        '<details class="beside"><summary>Every answer of every editor</summary><div><table>'
+        '<details class="beside"><summary>Every answer of every editor</summary>'
+        '<div tabindex="0" role="region" aria-label="Every answer of every editor"><table>'
         f'<thead><tr><th scope="col">Prompt</th><th scope="col">Before</th>{heads}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div></details>"
     )
@@ -389,7 +391,7 @@ def _source(subject: Subject) -> str:
     """Where the test prompts of a typed fact come from; nothing for an example."""
     if not subject.typed:
         return ""
-    case, near = subject.case, ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+    case = subject.case
     if case.relation is not None:
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
@@ -406,7 +408,7 @@ def _source(subject: Subject) -> str:
                 "the same kind in your prompt."
             )
         said = (
-            f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
+            f"Your prompt is no wording of the classroom’s. Its rewordings are "
             f"itself behind openings that change nothing before the edit. {stay}"
         )
     return f'<p class="source">{said}</p>'

@@ -1,38 +1,73 @@
 """What kind of thing a subject is, by what the model itself makes of its name.
 
 A neighbor of a visitor's fact should be a subject of the same kind: of the Danube another river.
-The page has a list of well-known names by their kinds (stored/names.json). Names of one kind have
-states near each other behind "… is a", so a subject is of the kind whose names it is nearest to, by
-a linear discriminant: d_c(x) = μ_cᵀ Σ⁻¹ x − ½ μ_cᵀ Σ⁻¹ μ_c, with one covariance Σ for all kinds.
+The page has a list of well-known names by their kinds (names.json). Names of one kind have states
+near each other behind "… is a", so a subject is of the kind whose names it is nearest to, by the
+linear discriminant that `python -m tests.support.read_kinds` learns from all names and stores. For
+a model without a stored one the names of the list alone have a kind.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
-import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 import lib
-from lib.data.relations import bare
+from lib.data.facts import Probe
+from lib.data.relations import bare, relations
 from lib.model import activations
-from lib.stored import remembered
 
-NAMES = Path(__file__).parents[1] / "stored" / "names.json"
+NAMES = Path(__file__).parents[1] / "names.json"
 PROMPT = "{} is a"
 DEPTH = 0.8  # of the block whose input is compared
-READ = 8  # names of each kind from which the kinds are learned
-SHRINK = 0.6  # share of the covariance that gives way to a multiple of the identity
-SURE = 0.5  # probability of a kind from which on a subject is said to be of it
+PEOPLE = frozenset("writer scientist musician artist actor athlete politician thinker".split())
+CLEAR = 6.0  # log-odds against the next kind from which on a subject is said to be of one
 
 
 @cache
 def named() -> dict[str, tuple[str, ...]]:
-    """{kind: names of it}, those first of which the embedded model is surest."""
+    """{kind: names of it, the best known first}."""
     held = json.loads(NAMES.read_text(encoding="utf-8"))
     return {kind: tuple(names) for kind, names in held["kinds"].items()}
+
+
+@cache
+def listed() -> dict[str, str]:
+    """{name: its kind} of the list; a name that stands there twice has the first."""
+    pairs = [(bare(name), kind) for kind, names in named().items() for name in names]
+    return dict(reversed(pairs))
+
+
+@cache
+def facts(kind: str) -> tuple[Probe, ...]:
+    """Facts of the classroom about names of this kind, of each relation in turn.
+
+    A relation is about the kinds of which it has most subjects: "Mars" is no planet where the gods
+    of myths are asked about.
+    """
+    turns = []
+    for relation in relations().values():
+        kinds = [_group(listed().get(bare(subject))) for subject, _ in relation.answers]
+        most = max(kinds.count(one) for one in kinds if one) if any(kinds) else 0
+        if 2 * kinds.count(_group(kind)) >= most > 0:
+            turns.append(
+                [
+                    Probe(relation.ask(relation.templates[0], subject), answer)
+                    for (subject, answer), one in zip(relation.answers, kinds, strict=True)
+                    if one == _group(kind)
+                ]
+            )
+    return tuple(probe for turn in zip_longest(*turns) for probe in turn if probe is not None)
+
+
+def _group(kind: str | None) -> str | None:
+    """People are of one kind where facts about them are meant."""
+    return "person" if kind in PEOPLE else kind
 
 
 def states(lm: lib.LM, names: list[str]) -> Tensor:
@@ -43,36 +78,21 @@ def states(lm: lib.LM, names: list[str]) -> Tensor:
         return activations.states_at_ends(lm, texts, block).float().cpu()
 
 
-def learned(X: Tensor, labels: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
-    """Σ⁻¹ μ of each kind (d, kinds) and −½ μᵀ Σ⁻¹ μ (kinds,), from states X (n, d)."""
-    M = torch.stack([X[labels == kind].mean(0) for kind in range(kinds)])  # (kinds, d)
-    R = X - M[labels]
-    S = R.T @ R / len(X)
-    S = (1 - SHRINK) * S + SHRINK * S.diagonal().mean() * torch.eye(len(S))
-    W = torch.linalg.solve(S, M.T)
-    return W, -0.5 * (M.T * W).sum(0)
-
-
-def of_model(lm: lib.LM) -> tuple[Tensor, Tensor]:
-    """The discriminant of a model, read once from the first names of each kind."""
-
-    def make() -> tuple[Tensor, Tensor]:
-        pairs = [(name, i) for i, names in enumerate(named().values()) for name in names[:READ]]
-        X = states(lm, [name for name, _ in pairs])
-        return learned(X, torch.tensor([i for _, i in pairs]), len(named()))
-
-    return remembered(("kinds", lm.stored_identity), make)
+def file_of(lm: lib.LM) -> Path:
+    """Where the discriminant of a model's weights is stored, whether it is or not."""
+    return NAMES.with_name(f"kinds-{lm.fingerprint}.safetensors")
 
 
 def kind_of(lm: lib.LM, subject: str) -> str | None:
-    """The kind of a subject; None where the model is not sure of any.
+    """The kind of a subject; None where no kind is clearly nearest.
 
     A name of the list is of the kind under which it stands.
     """
-    for kind, names in named().items():
-        if bare(subject) in map(bare, names):
-            return kind
-    W, b = of_model(lm)
-    chances = (states(lm, [subject])[0] @ W + b).softmax(0)
-    best = int(chances.argmax())
-    return list(named())[best] if chances[best] >= SURE else None
+    path = file_of(lm)
+    if bare(subject) in listed() or not path.is_file():
+        return listed().get(bare(subject))
+    found = load_file(path)
+    near = (states(lm, [subject])[0] @ found["W"].float() + found["b"]).tolist()
+    (first, kind), *others = sorted(zip(near, named(), strict=True), reverse=True)
+    second = max(score for score, other in others if _group(other) != _group(kind))
+    return kind if first - second >= CLEAR else None

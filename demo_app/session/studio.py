@@ -81,7 +81,6 @@ class Studio:
             lambda job: ahead(job, "moments"),  # of all layers in one pass over the text
             *steps[1:],
             self.own_facts.warm,
-            self.own_facts.learn,
             lambda _: importlib.import_module("lib.workbench.plot.style"),  # with matplotlib
             ahead,
             *map(asked, self.choices.examples),

@@ -82,13 +82,11 @@ class Subject:
     case: the fact with its test prompts.
     own: the visitor's own prompts.
     typed: whether the fact is no example, so that the model has to say which prompts test it.
-    nearest: the relations that come nearest, where none is sure to be that of a typed fact.
     """
 
     case: lib.Case
     own: tuple[str, ...] = ()
     typed: bool = False
-    nearest: tuple[str, ...] = ()
 
     @property
     def prompts(self) -> list[tuple[str, str, str | None]]:

@@ -8,18 +8,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import lib
 from demo_app.api import summary
 from demo_app.html.comparison import comparison, judged
-from demo_app.session import kinds
+from demo_app.session import kinds, own_facts
 from demo_app.session.own_facts import OwnFacts
 from demo_app.session.studio import Studio
 from demo_app.session.views import Answer
 from demo_app.session.visitors import Session
+from demo_app.stored import examples
+from lib.data.facts import Probe
 from lib.data.relations import relations
 
-from ..support import typed_facts
+from ..support import read_kinds, typed_facts
 
 KINDS = ("located in the city of", "capital of", "country of birth of", "author of",
          "chemical symbol of", "currency of")  # fmt: skip
@@ -58,7 +61,7 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
 def test_where_nothing_fits_the_page_says_so(studio):
     flurble = ("Flurble", "{} snorks the grumpf of", "blib")
     view = studio.look(Session(), studio.choices.subject(*flurble)).outcome()
-    assert len(view.subject.nearest) == 3 and not view.subject.case.neighborhood
+    assert not view.subject.case.neighborhood
     assert "neighbor" not in [row.group for row in view.rows]
     shown = comparison(view)
     assert "is no wording of the classroom" in shown and "Locality is not tested" in shown
@@ -79,10 +82,15 @@ def test_examples_keep_their_own_prompts(studio):
 def own(monkeypatch):
     """OwnFacts over a model that is sure of what is given for each prompt."""
 
-    def make(rows: dict[str, str], sure: float) -> OwnFacts:
+    def make(rows: dict[str, str], sure: float, *known: str) -> OwnFacts:
         names = ("A", "B", "C", "D thing")
+        food = {"E": "hay", "F": "ant", "G": "fish", "D thing": "x"}
+        eats = {f"{name} eats": Probe(f"{name} eats", answer) for name, answer in food.items()}
         monkeypatch.setattr(kinds, "named", lambda: {"letter": names})
         monkeypatch.setattr(kinds, "kind_of", lambda lm, subject: "letter")
+        monkeypatch.setattr(
+            kinds, "facts", lambda kind: [eats[text] for text in known if text in eats]
+        )
         lm = SimpleNamespace(
             patched=lambda patch, only: nullcontext(),
             next_token=lambda texts: torch.eye(len(texts), 9).mul(sure).clamp(min=1e-9).log(),
@@ -111,8 +119,20 @@ def test_other_names_of_the_kind_are_neighbors_where_the_answer_is_firm(
     relation = relations()["located in the city of"]
     rows = {f"{name} is": text for name, text in zip("ABC", answers, strict=True)}
     fact = lib.Fact("D thing", "{} is", "black")
-    found = own(rows, sure)._firm(None, fact, relation, 0.0)
+    found = own(rows, sure)._neighbors(None, fact, relation, 0.0)
     assert [probe.target for probe in found] == expected
+
+
+def test_what_is_known_of_the_kind_takes_their_place(own):
+    rows = {f"{name} is": "red" for name in "ABC"}
+    rows |= {"E eats": "hay.", "F eats": "an ant", "G eats": "fish", "D thing eats": "x"}
+    fact, relation = lib.Fact("D thing", "{} is", "black"), relations()["capital of"]
+    found = own(rows, 0.9, *rows)._neighbors(None, fact, relation, 0.0)
+    assert [(one.prompt, one.target) for one in found] == [
+        ("E eats", "hay"),
+        ("F eats", "ant"),
+        ("G eats", "fish"),
+    ]
 
 
 def test_a_rewording_stays_where_the_unedited_model_answers_it_in_the_sense_of_the_fact(own):
@@ -130,20 +150,35 @@ def test_names_stand_under_kinds_with_their_source():
     assert held["source"] and held["license"] == "CC BY 4.0"
     assert sum(map(len, held["kinds"].values())) > 1500 and kinds.NAMES.stat().st_size < 40_000
     for kind, names in held["kinds"].items():
-        assert len(names) >= kinds.READ and len({*names}) == len(names), kind
+        assert len(names) >= 16 and len({*names}) == len(names), kind
+    assert kinds.facts("athlete") == kinds.facts("writer"), "people are of one kind there"
+    myths = {probe.prompt for probe in kinds.facts("planet")}
+    assert myths and not any("god" in prompt for prompt in myths), "Mars is a god there"
+    assert not kinds.facts("painting")
+    asked = 1 + 1 + len(own_facts.OPENINGS) + own_facts.TRIED + own_facts.FACTS
+    assert asked <= 24, "the kind, the fact, its rewordings, names and facts, at a press"
 
 
-def test_a_name_of_the_list_is_of_its_kind_and_any_other_of_the_nearest(monkeypatch):
-    assert kinds.kind_of(None, "the danube") == "river", "no model is asked"
-    few = {"near": tuple("abcdefgh"), "far": tuple("ijklmnop")}
-    place = {name: float(i) for i, names in enumerate(few.values()) for name in names}
-    monkeypatch.setattr(kinds, "named", lambda: few)
-    monkeypatch.setattr(
-        kinds,
-        "states",
-        lambda lm, names: torch.tensor([[place.get(n, 0.9), i % 2] for i, n in enumerate(names)]),
-    )
-    assert kinds.kind_of(SimpleNamespace(stored_identity="a test of kinds"), "x") == "far"
+def test_a_name_of_the_list_is_of_its_kind_and_any_other_of_the_nearest(monkeypatch, tmp_path):
+    lm = SimpleNamespace(fingerprint="none")
+    assert kinds.kind_of(lm, "the danube") == "river", "no model is asked"
+    assert kinds.kind_of(lm, "Flurble") is None and not kinds.file_of(lm).exists()
+    place = {name: float(i) for i, names in enumerate(("abcdefgh", "ijklmnop")) for name in names}
+    X = torch.tensor([[at, i % 2] for i, at in enumerate(place.values())])
+    save_file(read_kinds.learned(X, X[:, 0].long(), 2), tmp_path / "kinds")
+    monkeypatch.setattr(kinds, "named", lambda: {"near": (), "far": ()})
+    monkeypatch.setattr(kinds, "listed", dict)
+    monkeypatch.setattr(kinds, "file_of", lambda lm: tmp_path / "kinds")
+    for at, kind in (0.9, "far"), (0.1, "near"), (0.55, None):
+        monkeypatch.setattr(kinds, "states", lambda *_, at=at: torch.tensor([[at, 0.5]]))
+        assert kinds.kind_of(lm, "x") == kind, at
+
+
+def test_the_stored_discriminant_is_of_the_model_and_the_list():
+    found = examples.read(examples.file_of("SmolLM2-135M-Instruct"))
+    held = load_file(kinds.file_of(found))
+    assert held["W"].shape == (576, len(kinds.named())) and held["W"].dtype == torch.float16
+    assert held["b"].shape == (len(kinds.named()),) and kinds.file_of(found).stat().st_size < 60_000
 
 
 def test_of_eighty_typed_facts_at_most_four_were_scored_falsely():
