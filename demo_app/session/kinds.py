@@ -25,7 +25,14 @@ from lib.model import activations
 NAMES = Path(__file__).parents[1] / "names.json"
 PROMPT = "{} is a"
 DEPTH = 0.8  # of the block whose input is compared
-PEOPLE = frozenset("writer scientist musician artist actor athlete politician thinker".split())
+GROUPS = {  # kinds that are of one kind in a wider sense
+    "writer scientist musician artist actor athlete politician thinker": "person",
+    "company organization team newspaper university band": "organization",
+    "book film tv song painting": "work",
+    "river mountain lake sea island country city state building": "place",
+    "software vehicle object game": "product",
+}
+GROUP = {kind: group for kinds, group in GROUPS.items() for kind in kinds.split()}
 CLEAR = 6.0  # log-odds against the next kind from which on a subject is said to be of one
 
 
@@ -45,29 +52,30 @@ def listed() -> dict[str, str]:
 
 @cache
 def facts(kind: str) -> tuple[Probe, ...]:
-    """Facts of the classroom about names of this kind, of each relation in turn.
+    """Facts of the classroom about names of this kind, and then of its group, of each relation in
+    turn.
 
     A relation is about the kinds of which it has most subjects: "Mars" is no planet where the gods
     of myths are asked about.
     """
-    turns = []
+    mine, turns = GROUP.get(kind, kind), []
     for relation in relations().values():
-        kinds = [_group(listed().get(bare(subject))) for subject, _ in relation.answers]
-        most = max(kinds.count(one) for one in kinds if one) if any(kinds) else 0
-        if 2 * kinds.count(_group(kind)) >= most > 0:
+        kinds = [listed().get(bare(subject), "") for subject, _ in relation.answers]
+        groups = [GROUP.get(one, one) for one in kinds]
+        most = max((groups.count(one) for one in groups if one), default=0)
+        if groups.count(mine) >= max(2, most / 2):
+            of = zip(relation.answers, kinds, groups, strict=True)
             turns.append(
                 [
-                    Probe(relation.ask(relation.templates[0], subject), answer)
-                    for (subject, answer), one in zip(relation.answers, kinds, strict=True)
-                    if one == _group(kind)
+                    (one != kind, Probe(relation.ask(relation.templates[0], subject), answer))
+                    for (subject, answer), one, group in of
+                    if group == mine
                 ]
             )
-    return tuple(probe for turn in zip_longest(*turns) for probe in turn if probe is not None)
-
-
-def _group(kind: str | None) -> str | None:
-    """People are of one kind where facts about them are meant."""
-    return "person" if kind in PEOPLE else kind
+    found = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None]
+    # those of another kind come last; people are asked about as people
+    ranked = found if mine == "person" else sorted(found, key=lambda pair: pair[0])
+    return tuple(probe for _, probe in ranked)
 
 
 def states(lm: lib.LM, names: list[str]) -> Tensor:
@@ -94,5 +102,6 @@ def kind_of(lm: lib.LM, subject: str) -> str | None:
     found = load_file(path)
     near = (states(lm, [subject])[0] @ found["W"].float() + found["b"]).tolist()
     (first, kind), *others = sorted(zip(near, named(), strict=True), reverse=True)
-    second = max(score for score, other in others if _group(other) != _group(kind))
+    mine = GROUP.get(kind, kind)
+    second = max(score for score, other in others if GROUP.get(other, other) != mine)
     return kind if first - second >= CLEAR else None

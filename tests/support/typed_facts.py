@@ -31,8 +31,7 @@ def tested(studio: Studio, subject: str, prompt: str, target: str) -> dict[str, 
     case = studio.own_facts.judged(Job(lambda _: None), asked).case
     pairs = [[probe.prompt, probe.target] for probe in case.neighborhood]
     kind = None if case.relation else kinds.kind_of(studio.lm, subject)
-    return {"relation": case.relation, "kind": kind, "reworded": case.paraphrases,
-            "neighbors": pairs}  # fmt: skip
+    return {"relation": case.relation, "kind": kind, "neighbors": pairs}
 
 
 def false(one: dict[str, Any]) -> str | None:
@@ -51,8 +50,9 @@ def false(one: dict[str, Any]) -> str | None:
 
 if __name__ == "__main__":
     held = json.loads(FILE.read_text(encoding="utf-8"))
-    asking.TOKENS = 6  # an answer is judged by its first words
+    asking.TOKENS = 5  # an answer is judged by its first words
     studio = Studio(lib.load())
+    studio.own_facts._in_its_sense = lambda *_: ()  # rewordings have tests of their own
     for one in held["facts"]:
         one["found"] = tested(studio, *one["fact"])
         print(one["fact"], one["found"], false(one), flush=True)
