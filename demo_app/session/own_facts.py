@@ -69,7 +69,8 @@ class OwnFacts:
         """The fact as a case."""
         fact = subject.case.fact
         ranked, case = lib.evaluation.own_facts.matches(self.lm, fact), None
-        if ranked and ranked[0].fits and ranked[0].words >= SURE:
+        sure = ranked and ranked[0].fits and ranked[0].words >= SURE
+        if sure and kinds.suits(ranked[0].relation, str(fact.subject)):
             case = lib.case_for(self.lm, fact, ranked[0].relation.name)
         if case is not None:
             follows = tuple(borrowed(fact, case.relation, lib.classroom()))

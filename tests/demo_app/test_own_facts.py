@@ -155,7 +155,11 @@ def test_names_stand_under_kinds_with_their_source():
     assert not any(" time " in probe.prompt for probe in kinds.facts("newspaper")), "a magazine"
     myths = {probe.prompt for probe in kinds.facts("planet")}
     assert myths and not any("god" in prompt for prompt in myths), "Mars is a god there"
-    assert not kinds.facts("painting")
+    assert not kinds.facts("plant") and not kinds.facts("film")
+    assert not kinds.suits(relations()["country of city"], "Mount Everest")
+    assert kinds.suits(relations()["country of city"], "Flurble")
+    assert kinds.suits(relations()["mother tongue of"], "Marie Curie")
+    assert "titanic" not in kinds.listed(), "a film and a ship"
     asked = 1 + 1 + len(own_facts.OPENINGS) + own_facts.TRIED + own_facts.FACTS
     assert asked <= 24, "the kind, the fact, its rewordings, names and facts, at a press"
 
@@ -170,7 +174,7 @@ def test_a_name_of_the_list_is_of_its_kind_and_any_other_of_the_nearest(monkeypa
     monkeypatch.setattr(kinds, "named", lambda: {"near": (), "far": ()})
     monkeypatch.setattr(kinds, "listed", dict)
     monkeypatch.setattr(kinds, "file_of", lambda lm: tmp_path / "kinds")
-    for at, kind in (0.9, "far"), (0.1, "near"), (0.55, None):
+    for at, kind in (1.2, "far"), (-0.2, "near"), (0.55, None):
         monkeypatch.setattr(kinds, "states", lambda *_, at=at: torch.tensor([[at, 0.5]]))
         assert kinds.kind_of(lm, "x") == kind, at
 
