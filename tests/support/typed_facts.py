@@ -8,9 +8,10 @@ a reader wrote down for each which relations its prompt means, and of which kind
 be. A score is false where it rests on another relation or kind, on fewer than three neighbors, on
 one whose answer the model is not sure of, or on an answer that several subjects get.
 
-Three are false and 29 have no neighbors. A first run had eight and 24; then names of two things lost
-their kind, a relation had to suit its subject, books no longer stood for films, and a kind had to be
-clear in 95 % of the names that the discriminant has not seen. The verdicts were left as they were.
+Three are false and 29 have no neighbors. A first run had eight and 24; then names of two things
+lost their kind, a relation had to suit its subject, books no longer stood for films, and a kind had
+to be so clear that 95 % are right of the names that the discriminant has not seen. The verdicts
+were left as they were.
 """
 
 from __future__ import annotations
