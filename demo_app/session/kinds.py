@@ -23,7 +23,7 @@ from lib.data.facts import Probe
 from lib.data.relations import Relation, bare, relations
 from lib.model import activations
 
-NAMES = Path(__file__).parents[1] / "names.json"
+NAMES = Path(__file__).with_name("names.json")
 PROMPT = "{} is a"
 DEPTH = 0.8  # of the block whose input is compared
 GROUPS = {  # kinds that are of one kind in a wider sense
