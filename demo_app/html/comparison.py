@@ -10,9 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lib.evaluation.answers import begins
+from lib.evaluation.answers import begins, contains
 
-from ..session.views import SMALL, Column, Row, Subject, View, first_sentence, tally
+from ..session.views import (
+    LEAST,
+    SMALL,
+    YOURS,
+    Column,
+    Row,
+    Subject,
+    View,
+    first_sentence,
+    tally,
+)
 from .render import NOTHING, number, took
 
 MORE = {  # group -> what it is, and what one wishes for it
@@ -96,9 +106,10 @@ def comparison(view: View) -> str:
         for i, rows in enumerate(asked)
     ]
     legend = f'<p class="num source">{LEGEND}</p>'
+    beside = _beside(view, several)
     whom = escape(names[live] or "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
-    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}{beside}"
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -147,7 +158,8 @@ def _table(body: str) -> str:
 
 def _row(view: View, row: Row, kind: str) -> str:
     """Prompt, answers, mark; the numbers below the prompt, and the guess over the answers."""
-    about = f"<small>{MORE[row.group]}</small>" if row.group in MORE else ""
+    about = MORE.get(row.group, "yours: you edited it before" if row.word == YOURS else "")
+    about = f"<small>{about}</small>" if about else ""
     prompt = (
         f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(row.prompt)} …</span>'
         f"{about}{_numbers(view, row)}</td>"
@@ -162,17 +174,37 @@ def _row(view: View, row: Row, kind: str) -> str:
     whole = f"before: {_line(row.before)} · after: {_line(row.after)}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
-        f'<td class="answer" title="{escape(whole)}">{_answers(row)}{guess}</td>'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
         f'<td class="mark {style}">{mark}</td></tr>'
     )
 
 
-def _answers(row: Row) -> str:
+def _answers(row: Row, new: str) -> str:
     """Both answers in a few words, the earlier one struck out where the later is another."""
-    before, after = (escape(text) or NOTHING for text in brief(row.before, row.after or ""))
+    before, after = (escape(text) or NOTHING for text in told(row, new))
     if before == after:
         return f'<span>{before}</span> <span class="after">→ {after}</span>'
     return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
+
+
+def told(row: Row, new: str) -> tuple[str, str]:
+    """Both answers of a row in a few words, among them the one on which its verdict rests.
+
+    A neighbor that is kept has in common how both answers begin; where the new answer is looked
+    for, it is shown where it stands. Anything else is told from where the answers differ.
+    """
+    old, now = (first_sentence(text).removesuffix(" …").split() for text in (row.before, row.after))
+    if row.group == "neighbor" and row.good:
+        pairs = zip(old, now, strict=False)
+        same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), None)
+        kept = _few(old[:same]) if same is None or same > 0 else ""
+        return (kept, kept) if kept else (_few(old), _few(now))
+    if row.good is None or row.group not in ("edit", "reworded", "chat", "negation"):
+        return brief(row.before, row.after)
+    later = _few(now)
+    if contains(row.after, new) and not contains(later, new):
+        later = f"… {_few(new.split())}"
+    return _few(old), later
 
 
 def brief(before: str, after: str) -> tuple[str, str]:
@@ -264,8 +296,10 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
         if live and view.kept:
             name += " <small>kept</small>"
-        elif not view.stored:
+        elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
+        else:
+            name += " <small>stored</small>" * view.kept
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
         for group, heading in NAMES.items()
@@ -276,6 +310,37 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         f'<tr class="{style}"><th scope="row">{name}</th>{cells}'
         f'<td class="words">{icon} {words}</td></tr>'
     )
+
+
+def _beside(view: View, columns: Sequence[Column]) -> str:
+    """What the editors made the model say to each prompt: a column each, folded."""
+    if len(columns) < 2:
+        return ""
+    heads = "".join(f'<th scope="col">{escape(column.name)}</th>' for column in columns)
+    body = []
+    for rows in zip(*(column.rows for column in columns), strict=True):
+        first = rows[0]
+        before = escape(told(first, view.new)[0]) or NOTHING
+        cells = "".join(_cell(row, view.new) for row in rows)
+        about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
+        prompt = f'<th scope="row">{escape(first.prompt)} …{about}</th>'
+        body.append(f"<tr>{prompt}<td>{before}</td>{cells}</tr>")
+    return (
+        '<details class="beside"><summary>Every answer of every editor</summary>'
+        '<div tabindex="0" role="region" aria-label="Every answer of every editor"><table>'
+        f'<thead><tr><th scope="col">Prompt</th><th scope="col">Before</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div></details>"
+    )
+
+
+def _cell(row: Row, new: str) -> str:
+    """An answer with its mark; in bold where it is another than before."""
+    style, icon = MARKS[row.good]
+    before, after = told(row, new)
+    said = escape(after) or NOTHING
+    said = said if before == after else f"<b>{said}</b>"
+    mark = f'<span aria-hidden="true">{icon}</span><i class="said">{escape(row.word)}</i>'
+    return f'<td class="{style}">{said} {mark}</td>'
 
 
 def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
@@ -313,7 +378,7 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
     ]
     if found:
         return False, ", ".join(found)
-    if not counts["neighbor"][1]:
+    if counts["neighbor"][1] < LEAST:
         return None, "locality not tested"
     if not counts["reworded"][1]:
         return None, "not tested in other words"
@@ -326,7 +391,7 @@ def _source(subject: Subject) -> str:
     """Where the test prompts of a typed fact come from; nothing for an example."""
     if not subject.typed:
         return ""
-    case, near = subject.case, ", ".join(f"“{escape(name)}”" for name in subject.nearest)
+    case = subject.case
     if case.relation is not None:
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
@@ -339,11 +404,11 @@ def _source(subject: Subject) -> str:
         )
         if not case.neighborhood:
             stay = (
-                "Locality is not tested: the model is sure of fewer than three other subjects in "
-                "your prompt."
+                "Locality is not tested: the model is sure of fewer than three other subjects of "
+                "the same kind in your prompt."
             )
         said = (
-            f"Your prompt is no wording of the classroom’s (nearest: {near}). Its rewordings are "
-            f"itself behind three openings, and as a question. {stay}"
+            f"Your prompt is no wording of the classroom’s. Its rewordings are "
+            f"itself behind openings that change nothing before the edit. {stay}"
         )
     return f'<p class="source">{said}</p>'

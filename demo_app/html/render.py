@@ -30,10 +30,13 @@ def number(value: float | None) -> str:
 
 
 def header(model: str, live: int) -> str:
-    """Model and number of edits, for the page's upper right corner."""
+    """Model and number of edits, for the page's upper right corner.
+
+    Where none is live it is not said: what is on the page may be an edit from the store.
+    """
     state = "on" if live else "off"
-    count = f"<strong>{_edits(live)} live</strong>"
-    return f'<div class="live {state}"><span>{escape(model)} · </span>{count}</div>'
+    count = f" · <strong>{_edits(live)} live</strong>" if live else ""
+    return f'<div class="live {state}"><span>{escape(model)}</span>{count}</div>'
 
 
 def _edits(count: int) -> str:

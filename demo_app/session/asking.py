@@ -21,7 +21,7 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import drawn, known
-from .views import Answer, Ask, Row, Subject, first_word
+from .views import YOURS, Answer, Ask, Row, Subject, first_word
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
@@ -80,6 +80,7 @@ class Asker:
         asks = self.asks(subject)
         both = bool(patch) or fresh
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
+        mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
         middle = begin + (end - begin) * 0.4 if both else end
         before = self.base(job, asks, target, begin, middle)
         answers = target, self.old(subject)
@@ -101,6 +102,8 @@ class Asker:
         ):
             if group == "follows" and meant:
                 verdict = drawn(follows[prompt], parts[prompt], new.text)
+            elif group == "neighbor" and verdicts.about(prompt, mine):
+                verdict = None, YOURS
             else:
                 verdict = verdicts.verdict(meant, group, reference, target, old, new)
             p, p_old, p_after, p_old_after = values

@@ -6,6 +6,7 @@ A form is checked before any work is done: whatever is wrong with it becomes one
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -154,20 +155,37 @@ class Choices:
 def completed(subject: Any, prompt: Any) -> Any:
     """The prompt with the subject's place in it, where it only goes on from the subject.
 
-    ("The Louvre", "is located in") -> "{} is located in": a text that begins with a small letter.
-    Anything else is left to the check of the form.
+    ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于": a text that
+    begins with no capital and does not name the subject. Anything else is left to the check of the
+    form.
     """
-    if isinstance(prompt, str) and isinstance(subject, str):
-        text = prompt.strip()
-        if text[:1].islower() and "{}" not in text and subject.strip() not in text:
-            return f"{{}} {text}"
-    return prompt
+    if not (isinstance(prompt, str) and isinstance(subject, str) and subject.strip()):
+        return prompt
+    text = prompt.strip()
+    named = "{}" in text or subject.strip().casefold() in text.casefold()
+    if not text or text[0].isupper() or named:
+        return prompt
+    joined = text[0] in "'’,、，" or unicodedata.east_asian_width(text[0]) in "WF"
+    return f"{{}}{'' if joined else ' '}{text}"
 
 
 def continued(prompt: str) -> str:
     """The opposite for the form: "{} is located in" -> "is located in"."""
-    text = prompt.removeprefix("{} ")
-    return text if text[:1].islower() and "{}" not in text else prompt
+    text = prompt.removeprefix("{}").lstrip()
+    return text if completed("{}", text) == prompt else prompt
+
+
+def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
+    """Subject and prompt, with the subject that a whole sentence has where none was given.
+
+    ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). Where the rule cannot
+    tell the subject, both are left to the check of the form.
+    """
+    if isinstance(subject, str) and isinstance(prompt, str) and not subject.strip():
+        with suppress(lib.errors.FactError):
+            found = lib.Fact.from_sentence(prompt, "x")
+            return found.subject, found.prompt
+    return subject, completed(subject, prompt)
 
 
 def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:

@@ -1,34 +1,40 @@
 """Test prompts for a fact that a visitor has typed.
 
 Where its prompt is a wording of a classroom relation, rewordings and neighbors are that relation's.
-Anywhere else other subjects are put into the same prompt: what the model answers firmly about them
-is a neighbor. Where fewer than three are answered so, there is none, and locality is not tested.
+Anywhere else names of the same kind as the visitor's subject are put into the same prompt: what the
+model answers firmly about them is a neighbor. Where it is sure of fewer than three, facts of the
+classroom about names of this kind take their place; where there are too few as well, there is none,
+and locality is not tested. Of the rewordings those stay that the unedited model answers in the
+sense of the fact, because another says nothing about the edit. At most 24 prompts are asked: one
+for the kind, four for the rewordings, and the names and facts.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import lib
 from lib.data.facts import Probe
-from lib.evaluation.answers import plain
-from lib.evaluation.own_facts import Match
+from lib.data.relations import Relation, bare
+from lib.evaluation.answers import begins, plain
 
+from . import kinds
 from .asking import Asker
 from .consequences import borrowed
-from .views import Subject, clause
+from .views import LEAST, Answer, Ask, Subject, clause
 from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
-NEAREST = 3  # relations that are named where none fits
 SURE = 0.6  # share of common words from which on a prompt is a wording of its relation
-KINDS, EACH = 4, 8  # relations whose subjects are tried in the same prompt, and subjects of each
+TRIED = 11  # names of the subject's kind that are put into the same prompt
+ALIKE = 2  # of them whose answers begin with the same token
+FACTS = 8  # facts about names of this kind that are asked where the same prompt says too little
 FIRM = 0.3  # probability of an answer from which on the model is said to be firm
-LEAST, MOST = 3, 6  # neighbors of a typed fact
+MOST = 6  # neighbors of a typed fact
 OPENINGS = ("Let us go on. ", "Somebody wrote this: ", "The text reads as follows. ")
-QUESTION = "Question: How does this sentence go on? {}\nAnswer:"
 
 
 class OwnFacts:
@@ -36,7 +42,7 @@ class OwnFacts:
 
     def __init__(self, lm: lib.LM, asker: Asker) -> None:
         self.lm, self.asker = lm, asker
-        self._found: OrderedDict[tuple, tuple[lib.Case, tuple[str, ...]]] = OrderedDict()
+        self._found: OrderedDict[tuple, lib.Case] = OrderedDict()
 
     def warm(self, job: Job) -> None:
         """Read the wordings of all relations, so that the first typed fact need not wait."""
@@ -45,8 +51,7 @@ class OwnFacts:
     def judged(self, job: Job, subject: Subject, begin: float = 0.0) -> Subject:
         """A typed fact with the rewordings and neighbors that test it; any other as it is.
 
-        Consequences come along where an example of its relation has the same new answer. Where no
-        relation is sure, the nearest ones are named.
+        Consequences come along where an example of its relation has the same new answer.
         """
         if not subject.typed:
             return subject
@@ -58,49 +63,110 @@ class OwnFacts:
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
         self._found.move_to_end(key)
-        case, nearest = self._found[key]
-        return replace(subject, case=case, nearest=nearest)
+        return replace(subject, case=self._found[key])
 
-    def _case(self, job: Job, subject: Subject, begin: float) -> tuple[lib.Case, tuple[str, ...]]:
-        """The fact as a case, and the relations that come nearest where none is sure."""
+    def _case(self, job: Job, subject: Subject, begin: float) -> lib.Case:
+        """The fact as a case."""
         fact = subject.case.fact
         ranked, case = lib.evaluation.own_facts.matches(self.lm, fact), None
-        if ranked and ranked[0].fits and ranked[0].words >= SURE:
+        sure = ranked and ranked[0].fits and ranked[0].words >= SURE
+        if sure and kinds.suits(ranked[0].relation, str(fact.subject)):
             case = lib.case_for(self.lm, fact, ranked[0].relation.name)
         if case is not None:
             follows = tuple(borrowed(fact, case.relation, lib.classroom()))
-            return replace(case, fact=fact, portability=follows), ()
-        again = (*(f"{opening}{fact.text}" for opening in OPENINGS), QUESTION.format(fact.text))
-        firm = tuple(self._firm(job, fact, ranked, begin))
-        nearest = tuple(match.relation.name for match in ranked[:NEAREST])
-        return replace(subject.case, paraphrases=again, neighborhood=firm), nearest
+            known = {plain(answer) for _, answer in ranked[0].relation.answers}
+            again = self._in_its_sense(job, fact, case.paraphrases, known, begin)
+            return replace(case, fact=fact, portability=follows, paraphrases=again)
+        texts = [f"{opening}{fact.text}" for opening in OPENINGS]
+        again = self._in_its_sense(job, fact, texts, set(), begin)
+        firm = self._neighbors(job, fact, ranked[0].relation, begin)
+        return replace(subject.case, paraphrases=again, neighborhood=firm)
 
-    def _firm(self, job: Job, fact: lib.Fact, ranked: Sequence[Match], begin: float) -> list[Probe]:
-        """The same prompt about other subjects, with answers that the unedited model is sure of.
+    def _in_its_sense(
+        self, job: Job, fact: lib.Fact, texts: Sequence[str], known: set[str], begin: float
+    ) -> tuple[str, ...]:
+        """The rewordings that the unedited model answers firmly, with what it says to the fact's
+        own prompt or with an answer that is known of its relation.
+        """
+        asks = [(text, False) for text in (fact.text, *texts)]
+        said = self.asker.base(job, asks, fact.target_new, begin, begin + 0.02)
+        answers = [clause(one.text) for one in said]
+        sense = {plain(answers[0]), *known} - {""}
+        chances = self._chances(asks, answers, said)
+        return tuple(
+            text
+            for (text, _), one, chance in list(zip(asks, said, chances, strict=True))[1:]
+            if chance >= FIRM and any(begins(one.text, answer) for answer in sense)
+        )
+
+    def _neighbors(
+        self, job: Job, fact: lib.Fact, relation: Relation, begin: float
+    ) -> tuple[Probe, ...]:
+        """The same prompt about other names of the subject's kind; where the model is sure of too
+        few of them, what it knows of other subjects of this kind.
+        """
+        kind = kinds.kind_of(self.lm, str(fact.subject))
+        if kind is None:
+            return ()
+        own = bare(str(fact.subject))
+        other = [name for name in kinds.named()[kind] if not _shared(own, bare(name))]
+        same = self._surest([relation.ask(fact.prompt, name) for name in other[:TRIED]])
+        found = self._firm(job, fact, dict.fromkeys(same), begin)
+        if len(found) < LEAST:
+            facts = [one for one in kinds.facts(kind) if own not in one.prompt.casefold()]
+            right = {one.prompt: one.target for one in facts[:FACTS]}
+            found = self._firm(job, fact, right, begin)
+        return tuple(found) if len(found) >= LEAST else ()
+
+    def _surest(self, texts: Sequence[str]) -> list[str]:
+        """The prompts behind which one token is likely, the surest first."""
+        if not texts:
+            return []
+        with self.lm.patched(lib.EMPTY, only=True):
+            surest = self.lm.next_token(texts).max(1)  # of the token behind each prompt
+        found: list[str] = []
+        seen: Counter[int] = Counter()
+        for i in surest.values.argsort(descending=True).tolist():
+            token = int(surest.indices[i])
+            seen[token] += 1
+            if surest.values[i] >= math.log(FIRM) and seen[token] <= ALIKE:
+                found.append(texts[i])
+        return found if len(found) >= LEAST else []
+
+    def _firm(
+        self, job: Job, fact: lib.Fact, asked: Mapping[str, str | None], begin: float
+    ) -> list[Probe]:
+        """Neighbors among {prompt: its answer, where it is known}, with what the model is sure of.
 
         Each has another answer, because one that everybody gets says nothing about a subject; none
-        repeats the prompt, and none is the new answer.
+        repeats the prompt, and none is the new answer. A known answer has to be given.
         """
-        prompts = {
-            match.relation.ask(fact.prompt, name): name.casefold()
-            for match in ranked[:KINDS]
-            for name, _ in match.relation.answers[:EACH]
-        }
-        own = (fact.subject or "").casefold()
-        asks = [
-            (text, False) for text, name in prompts.items() if name not in own and own not in name
-        ]
+        asks = [(text, False) for text in asked]
         if not asks:
             return []
-        said = self.asker.base(job, asks, fact.target_new, begin, begin + 0.05)
-        answers = [clause(one.text) for one in said]
-        with self.lm.patched(lib.EMPTY, only=True):
-            pairs = [(ask, answer or None) for ask, answer in zip(asks, answers, strict=True)]
-            chances = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
+        said = self.asker.base(job, asks, fact.target_new, begin + 0.02, begin + 0.05)
+        answers = [
+            clause(one.text) if right is None else right * begins(one.text, right)
+            for right, one in zip(asked.values(), said, strict=True)
+        ]
+        chances = self._chances(asks, answers, said)
         found: dict[str, Probe] = {}
-        for (text, _), answer, chance in zip(asks, answers, chances, strict=True):
+        for text, answer, chance in zip(asked, answers, chances, strict=True):
             new = plain(answer) not in {*found, plain(fact.target_new)}
-            if chance is not None and chance >= FIRM and new:
-                if answer.casefold() not in text.casefold():
-                    found[plain(answer)] = Probe(text, answer)
-        return list(found.values())[:MOST] if len(found) >= LEAST else []
+            if chance >= FIRM and new and answer.casefold() not in text.casefold():
+                found[plain(answer)] = Probe(text, answer)
+        return list(found.values())[:MOST]
+
+    def _chances(
+        self, asks: Sequence[Ask], answers: Sequence[str], said: Sequence[Answer]
+    ) -> list[float]:
+        """The unedited model's probability of each answer; 0 for one that says nothing."""
+        pairs = [(ask, answer or None) for ask, answer in zip(asks, answers, strict=True)]
+        with self.lm.patched(lib.EMPTY, only=True):
+            found = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
+        return [chance or 0.0 for chance in found]
+
+
+def _shared(a: str, b: str) -> bool:
+    """Whether one name holds the other."""
+    return a in b or b in a

@@ -160,6 +160,9 @@ class Studio:
                     job, one, asked, start, settings, begin, end
                 )
                 columns.append(column)
+                if column.rows and one != names[-1]:  # what is there is shown while others write
+                    so_far = View(asked, (), len(held), columns=tuple(columns), stored=True)
+                    job.report(end, f"{column.name} is done", so_far.show(i))
             view = View(asked, (), len(held), columns=tuple(columns), old=self.asker.old(asked))
             if keep == "none":
                 return view

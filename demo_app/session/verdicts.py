@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 
 import torch
 from torch.nn.functional import kl_div
 
+import lib
+from lib.data.relations import bare
 from lib.evaluation.answers import begins, contains
 
 from .views import Answer
@@ -16,6 +20,13 @@ def divergence(before: Answer, after: Answer) -> float:
     """KL(before ‖ after) of the next token, nats."""
     spent = kl_div(after.next_token, before.next_token, reduction="sum", log_target=True)
     return max(0.0, spent.item()) if torch.isfinite(spent) else math.inf
+
+
+def about(prompt: str, facts: Iterable[lib.Fact]) -> bool:
+    """Whether a prompt names the subject of one of these facts."""
+    names = {bare(fact.subject) for fact in facts if fact.subject}
+    text = prompt.casefold()
+    return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)
 
 
 def verdict(

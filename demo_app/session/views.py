@@ -17,6 +17,8 @@ from lib.data.negation import negate
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
+YOURS = "yours"  # the verdict on a neighbor that the visitor edited before: it is not counted
+LEAST = 3  # neighbors with which locality is tested
 EDITS = 20  # edits that one visitor may have applied at once
 
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
@@ -80,13 +82,11 @@ class Subject:
     case: the fact with its test prompts.
     own: the visitor's own prompts.
     typed: whether the fact is no example, so that the model has to say which prompts test it.
-    nearest: the relations that come nearest, where none is sure to be that of a typed fact.
     """
 
     case: lib.Case
     own: tuple[str, ...] = ()
     typed: bool = False
-    nearest: tuple[str, ...] = ()
 
     @property
     def prompts(self) -> list[tuple[str, str, str | None]]:
@@ -175,6 +175,22 @@ class View:
         """The same view with another column in it."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
+    def beside(self, others: View) -> View:
+        """A first edit with the columns of others that asked the same, behind its own.
+
+        They are shown and cannot be kept: they have no patch.
+        """
+        if not self.kept or self.live > 1:
+            return self
+        asked = [(row.group, row.prompt) for row in self.rows]
+        own = {column.editor for column in self.columns}
+        more = [
+            column
+            for column in others.columns
+            if column.editor not in own and [(r.group, r.prompt) for r in column.rows] == asked
+        ]
+        return replace(self, columns=(*self.columns, *more))
+
     def keep(self, chosen: int) -> View:
         """The same view with that column as the visitor's last edit."""
         return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)
@@ -183,10 +199,11 @@ class View:
 def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 
-    Of the consequences only the rows count for which there is something to wish.
+    Of the consequences only the rows count for which there is something to wish, and of the
+    neighbors those that are no earlier edit of the visitor's.
     """
     found = [row for row in rows if row.group == group]
-    if group == "follows":
+    if group in ("follows", "neighbor"):
         found = [row for row in found if row.good is not None]
     return sum(row.good is True for row in found), len(found)
 

@@ -42,7 +42,7 @@ class Page:
     """
 
     def __init__(self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button) -> None:
-        self.studio, self.live, self.last = studio, live, last
+        self.studio, self.ready, self.live, self.last = studio, ready, live, last
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
@@ -136,6 +136,9 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
+        form.prompt.blur(
+            form.take, [form.subject, form.prompt], [form.subject, form.prompt], **HIDDEN
+        )
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(
@@ -208,10 +211,16 @@ class Page:
         yield from follow(self.studio, request, start, self.working, self.rest)
 
     def working(self, progress: Progress, ahead: int) -> dict:
-        """The page while a job runs: what is shown stays and says that it is old."""
-        off = gr.Button(interactive=False)
-        return {
-            self.status: render.busy(progress, ahead) + render.STALE,
+        """The page while a job runs: what is shown stays and says that it is old.
+
+        Where several editors write, those that are done are shown.
+        """
+        off, new = gr.Button(interactive=False), progress.partial
+        page: dict[Any, Any] = {}
+        if new is not None:
+            page = {self.headline: headline(new), self.table: comparison(new)}
+        return page | {
+            self.status: render.busy(progress, ahead) + ("" if page else render.STALE),
             self.last: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),
@@ -230,12 +239,15 @@ class Page:
             ),
             self.edits: listed.listed(edits, session.warning),
         }
-        if view is None:
+        shown = view or session.view or self.ready
+        page |= {
+            self.headline: headline(shown),
+            self.table: comparison(shown.beside(self.ready)),
+        }
+        if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
         return {
             self.status: status(view, links.link(self.studio.choices, view)),
-            self.headline: headline(view),
-            self.table: comparison(view),
             self.exhibit: "",
             self.written: "",
             **page,

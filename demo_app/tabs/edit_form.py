@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from ..session import editor_settings
-from ..session.choices import BESIDE, completed, continued
+from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
 from .jobs import told_plainly
 
-SUBJECT = "What the sentence is about: The Eiffel Tower"
+SUBJECT = "What it is about, or empty before a whole sentence"
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
 Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
 AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
@@ -86,6 +86,14 @@ class Form:
             fact = self.studio.choices.example(label).fact
         return fact.subject, continued(fact.prompt), fact.target_new, ""
 
+    @staticmethod
+    def take(subject: str, prompt: str) -> tuple[str, str]:
+        """The fields with the subject that the page takes from a whole sentence, to be changed."""
+        if subject.strip():
+            return gr.skip(), gr.skip()
+        found, text = taken(subject, prompt)
+        return found, continued(text)
+
     def reopen(self, found: Opened, request: gr.Request) -> dict:
         """The form as a link wants it; a field of its own where the link has nothing of use."""
         page: dict = {self.example: gr.skip()}  # where nothing is given all fields are emptied
@@ -130,7 +138,7 @@ class Form:
 
 def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
     """The three fields of the line as the check of the form wants them."""
-    return subject, completed(subject, prompt), target
+    return *taken(subject, prompt), target
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

@@ -264,8 +264,10 @@ def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
 
 def test_editors_side_by_side_and_another_one_kept(studio):
     session, subject = Session(), studio.choices.subject(*TOWER, "xy")
-    view = studio.edit(session, subject, ["ft", "retrieval"]).outcome()
+    job = studio.edit(session, subject, ["ft", "retrieval"])
+    view, so_far = job.outcome(), job.progress.partial
     assert [column.name for column in view.columns] == ["FT", "Retrieval"] and view.chosen == 0
+    assert so_far.columns == view.columns[:1] and "data-keep" not in comparison(so_far)
     assert view.rows is view.columns[0].rows and len(session.edits) == 1
     before = [row.before for row in view.columns[0].rows]
     assert all(a is row.before for a, row in zip(before, view.columns[1].rows, strict=True))
@@ -794,11 +796,11 @@ def test_two_visitors_at_once(page):
         assert "What else moved?" in status and "1 edit live" in live
         assert f"<b>{mine}" in table and other not in headline
     assert any("progressbar" in str(step[0]) for step in jobs[0].outputs())
-    assert "0 edits live" in one.predict(api_name="/undo_all")[3]
+    assert "edit" not in one.predict(api_name="/undo_all")[3]
     status, _, table, live, *_ = two.predict("The Eiffel Tower → Rome", api_name="/look")
     assert "1 edit live" in live and "your edits so far" in status and "→ <b>" in table
     status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
-    assert "0 edits live" in live and "→ <b>" not in table
+    assert "edit" not in live and "→ <b>" not in table
     alone = one.predict("The Eiffel", False, api_name="/write")
     both = two.predict("The Eiffel", False, api_name="/write")
     assert "After" not in alone and "After 1 edit" in both

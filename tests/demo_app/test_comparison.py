@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 import lib
-from demo_app.html.comparison import brief, comparison, headline, judged, scoreboard, status
-from demo_app.session.choices import completed, continued
-from demo_app.session.views import Column, Row, Subject, View, tally
+from demo_app.html.comparison import (
+    brief,
+    comparison,
+    headline,
+    judged,
+    scoreboard,
+    status,
+    told,
+)
+from demo_app.session.choices import completed, continued, taken
+from demo_app.session.verdicts import about
+from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
 from demo_app.stored import examples
+from demo_app.tabs.edit_form import Form
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
 
@@ -30,7 +42,8 @@ def rows(**wrong: int) -> tuple[Row, ...]:
 
 def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) -> View:
     names = ("rome", "ft_m", "grace", "wise")
-    columns = [Column(names[i], names[i].upper(), one) for i, one in enumerate(asked)]
+    patch = None if more.get("stored") else lib.EMPTY
+    columns = [Column(names[i], names[i].upper(), one, patch) for i, one in enumerate(asked)]
     if refused:
         columns.append(Column("mend", "MEND", error=refused))
     made = View(SUBJECT, (), columns=tuple(columns), old="Paris", **more)
@@ -93,6 +106,54 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
 
 
+@pytest.mark.parametrize(
+    ("group", "good", "before", "after", "shown"),
+    [
+        ("neighbor", True, "Paris is old.", "Paris and more", ("Paris", "Paris")),
+        ("neighbor", True, "the North Sea in", "the North Sea, and", ("the North …",) * 2),
+        ("neighbor", False, "Paris, France.", "Rome.", ("Paris", "Rome")),
+        ("neighbor", False, "a dough that is made", "a dough that is baked", ("… made", "… baked")),
+        ("reworded", False, "Paris, which", "Paris, where", ("Paris", "Paris")),
+        (
+            "chat",
+            True,
+            "A tower stands in Paris.",
+            "A tower stands in Rome.",
+            ("A tower …", "… Rome"),
+        ),
+    ],
+)
+def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
+    one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
+    assert told(one, "Rome") == shown
+    struck = "<s>" in comparison(view((one,)))
+    assert struck == (shown[0] != shown[1]), "red and struck only where it changed"
+
+
+def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
+    tower = lib.Fact("The Eiffel Tower", "{} is in", "Rome")
+    assert about("Where is the Eiffel Tower? It is in", [tower])
+    assert not about("The Eiffel Towers are in", [tower]) and not about("Rome is in", [])
+    mine = (*rows(), row("neighbor", None, YOURS), row("neighbor", None, YOURS))
+    assert tally(mine, "neighbor") == (4, 4) and judged(mine)[0]
+    assert comparison(view(mine)).count("yours: you edited it before") == 2
+    few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
+    assert judged(few) == (None, "locality not tested"), "nothing is left that was not edited"
+
+
+def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
+    opening = view(rows(), rows(), rows(), kept=False, stored=True)
+    own = replace(view(rows()), live=1)
+    both = own.beside(opening)
+    assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
+    shown = comparison(replace(both, columns=both.columns[:1] + opening.columns[1:]))
+    assert shown.count('<th scope="col">GRACE</th>') == 1
+    assert "data-keep" not in shown and shown.count("<small>stored</small>") == 2
+    assert replace(own, live=2).beside(opening) == replace(own, live=2)
+    other = replace(own, rows=own.rows[:-1])
+    assert other.beside(opening) == other, "it asked something else"
+
+
 def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
@@ -128,15 +189,26 @@ def test_numbers_and_guesses_stand_in_every_row_that_has_them():
         ("The Louvre", "The Louvre is in", "The Louvre is in"),
         ("sheep", "the young of a sheep is a", "the young of a sheep is a"),
         ("Eifel", "The Eiffel Tower is in", "The Eiffel Tower is in"),
+        ("Sheep", "the young of a sheep is a", "the young of a sheep is a"),
+        ("France", "'s capital is", "{}'s capital is"),
+        ("France", ", whose capital is", "{}, whose capital is"),
+        ("长城", "位于", "{}位于"),
+        ("Москва", "является", "{} является"),
         ("A", None, None),
     ],
 )
 def test_the_line_reads_as_a_sentence(subject, prompt, whole):
     assert completed(subject, prompt) == whole
-    if prompt == "is located in":
+    if prompt:
         assert continued(whole) == prompt
-    elif prompt:
-        assert continued(prompt) == prompt
+
+
+def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
+    assert taken("", "The Louvre is located in") == ("The Louvre", "{} is located in")
+    assert taken("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), "it was given"
+    assert taken(" ", "it is in") == (" ", "it is in") and taken("", None) == ("", None)
+    assert Form.take("", "The Louvre is located in") == ("The Louvre", "is located in")
+    assert Form.take("The Louvre", "is")[0] == gr.skip(), "a given subject is left as it is"
 
 
 def test_the_page_opens_with_the_stored_comparison():

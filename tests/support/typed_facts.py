@@ -1,10 +1,17 @@
-"""Forty facts as visitors type them, and what tests each: measured, and kept in typed_facts.json.
+"""Eighty facts as visitors type them, and what tests each: measured, and kept in typed_facts.json.
 
     python -m tests.support.typed_facts
 
-asks the embedded model (some minutes). A score is false where it rests on a relation that the
-prompt does not mean, on fewer than three neighbors, on one whose answer the model is not sure of,
-or on an answer that several subjects get.
+asks the embedded model (some minutes). Sixty are rows of public data, drawn with seed 59: thirty of
+ROME's known_1000.json and thirty of CounterFact (both MIT); twenty are typed. Before the first run
+a reader wrote down for each which relations its prompt means, and of which kinds its neighbors may
+be. A score is false where it rests on another relation or kind, on fewer than three neighbors, on
+one whose answer the model is not sure of, or on an answer that several subjects get.
+
+Three are false and 29 have no neighbors. A first run had eight and 24; then names of two things
+lost their kind, a relation had to suit its subject, books no longer stood for films, and a kind had
+to be so clear that 95 % are right of the names that the discriminant has not seen. The verdicts
+were left as they were.
 """
 
 from __future__ import annotations
@@ -14,46 +21,46 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from demo_app.session.own_facts import FIRM, LEAST
+from demo_app.session import asking, kinds
+from demo_app.session.own_facts import FIRM
 from demo_app.session.studio import Studio
-from demo_app.session.visitors import Session
-from demo_app.session.worker import Trouble
+from demo_app.session.views import LEAST
+from demo_app.session.worker import Job
 
 FILE = Path(__file__).with_suffix(".json")
 
 
 def tested(studio: Studio, subject: str, prompt: str, target: str) -> dict[str, Any]:
-    """The relation of a typed fact, its neighbors, and what the model is sure of about them."""
-    try:
-        asked = studio.choices.subject(subject, prompt, target)
-    except Trouble as error:
-        return {"refused": str(error)}
-    view = studio.look(Session(), asked).outcome()
-    case = view.subject.case
-    pairs = [(probe.prompt, probe.target) for probe in case.neighborhood]
-    said = {row.prompt: row.before for row in view.rows if row.group == "neighbor"}
-    return {"kind": case.relation, "neighbors": [[*pair, said[pair[0]]] for pair in pairs]}
+    """The relation of a typed fact or the kind of its subject, and the prompts that test it."""
+    asked = studio.choices.subject(subject, prompt, target)
+    case = studio.own_facts.judged(Job(lambda _: None), asked).case
+    pairs = [[probe.prompt, probe.target] for probe in case.neighborhood]
+    kind = None if case.relation else kinds.kind_of(studio.lm, subject)
+    return {"relation": case.relation, "kind": kind, "neighbors": pairs}
 
 
-def false(means: list[str], found: dict[str, Any]) -> str | None:
+def false(one: dict[str, Any]) -> str | None:
     """Why a score of such a fact would be false; None where it would not, or there is none."""
-    if "refused" in found or (found["kind"] is None and not found["neighbors"]):
-        return None
-    if found["kind"] is not None:
-        return None if found["kind"] in means else f"it does not mean “{found['kind']}”"
-    answers = [answer.casefold() for _, answer, _ in found["neighbors"]]
-    if len(answers) < LEAST or len(set(answers)) < len(answers):
-        return "too few neighbors that differ"
-    kept = all(said.strip().startswith(answer) for _, answer, said in found["neighbors"])
-    return None if kept else f"a neighbor of which the model is not sure ({FIRM})"
+    found = one["found"]
+    answers = [answer.casefold() for _, answer in found["neighbors"]]
+    if found["relation"] is not None:
+        means = found["relation"] in one["means"]
+        return None if means else f"it does not mean “{found['relation']}”"
+    if answers and found["kind"] not in one["kinds"]:
+        return f"it is no {found['kind']}"
+    if 0 < len(answers) < LEAST or len(set(answers)) < len(answers):
+        return f"too few neighbors that differ ({FIRM})"
+    return None
 
 
 if __name__ == "__main__":
     held = json.loads(FILE.read_text(encoding="utf-8"))
+    asking.TOKENS = 5  # an answer is judged by its first words
     studio = Studio(lib.load())
+    studio.own_facts._in_its_sense = lambda *_: ()  # rewordings have tests of their own
     for one in held["facts"]:
         one["found"] = tested(studio, *one["fact"])
-        print(one["fact"], one["found"], false(one["means"], one["found"]), flush=True)
+        print(one["fact"], one["found"], false(one), flush=True)
     held["model"] = studio.lm.name
     lines = ",\n".join("  " + json.dumps(one, ensure_ascii=False) for one in held.pop("facts"))
     text = json.dumps(held)[:-1] + f', "facts": [\n{lines}\n]}}\n'
