@@ -21,11 +21,12 @@ from ..arguments import checked
 from ..errors import FamilyError, PatchError
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import arch_of, dense, refuse_unpatchable
+from .architectures import dense, refuse_unpatchable
 from .experts import separate
 from .hooks import hooked_all, swapped
 from .model_lock import Owner
 from .quantized import is_quantized, plain
+from .recognition import arch_of
 from .sequences import Sequences
 
 # The methods of transformers' and torch's modules by which a model is run, written or copied.

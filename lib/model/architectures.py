@@ -2,14 +2,16 @@
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
 editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
-is the whole MLP instead (experts.py). To support another family add its row here; the tests then
-run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
+is the whole MLP instead (experts.py). Other families are recognized by running them
+(recognition.py), and a row wins over what would be recognized. To add one here suits a family that
+recognition cannot know; the tests then run the whole conformance suite of
+`tests/model/test_architectures.py` on a tiny random model of it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,6 +41,16 @@ class Arch:
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
                 `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
     router      name inside the MLP of the module that gives each token its weights of the experts
+
+    What follows is set by recognition alone (recognition.py).
+
+    into          the module whose output a block adds to the stream, where it is another than the
+                  norm's usual name says
+    logit_factor  what the head's logits are multiplied by
+    logit_cap     the cap on the logits, as a number
+    whole         blocks cannot be run by themselves: a replay runs the whole model
+    rewinds       what a cache has read can be masked later, as if it had not been read
+    recognized    the row was found by running the model
     """
 
     blocks: str
@@ -54,11 +66,49 @@ class Arch:
     fused_in: bool = False
     experts: str | None = None
     router: str = ""
+    into: str | None = None
+    logit_factor: float = 1.0
+    logit_cap: float | None = None
+    whole: bool = False
+    rewinds: bool = True
+    recognized: bool = False
 
     @property
     def into_stream(self) -> str:
         """The module whose output a block adds to the stream: `mlp_out`, or the norm after it."""
-        return f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
+        usual = f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
+        return self.into or usual
+
+    @property
+    def found(self) -> str:
+        """What was recognized, as the printed model says it."""
+        behind = "" if not self.post_norm else f", which reaches the stream by {self.into}"
+        behind = behind if self.into != self.mlp_out else ", which a factor changes on its way"
+        factor = f", logits times {self.logit_factor:g}" if self.logit_factor != 1 else ""
+        cap = f", logits within ±{self.logit_cap:g}" if self.logit_cap else ""
+        whole = ", replays run the whole model" if self.whole else ""
+        return (
+            f"; recognized by running it: blocks {self.blocks}, MLP {' and '.join(self.mlp_in)} to "
+            f"{self.mlp_out}{behind}, attention to {self.attn_out}, norm {self.final_norm}"
+            f"{factor}{cap}{whole}"
+        )
+
+
+class ByLayer(str):
+    """A module's name that differs by layer; its text is the first layer's."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, names: Sequence[str]) -> ByLayer:
+        """The name from those of all layers, in each of which `{}` stands for the number."""
+        made = super().__new__(cls, names[0])
+        made.names = tuple(names)
+        return made
+
+    def format(self, *layer: Any, **_: Any) -> str:  # type: ignore[override]
+        """The name of one layer; anything but a number, such as `*`, gives the first layer's."""
+        (at,) = layer
+        return (self.names[at] if isinstance(at, int) else str(self)).format(at)
 
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
@@ -128,17 +178,6 @@ ARCHS: dict[str, Arch] = {
 }
 
 
-def arch_of(model: nn.Module) -> Arch:
-    """The row of ARCHS for a transformers model; FamilyError for a family without a row."""
-    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    if kind not in ARCHS:
-        raise FamilyError(
-            f"model family '{kind}' is not supported; known are {', '.join(sorted(ARCHS))}; "
-            f"to add it, put a row '{kind}' into ARCHS in lib/model/architectures.py"
-        )
-    return ARCHS[kind]
-
-
 # The activation functions of an MLP, by the names that configurations give them.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -196,7 +235,7 @@ POSITIONS = {"position_ids": "every version", "cache_position": "transformers up
 def cache_argument(module: nn.Module) -> str:
     """The name of a block's or a model's argument for its key-value cache."""
     names = block_signature(module).parameters
-    return next(name for name in CACHES if name in names)
+    return next((name for name in CACHES if name in names), "past_key_values")
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

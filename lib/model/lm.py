@@ -30,11 +30,12 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
-from .architectures import arch_of, block_signature, cache_argument
+from .architectures import block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import swapped
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, products, quantize
+from .recognition import arch_of, confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -68,11 +69,14 @@ class LM(Patchable):
         self.cache_name = cache_argument(self.model.base_model)
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
+        if self.arch.recognized:
+            self.arch = confirmed(self)
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
         kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
-        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence})"
+        found = self.arch.found if self.arch.recognized else ""
+        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
 
@@ -110,7 +114,7 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
@@ -405,7 +409,10 @@ class LM(Patchable):
         head = self.model.get_output_embeddings()
         with products(self.quantized):
             logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
-        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
+        if self.arch.logit_factor != 1.0:
+            logits = logits * self.arch.logit_factor
+        cap = self.arch.logit_cap
+        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lib.model.architectures import arch_of
 from lib.model.experts import ModuleExperts, mixtures
+from lib.model.recognition import arch_of
 
 from ..support import tiny
 
