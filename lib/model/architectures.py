@@ -87,9 +87,10 @@ class Arch:
         factor = f", logits times {self.logit_factor:g}" if self.logit_factor != 1 else ""
         cap = f", logits within ±{self.logit_cap:g}" if self.logit_cap else ""
         whole = ", replays run the whole model" if self.whole else ""
+        attended = " or ".join(dict.fromkeys(getattr(self.attn_out, "names", [self.attn_out])))
         return (
             f"; recognized by running it: blocks {self.blocks}, MLP {' and '.join(self.mlp_in)} to "
-            f"{self.mlp_out}{behind}, attention to {self.attn_out}, norm {self.final_norm}"
+            f"{self.mlp_out}{behind}, attention to {attended}, norm {self.final_norm}"
             f"{factor}{cap}{whole}"
         )
 
@@ -105,7 +106,7 @@ class ByLayer(str):
         made.names = tuple(names)
         return made
 
-    def format(self, *layer: Any, **_: Any) -> str:  # type: ignore[override]
+    def format(self, *layer: Any, **_: Any) -> str:
         """The name of one layer; anything but a number, such as `*`, gives the first layer's."""
         (at,) = layer
         return (self.names[at] if isinstance(at, int) else str(self)).format(at)
@@ -233,9 +234,9 @@ POSITIONS = {"position_ids": "every version", "cache_position": "transformers up
 
 
 def cache_argument(module: nn.Module) -> str:
-    """The name of a block's or a model's argument for its key-value cache."""
+    """The name of a block's or a model's argument for its key-value cache, one of CACHES."""
     names = block_signature(module).parameters
-    return next((name for name in CACHES if name in names), "past_key_values")
+    return next((name for name in CACHES if name in names), next(iter(CACHES)))
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

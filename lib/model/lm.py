@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, Literal, overload
 
 import torch
@@ -104,7 +105,8 @@ class LM(Patchable):
         """The device of a block, or of the final norm for the number after the last block."""
         last = block == self.n_layers
         module = self.model.get_submodule(self.arch.final_norm) if last else self.blocks[block]
-        return next(module.parameters()).device
+        # a norm may have no weights, as OLMo's
+        return next(chain(module.parameters(), self.blocks[-1].parameters())).device
 
     @property
     def dtype(self) -> torch.dtype:

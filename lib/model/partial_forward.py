@@ -350,7 +350,7 @@ class WholeRun(Replay):
         part.entries = tuple(states[index] for states in self.entries)
         return part
 
-    def _capture(self, _: nn.Module, args: tuple, kwargs: dict) -> None:  # type: ignore[override]
+    def _capture(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """The hook before each block of the first forward, which keeps the states that enter it."""
         states = _entering(args, kwargs)[1].detach().to(self.device)
         if not self.entries:

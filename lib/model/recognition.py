@@ -5,14 +5,15 @@ is asked: what a module is follows from what it reads and puts out. Attention is
 which an earlier token reaches a later one, the MLP's output projection is the widest linear module
 outside it that ends in the hidden size, and so on. Nothing is believed before numbers have shown
 it: `recognize` checks each kind of block by changing what flows in it, and `confirmed` checks the
-whole model as the library uses it. What is not found is refused in one sentence that names it.
+whole model as the library uses it. What is not found is refused in one sentence that names it. The
+file is longer than 300 lines because what is found and the numbers that show it belong together.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 from ..errors import FamilyError
 from .architectures import ARCHS, Arch, ByLayer, dense
 from .batching import sequences
+from .generation import select_rows
+from .hooks import Enough
 from .partial_forward import Replay
 from .quantized import plain
 
@@ -53,11 +56,10 @@ def recognize(model: nn.Module) -> Arch:
 
     Raises FamilyError, in one sentence that names what was not found.
     """
-    if not hasattr(model, "config") or getattr(model, "base_model", model) is model:
-        raise FamilyError(
-            f"model family '{_family(model)}' is not supported: it is no transformers model with "
-            "a head, and it has no row in ARCHS"
-        )
+    if not hasattr(model, "config"):
+        raise _refusal(model, "it is no transformers model")
+    if getattr(model, "base_model", model) is model:
+        raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
     training = model.training
     try:
         with torch.no_grad():
@@ -105,10 +107,10 @@ class Seen:
 class _Search:
     """One model in parts: `arch` puts together what is found in each kind of its blocks."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model: Any = model
+    def __init__(self, model: Any) -> None:
+        self.model = model
         self.names = {module: name for name, module in model.named_modules()}
-        embed, head = model.get_input_embeddings(), model.get_output_embeddings()  # type: ignore
+        embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
         if embed is None or getattr(embed, "weight", None) is None:
             raise self.refusal("an input embedding")
         if head is None or getattr(head, "weight", None) is None:
@@ -118,7 +120,10 @@ class _Search:
         # half precision rounds at its third digit, and again in every module that follows
         self.near = 1e-4 if embed.weight.dtype == torch.float32 else 0.05
         self.plain = self.run(self.names.values())
-        self.top = self.plain[self.names[self.model.base_model]].put
+        base = self.names[self.model.base_model]
+        if base not in self.plain:  # its parts were called one by one
+            self.plain |= self.run([base], module=self.model.base_model)
+        self.top = self.plain[base].put
         self.size = self.top.shape[-1]
 
     def refusal(self, missing: str) -> FamilyError:
@@ -126,12 +131,19 @@ class _Search:
         return _refusal(self.model, f"running it did not show {missing}")
 
     def run(
-        self, watch: Iterable[str], changes: Mapping[str, Callable[[Any], Any]] | None = None
+        self,
+        watch: Iterable[str],
+        changes: Mapping[str, Callable[[Any], Any]] | None = None,
+        module: Any = None,
+        until: str | None = None,
     ) -> dict[str, Seen]:
         """{module: what it read and put out}, in the order in which modules end, from one run.
 
         changes  {module: output -> output}; a name that ends in `<` changes the module's input.
+        module   what runs, by default the model.
+        until    a watched module after which nothing runs.
         """
+        runs = module or self.model
         seen: dict[str, Seen] = {}
         with ExitStack() as hooks:
             for name, change in (changes or {}).items():
@@ -143,18 +155,26 @@ class _Search:
                 hooks.callback(register(hook, with_kwargs=True).remove)
             for name in watch:
                 module = self.model.get_submodule(name)
-                look = partial(self._look, seen, name)
+                look = partial(self._look, seen, name, name == until)
                 hooks.callback(module.register_forward_hook(look, with_kwargs=True).remove)
             real = torch.ones_like(self.ids)
             try:
-                self.model(input_ids=self.ids, attention_mask=real, use_cache=False)
+                with suppress(Enough):
+                    runs(input_ids=self.ids, attention_mask=real, use_cache=False)
             except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
                 said = f"it does not run on {self.ids.shape[1]} tokens: {_line(error)}"
                 raise _refusal(self.model, said) from error
         return seen
 
     def _look(
-        self, seen: dict[str, Seen], name: str, _: nn.Module, args: tuple, named: dict, out: Any
+        self,
+        seen: dict[str, Seen],
+        name: str,
+        ends: bool,
+        _: nn.Module,
+        args: tuple,
+        named: dict[str, Any],
+        out: Any,
     ) -> None:
         """The hook of each watched module."""
         put = _states(out)
@@ -163,6 +183,8 @@ class _Search:
         times = seen.pop(name).times + 1 if name in seen else 1
         given = [_rows(t) for t in (*args, *named.values()) if _is_wide(t)]
         seen[name] = Seen(given, _rows(put), times)
+        if ends:
+            raise Enough
 
     def close(self, a: Tensor, b: Tensor, scale: Tensor | None = None) -> bool:
         """Whether two tensors are equal but for rounding, at the size of the larger of them."""
@@ -220,8 +242,8 @@ class _Search:
             seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
             if seen and all(one and one.times == 1 and one.given for one in seen):
                 chain = zip(seen, seen[1:], strict=False)
-                wide = seen[-1].width == self.size  # type: ignore[union-attr]
-                if wide and all(self.close(a.put, b.given[0]) for a, b in chain):  # type: ignore
+                wide = seen[-1].width == self.size
+                if wide and all(self.close(a.put, b.given[0]) for a, b in chain):
                     return name, len(module)
         raise self.refusal(
             f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
@@ -248,11 +270,15 @@ class _Search:
 
     def final_norm(self, last: str) -> str:
         """The module between the last block and the states that the head reads."""
-        for name, one in self.plain.items():
-            reads = one.given and self.close(one.given[0], self.plain[last].put)
-            if reads and not name.startswith(last) and self.close(one.put, self.top):
-                if any(True for _ in self.model.get_submodule(name).parameters(recurse=False)):
-                    return name
+        after = self.plain[last].put
+        found = [
+            name
+            for name, one in self.plain.items()
+            if one.given and self.close(one.given[0], after) and self.close(one.put, self.top)
+            if not name.startswith(last) and not self.close(one.put, after)  # a dropout
+        ]
+        if found:
+            return found[0]
         raise self.refusal("a norm between the last block and the head")
 
     def logits(self) -> tuple[float, float | None]:
@@ -260,9 +286,7 @@ class _Search:
 
         logits = factor · head(h), or cap · tanh(head(h) / cap)
         """
-        if self.head not in self.plain or not self.close(
-            self.plain[self.head].given[0], self.top
-        ):
+        if self.head not in self.plain or not self.close(self.plain[self.head].given[0], self.top):
             raise self.refusal("a head that reads the states after the last norm")
         raw = self.plain[self.head].put
         loud = raw * (LOUD / raw.abs().max())
@@ -286,7 +310,8 @@ class _Search:
         exact = [float(v) for v in config if type(v) in (int, float) and v] + [1.0]
         exact += [1 / v for v in exact]
         nearest = min(exact, key=lambda v: abs(v - value))
-        return nearest if abs(nearest - value) <= self.near * abs(value) else value
+        known = abs(nearest - value) <= self.near * abs(value)
+        return nearest if known else float(f"{value:.5g}")
 
 
 class _Block:
@@ -326,7 +351,10 @@ class _Block:
         if len({self.turned[n] for n in ends}) > 1:
             raise search.refusal(f"weights that {name} stores in one direction")
         self.linear, into = self.arrives()
-        self.refuse_other_paths(into)
+        # the attention's end: its last projection, since some attentions add the stream themselves
+        lasts = [[n for n in attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
+        last = [n for some in lasts for n in some]
+        self.refuse_other_paths([[*last, into], [*self.mixers, into]])
         whole = os.path.commonpath([n.replace(".", "/") for n in (self.out, *inner)])
         mlp = whole.replace("/", ".")
         self.transposed = self.turned[self.out]
@@ -346,7 +374,7 @@ class _Block:
 
     def run(self, changes: Mapping[str, Callable[[Any], Any]]) -> dict[str, Seen]:
         """One run with changes, of which the block's modules are seen."""
-        return self.search.run([self.name, *self.all], changes)
+        return self.search.run([self.name, *self.all], changes, until=self.name)
 
     def attentions(self) -> list[str]:
         """The outermost modules that let an earlier token reach a later one."""
@@ -354,8 +382,8 @@ class _Block:
         noise = _noise(self.whole.given[0][0])
         moved = self.run({f"{self.name}<": lambda t: _added(t, 0, noise)})
 
-        def last_equal(a: Tensor, b: Tensor) -> bool:
-            return search.close(a[-1], b[-1], scale=a)
+        def later_equal(a: Tensor, b: Tensor) -> bool:
+            return search.close(a[1:], b[1:], scale=a[1:])
 
         mixing: list[str] = []
         for name, one in self.plain.items():
@@ -363,7 +391,7 @@ class _Block:
             if not one.given or one.width != search.size or len(one.put) != search.ids.shape[1]:
                 continue
             pairs = zip(one.given, other.given, strict=True)
-            if all(last_equal(*pair) for pair in pairs) and not last_equal(one.put, other.put):
+            if all(later_equal(*pair) for pair in pairs) and not later_equal(one.put, other.put):
                 mixing.append(name)
         found = [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
         if not found:
@@ -378,7 +406,9 @@ class _Block:
             module = self.search.model.get_submodule(name)
             if self.within(name):
                 continue
-            cubes = [p for p in module.parameters(recurse=False) if p.ndim == 3]
+            cubes = [
+                p for p in module.parameters(recurse=False) if p.ndim == 3 and min(p.shape) > 1
+            ]
             weight = getattr(module, "weight", None)
             idle = name not in self.plain and isinstance(weight, Tensor) and weight.ndim == 2
             some = name in self.plain and len(self.plain[name].put) != self.search.ids.shape[1]
@@ -454,16 +484,21 @@ class _Block:
                     return False, name
         return False, self.out
 
-    def refuse_other_paths(self, into: str) -> None:
-        """Raise FamilyError unless attention and MLP are all that the block adds to the stream."""
-        still = {name: _zeroed for name in (*self.mixers, *self.ends, into)}
-        put, given = self.run(still)[self.name].put, self.whole.given[0]
-        share = (put * given).sum() / given.square().sum()  # a factor on the whole stream
-        if share.abs() < self.search.near or not self.search.close(put, share * given):
-            raise self.search.refusal(
-                f"what {self.name} adds beside {' and '.join(map(self.short, self.mixers))} and "
-                f"{self.short(self.out)}: with both set to zero its output is not its input"
-            )
+    def refuse_other_paths(self, ways: Sequence[Sequence[str]]) -> None:
+        """Raise FamilyError unless attention and MLP are all that the block adds to the stream.
+
+        ways  modules that are set to zero together; with one of these groups nothing is left.
+        """
+        given = self.whole.given[0]
+        for still in ways:
+            put = self.run({name: torch.zeros_like for name in (*self.ends, *still)})[self.name].put
+            share = (put * given).sum() / given.square().sum()  # a factor on the whole stream
+            if share.abs() > self.search.near and self.search.close(put, share * given):
+                return
+        raise self.search.refusal(
+            f"what {self.name} adds beside {' and '.join(map(self.short, self.mixers))} and "
+            f"{self.short(self.out)}: with both set to zero its output is not its input"
+        )
 
 
 # ---- the model as the library runs it ----------------------------------------------------------
@@ -475,7 +510,12 @@ AT = [2, 1, 3]
 def _confirmed(lm: LM) -> Arch:
     near = 5e-4 if lm.dtype == torch.float32 else 0.08
     start = min(1, lm.n_layers - 1)
-    delta = 0.5 * torch.stack([_noise(lm.model.get_submodule(lm.arch.embed).weight[0]) for _ in ROWS])[:, None]
+    delta = (
+        0.5
+        * torch.stack([_noise(lm.model.get_submodule(lm.arch.embed).weight[0]) for _ in ROWS])[
+            :, None
+        ]
+    )
 
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
         pairs = list(zip(found, wanted, strict=True))
@@ -538,7 +578,7 @@ def _steps(lm: LM, more: int) -> list[Tensor] | None:
         past = getattr(out, lm.cache_name, None)
         if past is None:
             return None
-        past.batch_select_indices(torch.tensor([1, 2], device=lm.device))
+        select_rows(past, torch.tensor([1, 2], device=lm.device))
         mask = seqs.real[1:].clone()
         mask[:, mask.shape[1] - more :] = False
         ends = torch.tensor([[row[-1]] for row in ROWS[1:]], device=lm.device)
@@ -593,10 +633,6 @@ def _added(wide: Tensor, at: int, delta: Tensor) -> Tensor:
     moved = wide.clone()
     moved.view(-1, wide.shape[-1])[at] += delta.to(wide)
     return moved
-
-
-def _zeroed(wide: Tensor) -> Tensor:
-    return torch.zeros_like(wide)
 
 
 def _left(change: Callable, _: nn.Module, __: tuple, ___: dict, out: Any) -> Any:

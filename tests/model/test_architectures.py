@@ -84,9 +84,11 @@ def test_fused_projections_are_refused():
             pass
 
 
-def test_an_unknown_family_names_itself_and_the_row_to_add():
+def test_what_is_no_model_names_itself():
     odd = torch.nn.Linear(2, 2)
-    with pytest.raises(FamilyError, match="'Linear' is not supported.*no transformers model"):
+    with pytest.raises(
+        FamilyError, match="'Linear' is not recognized: it is no transformers model$"
+    ):
         arch_of(odd)
 
 
