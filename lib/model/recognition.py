@@ -203,9 +203,7 @@ class _Search:
         parts = {first: _Block(self, f"{blocks}.{first}") for first in dict.fromkeys(layers)}
         zero, *rest = parts.values()
         for part in rest:
-            if (part.mlp_out, part.mlp_in, part.transposed) != (
-                *(zero.mlp_out, zero.mlp_in, zero.transposed),
-            ):
+            if part.shape() != zero.shape():
                 raise self.refusal(
                     f"one name for the MLPs of {zero.name} and {part.name} ({zero.mlp_out}, "
                     f"{part.mlp_out})"
@@ -214,7 +212,8 @@ class _Search:
         named = [f"{blocks}.{{}}.{parts[first].attn_out}" for first in layers]
         factor, cap = self.logits()
         within = f"{blocks}.{{}}."
-        linear = all(part.linear for part in parts.values())
+        # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
+        linear = all(parts[first].adds(f"{blocks}.{i}") for i, first in enumerate(layers))
         return Arch(
             blocks=blocks,
             mlp_out=within + zero.mlp_out,
@@ -367,6 +366,21 @@ class _Block:
     def short(self, name: str) -> str:
         """A module's name inside the block."""
         return name.removeprefix(f"{self.name}.")
+
+    def shape(self) -> tuple:
+        """What has to be equal in all layers."""
+        return self.mlp_out, self.mlp_in, self.mlp, self.transposed, self.fused, self.into
+
+    def adds(self, name: str) -> bool:
+        """Whether a change of the MLP's output arrives as it is in another block of this kind."""
+        search, whole = self.search, self.search.plain[name]
+        attended, out = (search.plain[f"{name}.{n}"].put for n in (self.attn_out, self.mlp_out))
+        if not self.linear or search.close(whole.given[0] + attended + out, whole.put):
+            return self.linear
+        delta = _noise(whole.put[-1])
+        changes = {f"{name}.{self.mlp_out}": lambda t: _added(t, -1, delta)}
+        moved = search.run([name], changes, until=name)[name].put
+        return search.close((moved - whole.put)[-1], delta, scale=whole.put)
 
     def within(self, name: str) -> bool:
         """Whether a module is an attention or a part of one."""

@@ -22,6 +22,7 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
     "twice": {"post_norm": True, "into": "stem.stack.{}.feed.close"},
     "two mlps": {"mlp_out": "stem.stack.{}.second.close", "mlp": "stem.stack.{}.second"},
     "scaled": {"post_norm": True, "into": "stem.stack.{}.feed.close"},
+    "scaled once": {"post_norm": True, "into": "stem.stack.{}.feed.close"},
     "normed": {"post_norm": True, "into": "stem.stack.{}.behind"},
     "head with a bias": {},
     "capped": {"logit_cap": 30.0},

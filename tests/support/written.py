@@ -20,6 +20,7 @@ SHAPES = {
     "twice": "what the MLP gives is added twice",
     "two mlps": "two MLPs, one after the other",
     "scaled": "attention and MLP are added times 0.22, as in Granite",
+    "scaled once": "the third layer alone is scaled",
     "normed": "a norm stands behind the MLP",
     "turned": "weights are stored (d_in, d_out)",
     "head with a bias": "the head has a bias",
@@ -133,7 +134,10 @@ class WrittenBase(PreTrainedModel):
         super().__init__(config)
         self.words = nn.Embedding(tiny.EOS + 1 + len(tiny.WORDS), WIDTH)
         self.places = nn.Embedding(64, WIDTH)
-        self.stack = nn.ModuleList(Layer(config.shape) for _ in range(4))
+        self.stack = nn.ModuleList(
+            Layer("scaled" if (config.shape, i) == ("scaled once", 2) else config.shape)
+            for i in range(4)
+        )
         self.last = nn.LayerNorm(WIDTH)
         if config.shape == "tied":
             for layer in self.stack:
