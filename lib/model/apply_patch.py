@@ -48,7 +48,7 @@ class Patchable:
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
         refuse_unpatchable(model)
         self.arch = arch_of(model)
-        separate(model, self.arch)
+        separate(model)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type

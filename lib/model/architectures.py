@@ -11,8 +11,8 @@ recognition cannot know; the tests then run the whole conformance suite of
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,7 @@ class Arch:
     fused_in    two input projections are fused into one module, which cannot be edited by itself
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
                 `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
-    router      name inside the MLP of the module that gives each token its weights of the experts
+    dense_out   output projection of the MLP in layers without experts, where others have them
 
     What follows is set by recognition alone (recognition.py).
 
@@ -51,6 +51,7 @@ class Arch:
     whole         blocks cannot be run by themselves: a replay runs the whole model
     rewinds       what a cache has read can be masked later, as if it had not been read
     recognized    the row was found by running the model
+    lacking       {layer: why its MLP cannot be written}, of the layers that are stepped over
     """
 
     blocks: str
@@ -65,13 +66,14 @@ class Arch:
     softcap: str | None = None
     fused_in: bool = False
     experts: str | None = None
-    router: str = ""
+    dense_out: str = ""
     into: str | None = None
     logit_factor: float = 1.0
     logit_cap: float | None = None
     whole: bool = False
     rewinds: bool = True
     recognized: bool = False
+    lacking: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     @property
     def into_stream(self) -> str:
@@ -82,17 +84,21 @@ class Arch:
     @property
     def found(self) -> str:
         """What was recognized, as the printed model says it."""
-        behind = "" if not self.post_norm else f", which reaches the stream by {self.into}"
-        behind = behind if self.into != self.mlp_out else ", which a factor changes on its way"
-        factor = f", logits times {self.logit_factor:g}" if self.logit_factor != 1 else ""
-        cap = f", logits within ±{self.logit_cap:g}" if self.logit_cap else ""
-        whole = ", replays run the whole model" if self.whole else ""
+        told = {
+            f", which reaches the stream by {self.into}": self.into not in (None, self.mlp_out),
+            ", which a factor changes on its way": self.into == self.mlp_out,
+            f", experts in {self.mlp}.{self.experts}": self.experts,
+            f", norm {self.final_norm}": True,
+            f", logits times {self.logit_factor:g}": self.logit_factor != 1,
+            f", logits within ±{self.logit_cap or 0:g}": self.logit_cap,
+            ", replays run the whole model": self.whole,
+            f", without layers {', '.join(map(str, self.lacking))}": self.lacking,
+        }
         attended = " or ".join(dict.fromkeys(getattr(self.attn_out, "names", [self.attn_out])))
         return (
-            f"; recognized by running it: blocks {self.blocks}, MLP {' and '.join(self.mlp_in)} to "
-            f"{self.mlp_out}{behind}, attention to {attended}, norm {self.final_norm}"
-            f"{factor}{cap}{whole}"
-        )
+            f"; recognized by running it: blocks {self.blocks}, attention to {attended}, "
+            f"MLP {' and '.join(self.mlp_in)} to {self.mlp_out}"
+        ) + "".join(text for text, holds in told.items() if holds)
 
 
 class ByLayer(str):
@@ -174,7 +180,12 @@ ARCHS: dict[str, Arch] = {
     "olmo2": _llama(post_norm=True),
     **dict.fromkeys(  # as LLaMA, with mixtures of experts
         ("qwen3_moe", "mixtral"),
-        replace(_llama(()), mlp_out="model.layers.{}.mlp", experts="experts", router="gate"),
+        replace(
+            _llama(()),
+            mlp_out="model.layers.{}.mlp",
+            experts="experts",
+            dense_out="model.layers.{}.mlp.down_proj",
+        ),
     ),
 }
 

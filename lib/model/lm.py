@@ -87,6 +87,11 @@ class LM(Patchable):
         return len(self.blocks)
 
     @property
+    def written_layers(self) -> list[int]:
+        """The layers whose MLP an edit can write: all, but for those that `arch.lacking` names."""
+        return [layer for layer in range(self.n_layers) if layer not in self.arch.lacking]
+
+    @property
     def device(self) -> torch.device:
         """The device of the embedding, which reads the token ids."""
         return self.model.get_submodule(self.arch.embed).weight.device
@@ -160,6 +165,12 @@ class LM(Patchable):
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
+        if layer in self.arch.lacking:
+            others = ", ".join(map(str, self.written_layers))
+            raise ArgumentError(
+                f"layer {layer} of {self.name} cannot be written, only layers {others}: "
+                f"{self.arch.lacking[layer]}"
             )
         return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
 

@@ -223,9 +223,7 @@ class Replay:
         def hook(change: Callable, _: nn.Module, __: tuple, output: Tensor) -> Tensor:
             # opt's MLP sees rows and positions as one dimension
             wide = output.reshape(n, -1, output.shape[-1])
-            before, own = wide[:, : self.lead], wide[:, self.lead :]
-            moved = change(own)
-            moved = torch.cat([before, moved], 1) if self.lead else moved
+            moved = torch.cat([wide[:, : self.lead], change(wide[:, self.lead :])], 1)
             return moved.reshape(output.shape)
 
         hooks = dict(zip(self.changing, (partial(hook, one) for one in changes), strict=True))
@@ -299,63 +297,41 @@ class WholeRun(Replay):
     It stands in for `Replay` where a block cannot be run again by itself: its state is no attention
     cache, it reads keys of other layers, or its arguments are of a kind that nobody here can cut.
     It costs the whole model at each run, and is right for any model whose blocks read states.
-
-    entries  (n, columns, d) the states that enter each block from `start` on, and the final norm.
     """
 
-    entries: tuple[Tensor, ...] = ()
-
-    @property
-    def lead(self) -> int:  # type: ignore[override]
-        """How many columns of a module's output stand before the replayed ones."""
-        return self._first
-
     def __init__(self, lm: LM, *given: Any, **more: Any) -> None:
-        self.around: list[Any] = [*lm.blocks, lm.model.get_submodule(lm.arch.final_norm)]
         super().__init__(lm, *given, **more)
+        self.lead = self._first
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """As `Replay.run`."""
-        blocks = self.blocks[since:upto]
-        if not blocks:
-            return hidden if upto is not None else self._finish(hidden)
-        first = self.around.index(blocks[0])
-        before = self.entries[first - self.start][:, : self._first]
+        around = [*self.blocks, self.norm]
         caught: list[Tensor] = []
 
         def enter(_: nn.Module, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict]:
             name, own = _entering(args, named)
-            whole = torch.cat([before.to(hidden), hidden], 1).to(own)
+            # what stands before the changed columns is what an unchanged run makes
+            whole = torch.cat([own[:, : self.lead], hidden.to(own)], 1)
             return ((whole, *args[1:]), named) if name is None else (args, {**named, name: whole})
 
         def leave(_: nn.Module, args: tuple, named: dict[str, Any]) -> None:
-            caught.append(_entering(args, named)[1][:, self._first :])
+            caught.append(_entering(args, named)[1][:, self.lead :])
             raise Enough
 
         with ExitStack() as hooks:
             hooks.enter_context(self.lm.opened(self.seqs, grad=torch.is_grad_enabled()))
-            hooks.enter_context(hooked(blocks[0], enter, before=True))
+            hooks.enter_context(hooked(around[since], enter, before=True))
             if upto is not None:
-                behind = self.around[first + len(blocks)]
-                hooks.enter_context(hooked(behind, leave, before=True))
+                hooks.enter_context(hooked(around[upto], leave, before=True))
             with suppress(Enough):
                 out = self.lm.backbone(self.seqs.ids, self.seqs.real, use_cache=False)
-                caught.append(out.last_hidden_state[:, self._first :])
+                caught.append(out.last_hidden_state[:, self.lead :])
         return caught[0].to(self.device)
 
-    def take(self, rows: Sequence[int]) -> Replay:
-        """As `Replay.take`."""
-        part: Any = super().take(rows)
-        index = torch.tensor(rows, device=self.device)
-        part.entries = tuple(states[index] for states in self.entries)
-        return part
-
-    def _capture(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        """The hook before each block of the first forward, which keeps the states that enter it."""
-        states = _entering(args, kwargs)[1].detach().to(self.device)
-        if not self.entries:
-            self.hidden = states[:, self._first :]
-        self.entries += (states,)
+    def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> None:
+        """The hook before each block of the first forward, which keeps the first one's states."""
+        if block is self.blocks[0]:
+            self._top(block, (_entering(args, kwargs)[1],), {})
 
 
 def _entering(args: tuple, named: dict[str, Any]) -> tuple[str | None, Tensor]:

@@ -14,19 +14,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import FamilyError
 from .architectures import ARCHS, Arch, ByLayer, dense
 from .batching import sequences
+from .experts import ModuleExperts, separate
 from .generation import select_rows
-from .hooks import Enough
+from .hooks import Enough, hooked, hooked_all
 from .partial_forward import Replay
 from .quantized import plain
 
@@ -43,9 +45,8 @@ def arch_of(model: nn.Module) -> Arch:
 
     Raises FamilyError for a model without a row that is not recognized.
     """
-    kind = _family(model)
-    if kind in ARCHS:
-        return ARCHS[kind]
+    if _family(model) in ARCHS:
+        return ARCHS[_family(model)]
     if model not in _found:
         _found[model] = recognize(model)
     return _found[model]
@@ -60,12 +61,9 @@ def recognize(model: nn.Module) -> Arch:
         raise _refusal(model, "it is no transformers model")
     if getattr(model, "base_model", model) is model:
         raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
-    training = model.training
-    try:
-        with torch.no_grad():
-            return _Search(model.eval()).arch()
-    finally:
-        model.train(training)
+    with torch.no_grad():
+        separate(model.eval())
+        return _Search(model).arch()
 
 
 def confirmed(lm: LM) -> Arch:
@@ -85,8 +83,7 @@ def confirmed(lm: LM) -> Arch:
 # ---- one run with hooks ------------------------------------------------------------------------
 
 
-@dataclass
-class Seen:
+class Seen(NamedTuple):
     """What one module read and put out.
 
     given  its inputs that have a row per token, each (tokens, width), the first one first.
@@ -122,7 +119,7 @@ class _Search:
         self.plain = self.run(self.names.values())
         base = self.names[self.model.base_model]
         if base not in self.plain:  # its parts were called one by one
-            self.plain |= self.run([base], module=self.model.base_model)
+            self.plain |= self.run([base], runs=self.model.base_model)
         self.top = self.plain[base].put
         self.size = self.top.shape[-1]
 
@@ -133,34 +130,26 @@ class _Search:
     def run(
         self,
         watch: Iterable[str],
-        changes: Mapping[str, Callable[[Any], Any]] | None = None,
-        module: Any = None,
+        changes: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        runs: Any = None,
         until: str | None = None,
     ) -> dict[str, Seen]:
         """{module: what it read and put out}, in the order in which modules end, from one run.
 
-        changes  {module: output -> output}; a name that ends in `<` changes the module's input.
-        module   what runs, by default the model.
-        until    a watched module after which nothing runs.
+        changes  {module: output -> output}
+        runs     what runs, by default the model
+        until    a watched module after which nothing runs
         """
-        runs = module or self.model
+        runs = runs or self.model
         seen: dict[str, Seen] = {}
-        with ExitStack() as hooks:
-            for name, change in (changes or {}).items():
-                module = self.model.get_submodule(name.rstrip("<"))
-                hook = partial(_entered if name.endswith("<") else _left, change)
-                register = module.register_forward_hook
-                if name.endswith("<"):
-                    register = module.register_forward_pre_hook
-                hooks.callback(register(hook, with_kwargs=True).remove)
+        changing = {name: partial(_left, change) for name, change in (changes or {}).items()}
+        with hooked_all(self.model, changing), ExitStack() as hooks, suppress(Enough):
             for name in watch:
                 module = self.model.get_submodule(name)
                 look = partial(self._look, seen, name, name == until)
                 hooks.callback(module.register_forward_hook(look, with_kwargs=True).remove)
-            real = torch.ones_like(self.ids)
             try:
-                with suppress(Enough):
-                    runs(input_ids=self.ids, attention_mask=real, use_cache=False)
+                runs(input_ids=self.ids, attention_mask=torch.ones_like(self.ids), use_cache=False)
             except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
                 said = f"it does not run on {self.ids.shape[1]} tokens: {_line(error)}"
                 raise _refusal(self.model, said) from error
@@ -178,11 +167,10 @@ class _Search:
     ) -> None:
         """The hook of each watched module."""
         put = _states(out)
-        if put is None:
-            return
-        times = seen.pop(name).times + 1 if name in seen else 1
-        given = [_rows(t) for t in (*args, *named.values()) if _is_wide(t)]
-        seen[name] = Seen(given, _rows(put), times)
+        if put is not None:
+            times = seen.pop(name).times + 1 if name in seen else 1
+            given = [_rows(t) for t in (*args, *named.values()) if _is_wide(t)]
+            seen[name] = Seen(given, _rows(put), times)
         if ends:
             raise Enough
 
@@ -200,20 +188,37 @@ class _Search:
         blocks, count = self.blocks()
         kinds: dict[tuple, int] = {}
         layers = [kinds.setdefault(self._kind(f"{blocks}.{i}"), i) for i in range(count)]
-        parts = {first: _Block(self, f"{blocks}.{first}") for first in dict.fromkeys(layers)}
-        zero, *rest = parts.values()
-        for part in rest:
-            if part.shape() != zero.shape():
-                raise self.refusal(
-                    f"one name for the MLPs of {zero.name} and {part.name} ({zero.mlp_out}, "
-                    f"{part.mlp_out})"
-                )
-        self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in range(count)])
-        named = [f"{blocks}.{{}}.{parts[first].attn_out}" for first in layers]
+        parts = {first: _Block(self, blocks, first) for first in dict.fromkeys(layers)}
+        attended = {part.attn_out: None for part in parts.values() if part.attn_out}
+        if not attended:
+            raise self.refusal(
+                f"an attention in {blocks}.0, through which an earlier token reaches a later one"
+            )
+        lacking: dict[int, FamilyError] = {}
+        for first, part in parts.items():
+            try:
+                part.find_mlp()
+            except FamilyError as error:
+                lacking[first] = error
+        if len(lacking) == len(parts):
+            raise lacking[0]
+        written = [part for first, part in parts.items() if first not in lacking]
+        zero = next((part for part in written if part.experts), written[0])
+        for first, part in parts.items():
+            if first not in lacking and not part.fits(zero):
+                lacking[first] = self.refusal(f"the MLP of {zero.name} in {part.name}")
+        rest = [i for i in range(count) if layers[i] not in lacking]
+        if not zero.experts:
+            self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in rest])
         factor, cap = self.logits()
         within = f"{blocks}.{{}}."
+        named = [within + (parts[first].attn_out or next(iter(attended))) for first in layers]
         # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
-        linear = all(parts[first].adds(f"{blocks}.{i}") for i, first in enumerate(layers))
+        linear = all(
+            parts[layers[i]].linear and zero.passes(parts[layers[i]].ends_at(i), f"{blocks}.{i}")
+            for i in rest
+        )
+        dense_out = next((part.mlp_out for part in written if not part.experts), "")
         return Arch(
             blocks=blocks,
             mlp_out=within + zero.mlp_out,
@@ -226,9 +231,12 @@ class _Search:
             post_norm=not linear,
             into=None if linear else within + zero.into,
             fused_in=zero.fused,
+            experts=zero.experts,
+            dense_out=within + dense_out,
             logit_factor=factor,
             logit_cap=cap,
             recognized=True,
+            lacking={i: str(lacking[first]) for i, first in enumerate(layers) if first in lacking},
         )
 
     def blocks(self) -> tuple[str, int]:
@@ -256,16 +264,12 @@ class _Search:
 
     def refuse_shared(self, projections: Sequence[str]) -> None:
         """Raise FamilyError where a layer's projection is also a weight of something else."""
-        owners: dict[int, list[str]] = {}
-        for name, p in self.model.named_parameters(remove_duplicate=False):
-            kept = plain(p).untyped_storage().data_ptr() if p.numel() else id(p)
-            owners.setdefault(kept, []).append(name)
-        shared = [names for names in owners.values() if len(names) > 1]
-        for module in projections:
-            for names in shared:
-                if f"{module}.weight" in names:
-                    other = next(name for name in names if name != f"{module}.weight")
-                    raise self.refusal(f"a matrix of its own in {module}, which shares {other}")
+        weights = [
+            plain(p).data_ptr() for _, p in self.model.named_parameters(remove_duplicate=False)
+        ]
+        for name in projections:
+            if weights.count(plain(self.model.get_submodule(name).weight).data_ptr()) > 1:
+                raise self.refusal(f"a matrix of its own in {name}: something else has it, too")
 
     def final_norm(self, last: str) -> str:
         """The module between the last block and the states that the head reads."""
@@ -290,97 +294,118 @@ class _Search:
         raw = self.plain[self.head].put
         loud = raw * (LOUD / raw.abs().max())
         put = self.run([""], {self.head: lambda out: loud.to(out).reshape(out.shape)})[""].put
-        factor = self._known((put * loud).sum().item() / loud.square().sum().item())
+        config = vars(self.model.config.get_text_config()).values()
+        known = [float(v) for v in config if type(v) in (int, float) and v] + [1.0]
+        measured = (put * loud).sum().item() / loud.square().sum().item()
+        factor = min([*known, *(1 / v for v in known)], key=lambda v: abs(v - measured))
         if self.close(put, factor * loud):
             return factor, None
-        low, high = put.abs().max().item(), 1e6
-        for _ in range(100):  # a cap is where the largest logit comes out as it does
-            cap = (low + high) / 2
-            largest = cap * torch.tanh(loud.abs().max() / cap).item()
-            low, high = (cap, high) if largest < put.abs().max().item() else (low, cap)
-        cap = self._known(high)
-        if self.close(put, cap * torch.tanh(loud / cap)):
-            return 1.0, cap
-        raise self.refusal("how logits come from the head: neither by a factor nor by a cap")
-
-    def _known(self, value: float) -> float:
-        """A measured number as the configuration has it, by itself or as a divisor."""
-        config = vars(self.model.config.get_text_config()).values()
-        exact = [float(v) for v in config if type(v) in (int, float) and v] + [1.0]
-        exact += [1 / v for v in exact]
-        nearest = min(exact, key=lambda v: abs(v - value))
-        known = abs(nearest - value) <= self.near * abs(value)
-        return nearest if known else float(f"{value:.5g}")
+        for cap in known:
+            if self.close(put, cap * torch.tanh(loud / cap)):
+                return 1.0, cap
+        raise self.refusal(
+            "how logits come from the head: by no factor and no cap of its configuration"
+        )
 
 
 class _Block:
-    """What one block is made of, by names inside it; FamilyError where a piece is missing.
+    """What one block is made of, by names inside it; `find_mlp` raises where a piece is missing.
 
-    mlp_out, mlp_in, mlp, attn_out, transposed, fused  as in `Arch`
+    attn_out  as in `Arch`, None for a block without attention
+    mlp_out, mlp_in, mlp, transposed, fused, experts  as in `Arch`
     linear  a change of the MLP's output arrives at the block's end as it is
     into    the module from whose output on it arrives so, else `mlp_out`
     """
 
-    def __init__(self, search: _Search, name: str) -> None:
-        self.search, self.name = search, name
-        self.block = search.model.get_submodule(name)
-        self.all = [f"{name}.{part}" for part, _ in self.block.named_modules() if part]
-        self.plain = {n: search.plain[n] for n in search.plain if n.startswith(f"{name}.")}
-        self.whole = search.plain[name]
+    transposed = fused = False
+
+    def __init__(self, search: _Search, blocks: str, layer: int) -> None:
+        self.search, self.name = search, f"{blocks}.{layer}"
+        self.below = f"{blocks}.{layer - 1}" if layer else search.embed
+        block = search.model.get_submodule(self.name)
+        self.all = [f"{self.name}.{part}" for part, _ in block.named_modules() if part]
+        self.plain = {n: search.plain[n] for n in self.all if n in search.plain}
+        self.whole = search.plain[self.name]
         self.mixers = self.attentions()
-        self.refuse_experts()
         self.turned: dict[str, bool] = {}
-        linear = [n for n in self.plain if self.is_linear(n)]
-        outside = [n for n in linear if not self.within(n)]
-        self.ends = [n for n in outside if self.plain[n].width == search.size]
+        linear = [n for n in search.plain if n in self.plain and self.is_linear(n)]
+        self.outside = [n for n in linear if not self.within(n)]
+        self.attended = [n for n in linear if self.within(n) and self.plain[n].width == search.size]
+        self.attn_out = self.short(self.attended[-1]) if self.attended else None
+
+    def find_mlp(self) -> None:
+        """Find the rest; FamilyError where the block has no MLP that can be written."""
+        search = self.search
+        if self.mixers and not self.attended:
+            raise search.refusal(f"an output projection in {self.mixers[0]}")
+        self.ends = [n for n in self.outside if self.plain[n].width == search.size]
+        found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
+        inner = self.experts_apart(*found) if found else self.dense()
+        self.linear = self.passes(self.out, self.name)
+        into = self.out if self.linear else self.into_stream()
+        # the attention's end: its last projection, since some attentions add the stream themselves
+        lasts = [[n for n in self.attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
+        last = [n for some in lasts for n in some]
+        self.refuse_other_paths([[*last, into], [*self.mixers, into]])
+        self.into, self.mlp_in = self.short(into), tuple(map(self.short, inner))
+
+    def experts_apart(self, name: str, *more: str) -> tuple[str, ...]:
+        """Take a mixture of experts as the MLP; it has no input projections."""
+        if more:
+            raise self.search.refusal(f"one mixture of experts in {self.name}, which has {more}")
+        whole, _, self.experts = self.short(name).rpartition(".")
+        self.out, self.mlp, self.mlp_out = name, whole, whole
+        return ()
+
+    def dense(self) -> Sequence[str]:
+        """Find an MLP through which every token passes; its input projections come back."""
+        search = self.search
+        self.experts = None
+        self.refuse_experts()
         if not self.ends:
             raise search.refusal(
-                f"an MLP in {name}: no linear module outside {' and '.join(self.mixers)} ends in "
-                "the hidden size"
+                f"an MLP in {self.name}: no linear module outside {' and '.join(self.mixers)} ends "
+                "in the hidden size"
             )
         # the widest one; of equal ones the last
         self.out = max(reversed(self.ends), key=lambda n: self.plain[n].given[0].shape[-1])
         if self.plain[self.out].times > 1:
-            raise search.refusal(f"an MLP in {name} that runs once: {self.out} runs again")
-        inner = self.inputs(outside)
-        attended = [n for n in linear if self.within(n) and self.plain[n].width == search.size]
-        if not attended:
-            raise search.refusal(f"an output projection in {self.mixers[0]}")
-        ends = (self.out, *inner, attended[-1])
-        if len({self.turned[n] for n in ends}) > 1:
-            raise search.refusal(f"weights that {name} stores in one direction")
-        self.linear, into = self.arrives()
-        # the attention's end: its last projection, since some attentions add the stream themselves
-        lasts = [[n for n in attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
-        last = [n for some in lasts for n in some]
-        self.refuse_other_paths([[*last, into], [*self.mixers, into]])
+            raise search.refusal(f"an MLP in {self.name} that runs once: {self.out} runs again")
+        inner = self.inputs(self.outside)
+        self.transposed = self.turned[self.out]
+        if {self.turned[n] for n in (*inner, *self.attended[-1:])} != {self.transposed}:
+            raise search.refusal(f"weights that {self.name} stores in one direction")
         whole = os.path.commonpath([n.replace(".", "/") for n in (self.out, *inner)])
         mlp = whole.replace("/", ".")
-        self.transposed = self.turned[self.out]
-        self.mlp_out, self.attn_out, self.into = map(self.short, (self.out, attended[-1], into))
-        self.mlp_in = tuple(map(self.short, inner))
         stands = mlp in self.plain and mlp != self.out
         same = stands and search.close(self.plain[mlp].put, self.plain[self.out].put)
-        self.mlp = self.short(mlp) if same else None
+        self.mlp_out, self.mlp = self.short(self.out), self.short(mlp) if same else None
+        return inner
 
     def short(self, name: str) -> str:
         """A module's name inside the block."""
         return name.removeprefix(f"{self.name}.")
 
-    def shape(self) -> tuple:
-        """What has to be equal in all layers."""
-        return self.mlp_out, self.mlp_in, self.mlp, self.transposed, self.fused, self.into
+    def fits(self, other: _Block) -> bool:
+        """Whether one row can tell of both blocks; a dense MLP may stand beside experts."""
+        if other.experts and not self.experts:
+            return (self.mlp, self.linear) == (other.mlp, other.linear) and not self.transposed
+        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
-    def adds(self, name: str) -> bool:
-        """Whether a change of the MLP's output arrives as it is in another block of this kind."""
-        search, whole = self.search, self.search.plain[name]
-        attended, out = (search.plain[f"{name}.{n}"].put for n in (self.attn_out, self.mlp_out))
-        if not self.linear or search.close(whole.given[0] + attended + out, whole.put):
-            return self.linear
-        delta = _noise(whole.put[-1])
-        changes = {f"{name}.{self.mlp_out}": lambda t: _added(t, -1, delta)}
-        moved = search.run([name], changes, until=name)[name].put
-        return search.close((moved - whole.put)[-1], delta, scale=whole.put)
+    def ends_at(self, layer: int) -> str:
+        """The name of the MLP's end in another block of this kind."""
+        return f"{self.name.rpartition('.')[0]}.{layer}.{self.short(self.out)}"
+
+    def passes(self, module: str, block: str) -> bool:
+        """Whether a change of a module's output arrives as it is at the end of its block."""
+        before = self.search.plain[block].put
+        delta = _noise(before[-1])
+        changed = self.search.run([block], {module: lambda t: _added(t, -1, delta)}, until=block)
+        arrived = (changed[block].put - before)[-1]
+        if self.search.close(arrived, torch.zeros_like(arrived), scale=before):
+            raise self.search.refusal(f"that a change of {module} arrives at the block's end")
+        return self.search.close(arrived, delta, scale=before)
 
     def within(self, name: str) -> bool:
         """Whether a module is an attention or a part of one."""
@@ -394,7 +419,7 @@ class _Block:
         """The outermost modules that let an earlier token reach a later one."""
         search = self.search
         noise = _noise(self.whole.given[0][0])
-        moved = self.run({f"{self.name}<": lambda t: _added(t, 0, noise)})
+        moved = self.run({self.below: lambda t: _added(t, 0, noise)})
 
         def later_equal(a: Tensor, b: Tensor) -> bool:
             return search.close(a[1:], b[1:], scale=a[1:])
@@ -407,12 +432,7 @@ class _Block:
             pairs = zip(one.given, other.given, strict=True)
             if all(later_equal(*pair) for pair in pairs) and not later_equal(one.put, other.put):
                 mixing.append(name)
-        found = [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
-        if not found:
-            raise search.refusal(
-                f"an attention in {self.name}, through which an earlier token reaches a later one"
-            )
-        return found
+        return [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
 
     def refuse_experts(self) -> None:
         """Raise FamilyError where not every token passes the same matrices."""
@@ -429,8 +449,8 @@ class _Block:
             if cubes or idle or (some and isinstance(weight, Tensor)):
                 raise _refusal(
                     self.search.model,
-                    f"the MLP of {self.name} is a mixture of experts ({name}), and these are "
-                    "edited only in families with a row in ARCHS",
+                    f"the MLP of {self.name} is a mixture of experts ({name}) that is not "
+                    "built as those of transformers are",
                 )
 
     def is_linear(self, name: str) -> bool:
@@ -440,11 +460,10 @@ class _Block:
         if not isinstance(weight, Tensor) or weight.ndim != 2 or not one.given:
             return False
         bias = getattr(module, "bias", None)
-        put = one.put if bias is None else one.put - bias.detach().float().cpu()
-        x = one.given[0]
+        bias = bias if bias is None else bias.detach().float().cpu()
         for turned in (False, True):
-            W = dense(weight.detach(), turned).cpu()
-            if x.shape[-1] == W.shape[1] and self.search.close(x @ W.T, put, scale=one.put):
+            W, x = dense(weight.detach(), turned).cpu(), one.given[0]
+            if x.shape[-1] == W.shape[1] and self.search.close(F.linear(x, W, bias), one.put):
                 self.turned[name] = turned
                 return True
         return False
@@ -472,31 +491,19 @@ class _Block:
         doubled = self.run({found[0]: lambda out: 2 * out})[self.out].given[0]
         return found[::-1] if self.search.close(doubled, key) else found
 
-    def arrives(self) -> tuple[bool, str]:
-        """Whether a change of the MLP's output arrives as it is, and the module from which it does.
+    def into_stream(self) -> str:
+        """The module from whose output on a change arrives at the block's end as it is.
 
-        The module is `mlp_out` itself where no module puts out what is added to the stream.
+        It is the MLP's end itself where no module puts out what is added to the stream.
         """
-        before = self.whole.put
-        delta = _noise(before[-1])
-
-        def change(name: str) -> Tensor:
-            put = self.run({name: lambda t: _added(t, -1, delta)})[self.name].put
-            return (put - before)[-1]
-
-        arrived = change(self.out)
-        if self.search.close(arrived, torch.zeros_like(arrived), scale=before):
-            raise self.search.refusal(f"that a change of {self.out} arrives at the block's end")
-        if self.search.close(arrived, delta, scale=before):
-            return True, self.out
         order = list(self.plain)
-        behind = [n for n in order[order.index(self.out) + 1 :] if not self.within(n)]
-        for name in behind:
-            one = self.plain[name]
-            if not self.out.startswith(f"{name}.") and one.put.shape == before.shape:
-                if self.search.close(change(name), delta, scale=before):
-                    return False, name
-        return False, self.out
+        behind = [
+            name
+            for name in order[order.index(self.out) + 1 :]
+            if self.plain[name].put.shape == self.whole.put.shape
+            if not self.within(name) and not self.out.startswith(f"{name}.")
+        ]
+        return next((name for name in behind if self.passes(name, self.name)), self.out)
 
     def refuse_other_paths(self, ways: Sequence[Sequence[str]]) -> None:
         """Raise FamilyError unless attention and MLP are all that the block adds to the stream.
@@ -523,33 +530,22 @@ AT = [2, 1, 3]
 
 def _confirmed(lm: LM) -> Arch:
     near = 5e-4 if lm.dtype == torch.float32 else 0.08
-    start = min(1, lm.n_layers - 1)
-    delta = (
-        0.5
-        * torch.stack([_noise(lm.model.get_submodule(lm.arch.embed).weight[0]) for _ in ROWS])[
-            :, None
-        ]
-    )
+    start = min(lm.written_layers[:2])
+    changed = lm.mlp_out(start)
 
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
         pairs = list(zip(found, wanted, strict=True))
         return all((a - b).abs().max() <= near * b.abs().max() for a, b in pairs)
 
-    def read(rows: Sequence[Sequence[int]], changed: Sequence[int] | None = None) -> list[Tensor]:
-        """The last states (length, d) of each row alone; `changed` tells where δ is added."""
-        found = []
-        for i, row in enumerate(rows):
-            seqs = sequences(lm, [row])
-            with lm.opened(seqs), ExitStack() as hooks:
-                if changed is not None:
-                    add = partial(_left, partial(_added, at=changed[i], delta=delta[i, 0]))
-                    module = lm.model.get_submodule(lm.mlp_out(start))
-                    hooks.callback(module.register_forward_hook(add, with_kwargs=True).remove)
-                out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
-            found.append(out.last_hidden_state[0].float())
-        return found
+    def read(row: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The last states (length, d) of a row alone, when this changes what the MLP puts out."""
+        seqs = sequences(lm, [row])
+        with lm.opened(seqs), hooked(lm.model.get_submodule(changed), partial(_left, change)):
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
+        return out.last_hidden_state[0].float()
 
-    alone = read(ROWS)
+    alone = [read(row, lambda out: out) for row in ROWS]
+    delta = 0.5 * _noise(alone[0][0].cpu()).expand(len(ROWS), 1, -1)
     seqs = sequences(lm, ROWS)
     with lm.opened(seqs):
         batch = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state.float()
@@ -560,7 +556,10 @@ def _confirmed(lm: LM) -> Arch:
     if step is not None and not same(step, last):
         raise _refusal(lm.model, "a step with its cache gives other states than the whole run")
     rewinds = masked is not None and same(masked, last)
-    wanted = read(ROWS, AT)
+    wanted = [
+        read(row, partial(_added, at=at, delta=delta[0, 0]))[at:]
+        for row, at in zip(ROWS, AT, strict=True)
+    ]
     for whole in (False, True):
         lm.arch = replace(lm.arch, whole=whole, rewinds=rewinds)
         try:
@@ -573,9 +572,8 @@ def _confirmed(lm: LM) -> Arch:
             some = replay.take([2, 0]).with_added(delta[[2, 0]].to(replay.device)).float()
         except (TypeError, AttributeError, KeyError, IndexError, RuntimeError, StopIteration):
             continue
-        if same(found, [wide[at:] for wide, at in zip(wanted, AT, strict=True)]):
-            if same([some[0, : ends[2]], some[1, : ends[0]]], [found[2], found[0]]):
-                return lm.arch
+        if same([*found, some[0, : ends[2]], some[1, : ends[0]]], [*wanted, wanted[2], wanted[0]]):
+            return lm.arch
     raise _refusal(lm.model, "a run from a layer on gives other states than the whole run")
 
 
@@ -649,16 +647,8 @@ def _added(wide: Tensor, at: int, delta: Tensor) -> Tensor:
     return moved
 
 
-def _left(change: Callable, _: nn.Module, __: tuple, ___: dict, out: Any) -> Any:
+def _left(change: Callable, _: nn.Module, __: tuple, out: Any) -> Any:
     """A hook that changes the states which a module puts out."""
     if isinstance(out, Tensor):
         return change(out)
     return type(out)((change(out[0]), *out[1:]))
-
-
-def _entered(change: Callable, _: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
-    """A hook that changes the states which a module reads."""
-    if args:
-        return (change(args[0]), *args[1:]), named
-    first = next(name for name, value in named.items() if _is_wide(value))
-    return args, {**named, first: change(named[first])}

@@ -31,13 +31,14 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
 REFUSED = {
     "turned": "weights that stem.stack.0 stores in one direction",
     "tied": "an MLP in stem.stack.0 that runs once: stem.stack.0.feed.close runs again",
-    "tied sides": "a matrix of its own in stem.stack.0.feed.close, which shares .*feed.wide",
+    "tied sides": "a matrix of its own in stem.stack.0.feed.close: something else has it",
     "no attention": "an attention in stem.stack.0",
     "no mlp": "an MLP in stem.stack.0: no linear module outside stem.stack.0.mixing",
     "a third path": "what stem.stack.0 adds beside mixing and feed.close",
     "norm on the stream": "what stem.stack.0 adds beside mixing and feed.close",
     "experts": r"mixture of experts \(stem.stack.0.feed.some.0.wide\)",
     "counted from the edge": "a padded batch gives other states than its rows by themselves",
+    "divided by a number of its own": "by no factor and no cap of its configuration",
     "squared logits": "how logits come from the head",
 }
 

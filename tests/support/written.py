@@ -34,18 +34,20 @@ SHAPES = {
     "norm on the stream": "a norm stands on the stream itself, as in the first transformers",
     "experts": "every token passes one of two MLPs",
     "counted from the edge": "positions count padding",
+    "divided by a number of its own": "logits are divided by a number that no setting says",
     "squared logits": "the head's products are squared",
 }
 WIDTH, INNER, HEADS = 32, 48, 4
 
 
 class WrittenConfig(PreTrainedConfig):
-    """A shape, and sizes under names that nobody else has."""
+    """A shape, and sizes and numbers under names that nobody else has."""
 
     model_type = "written"
 
     def __init__(self, shape: str = "plain", width: int = WIDTH, **more) -> None:
         self.shape, self.width = shape, width
+        self.quiet, self.most = 8.0, 30.0
         super().__init__(**more)
 
 
@@ -186,9 +188,11 @@ class WrittenModel(PreTrainedModel):
         out = self.stem(input_ids, attention_mask, **more)
         logits = self.speak(out.last_hidden_state)
         if self.config.shape == "capped":
-            logits = 30.0 * torch.tanh(logits / 30.0)
+            logits = self.config.most * torch.tanh(logits / self.config.most)
         if self.config.shape == "divided":
-            logits = logits / 8.0
+            logits = logits / self.config.quiet
+        if self.config.shape == "divided by a number of its own":
+            logits = logits / 7.3
         if self.config.shape == "squared logits":
             logits = logits.square()
         return CausalLMOutputWithPast(logits=logits)
