@@ -222,7 +222,7 @@ class Patchable:
 
         return called
 
-    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
         """The hook of a routed module: the route decides at the prompt and then answers or not."""
         route = self._routes.get(name)
         if route is None:
@@ -233,6 +233,8 @@ class Patchable:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
+        if isinstance(output, tuple):  # an MLP that gives its router's weights, too
+            return (self._route(name, module, inputs, output[0]), *output[1:])
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions

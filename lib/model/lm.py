@@ -415,7 +415,8 @@ class LM(Patchable):
         with torch.no_grad():
             if hasattr(found, "weight"):
                 return found(inputs).float()
-            return found(inputs[None])[0].float()  # an MLP takes rows of tokens
+            put = found(inputs[None])  # an MLP takes rows of tokens
+            return (put[0] if isinstance(put, tuple) else put)[0].float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
