@@ -194,6 +194,7 @@ ARCHS: dict[str, Arch] = {
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
     "gelu": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
@@ -202,7 +203,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def attention_window(config: Any) -> int | None:
     """How many tokens a layer of the model attends to at most, None where it attends to all."""
-    names = ("sliding_window", "window_size")
+    names, config = ("sliding_window", "window_size"), config.get_text_config()
     found = [getattr(config, name, None) for name in names]
     return min((window for window in found if window), default=None)
 
@@ -210,6 +211,7 @@ def attention_window(config: Any) -> int | None:
 def mlp_activation(config: Any) -> str | None:
     """The name of the MLP's activation function in a model's configuration, None if it has none."""
     names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    config = config.get_text_config()
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 

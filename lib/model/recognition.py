@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import FamilyError
+from ..errors import FamilyError, sentence
 from .architectures import ARCHS, Arch, ByLayer, dense
 from .batching import sequences
 from .experts import ModuleExperts, separate
@@ -76,8 +76,10 @@ def confirmed(lm: LM) -> Arch:
     try:
         with torch.no_grad():
             return _confirmed(lm)
-    except (TypeError, AttributeError, KeyError, IndexError, RuntimeError) as error:
-        raise _refusal(lm.model, f"it does not run as others do: {_line(error)}") from error
+    except FamilyError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
 
 
 # ---- one run with hooks ------------------------------------------------------------------------
@@ -107,11 +109,9 @@ class _Search:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.names = {module: name for name, module in model.named_modules()}
-        embed, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
-        if embed is None or getattr(embed, "weight", None) is None:
-            raise self.refusal("an input embedding")
-        if head is None or getattr(head, "weight", None) is None:
-            raise self.refusal("a head that turns states into logits")
+        embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+        if getattr(embed, "weight", None) is None or getattr(head, "weight", None) is None:
+            raise self.refusal("an input embedding and a head that turns states into logits")
         self.embed, self.head = self.names[embed], self.names[head]
         self.ids = TOKENS.to(embed.weight.device)
         # half precision rounds at its third digit, and again in every module that follows
@@ -151,7 +151,7 @@ class _Search:
             try:
                 runs(input_ids=self.ids, attention_mask=torch.ones_like(self.ids), use_cache=False)
             except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
-                said = f"it does not run on {self.ids.shape[1]} tokens: {_line(error)}"
+                said = f"it does not run on {self.ids.shape[1]} tokens: {sentence(error)}"
                 raise _refusal(self.model, said) from error
         return seen
 
@@ -436,17 +436,15 @@ class _Block:
 
     def refuse_experts(self) -> None:
         """Raise FamilyError where not every token passes the same matrices."""
-        for name in self.all:
-            module = self.search.model.get_submodule(name)
-            if self.within(name):
-                continue
-            cubes = [
-                p for p in module.parameters(recurse=False) if p.ndim == 3 and min(p.shape) > 1
-            ]
-            weight = getattr(module, "weight", None)
-            idle = name not in self.plain and isinstance(weight, Tensor) and weight.ndim == 2
-            some = name in self.plain and len(self.plain[name].put) != self.search.ids.shape[1]
-            if cubes or idle or (some and isinstance(weight, Tensor)):
+        outside = {n: self.search.model.get_submodule(n) for n in self.all if not self.within(n)}
+        runs = {name for name in outside if any(f"{n}.".startswith(f"{name}.") for n in self.plain)}
+        classes = {type(outside[name]) for name in runs}
+        for name, module in outside.items():
+            own = [p.ndim for p in module.parameters(recurse=False) if min(p.shape, default=1) > 1]
+            every = name in self.plain and len(self.plain[name].put) == self.search.ids.shape[1]
+            # what stands idle beside a running module of its class, as another expert does
+            idle = name not in runs and name.rpartition(".")[0] in runs and type(module) in classes
+            if idle or (name in runs and max(own, default=1) > 1 and not every) or 3 in own:
                 raise _refusal(
                     self.search.model,
                     f"the MLP of {self.name} is a mixture of experts ({name}) that is not "
@@ -530,7 +528,7 @@ AT = [2, 1, 3]
 
 def _confirmed(lm: LM) -> Arch:
     near = 5e-4 if lm.dtype == torch.float32 else 0.08
-    start = min(lm.written_layers[:2])
+    start = max(lm.written_layers[:2])
     changed = lm.mlp_out(start)
 
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
@@ -570,7 +568,7 @@ def _confirmed(lm: LM) -> Arch:
             ends = [replay.column(i, len(row)) for i, row in enumerate(ROWS)]
             found = [w[a:b] for w, a, b in zip(states, firsts, ends, strict=True)]
             some = replay.take([2, 0]).with_added(delta[[2, 0]].to(replay.device)).float()
-        except (TypeError, AttributeError, KeyError, IndexError, RuntimeError, StopIteration):
+        except (TypeError, ValueError, AttributeError, LookupError, RuntimeError, StopIteration):
             continue
         if same([*found, some[0, : ends[2]], some[1, : ends[0]]], [*wanted, wanted[2], wanted[0]]):
             return lm.arch
@@ -609,11 +607,6 @@ def _family(model: nn.Module) -> str:
 
 def _refusal(model: nn.Module, why: str) -> FamilyError:
     return FamilyError(f"model family '{_family(model)}' is not recognized: {why}")
-
-
-def _line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _states(out: Any) -> Tensor | None:

@@ -14,6 +14,7 @@ from lib.model.recognition import arch_of, recognize
 
 from ..support import tiny, written
 from ..support.editor_settings import A, quick
+from . import families
 
 DENSE = sorted(family for family, row in ARCHS.items() if row.experts is None)
 FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and the like
@@ -27,6 +28,9 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
     "head with a bias": {},
     "capped": {"logit_cap": 30.0},
     "divided": {"logit_factor": 0.125},
+    "normed head": {},
+    "named states": {},
+    "idle cross": {},
 }
 REFUSED = {
     "turned": "weights that stem.stack.0 stores in one direction",
@@ -39,6 +43,7 @@ REFUSED = {
     "experts": r"mixture of experts \(stem.stack.0.feed.some.0.wide\)",
     "counted from the edge": "a padded batch gives other states than its rows by themselves",
     "divided by a number of its own": "by no factor and no cap of its configuration",
+    "length first": "a run from a layer on gives other states than the whole run",
     "squared logits": "how logits come from the head",
 }
 
@@ -121,6 +126,42 @@ def test_a_run_of_the_whole_model_is_the_replay(family, lookup, monkeypatch):
             a, b = run(made[False]), run(made[True])
             mask = real[[2, 0]] if way == "some" else real
             torch.testing.assert_close(a[mask], b[mask], atol=2e-5, rtol=1e-4, msg=way)
+
+
+USUAL = {  # a family of each kind of structure: what the page says of it, and who edits it
+    "granite": ("limits", families.EDITORS, "a norm or a factor"),
+    "qwen3_5_text": ("exact", families.EDITORS, "replays run the whole model"),
+    "nemotron_h": ("limits", families.EDITORS, "layers 0, 2 are stepped over"),
+    "deepseek_v2": ("limits", families.OF_EXPERTS, "mixture of experts"),
+}
+LONG = {
+    "gemma": ("exact", families.EDITORS, ""),
+    "olmo3": ("limits", families.EDITORS, "a norm or a factor"),
+    "gpt_oss": ("limits", families.OF_EXPERTS, "mixture of experts"),
+    "gemma3": ("limits", families.EDITORS, "a norm or a factor"),  # with its part for pictures
+    "mamba": ("refused", (), "an MLP in backbone.layers.0"),
+}
+
+
+@pytest.mark.parametrize(
+    "family", [*USUAL, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
+)
+def test_a_family_of_each_kind_is_edited_as_the_page_says(family):
+    kind, editors, said = {**USUAL, **LONG}[family]
+    found = families.tried(family)
+    assert (found["kind"], tuple(found.get("editors", ()))) == (kind, tuple(editors))
+    assert said in found["said"] and "not undone" not in found["said"]
+
+
+def test_layers_without_an_mlp_are_stepped_over_by_name():
+    lm = families.built("nemotron_h")
+    assert lm.written_layers == [1, 3] and "without layers 0, 2" in repr(lm)
+    with pytest.raises(
+        lib.Error, match="layer 2 .* cannot be written, only layers 1, 3: .* MLP in"
+    ):
+        lm.mlp_out(2)
+    assert lib.EDITORS["rome"].Config.preset(lm, "rome").layer in (1, 3)
+    assert set(lib.EDITORS["memit"].Config.preset(lm, "memit").layers) <= {1, 3}
 
 
 def test_names_that_differ_by_layer():

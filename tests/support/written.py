@@ -36,6 +36,10 @@ SHAPES = {
     "counted from the edge": "positions count padding",
     "divided by a number of its own": "logits are divided by a number that no setting says",
     "squared logits": "the head's products are squared",
+    "normed head": "the head's rows have length one, as in Baichuan",
+    "named states": "blocks take states by name, behind other arguments",
+    "length first": "blocks take states (length, rows, width), as ChatGLM's",
+    "idle cross": "an attention to another text stands beside and never runs, as in BART",
 }
 WIDTH, INNER, HEADS = 32, 48, 4
 
@@ -94,6 +98,13 @@ class Choice(nn.Module):
         return out.view_as(x)
 
 
+class LengthOne(nn.Linear):
+    """A head whose rows are divided by their length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, nn.functional.normalize(self.weight))
+
+
 class Layer(nn.Module):
     """One block."""
 
@@ -103,6 +114,8 @@ class Layer(nn.Module):
         self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         if shape != "no attention":
             self.mixing = Mixing()
+        if shape == "idle cross":
+            self.cross = Mixing()
         if shape != "no mlp":
             self.feed = Choice() if shape == "experts" else Feed(shape)
         if shape == "two mlps":
@@ -111,6 +124,11 @@ class Layer(nn.Module):
             self.behind = nn.LayerNorm(WIDTH)
 
     def forward(self, x: Tensor, sees: Tensor) -> Tensor:
+        if self.shape == "length first":
+            return self.step(x.transpose(0, 1), sees).transpose(0, 1)
+        return self.step(x, sees)
+
+    def step(self, x: Tensor, sees: Tensor) -> Tensor:
         shape, start = self.shape, x
         scale = 0.22 if shape == "scaled" else 1.0
         if shape != "no attention":
@@ -161,8 +179,15 @@ class WrittenBase(PreTrainedModel):
         x = self.words(input_ids)
         if self.config.shape == "counted from the edge":
             x = x + self.places(torch.arange(length, device=x.device))
+        if self.config.shape == "length first":
+            x = x.transpose(0, 1)
         for layer in self.stack:
-            x = layer(x, sees[:, None])
+            if self.config.shape == "named states":
+                x = layer(sees=sees[:, None], x=x)
+            else:
+                x = layer(x, sees[:, None])
+        if self.config.shape == "length first":
+            x = x.transpose(0, 1)
         return BaseModelOutputWithPast(last_hidden_state=self.last(x))
 
 
@@ -175,7 +200,8 @@ class WrittenModel(PreTrainedModel):
         super().__init__(config)
         self.stem = WrittenBase(config)
         many = tiny.EOS + 1 + len(tiny.WORDS)
-        self.speak = nn.Linear(WIDTH, many, bias=config.shape == "head with a bias")
+        kind = LengthOne if config.shape == "normed head" else nn.Linear
+        self.speak = kind(WIDTH, many, bias=config.shape == "head with a bias")
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
