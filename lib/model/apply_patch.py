@@ -21,7 +21,7 @@ from ..arguments import checked
 from ..errors import FamilyError, PatchError
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import dense, refuse_unpatchable
+from .architectures import below_head, dense, refuse_unpatchable
 from .experts import separate
 from .hooks import hooked_all, swapped
 from .model_lock import Owner
@@ -201,7 +201,7 @@ class Patchable:
         if any(getattr(m, "_compiled_call_impl", None) for m in self.model.modules()):
             raise PatchError("a compiled model does not see this patch: load it uncompiled")
         first = self.model.get_submodule(self.arch.blocks)[0]
-        for module in (self.model, self.model.base_model, first):
+        for module in (self.model, below_head(self.model), first):
             for name in AROUND:
                 if hasattr(module, name):
                     method = self._within(getattr(module, name))

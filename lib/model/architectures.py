@@ -210,7 +210,13 @@ def attention_window(config: Any) -> int | None:
 
 def mlp_activation(config: Any) -> str | None:
     """The name of the MLP's activation function in a model's configuration, None if it has none."""
-    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    names = (
+        "hidden_act",
+        "hidden_activation",
+        "activation_function",
+        "activation",
+        "mlp_hidden_act",
+    )
     config = config.get_text_config()
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
@@ -229,6 +235,13 @@ def refuse_unpatchable(model: nn.Module) -> None:
         raise FamilyError(
             "a part of this model is offloaded to the CPU: choose a device_map that fits"
         )
+
+
+def below_head(model: Any) -> Any:
+    """The model without its head, as its name says or, where that is wrong, as its parts show."""
+    base = getattr(model, "base_model", model)
+    inner = [part for part in model.children() if hasattr(part, "get_input_embeddings")]
+    return inner[0] if base is model and inner else base
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:

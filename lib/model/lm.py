@@ -31,7 +31,7 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
-from .architectures import block_signature, cache_argument
+from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import swapped
 from .presets_file import Presets, read_presets
@@ -67,7 +67,7 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
-        self.cache_name = cache_argument(self.model.base_model)
+        self.cache_name = cache_argument(below_head(self.model))
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
         if self.arch.recognized:
@@ -436,10 +436,11 @@ class LM(Patchable):
         hidden states are on the device of `ids`.
         """
         real = more.pop("mask", real)
-        if "position_ids" in block_signature(self.model.base_model).parameters:
+        base = below_head(self.model)
+        if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             more["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+        out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .answer_rows import AnswerRows
-from .architectures import POSITIONS, block_signature, cache_argument
+from .architectures import POSITIONS, below_head, block_signature, cache_argument
 from .batching import check_length, sequences
 from .hooks import Enough, hooked, hooked_all, watched
 
@@ -245,7 +245,7 @@ class Replay:
     def _finish(self, hidden: Tensor) -> Tensor:
         """The states after the final norm, projected where the family does this (opt-350m)."""
         hidden = self.norm(hidden)
-        project = getattr(self.lm.model.base_model, "decoder", None)
+        project = getattr(below_head(self.lm.model), "decoder", None)
         project = getattr(project, "project_out", None)
         return hidden if project is None else project(hidden)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import FamilyError, sentence
-from .architectures import ARCHS, Arch, ByLayer, dense
+from .architectures import ARCHS, Arch, ByLayer, below_head, dense
 from .batching import sequences
 from .experts import ModuleExperts, separate
 from .generation import select_rows
@@ -59,7 +59,7 @@ def recognize(model: nn.Module) -> Arch:
     """
     if not hasattr(model, "config"):
         raise _refusal(model, "it is no transformers model")
-    if getattr(model, "base_model", model) is model:
+    if below_head(model) is model:
         raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
     with torch.no_grad():
         separate(model.eval())
@@ -117,9 +117,10 @@ class _Search:
         # half precision rounds at its third digit, and again in every module that follows
         self.near = 1e-4 if embed.weight.dtype == torch.float32 else 0.05
         self.plain = self.run(self.names.values())
-        base = self.names[self.model.base_model]
+        below = below_head(model)
+        base = self.names[below]
         if base not in self.plain:  # its parts were called one by one
-            self.plain |= self.run([base], runs=self.model.base_model)
+            self.plain |= self.run([base], runs=below)
         self.top = self.plain[base].put
         self.size = self.top.shape[-1]
 

@@ -1,7 +1,11 @@
 """Which families load and are edited: a tiny random model of each, and a page that says so.
 
-    python -m tests.model.families               # every causal family of transformers, to the page
-    python -m tests.model.families gemma phi     # some, one line for each
+    python -m tests.model.families               # those that were not tried yet, and the page
+    python -m tests.model.families gemma phi     # some again, and the page
+
+What became of each is kept as a line of families.jsonl, so that a run that was stopped goes on. To
+try all of them again, as after an update of transformers, delete that file: it takes twenty minutes
+of CPU time.
 
 Each family runs in a process of its own, forked from one that has imported transformers, and has
 20 seconds of CPU time. Sizes of configurations are set down by the names of their settings; what
@@ -38,6 +42,7 @@ from ..support import tiny
 from ..support.editor_settings import quick
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "reference" / "families.md"
+STORE = Path(__file__).with_name("families.jsonl")
 FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 SECONDS = 20
 EDITORS = ("rome", "memit", "ft", "ft_m", "lora", "ultraedit", "grace", "wise", "lemoe",
@@ -77,6 +82,7 @@ OWN: dict[str, dict] = {
                     {"num_key_value_heads": 4}),
     "granitemoehybrid": {"num_local_experts": 0, "position_embedding_type": "rope",
                          "layer_types": ["mamba", "attention"] * 2},
+    "llama4_text": {"interleave_moe_layer_step": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]},
     "bailing_hybrid": {"layer_group_size": 2},
     "bamba": {"attn_layer_indices": [1, 3]},
@@ -221,16 +227,18 @@ INTRO = """# Families of models
 
 <!-- python -m tests.model.families writes this page -->
 
-`lib.load` takes every model that transformers loads as a causal language model. Families with a row in
-`lib/model/architectures.py` are known; any other is run once on a few tokens, and what is found is
-checked by numbers before it is believed. What is not found is refused in one sentence.
+`lib.load` takes every model that transformers loads as a causal language model. Families with a
+row in `lib/model/architectures.py` are known. Any other is run once on a few tokens, and what is
+found is checked by numbers before it is believed; what is not found is refused in one sentence.
 
-This page is what became of all {total} causal families of transformers {version}, each as a random model of
-four layers: **{exact}** are edited exactly, **{limits}** with a limit that is named, **{refused}** are refused
-by name, and {unbuilt} cannot be built here at these sizes. *Edited* means that `rome`, `memit`, `ft`, `ft_m`, `lora`,
-`ultraedit`, `grace`, `wise`, `lemoe` and `retrieval` each make a new answer likelier, that the model is as
-before behind the patch, bit for bit, and that a patch is saved, loaded and exported as an adapter.
-What a trained model of a family does is not said by that.
+This page is what became of the {total} causal families of transformers {version}, each as a random
+model of four layers: **{exact}** are edited exactly, **{limits}** with a limit that is named,
+**{refused}** are refused by name, {unbuilt} cannot be built here at these sizes, {untried} were not
+tried yet, and a traceback of ours came from {broken}. *Edited* means that `rome`, `memit`, `ft`,
+`ft_m`, `lora`, `ultraedit`, `grace`, `wise`, `lemoe` and `retrieval` each make a new answer
+likelier or refuse in a sentence, that behind the patch the model is as before, bit for bit, and
+that ROME's patch is saved, loaded and exported as an adapter. It does not say how well a trained
+model of the family is edited.
 """
 
 
@@ -238,7 +246,8 @@ def page(rows: list[dict[str, Any]]) -> str:
     """The page of all families."""
     count = Counter(row["kind"] for row in rows)
     numbers = {kind: count[kind] for kind in TITLES}
-    out = [INTRO.format(total=len(rows), version=transformers.__version__, **numbers)]
+    numbers["untried"] = len(FAMILIES) - len(rows)
+    out = [INTRO.format(total=len(FAMILIES), version=transformers.__version__, **numbers)]
     for kind, title in TITLES.items():
         mine = [row for row in rows if row["kind"] == kind]
         if not mine:
@@ -261,15 +270,21 @@ def page(rows: list[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
+def kept_rows() -> dict[str, dict[str, Any]]:
+    """{family: what became of it} in the last run."""
+    lines = STORE.read_text(encoding="utf-8").splitlines() if STORE.exists() else []
+    return {row["family"]: row for row in map(json.loads, lines)}
+
+
 def main(families: list[str]) -> None:
-    """Print what became of each family; of all of them, write the page."""
-    rows = []
-    for family in families or FAMILIES:
-        rows.append(asked(family))
-        print(json.dumps(rows[-1]), flush=True)
-    print(dict(Counter(row["kind"] for row in rows)))
-    if not families:
-        PAGE.write_text(page(rows), encoding="utf-8")
+    """Try families, keep what became of each, and write the page."""
+    rows = kept_rows()
+    for family in families or [name for name in FAMILIES if name not in rows]:
+        rows[family] = asked(family)
+        print(json.dumps(rows[family]), flush=True)
+        lines = [json.dumps(rows[name]) for name in sorted(rows)]
+        STORE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    PAGE.write_text(page([rows[name] for name in sorted(rows)]), encoding="utf-8")
 
 
 if __name__ == "__main__":
