@@ -284,7 +284,7 @@ def main(families: list[str]) -> None:
         print(json.dumps(rows[family]), flush=True)
         lines = [json.dumps(rows[name]) for name in sorted(rows)]
         STORE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    PAGE.write_text(page([rows[name] for name in sorted(rows)]), encoding="utf-8")
+        PAGE.write_text(page([rows[name] for name in sorted(rows)]), encoding="utf-8")
 
 
 if __name__ == "__main__":
