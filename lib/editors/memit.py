@@ -24,10 +24,11 @@ class Memit(LayerwiseEditor):
 
     Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
     keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq".
+    calls "MEMIT_seq". In a mixture of experts the last layer alone is written.
     """
 
     name = "memit"
+    mixtures = True
     color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
     page = ("blind", "race")

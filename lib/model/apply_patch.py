@@ -21,11 +21,12 @@ from ..arguments import checked
 from ..errors import FamilyError, PatchError
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import arch_of, dense, refuse_unpatchable
+from .architectures import below_head, dense, refuse_unpatchable
 from .experts import separate
 from .hooks import hooked_all, swapped
 from .model_lock import Owner
 from .quantized import is_quantized, plain
+from .recognition import arch_of
 from .sequences import Sequences
 
 # The methods of transformers' and torch's modules by which a model is run, written or copied.
@@ -47,7 +48,7 @@ class Patchable:
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
         refuse_unpatchable(model)
         self.arch = arch_of(model)
-        separate(model, self.arch)
+        separate(model)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
@@ -200,7 +201,7 @@ class Patchable:
         if any(getattr(m, "_compiled_call_impl", None) for m in self.model.modules()):
             raise PatchError("a compiled model does not see this patch: load it uncompiled")
         first = self.model.get_submodule(self.arch.blocks)[0]
-        for module in (self.model, self.model.base_model, first):
+        for module in (self.model, below_head(self.model), first):
             for name in AROUND:
                 if hasattr(module, name):
                     method = self._within(getattr(module, name))
@@ -221,7 +222,7 @@ class Patchable:
 
         return called
 
-    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+    def _route(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
         """The hook of a routed module: the route decides at the prompt and then answers or not."""
         route = self._routes.get(name)
         if route is None:
@@ -232,6 +233,8 @@ class Patchable:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
+        if isinstance(output, tuple):  # an MLP that gives its router's weights, too
+            return (self._route(name, module, inputs, output[0]), *output[1:])
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions

@@ -2,15 +2,17 @@
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
 editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
-is the whole MLP instead (experts.py). To support another family add its row here; the tests then
-run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model of it.
+is the whole MLP instead (experts.py). Other families are recognized by running them
+(recognition.py), and a row wins over what would be recognized. To add one here suits a family that
+recognition cannot know; the tests then run the whole conformance suite of
+`tests/model/test_architectures.py` on a tiny random model of it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -38,7 +40,18 @@ class Arch:
     fused_in    two input projections are fused into one module, which cannot be edited by itself
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
                 `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
-    router      name inside the MLP of the module that gives each token its weights of the experts
+    dense_out   output projection of the MLP in layers without experts, where others have them
+
+    What follows is set by recognition alone (recognition.py).
+
+    into          the module whose output a block adds to the stream, where it is another than the
+                  norm's usual name says
+    logit_factor  what the head's logits are multiplied by
+    logit_cap     the cap on the logits, as a number
+    whole         blocks cannot be run by themselves: a replay runs the whole model
+    rewinds       what a cache has read can be masked later, as if it had not been read
+    recognized    the row was found by running the model
+    lacking       {layer: why its MLP cannot be written}, of the layers that are stepped over
     """
 
     blocks: str
@@ -53,12 +66,56 @@ class Arch:
     softcap: str | None = None
     fused_in: bool = False
     experts: str | None = None
-    router: str = ""
+    dense_out: str = ""
+    into: str | None = None
+    logit_factor: float = 1.0
+    logit_cap: float | None = None
+    whole: bool = False
+    rewinds: bool = True
+    recognized: bool = False
+    lacking: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     @property
     def into_stream(self) -> str:
         """The module whose output a block adds to the stream: `mlp_out`, or the norm after it."""
-        return f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
+        usual = f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
+        return self.into or usual
+
+    @property
+    def found(self) -> str:
+        """What was recognized, as the printed model says it."""
+        told = {
+            f", which reaches the stream by {self.into}": self.into not in (None, self.mlp_out),
+            ", which a factor changes on its way": self.into == self.mlp_out,
+            f", experts in {self.mlp}.{self.experts}": self.experts,
+            f", norm {self.final_norm}": True,
+            f", logits times {self.logit_factor:g}": self.logit_factor != 1,
+            f", logits within ±{self.logit_cap or 0:g}": self.logit_cap,
+            ", replays run the whole model": self.whole,
+            f", without layers {', '.join(map(str, self.lacking))}": self.lacking,
+        }
+        attended = " or ".join(dict.fromkeys(getattr(self.attn_out, "names", [self.attn_out])))
+        return (
+            f"; recognized by running it: blocks {self.blocks}, attention to {attended}, "
+            f"MLP {' and '.join(self.mlp_in)} to {self.mlp_out}"
+        ) + "".join(text for text, holds in told.items() if holds)
+
+
+class ByLayer(str):
+    """A module's name that differs by layer; its text is the first layer's."""
+
+    names: tuple[str, ...]
+
+    def __new__(cls, names: Sequence[str]) -> ByLayer:
+        """The name from those of all layers, in each of which `{}` stands for the number."""
+        made = super().__new__(cls, names[0])
+        made.names = tuple(names)
+        return made
+
+    def format(self, *layer: Any, **_: Any) -> str:
+        """The name of one layer; anything but a number, such as `*`, gives the first layer's."""
+        (at,) = layer
+        return (self.names[at] if isinstance(at, int) else str(self)).format(at)
 
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
@@ -123,26 +180,21 @@ ARCHS: dict[str, Arch] = {
     "olmo2": _llama(post_norm=True),
     **dict.fromkeys(  # as LLaMA, with mixtures of experts
         ("qwen3_moe", "mixtral"),
-        replace(_llama(()), mlp_out="model.layers.{}.mlp", experts="experts", router="gate"),
+        replace(
+            _llama(()),
+            mlp_out="model.layers.{}.mlp",
+            experts="experts",
+            dense_out="model.layers.{}.mlp.down_proj",
+        ),
     ),
 }
-
-
-def arch_of(model: nn.Module) -> Arch:
-    """The row of ARCHS for a transformers model; FamilyError for a family without a row."""
-    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    if kind not in ARCHS:
-        raise FamilyError(
-            f"model family '{kind}' is not supported; known are {', '.join(sorted(ARCHS))}; "
-            f"to add it, put a row '{kind}' into ARCHS in lib/model/architectures.py"
-        )
-    return ARCHS[kind]
 
 
 # The activation functions of an MLP, by the names that configurations give them.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
+    "relu2": lambda x: F.relu(x).square(),
     "gelu": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),
     "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
@@ -151,14 +203,21 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def attention_window(config: Any) -> int | None:
     """How many tokens a layer of the model attends to at most, None where it attends to all."""
-    names = ("sliding_window", "window_size")
+    names, config = ("sliding_window", "window_size"), config.get_text_config()
     found = [getattr(config, name, None) for name in names]
     return min((window for window in found if window), default=None)
 
 
 def mlp_activation(config: Any) -> str | None:
     """The name of the MLP's activation function in a model's configuration, None if it has none."""
-    names = ("hidden_act", "hidden_activation", "activation_function", "activation")
+    names = (
+        "hidden_act",
+        "hidden_activation",
+        "activation_function",
+        "activation",
+        "mlp_hidden_act",
+    )
+    config = config.get_text_config()
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
@@ -178,6 +237,13 @@ def refuse_unpatchable(model: nn.Module) -> None:
         )
 
 
+def below_head(model: Any) -> Any:
+    """The model without its head, as its name says or, where that is wrong, as its parts show."""
+    base = getattr(model, "base_model", model)
+    inner = [part for part in model.children() if hasattr(part, "get_input_embeddings")]
+    return inner[0] if base is model and inner else base
+
+
 def block_signature(block: nn.Module) -> inspect.Signature:
     """The signature of a module's forward, which gives captured arguments their names."""
     return inspect.signature(block.forward)
@@ -194,9 +260,9 @@ POSITIONS = {"position_ids": "every version", "cache_position": "transformers up
 
 
 def cache_argument(module: nn.Module) -> str:
-    """The name of a block's or a model's argument for its key-value cache."""
+    """The name of a block's or a model's argument for its key-value cache, one of CACHES."""
     names = block_signature(module).parameters
-    return next(name for name in CACHES if name in names)
+    return next((name for name in CACHES if name in names), next(iter(CACHES)))
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:

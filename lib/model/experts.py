@@ -13,13 +13,16 @@ the stream. An edit that shall add δ there therefore asks ΔW (w_e k_e) = δ, w
 in the stream.
 
 No public way of transformers gives an expert a module, so its own one is exchanged. This rests on
-the attributes `gate_up_proj`, `down_proj` and `act_fn` of that module, on the arguments of its
-forward, and on the one tensor `down_proj` in a saved state. tests/model/test_experts.py fails where
-a new version has another module.
+what transformers' modules of experts share: the attributes `gate_up_proj` or `up_proj`, `down_proj`
+and their biases, `is_transposed`, `has_bias` and `has_gate`, `_apply_gate` and `act_fn`, the
+arguments of their forward, and the one tensor `down_proj` in a saved state.
+tests/model/test_experts.py fails where a new version has another module.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.facts import Fact, encode_prompt, lookup
-from . import activations
+from .batching import sequences
+from .hooks import hooked
 
 if TYPE_CHECKING:
     from .architectures import Arch
@@ -37,23 +41,29 @@ if TYPE_CHECKING:
 class ModuleExperts(nn.Module):
     """The experts of one layer, in the place of the module that transformers made.
 
-    An expert runs on the tokens that are sent to it. One with a hook at its output projection runs
-    on all tokens, so that whoever looks there finds every token at its place.
+    An expert runs on the tokens that are sent to it, by the module's own gate. One with a hook at
+    its output projection runs on all tokens, so that whoever looks there finds every token at its
+    place. A bias behind the projection has the router's weight, too, and is added beside it.
     """
 
     def __init__(self, joined: Any) -> None:
         super().__init__()
-        self.gate_up_proj, self.act_fn = joined.gate_up_proj, joined.act_fn
+        self.own = (joined,)  # in a tuple, so that its parameters have one name
+        for name, p in joined.named_parameters(recurse=False):
+            if name != "down_proj":
+                self.register_parameter(name, p)
         for number, weight in enumerate(joined.down_proj.detach()):
+            weight = weight.T if joined.is_transposed else weight
             d_out, d_in = weight.shape
             out = nn.Linear(d_in, d_out, bias=False, device="meta")
             out.weight = nn.Parameter(weight, requires_grad=False)  # a view
             self.add_module(str(number), nn.ModuleDict({"down_proj": out}))
+        joined.down_proj = None  # else it would keep the memory of a model that moves
         self.register_state_dict_post_hook(_join)
 
     def outs(self) -> list[Any]:
         """The output projections of all experts."""
-        return [getattr(self, str(number)).down_proj for number in range(len(self.gate_up_proj))]
+        return [part.down_proj for part in self.children()]
 
     def forward(self, hidden: Tensor, index: Tensor, weights: Tensor) -> Tensor:
         """What all experts add to the stream (tokens, d).
@@ -61,7 +71,10 @@ class ModuleExperts(nn.Module):
         index    (tokens, k) the experts that each token is sent to
         weights  (tokens, k) the router's weights of them
         """
-        outs = self.outs()
+        outs, (joined,) = self.outs(), self.own
+        inner = joined.gate_up_proj if joined.has_gate else joined.up_proj
+        inner_bias = getattr(joined, "gate_up_proj_bias", None)
+        gated = joined._apply_gate if joined.has_gate else joined.act_fn
         share = weights.new_zeros(len(hidden), len(outs)).scatter(1, index, weights)
         asked = set(index.unique().tolist())
         added = torch.zeros_like(hidden)
@@ -72,9 +85,13 @@ class ModuleExperts(nn.Module):
                 tokens = share[:, number].nonzero()[:, 0]
             else:
                 continue
-            gate, up = F.linear(hidden[tokens], self.gate_up_proj[number]).chunk(2, -1)
-            key = share[tokens, number, None] * (self.act_fn(gate) * up)
-            added = added.index_add(0, tokens, out(key.to(hidden.dtype)))
+            W = inner[number].T if joined.is_transposed else inner[number]
+            wide = F.linear(hidden[tokens], W, None if inner_bias is None else inner_bias[number])
+            weight = share[tokens, number, None]
+            put = out((weight * gated(wide)).to(hidden.dtype))
+            if joined.has_bias:
+                put = put + (weight * joined.down_proj_bias[number]).to(put)
+            added = added.index_add(0, tokens, put)
         return added
 
 
@@ -87,37 +104,46 @@ def mixtures(model: nn.Module, arch: Arch) -> dict[int, Any]:
     return {layer: mlp for layer, mlp in mlps.items() if hasattr(mlp, arch.experts)}
 
 
-def separate(model: nn.Module, arch: Arch) -> None:
-    """Give each expert of a model a module of its own, unless it has one already."""
-    for mlp in mixtures(model, arch).values():
-        joined = getattr(mlp, arch.experts)
-        if not isinstance(joined, ModuleExperts):
-            setattr(mlp, arch.experts, ModuleExperts(joined))
+def separate(model: nn.Module) -> None:
+    """Give each expert of a model a module of its own, unless it has one already.
+
+    Those that transformers builds in one way say how: by these words, and no norm behind them.
+    """
+    for parent in list(model.modules()):
+        for name, part in list(parent.named_children()):
+            if hasattr(part, "is_transposed") and not part.has_post_expert_norm:
+                setattr(parent, name, ModuleExperts(part))
 
 
 def chosen(lm: LM, fact: Fact) -> dict[int, str]:
     """{layer: the module that the fact is written into}, on the model as it is patched now.
 
-    It is the output projection of the expert with the router's largest weight at the subject's last
-    token, or at the prompt's where the fact has no subject; and that of the MLP in layers without
-    experts.
+    It is the output projection of the expert whose weight is largest where it arrives, at the
+    subject's last token, or at the prompt's where the fact has no subject; and that of the MLP in
+    layers without experts.
     """
     arch, ids = lm.arch, encode_prompt(lm.tokenizer, fact.text)
     at = len(ids) - 1
     if fact.subject is not None:
         ids, at = lookup(lm.tokenizer, fact)
-    found = {layer: f"{arch.mlp}.down_proj".format(layer) for layer in range(lm.n_layers)}
-    mlps = mixtures(lm.model, arch)
-    routers = {layer: f"{arch.mlp}.{arch.router}".format(layer) for layer in mlps}
-    seen = activations.module_inputs_at(lm, [ids[: at + 1]], [at], list(routers.values()))
-    for layer, name in routers.items():
-        logits, *_ = lm.model.get_submodule(name)(seen[name])
-        expert = f"{arch.mlp}.{arch.experts}.{logits.argmax().item()}.down_proj"
-        found[layer] = expert.format(layer)
+    found = {layer: arch.dense_out.format(layer) for layer in lm.written_layers}
+
+    def look(layer: int, _: nn.Module, args: tuple, __: Any) -> None:
+        _hidden, index, weights = args
+        expert = index[at, weights[at].argmax()].item()
+        found[layer] = f"{arch.mlp}.{arch.experts}.{expert}.down_proj".format(layer)
+
+    seqs = sequences(lm, [ids[: at + 1]])
+    with lm.opened(seqs), ExitStack() as hooks:
+        for layer, mlp in mixtures(lm.model, arch).items():
+            hooks.enter_context(hooked(getattr(mlp, arch.experts), partial(look, layer)))
+        lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return found
 
 
 def _join(experts: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
     """Put the output projections into a state as the one tensor that transformers reads."""
-    names = [f"{prefix}{number}.down_proj.weight" for number in range(len(experts.gate_up_proj))]
-    state[f"{prefix}down_proj"] = torch.stack([state.pop(name) for name in names])
+    (joined,) = experts.own
+    names = [f"{prefix}{number}.down_proj.weight" for number in range(len(experts.outs()))]
+    stored = torch.stack([state.pop(name) for name in names])
+    state[f"{prefix}down_proj"] = stored.transpose(1, 2) if joined.is_transposed else stored

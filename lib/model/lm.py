@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from typing import Annotated, Any, Literal, overload
 
 import torch
@@ -30,11 +31,12 @@ from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
-from .architectures import arch_of, block_signature, cache_argument
+from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import swapped
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, products, quantize
+from .recognition import arch_of, confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -65,14 +67,17 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
-        self.cache_name = cache_argument(self.model.base_model)
+        self.cache_name = cache_argument(below_head(self.model))
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
+        if self.arch.recognized:
+            self.arch = confirmed(self)
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
         kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
-        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence})"
+        found = self.arch.found if self.arch.recognized else ""
+        return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
 
@@ -80,6 +85,11 @@ class LM(Patchable):
     def n_layers(self) -> int:
         """The number of transformer blocks."""
         return len(self.blocks)
+
+    @property
+    def written_layers(self) -> list[int]:
+        """The layers whose MLP an edit can write: all, but for those that `arch.lacking` names."""
+        return [layer for layer in range(self.n_layers) if layer not in self.arch.lacking]
 
     @property
     def device(self) -> torch.device:
@@ -100,7 +110,8 @@ class LM(Patchable):
         """The device of a block, or of the final norm for the number after the last block."""
         last = block == self.n_layers
         module = self.model.get_submodule(self.arch.final_norm) if last else self.blocks[block]
-        return next(module.parameters()).device
+        # a norm may have no weights, as OLMo's
+        return next(chain(module.parameters(), self.blocks[-1].parameters())).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,7 +121,7 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
@@ -154,6 +165,12 @@ class LM(Patchable):
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
+        if layer in self.arch.lacking:
+            others = ", ".join(map(str, self.written_layers))
+            raise ArgumentError(
+                f"layer {layer} of {self.name} cannot be written, only layers {others}: "
+                f"{self.arch.lacking[layer]}"
             )
         return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
 
@@ -398,14 +415,18 @@ class LM(Patchable):
         with torch.no_grad():
             if hasattr(found, "weight"):
                 return found(inputs).float()
-            return found(inputs[None])[0].float()  # an MLP takes rows of tokens
+            put = found(inputs[None])  # an MLP takes rows of tokens
+            return (put[0] if isinstance(put, tuple) else put)[0].float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
         head = self.model.get_output_embeddings()
         with products(self.quantized):
             logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
-        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else None
+        if self.arch.logit_factor != 1.0:
+            logits = logits * self.arch.logit_factor
+        cap = self.arch.logit_cap
+        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
@@ -415,10 +436,11 @@ class LM(Patchable):
         hidden states are on the device of `ids`.
         """
         real = more.pop("mask", real)
-        if "position_ids" in block_signature(self.model.base_model).parameters:
+        base = below_head(self.model)
+        if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             more["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        out = self.model.base_model(input_ids=ids, attention_mask=real.long(), **more)
+        out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
 

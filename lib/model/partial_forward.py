@@ -15,7 +15,7 @@ change is first felt, and `with_added` and `with_replaced` enter it there. The f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from .answer_rows import AnswerRows
-from .architectures import POSITIONS, block_signature, cache_argument
+from .architectures import POSITIONS, below_head, block_signature, cache_argument
 from .batching import check_length, sequences
-from .hooks import hooked, hooked_all, watched
+from .hooks import Enough, hooked, hooked_all, watched
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -94,6 +94,11 @@ class Replay:
 
     changing: tuple[str, ...] = ()
     above: bool = False
+    lead = 0  # how many columns of a module's output stand before the replayed ones
+
+    def __new__(cls, lm: LM | None = None, *_: Any, **__: Any) -> Replay:
+        """A replay, or a `WholeRun` where this model's blocks cannot be run by themselves."""
+        return super().__new__(WholeRun if lm is not None and lm.arch.whole else cls)
 
     def __init__(
         self,
@@ -217,7 +222,9 @@ class Replay:
 
         def hook(change: Callable, _: nn.Module, __: tuple, output: Tensor) -> Tensor:
             # opt's MLP sees rows and positions as one dimension
-            return change(output.reshape(n, -1, output.shape[-1])).reshape(output.shape)
+            wide = output.reshape(n, -1, output.shape[-1])
+            moved = torch.cat([wide[:, : self.lead], change(wide[:, self.lead :])], 1)
+            return moved.reshape(output.shape)
 
         hooks = dict(zip(self.changing, (partial(hook, one) for one in changes), strict=True))
         with hooked_all(self.lm.model, hooks):
@@ -238,7 +245,7 @@ class Replay:
     def _finish(self, hidden: Tensor) -> Tensor:
         """The states after the final norm, projected where the family does this (opt-350m)."""
         hidden = self.norm(hidden)
-        project = getattr(self.lm.model.base_model, "decoder", None)
+        project = getattr(below_head(self.lm.model), "decoder", None)
         project = getattr(project, "project_out", None)
         return hidden if project is None else project(hidden)
 
@@ -282,6 +289,57 @@ class Replay:
     def _top(self, _: nn.Module, inputs: tuple, __: dict) -> None:
         """The hook before the final norm, where no block runs again."""
         self.hidden = inputs[0][:, self._first :].detach().to(self.device)
+
+
+class WholeRun(Replay):
+    """A replay that runs the whole model, and enters it at block `start` by a hook.
+
+    It stands in for `Replay` where a block cannot be run again by itself: its state is no attention
+    cache, it reads keys of other layers, or its arguments are of a kind that nobody here can cut.
+    It costs the whole model at each run, and is right for any model whose blocks read states.
+    """
+
+    def __init__(self, lm: LM, *given: Any, **more: Any) -> None:
+        super().__init__(lm, *given, **more)
+        self.lead = self._first
+
+    def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
+        """As `Replay.run`."""
+        around = [*self.blocks, self.norm]
+        caught: list[Tensor] = []
+
+        def enter(_: nn.Module, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict]:
+            name, own = _entering(args, named)
+            # what stands before the changed columns is what an unchanged run makes
+            whole = torch.cat([own[:, : self.lead], hidden.to(own)], 1)
+            return ((whole, *args[1:]), named) if name is None else (args, {**named, name: whole})
+
+        def leave(_: nn.Module, args: tuple, named: dict[str, Any]) -> None:
+            caught.append(_entering(args, named)[1][:, self.lead :])
+            raise Enough
+
+        with ExitStack() as hooks:
+            hooks.enter_context(self.lm.opened(self.seqs, grad=torch.is_grad_enabled()))
+            hooks.enter_context(hooked(around[since], enter, before=True))
+            if upto is not None:
+                hooks.enter_context(hooked(around[upto], leave, before=True))
+            with suppress(Enough):
+                out = self.lm.backbone(self.seqs.ids, self.seqs.real, use_cache=False)
+                caught.append(out.last_hidden_state[:, self.lead :])
+        return caught[0].to(self.device)
+
+    def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> None:
+        """The hook before each block of the first forward, which keeps the first one's states."""
+        if block is self.blocks[0]:
+            self._top(block, (_entering(args, kwargs)[1],), {})
+
+
+def _entering(args: tuple, named: dict[str, Any]) -> tuple[str | None, Tensor]:
+    """The states that a block reads, and the name of their argument, None for the first one."""
+    if args:
+        return None, args[0]
+    name = next(name for name, value in named.items() if getattr(value, "ndim", 0) == 3)
+    return name, named[name]
 
 
 def add_first(wide: Tensor, delta: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
     # columns that a batch may have behind a prompt, masked ones among them
     behind = max((q.most + len(q.draft) + sum(map(len, q.targets)) for q in questions), default=0)
     room = min(attention_window(lm.model.config) or 10**9, lm.context or 10**9)
-    together = not any(route.reads_answer for route in lm._routes.values())
+    together = lm.arch.rewinds and not any(r.reads_answer for r in lm._routes.values())
     pairs = [
         (part, reply)
         for q, reply in zip(questions, replies, strict=True)

@@ -17,7 +17,7 @@ from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, model, quick
 
 FAMILIES = ("qwen3_moe", "mixtral")
-ABLE = {"rome", "ft", "ft_l", "ft_m", "retrieval", "grace", "horen", "steer"}
+ABLE = {"rome", "memit", "ft", "ft_l", "ft_m", "retrieval", "grace", "horen", "steer"}
 LAYER = 1  # the one that TINY edits
 C = lib.Fact("A blue cup", "I saw {}", "qz")  # another expert than A's
 

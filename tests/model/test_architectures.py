@@ -9,8 +9,9 @@ import lib
 from lib.data.facts import Fact, lookup
 from lib.errors import FamilyError
 from lib.model import generation
-from lib.model.architectures import ARCHS, arch_of, refuse_unpatchable
+from lib.model.architectures import ARCHS, refuse_unpatchable
 from lib.model.lm import LM
+from lib.model.recognition import arch_of
 
 from ..support import tiny
 
@@ -83,9 +84,11 @@ def test_fused_projections_are_refused():
             pass
 
 
-def test_an_unknown_family_names_itself_and_the_row_to_add():
+def test_what_is_no_model_names_itself():
     odd = torch.nn.Linear(2, 2)
-    with pytest.raises(FamilyError, match="'Linear' is not supported.*ARCHS"):
+    with pytest.raises(
+        FamilyError, match="'Linear' is not recognized: it is no transformers model$"
+    ):
         arch_of(odd)
 
 

@@ -8,10 +8,41 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lib.model.architectures import arch_of
+import lib
+from lib.data.facts import lookup
 from lib.model.experts import ModuleExperts, mixtures
+from lib.model.recognition import arch_of
 
 from ..support import tiny
+from . import families
+
+# transposed and with biases, without a gate's second half, with experts that all tokens share
+OTHERS = ["gpt_oss", "aria_text", "deepseek_v3"]
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_experts_of_other_families_give_what_they_gave(family):
+    lm = families.built(family)
+    with torch.no_grad():  # biases begin at 0, and one that was left out would not be seen
+        for name, p in lm.model.named_parameters():
+            if name.endswith("_proj_bias"):
+                p.add_(0.1 * torch.randn_like(p))
+    plain = AutoModelForCausalLM.from_config(lm.model.config).eval()
+    plain.load_state_dict(lm.model.state_dict())
+    ids = torch.arange(5, 14)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(lm.model(ids).logits, plain(ids).logits, atol=1e-5, rtol=1e-5)
+    fact, layer = lib.Fact("The old tower", "I saw {}", "xy"), lm.written_layers[-1]
+    given = []
+    experts = plain.get_submodule(lm.arch.mlp.format(layer)).experts
+    experts.register_forward_hook(lambda _, args, put: given.append(args))
+    text, at = lookup(lm.tokenizer, fact)
+    with torch.no_grad():
+        plain(torch.tensor([text]))
+    ((_, index, weights),) = given
+    with lm.sent(fact):  # the one whose weight arrives
+        name = f".experts.{index[at, weights[at].argmax()]}.down_proj"
+        assert lm.mlp_out(layer).endswith(name)
 
 
 @pytest.mark.parametrize("family", ["qwen3_moe", "mixtral"])

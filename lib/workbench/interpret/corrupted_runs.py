@@ -182,7 +182,8 @@ class Corrupted:
 
         def restore(kind: str, layer: int, _: nn.Module, __: tuple, output: Tensor) -> None:
             """The hook of a module, in place: nobody else holds its output, which opt flattens."""
-            put_back(kind, layer, output.view(len(hidden), -1, output.shape[-1]))
+            wide = output.view(len(hidden), -1, output.shape[-1])
+            put_back(kind, layer, wide[:, replay.lead :])
 
         names = {"mlp": self.lm.arch.mlp_out, "attention": self.lm.arch.attn_out}
         for layer in range(self.lm.n_layers):

@@ -1,0 +1,648 @@
+"""What a row of ARCHS says, found by running a model whose family has no row.
+
+The model reads a few tokens with hooks on all of its modules. No name of a family, class or module
+is asked: what a module is follows from what it reads and puts out. Attention is the module through
+which an earlier token reaches a later one, the MLP's output projection is the widest linear module
+outside it that ends in the hidden size, and so on. Nothing is believed before numbers have shown
+it: `recognize` checks each kind of block by changing what flows in it, and `confirmed` checks the
+whole model as the library uses it. What is not found is refused in one sentence that names it. The
+file is longer than 300 lines because what is found and the numbers that show it belong together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import FamilyError, sentence
+from .architectures import ARCHS, Arch, ByLayer, below_head, dense
+from .batching import sequences
+from .experts import ModuleExperts, separate
+from .generation import select_rows
+from .hooks import Enough, hooked, hooked_all
+from .partial_forward import Replay
+from .quantized import plain
+
+if TYPE_CHECKING:
+    from .lm import LM
+
+TOKENS = torch.arange(3, 12)[None]  # behind the ids that families keep for padding and ends
+LOUD = 60.0  # the largest logit while a cap is looked for: small ones pass a cap unchanged
+_found: WeakKeyDictionary[nn.Module, Arch] = WeakKeyDictionary()
+
+
+def arch_of(model: nn.Module) -> Arch:
+    """The row of ARCHS for a transformers model, or what `recognize` finds; found once per model.
+
+    Raises FamilyError for a model without a row that is not recognized.
+    """
+    if _family(model) in ARCHS:
+        return ARCHS[_family(model)]
+    if model not in _found:
+        _found[model] = recognize(model)
+    return _found[model]
+
+
+def recognize(model: nn.Module) -> Arch:
+    """What a row of ARCHS would say of a model, found by running it on a few tokens.
+
+    Raises FamilyError, in one sentence that names what was not found.
+    """
+    if not hasattr(model, "config"):
+        raise _refusal(model, "it is no transformers model")
+    if below_head(model) is model:
+        raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
+    with torch.no_grad():
+        separate(model.eval())
+        return _Search(model).arch()
+
+
+def confirmed(lm: LM) -> Arch:
+    """The recognized row of a model, with what shows only where the library runs it.
+
+    A padded batch has to equal its rows alone, a step with the cache the whole run, and a replay
+    from a layer the whole run with the same change. `whole` and `rewinds` of the row are set where
+    that needs it. Raises FamilyError where they differ all the same.
+    """
+    try:
+        with torch.no_grad():
+            return _confirmed(lm)
+    except FamilyError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
+
+
+# ---- one run with hooks ------------------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """What one module read and put out.
+
+    given  its inputs that have a row per token, each (tokens, width), the first one first.
+    put    its output (tokens, width).
+    times  how often it ran.
+    """
+
+    given: list[Tensor]
+    put: Tensor
+    times: int = 1
+
+    @property
+    def width(self) -> int:
+        """The width of its output."""
+        return self.put.shape[-1]
+
+
+class _Search:
+    """One model in parts: `arch` puts together what is found in each kind of its blocks."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.names = {module: name for name, module in model.named_modules()}
+        embed, head = model.get_input_embeddings(), model.get_output_embeddings()
+        if getattr(embed, "weight", None) is None or getattr(head, "weight", None) is None:
+            raise self.refusal("an input embedding and a head that turns states into logits")
+        self.embed, self.head = self.names[embed], self.names[head]
+        self.ids = TOKENS.to(embed.weight.device)
+        # half precision rounds at its third digit, and again in every module that follows
+        self.near = 1e-4 if embed.weight.dtype == torch.float32 else 0.05
+        self.plain = self.run(self.names.values())
+        below = below_head(model)
+        base = self.names[below]
+        if base not in self.plain:  # its parts were called one by one
+            self.plain |= self.run([base], runs=below)
+        self.top = self.plain[base].put
+        self.size = self.top.shape[-1]
+
+    def refusal(self, missing: str) -> FamilyError:
+        """The error for a piece that was not found."""
+        return _refusal(self.model, f"running it did not show {missing}")
+
+    def run(
+        self,
+        watch: Iterable[str],
+        changes: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        runs: Any = None,
+        until: str | None = None,
+    ) -> dict[str, Seen]:
+        """{module: what it read and put out}, in the order in which modules end, from one run.
+
+        changes  {module: output -> output}
+        runs     what runs, by default the model
+        until    a watched module after which nothing runs
+        """
+        runs = runs or self.model
+        seen: dict[str, Seen] = {}
+        changing = {name: partial(_left, change) for name, change in (changes or {}).items()}
+        with hooked_all(self.model, changing), ExitStack() as hooks, suppress(Enough):
+            for name in watch:
+                module = self.model.get_submodule(name)
+                look = partial(self._look, seen, name, name == until)
+                hooks.callback(module.register_forward_hook(look, with_kwargs=True).remove)
+            try:
+                runs(input_ids=self.ids, attention_mask=torch.ones_like(self.ids), use_cache=False)
+            except (TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
+                said = f"it does not run on {self.ids.shape[1]} tokens: {sentence(error)}"
+                raise _refusal(self.model, said) from error
+        return seen
+
+    def _look(
+        self,
+        seen: dict[str, Seen],
+        name: str,
+        ends: bool,
+        _: nn.Module,
+        args: tuple,
+        named: dict[str, Any],
+        out: Any,
+    ) -> None:
+        """The hook of each watched module."""
+        put = _states(out)
+        if put is not None:
+            times = seen.pop(name).times + 1 if name in seen else 1
+            given = [_rows(t) for t in (*args, *named.values()) if _is_wide(t)]
+            seen[name] = Seen(given, _rows(put), times)
+        if ends:
+            raise Enough
+
+    def close(self, a: Tensor, b: Tensor, scale: Tensor | None = None) -> bool:
+        """Whether two tensors are equal but for rounding, at the size of the larger of them."""
+        if a.shape != b.shape:
+            return False
+        size = max(t.abs().max().item() for t in (a, b, *([] if scale is None else [scale])))
+        return (a - b).abs().max().item() <= self.near * size
+
+    # ---- the whole ---------------------------------------------------------------------------
+
+    def arch(self) -> Arch:
+        """The model's row."""
+        blocks, count = self.blocks()
+        kinds: dict[tuple, int] = {}
+        layers = [kinds.setdefault(self._kind(f"{blocks}.{i}"), i) for i in range(count)]
+        parts = {first: _Block(self, blocks, first) for first in dict.fromkeys(layers)}
+        attended = {part.attn_out: None for part in parts.values() if part.attn_out}
+        if not attended:
+            raise self.refusal(
+                f"an attention in {blocks}.0, through which an earlier token reaches a later one"
+            )
+        lacking: dict[int, FamilyError] = {}
+        for first, part in parts.items():
+            try:
+                part.find_mlp()
+            except FamilyError as error:
+                lacking[first] = error
+        if len(lacking) == len(parts):
+            raise lacking[0]
+        written = [part for first, part in parts.items() if first not in lacking]
+        zero = next((part for part in written if part.experts), written[0])
+        for first, part in parts.items():
+            if first not in lacking and not part.fits(zero):
+                lacking[first] = self.refusal(f"the MLP of {zero.name} in {part.name}")
+        rest = [i for i in range(count) if layers[i] not in lacking]
+        if not zero.experts:
+            self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in rest])
+        factor, cap = self.logits()
+        within = f"{blocks}.{{}}."
+        named = [within + (parts[first].attn_out or next(iter(attended))) for first in layers]
+        # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
+        linear = all(
+            parts[layers[i]].linear and zero.passes(parts[layers[i]].ends_at(i), f"{blocks}.{i}")
+            for i in rest
+        )
+        dense_out = next((part.mlp_out for part in written if not part.experts), "")
+        return Arch(
+            blocks=blocks,
+            mlp_out=within + zero.mlp_out,
+            mlp_in=tuple(within + name for name in zero.mlp_in),
+            mlp=within + zero.mlp if zero.mlp else None,
+            attn_out=ByLayer(named) if len(set(named)) > 1 else named[0],
+            final_norm=self.final_norm(f"{blocks}.{count - 1}"),
+            embed=self.embed,
+            transposed=zero.transposed,
+            post_norm=not linear,
+            into=None if linear else within + zero.into,
+            fused_in=zero.fused,
+            experts=zero.experts,
+            dense_out=within + dense_out,
+            logit_factor=factor,
+            logit_cap=cap,
+            recognized=True,
+            lacking={i: str(lacking[first]) for i, first in enumerate(layers) if first in lacking},
+        )
+
+    def blocks(self) -> tuple[str, int]:
+        """The name of the list of blocks, each of which reads what the one before put out."""
+        config = self.model.config.get_text_config()
+        wanted = getattr(config, "num_hidden_layers", None)
+        for module, name in self.names.items():
+            if not isinstance(module, nn.ModuleList) or len(module) != (wanted or len(module)):
+                continue
+            seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
+            if seen and all(one and one.times == 1 and one.given for one in seen):
+                chain = zip(seen, seen[1:], strict=False)
+                wide = seen[-1].width == self.size
+                if wide and all(self.close(a.put, b.given[0]) for a, b in chain):
+                    return name, len(module)
+        raise self.refusal(
+            f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
+        )
+
+    def _kind(self, block: str) -> tuple:
+        """What is equal in blocks of one kind: names, classes and shapes of all that is inside."""
+        module = self.model.get_submodule(block)
+        shapes = tuple((name, tuple(p.shape)) for name, p in module.named_parameters())
+        return shapes, tuple((name, type(part)) for name, part in module.named_modules())
+
+    def refuse_shared(self, projections: Sequence[str]) -> None:
+        """Raise FamilyError where a layer's projection is also a weight of something else."""
+        weights = [
+            plain(p).data_ptr() for _, p in self.model.named_parameters(remove_duplicate=False)
+        ]
+        for name in projections:
+            if weights.count(plain(self.model.get_submodule(name).weight).data_ptr()) > 1:
+                raise self.refusal(f"a matrix of its own in {name}: something else has it, too")
+
+    def final_norm(self, last: str) -> str:
+        """The module between the last block and the states that the head reads."""
+        after = self.plain[last].put
+        found = [
+            name
+            for name, one in self.plain.items()
+            if one.given and self.close(one.given[0], after) and self.close(one.put, self.top)
+            if not name.startswith(last) and not self.close(one.put, after)  # a dropout
+        ]
+        if found:
+            return found[0]
+        raise self.refusal("a norm between the last block and the head")
+
+    def logits(self) -> tuple[float, float | None]:
+        """The factor on the head's logits, and their cap, which is None where there is none.
+
+        logits = factor · head(h), or cap · tanh(head(h) / cap)
+        """
+        if self.head not in self.plain or not self.close(self.plain[self.head].given[0], self.top):
+            raise self.refusal("a head that reads the states after the last norm")
+        raw = self.plain[self.head].put
+        loud = raw * (LOUD / raw.abs().max())
+        put = self.run([""], {self.head: lambda out: loud.to(out).reshape(out.shape)})[""].put
+        config = vars(self.model.config.get_text_config()).values()
+        known = [float(v) for v in config if type(v) in (int, float) and v] + [1.0]
+        measured = (put * loud).sum().item() / loud.square().sum().item()
+        factor = min([*known, *(1 / v for v in known)], key=lambda v: abs(v - measured))
+        if self.close(put, factor * loud):
+            return factor, None
+        for cap in known:
+            if self.close(put, cap * torch.tanh(loud / cap)):
+                return 1.0, cap
+        raise self.refusal(
+            "how logits come from the head: by no factor and no cap of its configuration"
+        )
+
+
+class _Block:
+    """What one block is made of, by names inside it; `find_mlp` raises where a piece is missing.
+
+    attn_out  as in `Arch`, None for a block without attention
+    mlp_out, mlp_in, mlp, transposed, fused, experts  as in `Arch`
+    linear  a change of the MLP's output arrives at the block's end as it is
+    into    the module from whose output on it arrives so, else `mlp_out`
+    """
+
+    transposed = fused = False
+
+    def __init__(self, search: _Search, blocks: str, layer: int) -> None:
+        self.search, self.name = search, f"{blocks}.{layer}"
+        self.below = f"{blocks}.{layer - 1}" if layer else search.embed
+        block = search.model.get_submodule(self.name)
+        self.all = [f"{self.name}.{part}" for part, _ in block.named_modules() if part]
+        self.plain = {n: search.plain[n] for n in self.all if n in search.plain}
+        self.whole = search.plain[self.name]
+        self.mixers = self.attentions()
+        self.turned: dict[str, bool] = {}
+        linear = [n for n in search.plain if n in self.plain and self.is_linear(n)]
+        self.outside = [n for n in linear if not self.within(n)]
+        self.attended = [n for n in linear if self.within(n) and self.plain[n].width == search.size]
+        self.attn_out = self.short(self.attended[-1]) if self.attended else None
+
+    def find_mlp(self) -> None:
+        """Find the rest; FamilyError where the block has no MLP that can be written."""
+        search = self.search
+        if self.mixers and not self.attended:
+            raise search.refusal(f"an output projection in {self.mixers[0]}")
+        self.ends = [n for n in self.outside if self.plain[n].width == search.size]
+        found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
+        inner = self.experts_apart(*found) if found else self.dense()
+        self.linear = self.passes(self.out, self.name)
+        into = self.out if self.linear else self.into_stream()
+        # the attention's end: its last projection, since some attentions add the stream themselves
+        lasts = [[n for n in self.attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
+        last = [n for some in lasts for n in some]
+        self.refuse_other_paths([[*last, into], [*self.mixers, into]])
+        self.into, self.mlp_in = self.short(into), tuple(map(self.short, inner))
+
+    def experts_apart(self, name: str, *more: str) -> tuple[str, ...]:
+        """Take a mixture of experts as the MLP; it has no input projections."""
+        if more:
+            raise self.search.refusal(f"one mixture of experts in {self.name}, which has {more}")
+        whole, _, self.experts = self.short(name).rpartition(".")
+        self.out, self.mlp, self.mlp_out = name, whole, whole
+        return ()
+
+    def dense(self) -> Sequence[str]:
+        """Find an MLP through which every token passes; its input projections come back."""
+        search = self.search
+        self.experts = None
+        self.refuse_experts()
+        if not self.ends:
+            raise search.refusal(
+                f"an MLP in {self.name}: no linear module outside {' and '.join(self.mixers)} ends "
+                "in the hidden size"
+            )
+        # the widest one; of equal ones the last
+        self.out = max(reversed(self.ends), key=lambda n: self.plain[n].given[0].shape[-1])
+        if self.plain[self.out].times > 1:
+            raise search.refusal(f"an MLP in {self.name} that runs once: {self.out} runs again")
+        inner = self.inputs(self.outside)
+        self.transposed = self.turned[self.out]
+        if {self.turned[n] for n in (*inner, *self.attended[-1:])} != {self.transposed}:
+            raise search.refusal(f"weights that {self.name} stores in one direction")
+        whole = os.path.commonpath([n.replace(".", "/") for n in (self.out, *inner)])
+        mlp = whole.replace("/", ".")
+        stands = mlp in self.plain and mlp != self.out
+        same = stands and search.close(self.plain[mlp].put, self.plain[self.out].put)
+        self.mlp_out, self.mlp = self.short(self.out), self.short(mlp) if same else None
+        return inner
+
+    def short(self, name: str) -> str:
+        """A module's name inside the block."""
+        return name.removeprefix(f"{self.name}.")
+
+    def fits(self, other: _Block) -> bool:
+        """Whether one row can tell of both blocks; a dense MLP may stand beside experts."""
+        if other.experts and not self.experts:
+            return (self.mlp, self.linear) == (other.mlp, other.linear) and not self.transposed
+        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def ends_at(self, layer: int) -> str:
+        """The name of the MLP's end in another block of this kind."""
+        return f"{self.name.rpartition('.')[0]}.{layer}.{self.short(self.out)}"
+
+    def passes(self, module: str, block: str) -> bool:
+        """Whether a change of a module's output arrives as it is at the end of its block."""
+        before = self.search.plain[block].put
+        delta = _noise(before[-1])
+        changed = self.search.run([block], {module: lambda t: _added(t, -1, delta)}, until=block)
+        arrived = (changed[block].put - before)[-1]
+        if self.search.close(arrived, torch.zeros_like(arrived), scale=before):
+            raise self.search.refusal(f"that a change of {module} arrives at the block's end")
+        return self.search.close(arrived, delta, scale=before)
+
+    def within(self, name: str) -> bool:
+        """Whether a module is an attention or a part of one."""
+        return any(name == one or name.startswith(f"{one}.") for one in self.mixers)
+
+    def run(self, changes: Mapping[str, Callable[[Any], Any]]) -> dict[str, Seen]:
+        """One run with changes, of which the block's modules are seen."""
+        return self.search.run([self.name, *self.all], changes, until=self.name)
+
+    def attentions(self) -> list[str]:
+        """The outermost modules that let an earlier token reach a later one."""
+        search = self.search
+        noise = _noise(self.whole.given[0][0])
+        moved = self.run({self.below: lambda t: _added(t, 0, noise)})
+
+        def later_equal(a: Tensor, b: Tensor) -> bool:
+            return search.close(a[1:], b[1:], scale=a[1:])
+
+        mixing: list[str] = []
+        for name, one in self.plain.items():
+            other = moved[name]
+            if not one.given or one.width != search.size or len(one.put) != search.ids.shape[1]:
+                continue
+            pairs = zip(one.given, other.given, strict=True)
+            if all(later_equal(*pair) for pair in pairs) and not later_equal(one.put, other.put):
+                mixing.append(name)
+        return [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
+
+    def refuse_experts(self) -> None:
+        """Raise FamilyError where not every token passes the same matrices."""
+        outside = {n: self.search.model.get_submodule(n) for n in self.all if not self.within(n)}
+        runs = {name for name in outside if any(f"{n}.".startswith(f"{name}.") for n in self.plain)}
+        classes = {type(outside[name]) for name in runs}
+        for name, module in outside.items():
+            own = [p.ndim for p in module.parameters(recurse=False) if min(p.shape, default=1) > 1]
+            every = name in self.plain and len(self.plain[name].put) == self.search.ids.shape[1]
+            # what stands idle beside a running module of its class, as another expert does
+            idle = name not in runs and name.rpartition(".")[0] in runs and type(module) in classes
+            if idle or (name in runs and max(own, default=1) > 1 and not every) or 3 in own:
+                raise _refusal(
+                    self.search.model,
+                    f"the MLP of {self.name} is a mixture of experts ({name}) that is not "
+                    "built as those of transformers are",
+                )
+
+    def is_linear(self, name: str) -> bool:
+        """Whether a module is y = W x + b, and puts down whether W is stored (d_in, d_out)."""
+        module = self.search.model.get_submodule(name)
+        weight, one = getattr(module, "weight", None), self.plain[name]
+        if not isinstance(weight, Tensor) or weight.ndim != 2 or not one.given:
+            return False
+        bias = getattr(module, "bias", None)
+        bias = bias if bias is None else bias.detach().float().cpu()
+        for turned in (False, True):
+            W, x = dense(weight.detach(), turned).cpu(), one.given[0]
+            if x.shape[-1] == W.shape[1] and self.search.close(F.linear(x, W, bias), one.put):
+                self.turned[name] = turned
+                return True
+        return False
+
+    def inputs(self, outside: Sequence[str]) -> tuple[str, ...]:
+        """The MLP's input projections, the gate first; one with twice the width is fused."""
+        wide = self.plain[self.out].given[0].shape[-1]
+        before = outside[: outside.index(self.out)]
+        beside = [n for n in before if n.rpartition(".")[0] == self.out.rpartition(".")[0]]
+        for width in (wide, 2 * wide):
+            for some in (beside, before):
+                found = [n for n in some if self.plain[n].width == width]
+                if 0 < len(found) <= 2:
+                    self.fused = width != wide
+                    return tuple(self.gate_first(found))
+        raise self.search.refusal(
+            f"one or two linear modules before {self.out} that give its {wide} inputs"
+        )
+
+    def gate_first(self, found: list[str]) -> list[str]:
+        """Two input projections in the order gate, up: twice what `up` gives is twice the key."""
+        if len(found) < 2:
+            return found
+        key = 2 * self.plain[self.out].given[0]
+        doubled = self.run({found[0]: lambda out: 2 * out})[self.out].given[0]
+        return found[::-1] if self.search.close(doubled, key) else found
+
+    def into_stream(self) -> str:
+        """The module from whose output on a change arrives at the block's end as it is.
+
+        It is the MLP's end itself where no module puts out what is added to the stream.
+        """
+        order = list(self.plain)
+        behind = [
+            name
+            for name in order[order.index(self.out) + 1 :]
+            if self.plain[name].put.shape == self.whole.put.shape
+            if not self.within(name) and not self.out.startswith(f"{name}.")
+        ]
+        return next((name for name in behind if self.passes(name, self.name)), self.out)
+
+    def refuse_other_paths(self, ways: Sequence[Sequence[str]]) -> None:
+        """Raise FamilyError unless attention and MLP are all that the block adds to the stream.
+
+        ways  modules that are set to zero together; with one of these groups nothing is left.
+        """
+        given = self.whole.given[0]
+        for still in ways:
+            put = self.run({name: torch.zeros_like for name in (*self.ends, *still)})[self.name].put
+            share = (put * given).sum() / given.square().sum()  # a factor on the whole stream
+            if share.abs() > self.search.near and self.search.close(put, share * given):
+                return
+        raise self.search.refusal(
+            f"what {self.name} adds beside {' and '.join(map(self.short, self.mixers))} and "
+            f"{self.short(self.out)}: with both set to zero its output is not its input"
+        )
+
+
+# ---- the model as the library runs it ----------------------------------------------------------
+
+ROWS = [[5, 6, 7, 8, 9, 10, 11, 12], [4, 3, 11], [11, 12, 13, 14, 6]]
+AT = [2, 1, 3]
+
+
+def _confirmed(lm: LM) -> Arch:
+    near = 5e-4 if lm.dtype == torch.float32 else 0.08
+    start = max(lm.written_layers[:2])
+    changed = lm.mlp_out(start)
+
+    def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
+        pairs = list(zip(found, wanted, strict=True))
+        return all((a - b).abs().max() <= near * b.abs().max() for a, b in pairs)
+
+    def read(row: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The last states (length, d) of a row alone, when this changes what the MLP puts out."""
+        seqs = sequences(lm, [row])
+        with lm.opened(seqs), hooked(lm.model.get_submodule(changed), partial(_left, change)):
+            out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
+        return out.last_hidden_state[0].float()
+
+    alone = [read(row, lambda out: out) for row in ROWS]
+    delta = 0.5 * _noise(alone[0][0].cpu()).expand(len(ROWS), 1, -1)
+    seqs = sequences(lm, ROWS)
+    with lm.opened(seqs):
+        batch = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state.float()
+    if not same([wide[-len(r) :] for wide, r in zip(batch, ROWS, strict=True)], alone):
+        raise _refusal(lm.model, "a padded batch gives other states than its rows by themselves")
+    last = [wide[-1:] for wide in alone[1:]]
+    step, masked = _steps(lm, 0), _steps(lm, 1)
+    if step is not None and not same(step, last):
+        raise _refusal(lm.model, "a step with its cache gives other states than the whole run")
+    rewinds = masked is not None and same(masked, last)
+    wanted = [
+        read(row, partial(_added, at=at, delta=delta[0, 0]))[at:]
+        for row, at in zip(ROWS, AT, strict=True)
+    ]
+    for whole in (False, True):
+        lm.arch = replace(lm.arch, whole=whole, rewinds=rewinds)
+        try:
+            replay = Replay.at_mlp(lm, ROWS, start, lookup=AT)
+            for _ in range(2):  # what a first run leaves behind would make the second one wrong
+                states = replay.with_added(delta.to(replay.device)).float()
+            firsts = [replay.column(i, at) for i, at in enumerate(AT)]
+            ends = [replay.column(i, len(row)) for i, row in enumerate(ROWS)]
+            found = [w[a:b] for w, a, b in zip(states, firsts, ends, strict=True)]
+            some = replay.take([2, 0]).with_added(delta[[2, 0]].to(replay.device)).float()
+        except (TypeError, ValueError, AttributeError, LookupError, RuntimeError, StopIteration):
+            continue
+        if same([*found, some[0, : ends[2]], some[1, : ends[0]]], [*wanted, wanted[2], wanted[0]]):
+            return lm.arch
+    raise _refusal(lm.model, "a run from a layer on gives other states than the whole run")
+
+
+def _steps(lm: LM, more: int) -> list[Tensor] | None:
+    """The last state (1, d) of rows 1 and 2, whose last token is read with the cache of the rest.
+
+    `more` tokens are read between, and masked then, as those of a wrong guess are. None for a model
+    that keeps no cache, whose whole text is run at every step.
+    """
+    rows = [[*row[:-1], *[7] * more] for row in ROWS]
+    seqs = sequences(lm, rows)
+    with lm.opened(seqs):
+        out = lm.backbone(seqs.ids, seqs.real, use_cache=True)
+        past = getattr(out, lm.cache_name, None)
+        if past is None:
+            return None
+        select_rows(past, torch.tensor([1, 2], device=lm.device))
+        mask = seqs.real[1:].clone()
+        mask[:, mask.shape[1] - more :] = False
+        ends = torch.tensor([[row[-1]] for row in ROWS[1:]], device=lm.device)
+        mask = torch.cat([mask, torch.ones_like(ends, dtype=torch.bool)], 1)
+        real = torch.ones_like(ends, dtype=torch.bool)
+        out = lm.backbone(ends, real, mask=mask, use_cache=True, **{lm.cache_name: past})
+    return list(out.last_hidden_state.float())
+
+
+# ---- small things ------------------------------------------------------------------------------
+
+
+def _family(model: nn.Module) -> str:
+    return getattr(getattr(model, "config", None), "model_type", "") or type(model).__name__
+
+
+def _refusal(model: nn.Module, why: str) -> FamilyError:
+    return FamilyError(f"model family '{_family(model)}' is not recognized: {why}")
+
+
+def _states(out: Any) -> Tensor | None:
+    """The states among what a module puts out, None where there are none."""
+    for name in ("logits", "last_hidden_state"):
+        out = getattr(out, name, out)
+    out = out[0] if isinstance(out, tuple | list) and out else out
+    return out if _is_wide(out) else None
+
+
+def _is_wide(value: Any) -> bool:
+    """Whether an argument is a row per token, or may be one."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim in (2, 3)
+
+
+def _rows(wide: Tensor) -> Tensor:
+    """States as (tokens, width) in float32 on the CPU, which nobody changes later."""
+    return wide.detach().reshape(-1, wide.shape[-1]).float().cpu().clone()
+
+
+def _noise(like: Tensor) -> Tensor:
+    """A vector of the size of `like`, always the same, in no direction that a module favors."""
+    draw = torch.randn(like.shape, generator=torch.Generator().manual_seed(0))
+    return draw * like.float().square().mean().sqrt().clamp(min=1e-3)
+
+
+def _added(wide: Tensor, at: int, delta: Tensor) -> Tensor:
+    """States with a vector added at one token."""
+    moved = wide.clone()
+    moved.view(-1, wide.shape[-1])[at] += delta.to(wide)
+    return moved
+
+
+def _left(change: Callable, _: nn.Module, __: tuple, out: Any) -> Any:
+    """A hook that changes the states which a module puts out."""
+    if isinstance(out, Tensor):
+        return change(out)
+    return type(out)((change(out[0]), *out[1:]))

@@ -1,0 +1,28 @@
+"""The page of all families is what its command kept, and a family becomes again what it became."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import families
+
+ROWS = families.kept_rows()
+
+
+def test_the_page_is_that_of_the_rows():
+    assert families.PAGE.read_text(encoding="utf-8") == families.page([*ROWS.values()])
+    assert list(ROWS) == sorted(ROWS) and ROWS.keys() <= set(families.FAMILIES)
+
+
+def test_no_traceback_of_ours_and_a_reason_for_each_that_is_not_edited():
+    for family, row in ROWS.items():
+        assert row["kind"] != "broken", row
+        assert row["kind"] == "exact" or row["said"], family
+        assert "not undone" not in row["said"] and "answers otherwise" not in row["said"], row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(ROWS))
+def test_a_family_becomes_what_it_became(family):
+    found, kept = families.asked(family), ROWS[family]
+    assert (found["kind"], found.get("editors")) == (kept["kind"], kept.get("editors"))
