@@ -7,7 +7,10 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = ("00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "11", "16", "18", "18b")
+REWRITTEN = (  # no page but 09, 10, 12, 13 and 14, which are about the model without its token
+    *("00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "11"),
+    *("15", "16", "17", "18", "18b"),
+)
 
 
 def markdown(text: str) -> dict:
