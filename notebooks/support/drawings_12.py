@@ -89,31 +89,32 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
     return figure
 
 
-def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+def triangle(points: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Draw editors by the rewordings that follow and by what is kept; the legend says what they hold.
 
-    points  {editor: {"held", "reworded", "neighbors", "unrelated": mean, low and high in %}}
+    points  {editor: {"held", "reworded", "neighbors", "unrelated": % of each stream}}
     """
     kinds = "neighbors", "unrelated"
     figure, axes = panels(2, height=3.9, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
     looks = {
         name: {
-            "color": EDITED if "rehearsal" in name else editor_color(name) or BASE,
+            "color": EDITED if name == "WISE" else editor_color(name) or BASE,
             "marker": MARKERS[i % len(MARKERS)],
-            "zorder": 3 + (name == "unedited"),
+            "linewidth": 0,
         }
         for i, name in enumerate(points)
     }
     for ax, kept in zip(axes, kinds, strict=True):
         for name, shares in points.items():
-            (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
-            ends = [[y - low], [high - y]], [[x - left], [right - x]]
-            ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, **looks[name])
+            x, y = shares["reworded"], shares[kept]
+            ax.plot(x, y, markersize=4, alpha=0.5, **looks[name])
+            ax.plot(sum(x) / len(x), sum(y) / len(y), markersize=9.5, zorder=3, **looks[name])
         ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
         ax.text(97, 97, "both", color=QUIET, ha="right", va="top")
         ax.grid(True)
-    handles = [Line2D([], [], linewidth=0, **look) for look in looks.values()]
-    names = [f"{name}, {shares['held'][0]:.0f} % held" for name, shares in points.items()]
+    handles = [Line2D([], [], **look) for look in looks.values()]
+    held = {name: sum(shares["held"]) / len(shares["held"]) for name, shares in points.items()}
+    names = [f"{name}, {share:.0f} % held" for name, share in held.items()]
     return legend(figure, handles, names, 3, handlelength=1, handleheight=1)
 
 
