@@ -8,9 +8,8 @@
 # one matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
 # through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
 #
-# **You will** derive a router from the edit itself · train it with margins, in two steps of your own · see
-# token by token how a prompt gets its score · tell a memory that forgets from one that is full · merge
-# memories that were trained apart · keep a side memory in a file of your own.
+# **You will** derive a router from the edit itself · train it with margins · see token by token how a prompt gets
+# its score · tell a memory that forgets from one that is full · merge memories · keep one in a file of your own.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb) for gradients, [notebook 11](11_grace.ipynb).
 #
@@ -111,7 +110,7 @@ drawings_12.two_paths()
 #
 # ## A router for nothing
 #
-# Suppose that nobody trains this router. Why should $\Delta$ know an edit all the same? A gradient is
+# Why should $\Delta$ know an edit if nobody trains this router? A gradient is
 # a sum of pairs, as notebook 09 derives. So a change that was made by gradients is $\tau = \sum_i v_i
 # k_i^\top$, where the $k_i$ are inputs at tokens that were trained. At an input $q$ it gives $\tau q
 # = \sum_i v_i \langle k_i, q\rangle$, which is large where $q$ is like one of the $k_i$.
@@ -127,9 +126,9 @@ drawings_12.two_paths()
 #
 # </details>
 #
-# That is one token. A prompt has many, and $\Delta$ is their mean. Words such as "is" and "of" stand in other
-# prompts too, and their inputs resemble trained keys there as well. The third group of the figure is a prompt of
-# which half of the tokens are trained keys. **Move the number of pairs.**
+# A prompt has many tokens, and $\Delta$ is their mean. Words such as "is" and "of" stand in other prompts too, and their
+# inputs resemble trained keys there as well. The third group of the figure is a prompt of which half of the tokens are
+# trained keys. **Move the number of pairs.**
 
 
 # %%
@@ -177,7 +176,7 @@ Slider(spread, "pairs", [2, 4, 8, 16, 32, 64, 128, 256], 32)
 #
 # **Your turn · exercise 7.1 · ★★ · 12 minutes.** Write `margin_loss`, the sum of the three hinges. Then write
 # `margin_step`: it gets the inputs at the tokens of each text, makes $\Delta$ of them, and returns the new $\tau$
-# after one step downhill in your loss. The memory of the next figure and the editor at the end are trained with it.
+# after one step downhill in your loss.
 
 
 # %%
@@ -305,7 +304,7 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 # %% [markdown]
 # For the answer alone one step is enough: afterwards the dashed lines are flat. It leaves a gap between the edit and
 # the highest of the texts, but a narrow one. Your steps pull the edit up and hardly move the texts. **It is the
-# margins that open the gap.** They ask for it at this edit and these texts. Of rewordings and neighbors they ask nothing.
+# margins that open the gap.** Of rewordings and neighbors they ask nothing.
 #
 # ## Who is sent where?
 #
@@ -490,8 +489,8 @@ Slider(by_age, "share of the mask", [0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0], 0.4)
 #
 # And in the model? In each stream the first six facts are asked when they have just been written, and again when six
 # others have followed. We also ask how surprised the model is by the answer, $-\log p$. **The observation is the stream and
-# not the fact**: twelve facts share one matrix, and a bad step harms them together. Without rehearsal there is one
-# stream, an example.
+# not the fact**: twelve facts share one matrix, and a bad step harms them together. Without rehearsal one stream was
+# run, an example.
 
 # %%
 half = runs_12.HALF
@@ -590,12 +589,12 @@ figures.dots(found, ["masks 1", "masks 2", "masks 3"])
 # %% [markdown]
 # **TIES brings nearly all of what a shard has learned, and the mean half of it.** But a merged $\tau$ also gives each key
 # what the *other* shard has learned, and TIES brings that in full as well. Apart there is no such rest, but there the
-# router has to find the right shard. This is a small matrix; in the model we have not merged.
+# router has to find the right shard. In the model we have not merged.
 #
 # ## A side memory in your own file
 #
-# The inputs, your margins, and the library's route make an editor, which rehearses all earlier facts. The cell below
-# keeps it in `my/wise.py`. Beside it stands the library's memory of this page.
+# Your margins and the library's route make an editor, which the cell below keeps in `my/wise.py`. Beside it stands the
+# library's memory of this page.
 
 
 # %%
