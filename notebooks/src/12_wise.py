@@ -397,9 +397,9 @@ figure
 # %% [markdown]
 # A router that knew the edited fact would climb steeply at the left edge. Against neighbors the lines stay near the
 # diagonal: a rewording has the larger $\Delta$ in about half of the pairs, as chance would have it. The smallest advantage
-# that three streams could show is half of the printed interval. Against strangers, which share neither subject nor sentence with an
-# edit, it is better in each stream, and against unrelated prompts nearly always right. **The router knows that a prompt looks like the
-# edits. That it knows which fact is meant is not seen.**
+# that three streams could show is half of the printed interval. Against strangers, which share neither subject nor
+# sentence with an edit, it is better in each stream, and against unrelated prompts nearly always right. **The router
+# knows that a prompt looks like the edits. That it knows which fact is meant is not seen.**
 #
 # Why do neighbors get in? The next figure has the color of $\delta_p$ at each token of six prompts under the memory of
 # this page, and behind each prompt what the model says to it before and after the edits.
@@ -427,8 +427,7 @@ drawings_12.tokens(shown, side.eps)
 # %% [markdown]
 # It is not the tower that lights up most. The largest $\delta$ of the edit is at "of" and "in", words of its sentence, and
 # both neighbors have the same words. The rewording with tourists has the tower and another sentence, and stays below
-# $\varepsilon$. So **the mean is carried by the sentence**, as in the figure of half-shared prompts, and the
-# Reichstag stands in Rome. The Colosseum did before.
+# $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome. The Colosseum did before.
 #
 # ## Is a memory full, or does it forget?
 #
@@ -484,8 +483,8 @@ Slider(by_age, "share of the mask", [0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0], 0.4)
 
 # %% [markdown]
 # With two fifths of the entries the memory is not full: with rehearsal it holds every pair, up to some percent. Without
-# it the oldest pairs are all but lost, and the last one is perfect. **That is forgetting.** With a fifth, rehearsal leaves an error that is the same for
-# old and new pairs: **that is a full memory.** The two have different shapes.
+# it the oldest pairs are all but lost, and the last one is perfect. **That is forgetting.** With a fifth, rehearsal
+# leaves an error that is the same for old and new pairs: **that is a full memory.**
 #
 # And in the model? In each stream the first six facts are asked when they have just been written, and again when six
 # others have followed. We also ask how surprised the model is by the answer, $-\log p$. **The observation is the stream and
@@ -659,7 +658,8 @@ drawings_12.triangle(shares)
 # %% [markdown]
 # No editor stands in the corner. WISE reaches most rewordings and loses most of its neighbors, in each of the streams,
 # and GRACE is its opposite. Both spare unrelated prompts, since both leave $W$ alone. MEMIT writes into
-# $W$, and in this example it has the rewordings and the neighbors, and pays with unrelated prompts. One stream does not rank them.
+# $W$, and in this example it has the rewordings and the neighbors, and pays with unrelated prompts. One stream does
+# not rank them.
 #
 # In the paper, after a thousand facts in a model of 7B, next to no rewording follows with GRACE and most follow with
 # WISE, and both leave unrelated questions alone. Its table has no neighbors.
