@@ -509,9 +509,10 @@ for name in ("WISE", "WISE, no rehearsal"):
 # WISE as published has no rehearsal. It deals its facts into **shards**. Each shard has a mask, a random share
 # of all entries, and its facts may change these entries only. Afterwards the shards are merged into one $\tau$.
 #
-# A plain mean would halve everything that only one of two shards has changed. TIES avoids that in three steps. It **trims** each vector to a share of its
-# entries, the largest, it **elects** a sign for each entry, that of the sum of what is left, and it takes the
-# **mean** over those vectors that have this sign. A zero has no vote, and it does not count in the divisor.
+# A plain mean would halve everything that only one of two shards has changed. TIES avoids that in three steps. It
+# **trims** each vector to a share of its entries, the largest, it **elects** a sign for each entry, that of the sum of
+# what is left, and it takes the **mean** over those vectors that have this sign. A zero has no vote, and it does not
+# count in the divisor.
 #
 # **Your turn · exercise 7.3 · ★★ · 8 minutes.** Write `ties`. Do it by hand first, and keep half of each:
 # $(4, -1, 0.5, 2)$, $(-2, -3, 1, 0.2)$ and $(3, 2, -0.1, -5)$.
