@@ -79,11 +79,10 @@ from lib.editors.hypernetwork import losses
 from lib.editors.wise import merging
 from lib.editors.wise.route import ActivationDifference, Side, SideMemory, draw_mask, hinges
 from lib.model import activations
-from lib.workbench import plot, widgets
+from lib.workbench import plot
 from notebooks.support import (
     drawings_11,
     drawings_12,
-    figures,
     hand_ins,
     long_runs,
     models,
@@ -181,10 +180,7 @@ Slider(spread, "pairs", [2, 4, 8, 16, 32, 64, 128, 256], 32)
 
 # %%
 def margin_loss(edits, calm, margins):
-    """edits (n,), calm (m,): Δ of the edit's prompts and of irrelevant texts -> one number.
-
-    margins are (alpha, beta, gamma)
-    """
+    """Δ of edits (n,) and of texts, calm (m,); margins: (alpha, beta, gamma) -> one number."""
     ...
 
 
@@ -252,8 +248,7 @@ lm = models.load(SCALE, sink="own")
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
 mine = own_fact.read()
-editor = lib.EDITORS["wise"](lm)
-module = lm.mlp_out(editor.config.layer)
+module = lm.mlp_out(lib.EDITORS["wise"](lm).config.layer)
 W = lm.weight(module).cpu().float()
 
 
@@ -274,10 +269,12 @@ unit = sum(score(W, a) for a in calm) / len(calm)  # the mean length of W a
 own, others = [inputs(lm, module, text) / unit for text in prompts], [a / unit for a in calm]
 answer = encode_target(lm.tokenizer, tower.target_new)
 rows = [losses.Text(encode_prompt(lm.tokenizer, text), answer, 0.5) for text in prompts]
-mask, steps = draw_mask(tuple(W.shape), 0.2, seed=0, shard=0), 3 if SCALE == "tiny" else 10
 
 
 # %%
+mask, steps = draw_mask(tuple(W.shape), 0.2, seed=0, shard=0), 3 if SCALE == "tiny" else 10
+
+
 def train(step=None):  # Δ of the edit and of the highest text, before each step
     tau, curve = torch.zeros_like(W), []
     for _ in range(steps):
@@ -311,13 +308,13 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 # Now a memory with several facts, written by the library with its preset: the tower, the sheep, three others, and
 # your own fact where you have typed one. The preset is not the paper's WISE: earlier facts are trained along, which we
 # call *rehearsal*, there is no mask, the gradient is multiplied by $C^{-1}$ of general text, and $\varepsilon$ is
-# somewhat lower than the least $\Delta$ of an edit. **Move the threshold**: the slider is a share of $\varepsilon$.
+# somewhat lower than the least $\Delta$ of an edit.
 #
-# **Predict.** Which group stands nearest to the edits? Is there a threshold that lets rewordings in and neighbors not?
+# **Predict.** Is there a threshold that lets rewordings in and neighbors not?
 #
 # <details><summary>Answer</summary>
 #
-# Rewordings and neighbors stand side by side, and no threshold parts them. Unrelated prompts stand far below.
+# None is seen. Unrelated prompts stand far below both.
 #
 # </details>
 
@@ -325,12 +322,8 @@ plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colo
 every = lib.classroom()
 cases = [every[0], *every[1:18:6], lib.Case(sheep)]
 cases = cases[: 2 if SCALE == "tiny" else None] + ([lib.Case(mine)] if mine else [])
-patch = editor.edit([case.fact for case in cases])
+patch = lib.EDITORS["wise"](lm).edit([case.fact for case in cases])
 (side,) = patch.routes[module].memories
-kinds = runs_12.groups(cases, every[2:60:6])
-scores = {
-    kind: [score(side.tau, inputs(lm, module, x)) for x in some] for kind, some in kinds.items()
-}
 
 
 def layer(a, prompt):  # WISE's layer: the inputs of a row, of which so many are the prompt's
@@ -342,17 +335,12 @@ for text in (tower.text, cases[0].locality[0]):  # the library's route does the 
         a, out = lm.run([text], [module]).seen[module]
     models.same(lm, layer(a[0].float().cpu(), len(inputs(lm, module, text))), out[0].float().cpu())
 ranked = guess("How often has a rewording a larger Δ than a neighbor, in % of pairs?", 0, 100)
-widgets.ThresholdExplorer(patch.routes[module], scores)
 
 # %% [markdown]
-# Unrelated prompts stand far below the edits: they resemble the texts of the margins, and they get exactly the
-# numbers of the base model. Rewordings and neighbors stand side by side, and wherever you put the threshold, both come
-# in or neither does.
-#
 # That is one memory. So we take three streams of twelve facts, those of notebook 11, which share no
 # fact, and each has a memory of its own. Every threshold lets a share of the rewordings in, and a share of others:
-# neighbors, *strangers*, which are edits of another stream, or unrelated prompts. Each line is a stream, and the crosses
-# are the library's threshold. These runs are stored.
+# neighbors, *strangers*, which are edits of another stream, or unrelated prompts. Each line is a stream. These runs
+# are stored.
 
 # %%
 stored = long_runs.rows("12_streams")
@@ -366,33 +354,19 @@ def means(rows, key, count=None, times=100):  # of each stream
     return [times * sum(row[key][:count]) / len(row[key][:count]) for row in rows]
 
 
-def curve(own, others):  # in %: others and rewordings at or above each threshold
-    bars = torch.tensor(others).sort(descending=True).values
-    y = (torch.tensor(own) >= bars[:, None]).float().mean(1)
-    return 100 * (torch.arange(len(bars)) + 1) / len(bars), 100 * y
-
-
 def above(one, other):  # how often a prompt of the one group has the larger Δ, in %
     return 100 * (torch.tensor(one)[:, None] > torch.tensor(other)).float().mean().item()
 
 
-reach, curves, ends = [row["deltas"] for row in last["WISE"]], {}, []
-for kind, name in {
-    "neighbor": "neighbors",
-    "stranger": "strangers",
-    "unrelated": "unrelated",
-}.items():
-    curves[name] = {"WISE's Δ": [curve(one["rewording"], one[kind]) for one in reach]}
+reach, curves = [row["deltas"] for row in last["WISE"]], {}
+for kind in ("neighbor", "stranger", "unrelated"):
+    curves[kind] = {"WISE's Δ": [runs_12.curve(one["rewording"], one[kind]) for one in reach]}
     ranks = [above(one["rewording"], one[kind]) for one in reach]
     often = "{:.0f} [{:.0f}, {:.0f}]".format(*(min(x, 100) for x in by_stream(ranks)))
-    print(f"a rewording has a larger Δ than one of the {name}: in {often} % of pairs")
-for one in reach:
-    rates = ([100.0 * (x >= 1) for x in one[kind]] for kind in ("neighbor", "rewording"))
-    ends.append([sum(some) / len(some) for some in rates])
-ranked.against(sum(above(one["rewording"], one["neighbor"]) for one in reach) / len(reach))
-figure = drawings_11.curves(curves, {"the library's ε": ends})
-figure.axes[0].set_ylabel("rewordings let in (%)")
-figure
+    print(f"a rewording has a larger Δ than a prompt of kind {kind}: in {often} % of pairs")
+    if kind == "neighbor":
+        ranked.against(sum(ranks) / len(ranks))
+drawings_11.curves(curves, {})
 
 # %% [markdown]
 # A router that knew the edited fact would climb steeply at the left edge. Against neighbors the lines stay near the
@@ -461,17 +435,11 @@ def learn(K, V, mask, rehearse=True):  # τ after pair by pair, or shard's facts
     return tau
 
 
-def toy(seed, share, d=64, n=16):  # keys, values, and two masks
-    made = torch.Generator().manual_seed(seed)
-    K, V = (normalize(torch.randn(rows, n, generator=made), dim=0) for rows in (d, 32))
-    return K, V, (torch.rand(2, 32, d, generator=made) < share).float()
-
-
 def by_age(share):
     lines, bands = {}, {}
     for name, rehearse in {"without rehearsal": False, "with rehearsal": True}.items():
         found = []
-        for K, V, masks in (toy(seed, share) for seed in range(3)):
+        for K, V, masks in (runs_12.toy(seed, share) for seed in range(3)):
             found.append(100 * (V - learn(K, V, masks[0], rehearse) @ K).norm(dim=0))
         each = torch.stack(found)
         lines[name], bands[name] = each.mean(0), (each.amin(0), each.amax(0))
@@ -560,8 +528,8 @@ assert torch.allclose(ties(noise, 0.53), merging.ties(noise, density=0.53), atol
 # </details>
 #
 # Does the merge keep what was learned? Two shards of the small matrix learn eight pairs each. *Apart*, each answers for its
-# own pairs. Then they are merged by your `ties`, and by the plain mean. The left panel shows how much of its own value
-# a key still gets, and the right one what it gets besides.
+# own pairs. Then they are merged by your `ties`, and by the plain mean. What does a key still get of its own value, and what
+# besides? There are three pairs of masks.
 
 
 # %%
@@ -575,16 +543,17 @@ def kept(
 
 rules = {"TIES" + ", yours" * (i > 0): f for i, f in enumerate(both(ties).values())}
 rules["mean"] = lambda taus, density: sum(taus) / len(taus)
-found = {"own value that arrives (%)": {}, "length of the rest (%)": {}}
-for K, V, masks in (toy(seed, 0.4) for seed in range(3)):
+found = {}
+for K, V, masks in (runs_12.toy(seed, 0.4) for seed in range(3)):
     halves = K[:, :8], K[:, 8:]
     taus = [learn(k, v, m) for k, v, m in zip(halves, (V[:, :8], V[:, 8:]), masks, strict=True)]
     each = {name: kept(rule(taus, 0.53), K, V) for name, rule in rules.items()}
     own = [kept(tau, k, v) for tau, k, v in zip(taus, halves, (V[:, :8], V[:, 8:]), strict=True)]
     for name, pair in {"apart": torch.tensor(own).mean(0).tolist(), **each}.items():
-        for by, x in zip(found.values(), pair, strict=True):
-            by.setdefault(name, []).append(x)
-figures.dots(found, ["masks 1", "masks 2", "masks 3"])
+        found.setdefault(name, []).append(pair)
+for name, pairs in found.items():
+    arrives, rest = (", ".join(f"{x:.0f}" for x in side) for side in zip(*pairs, strict=True))
+    print(f"{name}: of its own value a key gets {arrives} %, and besides {rest} %")
 
 # %% [markdown]
 # **TIES brings nearly all of what a shard has learned, and the mean half of it.** But a merged $\tau$ also gives each key
@@ -600,33 +569,26 @@ figures.dots(found, ["masks 1", "masks 2", "masks 3"])
 # %%
 def edit(lm, facts, after):
     """WISE: `after` with a side memory beside one matrix, four fifths up."""
-    module = lm.mlp_out(round(0.8 * lm.n_layers))
-    W, learned = (
-        lm.weight(module).cpu().float(),
-        list(after.memory.get("mine", {}).get("facts", ())),
-    )
+    module, learned = lm.mlp_out(round(0.8 * lm.n_layers)), [*after.memory.get("mine", ())]
+    W, bare, tok = lm.weight(module).cpu().float(), replace(after, routes={}), lm.tokenizer
     tau = after.routes[module].memories[0].tau if module in after.routes else torch.zeros_like(W)
-    bare = replace(after, routes={})  # learned as if no side memory answered
-    with lm.patched(bare, only=True):
+    with lm.patched(bare, only=True):  # learned as if no side memory answered
         calm = [inputs(lm, module, text) for text in texts.irrelevant()[:16]]
         unit = sum((a @ W.T).norm(dim=1).mean().item() for a in calm) / len(calm)
-        calm = [a / unit for a in calm]
+        margins = 0.25 * unit, 1.5 * unit, unit
         for fact in facts:
             learned.append((fact.text, fact.target_new))
-            own, rows = [inputs(lm, module, text) for text, _ in learned], []
-            for text, target in learned:
-                ids = encode_prompt(lm.tokenizer, text), encode_target(lm.tokenizer, target)
-                rows.append(losses.Text(*ids, 1 / len(ids[1])))
+            own = [inputs(lm, module, text) for text, _ in learned]
+            ids = [(encode_prompt(tok, a), encode_target(tok, b)) for a, b in learned]
+            rows = [losses.Text(*pair, 1 / len(ids)) for pair in ids]
             for _ in range(8):
-                grad = losses.outcome(lm, bare, {module: tau}, rows, []).grads[module].cpu()
-                tau = tau - 5.0 * grad / len(rows)
-                some = [a / unit for a in own]
-                tau = margin_step(tau, torch.ones_like(W), some, calm, (0.25, 1.5, 1.0), 25.0)
+                grads = losses.outcome(lm, bare, {module: tau}, rows, []).grads
+                tau = tau - 5.0 * grads[module].cpu()
+                tau = margin_step(tau, W == W, own, calm, margins, 25.0 / unit)
     eps = min((a @ tau.T).norm(dim=1).mean().item() for a in own)
-    side = SideMemory(tau, eps, len(learned))
-    route = Side((side,), 1.0, ActivationDifference(bos=lm.leading_bos), module)
-    kept = {**after.memory, "mine": {"facts": tuple(learned)}}
-    return replace(after, routes={**after.routes, module: route}, memory=kept)
+    side, score = SideMemory(tau, eps, len(learned)), ActivationDifference(bos=lm.leading_bos)
+    routes = {**after.routes, module: Side((side,), 1.0, score, module)}
+    return replace(after, routes=routes, memory={**after.memory, "mine": tuple(learned)})
 
 
 # %%
@@ -649,15 +611,18 @@ show.Table([{"prompt": p, **{n: said[n][i].strip() for n in said}} for i, p in e
 #
 # An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of
 # WISE call this the *impossible triangle*, and say that no editor before theirs has all three in a long
-# stream. The figure has WISE in its three streams, small points, and their mean. The other editors stand there with the
-# first stream alone, as an example. An editor with all three would stand in the upper right corner of both panels.
+# stream. The table has WISE in its three streams. The other editors stand there with the first stream alone, as an
+# example.
 
 # %%
-shares = {name: {key: means(rows, key) for key in MEASURED} for name, rows in last.items()}
-drawings_12.triangle(shares)
+table = []
+for name, rows in last.items():
+    shares = {key: ", ".join(f"{x:.0f}" for x in means(rows, key)) for key in MEASURED}
+    table.append({"by stream, in %": name} | shares)
+show.Table(table)
 
 # %% [markdown]
-# No editor stands in the corner. WISE reaches most rewordings and loses most of its neighbors, in each of the streams,
+# No editor has all three. WISE reaches most rewordings and loses most of its neighbors, in each of the streams,
 # and GRACE is its opposite. Both spare unrelated prompts, since both leave $W$ alone. MEMIT writes into
 # $W$, and in this example it has the rewordings and the neighbors, and pays with unrelated prompts. One stream does
 # not rank them.

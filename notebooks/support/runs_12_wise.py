@@ -11,6 +11,8 @@ from itertools import product
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
 import lib
 from lib.data.facts import encode_prompt
@@ -46,6 +48,20 @@ def groups(cases: Sequence[lib.Case], strangers: Sequence[lib.Case]) -> dict[str
         "unrelated": [text for case in cases for text in case.locality],
     }
     return {group: list(dict.fromkeys(texts)) for group, texts in found.items()}
+
+
+def curve(own: Sequence[float], others: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """In %: others, and the own prompts, whose Δ is at or above each threshold."""
+    bars = torch.tensor(others).sort(descending=True).values
+    y = (torch.tensor(own) >= bars[:, None]).float().mean(1)
+    return 100 * (torch.arange(len(bars)) + 1) / len(bars), 100 * y
+
+
+def toy(seed: int, share: float, d: int = 64, n: int = 16) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit keys (d, n), unit values (32, n), and two random masks (2, 32, d) of that share."""
+    made = torch.Generator().manual_seed(seed)
+    K, V = (normalize(torch.randn(rows, n, generator=made), dim=0) for rows in (d, 32))
+    return K, V, (torch.rand(2, 32, d, generator=made) < share).float()
 
 
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
