@@ -7,12 +7,18 @@ at irrelevant texts (Δ_i). The margin loss is the sum of three hinges,
     max(0, Δ_i − α)      max(0, β − Δ_e)      max(0, γ − (Δ_e − Δ_i))
 
 each the *mean over its terms above 0* (0 if there is none): one for each irrelevant text, one for
-each edit, one for each pair of the two. Write one step downhill in this loss, inside the mask.
+each edit, one for each pair of the two. Write it in two steps, of which the second uses the first:
 
+    margin_loss   this loss, of some Δ
+    margin_step   one step of τ downhill in this loss, inside the mask
+
+    edits (n,), calm (m,)  Δ of each edit, and of each irrelevant text
+    margins      (alpha, beta, gamma)
     tau, mask    (d_out, d_in)      mask is True where an entry may change
     own, others  lists of (tokens, d_in): the inputs of each edit, and of each irrelevant text
-    margins      (alpha, beta, gamma)     lr: a number
-    returns the new τ: the old one less lr times the gradient, inside the mask
+    lr           a number
+    margin_loss: returns one number, as a tensor
+    margin_step: returns the new τ: the old one less lr times the gradient, inside the mask
 
 Hint: x.clamp(min=0) is max(0, x). torch.autograd.grad(loss, tau) needs a tau that requires_grad_().
 """
@@ -21,36 +27,48 @@ import torch
 from torch import Tensor
 
 
+def margin_loss(edits: Tensor, calm: Tensor, margins: tuple) -> Tensor:
+    # solution
+    alpha, beta, gamma = margins
+    gaps = gamma - (edits[None] - calm[:, None])
+    hinges = [terms.clamp(min=0) for terms in (calm - alpha, beta - edits, gaps)]
+    return sum(hinge.sum() / max(1, int((hinge > 0).sum())) for hinge in hinges)
+
+
 def margin_step(
     tau: Tensor, mask: Tensor, own: list, others: list, margins: tuple, lr: float
 ) -> Tensor:
     # solution
-    (alpha, beta, gamma), tau = margins, tau.clone().requires_grad_()
+    tau = tau.clone().requires_grad_()
     edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
     calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
-    gaps = gamma - (edits[None] - calm[:, None])
-    hinges = [terms.clamp(min=0) for terms in (calm - alpha, beta - edits, gaps)]
-    loss = sum(hinge.sum() / max(1, int((hinge > 0).sum())) for hinge in hinges)
+    loss = margin_loss(edits, calm, margins)
     return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]
 
 
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-RIGHT = """(alpha, beta, gamma), tau = margins, tau.clone().requires_grad_()
+LOSS = """alpha, beta, gamma = margins
+terms = [calm - alpha, beta - edits, gamma - (edits[None] - calm[:, None])]
+return sum(t.clamp(min=0).sum() / max(1, int((t > 0).sum())) for t in terms)"""
+STEP = """tau = tau.clone().requires_grad_()
 edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
 calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
-terms = [calm - alpha, beta - edits, gamma - (edits[None] - calm[:, None])]
-loss = sum(t.clamp(min=0).sum() / max(1, int((t > 0).sum())) for t in terms)
+loss = margin_loss(edits, calm, margins)
 return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]"""
+LENGTH = ".norm(dim=1).mean()"
 WRONG = [
-    (RIGHT.replace("in terms", "in [terms[0][:, None] + terms[1] + terms[2]]"), "make up for"),
-    (RIGHT.replace("sum() / max(1, int((t > 0).sum()))", "mean()"), "satisfied"),
-    (RIGHT.replace("in terms", "in terms[:2]"), "third"),
-    (RIGHT.replace("() - lr", "() + lr"), "uphill"),
-    (RIGHT.replace("mask * ", ""), "outside the mask"),
-    (RIGHT.replace(".norm(dim=1).mean()", ".mean(0).norm()"), "length of a mean"),
-    (RIGHT.replace(".norm(dim=1).mean()", ".norm(dim=1).sum()"), "long texts"),
+    (
+        {"margin_loss": LOSS.replace("in terms", "in [terms[0][:, None] + terms[1] + terms[2]]")},
+        "make up for",
+    ),
+    ({"margin_loss": LOSS.replace("sum() / max(1, int((t > 0).sum()))", "mean()")}, "satisfied"),
+    ({"margin_loss": LOSS.replace("in terms", "in terms[:2]")}, "third"),
+    ({"margin_step": STEP.replace("() - lr", "() + lr")}, "uphill"),
+    ({"margin_step": STEP.replace("mask * ", "")}, "outside the mask"),
+    ({"margin_step": STEP.replace(LENGTH, ".mean(0).norm()")}, "length of a mean"),
+    ({"margin_step": STEP.replace(LENGTH, ".norm(dim=1).sum()")}, "long texts"),
 ]
 
 
@@ -59,48 +77,55 @@ def mean(parts):
 
 
 def check(ask, draw):
-    tau, mask, (alpha, beta, gamma) = normal(draw, 5, 6), normal(draw, 5, 6) > 0, (1.0, 4.0, 2.5)
-    own, others = (
-        [d[i] * a / (a @ tau.T).norm(dim=1).mean() for i, a in enumerate(normal(draw, 3, 4, 6))]
-        for d in ((9, 2, 3.6), (0.1, 2, 1.3))
-    )
-
-    def gradient(loss=mean, pool=lambda moved: moved.norm(dim=1).mean()):
-        at = tau.clone().requires_grad_()
-        e, i = (torch.stack([pool(a @ at.T) for a in some]) for some in (own, others))
-        return torch.autograd.grad(loss([i - alpha, beta - e, gamma - (e - i[:, None])]), at)[0]
-
+    alpha, beta, gamma = margins = (1.0, 4.0, 2.5)
+    e, i = torch.tensor([9.0, 2.0, 3.6]).double(), torch.tensor([0.1, 2.0, 1.3]).double()
+    parts = [i - alpha, beta - e, gamma - (e - i[:, None])]
     likely = {
         "One max around the whole sum: a wide margin here would make up for a missing one there. "
-        "Each hinge has its own.": gradient(lambda p: mean([p[0][:, None] + p[1] + p[2]])),
-        "The mean is over all terms here, and satisfied terms water it down.": gradient(
-            lambda p: sum(part.clamp(min=0).mean() for part in p)
+        "Each hinge has its own.": mean([parts[0][:, None] + parts[1] + parts[2]]),
+        "The mean is over all terms here, and satisfied terms water it down.": sum(
+            part.clamp(min=0).mean() for part in parts
         ),
-        "The third hinge is missing: the gap.": gradient(lambda p: mean(p[:2])),
-        "Each hinge is a sum here, and not a mean over its terms above 0.": gradient(
-            lambda p: sum(part.clamp(min=0).sum() for part in p)
+        "The third hinge is missing: the gap.": mean(parts[:2]),
+        "Each hinge is a sum here, and not a mean over its terms above 0.": sum(
+            part.clamp(min=0).sum() for part in parts
         ),
-        "max(0, ·) is missing: terms that are satisfied pull as well.": gradient(
-            lambda p: sum(part.mean() for part in p)
+        "max(0, ·) is missing: terms that are satisfied pull as well.": sum(
+            part.mean() for part in parts
         ),
-        "The gap is turned round: Δ_e should be larger than Δ_i by γ.": gradient(
-            lambda p: mean([*p[:2], 2 * gamma - p[2]])
+        "The gap is turned round: Δ_e should be larger than Δ_i by γ.": mean(
+            [*parts[:2], 2 * gamma - parts[2]]
         ),
-        "The first two hinges are turned round: Δ_i should be small, and Δ_e large.": gradient(
-            lambda p: mean([-p[0], -p[1], p[2]])
+        "The first two hinges are turned round: Δ_i should be small, and Δ_e large.": mean(
+            [-parts[0], -parts[1], parts[2]]
         ),
         "The gap is taken pair by pair in a row; each edit belongs to each irrelevant text.": (
-            gradient(lambda p: mean([*p[:2], p[2].diagonal()]))
+            mean([*parts[:2], parts[2].diagonal()])
         ),
+    }
+    found = tensor(ask("margin_loss", e, i, margins), (), "margin_loss")
+    agree(found, mean(parts), "margin_loss", likely)
+    tau, mask = normal(draw, 5, 6), normal(draw, 5, 6) > 0
+    own, others = (
+        [d[n] * a / (a @ tau.T).norm(dim=1).mean() for n, a in enumerate(normal(draw, 3, 4, 6))]
+        for d in (e, i)
+    )
+
+    def gradient(pool=lambda moved: moved.norm(dim=1).mean()):
+        at = tau.clone().requires_grad_()
+        e, i = (torch.stack([pool(a @ at.T) for a in some]) for some in (own, others))
+        return torch.autograd.grad(mean([i - alpha, beta - e, gamma - (e - i[:, None])]), at)[0]
+
+    likely = {
         "Δ is a mean of lengths; these are their squares.": gradient(
-            pool=lambda moved: moved.pow(2).sum(1).mean()
+            lambda moved: moved.pow(2).sum(1).mean()
         ),
         "The step goes uphill: subtract the gradient.": -gradient(),
         "Δ is a mean of lengths; in the length of a mean, tokens cancel.": gradient(
-            pool=lambda moved: moved.mean(0).norm()
+            lambda moved: moved.mean(0).norm()
         ),
         "Δ is a mean over tokens; with a sum, long texts would always be let in.": gradient(
-            pool=lambda moved: moved.norm(dim=1).sum()
+            lambda moved: moved.norm(dim=1).sum()
         ),
     }
     likely = {reason: tau - 0.1 * mask * found for reason, found in likely.items()}
@@ -110,7 +135,7 @@ def check(ask, draw):
         - 0.1 * ~mask * gradient(),
         "This is the step alone: the new τ is asked for.": -0.1 * mask * gradient(),
     }
-    found = ask("margin_step", tau, mask, own, others, (alpha, beta, gamma), 0.1)
+    found = ask("margin_step", tau, mask, own, others, margins, 0.1)
     found = tensor(found, (5, 6), "the new τ")
     agree(found, tau - 0.1 * mask * gradient(), "the new τ", likely)
     return "solved: hinges pull until the margin is there, and then leave the rest to the answer."

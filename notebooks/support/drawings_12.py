@@ -1,13 +1,12 @@
-"""The drawings of notebook 12: two paths, δ token by token, a triangle."""
+"""The drawings of notebook 12: two paths, and δ token by token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from lib.workbench.plot.style import (
@@ -18,12 +17,11 @@ from lib.workbench.plot.style import (
     QUIET,
     SEQUENTIAL,
     contrast,
-    editor_color,
     readable,
     token_text,
 )
 
-from .figures import MARKERS, bare, box, colorbar, legend, panels
+from .figures import bare, box, colorbar, panels
 
 
 def two_paths() -> Figure:
@@ -87,34 +85,6 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
     colors = ScalarMappable(norm, SEQUENTIAL)
     colorbar(figure, colors, [ax], "δ at the token", pad=0.02, aspect=18)
     return figure
-
-
-def triangle(points: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
-    """Draw editors by the rewordings that follow and by what is kept; the legend says what they hold.
-
-    points  {editor: {"held", "reworded", "neighbors", "unrelated": mean, low and high in %}}
-    """
-    kinds = "neighbors", "unrelated"
-    figure, axes = panels(2, height=3.9, sharey=True, titles=[f"{kind} kept (%)" for kind in kinds])
-    looks = {
-        name: {
-            "color": EDITED if "rehearsal" in name else editor_color(name) or BASE,
-            "marker": MARKERS[i % len(MARKERS)],
-            "zorder": 3 + (name == "unedited"),
-        }
-        for i, name in enumerate(points)
-    }
-    for ax, kept in zip(axes, kinds, strict=True):
-        for name, shares in points.items():
-            (x, left, right), (y, low, high) = shares["reworded"], shares[kept]
-            ends = [[y - low], [high - y]], [[x - left], [right - x]]
-            ax.errorbar(x, y, *ends, markersize=9.5, elinewidth=1, **looks[name])
-        ax.set(xlim=(-4, 104), ylim=(-4, 104), xlabel="rewordings that follow (%)")
-        ax.text(97, 97, "both", color=QUIET, ha="right", va="top")
-        ax.grid(True)
-    handles = [Line2D([], [], linewidth=0, **look) for look in looks.values()]
-    names = [f"{name}, {shares['held'][0]:.0f} % held" for name, shares in points.items()]
-    return legend(figure, handles, names, 3, handlelength=1, handleheight=1)
 
 
 def _width(token: str) -> float:

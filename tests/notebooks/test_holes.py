@@ -333,7 +333,7 @@ HOLES |= {
 }
 HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
 HOLES |= {
-    "7.1": ["margin_step"],
+    "7.1": ["margin_loss", "margin_step"],
     "7.2": ["nearest", "lookup", "rule", "write"],
     "7.3": ["ties"],
     "7.4": ["refit_loss"],
