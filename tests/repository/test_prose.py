@@ -7,9 +7,9 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = (  # no page but 09, 10, 12, 13 and 14, which are about the model without its token
+REWRITTEN = (  # no page but 09, 10, 13 and 14, which are about the model without its token
     *("00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "11"),
-    *("15", "16", "17", "18", "18b"),
+    *("12", "15", "16", "17", "18", "18b"),
 )
 
 
