@@ -23,8 +23,8 @@ from lib.workbench.forensics.investigation import THRESHOLD, WIDTHS
 from lib.workbench.forensics.matched_filter import DAMPING, Filtered, matched_filter, robust_z
 from lib.workbench.forensics.reversal import PREFIXES
 
-from . import runs_18_does_it_last as runs_18
 from . import stored_runs
+from .lives import ROUNDED, TRAINED, lives
 
 EDITORS = {"ROME": 6, "MEMIT": 1}  # how many facts of a draw each of them edits
 EVEN = "even"  # the draw on which the threshold is chosen
@@ -107,8 +107,8 @@ def moments(lm: lib.LM) -> dict[int, Tensor]:
 def unedited(lm: lib.LM, name: str) -> Iterator[dict[str, Any]]:
     """A model that nobody edited: as it is, rounded, or trained on other text."""
     what, _, seed = name.partition(", seed ")
-    lives = runs_18.lives(int(seed or 0), [lib.classroom()[0].fact])  # no later edit is made
-    patch = lives[what](lm, lib.EMPTY) if what in lives else lib.EMPTY
+    every = lives(int(seed or 0), [lib.classroom()[0].fact])  # no later edit is made
+    patch = every[what](lm, lib.EMPTY) if what in every else lib.EMPTY
     read = key_moments(lm, list(moments(lm)), patch, HELD_OUT)
     yield {"draw": name} | looked(matched_filter(lm, candidates(), read, patch))
 
@@ -218,7 +218,7 @@ def hiding(lm: lib.LM, case: lib.Case, patch: lib.Patch) -> dict[str, Any]:
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Unedited models, and facts edited alone: one even draw and three odd ones."""
-    innocents = ["as it is", *runs_18.ROUNDED]
+    innocents = ["as it is", *ROUNDED]
     innocents += [f"trained, seed {seed}" for seed in range(len(DRAWS))]
     kinds = {kind: (lib.EDITORS[kind.lower()], {}) for kind in EDITORS}
     settings = {
@@ -227,7 +227,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "cases": {draw: [case.id for case in cases] for draw, cases in draws().items()},
         "facts": EDITORS,
         "unedited": innocents,
-        "trained": runs_18.TRAINED,
+        "trained": TRAINED,
         "defenders": DEFENDERS,
         "threshold": THRESHOLD,
         "above": ABOVE,

@@ -108,14 +108,15 @@ def test_two_models_are_compared_on_the_facts_that_both_were_given(monkeypatch):
             for editor, edits in (("rome", 10), ("rome", 100), ("grace", 100))
         }
 
-    arenas = {tables.EMBEDDED: of("small", 1.0, 3), tables.SECOND: of("large", 0.5, 2)}
+    arenas = {tables.SUNK: of("small", 1.0, 3), tables.SECOND: of("large", 0.5, 2)}
     monkeypatch.setattr(arena_tables, "stored", lambda: arenas)
     head, _, *lines = arena_tables.both_models().splitlines()
     assert head.startswith("| editor | facts of | held, SmolLM2 | held, Gemma 3 | difference |")
     (line,) = lines  # only rome has ten edits on both
     cells = [cell.split(" [")[0] for cell in line.strip("| ").split(" | ")]
     # three of four facts held, and half of two of three; the pairs are x, 0 and 1
-    assert cells[:5] == ["`rome` (both keys)", "rows", "75", "33", "−33"]
+    note = "`rome` (both keys) (SmolLM2: R-ROME's mean key)"
+    assert cells[:5] == [note, "rows", "75", "33", "−33"]
     assert cells[5:] == ["–"] * 6
 
 

@@ -114,9 +114,18 @@ def test_a_hash_here_is_that_of_git():
     assert measured._files("lib/patch", "") == measured._files("lib/patch", "HEAD")
 
 
+def named(model):
+    """What presets are looked up by: the name of a model and its layers."""
+    layers = list(range(LAYERS[model]))
+    name = NAMES.get(model, model)
+    return SimpleNamespace(
+        name=name, n_layers=len(layers), written_layers=layers, presets=Presets()
+    )
+
+
 @pytest.mark.parametrize("model", LAYERS)
 def test_a_note_stands_where_the_preset_changes_the_method(model):
-    lm = SimpleNamespace(name=NAMES.get(model, model), n_layers=LAYERS[model], presets=Presets())
+    lm = named(model)
     noted = {name for name, words in tables.WORDS["methods"].items() if "here" in words}
     assert noted == set(SETTINGS)
     for name, setting in SETTINGS.items():
@@ -137,11 +146,6 @@ def test_a_cells_settings_are_those_that_its_row_is_noted_for():
             editor, settings = name.split("-", 2)[2].removesuffix(".json"), cell["settings"]
             assert cell["commit"] and (settings or editor == "base"), name
             if editor in SETTINGS and isinstance(settings, dict):
-                published = lib.EDITORS[editor].Config.published(
-                    SimpleNamespace(
-                        name=NAMES.get(model, model), n_layers=LAYERS[model], presets=Presets()
-                    ),
-                    editor,
-                )
+                published = lib.EDITORS[editor].Config.published(named(model), editor)
                 changed = settings[SETTINGS[editor]] != getattr(published, SETTINGS[editor])
                 assert bool(tables.note_of(editor, model)) == changed, name

@@ -40,4 +40,5 @@ def test_an_edit_is_read_in_few_files():
     found = reading.reading("rome")
     # a weight may be quantized, or an expert's: that is one file and a few lines more
     # (6 files); so are facts as they come, normalized texts, arguments of the wrong kind, and bars
-    assert found.files <= 29 and found.statements <= 690 and found.lines <= 1275
+    # and layers without an MLP, which a family that was recognized may have (8 statements)
+    assert found.files <= 29 and found.statements <= 698 and found.lines <= 1290
