@@ -326,8 +326,8 @@ def _beside(view: View, columns: Sequence[Column]) -> str:
         prompt = f'<th scope="row">{escape(first.prompt)} …{about}</th>'
         body.append(f"<tr>{prompt}<td>{before}</td>{cells}</tr>")
     return (
-        '<details class="beside"><summary>Every answer of every editor</summary>'
-        '<div tabindex="0" role="region" aria-label="Every answer of every editor"><table>'
+        '<details class="beside"><summary>All answers</summary>'
+        '<div tabindex="0" role="region" aria-label="All answers"><table>'
         f'<thead><tr><th scope="col">Prompt</th><th scope="col">Before</th>{heads}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div></details>"
     )

@@ -47,7 +47,8 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
     """
     groups: dict[str, list[str]] = {}
     for student, verdict in found.items():
-        if verdict.status == "wrong" and not verdict.message.endswith(UNNAMED):
+        named = not verdict.stopped and not verdict.message.endswith(UNNAMED)
+        if verdict.status == "wrong" and named:
             groups.setdefault(re.sub(r"[\d.]+", "#", verdict.message), []).append(student)
     ranked = sorted(groups.values(), key=len, reverse=True)
     return [(found[students[0]].message, students) for students in ranked]
@@ -70,7 +71,19 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
             parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
     lines += ["", "The most frequent mistakes of each exercise stand below, in the words of its"]
     lines += ["check. Students who left an exercise out are named in the last table.", ""]
+    whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
+    lines += [f"Everything is solved by {listed(whole)}.", "", *_stopped(graded)]
     return "\n".join([*lines, *parts, *_stuck(graded)])
+
+
+def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
+    """The part on files that could not be asked, which are no mistakes about the subject."""
+    lines = []
+    for student, verdicts in graded.items():
+        if odd := [v for v in verdicts if v.stopped]:
+            numbers = ", ".join(v.exercise for v in odd)
+            lines += [f"* {plain(student)}, in {numbers}", "", quoted(odd[0].message, 6), ""]
+    return ["## Look at these files, which could not be asked", "", *lines] if lines else []
 
 
 def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
@@ -80,8 +93,10 @@ def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
         lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
     rest = [student for _, students in named[SHOWN:] for student in students]
     if rest:
-        lines += [f"* {_count(len(rest))} with rarer mistakes: {listed(rest)}", ""]
+        lines += [f"* {_count(len(rest))} with other mistakes: {listed(rest)}", ""]
     other = [s for s in wrong if found[s].message.endswith(UNNAMED)]
+    if broken := sum(found[s].stopped for s in wrong):
+        lines += [f"The files of {_count(broken)} could not be asked; see above.", ""]
     if other:
         lines += [f"* {_count(len(other))} whose numbers differ in a way that the check has no", ""]
         lines[-2:] = [f"{lines[-2]} name for: {listed(other)}", ""]

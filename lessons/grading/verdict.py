@@ -21,7 +21,7 @@ from lessons.grading.exercise_source import Exercise
 from lessons.grading.files import Missing, text_of
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.student_file import ENDLESS, STUB
-from lessons.marking import NotAttempted, Wrong, clean
+from lessons.marking import NotAttempted, Stopped, Wrong, clean
 
 # what a check raises that cannot work with what came back
 UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -32,7 +32,8 @@ class Verdict:
     """The result of one exercise for one student.
 
     status is "solved", "wrong", "not attempted" or "missing"; message says why. `right` names the
-    functions that are right by themselves, of an exercise that asks for `parts` of them.
+    functions that are right by themselves, of an exercise that asks for `parts` of them. `stopped`
+    says that the file could not be asked: it was no text, broke off, or did what is not allowed.
     """
 
     exercise: str
@@ -45,6 +46,7 @@ class Verdict:
     seconds: float = 0.0
     right: tuple[str, ...] = ()
     parts: int = 1
+    stopped: bool = False
 
     @property
     def points(self) -> float:
@@ -61,7 +63,7 @@ def grade(
 
     With `only`, the name of a function, the solution answers in the place of all others.
     """
-    start, printed = time.monotonic(), ""
+    start, printed, stopped = time.monotonic(), "", False
     own = {
         "seconds": exercise.option("SECONDS"),
         "library": bool(exercise.option("LIB")),
@@ -85,10 +87,18 @@ def grade(
             finally:
                 printed = student.printed
 
-    status, message = judged(check)
+    def watched() -> str | None:
+        nonlocal stopped
+        try:
+            return check()
+        except Stopped:
+            stopped = True
+            raise
+
+    status, message = judged(watched)
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
-    return Verdict(*head, status, message, printed, seconds)
+    return Verdict(*head, status, message, printed, seconds, stopped=stopped)
 
 
 def in_parts(
@@ -138,7 +148,8 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
             status = "missing" if isinstance(error, Missing) else "wrong"
-            found.append(Verdict(*head, status, f"{clean(error)}."))
+            odd = not isinstance(error, Missing)
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=odd))
     return found
 
 
