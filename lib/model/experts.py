@@ -72,8 +72,10 @@ class ModuleExperts(nn.Module):
         weights  (tokens, k) the router's weights of them
         """
         outs, (joined,) = self.outs(), self.own
-        inner = joined.gate_up_proj if joined.has_gate else joined.up_proj
-        inner_bias = getattr(joined, "gate_up_proj_bias", None)
+        # the parameters are read here, not in `joined`: what moves a model to a card moves these
+        inner: Tensor = getattr(self, "gate_up_proj" if joined.has_gate else "up_proj")
+        inner_bias: Tensor | None = getattr(self, "gate_up_proj_bias", None)
+        bias: Tensor | None = getattr(self, "down_proj_bias", None)
         gated = joined._apply_gate if joined.has_gate else joined.act_fn
         share = weights.new_zeros(len(hidden), len(outs)).scatter(1, index, weights)
         asked = set(index.unique().tolist())
@@ -89,8 +91,8 @@ class ModuleExperts(nn.Module):
             wide = F.linear(hidden[tokens], W, None if inner_bias is None else inner_bias[number])
             weight = share[tokens, number, None]
             put = out((weight * gated(wide)).to(hidden.dtype))
-            if joined.has_bias:
-                put = put + (weight * joined.down_proj_bias[number]).to(put)
+            if bias is not None:
+                put = put + (weight * bias[number]).to(put)
             added = added.index_add(0, tokens, put)
         return added
 

@@ -34,6 +34,8 @@ TOPS = ("lib", "lessons", "notebooks", "tests", "demo_app", ".ci", ".github")
 ELSEWHERE = {
     "from gradio_client import Client": "wants a page: test_the_client_of_the_readme",
     "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: test_recipes",
+    'lib.read_cases("facts.csv")': "wants a file of the reader's own: tests/data",
+    '"meta-llama/Llama-3.1-8B"': "wants a card and a model of eight billion weights",
 }
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {
