@@ -260,7 +260,7 @@ def test_a_folder_that_cannot_be_made_is_said(used, tmp_path):
 
 def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, monkeypatch):
     there = threading.active_count()
-    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer = threading.Timer(1.5, _thread.interrupt_main)  # the loop runs by then, under load too
     timer.start()
     found, said = used(ENDLESS)
     timer.join()
