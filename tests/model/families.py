@@ -279,6 +279,8 @@ def kept_rows() -> dict[str, dict[str, Any]]:
 def main(families: list[str]) -> None:
     """Try families, keep what became of each, and write the page."""
     rows = kept_rows()
+    if unknown := [name for name in families if name not in FAMILIES]:
+        raise SystemExit(f"transformers has no causal family called {', '.join(unknown)}")
     for family in families or [name for name in FAMILIES if name not in rows]:
         rows[family] = asked(family)
         print(json.dumps(rows[family]), flush=True)

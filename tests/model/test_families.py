@@ -21,6 +21,13 @@ def test_no_traceback_of_ours_and_a_reason_for_each_that_is_not_edited():
         assert "not undone" not in row["said"] and "answers otherwise" not in row["said"], row
 
 
+def test_a_name_that_is_no_family_changes_nothing():
+    before = families.STORE.read_bytes(), families.PAGE.read_bytes()
+    with pytest.raises(SystemExit, match="no causal family called nosuch"):
+        families.main(["llama", "nosuch"])
+    assert before == (families.STORE.read_bytes(), families.PAGE.read_bytes())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(ROWS)[::6])  # the command asks all of them
 def test_a_family_becomes_what_it_became(family):
