@@ -89,9 +89,9 @@ class Form:
     @staticmethod
     def take(subject: str, prompt: str) -> tuple[str, str]:
         """The fields with the subject that the page takes from a whole sentence, to be changed."""
-        if subject.strip():
-            return gr.skip(), gr.skip()
         found, text = taken(subject, prompt)
+        if found == subject:  # there was one, or none can be told, or a program sent no text at all
+            return gr.skip(), gr.skip()
         return found, continued(text)
 
     def reopen(self, found: Opened, request: gr.Request) -> dict:
