@@ -516,15 +516,13 @@ def test_the_library_ships_a_network_for_the_embedded_model(
     editor = lib.EDITORS[name](default_lm)
     assert editor.shipped.stat().st_size < 4e6
     header, *_, content = network_file.load(editor.shipped, default_lm.fingerprint, name)
-    # trained on the same weights before texts had their sink token (results/trained_editors.md)
-    assert header["base"] == f"{default_lm.plain_name} {default_lm.fingerprint}"
+    assert header["base"] == default_lm.identity, "trained as lib.load() reads"
     assert editor.networks().hash == content
     settings, first = (
-        json.loads(json.dumps({**asdict(config), "network": None, "first_scale": 1.0}))
+        json.loads(json.dumps({**asdict(config), "network": None}))
         for config in (editor.config, editor.Config())
     )
-    # the preset is what it was trained with, but for the edits' own step; what a file does not name
-    # yet was as published
+    # the preset is what it was trained with; what a file does not name yet was as published
     assert {**first, **editor.current(header["settings"])} == settings
     data = header["data"]
     assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
