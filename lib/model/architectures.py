@@ -44,6 +44,8 @@ class Arch:
 
     What follows is set by recognition alone (recognition.py).
 
+    head          the module that makes logits of the last states, where more than a matrix does
+    first_position  the number of a text's first position
     into          the module whose output a block adds to the stream, where it is another than the
                   norm's usual name says
     logit_factor  what the head's logits are multiplied by
@@ -67,6 +69,8 @@ class Arch:
     fused_in: bool = False
     experts: str | None = None
     dense_out: str = ""
+    head: str | None = None
+    first_position: int = 0
     into: str | None = None
     logit_factor: float = 1.0
     logit_cap: float | None = None

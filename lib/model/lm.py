@@ -121,7 +121,8 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return limit and limit - self.arch.first_position
 
     @property
     def stored_identity(self) -> str:
@@ -420,9 +421,10 @@ class LM(Patchable):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head = self.model.get_output_embeddings()
+        head: Any = self.model.get_output_embeddings()
+        head = self.model.get_submodule(self.arch.head) if self.arch.head else head
         with products(self.quantized):
-            logits = head(hidden.to(head.weight.device)).float().to(hidden.device)
+            logits = head(hidden.to(self.head_device)).float().to(hidden.device)
         if self.arch.logit_factor != 1.0:
             logits = logits * self.arch.logit_factor
         cap = self.arch.logit_cap
@@ -439,7 +441,8 @@ class LM(Patchable):
         base = below_head(self.model)
         if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
-            more["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            counted = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            more["position_ids"] = counted + self.arch.first_position
         out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out

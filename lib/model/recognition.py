@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from ..errors import FamilyError, sentence
 from .architectures import ARCHS, Arch, ByLayer, below_head, dense
 from .batching import sequences
 from .experts import ModuleExperts, separate
-from .generation import select_rows
+from .generation import go_on
 from .hooks import Enough, hooked, hooked_all
 from .partial_forward import Replay
 from .quantized import plain
@@ -37,19 +37,27 @@ if TYPE_CHECKING:
 
 TOKENS = torch.arange(3, 12)[None]  # behind the ids that families keep for padding and ends
 LOUD = 60.0  # the largest logit while a cap is looked for: small ones pass a cap unchanged
-_found: WeakKeyDictionary[nn.Module, Arch] = WeakKeyDictionary()
+END = "end_of_blocks"  # a module put behind blocks that no norm follows
+_found: dict[tuple, Arch] = {}  # by what makes models alike, before and after `confirmed`
 
 
 def arch_of(model: nn.Module) -> Arch:
-    """The row of ARCHS for a transformers model, or what `recognize` finds; found once per model.
+    """The row of ARCHS for a transformers model, or what was found by running one like it.
 
-    Raises FamilyError for a model without a row that is not recognized.
+    Models are alike that have one class, configuration and type. Raises FamilyError for a model
+    without a row that is not recognized.
     """
     if _family(model) in ARCHS:
         return ARCHS[_family(model)]
-    if model not in _found:
-        _found[model] = recognize(model)
-    return _found[model]
+    if _likeness(model) not in _found:
+        _found[_likeness(model)] = recognize(model)
+    arch = _found[_likeness(model)]
+    place, _, name = arch.final_norm.rpartition(".")
+    if name == END and not hasattr(model.get_submodule(place), END):
+        end, blocks = nn.Identity(), model.get_submodule(arch.blocks)
+        model.get_submodule(place).add_module(END, end)
+        list(blocks.children())[-1].register_forward_hook(partial(_left, end))
+    return arch
 
 
 def recognize(model: nn.Module) -> Arch:
@@ -69,17 +77,21 @@ def recognize(model: nn.Module) -> Arch:
 def confirmed(lm: LM) -> Arch:
     """The recognized row of a model, with what shows only where the library runs it.
 
-    A padded batch has to equal its rows alone, a step with the cache the whole run, and a replay
-    from a layer the whole run with the same change. `whole` and `rewinds` of the row are set where
-    that needs it. Raises FamilyError where they differ all the same.
+    Its logits have to be the model's own, a padded batch has to equal its rows alone, a step with
+    the cache the whole run, and a replay from a layer the whole run with the same change.
+    `first_position`, `whole` and `rewinds` of the row are set where that needs it. Raises
+    FamilyError where they differ all the same.
     """
-    try:
-        with torch.no_grad():
-            return _confirmed(lm)
-    except FamilyError:
-        raise
-    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-        raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
+    key = (*_likeness(lm.model), "confirmed")
+    if key not in _found:
+        try:
+            with torch.no_grad():
+                _found[key] = _confirmed(lm)
+        except FamilyError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+            raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
+    return _found[key]
 
 
 # ---- one run with hooks ------------------------------------------------------------------------
@@ -97,11 +109,6 @@ class Seen(NamedTuple):
     put: Tensor
     times: int = 1
 
-    @property
-    def width(self) -> int:
-        """The width of its output."""
-        return self.put.shape[-1]
-
 
 class _Search:
     """One model in parts: `arch` puts together what is found in each kind of its blocks."""
@@ -112,7 +119,7 @@ class _Search:
         embed, head = model.get_input_embeddings(), model.get_output_embeddings()
         if getattr(embed, "weight", None) is None or getattr(head, "weight", None) is None:
             raise self.refusal("an input embedding and a head that turns states into logits")
-        self.embed, self.head = self.names[embed], self.names[head]
+        self.embed = self.names[embed]
         self.ids = TOKENS.to(embed.weight.device)
         # half precision rounds at its third digit, and again in every module that follows
         self.near = 1e-4 if embed.weight.dtype == torch.float32 else 0.05
@@ -187,37 +194,34 @@ class _Search:
     def arch(self) -> Arch:
         """The model's row."""
         blocks, count = self.blocks()
-        kinds: dict[tuple, int] = {}
-        layers = [kinds.setdefault(self._kind(f"{blocks}.{i}"), i) for i in range(count)]
-        parts = {first: _Block(self, blocks, first) for first in dict.fromkeys(layers)}
-        attended = {part.attn_out: None for part in parts.values() if part.attn_out}
+        kinds: dict[str, int] = {}  # the first block of each kind, by all that is inside
+        layers = [
+            kinds.setdefault(f"{block} {[tuple(p.shape) for p in block.parameters()]}", i)
+            for i, block in enumerate(self.model.get_submodule(blocks))
+        ]
+        parts = {first: _Block(self, blocks, first) for first in kinds.values()}
+        attended = [part.attn_out for part in parts.values() if part.attn_out]
         if not attended:
             raise self.refusal(
                 f"an attention in {blocks}.0, through which an earlier token reaches a later one"
             )
-        lacking: dict[int, FamilyError] = {}
-        for first, part in parts.items():
-            try:
-                part.find_mlp()
-            except FamilyError as error:
-                lacking[first] = error
-        if len(lacking) == len(parts):
-            raise lacking[0]
-        written = [part for first, part in parts.items() if first not in lacking]
+        written = [part for part in parts.values() if part.lacking is None]
+        if not written:
+            raise parts[0].lacking or AssertionError
         zero = next((part for part in written if part.experts), written[0])
-        for first, part in parts.items():
-            if first not in lacking and not part.fits(zero):
-                lacking[first] = self.refusal(f"the MLP of {zero.name} in {part.name}")
-        rest = [i for i in range(count) if layers[i] not in lacking]
+        for part in written:
+            if not part.fits(zero):
+                part.lacking = self.refusal(f"the MLP of {zero.name} in {part.name}")
+        rest = [i for i in range(count) if parts[layers[i]].lacking is None]
         if not zero.experts:
             self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in rest])
-        factor, cap = self.logits()
+        head, factor, cap = self.logits()
         within = f"{blocks}.{{}}."
-        named = [within + (parts[first].attn_out or next(iter(attended))) for first in layers]
+        named = [within + (parts[first].attn_out or attended[0]) for first in layers]
         # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
         linear = all(
-            parts[layers[i]].linear and zero.passes(parts[layers[i]].ends_at(i), f"{blocks}.{i}")
-            for i in rest
+            part.linear and part.passes(f"{blocks}.{i}.{part.short(part.out)}", f"{blocks}.{i}")
+            for i, part in ((i, parts[layers[i]]) for i in rest)
         )
         dense_out = next((part.mlp_out for part in written if not part.experts), "")
         return Arch(
@@ -228,6 +232,7 @@ class _Search:
             attn_out=ByLayer(named) if len(set(named)) > 1 else named[0],
             final_norm=self.final_norm(f"{blocks}.{count - 1}"),
             embed=self.embed,
+            head=head,
             transposed=zero.transposed,
             post_norm=not linear,
             into=None if linear else within + zero.into,
@@ -237,7 +242,7 @@ class _Search:
             logit_factor=factor,
             logit_cap=cap,
             recognized=True,
-            lacking={i: str(lacking[first]) for i, first in enumerate(layers) if first in lacking},
+            lacking={i: str(parts[layers[i]].lacking) for i in range(count) if i not in rest},
         )
 
     def blocks(self) -> tuple[str, int]:
@@ -250,18 +255,12 @@ class _Search:
             seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
             if seen and all(one and one.times == 1 and one.given for one in seen):
                 chain = zip(seen, seen[1:], strict=False)
-                wide = seen[-1].width == self.size
+                wide = seen[-1].put.shape[-1] == self.size
                 if wide and all(self.close(a.put, b.given[0]) for a, b in chain):
                     return name, len(module)
         raise self.refusal(
             f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
         )
-
-    def _kind(self, block: str) -> tuple:
-        """What is equal in blocks of one kind: names, classes and shapes of all that is inside."""
-        module = self.model.get_submodule(block)
-        shapes = tuple((name, tuple(p.shape)) for name, p in module.named_parameters())
-        return shapes, tuple((name, type(part)) for name, part in module.named_modules())
 
     def refuse_shared(self, projections: Sequence[str]) -> None:
         """Raise FamilyError where a layer's projection is also a weight of something else."""
@@ -281,37 +280,45 @@ class _Search:
             if one.given and self.close(one.given[0], after) and self.close(one.put, self.top)
             if not name.startswith(last) and not self.close(one.put, after)  # a dropout
         ]
+        if self.close(after, self.top):  # a block's own last norm may be all that there is
+            found = [f"{last.rpartition('.')[0].rpartition('.')[0]}.{END}"]
         if found:
             return found[0]
         raise self.refusal("a norm between the last block and the head")
 
-    def logits(self) -> tuple[float, float | None]:
-        """The factor on the head's logits, and their cap, which is None where there is none.
+    def logits(self) -> tuple[str, float, float | None]:
+        """The head, the factor on its logits, and their cap, which is None where there is none.
 
         logits = factor · head(h), or cap · tanh(head(h) / cap)
         """
-        if self.head not in self.plain or not self.close(self.plain[self.head].given[0], self.top):
+        wide = self.plain[""].put.shape
+        heads = [
+            name
+            for name, one in self.plain.items()
+            if one.given and one.put.shape == wide and self.close(one.given[0], self.top)
+        ]
+        if not heads:
             raise self.refusal("a head that reads the states after the last norm")
-        raw = self.plain[self.head].put
+        raw = self.plain[heads[0]].put
         loud = raw * (LOUD / raw.abs().max())
-        put = self.run([""], {self.head: lambda out: loud.to(out).reshape(out.shape)})[""].put
+        put = self.run([""], {heads[0]: lambda out: loud.to(out).reshape(out.shape)})[""].put
         config = vars(self.model.config.get_text_config()).values()
-        known = [float(v) for v in config if type(v) in (int, float) and v] + [1.0]
-        measured = (put * loud).sum().item() / loud.square().sum().item()
-        factor = min([*known, *(1 / v for v in known)], key=lambda v: abs(v - measured))
-        if self.close(put, factor * loud):
-            return factor, None
-        for cap in known:
-            if self.close(put, cap * torch.tanh(loud / cap)):
-                return 1.0, cap
+        known = [1.0, *(float(v) for v in config if type(v) in (int, float) and v)]
+        factors = {(v, None): v * loud for one in known for v in (one, 1 / one)}
+        caps = {(1.0, cap): cap * torch.tanh(loud / cap) for cap in known}
+        for ways in (factors, caps):
+            (factor, cap), made = min(ways.items(), key=lambda one: (put - one[1]).abs().max())
+            if self.close(put, made):
+                return heads[0], factor, cap
         raise self.refusal(
             "how logits come from the head: by no factor and no cap of its configuration"
         )
 
 
 class _Block:
-    """What one block is made of, by names inside it; `find_mlp` raises where a piece is missing.
+    """What one block is made of, by names inside it.
 
+    lacking   what was not found, None where the block can be written
     attn_out  as in `Arch`, None for a block without attention
     mlp_out, mlp_in, mlp, transposed, fused, experts  as in `Arch`
     linear  a change of the MLP's output arrives at the block's end as it is
@@ -319,29 +326,44 @@ class _Block:
     """
 
     transposed = fused = False
+    experts: str | None = None
+    lacking: FamilyError | None = None
 
     def __init__(self, search: _Search, blocks: str, layer: int) -> None:
         self.search, self.name = search, f"{blocks}.{layer}"
         self.below = f"{blocks}.{layer - 1}" if layer else search.embed
         block = search.model.get_submodule(self.name)
         self.all = [f"{self.name}.{part}" for part, _ in block.named_modules() if part]
-        self.plain = {n: search.plain[n] for n in self.all if n in search.plain}
+        self.plain = {n: one for n, one in search.plain.items() if n.startswith(f"{self.name}.")}
         self.whole = search.plain[self.name]
         self.mixers = self.attentions()
-        self.turned: dict[str, bool] = {}
-        linear = [n for n in search.plain if n in self.plain and self.is_linear(n)]
-        self.outside = [n for n in linear if not self.within(n)]
-        self.attended = [n for n in linear if self.within(n) and self.plain[n].width == search.size]
+        # the linear modules, and whether their weights are stored (d_in, d_out)
+        self.turned = {n: t for n in self.plain if (t := self.stored(n)) is not None}
+        self.outside = [n for n in self.turned if not self.within(n)]
+        wide = [n for n in self.turned if self.plain[n].put.shape[-1] == search.size]
+        self.attended, self.ends = (
+            [n for n in wide if self.within(n) == inside] for inside in (True, False)
+        )
         self.attn_out = self.short(self.attended[-1]) if self.attended else None
+        try:
+            self.find_mlp()
+        except FamilyError as error:
+            self.lacking = error
 
     def find_mlp(self) -> None:
         """Find the rest; FamilyError where the block has no MLP that can be written."""
         search = self.search
         if self.mixers and not self.attended:
             raise search.refusal(f"an output projection in {self.mixers[0]}")
-        self.ends = [n for n in self.outside if self.plain[n].width == search.size]
         found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
-        inner = self.experts_apart(*found) if found else self.dense()
+        if len(found) > 1:
+            raise search.refusal(f"one mixture of experts in {self.name}, which has {found}")
+        if found:
+            (self.out,), inner = found, []
+            self.mlp, _, self.experts = self.short(self.out).rpartition(".")
+            self.mlp_out = self.mlp
+        else:
+            inner = self.dense()
         self.linear = self.passes(self.out, self.name)
         into = self.out if self.linear else self.into_stream()
         # the attention's end: its last projection, since some attentions add the stream themselves
@@ -350,18 +372,9 @@ class _Block:
         self.refuse_other_paths([[*last, into], [*self.mixers, into]])
         self.into, self.mlp_in = self.short(into), tuple(map(self.short, inner))
 
-    def experts_apart(self, name: str, *more: str) -> tuple[str, ...]:
-        """Take a mixture of experts as the MLP; it has no input projections."""
-        if more:
-            raise self.search.refusal(f"one mixture of experts in {self.name}, which has {more}")
-        whole, _, self.experts = self.short(name).rpartition(".")
-        self.out, self.mlp, self.mlp_out = name, whole, whole
-        return ()
-
     def dense(self) -> Sequence[str]:
         """Find an MLP through which every token passes; its input projections come back."""
         search = self.search
-        self.experts = None
         self.refuse_experts()
         if not self.ends:
             raise search.refusal(
@@ -376,10 +389,11 @@ class _Block:
         self.transposed = self.turned[self.out]
         if {self.turned[n] for n in (*inner, *self.attended[-1:])} != {self.transposed}:
             raise search.refusal(f"weights that {self.name} stores in one direction")
-        whole = os.path.commonpath([n.replace(".", "/") for n in (self.out, *inner)])
-        mlp = whole.replace("/", ".")
-        stands = mlp in self.plain and mlp != self.out
-        same = stands and search.close(self.plain[mlp].put, self.plain[self.out].put)
+        mlp = os.path.commonpath([n.replace(".", "/") for n in (self.out, *inner)]).replace(
+            "/", "."
+        )
+        around = self.plain.get(mlp)
+        same = around and search.close(around.put, self.plain[self.out].put)
         self.mlp_out, self.mlp = self.short(self.out), self.short(mlp) if same else None
         return inner
 
@@ -393,10 +407,6 @@ class _Block:
             return (self.mlp, self.linear) == (other.mlp, other.linear) and not self.transposed
         names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts")
         return all(getattr(self, name) == getattr(other, name) for name in names)
-
-    def ends_at(self, layer: int) -> str:
-        """The name of the MLP's end in another block of this kind."""
-        return f"{self.name.rpartition('.')[0]}.{layer}.{self.short(self.out)}"
 
     def passes(self, module: str, block: str) -> bool:
         """Whether a change of a module's output arrives as it is at the end of its block."""
@@ -421,18 +431,18 @@ class _Block:
         search = self.search
         noise = _noise(self.whole.given[0][0])
         moved = self.run({self.below: lambda t: _added(t, 0, noise)})
-
-        def later_equal(a: Tensor, b: Tensor) -> bool:
-            return search.close(a[1:], b[1:], scale=a[1:])
+        ended = self.run({self.below: lambda t: _added(t, -1, noise)})[self.name].put
+        if not search.close(ended[:-1], self.whole.put[:-1]):
+            raise search.refusal(f"that {self.name} looks back only: a later token reaches others")
 
         mixing: list[str] = []
         for name, one in self.plain.items():
-            other = moved[name]
-            if not one.given or one.width != search.size or len(one.put) != search.ids.shape[1]:
-                continue
-            pairs = zip(one.given, other.given, strict=True)
-            if all(later_equal(*pair) for pair in pairs) and not later_equal(one.put, other.put):
-                mixing.append(name)
+            if one.given and one.put.shape == self.whole.put.shape:
+                other = moved[name]
+                pairs = zip((*one.given, one.put), (*other.given, other.put), strict=True)
+                *read, put = [search.close(a[1:], b[1:]) for a, b in pairs]
+                if all(read) and not put:
+                    mixing.append(name)
         return [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
 
     def refuse_experts(self) -> None:
@@ -452,43 +462,35 @@ class _Block:
                     "built as those of transformers are",
                 )
 
-    def is_linear(self, name: str) -> bool:
-        """Whether a module is y = W x + b, and puts down whether W is stored (d_in, d_out)."""
-        module = self.search.model.get_submodule(name)
-        weight, one = getattr(module, "weight", None), self.plain[name]
+    def stored(self, name: str) -> bool | None:
+        """Whether a module's W is stored (d_in, d_out), None where it is not y = W x + b."""
+        module, one = self.search.model.get_submodule(name), self.plain[name]
+        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
         if not isinstance(weight, Tensor) or weight.ndim != 2 or not one.given:
-            return False
-        bias = getattr(module, "bias", None)
+            return None
         bias = bias if bias is None else bias.detach().float().cpu()
         for turned in (False, True):
             W, x = dense(weight.detach(), turned).cpu(), one.given[0]
             if x.shape[-1] == W.shape[1] and self.search.close(F.linear(x, W, bias), one.put):
-                self.turned[name] = turned
-                return True
-        return False
+                return turned
+        return None
 
     def inputs(self, outside: Sequence[str]) -> tuple[str, ...]:
         """The MLP's input projections, the gate first; one with twice the width is fused."""
         wide = self.plain[self.out].given[0].shape[-1]
         before = outside[: outside.index(self.out)]
         beside = [n for n in before if n.rpartition(".")[0] == self.out.rpartition(".")[0]]
-        for width in (wide, 2 * wide):
-            for some in (beside, before):
-                found = [n for n in some if self.plain[n].width == width]
-                if 0 < len(found) <= 2:
-                    self.fused = width != wide
-                    return tuple(self.gate_first(found))
+        for width, some in product((wide, 2 * wide), (beside, before)):
+            found = [n for n in some if self.plain[n].put.shape[-1] == width]
+            if 0 < len(found) <= 2:
+                self.fused = width != wide
+                # twice what `up` gives is twice the key, and stands last
+                key = self.run({found[0]: lambda out: 2 * out})[self.out].given[0]
+                ungated = self.search.close(key, 2 * self.plain[self.out].given[0])
+                return tuple(found[::-1] if ungated else found)
         raise self.search.refusal(
             f"one or two linear modules before {self.out} that give its {wide} inputs"
         )
-
-    def gate_first(self, found: list[str]) -> list[str]:
-        """Two input projections in the order gate, up: twice what `up` gives is twice the key."""
-        if len(found) < 2:
-            return found
-        key = 2 * self.plain[self.out].given[0]
-        doubled = self.run({found[0]: lambda out: 2 * out})[self.out].given[0]
-        return found[::-1] if self.search.close(doubled, key) else found
 
     def into_stream(self) -> str:
         """The module from whose output on a change arrives at the block's end as it is.
@@ -512,9 +514,17 @@ class _Block:
         given = self.whole.given[0]
         for still in ways:
             put = self.run({name: torch.zeros_like for name in (*self.ends, *still)})[self.name].put
-            share = (put * given).sum() / given.square().sum()  # a factor on the whole stream
-            if share.abs() > self.search.near and self.search.close(put, share * given):
+            share = (put * given).sum(0) / given.square().sum(0)  # factors on the whole stream
+            if share.abs().min() > self.search.near and self.search.close(put, share * given):
                 return
+        seen = self.run({name: torch.zeros_like for name in (*self.ends, *ways[0][:-1])})
+        stream = [given]  # or norms stand on the stream itself
+        for name, one in seen.items():
+            parameters = self.search.model.get_submodule(name).parameters()
+            if one.given and name != self.name and all(p.ndim == 1 for p in parameters):
+                stream += [one.put for wide in stream if self.search.close(one.given[0], wide)][:1]
+        if any(self.search.close(wide, seen[self.name].put) for wide in stream[1:]):
+            return
         raise self.search.refusal(
             f"what {self.name} adds beside {' and '.join(map(self.short, self.mixers))} and "
             f"{self.short(self.out)}: with both set to zero its output is not its input"
@@ -536,25 +546,28 @@ def _confirmed(lm: LM) -> Arch:
         pairs = list(zip(found, wanted, strict=True))
         return all((a - b).abs().max() <= near * b.abs().max() for a, b in pairs)
 
-    def read(row: Sequence[int], change: Callable[[Tensor], Tensor]) -> Tensor:
-        """The last states (length, d) of a row alone, when this changes what the MLP puts out."""
-        seqs = sequences(lm, [row])
-        with lm.opened(seqs), hooked(lm.model.get_submodule(changed), partial(_left, change)):
-            out = lm.backbone(seqs.ids, seqs.real, use_cache=False)
-        return out.last_hidden_state[0].float()
+    def read(row: list[int], change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The logits (length, vocabulary) of a row alone, when this changes what the MLP gives."""
+        with hooked(lm.model.get_submodule(changed), partial(_left, change)):
+            return lm.run([row]).logits[0]
 
-    alone = [read(row, lambda out: out) for row in ROWS]
-    delta = 0.5 * _noise(alone[0][0].cpu()).expand(len(ROWS), 1, -1)
-    seqs = sequences(lm, ROWS)
-    with lm.opened(seqs):
-        batch = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state.float()
-    if not same([wide[-len(r) :] for wide, r in zip(batch, ROWS, strict=True)], alone):
+    own = [lm.model(torch.tensor([row], device=lm.device)).logits[0].float() for row in ROWS]
+    for first in (0, (getattr(lm.model.config.get_text_config(), "pad_token_id", 0) or 0) + 1):
+        lm.arch = replace(lm.arch, first_position=first)
+        if same([lm.run([row]).logits[0] for row in ROWS], own):
+            break
+    else:
+        raise _refusal(lm.model, "the states after its last norm give other logits than its own")
+    batch = zip(lm.run(ROWS).logits, ROWS, strict=True)
+    if not same([wide[-len(row) :] for wide, row in batch], own):
         raise _refusal(lm.model, "a padded batch gives other states than its rows by themselves")
-    last = [wide[-1:] for wide in alone[1:]]
-    step, masked = _steps(lm, 0), _steps(lm, 1)
-    if step is not None and not same(step, last):
+    last = [wide[-1:] for wide in own[1:]]
+    if not same(_steps(lm, 0), last):
         raise _refusal(lm.model, "a step with its cache gives other states than the whole run")
-    rewinds = masked is not None and same(masked, last)
+    masked = _steps(lm, 1)
+    rewinds = bool(masked) and same(masked, last)
+    gives = lm.run(ROWS[:1], watch=[changed]).seen[changed][1]
+    delta = 0.5 * _noise(torch.ones_like(gives[:, :1])).cpu().expand(len(ROWS), 1, -1)
     wanted = [
         read(row, partial(_added, at=at, delta=delta[0, 0]))[at:]
         for row, at in zip(ROWS, AT, strict=True)
@@ -564,11 +577,11 @@ def _confirmed(lm: LM) -> Arch:
         try:
             replay = Replay.at_mlp(lm, ROWS, start, lookup=AT)
             for _ in range(2):  # what a first run leaves behind would make the second one wrong
-                states = replay.with_added(delta.to(replay.device)).float()
+                put = lm.head(replay.with_added(delta.to(replay.device)))
             firsts = [replay.column(i, at) for i, at in enumerate(AT)]
             ends = [replay.column(i, len(row)) for i, row in enumerate(ROWS)]
-            found = [w[a:b] for w, a, b in zip(states, firsts, ends, strict=True)]
-            some = replay.take([2, 0]).with_added(delta[[2, 0]].to(replay.device)).float()
+            found = [w[a:b] for w, a, b in zip(put, firsts, ends, strict=True)]
+            some = lm.head(replay.take([2, 0]).with_added(delta[[2, 0]].to(replay.device)))
         except (TypeError, ValueError, AttributeError, LookupError, RuntimeError, StopIteration):
             continue
         if same([*found, some[0, : ends[2]], some[1, : ends[0]]], [*wanted, wanted[2], wanted[0]]):
@@ -576,27 +589,29 @@ def _confirmed(lm: LM) -> Arch:
     raise _refusal(lm.model, "a run from a layer on gives other states than the whole run")
 
 
-def _steps(lm: LM, more: int) -> list[Tensor] | None:
-    """The last state (1, d) of rows 1 and 2, whose last token is read with the cache of the rest.
+def _steps(lm: LM, more: int) -> list[Tensor]:
+    """Logits (1, vocabulary) of rows 1 and 2, whose last token is read with the cache of the rest.
 
-    `more` tokens are read between, and masked then, as those of a wrong guess are. None for a model
-    that keeps no cache, whose whole text is run at every step.
+    `more` tokens are read between, and masked then, as those of a wrong guess are: nothing where no
+    cache is kept, and the whole text is read again.
     """
-    rows = [[*row[:-1], *[7] * more] for row in ROWS]
-    seqs = sequences(lm, rows)
+    seqs = sequences(lm, [[*row[:-1], *[7] * more] for row in ROWS])
+    ends = torch.tensor([row[-1] for row in ROWS], device=lm.device)
+    read: list[Tensor] = []
+
+    def choose(states: Tensor) -> Tensor:
+        read.extend(lm.head(states[:, None]))
+        return ends[1:]
+
     with lm.opened(seqs):
         out = lm.backbone(seqs.ids, seqs.real, use_cache=True)
-        past = getattr(out, lm.cache_name, None)
-        if past is None:
-            return None
-        select_rows(past, torch.tensor([1, 2], device=lm.device))
-        mask = seqs.real[1:].clone()
+        mask = seqs.real.clone()
         mask[:, mask.shape[1] - more :] = False
-        ends = torch.tensor([[row[-1]] for row in ROWS[1:]], device=lm.device)
-        mask = torch.cat([mask, torch.ones_like(ends, dtype=torch.bool)], 1)
-        real = torch.ones_like(ends, dtype=torch.bool)
-        out = lm.backbone(ends, real, mask=mask, use_cache=True, **{lm.cache_name: past})
-    return list(out.last_hidden_state.float())
+        past = getattr(out, lm.cache_name, None)
+        if past is None and more:
+            return []
+        go_on(lm, seqs, mask, past, range(3), ends, choose, lambda i, _: i > 0 and not read)
+    return read
 
 
 # ---- small things ------------------------------------------------------------------------------
@@ -604,6 +619,12 @@ def _steps(lm: LM, more: int) -> list[Tensor] | None:
 
 def _family(model: nn.Module) -> str:
     return getattr(getattr(model, "config", None), "model_type", "") or type(model).__name__
+
+
+def _likeness(model: Any) -> tuple:
+    """What is equal in models of which one row tells."""
+    config = model.config
+    return type(model), model.dtype, config._attn_implementation, str(config.to_dict())
 
 
 def _refusal(model: nn.Module, why: str) -> FamilyError:

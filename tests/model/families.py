@@ -68,6 +68,8 @@ MORE = {
     "encoder_ffn_dim": 48, "encoder_attention_heads": 4, "attention_heads": 4,
     "index_n_heads": 4, "index_head_dim": 8, "index_topk": 8, "first_k_dense_replace": 1,
     "num_dense_layers": 1, "depth": 1,
+    "is_decoder": True,  # encoders, such as BERT, write as decoders
+    "embedding_size": 32, "input_embedding_size": 32, "output_embedding_size": 32,
 }  # fmt: skip
 _TURNS = ["sliding_attention", "full_attention"] * 2
 OWN: dict[str, dict] = {
@@ -78,16 +80,19 @@ OWN: dict[str, dict] = {
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "granite": {"residual_multiplier": 0.3, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
     **dict.fromkeys(("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "youtu",
-                     "dots3_note_text", "glm_moe_dsa", "longcat_flash"),
+                     "dots3_note_text", "glm_moe_dsa", "longcat_flash", "glm4_moe_lite"),
                     {"num_key_value_heads": 4}),
     "granitemoehybrid": {"num_local_experts": 0, "position_embedding_type": "rope",
                          "layer_types": ["mamba", "attention"] * 2},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]},
-    "bailing_hybrid": {"layer_group_size": 2},
+    "bailing_hybrid": {"layer_group_size": 2, "num_key_value_heads": 4},
     "bamba": {"attn_layer_indices": [1, 3]},
     "cohere2": {"sliding_window": 6},
-    "cohere_compass_text": {"layer_types": _TURNS},
+    "cohere_compass_text": {"layer_types": _TURNS, "rope_parameters": {
+        name: {"rope_type": "default", "rope_theta": 1e4} for name in _TURNS}},
+    "dots3_note": {"per_layer_config": {}},
+    "xmod": {"default_language": "en_XX"},
 }  # fmt: skip
 
 
@@ -98,7 +103,12 @@ def sizes(config: Any) -> dict[str, Any]:
     for name, part in vars(config).items():
         if isinstance(part, transformers.PreTrainedConfig):
             own = OWN.get(part.model_type, tiny.SPECIAL.get(part.model_type, {}))
-            found[name] = {"vocab_size": tiny.EOS + 1 + len(tiny.WORDS), **sizes(part), **own}
+            found[name] = {
+                "vocab_size": tiny.EOS + 1 + len(tiny.WORDS),
+                "pad_token_id": 0,
+                **sizes(part),
+                **own,
+            }
     return found
 
 
@@ -157,16 +167,19 @@ def tried(family: str) -> dict[str, Any]:
     arch, row = lm.arch, family in ARCHS
     limits = {
         "mixture of experts": arch.experts,
-        "the MLP reaches the stream through a norm or a factor": arch.post_norm,
         f"layers {', '.join(map(str, arch.lacking))} are stepped over": arch.lacking,
     }
     named = [limit for limit, holds in limits.items() if holds]
+    notes = {  # of what every editor finds its way through
+        "the MLP reaches the stream through a norm or a factor": arch.post_norm,
+        "replays run the whole model": arch.whole,
+    }
     # an editor may refuse in a sentence, as LEMoE does for some activations
     exact = "rome" in worked and len(worked) + refusals == len(EDITORS) and not named
     # what an editor refuses because of a limit is told by the limit
     of_experts = ("has mixtures of experts", "as an adapter: this patch changes single experts")
     told = [text for text in others if not any(words in text for words in of_experts)]
-    said = "; ".join([*named, *(["replays run the whole model"] if arch.whole else []), *told])
+    said = "; ".join([*named, *(note for note, holds in notes.items() if holds), *told])
     kind = "exact" if exact else "limits" if worked else "refused"
     return {"kind": kind, "editors": worked, "said": said, "row": row}
 
@@ -210,7 +223,7 @@ def asked(family: str) -> dict[str, Any]:
     theirs.close()
     said = {"kind": "unbuilt", "said": f"not done within {SECONDS} s"}
     with suppress(EOFError):
-        said = ours.recv() if ours.poll(8 * SECONDS) else said
+        said = ours.recv() if ours.poll(60 * SECONDS) else said  # others may use the processor
     child.kill()
     child.join()
     return {"family": family, **said, "said": " ".join(said["said"].split())}

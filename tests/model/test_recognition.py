@@ -31,6 +31,10 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
     "normed head": {},
     "named states": {},
     "idle cross": {},
+    "norm on the stream": {"post_norm": True, "into": "stem.stack.{}.behind"},
+    "no last norm": {"final_norm": "stem.end_of_blocks"},
+    "deep head": {"head": "speak"},
+    "factors on the stream": {},
 }
 REFUSED = {
     "turned": "weights that stem.stack.0 stores in one direction",
@@ -39,7 +43,7 @@ REFUSED = {
     "no attention": "an attention in stem.stack.0",
     "no mlp": "an MLP in stem.stack.0: no linear module outside stem.stack.0.mixing",
     "a third path": "what stem.stack.0 adds beside mixing and feed.close",
-    "norm on the stream": "what stem.stack.0 adds beside mixing and feed.close",
+    "looks ahead": "that stem.stack.0 looks back only: a later token reaches others",
     "experts": r"mixture of experts \(stem.stack.0.feed.some.0.wide\)",
     "counted from the edge": "a padded batch gives other states than its rows by themselves",
     "divided by a number of its own": "by no factor and no cap of its configuration",
@@ -129,16 +133,21 @@ def test_a_run_of_the_whole_model_is_the_replay(family, lookup, monkeypatch):
 
 
 USUAL = {  # a family of each kind of structure: what the page says of it, and who edits it
-    "granite": ("limits", families.EDITORS, "a norm or a factor"),
+    "granite": ("exact", families.EDITORS, "a norm or a factor"),
     "qwen3_5_text": ("exact", families.EDITORS, "replays run the whole model"),
     "nemotron_h": ("limits", families.EDITORS, "layers 0, 2 are stepped over"),
     "deepseek_v2": ("limits", families.OF_EXPERTS, "mixture of experts"),
 }
 LONG = {
     "gemma": ("exact", families.EDITORS, ""),
-    "olmo3": ("limits", families.EDITORS, "a norm or a factor"),
+    "olmo3": ("exact", families.EDITORS, "a norm or a factor"),
     "gpt_oss": ("limits", families.OF_EXPERTS, "mixture of experts"),
-    "gemma3": ("limits", families.EDITORS, "a norm or a factor"),  # with its part for pictures
+    "gemma3": ("exact", families.EDITORS, "a norm or a factor"),  # with its part for pictures
+    "roberta": (
+        "exact",
+        [name for name in families.EDITORS if name != "lemoe"],
+        "has no MLP module",
+    ),
     "mamba": ("refused", (), "an MLP in backbone.layers.0"),
 }
 

@@ -39,6 +39,10 @@ SHAPES = {
     "normed head": "the head's rows have length one, as in Baichuan",
     "named states": "blocks take states by name, behind other arguments",
     "length first": "blocks take states (length, rows, width), as ChatGLM's",
+    "looks ahead": "tokens see those behind them",
+    "no last norm": "the head reads what the last block gives, as in the first transformers",
+    "deep head": "states pass another matrix and a norm before they become logits, as in BERT",
+    "factors on the stream": "a block's input is multiplied by factors of its own, as in Doge",
     "idle cross": "an attention to another text stands beside and never runs, as in BART",
 }
 WIDTH, INNER, HEADS = 32, 48, 4
@@ -98,6 +102,18 @@ class Choice(nn.Module):
         return out.view_as(x)
 
 
+class Deep(nn.Module):
+    """A head of several layers, whose last matrix makes the logits."""
+
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.turn, self.scale = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
+        self.logits = nn.Linear(WIDTH, many)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits(self.scale(torch.tanh(self.turn(x))))
+
+
 class LengthOne(nn.Linear):
     """A head whose rows are divided by their length."""
 
@@ -122,6 +138,8 @@ class Layer(nn.Module):
             self.second = Feed(shape)
         if shape in ("normed", "norm on the stream"):
             self.behind = nn.LayerNorm(WIDTH)
+        if shape == "factors on the stream":
+            self.factors = nn.Parameter(torch.linspace(0.5, 1.5, WIDTH))
 
     def forward(self, x: Tensor, sees: Tensor) -> Tensor:
         if self.shape == "length first":
@@ -135,7 +153,9 @@ class Layer(nn.Module):
             x = x + scale * self.mixing(self.before(x), sees)
         if shape == "no mlp":
             return x
-        y = self.feed(self.between(start if shape == "parallel" else x))
+        if shape == "factors on the stream":
+            start, x = x, x * self.factors
+        y = self.feed(self.between(start if shape in ("parallel", "factors on the stream") else x))
         if shape == "norm on the stream":
             return self.behind(x + y)
         y = self.behind(y) if shape == "normed" else (2 if shape == "twice" else scale) * y
@@ -158,7 +178,7 @@ class WrittenBase(PreTrainedModel):
             Layer("scaled" if (config.shape, i) == ("scaled once", 2) else config.shape)
             for i in range(4)
         )
-        self.last = nn.LayerNorm(WIDTH)
+        self.last = nn.LayerNorm(WIDTH) if config.shape != "no last norm" else None
         if config.shape == "tied":
             for layer in self.stack:
                 layer.feed.close = self.stack[0].feed.close
@@ -173,7 +193,8 @@ class WrittenBase(PreTrainedModel):
     def forward(self, input_ids, attention_mask=None, use_cache=None, **_):
         n, length = input_ids.shape
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
+        causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device)
+        causal = causal if self.config.shape == "looks ahead" else causal.tril()
         own = torch.eye(length, dtype=torch.bool, device=input_ids.device)
         sees = (causal & real[:, None].bool()) | own
         x = self.words(input_ids)
@@ -188,7 +209,7 @@ class WrittenBase(PreTrainedModel):
                 x = layer(x, sees[:, None])
         if self.config.shape == "length first":
             x = x.transpose(0, 1)
-        return BaseModelOutputWithPast(last_hidden_state=self.last(x))
+        return BaseModelOutputWithPast(last_hidden_state=self.last(x) if self.last else x)
 
 
 class WrittenModel(PreTrainedModel):
@@ -202,10 +223,12 @@ class WrittenModel(PreTrainedModel):
         many = tiny.EOS + 1 + len(tiny.WORDS)
         kind = LengthOne if config.shape == "normed head" else nn.Linear
         self.speak = kind(WIDTH, many, bias=config.shape == "head with a bias")
+        if config.shape == "deep head":
+            self.speak = Deep(many)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.speak
+        return self.speak.logits if self.config.shape == "deep head" else self.speak
 
     def _init_weights(self, module: nn.Module) -> None:
         pass
