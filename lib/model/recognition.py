@@ -219,10 +219,7 @@ class _Search:
         within = f"{blocks}.{{}}."
         named = [within + (parts[first].attn_out or attended[0]) for first in layers]
         # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
-        linear = all(
-            part.linear and part.passes(f"{blocks}.{i}.{part.short(part.out)}", f"{blocks}.{i}")
-            for i, part in ((i, parts[layers[i]]) for i in rest)
-        )
+        linear = all(parts[layers[i]].is_linear(f"{blocks}.{i}") for i in rest)
         dense_out = next((part.mlp_out for part in written if not part.experts), "")
         return Arch(
             blocks=blocks,
@@ -368,8 +365,8 @@ class _Block:
         into = self.out if self.linear else self.into_stream()
         # the attention's end: its last projection, since some attentions add the stream themselves
         lasts = [[n for n in self.attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
-        last = [n for some in lasts for n in some]
-        self.refuse_other_paths([[*last, into], [*self.mixers, into]])
+        self.last = [n for some in lasts for n in some]
+        self.refuse_other_paths([[*self.last, into], [*self.mixers, into], self.last])
         self.into, self.mlp_in = self.short(into), tuple(map(self.short, inner))
 
     def dense(self) -> Sequence[str]:
@@ -417,6 +414,20 @@ class _Block:
         if self.search.close(arrived, torch.zeros_like(arrived), scale=before):
             raise self.search.refusal(f"that a change of {module} arrives at the block's end")
         return self.search.close(arrived, delta, scale=before)
+
+    def is_linear(self, block: str) -> bool:
+        """Whether a change of the MLP's output arrives as it is in another block of this kind.
+
+        Where numbers of one run show it, as a sum does, nothing runs again.
+        """
+        plain, names = (
+            self.search.plain,
+            [f"{block}.{self.short(n)}" for n in (*self.last, self.out)],
+        )
+        one, put = plain[block], sum(plain[n].put for n in names)
+        added = (one.put - one.given[0])[-1]
+        sums = self.search.close(added - put[-1], torch.zeros_like(added), scale=put[-1])
+        return self.linear and (sums or self.passes(names[-1], block))
 
     def within(self, name: str) -> bool:
         """Whether a module is an attention or a part of one."""
@@ -509,21 +520,22 @@ class _Block:
     def refuse_other_paths(self, ways: Sequence[Sequence[str]]) -> None:
         """Raise FamilyError unless attention and MLP are all that the block adds to the stream.
 
-        ways  modules that are set to zero together; with one of these groups nothing is left.
+        ways  modules that are set to zero together; with one of these groups nothing is left, or
+              with the last one norms that stand on the stream itself.
         """
         given = self.whole.given[0]
         for still in ways:
-            put = self.run({name: torch.zeros_like for name in (*self.ends, *still)})[self.name].put
+            seen = self.run({name: torch.zeros_like for name in (*self.ends, *still)})
+            put = seen[self.name].put
             share = (put * given).sum(0) / given.square().sum(0)  # factors on the whole stream
             if share.abs().min() > self.search.near and self.search.close(put, share * given):
                 return
-        seen = self.run({name: torch.zeros_like for name in (*self.ends, *ways[0][:-1])})
-        stream = [given]  # or norms stand on the stream itself
+        stream = [given]
         for name, one in seen.items():
             parameters = self.search.model.get_submodule(name).parameters()
             if one.given and name != self.name and all(p.ndim == 1 for p in parameters):
                 stream += [one.put for wide in stream if self.search.close(one.given[0], wide)][:1]
-        if any(self.search.close(wide, seen[self.name].put) for wide in stream[1:]):
+        if any(self.search.close(wide, put) for wide in stream[1:]):
             return
         raise self.search.refusal(
             f"what {self.name} adds beside {' and '.join(map(self.short, self.mixers))} and "
@@ -551,23 +563,24 @@ def _confirmed(lm: LM) -> Arch:
         with hooked(lm.model.get_submodule(changed), partial(_left, change)):
             return lm.run([row]).logits[0]
 
-    own = [lm.model(torch.tensor([row], device=lm.device)).logits[0].float() for row in ROWS]
+    own = lm.model(torch.tensor(ROWS[:1], device=lm.device)).logits.float()
     for first in (0, (getattr(lm.model.config.get_text_config(), "pad_token_id", 0) or 0) + 1):
         lm.arch = replace(lm.arch, first_position=first)
-        if same([lm.run([row]).logits[0] for row in ROWS], own):
+        alone = [lm.run([row]).logits[0] for row in ROWS]
+        if same(alone[:1], own):
             break
     else:
         raise _refusal(lm.model, "the states after its last norm give other logits than its own")
-    batch = zip(lm.run(ROWS).logits, ROWS, strict=True)
-    if not same([wide[-len(row) :] for wide, row in batch], own):
+    batch = lm.run(ROWS, watch=[changed])
+    ends = [wide[-len(row) :] for wide, row in zip(batch.logits, ROWS, strict=True)]
+    if not same(ends, alone):
         raise _refusal(lm.model, "a padded batch gives other states than its rows by themselves")
-    last = [wide[-1:] for wide in own[1:]]
-    if not same(_steps(lm, 0), last):
-        raise _refusal(lm.model, "a step with its cache gives other states than the whole run")
-    masked = _steps(lm, 1)
+    last, masked = [wide[-1:] for wide in alone[1:]], _steps(lm, 1)
     rewinds = bool(masked) and same(masked, last)
-    gives = lm.run(ROWS[:1], watch=[changed]).seen[changed][1]
-    delta = 0.5 * _noise(torch.ones_like(gives[:, :1])).cpu().expand(len(ROWS), 1, -1)
+    if not rewinds and not same(_steps(lm, 0), last):
+        raise _refusal(lm.model, "a step with its cache gives other states than the whole run")
+    noise = _noise(torch.ones_like(batch.seen[changed][1][:1, :1])).cpu()
+    delta = 0.5 * noise.expand(len(ROWS), 1, -1)
     wanted = [
         read(row, partial(_added, at=at, delta=delta[0, 0]))[at:]
         for row, at in zip(ROWS, AT, strict=True)
