@@ -251,7 +251,9 @@ tried yet, and a traceback of ours came from {broken}. *Edited* means that `rome
 `ft_m`, `lora`, `ultraedit`, `grace`, `wise`, `lemoe` and `retrieval` each make a new answer
 likelier or refuse in a sentence, that behind the patch the model is as before, bit for bit, and
 that ROME's patch is saved, loaded and exported as an adapter. It does not say how well a trained
-model of the family is edited.
+model of the family is edited. Where a norm or a factor stands behind the MLP, values are searched
+through it, and `memit` gives each of its layers a value of its own; that is said beside the name.
+Encoders, such as BERT, are built as decoders (`is_decoder`).
 """
 
 
