@@ -301,10 +301,12 @@ class _Search:
         put = self.run([""], {heads[0]: lambda out: loud.to(out).reshape(out.shape)})[""].put
         config = vars(self.model.config.get_text_config()).values()
         known = [1.0, *(float(v) for v in config if type(v) in (int, float) and v)]
-        factors = {(v, None): v * loud for one in known for v in (one, 1 / one)}
-        caps = {(1.0, cap): cap * torch.tanh(loud / cap) for cap in known}
-        for ways in (factors, caps):
-            (factor, cap), made = min(ways.items(), key=lambda one: (put - one[1]).abs().max())
+        ways: list[list[tuple[float, float | None, Tensor]]] = [
+            [(v, None, v * loud) for one in known for v in (one, 1 / one)],
+            [(1.0, cap, cap * torch.tanh(loud / cap)) for cap in known],
+        ]
+        for some in ways:
+            factor, cap, made = min(some, key=lambda way: (put - way[2]).abs().max().item())
             if self.close(put, made):
                 return heads[0], factor, cap
         raise self.refusal(
@@ -324,6 +326,7 @@ class _Block:
 
     transposed = fused = False
     experts: str | None = None
+    mlp: str | None = None
     lacking: FamilyError | None = None
 
     def __init__(self, search: _Search, blocks: str, layer: int) -> None:
@@ -355,10 +358,11 @@ class _Block:
         found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
         if len(found) > 1:
             raise search.refusal(f"one mixture of experts in {self.name}, which has {found}")
+        inner: Sequence[str] = ()
         if found:
-            (self.out,), inner = found, []
-            self.mlp, _, self.experts = self.short(self.out).rpartition(".")
-            self.mlp_out = self.mlp
+            self.out = found[0]
+            self.mlp_out, _, self.experts = self.short(self.out).rpartition(".")
+            self.mlp = self.mlp_out
         else:
             inner = self.dense()
         self.linear = self.passes(self.out, self.name)
@@ -424,7 +428,7 @@ class _Block:
             self.search.plain,
             [f"{block}.{self.short(n)}" for n in (*self.last, self.out)],
         )
-        one, put = plain[block], sum(plain[n].put for n in names)
+        one, put = plain[block], torch.stack([plain[n].put for n in names]).sum(0)
         added = (one.put - one.given[0])[-1]
         sums = self.search.close(added - put[-1], torch.zeros_like(added), scale=put[-1])
         return self.linear and (sums or self.passes(names[-1], block))
