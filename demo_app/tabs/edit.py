@@ -11,7 +11,7 @@ import gradio as gr
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import comparison, headline, status
+from ..html.comparison import answers, comparison, headline, status
 from ..html.theme import SCRIPT
 from ..session import gallery, given, links
 from ..session.studio import Studio
@@ -29,10 +29,11 @@ SHOW_RESULT = """(...given) => {
   return given;
 }"""  # on a phone what happened stands over the form
 LOOKS = (
-    '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
+    '<details id="closer"><summary>Look closer, link</summary><div class="looks">'
+    '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
-    '<label><input type="checkbox" id="large"> Large type</label></div>'
-)  # what they show and hide stands in try.css
+    '<label><input type="checkbox" id="large"> Large type</label></div></details>'
+)  # what they show and hide stands in try.css; they keep what they are through an edit
 
 
 class Page:
@@ -49,10 +50,11 @@ class Page:
             with gr.Column(elem_id="result"):
                 self.exhibit = gr.HTML("", elem_id="exhibit")
                 self.headline = gr.HTML(headline(ready))
-                link = links.link(studio.choices, ready)
-                self.status = gr.HTML(status(ready, link), elem_id="status", js_on_load=SCRIPT)
+                self.status = gr.HTML(status(ready), elem_id="status", js_on_load=SCRIPT)
                 self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
                 gr.HTML(LOOKS)
+                told = answers(ready, links.link(studio.choices, ready))
+                self.answers = gr.HTML(told, elem_id="answers", js_on_load=SCRIPT)
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
@@ -64,6 +66,7 @@ class Page:
             self.status,
             self.headline,
             self.table,
+            self.answers,
             live,
             last,
             self.form.go,
@@ -218,7 +221,7 @@ class Page:
         off, new = gr.Button(interactive=False), progress.partial
         page: dict[Any, Any] = {}
         if new is not None:
-            page = {self.headline: headline(new), self.table: comparison(new)}
+            page = self.result(new)
         return page | {
             self.status: render.busy(progress, ahead) + ("" if page else render.STALE),
             self.last: off,
@@ -234,23 +237,24 @@ class Page:
             self.last: gr.Button(interactive=bool(edits)),
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            self.box: gr.Accordion(
-                f"Your edits ({len(edits)})", visible=bool(edits), open=len(edits) > 1
+            self.box: gr.Accordion(  # a single edit stands above, and Undo takes it out
+                f"Your edits ({len(edits)})",
+                visible=len(edits) > 1 or bool(session.warning),
+                open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
         }
-        shown = view or session.view or self.ready
-        page |= {
-            self.headline: headline(shown),
-            self.table: comparison(shown.beside(self.ready)),
-        }
+        page |= self.result((view or session.view or self.ready).beside(self.ready))
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
+        return {self.status: status(view), self.exhibit: "", self.written: "", **page}
+
+    def result(self, view: View) -> dict:
+        """What an edit, or several side by side, made the model say."""
         return {
-            self.status: status(view, links.link(self.studio.choices, view)),
-            self.exhibit: "",
-            self.written: "",
-            **page,
+            self.headline: headline(view),
+            self.table: comparison(view),
+            self.answers: answers(view, links.link(self.studio.choices, view)),
         }
 
     # ---- a free prompt -----------------------------------------------------------------------

@@ -22,7 +22,7 @@ import torch
 
 import lib
 from demo_app.html import dossier, edits, figures, gallery, render, trace
-from demo_app.html.comparison import comparison, headline, scoreboard, status
+from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, warning, without
@@ -675,11 +675,11 @@ def pieces_of_the_page() -> dict[str, str]:
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)
     was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, asked)
-    answers = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
-    known = Dossier(BAD, (Line(BAD, (BAD, BAD), answers, answers),), (line,))
+    replies = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
+    known = Dossier(BAD, (Line(BAD, (BAD, BAD), replies, replies),), (line,))
     return {
         "headline": headline(view),
-        "status": status(view, f"?subject={BAD}"),
+        "status": status(view),
         "scoreboard": scoreboard(view),
         "undone": status(View(view.subject, rows, undone=BAD)),
         "nothing asked": status(View(view.subject, rows)),
@@ -692,6 +692,7 @@ def pieces_of_the_page() -> dict[str, str]:
         "in words": render.in_words([BAD, (BAD, BAD)]),
         "numbers": render.numbers([BAD, BAD], [[BAD, BAD]], [BAD]),
         "beside": comparison(view),
+        "all answers": answers(view, f"?subject={BAD}"),
         "alone": comparison(View(view.subject, rows, old=BAD)),
         "foretold": figures.interference(told, BAD),
         "list": edits.listed((applied,), BAD),
