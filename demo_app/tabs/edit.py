@@ -216,14 +216,17 @@ class Page:
     def working(self, progress: Progress, ahead: int) -> dict:
         """The page while a job runs: what is shown stays and says that it is old.
 
-        Where several editors write, those that are done are shown.
+        The edit itself is shown as soon as it is known; where several editors write, those that are
+        done are shown.
         """
         off, new = gr.Button(interactive=False), progress.partial
         page: dict[Any, Any] = {}
         if new is not None:
-            page = self.result(new)
+            first = {self.headline: f'<div class="first">{headline(new)}</div>'}
+            page = self.result(new) if new.columns else first
+        old = new is None or not new.columns
         return page | {
-            self.status: render.busy(progress, ahead) + ("" if page else render.STALE),
+            self.status: render.busy(progress, ahead) + render.STALE * old,
             self.last: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),

@@ -41,6 +41,7 @@ class Form:
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.wait = gr.HTML("", elem_id="wait")
+        self.blocked = gr.HTML("", elem_id="blocked")
         self.fold = gr.Accordion(_with(editors, [first]), open=False, elem_id="settings")
         with self.fold:
             self.example = gr.Dropdown(
@@ -76,8 +77,8 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.marked = [self.editors, self.told, self.fold]
-        self.chosen = [self.told, self.fold, self.options, self.table]
+        self.marked = [self.editors, self.told, self.fold, self.blocked]
+        self.chosen = [self.told, self.fold, self.blocked, self.options, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
@@ -111,17 +112,21 @@ class Form:
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The list of editors, what the ticked ones do, and the name of the fold.
+        """The list of editors, what the ticked ones do, the fold's name, and what is in the way.
 
-        An editor that cannot follow the visitor's edits is marked, and says why instead.
+        An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
+        of the ticked ones can, that stands under the line, before anybody presses Edit.
         """
         with told_plainly():
             after = self.studio.sessions.get(request.session_hash).patch
-        known = dict(self.studio.choices.editors())
-        for name, why in self.studio.choices.refused(after, known, {}).items():
+        known, names = dict(self.studio.choices.editors()), editors or []
+        refused = self.studio.choices.refused(after, known, {})
+        for name, why in refused.items():
             known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
-        fold = gr.Accordion(label=_with(known, editors or []))
-        return gr.CheckboxGroup(_listed(known)), _told(known, editors or []), fold
+        fold = gr.Accordion(label=_with(known, names))
+        told = _told(known, names)
+        blocked = told if names and refused.keys() >= set(names) else ""
+        return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
         """What the ticked editors do, the name of the fold, and the settings of a single one."""
@@ -129,11 +134,11 @@ class Form:
         with told_plainly():
             for name in names:
                 self.studio.choices.kind(name)
-        _, told, fold = self.mark(names, request)
+        _, *marked = self.mark(names, request)
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
         table = editor_settings.table(self.studio.lm, single) if single else ""
-        return told, fold, box, table
+        return *marked, box, table
 
 
 def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:

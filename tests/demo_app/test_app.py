@@ -282,6 +282,21 @@ def test_editors_side_by_side_and_another_one_kept(studio):
         studio.revisions.keep(session, 0).outcome()
 
 
+def test_the_edit_itself_is_told_before_the_rest_is_asked(studio):
+    fact = replace(studio.choices.subject(*TOWER, "zzz").case.fact, target_true=None)
+    subject = Subject(lib.Case(fact, locality=("One thing is", "Another thing is")))
+    job = studio.edit(Session(), subject, "ft")
+    told = [one.partial for one in job.watch(pause=0) if one.partial is not None]
+    view = job.outcome()
+    first = told[0]
+    assert not first.columns and [row.group for row in first.rows] == ["edit"]
+    row, later = first.rows[0], view.rows[0]
+    assert (row.after, row.good, row.word) == (later.after, later.good, later.word)
+    assert row.p_after == pytest.approx(later.p_after, rel=1e-4) and row.p_before == later.p_before
+    again = studio.edit(Session(), subject, "ft")
+    assert again.outcome().rows == view.rows and again.progress.partial is None, "all was there"
+
+
 def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
     session, subject = Session(), studio.choices.subject(*TOWER, "xy")
     edit(studio, session)
