@@ -140,7 +140,7 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
 
 def _unrelated(rows: Sequence[Row]) -> str:
     """One line for the texts that have nothing to do with the edit, where one of them changed."""
-    good, total = tally(tuple(rows), "unrelated")
+    good, total = tally(rows, "unrelated")
     if good == total or all(row.after is None for row in rows):
         return ""
     return (
@@ -380,7 +380,7 @@ def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
     asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
     if not asked:
         return '<span class="none">not asked</span>'
-    good, total = tally(tuple(rows), group)
+    good, total = tally(rows, group)
     dots = "".join(
         f'<i class="dot {MARKS[row.good][0]}" data-dot="{shown}.{row.group}.{i}" '
         f'title="{escape(row.prompt)} … {escape(" → ".join(brief(row.before, row.after or "")))}">'
@@ -395,7 +395,7 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
 
     None where one of the halves was not tested.
     """
-    counts = {group: tally(tuple(rows), group) for group in NAMES}
+    counts = {group: tally(rows, group) for group in NAMES}
     if counts["edit"][0] == 0:
         return False, "did not write it"
     faults = {

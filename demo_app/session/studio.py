@@ -21,7 +21,7 @@ from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
-from .views import EDITS, Subject, View
+from .views import EDITS, Subject, View, tally
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
@@ -171,7 +171,7 @@ class Studio:
                 raise Trouble(columns[0].error)
             if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            said = [i for i in good if columns[i].tally("edit")[0]]
+            said = [i for i in good if tally(columns[i].rows, "edit")[0]]
             best = (said or good)[0]
             if not said and keep == "said":
                 session.view = view.show(best)

@@ -14,12 +14,13 @@ from ..html import render
 from ..html.comparison import answers, comparison, headline, status
 from ..html.theme import SCRIPT
 from ..session import gallery, given, links
+from ..session.choices import taken
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
 from ..session.worker import WAITING, Job, Progress
 from . import gallery as surprises
-from .edit_form import Form, whole
+from .edit_form import Form
 from .jobs import HIDDEN, OPEN, follow, stopping
 from .lab import Card
 from .questions import LASTS
@@ -103,7 +104,7 @@ class Page:
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*whole(subject, prompt, target), own)
+                wanted = studio.choices.subject(*taken(subject, prompt), target, own)
                 return studio.edit(session, wanted, editors, more=options)
 
             yield from self.run(request, start)

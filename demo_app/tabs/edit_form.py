@@ -12,7 +12,6 @@ from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
-from .jobs import told_plainly
 
 SUBJECT = "What it is about, or empty before a whole sentence"
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
@@ -83,8 +82,7 @@ class Form:
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
-        with told_plainly():
-            fact = self.studio.choices.example(label).fact
+        fact = self.studio.choices.example(label).fact
         return fact.subject, continued(fact.prompt), fact.target_new, ""
 
     @staticmethod
@@ -117,8 +115,7 @@ class Form:
         An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
         of the ticked ones can, that stands under the line, before anybody presses Edit.
         """
-        with told_plainly():
-            after = self.studio.sessions.get(request.session_hash).patch
+        after = self.studio.sessions.get(request.session_hash).patch
         known, names = dict(self.studio.choices.editors()), editors or []
         refused = self.studio.choices.refused(after, known, {})
         for name, why in refused.items():
@@ -131,19 +128,13 @@ class Form:
     def choose(self, editors: list[str], request: gr.Request) -> Any:
         """What the ticked editors do, the name of the fold, and the settings of a single one."""
         names = editors or []
-        with told_plainly():
-            for name in names:
-                self.studio.choices.kind(name)
+        for name in names:
+            self.studio.choices.kind(name)
         _, *marked = self.mark(names, request)
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
         table = editor_settings.table(self.studio.lm, single) if single else ""
         return *marked, box, table
-
-
-def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
-    """The three fields of the line as the check of the form wants them."""
-    return *taken(subject, prompt), target
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

@@ -167,7 +167,7 @@ def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio
     with pytest.raises(Trouble, match="exceeds the context"):  # the tiny model reads 256 tokens
         studio.edit(session, studio.choices.subject("A", "{} " + "w" * 300, "xy"), "ft").outcome()
     failed = edit(studio, session, "qz", more=weak)
-    assert failed.column.tally("edit") == (0, 1) and failed.rows[0].after is not None
+    assert tally(failed.column.rows, "edit") == (0, 1) and failed.rows[0].after is not None
     assert session.edits is held and failed.live == 1, "it is shown, and not live"
     said = status(failed)
     assert "the edit is not live" in said and 'data-keep="0"' in said and "data-out" not in said
@@ -275,7 +275,8 @@ def test_editors_side_by_side_and_another_one_kept(studio):
     assert session.patch is kept.columns[1].patch and kept.column.name == "Retrieval"
     assert len(session.edits) == 1 and session.edits[0].name == "Retrieval"
     assert kept.chosen == 1 and kept.rows is kept.columns[1].rows and kept.live == 1
-    assert kept.columns[0].tally("edit") == (1, 1) and kept.columns[1].tally("edit")[1] == 1
+    wrote = [tally(one.rows, "edit") for one in kept.columns]
+    assert wrote[0] == (1, 1) and wrote[1][1] == 1
     assert [len(column.rows) for column in kept.columns] == [len(before)] * 2
     studio.revisions.undo(session).outcome()
     with pytest.raises(Trouble, match="no longer the last edit"):
