@@ -157,7 +157,7 @@ class Studio:
             for i, one in enumerate(names):
                 begin, end = (0.1 + 0.8 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, asked, start, settings, begin, end, listed and i == 0
+                    job, one, asked, start, settings, begin, end, keep == "said" and i == 0
                 )
                 columns.append(column)
                 if column.rows and one != names[-1]:  # what is there is shown while others write

@@ -67,7 +67,6 @@ class Page:
             self.status,
             self.headline,
             self.table,
-            self.answers,
             live,
             last,
             self.form.go,
@@ -76,6 +75,7 @@ class Page:
             self.written,
             self.box,
             self.edits,
+            self.answers,
         ]
         self.wire()
 
