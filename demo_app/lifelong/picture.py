@@ -5,13 +5,13 @@ There is one line per editor: the share of the facts so far that are still said.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from html import escape
 
 from lib.evaluation.intervals import interval
 from lib.workbench.plot import palette
 
-from ..html.render import number
 from .stress_test import Test
 
 WIDTH, HEIGHT = 420, 280  # of the lines, in the units of the picture
@@ -62,15 +62,15 @@ def _axes(test: Test) -> str:
     return "".join(parts)
 
 
-def _line(test: Test, index: int, color: str) -> str:
+def _line(test: Test, number: int, color: str) -> str:
     """One editor's way so far, a little beside the others' ways."""
-    line, aside = test.lines[index], APART * (index - (len(test.lines) - 1) / 2)
+    line, aside = test.lines[number], APART * (number - (len(test.lines) - 1) / 2)
     found = [_place(test, point.edits, point.retention) for point in line.points]
     points = " ".join(f"{x:.1f},{y + aside:.1f}" for x, y in found)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y + aside:.1f}" r="3.5"/>' for x, y in found)
-    dash = DASHES[index % len(DASHES)]
+    dash = DASHES[number % len(DASHES)]
     name = f"{line.name}, ended early" if line.error else line.name
-    x, y = LEFT + WIDTH + 16, TOP + 10 + 20 * index  # in the list of names
+    x, y = LEFT + WIDTH + 16, TOP + 10 + 20 * number  # in the list of names
     return (
         f'<g class="way" style="--of:{color}">'
         f'<polyline points="{points}" stroke-dasharray="{dash}"/>{dots}'
@@ -86,7 +86,7 @@ def rows(test: Test) -> list[list[str]]:
     """
     found = []
     if test.base is not None:
-        share, surprise = _share(test.base.neighbors), number(test.base.perplexity)
+        share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
         found.append(["before any edit", "0", "–", share, surprise, "–", "–"])
     for line in test.lines:
         each = f"{line.seconds / line.edits:.2f}" if line.edits else "–"
@@ -100,7 +100,7 @@ def rows(test: Test) -> list[list[str]]:
                 str(point.edits),
                 _share(point.right.values()),
                 _share(point.neighbors),
-                number(point.perplexity),
+                _number(point.perplexity),
                 each,
                 f"after {end[0]}" if end else "no",
             ]
@@ -121,3 +121,9 @@ def _share(right: Collection[bool]) -> str:
         return "–"
     low, high = (round(100 * end) for end in interval(list(map(float, right))))
     return f"{100 * sum(right) / len(right):.0f} % [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "∞"
+    return f"{value:.1f}" if value < 1000 else f"{value:.2g}"
