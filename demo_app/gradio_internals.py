@@ -83,8 +83,7 @@ class Blocks(gr.Blocks):
 
 def said(sentence: str) -> gr.Error:
     """The sentence as an error of the page."""
-    # the page shows it as HTML, for some seconds
-    return gr.Error(escape(sentence), duration=6, print_exception=False)
+    return gr.Error(escape(sentence), duration=6, print_exception=False)  # shown as HTML
 
 
 class Forgotten:
