@@ -18,7 +18,7 @@ import gradio as gr
 from .session import given
 from .session.editor_settings import listed
 from .session.studio import Studio
-from .session.views import Column, View
+from .session.views import Column, View, moved, tally
 from .session.visitors import Session
 from .session.worker import Job, Stopped, Trouble
 
@@ -124,14 +124,14 @@ def summary(column: Column) -> dict:
     """One editor's result as plain values; `neighbors_kept` is None where there was no neighbor."""
     if column.patch is None:
         return {"editor": column.editor, "error": column.error}
-    kept = column.tally("neighbor")
+    kept = tally(column.rows, "neighbor")
     return {
         "editor": column.editor,
-        "written": column.tally("edit")[0] == 1,
-        "rewordings": list(column.tally("reworded")),
-        "consequences": list(column.tally("follows")),
+        "written": tally(column.rows, "edit")[0] == 1,
+        "rewordings": list(tally(column.rows, "reworded")),
+        "consequences": list(tally(column.rows, "follows")),
         "neighbors_kept": list(kept) if kept[1] else None,
-        "unrelated_kl_nats": column.moved,
+        "unrelated_kl_nats": moved(column.rows),
         "seconds": column.seconds,
         "stored": column.stored,
     }

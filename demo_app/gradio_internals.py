@@ -83,7 +83,7 @@ class Blocks(gr.Blocks):
 
 def said(sentence: str) -> gr.Error:
     """The sentence as an error of the page."""
-    return gr.Error(escape(sentence), print_exception=False)  # the page shows it as HTML
+    return gr.Error(escape(sentence), duration=6, print_exception=False)  # shown as HTML
 
 
 class Forgotten:

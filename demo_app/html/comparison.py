@@ -1,14 +1,16 @@
 """A view as HTML: its headline, what should change beside what should stay, and a scoreboard.
 
-Every editor that was asked has two blocks of rows, of which one pair is shown at a time. The
-numbers of a row, and the guesses about it, stand in it from the beginning and are hidden by
-style.css until the visitor switches them on.
+Every editor that was asked has two blocks of rows, of which one pair is shown at a time, and all
+answers stand in a folded table. The numbers of a row, and the guesses about it, stand in it from
+the beginning and are hidden by style.css until the visitor switches them on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from html import escape
+from os.path import commonprefix
 
 from lib.evaluation.answers import begins, contains
 
@@ -39,26 +41,26 @@ NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's n
     "unrelated": "unrelated",
 }
 BLOCKS = (
-    ("change", "What should change", ("reworded", "follows")),
-    ("stay", "What should stay", ("neighbor",)),
+    ("change", "Should change", ("reworded", "follows")),
+    ("stay", "Should stay", ("neighbor",)),
+    ("own", "Your prompts", ("own",)),
 )
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
 LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
+HEADS = ("Prompt", "Before → after", "As it should be")  # of both blocks, not shown
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
 WHY = '<a href="./memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 18  # of an answer in a row
+RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
 
-def status(view: View, link: str = "") -> str:
-    """The sentence under the headline: what was done, and by whom, and how to send it to others.
-
-    link: the query of an address that makes the edit again.
-    """
+def status(view: View) -> str:
+    """The sentence under the headline: what was done, and by whom."""
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
     column, first = view.column, view.rows[0]
@@ -66,20 +68,21 @@ def status(view: View, link: str = "") -> str:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
         line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor, lead = escape(column.name), "We changed one fact."
+    editor, lead = escape(column.name), "We changed one fact. " * view.stored
     if begins(first.before, view.new):
-        lead = "The model said so before any edit."
+        lead = "The model said so before any edit. "
     if first.good is False:
-        lead = f"✗ {editor} was to change one fact, and the model does not say so."
+        lead = f"✗ {editor} was to change one fact, and the model does not say so"
         if view.kept:
-            lead += f' <button type="button" data-out="{view.live - 1}">take it out</button>'
-        elif not view.stored:
-            lead = f"{lead[:-1]}: the edit is not live. {KEEP.format(view.chosen)}"
+            lead += f'. <button type="button" data-out="{view.live - 1}">take it out</button> '
+        elif view.stored:
+            lead += ". "
+        else:
+            lead += f": the edit is not live. {KEEP.format(view.chosen)} "
     when = "stored example" if view.stored else took(column.seconds, column.stored)
-    copy = f'<button type="button" data-link="{escape(link)}">copy link</button>' if link else ""
     return (
-        f'<div class="status done" role="status"><span>{lead} <b>What else moved?</b> '
-        f"<small>{editor} · {when}</small>{copy}{WHY * view.stored}</span></div>"
+        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
+        f"<small>{editor} · {when}</small>{WHY * view.stored}</span></div>"
     )
 
 
@@ -95,25 +98,27 @@ def headline(view: View) -> str:
 
 
 def comparison(view: View) -> str:
-    """Both blocks and the further tests of every editor, and the scoreboard below them."""
-    several = [column for column in view.columns if column.rows]
-    asked = [column.rows for column in several] or [view.rows]
-    live = next((i for i, rows in enumerate(asked) if rows is view.rows), 0)
-    names = [column.name for column in several] or [""]
-    parts = [
-        f'<div class="asked" data-column="{i}" data-editor="{escape(names[i])}"'
-        f"{'' if i == live else ' hidden'}>{_blocks(view, rows)}</div>"
-        for i, rows in enumerate(asked)
-    ]
-    legend = f'<p class="num source">{LEGEND}</p>'
-    beside = _beside(view, several)
-    whom = escape(names[live] or "the edits")
+    """The blocks of every editor, and the scoreboard below them."""
+    parts = []
+    for i, column in enumerate(_asked(view)):
+        hidden = "" if column is view.column or not view.columns else " hidden"
+        parts.append(
+            f'<div class="asked" data-column="{i}" data-editor="{escape(column.name)}"{hidden}>'
+            f"{_blocks(view, column.rows)}</div>"
+        )
+    whom = escape(view.column.name if view.column else "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
-    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}{beside}"
+    legend = f'<p class="num source">{LEGEND}</p>'
+    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+
+
+def _asked(view: View) -> list[Column]:
+    """The columns that have rows; where no editor was asked, what is live is one without a name."""
+    return [one for one in view.columns if one.rows] or [Column("", "", view.rows)]
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
-    """One editor's rows: two blocks side by side, and the other tests folded below them.
+    """One editor's rows: two blocks side by side, and below them the visitor's own prompts.
 
     The edit itself stands in the headline, so it has a row only where there is no other.
     """
@@ -122,68 +127,92 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
         some = [row for row in rows if row.group in groups]
         if kind == "change" and not some:
             some = [row for row in rows if row.group == "edit"]
-        body = "".join(_row(view, row, kind) for row in some)
+        body = "".join(_run(view, run, kind) for run in _runs(some))
         body += _unrelated(rows) if kind == "stay" else ""
-        blocks.append(
-            f'<section class="half {kind}"><h3>{title}</h3>{_table(body or NONE)}</section>'
-        )
-    more = [row for group in MORE for row in rows if row.group == group]
-    opened = " open" if any(row.group == "own" for row in more) else ""
-    body = "".join(_row(view, row, "more") for row in more)
-    fold = f"<details{opened}><summary>More tests</summary>{_table(body)}</details>" if more else ""
-    return f'<div class="two">{"".join(blocks)}</div>{fold}'
+        if body or kind != "own":
+            heads = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
+            blocks.append(
+                f'<section class="half {kind}"><h3>{title}</h3><table class="moved"><thead>'
+                f"<tr>{heads}</tr></thead><tbody>{body or NONE}</tbody></table></section>"
+            )
+    return f'<div class="two">{"".join(blocks)}</div>'
 
 
 def _unrelated(rows: Sequence[Row]) -> str:
-    """One line for all texts that have nothing to do with the edit; each is under more tests."""
-    good, total = tally(tuple(rows), "unrelated")
-    if not total:
+    """One line for the texts that have nothing to do with the edit, where one of them changed."""
+    good, total = tally(rows, "unrelated")
+    if good == total or all(row.after is None for row in rows):
         return ""
-    prompt = f'<td class="prompt">{total} unrelated texts</td>'
-    if all(row.after is None for row in rows):
-        return f'<tr class="texts">{prompt}<td class="answer"></td><td></td></tr>'
-    style, icon = MARKS[good == total]
-    said = "as before" if good == total else f"{total - good} changed"
     return (
-        f'<tr class="texts">{prompt}<td class="answer">{said}</td>'
-        f'<td class="mark {style}"><span aria-hidden="true">{icon}</span></td></tr>'
+        f'<tr class="texts"><td class="prompt">{total} unrelated texts</td>'
+        f'<td class="answer">{total - good} changed</td>'
+        '<td class="mark bad"><span aria-hidden="true">✗</span></td></tr>'
     )
 
 
-def _table(body: str) -> str:
-    heads = ("Prompt", "Before → after", "As it should be")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    return f'<table class="moved"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def _runs(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in their order, those together whose prompts are the same but for a few words."""
+    run: list[Row] = []
+    for row in rows:
+        prompts = [one.prompt for one in (*run, row)]
+        if run and 2 * sum(map(len, shared(prompts))) < max(map(len, prompts)):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
 
 
-def _row(view: View, row: Row, kind: str) -> str:
-    """Prompt, answers, mark; the numbers below the prompt, and the guess over the answers."""
-    about = MORE.get(row.group, "yours: you edited it before" if row.word == YOURS else "")
-    about = f"<small>{about}</small>" if about else ""
+def shared(prompts: Sequence[str]) -> tuple[str, str]:
+    """How all of them begin and how they end, in whole words."""
+    begin = commonprefix(prompts)
+    begin = begin[: begin.rfind(" ") + 1]
+    end = commonprefix([prompt[len(begin) :][::-1] for prompt in prompts])[::-1]
+    return begin, re.sub(r"^\w+", "", end)
+
+
+def _run(view: View, run: Sequence[Row], kind: str) -> str:
+    """Rows of one sentence: it stands over them once, and each names what it puts into it."""
+    if len(run) < RUN:
+        return "".join(_row(view, row, kind, f"{row.prompt} …") for row in run)
+    begin, end = shared([row.prompt for row in run])
+    body = "".join(
+        _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
+    )
+    return f'<tr class="same"><td colspan="3">{escape(f"{begin}…{end} …")}</td></tr>{body}'
+
+
+def _row(view: View, row: Row, kind: str, shown: str) -> str:
+    """Prompt as shown, answers, mark; the numbers below it, and the guess over the answers."""
+    about = "<small>yours: you edited it before</small>" if row.word == YOURS else ""
     prompt = (
-        f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(row.prompt)} …</span>'
+        f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(shown)}</span>'
         f"{about}{_numbers(view, row)}</td>"
     )
     if row.after is None:
         answer = escape(brief(row.before, row.before)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
-    style, icon = MARKS[row.good]
-    mark = f'<span aria-hidden="true">{icon}</span><i class="said">{escape(row.word)}</i>'
-    guess = _guess(kind) if row.good is not None and kind != "more" else ""
+    guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {_line(row.before)} · after: {_line(row.after)}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
         f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
-        f'<td class="mark {style}">{mark}</td></tr>'
+        f'<td class="mark {MARKS[row.good][0]}">{_mark(row)}</td></tr>'
     )
 
 
+def _mark(row: Row) -> str:
+    """Its verdict, as a sign and for those who do not see it."""
+    sign = MARKS[row.good][1]
+    return f'<span aria-hidden="true">{sign}</span><i class="said">{escape(row.word)}</i>'
+
+
 def _answers(row: Row, new: str) -> str:
-    """Both answers in a few words, the earlier one struck out where the later is another."""
+    """Both answers in a few words, the earlier one struck out; one where they are the same."""
     before, after = (escape(text) or NOTHING for text in told(row, new))
     if before == after:
-        return f'<span>{before}</span> <span class="after">→ {after}</span>'
+        return f'<span class="after">=</span> {before}'
     return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
 
 
@@ -255,7 +284,7 @@ def _numbers(view: View, row: Row) -> str:
 
 def _guess(kind: str) -> str:
     """What one may expect of a row before one sees it."""
-    expected = {"change": ("changes", "does not"), "stay": ("stays", "moves")}[kind]
+    expected = {"change": ("changes", "does not")}.get(kind, ("stays", "moves"))
     buttons = "".join(
         f'<button type="button" data-guess="{value}">{word}</button>'
         for value, word in zip("10", expected, strict=True)
@@ -290,16 +319,18 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
             f'<tr class="bad"><th scope="row">{name}</th>'
             f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
         )
-    live = index == view.chosen
-    if len(view.columns) > 1:
-        pressed = "true" if live else "false"
-        name = f'<button type="button" data-show="{shown}" aria-pressed="{pressed}">{name}</button>'
+    live, origin = index == view.chosen, ""
+    if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
+        name = (
+            f'<b tabindex="-1">{name}</b><button type="button" data-show="{shown}">{name}</button>'
+        )
         if live and view.kept:
-            name += " <small>kept</small>"
+            others = any(one.patch is not None for one in view.columns if one is not column)
+            name += " <small>kept</small>" * others
         elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
         else:
-            name += " <small>stored</small>" * view.kept
+            origin = ' title="stored example"' * view.kept
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
         for group, heading in NAMES.items()
@@ -307,40 +338,41 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
     good, words = judged(column.rows)
     style, icon = MARKS[good]
     return (
-        f'<tr class="{style}"><th scope="row">{name}</th>{cells}'
+        f'<tr class="{style}{" shown" * live}"><th scope="row"{origin}>{name}</th>{cells}'
         f'<td class="words">{icon} {words}</td></tr>'
     )
 
 
-def _beside(view: View, columns: Sequence[Column]) -> str:
-    """What the editors made the model say to each prompt: a column each, folded."""
-    if len(columns) < 2:
-        return ""
-    heads = "".join(f'<th scope="col">{escape(column.name)}</th>' for column in columns)
+def answers(view: View, link: str = "") -> str:
+    """What the model says to every prompt, a column for each editor; and a link to send.
+
+    link: the query of an address that makes the edit again.
+    """
+    columns = _asked(view) if view.rows[0].after is not None else []
+    names = "Prompt", "Before", *(column.name or "After" for column in columns)
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = []
-    for rows in zip(*(column.rows for column in columns), strict=True):
-        first = rows[0]
-        before = escape(told(first, view.new)[0]) or NOTHING
-        cells = "".join(_cell(row, view.new) for row in rows)
+    for i, first in enumerate(view.rows):
+        before = escape((told(first, view.new) if columns else brief(first.before, ""))[0])
+        cells = "".join(_cell(view, column.rows[i]) for column in columns)
         about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
         prompt = f'<th scope="row">{escape(first.prompt)} …{about}</th>'
-        body.append(f"<tr>{prompt}<td>{before}</td>{cells}</tr>")
+        body.append(f'<tr class="{first.group}">{prompt}<td>{before or NOTHING}</td>{cells}</tr>')
+    copy = f'<p><button type="button" data-link="{escape(link)}">copy link</button></p>' * bool(
+        link
+    )
     return (
-        '<details class="beside"><summary>All answers</summary>'
-        '<div tabindex="0" role="region" aria-label="All answers"><table>'
-        f'<thead><tr><th scope="col">Prompt</th><th scope="col">Before</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div></details>"
+        f'{copy}<div class="beside" tabindex="0" role="region" aria-label="All answers"><table>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def _cell(row: Row, new: str) -> str:
-    """An answer with its mark; in bold where it is another than before."""
-    style, icon = MARKS[row.good]
-    before, after = told(row, new)
+def _cell(view: View, row: Row) -> str:
+    """An answer with its mark and its numbers; in bold where it is another than before."""
+    before, after = told(row, view.new)
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
-    mark = f'<span aria-hidden="true">{icon}</span><i class="said">{escape(row.word)}</i>'
-    return f'<td class="{style}">{said} {mark}</td>'
+    return f'<td class="{MARKS[row.good][0]}">{said} {_mark(row)}{_numbers(view, row)}</td>'
 
 
 def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
@@ -348,7 +380,7 @@ def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
     asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
     if not asked:
         return '<span class="none">not asked</span>'
-    good, total = tally(tuple(rows), group)
+    good, total = tally(rows, group)
     dots = "".join(
         f'<i class="dot {MARKS[row.good][0]}" data-dot="{shown}.{row.group}.{i}" '
         f'title="{escape(row.prompt)} … {escape(" → ".join(brief(row.before, row.after or "")))}">'
@@ -363,18 +395,17 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
 
     None where one of the halves was not tested.
     """
-    counts = {group: tally(tuple(rows), group) for group in NAMES}
+    counts = {group: tally(rows, group) for group in NAMES}
     if counts["edit"][0] == 0:
         return False, "did not write it"
     faults = {
-        "reworded": "not in {} of {} rewordings",
-        "neighbor": "moves {} of {} neighbors",
-        "unrelated": "moves {} of {} unrelated texts",
+        "reworded": "misses {} rewording{}",
+        "neighbor": "moves {} neighbor{}",
+        "unrelated": "moves {} unrelated text{}",
     }
+    wrong = {group: counts[group][1] - counts[group][0] for group in faults}
     found = [
-        words.format(counts[group][1] - counts[group][0], counts[group][1])
-        for group, words in faults.items()
-        if counts[group][0] < counts[group][1]
+        words.format(wrong[of], "s" * (wrong[of] > 1)) for of, words in faults.items() if wrong[of]
     ]
     if found:
         return False, ", ".join(found)
@@ -384,7 +415,7 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         return None, "not tested in other words"
     good, total = counts["follows"]
     missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
-    return True, f"both halves hold{missed}"
+    return True, f"holds{missed}"
 
 
 def _source(subject: Subject) -> str:

@@ -29,7 +29,11 @@ def shown(found: lib.workbench.Dossier) -> str:
         for fact in facts_about(edit, found.entity)
     )
     live = f'<ul class="edits-of">{edits}</ul>' if edits else ""
-    moved = [line for line in found.lines if both and _changed_firmly(line)]
+    moved = [  # another answer, of which the model was or is sure
+        line
+        for line in found.lines
+        if both and line.changed and (line.before.consistent or line.after.consistent)
+    ]
     others = [line for line in found.lines if line not in moved]
     said = f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
     if not moved:
@@ -37,11 +41,6 @@ def shown(found: lib.workbench.Dossier) -> str:
     name = f"{len(others)} other answers, as before or not firm"
     fold = f"<details><summary>{name}</summary>{_table(others, both)}</details>"
     return f"{said}{_table(moved, both)}{fold}"
-
-
-def _changed_firmly(line: Line) -> bool:
-    """Whether the answer is another one, and the model was or is sure of it."""
-    return line.changed and (line.before.consistent or line.after.consistent)
 
 
 def _table(lines: Sequence[Line], both: bool) -> str:

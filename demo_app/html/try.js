@@ -1,23 +1,24 @@
 // What one presses in the comparison, the sentence over it, and the list of edits. Only an editor to
 // keep, and an edit to take out, are the server's concern.
-const one = (selector) => element.querySelector(selector);
-const all = (selector) => [...element.querySelectorAll(selector)];
+const around = element.closest("#result") ?? element;
+const one = (selector) => around.querySelector(selector);
+const all = (selector) => [...around.querySelectorAll(selector)];
 
 const show = (column) => {
   all(".asked").forEach((part) => { part.hidden = part.dataset.column !== column; });
   all("[data-show]").forEach((button) =>
-    button.setAttribute("aria-pressed", String(button.dataset.show === column)));
+    button.closest("tr").classList.toggle("shown", button.dataset.show === column));
   tell();
 };
 
 const point = (dot) => {
   const [column, group, place] = dot.dataset.dot.split(".");
   show(column);
-  const row = all(`.asked[data-column="${column}"] tr.${group}`)[Number(place)];
+  const asked = all(`.asked[data-column="${column}"] tr.${group}`);
+  const row = (asked.length ? asked : all(`.beside tr.${group}`))[Number(place)];
   all("tr.picked").forEach((other) => other.classList.remove("picked"));
-  if (!row) return;  // the edit itself, which stands in the headline
   row.classList.add("picked");
-  row.closest("details")?.setAttribute("open", "");
+  if (!asked.length) one("#closer").open = true;  // it stands among all answers only
   row.scrollIntoView({behavior: "smooth", block: "nearest"});
 };
 
@@ -60,5 +61,8 @@ element.addEventListener("click", (event) => {
   else if (at("[data-dot]")) point(at("[data-dot]"));
   else if (at("[data-keep]")) trigger("select", {keep: Number(at("[data-keep]").dataset.keep)});
   else if (at("[data-out]")) trigger("select", {out: Number(at("[data-out]").dataset.out)});
-  else if (at("[data-show]")) show(at("[data-show]").dataset.show);
+  else if (at("[data-show]")) {
+    show(at("[data-show]").dataset.show);
+    at("[data-show]").previousElementSibling.focus();  // the name in the place of the button
+  }
 });

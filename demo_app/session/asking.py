@@ -111,6 +111,18 @@ class Asker:
             rows.append(Row(group, prompt, *said, *verdict, p_old, p_old_after))
         return tuple(rows)
 
+    def first(self, job: Job, subject: Subject, patch: lib.Patch, share: float) -> Row:
+        """The row of the edit itself, asked alone, so that it is known before all the others."""
+        ask, target = self.asks(subject)[0], subject.case.fact.target_new
+        (old,) = self.base(job, [ask], target, share, share)
+        words = "Asking the edit itself"
+        (new,), ((p,),) = self.ask(job, [ask], target, patch, words, share, share, [target])
+        judged = verdicts.verdict(True, "edit", None, target, old, new)
+        was = self._known([ask], [old], [target])[0][0]
+        return Row(
+            "edit", ask[0], old.text, was, new.text, p, verdicts.divergence(old, new), *judged
+        )
+
     def base(
         self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float
     ) -> list[Answer]:

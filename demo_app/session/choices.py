@@ -133,7 +133,8 @@ class Choices:
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
         except lib.errors.FactError as error:
-            raise Trouble(_sentence_of(error)) from None
+            said = str(error)
+            raise Trouble(f"{said[:1].upper()}{said[1:]}.") from None
         most = 2 * OWN * given.CHARACTERS
         lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
@@ -198,8 +199,3 @@ def _sentence(editor: type[lib.Editor]) -> str:
     first = " ".join((editor.__doc__ or "").split("\n\n")[0].split())
     text = first.split(": ", 1)[-1]  # "FT-L: fine-tuning of …": the name stands in the list already
     return text[:1].upper() + text[1:]
-
-
-def _sentence_of(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."

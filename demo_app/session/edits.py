@@ -71,7 +71,10 @@ def without(
         job.report(share, f"Laying edit {place + 1 + number} again")
         patch = _closed_form(lm, edits, edit, place)
         if patch is None:
-            patch = _written_again(job, lm, edit, before, share, 1 / len(later))
+            line, words = edit.line, f"{edit.name} is writing again"
+            with job.counting(lm, words, 30, share, share + 1 / len(later)):
+                writer = lib.EDITORS[line.editor](lm, **line.settings)
+                patch = writer.edit(line.read(), after=before, check=False)
         kept.append(replace(edit, patch=patch))
         yield
     return tuple(kept)
@@ -88,17 +91,6 @@ def _closed_form(
     first = edit.patch.log[0]
     editor = lib.EDITORS[first.editor](lm, **first.settings)
     return editor.without(edit.patch, len(before.log), exact=False)
-
-
-def _written_again(
-    job: Job, lm: lib.LM, edit: AppliedEdit, before: lib.Patch, begin: float, share: float
-) -> lib.Patch:
-    """The edit's facts written by its editor on top of other edits."""
-    line = edit.line
-    with job.counting(lm, f"{edit.name} is writing again", 30, begin, begin + share):
-        return lib.EDITORS[line.editor](lm, **line.settings).edit(
-            line.read(), after=before, check=False
-        )
 
 
 class Health:

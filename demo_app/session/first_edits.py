@@ -17,7 +17,7 @@ from lib.stored import Stored, make_missing
 
 from .asking import Asker
 from .choices import STEPS, Choices
-from .views import Column, Row, Subject
+from .views import Column, Row, Subject, View
 from .worker import Job
 
 READY = 24  # first edits that are kept
@@ -61,10 +61,12 @@ class FirstEdits:
         settings: dict[str, int],
         begin: float,
         end: float,
+        tell: bool = False,
     ) -> Generator[None, None, Column]:
         """What one editor makes of the fact; a failure is a column of its own.
 
-        begin, end: the part of the job's bar that this is.
+        begin, end: the part of the job's bar that this is. tell: whether the edit itself is told as
+        soon as it is known, as a View without columns.
         """
         name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
         try:
@@ -74,6 +76,9 @@ class FirstEdits:
         stored = made.stored
         yield
         words = f"Asking all again under {name}"
+        if tell and made.look is None:  # else all is there
+            row = self.asker.first(job, subject, made.patch, middle)
+            job.report(middle, words, View(subject, (row,)))
         rows = self._look(job, subject, made, middle, end, words)
         yield
         return Column(editor, name, rows, made.patch, made.seconds, stored=stored)

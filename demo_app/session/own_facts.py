@@ -109,7 +109,7 @@ class OwnFacts:
         if kind is None:
             return ()
         own = bare(str(fact.subject))
-        other = [name for name in kinds.named()[kind] if not _shared(own, bare(name))]
+        other = [n for n in kinds.named()[kind] if own not in bare(n) and bare(n) not in own]
         same = self._surest([relation.ask(fact.prompt, name) for name in other[:TRIED]])
         found = self._firm(job, fact, dict.fromkeys(same), begin)
         if len(found) < LEAST:
@@ -165,8 +165,3 @@ class OwnFacts:
         with self.lm.patched(lib.EMPTY, only=True):
             found = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
         return [chance or 0.0 for chance in found]
-
-
-def _shared(a: str, b: str) -> bool:
-    """Whether one name holds the other."""
-    return a in b or b in a

@@ -77,30 +77,25 @@ class Revisions:
                 left = yield from edits.without(job, self.lm, held, place % len(held))
             if session.edits is not held:
                 raise Trouble(CHANGED)
-            view = self._view(job, session, left)
-            self._verify(held[-1].patch)
+            asked = subject_of(self.choices, session)
+            under = left[-1].patch if left else lib.EMPTY
+            rows = self.asker.look(job, asked, under, fresh=True, end=0.9)
+            view = View(asked, rows, len(left), old=self.asker.old(asked))
+            # every matrix that the patch touched is what it was, byte for byte
+            for name in {*held[-1].patch.weights, *held[-1].patch.routes} & self.bytes.keys():
+                if digest(self.lm, name) != self.bytes[name]:
+                    raise Trouble(
+                        f"The weights of {name} are not what they were: restart the page."
+                    )
             self._put(job, session, left, replace(view, undone=_note(view)))
             return session.view
 
         return session.submit(self.worker, work)
 
-    def _view(self, job: Job, session: Session, now: tuple[AppliedEdit, ...]) -> View:
-        """What is in view, asked again under a list of edits."""
-        subject = subject_of(self.choices, session)
-        patch = now[-1].patch if now else lib.EMPTY
-        rows = self.asker.look(job, subject, patch, fresh=True, end=0.9)
-        return View(subject, rows, len(now), old=self.asker.old(subject))
-
     def _put(self, job: Job, session: Session, now: tuple[AppliedEdit, ...], view: View) -> None:
         """Make a list of edits the visitor's: all of it at the end, or nothing."""
         checked, warned = self.health.checked(job, now)
         session.edits, session.warning, session.view = checked, warned, view
-
-    def _verify(self, patch: lib.Patch) -> None:
-        """Raise unless every matrix the patch touched is what it was, byte for byte."""
-        for name in {*patch.weights, *patch.routes} & self.bytes.keys():
-            if digest(self.lm, name) != self.bytes[name]:
-                raise Trouble(f"The weights of {name} are not what they were: restart the page.")
 
 
 def _note(view: View) -> str:

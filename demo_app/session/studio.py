@@ -21,7 +21,7 @@ from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
-from .views import EDITS, Subject, View
+from .views import EDITS, Subject, View, tally
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
@@ -157,7 +157,7 @@ class Studio:
             for i, one in enumerate(names):
                 begin, end = (0.1 + 0.8 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, asked, start, settings, begin, end
+                    job, one, asked, start, settings, begin, end, keep == "said" and i == 0
                 )
                 columns.append(column)
                 if column.rows and one != names[-1]:  # what is there is shown while others write
@@ -171,7 +171,7 @@ class Studio:
                 raise Trouble(columns[0].error)
             if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            said = [i for i in good if columns[i].tally("edit")[0]]
+            said = [i for i in good if tally(columns[i].rows, "edit")[0]]
             best = (said or good)[0]
             if not said and keep == "said":
                 session.view = view.show(best)

@@ -8,6 +8,7 @@ per editor that was asked, and the rows of the chosen column.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -126,15 +127,6 @@ class Column:
     error: str | None = None
     stored: bool = False
 
-    def tally(self, group: str) -> tuple[int, int]:
-        """(rows as one would wish, rows) of a group."""
-        return tally(self.rows, group)
-
-    @property
-    def moved(self) -> float | None:
-        """Mean KL of the unrelated prompts, nats."""
-        return moved(self.rows)
-
 
 @dataclass(frozen=True)
 class View:
@@ -196,7 +188,7 @@ class View:
         return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)
 
 
-def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
+def tally(rows: Sequence[Row], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 
     Of the consequences only the rows count for which there is something to wish, and of the
@@ -208,7 +200,7 @@ def tally(rows: tuple[Row, ...], group: str) -> tuple[int, int]:
     return sum(row.good is True for row in found), len(found)
 
 
-def moved(rows: tuple[Row, ...]) -> float | None:
+def moved(rows: Sequence[Row]) -> float | None:
     """Mean KL of the unrelated prompts, nats."""
     values = [row.kl for row in rows if row.group == "unrelated" and row.kl is not None]
     return sum(values) / len(values) if values else None

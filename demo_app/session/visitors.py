@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,6 @@ class Sessions:
 
 def discard(path: Path) -> None:
     """Delete a file, and its folder where nothing else is in it; what is gone already is gone."""
-    try:
+    with suppress(OSError):
         path.unlink(missing_ok=True)
         path.parent.rmdir()
-    except OSError:
-        pass

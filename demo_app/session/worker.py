@@ -275,10 +275,6 @@ class Worker:
         before = waiting[: waiting.index(job)] if job in waiting else []
         return sum(one not in own for one in before)
 
-    def waiting(self) -> int:
-        """How many jobs somebody who comes now finds before the own: those in line."""
-        return sum(not one.finished.is_set() for one in list(self._waiting))
-
     def close(self) -> None:
         """End the thread behind the jobs that are in line."""
         self._closing = True

@@ -11,15 +11,16 @@ import gradio as gr
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import comparison, headline, status
+from ..html.comparison import answers, comparison, headline, status
 from ..html.theme import SCRIPT
 from ..session import gallery, given, links
+from ..session.choices import taken
 from ..session.studio import Studio
 from ..session.views import View
 from ..session.visitors import Session
 from ..session.worker import WAITING, Job, Progress
 from . import gallery as surprises
-from .edit_form import Form, whole
+from .edit_form import Form
 from .jobs import HIDDEN, OPEN, follow, stopping
 from .lab import Card
 from .questions import LASTS
@@ -29,10 +30,11 @@ SHOW_RESULT = """(...given) => {
   return given;
 }"""  # on a phone what happened stands over the form
 LOOKS = (
-    '<div class="looks"><label><input type="checkbox" id="numbers"> Numbers</label>'
+    '<details id="closer"><summary>Look closer, link</summary><div class="looks">'
+    '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
-    '<label><input type="checkbox" id="large"> Large type</label></div>'
-)  # what they show and hide stands in try.css
+    '<label><input type="checkbox" id="large"> Large type</label></div></details>'
+)  # what they show and hide stands in try.css; they keep what they are through an edit
 
 
 class Page:
@@ -49,10 +51,11 @@ class Page:
             with gr.Column(elem_id="result"):
                 self.exhibit = gr.HTML("", elem_id="exhibit")
                 self.headline = gr.HTML(headline(ready))
-                link = links.link(studio.choices, ready)
-                self.status = gr.HTML(status(ready, link), elem_id="status", js_on_load=SCRIPT)
+                self.status = gr.HTML(status(ready), elem_id="status", js_on_load=SCRIPT)
                 self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
                 gr.HTML(LOOKS)
+                told = answers(ready, links.link(studio.choices, ready))
+                self.answers = gr.HTML(told, elem_id="answers", js_on_load=SCRIPT)
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
@@ -72,6 +75,7 @@ class Page:
             self.written,
             self.box,
             self.edits,
+            self.answers,
         ]
         self.wire()
 
@@ -100,7 +104,7 @@ class Page:
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*whole(subject, prompt, target), own)
+                wanted = studio.choices.subject(*taken(subject, prompt), target, own)
                 return studio.edit(session, wanted, editors, more=options)
 
             yield from self.run(request, start)
@@ -213,14 +217,17 @@ class Page:
     def working(self, progress: Progress, ahead: int) -> dict:
         """The page while a job runs: what is shown stays and says that it is old.
 
-        Where several editors write, those that are done are shown.
+        The edit itself is shown as soon as it is known; where several editors write, those that are
+        done are shown.
         """
         off, new = gr.Button(interactive=False), progress.partial
         page: dict[Any, Any] = {}
         if new is not None:
-            page = {self.headline: headline(new), self.table: comparison(new)}
+            first = {self.headline: f'<div class="first">{headline(new)}</div>'}
+            page = self.result(new) if new.columns else first
+        old = new is None or not new.columns
         return page | {
-            self.status: render.busy(progress, ahead) + ("" if page else render.STALE),
+            self.status: render.busy(progress, ahead) + render.STALE * old,
             self.last: off,
             self.form.go: off,
             self.form.stop: gr.Button(interactive=True),
@@ -234,23 +241,24 @@ class Page:
             self.last: gr.Button(interactive=bool(edits)),
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            self.box: gr.Accordion(
-                f"Your edits ({len(edits)})", visible=bool(edits), open=len(edits) > 1
+            self.box: gr.Accordion(  # a single edit stands above, and Undo takes it out
+                f"Your edits ({len(edits)})",
+                visible=len(edits) > 1 or bool(session.warning),
+                open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
         }
-        shown = view or session.view or self.ready
-        page |= {
-            self.headline: headline(shown),
-            self.table: comparison(shown.beside(self.ready)),
-        }
+        page |= self.result((view or session.view or self.ready).beside(self.ready))
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
+        return {self.status: status(view), self.exhibit: "", self.written: "", **page}
+
+    def result(self, view: View) -> dict:
+        """What an edit, or several side by side, made the model say."""
         return {
-            self.status: status(view, links.link(self.studio.choices, view)),
-            self.exhibit: "",
-            self.written: "",
-            **page,
+            self.headline: headline(view),
+            self.table: comparison(view),
+            self.answers: answers(view, links.link(self.studio.choices, view)),
         }
 
     # ---- a free prompt -----------------------------------------------------------------------

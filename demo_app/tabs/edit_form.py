@@ -12,7 +12,6 @@ from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
-from .jobs import told_plainly
 
 SUBJECT = "What it is about, or empty before a whole sentence"
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
@@ -41,6 +40,7 @@ class Form:
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
         self.wait = gr.HTML("", elem_id="wait")
+        self.blocked = gr.HTML("", elem_id="blocked")
         self.fold = gr.Accordion(_with(editors, [first]), open=False, elem_id="settings")
         with self.fold:
             self.example = gr.Dropdown(
@@ -76,14 +76,13 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.marked = [self.editors, self.told, self.fold]
-        self.chosen = [self.told, self.fold, self.options, self.table]
+        self.marked = [self.editors, self.told, self.fold, self.blocked]
+        self.chosen = [self.told, self.fold, self.blocked, self.options, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
         """An example's texts."""
-        with told_plainly():
-            fact = self.studio.choices.example(label).fact
+        fact = self.studio.choices.example(label).fact
         return fact.subject, continued(fact.prompt), fact.target_new, ""
 
     @staticmethod
@@ -111,34 +110,31 @@ class Form:
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The list of editors, what the ticked ones do, and the name of the fold.
+        """The list of editors, what the ticked ones do, the fold's name, and what is in the way.
 
-        An editor that cannot follow the visitor's edits is marked, and says why instead.
+        An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
+        of the ticked ones can, that stands under the line, before anybody presses Edit.
         """
-        with told_plainly():
-            after = self.studio.sessions.get(request.session_hash).patch
-        known = dict(self.studio.choices.editors())
-        for name, why in self.studio.choices.refused(after, known, {}).items():
+        after = self.studio.sessions.get(request.session_hash).patch
+        known, names = dict(self.studio.choices.editors()), editors or []
+        refused = self.studio.choices.refused(after, known, {})
+        for name, why in refused.items():
             known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
-        fold = gr.Accordion(label=_with(known, editors or []))
-        return gr.CheckboxGroup(_listed(known)), _told(known, editors or []), fold
+        fold = gr.Accordion(label=_with(known, names))
+        told = _told(known, names)
+        blocked = told if names and refused.keys() >= set(names) else ""
+        return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
         """What the ticked editors do, the name of the fold, and the settings of a single one."""
         names = editors or []
-        with told_plainly():
-            for name in names:
-                self.studio.choices.kind(name)
-        _, told, fold = self.mark(names, request)
+        for name in names:
+            self.studio.choices.kind(name)
+        _, *marked = self.mark(names, request)
         single = names[0] if len(names) == 1 else None
         box = gr.Textbox(value="", interactive=single is not None)
         table = editor_settings.table(self.studio.lm, single) if single else ""
-        return told, fold, box, table
-
-
-def whole(subject: str, prompt: str, target: str) -> tuple[str, str, str]:
-    """The three fields of the line as the check of the form wants them."""
-    return *taken(subject, prompt), target
+        return *marked, box, table
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

@@ -51,7 +51,7 @@ def made(
 ) -> Iterator[dict]:
     """An exhibit's edits, one after the other, and then in `line` whether they came out as stated.
 
-    An edit that was stopped ends it; one that fails raises gr.Error.
+    An edit that was stopped ends it; one that fails raises its Trouble.
     """
     yield {line: html.verdict(shown)}
     session = studio.sessions.get(request.session_hash)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +48,7 @@ def follow(
         result = job.outcome()
     except Trouble as error:
         yield rest(session, render.sorry(str(error)), None)
-        raise told(error) from None
+        raise  # gradio_internals.Blocks tells it in a message as well
     except Stopped:
         yield rest(session, render.sorry("Stopped; nothing was changed."), None)
         return
@@ -76,17 +74,3 @@ def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:
     kept = shutil.move(path, folder / path.name)
     session.owns(kept)
     return str(kept)
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """Known errors inside become the page's message."""
-    try:
-        yield
-    except Trouble as error:
-        raise told(error) from None
-
-
-def told(error: Exception) -> gr.Error:
-    """The error as a message of one sentence; Gradio shows it as HTML, so it is escaped."""
-    return gr.Error(escape(str(error)), duration=6, print_exception=False)  # for the page

@@ -69,7 +69,11 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "its editor forgets. Retrieval and fine-tuning always run along: whatever does not "
             "beat them is not worth its cost. The run takes turns with other visitors.",
             (Action("lifelong", "Run it", stressed, raced),),
-            lambda kept: kept.race and (_race(kept), [raced(kept.race.test())]),
+            lambda kept: kept.race and (
+                f"Stored example: {len(kept.race.cases)} facts of the classroom in batches of "
+                f"{kept.race.batch}, on {kept.plain_name}.",
+                [raced(kept.race.test())],
+            ),
             _stress_fields,
         ),
         Question(
@@ -157,10 +161,3 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
 def raced(test: stress_test.Test) -> str:
     """The picture of a stress test, and its numbers."""
     return picture.picture(test) + numbers(picture.HEADS, picture.rows(test), picture.notes(test))
-
-
-def _race(kept: Examples) -> str:
-    return (
-        f"Stored example: {len(kept.race.cases)} facts of the classroom in batches of "
-        f"{kept.race.batch}, on {kept.plain_name}."
-    )

@@ -22,7 +22,7 @@ import torch
 
 import lib
 from demo_app.html import dossier, edits, figures, gallery, render, trace
-from demo_app.html.comparison import comparison, headline, scoreboard, status
+from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, warning, without
@@ -167,7 +167,7 @@ def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio
     with pytest.raises(Trouble, match="exceeds the context"):  # the tiny model reads 256 tokens
         studio.edit(session, studio.choices.subject("A", "{} " + "w" * 300, "xy"), "ft").outcome()
     failed = edit(studio, session, "qz", more=weak)
-    assert failed.column.tally("edit") == (0, 1) and failed.rows[0].after is not None
+    assert tally(failed.column.rows, "edit") == (0, 1) and failed.rows[0].after is not None
     assert session.edits is held and failed.live == 1, "it is shown, and not live"
     said = status(failed)
     assert "the edit is not live" in said and 'data-keep="0"' in said and "data-out" not in said
@@ -275,11 +275,27 @@ def test_editors_side_by_side_and_another_one_kept(studio):
     assert session.patch is kept.columns[1].patch and kept.column.name == "Retrieval"
     assert len(session.edits) == 1 and session.edits[0].name == "Retrieval"
     assert kept.chosen == 1 and kept.rows is kept.columns[1].rows and kept.live == 1
-    assert kept.columns[0].tally("edit") == (1, 1) and kept.columns[1].tally("edit")[1] == 1
+    wrote = [tally(one.rows, "edit") for one in kept.columns]
+    assert wrote[0] == (1, 1) and wrote[1][1] == 1
     assert [len(column.rows) for column in kept.columns] == [len(before)] * 2
     studio.revisions.undo(session).outcome()
     with pytest.raises(Trouble, match="no longer the last edit"):
         studio.revisions.keep(session, 0).outcome()
+
+
+def test_the_edit_itself_is_told_before_the_rest_is_asked(studio):
+    fact = replace(studio.choices.subject(*TOWER, "zzz").case.fact, target_true=None)
+    subject = Subject(lib.Case(fact, locality=("One thing is", "Another thing is")))
+    job = studio.edit(Session(), subject, "ft")
+    told = [one.partial for one in job.watch(pause=0) if one.partial is not None]
+    view = job.outcome()
+    first = told[0]
+    assert not first.columns and [row.group for row in first.rows] == ["edit"]
+    row, later = first.rows[0], view.rows[0]
+    assert (row.after, row.good, row.word) == (later.after, later.good, later.word)
+    assert row.p_after == pytest.approx(later.p_after, rel=1e-4) and row.p_before == later.p_before
+    again = studio.edit(Session(), subject, "ft")
+    assert again.outcome().rows == view.rows and again.progress.partial is None, "all was there"
 
 
 def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
@@ -675,11 +691,11 @@ def pieces_of_the_page() -> dict[str, str]:
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)
     was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, asked)
-    answers = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
-    known = Dossier(BAD, (Line(BAD, (BAD, BAD), answers, answers),), (line,))
+    replies = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
+    known = Dossier(BAD, (Line(BAD, (BAD, BAD), replies, replies),), (line,))
     return {
         "headline": headline(view),
-        "status": status(view, f"?subject={BAD}"),
+        "status": status(view),
         "scoreboard": scoreboard(view),
         "undone": status(View(view.subject, rows, undone=BAD)),
         "nothing asked": status(View(view.subject, rows)),
@@ -692,6 +708,7 @@ def pieces_of_the_page() -> dict[str, str]:
         "in words": render.in_words([BAD, (BAD, BAD)]),
         "numbers": render.numbers([BAD, BAD], [[BAD, BAD]], [BAD]),
         "beside": comparison(view),
+        "all answers": answers(view, f"?subject={BAD}"),
         "alone": comparison(View(view.subject, rows, old=BAD)),
         "foretold": figures.interference(told, BAD),
         "list": edits.listed((applied,), BAD),

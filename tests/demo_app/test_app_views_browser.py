@@ -167,6 +167,7 @@ def test_at_twice_the_size_nothing_stands_under_the_bar(visit, tmp_path):
 
 def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
     page = visit()
+    page.locator("#closer summary").click()
     page.get_by_label("Large type").check()
     page.wait_for_timeout(3000)  # what Gradio itself writes while it loads is gone
     assert page.evaluate(SMALL) == []

@@ -11,11 +11,13 @@ import pytest
 
 import lib
 from demo_app.html.comparison import (
+    answers,
     brief,
     comparison,
     headline,
     judged,
     scoreboard,
+    shared,
     status,
     told,
 )
@@ -53,18 +55,18 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
 @pytest.mark.parametrize(
     ("wrong", "good", "words"),
     [
-        ({}, True, "both halves hold"),
-        ({"follows": 1}, True, "both halves hold, consequences missing"),
+        ({}, True, "holds"),
+        ({"follows": 1}, True, "holds, consequences missing"),
         ({"edit": 1}, False, "did not write it"),
-        ({"neighbor": 2}, False, "moves 2 of 4 neighbors"),
+        ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
-         "not in 2 of 2 rewordings, moves 1 of 2 unrelated texts"),
+         "misses 2 rewordings, moves 1 unrelated text"),
     ],
 )  # fmt: skip
 def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
     assert judged(rows(**wrong)) == (good, words)
     shown = scoreboard(view(rows(**wrong)))
-    assert words in shown and f'<tr class="{"good" if good else "bad"}">' in shown
+    assert words in shown and f'<tr class="{"good" if good else "bad"} shown">' in shown
     assert shown.count('class="dot bad"') == sum(wrong.values())
 
 
@@ -87,14 +89,35 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     shown = comparison(found)
     assert len(re.findall('class="asked"', shown)) == count
     assert len(re.findall('class="asked"[^>]* hidden', shown)) == count - 1
-    assert shown.count('<tr class="good">') == count - 1 and shown.count('<tr class="bad">') == 2
+    lines = re.findall('<tr class="(good|bad)( shown)?"', shown)
+    assert [name for name, _ in lines] == ["good"] * (count - 1) + ["bad"] * 2
+    assert [i for i, (_, seen) in enumerate(lines) if seen] == [0]
     assert "MEND" in shown and "it has no network" in shown
     assert shown.count("data-keep") == count - 1, "each but the one that is kept"
     assert "data-keep" not in comparison(view(rows(), rows(), kept=False, stored=True))
-    change, stay = shown.split("What should stay")[:2]
-    assert "reworded is" in change and "neighbor is" not in change.split("What should change")[1]
+    change, stay = shown.split("Should stay")[:2]
+    assert "reworded is" in change and "neighbor is" not in change.split("Should change")[1]
     stay = stay.split("</section>")[0]
-    assert "neighbor is" in stay and "2 unrelated texts" in stay and "unrelated is" not in stay
+    assert "neighbor is" in stay and "unrelated" not in stay, "none of the texts changed"
+    assert "2 unrelated texts</td>" in comparison(view(rows(unrelated=1)))
+    told = answers(found)
+    assert told.count('<tr class="unrelated">') == 2 and "p(Rome) 0.100 → 0.200" in told
+    assert [told.count(f">{name}</th>") for name in ("ROME", "MEND")] == [1, 0]
+
+
+def test_what_several_prompts_have_in_common_is_said_once():
+    names = ("Rhine", "river Elbe", "Rhône")
+    visits = [f"If you go to the {name}, you are at the" for name in names]
+    assert shared(visits) == ("If you go to the ", ", you are at the")
+    assert shared(["Oslo is in", "Roslo is in"]) == ("", " is in"), "in whole words"
+    assert shared(["Bonn is in", "Rome is at"]) == ("", "")
+    asked = [replace(row("neighbor"), prompt=text) for text in (*visits, "The Alps are in")]
+    shown = comparison(view((row("edit"), *asked)))
+    assert shown.count("If you go to the …, you are at the …") == 1
+    assert all(f"<span>{name}</span>" in shown for name in names) and "The Alps are in …" in shown
+    assert 'title="If you go to the Rhine, you are at the"' in shown
+    two = comparison(view((row("edit"), *asked[1:])))
+    assert "…, you" not in two and "If you go to the Rhône, you are at the …" in two
 
 
 def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
@@ -126,8 +149,10 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
 def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
     assert told(one, "Rome") == shown
+    changed = shown[0] != shown[1]
+    assert ("</b> <span" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))
-    assert struck == (shown[0] != shown[1]), "red and struck only where it changed"
+    assert struck == (changed and group != "chat"), "red and struck only where it changed"
 
 
 def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
@@ -147,8 +172,7 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     both = own.beside(opening)
     assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
     shown = comparison(replace(both, columns=both.columns[:1] + opening.columns[1:]))
-    assert shown.count('<th scope="col">GRACE</th>') == 1
-    assert "data-keep" not in shown and shown.count("<small>stored</small>") == 2
+    assert "data-keep" not in shown and shown.count('title="stored example"') == 2
     assert replace(own, live=2).beside(opening) == replace(own, live=2)
     other = replace(own, rows=own.rows[:-1])
     assert other.beside(opening) == other, "it asked something else"
@@ -158,8 +182,8 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
     own = status(view(rows()))
-    assert "stored" not in own and "0.0 s" in own and "data-link" not in own
-    assert 'data-link="?a=1&amp;b=2"' in status(view(rows()), "?a=1&b=2")
+    assert "stored" not in own and "0.0 s" in own and "data-link" not in answers(view(rows()))
+    assert 'data-link="?a=1&amp;b=2"' in answers(view(rows()), "?a=1&b=2")
     assert "data-out" not in own and "<small>ROME · 0.0 s</small>" in own
     failed = status(view(rows(edit=1)))
     assert "✗ ROME" in failed and "does not say so. <button" in failed and 'data-out="0"' in failed
@@ -172,13 +196,15 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
     assert "Paris" in comparison(looked) and "score" not in comparison(looked)
+    assert "Paris" in answers(looked) and "After" not in answers(looked)
+    assert "After" in answers(View(SUBJECT, rows())), "what is live, by whomever"
 
 
 def test_numbers_and_guesses_stand_in_every_row_that_has_them():
     shown = comparison(view(rows()))
     assert "p(Rome) 0.100 → 0.200" in shown and "KL 0.300" in shown
     assert shown.count('data-guess="1"') == 7, "rewordings, consequences and neighbors"
-    assert "data-guess" not in comparison(view((*rows(), row("chat")))).split("More tests")[1]
+    assert "data-guess" not in answers(view((*rows(), row("chat"))))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +249,7 @@ def test_the_page_opens_with_the_stored_comparison():
         assert {(one.group, one.prompt) for one in column.rows} == asked
     assert judged(shown.rows) == (
         True,
-        "both halves hold, consequences missing",
+        "holds, consequences missing",
     )
     assert "<small>kept" not in comparison(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in comparison(shown)

@@ -52,14 +52,14 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
     form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash=first)
     session = studio.sessions.get(first)
 
-    def shown() -> tuple[dict[str, str], str, str]:
-        listed, told, fold = Form.mark(form, [cannot, can], request)
-        return {key: label for label, key in listed.choices}, told, fold.label
+    def shown(*ticked: str) -> tuple[dict[str, str], str, str, str]:
+        listed, told, fold, blocked = Form.mark(form, list(ticked) or [cannot, can], request)
+        return {key: label for label, key in listed.choices}, told, fold.label, blocked
 
     plain = {key: label for key, (label, _) in studio.choices.editors().items()}
     assert shown()[0] == plain
     session.edits = edited(studio, "xy", editor=first).edits
-    labels, told, fold = shown()
+    labels, told, fold, blocked = shown()
     barred = {name for name in labels if labels[name] != plain[name]}
     assert barred == {n for n in plain if lib.EDITORS[n](studio.lm).refusal(session.patch)}
     assert cannot in barred and can not in barred
@@ -67,6 +67,8 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
     assert labels[cannot] == mark and mark in fold
     assert f"<b>{mark}</b> {escape(why(studio, cannot, session))}." in told
     assert f"take out what {first} wrote" in told and f"<b>{plain[can]}</b>" in told
+    assert blocked == "" == shown(can)[-1], "one of them can"
+    assert f"take out what {first} wrote" in shown(cannot)[-1], "under the line, before a press"
     session.edits = ()
     assert shown()[0] == plain and "cannot follow" not in "".join(shown()[1:])
 
