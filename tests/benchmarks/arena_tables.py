@@ -18,7 +18,6 @@ from .tables import (
     ARENAS,
     DIFFERENCE,
     EMBEDDED,
-    EVENTS,
     NO_SPREAD,
     SECOND,
     SUNK,
@@ -59,12 +58,6 @@ WIDE = {  # of which model and facts that table has which columns
 def stored() -> dict[str, dict[Cell, Result]]:
     """All stored arenas, read once."""
     return arenas()
-
-
-@cache
-def drawn(model: str, data: str, edits: int, event: str) -> pd.DataFrame:
-    """One table of `tables_of`, drawn once: the intervals of the pairs take long."""
-    return _table(groups(stored()[model])[data, edits], event)
 
 
 def tables_of(results: Mapping[Cell, Result]) -> dict[tuple[str, int, str], pd.DataFrame]:
@@ -185,44 +178,23 @@ def _lines(found: pd.DataFrame, model: str) -> str:
 
 
 def _title(model: str, data: str, edits: int, results: dict[str, Result]) -> str:
-    what = "single edits, each on the unedited model" if edits == 1 else f"{edits} edits in a row"
     cases = max(result.scores.rows["case"].nunique() for result in results.values())
-    return f"{data}, {what}, {_named(model)} ({cases} facts)"
+    return f"{data}, {edits} edits in a row, {_named(model)} ({cases} facts)"
 
 
 def _named(model: str) -> str:
     return f"{EMBEDDED} with the token" if model == SUNK else model
 
 
-def _sections(events: tuple[str, ...], models: Iterable[str], single: bool = False) -> str:
-    parts = []
-    for model in models:
-        for (data, edits), results in sorted(groups(stored()[model]).items()):
-            if (edits == 1) == single:
-                for event in events:
-                    title = _title(model, data, edits, results)
-                    word = f", {EVENTS[event]}" if len(events) > 1 else ""
-                    lines = _lines(drawn(model, data, edits, event), model)
-                    parts.append(f"## {title}{word}\n\n{lines}")
-    return "\n".join(parts) or NOT_YET
-
-
 @made("arena", *ARENAS[1:], says=TWICE)
 def by_generation() -> str:
     """Every set of facts, length and model by generation."""
-    return _sections(("generation",), (SUNK, SECOND))
-
-
-@made("arena-in-full", *ARENAS[1:], says=TWICE)
-def in_full() -> str:
-    """The same by the other two events."""
-    return _sections(("probability", "teacher_forced"), (SUNK, SECOND))
-
-
-@made("arena-singles", (ARENAS[0], ["*-1-*"]))
-def singles() -> str:
-    """Single edits, each on the unedited model without the token, by generation."""
-    return _sections(("generation",), (EMBEDDED,), single=True)
+    parts = []
+    for model in (SUNK, SECOND):
+        for (data, edits), results in sorted(groups(stored()[model]).items()):
+            lines = _lines(_table(results, "generation"), model)
+            parts.append(f"## {_title(model, data, edits, results)}\n\n{lines}")
+    return "\n".join(parts) or NOT_YET
 
 
 def every_column() -> dict[str, dict[str, str]]:

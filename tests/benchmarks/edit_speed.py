@@ -92,7 +92,7 @@ def only_models(home: Path) -> None:
     own = cache_folder()
     for model in own.glob("*/complete"):
         link = home / own.name / model.parent.name
-        link.parent.mkdir(exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(model.parent)
 
 

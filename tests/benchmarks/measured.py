@@ -1,16 +1,20 @@
-"""With which commit, settings and code each stored figure was measured.
+"""With which commit, settings and behavior each stored figure was measured.
 
     python -m tests.benchmarks.measured FIGURE                    after its rows were stored
     python -m tests.benchmarks.measured FIGURE --commit COMMIT    its new rows are of that commit
 
 A figure is a JSON file of rows, and `[figures]` of tables.toml names each. `measured.json` holds
-its records: a commit, the settings, the hash of each part of `lib` that the figure depends on, as
-it was at that commit, and the digests of the rows. Rows that are in no record fail
-`results --check`, and a table whose code has changed since says at which commits it was measured.
-The hashes are stored, so that a check needs no git: a checkout may have one commit alone.
+its records: a commit, the settings, the digests of the rows, and under `of` what they depend on, as
+it was then: for each editor that the rows name the SHA-256 of its file in tests/reference/current,
+which its tests keep the code equal to, and a digest of its resolved preset for the model of the
+rows; the SHA-256 of the metrics' file; and of a path of `lib` that has no such file, its own. While
+all of these are today's, a table of the rows says nothing. Otherwise it says that they are earlier,
+with date and commit. Rows of before there were such files have no `of`, so they are earlier, and so
+are rows of another commit. Rows that are in no record fail `results --check`.
 
-For rows of before there were records, the commit is the one that stored them. A row that names its
-own `commit` was measured there.
+Speed is no behavior: the table of a figure of seconds always says when they were taken.
+A row that names its own `commit` was measured there. Rows under which a record says `again` are of
+an earlier commit, and their program made the first of them again (`tests/benchmarks/again.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import subprocess
 import time
 import tomllib
@@ -27,15 +32,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lib
 from lib.atomic_files import whole_file
 from tests.benchmarks import command
+from tests.reference import current
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FILE = HERE / "measured.json"
 WORDS = tomllib.loads((HERE / "tables.toml").read_text(encoding="utf-8"))
 FIGURES: dict[str, dict[str, Any]] = WORDS["figures"]
-KINDS = (".py", ".toml")  # of the files that are code
 MANY = 3  # commits that a caption names one by one
 
 Record = dict[str, Any]
@@ -88,33 +94,34 @@ def commit() -> str:
 
 
 @cache
-def _files(path: str, at: str) -> str:
-    """The files of a path with git's hashes, here or at a commit; empty where there are none."""
-    if at:
-        listed = [
-            line.split(maxsplit=3)[2:] for line in git("ls-tree", "-r", at, path).splitlines()
-        ]
-    else:
-        given = ROOT / path
-        some = [given] if given.is_file() else given.rglob("*")
-        listed = [(_blob(f), f.relative_to(ROOT).as_posix()) for f in some if f.suffix in KINDS]
-    return "\n".join(sorted(f"{name} {sha}" for sha, name in listed if name.endswith(KINDS)))
+def _sum(path: str) -> str:
+    """The SHA-256 of the Python code of a file or folder."""
+    given = ROOT / path
+    files = [given] if given.is_file() else sorted(given.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _blob(file: Path) -> str:
-    """What `git hash-object` says of a file."""
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+def behind(figure: str, parts: Iterable[str]) -> dict[str, str]:
+    """{what these rows of a figure depend on: its sum or digest today}.
 
-
-def code(figure: str, at: str = "") -> dict[str, str]:
-    """{part of `lib`: its hash} of what a figure depends on, here or at a commit.
-
-    A part that is not there is left out, and so is every part at a commit that git does not know.
+    Editors are those that the names of the rows hold as words, or those that tables.toml lists.
     """
-    groups = WORDS["code"]
-    paths = [path for name in FIGURES[figure].get("lib", ()) for path in groups.get(name, [name])]
-    return {path: digest(_files(path, at)) for path in paths if _files(path, at)}
+    about, found = FIGURES[figure], {}
+    for part in parts:
+        words = re.findall(r"[a-z0-9_.]+", part.lower().removesuffix(".json"))
+        model = next((name for name in current.LAYERS if name in part), "")
+        model = model or about.get("model", current.EMBEDDED)
+        for editor in about.get("editors", [word for word in words if word in lib.EDITORS]):
+            found[f"{editor} on {model}"] = current.digest(editor, model)
+            found[editor] = current.marks().get(editor, "")
+    for name in about.get("of", ()):
+        found[name] = current.marks().get(name, "") if name == current.METRICS else _sum(name)
+    return dict(sorted(found.items()))
+
+
+def is_current(figure: str, known: Record) -> bool:
+    """Whether all that a record's rows depend on is as it was."""
+    return "of" in known and known["of"] == behind(figure, known["rows"])
 
 
 def record(path: Path, settings: Mapping[str, Any] | str, at: str = "", date: str = "") -> None:
@@ -142,7 +149,9 @@ def record(path: Path, settings: Mapping[str, Any] | str, at: str = "", date: st
         new.setdefault(_named(rows[part]) or at, {})[part] = now[part]
     for own, marks in sorted(new.items()):
         about = {"commit": own or commit(), "date": date or time.strftime("%Y-%m-%dT%H:%M")}
-        about |= {"settings": settings, "lib": code(figure, own)}
+        about |= {"settings": settings}
+        if about["commit"] == commit():  # nobody can say what the files of another one were
+            about["of"] = behind(figure, marks)
         kept.append({**about, "rows": dict(sorted(marks.items()))})
     every[figure] = kept
     write({name: every[name] for name in sorted(every)})
@@ -185,24 +194,24 @@ def missing() -> list[str]:
 
 
 def caption(sources: Iterable[Source]) -> str:
-    """The line above a table whose code has changed since it was measured, otherwise nothing."""
+    """The line above a table that has rows of earlier behavior, or seconds; otherwise nothing."""
     used, every = [], records()
     for source in sources:
         figure, patterns = (source, ("*",)) if isinstance(source, str) else source
+        taken = FIGURES[figure].get("seconds", False)
         for one in every.get(figure, []):
             if any(fnmatchcase(part, pattern) for part in one["rows"] for pattern in patterns):
-                used.append((one, one["lib"] != code(figure)))
-    old = sorted((one for one, changed in used if changed), key=lambda one: one["date"])
+                used.append((one, taken or not is_current(figure, one)))
+    old = sorted((one for one, said in used if said), key=lambda one: one["date"])
     if not old:
         return ""
-    commits = list(dict.fromkeys(one["commit"] for one in old))
-    shown = f"{len(commits)} commits from {commits[0]} to {commits[-1]}"
-    if len(commits) <= MANY:
-        shown = " and ".join(filter(None, (", ".join(commits[:-1]), commits[-1])))
-    notes = list(dict.fromkeys(one["note"] for one in old if "note" in one))
-    begin = "Measured" if len(old) == len(used) else "In part measured"
-    why = ", ".join(["", *notes]) if notes else "; the code that it depends on has changed since"
-    return f"*{begin} at {shown}{why}.*\n\n"
+    days = {one["commit"]: one["date"][:10] for one in old}
+    shown = [f"{day} ({commit})" for commit, day in days.items()]
+    ends = f"{len(shown)} commits from {shown[0]} to {shown[-1]}"
+    if len(shown) <= MANY:
+        ends = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+    begin = "Taken" if taken else "Earlier" if len(old) == len(used) else "In part earlier"
+    return f"*{begin}: {ends}.*\n\n"
 
 
 def main() -> None:

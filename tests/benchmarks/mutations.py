@@ -1,13 +1,14 @@
-"""Forty mutations of lines that matter, each with the tests that must notice it.
+"""Mutations of lines that matter, each with the tests that must notice it.
 
     python -m tests.benchmarks.mutations                  # all of them, two at a time
     python -m tests.benchmarks.mutations rome-divisor     # some of them, by name
 
 mutations.toml has them: a name, a file, a text that occurs there once, the text in its place, and
 the tests. Each mutation is made in a copy of its own in a temporary folder, and the named tests run
-there, with an empty cache; the checkout stays as it is. A mutation is killed where a test fails. It
-survives where all pass, and also where they could not run: a module that cannot be imported says
-nothing about its tests. The same tests pass on a copy without any mutation, or nothing counts.
+there, with a cache that has the packaged models alone; the checkout stays as it is. A mutation is
+killed where a test fails. It survives where all pass, and also where they could not run: a module
+that cannot be imported says nothing about its tests. The same tests pass on a copy without any
+mutation, or nothing counts.
 Exit code 1 where a mutation survives.
 """
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks import command
+from tests.benchmarks.edit_speed import only_models
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("lib", "lessons", "tests", "pyproject.toml")
@@ -65,6 +67,7 @@ def ran(mutation: Mutation) -> tuple[int, str, float]:
             if text.count(mutation.old) != 1:
                 raise ValueError(f"{mutation.name}: {mutation.file} has its text not exactly once")
             path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+        only_models(Path(place) / "cache")
         how = ["-x", "-n0", "-mslow or not slow", f"-otimeout={LONGEST}"]
         done = subprocess.run(
             [sys.executable, "-mpytest", *how, *mutation.tests],

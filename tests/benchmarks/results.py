@@ -5,9 +5,9 @@
     python -m tests.benchmarks.results --check    fails where a table differs from its rows
 
 The pages are written by hand but for their tables. A table stands between two comments, the first
-with its name (`tables.py` says how each is made). A table whose code has changed since its rows
-were measured says at which commits that was (`measured.py`), so it differs until it is written
-again; and rows of which nobody knows where they were measured fail the check, too.
+with its name (`tables.py` says how each is made). A table of rows that were measured when an editor
+or a metric behaved otherwise says that they are earlier (`measured.py`), so it differs until it is
+written again; and rows of which nobody knows where they were measured fail the check, too.
 
     <!-- table: NAME -->
     …
@@ -15,15 +15,27 @@ again; and rows of which nobody knows where they were measured fail the check, t
 
 Where a table has rows that something was chosen on, rows.toml names them, and a sentence below the
 table says it.
+
+Intervals of paired differences take minutes, so drawn.json has two sums for each table that was
+written: of all that it was drawn from, and of its text. The check compares files: it runs no model,
+and draws a table again only where a sum is another one.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from lib.atomic_files import whole_file
+from lib.data.texts import ABILITIES, CLASSROOM, KNOWN
+from lib.evaluation import intervals
+from notebooks.support import five_streams
+from tests.reference import current
 
 from . import (
     arena_tables,
@@ -31,8 +43,10 @@ from . import (
     judge_tables,
     measured,
     quantized,
+    rows,
     runtimes,
     sentences,
+    tables,
     tables_lasts,
     tables_models,
     tables_paired,
@@ -40,7 +54,7 @@ from . import (
     tables_sink,
 )
 from .rows import note
-from .tables import HERE, TABLES
+from .tables import HERE, SOURCES, TABLES
 
 MORE = (
     arena_tables,
@@ -57,8 +71,16 @@ MORE = (
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-CAPTION = re.compile(r"^\*(Measured|In part measured) at .*\*\n\n", re.MULTILINE)
+CAPTION = re.compile(r"^\*(Earlier|In part earlier|Taken): .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
+DRAWN = HERE / "results" / "drawn.json"
+# beside the rows of its figures, what every table is drawn from
+COMMON = (
+    *(Path(room.__file__) for room in (tables, rows, five_streams, intervals, *MORE)),
+    HERE / "tables.toml",
+    HERE / "rows.toml",
+    *(ABILITIES, CLASSROOM, KNOWN),
+)
 
 
 class PageError(ValueError):
@@ -80,12 +102,33 @@ def written(page: str, only: Sequence[str] = ()) -> str:
     return MARKED.sub(again, page)
 
 
-def differences(pages: Sequence[Path]) -> list[str]:
-    """One sentence for each table that differs from its rows, and for each that is nowhere."""
+def sums(page: str) -> dict[str, list[str]]:
+    """{table: [sum of what it would be drawn from today, sum of its text]} of a page."""
+    common = _sum(*(path.read_bytes() for path in COMMON))
+    found = {}
+    for _, name, text, _ in (match.groups() for match in MARKED.finditer(page)):
+        sources = SOURCES.get(name, ())
+        figures = [one if isinstance(one, str) else one[0] for one in sources]
+        stored = [measured.path_of(figure).read_bytes() for figure in figures]
+        said = measured.caption(sources)
+        found[name] = [_sum(common.encode(), said.encode(), *stored), _sum(text.encode())]
+    return found
+
+
+def _sum(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def differences(pages: Sequence[Path], drawn: Mapping[str, list[str]] | None = None) -> list[str]:
+    """One sentence for each table that differs from its rows, and for each that is nowhere.
+
+    drawn  the sums of tables that were written: one that has them still is not drawn again
+    """
     found, shown = [], set()
     for path in pages:
         old = path.read_text(encoding="utf-8")
-        new = written(old)
+        again = [name for name, known in sums(old).items() if (drawn or {}).get(name) != known]
+        new = written(old, again) if again else old
         names = [match[2] for match in MARKED.finditer(old)]
         shown.update(names)
         if len(BEGINS.findall(old)) != len(names):
@@ -93,8 +136,8 @@ def differences(pages: Sequence[Path]) -> list[str]:
         tables = zip(MARKED.finditer(old), MARKED.finditer(new), strict=True)
         for before, after in tables:
             if before[3] != after[3]:
-                rows = CAPTION.sub("", before[3]) != CAPTION.sub("", after[3])
-                why = "differs from its rows" if rows else "does not say where it was measured"
+                other = CAPTION.sub("", before[3]) != CAPTION.sub("", after[3])
+                why = "differs from its rows" if other else "does not say when it was measured"
                 found.append(f"{path.name}: the table '{before[2]}' {why}")
     return found + [f"the table '{name}' is on no page" for name in TABLES if name not in shown]
 
@@ -111,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("only", nargs="*", metavar="TABLE", help="by default all of them")
     given = parser.parse_args(arguments)
     if given.check:
-        found = measured.missing() + differences(PAGES)
+        found = current.of_other_settings() + measured.missing()
+        found += differences(PAGES, json.loads(DRAWN.read_text("utf-8")) if DRAWN.exists() else {})
         for line in found:
             print(line, file=sys.stderr)
         return 1 if found else 0
@@ -120,6 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (new := written(old, given.only)) != old:
             path.write_text(new, encoding="utf-8")
             print(f"{path.name} written")
+    known = json.loads(DRAWN.read_text("utf-8")) if given.only else {}
+    for path in PAGES:
+        every = sums(path.read_text(encoding="utf-8"))
+        known |= {name: two for name, two in every.items() if name in (given.only or every)}
+    with whole_file(DRAWN) as part:
+        part.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", encoding="utf-8")
     return 0
 
 

@@ -183,7 +183,7 @@ def every_column() -> str:
 SHARES = ("probability", "teacher_forced", "generation")
 
 
-def compared(columns: Sequence[Sequence[str]], rows: Sequence, perplexity: bool = False) -> str:
+def compared(columns: Sequence[Sequence[str]], rows: Sequence) -> str:
     """Runs of `quality` side by side: one row per metric and event.
 
     columns: head and name of the stored run; rows: "metric event", or words and that
@@ -196,9 +196,6 @@ def compared(columns: Sequence[Sequence[str]], rows: Sequence, perplexity: bool 
         for one in SHARES if event == "*" else (event,):
             cells = [share(pick(run["summary"], metric, one)) for run in runs]
             lines.append((words, EVENTS[one], *cells))
-    if perplexity:
-        values = [f"{run['perplexity']:.1f}" for run in runs]
-        lines.append(("perplexity", "held text", *values))
     return table(("metric", "event", *(head for head, _ in columns)), lines, left=2)
 
 
@@ -226,10 +223,7 @@ def _written(row: Row, key: str, how: str = "") -> str:
 
 
 for _name, _spec in WORDS["compared"].items():
-    if _name != "generated":
-        if _spec["rows"] == "generated":
-            _spec["rows"] = WORDS["compared"]["generated"]
-        _runs = [run for _, run in _spec["columns"]]
-        made(_name, ("quality", _runs))(partial(compared, **_spec))
+    _runs = [run for _, run in _spec["columns"]]
+    made(_name, ("quality", _runs))(partial(compared, **_spec))
 for _name, _spec in WORDS["rows"].items():
     made(_name, _spec["file"])(partial(stored_rows, **_spec))

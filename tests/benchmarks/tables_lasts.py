@@ -11,7 +11,7 @@ from lib.workbench.instruments.survival import BEFORE
 from .depth import NEW, OLD
 from .standard import EDITS
 from .survival import BASE, OWN
-from .tables import SECOND, SUNK, called, made, percents, read, table
+from .tables import SUNK, called, made, percents, read, table
 
 PLAIN = {BASE: "unedited model, new answers", OWN: "unedited model, its old answers"}
 CONTROLS = (UNEDITED, TOLD, TRUTH)
@@ -23,23 +23,17 @@ def less(one: Sequence[float], other: Sequence[float]) -> str:
 
 
 @made("survival", "survival")
-def survival(figure: str = "survival", model: str = SUNK) -> str:
+def survival() -> str:
     """The share of facts that each editor's model says, and what each life changes, paired."""
-    stored = read(figure)
+    stored = read("survival")
     lives = [life for life in stored[BASE]["values"] if life != BEFORE]
     lines = []
     for name, row in stored.items():
         found = {life: by["efficacy"] for life, by in row["values"].items()}
-        title = PLAIN.get(name) or called(name, model)
+        title = PLAIN.get(name) or called(name, SUNK)
         changes = [less(found[life], found[BEFORE]) if life in found else "–" for life in lives]
         lines.append((title, percents(found[BEFORE]), *changes))
     return table(("editor", "said", *lives), lines)
-
-
-@made(f"survival-{SECOND}", f"survival-{SECOND}")
-def survival_of_the_second_model() -> str:
-    """The same of the second packaged model."""
-    return survival(f"survival-{SECOND}", SECOND)
 
 
 @made("depth", "depth")

@@ -58,31 +58,6 @@ def sweeps_gemma() -> str:
     return table(head, lines, left=2)
 
 
-@made("moment-tokens", "moment_tokens")
-def moment_tokens() -> str:
-    """Edits with C from fewer tokens, each against ten for each input, paired over facts."""
-    ids = {"tuning": "even", "tables": "odd"}
-    cells, lines = read("moment_tokens"), []
-    for name, cell in cells.items():
-        setting, _, form = name.rpartition("; ")
-        model, editor, mode, use = setting.split("; ")
-        row = [model.split(" ")[0], f"`{editor}`", f"{mode}, {ids[use]}", form]
-        row.append(str(len(cell["facts"])))
-        for part in ("efficacy", "generalization", "specificity", "locality"):
-            # the share of each fact's prompts, with this C and with today's
-            shares = [
-                {case: sum(v) / len(v) for case, f in some.items() if (v := f.get(asked))}
-                for some in (cell["facts"], cells[f"{setting}; 10"]["facts"])
-                for asked in [f"{part} generation"]
-            ]
-            away = [share - shares[1][case] for case, share in shares[0].items()]
-            mean = percent(sum(shares[0].values()) / len(away))
-            row.append(mean if form == "10" else f"{mean} ({percents(away, DIFFERENCE)})")
-        lines.append(row)
-    head = ("model", "editor", "facts", "tokens for each input", "n", "written", "rewordings")
-    return table((*head, "neighbors", "unrelated"), lines, left=3)
-
-
 def score(rows: list[dict]) -> tuple[str, ...]:
     """What the search makes large, of the facts that have neighbors; the interval resamples facts.
 

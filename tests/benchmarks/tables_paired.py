@@ -59,18 +59,3 @@ def trained() -> str:
             )
             label = ""
     return table(("", "metric", "event", "base", "`ft`", "trained", "difference"), lines, left=3)
-
-
-@made("trained-in-full", "paired")
-def trained_in_full() -> str:
-    """The same with all that was measured."""
-    parts = []
-    for name, run, scores, differences in pairs():
-        lines = []
-        for row in scores[-1]:
-            one = row["metric"], row["event"]
-            cells = [share(pick(of, *one)) for of in scores]
-            lines.append((f"{one[0]}, {EVENTS[one[1]]}", *cells, changed(pick(differences, *one))))
-        head = ("metric", "base model", "`ft`", f"`{name}`", "difference")
-        parts.append(f"### {name}, {run}\n\n{table(head, lines)}")
-    return "\n".join(parts)

@@ -14,7 +14,6 @@ import urllib.request
 import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -53,7 +52,6 @@ from ..support.page import live, through
 from .conftest import STRONG
 from .visits import TOWER, edit, until, visitor
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("strong_settings")
 PRESETS = STRONG
 
@@ -777,17 +775,21 @@ def test_a_port_that_is_taken_at_the_last_moment_is_passed_over():
 
 @pytest.mark.slow
 def test_the_page_runs_as_a_space_starts_it(tmp_path):
-    """`python app.py` with the variables of a Space and no argument."""
+    """`python app.py` in the Space's folder, with its variables and no argument."""
     pytest.importorskip("gradio")
     from demo_app.__main__ import free_port
 
+    from ..repository import space
+
+    space.build(tmp_path / "space")
     port = free_port(19860, "127.0.0.1")
     env = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
     env |= {"PATH": os.defpath, "SYSTEM": "spaces", "SPACE_ID": "someone/editing",
             "SPACE_HOST": "someone-editing.hf.space", "GRADIO_SERVER_NAME": "0.0.0.0",
             "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
-    with subprocess.Popen([sys.executable, "-u", "app.py"], cwd=ROOT, env=env, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:  # fmt: skip
+    with subprocess.Popen([sys.executable, "-u", "app.py"], cwd=tmp_path / "space", env=env,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as server:  # fmt: skip
         try:
             said = server.stdout.readline()
             assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()

@@ -12,6 +12,7 @@ import lib
 from lib.model.presets_file import Presets
 
 from ..benchmarks import measured, results, tables
+from ..reference import current
 
 # of each note: the setting that it is about
 SETTINGS = {"emmet": "strength", "wise": "mask_ratio", "malmen": "keys", "rledit": "keys"}
@@ -22,48 +23,78 @@ NAMES = {tables.SUNK: f"{tables.EMBEDDED} behind <|endoftext|>"}  # where a mode
 
 @pytest.fixture
 def figure(tmp_path, monkeypatch):
-    """A figure "speed" of two rows, in a folder without git, that depends on one file."""
+    """A figure "speed" in a folder without git: its rows name editors, and it uses one file."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "rome.py").write_text("x = 1\n")
     for name, value in (("HERE", tmp_path), ("ROOT", tmp_path), ("FILE", tmp_path / "kept.json")):
         monkeypatch.setattr(measured, name, value)
-    about = {"file": "speed.json", "lib": ["edits"]}
+    about = {"file": "speed.json", "of": ["metrics", "lib/rome.py"]}
     monkeypatch.setattr(measured, "FIGURES", {"speed": about})
-    monkeypatch.setattr(measured, "WORDS", {"code": {"edits": ["lib/rome.py", "lib/gone.py"]}})
     monkeypatch.setattr(measured, "commit", lambda: "aaaaaaa")
-    measured._files.cache_clear()
+    marks = {name: f"file of {name}" for name in current.NAMES}
+    monkeypatch.setattr(measured.current, "marks", lambda: marks)
+    monkeypatch.setattr(measured.current, "digest", lambda editor, model: f"preset of {editor}")
+    measured._sum.cache_clear()
     yield tmp_path / "speed.json"
-    measured._files.cache_clear()
+    measured._sum.cache_clear()
 
 
 def write(path, **rows):
     path.write_text(json.dumps(rows))
 
 
-def change_the_code(path):
-    (path.parent / "lib" / "rome.py").write_text("x = 2\n")
-    measured._files.cache_clear()
+def a_changed_preset(monkeypatch, marks):
+    monkeypatch.setattr(measured.current, "digest", lambda editor, model: f"other {editor}")
 
 
-def test_rows_are_recorded_once_and_a_table_says_when_its_code_has_changed(figure):
+def a_changed_file(monkeypatch, marks):
+    monkeypatch.setattr(measured.current, "marks", lambda: marks | {"rome": "other", "memit": "o"})
+
+
+def a_changed_metric(monkeypatch, marks):
+    monkeypatch.setattr(measured.current, "marks", lambda: marks | {"metrics": "other"})
+
+
+def test_rows_are_recorded_once_with_all_that_they_depend_on(figure):
     write(figure, rome=1, memit={"s": 2})
     assert "python -m tests.benchmarks.measured speed" in measured.missing()[0]
     measured.record(figure, {"facts": 4, "data": figure, "out": figure, "model": None})
     (record,) = measured.records()["speed"]
     assert record["settings"] == {"facts": 4, "data": "speed.json"}
-    assert set(record["lib"]) == {"lib/rome.py"} and set(record["rows"]) == {"rome", "memit"}
+    assert set(record["rows"]) == {"rome", "memit"}
+    on = f"on {current.EMBEDDED}"
+    assert set(record["of"]) == {
+        "rome", f"rome {on}", "memit", f"memit {on}", "metrics", "lib/rome.py",
+    }  # fmt: skip
     assert not measured.missing() and not measured.caption(["speed"])
-    change_the_code(figure)
-    said = "*Measured at aaaaaaa; the code that it depends on has changed since.*\n\n"
+
+
+@pytest.mark.parametrize("change", [a_changed_preset, a_changed_file, a_changed_metric])
+def test_a_table_of_other_behavior_says_that_it_is_earlier(figure, monkeypatch, change):
+    write(figure, rome=1, memit={"s": 2})
+    measured.record(figure, "first", date="2026-11-28T23:00")
+    change(monkeypatch, measured.current.marks())
+    said = "*Earlier: 2026-11-28 (aaaaaaa).*\n\n"
     assert measured.caption(["speed"]) == said
     assert measured.caption([("speed", ["memit"])]) == said
     assert not measured.caption([("speed", ["grace"])])
 
 
+def test_code_without_a_reference_counts_itself_and_seconds_are_always_dated(figure, monkeypatch):
+    write(figure, base=1)
+    measured.record(figure, "first", date="2026-11-28T23:00")
+    assert not measured.caption(["speed"])
+    (figure.parent / "lib" / "rome.py").write_text("x = 2\n")
+    measured._sum.cache_clear()
+    assert measured.caption(["speed"]).startswith("*Earlier: 2026-11-28")
+    monkeypatch.setitem(measured.FIGURES["speed"], "seconds", True)
+    assert measured.caption(["speed"]) == "*Taken: 2026-11-28 (aaaaaaa).*\n\n"
+
+
 def test_a_new_row_has_a_record_of_its_own_and_others_keep_theirs(figure, monkeypatch):
     write(figure, rome=1, memit=2)
     measured.record(figure, "first")
-    change_the_code(figure)
+    a_changed_preset(monkeypatch, {})
     monkeypatch.setattr(measured, "commit", lambda: "bbbbbbb")
     write(figure, rome=1, memit=3, lora={"commit": "ccccccc"}, ft={"commits": ["1", "2"]})
     assert len(measured.missing()) == 1
@@ -74,9 +105,9 @@ def test_a_new_row_has_a_record_of_its_own_and_others_keep_theirs(figure, monkey
     assert found["ccccccc"] == ("second", {"lora"}) and found["1, 2"] == ("second", {"ft"})
     assert not measured.missing()
     assert measured.caption([("speed", ["memit"])]) == ""
-    assert measured.caption([("speed", ["rome", "memit"])]).startswith("*In part measured at aaa")
-    # git does not know that commit, so nobody can say that the code is the same
-    assert measured.caption([("speed", ["lora"])]).startswith("*Measured at ccccccc;")
+    assert measured.caption([("speed", ["rome", "memit"])]).startswith("*In part earlier: ")
+    # what the files were at that commit is not known, so its rows are earlier
+    assert "(ccccccc)" in measured.caption([("speed", ["lora"])])
 
 
 def test_a_file_that_is_no_figure_is_left_alone_and_needs_a_line(figure):
@@ -87,31 +118,32 @@ def test_a_file_that_is_no_figure_is_left_alone_and_needs_a_line(figure):
     assert "tables.toml has no line [figures] for other.json" in measured.missing()
 
 
-def test_a_table_that_should_say_where_it_was_measured_fails_the_check(tmp_path, monkeypatch):
+def test_a_table_that_should_say_when_it_was_measured_fails_the_check(tmp_path, monkeypatch):
     table, page = tables.TABLES["counterfact"], tmp_path / "PAGE.md"
     monkeypatch.setattr(results, "TABLES", {"counterfact": table})
-    monkeypatch.setattr(measured, "code", lambda *_: {"lib/data": "changed"})
+    monkeypatch.setattr(measured, "is_current", lambda *_: False)
     text = f"<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n"
     page.write_text(text, encoding="utf-8")
-    assert "*Measured at " in text and not results.differences([page])
+    assert "*Earlier: " in text and not results.differences([page])
     page.write_text(results.CAPTION.sub("", text), encoding="utf-8")
-    said = "PAGE.md: the table 'counterfact' does not say where it was measured"
-    assert "*Measured" not in page.read_text("utf-8") and results.differences([page]) == [said]
+    said = "PAGE.md: the table 'counterfact' does not say when it was measured"
+    assert "*Earlier" not in page.read_text("utf-8") and results.differences([page]) == [said]
 
 
 def test_what_a_figure_depends_on_is_there():
-    named = [path for about in measured.FIGURES.values() for path in about.get("lib", ())]
-    for path in named:
-        for part in measured.WORDS["code"].get(path, [path]):
-            assert (measured.ROOT / part).exists(), f"tables.toml names {part}"
+    for name, about in measured.FIGURES.items():
+        assert set(about.get("editors", ())) <= set(lib.EDITORS), name
+        assert about.get("model", current.EMBEDDED) in current.LAYERS, name
+        for part in about.get("of", ()):
+            assert part == current.METRICS or (measured.ROOT / part).exists(), part
 
 
-def test_a_hash_here_is_that_of_git():
-    at = measured.git("rev-parse", "HEAD:lib/associative_memory.py")
-    if not at or measured.commit().endswith("+"):
-        pytest.skip("no git here, or lib is not as committed")
-    assert measured._files("lib/associative_memory.py", "") == f"lib/associative_memory.py {at}"
-    assert measured._files("lib/patch", "") == measured._files("lib/patch", "HEAD")
+def test_the_check_wants_a_reference_of_each_preset_of_today(monkeypatch):
+    assert not current.of_other_settings()
+    today = current.digest
+    monkeypatch.setattr(current, "digest", lambda name: "other" if name == "ft" else today(name))
+    (said,) = current.of_other_settings()
+    assert said.endswith("preset of ft: python -m tests.reference.current --write ft")
 
 
 def named(model):

@@ -14,11 +14,12 @@ ALL = mutations()
 
 
 def test_every_mutation_has_its_place_and_its_tests():
-    assert len(ALL) == 40
+    assert len(ALL) == 43
     for one in ALL:
         text = (ROOT / one.file).read_text(encoding="utf-8")
         assert text.count(one.old) == 1, one.name
-        ast.parse(text.replace(one.old, one.new))
+        if one.file.endswith(".py"):
+            ast.parse(text.replace(one.old, one.new))
         assert one.old != one.new and one.tests, one.name
         for test in one.tests:
             path, _, name = test.partition("::")

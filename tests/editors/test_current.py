@@ -1,0 +1,45 @@
+"""Today's code does what tests/reference/current says, so a figure may name these files."""
+
+from __future__ import annotations
+
+import pytest
+
+import lib
+
+from ..reference import current
+from ..support.usual import few
+
+# of each way to write one editor that takes seconds, and the metrics; the others are slow
+USUAL = ("ultraedit", "grace", "retrieval", "rome", current.METRICS)
+
+
+@pytest.mark.filterwarnings("ignore::lib.errors.EditWarning")
+@pytest.mark.parametrize("name", few(current.NAMES, USUAL))
+def test_the_code_does_what_its_reference_says(default_lm, name):
+    assert not current.differences(current.made(default_lm, name), current.stored(name))
+
+
+def test_every_editor_has_a_small_file_of_todays_preset_without_matrices():
+    assert not current.of_other_settings()
+    assert {file.stem for file in current.FOLDER.glob("*.json")} == set(current.NAMES)
+    for name in current.NAMES:
+        assert current.path(name).stat().st_size < 400_000, name
+
+
+def test_what_differs_is_named():
+    then = {"norm": 2.0, "projections": [1.0, 2.0], "said": "Rome"}
+    near = {"norm": 2.0, "projections": [1.0, 2.0001], "said": "Rome"}
+    assert not current.differences(near, then)
+    far = {"norm": 2.0, "projections": [1.0, 2.001], "said": "Paris"}
+    assert current.differences(far, then) == [
+        "/projections/1 is 2.001, not 2",
+        "/said is 'Paris', not 'Rome'",
+    ]
+    assert current.differences({"norm": float("nan")}, {"norm": 1.0})
+    assert current.differences({}, then)
+
+
+def test_the_resolved_preset_is_that_of_the_loaded_model(default_lm):
+    for editor in lib.EDITORS:
+        preset = lib.EDITORS[editor].Config.preset(default_lm, editor)
+        assert current.asdict(preset) == current.settings(editor), editor
