@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.measured FIGURE                    after its rows were stored
     python -m tests.benchmarks.measured FIGURE --commit COMMIT    its new rows are of that commit
+    python -m tests.benchmarks.measured FIGURE --again "what agreed" [--parts PART …]
 
 A figure is a JSON file of rows, and `[figures]` of tables.toml names each. `measured.json` holds
 its records: a commit, the settings, the digests of the rows, and under `of` what they depend on, as
@@ -13,8 +14,11 @@ with date and commit. Rows of before there were such files have no `of`, so they
 are rows of another commit. Rows that are in no record fail `results --check`.
 
 Speed is no behavior: the table of a figure of seconds always says when they were taken.
-A row that names its own `commit` was measured there. Rows under which a record says `again` are of
-an earlier commit, and their program made the first of them again (`tests/benchmarks/again.py`).
+A row that names its own `commit` was measured there.
+
+Rows of an earlier commit are today's where their program was run again and its rows, or the first
+of them, agreed within 1e-3. That is what `--again` records, with what was made again, where and
+when.
 """
 
 from __future__ import annotations
@@ -157,6 +161,26 @@ def record(path: Path, settings: Mapping[str, Any] | str, at: str = "", date: st
     write({name: every[name] for name in sorted(every)})
 
 
+def again(figure: str, what: str, parts: Sequence[str] = ()) -> None:
+    """Record that rows of a figure were made again today, and that they agreed.
+
+    what   which of them were made again
+    parts  the parts of the figure that this is said of, by default all
+    """
+    every, kept = records(), []
+    if unknown := set(parts) - rows_of(figure).keys():
+        raise ValueError(f"{figure} has no part '{min(unknown)}'")
+    now = {"commit": commit(), "date": time.strftime("%Y-%m-%dT%H:%M"), "what": what}
+    for known in every.get(figure, []):
+        said = {part: mark for part, mark in known["rows"].items() if part in parts or not parts}
+        if rest := {part: mark for part, mark in known["rows"].items() if part not in said}:
+            kept.append({**known, "rows": rest})
+        if said:
+            kept.append({**known, "again": now, "of": behind(figure, said), "rows": said})
+    every[figure] = kept
+    write(every)
+
+
 def _named(row: Any) -> str:
     """The commit that a row names, or several: "4d26a9b, 0abafd6"."""
     if not isinstance(row, dict):
@@ -221,7 +245,12 @@ def main() -> None:
     parser.add_argument("figure", choices=FIGURES, metavar="FIGURE")
     parser.add_argument("--commit", default="", help="where its new rows were measured")
     parser.add_argument("--settings", default="presets of the commit")
+    parser.add_argument("--again", metavar="WHAT", help="what was made again today, and agreed")
+    parser.add_argument("--parts", nargs="+", default=(), help="of which this is said")
     given = parser.parse_args()
+    if given.again:
+        again(given.figure, given.again, given.parts)
+        return
     if given.commit and not (
         full := git("rev-parse", "--short=7", "--verify", f"{given.commit}^0")
     ):

@@ -16,7 +16,7 @@ written again; and rows of which nobody knows where they were measured fail the 
 Where a table has rows that something was chosen on, rows.toml names them, and a sentence below the
 table says it.
 
-Intervals of paired differences take minutes, so drawn.json has two sums for each table that was
+Intervals of paired differences take minutes, so drawn.txt has two sums for each table that was
 written: of all that it was drawn from, and of its text. The check compares files: it runs no model,
 and draws a table again only where a sum is another one.
 """
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,7 +72,7 @@ PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 CAPTION = re.compile(r"^\*(Earlier|In part earlier|Taken): .*\*\n\n", re.MULTILINE)
 BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
-DRAWN = HERE / "results" / "drawn.json"
+DRAWN = HERE / "results" / "drawn.txt"
 # beside the rows of its figures, what every table is drawn from
 COMMON = (
     *(Path(room.__file__) for room in (tables, rows, five_streams, intervals, *MORE)),
@@ -115,6 +114,12 @@ def sums(page: str) -> dict[str, list[str]]:
     return found
 
 
+def known() -> dict[str, list[str]]:
+    """The sums of the tables that were written last."""
+    lines = DRAWN.read_text("utf-8").splitlines() if DRAWN.exists() else []
+    return {name: both for name, *both in map(str.split, lines)}
+
+
 def _sum(*parts: bytes) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
@@ -127,7 +132,7 @@ def differences(pages: Sequence[Path], drawn: Mapping[str, list[str]] | None = N
     found, shown = [], set()
     for path in pages:
         old = path.read_text(encoding="utf-8")
-        again = [name for name, known in sums(old).items() if (drawn or {}).get(name) != known]
+        again = [name for name, both in sums(old).items() if (drawn or {}).get(name) != both]
         new = written(old, again) if again else old
         names = [match[2] for match in MARKED.finditer(old)]
         shown.update(names)
@@ -155,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.check:
         found = current.of_other_settings() + measured.missing()
-        found += differences(PAGES, json.loads(DRAWN.read_text("utf-8")) if DRAWN.exists() else {})
+        found += differences(PAGES, known())
         for line in found:
             print(line, file=sys.stderr)
         return 1 if found else 0
@@ -164,12 +169,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (new := written(old, given.only)) != old:
             path.write_text(new, encoding="utf-8")
             print(f"{path.name} written")
-    known = json.loads(DRAWN.read_text("utf-8")) if given.only else {}
+    drawn = known() if given.only else {}
     for path in PAGES:
         every = sums(path.read_text(encoding="utf-8"))
-        known |= {name: two for name, two in every.items() if name in (given.only or every)}
+        drawn |= {name: both for name, both in every.items() if name in (given.only or every)}
     with whole_file(DRAWN) as part:
-        part.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+        lines = [f"{name} {' '.join(both)}\n" for name, both in sorted(drawn.items())]
+        part.write_text("".join(lines), encoding="utf-8")
     return 0
 
 

@@ -44,7 +44,7 @@ Draw = Callable[[], str]
 def made(name: str, *sources: Source, says: str = "") -> Callable[[Draw], Draw]:
     """Register a function as the table of this name, which shows rows of these figures.
 
-    says  what stands above the table, beside where it was measured if its code has changed since
+    says  what stands above the table, below when it was measured where its rows are earlier
     """
 
     def register(function: Draw) -> Draw:

@@ -110,6 +110,20 @@ def test_a_new_row_has_a_record_of_its_own_and_others_keep_theirs(figure, monkey
     assert "(ccccccc)" in measured.caption([("speed", ["lora"])])
 
 
+def test_rows_that_were_made_again_and_agreed_are_todays(figure, monkeypatch):
+    write(figure, rome=1, memit=2)
+    measured.record(figure, "first")
+    a_changed_preset(monkeypatch, {})
+    monkeypatch.setattr(measured, "commit", lambda: "bbbbbbb")
+    measured.again("speed", "its first four facts", ["memit"])
+    found = {(*one["rows"],): one.get("again", {}) for one in measured.records()["speed"]}
+    assert found["memit",]["commit"] == "bbbbbbb" and not found["rome",]
+    assert not measured.caption([("speed", ["memit"])]) and not measured.missing()
+    assert measured.caption([("speed", ["rome"])]).startswith("*Earlier: ")
+    with pytest.raises(ValueError, match="speed has no part 'ft'"):
+        measured.again("speed", "all", ["ft"])
+
+
 def test_a_file_that_is_no_figure_is_left_alone_and_needs_a_line(figure):
     write(figure, rome=1)
     write(figure.with_name("other.json"), rome=1)

@@ -12,6 +12,7 @@ def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
     table = tables.TABLES["counterfact"]
     page = tmp_path / "PAGE.md"
     monkeypatch.setattr(results, "PAGES", [page])
+    monkeypatch.setattr(results, "DRAWN", tmp_path / "drawn.txt")
     monkeypatch.setattr(results, "TABLES", {"counterfact": table})
     text = f"words\n<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n"
     page.write_text(text.replace("99 [95, 100]", "98 [95, 100]", 1), encoding="utf-8")
@@ -20,6 +21,19 @@ def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
     results.main([])  # writes it again
     assert page.read_text(encoding="utf-8") == text
     assert results.main(["--check"]) == 0
+
+
+def test_the_check_draws_no_table_whose_sums_are_known(tmp_path, monkeypatch):
+    """A table whose rows, or whose text, are others than those that were written is drawn."""
+    table, page = tables.TABLES["counterfact"], tmp_path / "PAGE.md"
+    monkeypatch.setattr(results, "TABLES", {"counterfact": table})
+    page.write_text(f"<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n", encoding="utf-8")
+    drawn = results.sums(page.read_text(encoding="utf-8"))
+    monkeypatch.setattr(results, "TABLES", {"counterfact": lambda: "other rows"})
+    assert not results.differences([page], drawn)
+    assert results.differences([page], {"counterfact": ["rows of before", drawn["counterfact"][1]]})
+    page.write_text(page.read_text("utf-8").replace("99 [95", "98 [95", 1), encoding="utf-8")
+    assert results.differences([page], drawn)
 
 
 def test_marks_that_do_not_fit(tmp_path):
