@@ -124,8 +124,9 @@ def behind(figure: str, parts: Iterable[str]) -> dict[str, str]:
 
 
 def is_current(figure: str, known: Record) -> bool:
-    """Whether all that a record's rows depend on is as it was."""
-    return "of" in known and known["of"] == behind(figure, known["rows"])
+    """Whether all that a record's rows depend on is as it was; what has no file is not known."""
+    now = behind(figure, known["rows"])
+    return all(now.values()) and known.get("of") == now
 
 
 def record(path: Path, settings: Mapping[str, Any] | str, at: str = "", date: str = "") -> None:

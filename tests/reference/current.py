@@ -44,6 +44,8 @@ from tests.benchmarks import command
 FOLDER = Path(__file__).with_suffix("")
 METRICS = "metrics"
 NAMES = (*sorted(lib.EDITORS), METRICS)
+# still to be written, by `--write` without a name: minutes of CPU. The list leaves with the last
+LATER: tuple[str, ...] = ("sdf",)
 EMBEDDED = "SmolLM2-135M-Instruct behind <|endoftext|>"  # how presets call what `lib.load` gives
 LAYERS = {EMBEDDED: 30, EMBEDDED.split()[0]: 30, "gemma-3-270m": 18}  # of models with stored rows
 CLOSE = 1e-4  # of a probability, and of a change's own size
@@ -89,15 +91,17 @@ def digest(editor: str, model: str = EMBEDDED) -> str:
 
 
 def of_other_settings() -> list[str]:
-    """One sentence for each editor whose file is missing or is of another preset than today's."""
-    found = []
-    for editor in sorted(lib.EDITORS):
-        if not path(editor).exists() or stored(editor)["settings_digest"] != digest(editor):
-            found.append(
-                f"tests/reference/current has no file of today's preset of {editor}: "
-                f"python -m tests.reference.current --write {editor}"
-            )
-    return found
+    """One sentence for each editor whose file is missing or is of another preset than today's.
+
+    Those of LATER are left out: while they have no file, all of their rows are earlier.
+    """
+    return [
+        f"tests/reference/current has no file of today's preset of {editor}: "
+        f"python -m tests.reference.current --write {editor}"
+        for editor in sorted(lib.EDITORS)
+        if path(editor).exists() or editor not in LATER
+        if not path(editor).exists() or stored(editor)["settings_digest"] != digest(editor)
+    ]
 
 
 def stored(name: str) -> Reference:
