@@ -40,6 +40,7 @@ ELSEWHERE = {
 # Paths that are named and need not be there: what a reader is to write
 TO_WRITE = {
     "lib/editors/nudge.py",
+    "tests/reference/current/nudge.json",
     "lessons/l3_5_name.py",
     ".github/workflows/check.yml",  # in a repository of a student
 }
