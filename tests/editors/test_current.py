@@ -9,8 +9,8 @@ import lib
 from ..reference import current
 from ..support.usual import few
 
-# of each way to write one editor that takes seconds, and the metrics; the others are slow
-USUAL = ("ultraedit", "grace", "retrieval", "rome", current.METRICS)
+# a memory, a network and a note, which take seconds, and the metrics; the others are slow
+USUAL = ("grace", "mend", "retrieval", current.METRICS)
 WRITTEN = [name for name in current.NAMES if current.path(name).exists()]
 
 

@@ -155,9 +155,9 @@ def test_what_a_figure_depends_on_is_there():
 def test_the_check_wants_a_reference_of_each_preset_of_today(monkeypatch):
     assert not current.of_other_settings()
     today = current.digest
-    monkeypatch.setattr(current, "digest", lambda name: "other" if name == "ft" else today(name))
+    monkeypatch.setattr(current, "digest", lambda name: "other" if name == "rome" else today(name))
     (said,) = current.of_other_settings()
-    assert said.endswith("preset of ft: python -m tests.reference.current --write ft")
+    assert said.endswith("preset of rome: python -m tests.reference.current --write rome")
 
 
 def named(model):
