@@ -52,7 +52,6 @@ LATER: tuple[str, ...] = (
     "ft",
     "ft_l",
     "ft_m",
-    "horen",
     "lemoe",
     "lora",
     "memit",
