@@ -71,9 +71,9 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import warnings
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 
 import torch
-from IPython.display import display
 from torch.nn.functional import normalize, silu
 
 import lib
@@ -303,7 +303,7 @@ asked = {
     tower.text: "the edit",
     "The Eiffel Tower stands in the city of": "rewording",
     "Tourists who want to see the Eiffel Tower travel to the city of": "rewording",
-    "The Colosseum is located in the city of": "neighbor",
+    "The Louvre is located in the city of": "neighbor",
     "The recipe for bread begins with": "unrelated",
     sheep.text: "the edit",
     "A young sheep is called a": "rewording",
@@ -322,7 +322,9 @@ for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
 show.Table(table)
 
 # %% [markdown]
-# CLAIM1
+# Under the hard gate the second edit has not moved a logit at the tower, and under the softmax it has, with two experts by
+# very little. The rewording in nearly the same words follows, and the one with tourists finds no expert. "The young of a
+# cow" has all words but one of the sheep's prompt, and is called a puppy.
 #
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
 # coordinates, and the dashed lines are where the decision changes. **Move $b$**, the score that a prompt has to
@@ -346,7 +348,7 @@ points = {}
 for group, some in texts.items():
     e = read(newer.router, list(dict.fromkeys(some)))
     points[group] = newer.router.scores(e)[:, 1:].tolist()
-notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), strict=True))
+notes = dict(zip(("tourists", "the Louvre", "a cow"), points.pop("notes"), strict=True))
 
 
 def regions(b):
@@ -357,7 +359,8 @@ fitted = round(newer.router.bias.item(), 1)
 Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 
 # %% [markdown]
-# CLAIM2
+# All unrelated prompts lie where nobody answers. Rewordings and neighbors lie in every region, and **no $b$ lets the one
+# in and keeps the other out**.
 #
 # ## A router that forgets
 #
@@ -408,7 +411,8 @@ for name, some in stages.items():
     with lm.patched(some):
         says = lm.answer([fact.text for fact in [*one, *two]], 2)
     right = [s.strip().startswith(f.target_new) for s, f in zip(says, [*one, *two], strict=True)]
-    print(f"after the {name}: {sum(right[:4])} of the first four, {sum(right[4:])} of the others")
+    said = f"{sum(right[:4])} of the first four" + f", {sum(right[4:])} of the others" * bool(paths)
+    print(f"after the {name}: {said}")
     if name == "second edit":
         lost.against(sum(right[:4]))
     (there,) = some.routes.values()
@@ -417,7 +421,9 @@ for name, some in stages.items():
 drawings_13.turned(paths)
 
 # %% [markdown]
-# CLAIM3
+# **What was lost was the way to the expert.** The second batch has taught the network vectors that suit the second batch,
+# and with them those of the first have turned away from their own anchor and towards the newer one. Its expert was never
+# told what they should say. The refit turns them back. This is an example, and the facts are those of the fit.
 #
 # ## Frozen, trained again, or sent astray
 #
@@ -435,7 +441,7 @@ drawings_13.turned(paths)
 # %%
 rows = long_runs.rows("13_streams")
 moments = ["LEMoE", "no refit", "our reading", "MEMoE"]
-raster, batches = {}, {}
+raster, batches, asked_most = {}, {}, {}
 for line in moments:
     for stream in range(runs_13.STREAMS):
         some = [r for r in rows if r["line"] == line and r["stream"] == stream]
@@ -446,13 +452,27 @@ for line in moments:
         ]
         whole = [sum(held[-1][i : i + 4]) for i in range(0, len(order), 4)]
         batches.setdefault(line, []).extend(whole[:-1])  # the last one has just been written
+        who = some[-1]["expert"]  # of each fact's prompt
+        asked_most.setdefault(line, []).append(100 * max(map(who.count, who)) / len(who))
 for line, some in batches.items():
     whole, none = (sum(x == n for x in some) for n in (4, 0))
-    print(f"{line}: of {len(some)} older batches {whole} are held whole and {none} lost whole")
+    print(
+        f"{line}: of {len(some)} older batches {whole} are held whole and {none} lost whole;",
+        end=" ",
+    )
+    print(f"one expert answers {mean(asked_most[line]):.0f} % of all prompts")
 figures.rasters([4, 8, 12, 16], raster, "facts written", "fact, in the order of writing", columns=3)
 
 # %% [markdown]
-# CLAIM4
+# With LEMoE nothing is lost; one fact of the third stream was never said. **Without the refit a batch falls as a whole**: the newest expert answers
+# nearly every prompt, and of an older batch at most one fact is left, which this expert happens to say. Facts that fall
+# together are one event. So the batch is the observation and not the fact, and as batches of a stream share a router,
+# the intervals below count streams. MEMoE forgets fact by fact. Nearly all prompts of a stream go to one of its four
+# experts, which is trained again with every batch.
+#
+# Our reading of the paper does no better than the line without the refit. The paper holds most of a thousand facts, and
+# leaves open how its router is trained. So this says nothing about its router; it shows what happens when nothing in the
+# training remembers old prompts.
 #
 # ## Which part counts?
 #
@@ -470,18 +490,24 @@ def means(line, key):  # of each stream, in %
     return [100 * sum(row[key]) / len(row[key]) for row in ends[line]]
 
 
-for keys in (("held", "reworded"), ("neighbors", "unrelated")):
-    found = {f"{columns[k]} (%)": {line: means(line, k) for line in lines} for k in keys}
-    display(figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)]))
 compared = [("no refit", "held"), ("no null anchor", "reworded"), ("no null anchor", "neighbors")]
 compared += [("no null anchor", "unrelated"), ("MEMoE", "held"), ("MEMoE", "reworded")]
 for line, key in compared:
     gaps = [a - b for a, b in zip(means(line, key), means("LEMoE", key), strict=True)]
     gap = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
     print(f"{columns[key]}, {line} less LEMoE: {gap} points")
+found = {f"{columns[key]} (%)": {line: means(line, key) for line in lines} for key in MEASURED}
+found.pop("facts held (%)")  # the last columns above have them
+figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
 
 # %% [markdown]
-# CLAIM5
+# **The null anchor spares unrelated prompts and costs rewordings.** Without it some expert answers every prompt, and just
+# as many facts are held. Fewer neighbors are kept without it, in each stream; but three streams could have proved no
+# difference below some thirty points, and the same holds for MEMoE's rewordings.
+#
+# LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
+# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
+# may keep more of them, and deserves no praise for it: the unedited model keeps the most.
 #
 # ## A misrouted prompt
 #
@@ -497,7 +523,7 @@ for line, key in compared:
 # </details>
 
 # %%
-prompt = "The Louvre is located in the city of"  # put yours here
+prompt = "The Colosseum is located in the city of"  # put yours here
 with lm.patched(patch):
     says, notes = lm.answer([tower.text, prompt], 3, explain=True)
 for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
@@ -543,16 +569,24 @@ for name, some in {
     )
 
 # %% [markdown]
-# CLAIM6 `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
+# After its fit the library raises $b$ a little, since other texts are more varied than those of the fit, and
+# your file does not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
 #
 # ## What we know now
 #
-# CLAIM7
+# * A frozen expert keeps its facts, as long as their prompts are sent to it. A softmax turns it down with every new
+#   expert, a hard gate does not.
+# * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts, and a
+#   batch falls as a whole. So the batch is the observation, and the stream where batches share a router.
+# * A router that is fitted to everything stored so far sends them back, and no expert is touched.
+# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and costs
+#   rewordings.
+# * A mean of embeddings knows which words a prompt has, and not in which order.
 #
 # ## Where it breaks
 #
-# With four facts to an expert of the MLP's own form the experts are soon as large as the model; page 16 counts with experts
-# of low rank. What is asked in other words is often not found, and what is asked in the same words about something
+# With four facts to an expert of the MLP's own form the experts are soon as large as the model; page 16 counts. What
+# is asked in other words is often not found, and what is asked in the same words about something
 # else is. We have met editors of weights, a list, a side memory and experts, and each of them is ahead in
 # something. **Which of all these should I use?** For that, all of them have to run on one stream, in
 # [notebook 14](14_lifelong.ipynb).

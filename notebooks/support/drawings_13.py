@@ -87,7 +87,6 @@ def regions(
         look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
         ax.scatter(*np.array(some).T, 26, label=f"{group} ({len(some)})", zorder=3, **look)
     place = {"textcoords": "offset points", "va": "center", "zorder": 5}
-    place["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
     for name, (x, y) in notes.items():
         ax.scatter(x, y, 60, zorder=4, facecolors="none", edgecolors=INK, linewidths=1.2)
         left = x > (low + high) / 2
@@ -113,7 +112,7 @@ def turned(paths: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     first, second, *others = paths.values()
     for after in (second, *others):
         for start, end in zip(first if after is second else second, after, strict=True):
-            arrow(ax, end, QUIET, start, linewidth=1, mutation_scale=9, alpha=0.7)
+            arrow(ax, end, QUIET, start, linewidth=1, mutation_scale=11, shrinkB=6)
     for color, marker, (stage, points) in zip(CYCLE, MARKERS, paths.items(), strict=False):
         x, y = zip(*points, strict=True)
         ax.plot(x, y, marker, color=color, markersize=8, label=f"after the {stage}", zorder=5)

@@ -1,7 +1,7 @@
 """The experiments of notebook 13: LEMoE as it is here, as we read it, and without each of its parts.
 
-All lines write the same facts in batches of five, one call per batch. A row keeps one share per
-case and not the mean, so that the page can draw intervals and compare in pairs. The editor without
+All lines write the same facts in batches of four, one call per batch. A row keeps one share per
+case and not the mean, so that the page can draw which fact is held when. The editor without
 one part of its router is `Variant`; the other parts are settings of the library's editor.
 """
 
