@@ -505,8 +505,8 @@ figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=
 
 # %% [markdown]
 # **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts are held. Fewer
-# neighbors are kept without it, in each stream; but three streams could have proved no difference below some thirty
-# points, and the same holds for MEMoE's rewordings.
+# neighbors are kept without it, in each stream; but three streams prove a difference only from some thirty points on,
+# and the same holds for MEMoE's rewordings.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
 # neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
