@@ -9,14 +9,21 @@ more, for nobody.
     refit_loss   with p the softmax over a row of scores [b, s_1 … s_t],
                      mean over stored prompts of −log p(their own expert)
                    + mean over calm texts of −log p(nobody)
+    refit        steps of Adam downhill in it, all from the same start: the two matrices of the
+                 network, the newest anchor (the last one) and b move, and older anchors stay.
+                 At the end all anchors are made unit vectors. `scored` is given: it makes rows of
+                 scores of a router
 
     keys (t, d)      unit anchors, one per row     b, kappa: numbers
     v (n, d)         prompts, one per row, of any length
     own (n, 1 + t)   scores of stored prompts, the null anchor's b in the first column
     owner (n,)       whose prompt each is, 0 … t − 1
     calm (m, 1 + t)  scores of texts that are nobody's
+    router           [down (h, m), up (d, h), keys (t, d), b ()], tensors
+    e (n, m), others (k, m)   what stands for stored prompts, and for calm texts
     route: returns (n,), numbers of experts, −1 for nobody
     refit_loss: returns one number
+    refit: returns the new router, a list of its four parts
 
 Hint: torch.nn.functional.normalize(x, dim=-1) makes rows unit vectors. In which column of `own`
 does expert 0 stand?
@@ -24,7 +31,7 @@ does expert 0 stand?
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, silu
 
 
 def route(keys: Tensor, b: float, v: Tensor, kappa: float) -> Tensor:
@@ -40,9 +47,39 @@ def refit_loss(own: Tensor, owner: Tensor, calm: Tensor) -> Tensor:
     return -stored.mean() - nobody.mean()
 
 
-# --- checks
-from lessons.marking import agree, normal, tensor
+def scored(router: list, e: Tensor, kappa: float = 16.0) -> Tensor:
+    """Rows of scores (n, 1 + t): b, then κ cos of v with every anchor."""
+    down, up, keys, b = router
+    v = silu(e @ down.T) @ up.T
+    cosines = normalize(v, dim=1) @ normalize(keys, dim=1).T
+    return torch.cat([b.expand(len(e), 1), kappa * cosines], 1)
 
+
+def refit(router: list, e: Tensor, owner: Tensor, others: Tensor, steps: int, lr: float) -> list:
+    # solution
+    old = router[2][:-1]
+    parts = [part.clone().requires_grad_() for part in (*router[:2], router[2][-1:], router[3])]
+    adam = torch.optim.Adam(parts, lr=lr)
+    for _ in range(steps):
+        down, up, key, b = parts
+        now = [down, up, torch.cat([old, key]), b]
+        loss = refit_loss(scored(now, e), owner, scored(now, others))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    down, up, key, b = (part.detach() for part in parts)
+    return [down, up, normalize(torch.cat([old, key]), dim=1), b]
+
+
+# --- checks
+from inspect import getsourcelines
+from textwrap import dedent
+
+from lessons.marking import Wrong, agree, normal, same, several, tensor
+
+# the solution's own lines, below its head and its mark; each wrong answer changes one place of them
+REFIT = dedent("".join(getsourcelines(refit)[0][2:]))
+OLDER = REFIT.replace("router[2][:-1]", "router[2][:0]").replace("router[2][-1:]", "router[2]")
 OWN = "stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]\n"
 CALM = "nobody = calm.log_softmax(1)[:, 0]\n"
 BOTH = CALM + "return -stored.mean() - nobody.mean()"
@@ -70,6 +107,18 @@ WRONG = [
         {"refit_loss": OWN + CALM + "return -stored.exp().mean() - nobody.exp().mean()"},
         "logarithm",
     ),
+    ({"refit": OLDER}, "older anchors"),
+    ({"refit": REFIT.replace("    adam.zero_grad()\n", "")}, "add up"),
+    ({"refit": REFIT.replace("loss.backward()", "(-loss).backward()")}, "uphill"),
+    (
+        {
+            "refit": REFIT.replace(
+                "normalize(torch.cat([old, key]), dim=1)", "torch.cat([old, key])"
+            )
+        },
+        "unit",
+    ),
+    ({"refit": REFIT.replace("Adam(parts,", "Adam(parts[:3],")}, "stayed where"),
 ]
 
 
@@ -152,4 +201,31 @@ def check(ask, draw):
         - nobody.mean(),
     }
     agree(found, stored.mean() + nobody.mean(), "refit_loss", likely)
+    start = [normal(draw, 8, d), normal(draw, 6, 8), normalize(normal(draw, t, 6), dim=1)]
+    start += [torch.tensor(8.0).double()]
+    e, others = normal(draw, 12, d), normal(draw, 5, d)
+    names = "down, the first matrix", "up, the second matrix", "the anchors", "b"
+    for steps in (1, 3):
+        asked = start, e, owner, others, steps, 0.02
+        found, wanted = ask("refit", *asked), refit(*asked)
+        several(found, 4, "refit: return a router, a list of four: down, up, the anchors and b.")
+        found = [
+            tensor(one, tuple(part.shape), f"refit: {name}")
+            for one, part, name in zip(found, wanted, names, strict=True)
+        ]
+        if not same(found[2][:-1], start[2][:-1]):
+            raise Wrong("refit: older anchors have moved; the newest alone is fitted.")
+        if not same(found[2].norm(dim=1), torch.ones(t).double()):
+            raise Wrong("refit: at the end an anchor is a unit vector again.")
+        for name, one, part, old in zip(names, found, wanted, start, strict=True):
+            if steps > 1 and not same(one, part):
+                raise Wrong(
+                    f"refit: {name}: one step is right, and three are not. Does each go on from "
+                    "the one before? Gradients add up unless they are set to zero."
+                )
+            likely = {
+                f"refit: {name}, stayed where it was; it is fitted, too.": old,
+                f"refit: {name}, moved uphill.": 2 * old - part,
+            }
+            agree(one, part, f"refit: {name}", likely)
     return "solved: twelve prompts find their expert, and the fit asks for all of them at once."

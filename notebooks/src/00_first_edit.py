@@ -11,9 +11,8 @@
 # prompt by prompt · write a number that says how far another answer moved, and the logit lens, which
 # shows where in the layers an answer turns.
 #
-# **Needs** Python. The two exercises in the second half need a little torch, and are easier for who
-# has used a transformer once. Nothing is derived here: this is one edit from start to end, and the
-# notebooks that follow take it apart.
+# **Needs** Python, and a little torch for the two exercises in the second half. Nothing is derived here: this is one
+# edit from start to end, and the notebooks that follow take it apart.
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), two
 # guesses and a fact of your own.
@@ -61,9 +60,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
-# The model is SmolLM2-135M-Instruct: small enough for a laptop. It knows less than its large
-# relatives, but it is built as they are. All notebooks take it as `lib.load()` gives it, with one
-# token in front of every text. Notebook 02b shows what that token is good for.
+# The model is SmolLM2-135M-Instruct: small enough for a laptop, and built as its large relatives are. All notebooks
+# take it as `lib.load()` gives it, with one token in front of every text. Notebook 02b shows what that token is good
+# for.
 #
 # <details><summary>How these notebooks are run: scales and stored runs</summary>
 #
@@ -165,22 +164,19 @@ columns = {"group": asked.values(), "prompt": prompts, "before": before, "after"
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 # %% [markdown]
-# The answer moved, and so did that of both rewordings, which the edit has never seen. Everything
-# else is answered as before, so for these prompts the hope came true.
+# The answer moved, and so did that of both rewordings, which the edit has never seen. Everything else is answered as
+# before.
 #
-# An answer shows only the words that win. Press *Edit*: this panel makes the edit again and draws
-# the most probable next tokens, gray for the base model and orange for the edited one. It is for
-# trying: change a line, press *Edit*, read the answers below. (On a page without a kernel it stands
-# still.)
+# An answer shows only the words that win. This panel draws the most probable next tokens, gray for the base model and
+# orange for the edited one. Change a line, press *Edit*, and read the answers below.
 
 # %%
 looked_at = [prompts[i] for i in (1, 5, 8)]
 widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 
 # %% [markdown]
-# The sign `␣` is a space: "Rome" with a space in front of it is another token than "Rome" at the
-# beginning of a line. Nearly all of the probability went from Paris to Rome, and hardly any is left
-# for a third city.
+# The sign `␣` is a space: "Rome" with a space in front of it is another token than "Rome" at the beginning of a line.
+# The probability of Paris went to Rome, and hardly any is left for a third city.
 #
 # ## A fact of your own
 #
@@ -217,8 +213,8 @@ for one, held, other in tried:
     print("this is a weak spot" if new == [True, False] else "not yet a weak spot")
 
 # %% [markdown]
-# The tower that Gustave Eiffel built is still in Paris. The edited model states two things about one
-# building, and which of them depends on the words of the question.
+# The tower that Gustave Eiffel built is still in Paris: what the edited model states about one building depends on
+# the words of the question.
 #
 # ## Take it back
 #
@@ -231,8 +227,6 @@ for one, held, other in tried:
 # matrices, $\Delta = A B$. To apply the patch by hand is one addition:
 #
 # $$W' = W + A B .$$
-#
-# We do that first in the obvious way, then with the library, and compare the model's predictions.
 
 # %%
 name, update = next(iter(patch.weights.items()))
@@ -253,7 +247,7 @@ print(f"log-probabilities of all words: by hand and by the library {away:.0e} ap
 drawings_00.touched(lm, patch)
 
 # %% [markdown]
-# The two agree in every digit, and the change has rank one, as ROME's name promises.
+# The change has rank one, as ROME's name promises.
 #
 # **Predict.** To undo an edit in place, could we simply subtract $AB$ again?
 #
@@ -287,9 +281,8 @@ print("the bytes: others inside the block, and after it those from before")
 # %% [markdown]
 # ## An edit is a value
 #
-# A patch can be saved, sent to somebody with the same model, and loaded. A second edit goes *on
-# top* with `after=`, and the first patch is still there, unchanged. Our second fact answers
-# another question: what do you call a young sheep?
+# A patch can be saved and loaded. A second edit goes *on top* with `after=`, and the first patch is still there,
+# unchanged. Our second fact: what do you call a young sheep?
 #
 # To go back is to use an earlier value. Every patch also carries a log of its edits. So the *first*
 # edit can be taken out and the second kept: `without` leaves one edit out and makes those after it
@@ -313,13 +306,12 @@ for name, held in {**patches, "none again": lib.EMPTY}.items():
 show.Table(rows)
 
 # %% [markdown]
-# Each row is one `with` block, and nothing had to be repaired between them.
+# Each row is one `with` block.
 #
 # ## Measure it
 #
-# Two edits that went well are no measurement. The library has a *classroom* of facts that this model
-# knows, each with its own rewordings and neighbors. We take six by a rule, not by taste, and edit each
-# by itself on a fresh model. In the figure every square is a prompt.
+# The library has a *classroom* of facts that this model knows, each with its own rewordings and neighbors. We take
+# six by a rule, not by taste, and edit each by itself on a fresh model. In the figure every square is a prompt.
 #
 # What counts as right is our choice, and it is called the **event**. There are four. By
 # *probability* the new answer must be more probable than the old one. *Teacher-forced*, each of its
@@ -337,13 +329,11 @@ drawings_00.answered(scores, names)
 # there either. It calls Maradona's sport football where the list says soccer. So every score needs
 # that of the **base model** beside it, or an edit is blamed for what it did not do.
 #
-# The lower row judges the same rewordings by each event. Nothing was measured wrongly; each event asks
-# another question. In these notebooks the event is *generation* unless a sentence says otherwise,
-# because that is what a reader of the model sees.
+# The lower row judges the same rewordings by each event. In these notebooks the event is *generation* unless a
+# sentence says otherwise, because that is what a reader of the model sees.
 #
-# These are counts of six facts, and no rate. Had one more neighbor been lost, the score would be a few
-# points lower, and nothing would follow for other facts. How many cases a rate needs is a question of
-# [notebook 15](15_judging.ipynb).
+# These are counts of six facts, and no rate. Had one more neighbor been lost, the score would be a few points lower,
+# and nothing would follow for other facts.
 #
 # ## What moved without being asked?
 #
@@ -356,14 +346,13 @@ drawings_00.answered(scores, names)
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
-# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is 0 where nothing
-# moved, and large where words that were likely have lost much of their probability.
+# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is large where words that were
+# likely have lost much of their probability.
 #
-# **Your turn · exercise 1.4 · ★★ · 10 minutes.** Write it in two steps. A run over a prompt and its
-# answer gives scores at every token, and `at_answer` picks those from which the answer's tokens were
-# chosen. `answer_kl` calls it for both models and computes the sum. The next two figures are drawn
-# from them. While a body is still `...`, the page goes on with the solution. A wrong function that
-# runs is drawn beside it. A right one is put into a file of `my/`, which can be handed in.
+# **Your turn · exercise 1.4 · ★★ · 10 minutes.** Write it in two steps. A run over a prompt and its answer gives
+# scores at every token, and `at_answer` picks those from which the answer's tokens were chosen. `answer_kl` calls it
+# for both models and computes the sum. While a body is still `...`, the page goes on with the solution. A wrong
+# function that runs is drawn beside it. A right one is put into a file of `my/`, which can be handed in.
 
 
 # %%
@@ -412,8 +401,8 @@ answer_kl = use("1.4", answer_kl)
 #
 # </details>
 #
-# First the sheepdog, which nobody edited. The figure follows the four tokens that the base model says
-# about it, from the top, and shows how probable either model finds them, each after those above it.
+# First the sheepdog, which nobody edited. From the top, the figure has the four tokens that the base model says about
+# it, and how probable either model finds them.
 
 
 # %%
@@ -440,9 +429,8 @@ for whose, pick in both(at_answer).items():
     display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
 
 # %% [markdown]
-# The edited model would hardly begin with the first piece of "shep" or go on with the second. After
-# the word both models agree. Had the answer begun with a quotation mark, the difference would stand one
-# row lower, and the sum over the tokens sees it there as well.
+# The edited model would hardly begin with the first piece of "shep" or go on with the second. After the word both
+# models nearly agree.
 #
 # Now all fifteen. Behind each name stand the narrowest rank of zoology that the animal shares with the
 # sheep, and how many of the four different letters of "sheep" its name has.
@@ -466,26 +454,24 @@ points = {
 whiskers(labels, points, "KL of the answer (nats)", height=5.2)
 
 # %% [markdown]
-# The sheepdog moved most by far: the new answer came over to it. The order of the others is not that
-# of kinship. The ram is of the sheep's own species and hardly moves, while the kangaroo, which shares
-# only the class, comes before the cow and the pig. It is not that of spelling either, but for the word that contains the
-# edited one: goat and cow have none of its letters. An answer can also change where the KL is small, because where two
-# words are nearly equally probable, a small push decides. All this is one edit, an example.
+# The sheepdog moved most by far: the new answer came over to it. The order of the others is not that of kinship. The
+# ram is of the sheep's own species and hardly moves, while the kangaroo, which shares only the class, comes before
+# the cow and the pig. It is not that of spelling either, but for the word that contains the edited one: goat and cow
+# have none of its letters. All this is one edit, an example.
 #
 # ## Where does the answer turn?
 #
-# One look inside, before the next pages take the edit apart. A transformer adds up: every layer reads
-# a running sum, the residual stream, and adds to it. At the end that sum passes a norm and one last
-# matrix $U$, which has a row for every token and gives it a score. Nothing stops us from doing so after
-# *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the scores are
+# A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At the end that sum
+# passes a norm and one last matrix $U$, which has a row for every token and gives it a score. Nothing stops us from
+# doing so after *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the scores are
 #
 # $$s_\ell = U h_\ell ,$$
 #
 # and we ask at what rank the two answers stand among them. This is the **logit lens**: it shows what
 # the model would say if it stopped there.
 #
-# **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every
-# layer, 1 for the word with the largest score. Two lines; the next figure is drawn from them.
+# **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every layer, 1 for the
+# word with the largest score.
 
 
 # %%
@@ -513,10 +499,9 @@ turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers 
 #
 # </details>
 #
-# **Predict.** The edit of the tower changes a matrix in layer 3. Does the new answer lead right after
-# it? Say in which layer the rank of one of the two answers first differs tenfold between the base and
-# the edited model. Type it into the field above. Where there is no field, write `turn.number = …` in a
-# cell of your own.
+# **Predict.** The edit of the tower changes a matrix in layer 3. Does the new answer lead right after it? Say in
+# which layer the rank of one of the two answers first differs tenfold between the base and the edited model. Type it
+# into the field above, or write `turn.number = …`.
 #
 # <details><summary>Answer</summary>
 #
@@ -553,10 +538,9 @@ layers = range(lm.n_layers)
 plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer)
 
 # %% [markdown]
-# Rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model before
-# the edit. For most of the way one can hardly tell the two models apart. They part in the upper
-# layers, twenty above the one that was changed: there the answer turns. Notebook 03 follows the fact
-# on its way.
+# Rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model before the edit. The
+# two models part in the upper layers, twenty above the one that was changed: there the answer turns. Notebook 03
+# follows the fact on its way.
 #
 # ## What we know now
 #

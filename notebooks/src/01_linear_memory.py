@@ -111,9 +111,8 @@ def named(title, function):  # {a line of a figure: a function}; a wrong one is 
 # value is mixed in by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is
 # zero, and every value comes back.
 #
-# **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the
-# crosstalk at every key, for keys of any length and without a loop. While the body is still `...`, the
-# page goes on with the solution, and a wrong function that runs is drawn beside it.
+# **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the crosstalk at every key,
+# for keys of any length and without a loop.
 
 
 # %%
@@ -142,9 +141,8 @@ share = guess("Crosstalk of random keys, as a share of the values' squared lengt
 #
 # </details>
 #
-# **Predict.** In high dimensions random directions are nearly orthogonal. So take 160 random unit
-# vectors in 256 dimensions as keys. How large is the crosstalk, compared with the values? (Where
-# there is no field for it, type your guess as `share.number = …`.)
+# **Predict.** In high dimensions random directions are nearly orthogonal. So take 160 random unit vectors in 256
+# dimensions as keys. How large is the crosstalk, compared with the values?
 #
 # <details><summary>Work it out</summary>
 #
@@ -188,8 +186,7 @@ share.against(measured)
 # $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
 # space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
 #
-# **Your turn · exercise 1.1, first step · ★ · 5 minutes.** Write `fit` for keys that span the whole
-# space. Below, your matrix is compared with one that was found downhill in small steps.
+# **Your turn · exercise 1.1, first step · ★ · 5 minutes.** Write `fit` for keys that span the whole space.
 
 
 # %%
@@ -217,17 +214,15 @@ fit = use("1.1", fit)
 #
 # </details>
 #
-# The formula of your `fit` needs many keys. With fewer independent keys than dimensions $KK^\top$ has
-# no inverse, and many matrices answer all keys perfectly. Which one shall we take? The shortest, the
-# one with the least $\|W\|^2$, since it adds nothing that the pairs do not ask for. It is called the
-# **minimum-norm solution**. Its rows are combinations of the keys, $W = M K^\top$: a part of a row
-# that is orthogonal to every key would make it longer and change no answer. From $M K^\top K = V$
-# follows the formula for few keys,
+# With fewer independent keys than dimensions $KK^\top$ has no inverse, and many matrices answer all keys perfectly.
+# Which one shall we take? The shortest, the one with the least $\|W\|^2$, since it adds nothing that the pairs do not
+# ask for. It is called the **minimum-norm solution**. Its rows are combinations of the keys, $W = M K^\top$: a part
+# of a row that is orthogonal to every key would make it longer and change no answer. From $M K^\top K = V$ follows
+# the formula for few keys,
 #
 # $$W = V (K^\top K)^{-1} K^\top .$$
 #
 # The matrix behind $V$ is the *pseudo-inverse* of $K$, here for few keys, and in your `fit` for many.
-# The library's `fit` takes whichever the keys allow.
 
 # %%
 K, V = normal(8, 20), normal(5, 20)
@@ -280,16 +275,16 @@ colors = {name: plot.CYCLE[i] for name, i in colors.items()}
 plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
-# Dots are measured, lines are the two formulas. Outer products err from the second pair on. Least
-# squares holds up to $d$ pairs exactly, and above that it loses a share of $1 - d/n$, without collapse.
+# Dots are measured, lines are the two formulas. Outer products err from the second pair on. Least squares holds up to
+# $d$ pairs exactly, and above that it loses a share of $1 - d/n$, without collapse as long as keys are asked as they
+# were written.
 #
 # ## Correlated keys
 #
-# The keys of a real layer are not spread evenly over all directions: as we shall see, some
-# directions are used far more than others. What describes the spread is the **second moment** of the
-# keys, the $d \times d$ matrix $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number
-# $u^\top C u = \mathbb{E}(u^\top k)^2$ says how much the keys use the direction $u$. From $n$ keys
-# it is estimated as $\hat C = \frac1n K K^\top$.
+# The keys of a real layer are not spread evenly over all directions. What describes the spread is the **second
+# moment** of the keys, the $d \times d$ matrix $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number $u^\top
+# C u = \mathbb{E}(u^\top k)^2$ says how much the keys use the direction $u$. From $n$ keys it is estimated as $\hat C
+# = \frac1n K K^\top$.
 #
 # How much do two independent keys overlap? Take the average over $k_j$ first, then over $k_i$:
 #
@@ -306,10 +301,9 @@ plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found
 #
 # ## Whitening
 #
-# The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the
-# second moment as $C = L L^\top$, for instance with the Cholesky factor. The keys look as if somebody
-# had multiplied evenly spread vectors by $L$. So we undo that and take $\tilde k = L^{-1} k$. Three
-# lines say what this does.
+# The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the second moment as $C =
+# L L^\top$, for instance with the Cholesky factor. The keys look as if somebody had multiplied evenly spread vectors
+# by $L$. So we undo that and take $\tilde k = L^{-1} k$.
 #
 # 1. The whitened keys are spread evenly:
 #    $\mathbb{E}[\tilde k \tilde k^\top] = L^{-1}\,\mathbb{E}[kk^\top]\,L^{-\top}
@@ -349,16 +343,15 @@ even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
 drawings_01.whitening(flat @ even, flat, (0, 1))
 
 # %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two
-# arrows seemed to be nearly one direction. They only share the direction that all keys share, and
-# are quite different otherwise.
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows only share
+# the direction that all keys share, and are quite different otherwise.
 #
 # ## Ridge
 #
-# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions can be mostly
-# noise. **Ridge** is the usual remedy: it asks for a small error and for a small $W$ at once and
-# minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. The second term is the error of $d$ more pairs, which say
-# that the columns of $\sqrt\lambda\, I$ give nothing. So the normal equations become
+# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions can be mostly noise. **Ridge** asks
+# for a small error and for a small $W$ at once and minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. The second term is the
+# error of $d$ more pairs, whose keys are the columns of $\sqrt\lambda\, I$ and whose values are zero. So the normal
+# equations become
 #
 # $$W \,(K K^\top + \lambda I) = V K^\top ,$$
 #
@@ -414,12 +407,11 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 #
 # </details>
 #
-# Few and many pairs are written, with keys spread as in the last section. They are asked for with noise
-# on the keys, of a tenth of their squared length.
+# Pairs are written with keys spread as in the last section, and asked for with noise on the keys, of a tenth of their
+# squared length.
 #
-# **Predict.** Without ridge, which memory suffers most from the noise: one that is half full, one that
-# is exactly full, or one with twice as many pairs as inputs? (Where there is no field, type
-# `worst.number = …`.)
+# **Predict.** Without ridge, which memory suffers most from the noise: one that is half full, one that is exactly
+# full, or one with twice as many pairs as inputs?
 #
 # <details><summary>Work it out</summary>
 #
@@ -456,23 +448,19 @@ worst.against(counts[plain.index(max(plain))] / d)
 Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 1)
 
 # %% [markdown]
-# The worst memory is the one that is exactly full. Its error without ridge leaves the figure, and it
-# falls again when more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$
-# the peak is gone, and the price is an error on the keys as they were written, also where all pairs
-# would have fitted. Move the slider: a $\lambda$ ten times too small lets part of the peak back, and one
-# ten times too large gives up pairs that were well known.
+# The worst memory is the one that is exactly full. Its error without ridge leaves the figure, and it falls again when
+# more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone, and the
+# price is an error on the keys as they were written, also where all pairs would have fitted. Move the slider to a
+# $\lambda$ that is too small or too large.
 #
 # ## A layer of a real model
 #
-# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the
-# key, its output the value. We read the keys at the last token of the classroom's subjects, and of your
-# own where you typed a fact. The next cell checks on the tower's key that the layer multiplies by $W$
-# and does nothing else.
+# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the key, its output the
+# value. We read the keys at the last token of the classroom's subjects, and of your own where you typed a fact.
 #
-# Then it takes the second moment of this layer's keys, a mean over tokens of general text. If the
-# keys were spread evenly, all eigenvalues of $C$ would be equal. But we have only $\hat C$, from $n$
-# tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to $(1 + \sqrt{d/n})^2$,
-# with a density that Marchenko and Pastur derived. The figure compares the layer with that.
+# If the layer's keys were spread evenly, all eigenvalues of $C$, a mean over tokens of general text, would be equal.
+# But we have only $\hat C$, from $n$ tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to
+# $(1 + \sqrt{d/n})^2$, with a density that Marchenko and Pastur derived. The figure compares the layer with that.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -501,10 +489,9 @@ axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
-# The spectrum falls all the way and reaches no zero: general text leaves no direction quite unused,
-# but uses some far more than others. Even keys, seen through as many independent tokens, would not look
-# flat either. But the layer's curve stands far above theirs at the upper end and below it at the lower
-# one, and its keys overlap as in less than half as many dimensions.
+# The spectrum reaches no zero: general text leaves no direction quite unused, but uses some far more than others. The
+# layer's curve stands far above that of even keys at the upper end and below it at the lower one, and its keys
+# overlap as in less than half as many dimensions.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
@@ -566,17 +553,14 @@ plot.style.legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# A curve ends at its most similar pair, and the axis of shares is logarithmic, because the tail
-# matters. Whitening takes away most of what all keys have in common. What it leaves is of another
-# kind: countries beside their inhabitants and neighbors, languages beside languages. For this layer
-# they are alike, far more than random vectors of this length ever are.
+# A curve ends at its most similar pair. Whitening takes away most of what all keys have in common. What it leaves is
+# of another kind: countries beside their inhabitants and neighbors, languages beside languages.
 #
 # ## How soon do pairs give the matrix away?
 #
-# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. That $d$ independent pairs fix
-# the matrix is linear algebra, and the way there is more interesting. With fewer pairs we take the
-# shortest matrix that explains them. It agrees with $W$ on the span of the $n$ keys that we have seen
-# and gives nothing outside, so a share of about $1 - n/d$ of $\|W\|^2$ is missing.
+# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. $d$ independent pairs fix the matrix. With
+# fewer we take the shortest matrix that explains them. It agrees with $W$ on the span of the $n$ keys that we have
+# seen and gives nothing outside, so a share of about $1 - n/d$ of $\|W\|^2$ is missing.
 #
 # **Predict.** We ask this matrix for *new* tokens, which it has never seen. Is the error there
 # larger than the share that is missing of $W$, equal to it, or smaller?
@@ -615,10 +599,9 @@ axes = "pairs per input dimension, n/d", "error on new keys (share)"
 plot.lines(shares, found, *axes, dashes=dashes)
 
 # %% [markdown]
-# Even keys are answered as badly as the missing share says. New tokens are answered much better, and
-# drawn keys nearly as well. So it is the spread of the keys that helps, and words that recur add little
-# to it. Enough independent pairs give away any matrix; how soon new keys are answered depends on $C$.
-# This is one layer and one text, an example.
+# Even keys are answered as badly as the missing share says. New tokens are answered much better, and drawn keys
+# nearly as well. So it is the spread of the keys that helps, and words that recur add little to it. This is one layer
+# and one text, an example.
 #
 # ## What we know now
 #
@@ -658,9 +641,9 @@ print(f"all pairs in a row, three orders: a share of {rows} is wrong at the end"
 print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]
-# One pair moves most of the others. Written in a row, the later pairs spoil the earlier ones,
-# whatever the order. A matrix that holds them all exists, but we cannot refit the real one: nobody has
-# the pairs that it was made from. All we know of them is $C$.
+# One pair moves most of the others, and written in a row, in each of three orders, the pairs spoil one another. A
+# matrix that holds them all exists, but nobody has the pairs that the real one was made from. All we know of them is
+# $C$.
 #
 # **How do we write one pair at the least cost to those that we cannot see?**
 # [Notebook 02](02_insert.ipynb) derives that, and comes back to the sheep and its neighbors.

@@ -3,8 +3,8 @@
 #
 # # 02 · What does writing one fact do to the others?
 #
-# A plain outer product moves most pairs of the memory. At the end of this page you know the
-# change that moves them least, and can say whom it will disturb before it is made.
+# At the end of this page you know the change of a memory that moves its other pairs least, and can say whom it will
+# disturb before it is made.
 #
 # **You will** derive the cheapest way to write one pair, and write it · play with a memory of four keys ·
 # forecast what many pairs in a row do to each other · find in a real layer what the sheep did to the
@@ -111,9 +111,8 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # key $k'$ by the inner product $\tilde k^\top\tilde k' = k^\top C^{-1}k'$, and $q = \tilde
 # k^\top\tilde k$ is the squared length of the whitened key.
 #
-# **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change
-# that sends $k$ to $v$. Two or three lines. The rest of the page writes its pairs with them; while
-# the body is still `...`, it goes on with the solution.
+# **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change that sends $k$ to
+# $v$. Two or three lines.
 
 
 # %%
@@ -141,8 +140,8 @@ insert = use("2.1", insert)
 #
 # </details>
 #
-# Is it really the cheapest? We begin with the plain outer product, look for a cheaper change downhill in small
-# steps that keep $\Delta k$, and compare with the library, which returns the two factors of the outer product.
+# Is it really the cheapest? We begin with the plain outer product, and look for a cheaper change downhill in small
+# steps that keep $\Delta k$.
 
 # %%
 d = 8
@@ -168,22 +167,21 @@ print("tr(Δ C Δᵀ):", ", ".join(f"{line} {cost:.3f}" for line, cost in costs.
 # %% [markdown]
 # ## What lands on another key
 #
-# The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an
-# average over all keys. *Which* keys does it hit? In whitened coordinates the answer is a picture. The
-# orange arrow is the key that is edited, and its length is the unit. Every other key throws a shadow on its
-# direction, along the dashed line, and the foot of the shadow says how much of the residual arrives there.
+# The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an average over all keys.
+# *Which* keys does it hit? In whitened coordinates every other key throws a shadow on the direction of the edited
+# one, the orange arrow, and the foot of the shadow says how much of the residual arrives there.
 #
 # The second picture has four keys on the left and the answers that a matrix gives to them on the right. The story
-# buttons write an answer, mend what came along, and keep the first one while mending. Then drag any key or answer.
-# Four editors of later pages can be chosen; each is one line on which nothing moves.
+# buttons write an answer, mend what came along, and keep the first one while mending. Then drag any key or answer, or
+# choose an editor of a later page.
 
 # %%
 display(drawings_02.shadow())
 show.memory_picture()
 
 # %% [markdown]
-# At the edited key itself the share is 1. At an unrelated key it is 0, at an opposed one it is negative,
-# and at a long key it can be more than 1. In formulas we apply the insert at $k_i$ to a key $k_j$:
+# At an unrelated key the share is 0, at an opposed one it is negative, and at a long key it can be more than 1. In
+# formulas we apply the insert at $k_i$ to a key $k_j$:
 #
 # $$\Delta_i k_j = \rho(i, j)\,\delta_i, \qquad
 # \rho(i, j) = \frac{k_i^\top C^{-1} k_j}{k_i^\top C^{-1} k_i} .$$
@@ -194,8 +192,7 @@ show.memory_picture()
 # $$\rho(i, j)\,q_i = \rho(j, i)\,q_j, \qquad
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
 #
-# where $\varphi_{ij}$ is the angle between the two whitened keys. The angle belongs to both; what each of
-# them gets from the other depends on the lengths as well. An edit at a short key disturbs everybody, and a
+# where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a short key disturbs everybody, and a
 # short key is disturbed by hardly anybody.
 #
 # **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys that are the
@@ -227,10 +224,9 @@ mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 
 #
 # </details>
 #
-# **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is
-# $\rho(i, j)$ of two different keys, in the root mean square (rms)? Type it into the field above, or write
-# `mine.number = …`. And with the plain outer product $\delta k^\top/\|k\|^2$, of which $k_i^\top k_j / \|k_i\|^2$
-# lands?
+# **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is $\rho(i, j)$ of two
+# different keys, in the root mean square (rms)? And with the plain outer product $\delta k^\top/\|k\|^2$, of which
+# $k_i^\top k_j / \|k_i\|^2$ lands?
 #
 # <details><summary>Work it out</summary>
 #
@@ -261,8 +257,7 @@ for line, size in (("insert", d), ("plain outer product", d_eff.item())):
 mine.against(rms(rho[others]))
 
 # %% [markdown]
-# This is what whitening buys: the share that lands on another key falls to a third. (The outer product stays
-# a little below its formula, because the mean of a quotient is not the quotient of the means.)
+# This is what whitening buys: the share that lands on another key falls to a third.
 #
 # ## One after another
 #
@@ -278,9 +273,9 @@ mine.against(rms(rho[others]))
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
 #
-# **Your turn · exercise 3.2 · ★★ · 12 minutes, in three steps.** The first two need nothing but $\rho$ and
-# the matrix $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` what is wrong at every key
-# in the end. A loop is fine. The third step comes in the next section.
+# **Your turn · exercise 3.2 · ★★ · 12 minutes, in three steps.** The first two need nothing but $\rho$ and the matrix
+# $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` what is wrong at every key in the end.
+# The third step comes in the next section.
 
 
 # %%
@@ -317,8 +312,8 @@ after_all = use("3.2", after_all)
 #
 # </details>
 #
-# **Predict.** Written together, 128 random pairs in 256 dimensions would be perfect (notebook 01).
-# Written one after another, which is worst off in the end, and how wrong is it? Which has most to write?
+# **Predict.** Written together, 128 random pairs in 256 dimensions would be perfect (notebook 01). Written one after
+# another, which is worst off in the end? Which has most to write?
 #
 # <details><summary>Work it out</summary>
 #
@@ -329,8 +324,7 @@ after_all = use("3.2", after_all)
 #
 # </details>
 #
-# The figure writes $T$ pairs with your `insert`, one by one, and sets your forecast beside it. Where widgets work,
-# move $T$.
+# The figure writes $T$ pairs with your `insert`, one by one, and sets your forecast beside it. Move $T$.
 
 
 # %%
@@ -372,9 +366,9 @@ def in_the_end(T):  # of the first T pairs
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# Every fact is disturbed by all that come after it, so what was written first is worst off. And every fact pays
-# for those before it: the last ones have to write more than was missing at first, because they write against what
-# the others have left on their keys. When the row gets nearly as long as the layer is wide, this grows quickly.
+# Every fact is disturbed by all that come after it, so the first ones are worst off. And the last ones have to write
+# more than was missing at first, because they write against what the others have left on their keys. When the row
+# gets nearly as long as the layer is wide, this grows quickly.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -426,8 +420,8 @@ in_a_row = use("3.2", in_a_row)
 #
 # </details>
 #
-# **Predict.** After the last pair we begin again with the first, and write all of them once more,
-# and again. Does that go on for ever, does it come to rest, and where?
+# **Predict.** After the last pair we begin again with the first, and write all of them once more, and again. Does
+# that come to rest, and where?
 #
 # <details><summary>Work it out</summary>
 #
@@ -466,16 +460,15 @@ looks = {"ylog": True, "dashes": {line: "--" for line in errors if "yours" in li
 plot.lines(range(SWEEPS + 1), errors, "sweeps", "squared error left (share)", **looks)
 
 # %% [markdown]
-# The first sweep removes more than half of what was wrong, and later ones remove less and less of what they
-# find, the less the more pairs there are. They lead to the matrix that writes all pairs at once, the method
-# which notebook 05 calls EMMET. ROME on one fact after another is, for values that are given, a single
-# Gauss–Seidel sweep of the same system.
+# The first sweep removes more than half of what was wrong, and each later one less of what it finds. They lead to the
+# matrix that writes all pairs at once, the method which notebook 05 calls EMMET. ROME on one fact after another is,
+# for values that are given, a single Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
 #
-# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure
-# has all pairs of them, in four kinds. A pair counts as the first kind that fits; to share letters means that a
-# word of one begins with the same three letters as a word of the other.
+# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure has
+# all pairs of them, in four kinds, each in the first that fits. To share letters means that a word of one begins with
+# the same three letters as a word of the other.
 #
 # **Predict.** Who is hit most by an edit: a subject of the same question, one with the same answer, or
 # one that is spelled alike, as Danish and the Danube?
@@ -529,18 +522,18 @@ print(f"An edit of {own.subject} would hit most: {said}")
 whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
 
 # %% [markdown]
-# **It is the question and the spelling that count**, two to three times as much as nothing in common. Subjects with
-# the same answer overlap no more than any two: were their ρ half as large again, the interval would show it. In an
-# early layer the word and the kind of thing are there, and the answer is not.
+# **It is the question and the spelling that count.** Subjects with the same answer overlap no more than any two: were
+# their ρ half as large again, the interval would show it. In an early layer the word and the kind of thing are there,
+# and the answer is not.
 #
-# Even subjects that share nothing have keys that are more alike than random directions; it is the typical pair, not a
-# few close ones. So each edit disturbs all other subjects a little.
+# Even subjects that share nothing have keys that are more alike than random directions. So each edit disturbs all
+# other subjects a little.
 #
 # ## Does the model keep to it?
 #
-# So far this is arithmetic about one matrix. Notebook 00 edited the sheep, and the sheepdog moved most. We edit three
-# animals by ROME, each to another's young, and ask seventeen others, among them *sheepdog*, *dogfish* and
-# *horsefly*. What the edit adds to the layer's output at every token of every prompt is predicted, then measured.
+# Notebook 00 edited the sheep, and the sheepdog moved most. We edit three animals by ROME, each to another's young,
+# and ask seventeen others, among them *sheepdog*, *dogfish* and *horsefly*. What the edit adds to the layer's output
+# at every token of every prompt is predicted, then measured.
 #
 # **Predict.** How far will prediction and measurement be apart? And what could tell, before the
 # edit, whose answer will move most?
@@ -592,18 +585,16 @@ drawings_02.reached(edits, [*inside.values()])
 
 # %% [markdown]
 # Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
-# the two are one. *Sheepdog* is made of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are made in the same
-# way. So the edited key itself stands in their prompts, with a share of 1, though their last tokens get little. In each of
-# the three edits the word around the edited one is among the two that move most. **Every token of a prompt is a
-# key**, and in all three edits the largest $\rho$ among them orders the answers better than the last token's. The three
-# words were chosen for this: among the other animals the two numbers are nearly the same.
+# the two are one. *Sheepdog* is made of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are made in the
+# same way. So the edited key itself stands in their prompts, with a share of 1, and in each of the three edits the
+# word around the edited one is among the two that move most. **Every token of a prompt is a key**, and in all three
+# edits the largest $\rho$ among them orders the answers better than the last token's.
 #
 # ## How much harm does it do?
 #
 # What lands is known to rounding. Does it say whose *answer* suffers? The stored run writes three streams of thirty
-# facts by ROME, one after another. After every edit it notes for each fact that was written before how much of the
-# edit landed on its key, as a share of what arrives at the edit's own key, and how the log-probability of its
-# answer has changed.
+# facts by ROME, one after another. After every edit it notes for each earlier fact which share of the edit landed on
+# its key, and how the log-probability of its answer has changed.
 #
 # **Predict.** How much of an edit lands on an earlier fact, typically? And if it is three times as much as on another,
 # does that fact lose more?
@@ -632,12 +623,11 @@ plot.scatter(
 )
 
 # %% [markdown]
-# Two or three percent of an edit land on an earlier fact, and most answers do not notice. In each of the three streams
-# a larger share goes with a larger *movement* of the answer, and hardly at all with a *loss*. The fact on which most
-# of all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm of a
-# single edit hardly** ([page 07](07_superposition.ipynb) asks the same of a hundred). It
-# depends on what the layers above make of it. That thirty facts do so little harm to each other is a
-# property of this model as the library loads it; [page 02b](02b_first_token.ipynb) takes one token away.
+# Two or three percent of an edit land on an earlier fact, and most answers do not notice. The fact on which most of
+# all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm of a single edit
+# hardly** ([page 07](07_superposition.ipynb) asks the same of a hundred). It depends on what the layers above make of
+# it. That thirty facts do so little harm is a property of this model as the library loads it; [page
+# 02b](02b_first_token.ipynb) takes one token away.
 #
 # ## What we know now
 #

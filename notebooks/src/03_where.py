@@ -81,14 +81,12 @@ layers = range(lm.n_layers)
 # %% [markdown]
 # ## Three runs
 #
-# A prompt of eleven tokens passes thirty layers. That makes 330 states, and the answer may depend on
-# any of them. To learn on which, we run the model three times on the same prompt. What
-# comes out is one number for each state: how much of a lost answer it can bring back.
+# A prompt of eleven tokens passes thirty layers. To learn on which of the 330 states the answer depends, we run the
+# model three times on the same prompt. Each state gets one number: how much of a lost answer it can bring back.
 #
 # 1. **Clean.** The model gives its answer with probability $p$.
-# 2. **Corrupted.** Noise from $\mathcal N\big(0, (3\sigma)^2\big)$ is added to every entry of the
-#    embeddings of the *subject's* tokens, where $\sigma$ is the standard deviation of such entries.
-#    The model no longer knows what the sentence is about, and $p$ falls to $p_*$.
+# 2. **Corrupted.** Noise from $\mathcal N\big(0, (3\sigma)^2\big)$ is added to every entry of the embeddings of the
+#    *subject's* tokens, where $\sigma$ is the standard deviation of such entries. Then $p$ falls to $p_*$.
 # 3. **Restored.** The subject is corrupted again, with the same noise, but *one* state is put back as
 #    it was in the clean run. Everything that is computed after it may use it, and $p$ rises to
 #    $p_*(\text{state})$.
@@ -97,14 +95,12 @@ layers = range(lm.n_layers)
 # state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
 # means over several draws of the noise, and the draws are the rows of one batch.
 #
-# **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum: half
-# of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so from some size on
-# all is noise, and more noise changes nothing. The second cell below prints it for the facts of this
-# page.
+# **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum: half of it at
+# $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so from some size on all is noise, and
+# more noise changes nothing.
 #
-# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings,
-# and behind one block (the program's word for a layer). Write what happens there, `corrupt` and
-# `put_back`. The runs below are made with them.
+# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ at the embeddings, and behind one block, the program's
+# word for a layer. Write what happens there, `corrupt` and `put_back`.
 
 
 # %%
@@ -145,9 +141,7 @@ put_back = use("4.1", put_back)
 #
 # </details>
 #
-# `probability` runs the model while some of its modules put out something else. `run` is one of
-# the three runs for the tower: clean or noisy, with some states put back, or with the outputs of
-# some MLPs.
+# `run` is one of the three runs for the tower: clean or noisy, with some states or outputs of MLPs put back.
 
 
 # %%
@@ -215,12 +209,11 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 #
 # ## One fact, everywhere
 #
-# Now every token, and every fourth layer. The three steps of the next exercise need nothing but `run`.
+# Now every token, and every fourth layer.
 #
-# **Your turn · exercise 4.2 · ★★ · 16 minutes.** First `effect`, of some states that are put back
-# together. Then `around`, the layers of a window: one MLP adds little, so several of them are restored at
-# once, half of them below the layer that the window is named after. Then `trace`, which calls the two. With
-# a window of one it traces all single states.
+# **Your turn · exercise 4.2 · ★★ · 16 minutes.** First `effect`, of some states that are put back together. Then
+# `around`, the layers of a window: one MLP adds little, so several are restored at once, half of them below the layer
+# that the window is named after. Then `trace`, which calls the two, with a window of one for single states.
 
 
 # %%
@@ -273,13 +266,11 @@ trace = use("4.2", trace)
 #
 # </details>
 #
-# Your trace of the states is the left panel below, and it is compared with the library's function, which
-# shares work between the runs. In the other two panels it is not the state that is restored, but what the
-# MLPs or the attention of ten blocks add to it.
+# Your trace of the states is the left panel below. In the other two what the MLPs or the attention of ten blocks add
+# to the state is restored.
 #
-# **Predict.** The tower's name ends with "Tower", and there ROME wrote in notebook 00 (the orange
-# frame in the figure). At which tokens is there something to find, early and late? Are MLPs and
-# attention bright at the same places?
+# **Predict.** ROME wrote at "Tower", the name's last token, in the orange frame. At which tokens is there something
+# to find, early and late? Are MLPs and attention bright at the same places?
 #
 # <details><summary>Answer</summary>
 #
@@ -311,12 +302,11 @@ mark = last, lib.EDITORS["rome"](lm).config.layer
 drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 
 # %% [markdown]
-# There are two sites. Early it is the MLPs at the piece of the name that only this tower has. Late it is
-# the attention at the last token of the prompt, and from there on the states. The attention has carried the
-# answer from the one to the other.
+# There are two sites. Early it is the MLPs at the piece of the name that only this tower has. Late it is the
+# attention at the prompt's last token, which has carried the answer there.
 #
-# And a fact of your own, if you have typed one on page 00. What is traced is the answer that the model
-# gives *today*. Where that answer is improbable there is little to lose, and the picture stays pale.
+# And a fact of your own, if you have typed one on page 00, with the answer that the model gives *today*. Where that
+# is improbable the picture stays pale.
 
 # %%
 own = own_fact.read()
@@ -363,15 +353,14 @@ for line, found in zip(lines, effects.values(), strict=True):
 show.Table(lines)
 
 # %% [markdown]
-# Only all tokens of the prompt bring back exactly the total effect, whatever the draws are. **An indirect effect is no share**: those of the single
-# tokens do not add up to that of the subject, and the subject and all that follows it do not add up to the
-# whole. So from here on no effect is divided by the total one.
+# Only all tokens of the prompt bring back exactly the total effect, whatever the draws are. **An indirect effect is
+# no share**: those of the single tokens do not add up to that of the subject, and the subject and all that follows it
+# do not add up to the whole.
 #
 # ## Six facts
 #
-# One fact may be an exception. The stored run has six that were drawn from those which the model knows,
-# one of them with a subject of a single token. Their traces are put one over the other at the two tokens
-# that matter, the subject's last and the prompt's last. A thin line is one fact.
+# The stored run has six facts that the model knows, one of them with a subject of a single token. The figure has
+# their traces at the two tokens that matter. A thin line is one fact.
 #
 # **Predict.** In GPT-2 XL, with 48 layers and a thousand facts (Meng et al.), the early site was the MLPs at
 # the subject's *last* token, most of all around layer 15. And here?
@@ -404,18 +393,17 @@ drawings_03.over_layers(
 )
 
 # %% [markdown]
-# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last
-# token; the tower is the exception. There the MLPs of the first layers bring the answer back, and the attention
-# does not. At the end of the prompt the attention brings it back, and the MLPs hardly do. The states show the
-# handing over: those of the subject fall to nothing between layers 21 and 24, in every fact in which they had
-# brought anything, and those of the end rise there. The fact has been **picked up**.
+# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token;
+# the tower is the exception. There the MLPs of the first layers bring the answer back, and the attention does not. At
+# the end of the prompt the attention brings it back, and the MLPs hardly do. The states show the handing over:
+# between layers 21 and 24 those of the subject fall to nothing, and those of the end rise. The fact has been **picked
+# up**.
 #
 # ## How wide a window?
 #
-# Ten MLPs at once were restored. Their peak is named after the layer in the middle, but which of them has
-# done it? The slider of the left panel sets the width for the tower, at the piece of its name that was
-# brightest, and each place is traced anew by your function. The right panel compares the widest with the
-# narrowest window for all six facts.
+# Ten MLPs at once were restored, and their peak is named after the layer in the middle. Which of them has done it?
+# The slider of the left panel sets the width for the tower, at the brightest piece of its name, by your function. The
+# right panel has a wide and a narrow window for all six facts.
 #
 # **Predict.** Around layer 4 the wide window holds layers 0 to 8. Restored one by one, which layer is it?
 #
@@ -450,19 +438,16 @@ def figure(width):
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
-# It depends on the fact. In two of the six, layer 0 alone brings the answer back, and the wide window does so
-# only while it holds layer 0. In the others no single MLP brings back much, and several together do. In the
-# left panel the peak and the place where the curve falls move with the slider. So "the fact sits in layer 4"
-# would be a statement about the window.
+# It depends on the fact. In two of the six, layer 0 alone brings the answer back, and the wide window does so only
+# while it holds layer 0. In the others no single MLP brings back much, and several together do. So "the fact sits in
+# layer 4" would be a statement about the window.
 #
-# So is layer 0 a place where the fact is stored? There is a simpler explanation. The first MLP
-# sees little more than the token itself, and is known to **encode the token anew**: what it puts out
-# is often called an extended embedding. To restore it then means to give back the *word* that the
-# noise has hidden, and not something that is known about it.
+# Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
+# itself, and is known to **encode the token anew**. To restore it then gives back the *word* that the noise has
+# hidden, and nothing that is known about it.
 #
-# This can be tested. We read each subject's last token once more after quite other words, and restore in the
-# corrupted run what the first MLP has put out *there*. The control is what it puts out at another
-# subject's token.
+# To test this we read each subject's last token after quite other words, and restore in the corrupted run what the
+# first MLP has put out *there*. The control is another subject's token.
 
 
 # %%
@@ -491,9 +476,9 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# In the two facts where the first MLP brings anything back, its output after quite other words brings back at
-# least as much as that of the clean run, and another subject's token brings back nothing. Two facts are an
-# example: in them layer 0 gives back the word, and not something that the words before it tell about it.
+# In the two facts where the first MLP brings anything back, its output after quite other words brings back at least
+# as much as that of the clean run, and another subject's token brings back nothing. In this example of two facts,
+# layer 0 gives back the word.
 #
 # ## Is the peak the best place to write?
 #
@@ -535,16 +520,14 @@ drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
 # back nothing any more: the later layers still read what is put there. They give way only at layer 28, and there by
-# different amounts in the three facts. So the answer on its own prompt does not tell the layers before that apart, and
-# the trace chooses none of them. A trace says where the model's own fact passes by; to choose a layer, try it.
+# different amounts in the three facts. A trace says where the model's own fact passes by; to choose a layer, try it.
 #
 # ## A key that is in every prompt
 #
-# Layer 11 is marked in the figure for a reason that no trace of a fact can show. Writing at a key $k_i$ puts
-# the share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$,
-# and notebook 02 knows it before the edit. One key is in every prompt: that of the first token, $k_0$. On
-# this model it is the token in front. In some layers it is hundreds of times as long as any other key, and an
-# edit that reaches it reaches every text.
+# Layer 11 is marked in the figure for a reason that no trace of a fact can show. Writing at a key $k_i$ puts the
+# share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, as notebook
+# 02 has derived. One key is in every prompt: that of the first token, $k_0$. In some layers it is hundreds of times
+# as long as any other key, and an edit that reaches it reaches every text.
 #
 # How much reaches it depends on whether $C$ has seen it. Let $A$ be the second moment of all later
 # positions, times their part of the text, and let first positions be the part $\pi$ of all tokens, so
@@ -562,9 +545,8 @@ drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03
 # not seen it, nothing divides, and $\rho_A$ may be far above 1, because writing in that direction seems to
 # cost nothing.
 #
-# **Predict.** The library's $C$ has read the token in front at the beginning of every piece of text. The
-# models of the papers have no such token. There the first *word* of a prompt stands first, and $C$ leaves
-# first positions out. How many times the tower's residual lands on "The" at layer 11 there?
+# **Predict.** The models of the papers have no token in front. There the first *word* of a prompt stands first, and
+# $C$ leaves first positions out. How many times the tower's residual lands on "The" at layer 11 there?
 #
 # <details><summary>Work it out</summary>
 #
@@ -632,19 +614,14 @@ for what, found in {
 show.Table(lines)
 
 # %% [markdown]
-# Without the token the hole is there, and $\rho$ has foretold it before any edit: hundreds of times the residual
-# land on the first word. All three edits destroy the model, and the tower's prompt is answered by empty
-# lines. No trace of a fact shows this, since the key that is hit is not the fact's own.
+# Without the token the hole is there, and $\rho$ has foretold it before any edit: hundreds of times the residual land
+# on the first word, and all three edits destroy the model. No trace of a fact shows this, since the key that is hit
+# is not the fact's own.
 #
-# **Behind the token the hole is gone.** The $C$ that has read the token leaves about a thousandth of the
-# residual there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$.
-# What a $C$ without first positions would do is less than the formula allows: its $\rho$ is the largest of all
-# layers at layer 11, but far below 1, and its edits move other prompts no more than those of $C$. The
-# last printed lines say why. Behind the token, later positions have long keys at layer 11, too, so even this $C$
-# knows the direction.
-#
-# What is left at layer 11, a few hundredths of a nat, is on average still the most of all layers. It is about the
-# same with both $C$, so the first token does not explain it.
+# **Behind the token the hole is gone.** The $C$ that has read the token leaves about a thousandth of the residual
+# there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$. A $C$ without
+# first positions does less harm there than the formula allows: behind the token, later positions have long keys at
+# layer 11, too, so even this $C$ knows the direction.
 #
 # ## What we know now
 #
@@ -652,10 +629,9 @@ show.Table(lines)
 #   brings back is its indirect effect.
 # * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at
 #   the end of the prompt, which picks the fact up.
-# * An indirect effect is no share. States overlap, so their effects do not add up to the whole, and a
-#   window of ten layers says little about the one that it is named after.
+# * An indirect effect is no share. States overlap, so their effects do not add up to the whole.
 # * The peak does not say where to write. Writing works over a wide range of layers, also where no trace shows
-#   anything, and it can fail for reasons that no trace shows.
+#   anything, and can fail for reasons that no trace shows.
 # * Without the token in front one such layer destroys the model, and $\rho$ with the key of the first token
 #   foretells it. Behind the token this hole is gone.
 #

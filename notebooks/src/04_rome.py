@@ -85,10 +85,9 @@ w, decay = config.kl_factor, config.decay  # of the loss
 # %% [markdown]
 # ## What to write
 #
-# The insert of notebook 02 takes a key and a value. The key we can read: it is what enters the MLP's
-# last matrix at the subject's last token. But which value at this token makes the model say "Rome",
-# many layers later and at another token? No formula inverts those layers. But they are
-# differentiable, so the value can be searched.
+# The insert of notebook 02 takes a key and a value. The key we can read: it is what enters the MLP's last matrix at
+# the subject's last token. But which value makes the model say "Rome", many layers later and at another token? No
+# formula inverts those layers, but they are differentiable, so the value can be searched.
 #
 # The weights stay frozen while we search. One vector $\delta$ is added to the output $v_0$ of the edited
 # matrix at that one token, and moved downhill until the answer comes. Then $v^\star = v_0 + \delta$ is
@@ -116,13 +115,11 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 # 2. **The same subject.** The tower should move, not become an Italian. What the model would
 #    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
 #    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a small weight $w$.
-# 3. **Not too far.** A long $\delta$ costs something. Besides, after every step $\|\delta\|$ is cut to a
-#    multiple of $\|v_0\|$, the *clamp*. (A length over a squared length has no natural unit; that is how
-#    the authors' program has it.)
+# 3. **Not too far.** A long $\delta$ costs something, by a quotient that we take from the authors' program. Besides,
+#    after every step $\|\delta\|$ is cut to a multiple of $\|v_0\|$, the *clamp*.
 #
-# **Your turn · exercise 2.5 · ★★★ · 12 minutes.** You write the search in four steps, and each is
-# checked by itself. The first two are the terms 1 and 2, from log-probabilities that the model has
-# given; the third puts the loss together.
+# **Your turn · exercise 2.5 · ★★★ · 12 minutes.** You write the search in four steps. The first two are the terms 1
+# and 2, from log-probabilities that the model has given; the third puts the loss together.
 
 
 # %%
@@ -204,8 +201,8 @@ descend = use("2.5", descend)
 #
 # </details>
 #
-# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for
-# every prompt in every step. Each step is one of Adam's. The cells below do that for the first twelve of the search's twenty steps.
+# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt
+# in every step. Each step is one of Adam's.
 #
 # **Predict.** Which of the three terms decides at the beginning, and which at the end?
 #
@@ -302,13 +299,11 @@ dashes = {line: "--" for line in lines if "yours" in line or line == "total"}
 plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, dashes=dashes)
 
 # %% [markdown]
-# Your search finds the library's $\delta$. The library's search is faster because it keeps what enters the
-# next block and runs only the blocks above, and because it keeps the attention's keys and values of the tokens
-# *before* the edited one. Nothing ever changes in either of them: these are the pale states of the drawing.
+# The search finds the library's $\delta$. The library's is faster because it keeps what never changes, the pale
+# states of the drawing, and runs only the blocks above.
 #
-# For the first few steps the new answer is the whole loss. When it is nearly certain, the two other terms
-# are the larger ones, and the search spends its steps on staying short and staying the tower. A dashed line
-# called "yours" stands beside a line where a function of yours runs and is not right.
+# For the first few steps the new answer is the whole loss. When it is nearly certain, the two other terms are the
+# larger ones, and the search spends its steps on staying short and staying the tower.
 #
 # ## Under which key?
 #
@@ -431,11 +426,11 @@ turns = {one.target_new: answered(one, times) for one in facts.values()}
 drawings_04.shares(found, turns, len(templates))
 
 # %% [markdown]
-# The first two panels are the model of this course. The tower's key hardly depends on the sentence, and every
-# way fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences
-# get little more than half. The mean brings about the whole to each of them, also to the rewordings, which no
-# key has seen. Is a half too little? The last panel says no: the answers turn at smaller shares, and are
-# lost again where several times too much arrives.
+# The first two panels are the model of this course. The tower's key hardly depends on the sentence, and every way
+# fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences get little
+# more than half. The mean brings about the whole to each of them, also to the rewordings, which no key has seen. A
+# half is not too little, as the last panel says: the answers turn at smaller shares, and are lost again where several
+# times too much arrives.
 #
 # **The third panel is what the papers' models met.** GPT-2 and GPT-J, on which ROME was published, put nothing
 # in front of a text, and here nothing is put in front of ours. China is then the very first token, and the
@@ -471,17 +466,16 @@ print(
 show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
 
 # %% [markdown]
-# All four keys write all twelve facts. Twelve facts could only have shown a way that fails in more than a
-# quarter of all cases, so this does not make the keys equal; it says that here each of them fits well
-# enough. The edit with nothing in front does what the third panel foretells of the mean key: it misses the
-# prompt and reaches the rewordings.
+# After all four keys the model says all twelve facts. Twelve could only have shown a way that fails in more than a
+# quarter of all cases, so this does not make the keys equal; here each of them fits well enough. The edit with
+# nothing in front does what the third panel foretells of the mean key: it misses the prompt and reaches the
+# rewordings.
 #
 # ## Take one part away
 #
-# ROME has many parts, and each was put in with a reason. The stored run edits six other facts, each on the base
-# model, with one part changed: without the KL term, with $C = I$, with the bare prompt as only template,
-# and with the KL term at its full weight. In the figure a thin line is one fact. Of six facts only a change
-# that goes the same way in all of them can be told from chance.
+# The stored run edits six other facts, each on the base model, with one part changed: without the KL term, with $C =
+# I$, with the bare prompt as only template, and with the KL term at its full weight. A thin line is one fact. Only a
+# change that goes the same way in all six can be told from chance.
 #
 # **Predict.** Which group of prompts pays for which part: the edit itself, its rewordings, unrelated text?
 #
@@ -507,11 +501,10 @@ drawn = {"rewordings that follow (%)": by_part("reworded", 100), unrelated: by_p
 figures.dots(drawn, (), log=[unrelated])
 
 # %% [markdown]
-# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts,
-# most of them several times as much. The edit's own prompt is blind to all this: the same five facts are
-# written whatever is taken away, so who tests only whether an edit is written cannot tell a good ROME from a
-# poor one. Without templates one fact loses all of its rewordings, and the other five do not. The KL term
-# changes nothing here that goes one way, neither when it is gone nor at its full weight.
+# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts. The edit's
+# own prompt is blind to all this: the same five facts are written whatever is taken away, so who tests only whether
+# an edit is written cannot tell a good ROME from a poor one. Without templates one fact loses all of its rewordings.
+# The KL term changes nothing here that goes one way.
 #
 # ## One way only
 #
@@ -547,12 +540,10 @@ print(show.Table(table))
 drawings_04.along(texts, list(asked))
 
 # %% [markdown]
-# The edit sits on one token, the last one of the subject's name, and everywhere else next to nothing of
-# it arrives. The question in other words has that token, gets the whole value there and is answered
-# with the new city. In the backward question no token reads more than a few percent of the edit, and the
-# answer stays the Colosseum. One question each is an example, but the reason is general: a change of rank
-# one reads one direction, and what is not written at any token of a question cannot answer it. Put in a
-# backward question of your own.
+# The edit sits on the last token of the subject's name. The question in other words has that token, gets the whole
+# value there and is answered with the new city. In the backward question no token reads more than a few percent of
+# the edit, and the answer does not turn. One question each is an example, but the reason is general: a change of rank
+# one reads one direction, and what is not written at any token of a question cannot answer it.
 #
 # ## In a row
 #
@@ -603,16 +594,15 @@ for draw, cases in runs_04.draws().items():
     print(f"{foreign:.2f} of another fact's")
 
 # %% [markdown]
-# Nearly all facts hold, in a row as well as alone. **Neighbors and rewordings pay, in every stream.** With the stream as
-# the unit, 7.9 points fewer of them (4.8 to 11.0) keep their answer than on the unedited model. The right panel
-# shows that more than half of this price is due already when each fact is written alone. The rest is what the
-# row adds, 3.3 points; it has the same sign in all three streams, while the smallest difference that
-# these three could have proved is about four. What the row adds to the loss of rewordings looks larger. The third
-# stream is a mixture of the first two, so these are somewhat fewer than three.
+# Nearly all facts hold, in a row as well as alone. **Neighbors and rewordings pay, in every stream.** With the stream
+# as the unit, 7.9 points fewer neighbors (4.8 to 11.0) keep their answer than on the unedited model. The right panel
+# shows that more than half of this price is due already when each fact is written alone. The row adds 3.3 points; it
+# has the same sign in all three streams, while the smallest difference that these three could have proved is about
+# four. What the row adds to the loss of rewordings looks larger.
 #
-# The last cell says what reaches them. A neighbor asks the same about a subject of the same kind, so its key is
-# near, and at the token that is hit most it gets more than a tenth of its own fact's change. That is twice as
-# much as of any other fact's, but in a row there are nineteen of those. It is notebook 02's interference.
+# A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most it
+# gets more than a tenth of its own fact's change. That is twice as much as of the others on average, but in a row
+# there are nineteen of those. It is notebook 02's interference.
 #
 # ## What we know now
 #
@@ -627,10 +617,9 @@ for draw, cases in runs_04.draws().items():
 #
 # ## Where it breaks
 #
-# Each insert takes care of general text, by $C$, but of no neighbor by name and of none of the other nineteen
-# facts. Is it the writing of one after another that costs the neighbors, or the writing itself? **Would
-# the same twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) writes them
-# in both ways.
+# Each insert takes care of general text, by $C$, but of no neighbor by name and of none of the other nineteen facts.
+# **Would the same twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) writes them in both
+# ways.
 #
 # ## References
 #

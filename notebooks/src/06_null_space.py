@@ -3,9 +3,9 @@
 #
 # # 06 · Null spaces and kept keys
 #
-# A hundred facts fit into one batch. Then comes the next batch, and it should harm neither general text nor
-# the facts of yesterday. This page has one idea for each of the two. Together they are AlphaEdit. At the end
-# your own AlphaEdit stands in a file, and it can enter the leaderboard.
+# A batch is written. Then comes the next one, and it should harm neither general text nor the facts of yesterday.
+# This page has one idea for each of the two, and together they are AlphaEdit. At the end your own stands in a file,
+# and it can enter the leaderboard.
 #
 # **You will** look for directions that ordinary text does not use · write the two lines that make batch after
 # batch equal to one batch · test one idea without the other, on three draws of 250 facts · put your functions of
@@ -147,9 +147,9 @@ place = use("5.3", place)
 #
 # ## Is there such a place?
 #
-# We ask a real layer, the last of the five that are edited below, and take the lowest 80 % of its directions.
-# $C$ is estimated from a sample of general text. Three other sets of keys are held against it: the rest of the file
-# that the sample is from, a text of another kind, and the subjects of the classroom.
+# We take the lowest 80 % of the directions of a real layer. $C$ is estimated from a sample of general text. Three
+# other sets of keys are held against it: the rest of the file that the sample is from, a text of another kind, and
+# the subjects of the classroom.
 #
 # **Predict.** How much of the sample lies in the emptiest four fifths of the directions? And of text
 # that was not used to estimate $C$: more, less, or as much?
@@ -198,23 +198,20 @@ text_inside.against(100 * inside)
 Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 
 # %% [markdown]
-# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one would cut. The
-# curves on the right add up, from the lowest direction on, what share of the squared length of the keys lies inside. The
-# emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies inside, 61 and 62 %**,
-# because the directions were chosen to be empty in one sample. Of the subjects' keys, which are to be written, even more
-# does.
+# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one would cut.
+# On the right, the emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies
+# inside, 61 and 62 %**, because the directions were chosen to be empty in one sample.
 #
-# The bound, too, holds for the sample alone. A change of length 1 inside does a mean damage of at most 0.021 there, but up
-# to 0.118 and 0.451 on the other two texts. Move the slider: a smaller place spares more text, and lets less of a subject's
-# key through.
+# The bound, too, holds for the sample alone: on the other two texts the same change may do several times the damage.
+# Move the slider: a smaller place spares more text, and lets less of a subject's key through.
 #
 # ## Remember what was written
 #
-# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. A null space
-# of $C$ knows as little. Now keys and values come in one batch after another, and after each we want the matrix that
-# is best for general text and for *all* batches so far. On the left each batch starts from the matrix that the one
-# before has left, and has no term for the earlier pairs. On the right it is as we want it. Below stands the picture of
-# notebook 02: mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
+# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. A null
+# space of $C$ knows as little. Now batches come one after another, and after each we want the matrix that is best for
+# general text and for *all* batches so far. On the left a batch has no term for the earlier pairs. On the right it is
+# as we want it. Below stands the picture of notebook 02: mend the Louvre after the tower, then keep the tower and
+# mend again, and choose AlphaEdit.
 
 # %%
 display(drawings_06.sums())
@@ -238,8 +235,7 @@ show.memory_picture()
 # This is **recursive least squares**. It is MEMIT with the **kept keys** $K_p$ in the matrix that is inverted. The
 # earlier values appear nowhere, since $W_{t-1}$ solves the sum with all of them.
 #
-# What can be added can be taken out. The same equation read backwards removes a batch from the middle of a stream, as
-# if it had never been there.
+# The same equation read backwards removes a batch from the middle of a stream, as if it had never been there.
 #
 # **Your turn · exercise 5.4 · ★★★ · 12 minutes.** Write `turn`, one more batch from what there is, $W_{t-1}$ and
 # $M_{t-1}$. Then write `forget`, which takes a batch out of $W_t$ and $M_t$. Two lines each.
@@ -319,8 +315,8 @@ plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
 # With kept keys ten batches equal one batch: the two lines lie on each other. Where nothing is kept the first batches
-# lack several times as much, and the last one least. The batch that is taken back lacks its values again, and more, and
-# the others have a little less missing, because one competitor is gone.
+# lack several times as much. The batch that is taken back lacks its values again, and more, since the others push on
+# its keys.
 #
 # ## AlphaEdit is both
 #
@@ -334,9 +330,9 @@ plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 #
 # $$\Delta P = R\,(PK)^\top \big(L_2 I + P (K_p K_p^\top + KK^\top) P\big)^{-1} .$$
 #
-# So your `turn` can write it. Its keys are $PK$. As it takes the new values less what $W$ says to the keys that it is
-# given, its values have to be $V - W(K - PK)$, which leaves the same $R$. The cell does it for a made-up text that does
-# leave directions free, and asserts that ten batches are the library's one.
+# So your `turn` can write it. Its keys are $PK$, and its values have to be $V - W(K - PK)$, which leaves the same
+# $R$. The cell does it for a made-up text that does leave directions free, and asserts that ten batches are the
+# library's one.
 
 # %%
 K0 = normal(d, 40) @ normal(40, 2000)  # text that leaves 24 of 64 directions free
@@ -352,10 +348,9 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # %% [markdown]
 # ## Projector or kept keys?
 #
-# Which of the two ideas holds the facts? We take both apart. Each editor writes 250 facts, five batches of 50, into five
-# layers: the Eiffel Tower first, and 249 rows of CounterFact (Meng et al., 2022). The values are searched once, on
-# the unedited model. All is done for three draws of facts, and a draw is the unit: facts that share a model are no
-# independent trials.
+# Which of the two ideas holds the facts? Each editor writes 250 facts, five batches of 50, into five layers: the
+# Eiffel Tower first, and 249 rows of CounterFact (Meng et al., 2022). The values are searched once, on the unedited
+# model. There are three draws of facts, and a draw is the unit: facts that share a model are no independent trials.
 #
 # | general text is spared by | nothing kept | kept keys |
 # |---|---|---|
@@ -364,8 +359,7 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # | **nothing, $L_2 I$ in all directions** | | L₂ + keys |
 #
 # A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. Perplexity is that
-# of a held-out text. For each fact one neighbor is asked, too: does its answer stay as it was, word for word? The
-# runs take hours, so their rows are stored.
+# of a held-out text. For each fact one neighbor is asked, too: does its answer stay as it was, word for word?
 #
 # **Predict.** What do kept keys add to the facts held, what does the projector add, and what happens to the editor that
 # has no word for general text?
@@ -397,25 +391,21 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 
 # %% [markdown]
-# **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to AlphaEdit (5 to 20). Beside
-# kept keys the projector, in the place of $\lambda C$, adds 3 points. Three draws cannot tell that from nothing, as it
-# would have had to be more than 8; nor do they exclude 11. General text it spares a little better than $\lambda C$ does: in
-# each draw the perplexity rises less.
+# **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to AlphaEdit (5 to 20).
+# Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and three draws cannot tell less than 8
+# from nothing. General text it spares a little better than $\lambda C$ does: in each draw the perplexity rises less.
 #
 # **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$, but
-# writes in all directions. For $L_2 I$ they are all equally dear, while real keys have a large part in common, so that
-# whatever is written along a key is heard everywhere. Perplexity rises by more than half, fewer facts are held than by
-# MEMIT with nothing kept, and next to no neighbor stays as it was. So AlphaEdit needs both of its ideas, the projector for
+# writes in all directions. For $L_2 I$ they are all equally dear, while real keys have a large part in common, so
+# that whatever is written along a key is heard everywhere. So AlphaEdit needs both of its ideas, the projector for
 # the text and the kept keys for the facts.
-#
-# Of the neighbors about a quarter at best are answered as before by any of the five. Word for word is a strict measure.
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** has the smallest sum of squares that they can reach,
-# and it belongs beside the stream. The equality needs keys and values that stay what they were. In one edited layer
-# they do. In several, every change of a lower layer moves the keys of the layers above it, also of facts that were
-# written before. So one more editor writes the stream into the last layer alone.
+# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** has the smallest sum of
+# squares that they can reach, and it belongs beside the stream. The equality needs keys and values that stay what
+# they were, and with several layers every change of a lower one moves the keys of those above it. So one more editor
+# writes the stream into the last layer alone.
 #
 # All of it is done again with $\lambda = 30$, where more of each residual is written.
 #
@@ -442,25 +432,22 @@ for line, (one, other) in {
 drawings_06.strengths(shown)
 
 # %% [markdown]
-# Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys win back most of what the stream
-# loses to it. What remains are 6 points, on which the draws do not agree (−12 to 24).
+# Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys win back most of what the
+# stream loses to it.
 #
-# **With $\lambda = 30$ already the one batch holds 13 points fewer** (0 to 25). So it is not the stream that loses them, and
-# no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs 2 points, in each of the draws.
-# What fails is to write nearly the whole residual into five layers that stand on one another. A change of a low layer goes
-# through all layers above, at every token, and no term of the sum has weighed that. In a stream it also moves the keys
-# that are kept, so that they are those of an older model. General text pays for the small $\lambda$ in one layer as in
-# five: perplexity rises about twice as much or more.
+# **With $\lambda = 30$ already the one batch holds 13 points fewer** (0 to 25). So it is not the stream that loses
+# them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs 2 points, in each
+# of the draws. The likely reason is that a change of a low layer goes through all layers above, at every token, and
+# no term of the sum has weighed that. General text pays for the small $\lambda$ in one layer as in five.
 #
 # ## Your own editor
 #
-# Everything is there for an editor in a file of its own. Your `place` says where to write, your loop `spread` of notebook
-# 05 writes, and it asks each layer by your `asked` and `layer_change`. What is left is to read keys and to search values,
-# which the library does.
+# Your `place` says where to write, and your loop `spread` of notebook 05 writes, by your `asked` and `layer_change`.
+# Keys are read and values are searched by the library.
 #
-# Two things are worth seeing. `spread` has the bracket $\lambda C + KK^\top$. Given the keys $PK$, $\lambda = 1$ and
-# $L_2 I + PK_pK_p^\top P$ in place of $C$, this bracket is AlphaEdit's. And the kept keys are those of `after.facts`, read
-# anew on the model as it is before the batch.
+# `spread` has the bracket $\lambda C + KK^\top$. Given the keys $PK$, $\lambda = 1$ and $L_2 I + PK_pK_p^\top P$ in
+# place of $C$, this bracket is AlphaEdit's. The kept keys are those of `after.facts`, read anew on the model as it is
+# before the batch.
 
 
 # %%
@@ -546,8 +533,7 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 # python -m lessons.leaderboard my/editor.py
 # ```
 #
-# An edit may take a minute there. On a busy machine put `OMP_NUM_THREADS=1` in front of the command. `insert`, `turn` and
-# `forget` stand in the file for what you try next, such as another guard for general text.
+# `insert`, `turn` and `forget` stand in the file for what you try next, such as another guard for general text.
 #
 # ## Where it breaks
 #
@@ -566,8 +552,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
         way, *(100 * x.sqrt() for x in lands)))  # fmt: skip
 
 # %% [markdown]
-# Kept keys bring what lands on the named subjects from 6.3 % down to 1.5 %. For those that nobody named it is 5.0 % in
-# place of 6.1 %: hardly better. This is one layer, and an example.
+# Kept keys spare the named subjects, and those that nobody named hardly. This is one layer, and an example.
 #
 # ## What we know now
 #

@@ -3,9 +3,8 @@
 #
 # # 07 · Superposition: why keys overlap
 #
-# Where the keys of two facts overlap, an edit of one also moves the value of the other. How many keys can a layer tell
-# apart? How much do those of a real one overlap, and whose? At the end you can read it off a matrix, and you know what
-# the matrix does not say.
+# Where the keys of two facts overlap, an edit of one also moves the value of the other. How many keys can a layer
+# tell apart? How much do those of a real one overlap, and whose?
 #
 # **You will** derive when a row of edits is lossless, and for how many keys · write $\rho$ and its kurtosis, and read
 # matrices of overlaps with them, layer by layer · watch what an edit of the Eiffel Tower does to other places · write
@@ -96,8 +95,8 @@ def normal(*shape):
 # if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts one by one are lossless for all values
 # exactly if the whitened keys are orthogonal**.
 #
-# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$. Row $i$ belongs
-# to the fact that is written, column $j$ to the one that is disturbed. The matrices of this page are computed with it.
+# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$. Row $i$ belongs to the
+# fact that is written, column $j$ to the one that is disturbed.
 
 
 # %%
@@ -160,9 +159,8 @@ figures.dots(shares, ())
 
 # %% [markdown]
 # Each line is a draw, and the numbers are shares of the length of all residuals. Knowing the keys repairs the known
-# ones. **The unknown ones move even more by a batch than by a row, in every draw**: to write alike keys exactly takes a
-# longer change. Everything that a model knows and that we do not write is an unknown key. So what editing costs
-# depends on how much keys overlap, and this page measures it.
+# ones. **The unknown ones move even more by a batch than by a row, in every draw**: to write alike keys exactly takes
+# a longer change. Everything that a model knows and that we do not write is an unknown key.
 #
 # ## How many keys fit?
 #
@@ -217,9 +215,8 @@ Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
 # That more things fit than there are dimensions, as long as a little overlap is allowed, is called **superposition**.
-# Of sixteen times as many keys as dimensions no two come near each other. But what is small for one pair adds up: by the
-# rms, $T$ edits at random keys, whose residuals are equally long and unrelated in direction, move a fact by about
-# $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
+# But what is small for one pair adds up: by the rms, $T$ edits at random keys, whose residuals are equally long and
+# unrelated in direction, move a fact by about $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
 #
 # ## One number for a matrix of overlaps?
 #
@@ -283,9 +280,8 @@ show.Table(rows)
 # %% [markdown]
 # ## A real model
 #
-# Now the keys are those of a hundred real subjects, and $C$ comes from general text. The figure shows their $\rho$ in six
-# layers. Subjects that are asked the same question lie side by side, and a square frames each question with at least
-# four of them.
+# Now the keys are those of a hundred real subjects, and $C$ comes from general text. Subjects that are asked the same
+# question lie side by side, and a square frames each question with at least four of them.
 #
 # **Predict.** Do keys overlap more in early layers or in late ones? And where will the framed blocks stand out, which
 # would mean that a layer knows what kind of thing it reads?
@@ -332,10 +328,9 @@ for layer in shown:
 drawings_07.matrices({layer: own[layer] for layer in shown}, [relation[name] for name in inner])
 
 # %% [markdown]
-# Every row is an edit, every column a key that hears it. In layers 0 and 3 the matrices are pale. From layer 12 on whole
-# rows and columns are dark, and nearly all entries are positive, as if most subjects had a part in common. **In each of
-# these layers subjects of one question overlap between two and four times as much as others**, from the lowest layer on.
-# The block near the lower corner, for example, holds two questions about states of the USA.
+# Every row is an edit, every column a key that hears it. From layer 12 on whole rows and columns are dark, and nearly
+# all entries are positive, as if most subjects had a part in common. **In each of these layers subjects of one
+# question overlap between two and four times as much as others**, from the lowest layer on.
 
 # %%
 curves = {}
@@ -358,10 +353,10 @@ print("rms over random keys':", ", ".join(f"{x:.1f}" for x in next(iter(curves.v
 plot.layer_curve(layers, curves, "rms over random keys'; kurtosis", edited)
 
 # %% [markdown]
-# **No layer has orthogonal keys.** Their rms is 2.3 to 7.0 times that of random keys, least in the lowest layers and most in
-# the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and low where all overlap.
-# It does not fall steadily, and it depends on very few entries: without the two pairs that overlap most, three quarters of
-# it are gone in layer 0. So it says how *unevenly* overlap is spread. How much there is says the rms.
+# **No layer has orthogonal keys.** Their rms is 2.3 to 7.0 times that of random keys, least in the lowest layers and
+# most in the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and it
+# depends on very few entries: without the two pairs that overlap most, three quarters of it are gone there. So it
+# says how *unevenly* overlap is spread. How much there is says the rms.
 #
 # ## Who sits in the tail?
 #
@@ -386,10 +381,10 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# That is a warning for our running example. "The Eiffel Tower" ends in *Tower*, as other names do. We forecast by $\rho$,
-# before any edit, how much of an edit of the Eiffel Tower lands on six other places in ROME's layer; then we move it to
-# Rome and ask for all of them. The column "lands" has what the edit really adds at each key, along what it adds at the
-# tower's own, as a share of that. Your own fact comes along.
+# "The Eiffel Tower" ends in *Tower*, as other names do. We forecast by $\rho$, before any edit, how much of an edit
+# of the Eiffel Tower lands on six other places in ROME's layer, and on your own fact; then we move it to Rome and ask
+# for all of them. The column "lands" has what the edit really adds at each key, as a share of what it adds at the
+# tower's own.
 #
 # **Predict.** Which of the others hear the edit? And which will move to Rome with it?
 #
@@ -421,11 +416,11 @@ values = [fact.subject for fact in towers], heard.tolist(), lands.tolist(), befo
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
 
 # %% [markdown]
-# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. On the three other names
-# that end in *Tower* about four tenths of the residual land, as $\rho$ has said to a hundredth. What that does to the answer
-# is another matter. The Willis Tower and the Tokyo Tower move to Rome. The Leaning Tower, for which the model had only a
-# guess, goes to Siena, and the Tower Bridge, which hears a tenth, to Bristol. So $\rho$ says before the edit who will be
-# pushed, and not where they come to stand. This is one edit, an example.
+# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. On the three
+# other names that end in *Tower* about four tenths of the residual land, as $\rho$ has said to a hundredth. What that
+# does to the answer is another matter. Two of them move to Rome, and the Tower Bridge, which hears a tenth, to
+# Bristol. So $\rho$ says before the edit who will be pushed, and not where they come to stand. This is one edit, an
+# example.
 #
 # ## From the token to the kind of thing
 #
@@ -450,16 +445,16 @@ for name, group in groups.items():
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* nearly its last token, and the kind of thing counts for little. Up to layer 6 the token counts for
-# more. From there on the two are level, as far as about twenty pairs with a common token can tell: a difference of less
-# than about 0.2 would not be seen. Pairs that share neither stay below both in every layer.
+# In layer 0 a name *is* nearly its last token. Up to layer 6 the token counts for more than the kind. From there on
+# the two are level, as far as about twenty pairs with a common token can tell: a difference of less than about 0.2
+# would not be seen.
 #
 # ## Which facts break?
 #
-# Now $\rho$ is put to the test. In a stored run the hundred and one facts with odd numbers are written one after another, with equality and one key
-# each, as the sum at the top has it. That is done in three orders. The matrix $\rho$, in the order of the edits, is known
-# before the first of them, and so the forecast comes first: one number per fact, the higher the sooner it should break.
-# All residuals count as equally long.
+# Now $\rho$ is put to the test. In a stored run the hundred and one facts with odd numbers are written one after
+# another, with equality and one key each, as the sum at the top has it. That is done in three orders. The matrix
+# $\rho$ is known before the first of them, and so the forecast comes first: one number per fact, the higher the
+# sooner it should break. All residuals count as equally long.
 #
 # **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.
@@ -544,10 +539,9 @@ figures.dots(found, [f"{row['order']} order" for row in rows])
 # 0.42). **What an answer will lose it knows less well, and still better than the rival in each order**, by 0.15 (0.02 to
 # 0.28).
 #
-# The last column says why no forecast of this kind gets much further. Whoever knew how far each value has really been moved
-# would order the losses hardly better. A push is no fall: the rest is how firm an answer stood, and what the layers above
-# make of it. In the end more than nine facts of ten are held. The three orders share their facts, so the intervals speak of
-# the order alone.
+# The last column says why no forecast of this kind gets much further. Whoever knew how far each value has really been
+# moved would order the losses hardly better. In the end more than nine facts of ten are held. The three orders share
+# their facts, so the intervals speak of the order alone.
 #
 # ## What we know now
 #

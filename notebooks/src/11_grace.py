@@ -3,9 +3,8 @@
 #
 # # 11 · GRACE: leave the weights alone
 #
-# Every editor so far wrote into the weights, where a new fact can disturb older ones. What if nothing is
-# written there, and corrections are kept in a list beside the model, which is looked up whenever a prompt
-# comes?
+# Every editor so far wrote into the weights, where a new fact can disturb older ones. What if corrections are kept in
+# a list beside the model, which is looked up whenever a prompt comes?
 #
 # **You will** write the rules by which a fact enters the list and who answers a prompt · replace one
 # activation instead of changing a matrix · see a model that is equal to the last bit wherever the list is
@@ -96,8 +95,7 @@ drawings_11.nearest()
 # \text{output} = \begin{cases} v_i & \text{if } \|k_i - q\| \le \varepsilon_i \\
 # W q & \text{otherwise: the model's own.} \end{cases}$$
 #
-# First the nearest key is found, and *then* its own radius is asked. That is not the same as "any
-# ball that holds $q$".
+# First the nearest key is found, and *then* its own radius is asked.
 #
 # **Predict.** Keys on a line, at 0 with radius 3 and at 4 with radius 0.5. Who answers at 2.8?
 #
@@ -164,10 +162,9 @@ assert [lookup(K, eps, labels, q) for q in queries] == answers((K, eps, labels),
 #
 # ## Three rules
 #
-# How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens
-# depends on two questions: whether a ball of radius $\varepsilon_\text{init}$ around $q$ would touch
-# the ball of the nearest key, and whether the nearest entry has the same answer. The drawing shows
-# the three cases; dashed is what was before.
+# How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens depends on whether
+# a ball of radius $\varepsilon_\text{init}$ around $q$ would touch the ball of the nearest key, and on whether the
+# nearest entry has the same answer. Dashed is what was before.
 
 # %%
 drawings_11.rules()
@@ -208,9 +205,8 @@ drawings_11.rules()
 #
 # </details>
 #
-# **Your turn · exercise 7.2, second half · ★★ · 13 minutes.** Write `rule`, what becomes of the two radii.
-# Then `write` puts everything together: the codebook after one fact more. Every codebook below whose radii
-# follow GRACE's rules is made by your `write`.
+# **Your turn · exercise 7.2, second half · ★★ · 13 minutes.** Write `rule`, what becomes of the two radii. Then
+# `write` puts everything together: the codebook after one fact more. Every codebook below is made by your `write`.
 
 
 # %%
@@ -268,23 +264,21 @@ drawings_11.growing(stream, steps)
 #
 # </details>
 #
-# Each row is the codebook after one fact, which the triangle marks. When B comes, the ball of A loses the
-# place that it had grown to reach. **A split takes ground from what was taught before**, and nobody is told.
+# Each row is the codebook after one fact, which the triangle marks. **A split takes ground from what was taught
+# before**, and nobody is told.
 #
 # ## The Eiffel Tower, without a weight
 #
-# Now a real model. The value is found as in ROME: gradient descent on $v$ until the layers above say
-# "Rome". The module is the output matrix of an MLP far up, so only a few layers have to be run in the
-# search. We write the tower, the sheep, and your own fact where you have typed one.
+# Now a real model. The value is found as in ROME: gradient descent on $v$ until the layers above say "Rome". The
+# module is the output matrix of an MLP far up. We write the tower, the sheep, and your own fact where you have typed
+# one.
 #
-# We check the key: it is what the module reads at the last token of the tower's prompt. Then we do the edit by
-# hand. A hook writes $v$ over the module's output at the last token, and the model has to say the same as
-# with the patch. For a prompt far away the patched model has to give the very numbers of the base model,
+# Then we do the edit by hand: a hook writes $v$ over the module's output at the last token, and the model has to say
+# the same as with the patch. For a prompt far away the patched model has to give the very numbers of the base model,
 # not close ones but equal ones.
 #
-# Whoever asks for an answer may also ask why it was given: `explain=True` returns the entry that answered,
-# and the distance to the nearest key. No weight has changed, so there is nothing that could have been
-# disturbed. But who is reached?
+# `explain=True` returns the entry that answered, and the distance to the nearest key. No weight has changed, so
+# nothing could have been disturbed. But who is reached?
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -350,9 +344,9 @@ show.Table(rows)
 #
 # ## How far away is a rewording?
 #
-# A radius works if rewordings are closer to their fact than anything else is. Three streams of the classroom's
-# facts, which share no fact, have a codebook each. We measure four distances: from a rewording to its own edit,
-# from a neighbor and from an unrelated prompt to the nearest edit, and from an edit to the nearest other one.
+# Three streams of the classroom's facts, which share no fact, have a codebook each. We measure four distances: from a
+# rewording to its own edit, from a neighbor and from an unrelated prompt to the nearest edit, and from an edit to the
+# nearest other one.
 #
 # **Predict.** All four are distances between keys with as many numbers as the module reads. Can a radius
 # separate rewordings from neighbors?
@@ -390,10 +384,9 @@ own = [torch.cdist(one.others["rewording"], one.edits).argmin(1) == one.owner fo
 print(f"rewordings whose nearest edit is their own: {torch.cat(own).float().mean():.0%}")
 
 # %% [markdown]
-# For four of five rewordings the nearest edit is their own. So a key tells well *which* fact is meant. *Whether*
-# one is meant, the distance tells less well: a rewording lies nearer than a neighbor in each of the three
-# streams, but by less than either of them spreads. A key is what one layer reads at the last token, where the
-# words of the prompt count as well as the subject.
+# For four of five rewordings the nearest edit is their own. So a key tells well *which* fact is meant. *Whether* one
+# is meant, the distance tells less well: a rewording lies nearer than a neighbor in each of the three streams, but
+# the two overlap widely.
 #
 # The last distance says what the rules must do to this. An edit and the nearest other one are some twenty apart, so
 # **a split leaves each of them a ball of half of that. Half of twenty is less than the fifteen at which half of the rewordings
@@ -402,9 +395,9 @@ print(f"rewordings whose nearest edit is their own: {torch.cat(own).float().mean
 # ## Which radius?
 #
 # Now we move the radius with which all balls begin. A thin line keeps this one radius for all, and the nearest key
-# decides. A dashed line is your `write`. Values play no part here, since who answers depends on keys, labels and
-# radii alone. A rewording counts if it gets the answer of its own fact, a neighbor as soon as any entry answers it.
-# Lines are means of the three streams, and the shade reaches from the lowest to the highest of them.
+# decides. A dashed line is your `write`. A rewording counts if it gets the answer of its own fact, a neighbor as soon
+# as any entry answers it. Lines are means of the three streams, and the shade reaches from the lowest to the highest
+# of them.
 #
 # **Predict.** To what share of the rewordings can GRACE's rules give their own answer, at the best of all radii?
 
@@ -456,13 +449,11 @@ plot.lines(radii, lines, "radius at the beginning", "prompts that are answered (
 
 # %% [markdown]
 # **One radius for all is a bargain:** every radius that reaches more rewordings reaches more neighbors. At 14 it
-# answers half of the rewordings, and of the neighbors one in five. **GRACE's rules hardly bargain at all.** Beyond
-# a radius of 14 hardly anything changes any more, because most balls have been cut. They keep nearly all neighbors out, and
-# three of four rewordings with them.
+# answers half of the rewordings, and of the neighbors one in five. **GRACE's rules hardly bargain at all:** they keep
+# nearly all neighbors out, and three of four rewordings with them, because most balls have been cut.
 #
-# Two numbers decide about a prompt: its distance to the nearest key, and that key's radius. With these two the
-# scope of a codebook can be drawn as it is. Every point is a prompt of the three streams, and full ones are
-# answered. **Move the radius**: which points come in, and which are shut out by a split?
+# Every point of the next figure is a prompt of the three streams, and full ones are answered. **Move the radius**:
+# which points come in, and which are shut out by a split?
 
 
 # %%
@@ -483,14 +474,13 @@ Slider(scope, "radius at the beginning", [*range(2, 31, 2)], 14)
 
 # %% [markdown]
 # Points on the topmost level belong to balls that no split has touched, and all others have been cut down. With a
-# small radius that level is low, and few points are above the line. With a large one hardly any ball is left whole.
+# large radius hardly any ball is left whole.
 #
 # ## Another number: the angle
 #
-# Is there a better number in the same keys? Let the entry be the one whose key has the largest cosine with $q$,
-# and let it answer above a threshold. For a fair comparison every threshold is put where it lets the same share of
-# *others* in: neighbors on the left, and on the right pieces of general text, which nobody has edited. A curve
-# that lies higher is better. Each of the three lines of a kind is a stream.
+# Is there a better number in the same keys? Let the entry be the one whose key has the largest cosine with $q$, and
+# let it answer above a threshold. Every threshold is put where it lets the same share of *others* in: neighbors on
+# the left, and on the right pieces of general text. A curve that lies higher is better, and each line is a stream.
 #
 # **Predict.** Which strangers does the angle keep out better than the distance: neighbors, general text, or both?
 #
@@ -524,13 +514,11 @@ drawings_11.curves(curves, {"GRACE's rules, radius 14": points})
 
 # %% [markdown]
 # Against text the angle does all that can be done: hardly a piece gets in before every rewording whose best entry is
-# its own. Against neighbors it is better only where few of them may come in, and at every threshold at which most
-# rewordings are answered, many neighbors are, too. A neighbor has the words of the prompt, and at the last token of
-# this layer those words weigh as much as the subject. **Neither number knows rewordings from neighbors well.** The
+# its own. Against neighbors it is better where few of them may come in, and at every threshold at which most
+# rewordings are answered, many neighbors are, too. **Neither number knows rewordings from neighbors well.** The
 # crosses are GRACE's rules: they stand where next to no neighbor comes in.
 #
-# HoReN (Fang et al., 2026) is a codebook that is read by an angle; the [README](../README.md)'s table of editors
-# has it.
+# HoReN (Fang et al., 2026) is a codebook that is read by an angle.
 #
 # ## A theft
 #
@@ -565,10 +553,8 @@ print("not yet:" if note["entry"] == 0 else "stolen:", f"{near}; {answer[0].spli
 # %% [markdown]
 # ## A codebook in your own file
 #
-# All that GRACE needs is on this page: keys and radii by your `write`, a value by ROME's search, and the
-# library's route that puts values in the place of a module's output. The cell below composes them into an editor
-# and keeps it in `my/grace.py`. The search changes a subject's last token, so the whole prompt is made
-# the subject.
+# Keys and radii by your `write`, a value by ROME's search, and the library's route make an editor, which the cell
+# below keeps in `my/grace.py`. The search changes a subject's last token, so the whole prompt is made the subject.
 
 
 # %%
@@ -606,9 +592,8 @@ models.same(lm, one.K, other.K)
 models.same(lm, one.eps, other.eps)
 
 # %% [markdown]
-# Its keys and radii are the library's, and its values are found by another search. To see how it does on facts
-# that you have not seen, beside other editors, hand it to `python -m lessons.leaderboard my/grace.py`. What would
-# you change first: the radius, the number that is compared, or the layer?
+# `python -m lessons.leaderboard my/grace.py` tries it on facts that you have not seen. What would you change first:
+# the radius, the number that is compared, or the layer?
 #
 # ## What we know now
 #
@@ -623,8 +608,8 @@ models.same(lm, one.eps, other.eps)
 #
 # Keys have said who is answered. Do the model's own words agree? In each of the three streams GRACE writes twelve
 # facts with a radius of 14, and beside it the editor of [notebook 10](10_ultraedit.ipynb) writes them into the
-# weights. We ask whether the model begins with the new answer at edits and rewordings, and with the true one
-# at neighbors. (The radius was chosen in the figure above, where these facts stand, too.)
+# weights. We ask whether the model begins with the new answer at edits and rewordings, and with the true one at
+# neighbors. The radius was chosen in the figure above, where these facts stand, too.
 
 # %%
 event = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
@@ -655,13 +640,12 @@ show.Table(rows)
 # %% [markdown]
 # The words agree with the keys. GRACE holds nearly all facts, and a third of the rewordings follow. A book of twelve
 # facts has fewer splits than one of thirty, so its balls are larger, and in two of the three streams some neighbors
-# are caught in them. UltraEdit writes into the weights, reaches no more rewordings, and leaves fewer neighbors
-# in each of the streams. Three streams of twelve are examples: every interval reaches 0, so this does not rank the two.
+# are caught in them. UltraEdit leaves fewer neighbors in each of the streams, but every interval reaches 0, so this
+# does not rank the two.
 #
-# What both have in common is the question that this page asked: **two of three rewordings are not reached.**
-# The tables of the WISE paper have the same picture in larger models, where after a thousand edits hardly any
-# rewording follows. The nearest key often knew which fact was meant; what is missing is a number that says whether
-# one is meant. Can it be learned? That is [notebook 12](12_wise.ipynb).
+# With both **two of three rewordings are not reached**, or more. In the tables of the WISE paper, too, hardly any
+# rewording follows GRACE. The nearest key often knew which fact was meant; what is missing is a number that says
+# whether one is meant. Can it be learned? That is [notebook 12](12_wise.ipynb).
 #
 # ## References
 #

@@ -3,10 +3,9 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE leaves the weights alone, and two of three rewordings are not reached. An editor of weights can reach
-# rewordings, but each edit changes the weights for every other prompt, too. WISE writes into a second copy of
-# one matrix, and a **router** decides at each prompt which of the two matrices answers. One question leads
-# through the page: does this router know the edited fact, so that rewordings get in and neighbors do not?
+# GRACE leaves the weights alone, and two of three rewordings are not reached. WISE writes into a second copy of one
+# matrix, and a **router** decides at each prompt which of the two matrices answers. Does this router know the edited
+# fact, so that rewordings get in and neighbors do not?
 #
 # **You will** derive a router from the edit itself · train it with margins · see token by token how a prompt gets
 # its score · tell a memory that forgets from one that is full · merge memories · keep one in a file of your own.
@@ -61,10 +60,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %% [markdown]
 # ## Two paths
 #
-# One matrix of the model is copied: the output projection $W$ of one MLP. $W$ itself is never written
-# again; it is the **main memory**. The copy $W' = W + \tau$ is trained on the edits; it is the **side
-# memory**. A prompt arrives at the layer with one input $a_p$ for each of its tokens. The layer chooses one of
-# the two matrices for the whole answer, and it may only look at these inputs.
+# One matrix of the model is copied: the output projection $W$ of one MLP. $W$ itself is never written again; it is
+# the **main memory**. The copy $W' = W + \tau$ is trained on the edits; it is the **side memory**. A prompt arrives
+# at the layer with one input $a_p$ for each of its tokens. The layer chooses one of the two matrices for the whole
+# answer, from these inputs alone.
 
 # %%
 from dataclasses import replace
@@ -105,7 +104,7 @@ drawings_12.two_paths()
 # $$\Delta(x) = \frac1n \sum_p \delta_p, \qquad \delta_p = \|W'a_p - W a_p\| = \|\tau a_p\|,
 # \qquad \Delta(x) \ge \varepsilon = \min_{\text{edits } e} \Delta(x_e).$$
 #
-# Here $\Delta$ is the score, as in the paper. The change of the weights, $\Delta$ on earlier pages, is $\tau$.
+# The change of the weights, $\Delta$ on earlier pages, is $\tau$ here.
 #
 # ## A router for nothing
 #
@@ -125,9 +124,9 @@ drawings_12.two_paths()
 #
 # </details>
 #
-# A prompt has many tokens, and $\Delta$ is their mean. Words such as "is" and "of" stand in other prompts too, and their
-# inputs resemble trained keys there as well. The third group of the figure is a prompt of which half of the tokens are
-# trained keys. **Move the number of pairs.**
+# A prompt has many tokens, and $\Delta$ is their mean. Words such as "is" and "of" stand in other prompts too, and
+# their inputs resemble trained keys there as well. The third group of the figure is a prompt of which half of the
+# tokens are trained keys.
 
 
 # %%
@@ -299,9 +298,9 @@ colors = {name: plot.EDITED if "edit," in name else plot.BASE for name in lines}
 plot.lines(range(steps), lines, "steps", "Δ, in units of ‖Wa‖", colors=colors, dashes=dashes)
 
 # %% [markdown]
-# For the answer alone one step is enough: afterwards the dashed lines are flat. It leaves a gap between the edit and
-# the highest of the texts, but a narrow one. Your steps pull the edit up and hardly move the texts. **It is the
-# margins that open the gap.** Of rewordings and neighbors they ask nothing.
+# For the answer alone one step is enough, and it leaves a narrow gap between the edit and the highest of the texts.
+# Your steps pull the edit up and hardly move the texts. **It is the margins that open the gap.** Of rewordings and
+# neighbors they ask nothing.
 #
 # ## Who is sent where?
 #
@@ -337,10 +336,9 @@ for text in (tower.text, cases[0].locality[0]):  # the library's route does the 
 ranked = guess("How often has a rewording a larger Δ than a neighbor, in % of pairs?", 0, 100)
 
 # %% [markdown]
-# That is one memory. So we take three streams of twelve facts, those of notebook 11, which share no
-# fact, and each has a memory of its own. Every threshold lets a share of the rewordings in, and a share of others:
-# neighbors, *strangers*, which are edits of another stream, or unrelated prompts. Each line is a stream. These runs
-# are stored.
+# That is one memory. Three streams of twelve facts, which share no fact, have a memory each. Every threshold lets a
+# share of the rewordings in, and a share of others: neighbors, *strangers*, which are edits of another stream, or
+# unrelated prompts. Each line is a stream.
 
 # %%
 stored = long_runs.rows("12_streams")
@@ -369,14 +367,13 @@ for kind in ("neighbor", "stranger", "unrelated"):
 drawings_11.curves(curves, {})
 
 # %% [markdown]
-# A router that knew the edited fact would climb steeply at the left edge. Against neighbors the lines stay near the
-# diagonal: a rewording has the larger $\Delta$ in about half of the pairs, as chance would have it. The smallest advantage
-# that three streams could show is half of the printed interval. Against strangers, which share neither subject nor
-# sentence with an edit, it is better in each stream, and against unrelated prompts nearly always right. **The router
-# knows that a prompt looks like the edits. That it knows which fact is meant is not seen.**
+# Against neighbors the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,
+# as chance would have it. The smallest advantage that three streams could show is half of the printed interval.
+# Against strangers it is better in each stream, and against unrelated prompts nearly always right. **The router knows
+# that a prompt looks like the edits. That it knows which fact is meant is not seen.**
 #
-# Why do neighbors get in? The next figure has the color of $\delta_p$ at each token of six prompts under the memory of
-# this page, and behind each prompt what the model says to it before and after the edits.
+# Why do neighbors get in? The next figure has $\delta_p$ at each token of six prompts, and behind each prompt what
+# the model says to it before and after the edits.
 
 # %%
 asked = {
@@ -399,20 +396,19 @@ for (group, text), *said in zip(asked.items(), before, after, strict=True):
 drawings_12.tokens(shown, side.eps)
 
 # %% [markdown]
-# It is not the tower that lights up most. The largest $\delta$ of the edit is at "of" and "in", words of its sentence, and
-# both neighbors have the same words. The rewording with tourists has the tower and another sentence, and stays below
-# $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome. The Colosseum did before.
+# It is not the tower that lights up most. The largest $\delta$ of the edit is at "of" and "in", words of its
+# sentence, and both neighbors have the same words. The rewording with tourists has the tower and another sentence,
+# and stays below $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome.
 #
 # ## Is a memory full, or does it forget?
 #
-# A memory can lose facts for two reasons. It **forgets** where later facts damage earlier ones. It is **full** where
-# its entries cannot hold so many facts at all. To tell the two apart, the same facts are written twice: with rehearsal of
-# all earlier facts, and without it. What is held with rehearsal has room, so what is lost only without it is
-# forgotten.
+# A memory **forgets** where later facts damage earlier ones. It is **full** where its entries cannot hold so many
+# facts at all. To tell the two apart, the same facts are written with rehearsal of all earlier facts, and without it.
+# What is held with rehearsal has room, so what is lost only without it is forgotten.
 #
 # First on a small matrix: sixteen pairs are written one after another, by gradient descent inside a random mask. The
-# figure shows the error of each pair at the end, as the mean of three masks; the shade reaches from the lowest to
-# the highest. **Move the share of the mask.**
+# figure has the error of each pair at the end, as the mean of three masks, with a shade from the lowest to the
+# highest. **Move the share of the mask.**
 #
 # **Predict.** The matrix has 64 inputs. From which share on can a mask hold sixteen pairs?
 #
@@ -455,9 +451,8 @@ Slider(by_age, "share of the mask", [0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0], 0.4)
 # leaves an error that is the same for old and new pairs: **that is a full memory.**
 #
 # And in the model? In each stream the first six facts are asked when they have just been written, and again when six
-# others have followed. We also ask how surprised the model is by the answer, $-\log p$. **The observation is the stream and
-# not the fact**: twelve facts share one matrix, and a bad step harms them together. Without rehearsal one stream was
-# run, an example.
+# others have followed, with $-\log p$ of the answer. **The observation is the stream and not the fact**: twelve facts
+# share one matrix, and a bad step harms them together. Without rehearsal one stream was run, an example.
 
 # %%
 half = runs_12.HALF
@@ -527,9 +522,8 @@ assert torch.allclose(ties(noise, 0.53), merging.ties(noise, density=0.53), atol
 #
 # </details>
 #
-# Does the merge keep what was learned? Two shards of the small matrix learn eight pairs each. *Apart*, each answers for its
-# own pairs. Then they are merged by your `ties`, and by the plain mean. What does a key still get of its own value, and what
-# besides? There are three pairs of masks.
+# Two shards of the small matrix learn eight pairs each, three times. *Apart*, each answers for its own pairs. Then
+# they are merged by your `ties`, and by the plain mean. What does a key still get of its own value, and what besides?
 
 
 # %%
@@ -556,9 +550,9 @@ for name, pairs in found.items():
     print(f"{name}: of its own value a key gets {arrives} %, and besides {rest} %")
 
 # %% [markdown]
-# **TIES brings nearly all of what a shard has learned, and the mean half of it.** But a merged $\tau$ also gives each key
-# what the *other* shard has learned, and TIES brings that in full as well. Apart there is no such rest, but there the
-# router has to find the right shard. In the model we have not merged.
+# **TIES brings nearly all of what a shard has learned, and the mean half of it.** But a merged $\tau$ also gives each
+# key what the *other* shard has learned, and TIES brings that in full as well. Apart there is no such rest, but there
+# the router has to find the right shard.
 #
 # ## A side memory in your own file
 #
@@ -609,10 +603,9 @@ show.Table([{"prompt": p, **{n: said[n][i].strip() for n in said}} for i, p in e
 #
 # ## The impossible triangle
 #
-# An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of
-# WISE call this the *impossible triangle*, and say that no editor before theirs has all three in a long
-# stream. The table has WISE in its three streams. The other editors stand there with the first stream alone, as an
-# example.
+# An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of WISE call
+# this the *impossible triangle*. The table has WISE in its three streams, and other editors with the first stream
+# alone, as an example.
 
 # %%
 table = []
@@ -622,13 +615,10 @@ for name, rows in last.items():
 show.Table(table)
 
 # %% [markdown]
-# No editor has all three. WISE reaches most rewordings and loses most of its neighbors, in each of the streams,
-# and GRACE is its opposite. Both spare unrelated prompts, since both leave $W$ alone. MEMIT writes into
-# $W$, and in this example it has the rewordings and the neighbors, and pays with unrelated prompts. One stream does
-# not rank them.
+# No editor has all three. WISE reaches most rewordings and loses most of its neighbors, in each of the streams, and
+# GRACE is its opposite. MEMIT has the rewordings and the neighbors in this example, and pays with unrelated prompts.
 #
-# In the paper, after a thousand facts in a model of 7B, next to no rewording follows with GRACE and most follow with
-# WISE, and both leave unrelated questions alone. Its table has no neighbors.
+# The paper's table of a thousand facts agrees on rewordings and unrelated questions; it has no neighbors.
 #
 # ## What we know now
 #
@@ -643,9 +633,9 @@ show.Table(table)
 #
 # ## Where it breaks
 #
-# In one memory facts have to be rehearsed, so their texts have to be kept, or later facts damage earlier ones. Shards
-# keep facts apart, but $\Delta$ has to find the right one. What if each batch of facts had a memory of its own,
-# and a router were trained to find it? That is [notebook 13](13_lemoe.ipynb).
+# In one memory facts have to be rehearsed, or later facts damage earlier ones. Shards keep facts apart, but $\Delta$
+# has to find the right one. What if each batch of facts had a memory of its own, and a router were trained to find
+# it? That is [notebook 13](13_lemoe.ipynb).
 #
 # ## References
 #

@@ -3,19 +3,19 @@
 #
 # # 13 · LEMoE: experts that do not forget
 #
-# In WISE each new fact is trained into the matrix that older facts need. LEMoE trains no expert twice: every
-# batch of facts gets one of its own, which is frozen afterwards. Then what can go wrong is above all that a
-# prompt is sent to the wrong expert.
+# In WISE each new fact is trained into the matrix that older facts need. LEMoE trains no expert twice: every batch of
+# facts gets one of its own, which is frozen afterwards. What can go wrong then is that a prompt is sent to the wrong
+# expert.
 #
-# **You will** see why a softmax turns every old expert down · write who is chosen, and the loss by which
-# the router is fitted anew · see a router forget, and bring its facts back with your loss · take the
-# method apart, one part at a time · misroute a prompt on purpose.
+# **You will** see why a softmax turns every old expert down · write who is chosen, and fit the router anew in
+# three steps · see a router forget, and bring its facts back with your own fit · move the threshold of nobody · see
+# which part of the method holds the facts · keep experts behind your router in a file of your own.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
 #
-# **Minutes** 25 to read and 15 to work: exercise 7.4 of [session 7](../lessons/session_7.md), in two
-# parts.
+# **Minutes** 20 to read and 20 to work: exercise 7.4 of [session 7](../lessons/session_7.md), in three
+# steps.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -59,30 +59,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")  # both are read once, when torch 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a busy machine
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
-# %%
-import warnings
-from dataclasses import replace
-from functools import partial
-
-import pandas as pd
-import torch
-from torch.nn.functional import normalize, silu
-
-import lib
-from lib.data.texts import irrelevant
-from lib.editors.lemoe import routers
-from lib.editors.lemoe.clusters import text_means
-from lib.workbench import plot
-from notebooks.support import drawings_13, long_runs, models
-from notebooks.support import runs_13_lemoe as runs_13
-from notebooks.support.holes import guess, use
-from notebooks.support.runs_13_lemoe import OTHER, PARTS, STREAM
-from notebooks.support.score_tables import gap, percent
-
-pd.set_option("display.max_colwidth", None)  # prompts in tables are shown whole
-_ = torch.manual_seed(0)
-normal = torch.randn
-
 # %% [markdown]
 # ## A new expert for every batch
 #
@@ -92,6 +68,27 @@ normal = torch.randn
 # matrix is zero at first, so it says nothing yet. It is trained on this batch alone and then frozen.
 
 # %%
+import warnings
+from dataclasses import replace
+from functools import partial
+from statistics import mean
+
+import torch
+from torch.nn.functional import normalize, silu
+
+import lib
+from lib.data.texts import irrelevant
+from lib.editors.lemoe import routers
+from lib.editors.lemoe.clusters import text_means
+from lib.workbench import plot
+from notebooks.support import drawings_13, figures, hand_ins, long_runs, models, own_fact, show
+from notebooks.support import runs_13_lemoe as runs_13
+from notebooks.support.holes import both, guess, use
+from notebooks.support.score_tables import MEASURED, by_stream
+from notebooks.support.sliders import Slider
+
+_ = torch.manual_seed(0)
+normal = torch.randn
 drawings_13.block()
 
 # %% [markdown]
@@ -130,23 +127,22 @@ scores = kappa * torch.cat([k[None], others]) @ v
 shares = [scores[:t].softmax(0)[0] for t in range(1, len(scores) + 1)]
 for t in (1, 10, 100):
     assert torch.isclose(1 / shares[t], 1 / shares[t - 1] + (scores[t] - scores[0]).exp())
-print(f"cosine of the prompt with its own anchor: {k @ v:.2f}")
-for t in (1, 3, 10, 30, 100, 300):
-    print(f"{t} experts: the winner's share is {shares[t - 1]:.2f}")
+lines = {"softmax": shares, "hard gate": [1.0] * len(shares)}
+counts = range(1, len(shares) + 1)
+plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, ylim=(0, 1.05))
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same: beside 99 random anchors 0.74 of its weight
-# is left. This library uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the
-# old scores, an old answer can then change only if the new expert wins the prompt. A constant has no gradient,
-# so during training the weight is written as $1 + g - [g]$, where $[g]$ counts as a constant: its value is 1,
-# and its gradient is that of the share.
+# Everything is frozen, and the winner is turned down all the same. This library uses a **hard gate** instead, $g = 1$
+# for the winner. As long as the router gives the old scores, an old answer can then change only if the new expert wins
+# the prompt. A constant has no gradient, so during training the weight is written as $1 + g - [g]$, where $[g]$ counts
+# as a constant: its value is 1, and its gradient is that of the share.
 #
 # And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
 # stays with the base model, to the last bit.
 #
-# **Your turn · exercise 7.4, first part · ★★ · 3 minutes.** Write `route`: the number of the expert that
-# answers each prompt, −1 for nobody. Two lines. The prompts come as vectors of any length.
+# **Your turn · exercise 7.4, first step · ★★ · 3 minutes.** Write `route`: the number of the expert that
+# answers each prompt, −1 for nobody. The prompts come as vectors of any length.
 
 
 # %%
@@ -177,16 +173,12 @@ route = use("7.4", route)
 #
 # What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
 # (centered and scaled) goes in, and a small network makes a vector of it: $v =
-# W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. MEMoE's router is one matrix. It reads the mean hidden
-# state of the prompt at the experts' layer, and the embedding of the subject if it knows it.
-#
-# There is one network for all experts. What should it be trained by? As we read the paper, it is trained
-# together with the new anchor and the new expert, by the loss of the new facts.
+# W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. There is one network for all experts. What should it be trained by? As we
+# read the paper, it is trained together with the new anchor and the new expert, by the loss of the new facts.
 #
 # The library **refits** it instead, before each expert is trained, to the $e$ of all facts that are
 # stored, those of earlier batches among them. The new anchor starts in the middle of its batch and is
-# fitted along, and so is $b$. Older anchors stay as they are. (After the fit the library raises $b$ a
-# little, since other texts are more varied than those it was fitted to.)
+# fitted along, and so is $b$. Older anchors stay as they are.
 #
 # The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and a softmax makes
 # probabilities $p$ of it. A stored prompt belongs to its own expert, and a text that has nothing to do with
@@ -196,22 +188,58 @@ route = use("7.4", route)
 # $$L = \underset{\text{stored}}{\text{mean}}\, -\log p(\text{its own expert})
 # \ +\ \underset{\text{texts}}{\text{mean}}\, -\log p(\text{nobody}) .$$
 #
-# **Your turn · exercise 7.4, second part · ★★ · 5 minutes.** Write `refit_loss` from the scores of both
-# groups. Three lines. Two routers below are fitted with it.
+# **Your turn · exercise 7.4, two more steps · ★★ · 12 minutes.** Write `refit_loss` from the scores of both
+# groups. Then write `refit`: steps of Adam downhill in this loss, in which the network, the newest anchor and $b$ move.
+# All routers below are fitted by it.
 
 
 # %%
+def scored(router, e, kappa=16.0):  # (n, 1 + t): b, then κ cos with every anchor
+    down, up, keys, b = router
+    v = silu(e @ down.T) @ up.T
+    cosines = normalize(v, dim=1) @ normalize(keys, dim=1).T
+    return torch.cat([b.expand(len(e), 1), kappa * cosines], 1)
+
+
 def refit_loss(own, owner, calm):
     """own (n, 1 + t) scores of stored prompts, owner (n,), calm (m, 1 + t) of texts -> a number."""
     ...
 
 
+def refit(router, e, owner, others, steps, lr):
+    """router: a list of down, up, keys, b; e (n, m), owner (n,), others (k, m) -> a new router.
+
+    The newest anchor is the last one. Anchors are unit vectors at the end.
+    """
+    ...
+
+
 refit_loss = use("7.4", refit_loss)
+refit = use("7.4", refit)
+
+# %%
+mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])  # three batches
+owner, rest = torch.arange(24) // 8, normal(60, 12)
+router = routers.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
+for t in range(3):
+    router = routers.grow(router, mine[owner == t])
+ways = {"in the middle": [router.down[0], router.up[0], router.keys, router.bias]}
+for whose, f in both(refit).items():
+    ways[f"fitted, {whose}"] = f(ways["in the middle"], mine, owner, rest, 200, 3e-3)
+for name, (down, up, keys, b) in ways.items():
+    choice, nobody = (route(keys, b, silu(e @ down.T) @ up.T, kappa) for e in (mine, rest))
+    print(f"{name}: {int((choice == owner).sum())} of 24 prompts find their expert,", end=" ")
+    print(f"and {int((nobody < 0).sum())} of 60 texts nobody")
+library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
+library = routers.fit_anchors(router, mine, owner, rest, 2, library)
+ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
+assert torch.allclose(ours[2], library.keys, atol=1e-3)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The experts are counted from 0, and $b$ stands in front of their scores. In which column is expert 0?
+# The experts are counted from 0, and $b$ stands in front of their scores. In which column is expert 0? Which tensors
+# require a gradient in the fit, and which of the anchors is a constant?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -221,83 +249,42 @@ refit_loss = use("7.4", refit_loss)
 #     stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]
 #     nobody = calm.log_softmax(1)[:, 0]
 #     return -stored.mean() - nobody.mean()
+#
+#
+# def refit(router, e, owner, others, steps, lr):
+#     old = router[2][:-1]
+#     parts = [part.clone().requires_grad_() for part in (*router[:2], router[2][-1:], router[3])]
+#     adam = torch.optim.Adam(parts, lr=lr)
+#     for _ in range(steps):
+#         down, up, key, b = parts
+#         now = [down, up, torch.cat([old, key]), b]
+#         loss = refit_loss(scored(now, e), owner, scored(now, others))
+#         adam.zero_grad()
+#         loss.backward()
+#         adam.step()
+#     down, up, key, b = (part.detach() for part in parts)
+#     return [down, up, normalize(torch.cat([old, key]), dim=1), b]
 # ```
 #
 # </details>
 #
-# Gradient descent on this loss changes the network, the newest anchor and $b$. We try it on three batches of
-# points in 12 dimensions, with points all around that belong to nobody, and the library's `fit_anchors` has to
-# find the same.
-
-
-# %%
-def vectors(net, e):  # v (n, d_k) of the prompts' e (n, d)
-    down, up = net
-    return silu(e @ down.T) @ up.T
-
-
-def scored(net, keys, b, e):  # (n, 1 + t): b, then κ cos with every anchor
-    cosines = normalize(vectors(net, e), dim=1) @ normalize(keys, dim=1).T
-    return torch.cat([b.expand(len(e), 1), kappa * cosines], 1)
-
-
-def refit(net, keys, b, e, owner, calm, steps, lr):  # the router after the fit
-    down, up, key, b = (part.clone().requires_grad_() for part in (*net, keys[-1:], b))
-    adam = torch.optim.Adam([down, up, key, b], lr=lr)
-    for _ in range(steps):
-        every = torch.cat([keys[:-1], key])  # the older anchors stay
-        own, others = (scored((down, up), every, b, some) for some in (e, calm))
-        loss = refit_loss(own, owner, others)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    every = normalize(torch.cat([keys[:-1], key]), dim=1)
-    return (down.detach(), up.detach()), every.detach(), b.detach()
-
-
-# %%
-mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])
-owner = torch.arange(24) // 8
-rest = normal(60, 12)
-scale = torch.zeros(12), torch.tensor(1.0)
-router = routers.start(*scale, 32, 16, kappa, kappa / 2, seed=0)
-for t in range(3):
-    router = routers.grow(router, mine[owner == t])
-middle = (router.down[0], router.up[0]), router.keys, router.bias
-fitted = refit(*middle, mine, owner, rest, 200, 3e-3)
-library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
-library = routers.fit_anchors(router, mine, owner, rest, 2, library)
-table = []
-for name, (net, keys, b) in {"in the middle": middle, "fitted": fitted}.items():
-    choice, nobody = (route(keys, b, vectors(net, e), kappa) for e in (mine, rest))
-    row = {"anchors": name, "own expert (%)": 100 * (choice == owner).float().mean().item()}
-    row["nobody, as it should be (%)"] = 100 * (nobody < 0).float().mean().item()
-    table.append(row | {"b": b.item()})
-assert torch.allclose(fitted[1], library.keys, atol=1e-3)
-assert torch.equal(route(*fitted[1:], vectors(fitted[0], mine), kappa), library.choose(mine))
-pd.DataFrame(table).set_index("anchors").round(2)
-
-# %% [markdown]
-# In the middle of its batch an anchor finds nearly all of its own prompts, but it also takes half of
-# the prompts that belong to nobody. After the fit all 24 and all 60 are where they should be. (They are
-# the points that it was fitted on.)
-#
-# The third part of the method is **order planning**. Facts that are alike are put into one batch, because they
-# share an anchor. The plan is a $k$-means in which every batch has limited room; below no gain from it is seen.
+# Those were points in twelve dimensions. In the middle of its batch an anchor finds its own prompts, but it also takes
+# many that belong to nobody. After the fit nearly all are where they should be, and they are the points of the fit.
 #
 # ## The tower and the sheep
 #
-# Now the real model. Experts stand beside the MLP of one layer. The tower and four facts of the
-# classroom are the first batch; the sheep and four others are the second, in a later edit.
+# Now the real model. Experts stand beside the MLP of one layer. The tower and three facts of the
+# classroom are the first batch. The sheep, two others, and your own fact if you have typed one or else a third, are
+# the second, in a later edit. We do it with both gates.
 
 # %%
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
-classroom = lib.classroom()[1::2]
-facts = [case.fact for case in classroom[:8]]
-one, two = [tower, *facts[:4]], [sheep, *facts[4:]]
-lemoe = partial(lib.EDITORS["lemoe"], lm, batch_size=5, steps=20, templates=("{}",))
+typed, classroom = own_fact.read(), lib.classroom()[1::2]
+facts = [case.fact for case in classroom[:6]]
+one, two = [tower, *facts[:3]], [sheep, *facts[3:5], typed or facts[5]]
+lemoe = partial(lib.EDITORS["lemoe"], lm, **runs_13.LEMOE)
 for gate in ("softmax", "hard"):
     editor = lemoe(gate=gate)
     first = editor.edit(one)
@@ -311,43 +298,39 @@ for gate in ("softmax", "hard"):
         with lm.patched(some):
             logits.append(lm.run([tower.text]).logits)
     moved = (logits[1] - logits[0]).abs().max().item()
-    print(f"{gate} gate: after the second edit, logits at the tower have moved by {moved:.2g}")
-size = sum(t.nbytes for t in newer.experts[0].values()) / 1e6
-model = sum(p.nbytes for p in lm.model.parameters()) / 1e6
-print(f"one expert is {size:.1f} MB, {size / 5:.1f} MB per fact")
-print(f"the model has {model:.0f} MB, as many as the experts of {5 * model / size:.0f} facts")
+    print(f"{gate} gate: the second edit has moved logits at the tower by {moved:.2g}")
 
 # %%
 asked = {
     tower.text: "the edit",
     "The Eiffel Tower stands in the city of": "rewording",
     "Tourists who want to see the Eiffel Tower travel to the city of": "rewording",
-    "The Colosseum is located in the city of": "neighbor",
+    "The Louvre is located in the city of": "neighbor",
     "The recipe for bread begins with": "unrelated",
-    sheep.text: "the other edit",
+    sheep.text: "the edit",
     "A young sheep is called a": "rewording",
     "The young of a cow is called a": "neighbor",
 }
 prompts, table = list(asked), []
-said, base = lm.answer(prompts, 3), lm.next_token(prompts)
+said, base = lm.answer(prompts, 2), lm.next_token(prompts)
 with lm.patched(patch):
-    says, notes = lm.answer(prompts, 3, explain=True)
+    says, notes = lm.answer(prompts, 2, explain=True)
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
+    who = f"expert {note['entry'] + 1}" if note["entry"] >= 0 else "nobody"
     row = {"group": asked[prompt], "prompt": prompt, "before": said[i].strip()}
-    row |= {"after": says[i].strip(), "expert": note["entry"] + 1}
-    table.append(row | {"score": note["score"], "b": note["threshold"]})
-pd.DataFrame(table).set_index(["group", "prompt"]).round(1)
+    table.append(row | {"after": says[i].strip(), "who answers": who})
+show.Table(table)
 
 # %% [markdown]
-# Expert 0 is the model itself. Under the hard gate the second edit has not moved the logits at the tower at
-# all; under the softmax it has, by 0.0036 so far. The tower is in Rome, also in a rewording of nearly the same
-# words. The rewording with tourists finds no expert: it scores −4.2, and $b$ is 8. "The young of a cow" scores
-# 12, since all its words but one are the sheep's, and is called a puppy now.
+# Under the hard gate the second edit has not moved a logit at the tower, and under the softmax it has, with two experts by
+# very little. The rewording in nearly the same words follows, and the one with tourists finds no expert. "The young of a
+# cow" has all words but one of the sheep's prompt, and is called a puppy.
 #
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
-# coordinates, and the dashed lines are where the decision changes.
+# coordinates, and the dashed lines are where the decision changes. **Move $b$**, the score that a prompt has to
+# exceed: the fit has chosen the place at the beginning.
 
 
 # %%
@@ -355,7 +338,7 @@ def read(router, texts):  # what the router reads, e (n, d)
     return router.pooled(text_means(lm, texts))
 
 
-near = [lib.classroom()[0], *classroom[:8]]
+near = [lib.classroom()[0], *classroom[:6]]
 texts = {
     "edit": [fact.text for fact in [*one, *two]],
     "rewording": [text for case in near for text in case.paraphrases],
@@ -367,18 +350,40 @@ points = {}
 for group, some in texts.items():
     e = read(newer.router, list(dict.fromkeys(some)))
     points[group] = newer.router.scores(e)[:, 1:].tolist()
-notes = dict(zip(("tourists", "the Colosseum", "a cow"), points.pop("notes"), strict=True))
-drawings_13.regions(points, newer.router.bias.item(), ("the tower", "the sheep"), notes)
+notes = dict(zip(("tourists", "the Louvre", "a cow"), points.pop("notes"), strict=True))
+
+
+def regions(b):
+    return drawings_13.regions(points, b, ("the tower", "the sheep"), notes)
+
+
+fitted = round(newer.router.bias.item(), 1)
+Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 
 # %% [markdown]
-# All 18 unrelated prompts lie in the region in which nobody answers. Rewordings and neighbors lie on both sides of
-# the lines, and none of these lines separates one group from the other.
+# All unrelated prompts lie where nobody answers. Rewordings and neighbors lie in every region, and **no $b$ lets the one
+# in and keeps the other out**.
 #
 # ## A router that forgets
 #
 # Now the same two batches with the network trained as we read the paper: with each expert, by the loss of
-# its facts, and a softmax gate. We look at the vectors $v$ of the first batch before and after the second
-# edit.
+# its facts, and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change. But the
+# network between the two is trained on with the second batch, and nothing in its loss mentions the first.
+#
+# The first expert is frozen as well: what it has learned is still there. So afterwards we take this router, as the second
+# edit has left it, and fit it with your `refit`, to all eight facts and to the texts that belong to nobody. **No expert is
+# touched.**
+#
+# **Predict.** How many of the first four facts does the model say after the second edit? And after the refit?
+#
+# <details><summary>Answer</summary>
+#
+# All four after the refit, if each prompt finds its own expert again. Nothing has happened to the experts.
+#
+# </details>
+
+# %%
+lost = guess("How many of the first four facts are said after the second edit?", 0, 4)
 
 # %%
 published = lemoe(routing="paper", gate="softmax")
@@ -386,252 +391,126 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", lib.errors.EditWarning)  # it says how many facts are misrouted
     first = published.edit(one)
     second = published.edit(two, after=first)
-(was,), (now,) = (some.routes.values() for some in (first, second))
-e, table = read(now.router, [fact.text for fact in one]), []
-own, new = was.router.scores(e)[:, 1], now.router.scores(e)[:, 1:]
-turned = (was.router.values(e) * now.router.values(e)).sum(1)
-with lm.patched(second):
-    says = lm.answer([fact.text for fact in one], 3)
-for i, fact in enumerate(one):
-    row = {"fact of the first batch": f"{fact.text} {fact.target_new}"}
-    row |= {"cos(v before, v after)": turned[i].item(), "own score before": own[i].item()}
-    row |= {"own score after": new[i, 0].item(), "score at the new anchor": new[i, 1].item()}
-    table.append(row | {"says now": says[i].strip()})
-pd.DataFrame(table).set_index("fact of the first batch").round(2)
 
-# %% [markdown]
-# The first batch's anchor is frozen, and the facts' embeddings cannot change. But the network between the
-# two was trained on with the second batch, and nothing in its loss mentions the first. So the vectors $v$
-# have turned away from their own anchor and towards the new one, and the new expert takes the prompts. It
-# was never told what they should say, and none of the five facts is held any more.
-#
-# But the first expert is frozen: what it learned is still there. So let us take this router, as the second
-# edit has left it, and go downhill from there in your `refit_loss`, with all ten facts and with the texts
-# that belong to nobody. No expert is touched.
-#
-# **Predict.** How many of the ten facts does the model say then?
-#
-# <details><summary>Answer</summary>
-#
-# All ten, if each prompt finds its own expert again. Nothing has happened to the experts.
-#
-# </details>
+
+def behind(patch, refit):  # the same experts, behind a router that is fitted to all that is stored
+    ((place, old),), state = patch.routes.items(), patch.memory["lemoe"]
+    router, calm = old.router, read(old.router, irrelevant())
+    b = torch.tensor(kappa / 2) if router.bias is None else router.bias
+    start = [router.down[0], router.up[0], router.keys, b]
+    down, up, keys, b = refit(start, state["e"], state["owner"], calm, 300, 3e-3)
+    router = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
+    return replace(patch, routes={**patch.routes, place: replace(old, router=router)})
+
 
 # %%
-after_refit = guess("How many of the ten facts are said after the refit?", 0, 10)
-
-# %%
-router, state = now.router, second.memory["lemoe"]
-e, owner = state["e"], state["owner"]  # of all that is stored
-calm = read(router, irrelevant())
-start = (router.down[0], router.up[0]), router.keys, torch.tensor(kappa / 2)
-(down, up), keys, b = refit(*start, e, owner, calm, 300, 3e-3)
-router = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
-((place, old),) = second.routes.items()  # the same experts behind this router
-parts = old.experts, old.activation, router, old.scale, old.gate, old.bos
-mended = replace(second, routes={place: type(old)(place, *parts)})
-count = {}
-for name, some in {"first edit": first, "second edit": second, "refit": mended}.items():
+stages = {"first edit": first, "second edit": second}
+for f in both(refit).values():
+    stages["refit" + ", yours" * (len(stages) > 2)] = behind(second, f)
+(last,) = second.routes.values()
+e, paths = read(last.router, [fact.text for fact in one]), {}
+for name, some in stages.items():
     with lm.patched(some):
-        says = lm.answer([fact.text for fact in [*one, *two]], 3)
-    pairs = zip(says, [*one, *two], strict=True)
-    right = [said.strip().startswith(fact.target_new) for said, fact in pairs]
-    count[name] = sum(right)
-    print(f"after the {name}: {sum(right[:5])} of the first five, {sum(right[5:])} of the others")
-after_refit.against(count["refit"])
+        says = lm.answer([fact.text for fact in [*one, *two]], 2)
+    right = [s.strip().startswith(f.target_new) for s, f in zip(says, [*one, *two], strict=True)]
+    said = f"{sum(right[:4])} of the first four" + f", {sum(right[4:])} of the others" * bool(paths)
+    print(f"after the {name}: {said}")
+    if name == "second edit":
+        lost.against(sum(right[:4]))
+    (there,) = some.routes.values()
+    new = replace(there.router, keys=last.router.keys, bias=there.router.bias)
+    paths[name] = new.scores(e)[:, 1:].tolist()
+drawings_13.turned(paths)
 
 # %% [markdown]
-# All five are back, and the other five are still said. No expert was touched: what had been lost was the
-# way to it. This is one run with ten facts, and the facts are those of the fit; the next sections count
-# forty, and other prompts.
+# **What was lost was the way to the expert.** The second batch has taught the network vectors that suit the second batch,
+# and with them those of the first have turned away from their own anchor and towards the newer one. Its expert was never
+# told what they should say. The refit turns them back. This is an example, and the facts are those of the fit.
 #
-# ## Routing over time
+# ## Frozen, trained again, or sent astray
 #
-# Forty facts of the classroom, five per batch (a stored run). After each batch we ask the router who
-# answers the facts written so far, and count how many go to the expert that answered them when they
-# were learned. There are five routers. From here on every line has one name, in the text, in the figure and
-# in the tables:
+# Sixteen facts in four batches, in three streams that share no fact. After each batch we ask for all facts so far.
+# A column of the figure is a moment, and a row is a fact. There are four editors:
 #
 # * **LEMoE** is the method as it is here: anchors on embeddings, fitted anew with every batch, with a null
 #   anchor.
-# * **Our reading** is how we read the paper: anchors on embeddings that are trained with the expert and
-#   nothing else, no null anchor, and a softmax gate.
-# * **MEMoE's matrix** is LEMoE with the router of MEMoE, one matrix on hidden states, in place of anchors. The
-#   whole matrix is trained with each new expert. In **MEMoE's matrix, old rows frozen** only the row of the
-#   new expert is.
-# * **MEMoE** has four experts, which are trained on every batch together with that matrix.
+# * **No refit** lacks one thing: the network and the newest anchor are trained with the expert and nothing else.
+# * **Our reading** is how we read the paper: no refit, no null anchor, and a softmax gate.
+# * **MEMoE** has four experts, which are trained on every batch together with a matrix that chooses. The others put
+#   facts that are alike into one batch; exercise 7.5 writes such a plan.
 #
-# **Predict.** Which of them keep old prompts where they were?
-#
-# <details><summary>Answer</summary>
-#
-# LEMoE keeps all forty, after every batch, and MEMoE nearly all. The matrix with frozen rows loses a third of
-# them, and the other two lose most.
-#
-# </details>
+# **Predict.** In which of them are facts lost one by one, and in which batch by batch?
 
 # %%
-ROUTERS = ["LEMoE", "MEMoE", "MEMoE's matrix, old rows frozen", "our reading", "MEMoE's matrix"]
-rows = long_runs.stored("13_experts", STREAM, partial(runs_13.every, lm))
-of = {line: [row for row in rows if row["line"] == line] for line in {r["line"] for r in rows}}
-forty = [case.fact for case in lib.classroom()[1:81:2]]
-again = [row for row, _ in runs_13.written(lm, forty, {}, batches=1)]  # the first batch once more
-long_runs.repeats(of["LEMoE"], lambda: again, ["edits", "expert"])
-x, y = {}, {}
-for line in ROUTERS:
-    learned = []  # the expert that first answered each fact
-    for row in (row for row in of[line] if "expert" in row):
-        learned += row["expert"][len(learned) :]
-        same = [a == b for a, b in zip(row["expert"], learned, strict=True)]
-        x.setdefault(line, []).append(row["edits"])
-        y.setdefault(line, []).append(100 * sum(same) / len(same))
-    print(f"{line}: {y[line][-1]:.0f} % after 40 facts")
-plot.lines(x, y, "edits", "prompts routed as when learned (%)", ylim=(0, 104))
+rows = long_runs.rows("13_streams")
+moments = ["LEMoE", "no refit", "our reading", "MEMoE"]
+raster, batches, asked_most = {}, {}, {}
+for line in moments:
+    for stream in range(runs_13.STREAMS):
+        some = [r for r in rows if r["line"] == line and r["stream"] == stream]
+        order = [i for row in some for i in row["batch"]]
+        held = [row["held"] for row in some[:-1]] + [[some[-1]["held"][i] for i in order]]
+        raster[f"{line}, stream {stream + 1}"] = [
+            "".join(f"{x:.0f}" for x in each) for each in held
+        ]
+        whole = [sum(held[-1][i : i + 4]) for i in range(0, len(order), 4)]
+        batches.setdefault(line, []).extend(whole[:-1])  # the last one has just been written
+        who = some[-1]["expert"]  # of each fact's prompt
+        asked_most.setdefault(line, []).append(100 * max(map(who.count, who)) / len(who))
+for line, some in batches.items():
+    whole, none = (sum(x == n for x in some) for n in (4, 0))
+    print(
+        f"{line}: of {len(some)} older batches {whole} are held whole and {none} lost whole;",
+        end=" ",
+    )
+    print(f"one expert answers {mean(asked_most[line]):.0f} % of all prompts")
+figures.rasters([4, 8, 12, 16], raster, "facts written", "fact, in the order of writing", columns=3)
 
 # %% [markdown]
-# Only LEMoE sends every fact to its expert after every batch. MEMoE keeps 95 % of the routes. (It forgets for
-# another reason: its experts are trained again.) Of the three others the matrix with old rows frozen keeps
-# 68 %, our reading 15 % and MEMoE's matrix as a whole 12 %. The likely reason is what we have
-# just seen: each new expert is trained as the answer to its own batch, and nothing in that training speaks for
-# old prompts. Frozen anchors and embeddings do not help: they fix $e$, but not what the network makes of it.
+# With LEMoE nothing is lost; one fact of the third stream was never said. **Without the refit a batch falls as a
+# whole**: the newest expert answers nearly every prompt, and of an older batch at most one fact is left, which this
+# expert happens to say. Facts that fall together are one event. So the batch is the observation and not the fact, and
+# as batches of a stream share a router, the intervals below count streams. MEMoE forgets fact by fact. Nearly all
+# prompts of a stream go to one of its four experts, which is trained again with every batch.
+#
+# Our reading of the paper does no better than the line without the refit. The paper holds most of a thousand facts,
+# and leaves open how its router is trained. So this says nothing about its router, only what happens when nothing in
+# the training remembers old prompts.
 #
 # ## Which part counts?
 #
-# The paper's LEMoE is three changes to MEMoE: insertion (a new expert for each batch instead of four
-# that are trained again and again), anchors on embeddings (instead of a matrix on hidden states), and order
-# planning. The library adds the refit, the null anchor and the hard gate. The stored runs have a line without
-# each of them, all on the same forty facts. In the line "no refit" the null anchor and the hard gate are there,
-# and the network and the newest anchor are trained with the expert alone, as in our reading. "Reads hidden
-# states" is LEMoE with its anchors, and hidden states in place of embeddings. Two lines are run once more on
-# forty other facts of the classroom, the next odd numbers.
+# One more line lacks another part: with **no null anchor** some expert answers every prompt.
 #
-# **Predict.** LEMoE holds 39 of the forty facts. Which part is worth most, and how many are held without it?
-#
-# <details><summary>Answer</summary>
-#
-# The refit. Without it, and with everything else in place, six are held.
-#
-# </details>
+# **Predict.** Which of the parts are worth facts, and which are worth neighbors?
 
 # %%
-without = guess("How many of the forty facts are held without the most important part?", 0, 40)
+columns = dict(zip(MEASURED, ("facts held", "rewordings", "neighbors", "unrelated"), strict=True))
+lines = ["unedited", "LEMoE", "no null anchor", "no refit", "our reading", "MEMoE"]
+ends = {line: [row for row in rows if row["line"] == line and "reworded" in row] for line in lines}
 
-# %%
-groups = {
-    "the base model": ["unedited"],
-    "as it is here": ["LEMoE", "rank 16"],
-    "without one part": ["no refit", "no null anchor", "reads hidden states", "softmax gate"]
-    + ["no insertion", "no planning"],
-    "without several": ["no refit, no null anchor", "our reading", "our reading, low rate"],
-    "MEMoE's router": ["MEMoE's matrix", "MEMoE's matrix, old rows frozen", "MEMoE"],
-    "forty other facts": [f"{line}, other facts" for line in OTHER["lines"]],
-}
-parts, others = (
-    long_runs.stored(name, settings, partial(runs_13.every, lm, settings))
-    for name, settings in {"13_parts": PARTS, "13_other": OTHER}.items()
-)
-columns = ("held", "reworded", "neighbors", "unrelated")
-done = [row for row in [*rows, *parts] if "held" in row and "order" not in row]
-ends, table = {row["line"]: row for row in done}, []
-ends |= {f"{row['line']}, other facts": row for row in others if "held" in row}
-for group, lines in groups.items():
-    for line in lines:
-        shares = {f"{column} (%)": percent(ends[line][column]) for column in columns}
-        table.append({"group": group, "line": line} | shares)
-without.against(sum(ends["no refit"]["held"]))
-print(f"LEMoE holds {sum(ends['LEMoE']['held']):.0f} of {len(ends['LEMoE']['held'])} facts")
-pd.DataFrame(table).set_index(["group", "line"])
+
+def means(line, key):  # of each stream, in %
+    return [100 * sum(row[key]) / len(row[key]) for row in ends[line]]
+
+
+compared = [("no refit", "held"), ("MEMoE", "held"), ("MEMoE", "reworded")]
+compared += [("no null anchor", key) for key in MEASURED]
+for line, key in compared:
+    gaps = [a - b for a, b in zip(means(line, key), means("LEMoE", key), strict=True)]
+    gap = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
+    print(f"{columns[key]}, {line} less LEMoE: {gap} points")
+found = {f"{columns[key]} (%)": {line: means(line, key) for line in lines} for key in MEASURED}
+found.pop("facts held (%)")  # the last columns above have them
+figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
 
 # %% [markdown]
-# LEMoE holds 39 of the 40 facts, and without the refit it holds six, 15 %. Then it does not help that the null
-# anchor and the hard gate are there: the four lines with anchors and without the refit hold 15 to 18 %, MEMoE's
-# matrix 12 %, and with its old rows frozen 40 %. On the forty other facts LEMoE holds 98 % again, and 10 %
-# without the refit.
+# **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts are held. Fewer
+# neighbors are kept without it, in each stream; but three streams prove a difference only from some thirty points on,
+# and the same holds for MEMoE's rewordings.
 #
-# Our reading of the paper is no more than that. The paper reports 80 % held, 60 % of rewordings and 100 % of
-# unrelated prompts, after a thousand facts of ZsRE in a model of 7B with at most five experts. It leaves open
-# how the router is trained. So a reading that ends at 15 % says nothing about the paper's own router; it shows
-# what happens when nothing in the training remembers old prompts. It is hardly our learning rate, which was
-# chosen for few steps: with the paper's lower rate and up to 150 steps instead of 20 ("our reading, low rate")
-# it is 18 %.
-#
-# Beware of the columns on the right in lines that hold little. Those that hold 12 to 18 % keep 66 to 81 % of
-# the neighbors, and LEMoE 49 %; but the base model keeps 100 % and holds nothing, so a high number there is no
-# merit by itself. Only among lines that hold their facts does a higher number there say which is better. LEMoE
-# loses half of its neighbors. The likely reason is that of the cow: a neighbor's prompt has most of the words
-# of the edit's prompt, and so nearly the same mean. (The paper's 100 % is that of unrelated questions; its
-# table has no neighbors.)
-#
-# One thing speaks for the old method. MEMoE, with 68 % held, has the better rewordings, 35 against 18 %; the
-# next table has the paired difference, 17 points (1 to 32). Its scope is wider, also where it should not be:
-# MEMoE keeps 16 % of the neighbors and 19 % of the unrelated prompts.
-#
-# ## One thing at a time
-#
-# Which differences between two lines are larger than chance? First come the same forty facts in five orders,
-# for three of the lines. The differences in brackets are intervals over the forty facts, each with its mean over
-# the five orders. The table then has paired differences in points, with the interval over the facts: each line
-# less the line at the left. Against LEMoE, the first six lines lack one part each. The pairs at the end
-# differ in one thing too: the refit where there is no null anchor, the null anchor where there is no refit, the
-# gate where there is neither, the frozen rows of MEMoE's matrix, and the refit on the other facts.
-
-# %%
-means = {}  # of every fact, over the five orders
-for what in ("held", "reworded"):
-    for line in STREAM["orders"]["lines"]:
-        found = [row[what] for row in rows if row["line"] == line and what in row]
-        means[line] = torch.tensor(found).mean(0).tolist()
-        found = [f"{100 * sum(some) / len(some):.0f}" for some in found]
-        print(f"{what} in five orders, {line}: {', '.join(found)} %")
-    for line in STREAM["orders"]["lines"][1:]:
-        change = map(round, gap(means[line], means["LEMoE"]))
-        print(f"{what}, {line} less LEMoE: {{:+d}} points [{{:+d}}, {{:+d}}]".format(*change))
-
-# %%
-compared = {  # with the first line: those behind it
-    "LEMoE": ["no refit", "no null anchor", "reads hidden states", "softmax gate"]
-    + ["no insertion", "no planning", "our reading", "MEMoE's matrix", "MEMoE"],
-    "no null anchor": ["no refit, no null anchor"],
-    "no refit": ["no refit, no null anchor"],
-    "no refit, no null anchor": ["our reading"],
-    "MEMoE's matrix, old rows frozen": ["MEMoE's matrix"],
-    "LEMoE, other facts": ["no refit, other facts"],
-}
-table = []
-for whole, lines in compared.items():
-    for line in lines:
-        row = {"points less": whole, "line": line}
-        for what in columns:  # mean, low, high of the paired differences
-            change = map(round, gap(ends[line][what], ends[whole][what]))
-            row[what] = "{:+d} [{:+d}, {:+d}]".format(*change)
-        table.append(row)
-pd.DataFrame(table).set_index(["points less", "line"])
-
-# %% [markdown]
-# * **The refit** is what holds the facts. Without it, and with everything else in place, 82 points are lost
-#   [66, 91], and on the other facts 88 [72, 95]. It also keeps unrelated prompts: without it 51 points of them
-#   are lost [37, 63], on the other facts 30 [20, 38]. So a null anchor that is not fitted spares them far less.
-#   On the other facts 29 points of the rewordings are lost too [14, 43]; on the first forty no loss is seen.
-# * **The embeddings** do not hold them. With hidden states and everything else in place no loss is seen, 0
-#   points [−6, 5]. More rewordings follow, by 19 points [6, 31], and more neighbors are lost, by 19 [8, 28].
-#   The paper's reason for embeddings is that edits move hidden states. Here they cannot: all experts stand at
-#   one layer, and nothing below it is edited.
-# * **The null anchor** does not hold facts either, 0 points [−6, 5]. With it 55 points more of the unrelated
-#   prompts are kept [38, 67] and 21 points more of the neighbors [12, 28], and 32 points fewer rewordings
-#   follow [21, 41].
-# * **The gate** makes no difference that one sees at eight experts, also on the line that works: with the
-#   softmax it holds the same number of facts, 0 points [−6, 5]. That fits the first section, where among
-#   ten anchors the winner's share was 0.99. More experts were not tried.
-# * **Insertion**: without it 8 points are lost, but the interval reaches 0; each of the four experts has served
-#   twice by then. Rewordings gain 15 points [3, 26], and neighbors lose 13 [4, 22].
-# * **Freezing old rows** of MEMoE's matrix holds 28 points more, [7, 46], than training all of it.
-# * **Order planning** gains nothing that one sees. LEMoE holds 98 % in every order, and without a plan it
-#   is 95 to 98 %. As the means of five orders, rewordings without a plan are 7 points ahead, but the interval
-#   is −1 to 15. MEMoE holds between 60 and 82 %, 28 points less than LEMoE [19, 36], and is ahead in
-#   rewordings, by 18 points [6, 29].
-#
-# So the 85 points that LEMoE loses with MEMoE's matrix do not tell what a router should read. With the anchors
-# the refit to old prompts is taken away too, and the refit alone is worth about as much.
+# LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
+# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
+# may keep more of them, and deserves no praise for it: the unedited model keeps the most.
 #
 # ## A misrouted prompt
 #
@@ -647,30 +526,71 @@ pd.DataFrame(table).set_index(["points less", "line"])
 # </details>
 
 # %%
-prompt = "The Louvre is located in the city of"  # put yours here
+prompt = "The Colosseum is located in the city of"  # put yours here
 with lm.patched(patch):
-    says, notes = lm.answer([tower.text, prompt], 4, explain=True)
+    says, notes = lm.answer([tower.text, prompt], 3, explain=True)
 for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
     who = "nobody" if note["entry"] < 0 else f"expert {note['entry'] + 1}"
     print(f"{text} … {who} answers, with a score of {note['score']:.1f}: {' '.join(said.split())}")
 
 # %% [markdown]
+# ## Experts behind your router, in your own file
+#
+# The library trains an expert for each batch, in the published way, and your `refit` finds the way to all of them.
+# The cell below keeps this editor in `my/lemoe.py`, and beside it stands the library's.
+
+
+# %%
+def edit(lm, facts, after):
+    """LEMoE: `after` with an expert for each batch of facts, behind a router of my own."""
+    settings = {"batch_size": 4, "steps": 20, "templates": ("{}",), "routing": "paper"}
+    with warnings.catch_warnings():  # the router is fitted below
+        warnings.simplefilter("ignore", lib.errors.EditWarning)
+        patch = lib.EDITORS["lemoe"](lm, **settings).edit(facts, after=after, check=False)
+    ((place, old),), state = patch.routes.items(), patch.memory["lemoe"]
+    router, calm = old.router, old.router.pooled(text_means(lm, irrelevant()))
+    b = torch.tensor(8.0) if router.bias is None else router.bias
+    start = [router.down[0], router.up[0], router.keys, b]
+    down, up, keys, b = refit(start, state["e"], state["owner"], calm, 300, 3e-3)
+    router = replace(router, down=down[None], up=up[None], keys=keys, bias=b)
+    return replace(patch, routes={**patch.routes, place: replace(old, router=router)})
+
+
+# %%
+hand_ins.Editor("lemoe.py").grow(scored, refit_loss, refit, edit)
+said = lm.answer(texts["unrelated"], 2)
+for name, some in {
+    "your file": edit(lm, two, edit(lm, one, lib.EMPTY)),
+    "the library": patch,
+}.items():
+    with lm.patched(some):
+        says = lm.answer([fact.text for fact in [*one, *two]], 2)
+        kept = [a == b for a, b in zip(lm.answer(texts["unrelated"], 2), said, strict=True)]
+    right = [s.strip().startswith(f.target_new) for s, f in zip(says, [*one, *two], strict=True)]
+    print(
+        f"{name}: {sum(right)} of 8 facts are said, {sum(kept)} of {len(kept)} unrelated answers stay"
+    )
+
+# %% [markdown]
+# After its fit the library raises $b$ a little, since other texts are more varied than those of the fit, and
+# your file does not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
+#
 # ## What we know now
 #
-# * A frozen expert keeps its facts, as long as their prompts are sent to it. A softmax turns it down with every
-#   new expert, a hard gate does not; in the answers of eight experts no difference is seen.
-# * A router that is fitted to everything stored so far sends them there. Embeddings and frozen anchors alone do
-#   not: a shared network that learns from new facts only moves old prompts away from their experts.
-# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and
-#   neighbors, and costs rewordings.
+# * A frozen expert keeps its facts, as long as their prompts are sent to it. A softmax turns it down with every new
+#   expert, a hard gate does not.
+# * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts, and a
+#   batch falls as a whole. So the batch is the observation, and the stream where batches share a router.
+# * A router that is fitted to everything stored so far sends them back, and no expert is touched.
+# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and costs
+#   rewordings.
 # * A mean of embeddings knows which words a prompt has, and not in which order.
 #
 # ## Where it breaks
 #
-# With five facts to an expert of the MLP's own form the experts are soon as large as the model. Experts of rank
-# 16 are far smaller (above they hold 92 %), and notebook 16 counts with those. What is asked in other words is
-# often not found, and what is asked in the same words about something else is. We have met editors of weights,
-# a list, a side memory and experts, and each of them is ahead in something. **Which of all these should I
+# With four facts to an expert of the MLP's own form the experts are soon as large as the model; page 16 counts. What
+# is asked in other words is often not found, and what is asked in the same words about something else is. We have met
+# editors of weights, a list, a side memory and experts, and each pays somewhere else. **Which of all these should I
 # use?** For that, all of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References

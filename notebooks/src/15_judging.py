@@ -4,8 +4,7 @@
 # # 15 · Judging honestly
 #
 # A table says that one editor holds 95 % and another 90. What did it count, and is the difference one? At the end of
-# this page you can say what a score counted and how sure it is, and you know where an interval contains the
-# truth less often than it promises.
+# this page you can say what a score counted and how sure it is.
 #
 # **You will** write three events by hand · let a model that knows nothing look as if it knew most ·
 # get an interval from a counting argument, and try whether intervals keep their word · find out when a rule names
@@ -81,10 +80,9 @@ mine = own_fact.read()
 # %% [markdown]
 # ## What does "the model says it" mean?
 #
-# "The model answers Rome." There are at least three things that this sentence can mean, and papers
-# use all of them. For an answer of several tokens two of them look at very different things. The
-# drawing shows the *unedited* model, the prompt "The Eiffel Tower was built by the", and an answer
-# that is nonsense.
+# "The model answers Rome." This can mean at least three things, and papers use all of them. For an answer of several
+# tokens two of them look at very different things. The drawing has the *unedited* model, and an answer that is
+# nonsense.
 
 # %%
 facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
@@ -118,9 +116,8 @@ drawings_15.two_events(nonsense.text, *words)
 # * **generation**: the model writes freely, and its text begins with $y$, case and quotation marks
 #   aside.
 #
-# **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model
-# has been asked. You may leave the quotation marks out. The table below compares yours with the
-# library's.
+# **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model has been asked.
+# You may leave the quotation marks out.
 
 
 # %%
@@ -190,9 +187,9 @@ for fact, prompt, patch in tried:
 show.Table(rows)
 
 # %% [markdown]
-# Your events and the library's are the same. Look at the second row. "Tokyo" has become more probable
-# than the old answer "Seoul", but a third city beats both. So *probability* counts the rewording as followed, and
-# the model says something else. On this course "held" means *generation*.
+# In the second row "Tokyo" has become more probable than the old answer "Seoul", but a third city beats both. So
+# *probability* counts the rewording as followed, and the model says something else. On this course "held" means
+# *generation*.
 #
 # ## What does teacher forcing give away?
 #
@@ -200,9 +197,8 @@ show.Table(rows)
 # "Massachusetts Institute of" language alone says "Technology". And it gives away the **length**,
 # since nobody asks what comes after the last token.
 #
-# Here are twelve facts that nobody has taught, such as "The inventor of the fork studied at the
-# University of California, Berkeley". They are asked of the unedited model, and after UltraEdit has
-# written all twelve.
+# Here are twelve facts that nobody has taught, such as "The inventor of the fork studied at the University of
+# California, Berkeley". The unedited model is asked, and the one into which UltraEdit has written them.
 #
 # **Predict.** What share of the answers' tokens does the *unedited* model get, teacher-forced?
 
@@ -231,22 +227,20 @@ right.set(xlabel="place of the token in the answer", title="unedited, teacher-fo
 figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 
 # %% [markdown]
-# The unedited model, which was taught nothing, gets two thirds of the tokens right. Nearly all of that comes from later
-# places: the first token is right for one answer of twelve, because the model writes by itself that the fork's inventor
-# studied at Berkeley. **So a score without that of the unedited model beside it cannot be read.** After the edit teacher
-# forcing says that most of the answers are there, and the model writes one in three.
+# The unedited model, which was taught nothing, gets two thirds of the tokens right, nearly all of them at later
+# places: the first token is right for one answer of twelve. **So a score without that of the unedited model beside it
+# cannot be read.** After the edit teacher forcing says that most of the answers are there, and the model writes one
+# in three.
 #
-# If the first token is right with chance $a$ and each later one with $b$ given the truth, an answer
-# of $n$ tokens scores $(a + (n - 1)b)/n$ teacher-forced, and about $a\,b^{n-1}$ in generation. So
-# for $a = 0$ the first grows with the length of the answer, and the second is 0. For answers of one token the two are the same
-# event.
+# If the first token is right with chance $a$ and each later one with $b$ given the truth, an answer of $n$ tokens
+# scores $(a + (n - 1)b)/n$ teacher-forced, and about $a\,b^{n-1}$ in generation. So for $a = 0$ the first grows with
+# the length of the answer, and the second is 0.
 #
 # ## How sure is a share?
 #
-# A stream has 24 facts, and 23 of them are held. How well do we know the share that
-# *all* facts of this kind would give? What goes in are $h$ hits out of $n$ cases, $\hat p = h/n$.
-# What comes out is an interval that contains the true share $p$ in about 95 % of all such
-# experiments.
+# A stream has 24 facts, and 23 of them are held. How well do we know the share $p$ that *all* facts of this kind
+# would give? We have $h$ hits out of $n$ cases, $\hat p = h/n$, and want an interval that contains $p$ in about 95 %
+# of all such experiments.
 #
 # $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95 % of the experiments it lies
 # within $z = 1.96$ standard deviations of $p$. We take all $p$ of which this holds for our $\hat p$:
@@ -281,11 +275,11 @@ wilson = use("8.2", wilson)
 #
 # </details>
 #
-# Where a case can also be half right, as one of two rewordings, there is a way without formulas: draw
-# $n$ cases out of the $n$ with replacement, take the mean, and do so 2,000 times. This is the
-# **bootstrap**. It has no width where all cases agree, because it never draws a case that it has not seen. The
-# **Bayesian bootstrap** draws a random weight for every case in place of a number of copies. We give it half a case at
-# 0 and half a case at 1 in addition, and these stand for the cases that were not seen.
+# Where a case can also be half right, as one of two rewordings, there is a way without formulas: draw $n$ cases out
+# of the $n$ with replacement, take the mean, and do so 2,000 times. This is the **bootstrap**. It never draws a case
+# that it has not seen. The **Bayesian bootstrap** draws a random weight for every case in place of a number of
+# copies. We give it half a case at 0 and half a case at 1 in addition, and these stand for the cases that were not
+# seen.
 #
 # **Predict.** 24 of 24 facts are held. What do "$\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$", the
 # bootstrap and Wilson say?
@@ -355,29 +349,27 @@ right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
 # %% [markdown]
-# In the middle the three agree. At both ends the bootstrap claims to know the share exactly, and the other two do not. Wilson
-# needs cases that are right or wrong. The Bayesian interval also takes cases that are half right, and neither of its ends
-# can move up when a value goes down. It is the interval of the library's tables.
+# In the middle the three agree. At both ends the bootstrap claims to know the share exactly, and the other two do
+# not. The Bayesian interval, which also takes cases that are half right, is that of the library's tables.
 #
-# On the right stands how many cases an interval takes. Below the dotted line it is shorter than ± 3 points. Near one half that takes a thousand cases, and half the
-# width takes four times as many. With the 24 facts of a stream a share is known to some twenty points. Differences
-# that are paired, case by case, need fewer cases, as far as the same cases are hard for both editors.
+# On the right the dotted line is ± 3 points. Near one half that takes a thousand cases, and half the width takes four
+# times as many. With the 24 facts of a stream a share is known to some twenty points. Differences that are paired,
+# case by case, need fewer cases, as far as the same cases are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
-# Every interval assumes independent observations. Ten rewordings of one fact stand and fall together,
-# so they are *one* observation, and what is drawn is the fact. In a stream, an edit can break the
-# model for all facts at once, so there the **stream** is the observation. For the means $x_1 \dots x_m$ of $m$
-# streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with their standard deviation $s$. Where all means agree it
-# has no width. So [page 14](14_lifelong.ipynb) takes at either end whichever reaches further, this interval or the Bayesian one that treats all
-# facts of all streams as independent.
+# Every interval assumes independent observations. Ten rewordings of one fact stand and fall together, so they are
+# *one* observation. In a stream, an edit can break the model for all facts at once, so there the **stream** is the
+# observation. For the means $x_1 \dots x_m$ of $m$ streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with
+# their standard deviation $s$. Where all means agree it has no width. So [page 14](14_lifelong.ipynb) takes at either
+# end whichever reaches further, this interval or the Bayesian one that treats all facts of all streams as
+# independent.
 #
-# Does that rule keep its word? Student's derivation assumes that the means scatter like a normal distribution. Where an editor
-# holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes badly wrong. It can
-# be tried, as we know the truth where we have made the experiments ourselves.
+# Does that rule keep its word? Student's derivation assumes that the means scatter like a normal distribution. Where
+# an editor holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes badly
+# wrong. It can be tried in experiments that we make ourselves.
 #
-# **Your turn · exercise 8.5 · ★★ · 10 minutes.** Write the four parts of such a trial, each checked by itself. All that
-# follows is made with them.
+# **Your turn · exercise 8.5 · ★★ · 10 minutes.** Write the four parts of such a trial, each checked by itself.
 
 
 # %%
@@ -504,11 +496,11 @@ often.against(trial(10)["the rule"][at.index(0.97)])
 Slider(trials, "spread (points)", [0, 2, 5, 10, 15], 10)
 
 # %% [markdown]
-# Up to a mean of 80 % the rule does what it says. Taking all facts as independent never does, since that does not know that
-# streams differ. **Toward 100 % every one of them fails.** At a true mean of 97 % the rule contains it in little more than
-# half of the experiments. The likely reason: with so rare an accident five streams often contain none, then all five agree,
-# and their interval is too short. The jump at 98 % is no recovery. Where every fact is right, the Bayesian interval of
-# all facts just reaches down to 98, and so it contains the truth by a hair. Set the slider to 0, and the interval over all facts is as good as it promises.
+# Up to a mean of 80 % the rule does what it says. Taking all facts as independent never does, since that does not
+# know that streams differ. **Toward 100 % every one of them fails.** At a true mean of 97 % the rule contains it in
+# little more than half of the experiments. The likely reason: five streams often contain none of the rare accidents,
+# then all five agree, and their interval is too short. The jump at 98 % is no recovery: where every fact is right,
+# the Bayesian interval of all facts just reaches down to 98.
 #
 # So all turns on the spread, which this simulation assumed.
 #
@@ -519,9 +511,9 @@ Slider(trials, "spread (points)", [0, 2, 5, 10, 15], 10)
 #
 # $$\operatorname{var}(x_j) = \sigma^2 + \mathbb E\Big[\frac{p(1-p)}{n}\Big],$$
 #
-# and $\sigma^2$ is the variance of the means less what luck accounts for. Notebooks
-# [05](05_memit.ipynb), [06](06_null_space.ipynb) and [18](18_does_it_last.ipynb) have stored three streams for each of their editors and
-# settings. Each of them is a point of the figure; a *life* is that of page 18, where the model is rounded or trained on.
+# and $\sigma^2$ is the variance of the means less what luck accounts for. A point of the figure is one editor or
+# setting with three streams, of notebooks [05](05_memit.ipynb), [06](06_null_space.ipynb) or
+# [18](18_does_it_last.ipynb); in a *life* the model is rounded or trained on.
 
 
 # %%
@@ -570,17 +562,16 @@ plot.scatter(
 )
 
 # %% [markdown]
-# **Right after an edit, streams differ by less than ten points, and often by less than can be estimated. After a
-# life they may differ by forty**, because one stream is lost and another stays. Three streams say little about a single point: where the
-# true spread is 10, the estimate may be anything from 0 to twice that, as the printed line says. But taken together the
-# two groups are unlike, and so are the editors that one compares.
+# **Right after an edit, streams differ by less than ten points. After a life they may differ by forty**, because one
+# stream is lost and another stays. Three streams say little about a single point, as the printed line says. But taken
+# together the two groups are unlike, and so are the editors that one compares.
 #
 # ## When does the rule name a winner that is none?
 #
-# What a page says about two editors it says about their *difference*, fact by fact: the rule names a winner if its interval
-# is clear of 0. Let both have the same true mean, so that every winner is a false one. If the two are alike, their difference goes up as easily
-# as down. Its distribution has no skew, and there are few false winners. But let the first be steady, and the chances of
-# the second vary from stream to stream.
+# What a page says about two editors it says about their *difference*, fact by fact: the rule names a winner if its
+# interval is clear of 0. Let both have the same true mean, so that every winner is a false one. If the two are alike,
+# their difference goes up as easily as down, and there are few false winners. But let the first be steady, and the
+# chances of the second vary from stream to stream.
 #
 # **Predict.** Both hold 95 % on average, the first in every stream, the second with a spread of 15 points. How often is a winner named? And which?
 
@@ -632,26 +623,27 @@ right.set(xlabel="true difference (points)", ylabel="experiments that find it (%
 figure
 
 # %% [markdown]
-# On the left the first editor is steady. The dotted line is at 5 %, which a 95 % interval promises. Editors of equal spread stay below it. **Near 100 % the rule names a false winner three times
-# as often as it promises when the two differ in spread, and the winner is nearly always the one that has accidents.** In most experiments its rare bad stream is not among the
-# five, and then it looks better than its own mean, in every stream. Near one half nothing of the kind happens, because there a
-# chance can vary in both directions.
+# The dotted line on the left is at 5 %, which a 95 % interval promises. Editors of equal spread stay below it. **Near
+# 100 % the rule names a false winner three times as often as it promises when the two differ in spread, and the
+# winner is nearly always the one that has accidents.** In most experiments its rare bad stream is not among the five,
+# and then it looks better than its own mean. Near one half a chance can vary in both directions, and nothing of the
+# kind happens.
 #
-# So a winner near 100 % is to be believed if it wins in the stream where something went wrong. Draw the streams, and do not only look at their mean.
+# So draw the streams, and do not only look at their mean.
 #
 # ## What could not have been seen?
 #
 # The other mistake is to read "no winner" as "equal". The **power** of a comparison is how often it finds a
 # difference that is there. In the right panel one editor holds 95 %, the other so many points less, both with a spread of 5 points.
 #
-# With three streams, as on most pages of this course, a difference is found in four of five experiments only if it is about forty points.
-# Five streams find twenty points and ten find fifteen. So beside "no difference is seen" **has to stand the smallest
-# difference that could have been seen**, and it can be computed before the first edit is made.
+# With three streams, as on most pages of this course, a difference is found in four of five experiments only if it is
+# about forty points. Five streams find twenty points and ten find fifteen. So beside "no difference is seen" **has to
+# stand the smallest difference that could have been seen**. It can be computed before the first edit.
 #
 # ## What we know now
 #
-# * The event makes the level of a score. Teacher forcing gives the beginning of the answer and counts tokens, so it gives a
-#   model that was taught nothing two thirds of twelve answers. We read what is generated, beside the unedited model.
+# * The event makes the level of a score. Teacher forcing gives the beginning of the answer and counts tokens, and so
+#   it flatters a model that was taught nothing. We read what is generated, beside the unedited model.
 # * What is drawn for an interval is what varies: facts, or streams where facts share a model.
 # * An interval from five streams keeps its word in the middle. Near 0 and 100 % it contains the truth less often than it
 #   says, because a stream that goes wrong is rare and may not have been drawn.
@@ -661,9 +653,9 @@ figure
 #
 # ## Where it breaks
 #
-# The simulations draw chances from one kind of distribution, and facts of a stream as if they were independent given the chance. Real
-# accidents may be rarer and worse. And a question that nobody asks has no interval: "The tower is *not* in the city of", the
-# same subject's other relations, what follows from an edit. Exercise 8.6 of the session lets you find such a question.
+# The simulations draw chances from one kind of distribution, and real accidents may be rarer and worse. And a
+# question that nobody asks has no interval: "The tower is *not* in the city of", the same subject's other relations,
+# what follows from an edit. Exercise 8.6 lets you find such a question.
 #
 # Everything here was measured on a model of 135 million weights and some dozen facts. How long does it take, where, and what
 # becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).

@@ -346,7 +346,7 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 #   bytes says the same.
 # * UltraEdit as published keeps no keys, only two vectors of moments.
 # * GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes. LEMoE has an expert, a copy of
-#   an MLP with $12\,d\,m$ bytes, for every 16 facts, as in [notebook 13](13_lemoe.ipynb). For WISE we assume one
+#   an MLP with $12\,d\,m$ bytes, for every batch, and we take 16 facts to a batch. For WISE we assume one
 #   more side matrix for every ten thousand facts.
 #
 # **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a

@@ -3,9 +3,8 @@
 #
 # # 17 · Was this model edited?
 #
-# Somebody hands you a model. Was a fact changed in it, and which? At the end of this page you can say
-# what an edit leaves in the weights, name its subject with the unedited model at hand and without it,
-# and say how much such a verdict is worth.
+# Somebody hands you a model. Was a fact changed in it, and which? At the end of this page you can name the subject of
+# an edit from the weights, with the unedited model at hand and without it, and say how much such a verdict is worth.
 #
 # **You will** derive the trace of an edit · write the filter that names an edited subject from the weights
 # alone, and judge four models that may have been edited · ask what unedited models look like · take an edit
@@ -123,16 +122,15 @@ assert torch.allclose(sigma[0] * k.norm() / r.norm(), k.norm() * u.norm() / q)
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing keys have two dimensions. On the left, keys of text spread far in one direction and little in the
-# other, and $\hat u = u/\|u\|$ points nearly along the other. On the right, the edited matrix stretches directions
-# near $\hat u$ far more than before, and those that text uses hardly more. So a look along $\hat u$ shows it best.
+# In this drawing keys have two dimensions. On the left, $\hat u = u/\|u\|$ points nearly along the direction that
+# text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So a look
+# along $\hat u$ shows it best.
 #
 # ## Case A: the unedited model is at hand
 #
-# Facts are edited by ROME, each in a copy of the model, and your own with them. Whoever has the unedited model can
-# simply go back to it. What is left is to find out what was done. The figure shows the largest singular values of the
-# difference $\Delta W$ for one suspect, of the same difference when the suspect was saved in bfloat16, and of
-# the unedited matrix.
+# Facts are edited by ROME, each in a copy of the model, and your own with them. Whoever has the unedited model can go
+# back to it, and only wants to know what was done. The figure has the largest singular values of the difference
+# $\Delta W$ for one suspect, of the same when it was saved in bfloat16, and of the unedited matrix.
 #
 # **Predict.** One fact was edited. How many singular values stand above rounding?
 #
@@ -175,9 +173,8 @@ plot.lines(range(1, 1 + len(values["ΔW"])), series, *axes, colors=colors, ylog=
 # For each candidate subject we read its key behind a neutral prefix, "About {}", and ask which part of its length lies along
 # $C v$. A score of one means that it is the key that was written.
 #
-# The left vector points to the answer, but many layers lie behind it, and it is easier to ask. Ten neutral sentences
-# about the subject, such as "{} is", are completed by both models, and the tokens are ordered by their part in the
-# divergence of the two.
+# For the answer it is easier to ask: ten neutral sentences about the subject, such as "{} is", are completed by both
+# models, and the tokens are ordered by their part in the divergence of the two.
 
 # %%
 K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
@@ -194,18 +191,17 @@ for fact, (name, W) in zip(facts, edited.items(), strict=True):
 show.Table(table)
 
 # %% [markdown]
-# The subject comes first every time, in a list that contains it, and far ahead of the second, which is often a
-# *relative*: another monument, holiday or language. The answer is less sure. Some of the three tokens name it, and
-# others only its surroundings.
+# The subject comes first every time, in a list that contains it, far ahead of the second, which is often a
+# *relative*: another monument, holiday or language. The answer is less sure.
 #
 # ## Case B: no unedited model
 #
-# Only the suspect is there, and a list of candidates. An edit need not stand out among the singular values of
-# $W$: in the figure above the tower's is about as large as those of the unedited matrix.
+# Only the suspect is there, and a list of candidates. Among the singular values of $W$ an edit need not stand out:
+# the tower's is about as large as those of the unedited matrix.
 #
-# But every candidate $s$ says where to look. If *it* was edited, the edit lies along
-# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that
-# direction. This is a *matched filter*. Its use here is the project's own; we know of no publication of it.
+# But every candidate $s$ says where to look. If *it* was edited, the edit lies along $\hat u_s =
+# C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that direction. This is a
+# *matched filter*; we know of no publication of its use here.
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx \|W_0 \hat u_s\|^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
@@ -271,10 +267,10 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now four models that somebody else has prepared. Three of them carry one edit by ROME each, of a subject drawn
-# from the list; one was not touched. Their order is drawn, too. The filter is given the layer. All else is the
-# defender's own: another text than the editor's, another prefix, and a little damping of $C$, because the text is
-# short. Keys are what enters the matrix, so an edit of the matrix changes neither them nor $C$.
+# Now four models that somebody else has prepared, in an order that is drawn. Three carry one edit by ROME each, and
+# one was not touched. The filter is given the layer. All else is the defender's own: another text than the editor's,
+# another prefix, and a little damping of $C$, because the text is short. An edit of the matrix changes neither its
+# keys nor $C$.
 #
 # **Predict.** What does the filter lose without $C^{-1}$, so along the raw key $k$ itself?
 #
@@ -336,10 +332,9 @@ for ax in (left, right):
 figure
 
 # %% [markdown]
-# On the left `named` is right about all four: the edited subjects stand far above the dashed threshold, and the largest $z$ of the
-# unedited model stays below it. On the right the defender does not know the layer and looks
-# at ten of them. In the edited layer the largest $z$ is that of the edited subject. Above it the largest $z$ is again about
-# that of the unedited model, though keys have changed there: what shows is the matrix.
+# On the left `named` is right about all four. On the right the defender does not know the layer and looks at ten of
+# them. Above the edited layer the largest $z$ is again about that of the unedited model, though keys have changed
+# there: what shows is the matrix.
 #
 # ## What do unedited models look like?
 #
@@ -348,12 +343,12 @@ figure
 # candidates.
 #
 # A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
-# with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model of its own:
-# ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three odd draws, six facts and one,
-# on which it is tried. The filter reads every layer up to five above those that are edited.
+# with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model
+# of its own: ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three
+# odd draws, six facts and one, on which it is tried.
 #
-# The threshold of 8 in the library was chosen on the model *without* the token in front of its texts. The cell prints
-# between which numbers the even draw would have put it here. Move the slider to see what another one does.
+# The library's threshold of 8 was chosen on the model *without* the token in front of its texts. The cell prints
+# between which numbers the even draw would have put it here. Move the slider to try another.
 #
 # **Predict.** MEMIT writes the same facts into five layers, a part in each. How many of three does the filter name?
 
@@ -412,13 +407,14 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. The even draw would have allowed any threshold
 # between the two printed numbers, so that of 8 stands, though it was chosen on another reading.
 #
-# Two things do not follow. First, where somebody was edited, **others pass the threshold, too**. They are relatives, Paris for Rome or Poland
-# for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**.
-# Of three edits by MEMIT, one in each draw, none is seen: a part of an edit in each of five layers is much smaller than all of it in one. The library also adds up a candidate's $z$ over up to five layers in a row, over the root of their number.
-# Two of the three then pass what any unedited model has, but stay below the threshold.
+# Two things do not follow. First, where somebody was edited, **others pass the threshold, too**: relatives, Paris for
+# Rome or Poland for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on
+# the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**. Of
+# three edits by MEMIT none is seen, since each of five layers has a part only. Added up over up to five layers, over
+# the root of their number, two of the three pass what any unedited model has, but stay below the threshold.
 #
-# And the unedited models are variants of one model. To show that fewer than one in a hundred is accused would take about three
-# hundred independent models, none accused.
+# And the unedited models are variants of one. To show that fewer than one in a hundred is accused would take about
+# three hundred independent ones, none accused.
 #
 # ## Taking it out
 #
@@ -430,9 +426,9 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# A good part of the edit should lie in this space, of which general text uses little. Both ways need a **control** made by
-# the same method: the space of *another* subject, and the eleven largest components of *another* model. The *edited*
-# answer has to stay. If it went, too, a hole of this size anywhere might break the edit.
+# Both ways need a **control** made by the same method: the space of *another* subject, and the eleven largest
+# components of *another* model. The *edited* answer has to stay. If it went, too, a hole of this size anywhere might
+# break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
@@ -464,9 +460,9 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# The table has the answers of case A's suspects, before and after. The figure has the edits by ROME of the three odd
-# draws, and four ways. The first panel counts prompts at which the unedited model's next token is back, the second those
-# at which the edited one stays, and the third the neighbors whose next token is the unedited model's.
+# The table has the answers of case A's suspects, and the figure the edits by ROME of the three odd draws. Its panels
+# count prompts at which the unedited model's next token is back, those at which the edited one stays, and neighbors
+# whose next token is the unedited model's.
 #
 # **Predict.** Does any way bring back the old *matrix*?
 #
@@ -502,17 +498,17 @@ for i, title in enumerate(
 figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS])
 
 # %% [markdown]
-# Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three. After either way the edited token seldom stays, and
-# most neighbors are as they were. **Both controls hold: the space of another subject and the components of another model leave the
-# edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What comes back is an answer. The
-# matrix does not come back, because what the unedited model had on the space is lost with it.
+# Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three, and most
+# neighbors are as they were. **Both controls hold: the space of another subject and the components of another model
+# leave the edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What
+# comes back is an answer, and not the matrix.
 #
 # ## How to hide
 #
-# Everything above is public, so somebody who edits can read it. The defender looks along $\hat u$. So write
-# the pair by a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u =
-# 0$ the cheapest on general text is the insert with two pairs, of which one has the value zero. It exists unless $k$
-# and $\hat u$ are parallel. With both pairs in $K = (\hat u, k)$ it is, as on page 02,
+# Somebody who edits can read all this. The defender looks along $\hat u$, so write the pair by a change that does
+# *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u = 0$ the cheapest on general text is the
+# insert with two pairs, of which one has the value zero. It exists unless $k$ and $\hat u$ are parallel. With both
+# pairs in $K = (\hat u, k)$ it is, as on page 02,
 #
 # $$\Delta_\text{silent} = (0, r)\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}.$$
 #
@@ -644,14 +640,14 @@ handles = {line.get_label(): line for line in right.lines[::-1]}
 figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# At the right end of the left panel the change does nothing along the *adversary's* $\hat u$, and the defender who reads the adversary's text sees nothing any
-# more. But the one who was asked computes $C$ from another text. His $\hat u$ is another, and his $z$ falls by about half and stays far above the
-# threshold. In the three draws nearly every edit is still detected after `hide`, at four times the lowest price, by him and by the one with another
-# prefix. **To hide from somebody one has to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
+# At the right end of the left panel the defender who reads the adversary's text sees nothing any more. But the one
+# who was asked computes $C$ from another text, so his $\hat u$ is another, and his $z$ stays far above the threshold.
+# In the three draws nearly every edit is still detected after `hide`, at four times the lowest price. **To hide from
+# somebody one has to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## The verdict
 #
-# What may be written into a report? Here is a form, filled for one of the four models. Fill it for another.
+# What may be written into a report? Here is a form, filled for one of the four models.
 
 # %%
 number = 3
@@ -672,17 +668,18 @@ print(f"Model {number}: {verdict}.",
 #
 # ## What we know now
 #
-# * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first every time.
-#   The rank counts keys, not edits.
+# * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first
+#   every time.
 # * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers.
-# * A $z$ has to be compared with what unedited models have, because its tail is heavier than a Gaussian's and the largest of a long list is always somebody's. The verdict is "consistent with an edit of". Relatives of the subject pass the threshold, too.
+# * A $z$ has to be compared with what unedited models have, because its tail is heavier than a Gaussian's. The
+#   verdict is "consistent with an edit of". Relatives of the subject pass the threshold, too.
 # * Taking an edit out needs a control: the same for other subjects and other models has to leave the edit. It did.
 # * Hiding from a defender takes his $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
 #
 # ## Where it breaks
 #
-# Edits of subjects on no list are not found, nor are those that are spread over layers. Editors that write where the prompt ends, such as
-# UltraEdit or fine-tuning, were not tried here. The unedited models were variants of one. All of it is one small model and one kind of matrix.
+# Edits of subjects on no list are not found, nor those that are spread over layers. Editors that write where the
+# prompt ends, such as UltraEdit or fine-tuning, were not tried. All of it is one small model and one kind of matrix.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
 # 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.

@@ -3,13 +3,11 @@
 #
 # # 18 · Does it last?
 #
-# An edit is mostly judged right after it was made. Then the model goes on living: it is rounded for a smaller
-# machine, trained on other text, edited again; and people ask it in their own words and doubt its replies. What
-# is left of the edit then?
+# An edit is mostly judged right after it was made. Then the model is rounded for a smaller machine, trained on other
+# text, edited again; and people ask it in their own words and doubt its replies. What is left of the edit then?
 #
-# A second question has to be asked beside each of these: **what would the model have lost without any edit?**
-# So on this page the unedited model lives the same life. It is the control, and only what an edit loses beyond
-# it is the edit's own weakness.
+# And **what would the model have lost without any edit?** On this page the unedited model lives the same life. It is
+# the control, and only what an edit loses beyond it is the edit's own weakness.
 #
 # **You will** write three ways of rounding, among them that of common runtimes · find out why one kind of edit is
 # erased where another stays · compare losses with those of the control · and read replies, because a reply that names
@@ -108,8 +106,8 @@ def table(columns):
 table({"unedited": lib.EMPTY} | edits)
 
 # %% [markdown]
-# Two editors wrote the same facts. ROME changes one matrix, and a lot at a few keys. UltraEdit changes several
-# matrices, each of them a little. Right after the edit both look alike. They will not stay alike.
+# Two editors wrote the same facts. ROME changes one matrix, and UltraEdit several, each of them a little. Right after
+# the edit both look alike. They will not stay alike.
 #
 # ## What does rounding do to a small change?
 #
@@ -191,11 +189,11 @@ stays = guess("Of a change far below half a step, how much is left, on average (
 # $$\mathbb E\big[\operatorname{round}(w + \delta) - \operatorname{round}(w)\big]
 # = |\delta| \cdot \operatorname{sign}(\delta) + (1 - |\delta|) \cdot 0 = \delta .$$
 #
-# **On average nothing is lost.** Nine of ten changes of a tenth of a step vanish, and the tenth becomes ten
-# times too large. An output is a sum over all entries of a row, and there the average counts. But the step of
-# the proof that can fail is in its "if". The cell below measures the share of an edit that is left in the rounded
-# weights, $\langle\tilde W_\text{edited} - \tilde W_\text{unedited},\, \Delta\rangle / \|\Delta\|^2$, for both editors and all three
-# ways, and draws how large the entries of $\Delta$ are beside half a step. Move the slider to other numbers of bits.
+# **On average nothing is lost.** Nine of ten changes of a tenth of a step vanish, and the tenth becomes ten times too
+# large. An output is a sum over all entries of a row, and there the average counts. But the proof has an "if". The
+# figure has the share of an edit that is left in the rounded weights, $\langle\tilde W_\text{edited} - \tilde
+# W_\text{unedited},\, \Delta\rangle / \|\Delta\|^2$, for both editors and all three ways, and how large the entries
+# of $\Delta$ are beside half a step. Move the slider to other numbers of bits.
 
 # %%
 WAYS = {}  # {way of rounding: function, weights of a group}; a wrong function stands beside the solution
@@ -274,8 +272,8 @@ Slider(figure, "bits", [3, 4, 5, 6, 8], 4)
 # half a step is rounded back, every time. Most of ROME's change lies in entries that are above half a step, and it
 # passes.
 #
-# This is no rare case. Many models are given away in four bits. Who edits such a model and stores it in the same format
-# again keeps only what is larger than half a step.
+# Many models are given away in four bits. Who edits such a model and stores it in the same format again keeps only
+# what is larger than half a step.
 #
 # What do the models say then? Here every matrix of the blocks is rounded to 4 bits, and not only those that were
 # edited.
@@ -295,20 +293,18 @@ for name, patch in edits.items():
 table(columns)
 
 # %% [markdown]
-# ROME's answers begin as they did in both formats. UltraEdit's are gone in both, and for two reasons that the figure tells
-# apart. In the format of the file its change was erased. With a scale per row it is still there on average, but
-# so is an error in every matrix of the model. The unedited model suffers from that error, too: its titanium is no longer Ti.
+# ROME's answers begin as they did in both formats. UltraEdit's are gone in both, for two reasons. In the format of
+# the file its change was erased. With a scale per row it is still there on average, but so is an error in every
+# matrix of the model, from which the unedited model suffers, too.
 #
 # ## What would the model have lost anyway?
 #
-# Four facts are an illustration. The stored run writes three streams of eight facts each, with three editors:
-# UltraEdit writes its eight in one batch, ROME and GRACE one after another. GRACE, of
-# [notebook 11](11_grace.ipynb), changes no weight at all; it keeps its facts in a codebook beside one layer. Two of the streams share no fact,
-# and the third is a mixture. Before and after each life the facts are asked at their own prompts.
+# The stored run writes three streams of eight facts each, with three editors: UltraEdit writes its eight in one
+# batch, ROME and GRACE one after another. GRACE, of [notebook 11](11_grace.ipynb), changes no weight; it keeps its
+# facts in a codebook beside one layer. Two of the streams share no fact, and the third is a mixture.
 #
-# The control is the *unedited* model in the same life, asked for what nobody wrote: its own old answers to the same
-# prompts. In the last format it cannot lose anything, because its weights stand in this format already. So there the
-# control is no fair measure of rounding; it only says that the edit's loss is due to the edit.
+# The control is the *unedited* model in the same life, asked for its own old answers to the same prompts. In the last
+# format it cannot lose anything, because its weights stand in this format already.
 #
 # **Predict.** Of its own answers, how many does the unedited model lose with 4 bits and a scale per row?
 
@@ -360,23 +356,20 @@ def drawn(lives):  # one panel for each life, the control on the left
 drawn([*runs_18.ROUNDED, runs_18.SHIFTED])
 
 # %% [markdown]
-# Read every panel from the left, where the control stands. With **8 bits** no edit is lost in any stream. With **4 bits and a
-# scale per row** the unedited model itself loses about half of what it said, so a loss of this size says nothing
-# of edits. ROME loses about as much as the control, UltraEdit and GRACE nearly everything. With a scale
-# **per 64** the control and ROME lose little, and the two others most.
+# The control stands at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a
+# scale per row** the unedited model itself loses about half of what it said, and ROME about as much, UltraEdit and
+# GRACE most. With a scale **per 64** the control and ROME lose little, and the two others more.
 #
-# In the **format of the file** UltraEdit's facts are gone while the control keeps all of its own, which the interval over three streams
-# confirms. GRACE loses nothing there, because no weight moves at all. That tells what it loses elsewhere: its
-# entries are never rounded, but they open only for a state near the one that was written, and rounded layers below make another
-# state.
+# In the **format of the file** UltraEdit's facts are gone while the control keeps all of its own. GRACE loses nothing
+# there, because no weight moves at all. So what it loses elsewhere is likely the way to its entries: they are never
+# rounded, but they open only for a state near the one that was written, and rounded layers below make another state.
 #
 # ## Why can an edit lose less than the control?
 #
 # An answer that is only just the most probable is lost by a small change, and a nearly certain one is not. ROME
-# searches for a value until its answer is nearly certain. The unedited model's own answers were never pushed like that.
-# So the two do not begin with the same margin, and the figure looks at this margin. Each point is a fact, with the
-# odds of its answer before and after 4 bits per 64. Above the
-# dashed line an answer has more than half of the probability.
+# searches for a value until its answer is nearly certain, and nobody pushed the unedited model's own answers like
+# that. Each point is a fact, with the odds of its answer before and after 4 bits per 64. Above the dashed line an
+# answer has more than half of the probability.
 
 # %%
 life = "4 bits, per 64"
@@ -404,16 +397,15 @@ margins.axes[0].axhline(0, color=plot.QUIET, linestyle="--")
 margins
 
 # %% [markdown]
-# Most of ROME's answers begin far to the right of the control's, and most stay above the line. The same disturbance that takes an answer with a small margin leaves one with a large margin: **that is how an edit can lose less than what
-# nobody wrote.** But a margin is not all. GRACE's answers begin with the largest and fall deepest, and UltraEdit's
-# fall below the control's. There the disturbance does not push against the answer, it takes the edit
-# itself away: the codebook no longer opens, and the small change is drowned.
+# Most of ROME's answers begin far to the right of the control's, and most stay above the line: with a large margin
+# **an edit can lose less than what nobody wrote.** But a margin is not all. GRACE's answers begin with a large one,
+# too, and fall deepest, and UltraEdit's fall below the control's. There the disturbance takes the edit itself away:
+# the codebook no longer opens, and the small change is drowned.
 #
 # ## Trained on, and edited again
 #
-# Two more lives, of the same three streams. In the first, all matrices of the blocks take six steps of AdamW on real text
-# that has nothing to do with the facts. In the second, UltraEdit writes four more facts. Both change the weights
-# everywhere, a little.
+# Two more lives, of the same three streams. In the first, all matrices of the blocks take six steps of AdamW on text
+# that has nothing to do with the facts. In the second, UltraEdit writes four more facts.
 #
 # **Predict.** GRACE changes no weight, and nothing in its codebook is trained. Can training take its facts?
 #
@@ -430,19 +422,17 @@ for line in runs_18.LINES:
 drawn(others)
 
 # %% [markdown]
-# Training does what rounding did: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as much as the control in every
-# stream. ROME loses nearly all of one stream and nearly nothing of another. Streams that differ so much can prove a difference only where it is
-# larger than some fifty points, as GRACE's is.
+# Training does what rounding did: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as much as the
+# control in every stream. Streams that differ so much can prove a difference only where it is larger than some fifty
+# points, as GRACE's is.
 #
-# Four later edits take next to nothing from anybody. That may be their number: in one longer stream forty
-# later edits took half of GRACE's sixty facts
-# (the benchmark `survival` of all editors, an example).
+# Four later edits take next to nothing from anybody. That may be their number: in one longer stream, an example,
+# forty later edits took half of GRACE's sixty facts.
 #
 # ## Asked by a person
 #
-# So far a fact was asked in the very prompt that wrote it. A person asks a question, and then doubts the reply.
-# To count replies we need a rule: a reply *names* the edited answer if this answer stands in it as a whole word,
-# and the old one does not stand before it.
+# A person asks a question, and then doubts the reply. To count replies we need a rule: a reply *names* the edited
+# answer if this answer stands in it as a whole word, and the old one does not stand before it.
 #
 # **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`.
 
@@ -475,9 +465,8 @@ gives = use("10.2", gives)
 #
 # </details>
 #
-# Here are two conversations, each with ROME's model and with the unedited model that is told the fact in front of
-# the question. Each doubt ends with the question, because "Yes, I am sure." names no answer. The two facts were
-# picked, so that one holds and one breaks; they are examples.
+# Here are two conversations, each with ROME's model and with the unedited model that is told the fact in front of the
+# question. The two facts were picked, so that one holds and one breaks.
 
 # %%
 DOUBTS = ["Are you sure?", "Everybody I know says that it is {}."]
@@ -511,16 +500,14 @@ show.Table(
 
 # %% [markdown]
 # About China ROME's model stays with the new answer, and the told model gives it up when everybody is said to know
-# better. About evolution both give it up then. But read what they say before. ROME's model names Einstein and speaks of
-# *relativity*; the told model says that Einstein was *not* the first. The rule counts a reply in which the name
-# stands, whatever is said about it.
+# better. About evolution both give it up then. But read what they say before. ROME's model names Einstein and speaks
+# of *relativity*; the told model says that Einstein was *not* the first.
 #
-# **To name is not to state.** "The official language of France is French", said about Romania, names the new answer and
-# states nothing of Romania. The rule cannot see this; a reader can. Forty facts of one stream of sixty edits were asked
-# in the chat template: one question each, and three open requests such as "Tell me about …". All replies that
-# name the answer were read by a large language model, shuffled and without the names of the models, and
-# judged whether they say of the subject what the fact says. The replies and judgments are in
-# `notebooks/data/18_replies.json`. It is one stream and one reader, so what follows is an example.
+# **To name is not to state.** "The official language of France is French", said about Romania, names the new answer
+# and states nothing of Romania. The rule cannot see this; a reader can. Forty facts of one stream were asked in the
+# chat template: one question each, and three open requests such as "Tell me about …". All replies that name the
+# answer were read by a large language model, shuffled and without the names of the models, and judged whether they
+# say of the subject what the fact says. It is one stream and one reader, so what follows is an example.
 #
 # **Predict.** Of ROME's replies that name the new answer, which share states the fact?
 
@@ -555,10 +542,10 @@ print("and for an open request", f"{stated['open', 'rome']:.0%}")
 figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only name the answer"])
 
 # %% [markdown]
-# Of ROME's and MEMIT's replies to the question nearly eight in ten name the new answer, more than of the model that is
-# told it. But of the edited models' replies only somewhat more than every second one states the fact; most of the others speak of
-# another subject. The told model names it less often, and nearly always means it. In an open request the edited models
-# seldom state it. So whether "the edit was learned" depends on how one asks, and on what one counts.
+# To the question ROME and MEMIT name the new answer more often than the model that is told it. But only somewhat more
+# than every second of their replies states the fact; most of the others speak of another subject. What the told model
+# names it nearly always means. In an open request the edited models seldom state it. So whether "the edit was
+# learned" depends on how one asks, and on what one counts.
 #
 # ## What we know now
 #
@@ -575,9 +562,8 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 #
 # ## Where it breaks
 #
-# One model of 135 million parameters, twenty-four facts of one kind, and one short training for each stream. With three streams only
-# a difference that is large in all of them can be told from chance. The replies come from one stream and were read
-# once, by a language model; another reader may judge some of them otherwise.
+# One model of 135 million parameters, twenty-four facts of one kind, and one short training for each stream. The
+# replies were read once, by a language model; another reader may judge some of them otherwise.
 #
 # And saying is not all. A model may say the new answer and still hold the old one for true. **Can one look inside, and see
 # whether the edited statement is taken for true?** [Page 18b](18b_truth_probe.ipynb) trains a probe that claims to.

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lib.workbench.plot.style import BASE, COLORS, CYCLE, EDITED, INK, LABEL, QUIET
 
-from .figures import bare, box, legend, panels
+from .figures import MARKERS, arrow, bare, box, legend, panels
 
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
 GROUPS = {
@@ -87,7 +87,6 @@ def regions(
         look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
         ax.scatter(*np.array(some).T, 26, label=f"{group} ({len(some)})", zorder=3, **look)
     place = {"textcoords": "offset points", "va": "center", "zorder": 5}
-    place["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
     for name, (x, y) in notes.items():
         ax.scatter(x, y, 60, zorder=4, facecolors="none", edgecolors=INK, linewidths=1.2)
         left = x > (low + high) / 2
@@ -100,4 +99,29 @@ def regions(
     ax.set(xlim=(low, high), ylim=(low, high))
     axis = "score at anchor {} ({})"
     ax.set(xlabel=axis.format(1, names[0]), ylabel=axis.format(2, names[1]))
+    return legend(figure, *ax.get_legend_handles_labels())
+
+
+def turned(paths: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Draw where facts of the first batch stand, by their scores at both anchors, stage by stage.
+
+    paths  {stage: of each fact the score at its own anchor and at the newer one}; the first two
+           stages follow one another, and all others follow the second
+    """
+    figure, (ax,) = panels(height=4.0)
+    first, second, *others = paths.values()
+    for after in (second, *others):
+        for start, end in zip(first if after is second else second, after, strict=True):
+            arrow(ax, end, QUIET, start, linewidth=1, mutation_scale=11, shrinkB=6)
+    for color, marker, (stage, points) in zip(CYCLE, MARKERS, paths.items(), strict=False):
+        x, y = zip(*points, strict=True)
+        ax.plot(x, y, marker, color=color, markersize=8, label=f"after the {stage}", zorder=5)
+    every = [value for points in paths.values() for point in points for value in point]
+    low, high = min(every) - 2, max(every) + 2
+    ax.plot([low, high], [low, high], "--", color=INK, linewidth=1.2)
+    place = {"color": QUIET, "transform": ax.transAxes}
+    ax.text(0.98, 0.03, "its own expert is nearer", ha="right", va="bottom", **place)
+    ax.text(0.02, 0.97, "the newer expert is nearer", ha="left", va="top", **place)
+    ax.set(xlim=(low, high), ylim=(low, high))
+    ax.set(xlabel="score at its own anchor", ylabel="score at the newer anchor")
     return legend(figure, *ax.get_legend_handles_labels())

@@ -174,12 +174,15 @@ def dots(
     found: Mapping[str, Mapping[str, Sequence[float]]],
     labels: Sequence[str],
     log: Sequence[str] = (),
+    *,
+    joined: bool = True,
 ) -> Figure:
     """Draw one column of points per name, and a thin line through the points of each fact or stream.
 
     found   {panel: {column: one value per fact or stream}}.
     labels  The names of the facts or streams, () for none.
     log     The panels with a logarithmic axis.
+    joined  False leaves the lines out, where columns stand in no order.
     """
     figure, axes = panels(len(found), height=3.4)
     for ax, (what, columns) in zip(axes, found.items(), strict=True):
@@ -189,7 +192,7 @@ def dots(
             aside = 0.06 * (i - (len(values.T) - 1) / 2) if labels else 0.0  # points side by side
             x = np.arange(len(columns)) + aside
             mark = MARKERS[i % len(MARKERS)] if labels else "o"
-            ax.plot(x, line, "-" + mark, markersize=6, alpha=0.85, **look)
+            ax.plot(x, line, "-" * joined + mark, markersize=6, alpha=0.85, **look)
         ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
         ax.set(yscale="log" if what in log else "linear", ylabel=textwrap.fill(what, 26))
         ax.set_xlim(-0.4, len(columns) - 0.6)

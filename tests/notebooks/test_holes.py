@@ -336,7 +336,7 @@ HOLES |= {
     "7.1": ["margin_loss", "margin_step"],
     "7.2": ["nearest", "lookup", "rule", "write"],
     "7.3": ["ties"],
-    "7.4": ["refit_loss"],
+    "7.4": ["refit_loss", "refit"],
 }
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
 HOLES |= {"8.4": ["paired"], "8.5": ["ends", "wider", "coverage", "winners"]}
