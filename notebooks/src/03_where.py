@@ -95,9 +95,9 @@ layers = range(lm.n_layers)
 # state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
 # means over several draws of the noise, and the draws are the rows of one batch.
 #
-# **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum: half of it at
-# $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so from some size on all is noise, and
-# more noise changes nothing.
+# **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum:
+# half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so more
+# noise soon changes little: here $1\sigma$ is enough.
 #
 # **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ at the embeddings, and behind one block, the program's
 # word for a layer. Write what happens there, `corrupt` and `put_back`.
@@ -353,9 +353,9 @@ for line, found in zip(lines, effects.values(), strict=True):
 show.Table(lines)
 
 # %% [markdown]
-# Only all tokens of the prompt bring back exactly the total effect, whatever the draws are. **An indirect effect is
-# no share**: those of the single tokens do not add up to that of the subject, and the subject and all that follows it
-# do not add up to the whole.
+# All tokens of the prompt bring back the total effect by construction. **An indirect effect is no
+# share**: those of the single tokens do not add up to that of the subject, and the subject and all
+# that follows it do not add up to the whole.
 #
 # ## Six facts
 #
@@ -393,11 +393,11 @@ drawings_03.over_layers(
 )
 
 # %% [markdown]
-# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token;
-# the tower is the exception. There the MLPs of the first layers bring the answer back, and the attention does not. At
-# the end of the prompt the attention brings it back, and the MLPs hardly do. The states show the handing over:
-# between layers 21 and 24 those of the subject fall to nothing, and those of the end rise. The fact has been **picked
-# up**.
+# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the
+# subject's last token; the tower is the exception. There the MLPs of the first layers bring much of
+# it back, and the attention does not. At the end of the prompt the attention brings it back, and
+# the MLPs hardly do. The states show the handing over: between layers 21 and 24 those of the
+# subject fall to nothing, and those of the end rise. The fact has been **picked up**.
 #
 # ## How wide a window?
 #
@@ -438,9 +438,9 @@ def figure(width):
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
-# It depends on the fact. In two of the six, layer 0 alone brings the answer back, and the wide window does so only
-# while it holds layer 0. In the others no single MLP brings back much, and several together do. So "the fact sits in
-# layer 4" would be a statement about the window.
+# It depends on the fact. In two of the six, layer 0 alone brings the answer back, and the wide
+# window does so only while it holds layer 0. In the others no single MLP does, and in three of them
+# several do. So "the fact sits in layer 4" would be a statement about the window.
 #
 # Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
 # itself, and is known to **encode the token anew**. To restore it then gives back the *word* that the noise has
@@ -476,9 +476,9 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# In the two facts where the first MLP brings anything back, its output after quite other words brings back at least
-# as much as that of the clean run, and another subject's token brings back nothing. In this example of two facts,
-# layer 0 gives back the word.
+# In the two facts where the first MLP brings much back, its output after quite other words brings
+# back as much as in the clean run, or more, and another subject's token brings back nothing. In
+# this example of two facts, layer 0 gives back the word.
 #
 # ## Is the peak the best place to write?
 #
@@ -518,9 +518,10 @@ effects = {NAMES[kind]: at(kind, True) for kind in ("hidden", "mlp")}
 drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03.LAYERS[0])
 
 # %% [markdown]
-# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
-# back nothing any more: the later layers still read what is put there. They give way only at layer 28, and there by
-# different amounts in the three facts. A trace says where the model's own fact passes by; to choose a layer, try it.
+# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's
+# *states* bring back nothing any more: the later layers still read what is put there. One gives way
+# at layer 24, and at 28 all do, by different amounts. A trace says where the model's own fact
+# passes by; to choose a layer, try it.
 #
 # ## A key that is in every prompt
 #
@@ -614,9 +615,9 @@ for what, found in {
 show.Table(lines)
 
 # %% [markdown]
-# Without the token the hole is there, and $\rho$ has foretold it before any edit: hundreds of times the residual land
-# on the first word, and all three edits destroy the model. No trace of a fact shows this, since the key that is hit
-# is not the fact's own.
+# Without the token the harm is done, and $\rho$ has foretold it before any edit: about a hundred
+# times the residual lands on the first word, and all three edits destroy the model. No trace of a
+# fact shows this, since the key that is hit is not the fact's own.
 #
 # **Behind the token the hole is gone.** The $C$ that has read the token leaves about a thousandth of the residual
 # there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$. A $C$ without
@@ -625,15 +626,15 @@ show.Table(lines)
 #
 # ## What we know now
 #
-# * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. What the state
-#   brings back is its indirect effect.
-# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at
-#   the end of the prompt, which picks the fact up.
-# * An indirect effect is no share. States overlap, so their effects do not add up to the whole.
-# * The peak does not say where to write. Writing works over a wide range of layers, also where no trace shows
-#   anything, and can fail for reasons that no trace shows.
-# * Without the token in front one such layer destroys the model, and $\rho$ with the key of the first token
-#   foretells it. Behind the token this hole is gone.
+# * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. What the
+#   state brings back is its indirect effect.
+# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and
+#   attention at the end of the prompt, which picks the fact up.
+# * An indirect effect is no share. States need each other, and effects do not add up.
+# * The peak does not say where to write. Writing works over a wide range of layers, also where no
+#   trace shows anything, and can fail for reasons that no trace shows.
+# * Without the token in front one such layer destroys the model, and $\rho$ with the key of the
+#   first token foretells it. Behind the token this hole is gone.
 #
 # ## Where it breaks
 #

@@ -113,8 +113,8 @@ drawings_13.block()
 #
 # <details><summary>Work it out</summary>
 #
-# Yes. $1/g$ grows with every expert that is added, however far away it stands, so each batch turns all
-# old experts down a little.
+# Yes. $1/g$ grows with every expert that is added, however far away it stands, so each batch turns
+# all down, a near one far more.
 #
 # </details>
 
@@ -132,17 +132,18 @@ counts = range(1, len(shares) + 1)
 plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, ylim=(0, 1.05))
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same. This library uses a **hard gate** instead, $g = 1$
-# for the winner. As long as the router gives the old scores, an old answer can then change only if the new expert wins
-# the prompt. A constant has no gradient, so during training the weight is written as $1 + g - [g]$, where $[g]$ counts
-# as a constant: its value is 1, and its gradient is that of the share.
+# Everything is frozen, and the winner is turned down all the same. This library uses a **hard
+# gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old answer
+# can then change only if the new expert wins the prompt. A constant has no gradient, so where a
+# loss trains the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its
+# value is 1, its gradient that of $p$.
 #
 # And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
 # stays with the base model, to the last bit.
 #
-# **Your turn · exercise 7.4, first step · ★★ · 3 minutes.** Write `route`: the number of the expert that
-# answers each prompt, −1 for nobody. The prompts come as vectors of any length.
+# **Your turn · exercise 7.4, first step · ★★ · 3 minutes.** Write `route`: the number of the expert
+# that answers each prompt, −1 for nobody. The prompts' vectors need not be unit.
 
 
 # %%
@@ -268,14 +269,15 @@ assert torch.allclose(ours[2], library.keys, atol=1e-3)
 #
 # </details>
 #
-# Those were points in twelve dimensions. In the middle of its batch an anchor finds its own prompts, but it also takes
-# many that belong to nobody. After the fit nearly all are where they should be, and they are the points of the fit.
+# Those were points in twelve dimensions. In the middle of its batch an anchor finds its own
+# prompts, but it also takes many that belong to nobody. After the fit all are where they should be,
+# but they are the points of the fit.
 #
 # ## The tower and the sheep
 #
 # Now the real model. Experts stand beside the MLP of one layer. The tower and three facts of the
-# classroom are the first batch. The sheep, two others, and your own fact if you have typed one or else a third, are
-# the second, in a later edit. We do it with both gates.
+# classroom are the first batch. The sheep and three others, one of them your own fact if you have
+# typed one, are the second, in a later edit. We use both gates.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -423,21 +425,23 @@ for name, some in stages.items():
 drawings_13.turned(paths)
 
 # %% [markdown]
-# **What was lost was the way to the expert.** The second batch has taught the network vectors that suit the second batch,
-# and with them those of the first have turned away from their own anchor and towards the newer one. Its expert was never
-# told what they should say. The refit turns them back. This is an example, and the facts are those of the fit.
+# **What was lost was the way to the expert.** The second batch has taught the network vectors that
+# suit the second batch, and with them those of the first have turned away from their own anchor,
+# three towards the newer. The newer expert never saw their answers. The refit turns them back. This
+# is an example, and the facts are those of the fit.
 #
 # ## Frozen, trained again, or sent astray
 #
-# Sixteen facts in four batches, in three streams that share no fact. After each batch we ask for all facts so far.
-# A column of the figure is a moment, and a row is a fact. There are four editors:
+# Sixteen facts in four batches, in three streams that share no fact. After each batch we ask for
+# all facts so far. A column is the time after a batch, and a row is a fact. There are four editors:
 #
-# * **LEMoE** is the method as it is here: anchors on embeddings, fitted anew with every batch, with a null
-#   anchor.
-# * **No refit** lacks one thing: the network and the newest anchor are trained with the expert and nothing else.
+# * **LEMoE** is the method as it is here: anchors on embeddings, fitted anew with every batch, with
+#   a null anchor.
+# * **No refit**: network and newest anchor are trained with the expert alone, and $b$ stays where
+#   it starts.
 # * **Our reading** is how we read the paper: no refit, no null anchor, and a softmax gate.
-# * **MEMoE** has four experts, which are trained on every batch together with a matrix that chooses. The others put
-#   facts that are alike into one batch; exercise 7.5 writes such a plan.
+# * **MEMoE** has four experts, which are trained on every batch together with a matrix that
+#   chooses. The others put facts that are alike into one batch; exercise 7.5 writes such a plan.
 #
 # **Predict.** In which of them are facts lost one by one, and in which batch by batch?
 
@@ -467,11 +471,12 @@ for line, some in batches.items():
 figures.rasters([4, 8, 12, 16], raster, "facts written", "fact, in the order of writing", columns=3)
 
 # %% [markdown]
-# With LEMoE nothing is lost; one fact of the third stream was never said. **Without the refit a batch falls as a
-# whole**: the newest expert answers nearly every prompt, and of an older batch at most one fact is left, which this
-# expert happens to say. Facts that fall together are one event. So the batch is the observation and not the fact, and
-# as batches of a stream share a router, the intervals below count streams. MEMoE forgets fact by fact. Nearly all
-# prompts of a stream go to one of its four experts, which is trained again with every batch.
+# With LEMoE nothing is lost; one fact of the third stream was never said. **With no refit a batch
+# falls nearly whole**: the newest expert answers nearly every prompt, and of an older batch at most
+# one fact is left, which this expert happens to say. Facts that fall together are one event. So the
+# batch is the observation and not the fact, and as batches of a stream share a router, the
+# intervals below count streams. MEMoE forgets fact by fact. Nearly all prompts of a stream go to
+# one of its four experts, which is trained again with every batch.
 #
 # Our reading of the paper does no better than the line without the refit. The paper holds most of a thousand facts,
 # and leaves open how its router is trained. So this says nothing about its router, only what happens when nothing in
@@ -504,9 +509,9 @@ found.pop("facts held (%)")  # the last columns above have them
 figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
 
 # %% [markdown]
-# **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts are held. Fewer
-# neighbors are kept without it, in each stream; but three streams prove a difference only from some thirty points on,
-# and the same holds for MEMoE's rewordings.
+# **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts
+# are held. Fewer neighbors are kept without it, in each stream; but the interval holds zero, as
+# three streams scatter that much, and so does that of MEMoE's rewordings.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
 # neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
@@ -572,8 +577,9 @@ for name, some in {
     )
 
 # %% [markdown]
-# After its fit the library raises $b$ a little, since other texts are more varied than those of the fit, and
-# your file does not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
+# After its fit the library raises $b$ a little, as other texts vary more than those of the fit, and
+# your file does not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have
+# not seen.
 #
 # ## What we know now
 #
@@ -588,10 +594,11 @@ for name, some in {
 #
 # ## Where it breaks
 #
-# With four facts to an expert of the MLP's own form the experts are soon as large as the model; page 16 counts. What
-# is asked in other words is often not found, and what is asked in the same words about something else is. We have met
-# editors of weights, a list, a side memory and experts, and each pays somewhere else. **Which of all these should I
-# use?** For that, all of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
+# With a copy of the MLP for every batch the experts are soon as large as the model; page 16 counts.
+# What is asked in other words is often not found, and what is asked in the same words about
+# something else is. We have met editors of weights, a list, a side memory and experts, and each
+# pays somewhere else. **Which of all these should I use?** For that, all of them have to run on one
+# stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

@@ -185,9 +185,9 @@ axes = "weights of blocks and head, billions", "multiply-adds for one fact"
 plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 
 # %% [markdown]
-# The lines run side by side: from the smallest model to the largest the work grows about as the number of
-# weights does, for every method. Replay leaves a third, and a gradient in the place of a search a thirtieth. How much a
-# better program can save is the question of the next two sections.
+# The lines run side by side: from the smallest model to the largest the work grows about as the
+# number of weights does, for every method. Replay leaves a third, and a gradient in the place of a
+# search a thirtieth. How much a better program can save is the question of the next two sections.
 #
 # ## Why does a card wait?
 #
@@ -328,12 +328,13 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two things
-# that have to be done. In one profile, of a turn of UltraEdit, half of the time went into bringing the edited matrices
-# back to the CPU and looking for numbers that are not finite. Both were mended, and the stream on the H200 came
-# afterwards. The others were not profiled. On a CPU thread, whose arithmetic is slow, the programs are close to their
-# floors (**measured** with the small model). So what separates ROME from UltraEdit there is mostly the method,
-# and not the program.
+# A typical editor takes nine times its floor on a card, so most of the time the card does neither
+# of the two things that have to be done. In one profile, of a turn of UltraEdit, half of the time
+# went into bringing the edited matrices back to the CPU and looking for numbers that are not
+# finite. Both were mended, and the stream on the H200 came afterwards. The others were not
+# profiled. On a CPU thread, whose arithmetic is slow, two programs take two to three floors
+# (**measured**, small model). So what separates ROME from UltraEdit there is mostly the method, and
+# not the program.
 #
 # ## A million edits
 #
@@ -385,9 +386,10 @@ figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
 figure
 
 # %% [markdown]
-# **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow to one and stop.** The
-# three that add to a store end above the whole model. A matrix is level from the point on where pairs of vectors would
-# take more room than it does, and kept keys are then kept as the sum $KK^\top$.
+# **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow
+# to one and stop.** The three that add to a store end above the whole model. A matrix is level from
+# some 3,200 facts on, where pairs of vectors would take more room, and kept keys from 14,336 on, as
+# the sum $KK^\top$.
 #
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
@@ -495,12 +497,14 @@ speed.against(hourly)
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. Codebooks, experts and side matrices grow with
-#   each fact, and a matrix that facts are written into stops growing.
-# * **Counted, under measured rates**: with few tokens in a pass a card waits for memory, and above the corner for
-#   arithmetic. So facts are edited in company.
-# * **Measured**, one fact on one card, with random weights: the editors take four to seventy times their floor.
-# * **Never run**: any of it with the real weights of a model of 8B, a million real facts, or more than one card.
+# * **Counted**: a search costs some forty passes and a gradient two. Codebooks, experts and side
+#   matrices grow without a bound; a matrix that facts are written into does not.
+# * **Counted, under measured rates**: with few tokens in a pass a card waits for memory, and above
+#   the corner for arithmetic. So facts are edited in company.
+# * **Measured**, one fact on one card, with random weights: the editors take four to seventy times
+#   their floor.
+# * **Never run**: any of it with the real weights of a model of 8B, a million real facts, or more
+#   than one card.
 #
 # ## Where it breaks
 #

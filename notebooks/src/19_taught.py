@@ -3,8 +3,9 @@
 #
 # # 19 · What twenty-six editors taught
 #
-# Twenty pages, and twenty-six editors. This last page is one screen long. It draws them all on one map, writes the same
-# facts into a real layer with each bracket of one formula, and says in eight sentences what there is to remember.
+# Twenty-two pages, twenty-six editors. This last page is short. It draws them all on one map,
+# writes the same facts into a real layer with each bracket of one formula, and says in eight
+# sentences what there is to remember.
 #
 # **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight ideas home.
 #
@@ -78,12 +79,13 @@ show.the_map()
 # %% [markdown]
 # ## One formula, five brackets
 #
-# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket decides who is
-# left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The keys $K$ are those of the
-# model, and of each value the same length is asked, in a direction that is drawn.
+# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands
+# in the bracket decides who is left alone. Here twenty facts are written into one layer of the
+# model behind twenty earlier ones. The keys $K$ are those of the model, and each value is asked to
+# move by length 1, in a random direction.
 #
-# **Predict.** A gradient step has no bracket at all. As long as the step gives each key its mean length back, how much of a
-# new fact is still missing, when the output has moved as far as the step takes it?
+# **Predict.** A gradient step has no bracket at all. Let the step be as long as one pair alone
+# would need. How much of a new fact is still missing after it?
 #
 # <details><summary>Work it out</summary>
 #
@@ -142,29 +144,35 @@ Slider(
 )
 
 # %% [markdown]
-# The step without a bracket misses most of what it is to write, and moves ordinary text most. With $\lambda C$ text moves
-# less than with $\lambda I$, although more is written. Equality writes everything, and moves text and earlier facts for it.
-# Earlier facts are held by one thing: their own keys in the bracket. A larger $\lambda$ spares everybody, the new
-# facts as well; the three rows without a $\lambda$ stand still.
+# The step without a bracket misses most of what it is to write, and moves ordinary text most. At
+# this $\lambda$, $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes
+# everything, and moves text and earlier facts for it. Earlier facts are held by one thing: their
+# own keys in the bracket. A larger $\lambda$ moves all less, the new facts too; the three rows
+# without a $\lambda$ stand still.
 #
 # ## What we know now
 #
-# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key has of the new one
-#   ([02](02_insert.ipynb)). All methods are answers to this.
-# * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier facts
-#   ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses can be told before the edit, from keys alone
-#   ([07](07_superposition.ipynb)).
-# * **Where a fact is looked up is not the only place where it can be written** ([03](03_where.ipynb)).
-# * **Look for the token before you look for the reason.** A text that begins with nothing in front makes a first position unlike all
-#   others, and a gain like a published one can be made of it alone ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
-# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb), [10](10_ultraedit.ipynb)). What is trained
-#   or standardized is how such pairs are weighed.
-# * **Beside the weights no weight is destroyed, and everything hangs on who may answer** ([11](11_grace.ipynb),
-#   [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius separates rewordings from neighbors.
-# * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb), [15](15_judging.ipynb)). The stream is the
-#   observation, and the unedited model stands beside every number.
-# * **Said is not known.** An edit of many small changes can be gone after a rounding to four bits, and a probe of truth is left undecided
-#   ([17](17_was_it_edited.ipynb), [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
+# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key
+#   has of the new one ([02](02_insert.ipynb)). All methods are answers to this.
+# * **What protects stands in the bracket.** The second moment protects general text, and kept keys
+#   protect earlier facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses
+#   can be told before the edit, from keys alone ([07](07_superposition.ipynb)).
+# * **Where a fact is looked up is not the only place where it can be written**
+#   ([03](03_where.ipynb)).
+# * **Look for the token before you look for the reason.** A text that begins with nothing in front
+#   makes a first position unlike all others, and a gain like a published one can be made of it
+#   alone ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb),
+#   [10](10_ultraedit.ipynb)). Training or standardizing decides how such pairs are weighed.
+# * **Beside the weights no weight is destroyed, and everything hangs on who may answer**
+#   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius separates
+#   rewordings from neighbors.
+# * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb),
+#   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
+#   every number.
+# * **Said is not known.** An edit of many small changes can be gone after a rounding to four bits,
+#   and a probe of truth is left undecided ([17](17_was_it_edited.ipynb),
+#   [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
 #
 # So the price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
 # What to take depends on what may be lost:
