@@ -78,7 +78,8 @@ tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", tar
 draw = torch.Generator().manual_seed(0)
 COLORS = {"plain step": plot.BASE, "units alone": plot.QUIET, "MEND, solved": plot.EDITED}
 COLORS |= {"unedited": plot.QUIET, "last layer": plot.EDITED, "two layers below": plot.NEIGHBOR}
-NETWORKS = ["MEND"]
+NETWORKS = "MEND", "MALMEN", "RLEdit"
+KEPT, NEW = "neighbors kept (%)", "prompts that say the new answer (%)"
 
 
 def normal(*shape):
@@ -255,8 +256,18 @@ def shares(way, when, what):  # in %, one per draw
     return [100 * sum(some) / len(some) for some in own]
 
 
-def place(way, when="alone"):  # (neighbors, written) of every draw
-    return list(zip(*(shares(way, when, what) for what in ("neighbors", "written")), strict=True))
+def places(ways, when):  # {what: {line: settings}}, (neighbors, what) of every draw
+    says = {"facts written": "written", "rewordings that follow": "reworded"}
+    return {
+        say: {
+            line: [
+                list(zip(shares(way, when, "neighbors"), shares(way, when, what), strict=True))
+                for way in some
+            ]
+            for line, some in ways.items()
+        }
+        for say, what in says.items()
+    }
 
 
 def less(one, other, when, what):  # the mean difference of the draws and Student's interval
@@ -264,16 +275,13 @@ def less(one, other, when, what):  # the mean difference of the draws and Studen
     return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*by_stream([a - b for a, b in gaps]))
 
 
-lines = {"plain step": [place(f"plain step, α = {rate:g}") for rate in runs_09.RATES]}
-lines |= {way: [place(way)] for way in ("units alone", *NETWORKS, "UltraEdit")}
-print("alone, beside the plain step with α = 0.02:")
-for way in lines:
-    if "plain" not in way and "units" not in way:
-        said = [
-            less(way, "plain step, α = 0.02", "alone", what) for what in ("written", "neighbors")
-        ]
-        print(f"{way}: written {said[0]}, neighbors {said[1]}")
-figures.tradeoff({"": lines}, "neighbors kept (%)", "facts written (%)", COLORS)
+single = {"plain step": [f"plain step, α = {rate:g}" for rate in runs_09.RATES]}
+single |= {way: [way] for way in ("units alone", *NETWORKS, "UltraEdit")}
+print("alone, less the plain step with α = 0.02, mean of three draws [95 %]:")
+for way in (*NETWORKS, "UltraEdit"):
+    said = {what: less(way, "plain step, α = 0.02", "alone", what) for what in runs_09.MEASURED}
+    print(f"{way}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
+figures.tradeoff(places(single, "alone"), KEPT, NEW, COLORS)
 
 # %% [markdown]
 # RESULT_ALONE
@@ -421,20 +429,17 @@ sliders.Slider(misses, "shared part", (0.0, 0.3, 1.0, 2.0), 1.0)
 # %% [markdown]
 # With keys that share a part the sum misses by several times what was asked for; the regression misses by next to nothing
 # as long as there are fewer keys than coordinates. How do real facts take it? The stored runs write all twenty of a
-# draw in one update, and then in four turns of five facts, each on top of the last. *MEND, solved* takes
-# the pairs of MEND's trained network and joins them by the regression on $k$; nothing is trained for it. *Units
-# alone, solved* does the same without a network.
+# draw in one update and ask ten of them. *MEND, solved* takes
+# the pairs of MEND's trained network and joins them by the regression on $k$; nothing is trained for it.
 
 # %%
-ways = {"plain step": f"plain step, α = {runs_09.RATES[0]:g}"}
-ways |= {way: way for way in (*NETWORKS, "MEND, solved", "UltraEdit")}
-plots = {}
-for words, when in {"twenty in one update": "together", "four turns of five": "in turns"}.items():
-    plots[words] = {name: [place(way, when)] for name, way in ways.items()}
-for one, other in (("MEND, solved", "MEND"), ("MEND, solved", "UltraEdit")):
-    for what in ("written", "neighbors"):
-        print(f"in one update, {what}: {one} less {other} {less(one, other, 'together', what)}")
-figures.tradeoff(plots, "neighbors kept (%)", "facts written (%)", COLORS)
+many = {"plain step": ["plain step, α = 0.01"]}
+many |= {way: [way] for way in (*NETWORKS, "MEND, solved", "UltraEdit")}
+print("twenty in one update, mean of three draws [95 %]:")
+for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALMEN", "UltraEdit")):
+    said = {what: less(one, other, "together", what) for what in runs_09.MEASURED}
+    print(f"{one} less {other}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
+figures.tradeoff(places(many, "together"), KEPT, NEW, COLORS)
 
 # %% [markdown]
 # RESULT_MANY
@@ -588,7 +593,7 @@ ones = [torch.ones(len(mean), device=lm.device) for mean, _ in units]
 made = {line: trained(f) for line, f in each("trained", learn).items()}
 toy = {"units alone": [[examine(*ones, eta)] for eta in (3e-4, 1e-3, 2e-3, 3e-3)]}
 toy |= {line: [[examine(a, b)]] for line, (a, b, _) in made.items()}
-figures.tradeoff({"": toy}, "neighbors kept (%)", "facts written (%)", COLORS)
+figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 
 # %%
 span = 30  # updates in a mean

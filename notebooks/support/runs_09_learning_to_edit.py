@@ -1,7 +1,7 @@
 """The runs of notebook 09: trained networks, plain steps, and units without a network.
 
-Every way of editing writes the same facts, on three draws of them: each alone, all in one update, and in turns. A
-row keeps one share per fact. All answers are generated.
+Every way of editing writes the same facts, on three draws of them: each alone, and all in one update. A row keeps
+one share per fact. All answers are generated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
 TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2, "turns": 2}}
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
-ALONE, TURN = 10, 5  # facts of a draw that are written alone; facts of a turn
+ASKED = 10  # of the twenty facts of a draw
 RATES = 0.01, 0.02, 0.03  # of plain steps
 
 
@@ -138,22 +138,17 @@ def alone(editor: Any, cases: Sequence[lib.Case]) -> dict[str, list[float]]:
     return {what: [one for own in found for one in own[what]] for what in MEASURED}
 
 
-def together(editor: Any, cases: Sequence[lib.Case], size: int) -> dict[str, list[float]]:
-    """`shares` of all cases after updates of so many facts, each on top of the last."""
-    patch = lib.EMPTY
-    for start in range(0, len(cases), size):
-        patch = editor.edit([case.fact for case in cases[start : start + size]], after=patch)
-    return shares(editor.lm, cases, patch)
-
-
 def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The rows of one way on one draw; larger rates and the untrained sum are written alone only."""
-    editor, head = make(), {"draw": draw, "way": way}
+    """The rows of one way on one draw: its first facts each alone, and all in one update.
+
+    Larger rates and the untrained sum are written alone only, the regression together only.
+    """
+    editor, head, asked = make(), {"draw": draw, "way": way}, cases[:ASKED]
     if "solved" not in way:
-        yield head | {"when": "alone"} | alone(editor, cases[:ALONE])
+        yield head | {"when": "alone"} | alone(editor, asked)
     if way not in ("units alone", *(f"plain step, α = {rate:g}" for rate in RATES[1:])):
-        yield head | {"when": "together"} | together(editor, cases, len(cases))
-        yield head | {"when": "in turns"} | together(editor, cases, TURN)
+        patch = editor.edit([case.fact for case in cases])
+        yield head | {"when": "together"} | shares(editor.lm, asked, patch)
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
@@ -174,7 +169,9 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     some = {draw: short(cases) for draw, cases in runs_04.draws().items()}
 
     def unedited(draw: str) -> Iterator[dict]:
-        yield {"draw": draw, "way": "unedited", "when": "–"} | shares(lm, some[draw], lib.EMPTY)
+        yield {"draw": draw, "way": "unedited", "when": "–"} | shares(
+            lm, some[draw][:ASKED], lib.EMPTY
+        )
 
     found = []
     for name, shown in SHOWN.items():
@@ -191,7 +188,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
             "editors": stored_runs.configs(lm, {way: kinds[way] for way in own if way in kinds}),
             "network": trained(name)[2],
             "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
-            "asked": [ALONE, TURN, RATES],
+            "asked": [ASKED, RATES],
         }
         found.append(stored_runs.LongRun(f"09_{name}", settings, jobs))
     return found
