@@ -203,11 +203,13 @@ def tradeoff(
     xlabel: str,
     ylabel: str,
     colors: Mapping[str, str],
+    **axis: Any,
 ) -> Figure:
     """Draw what lines get against what they pay: large marks are means, small ones streams.
 
     plots   {title: {line: settings}}; a setting has one (x, y) for each stream.
     colors  {line: color}; others have an editor's color or one of the style's.
+    axis    More of the axes, as for `ax.set`.
     """
     figure, axes = panels(len(plots), height=4.6, titles=plots, sharex=True, sharey=True)
     names = list(dict.fromkeys(line for lines in plots.values() for line in lines))
@@ -224,7 +226,7 @@ def tradeoff(
                 small = {"linestyle": "", "markersize": 4, "alpha": 0.5}
                 ax.plot(*found.reshape(-1, 2).T, **look, **small)
             ax.plot(*found.mean(1).T, "-", markersize=8, label=line, **look)
-        ax.set(xlabel=xlabel)
+        ax.set(xlabel=xlabel, **axis)
         ax.grid(True)
     axes[0].set_ylabel(ylabel)
     handles = {x: y for ax in axes for y, x in zip(*ax.get_legend_handles_labels(), strict=True)}
