@@ -579,7 +579,7 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 # The library's preset stands apart from all of them: earlier keys and general text, which notebooks 05 and 06 put into the
 # regression, hold three of four facts at less than a tenth of the damage.
 #
-# Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: about half of them, with more damage than
+# Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: more than half of them, with more damage than
 # lifelong moments do at the same step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
 #
 # ## What we know now

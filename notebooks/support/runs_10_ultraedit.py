@@ -83,11 +83,6 @@ def editor(lm: lib.LM, way: str, scale: float = 1.0) -> lib.Editor:
     return WAYS[way](lm, **settings)
 
 
-def tokens(scores: lib.Scores) -> list[float]:
-    """The share of answer tokens that are right, one per fact."""
-    return by_case(scores, {"tokens": "efficacy"}, "teacher_forced")["tokens"]
-
-
 def drawn(
     lm: lib.LM, draw: str, way: str, scale: float, known: Callable[[str], tuple[list, Any]]
 ) -> Iterator[dict[str, Any]]:
@@ -115,7 +110,7 @@ def drawn(
     scores = lib.evaluate(lm, asked, patch, base=base, **ASKED)
     spread = dict.fromkeys(prompt for case in lib.classroom() for prompt in case.locality)
     others = moved.answers(lm, list(spread)[:UNRELATED], patch, tokens=4).values()
-    row |= {"tokens": tokens(scores), **by_case(scores)}
+    row |= by_case(scores, {"tokens": "efficacy"}, "teacher_forced") | by_case(scores)
     yield row | {"kl": [round(one.kl, 5) for one in others]}
 
 
