@@ -623,7 +623,8 @@ plot.lines(
 ) if means else None
 
 # %% [markdown]
-# RESULT_TOY All that it can have learned is how much each coordinate of
+# The first of these figures asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain step did
+# over its rates, and the trained network is the point to compare with it. All that it can have learned is how much each coordinate of
 # $\hat k$ and $\hat g$ counts, since it has nothing else: 2,112 numbers. This is one layer, one order of
 # the updates, and the first token of each answer, so it is an example.
 #
