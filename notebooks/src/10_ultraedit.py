@@ -441,9 +441,9 @@ figures.bars(list(turns), bars, COLORS)
 
 # %% [markdown]
 # With every gradient at 0 the plain step does nothing. UltraEdit still moves the weights, though little: one and
-# the same shift at all tokens is cheap to write. But the shift is not harmless. The loss of the new facts rises by about as much as
-# known facts with their own small gradients raise it. So taking the mean off does by itself
-# most of the harm that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
+# the same shift at all tokens is cheap to write. But the shift is not harmless. The loss of the new facts rises, and more than
+# known facts with their own small gradients raise it; with the plain step it even falls a little. So to take the mean off does by itself
+# the harm that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
 # because standardized gradients have the mean zero. In a turn of known facts nothing cancels them. The
 # library leaves out gradients that are exactly 0, but writes small ones like any others.
 #
@@ -479,8 +479,8 @@ for line, f in each("your turn", turn).items():
 drawings_10.steps(sizes, curves)
 
 # %% [markdown]
-# The paper's $\eta$ hardly moves our weights, and GPT-J's step, the second point, does little more. What writes here is a hundred
-# times as large, and the last step, which writes most, is paid for by other text. So a
+# The paper's $\eta$ hardly moves our weights, and GPT-J's step, the second point, does little more. What writes half of the tokens here is a hundred
+# times as large, and other text pays for it. So a
 # step that does not depend on the width still has to be tuned for the model.
 #
 # ## A cold start
