@@ -9,6 +9,8 @@ Every turn first merges its own columns into the state, and then standardizes th
 
 where a is the state so far and b the columns of this turn.
 
+Write `chan`, which merges two states into (n, mean, S), and `settle`, which may call it:
+
     n: a number, 0 at first     mean (d,)     S (d,), both zero at first     X (d, m), m ≥ 1
     returns (n, mean, S, X̂): the new state, and the columns standardized by it, (d, m)
 
@@ -22,12 +24,19 @@ import torch
 from torch import Tensor
 
 
+def chan(
+    n_a: int, mean_a: Tensor, S_a: Tensor, n_b: int, mean_b: Tensor, S_b: Tensor
+) -> tuple[int, Tensor, Tensor]:
+    # solution
+    n, shift = n_a + n_b, mean_b - mean_a
+    return n, mean_a + shift * n_b / n, S_a + S_b + shift**2 * n_a * n_b / n
+
+
 def settle(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
     # solution
-    m, own = X.shape[1], X.mean(1)
-    shift = own - mean
-    S = S + (X - own[:, None]).pow(2).sum(1) + shift**2 * n * m / (n + m)
-    mean, n = mean + shift * m / (n + m), n + m
+    own = X.mean(1)
+    inner = (X - own[:, None]).pow(2).sum(1)
+    n, mean, S = chan(n, mean, S, X.shape[1], own, inner)
     centered = X - mean[:, None]
     return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered
 
@@ -41,25 +50,19 @@ TAIL = (
     "return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered"
 )
 OWN = "(X - own[:, None]).pow(2).sum(1)"
+MERGE = f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
+STALE = "old = X - mean[:, None]\nold = old / (S / (n - 1)).sqrt()[:, None] if n > 1 else old\n"
 WRONG = [
-    (HEAD + f"S = S + {OWN}\n" + TAIL, "means differ"),
-    (HEAD + f"S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}", "one column"),
+    ({"chan": "return n_a + n_b, (mean_a + mean_b) / 2, S_a + S_b"}, "weigh them"),
+    ({"settle": f"{HEAD}S = S + {OWN}\n{TAIL}"}, "means differ"),
+    ({"settle": f"{HEAD}S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}"}, "one column"),
     (
-        HEAD + f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
-        "mean, n = (mean + own) / 2, n + m\ncentered = X - mean[:, None]\n"
-        "return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered",
+        {"settle": HEAD + MERGE + TAIL.replace("mean + shift * m / (n + m)", "(mean + own) / 2")},
         "counts",
     ),
+    ({"settle": HEAD + MERGE + TAIL.replace("S / (n - 1)", "S / n")}, "n − 1"),
     (
-        HEAD
-        + f"S = S + {OWN} + shift**2 * n * m / (n + m)\n{TAIL.replace('S / (n - 1)', 'S / n')}",
-        "n − 1",
-    ),
-    (
-        HEAD + "old = X - mean[:, None]\n"
-        f"old = old / (S / (n - 1)).sqrt()[:, None] if n > 1 else old\n"
-        f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
-        "return n + m, mean + shift * m / (n + m), S, old",
+        {"settle": f"{HEAD}{STALE}{MERGE}return n + m, mean + shift * m / (n + m), S, old"},
         "before",
     ),
 ]
@@ -67,6 +70,18 @@ WRONG = [
 
 def check(ask, draw):
     d, scale = 5, torch.tensor([1.0, 10.0, 0.1, 3.0, 1.0]).double()
+    (mean_a, mean_b), (S_a, S_b) = normal(draw, 2, d), normal(draw, 2, d).exp()
+    found = ask("chan", 3, mean_a, S_a, 5, mean_b, S_b)
+    several(found, 3, "chan: return three things: n, mean, S.")
+    n, mean, S = chan(3, mean_a, S_a, 5, mean_b, S_b)
+    if number(found[0], "n") != n:
+        raise Wrong(f"chan: 3 columns and 5 more: n should be {n}.")
+    likely = {
+        "chan: the two means count alike here: weigh them by their counts.": (mean_a + mean_b) / 2
+    }
+    agree(tensor(found[1], (d,), "chan: μ"), mean, "chan: μ", likely)
+    likely = {"chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b}
+    agree(tensor(found[2], (d,), "chan: S"), S, "chan: S", likely)
     for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
         n, mean, S, seen = 0, torch.zeros(d).double(), torch.zeros(d).double(), []
         for t, m in enumerate(sizes):

@@ -9,10 +9,13 @@ It is judged by the *edited* language model, which is large: you get one functio
 
     outcome(Δ)    → [L, G]: the loss with W + Δ, and the gradient ∂L/∂W there, (d_out, d_in)
 
-which may be called once. Return L and its gradients with respect to a and b.
+which may be called once. Write it in three steps:
+
+    shifts   V (d_out, n): what each pair asks of the output at its own key
+    granted  Δ (d_out, d_in): all shifts at all keys together, by the ridge regression
+    learn    returns [L, ∂L/∂a (d_in,), ∂L/∂b (d_out,)]; it may call the two above
 
     outcome, K (d_in, n), K_hat (d_in, n), G_hat (d_out, n), a (d_in,), b (d_out,), eta, lam
-    returns [L, ∂L/∂a (d_in,), ∂L/∂b (d_out,)]
 
 Investigate: the chain rule splits at Δ. With G held fixed, ∂L/∂φ = ∂⟨G, Δ(φ)⟩/∂φ for every
 parameter φ. Which of the two graphs do you need, the model's or the network's? Where is G
@@ -26,14 +29,24 @@ import torch
 from torch import Tensor
 
 
+def shifts(K: Tensor, K_hat: Tensor, G_hat: Tensor, a: Tensor, b: Tensor, eta: float) -> Tensor:
+    # solution
+    k_new, g_new = a[:, None] * K_hat, b[:, None] * G_hat  # (d_in, n), (d_out, n)
+    return -eta * (K * k_new).sum(0) * g_new
+
+
+def granted(V: Tensor, K: Tensor, lam: float) -> Tensor:
+    # solution
+    small = K.T @ K + lam * torch.eye(K.shape[1])  # (n, n)
+    return V @ torch.linalg.solve(small, K.T)
+
+
 def learn(
     outcome, K: Tensor, K_hat: Tensor, G_hat: Tensor, a: Tensor, b: Tensor, eta: float, lam: float
 ) -> list:
     # solution
     a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
-    asked = (K * (a[:, None] * K_hat)).sum(0)  # ⟨k, k̃⟩, (n,)
-    V = -eta * asked * (b[:, None] * G_hat)
-    delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
+    delta = granted(shifts(K, K_hat, G_hat, a, b, eta), K, lam)
     # phase one: the model alone, at W + Δ
     loss, G = outcome(delta.detach())
     # phase two: the network alone, G held fixed
@@ -44,17 +57,25 @@ def learn(
 from lessons.marking import Wrong, agree, normal, number, several, tensor
 
 RIGHT = """a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
-V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
-delta = V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
+V = shifts(K, K_hat, G_hat, a, b, eta)
+delta = granted(V, K, lam)
 loss, G = outcome(delta.detach())
 whole = (G * delta).sum()
 return [loss, *torch.autograd.grad(whole, (a, b))]"""
 WRONG = [
-    (RIGHT.replace("delta.detach()", "torch.zeros_like(delta)"), "unedited"),
-    (RIGHT.replace("G * delta", "(G @ K) * V"), "regression"),
-    (RIGHT.replace("*torch.autograd.grad(whole, (a, b))", "a.grad, b.grad"), "None"),
-    (RIGHT.replace("whole =", "near = outcome(delta.detach() + 1e-4)\nwhole ="), "once"),
-    (RIGHT.replace("(G * delta)", "(-G * delta)"), "sign"),
+    (
+        {"shifts": "return -eta * (K_hat * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)"},
+        "raw",
+    ),
+    ({"shifts": "return eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)"}, "minus"),
+    ({"shifts": "return -eta * (K * K_hat).sum(0) * (b[:, None] * G_hat)"}, "a has no say"),
+    ({"granted": "return V @ K.T"}, "outer products"),
+    ({"granted": "return V @ torch.linalg.pinv(K)"}, "λ"),
+    ({"learn": RIGHT.replace("delta.detach()", "torch.zeros_like(delta)")}, "unedited"),
+    ({"learn": RIGHT.replace("G * delta", "(G @ K) * V")}, "regression"),
+    ({"learn": RIGHT.replace("*torch.autograd.grad(whole, (a, b))", "a.grad, b.grad")}, "None"),
+    ({"learn": RIGHT.replace("whole =", "near = outcome(delta.detach() + 1e-4)\nwhole =")}, "once"),
+    ({"learn": RIGHT.replace("(G * delta)", "(-G * delta)")}, "sign"),
 ]
 
 
@@ -79,16 +100,37 @@ class Model:
         return [loss.item(), torch.autograd.grad(loss, delta)[0]]
 
 
-def change(K, K_hat, G_hat, a, b, eta, lam):
-    V = -eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
-    return V, V @ torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T)
-
-
 def check(ask, draw):
     d_in, d_out, n, eta, lam = 8, 5, 4, 0.4, 1.5
     model, K = Model(draw, d_out, d_in), normal(draw, d_in, n)
     K_hat, G_hat = normal(draw, d_in, n), normal(draw, d_out, n)
     a, b = (1 + 0.3 * normal(draw, d) for d in (d_in, d_out))
+    pairs = K, K_hat, G_hat, a, b, eta
+    V = shifts(*pairs)
+    agree(
+        tensor(ask("shifts", *pairs), (d_out, n), "shifts"),
+        V,
+        "shifts",
+        {
+            "shifts: v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": (
+                shifts(K_hat, *pairs[1:])
+            ),
+            "shifts: v goes against g̃; here the minus is missing.": -V,
+            "shifts: a has no say here: k̃ is a ⊙ k̂.": shifts(*pairs[:3], torch.ones(d_in), b, eta),
+            "shifts: b has no say here: g̃ is b ⊙ ĝ.": shifts(*pairs[:4], torch.ones(d_out), eta),
+        },
+    )
+    agree(
+        tensor(ask("granted", V, K, lam), (d_out, d_in), "granted"),
+        granted(V, K, lam),
+        "granted",
+        {
+            "granted: outer products are summed as they are; the regression divides them out.": (
+                V @ K.T
+            ),
+            "granted: where is λ? KᵀK + λ I.": granted(V, K, 0.0),
+        },
+    )
     found = ask("learn", model.outcome, K, K_hat, G_hat, a, b, eta, lam)
     several(found, 3, "Return a list of three: L, ∂L/∂a, ∂L/∂b.")
     if found[1] is None or found[2] is None:
@@ -96,7 +138,8 @@ def check(ask, draw):
     if model.calls == 0:
         raise Wrong("The model was never asked.")
     a, b = a.requires_grad_(), b.requires_grad_()
-    V, delta = change(K, K_hat, G_hat, a, b, eta, lam)
+    V = shifts(K, K_hat, G_hat, a, b, eta)
+    delta = granted(V, K, lam)
     loss = model.loss(delta)
     wanted = torch.cat(torch.autograd.grad(loss, (a, b), retain_graph=True))
     theirs = torch.cat([tensor(found[1], (d_in,), "∂L/∂a"), tensor(found[2], (d_out,), "∂L/∂b")])
@@ -109,8 +152,7 @@ def check(ask, draw):
         return torch.autograd.grad(model.loss(at), at)[0]
 
     def other(near=K, ridge=lam, keys=K, rate=eta):
-        V = -rate * (near * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)
-        wrong = V @ torch.linalg.solve(keys.T @ keys + ridge * torch.eye(n), keys.T)
+        wrong = granted(shifts(near, K_hat, G_hat, a, b, rate), keys, ridge)
         return through(gradient(wrong) * wrong)
 
     G = gradient(delta)

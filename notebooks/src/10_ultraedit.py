@@ -9,13 +9,12 @@
 #
 # **You will** see what it means to standardize a gradient · merge moments exactly, whoever counted
 # them · write one turn of UltraEdit · find out what it does with a gradient of zero · choose the step
-# size for a model of any width · take the moments away, and compare at equal damage
-# and in another order.
+# size for a model of any width · take the moments away, on three draws of facts.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes shifts.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), the
-# second one in two parts.
+# both in two steps.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -61,59 +60,50 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
-import pandas as pd
 import torch
-from IPython.display import display
 
 import lib
-from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
-from notebooks.support import drawings_10, long_runs, models
+from lib.workbench import plot
+from notebooks.support import drawings_10, figures, long_runs, models, own_fact, show, sliders
 from notebooks.support import runs_10_ultraedit as runs_10
-from notebooks.support.holes import guess, use
-from notebooks.support.score_tables import percent
+from notebooks.support.holes import both, guess, use
+from notebooks.support.score_tables import by_stream
 
 draw = torch.Generator().manual_seed(0)
+RUNS = "draws", "mend", "malmen", "rledit"
+own = lib.EDITORS["ultraedit"].color
+COLORS = {"lifelong": own, "UltraEdit": own, "UltraEdit, preset": plot.EDITED}
+COLORS |= {"first turn": plot.NEIGHBOR, "none": plot.BASE, "plain step": plot.BASE}
 
 
 def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def nats(values):  # their mean and its 95 % interval
-    return "{:+.2f} ({:+.2f} to {:+.2f})".format(values.mean(), *interval(values, None))
-
-
-def in_points(values):  # the same for differences of shares
-    ends = (100 * x for x in (values.mean(), *interval(values, DIFFERENCE)))
-    return "{:+.0f} ({:+.0f} to {:+.0f})".format(*ends)
+def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+    return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
-# The next cell loads the model and the rows of two stored runs, from which it takes a hundred facts of
+# The next cell loads the model, and the rows of a stored run, from which it takes sixty facts of
 # CounterFact. We edit the output matrices of three MLPs. At each answer token we need the *pair* of
 # notebook 09: the key $k$, which is what the matrix reads there, and the gradient $g$ of the loss
 # with respect to what it puts out. One forward and one backward pass give the pairs of all facts.
-# (As published, the facts are cut into groups of ten, and the loss of a group is the mean over its answer
-# tokens.)
 
 # %%
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
-runs = {"10_moments": (runs_10.STREAM, runs_10.rows), "10_order": (runs_10.ORDER, runs_10.shuffled)}
-rows, shuffled = (
-    long_runs.stored(name, settings, partial(make, lm)) for name, (settings, make) in runs.items()
-)
-count = 8 if SCALE == "tiny" else 100
-facts = [lib.Fact(**fact) for fact in rows[0]["facts"]][: 2 * count]
+lm = models.load(SCALE, sink="own")
+rows = [row for name in RUNS for row in long_runs.rows(f"10_{name}")]
+count = 8 if SCALE == "tiny" else 60
+facts = [lib.Fact(**fact) for fact in rows[0]["facts"]][:count]
 editor = runs_10.editor(lm, "lifelong")  # UltraEdit as published, for three MLPs
 shapes = editor.modules()  # {matrix: (d_in, d_out)}
 step, ridge = editor.config.step, editor.config.ridge
 # {matrix: K (d_in, n), G (d_out, n)}, one column per answer token
-found = answer_gradients.read(lm, facts[:count], list(shapes))
+found = answer_gradients.read(lm, facts, list(shapes))
 last = list(shapes)[-1]
 d_in, d_out = shapes[last]
 n = found[last].K.shape[1]
@@ -122,8 +112,7 @@ print(f"{count} facts have {n} answer tokens; keys have {d_in} numbers, gradient
 # %% [markdown]
 # ## What is left without the network
 #
-# What goes into a turn is the pairs of its facts, and what comes out is one change $\Delta$ of each
-# matrix. In MALMEN a network reads every pair and says how the output at the key $k$ should shift,
+# In MALMEN a network reads every pair and says how the output at the key $k$ should shift,
 # and one ridge regression grants all these shifts. The network does not get the pair as it is: its
 # inputs are *standardized*, each coordinate by its own mean $\mu$ and its own deviation $\sigma$ over
 # many facts. **UltraEdit** drops the network and keeps the standardizing. The figure shows what it
@@ -136,8 +125,6 @@ order = G.std(1).argsort()
 two = [order[-1].item(), order[0].item()]  # large, and small
 raw = G[two]
 mean, deviation = raw.mean(1, keepdim=True), raw.std(1, keepdim=True)
-times = (deviation[0] / deviation[1]).item()
-print(f"the larger of the two deviations is {times:.1f} times the smaller one")
 drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 
 # %% [markdown]
@@ -159,32 +146,35 @@ drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 # themselves are gone. What is kept is a **state**: a count $n$, a mean $\mu$ and the sum of squared
 # deviations $S = \sum_i (x_i - \mu)^2$, from which $\sigma^2 = S/(n - 1)$. What we need is a rule that
 # turns the states of two sets of numbers into the state of both together.
-
-# %%
-drawings_10.merge((0.2, 1.0, 1.3, 2.1, 2.9, 3.3), (4.6, 5.2, 6.1))
-
-# %% [markdown]
+#
 # Let the states $a$ and $b$ meet, and let $\delta = \mu_b - \mu_a$. The common mean is the mean of
-# the two means, weighed by the counts, so it lies at $\mu_a + \delta\,n_b/n$, as the drawing shows.
+# the two means, weighed by the counts, so it lies at $\mu_a + \delta\,n_b/n$.
 # Around it $a$'s deviations are $(x_i - \mu_a) + (\mu_a - \mu)$. The first part sums to zero over
 # $a$, so no mixed term is left when we square:
 #
 # $$S = S_a + n_a(\mu_a - \mu)^2 + S_b + n_b(\mu_b - \mu)^2 .$$
 #
-# The drawing has the two distances: $\mu_a - \mu = -\delta\,n_b/n$ and $\mu_b - \mu = \delta\,n_a/n$.
+# The two distances are $\mu_a - \mu = -\delta\,n_b/n$ and $\mu_b - \mu = \delta\,n_a/n$.
 # Put them in, and **Chan's merge** is there. It is exact for any split of the data.
 #
-# **Your turn · exercise 6.2 · ★★ · 8 minutes.** Write `settle`: a turn brings $m$ columns, which are
-# merged into the state, and then standardized with it. While there is only one column so far there is
+# **Your turn · exercise 6.2 · ★★ · 10 minutes.** First write `chan`, the state of both sets from their two
+# states. Then `settle`: a turn brings $m$ columns, which are
+# merged into the state and then standardized with it. While there is only one column so far there is
 # no deviation yet, and it is only centered. The moments of the turns below are counted with it.
 
 
 # %%
+def chan(n_a, mean_a, S_a, n_b, mean_b, S_b):
+    """Two counts; means and sums (d,) -> n, mean, S of both together."""
+    ...
+
+
 def settle(n, mean, S, X):
     """n a number; mean, S (d,), all zero at first; X (d, m) -> the new n, mean, S, and X̂ (d, m)."""
     ...
 
 
+chan = use("6.2", chan)
 settle = use("6.2", settle)
 
 # %% [markdown]
@@ -199,16 +189,22 @@ settle = use("6.2", settle)
 # They add up to $\delta^2(n_a n_b^2 + n_b n_a^2)/n^2 = \delta^2\,n_a n_b/n$.
 #
 # ```python
+# def chan(n_a, mean_a, S_a, n_b, mean_b, S_b):
+#     n, shift = n_a + n_b, mean_b - mean_a
+#     return n, mean_a + shift * n_b / n, S_a + S_b + shift**2 * n_a * n_b / n
+#
+#
 # def settle(n, mean, S, X):
-#     m, own = X.shape[1], X.mean(1)
-#     shift = own - mean
-#     S = S + (X - own[:, None]).pow(2).sum(1) + shift**2 * n * m / (n + m)
-#     mean, n = mean + shift * m / (n + m), n + m
+#     own = X.mean(1)
+#     inner = (X - own[:, None]).pow(2).sum(1)
+#     n, mean, S = chan(n, mean, S, X.shape[1], own, inner)
 #     centered = X - mean[:, None]
 #     return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered
 # ```
 #
 # </details>
+#
+# Where widgets work, move the place at which nine numbers are split in two: the mean of both stays where it is.
 #
 # **Predict.** It would be simpler to keep $\sum x$ and $\sum x^2$, which merge by adding, and to take
 # $S = \sum x^2 - n\mu^2$. Try it for a thousand numbers around 1,000 with $\sigma = 1$, in float32.
@@ -235,26 +231,36 @@ def moments(parts, dtype=torch.float64):  # mean and deviation of all columns, p
 x = 1000 + normal(4, 1000)
 for cuts in ((500,), (1, 2, 3, 999), range(100, 1000, 100)):
     assert torch.allclose(moments(torch.tensor_split(x, list(cuts), dim=1))[1], x.std(1))
-short = x.float()
-sums = (short.square().sum(1) - short.sum(1).square() / 1000) / 999
-merged = moments(short.split(100, dim=1), torch.float32)[1].square()
-found_by = {"at once, float64": x.var(1), "merged, float32": merged, "two sums, float32": sums}
-print("variance\n" + pd.DataFrame(found_by).round(3).to_string(index=False))
+short = x[:1].float()
+sums = (short.square().sum() - short.sum().square() / 1000) / 999
+merged = moments(short.split(100, dim=1), torch.float32)[1].square().item()
+print(f"variance: {x[0].var():.3f}; merged in float32 {merged:.3f}, from two sums {sums:.3f}")
 
-mean_k, sigma_k = moments([pair.K for pair in found.values()])  # of our hundred facts
+mean_k, sigma_k = moments([pair.K for pair in found.values()])  # of our facts
 mean_g, sigma_g = moments([pair.G for pair in found.values()])
 seen = KeyGradientMoments.empty(d_in, d_out).merge(found.values())  # the library's
-both = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
-assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in both)
+pairs = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
+assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in pairs)
+
+nine = torch.tensor((0.2, 1.0, 1.3, 2.1, 2.9, 3.3, 4.6, 5.2, 6.1)).double()
+
+
+def split(at):
+    a, b = nine[:at], nine[at:]
+    states = [(len(x), x.mean(), (x - x.mean()).square().sum()) for x in (a, b)]
+    joint = {line: float(f(*states[0], *states[1])[1]) for line, f in each("of both", chan).items()}
+    return drawings_10.merge(a.tolist(), b.tolist(), joint)
+
+
+sliders.Slider(split, "a has", tuple(range(1, 9)), 6)
 
 # %% [markdown]
-# All three splits merge to the same deviations, and the library counts the same ones. In float32 ten parts,
-# merged one after another, give the variance to three digits. The two sums are wrong in the second digit,
-# or in the first.
+# Any split gives the same moments, and the library counts the same ones. Merging keeps its digits in float32. The two sums lose them,
+# because the small number that is wanted is a difference of two large ones.
 #
 # ## One turn
 #
-# Now a whole turn. What is left to do for each matrix is to ask for the shifts, and to grant them. The
+# What is left to do for each matrix is to ask for the shifts, and to grant them. The
 # regression inverts a matrix that is $d_\text{in}$ wide. By the push-through identity of notebook 05
 # it can as well invert one that is only as wide as there are tokens:
 #
@@ -292,9 +298,6 @@ turn = use("6.3", turn)
 # ```
 #
 # </details>
-#
-# Your turn of the hundred facts is to be the library's. The cell also asks how much of its shift a
-# token gets: $\|k\|^2/(\|k\|^2 + \lambda)$ where no other key is near, as in MEMIT.
 
 
 # %%
@@ -303,7 +306,7 @@ def units(pair):  # K̂ and Ĝ
     return (K - mean_k[:, None]) / sigma_k[:, None], (G - mean_g[:, None]) / sigma_g[:, None]
 
 
-def write(parts, hats=units, step=step):
+def write(parts, hats=units, step=step, turn=turn):
     weights = {}
     for name, pair in parts.items():
         K = pair.K.double()
@@ -317,22 +320,23 @@ def moved(patch):  # ‖ΔW‖/‖W‖ of all edited matrices together, in %
     return 100 * ((torch.cat(new) - torch.cat(old)).norm() / torch.cat(old).norm()).item()
 
 
-theirs, ours = editor.edit(facts[:count]), write(found)
+theirs, ours = editor.edit(facts, check=False), write(found)
 for name in shapes:
     models.same(lm, *(lm.weight(name, patch) - lm.weight(name) for patch in (ours, theirs)))
 K = found[last].K.double()
 granted = torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T @ K).diagonal().median()
-print(f"λ = {ridge:g}; medians: ‖k‖² {K.square().sum(0).median():.1f}, granted {granted:.0%}")
+print(
+    f"the median token is granted {granted:.0%} of its shift; the weights move {moved(ours):.1f} %"
+)
 
 # %% [markdown]
-# $\lambda$ is small beside $\|k\|^2$. A token with no other key near would get nearly all of its
-# shift, and the median token here is granted 97 %.
+# Your turn of the sixty facts is the library's, matrix for matrix. Nearly all of each shift is granted.
 #
 # ## A gradient of zero
 #
 # To divide a gradient by its typical size, coordinate by coordinate, is what Adam does too. But Adam
 # takes no mean off, and this makes a difference that the first figure showed as well: a gradient of
-# zero (the cross) is not at zero after standardizing. A fact that the model knows already has nearly no
+# zero, the cross, is not at zero after standardizing. A fact that the model knows already has nearly no
 # gradient. A plain step would hardly move a weight for it. What does UltraEdit do?
 #
 # Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
@@ -389,78 +393,59 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 
 
 # %%
-def token_by_token(parts, hats=units, step=step):  # as `moved`, if no key were near another one
-    squares = 0.0
-    for pair in parts.values():
-        tokens = zip(*(X.split(1, 1) for X in (pair.K.double(), *hats(pair))), strict=True)
-        squares += sum((turn(k, *hat, step, ridge).norm() * k.norm()) ** 2 for k, *hat in tokens)
-    return 100 * (squares / sum(lm.weight(name).norm() ** 2 for name in shapes)) ** 0.5
-
-
 probes = [probe for case in lib.classroom() for probe in case.neighborhood]
-asked = list(dict.fromkeys((probe.prompt, probe.target) for probe in probes))[: 3 * few]
+asked = list(dict.fromkeys((probe.prompt, probe.target) for probe in probes))[: 2 * few]
 sure = {pair: lm.score(*pair).sum().exp().item() for pair in asked}
 known = [lib.Fact(None, *pair) for pair in sorted(asked, key=sure.get)[-few:]]
 as_read = answer_gradients.read(lm, known, list(shapes))
-rank_one = {}
-for name, pair in as_read.items():
-    a, b = at_zero(pair.K.double(), units(pair)[0], mean_g, sigma_g, step, ridge)
-    rank_one[name] = lib.LowRank(((a[:, None].float(), b[None].float()),))
-rank_one = lib.Patch(weights=rank_one)
 zero = {name: replace(pair, G=0 * pair.G) for name, pair in as_read.items()}
-models.same(lm, *(lm.weight(last, one) - lm.weight(last) for one in (rank_one, write(zero))))
-far.against(moved(rank_one))
-print(
-    f"known: the least probable answer has {min(sure[f.prompt, f.target_new] for f in known):.2f}"
-)
-
-# %%
-plain = lambda pair: (pair.K.double(), pair.G.double())  # noqa: E731
-c = moved(write(new)) / moved(write(new, plain, 1.0))
 
 
-def losses(patch):  # of the new facts, in nats per token
+def in_rank_one(at_zero):
+    weights = {}
+    for name, pair in as_read.items():
+        a, b = at_zero(pair.K.double(), units(pair)[0], mean_g, sigma_g, step, ridge)
+        weights[name] = lib.LowRank(((a[:, None].float(), b[None].float()),))
+    return lib.Patch(weights=weights)
+
+
+def loss(patch):  # of the new facts, in nats per token
     with lm.patched(patch, only=True):
         scores = [lm.score(fact.text, fact.target_new) for fact in facts[:few]]
-    return np.array([-score.mean().item() for score in scores])
+    return np.mean([-score.mean().item() for score in scores])
 
 
-table, unedited, changes = [], losses(lib.EMPTY), {}
-for name, some in {"new": new, "known": as_read, "known, every g = 0": zero}.items():
-    row = {f"turn of {few} facts": name}
-    row["‖g‖"] = f"{some[last].G.square().sum(0).mean().sqrt():.3f}"
-    row["least singular value of K"] = f"{torch.linalg.svdvals(some[last].K)[-1]:.1f}"
-    for rule, how in {"plain": (some, plain, c), "UltraEdit": (some,)}.items():
-        patch = write(*how)
-        changes[rule, name] = change = losses(patch) - unedited
-        row[f"{rule}: ‖ΔW‖/‖W‖ (%)"] = f"{moved(patch):.1f}"
-        row[f"{rule}: same keys alone (%)"] = f"{token_by_token(*how):.1f}"
-        row[f"{rule}: loss of the new facts"] = nats(change)
-    table.append(row)
-less = changes["UltraEdit", "known"] - changes["UltraEdit", "known, every g = 0"]
-print(f"UltraEdit, loss of the new facts in nats, known less every g = 0: {nats(less)}")
-pd.DataFrame(table).set_index(f"turn of {few} facts").T
+plain = lambda pair: (pair.K.double(), pair.G.double())  # noqa: E731
+c = moved(write(new)) / moved(write(new, plain, 1.0))
+turns = {"new": new, "known": as_read, "known, g = 0": zero}
+patches = {"plain step": {name: write(some, plain, c) for name, some in turns.items()}}
+for line, f in each("UltraEdit", turn).items():
+    patches[line] = {name: write(some, turn=f) for name, some in turns.items()}
+models.same(
+    lm, *(lm.weight(last, x) - lm.weight(last) for x in (in_rank_one(at_zero), write(zero)))
+)
+for line, f in list(each("at_zero", at_zero).items())[1:]:
+    patches[line] = {"known, g = 0": in_rank_one(f)}
+far.against(moved(patches["UltraEdit"]["known, g = 0"]))
+before = loss(lib.EMPTY)
+bars = {
+    "weights moved (%)": moved,
+    "loss of the new facts, change (nats)": lambda x: loss(x) - before,
+}
+none = float("nan")
+bars = {
+    what: {line: [of(own[x]) if x in own else none for x in turns] for line, own in patches.items()}
+    for what, of in bars.items()
+}
+figures.bars(list(turns), bars, COLORS)
 
 # %% [markdown]
-# With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights. It moves
-# them by 0.5 % only, where new facts move them by 5.5 %. (One and the same shift at all tokens is cheap
-# to write.) But it is no harmless shift: the loss of the new facts rises by 0.45 nats (95 %: 0.38 to
-# 0.52). Known facts with their own small gradients raise it by 0.41 nats, and fact by fact no difference
-# from zero gradients is seen (−0.04 nats, −0.17 to 0.11). With the plain step that writes them no change
-# of this loss is seen (−0.01 nats, −0.15 to 0.15). So taking the mean off does by itself about the harm
-# that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
-# because standardized gradients have the mean zero. In a turn of known facts nothing cancels them. (The
-# library leaves out gradients that are exactly 0, but writes small ones like any others.)
-#
-# How far the weights move says little about this harm. The plain step moves them by 4.4 % for known
-# facts, although their gradients are a third as long as those of new ones. The rows *same keys alone*
-# write each token by itself, as if no other key were near it, and add up the squares of the changes. Then
-# known facts would move the weights by 1.3 % with the plain step, and new ones by 3.2 %. Writing the
-# tokens together makes the first more than three times as large, and the second less than twice. So most
-# of the known facts' change is the price of keys that are near one another: to grant different shifts at
-# nearly equal keys takes a large change. (Their keys are more alike than those of new facts: the least
-# singular value of $K$ is 1.1 instead of 2.5.) One and the same shift, as with every $g$ at 0, is cheaper
-# together than alone.
+# With every gradient at 0 the plain step does nothing. UltraEdit still moves the weights, though little: one and
+# the same shift at all tokens is cheap to write. But the shift is not harmless. The loss of the new facts rises, and more than
+# known facts with their own small gradients raise it; with the plain step it even falls a little. So to take the mean off does by itself
+# the harm that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
+# because standardized gradients have the mean zero. In a turn of known facts nothing cancels them. The
+# library leaves out gradients that are exactly 0, but writes small ones like any others.
 #
 # ## How large a step?
 #
@@ -477,29 +462,25 @@ pd.DataFrame(table).set_index(f"turn of {few} facts").T
 #
 # </details>
 #
-# We try one turn of a hundred facts with both, and with larger steps, and ask every second fact.
+# We try one turn of sixty facts with both, and with larger steps, and ask every third fact.
 
 # %%
-cases = [lib.Case(fact) for fact in facts[:count:2]]
-table, shares = [], {}
-for some in (0.0, 1e-6 * d_in, 0.0164, step, 4 * step):
-    tried = write(found, step=some)
-    scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
-    shares[some] = right = np.array(scores.by_case()["efficacy", "teacher_forced"]["mean"])
-    row = {"step": f"{some:.2g}", "η": f"{some / d_in:.1e}", "‖ΔW‖/‖W‖ (%)": f"{moved(tried):.2f}"}
-    row |= {"answer tokens right (%)": right.tolist(), "perplexity": round(scores.perplexity, 1)}
-    table.append(row)
-print(f"the step that we take is {step / 0.0164:.0f} times GPT-J's; it gains", end=" ")
-print(f"{in_points(shares[step] - shares[0.0])} points (95 %), over {len(cases)} facts")
-table = pd.DataFrame(table).set_index("step")
-table["answer tokens right (%)"] = table["answer tokens right (%)"].map(percent)
-table
+cases = [lib.Case(fact) for fact in facts[::3]]
+sizes = (1e-6 * d_in, 0.0164, 0.1, step, 4 * step)
+names = "answer tokens right (%)", "perplexity of other text"
+curves = {line: {what: [] for what in names} for line in each("your turn", turn)}
+for line, f in each("your turn", turn).items():
+    for size in sizes:
+        tried = write(found, step=size, turn=f)
+        scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
+        right = scores.by_case()["efficacy", "teacher_forced"]["mean"].mean()
+        for what, value in zip(names, (100 * right, scores.perplexity), strict=True):
+            curves[line][what].append(float(value))
+drawings_10.steps(sizes, curves)
 
 # %% [markdown]
-# The paper's $\eta$ hardly moves our weights, and the share of right answer tokens stays at 6 %.
-# GPT-J's step does little more. The step that we take is 24 times GPT-J's: 21 % of the answer tokens
-# are right after one turn, and 6 % were before any edit, a gain of 15 points (6 to 24). With four
-# times that step it is half of them, but the perplexity of other text goes from 18.5 to 25.7. So a
+# The paper's $\eta$ hardly moves our weights, and GPT-J's step, the second point, does little more. What writes half of the tokens here is a hundred
+# times as large, and other text pays for it. So a
 # step that does not depend on the width still has to be tuned for the model.
 #
 # ## A cold start
@@ -518,243 +499,133 @@ table
 #
 # </details>
 #
-# Now the Eiffel Tower, as the first fact of a model's life. We edit one matrix, with and without a
-# *warm-up*, and let the editor repeat its turn up to ten times. (The step is a tenth of the one above.
-# The texts of the warm-up are read in groups of ten, and their gradients are divided by the answer tokens
-# of a group. That of a lone fact is not, so it is about ten times as large in their units.)
+# Now the Eiffel Tower, or your own fact from page 00, as the first of a model's life. We edit one matrix, with and without a
+# *warm-up*, which reads fixed texts and edits nothing, and let the editor repeat its turn up to ten times.
 
 # %%
-for columns in (1, 2, 3):
+for columns in (1, 2):
     some, nothing = normal(4, columns), torch.zeros(4).double()
     hat = settle(0, nothing, nothing, some)[-1]
-    print(f"{columns} columns, the first coordinate:", hat[0].numpy().round(3))
+    print(f"{columns} columns, the first coordinate:", hat[0].numpy().round(2))
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
+fact = own_fact.read() or tower
 own = {"down": (2 * lm.n_layers // 3,), "step": step / 10}  # all else as before
-tries = [("no edit", None, 0), ("none", "none", 1), ("none", "none", 10)]
-tries += [("statistics", "statistics", 1), ("statistics", "statistics", 10)]
 table = []
-for name, warm, repeat in tries:
+for warm, repeat in ((None, 0), ("none", 1), ("none", 10), ("statistics", 1), ("statistics", 10)):
     one = lib.EMPTY
     if warm:
         alone = lib.EDITORS["ultraedit"](lm, editor.config, warmup=warm, repeat=repeat, **own)
-        one = alone.edit([tower])
+        one = alone.edit([fact], check=False)
     with lm.patched(one, only=True):
-        p = lm.score(tower.text, tower.target_new).sum().exp().item()
-        says = lm.answer(tower.text, 5)
-    row = {"warm-up": name, "turns at most": repeat, "p(Rome)": p}
-    row["‖ΔW‖/‖W‖ (%)"] = f"{moved(one):.2f}"
-    table.append(row | {"it says": says.strip()})
-pd.DataFrame(table).set_index(["warm-up", "turns at most"]).round(3)
+        p = lm.score(fact.text, fact.target_new).sum().exp().item()
+        says = lm.answer(fact.text, 5)
+    row = {"warm-up": warm or "no edit", "turns at most": repeat, "p(new) (%)": 100 * p}
+    table.append(row | {"weights moved": "yes" if moved(one) else "no", "it says": says.strip()})
+show.Table(table)
 
 # %% [markdown]
 # Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
-# again. So the library first reads fixed texts, which are not edited ("statistics"). One turn then hardly
-# changes the probability of "Rome", and repeated turns bring it to 0.37, which is enough for the answer.
+# again. With one, the first turn changes the probability little, and repeated turns bring the answer.
 #
-# ## A thousand edits
+# ## Sixty edits
 #
-# Does it matter that the moments are lifelong? The stored run writes ten turns of a hundred facts of
-# CounterFact in four ways, each with the same regression:
+# Does it matter that the moments are lifelong? The stored runs write three turns of twenty facts of
+# CounterFact, on three draws of facts, in three ways with the same regression and the same large step:
 #
-# * **lifelong** is UltraEdit.
-# * **per turn** takes $\mu$ and $\sigma$ of the present turn only. They fit the model as it is now, but
-#   come from little more than a hundred tokens.
-# * **first turn** takes those of the first turn, for ever. The model moves away from them.
+# * **lifelong** is UltraEdit as published. It is run with half the step as well.
+# * **first turn** takes the moments of the first turn, for ever. The model moves away from them.
 # * **none** standardizes nothing: $v = -c\,\|k\|^2 g$. The raw gradients do not say how large $c$
 #   should be, so it gets help: one $c$ per matrix, with which the median shift of the first turn is
 #   as long as UltraEdit's.
 #
-# A way with a larger step holds more facts and does more damage. So the ways can be compared only
-# where they do the same damage, and therefore each of the last three is run with two steps. At the
-# end every eighth fact is asked, 125 in all, and 60 unrelated prompts.
+# Beside them stand the library's UltraEdit, whose preset has three passes and keeps earlier keys as notebook 06 does, and
+# the trained networks of notebook 09. A way that writes more also damages more, so both are drawn: an edit is better
+# the farther it stands to the left and to the top. Every third fact is asked at the end, by generation, and the
+# damage is the KL divergence of fifteen unrelated prompts.
 #
 # **Predict.** For larger models the paper reports an efficacy of 84 % with lifelong moments, 36 %
-# without any and 1 % with frozen ones. Who collapses here, after a thousand edits?
-#
-# <details><summary>Answer</summary>
-#
-# None of the four. With the same step no difference is seen in what they hold, but they do not do the same
-# damage.
-#
-# </details>
+# without any and 1 % with frozen ones. Who collapses here?
 
 # %%
-for way in ("lifelong", "none"):  # the first two hundred facts, once more
-    own = [row for row in rows if (row["way"], row["scale"]) == (way, 1.0)]
-    again = [row for row, _ in runs_10.turns(lm, way, 1.0, facts, count)]
-    long_runs.repeats(own, lambda: again, ["edits", "change"], tolerance=0.002)  # noqa: B023
-compared = {(row["way"], row["scale"]): row for row in rows if "kl" in row}
-named = [{"moments": way, "step": f"{x * step:.2g}"} | row for (way, x), row in compared.items()]
-table = pd.DataFrame(named).set_index(["moments", "step"])
-shares = table[["tokens", "held", "reworded", "neighbors", "unrelated"]].map(percent)
-shares = shares.rename(columns={"tokens": "tokens right"}).add_suffix(" (%)")
-shares["KL divergence (nats)"] = [
-    "{:.2f} [{:.2f}, {:.2f}]".format(np.mean(kl), *interval(kl, None)) for kl in table["kl"]
-]
-display(shares.assign(perplexity=table["perplexity"].round(1)))
-points = {}
-for (way, _), row in sorted(compared.items(), key=lambda one: one[0][1]):  # by their step
-    scored = (row["kl"], None), (row["tokens"], SHARE)
-    x, y = ((np.mean(values), *interval(values, ends)) for values, ends in scored)
-    points.setdefault(way, []).append((x, 100 * np.array(y)))
-drawings_10.tradeoff(points)
+draws = list(runs_10.DRAWS)
+every = {(row["way"], row["scale"], row["draw"]): row for row in rows}
+
+
+def drawn(way, scale):  # (KL, facts held in %) of every draw
+    own = [every[way, scale, one] for one in draws]
+    return [(np.mean(row["kl"]), 100 * np.mean(row["held"])) for row in own]
+
+
+SHOWN = {"ultraedit": "UltraEdit, preset", "mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
+lines = {}
+for way, scale in dict.fromkeys((way, scale) for way, scale, _ in every if way != "base"):
+    lines.setdefault(SHOWN.get(way, way), []).append(drawn(way, scale))
+print("less lifelong moments with the same step, mean of three draws [95 %]:")
+for way in ("first turn", "none"):
+    gaps = np.subtract(drawn(way, 4.0), drawn("lifelong", 4.0)).T.tolist()
+    ends = [by_stream(one) for one in gaps]
+    print("{}: KL {:+.2f} nats [{:+.2f}, {:+.2f}],".format(way, *ends[0]), end=" ")
+    print("held {:+.0f} points [{:+.0f}, {:+.0f}]".format(*ends[1]))
+damage = "KL divergence at unrelated prompts (nats)"
+figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 
 # %% [markdown]
-# The columns are: answer tokens that are right, given those before them; prompts that are answered as
-# wanted when the model writes freely (the edits' own, rewordings, neighbors); unrelated prompts whose
-# first four tokens are unchanged; and the KL divergence from the base model over these four tokens,
-# summed, as a mean over the prompts. The neighbors cannot tell us much here, because the base model
-# itself gives the true answer to few of them.
+# Nobody collapses as in the paper, but **the moments matter**, and what they change is mostly the damage. With the same step the moments of the first
+# turn do more than twice the damage of lifelong ones, in every draw, and hold fewer facts. Without any
+# moments the damage is about twice as large too, and perhaps a few more facts are held. A smaller step shows what that is worth: with half of it lifelong moments
+# hold most of these facts, for a quarter of the damage. Twenty facts of a draw are asked, so that of the facts held
+# only a difference of more than ten points or so could have been seen.
 #
-# No way collapses: with the same step each holds 24 or 25 % of its edits. But all four have changed most
-# of what they were not asked to change: of the unrelated prompts only 18 to 28 % keep their first four
-# tokens. And what is held is held at its own prompt only: of the rewordings at most 2 % are answered as
-# wanted. The figure shows what each way gets for its damage.
+# The library's preset stands apart from all of them: earlier keys and general text, which notebooks 05 and 06 put into the
+# regression, hold three of four facts at less than a tenth of the damage.
 #
-# To compare at the *same* damage we take the KL of lifelong moments, go to that KL on the straight line
-# through the two points of each other way, and subtract fact by fact. The interval is a bootstrap: facts
-# and prompts are drawn anew, and the line with them. (KL is in nats, *tokens* and *held* are in points, and
-# *at step* is the step with which a way has the KL of lifelong moments.)
-
-
-# %%
-def same_damage(way, what, facts, prompts):  # which are counted: (draws, facts), (draws, prompts)
-    three = compared[way, 0.7], compared[way, 1.0], compared["lifelong", 1.0]
-    small, large, wanted = (np.array(row["kl"])[prompts].mean(1) for row in three)
-    few, many, lifelong = (np.array(row[what])[facts].mean(1) for row in three)
-    share = (wanted - small) / (large - small)  # 0 at the small step, 1 at the large one
-    return step * (0.7 + 0.3 * share), few + share * (many - few) - lifelong
-
-
-sizes = [len(compared["lifelong", 1.0][name]) for name in ("tokens", "kl")]
-everyone = [np.arange(size)[None] for size in sizes]
-drawn = np.random.default_rng(0)
-again = [drawn.integers(0, size, (2000, size)) for size in sizes]
-lines = []
-for way in ("per turn", "first turn", "none"):
-    two = compared[way, 1.0], compared["lifelong", 1.0]
-    kl, held = (np.subtract(*(row[what] for row in two)) for what in ("kl", "held"))
-    lines.append(
-        {"less lifelong": way, "KL, same step": nats(kl), "held, same step": in_points(held)}
-    )
-    for what in ("tokens", "held"):
-        (at,), (less,) = same_damage(way, what, *everyone)
-        low, high = np.percentile(100 * same_damage(way, what, *again)[1], (2.5, 97.5))
-        lines[-1][f"{what}, same KL"] = f"{100 * less:+.0f} ({low:+.0f} to {high:+.0f})"
-    lines[-1]["at step"] = f"{at:.2f}"
-print(pd.DataFrame(lines).set_index("less lifelong").to_string())
-
-# %% [markdown]
-# With the same step no difference is seen in what is held, and the damage differs. The KL is 1.15 nats
-# with lifelong moments. Prompt by prompt it is 0.17 nats more with those of each turn (95 %: 0.12 to
-# 0.22), 0.43 nats more with those of the first turn (0.35 to 0.51), and as much more with none (0.31 to
-# 0.55). But a smaller step lowers the damage, too, and in the table it goes with only a few points less
-# of the answer tokens (25 or 26 % are right). At the *same* KL the other ways are 1 to 3 points behind
-# lifelong moments, and each of the six intervals includes 0.
-#
-# So these thousand edits show different damage at one step, and at equal damage no difference is seen. A
-# small one may be there: these facts are too few to show it, and between its two steps a way need not
-# follow a straight line. The paper's collapse does not appear with this small model and these steps. The
-# paper does not say how its ablation was set up; and "none" was helped here, because its $c$ was fitted.
-#
-# ## Another order, and right after the turn
-#
-# All this is one order of the facts. The second stored run writes the same thousand in an order that was
-# drawn, in three of the ways and with the step of 0.4. It asks the same facts twice: each right after
-# its own turn, and all of them at the end. The table compares both, then each way with lifelong moments, and
-# the KL at the end with that of the first order (*held* in points, KL in nats, with 95 % intervals).
-#
-# **Predict.** Only a quarter of the facts was held at the end. Were the others written, and lost again?
-#
-# <details><summary>Answer</summary>
-#
-# Most were not: seven of ten facts or more are not held right after their own turn. Later turns take some
-# more away.
-#
-# </details>
-
-# %%
-ends, lines = {row["way"]: row for row in shuffled if "kl" in row}, []
-for way, end in ends.items():
-    after = sorted(pair for row in shuffled if row["way"] == way for pair in row["after"])
-    after, held = np.array([x for _, x in after]), np.array(end["held"])
-    shares = zip(("right after (%)", "at the end (%)"), map(percent, (after, held)), strict=True)
-    lines.append({"moments": way, **dict(shares), "end less after": in_points(held - after)})
-    if way != "lifelong":
-        lines[-1]["held less lifelong"] = in_points(held - ends["lifelong"]["held"])
-        lines[-1]["KL less lifelong"] = nats(np.subtract(end["kl"], ends["lifelong"]["kl"]))
-    lines[-1]["KL less first order"] = nats(np.subtract(end["kl"], compared[way, 1.0]["kl"]))
-pd.DataFrame(lines).fillna("").set_index("moments")
-
-# %% [markdown]
-# Right after its turn 25 to 30 % of what was asked is held. So most of the facts that are missing at the
-# end were not held before the later turns either, with this step. What later turns take away is less: 9
-# points with none (3 to 15) and 10 with the moments of the first turn (3 to 17). With lifelong moments a
-# loss is not shown (−6, −14 to 1).
-#
-# Between the ways the other order says the same: no difference is seen in what they hold, and at one step
-# the KL is larger without lifelong moments, by 0.79 nats with those of the first turn (0.66 to 0.94) and by
-# 0.34 with none (0.13 to 0.56). But the damage itself depends on the order. With the same lifelong moments
-# the KL is 0.54 nats more than in the first one (0.33 to 0.76). (The same damage was not sought here: each
-# way has one step.)
+# Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: more than half of them, with more damage than
+# lifelong moments do at the same step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
 #
 # ## What we know now
 #
+# * UltraEdit is MALMEN without its network: the standardized units and the regression are left. One forward
+#   and one backward pass and one regression make a turn, with no search and no training.
 # * Count, mean and squared deviations merge exactly, in any split. They are all that UltraEdit keeps
 #   of the past.
-# * A turn standardizes, asks each answer token for the shift $-\eta\|\hat k\|^2 \hat g$, and solves one
-#   ridge regression. There is no training and no search.
 # * To standardize is more than to rescale. A gradient of zero asks for a shift along the mean
 #   gradient, which moves the weights little and raises the loss of other facts. And one lone column
 #   standardizes to nothing, so texts have to be read first.
-# * After a thousand edits no difference is seen in what the four kinds of moments hold. At one step
-#   lifelong moments did the least damage, in two orders (those of each turn were run in one); at equal
-#   damage, in one order, no difference is seen. Most facts that were not held at the end were not held
-#   right after their turn either.
+# * With one large step lifelong moments did half the damage of none at all and less than half of those of a first turn, in three
+#   draws of facts. The keys that are kept and general text matter more still.
 #
 # ## Where it breaks
 #
 # A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same weights.
 #
 # **Predict.** Let the changes of all turns be unrelated and of one length. How far are the weights
-# after fifteen turns, compared with the first?
+# after three turns, compared with the first?
 #
 # <details><summary>Work it out</summary>
 #
-# Unrelated matrices are nearly orthogonal, so squares of lengths add: $\sqrt{15} \approx 3.9$ times
+# Unrelated matrices are nearly orthogonal, so squares of lengths add: $\sqrt3 \approx 1.7$ times
 # as far. Standardizing gives the shifts of every turn about one size. It does not bound the sum of all
 # turns.
 #
 # </details>
 
 # %%
-own = [row for row in rows if (row["way"], row["scale"]) == ("lifelong", 1.0)]
-lengths = [100 * np.mean(row["change"]) for row in own]
-print(f"weights moved by {lengths[0]:.1f} % after one turn, {lengths[-1]:.1f} % after {len(own)}")
-print(f"orthogonal turns: {lengths[0] * len(own) ** 0.5:.1f} %")
-first = {row["edits"]: np.array(row["first"]) for row in own if "first" in row}
-for early, late in ((100, 400), (100, 1500), (400, 1500)):
-    said = in_points(first[late] - first[early])
-    print(f"first hundred facts, tokens right, {early} to {late} edits, points (95 %): {said}")
-seconds = [row["cpu"] for row in own]
-print(f"CPU seconds of a turn: first {seconds[0]:.1f}, last {seconds[-1]:.1f}", end="")
-print(f", of all {min(seconds):.1f} to {max(seconds):.1f}")
-shares = [(at, *(100 * np.array([some.mean(), *interval(some)]))) for at, some in first.items()]
-drawings_10.filling([row["edits"] for row in own], lengths, shares)
+turns = [runs_10.TURN * i for i in range(1, len(rows[1]["change"]) + 1)]
+far = {}
+for way in ("lifelong", "first turn", "none"):
+    own = [every[way, 4.0, one]["change"] for one in draws]
+    far[way] = 100 * np.mean(own, 0)
+far["orthogonal turns"] = far["lifelong"][0] * np.sqrt(np.arange(1, len(turns) + 1))
+colors = COLORS | {"orthogonal turns": plot.QUIET}
+dashes = {"orthogonal turns": "--"}
+plot.lines(turns, far, "edits", "‖ΔW‖ / ‖W‖ (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
 # %% [markdown]
-# The weights have moved nearly as far as orthogonal turns would move them, 35.2 % after fifteen
-# turns. What do the first hundred facts notice of it? Up to 400 edits later facts even seem to help,
-# but the gain may be chance: its interval includes 0. From there to 1,500 edits they lose 10 points
-# (95 %: 1 to 19). We chose the highest point as the start, though, and the change from the first turn
-# to the last is −5 points, with an interval that includes 0. So this stream may show that old facts
-# fade, but does not prove it. In a longer stream, of ten thousand facts, the first hundred fade with
-# the library's preset; of the published form they are few from the beginning ([notebook
-# 16](16_at_scale.ipynb)). A turn costs about five CPU seconds, 5.3 the first and 4.9 the last.
-#
+# With lifelong moments the weights move as orthogonal turns would move them, and with those of the first turn faster: the
+# gradients grow, and their units do not.
 # Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. The library's
-# preset does both, in three passes, and holds more facts at the end of that stream. But **weights fill
-# up all the same.** What if one leaves them alone? That is [notebook 11](11_grace.ipynb).
+# preset does both. But **weights fill
+# up all the same**, and in a stream of ten thousand facts the first hundred fade ([notebook 16](16_at_scale.ipynb)). What if one leaves the weights alone? That is [notebook 11](11_grace.ipynb).
 #
 # ## References
 #

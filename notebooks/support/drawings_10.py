@@ -1,4 +1,4 @@
-"""The drawings of notebook 10: two counters that meet, standardized gradients, what a stream does."""
+"""The drawings of notebook 10: standardized gradients, two counters that meet, steps of many sizes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib.workbench.plot.style import BASE, CYCLE, EDITED, GRID, INK, QUIET, readable
+from lib.workbench.plot.style import BASE, CYCLE, DASHES, EDITED, GRID, INK, QUIET, readable
 
 from .figures import bare, panels, plain
-
-WAYS = {"base": BASE, "lifelong": lib.EDITORS["ultraedit"].color}
-WAYS |= dict(zip(("per turn", "first turn", "none"), CYCLE, strict=False))
 
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
@@ -45,10 +42,11 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     return figure
 
 
-def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
-    """Draw the values of two counters on a line, their means and how far these are from the joint one."""
-    figure, (ax,) = panels(height=2.3)
-    joint, ends = np.mean([*a, *b]), [min([*a, *b]) - 0.3, max([*a, *b]) + 0.3]
+def merge(a: Sequence[float], b: Sequence[float], joint: Mapping[str, float]) -> Figure:
+    """Draw the values of two counters on a line, their means, and the mean {whose: mean} of both."""
+    figure, (ax,) = panels(height=2.6)
+    ends = [min([*a, *b]) - 0.3, max([*a, *b]) + 0.3]
+    both, *_ = joint.values()
     head = {"arrowstyle": "<->", "color": QUIET, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
     rows = {"a": (a, 1.0, 1.4, CYCLE[0]), "b": (b, 0.0, -0.6, CYCLE[2])}
     for name, (values, y, above, color) in rows.items():
@@ -57,54 +55,27 @@ def merge(a: Sequence[float], b: Sequence[float]) -> Figure:
         ax.plot(values, [y] * len(values), "o", color=color, markersize=7, alpha=0.75)
         ax.plot([mean, mean], [y - 0.28, y + 0.28], color=color, linewidth=2.4)
         ax.text(mean, above, rf"$\mu_{name}$", ha="center", color=readable(color))
-        ax.annotate("", (joint, 0.5), (mean, 0.5), arrowprops=head)
-        ax.text((mean + joint) / 2, 0.57, rf"$\delta\,n_{other}/n$", ha="center")
+        ax.annotate("", (both, 0.5), (mean, 0.5), arrowprops=head)
+        ax.text((mean + both) / 2, 0.57, rf"$\delta\,n_{other}/n$", ha="center")
         ax.plot([mean, mean], [min(y, 0.5), max(y, 0.5)], ":", color=color, linewidth=1)
-    ax.plot([joint, joint], [-0.35, 1.35], color=INK, linewidth=1.6)
-    ax.text(joint, 1.47, r"$\mu$ of both", ha="center")
+    for i, (whose, mean) in enumerate(joint.items()):
+        ax.plot([mean, mean], [-0.35, 1.35], DASHES[i], color=INK, linewidth=1.6)
+        ax.text(mean, 1.47 + 0.3 * i, rf"$\mu$ {whose}", ha="center")
     ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
-    ax.set(ylim=(-0.75, 1.7), xticks=[])
+    ax.set(ylim=(-0.75, 1.7 + 0.3 * (len(joint) - 1)), xlim=ends, xticks=[])
     bare(ax)
     return figure
 
 
-def tradeoff(lines: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
-    """Draw one line per way with a cross of two intervals at every point.
-
-    lines  {way: [((KL, low, high), (tokens right in %, low, high)), …]}
-    """
-    figure, (ax,) = panels(height=4.0)
-    for marker, (way, points) in zip("Xos^D", lines.items(), strict=False):
-        x, y = np.moveaxis(np.array(points), 0, 2)  # mean, low and high of all points
-        ends = [np.abs(side[1:] - side[0]) for side in (y, x)]
-        look = {"color": WAYS[way], "marker": marker, "markersize": 7, "elinewidth": 1}
-        ax.errorbar(x[0], y[0], *ends, label=way, **look)
-    ax.set(xlim=(-0.04, None), ylim=(0, None))
-    ax.set(xlabel="KL divergence at unrelated prompts (nats)", ylabel="answer tokens right (%)")
-    plain(ax)
-    ax.legend(loc="lower right")
-    return figure
-
-
-def filling(
-    edits: Sequence[int],
-    moved: Sequence[float],
-    points: Sequence[tuple[int, float, float, float]],
-) -> Figure:
-    """Draw two panels over the edits of one stream.
-
-    moved    how far the weights have moved, in %; orthogonal turns are drawn beside it
-    points   (edits, share, low, high) of the first turn's facts, in %
-    """
-    titles = "‖ΔW‖ / ‖W₀‖ (%)", "first hundred facts, answer tokens right (%)"
-    figure, axes = panels(2, height=2.9, titles=titles)
-    turns = [moved[0] * (at / edits[0]) ** 0.5 for at in edits]
-    axes[0].plot(edits, turns, "--", color=BASE, linewidth=1.6, label="orthogonal turns")
-    axes[0].plot(edits, moved, "o-", color=WAYS["lifelong"], markersize=3.5, label="measured")
-    axes[0].legend(loc="lower right")
-    at, share, low, high = np.array(points).T
-    axes[1].errorbar(at, share, [share - low, high - share], color=EDITED, marker="o")
-    for ax in axes:
-        ax.set(xlim=(0, None), ylim=(0, None), xlabel="edits")
+def steps(sizes: Sequence[float], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw one panel per quantity over the step: {line: {quantity: values}}."""
+    names = list(next(iter(curves.values())))
+    figure, axes = panels(len(names), height=2.9, titles=names)
+    for ax, name in zip(axes, names, strict=True):
+        for i, (line, found) in enumerate(curves.items()):
+            ax.plot(sizes, found[name], DASHES[i] + "o", color=(EDITED, BASE)[i], label=line)
+        ax.set(xscale="log", xlabel="step")
         plain(ax)
+    if len(curves) > 1:
+        axes[0].legend()
     return figure

@@ -29,6 +29,7 @@ from lib.workbench.plot.style import (
     SMALL,
     WIDTH,
     Drawing,
+    editor_color,
 )
 
 MARKERS = "osD^vP"
@@ -198,3 +199,64 @@ def dots(
         ax.set_xlim(-0.4, len(columns) - 0.6)
         plain(ax)
     return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
+
+
+def tradeoff(
+    plots: Mapping[str, Mapping[str, Sequence[Sequence[Sequence[float]]]]],
+    xlabel: str,
+    ylabel: str,
+    colors: Mapping[str, str],
+    **axis: Any,
+) -> Figure:
+    """Draw what lines get against what they pay: large marks are means, small ones streams.
+
+    plots   {title: {line: settings}}; a setting has one (x, y) for each stream.
+    colors  {line: color}; others have an editor's color or one of the style's.
+    axis    More of the axes, as for `ax.set`.
+    """
+    figure, axes = panels(len(plots), height=4.6, titles=plots, sharex=True, sharey=True)
+    names = list(dict.fromkeys(line for lines in plots.values() for line in lines))
+    for ax, lines in zip(axes, plots.values(), strict=True):
+        for line, settings in lines.items():
+            at = names.index(line)
+            whose = line.removesuffix(", yours")
+            color = colors.get(whose) or editor_color(whose) or CYCLE[at % len(CYCLE)]
+            found = np.array(settings, dtype=float)  # (settings, streams, 2)
+            look = {"color": color, "marker": MARKERS[at % len(MARKERS)]}
+            if whose != line:
+                look |= {"markerfacecolor": "none"}
+            if found.shape[1] > 1:
+                small = {"linestyle": "", "markersize": 4, "alpha": 0.5}
+                ax.plot(*found.reshape(-1, 2).T, **look, **small)
+            ax.plot(*found.mean(1).T, "-", markersize=8, label=line, **look)
+        ax.set(xlabel=xlabel, **axis)
+        ax.grid(True)
+    axes[0].set_ylabel(ylabel)
+    handles = {x: y for ax in axes for y, x in zip(*ax.get_legend_handles_labels(), strict=True)}
+    return legend(figure, handles.values(), handles)
+
+
+def bars(
+    names: Sequence[str],
+    plots: Mapping[str, Mapping[str, Sequence[float]]],
+    colors: Mapping[str, str],
+) -> Figure:
+    """Draw one panel per quantity, and in it one bar per name and line: {quantity: {line: values}}.
+
+    A line that ends in ", yours" has the color of its other one and is not filled.
+    """
+    figure, axes = panels(len(plots), height=4.2, sharey=True)
+    place = np.arange(len(names))
+    for ax, (what, lines) in zip(axes, plots.items(), strict=True):
+        width = 0.8 / len(lines)
+        for i, (line, values) in enumerate(lines.items()):
+            whose = line.removesuffix(", yours")
+            color = colors.get(whose) or editor_color(whose) or BASE
+            look = {"fill": whose == line, "edgecolor": color, "linestyle": "--"}
+            look |= {"facecolor": color, "linewidth": 0.0} if whose == line else {"linewidth": 1.2}
+            ax.barh(place + (i + 0.5) * width - 0.4, values, 0.9 * width, label=line, **look)
+        ax.set(xlabel=what, ylim=(len(names) - 0.5, -0.5))
+        ax.set_yticks(place, names)
+        ax.xaxis.grid(True)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(2, len(lines)))
+    return figure

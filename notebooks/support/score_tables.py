@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import lib
 from lib.evaluation.intervals import DIFFERENCE, interval
 
-from . import show
-
 METRICS = {
     "efficacy": "the edit's own prompt",
     "generalization": "rewordings",
     "specificity": "neighbors",
 }
-PARTS = "mean", "low", "high"  # of a share and its interval
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's factor for a mean of so many streams
 MEASURED = {  # as the columns of stored runs and tables are called
     "held": "efficacy",
@@ -60,14 +57,3 @@ def by_stream(gaps: Sequence[float]) -> tuple[float, float, float]:
     n, middle = len(gaps), statistics.mean(gaps)
     half = STUDENT[n] * statistics.stdev(gaps) / n**0.5
     return middle, middle - half, middle + half
-
-
-def by_metric(scores: Mapping[str, lib.Scores], event: str) -> show.Table:
-    """One row per group of prompts, one column per model: right answers, "78 [44, 98]", in percent."""
-    found = {name: some.summary().set_index(["metric", "event"]) for name, some in scores.items()}
-    rows = []
-    for metric, shown in METRICS.items():
-        ends = {n: [100 * some.loc[(metric, event), x] for x in PARTS] for n, some in found.items()}
-        said = {n: "{:.0f} [{:.0f}, {:.0f}]".format(*three) for n, three in ends.items()}
-        rows.append({"right answers (%)": shown, **said})
-    return show.Table(rows)

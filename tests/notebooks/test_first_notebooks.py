@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import drawings_00, drawings_02, models, moved, own_fact, score_tables
+from notebooks.support import drawings_00, drawings_02, models, moved, own_fact
 from notebooks.support import runs_02_insert as runs_02
 
 PROMPTS = ["The young of a goat is called a", "Bread is"]
@@ -96,16 +96,3 @@ def test_a_rank_correlation_sees_order_alone():
     x = pd.Series(range(12), dtype=float)
     assert runs_02.rank_correlation(x, x.pow(3)) == pytest.approx((1.0, 1.0, 1.0))
     assert runs_02.rank_correlation(x, -x)[0] == pytest.approx(-1.0)
-
-
-def test_a_table_of_scores_has_percent_without_decimals():
-    rows = pd.DataFrame(
-        {"case": case, "metric": metric, "event": "generation", "value": float(case > 0)}
-        for case in range(4)
-        for metric in score_tables.METRICS
-    )
-    asked = [(metric, "generation") for metric in score_tables.METRICS]
-    shown = score_tables.by_metric(
-        {"edited": lib.Scores(rows, asked, "three of four")}, "generation"
-    )
-    assert [row["edited"] for row in shown.rows] == ["75 [28, 97]"] * 3

@@ -331,7 +331,12 @@ HOLES |= {
     "5.4": ["turn"],
     "5.5": ["asked", "layer_change", "spread"],
 }
-HOLES |= {"6.1": ["moved"], "6.2": ["settle"], "6.3": ["turn", "at_zero"], "6.4": ["learn"]}
+HOLES |= {
+    "6.1": ["moved"],
+    "6.2": ["chan", "settle"],
+    "6.3": ["turn", "at_zero"],
+    "6.4": ["shifts", "granted", "learn"],
+}
 HOLES |= {
     "7.1": ["margin_loss", "margin_step"],
     "7.2": ["nearest", "lookup", "rule", "write"],
