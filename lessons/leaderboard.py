@@ -1,11 +1,15 @@
 """Scores students' editors against ours: python -m lessons.leaderboard my/editor.py.
 
+With --json the rows are kept after each editor, and a contest that was stopped goes on after them.
+
 Some lines over 300: the scores, the command and the page that it writes are read together.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
 import random
@@ -63,13 +67,17 @@ class Failure(NamedTuple):
 
 @dataclass
 class Row:
-    """One editor's line: a share with its interval per column, seconds of each edit, failures."""
+    """One editor's line: a share with its interval per column, seconds of each edit, failures.
+
+    file  a digest of the student's file that was run, empty for an editor of the library
+    """
 
     name: str
     own: bool
     values: dict[str, tuple[float, float, float]]
     seconds: list[float] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
+    file: str = ""
 
     @property
     def score(self) -> float:
@@ -214,6 +222,7 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
             "editor": row.name,
             "place": place,
             "own": row.own,
+            "file": row.file,
             "score": row.score,
             **{column: cell(values) for column, values in row.values.items()},
             "seconds": row.seconds,
@@ -223,6 +232,44 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
     ]
     events = {column: f"{event}, {of}" for column, (of, _, event) in COLUMNS.items()}
     return {**settings, "measured by": events, "editors": lines}
+
+
+def as_json(rows: Sequence[Row], settings: dict, left: list[str]) -> str:
+    """The report as text, which names whom it lacks."""
+    more = {"not measured": left} if left else {}
+    ranked = sorted(rows, key=lambda row: row.score, reverse=True)
+    return json.dumps(report(ranked, **settings, **more), indent=2, ensure_ascii=False)
+
+
+def kept(path: Path | None) -> tuple[dict, list[Row]]:
+    """The settings and the rows of a contest that was stopped, from beside its `--json` file.
+
+    Nothing where there is no such file. Raises ValueError where it cannot be read.
+    """
+    if path is None or not files.unfinished(path).exists():
+        return {}, []
+    rows = []
+    try:
+        found = json.loads(files.unfinished(path).read_text(encoding="utf-8"))
+        for line in found.pop("editors"):
+            cells = {name: line[name] for name in COLUMNS}
+            values = {
+                name: tuple(float("nan" if x is None else x) for x in cell.values())
+                for name, cell in cells.items()
+            }
+            failed = [Failure("", text) for text in line["failed"]]
+            seconds = [float(x) for x in line["seconds"]]
+            rows.append(Row(line["editor"], line["own"], values, seconds, failed, line["file"]))
+        return {name: found[name] for name in ("model", "seed", "facts")}, rows
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f"{files.unfinished(path)} is no unfinished ranking: move it away"
+        ) from None
+
+
+def digest(content: object) -> str:
+    """Sixteen characters by which a file or the drawn cases are known again."""
+    return hashlib.sha256(str(content).encode()).hexdigest()[:16]
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
@@ -294,7 +341,9 @@ def arguments() -> argparse.ArgumentParser:
         metavar="GB",
         help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
     )
-    parser.add_argument("--json", type=files.place, help="write all numbers there")
+    parser.add_argument(
+        "--json", type=files.place, help="write all numbers there; a stopped contest goes on"
+    )
     parser.add_argument("--csv", type=files.place, help="write the ranking there")
     return parser
 
@@ -309,7 +358,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = arguments().parse_args(argv)
     model = None if asked.model == "default" else asked.model
     ours = [name for name in asked.against.split(",") if name]
-    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
     cuda = torch.cuda.is_available()
     memory = None if cuda else int(asked.memory * 2**30) or None
     try:
@@ -320,7 +368,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(why)
         files.writable(asked.json, asked.csv)
         stream = asked.cases if asked.stream is None else asked.stream
-        contest = Contest(model, *unseen(asked.cases, stream, seed, asked.data, model))
+        before, done = kept(asked.json)
+        seed = before.get("seed", secrets.randbelow(2**31)) if asked.seed is None else asked.seed
+        drawn = unseen(asked.cases, stream, seed, asked.data, model)
+        contest = Contest(model, *drawn)
+        settings = {"model": contest.lm.name, "seed": seed, "facts": digest(drawn)}
+        if before and before != settings:
+            raise ValueError(
+                f"{files.unfinished(asked.json)} is of a contest with another model, seed or other "
+                "cases: move it away"
+            )
         rows = [contest.nothing()]
     except KeyboardInterrupt:
         print("interrupted: no editor was measured", file=sys.stderr)
@@ -335,9 +392,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     texts = {str(path.absolute()): hand_in(path) for path in given}  # before the first runs
     closed = [*given, *filter(None, (asked.folder, asked.data))]
-    left = [name for name, _, _ in sources]
+    codes = {source: digest(texts[source]) if own else "" for _, own, source in sources}
+    wanted = {(name, codes[source]) for name, _, source in sources}
+    rows += [row for row in done if (row.name, row.file) in wanted]
+    left = [name for name, _, _ in sources if name not in [row.name for row in rows]]
+    if len(rows) > 1:
+        print(f"{len(rows) - 1} editors were measured before", file=sys.stderr)
+    settings |= {"protection": protection(), "cases": asked.cases, "stream": stream}
     try:
         for name, own, source in sources:
+            if name not in left:
+                continue
             print(f"{name} …", file=sys.stderr, flush=True)
             limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
             more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
@@ -350,20 +415,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                         rows.append(contest.run(name, own, entry))
             except Exception as error:
                 rows.append(Row(name, own, nothing, failed=[Failure("", said(error))]))
+            rows[-1].file = codes[source]
             left.remove(name)
+            if asked.json and left:  # a machine that stops at night loses one editor's time
+                with contextlib.suppress(OSError):  # the end says it where a disk is full
+                    files.write(files.unfinished(asked.json), as_json(rows, settings, left))
     except KeyboardInterrupt:
         print(f"interrupted: {', '.join(left)} not measured", file=sys.stderr)
     rows.sort(key=lambda row: row.score, reverse=True)
-    settings = {"model": contest.lm.name, "seed": seed, "protection": protection()}
-    settings |= {"cases": asked.cases, "stream": stream} | ({"not measured": left} if left else {})
     unwritten = []
     for path, text in (
         (asked.csv, files.as_csv(plain(rows))),
-        (asked.json, json.dumps(report(rows, **settings), indent=2, ensure_ascii=False)),
+        (asked.json, as_json(rows, settings, left)),
     ):
         try:  # before anything is printed, which may fail as well
             if path is not None:
                 files.write(files.unfinished(path) if left else path, text)
+                if not left:
+                    files.unfinished(path).unlink(missing_ok=True)
         except OSError as error:
             unwritten.append(str(error))
     print(table(rows))

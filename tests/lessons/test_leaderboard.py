@@ -108,6 +108,50 @@ def test_a_ranking_of_an_example_and_ours(model, tmp_path, capsys):
     assert head[:3] == ["editor", "place", "score"] and [row[1] for row in rows] == ["1", "2"]
 
 
+def test_a_contest_that_was_stopped_goes_on_after_its_rows(model, tmp_path, capsys, monkeypatch):
+    """No process runs here: what an editor does is measured above."""
+    paths = [tmp_path / f"{name}.py" for name in ("ada", "ben")]
+    for path in paths:
+        path.write_text(f"# {path.stem}")
+    asked = []
+
+    class Nobody(Entry):
+        def __init__(self, source, *given, **more):
+            asked.append(Path(source).stem)
+            if asked == ["ada", "ben"]:
+                raise KeyboardInterrupt  # in the middle of the second
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(leaderboard, "Entry", Nobody)
+    right = (0.5, 0.25, float("nan"))
+    line = dict.fromkeys(leaderboard.COLUMNS, right)
+    monkeypatch.setattr(
+        leaderboard.Contest, "run", lambda self, name, own, entry: leaderboard.Row(name, own, line)
+    )
+    monkeypatch.setattr(
+        leaderboard.Contest, "nothing", lambda self: leaderboard.Row("no edit", False, line)
+    )
+    where = tmp_path / "all.json"
+    call = [*map(str, paths), "--against", "", "--model", model, "--cases", "1"]
+    call += ["--json", str(where)]
+    assert leaderboard.main(call) == leaderboard.STOPPED and not where.exists()
+    kept = tmp_path / "all-unfinished.json"
+    seed = json.loads(kept.read_text())["seed"]
+    assert leaderboard.main([*call, "--seed", str(seed + 1)]) == 2, (
+        "other facts are another contest"
+    )
+    assert "move it away" in capsys.readouterr().err
+    assert leaderboard.main(call) == 0 and asked == ["ada", "ben", "ben"] and not kept.exists()
+    found = json.loads(where.read_text())
+    assert found["seed"] == seed and len(found["editors"]) == 3 and "not measured" not in found
+
+    for text in ("{", "[]", '{"editors": 3}', '{"editors": [{"editor": "ada"}]}', "\ud800"):
+        kept.write_text(text, "utf-8", "surrogatepass")
+        assert leaderboard.main(call) == 2 and "move it away" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_whatever_fails_is_told_and_the_next_edit_is_made(model):
     with Entry("odd.py", model, 20.0, text=ODD) as entry:
