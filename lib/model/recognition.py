@@ -49,6 +49,8 @@ def arch_of(model: nn.Module) -> Arch:
     """
     if _family(model) in ARCHS:
         return ARCHS[_family(model)]
+    if not hasattr(model, "config"):
+        raise _refusal(model, "it is no transformers model")
     if _likeness(model) not in _found:
         _found[_likeness(model)] = recognize(model)
     arch = _found[_likeness(model)]
@@ -65,8 +67,6 @@ def recognize(model: nn.Module) -> Arch:
 
     Raises FamilyError, in one sentence that names what was not found.
     """
-    if not hasattr(model, "config"):
-        raise _refusal(model, "it is no transformers model")
     if below_head(model) is model:
         raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
     with torch.no_grad():
@@ -641,7 +641,8 @@ def _family(model: nn.Module) -> str:
 def _likeness(model: Any) -> tuple:
     """What is equal in models of which one row tells."""
     config = model.config
-    return type(model), model.dtype, config._attn_implementation, str(config.to_dict())
+    kinds = getattr(model, "dtype", None), getattr(config, "_attn_implementation", None)
+    return type(model), *kinds, str(getattr(config, "to_dict", lambda: vars(config))())
 
 
 def _refusal(model: nn.Module, why: str) -> FamilyError:

@@ -584,7 +584,7 @@ def standardized(facts):  # K, K̂ and Ĝ
 def trained(learn):  # a, b, and the loss of every update
     a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
     adam, curve, order = torch.optim.Adam([a, b], lr=0.02), [], torch.Generator().manual_seed(0)
-    for _ in range(12 if SCALE == "tiny" else 300):
+    for _ in range(12 if SCALE == "tiny" else 150):
         facts = take(lesson, torch.randperm(100, generator=order)[:10])
         loss, a.grad, b.grad = learn(outcome(facts), *standardized(facts), a, b, 0.001, 10.0)
         adam.step()
@@ -612,14 +612,14 @@ toy |= {line: [[examine(a, b)]] for line, (a, b, _) in made.items()}
 figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 
 # %%
-span = 30  # updates in a mean
+span = 15  # updates in a mean
 means = {
     line: torch.tensor(curve[: len(curve) // span * span]).view(-1, span).mean(1)
     for line, (*_, curve) in made.items()
     if len(curve) >= span
 }
 plot.lines(
-    range(span, 301, span), means, "updates", "loss, mean of thirty updates"
+    range(span, 151, span), means, "updates", "loss, mean of fifteen updates"
 ) if means else None
 
 # %% [markdown]
