@@ -40,5 +40,6 @@ def test_an_edit_is_read_in_few_files():
     found = reading.reading("rome")
     # a weight may be quantized, or an expert's: that is one file and a few lines more
     # (6 files); so are facts as they come, normalized texts, arguments of the wrong kind, and bars
-    # and layers without an MLP, which a family that was recognized may have (8 statements)
-    assert found.files <= 29 and found.statements <= 698 and found.lines <= 1290
+    # and layers without an MLP, a head of several layers and positions that begin late, which a
+    # family that was recognized may have (11 statements)
+    assert found.files <= 29 and found.statements <= 701 and found.lines <= 1293
