@@ -93,9 +93,9 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # %% [markdown]
 # ## What a gradient consists of
 #
-# A network that edits has to read something about the fact and write a change of a matrix. The
-# gradient of the fact's loss is a natural thing to read, but it is as large as the matrix itself. So we
-# ask first what it consists of.
+# A *hypernetwork* reads something about the fact and writes a change of a matrix. The gradient of
+# the fact's loss is a natural thing to read, but it is as large as the matrix itself. So we ask
+# first what it consists of.
 #
 # A linear layer takes the key $k_t$ of each token to $y_t = Wk_t$. Let $g_t = \partial L/\partial y_t$ be
 # the gradient at the output at token $t$; the loss demands that $y_t$ move along $-g_t$. Change $W$ by
@@ -133,10 +133,11 @@ for name, pair in pairs.items():
     print(f"without the answer's position {rest:.2f} ‖∂L/∂W‖ is left")
 
 # %% [markdown]
-# Two layers below the top the attention above reads the outputs at all tokens, and nearly each of them brings a rank. But
-# the position that predicts the answer carries most of the length. Above the last layer nothing looks at other
-# tokens any more, and "Rome" is one token, so there the gradient is one outer product. MALMEN as published reads only
-# positions that predict an answer token. MEND reads all tokens, and so do all networks of this library.
+# Two layers below the top the attention above reads the outputs at all tokens, and nearly each adds
+# 1 to the rank. But the position that predicts the answer carries most of the length. Above the
+# last layer nothing looks at other tokens any more, and "Rome" is one token, so there the gradient
+# is one outer product. MALMEN as published reads only positions that predict an answer token. MEND
+# reads all tokens, and so do all networks of this library.
 #
 # ## A plain step
 #
@@ -174,10 +175,10 @@ share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt
 #
 # </details>
 #
-# The left panel shows a step for the tower, asked at the last token of other prompts: the part of $\Delta q$
-# in the direction of the tower's own shift. On the right is what the model makes of such a step on all
-# matrices that MEND edits. Where widgets work, move the rate $\alpha$; MEND's own edit stands beside it. Its
-# network was trained on other facts.
+# The left panel shows a step for the tower: how much of $\Delta q$, at the last token of each
+# prompt, lies along the tower's own shift. On the right is p(Rome) after such a step on all
+# matrices that MEND edits. Where widgets work, move the rate $\alpha$; MEND's own edit stands
+# beside it. Its network was trained on other facts.
 #
 # **Predict.** For which of the prompts is the share large? Is there a rate that writes the fact and spares its
 # neighbors?
@@ -226,9 +227,9 @@ def step(rate):
 sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 
 # %% [markdown]
-# In the last layer the keys tell a question for a place from a recipe, and hardly tell one place from
-# another: a neighbor gets nearly as much of the shift as a rewording. No rate can undo this. With a small one
-# the fact is not written, and with a large one the neighbors say "Rome" as well.
+# In the last layer the keys tell a question for a place from others, and hardly tell one place from
+# another: a neighbor gets nearly as much of the shift as a rewording. No rate can undo this. With a
+# small one the fact is not written, and with a large one the neighbors say "Rome" as well.
 #
 # The last cell of this part writes your own fact with MEND: one pass through the model, and no search.
 
@@ -239,12 +240,13 @@ with lm.patched(mend.edit([fact])):
 print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}")
 
 # %% [markdown]
-# One fact is an example. The stored runs take three draws of twenty facts, which no network was trained on,
-# and ask for each the edit itself, one rewording, and two neighbors. All answers are
-# generated. First, ten facts of each draw are written alone. The plain step stands beside the trained networks,
-# and beside both stands what a network begins with: *units alone* is MEND's own program with its network not
-# yet trained, and **UltraEdit**, the editor of the next page, has no network at all. In the figure an edit is
-# better the farther it stands to the right and to the top. Small marks are draws, large ones are means.
+# One fact is an example. The stored runs take three draws of twenty facts, which no network was
+# trained on, and ask for each the edit itself, one rewording, and two neighbors. All answers are
+# generated. First, ten of each draw are written one by one. The plain step stands beside the
+# trained networks, and beside both stands what a network begins with: *units alone* is MEND with
+# its network not yet trained (see below), and **UltraEdit**, the editor of the next page, has no
+# network at all. In the figure an edit is better the farther it stands to the right and to the top.
+# Small marks are draws, large ones are means.
 
 # %%
 rows = [row for name in NETWORKS for row in long_runs.rows(f"09_{name.lower()}")]
@@ -284,11 +286,12 @@ for way in (*NETWORKS, "UltraEdit"):
 figures.tradeoff(places(single, "alone"), KEPT, NEW, COLORS)
 
 # %% [markdown]
-# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone are
-# simply a very long step: they write everything and keep next to nothing. The trained networks stand a little off this curve.
-# MALMEN writes the same facts as the plain step with $\alpha = 0.02$, in each draw, and of the neighbors it keeps 13
-# points more (−1 to 28); MEND and RLEdit keep 7 or 8 points more. With three draws of ten facts
-# a gain of less than about ten points cannot be told from none, so training helps a little here at best.
+# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units
+# alone do as a very long step does: they write all and keep next to nothing. The trained networks
+# stand a little off this curve. MALMEN writes as many facts as the plain step with $\alpha = 0.02$
+# in each draw, and of the neighbors it keeps 13 points more (−1 to 28); MEND and RLEdit keep 7 or 8
+# points more. With three draws of ten facts a gain of less than about ten points cannot be told
+# from none, so a gain by training is not shown here.
 #
 # UltraEdit, for which nothing is trained, writes as many facts and keeps 40 points more of the neighbors. But hardly any
 # of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good
@@ -436,10 +439,11 @@ def misses(part):
 sliders.Slider(misses, "shared part", (0.0, 0.3, 1.0, 2.0), 1.0)
 
 # %% [markdown]
-# With keys that share a part the sum misses by several times what was asked for; the regression misses by next to nothing
-# as long as there are fewer keys than coordinates. How do real facts take it? The stored runs write all twenty of a
-# draw in one update and ask ten of them. *MEND, solved* takes
-# the pairs of MEND's trained network and joins them by the regression on $k$; nothing is trained for it.
+# With keys that share a part the sum misses by several times what was asked for; the regression
+# misses by next to nothing up to its hundred keys of 256 coordinates. How do real facts take it?
+# The stored runs write all twenty of a draw in one update and ask ten of them. *MEND, solved* takes
+# the pairs of MEND's trained network and joins them by the regression on $k$; nothing is trained
+# for it.
 
 # %%
 many = {"plain step": ["plain step, α = 0.01"]}
@@ -451,14 +455,15 @@ for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALME
 figures.tradeoff(places(many, "together"), KEPT, NEW, COLORS)
 
 # %% [markdown]
-# **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are gone. The same pairs
-# of the same network, joined by the regression on $k$, write half of them and keep most of the neighbors: 68 points more (49 to
-# 87), without any further training.
+# **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are
+# gone. The same pairs of the same network, joined by the regression on $k$, write half of them and
+# keep most of the neighbors, 68 points more (49 to 87), with no further training.
 #
-# MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes nine of ten facts in
-# every draw, and most of the rewordings follow, but few of the neighbors are kept, and MALMEN keeps hardly one.
-# UltraEdit writes nearly as much as RLEdit and keeps most of its neighbors, and again its rewordings do not follow. So no editor
-# stands in the upper right corner of the right panel: **what carries an edit to rewordings carries it to neighbors.**
+# MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes
+# nine of ten facts in every draw, and most of the rewordings follow, but few of the neighbors are
+# kept, and MALMEN keeps hardly one. UltraEdit writes nearly as much as RLEdit and keeps most of its
+# neighbors, and again its rewordings do not follow. So no editor stands in the upper right corner
+# of the right panel: **here no edit reaches most rewordings and few neighbors.**
 #
 # ## Two phases
 #
@@ -623,10 +628,11 @@ plot.lines(
 ) if means else None
 
 # %% [markdown]
-# The first of these figures asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain step did
-# over its rates, and the trained network is the point to compare with it. All that it can have learned is how much each coordinate of
-# $\hat k$ and $\hat g$ counts, since it has nothing else: 2,112 numbers. This is one layer, one order of
-# the updates, and the first token of each answer, so it is an example.
+# The first of these figures asks facts that no update has seen. The units alone make a curve over
+# four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
+# it lies beyond it. All that it can have learned is how much each coordinate of $\hat k$ and $\hat
+# g$ counts, since it has nothing else: 2,112 numbers. This is one layer, one order of the updates,
+# and the first token of each answer, so it is an example.
 #
 # ## The networks of this library
 #
@@ -636,10 +642,10 @@ plot.lines(
 # texts, two phases, Adam. MEND learns from single facts. MALMEN learns from updates of one to ten facts.
 #
 # **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
-# they meet a model that has been edited many times. So one training step is a whole stream: turn $i$
-# edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by those of
-# $j$ turns before, up to a window. It is reinforcement learning in name: the "reward" is minus a loss
-# whose gradient is known.
+# they meet a model that has been edited many times. So one training step is a whole stream: turn
+# $i$ edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by
+# those of $j$ turns before, up to a window. It is reinforcement learning by name: the "reward" is
+# minus a loss whose gradient is known.
 #
 # Each file keeps its own curve, the loss on facts that were kept apart. The three have three different
 # losses, so each is drawn as a share of what it was at the start, and their heights cannot be compared.
@@ -651,9 +657,9 @@ steps = {name: found[0] for name, found in curves.items()}
 plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", ylog=True)
 
 # %% [markdown]
-# The network with the least loss is the one that is kept. It was chosen by the very loss that is drawn,
-# so its value is a little too good. A falling loss does not say how an edit does with other facts: in the figures above
-# MALMEN and RLEdit, whose curves fall, keep few neighbors of twenty facts.
+# Each training keeps the network of its least loss. It was chosen by the very loss that is drawn,
+# so its value is a little too good. A falling loss does not say how an edit does with other facts:
+# in the figures above MALMEN and RLEdit, whose curves fall, keep few neighbors of twenty facts.
 #
 # ## What we know now
 #
@@ -661,12 +667,13 @@ plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", yl
 #   to read and to exchange. At another key $q$ its step arrives by $\langle k, q\rangle$.
 # * A network that begins as the identity makes, before its training, a plain step on standardized
 #   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
-# * The network's gradient needs one matrix per edited layer of the language model,
-#   $D = \partial L/\partial W$. Model and network never share a graph.
-# * A trained network has to be compared with a plain step of the best size and with units without a network. With
-#   one fact it kept somewhat more neighbors than such a step and as many rewordings. UltraEdit kept many more, and lost the rewordings.
-# * With twenty facts in one update the sum of MEND's pairs wrote nothing. A regression writes; on $k$ it spares the neighbors,
-#   and on $\tilde k$ the rewordings follow. None had both.
+# * The network's gradient needs one matrix per edited layer of the language model, $D = \partial
+#   L/\partial W$. Model and network never share a graph.
+# * A trained network has to be compared with a plain step of the best size and with units without a
+#   network. With one fact too few were asked to tell a gain over such a step from none. UltraEdit
+#   kept many more, and lost the rewordings.
+# * With twenty facts in one update the sum of MEND's pairs wrote nothing. A regression writes; on
+#   $k$ it spares the neighbors, and on $\tilde k$ rewordings follow. None had both.
 #
 # ## Where it breaks
 #

@@ -13,8 +13,8 @@
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes shifts.
 #
-# **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), the
-# both in two steps.
+# **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), both
+# in two steps.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -138,7 +138,7 @@ drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 # step on the matrix would move the output at $k$ by $-\eta\|k\|^2 g$, which has the same form.
 #
 # Nothing is learned beforehand, no subject is needed, and no old fact is kept. From turn to turn,
-# beside the edited weights, only $\mu$ and $\sigma$ of keys and gradients are kept.
+# beside the edited weights, only $n$, $\mu$, $\sigma$ of keys and gradients stay.
 #
 # ## Moments that never forget
 #
@@ -213,7 +213,7 @@ settle = use("6.2", settle)
 # <details><summary>Work it out</summary>
 #
 # Both terms are near $10^9$, and float32 has seven digits, so each is off by up to a hundred or so.
-# Their difference should be 1,000. The variance has hardly one right digit.
+# Their difference should be 1,000. One digit of the variance is safe.
 #
 # </details>
 
@@ -330,14 +330,15 @@ print(
 )
 
 # %% [markdown]
-# Your turn of the sixty facts is the library's, matrix for matrix. Nearly all of each shift is granted.
+# Your turn of the sixty facts is the library's, matrix for matrix. Half of the shifts lose 2 % at
+# most.
 #
 # ## A gradient of zero
 #
-# To divide a gradient by its typical size, coordinate by coordinate, is what Adam does too. But Adam
-# takes no mean off, and this makes a difference that the first figure showed as well: a gradient of
-# zero, the cross, is not at zero after standardizing. A fact that the model knows already has nearly no
-# gradient. A plain step would hardly move a weight for it. What does UltraEdit do?
+# To divide a gradient by its typical size, coordinate by coordinate, is what Adam does too. But
+# Adam takes no mean off, and this makes a difference that the first figure showed as well: a
+# gradient of zero, the cross, is not at zero after standardizing. A fact that the model knew for
+# certain would have no gradient, and a plain step would not move for it. What does UltraEdit do?
 #
 # Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
 # of all tokens have the same direction and differ in their length only: $V$ has rank one, and
@@ -387,7 +388,7 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 #
 # The plain step moves nothing for zero gradients. UltraEdit asks every one of these tokens for the
 # same shift along $\mu_g/\sigma_g$. It lies along the mean gradient and not against it, so the loss
-# of the edited facts *rises*.
+# of the new facts *rises*.
 #
 # </details>
 
@@ -440,12 +441,13 @@ bars = {
 figures.bars(list(turns), bars, COLORS)
 
 # %% [markdown]
-# With every gradient at 0 the plain step does nothing. UltraEdit still moves the weights, though little: one and
-# the same shift at all tokens is cheap to write. But the shift is not harmless. The loss of the new facts rises, and more than
-# known facts with their own small gradients raise it; with the plain step it even falls a little. So to take the mean off does by itself
-# the harm that known facts do to new ones here. Over all columns that the moments have seen these shifts cancel,
-# because standardized gradients have the mean zero. In a turn of known facts nothing cancels them. The
-# library leaves out gradients that are exactly 0, but writes small ones like any others.
+# These facts are known but not for certain: with their own gradients both rules move the weights
+# nearly as far as for new ones. With every gradient at 0 the plain step does nothing, and UltraEdit
+# moves them little. But its shift is not harmless: the loss of the new facts rises, more than with
+# the own gradients. The plain step even lowers it a little with those. So to take the mean off is
+# by itself enough to do harm. Over all columns that the moments have seen the mean of $\hat g$ is
+# zero, so such shifts nearly cancel. In a turn of known facts they do not. The library leaves out
+# gradients that are exactly 0, but writes small ones like any others.
 #
 # ## How large a step?
 #
@@ -479,8 +481,8 @@ for line, f in each("your turn", turn).items():
 drawings_10.steps(sizes, curves)
 
 # %% [markdown]
-# The paper's $\eta$ hardly moves our weights, and GPT-J's step, the second point, does little more. What writes half of the tokens here is a hundred
-# times as large, and other text pays for it. So a
+# The paper's $\eta$, the first point, writes little, and GPT-J's step, the second, not much more.
+# What writes half of the tokens here is a hundred times as large, and other text pays for it. So a
 # step that does not depend on the width still has to be tuned for the model.
 #
 # ## A cold start
@@ -530,7 +532,8 @@ show.Table(table)
 # ## Sixty edits
 #
 # Does it matter that the moments are lifelong? The stored runs write three turns of twenty facts of
-# CounterFact, on three draws of facts, in three ways with the same regression and the same large step:
+# CounterFact, on three draws of facts, in three ways with one regression and the largest step
+# above:
 #
 # * **lifelong** is UltraEdit as published. It is run with half the step as well.
 # * **first turn** takes the moments of the first turn, for ever. The model moves away from them.
@@ -538,10 +541,11 @@ show.Table(table)
 #   should be, so it gets help: one $c$ per matrix, with which the median shift of the first turn is
 #   as long as UltraEdit's.
 #
-# Beside them stand the library's UltraEdit, whose preset has three passes and keeps earlier keys as notebook 06 does, and
-# the trained networks of notebook 09. A way that writes more also damages more, so both are drawn: an edit is better
-# the farther it stands to the left and to the top. Every third fact is asked at the end, by generation, and the
-# damage is the KL divergence of fifteen unrelated prompts.
+# Beside them stand the library's UltraEdit, whose preset makes up to 3 passes and keeps old keys as
+# notebook 06 does, and the trained networks of notebook 09. A way that writes more also damages
+# more, so both are drawn: an edit is better the farther it stands to the left and to the top. Every
+# third fact is asked at the end, by generation, and the damage is the KL divergence of fifteen
+# unrelated prompts.
 #
 # **Predict.** For larger models the paper reports an efficacy of 84 % with lifelong moments, 36 %
 # without any and 1 % with frozen ones. Who collapses here?
@@ -570,29 +574,31 @@ damage = "KL divergence at unrelated prompts (nats)"
 figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 
 # %% [markdown]
-# Nobody collapses as in the paper, but **the moments matter**, and what they change is mostly the damage. With the same step the moments of the first
-# turn do more than twice the damage of lifelong ones, in every draw, and hold fewer facts. Without any
-# moments the damage is about twice as large too, and perhaps a few more facts are held. A smaller step shows what that is worth: with half of it lifelong moments
-# hold most of these facts, for a quarter of the damage. Twenty facts of a draw are asked, so that of the facts held
-# only a difference of more than ten points or so could have been seen.
+# None of the three collapses, but **the moments matter**, and what they change is mostly the
+# damage. With the same step the moments of the first turn do more than twice the damage of lifelong
+# ones, in every draw, and hold fewer facts. Without any moments the damage is about twice as large
+# too, and no gain in facts held is shown. A smaller step spares more still: with half of it
+# lifelong moments hold somewhat fewer facts, for a quarter of the damage. Twenty facts of a draw
+# are asked, so that of the facts held only a difference of 15 to 30 points could have been seen.
 #
-# The library's preset stands apart from all of them: earlier keys and general text, which notebooks 05 and 06 put into the
-# regression, hold three of four facts at less than a tenth of the damage.
+# The library's preset stands apart: with more passes, and old keys and general text in the
+# regression (notebooks 05, 06), it holds three of four facts at less than a tenth of the damage.
 #
 # Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: more than half of them, with more damage than
 # lifelong moments do at the same step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
 #
 # ## What we know now
 #
-# * UltraEdit is MALMEN without its network: the standardized units and the regression are left. One forward
-#   and one backward pass and one regression make a turn, with no search and no training.
-# * Count, mean and squared deviations merge exactly, in any split. They are all that UltraEdit keeps
-#   of the past.
+# * UltraEdit is MALMEN without its network: the standardized units and the regression are left. One
+#   forward and one backward pass and one regression make a turn, with no search and no training.
+# * Count, mean and squared deviations merge exactly, in any split. They are all that UltraEdit
+#   keeps of the past.
 # * To standardize is more than to rescale. A gradient of zero asks for a shift along the mean
 #   gradient, which moves the weights little and raises the loss of other facts. And one lone column
 #   standardizes to nothing, so texts have to be read first.
-# * With one large step lifelong moments did half the damage of none at all and less than half of those of a first turn, in three
-#   draws of facts. The keys that are kept and general text matter more still.
+# * With one large step lifelong moments did about half the damage of none and less than half of
+#   those of a first turn, in three draws of facts. The preset, which changes several things, did
+#   far better.
 #
 # ## Where it breaks
 #
@@ -621,11 +627,12 @@ dashes = {"orthogonal turns": "--"}
 plot.lines(turns, far, "edits", "‖ΔW‖ / ‖W‖ (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
 # %% [markdown]
-# With lifelong moments the weights move as orthogonal turns would move them, and with those of the first turn faster: the
-# gradients grow, and their units do not.
-# Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. The library's
-# preset does both. But **weights fill
-# up all the same**, and in a stream of ten thousand facts the first hundred fade ([notebook 16](16_at_scale.ipynb)). What if one leaves the weights alone? That is [notebook 11](11_grace.ipynb).
+# With lifelong moments the weights move as orthogonal turns would move them, and with those of the
+# first turn faster. Without any they move a little less. Part of the remedy is in notebooks 05 and
+# 06: weigh general text, and keep the keys. The library's preset does both. But **weights fill up
+# all the same**, and in a stream of ten thousand facts the first hundred fade ([notebook
+# 16](16_at_scale.ipynb)). What if one leaves the weights alone? That is [notebook
+# 11](11_grace.ipynb).
 #
 # ## References
 #
