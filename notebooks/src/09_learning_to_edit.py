@@ -588,8 +588,8 @@ def standardized(facts):  # K, K̂ and Ĝ
 
 def trained(learn):  # a, b, and the loss of every update
     a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
-    adam, curve, order = torch.optim.Adam([a, b], lr=0.02), [], torch.Generator().manual_seed(0)
-    for _ in range(12 if SCALE == "tiny" else 150):
+    adam, curve, order = torch.optim.Adam([a, b], lr=0.05), [], torch.Generator().manual_seed(0)
+    for _ in range(12 if SCALE == "tiny" else 60):
         facts = take(lesson, torch.randperm(100, generator=order)[:10])
         loss, a.grad, b.grad = learn(outcome(facts), *standardized(facts), a, b, 0.001, 10.0)
         adam.step()
@@ -617,15 +617,13 @@ toy |= {line: [[examine(a, b)]] for line, (a, b, _) in made.items()}
 figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 
 # %%
-span = 15  # updates in a mean
+span = 6  # updates in a mean
 means = {
     line: torch.tensor(curve[: len(curve) // span * span]).view(-1, span).mean(1)
     for line, (*_, curve) in made.items()
     if len(curve) >= span
 }
-plot.lines(
-    range(span, 151, span), means, "updates", "loss, mean of fifteen updates"
-) if means else None
+plot.lines(range(span, 61, span), means, "updates", "loss, mean of six updates") if means else None
 
 # %% [markdown]
 # The first of these figures asks facts that no update has seen. The units alone make a curve over
