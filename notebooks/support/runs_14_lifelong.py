@@ -114,7 +114,6 @@ def probes(some: Sequence[lib.Case]) -> dict[str, str]:
         "reworded": tower.paraphrases[-1],
         "neighbor": tower.neighborhood[0].prompt,
         "unrelated": tower.locality[0],
-        "edit 14": some[min(13, len(some) - 1)].fact.text,
         "the last edit": some[-1].fact.text,
     }
 
@@ -303,20 +302,40 @@ LINES |= {"synthetic documents": ("sdf", {"documents": 10}), "steering": ("steer
 def stream_row(
     made: lib.Editor, name: str, seed: int, whole: Sequence[lib.Case], known: Any
 ) -> dict[str, Any]:
-    """Write one stream with one editor: what each turn writes, and at the end everything.
+    """Write one stream with one editor: what is there after each turn, and at the end everything.
 
-    written  "1" or "0" per fact: whether the model gives its new answer right after its own turn
+    right    after each turn, "1" or "0" per fact so far: whether the model gives its new answer
+    moved    {"neighbors", "unrelated": after each turn, KL from the unedited model in nats}
+    says     {probe: its answer after each turn}
     cases    {metric: {event: [value of each case]}} at the end
     turns    CPU seconds of each turn
+    bytes    of the patch as a file
+    each     of ROME's edits alone: `singly`
     """
-    spent, patch, written = timed(made), lib.EMPTY, ""
-    for start in range(0, len(whole), STREAM["batch"]):
-        turn = whole[start : start + STREAM["batch"]]
+    lm, spent, patch = made.lm, timed(made), lib.EMPTY
+    ask, groups = probes(whole), asked(whole)
+    before = {group: _next(lm, prompts, patch) for group, prompts in groups.items()}
+    row: dict[str, Any] = {"line": name, "seed": seed, "right": []}
+    row |= {"moved": {group: [] for group in groups}, "says": {probe: [] for probe in ask}}
+    for end in range(STREAM["batch"], len(whole) + 1, STREAM["batch"]):
+        turn = whole[end - STREAM["batch"] : end]
         patch = made.edit([case.fact for case in turn], after=patch, check=False)
-        written += right(made.lm, turn, patch)
-    scores = lib.evaluate(made.lm, whole, patch, base=known, **ASKED)
-    row = {"line": name, "seed": seed, "written": written, "turns": [round(x, 2) for x in spent]}
-    return row | at_the_end(scores)
+        row["right"].append(right(lm, whole[:end], patch))
+        for group, prompts in groups.items():
+            row["moved"][group].append(_kl(before[group], _next(lm, prompts, patch)))
+        with lm.patched(patch, only=True):
+            for probe, answer in zip(ask, lm.answer(list(ask.values()), WORDS), strict=True):
+                row["says"][probe].append(answer)
+    row |= {"turns": [round(x, 2) for x in spent], "bytes": size(patch)}
+    if name.startswith("ROME"):
+        row["each"] = singly(lm, patch, groups["unrelated"], before["unrelated"])
+    return row | at_the_end(lib.evaluate(lm, whole, patch, base=known, **ASKED))
+
+
+def asked(whole: Sequence[lib.Case]) -> dict[str, list[str]]:
+    """One neighbor's prompt and one unrelated prompt of each case."""
+    neighbors = [case.neighborhood[0].prompt for case in whole if case.neighborhood]
+    return {"neighbors": neighbors, "unrelated": unrelated(whole)}
 
 
 def at_the_end(scores: lib.Scores) -> dict[str, Any]:
@@ -339,6 +358,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     streams = {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
     settings = {"reading": stored_runs.reading(lm), "editors": stored_runs.configs(lm, lines)}
     settings |= {"cases": streams, "batch": STREAM["batch"], "prompts": STREAM["prompts"]}
+    settings |= {"metrics": TESTS, "probes": list(probes(cases(EDITS)))}
     settings["networks"] = {name: runs_09.trained(name)[2] for name in ("mend", "malmen", "rledit")}
     jobs = {
         f"{line}, {seed}": partial(rows, line, seed) for seed in SEEDS for line in ("base", *lines)
