@@ -7,12 +7,23 @@ each stream, and from these m numbers x₁ … x_m their mean and Student's 95 %
 
     x̄ ± t s / √m,    s² = Σ (xⱼ − x̄)² / (m − 1)
 
+`paired` is that for two editors. `unbeaten` chooses among many: the leader is the editor with the
+highest mean, in which each stream counts once, and it returns the names of all editors that the
+leader is not shown to be ahead of, the leader among them.
+
     a, b    lists with a tensor (n,) per stream: the values of A and B for its facts; n may differ
     t       the factor of Student's distribution for m streams
     returns (x̄, low, high), the mean of a − b and the ends of its interval
 
-Hint: how many observations are there, m or the number of all facts?
+    values  {name of an editor: a list with a tensor per stream}
+    ahead   a function of two such lists, as `paired` with its t: (x̄, low, high)
+    returns a list of names, in the order of `values`
+
+Hint: how many observations are there, m or the number of all facts? And which end of an interval
+has to be on which side of 0, so that the leader is shown to be ahead?
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,12 +36,28 @@ def paired(a: list[Tensor], b: list[Tensor], t: float) -> tuple[Tensor, Tensor, 
     return x.mean(), x.mean() - half, x.mean() + half
 
 
+def unbeaten(
+    values: dict[str, list[Tensor]],
+    ahead: Callable[[list[Tensor], list[Tensor]], tuple[float, float, float]],
+) -> list[str]:
+    # solution
+    means = {name: sum(one.mean() for one in some) / len(some) for name, some in values.items()}
+    leader = max(means, key=means.get)
+    return [name for name, some in values.items() if ahead(values[leader], some)[1] <= 0]
+
+
 # --- checks
-from lessons.marking import agree, normal, several, tensor
+from lessons.marking import Wrong, agree, normal, several, tensor
 
 BODY = (
     "x = torch.stack([(one - other).mean() for one, other in zip(a, b)])\n"
     "half = t * x.std() / len(x) ** 0.5\nreturn x.mean(), x.mean() - half, x.mean() + half"
+)
+EACH = "sum(one.mean() for one in some) / len(some)"
+CHOICE = (
+    f"means = {{name: {EACH} for name, some in values.items()}}\n"
+    "leader = max(means, key=means.get)\n"
+    "return [name for name, some in values.items() if ahead(values[leader], some)[1] <= 0]"
 )
 WRONG = [
     (BODY.replace("torch.stack", "torch.cat").replace(".mean() for", " for"), "observation"),
@@ -45,6 +72,10 @@ WRONG = [
     (BODY.replace(" / len(x) ** 0.5", ""), "single stream"),
     (BODY.replace("one - other", "other - one"), "turned round"),
     (BODY.replace("(one - other)", "(one - other).abs()"), "signs"),
+    ({"unbeaten": CHOICE.replace("[1] <= 0", "[0] <= 0")}, "alone"),
+    ({"unbeaten": CHOICE.replace("[1] <= 0", "[1] > 0")}, "beaten"),
+    ({"unbeaten": CHOICE.replace("values[leader], some", "some, values[leader]")}, "turned round"),
+    ({"unbeaten": CHOICE.replace(EACH, "torch.cat(some).mean()")}, "Each stream counts once"),
 ]
 
 
@@ -100,5 +131,46 @@ def check(ask, draw):
         "Turned round: a − b was asked, and this is b − a.": ends(-x.mean(), x.std()),
     }
     agree(found, wanted, "(mean, low, high)", likely)
+    chosen(ask)
     wide = ((apart[2] - apart[1]) / (wanted[2] - wanted[1])).item()
     return f"solved: without the pairs the interval would be {wide:.1f} times as wide."
+
+
+def chosen(ask):
+    """Four editors on three streams, of which the second is short, and everybody is best in it."""
+
+    def stream(*means):
+        sizes = (4, 40, 4)
+        return [torch.full((n,), mean).double() for n, mean in zip(sizes, means, strict=True)]
+
+    values = {
+        "low": stream(0.1, 0.2, 0.1),
+        "near": stream(0.9, 0.5, 0.6),
+        "leader": stream(0.8, 0.6, 0.9),
+        "long": stream(0.5, 0.8, 0.5),
+        "behind": stream(0.6, 0.4, 0.7),
+    }
+    reads = {
+        "These are the editors that the leader is shown to be ahead of: the beaten ones.": [
+            "low",
+            "behind",
+        ],
+        "The leader alone comes back: a lead that may be chance does not beat an editor.": [
+            "leader"
+        ],
+        "The interval is turned round: it has to be that of the leader less the other.": [*values],
+        "This leader has the highest mean of all facts. Each stream counts once.": [
+            "near",
+            "leader",
+            "long",
+            "behind",
+        ],
+    }
+    found = ask("unbeaten", values, lambda a, b: paired(a, b, 4.303))
+    wanted = unbeaten(values, lambda a, b: paired(a, b, 4.303))
+    if found == wanted:
+        return
+    for reason, names in reads.items():
+        if found == names:
+            raise Wrong(f"unbeaten: {reason}")
+    raise Wrong(f"unbeaten: the names should be {wanted}, and {found} came back.")

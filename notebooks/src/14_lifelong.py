@@ -1,15 +1,15 @@
 # %% [markdown]
 # <!-- badge -->
 #
-# # 14 · Lifelong: all on one stream
+# # 14 · Which editor when
 #
-# Thirteen notebooks, some two dozen editors, and each was shown where it is strong. Which of all
-# these should you use? Here every one of them writes the same facts, in the same order, and is
-# asked the same questions after every turn. At the end stand eight lines of advice.
+# Thirteen notebooks, some two dozen editors, and each was shown where it is strong. Which of all these should
+# you use? Here every one of them writes the same facts, in the same order, and is asked the same questions. At
+# the end stand seven lines of advice, and a rule makes each of them from the stored answers.
 #
-# **You will** count what a raster shows · see every editor on one stream · write the interval that
-# tells which of their differences five more streams support · find the one edit that killed ROME ·
-# read the answers, pay the bill, and choose.
+# **You will** choose an editor before you see a number · count what a stream of edits has written, held and
+# forgotten · see every editor on the same streams · write the test that says which differences are more than luck ·
+# set the price of a changed neighbor and watch the winner change.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), of each its main idea.
 #
@@ -58,39 +58,56 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
-import pandas as pd
+import time
+
 import torch
 
-from lib.data.facts import lookup  # a fact's prompt in tokens, and where its subject ends
-from lib.evaluation.intervals import DIFFERENCE, interval
-from lib.workbench.plot.style import SEQUENTIAL
-from notebooks.support import drawings_14, figures, five_streams, long_runs, models, which_editor
+import lib
+from notebooks.support import drawings_14, figures, long_runs, models, own_fact, show, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
-from notebooks.support.five_streams import MORE, STREAMS
-from notebooks.support.holes import guess, use
-from notebooks.support.runs_14_lifelong import COLUMNS, FAMILIES, STREAM
+from notebooks.support.holes import both, guess, use
+from notebooks.support.runs_14_lifelong import EDITS, FAMILIES, TURN
+from notebooks.support.score_tables import STUDENT, by_stream
+from notebooks.support.sliders import Slider
 
-lm = models.load(SCALE)  # as it comes: without the token that `lib.load()` puts in front of texts
+lm = models.load(SCALE, sink="own")
+mine = own_fact.read()
 
 # %% [markdown]
-# ## What "retention" counts
+# ## Your choice, before any number
 #
-# A **stream** is a sequence of $T$ turns of a few facts each, and a model that is edited in each
-# turn. We want to know two things at its end: how many facts were ever written, and how many are
-# still there. One number cannot say both. So after each turn $t$ every fact $i$ written so far is
-# asked, and $a_{it} = 1$ if the answer is the new one, otherwise 0. This table of zeros and ones is
-# called a **raster**: one row per fact, one column per turn. What comes out are three shares.
-# *Written* (the literature says efficacy) counts each fact right after its own turn $t_i$, *held*
-# (retention) is the last column, and *forgotten* counts what was written and is gone at the end:
+# A small model answers questions in a product. A dozen facts have to be changed, a few every week. Customers word
+# their questions as they like, so **rewordings should follow**. What the model says about **neighbors**, other
+# subjects in the same sentence, and about **unrelated** things should stay. Nobody may put a note in front of the prompt.
+#
+# The editors stand below by family. Searches look for a value and then write it. The gradients do not search. Fine-tuning
+# trains weights, and the fourth family leaves the weights as they are. Three of them are new: **PMET** is MEMIT that writes the
+# MLP's share of the change alone, **MEMOIR** has a side memory of which similar prompts read similar columns, and
+# **steering** adds one direction to every prompt, which no editor of facts should do.
+#
+# **Retrieval** edits nothing: it puts the nearest stored fact in front of the prompt as a note. It is the baseline. An
+# editor that cannot do better needs a reason to be used.
+
+# %%
+editors = [name for members in FAMILIES.values() for name in members]
+number = {name: i for i, name in enumerate(editors, start=1)}
+for family, members in FAMILIES.items():
+    print(f"{family}: " + ", ".join(f"{number[name]} {name}" for name in members))
+choice = guess("Which editor would you take? Its number in the list", 1, len(editors))
+
+# %% [markdown]
+# ## What does "held" count?
+#
+# A **stream** is a sequence of $T$ turns of a few facts each. After each turn $t$ every fact $i$ so far is asked, and
+# $a_{it} = 1$ if the answer is the new one, otherwise 0. This table of zeros and ones is a **raster**, with one row for
+# each fact and one column for each turn. Three shares come out of it. *Written* counts each fact right after its own turn $t_i$, so it
+# is the diagonal of the raster. *Held*, or retention, is the last column. *Forgotten* counts what was written and is
+# gone at the end:
 #
 # $$\frac1n\sum_i a_{i t_i}, \qquad \frac1n\sum_i a_{iT}, \qquad
 # \frac1n\sum_i a_{i t_i}\,(1 - a_{iT}) .$$
 #
-# (A fact that a later edit contradicts on purpose would have to be left out of all three. In our
-# streams there is none.)
-#
-# **Your turn · exercise 8.3 · ★★ · 7 minutes.** Write `shares`, from a raster that is given as one
-# text per turn. Everything that this page counts as written, held or forgotten is counted by it.
+# **Your turn · exercise 8.3 · ★★ · 7 minutes.** Write `shares`, from a raster that is given as one text per turn.
 
 
 # %%
@@ -123,14 +140,13 @@ shares = use("8.3", shares)
 #
 # </details>
 #
-# **Predict.** An editor writes every fact, and each later turn ruins a tenth of what is there.
-# What is held after 6 turns? After 60?
+# **Predict.** An editor writes every fact, and each later turn ruins a tenth of what is there. What is held
+# after 6 turns? After 60?
 #
 # <details><summary>Work it out</summary>
 #
 # A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. The mean over the
-# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts, so what is lost makes
-# a triangle in the raster, at its top right.
+# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts.
 #
 # </details>
 
@@ -139,181 +155,153 @@ draw = torch.Generator().manual_seed(0)
 for T in (6, 60):
     texts, alive = [], torch.zeros(0, dtype=torch.bool)
     for _ in range(T):  # a hundred facts a turn, so that chance plays little part
-        alive = torch.cat(
-            [alive & (torch.rand(len(alive), generator=draw) < 0.9), alive.new_ones(100)]
-        )
+        alive = alive & (torch.rand(len(alive), generator=draw) < 0.9)
+        alive = torch.cat([alive, alive.new_ones(100)])
         texts.append("".join("01"[a] for a in alive.tolist()))
-    _, held, _ = shares(texts)
-    print(f"{T} turns: held {held:.0%}, expected {(1 - 0.9**T) / (0.1 * T):.0%}")
+    for whose, count in both(shares).items():
+        print(
+            f"{T} turns, {whose}: held {count(texts)[1]:.0%}, expected {(1 - 0.9**T) / (0.1 * T):.0%}"
+        )
 
 # %% [markdown]
-# The same editor holds most facts of a short stream, and few of a long one. So a share of facts
-# held means nothing without the length of the stream.
+# The same editor holds most facts of a short stream and few of a long one. **A share of facts held means nothing
+# without the length of the stream.**
 #
-# ## One stream for everybody
+# ## One set of streams for everybody
 #
-# The first stream (a stored run): the Eiffel Tower, then 23 facts of the classroom, in turns of four.
-# The 23 have odd numbers, as the library was tuned on even ones. Seed 0 was chosen for
-# one fact in its middle that promised an accident. Five streams that nobody chose follow below. The
-# editors, by family:
+# Each stream begins with the Eiffel Tower. The other facts are drawn from the odd cases of the classroom, with a seed
+# of its own, as the library was tuned on even ones. The tower was not drawn, so it is left out of all scores. Turns have four
+# facts. All editors have the library's settings. For a stream that means two choices: ROME takes its slower rate, and
+# MEMIT keeps the keys of earlier facts. *ROME, published* differs from ROME in its key alone.
 #
-# * **Searches** for a value: ROME in two forms, *published* (notebook 04's mixed keys) and *both keys*;
-#   MEMIT with kept keys; AlphaEdit, norm anchor, EMMET, RECT, PRUNE, WilKE and, new here, **PMET**,
-#   which searches the outputs of attention and MLP together and writes the MLP's part alone.
-# * **Gradients** without a search: UltraEdit, MEND, MALMEN, RLEdit.
-# * **Fine-tuning**: plain; FT-L, which keeps weights in a small box around their old values; FT-M,
-#   with a smaller learning rate and without the token that ends a text; CrispEdit; LoRA.
-# * **Memories** beside the model: GRACE, HoReN, WISE, LEMoE and, new here, **MEMOIR**: similar
-#   prompts have similar fingerprints, which name the columns of a side memory that are read.
-# * **Retrieval** edits nothing. It puts the nearest written fact before the prompt as a note. An
-#   editor that cannot do better needs a reason to be used at all.
-#
-# All have the library's settings, but for ROME (one sampled context instead of four), MEMIT, and WISE
-# (an earlier preset). So lines inside a family differ in more than their method.
-#
-# Everything is judged by free **generation**: the model's text has to begin with the answer, and
-# unrelated texts have to go on as the base model's for eight tokens. The first turn of two editors
-# is run here and compared with the stored rows.
+# Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an unrelated text
+# has to go on as the unedited model's does for eight tokens. The runs are stored, and one turn is written here again.
 
 # %%
-rows = long_runs.stored("14_streams", STREAM, lambda: runs_14.every(lm))
-lines = {name: [row for row in rows if row["line"] == name] for name in STREAM["lines"]}
-print(f"{len(lines)} editors on {STREAM['edits']} facts")
-for name in ("GRACE", "UltraEdit"):
-    long_runs.repeats(
-        lines[name],
-        lambda name=name: runs_14.line(lm, name, edits=4),
-        ["edits", "right", "says", "next"],
-    )
-    print(f"{name}: the first {STREAM['batch']} edits, made again here")
+rows = runs_14.stored()
+lines = {name: [row for row in rows if row["line"] == name] for name in ("base", *editors)}
+seeds = [row["seed"] for row in lines["base"]]
+facts = len(runs_14.values(lines["base"][0], "held"))
+print(f"{len(editors)} editors, {len(seeds)} streams of {EDITS} edits, of which {facts} count")
+turn = runs_14.cases(EDITS, seeds[0])[:TURN]
+patch = lib.EDITORS["grace"](lm).edit([case.fact for case in turn])
+again = {"right": runs_14.right(lm, turn, patch)}
+long_runs.repeats([{"right": lines["GRACE"][0]["right"][0]}], lambda: [again])
+fates = {  # {editor: written, held, forgotten, a mean over the streams}
+    name: torch.tensor([shares(row["right"]) for row in lines[name]]).mean(0).tolist()
+    for name in editors
+}
+some = ["retrieval", max(fates, key=lambda name: fates[name][2]), "PMET", "MALMEN"]
+x = range(TURN, EDITS + 1, TURN)
+rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
+figures.rasters(list(x), rights, "edits so far", "number of the edit")
 
 # %% [markdown]
-# Retention of one half can be two things: half of the facts were never written, or all were written
-# and half are gone. The raster tells them apart.
-#
-# **Predict.** What does each look like in a raster? And an edit that destroys the model?
-#
-# <details><summary>Work it out</summary>
-#
-# Never written: a row that is dark from its beginning. Forgotten: a row that turns dark on its way,
-# and if old facts go first, a dark triangle. A model destroyed at turn $t$: from column $t$ on all
-# is dark.
-#
-# </details>
-
-# %%
-for name, own in lines.items():
-    written, held, forgotten = shares([row["right"] for row in own])
-    scores = own[-1]["scores"]  # the library's own count
-    assert abs(written - scores["efficacy"]["generation"]) < 1e-4
-    assert abs(held - scores["retention"]["generation"]) < 1e-4
-    if forgotten or written < 1:
-        print(f"{name}: written {written:.0%}, held {held:.0%}, forgotten {forgotten:.0%}")
-some = ("retrieval", "UltraEdit", "ROME, published", "MALMEN")
-rights = {name: [row["right"] for row in lines[name]] for name in some}
-x = [row["edits"] for row in lines["retrieval"]]
-figures.rasters(x, rights, "edits so far", "number of the edit", columns=2)
-
-# %% [markdown]
-# Each column is one turn: what is drawn between 12 and 16 is the state after 16 edits. Retrieval has
-# one dark row, the first: the note before the prompt never convinced the model that the tower is in
-# Rome. UltraEdit never says one fact of its second turn, and loses two later. In ROME's raster four
-# facts turn dark in the fourth turn, two more in the fifth, and all else stays, also what is
-# written afterwards. That looks like one event and not like wear. MALMEN loses facts of all ages
-# from the third turn on, and in the last two columns not even what was just written is there, as in
-# a model destroyed. PMET, not drawn, holds more than it wrote: a fact may be answered only after a
-# later turn. All editors that are not printed wrote everything and hold it.
+# These rasters are of the first stream. The second one is that of the editor which forgets most. **A share held of one
+# half can be two things**: half of the facts were never written, which are rows dark from their beginning, or all were
+# written and half are gone, which turn dark on their way. An edit that destroys the model darkens a whole column and
+# all that follow.
 #
 # ## The impossible triangle
 #
-# Facts held, rewordings followed, everything else left alone: in notebook 12 no editor had all
-# three. To see who comes nearest we put two numbers on each editor, from the end of this
-# stream. *Quality* is the mean of facts held and rewordings followed. *Damage* is the mean share of
-# neighbors and unrelated texts whose answers have changed. The best place is at the top left. The
-# thin lines are 95 % intervals over the 24 facts, in both directions.
-
-
-# %%
-def cell(values):  # mean and interval over facts, in percent
-    return tuple(100 * x for x in (sum(values) / len(values), *interval(values)))
-
-
-def answers(row, column):  # one share per fact, in a row at the end; asked once, it is what is held
-    return row["cases"].get(COLUMNS[column], row["cases"]["efficacy"])["generation"]
-
-
-last = {row["line"]: row for row in rows if "cases" in row}  # {editor: its row at the end}
-by_fact = {name: {one: answers(row, one) for one in COLUMNS} for name, row in last.items()}
-points = {}
-for name, of in by_fact.items():
-    quality = [(a + b) / 2 for a, b in zip(of["held"], of["reworded"], strict=True)]
-    kept = [(a + b) / 2 for a, b in zip(of["neighbors"], of["unrelated"], strict=True)]
-    points[name] = cell([1 - share for share in kept]), cell(quality)
-drawings_14.quality_and_damage(points, FAMILIES)
-
-# %% [markdown]
-# In this picture retrieval and most of the searches stand nearest to that corner, each with wide
-# intervals. But it has merged four numbers into two, and what it merges is unlike: a neighbor
-# counts by its answer, an unrelated text by eight tokens, word for word, which is harder to keep.
+# A good edit is held, is followed by its rewordings, and leaves everything else alone. In the next figure each editor has a row,
+# each dot is a stream, and the bar is the mean of the streams.
 #
-# **Predict.** Which of the four does each family lose: searches, gradients, fine-tuning, memories,
-# retrieval?
+# **Predict.** Which of the columns does each family lose?
 #
 # <details><summary>Answer</summary>
 #
-# What each loses most: most searches unrelated texts, most fine-tuning neighbors, memories rewordings
-# (GRACE), neighbors (WISE, MEMOIR) or both (HoReN, LEMoE). MEND and MALMEN lose everything, UltraEdit
-# rewordings, RLEdit what should stay. Retrieval loses a third of the rewordings and little else.
+# Read the figure family by family: the bar that stands furthest to the left of the others is what is lost.
 #
 # </details>
 
 # %%
-several = "base", *STREAMS["lines"], *MORE["lines"]  # the five streams below are theirs, too
-cells = {
-    (family, name if name in several else f"{name} *", column): cell(values)
-    for family in FAMILIES
-    for name in FAMILIES[family]
-    for column, values in by_fact[name].items()
+shown = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+means = {
+    column: {name: [100 * sum(one) / len(one) for one in of[name]] for name in editors}
+    for column, of in shown.items()
 }
-said = {key: "{:.0f} [{:.0f}, {:.0f}]".format(*found) for key, found in cells.items()}
-shade = pd.Series({key: mean for key, (mean, _, _) in cells.items()}).unstack(sort=False)
-table = pd.Series(said).unstack(sort=False)
-table.style.background_gradient(SEQUENTIAL, gmap=shade, axis=None, vmin=0, vmax=100)
+panels = {f"{column} (%)": {"a stream": of} for column, of in means.items()}
+seconds = runs_14.seconds(rows)
+print("all four at 80 % or more, in the mean of the streams:", end=" ")
+print(
+    ", ".join(n for n in editors if all(sum(of[n]) >= 80 * len(seeds) for of in means.values()))
+    or "none"
+)
+drawings_14.by_editor(
+    panels | {"CPU s per edit": {"a stream": seconds}},
+    FAMILIES,
+    "share after the last turn; cost of an edit",
+    log=["CPU s per edit"],
+)
 
 # %% [markdown]
-# Each cell is a share in percent with its 95 % interval over the 24 facts; here dark is high. A star
-# marks the twelve editors that have run this one stream and no other: no advice below rests on them.
-# What the table shows of *this* stream, unpaired:
+# **Each family pays in its own coin.** Lists and side memories leave unrelated texts as they were, since no weight has
+# moved, and differ in whom they let in; steering, which every prompt reads, shows that "beside the weights" alone protects
+# nothing. An update of the weights that reaches rewordings reaches neighbors, too. Where the dots of a row lie
+# far apart, one stream would have told little about this editor. The seconds are of one thread of a machine that others
+# used, so they tell orders of magnitude.
 #
-# * **Searches** hold nearly everything, published ROME aside, and change a fifth to two fifths of the
-#   unrelated texts (ROME most of them).
-# * **Gradients**: UltraEdit moves no unrelated text and follows hardly a rewording. RLEdit follows
-#   rewordings and changes nearly all unrelated texts. MEND and MALMEN hold nothing.
-# * **Fine-tuning** changes about two of three neighbors, but FT-L writes hardly anything at all.
-# * **Memories** move no unrelated text. All but GRACE change about every second neighbor.
-# * **Retrieval** lacks little but rewordings. (Its price: longer prompts, and a note anybody can read.)
+# ## What breaks over the turns?
 #
-# Which differences would other streams show, too?
+# The shares above are of the last turn. The next figure asks after each turn how far the model has moved where it should not: the
+# mean KL divergence of the next token from the unedited model, at neighbors and at unrelated prompts. The lightest
+# dot is the first turn.
+
+# %%
+moved = {
+    group: {
+        f"after {edits} edits": {
+            name: [max(row["moved"][group][i], 1e-4) for row in lines[name]] for name in editors
+        }
+        for i, edits in enumerate(x)
+    }
+    for group in ("neighbors", "unrelated")
+}
+drawings_14.by_editor(
+    moved, FAMILIES, "KL from the unedited model (nats), mean of the streams", log=[*moved]
+)
+
+# %% [markdown]
+# Where the three dots lie close together, the harm is done by the first turn. Where they march to the right, each
+# turn adds to it, and a longer stream would end worse. A row that jumps has one turn that broke the model. **The
+# length of a stream belongs to every number of it.**
 #
-# ## Five more streams
+# Numbers do not say *what* a model answers. The prompt below is about a neighbor of the tower which should stay in Paris, in
+# the first stream. Four of the editors are those that have moved unrelated prompts most.
+
+# %%
+worst = sorted(editors, key=lambda name: -sum(row["moved"]["unrelated"][-1] for row in lines[name]))
+look = dict.fromkeys(["MEMIT", "UltraEdit", *worst[:4], "fine-tuning", "WISE", "retrieval"])
+print("after so many edits:", runs_14.probes(runs_14.cases())["neighbor"])
+show.Table(
+    [
+        {"editor": name} | dict(zip(map(str, x), lines[name][0]["says"]["neighbor"], strict=True))
+        for name in look
+    ]
+)
+
+# %% [markdown]
+# "Rome" is the new answer of the tower, said where nobody edited. A word repeated again and again, or a text without words, is a
+# model that has lost the language.
 #
-# An edit that breaks the model breaks it for all 24 facts at once. So for a statement about streams
-# the *stream* is the observation. Here are five more (a stored run), drawn with seeds 1 to 5, of all
-# thirteen editors without a star, WISE with its present preset. The tower, which comes first again,
-# was not drawn: it is left out of all scores, and 23 facts a stream remain.
+# ## Which differences are more than luck?
 #
-# Facts are easy or hard for both editors. So for each stream $j$ we take the mean $x_j$ of
-# the differences fact by fact, from which what both share drops out. From $m$ streams we want a
-# 95 % interval for the mean over all streams that could have been drawn. Each stream is drawn anew
-# from the same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$,
-# with $\sigma^2$ estimated from the same $m$ numbers. For this case Student gave
+# An edit that breaks the model breaks it for all facts of its stream at once. So for a statement about streams the
+# **stream** is the observation, however many facts it has. Facts are easy or hard for two editors alike, so for each
+# stream $j$ we take the mean $x_j$ of their differences, fact by fact, from which what both share drops out. From $m$
+# streams we want a 95 % interval for the mean over all streams that could have been drawn. Each stream is drawn anew from the
+# same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$, with $\sigma^2$ estimated from
+# the same $m$ numbers. For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
-# With $m = 5$ the factor $t_{m-1}$ is 2.776 instead of the usual 1.96, as $s$ itself is known badly.
+# The factor $t_{m-1}$ is larger than the usual 1.96, as $s$ itself is known badly from few streams. Among many editors we
+# ask it once for each: whom does the one with the highest mean not beat?
 #
-# **Your turn · exercise 8.4 · ★★ · 8 minutes.** Write `paired`: the mean difference of two editors
-# over streams, and the ends of its interval. All that this page says about two editors uses it.
+# **Your turn · exercise 8.4 · ★★ · 12 minutes.** Write `paired`, the mean difference of two editors over streams
+# with the ends of its interval. Then write `unbeaten`, which calls a function such as `paired` for the leader and each
+# other editor, and keeps those that the leader does not beat.
 
 
 # %%
@@ -322,12 +310,19 @@ def paired(a, b, t):
     ...
 
 
+def unbeaten(values, ahead):
+    """{editor: a tensor per stream}, ahead(a, b) -> the names that the leader is not ahead of."""
+    ...
+
+
 paired = use("8.4", paired)
+unbeaten = use("8.4", unbeaten)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many observations are there, the streams or all of their facts?
+# How many observations are there, the streams or all of their facts? And which end of the interval tells that a lead is
+# more than luck?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -337,235 +332,180 @@ paired = use("8.4", paired)
 #     x = torch.stack([(one - other).mean() for one, other in zip(a, b)])
 #     half = t * x.std() / len(x) ** 0.5
 #     return x.mean(), x.mean() - half, x.mean() + half
+#
+#
+# def unbeaten(values, ahead):
+#     means = {name: sum(one.mean() for one in some) / len(some) for name, some in values.items()}
+#     leader = max(means, key=means.get)
+#     return [name for name, some in values.items() if ahead(values[leader], some)[1] <= 0]
 # ```
 #
 # </details>
 #
-# Where all five means agree, $s = 0$, and Student's interval would claim to know the mean exactly.
-# So `ahead` takes at each end whichever reaches further, this interval or the one that treats all
-# facts of the five streams as independent. [Notebook 15](15_judging.ipynb) tries by simulation how
-# far that can be trusted.
-#
-# **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval
-# keep more neighbors, in the mean of five streams?
+# **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval keep more neighbors?
 
 # %%
 neighbors = guess("By how many points does retrieval keep more neighbors than MEMIT?", -100, 100)
 
-
 # %%
-def ahead(values, name, other):  # in points: the mean of each stream, then mean, low, high of all
-    a, b = ([torch.tensor(one).double() for one in values[n]] for n in (name, other))
-    mean, low, high = paired(a, b, t=2.776)
-    gaps = [(one - two) for one, two in zip(a, b, strict=True)]
-    wide = interval(torch.cat(gaps).tolist(), DIFFERENCE)  # all facts as independent
-    ends = max(min(float(low), wide[0]), -1.0), min(max(float(high), wide[1]), 1.0)
-    return [100 * float(gap.mean()) for gap in gaps], *(100 * float(end) for end in (mean, *ends))
+t = STUDENT[len(seeds)]
+streams = {
+    column: {name: [torch.tensor(one).double() for one in of[name]] for name in editors}
+    for column, of in shown.items()
+}
 
 
-more = []
-for run, of in {"14_orders": STREAMS, "14_orders_more": MORE}.items():
-    more += long_runs.stored(run, of, lambda run=run, of=of: five_streams.every(lm, run, of))
-asked, found = ("held", "reworded", "neighbors", "unrelated"), {}
-streams = {column: {} for column in asked}
-for column, values in streams.items():  # {editor: its five streams, one value per fact}
-    for row in sorted(more, key=lambda row: row["seed"]):
-        values.setdefault(row["line"], []).append(answers(row, column)[1:])  # without the tower
-    for other in sum(FAMILIES.values(), []):  # the unedited model first, then by family
-        if other in values and other != "retrieval":
-            found[other, column] = ahead(values, "retrieval", other)
-neighbors.against(found["MEMIT", "neighbors"][1])
-said = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap) for key, (_, *gap) in found.items()}
-print("points by which retrieval is ahead: mean and 95 % interval, 5 streams of 23 facts each")
-print(pd.Series(said).unstack(sort=False)[list(asked)].to_string())
-drawings_14.streams(found, FAMILIES)
+def lead(one, other, column, test=paired):  # mean, low, high in points
+    return [100 * float(x) for x in test(streams[column][one], streams[column][other], t)]
+
+
+gap = lead("retrieval", "MEMIT", "neighbors")
+neighbors.against(gap[0])
+gaps = zip(streams["neighbors"]["retrieval"], streams["neighbors"]["MEMIT"], strict=True)
+theirs = by_stream([100 * float((a - b).mean()) for a, b in gaps])  # the library's interval
+assert all(abs(a - b) < 1e-6 for a, b in zip(gap, theirs, strict=True))
+held = {name: runs_14.mean(shown["held"][name]) for name in editors}
+good = [name for name in which_editor.WRITTEN if held[name] >= which_editor.HELD]
+first = max(good, key=lambda name: runs_14.mean(shown["reworded"][name]))
+others = [name for name in good if name != first]
+found = {w: [lead(first, n, "reworded", f) for n in others] for w, f in both(paired).items()}
+print(f"of the editors that write weights and hold at least {which_editor.HELD:.0%}, {first} leads")
+figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# The twelve other editors, each against retrieval, in the differences whose interval is clear of 0
-# (five streams of 23 facts; the unedited model, `base`, stands there for comparison):
+# Where a line reaches over 0, the streams do not tell the two editors apart in rewordings. Half of the length of that
+# line is the smallest lead that they could have shown. **So a table of means with a best number in bold says more than
+# its rows know**: what is known is a group of the unbeaten.
 #
-# * All but GRACE lose **neighbors**: MEMIT 13 points, UltraEdit and LEMoE 36 and 43, MEMOIR and
-#   FT-M 55 and 58, and the other six from 71 to 97.
-# * MEMIT, fine-tuning, FT-M, WISE, MEMOIR and RLEdit follow *more* **rewordings**; LEMoE,
-#   UltraEdit, GRACE, ROME, MEND and MALMEN follow fewer. (MEMOIR's lead may be 1 point only, and
-#   RLEdit's next to nothing.)
-# * MEMIT, RLEdit, fine-tuning, FT-M, ROME, MEND and MALMEN change more **unrelated** texts; for the
-#   others this is not shown.
-# * RLEdit, ROME, MEND and MALMEN **hold** fewer facts. That any editor holds more is not shown.
+# Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. For the advice below we
+# take at each end whichever reaches further, this interval or the one that treats all facts as independent.
+# [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
 #
-# So rewordings are the only column in which an editor is shown to be ahead of retrieval, and all
-# six that are lose neighbors. (Each interval is made for one difference. Of 48, two or three may
-# miss the truth by chance.) Two editors are compared in the same way:
+# ## What is a changed neighbor worth to you?
+#
+# Held and reworded are what an edit gives. Neighbors and unrelated texts are what it takes. So with a price $w$ for
+# damage each stream gives an editor one score:
+#
+# $$\tfrac12(\text{held} + \text{reworded}) - w\cdot\big(1 - \tfrac12(\text{neighbors} + \text{unrelated})\big) .$$
+#
+# **Move the price.** Which editor leads if damage is free? Which if it costs twice what an edit gives? Your `unbeaten`
+# colors the dots.
+
 
 # %%
-said, pairs = {}, {"MEMIT": ["ROME, published", "UltraEdit", "LEMoE", "FT-M"]}
-pairs |= {"UltraEdit": ["LEMoE"], "FT-M": ["fine-tuning"], "MEMOIR": ["GRACE", "WISE"]}
-for name, other in ((one, two) for one, others in pairs.items() for two in others):
-    for column in asked:
-        _, *gap = ahead(streams[column], name, other)
-        said[f"{name} less {other}", column] = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*gap)
-print("differences in points: mean and 95 % interval, the same 5 streams of 23 facts each")
-print(pd.Series(said).unstack(sort=False).to_string())
-said = [f"{sum(map(float, one)) / len(one):.0%}" for one in streams["held"]["ROME, published"]]
-print(f"published ROME holds, stream by stream: {', '.join(said)}")
+def score(name, w):  # of each stream
+    of = {column: means[column][name] for column in means}
+    parts = zip(
+        *(of[column] for column in ("held", "reworded", "neighbors", "unrelated")), strict=True
+    )
+    return [(a + b) / 2 - w * (100 - (c + d) / 2) for a, b, c, d in parts]
+
+
+def at_price(w):
+    scores = {name: score(name, w) for name in editors}
+    values = {name: [torch.tensor([x]).double() for x in some] for name, some in scores.items()}
+    kept = {whose: f(values, lambda a, b: paired(a, b, t)) for whose, f in both(unbeaten).items()}
+    return drawings_14.ranking(scores, kept, f"score in points, at a price of {w:g}")
+
+
+Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 
 # %% [markdown]
-# MEMIT is ahead of published ROME in all four columns, and keeps more neighbors than UltraEdit,
-# LEMoE and FT-M. MEMOIR keeps 19 points more of them than WISE (4 to 34); for rewordings no
-# difference is seen between these two. LEMoE, a memory, holds 9 points more facts than MEMIT (4 to 15)
-# and than UltraEdit (3 to 15), and follows 23 points more rewordings than UltraEdit (17 to 30). An
-# order of these last two in neighbors or unrelated texts is not supported.
+# **There is no best editor without a price.** Free damage favors whoever reaches most rewordings, and a high price whoever leaves
+# nearly everything as it was. Everybody who says that one editor is better than another has set such a price, and most
+# papers do not print it. An editor may also be beaten while one with a lower mean is not: a lead counts where it is
+# steady from stream to stream.
 #
-# **Is ROME's fall a matter of the chosen stream?** No: in the other five it changes nearly all
-# unrelated texts, too (96 points more than retrieval, 88 to 100). How many facts it still holds
-# differs from stream to stream, from 13 to 91 %, so its mean is known only roughly.
+# ## Does the order hold elsewhere?
 #
-# ## Who killed ROME?
-#
-# Back to the first stream. The raster tells the turn. Which edit was it? The harm after the first
-# $i$ edits is the mean KL of the next token at the 24 unrelated prompts, in nats; it is 0 for the
-# base model. Call the model lost once the harm is above 0.1, and suppose that it stays so. (This
-# limit was set after seeing the stored harms.) Every question costs a run of the model, so do not
-# ask after each edit: you know a number of edits with little harm and one with much, and ask in the
-# middle between them. (Here a stored run has all the answers.)
+# Everything so far is of one small set of facts with answers of one or two tokens. The library has also written a hundred facts of
+# CounterFact and a hundred of ZsRE with each editor, one by one, and asked all of them after the last. The answers of ZsRE are longer. The
+# networks of MEND, MALMEN and RLEdit were older ones there, MEMIT kept no keys, and published ROME has not run.
 
 # %%
-culprit = guess("Which of the 24 edits killed published ROME?", 1, 24)
-
-# %%
-each = lines["ROME, published"][-1]["each"]  # what each edit did: harm after it, harm alone, length
-harm = [0.0, *each["after"]]
-good, bad, tried = 0, len(harm) - 1, []
-while bad - good > 1:
-    middle = (good + bad) // 2
-    tried.append(middle)
-    good, bad = (good, middle) if harm[middle] > 0.1 else (middle, bad)
-culprit.against(bad)
-lengths, alone = ([*each[what]] for what in ("norm", "alone"))
-long, much = lengths.pop(bad - 1), alone.pop(bad - 1)  # of the culprit; the lists keep the others
-print(f"asked after {tried}; it was edit {bad}")
-print(f"harm before it {harm[bad - 1]:.2f}, after it {harm[bad]:.2f}, of it alone {much:.2f} nats")
-print(f"‖Δ‖ {long:.0f}; all others {min(lengths):.0f} to {max(lengths):.0f}")
-worst, mean = each["alone"].index(max(alone)) + 1, sum(alone) / len(alone)
-print(f"each other one alone: mean {mean:.4f}, largest {max(alone):.4f} nats (edit {worst})")
-both = lines["ROME, both keys"][-1]["each"]
-print(f"with both keys: ‖Δ‖ {both['norm'][bad - 1]:.0f}, alone {both['alone'][bad - 1]:.2f} nats")
-print(
-    "the fact itself, from its turn on:",
-    *(row["right"][bad - 1] for row in lines["ROME, published"] if row["edits"] >= bad),
+elsewhere = {
+    "held (%)": "retention",
+    "reworded (%)": "generalization",
+    "neighbors (%)": "same_relation",
+}
+series = {}
+for panel, metric in elsewhere.items():
+    of = which_editor.hundred(metric)
+    series[panel] = {"streams of this page": means[panel.split()[0]]} | {
+        f"100 of {data}": {name: [100 * some[i]] for name, some in of.items()}
+        for i, data in enumerate(which_editor.SETS.values())
+    }
+    top = {where: max(of, key=lambda name: sum(of[name])) for where, of in series[panel].items()}
+    print(
+        f"{panel[:-4]}, who leads: " + "; ".join(f"{name} ({where})" for where, name in top.items())
+    )
+drawings_14.by_editor(
+    series, FAMILIES, "share after the last edit, mean of the streams or of 100 facts"
 )
 
 # %% [markdown]
-# Five questions instead of 24. What is particular about this edit? Its prompt is printed below. In
-# notebook 08 a subject of one token that opens its prompt was an accident, as its key stands in the
-# attention sink. So we also print all such subjects of all six streams.
+# "Neighbors" of the hundred are prompts with the same relation and another subject, at which the model should not say the
+# new answer. **The order turns with the data.** Look at the searches, which write one value at the subject: a long row of long
+# answers leaves them half of ZsRE or less, while the list of GRACE and the experts of LEMoE hold nearly all. Look at
+# the rewordings of UltraEdit and LEMoE. A choice that only one set of facts supports is a choice for that set.
+#
+# ## Which editor when
+#
+# Now the advice, made by two rules from stored rows. The streams narrow: of the editors that a need allows and that hold
+# at least 80 % of their facts, the unbeaten stay. Then the hundred edits of both sets decide, by what is held and by
+# the column that counts. The last column names editors that the streams do not tell from the chosen one. The
+# [README](../README.md#which-editor-when) has the same rows, from the same function.
 
 # %%
-drawn = {  # {seed: its facts}; 0 is the first stream
-    seed: [case.fact for case in runs_14.cases(seed=seed)] for seed in (0, *STREAMS["seeds"])
-}
-print(f"edit {bad}: {drawn[0][bad - 1].text} …")
-for seed, some in drawn.items():
-    openers = [str(fact.subject) for fact in some if lookup(lm.tokenizer, fact)[1] == 0]
-    print(f"stream {seed}, subjects of one token that open their prompt: {', '.join(openers)}")
+advice = which_editor.advice(rows)
+named = [name for one in advice for name in (one.name, *one.alike)]
+if choice.number:
+    yours = editors[int(choice.number) - 1]
+    where = [one.need for one in advice if yours in (one.name, *one.alike)]
+    print(
+        f"your choice, {yours}, holds {held[yours]:.0%}; unbeaten where:",
+        "; ".join(where) or "nowhere",
+    )
+show.Table(which_editor.lines(rows))
 
 # %% [markdown]
-# Edit 14 is the one about Darwin, the only such subject of this stream (for which it was chosen).
-# Published ROME takes the direction of its update from one key and the length from another. In the
-# other 23 edits that did no such harm: alone they cost 0.0008 nats in the mean, and the worst of
-# them, edit 21, costs 0.0049. With both keys edit 14 still costs 0.12 nats alone, which is above our
-# limit, too. So the mixed keys are not the whole reason. And the fact itself is held until the end:
-# whether it was written does not show what it did. Each of the five other streams has at least
-# two such subjects. Whether it was they that broke ROME there has not been looked at.
+# Read a row from left to right: what it gives stands beside what it takes. Two of the editors named in it may differ by more than
+# these streams can see, which is why the hundred edits stand there as well. For one fact alone [notebook
+# 04](04_rome.ipynb) has single edits, and [notebook 09](09_learning_to_edit.ipynb) has single edits and batches of the trained
+# networks, which are not made for streams.
 #
-# ## Read the answers
-#
-# Numbers do not say *what* a model answers. The table has the answers to one prompt, about a
-# neighbor of the tower which should stay in Paris, after some of the turns.
+# And your own fact? Each editor that is advised writes it, or the tower where you have typed none.
 
 # %%
-look = ("MEMIT", "UltraEdit", "WISE", "ROME, published", "fine-tuning", "MALMEN", "RLEdit")
-said = {name: {row["edits"]: row["says"]["neighbor"] for row in lines[name]} for name in look}
-print("“… Notre-Dame Cathedral, you have to go to the city of …”, after so many edits:")
-pd.DataFrame(said | {"unedited": dict.fromkeys(x, rows[0]["says"]["neighbor"])}).T[[4, 12, 16, 24]]
+fact = mine or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+said = [{"editor": "unedited", "says": lm.answer(fact.text, 6), "CPU s": "–"}]
+for name in dict.fromkeys(one.name for one in advice):
+    kind, settings = runs_14.LINES[name]
+    begun = time.process_time()
+    patch = lib.EDITORS[kind](lm, **settings).edit([fact], check=False)
+    spent = time.process_time() - begun
+    with lm.patched(patch):
+        said.append({"editor": name, "says": lm.answer(fact.text, 6), "CPU s": f"{spent:.1f}"})
+print(fact.text, "→", fact.target_new)
+show.Table(said)
 
 # %% [markdown]
-# MEMIT and UltraEdit answer as they should. WISE is wrong at first and then right. Fine-tuning says
-# one word and stops, "Prague" or "Rome". It was trained to end the text there, and "Rome" is the
-# tower's new answer, said where nobody edited. ROME repeats the name of the cathedral after its
-# fall. MALMEN loses the language on its way, and RLEdit says Rome throughout.
-#
-# ## The bill
-#
-# What does a fact cost? The table has, for the thirteen editors of the five streams, CPU seconds per
-# edit, the patch as a file, and what unrelated text has paid on the first stream: KL in nats (a mean
-# over 24 prompts) and perplexity on a short held-out text that no editor has seen, both without an
-# interval. The seconds are of one thread of a machine that others used, for RLEdit of another
-# machine, and for WISE of its earlier preset. So they tell orders of magnitude and nothing finer.
-
-# %%
-bill = {"unedited": {"perplexity": f"{rows[0]['scores']['perplexity']:#.3g}"}}
-for name, own in ((name, own) for name, own in lines.items() if name in several):
-    seconds, end = sum(row["cpu"] for row in own) / STREAM["edits"], own[-1]
-    bill[name] = {"CPU s per edit": f"{seconds:.2f}", "kB per fact": f"{end['bytes'] / 24e3:,.0f}"}
-    lost = f"{end['scores']['perplexity']:#.3g}"
-    bill[name] |= {"KL, nats": f"{end['kl']:.3f}", "perplexity": lost}
-pd.DataFrame(bill).T[["CPU s per edit", "kB per fact", "KL, nats", "perplexity"]].fillna("–")
-
-# %% [markdown]
-# Both searches cost more than two seconds per edit. MEND, MALMEN and RLEdit cost a tenth of a second
-# or less, without the training of their networks. As patches, GRACE and published ROME keep about
-# 9 kB per fact, and LEMoE's experts are copies of an MLP, one for each turn of four facts. KL and
-# perplexity do not always agree: fine-tuning and published ROME change places.
-#
-# ## Which should you use?
-#
-# Eight answers, as in the [README](../README.md#which-editor-when), each with the mean of the five
-# streams: shares after 24 edits, "follows" of the rewordings.
-
-# %%
-which_editor.lines(more)
-
-# %% [markdown]
-# In pairs, over the same five streams:
-#
-# * `memit` follows 38 points more of the rewordings than `retrieval` (25 to 51), and keeps 13
-#   points fewer of the neighbors (6 to 21) and 32 fewer of the unrelated texts (17 to 48).
-# * `memit` keeps 23 points more of the neighbors than `ultraedit` (8 to 37), and changes 26 points
-#   more of the unrelated texts (17 to 35).
-# * `memoir` follows 71 points more of the rewordings than `grace` (61 to 81), and keeps 58 points
-#   fewer of the neighbors (41 to 75).
-# * `retrieval` keeps 55 points more of the neighbors than `memoir` (40 to 70), and follows 18
-#   points fewer of the rewordings (1 to 36).
-# * `ft_m` keeps 13 points more of the neighbors than plain fine-tuning (5 to 22).
-#
-# Two lines need a word more. The shares in the line of `rome` are those of the published form. The
-# library's `rome` edits this model with both keys. That form has run on the first stream only: it
-# holds all facts there and leaves 21 % of the unrelated texts (8 to 40, over its 24 facts). And
-# these are streams: what `rome` does with one fact is measured in [notebook 04](04_rome.ipynb),
-# `mend` with one and `malmen` with one batch in [notebook 09](09_learning_to_edit.ipynb).
-#
-# All this is of one model with 135 million weights and of facts of one small set, and "many" means
-# 24. Near 0 and 100 % a share may be known less well than its interval says ([notebook
-# 15](15_judging.ipynb)). For longer streams and other facts see
-# [the arena](../tests/benchmarks/results/arena.md).
-#
 # ## What we know now
 #
-# * Retention is the last column of a raster, and what was written is its diagonal. Only both
-#   together say whether an editor cannot write or cannot keep.
-# * What happens in a stream happens to all of its facts, so the stream is the observation, and two
-#   editors are compared on the same streams.
-# * On five streams an editor is shown to be ahead of retrieval in rewordings alone, and each of the
-#   six that are pays with neighbors. What to choose depends on what may be lost: rewordings,
-#   neighbors, unrelated texts, or the weights as they were.
+# * What was written is the diagonal of a raster, and what is held its last column. Only both together say whether an
+#   editor cannot write or cannot keep.
+# * What happens in a stream happens to all of its facts. So the stream is the observation, two editors are compared on
+#   the same streams, and what comes out is a group of the unbeaten.
+# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Who names a winner has set
+#   their prices.
+# * Retrieval, which edits nothing, has to stand beside every editor. And the order turns with the data, so a choice
+#   needs a second set of facts.
 #
 # ## Where it breaks
 #
-# Everything here was judged by free generation. "Held" is 100 % for more than half of the editors,
-# of which one sends Notre-Dame to Prague. Would another event have named another winner? And how
-# often does an interval from five streams contain the truth? **Are these scores honest?** That is
-# [notebook 15](15_judging.ipynb).
+# Everything here was judged by free generation, from few streams, on one model with 135 million weights. Would another event
+# have named another winner? And how often does an interval from a few streams contain the truth? **Are these scores
+# honest?** That is [notebook 15](15_judging.ipynb).
 #
 # ## References
 #

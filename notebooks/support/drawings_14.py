@@ -1,147 +1,119 @@
-"""The drawings of notebook 14: quality against damage, and five streams side by side."""
+"""The drawings of notebook 14: a row for each editor, and dots for what it does in each stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullFormatter
 
-from lib.workbench.plot.style import (
-    BASE,
-    CYCLE,
-    DPI,
-    INK,
-    LABEL,
-    QUIET,
-    SMALL,
-    legend,
-    new_figure,
-    readable,
-)
+from lib.workbench.plot.style import CYCLE, EDITED, INK, LABEL, QUIET, readable
 
-from .figures import legend as below
-from .figures import panels
+from .figures import legend, panels
 
-COLORS = {  # of a family of editors, in notebooks 14 to 16
-    "the unedited model": BASE,
+COLORS = {  # of a family of editors
     "searches": CYCLE[0],
     "gradients": CYCLE[1],
     "fine-tuning": CYCLE[2],
-    "memories": CYCLE[3],
+    "beside the weights": CYCLE[3],
     "retrieval": CYCLE[4],
 }
-MARKERS = dict(zip(COLORS, "Xos^Dv", strict=True))
+SHADES = "#b9c3cd", CYCLE[0], EDITED  # of several series, from the first to the last
+MARKERS = "oD^"
 
 
-def quality_and_damage(
-    found: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+def by_editor(
+    found: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
     families: Mapping[str, Sequence[str]],
+    xlabel: str,
+    *,
+    log: Sequence[str] = (),
 ) -> Figure:
-    """Draw {editor: (damage, quality)}, each mean, low, high in %; a color and marker per family.
+    """Draw a panel per column and a row per editor, in the order of the families.
 
-    families  {family: its editors}, in the order of the legend.
+    found  {panel: {series: {editor: its values}}}; of one series the dots are values and the bar is
+           their mean, of several each dot is a mean
+    log    the panels with a logarithmic axis
     """
-    points = {name: (damage[0], quality[0]) for name, (damage, quality) in found.items()}
-    axes = "damage (%): neighbors and unrelated texts changed", "quality (%): held and reworded"
-    figure, ax = new_figure(*axes, None, height=5.4)
-    ax.set(xlim=(-4, 106), ylim=(-6, 106))
-    ax.xaxis.grid(True)
-    for family, names in families.items():
-        x, y = zip(*(points[name] for name in names), strict=True)
-        color, marker = COLORS[family], MARKERS[family]
-        for (at, low, high), (level, bottom, top) in (found[name] for name in names):
-            ax.plot([low, high], [level, level], color=color, alpha=0.3, linewidth=1)
-            ax.plot([at, at], [bottom, top], color=color, alpha=0.3, linewidth=1)
-        ax.scatter(x, y, 52, color=color, marker=marker, label=family, zorder=3, linewidths=0)
-    legend(figure, ax)
-    figure.draw_without_rendering()  # now a point's place in pixels is known
-    taken = [ax.transData.transform(point) for point in points.values()]
-    boxes: list[tuple[float, float, float, float]] = []
-    for family, names in families.items():
-        together: dict[tuple[float, float], list[str]] = {}
-        for name in names:
-            together.setdefault(points[name], []).append(name)
-        for point, some in together.items():
-            _name(ax, ", ".join(some), point, readable(COLORS[family]), taken, boxes)
-    return figure
-
-
-def _name(ax: Axes, name: str, point: tuple[float, float], color: str, taken, boxes) -> None:
-    """Write a name beside its point, at the first place where it covers no point and no name."""
-    x, y = ax.transData.transform(point)
-    points = SMALL * DPI / 72
-    width, height = 0.65 * (SMALL - 1) * DPI / 72 * len(name), 0.95 * points
-    near = 9
-    places = [
-        (near, -height / 2),
-        (-near - width, -height / 2),
-        (-width / 2, near),
-        (-width / 2, -near - height),
-    ]
-    far = [(dx * k, dy) for k in (1, 2) for dy in (14, -14 - height, 28, -28 - height, 42, -56)
-           for dx in (10, -10 - width)]  # fmt: skip
-    left, bottom = ax.transData.transform((-4, -6))
-    right, top = ax.transData.transform((106, 106))
-    for dx, dy in [*places, *far]:
-        box = (x + dx, y + dy, x + dx + width, y + dy + height)
-        inside = box[0] > left and box[2] < right and box[1] > bottom and box[3] < top
-        free = not any(_cross(box, other) for other in boxes)
-        clear = not any(_cross(box, (a - 9, b - 7, a + 9, b + 7)) for a, b in taken)
-        if inside and free and clear:
-            break
-    boxes.append(box)
-    scale = 72 / DPI
-    arrow = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.6, "linestyle": (0, (1, 2))}
-    ax.annotate(
-        name,
-        point,
-        (dx * scale, dy * scale),
-        textcoords="offset points",
-        fontsize=SMALL - 1,
-        color=color,
-        path_effects=[withStroke(linewidth=2.5, foreground="white")],  # over the intervals' lines
-        arrowprops=None
-        if (dx, dy) in places
-        else arrow | {"shrinkA": 0, "shrinkB": 4, "relpos": (0.5, 0.5)},
-    )
-
-
-def _cross(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def streams(
-    found: Mapping[tuple[str, str], tuple[Sequence[float], float, float, float]],
-    families: Mapping[str, Sequence[str]],
-) -> Figure:
-    """Draw one panel per column, one row per editor, and one hollow dot for each stream.
-
-    found  {(editor, column): (difference in each stream, mean, low, high)}, all in points
-    """
-    columns = list(dict.fromkeys(column for _, column in found))
+    names = [name for members in families.values() for name in members]
     family = {name: group for group, members in families.items() for name in members}
-    names = [name for name in family if (name, columns[0]) in found]
-    height = 0.3 * len(names) + 1.1
-    figure, axes = panels(len(columns), height=height, sharey=True, titles=columns)
-    bar = {"linewidth": 5, "alpha": 0.28, "solid_capstyle": "butt"}
-    dot = {"marker": "o", "linewidth": 0, "markerfacecolor": "white"}
-    for ax, column in zip(axes, columns, strict=True):
-        ax.axvline(0, color=QUIET, linewidth=1)
-        for i, name in enumerate(names):
+    figure, axes = panels(len(found), height=0.23 * len(names) + 1.3, sharey=True, titles=found)
+    edges = [sum(map(len, [*families.values()][:i])) - 0.5 for i in range(1, len(families))]
+    for ax, (what, series) in zip(axes, found.items(), strict=True):
+        for y, name in enumerate(names):
             color = COLORS[family[name]]
-            values, _, low, high = found[name, column]
-            ax.plot([low, high], [i, i], color=color, **bar)
-            ax.plot(
-                values, [i] * len(values), color=color, markersize=4.5, markeredgewidth=1.1, **dot
-            )
-        ax.set(xlim=(-72, 106), xticks=(-50, 0, 50, 100), ylim=(len(names) - 0.4, -0.6))
-        ax.grid(True)
+            some = [[*of[name]] for of in series.values() if name in of]
+            means = [sum(values) / len(values) for values in some]
+            if len(series) == 1:
+                for values in some:
+                    ax.plot(values, [y] * len(values), "o", color=color, markerfacecolor="white")
+                ax.plot(means, [y] * len(means), "|", color=color, markersize=10, markeredgewidth=2)
+                continue
+            ax.plot(means, [y] * len(means), color=QUIET, linewidth=0.8, zorder=0)
+            for at, shade, mark in zip(means, SHADES, MARKERS, strict=False):
+                ax.plot(at, y, mark, color=shade, markersize=5.5, clip_on=False)
+        for edge in edges:
+            ax.axhline(edge, color=QUIET, linewidth=0.6)
+        ax.set(xscale="log" if what in log else "linear", ylim=(len(names) - 0.4, -0.6))
+        if what in log:
+            ax.xaxis.set_minor_formatter(NullFormatter())  # there is no room for names between tens
+        else:
+            ax.set(xlim=(-6, 106), xticks=(0, 50, 100))
+        ax.grid(True, axis="x")
+        ax.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(len(names)), names)
-    said = "points by which retrieval is ahead after 24 edits; left of 0 the editor is better"
-    figure.supxlabel(said, fontsize=LABEL)
-    lines = Line2D([], [], color=INK, **dot), Line2D([], [], color=INK, linewidth=5, alpha=0.28)
-    names = "a stream", "95 % interval of their mean"
-    return below(figure, lines, names, 2, loc="outside upper right")
+    for label, name in zip(axes[0].get_yticklabels(), names, strict=True):
+        label.set_color(readable(COLORS[family[name]]))
+    figure.supxlabel(xlabel, fontsize=LABEL)
+    labels = [*next(iter(found.values()))]
+    if len(labels) == 1:
+        return legend(figure, COLORS.values(), COLORS, 5, loc="outside upper center")
+    dots = [
+        Line2D([], [], marker=mark, color=shade, linewidth=0)
+        for mark, shade, _ in zip(MARKERS, SHADES, labels, strict=False)
+    ]
+    return legend(figure, dots, labels, len(labels), loc="outside upper center")
+
+
+def ranking(
+    scores: Mapping[str, Sequence[float]],
+    unbeaten: Mapping[str, Sequence[str]],
+    xlabel: str,
+    first: int = 12,
+) -> Figure:
+    """Draw the first editors by the mean of their scores, a dot per stream.
+
+    scores    {editor: its score in each stream}
+    unbeaten  {whose choice: the editors that it keeps}; the first one's are filled, the second one's
+              have a ring
+    """
+    names = sorted(scores, key=lambda name: -sum(scores[name]))[:first]
+    figure, (ax,) = panels(height=0.28 * len(names) + 1.1)
+    whose = [*unbeaten]
+    for y, name in enumerate(names):
+        kept = name in unbeaten[whose[0]]
+        fill = EDITED if kept else "white"
+        ax.plot(scores[name], [y] * len(scores[name]), "o", color=EDITED if kept else QUIET,
+                markerfacecolor=fill)  # fmt: skip
+        mean = sum(scores[name]) / len(scores[name])
+        ax.plot(mean, y, "|", color=INK, markersize=13, markeredgewidth=2)
+        if name in unbeaten[whose[-1]] and len(whose) > 1:
+            ax.plot(mean, y, "o", color=INK, markersize=17, markerfacecolor="none")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=xlabel)
+    ax.xaxis.grid(True)
+    said = ["a stream of an unbeaten editor", "a stream of a beaten one", "the mean"]
+    dots = [
+        Line2D([], [], marker="o", linewidth=0, color=EDITED),
+        Line2D([], [], marker="o", linewidth=0, color=QUIET, markerfacecolor="white"),
+        Line2D([], [], marker="|", linewidth=0, color=INK, markersize=12, markeredgewidth=2),
+    ]
+    if len(whose) > 1:
+        said.append("unbeaten by yours")
+        dots.append(
+            Line2D(
+                [], [], marker="o", linewidth=0, color=INK, markersize=12, markerfacecolor="none"
+            )
+        )
+    return legend(figure, dots, said, 2)

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 from lib.evaluation.intervals import DIFFERENCE, interval
-from notebooks.support import five_streams
+from notebooks.support import runs_14_lifelong as runs_14
+from notebooks.support import which_editor
 
 from . import measured
 from .measured import HERE, WORDS, Source
@@ -141,24 +142,38 @@ def note_of(editor: str, model: str = EMBEDDED) -> str:
 # --- every editor
 
 
-@made("five-streams", "14_orders", "14_orders_more")
+@made("which-editor", "14_five", (ARENAS[1], ["*-100-*"]))
+def which() -> str:
+    """Which editor when: the rows of README and of page 14."""
+    rows = which_editor.lines(runs_14.stored())
+    return table([*rows[0]], (row.values() for row in rows), left=2)
+
+
+@made("five-streams", "14_five")
 def five() -> str:
-    """What fourteen editors hold and leave after 24 edits, means of five streams (notebook 14)."""
-    files = [measured.path_of(figure) for figure in SOURCES["five-streams"]]
-    rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
-    columns = ("held", "reworded", "neighbors", "unrelated")
-    by_column = {column: five_streams.by_stream(rows, column) for column in columns}
-    lines = []
-    for name, line in WORDS["lines"].items():
-        streams = [by_column[column][line] for column in columns]
-        lines.append((name, *(_of_streams(found) for found in streams)))
-    return table(("editor", *columns), lines)
+    """What every editor holds and leaves after a stream (notebook 14)."""
+    rows = runs_14.stored()
+    found = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+    return table(
+        ("editor", *found),
+        (
+            (_line(name), *(_of_streams(of[name]) for of in found.values()))
+            for name in ("base", *runs_14.LINES)
+        ),
+    )
+
+
+def _line(name: str) -> str:
+    """A line of page 14 as its editor and the settings that differ from the preset."""
+    if name == "base":
+        return "unedited model"
+    editor, settings = runs_14.LINES[name]
+    return ", ".join([f"`{editor}`", *(f"`{key}={value}`" for key, value in settings.items())])
 
 
 def _of_streams(streams: Sequence[Sequence[float]]) -> str:
     """ "83 [70, 95]": the mean of the streams' means, with its interval over streams."""
-    mean = sum(sum(one) / len(one) for one in streams) / len(streams)
-    low, high = five_streams.interval(streams)
+    mean, low, high = runs_14.wide(streams)
     return f"{percent(mean)} [{percent(low)}, {percent(high)}]"
 
 

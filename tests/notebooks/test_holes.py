@@ -344,7 +344,7 @@ HOLES |= {
     "7.4": ["refit_loss", "refit"],
 }
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
-HOLES |= {"8.4": ["paired"], "8.5": ["ends", "wider", "coverage", "winners"]}
+HOLES |= {"8.4": ["paired", "unbeaten"], "8.5": ["ends", "wider", "coverage", "winners"]}
 HOLES |= {"9.4": ["cheapest", "silent", "hide"]}
 HOLES |= {"10.1": ["rounded"], "10.2": ["gives"], "10.3": ["held_out"]}
 HOLES |= {"10.4": ["multiply_adds"], "10.5": ["roof"], "10.6": ["merged"]}

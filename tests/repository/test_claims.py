@@ -122,7 +122,47 @@ def longest() -> dict[str, Any]:
     return next(row for row in rows if row.get("edits") == row.get("wanted") == 20000)
 
 
-FUNCTIONS = (cell, by_generation, share, lost, kept, known, on_the_page, on_a_card, longest)
+@cache
+def advised(need: str) -> str:
+    """The row of "which editor when" for a need, behind its first column: two rules choose it."""
+    from notebooks.support import runs_14_lifelong, which_editor
+
+    rows = which_editor.lines(runs_14_lifelong.stored())
+    (row,) = (row for row in rows if row["what counts"] == need)
+    return " | ".join([*row.values()][1:])
+
+
+def on_page(page: str, pattern: str) -> list[str]:
+    """What a pattern finds in a page's text, whose numbers test_prose_numbers checks."""
+    source = (ROOT / f"notebooks/src/{page}.py").read_text(encoding="utf-8")
+    found = re.search(pattern, " ".join(re.sub(r"^# ?", "", source, flags=re.M).split()))
+    assert found, f"page {page} no longer says: {pattern}"
+    return list(found.groups())
+
+
+def moved_without_C() -> tuple[int, int]:
+    """Of page 04's facts those whose unrelated text moves more with C = I than as set, and all."""
+    kl: dict[str, dict[int, float]] = {}
+    for row in rows_of("04_parts"):
+        kl.setdefault(row["part"], {})[row["case"]] = row["kl"]
+    here = kl["as set"]
+    return sum(kl["C = I"][case] > here[case] for case in here), len(here)
+
+
+FUNCTIONS = (
+    advised,
+    on_page,
+    moved_without_C,
+    cell,
+    by_generation,
+    share,
+    lost,
+    kept,
+    known,
+    on_the_page,
+    on_a_card,
+    longest,
+)
 NAMES = {function.__name__: function for function in FUNCTIONS}
 
 
