@@ -191,7 +191,7 @@ fates = {  # {editor: written, held, forgotten, a mean over the streams}
     name: torch.tensor([shares(row["right"]) for row in lines[name]]).mean(0).tolist()
     for name in editors
 }
-some = ["retrieval", max(fates, key=lambda name: fates[name][2]), "PMET", "MALMEN"]
+some = ["UltraEdit", max(fates, key=lambda name: fates[name][2]), "RLEdit", "FT-L"]
 x = range(TURN, EDITS + 1, TURN)
 rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
 figures.rasters(list(x), rights, "edits so far", "number of the edit")
@@ -202,10 +202,11 @@ figures.rasters(list(x), rights, "edits so far", "number of the edit")
 # written and half are gone, which turn dark on their way. An edit that destroys the model darkens a whole column and
 # all that follow.
 #
-# ## The impossible triangle
+# ## Is the triangle impossible?
 #
-# A good edit is held, is followed by its rewordings, and leaves everything else alone. In the next figure each editor has a row,
-# each dot is a stream, and the bar is the mean of the streams.
+# A good edit is held, is followed by its rewordings, and leaves everything else alone. That nobody reaches all three corners
+# has been called the impossible triangle. In the next figure each editor has a row, each dot is a stream, and the bar
+# is the mean of the streams. The dotted line is the unedited model, which knows most of the neighbors and not all.
 #
 # **Predict.** Which of the columns does each family lose?
 #
@@ -233,13 +234,14 @@ drawings_14.by_editor(
     FAMILIES,
     "share after the last turn; cost of an edit",
     log=["CPU s per edit"],
+    unedited={f"{column} (%)": 100 * runs_14.mean(of["base"]) for column, of in shown.items()},
 )
 
 # %% [markdown]
 # **Each family pays in its own coin.** Lists and side memories leave unrelated texts as they were, since no weight has
 # moved, and differ in whom they let in; steering, which every prompt reads, shows that "beside the weights" alone protects
-# nothing. An update of the weights that reaches rewordings reaches neighbors, too. Where the dots of a row lie
-# far apart, one stream would have told little about this editor. The seconds are of one thread of a machine that others
+# nothing. An update of the weights is heard by whoever shares its keys. The printed line names who reaches all corners, with twelve easy
+# facts. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of one thread of a machine that others
 # used, so they tell orders of magnitude.
 #
 # ## What breaks over the turns?
@@ -252,7 +254,7 @@ drawings_14.by_editor(
 moved = {
     group: {
         f"after {edits} edits": {
-            name: [max(row["moved"][group][i], 1e-4) for row in lines[name]] for name in editors
+            name: [max(row["moved"][group][i], 1e-5) for row in lines[name]] for name in editors
         }
         for i, edits in enumerate(x)
     }

@@ -60,7 +60,8 @@ import torch
 
 import lib
 from lib import associative_memory as memory
-from notebooks.support import drawings_19, models, show
+from notebooks.support import drawings_19, models, show, which_editor
+from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import guess
 from notebooks.support.sliders import Slider
 
@@ -175,18 +176,14 @@ Slider(
 #   [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
 #
 # So the price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
-# What to take depends on what may be lost:
-#
-# | you have | take | because |
-# | --- | --- | --- |
-# | room in front of the prompt | `retrieval` | nothing is written |
-# | one fact for the weights | `rome`, `memit` | equality, or a weight on text |
-# | many facts for the weights | `memit` or `alphaedit` with kept keys | the bracket holds what is written |
-# | weights that must stay | `grace`, `memoir` | exact prompts, or rewordings as well |
-# | a baseline | `ft_m` | one layer, one loss |
-#
-# The shares behind these lines stand in [notebook 14](14_lifelong.ipynb).
-#
+# What to take depends on what may be lost. The table is made of the rows of [notebook 14](14_lifelong.ipynb), by two rules that are explained there.
+
+# %%
+show.Table(
+    [{"what counts": one.need, "take": one.name} for one in which_editor.advice(runs_14.stored())]
+)
+
+# %% [markdown]
 # ## Where it breaks
 #
 # All this is of one small model and of facts of one sentence, and the figure above is of one layer. [What was never
