@@ -454,7 +454,7 @@ drawings_14.by_editor(
 # ## Which editor when
 #
 # Now the advice, made by two rules from stored rows. The streams narrow: of the editors that a need allows and that hold
-# at least 80 % of their facts, the unbeaten stay. Then the hundred edits of both sets decide, by what is held and by
+# at least 80 % of their facts here and half of the two hundred, the unbeaten stay. Then the hundred edits of both sets decide, by what is held and by
 # the column that counts. The last column names editors that the streams do not tell from the chosen one. The
 # [README](../README.md#which-editor-when) has the same rows, from the same function.
 
