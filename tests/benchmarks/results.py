@@ -33,7 +33,6 @@ from pathlib import Path
 from lib.atomic_files import whole_file
 from lib.data.texts import ABILITIES, CLASSROOM, KNOWN
 from lib.evaluation import intervals
-from notebooks.support import five_streams
 from tests.reference import current
 
 from . import (
@@ -75,7 +74,7 @@ BEGINS = re.compile(r"^<!-- table:", re.MULTILINE)
 DRAWN = HERE / "results" / "drawn.txt"
 # beside the rows of its figures, what every table is drawn from
 COMMON = (
-    *(Path(room.__file__) for room in (tables, rows, five_streams, intervals, *MORE)),
+    *(Path(room.__file__) for room in (tables, rows, intervals, *MORE)),
     HERE / "tables.toml",
     HERE / "rows.toml",
     *(ABILITIES, CLASSROOM, KNOWN),
