@@ -238,11 +238,12 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# **Each family pays in its own coin.** Lists and side memories leave unrelated texts as they were, since no weight has
+# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one that
+# reaches them; with the long answers of ZsRE, further below, they do not. The other families pay in coins of their
+# own. Lists and side memories leave unrelated texts as they were, since no weight has
 # moved, and differ in whom they let in; steering, which every prompt reads, shows that "beside the weights" alone protects
-# nothing. An update of the weights is heard by whoever shares its keys. The printed line names who reaches all corners, with twelve easy
-# facts. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of one thread of a machine that others
-# used, so they tell orders of magnitude.
+# nothing. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of
+# one thread of a machine that others used, so they tell orders of magnitude.
 #
 # ## What breaks over the turns?
 #
