@@ -7,11 +7,6 @@ import tomllib
 
 from . import prose
 
-REWRITTEN = (  # no page but 09, 10, 13 and 14, which are about the model without its token
-    *("00", "01", "02", "02b", "03", "04", "05", "06", "07", "08", "11"),
-    *("12", "15", "16", "17", "18", "18b"),
-)
-
 
 def markdown(text: str) -> dict:
     return {"cell_type": "markdown", "source": text, "metadata": {}}
@@ -56,7 +51,8 @@ def test_each_page_has_its_questions():
     assert all(q.endswith("?") and a.endswith(".") for asked in pages.values() for q, a in asked)
 
 
-def test_a_rewritten_page_is_read_to_its_end():
-    for path in prose.pages(REWRITTEN) if REWRITTEN else ():
+def test_each_page_is_read_to_its_end():
+    for path in prose.pages():
         found = prose.measured(json.loads(path.read_text(encoding="utf-8")))
-        assert not prose.above(found), (path.name, prose.above(found), found)
+        short = path.name.startswith("19_")  # the last page is too short for four pictures
+        assert short or not prose.above(found), (path.name, prose.above(found), found)
