@@ -9,8 +9,7 @@
 #
 # **You will** take the gradient of a layer apart into keys and demands · find out what a step for one
 # fact does at other prompts · build a network that begins as the identity · train a small one on the
-# model, without ever backpropagating through the model and the network at once · ask what a trained network
-# has that its units alone do not.
+# model, without ever backpropagating through the model and the network at once.
 #
 # **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge.
 #
@@ -94,8 +93,7 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # ## What a gradient consists of
 #
 # A *hypernetwork* reads something about the fact and writes a change of a matrix. The gradient of
-# the fact's loss is a natural thing to read, but it is as large as the matrix itself. So we ask
-# first what it consists of.
+# the fact's loss is natural to read, but as large as the matrix. What does it consist of?
 #
 # A linear layer takes the key $k_t$ of each token to $y_t = Wk_t$. Let $g_t = \partial L/\partial y_t$ be
 # the gradient at the output at token $t$; the loss demands that $y_t$ move along $-g_t$. Change $W$ by
@@ -178,7 +176,7 @@ share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt
 # The left panel shows a step for the tower: how much of $\Delta q$, at the last token of each
 # prompt, lies along the tower's own shift. On the right is p(Rome) after such a step on all
 # matrices that MEND edits. Where widgets work, move the rate $\alpha$; MEND's own edit stands
-# beside it. Its network was trained on other facts.
+# beside it.
 #
 # **Predict.** For which of the prompts is the share large? Is there a rate that writes the fact and spares its
 # neighbors?
@@ -462,8 +460,8 @@ figures.tradeoff(places(many, "together"), KEPT, NEW, COLORS)
 # MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes
 # nine of ten facts in every draw, and most of the rewordings follow, but few of the neighbors are
 # kept, and MALMEN keeps hardly one. UltraEdit writes nearly as much as RLEdit and keeps most of its
-# neighbors, and again its rewordings do not follow. So no editor stands in the upper right corner
-# of the right panel: **here no edit reaches most rewordings and few neighbors.**
+# neighbors, and again its rewordings do not follow. **Here no edit reaches most rewordings and few
+# neighbors.**
 #
 # ## Two phases
 #
@@ -632,21 +630,19 @@ plot.lines(range(span, 61, span), means, "updates", "loss, mean of six updates")
 # The first of these figures asks facts that no update has seen. The units alone make a curve over
 # four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
 # it lies beyond it. All that it can have learned is how much each coordinate of $\hat k$ and $\hat
-# g$ counts, since it has nothing else: 2,112 numbers. This is one layer, one order of the updates,
-# and the first token of each answer, so it is an example.
+# g$ counts, since it has nothing else: 2,112 numbers. It is an example, with one layer, one order
+# and first tokens.
 #
 # ## The networks of this library
 #
-# The library brings three networks for its model, trained on rows of CounterFact. They are larger than
-# yours: they have two layers as above in the place of two factors, edit several matrices in the upper
-# layers, and read all tokens. A training step is the same: read pairs, write, ask rewordings and unrelated
-# texts, two phases, Adam. MEND learns from single facts. MALMEN learns from updates of one to ten facts.
+# The library brings three networks for its model, trained on rows of CounterFact. They have two
+# layers in the place of your two factors, edit several matrices, and read all tokens. MEND learns
+# from single facts, and MALMEN from updates of one to ten.
 #
 # **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
 # they meet a model that has been edited many times. So one training step is a whole stream: turn
 # $i$ edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by
-# those of $j$ turns before, up to a window. It is reinforcement learning by name: the "reward" is
-# minus a loss whose gradient is known.
+# those of $j$ turns before, up to a window.
 #
 # Each file keeps its own curve, the loss on facts that were kept apart. The three have three different
 # losses, so each is drawn as a share of what it was at the start, and their heights cannot be compared.
@@ -658,9 +654,8 @@ steps = {name: found[0] for name, found in curves.items()}
 plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", ylog=True)
 
 # %% [markdown]
-# Each training keeps the network of its least loss. It was chosen by the very loss that is drawn,
-# so its value is a little too good. A falling loss does not say how an edit does with other facts:
-# in the figures above MALMEN and RLEdit, whose curves fall, keep few neighbors of twenty facts.
+# A falling loss does not say how an edit does with other facts: MALMEN and RLEdit, whose curves
+# fall, keep few neighbors of twenty facts.
 #
 # ## What we know now
 #
@@ -678,9 +673,9 @@ plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", yl
 #
 # ## Where it breaks
 #
-# Editing takes one pass now, but the training came first, and it is bound to this one model. For another
-# model, or for other layers, all of it has to be done again: **a network needs training, per model.**
-# UltraEdit, which needs none, has stood in the figures already. How does it work? That is [notebook 10](10_ultraedit.ipynb).
+# Editing takes one pass now, but the training came first: **a network needs training, per model.**
+# UltraEdit, which needs none, has stood in the figures already. How does it work? That is [notebook
+# 10](10_ultraedit.ipynb).
 #
 # ## References
 #

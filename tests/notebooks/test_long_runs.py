@@ -14,8 +14,6 @@ import lib
 from notebooks.support import models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
 
-from ..repository.test_prose import REWRITTEN
-
 FOLDER = Path(stored_runs.__file__).parent
 MODULES = [
     path.stem for path in sorted(FOLDER.glob("runs_*.py")) if "def runs(" in path.read_text()
@@ -28,7 +26,7 @@ def lm():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MODULES if name[5:7] in REWRITTEN])
+@pytest.mark.parametrize("name", MODULES)
 def test_a_stored_run_has_the_settings_that_its_module_gives_now(name):
     module = importlib.import_module(f"notebooks.support.{name}")
     if hasattr(module, "counterfact") and "EDIT_DATA" not in os.environ:
