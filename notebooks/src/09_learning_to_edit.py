@@ -629,9 +629,9 @@ plot.lines(range(span, 61, span), means, "updates", "loss, mean of six updates")
 # %% [markdown]
 # The first of these figures asks facts that no update has seen. The units alone make a curve over
 # four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
-# it lies beyond it. All that it can have learned is how much each coordinate of $\hat k$ and $\hat
-# g$ counts, since it has nothing else: 2,112 numbers. It is an example, with one layer, one order
-# and first tokens.
+# it lies beyond it, as it does here. All that it can have learned is how much each coordinate of
+# $\hat k$ and $\hat g$ counts, since it has nothing else: 2,112 numbers. It is an example, with one
+# layer, one order and first tokens.
 #
 # ## The networks of this library
 #
