@@ -58,6 +58,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from functools import partial
+
 import torch
 
 import lib
@@ -70,11 +72,15 @@ from lib.workbench import plot
 from notebooks.support import figures, long_runs, models, own_fact, sliders
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
 
 lm = models.load(SCALE, sink="own")
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
-draw = torch.Generator().manual_seed(0)
+case = next(case for case in lib.classroom() if case.id == 0)
+asked = {"the fact": tower.text, "reworded": case.paraphrases[0]}
+asked |= {"Notre-Dame": case.neighborhood[0].prompt, "the Reichstag": case.neighborhood[3].prompt}
+asked |= {"another question": "The capital of Japan is", "unrelated": case.locality[0]}
+editors = runs_09.editors(lm, train=SCALE == "tiny")  # with the networks that are shipped
+mend, draw = editors["mend"], torch.Generator().manual_seed(0)
 COLORS = {"plain step": plot.BASE, "units alone": plot.QUIET, "MEND, solved": plot.EDITED}
 COLORS |= {"unedited": plot.QUIET, "last layer": plot.EDITED, "two layers below": plot.NEIGHBOR}
 NETWORKS = "MEND", "MALMEN", "RLEdit"
@@ -189,10 +195,6 @@ share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt
 # </details>
 
 # %%
-case = next(case for case in lib.classroom() if case.id == 0)
-asked = {"the fact": tower.text, "reworded": case.paraphrases[0]}
-asked |= {"Notre-Dame": case.neighborhood[0].prompt, "the Reichstag": case.neighborhood[3].prompt}
-asked |= {"another question": "The capital of Japan is", "unrelated": case.locality[0]}
 seen = lm.run(list(asked.values()), [lower, top]).seen
 arrives = {}
 for where, name in {"last layer": top, "two layers below": lower}.items():
@@ -202,22 +204,15 @@ for where, name in {"last layer": top, "two layers below": lower}.items():
         own = shifts[0]  # what the step adds at the fact's own prompt
         arrives[line] = [100 * (shift @ own / own.square().sum()).item() for shift in shifts]
 share.against(arrives["last layer"][2])
-editors = runs_09.editors(lm, train=SCALE == "tiny")  # with the networks that are shipped
-mend = editors["mend"]
-
-
-def rome(patch):  # the probability of "Rome" at every prompt, in %
-    with lm.patched(patch):
-        return [100 * lm.score(text, "Rome").sum().exp().item() for text in asked.values()]
-
-
+rome = partial(
+    runs_09.told, lm, list(asked.values()), "Rome"
+)  # its probability under a patch, in %
 fixed = {"unedited": rome(lib.EMPTY), "MEND": rome(mend.edit([tower]))}
 
 
 def step(rate):
-    says = {
-        f"plain step, α = {rate:g}": rome(runs_09.Plain(lm, mend.modules(), rate).edit([tower]))
-    }
+    plain = runs_09.Plain(lm, mend.modules(), rate).edit([tower])
+    says = {f"plain step, α = {rate:g}": rome(plain)}
     panels = {"share of the tower's shift (%)": arrives, "p(Rome) (%)": fixed | says}
     return figures.bars(list(asked), panels, COLORS)
 
@@ -248,40 +243,16 @@ print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}"
 
 # %%
 rows = [row for name in NETWORKS for row in long_runs.rows(f"09_{name.lower()}")]
-draws = list(dict.fromkeys(row["draw"] for row in rows))
-
-
-def shares(way, when, what):  # in %, one per draw
-    own = [row[what] for row in rows if (row["way"], row["when"]) == (way, when)]
-    return [100 * sum(some) / len(some) for some in own]
-
-
-def places(ways, when):  # {what: {line: settings}}, (neighbors, what) of every draw
-    says = {"facts written": "written", "rewordings that follow": "reworded"}
-    return {
-        say: {
-            line: [
-                list(zip(shares(way, when, "neighbors"), shares(way, when, what), strict=True))
-                for way in some
-            ]
-            for line, some in ways.items()
-        }
-        for say, what in says.items()
-    }
-
-
-def less(one, other, when, what):  # the mean difference of the draws and Student's interval
-    gaps = zip(shares(one, when, what), shares(other, when, what), strict=True)
-    return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*by_stream([a - b for a, b in gaps]))
-
-
+shares = runs_09.Shares(rows)  # in %, one per draw
 single = {"plain step": [f"plain step, α = {rate:g}" for rate in runs_09.RATES]}
 single |= {way: [way] for way in ("units alone", *NETWORKS, "UltraEdit")}
 print("alone, less the plain step with α = 0.02, mean of three draws [95 %]:")
 for way in (*NETWORKS, "UltraEdit"):
-    said = {what: less(way, "plain step, α = 0.02", "alone", what) for what in runs_09.MEASURED}
+    said = {
+        what: shares.less(way, "plain step, α = 0.02", "alone", what) for what in runs_09.MEASURED
+    }
     print(f"{way}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
-figures.tradeoff(places(single, "alone"), KEPT, NEW, COLORS)
+figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS)
 
 # %% [markdown]
 # **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units
@@ -448,9 +419,9 @@ many = {"plain step": ["plain step, α = 0.01"]}
 many |= {way: [way] for way in (*NETWORKS, "MEND, solved", "UltraEdit")}
 print("twenty in one update, mean of three draws [95 %]:")
 for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALMEN", "UltraEdit")):
-    said = {what: less(one, other, "together", what) for what in runs_09.MEASURED}
+    said = {what: shares.less(one, other, "together", what) for what in runs_09.MEASURED}
     print(f"{one} less {other}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
-figures.tradeoff(places(many, "together"), KEPT, NEW, COLORS)
+figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS)
 
 # %% [markdown]
 # **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are
@@ -550,6 +521,7 @@ def nll(k, h, wanted, change=None):
     return -log_p(k, h, change)[range(len(wanted)), wanted]
 
 
+# %%
 def outcome(facts):  # phase one: what `learn` may call once
     _, reworded, (k, h, _) = facts
     before = log_p(k, h)
@@ -587,18 +559,18 @@ def standardized(facts):  # K, K̂ and Ĝ
 taught, examined = standardized(lesson), standardized(exam)  # no edit changes them
 
 
-def trained(learn):  # a, b, and the loss of every update
+def trained(learn):  # a and b
     a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
-    adam, curve, order = torch.optim.Adam([a, b], lr=0.05), [], torch.Generator().manual_seed(0)
+    adam, order = torch.optim.Adam([a, b], lr=0.05), torch.Generator().manual_seed(0)
     for _ in range(12 if SCALE == "tiny" else 60):
         some = torch.randperm(100, generator=order)[:10]
         parts = (x[:, some] for x in taught)
-        loss, a.grad, b.grad = learn(outcome(take(lesson, some)), *parts, a, b, 0.001, 10.0)
+        _, a.grad, b.grad = learn(outcome(take(lesson, some)), *parts, a, b, 0.001, 10.0)
         adam.step()
-        curve.append(loss)
-    return a, b, curve
+    return a, b
 
 
+# %%
 def examine(a, b, eta=0.001):  # (neighbors kept, facts written) in % of facts that no step has seen
     found = {"neighbors": [], "written": []}
     for some in torch.arange(60).split(10):
@@ -610,24 +582,14 @@ def examine(a, b, eta=0.001):  # (neighbors kept, facts written) in % of facts t
     return [100 * sum(some) / len(some) for some in found.values()]
 
 
-# %%
 ones = [torch.ones(len(mean), device=lm.device) for mean, _ in units]
 made = {line: trained(f) for line, f in each("trained", learn).items()}
 toy = {"units alone": [[examine(*ones, eta)] for eta in (3e-4, 1e-3, 2e-3, 3e-3)]}
-toy |= {line: [[examine(a, b)]] for line, (a, b, _) in made.items()}
+toy |= {line: [[examine(a, b)]] for line, (a, b) in made.items()}
 figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 
-# %%
-span = 6  # updates in a mean
-means = {
-    line: torch.tensor(curve[: len(curve) // span * span]).view(-1, span).mean(1)
-    for line, (*_, curve) in made.items()
-    if len(curve) >= span
-}
-plot.lines(range(span, 61, span), means, "updates", "loss, mean of six updates") if means else None
-
 # %% [markdown]
-# The first of these figures asks facts that no update has seen. The units alone make a curve over
+# The figure asks facts that no update has seen. The units alone make a curve over
 # four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
 # it lies beyond it, as it does here. All that it can have learned is how much each coordinate of
 # $\hat k$ and $\hat g$ counts, since it has nothing else: 2,112 numbers. It is an example, with one

@@ -236,6 +236,7 @@ sums = (short.square().sum() - short.sum().square() / 1000) / 999
 merged = moments(short.split(100, dim=1), torch.float32)[1].square().item()
 print(f"variance: {x[0].var():.3f}; merged in float32 {merged:.3f}, from two sums {sums:.3f}")
 
+# %%
 mean_k, sigma_k = moments([pair.K for pair in found.values()])  # of our facts
 mean_g, sigma_g = moments([pair.G for pair in found.values()])
 seen = KeyGradientMoments.empty(d_in, d_out).merge(found.values())  # the library's
@@ -320,6 +321,7 @@ def moved(patch):  # ‖ΔW‖/‖W‖ of all edited matrices together, in %
     return 100 * ((torch.cat(new) - torch.cat(old)).norm() / torch.cat(old).norm()).item()
 
 
+# %%
 theirs, ours = editor.edit(facts, check=False), write(found)
 for name in shapes:
     models.same(lm, *(lm.weight(name, patch) - lm.weight(name) for patch in (ours, theirs)))
@@ -416,6 +418,7 @@ def loss(patch):  # of the new facts, in nats per token
     return np.mean([-score.mean().item() for score in scores])
 
 
+# %%
 plain = lambda pair: (pair.K.double(), pair.G.double())  # noqa: E731
 c = moved(write(new)) / moved(write(new, plain, 1.0))
 turns = {"new": new, "known": as_read, "known, g = 0": zero}

@@ -218,24 +218,6 @@ def refit(router, e, owner, others, steps, lr):
 refit_loss = use("7.4", refit_loss)
 refit = use("7.4", refit)
 
-# %%
-mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])  # three batches
-owner, rest = torch.arange(24) // 8, normal(60, 12)
-router = routers.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
-for t in range(3):
-    router = routers.grow(router, mine[owner == t])
-ways = {"in the middle": [router.down[0], router.up[0], router.keys, router.bias]}
-for whose, f in both(refit).items():
-    ways[f"fitted, {whose}"] = f(ways["in the middle"], mine, owner, rest, 200, 3e-3)
-for name, (down, up, keys, b) in ways.items():
-    choice, nobody = (route(keys, b, silu(e @ down.T) @ up.T, kappa) for e in (mine, rest))
-    print(f"{name}: {int((choice == owner).sum())} of 24 prompts find their expert,", end=" ")
-    print(f"and {int((nobody < 0).sum())} of 60 texts nobody")
-library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
-library = routers.fit_anchors(router, mine, owner, rest, 2, library)
-ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
-assert torch.allclose(ours[2], library.keys, atol=1e-3)
-
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
@@ -268,7 +250,26 @@ assert torch.allclose(ours[2], library.keys, atol=1e-3)
 # ```
 #
 # </details>
-#
+
+# %%
+mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])  # three batches
+owner, rest = torch.arange(24) // 8, normal(60, 12)
+router = routers.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
+for t in range(3):
+    router = routers.grow(router, mine[owner == t])
+ways = {"in the middle": [router.down[0], router.up[0], router.keys, router.bias]}
+for whose, f in both(refit).items():
+    ways[f"fitted, {whose}"] = f(ways["in the middle"], mine, owner, rest, 200, 3e-3)
+for name, (down, up, keys, b) in ways.items():
+    choice, nobody = (route(keys, b, silu(e @ down.T) @ up.T, kappa) for e in (mine, rest))
+    print(f"{name}: {int((choice == owner).sum())} of 24 prompts find their expert,", end=" ")
+    print(f"and {int((nobody < 0).sum())} of 60 texts nobody")
+library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
+library = routers.fit_anchors(router, mine, owner, rest, 2, library)
+ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
+assert torch.allclose(ours[2], library.keys, atol=1e-3)
+
+# %% [markdown]
 # Those were points in twelve dimensions. In the middle of its batch an anchor finds its own
 # prompts, but it also takes many that belong to nobody. After the fit all are where they should be,
 # but they are the points of the fit.

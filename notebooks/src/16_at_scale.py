@@ -388,8 +388,8 @@ figure
 # %% [markdown]
 # **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow
 # to one and stop.** The three that add to a store end above the whole model. A matrix is level from
-# some 3,200 facts on, where pairs of vectors would take more room, and kept keys from 14,336 on, as
-# the sum $KK^\top$.
+# the point on where pairs of vectors would take more room than it does, and kept keys from a later
+# one on, where they are kept as the sum $KK^\top$.
 #
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts

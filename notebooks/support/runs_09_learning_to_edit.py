@@ -24,7 +24,7 @@ from lib.keys_values import answer_gradients
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
-from .score_tables import by_case
+from .score_tables import by_case, by_stream
 
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
 TOY = {"rank": 4, "check_every": 1}  # networks that are trained in a second, on a random model
@@ -136,6 +136,42 @@ def alone(editor: Any, cases: Sequence[lib.Case]) -> dict[str, list[float]]:
     """`shares` of each case right after an edit of its own, of the unedited model."""
     found = [shares(editor.lm, [case], editor.edit([case.fact])) for case in cases]
     return {what: [one for own in found for one in own[what]] for what in MEASURED}
+
+
+def told(lm: lib.LM, prompts: list[str], answer: str, patch: lib.Patch) -> list[float]:
+    """The probability of an answer at every prompt under a patch, in %."""
+    with lm.patched(patch):
+        return [100 * lm.score(prompt, answer).sum().exp().item() for prompt in prompts]
+
+
+class Shares:
+    """What the stored rows say of a way: called, its share in every draw, in %."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = rows
+
+    def __call__(self, way: str, when: str, what: str) -> list[float]:
+        own = [row[what] for row in self.rows if (row["way"], row["when"]) == (way, when)]
+        return [100 * sum(some) / len(some) for some in own]
+
+    def places(self, ways: Mapping[str, list[str]], when: str) -> dict[str, dict[str, list]]:
+        """{what: {line: settings}}, each with (neighbors, what) of every draw."""
+
+        def place(way: str, what: str) -> list[tuple[float, float]]:
+            pair = self(way, when, "neighbors"), self(way, when, what)
+            return list(zip(*pair, strict=True))
+
+        says = {"facts written": "written", "rewordings that follow": "reworded"}
+        return {
+            say: {line: [place(way, what) for way in some] for line, some in ways.items()}
+            for say, what in says.items()
+        }
+
+    def less(self, one: str, other: str, when: str, what: str) -> str:
+        """The mean difference of the draws and Student's interval, as text."""
+        gaps = zip(self(one, when, what), self(other, when, what), strict=True)
+        gap = by_stream([a - b for a, b in gaps])
+        return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*gap)
 
 
 def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:

@@ -23,7 +23,7 @@ def test_the_code_does_what_its_reference_says(default_lm, name):
 def test_every_editor_has_a_small_file_of_todays_preset_without_matrices():
     assert not current.of_other_settings()
     assert {file.stem for file in current.FOLDER.glob("*.json")} == {*WRITTEN}
-    assert {*WRITTEN, *current.LATER} == {*current.NAMES} and not {*WRITTEN} & {*current.LATER}
+    assert {*WRITTEN} == {*current.NAMES}
     for name in WRITTEN:
         assert current.path(name).stat().st_size < 400_000, name
 
@@ -32,9 +32,9 @@ def test_what_differs_is_named():
     then = {"norm": 2.0, "projections": [1.0, 2.0], "said": "Rome"}
     near = {"norm": 2.0, "projections": [1.0, 2.0001], "said": "Rome"}
     assert not current.differences(near, then)
-    far = {"norm": 2.0, "projections": [1.0, 2.001], "said": "Paris"}
+    far = {"norm": 2.0, "projections": [1.0, 2.02], "said": "Paris"}
     assert current.differences(far, then) == [
-        "/projections/1 is 2.001, not 2",
+        "/projections/1 is 2.02, not 2",
         "/said is 'Paris', not 'Rome'",
     ]
     assert current.differences({"norm": float("nan")}, {"norm": 1.0})

@@ -371,7 +371,7 @@ def test_a_shipped_network_is_what_it_was(path):
         {key: value for key, value in said.items() if key != "state"}
     )
     assert state["now"].keys() == set(header["modules"].values())
-    known = {"malmen": "0d1775e44bfbcac6", "mend": "b94da4d5a4c392ce", "rledit": "b3d82dcb256ae083"}
+    known = {"malmen": "c989ca0ab9ed6069", "mend": "89430ab1522c273c", "rledit": "7ba88f975763bd1a"}
     assert content == known[header["editor"]]
 
 

