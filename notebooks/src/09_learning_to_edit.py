@@ -242,7 +242,7 @@ print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}"
 # Small marks are draws, large ones are means.
 
 # %%
-rows = [row for name in NETWORKS for row in long_runs.rows(f"09_{name.lower()}")]
+rows = [x for run in ("09_mend", "09_malmen", "09_rledit") for x in long_runs.rows(run)]
 shares = runs_09.Shares(rows)  # in %, one per draw
 single = {"plain step": [f"plain step, α = {rate:g}" for rate in runs_09.RATES]}
 single |= {way: [way] for way in ("units alone", *NETWORKS, "UltraEdit")}

@@ -74,7 +74,7 @@ from notebooks.support.holes import both, guess, use
 from notebooks.support.score_tables import by_stream
 
 draw = torch.Generator().manual_seed(0)
-RUNS = "draws", "mend", "malmen", "rledit"
+RUNS = "10_draws", "10_mend", "10_malmen", "10_rledit"
 own = lib.EDITORS["ultraedit"].color
 COLORS = {"lifelong": own, "UltraEdit": own, "UltraEdit, preset": plot.EDITED}
 COLORS |= {"first turn": plot.NEIGHBOR, "none": plot.BASE, "plain step": plot.BASE}
@@ -96,7 +96,7 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 
 # %%
 lm = models.load(SCALE, sink="own")
-rows = [row for name in RUNS for row in long_runs.rows(f"10_{name}")]
+rows = [row for name in RUNS for row in long_runs.rows(name)]
 count = 8 if SCALE == "tiny" else 60
 facts = [lib.Fact(**fact) for fact in rows[0]["facts"]][:count]
 editor = runs_10.editor(lm, "lifelong")  # UltraEdit as published, for three MLPs

@@ -178,7 +178,7 @@ for T in (6, 60):
 # has to go on as the unedited model's does for eight tokens. The runs are stored, and one turn is written here again.
 
 # %%
-rows = runs_14.stored()
+rows = long_runs.rows("14_five")
 lines = {name: [row for row in rows if row["line"] == name] for name in ("base", *editors)}
 seeds = [row["seed"] for row in lines["base"]]
 facts = len(runs_14.values(lines["base"][0], "held"))
