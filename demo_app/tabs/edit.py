@@ -30,7 +30,7 @@ SHOW_RESULT = """(...given) => {
   return given;
 }"""  # on a phone what happened stands over the form
 LOOKS = (
-    '<details id="closer"><summary>Look closer, link</summary><div class="looks">'
+    '<details id="closer"><summary>Look closer</summary><div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
     '<label><input type="checkbox" id="large"> Large type</label></div></details>'
