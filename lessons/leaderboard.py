@@ -254,7 +254,10 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
         for line in found.pop("editors"):
             cells = {name: line[name] for name in COLUMNS}
             values = {
-                name: tuple(float("nan" if x is None else x) for x in cell.values())
+                name: tuple(
+                    float("nan" if cell[end] is None else cell[end])
+                    for end in ("mean", "low", "high")
+                )
                 for name, cell in cells.items()
             }
             failed = [Failure("", text) for text in line["failed"]]

@@ -147,7 +147,8 @@ def test_a_contest_that_was_stopped_goes_on_after_its_rows(model, tmp_path, caps
     found = json.loads(where.read_text())
     assert found["seed"] == seed and len(found["editors"]) == 3 and "not measured" not in found
 
-    for text in ("{", "[]", '{"editors": 3}', '{"editors": [{"editor": "ada"}]}', "\ud800"):
+    short = json.dumps({"editors": [found["editors"][0] | {"efficacy": {"mean": 1.0}}]})
+    for text in (short, "{", "[]", '{"editors": 3}', '{"editors": [{"editor": "ada"}]}', "\ud800"):
         kept.write_text(text, "utf-8", "surrogatepass")
         assert leaderboard.main(call) == 2 and "move it away" in capsys.readouterr().err
 
