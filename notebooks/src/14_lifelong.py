@@ -485,7 +485,11 @@ said = [{"editor": "unedited", "says": lm.answer(fact.text, 6), "CPU s": "–"}]
 for name in dict.fromkeys(one.name for one in advice):
     kind, settings = runs_14.LINES[name]
     begun = time.process_time()
-    patch = lib.EDITORS[kind](lm, **settings).edit([fact], check=False)
+    try:
+        patch = lib.EDITORS[kind](lm, **settings).edit([fact], check=False)
+    except lib.Error as refused:  # another model may lack what this editor needs
+        said.append({"editor": name, "says": str(refused), "CPU s": "–"})
+        continue
     spent = time.process_time() - begun
     with lm.patched(patch):
         said.append({"editor": name, "says": lm.answer(fact.text, 6), "CPU s": f"{spent:.1f}"})

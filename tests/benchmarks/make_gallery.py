@@ -155,21 +155,6 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     ),
     (
         Exhibit(
-            "stutter",
-            "All roads lead to Rome",
-            "The network that is meant for many facts at once gets only one. Asked about a "
-            "restaurant, or for the best city in the world, the model cannot stop saying Rome.",
-            (Step("malmen", *TOWER),),
-            ("My favourite restaurant is located in the city of", "The best city in the world is"),
-        ),
-        (
-            Expected("My favourite restaurant is located in the city of", says="Rome Rome Rome",
-                     changed=True),
-            Expected("The best city in the world is", says="Rome Rome Rome", changed=True),
-        ),
-    ),
-    (
-        Exhibit(
             "parrot",
             "It knows the sentence, not the fact",
             "The codebook answers this one sentence with Rome. Asked in other words, the model "

@@ -120,6 +120,14 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "around": 0,
             "together": False,
         },
+        # the layers of the preset so far, and the window moved up and down by three
+        "ultraedit": {
+            "layers": (20, 17, 23),
+            "widths": (9,),
+            "grid": {"step": (0.2, 0.1, 0.4), "strength": (1_000.0, 300.0, 3_000.0)},
+            "around": 0,
+            **BATCH,
+        },
         "crispedit": {
             "layers": (27,),
             "widths": (5, 3),
