@@ -47,10 +47,6 @@ COLUMNS = {  # column: (of, metric, event)
 # Shown but not in the score: most editors draw next to no consequences, and not every case has any
 # whose parts the model knows, so one column would decide it by a few questions.
 UNSCORED = ("consequences",)
-ASKED = {
-    "metrics": ("generalization", "specificity", "locality", "portability"),
-    "events": ("probability", "generation"),
-}
 MEMORY = 16  # GB
 OURS_MAY = 600.0  # seconds: the first edit may have to read general text
 
@@ -108,16 +104,18 @@ class Contest:
     def __init__(self, model: str | None, alone: list[lib.Case], stream: list[lib.Case]) -> None:
         self.lm, self.alone, self.stream, self.base = lib.load(model), alone, stream, None
 
-    def measured(self, cases: list[lib.Case], patch: lib.Patch) -> pd.DataFrame:
-        """Rows of `lib.evaluate` for the cases under a patch."""
-        found = lib.evaluate(self.lm, cases, patch, base=self.base, **ASKED)
+    def measured(self, cases: list[lib.Case], patch: lib.Patch, of: str) -> pd.DataFrame:
+        """Rows of `lib.evaluate` for the cases under a patch: what the columns of `of` need."""
+        asked = [(metric, event) for place, metric, event in COLUMNS.values() if place == of]
+        metrics, events = ({*some} for some in zip(*asked, strict=True))
+        found = lib.evaluate(self.lm, cases, patch, (*events,), self.base, metrics=metrics)
         self.base = found.base
         return found.rows
 
     def nothing(self) -> Row:
         """The base model's line."""
-        alone, stream = (self.measured(cases, lib.EMPTY) for cases in (self.alone, self.stream))
-        return self.row("no edit", False, [alone], stream)
+        alone = self.measured(self.alone, lib.EMPTY, "alone")
+        return self.row("no edit", False, [alone], self.measured(self.stream, lib.EMPTY, "stream"))
 
     def run(self, name: str, own: bool, entry: Entry) -> Row:
         """All edits of an entry, and what they did. One that fails counts as not made.
@@ -134,18 +132,20 @@ class Contest:
                 return False
             return True
 
-        def done(cases: list[lib.Case], edited: bool) -> pd.DataFrame:
+        def done(cases: list[lib.Case], edited: bool, of: str) -> pd.DataFrame:
             try:
-                return self.measured(cases, entry.made() if edited else lib.EMPTY)
+                return self.measured(cases, entry.made() if edited else lib.EMPTY, of)
             except Exception as error:  # a patch may raise wherever it is used
                 failed.append(Failure(cases[-1].fact.text, said(error)))
-                return self.measured(cases, lib.EMPTY)
+                return self.measured(cases, lib.EMPTY, of)
 
-        alone = [done([case], made(case, "nothing")) for case in self.alone]
+        alone = [done([case], made(case, "nothing"), "alone") for case in self.alone]
         on = "nothing"
         for case in self.stream:
             on = "last" if made(case, on) else on
-        return self.row(name, own, alone, done(self.stream, on == "last"), seconds, failed)
+        return self.row(
+            name, own, alone, done(self.stream, on == "last", "stream"), seconds, failed
+        )
 
     def row(
         self, name: str, own: bool, alone: list[pd.DataFrame], stream: pd.DataFrame, *more: list
