@@ -114,8 +114,12 @@ class Contest:
 
     def nothing(self) -> Row:
         """The base model's line."""
-        alone = self.measured(self.alone, lib.EMPTY, "alone")
-        return self.row("no edit", False, [alone], self.measured(self.stream, lib.EMPTY, "stream"))
+        return self.row(
+            "no edit",
+            False,
+            [self.measured(self.alone, lib.EMPTY, "alone")],
+            self.measured(self.stream, lib.EMPTY, "stream"),
+        )
 
     def run(self, name: str, own: bool, entry: Entry) -> Row:
         """All edits of an entry, and what they did. One that fails counts as not made.
