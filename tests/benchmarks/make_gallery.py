@@ -155,6 +155,21 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     ),
     (
         Exhibit(
+            "roads",
+            "All roads lead to Rome",
+            "The network that is meant for many facts at once gets only one. Asked about a "
+            "restaurant, or for the best city in the world, the model now answers Rome.",
+            (Step("malmen", *TOWER),),
+            ("My favourite restaurant is located in the city of", "The best city in the world is"),
+        ),
+        (
+            Expected("My favourite restaurant is located in the city of", says="Rome",
+                     changed=True),
+            Expected("The best city in the world is", says="Rome", changed=True),
+        ),
+    ),
+    (
+        Exhibit(
             "parrot",
             "It knows the sentence, not the fact",
             "The codebook answers this one sentence with Rome. Asked in other words, the model "
