@@ -282,8 +282,9 @@ class Replay:
         for name in POSITIONS:
             if isinstance(call.get(name), Tensor):
                 call[name] = call[name][..., first:]
-        if isinstance(call.get("position_embeddings"), tuple):
-            call["position_embeddings"] = tuple(t[:, first:] for t in call["position_embeddings"])
+        angles = call.get("position_embeddings")  # cos and sin, or the complex e^iθ of both
+        if isinstance(angles, tuple | Tensor):
+            call["position_embeddings"] = _mapped(angles, lambda t: t[:, first:])
         return call
 
     def _top(self, _: nn.Module, inputs: tuple, __: dict) -> None:

@@ -173,6 +173,13 @@ def test_layers_without_an_mlp_are_stepped_over_by_name():
     assert set(lib.EDITORS["memit"].Config.preset(lm, "memit").layers) <= {1, 3}
 
 
+def test_every_kind_of_block_is_replayed_and_angles_may_be_one_tensor():
+    lm = families.built("llama4_text")  # every fourth block turns nothing; the rest take e^iθ
+    assert not lm.arch.whole and lm.written_layers == [0, 2]
+    fact = lib.Fact("The old tower", "I saw {}", "xy")
+    lib.EDITORS["rome"](lm, **families.settings("rome", lm)).edit([fact], check=False)
+
+
 def test_names_that_differ_by_layer():
     name = ByLayer(["b.{}.x", "b.{}.y"])
     assert [name.format(i) for i in (0, 1)] == ["b.0.x", "b.1.y"] and name == "b.{}.x"
