@@ -282,8 +282,7 @@ class Replay:
         for name in POSITIONS:
             if isinstance(call.get(name), Tensor):
                 call[name] = call[name][..., first:]
-        angles = call.get("position_embeddings")  # cos and sin, or the complex e^iθ of both
-        if isinstance(angles, tuple | Tensor):
+        if (angles := call.get("position_embeddings")) is not None:  # cos and sin, or one e^iθ
             call["position_embeddings"] = _mapped(angles, lambda t: t[:, first:])
         return call
 
