@@ -20,6 +20,7 @@ from . import families
 OTHERS = ["gpt_oss", "aria_text", "deepseek_v3"]
 
 
+@families.of_older
 @pytest.mark.parametrize("family", OTHERS)
 def test_experts_of_other_families_give_what_they_gave(family):
     lm = families.built(family)

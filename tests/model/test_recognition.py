@@ -152,6 +152,7 @@ LONG = {
 }
 
 
+@families.of_older
 @pytest.mark.parametrize(
     "family", [*USUAL, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)]
 )
@@ -162,6 +163,7 @@ def test_a_family_of_each_kind_is_edited_as_the_page_says(family):
     assert said in found["said"] and "not undone" not in found["said"]
 
 
+@families.of_older
 def test_layers_without_an_mlp_are_stepped_over_by_name():
     lm = families.built("nemotron_h")
     assert lm.written_layers == [1, 3] and "without layers 0, 2" in repr(lm)
