@@ -109,11 +109,12 @@ def mixtures(model: nn.Module, arch: Arch) -> dict[int, Any]:
 def separate(model: nn.Module) -> None:
     """Give each expert of a model a module of its own, unless it has one already.
 
-    Those that transformers builds in one way say how: by these words, and no norm behind them.
+    Those that transformers builds in one way say how: by these words, and no norm behind them,
+    of which older releases do not know.
     """
     for parent in list(model.modules()):
         for name, part in list(parent.named_children()):
-            if hasattr(part, "is_transposed") and not part.has_post_expert_norm:
+            if hasattr(part, "is_transposed") and not getattr(part, "has_post_expert_norm", False):
                 setattr(parent, name, ModuleExperts(part))
 
 

@@ -83,6 +83,7 @@ GRID: dict[str, dict[str, Any]] = {
 }
 # Gemma 3 270M has 18 layers. Its head of 262,144 tokens makes a trial dear, so the grids are small.
 SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
+# purpose: what is chosen is the preset of that name, and the one without a name stays
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     # the published key, bound and contexts are where it begins; what the preset without the token
     # has instead is tried beside them
@@ -112,6 +113,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "grid": {"lr": (3e-3, 1e-3)},
             "around": 0,
             "together": True,
+            "purpose": "batch",
         },
         "lora": {
             "layers": (25, 24, 27),
@@ -127,6 +129,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "grid": {"step": (0.2, 0.1, 0.4), "strength": (1_000.0, 300.0, 3_000.0)},
             "around": 0,
             **BATCH,
+            "purpose": "batch",
         },
         "crispedit": {
             "layers": (27,),
@@ -134,6 +137,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "grid": {"lr": (1e-3, 5e-4, 2e-3), "energy": (0.99, 0.9)},
             "around": 0,
             "together": True,
+            "purpose": "batch",
             "facts": 24,
         },
         # each fact alone, as a stream gives them: fifty documents of one fact are few batches
@@ -262,6 +266,7 @@ def sweep(
 ) -> dict:
     """All stages; the rows in the order in which they were tried, and the best one."""
     options, lm = grid_of(model, name), load(model)
+    purpose = options.pop("purpose", None)
     if "facts" in options:
         options["facts"] = [case.fact for case in even(options["facts"], lm.name)]
     cases = even(count, lm.name)
@@ -276,6 +281,7 @@ def sweep(
         "cases": [case.id for case in cases],
         "settings": {k: v for k, v in found.space.config.items() if k not in tried},
         "date": time.strftime("%Y-%m-%d"),
+        **({"purpose": purpose} if purpose else {}),
         "rows": [recorded(row) for row in found.rows],
         "best": recorded(found.best),
     }

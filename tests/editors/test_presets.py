@@ -120,6 +120,11 @@ def row_of(path: Path) -> str:
     return ROWS.get(path.stem, path.stem.removeprefix("sweeps-"))
 
 
+def plain(value: object) -> str:
+    """A number without the zeros behind its point, and a list as it stands."""
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
 def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(plain_lm):
     for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
         config = lib.EDITORS[name](plain_lm).config
@@ -138,7 +143,7 @@ def test_the_defaults_of_a_further_model_are_the_best_of_their_sweep(path):
     lm.name = row_of(path) + " <|endoftext|>" * row_of(path).endswith(" behind")
     known = {case.id for case in lib.classroom(lm.name)}
     for name, sweep in json.loads(path.read_text(encoding="utf-8")).items():
-        config = lib.EDITORS[name](lm).config
+        config = lib.EDITORS[name](lm, preset=sweep.get("purpose")).config
         assert sweep["model"].startswith(f"{lm.name} ")
         assert {case % 2 for case in sweep["cases"]} == {0} and set(sweep["cases"]) <= known
         chosen = {**config.current(name, sweep["settings"]), **sweep["best"]}
@@ -159,7 +164,7 @@ def test_a_chosen_row_is_the_one_that_the_rule_picks_or_its_reason_stands_beside
         if best.items() <= found.items():
             assert not said, name
             continue
-        other = [f"{key} {found[key]:g}" for key in found if found[key] != best.get(key)]
+        other = [f"{key} {plain(found[key])}" for key in found if found[key] != best.get(key)]
         pair = f"({found['harmonic']:.4f} against {best['harmonic']:.4f})"
         assert said.startswith(f"The rule picks {other[0]} {pair}: "), (name, other[0], pair)
 

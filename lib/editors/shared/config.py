@@ -51,7 +51,8 @@ class Config:
         """The preset for this model, or a guess by depth for a model that nobody has tuned.
 
         `preset` names the one for a purpose, where the model has such a one: "stream" is for many
-        edits in a row. Raises EditError for a name or a setting that there is not.
+        edits in a row, "batch" for many facts in one call. Raises EditError for a name or a setting
+        that there is not.
         """
         settings = cls.checked(editor, settings)
         row = cls._row(lm, editor, tuned=True, purpose=preset)
