@@ -72,7 +72,7 @@ MORE = {
     "linear_head_dim": 8, "shared_experts_intermediate_size": 40, "expert_ffn_hidden_size": 40,
     "zero_expert_num": 2, "moe_topk": 2, "attention_head_size": 8, "feed_forward_size": 48,
     "lsh_attn_chunk_length": 8, "local_attn_chunk_length": 8, "hidden_size_global": 32,
-    "encoder_hash_byte_group_vocab": 64, "attention_hidden_size": 64, "attention_head_dim": 16,
+    "encoder_hash_byte_group_vocab": 64, "attention_head_dim": 16,
     "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
     "indexer_compress_ratio": 2, "hc_lowrank": 8,
     "is_decoder": True,  # encoders, such as BERT, write as decoders
@@ -101,11 +101,13 @@ OWN: dict[str, dict] = {
     "mamba2": {"head_dim": 16},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
     "xlstm": {"chunk_size": 16},
-    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "n_mamba_heads": 2},
+    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "n_mamba_heads": 2,
+              "attention_hidden_size": 64},
+    "zamba2": {"attention_hidden_size": 64},
     "zaya": {"num_experts_per_tok": 1},
     "cohere_compass_text": {"layer_types": _TURNS, "rope_parameters": {
         name: {"rope_type": "default", "rope_theta": 1e4} for name in _TURNS}},
-    "dots3_note": {"per_layer_config": {}},
+    "dots3_note_text": {"head_dim": 16, "per_layer_config": {}},  # else some layers are large
     "xmod": {"default_language": "en_XX"},
 }  # fmt: skip
 
