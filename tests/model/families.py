@@ -74,7 +74,8 @@ MORE = {
     "lsh_attn_chunk_length": 8, "local_attn_chunk_length": 8, "hidden_size_global": 32,
     "encoder_hash_byte_group_vocab": 64, "attention_head_dim": 16,
     "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
-    "indexer_compress_ratio": 2, "hc_lowrank": 8,
+    "indexer_compress_ratio": 2, "hc_lowrank": 8, "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 259,
     "is_decoder": True,  # encoders, such as BERT, write as decoders
     "embedding_size": 32, "input_embedding_size": 32, "output_embedding_size": 32,
 }  # fmt: skip
