@@ -41,6 +41,7 @@ class Arch:
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
                 `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
     dense_out   output projection of the MLP in layers without experts, where others have them
+    shared      output projection of the expert that every token passes beside the routed ones
 
     What follows is set by recognition alone (recognition.py).
 
@@ -69,6 +70,7 @@ class Arch:
     fused_in: bool = False
     experts: str | None = None
     dense_out: str = ""
+    shared: str = ""
     head: str | None = None
     first_position: int = 0
     into: str | None = None

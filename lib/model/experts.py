@@ -122,10 +122,16 @@ def chosen(lm: LM, fact: Fact) -> dict[int, str]:
     """{layer: the module that the fact is written into}, on the model as it is patched now.
 
     It is the output projection of the expert whose weight is largest where it arrives, at the
-    subject's last token, or at the prompt's where the fact has no subject; and that of the MLP in
-    layers without experts.
+    subject's last token, or at the prompt's where the fact has no subject; that of the shared
+    expert where `LM.write_expert` says so; and that of the MLP in layers without experts.
     """
-    arch, ids = lm.arch, encode_prompt(lm.tokenizer, fact.text)
+    arch = lm.arch
+    if lm.expert == "shared":
+        mixed = mixtures(lm.model, arch)
+        return {
+            i: (arch.shared if i in mixed else arch.dense_out).format(i) for i in lm.written_layers
+        }
+    ids = encode_prompt(lm.tokenizer, fact.text)
     at = len(ids) - 1
     if fact.subject is not None:
         ids, at = lookup(lm.tokenizer, fact)

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Literal, overload
@@ -26,7 +27,7 @@ from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError, EditError
 from ..patch.patch import EMPTY, Patch
 from ..settings import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
@@ -60,6 +61,7 @@ class LM(Patchable):
     blocks        its transformer blocks.
     cache_name    the name of its key-value cache, as an argument and in an output.
     presets       presets that it carries from a person's own file.
+    expert        the expert of a mixture that is written, see `write_expert`.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
@@ -68,6 +70,7 @@ class LM(Patchable):
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(below_head(self.model))
+        self.expert: Literal["routed", "shared"] = "routed"
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
         if self.arch.recognized:
@@ -182,11 +185,25 @@ class LM(Patchable):
         In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
         its rule. Elsewhere nothing changes.
         """
-        with self.owner.hold(), swapped(self, sent_to=self.sent_to):
+        with self.owner.hold(), swapped(self, sent_to=self.sent_to, arch=self.arch):
             if self.arch.experts:
                 with self.patched(after, only=True):
                     self.sent_to = experts.chosen(self, fact)
+            if self.expert == "shared":  # a gate may stand behind it, as a norm does elsewhere
+                self.arch = replace(self.arch, post_norm=True, into=self.arch.into_stream)
             yield
+
+    @checked
+    def write_expert(self, which: Literal["routed", "shared"]) -> None:
+        """Say which expert of a mixture edits are written into from now on.
+
+        "routed" is the one that a fact is sent to. "shared" is the one that every token passes
+        beside it, which also answers wordings and subjects that are sent elsewhere. Raises
+        EditError for a model without a shared expert.
+        """
+        if which == "shared" and not self.arch.shared:
+            raise EditError(f"{self.name} has no shared expert, which every token passes")
+        self.expert = which
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""

@@ -236,6 +236,7 @@ class _Search:
             fused_in=zero.fused,
             experts=zero.experts,
             dense_out=within + dense_out,
+            shared=within + zero.shared if zero.shared else "",
             logit_factor=factor,
             logit_cap=cap,
             recognized=True,
@@ -246,17 +247,28 @@ class _Search:
         """The name of the list of blocks, each of which reads what the one before put out."""
         config = self.model.config.get_text_config()
         wanted = getattr(config, "num_hidden_layers", None)
+        why: list[str] = []
         for module, name in self.names.items():
             if not isinstance(module, nn.ModuleList) or len(module) != (wanted or len(module)):
                 continue
             seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
-            if seen and all(one and one.times == 1 and one.given for one in seen):
-                chain = zip(seen, seen[1:], strict=False)
-                wide = seen[-1].put.shape[-1] == self.size
-                if wide and all(self.close(a.put, b.given[0]) for a, b in chain):
+            ran = [one for one in seen if one and one.given]
+            wide = ran[-1].put.shape[-1] if ran else 0
+            told = {
+                "run more than once": any(one.times > 1 for one in ran),
+                "do not all run on a text": 0 < len(ran) < len(seen),
+                # as one tensor of more dimensions, or beside each other
+                "give more than one state for a token": wide > self.size
+                or (not any(seen) and any(n.startswith(f"{name}.0.") for n in self.plain)),
+            }
+            chain = zip(ran, ran[1:], strict=False)
+            if wide == self.size and not any(told.values()):
+                if all(self.close(a.put, b.given[0]) for a, b in chain):
                     return name, len(module)
+            why += [f": those of {name} {text}" for text, holds in told.items() if holds]
         raise self.refusal(
             f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
+            + "".join(why[:1])
         )
 
     def refuse_shared(self, projections: Sequence[str]) -> None:
@@ -290,15 +302,19 @@ class _Search:
         """
         wide = self.plain[""].put.shape
         heads = [
-            name
+            (name, share)
             for name, one in self.plain.items()
-            if one.given and one.put.shape == wide and self.close(one.given[0], self.top)
+            if one.given and one.put.shape == wide and one.given[0].shape == self.top.shape
+            # it may read a multiple of the states
+            if (share := ((one.given[0] * self.top).sum() / self.top.square().sum()).item())
+            if self.close(one.given[0], share * self.top)
         ]
         if not heads:
             raise self.refusal("a head that reads the states after the last norm")
-        raw = self.plain[heads[0]].put
+        name, share = heads[0]
+        raw = self.plain[name].put
         loud = raw * (LOUD / raw.abs().max())
-        put = self.run([""], {heads[0]: lambda out: loud.to(out).reshape(out.shape)})[""].put
+        put = self.run([""], {name: lambda out: loud.to(out).reshape(out.shape)})[""].put
         config = vars(self.model.config.get_text_config()).values()
         known = [1.0, *(float(v) for v in config if type(v) in (int, float) and v)]
         ways: list[list[tuple[float, float | None, Tensor]]] = [
@@ -308,7 +324,7 @@ class _Search:
         for some in ways:
             factor, cap, made = min(some, key=lambda way: (put - way[2]).abs().max().item())
             if self.close(put, made):
-                return heads[0], factor, cap
+                return name, factor if abs(share - 1) < self.near else factor * share, cap
         raise self.refusal(
             "how logits come from the head: by no factor and no cap of its configuration"
         )
@@ -319,12 +335,13 @@ class _Block:
 
     lacking   what was not found, None where the block can be written
     attn_out  as in `Arch`, None for a block without attention
-    mlp_out, mlp_in, mlp, transposed, fused, experts  as in `Arch`
+    mlp_out, mlp_in, mlp, transposed, fused, experts, shared  as in `Arch`
     linear  a change of the MLP's output arrives at the block's end as it is
     into    the module from whose output on it arrives so, else `mlp_out`
     """
 
     transposed = fused = False
+    shared = ""
     experts: str | None = None
     mlp: str | None = None
     lacking: FamilyError | None = None
@@ -363,6 +380,8 @@ class _Block:
             self.out = found[0]
             self.mlp_out, _, self.experts = self.short(self.out).rpartition(".")
             self.mlp = self.mlp_out
+            beside = [n for n in self.ends if not n.startswith(self.out) and not self.turned[n]]
+            self.shared = self.short(self.widest(beside)) if beside else ""
         else:
             inner = self.dense()
         self.linear = self.passes(self.out, self.name)
@@ -382,8 +401,7 @@ class _Block:
                 f"an MLP in {self.name}: no linear module outside {' and '.join(self.mixers)} ends "
                 "in the hidden size"
             )
-        # the widest one; of equal ones the last
-        self.out = max(reversed(self.ends), key=lambda n: self.plain[n].given[0].shape[-1])
+        self.out = self.widest(self.ends)
         if self.plain[self.out].times > 1:
             raise search.refusal(f"an MLP in {self.name} that runs once: {self.out} runs again")
         inner = self.inputs(self.outside)
@@ -398,6 +416,10 @@ class _Block:
         self.mlp_out, self.mlp = self.short(self.out), self.short(mlp) if same else None
         return inner
 
+    def widest(self, ends: Sequence[str]) -> str:
+        """The module that reads most numbers, of equal ones the last."""
+        return max(reversed(ends), key=lambda n: self.plain[n].given[0].shape[-1])
+
     def short(self, name: str) -> str:
         """A module's name inside the block."""
         return name.removeprefix(f"{self.name}.")
@@ -406,7 +428,7 @@ class _Block:
         """Whether one row can tell of both blocks; a dense MLP may stand beside experts."""
         if other.experts and not self.experts:
             return (self.mlp, self.linear) == (other.mlp, other.linear) and not self.transposed
-        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts")
+        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts", "shared")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def passes(self, module: str, block: str) -> bool:

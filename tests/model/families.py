@@ -74,10 +74,19 @@ MORE = {
     "decoder_layers": 4, "decoder_ffn_dim": 48, "decoder_attention_heads": 4, "encoder_layers": 1,
     "encoder_ffn_dim": 48, "encoder_attention_heads": 4, "attention_heads": 4,
     "index_n_heads": 4, "index_head_dim": 8, "index_topk": 8, "first_k_dense_replace": 1,
-    "num_dense_layers": 1, "depth": 1,
+    "num_dense_layers": 1, "depth": 1, "dff": 48, "num_layers": 4, "num_layers_per_stack": 4,
+    "mamba_dt_rank": 4, "mamba_headdim": 8, "n_mamba_heads": 8, "linear_num_heads": 4,
+    "linear_head_dim": 8, "shared_experts_intermediate_size": 40, "expert_ffn_hidden_size": 40,
+    "zero_expert_num": 2, "moe_topk": 2, "attention_head_size": 8, "feed_forward_size": 48,
+    "lsh_attn_chunk_length": 8, "local_attn_chunk_length": 8, "hidden_size_global": 32,
+    "encoder_hash_byte_group_vocab": 64, "attention_head_dim": 16,
+    "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
+    "indexer_compress_ratio": 2, "hc_lowrank": 8, "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2, "swa_head_dim": 8, "unpadded_vocab_size": 259,
     "is_decoder": True,  # encoders, such as BERT, write as decoders
     "embedding_size": 32, "input_embedding_size": 32, "output_embedding_size": 32,
 }  # fmt: skip
+LISTS = {"layer_types", "layers_block_type"}  # the kind of each layer: four shall show all kinds
 _TURNS = ["sliding_attention", "full_attention"] * 2
 OWN: dict[str, dict] = {
     "gemma3n_text": {"intermediate_size": [48] * 4, "hidden_size_per_layer_input": 8,
@@ -86,19 +95,27 @@ OWN: dict[str, dict] = {
              "layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "granite": {"residual_multiplier": 0.3, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
-    **dict.fromkeys(("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "youtu",
-                     "dots3_note_text", "glm_moe_dsa", "longcat_flash", "glm4_moe_lite"),
-                    {"num_key_value_heads": 4}),
     "granitemoehybrid": {"num_local_experts": 0, "position_embedding_type": "rope",
                          "layer_types": ["mamba", "attention"] * 2},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]},
-    "bailing_hybrid": {"layer_group_size": 2, "num_key_value_heads": 4},
+    "bailing_hybrid": {"layer_group_size": 2},
     "bamba": {"attn_layer_indices": [1, 3]},
     "cohere2": {"sliding_window": 6},
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+             "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 48, "moe_num_experts": 4,
+                            "moe_top_k": 2}},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "mamba2": {"head_dim": 16},
+    "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
+    "xlstm": {"chunk_size": 16},
+    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2, "n_mamba_heads": 2,
+              "attention_hidden_size": 64},
+    "zamba2": {"attention_hidden_size": 64},
+    "zaya": {"num_experts_per_tok": 1},
     "cohere_compass_text": {"layer_types": _TURNS, "rope_parameters": {
         name: {"rope_type": "default", "rope_theta": 1e4} for name in _TURNS}},
-    "dots3_note": {"per_layer_config": {}},
+    "dots3_note_text": {"head_dim": 16, "per_layer_config": {}},  # else some layers are large
     "xmod": {"default_language": "en_XX"},
 }  # fmt: skip
 
@@ -107,6 +124,13 @@ def sizes(config: Any) -> dict[str, Any]:
     """Small sizes for all settings that a configuration has, and for those inside it."""
     names = set(config.to_dict()) | set(getattr(config, "attribute_map", {}))
     found = {name: size for name, size in {**tiny.SIZES, **MORE}.items() if name in names}
+    if "kv_lora_rank" in names:  # every head has a key of its own
+        found["num_key_value_heads"] = found["num_attention_heads"]
+    for name in LISTS & names:
+        listed = list(getattr(config, name) or ())
+        kinds = list(dict.fromkeys(listed))
+        if len(kinds) > len(set(listed[:4])):
+            found[name] = (kinds * 4)[:4]
     for name, part in vars(config).items():
         if isinstance(part, transformers.PreTrainedConfig):
             own = OWN.get(part.model_type, tiny.SPECIAL.get(part.model_type, {}))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import transformers
 from packaging.version import parse as version
+
+import lib
 
 from . import families
 
@@ -31,6 +34,30 @@ def test_a_name_that_is_no_family_changes_nothing():
     with pytest.raises(SystemExit, match="no causal family called nosuch"):
         families.main(["llama", "nosuch"])
     assert before == (families.STORE.read_bytes(), families.PAGE.read_bytes())
+
+
+REASONS = {
+    "gemma3n_text": "give more than one state for a token",
+    "qwen4_exp_text": "give more than one state for a token",
+    "dory": "run more than once",
+    "mllama": "do not all run on a text",
+}
+
+
+@families.of_older
+@pytest.mark.parametrize("family", REASONS)
+def test_blocks_of_another_kind_are_refused_by_what_they_do(family):
+    with pytest.raises(lib.errors.FamilyError, match=f": those of model.layers {REASONS[family]}$"):
+        families.built(family)
+
+
+@families.of_older
+def test_a_head_may_read_a_multiple_of_the_states():
+    lm = families.built("minicpm3")
+    assert lm.arch.logit_factor == pytest.approx(8)
+    ids = torch.arange(5, 14)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(lm.run(ids.tolist()).logits[0], lm.model(ids).logits[0])
 
 
 @pytest.mark.slow
