@@ -35,7 +35,7 @@ ASKED = {  # what stands for a column of the streams in the hundred edits
 SETS = {"counterfact": "CounterFact", "zsre": "ZsRE"}
 BESIDE = runs_14.FAMILIES["beside the weights"]
 WRITTEN = [name for name in runs_14.LINES if name not in ("retrieval", *BESIDE)]
-SECONDS = "s per edit"
+SECONDS, HUNDRED = "s per edit", "held of 100, two sets, %"
 NEEDS = {  # what is needed: the editors that it allows, and the column that counts
     "a note in front of the prompt is allowed": (["retrieval"], "reworded"),
     "weights are written, rewordings follow": (WRITTEN, "reworded"),
@@ -98,7 +98,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         row = {"what counts": need, "take": code(name)}
         row |= {f"{c}, %": f"{100 * runs_14.mean(of[name]):.0f}" for c, of in shares.items()}
         row[SECONDS] = f"{sum(seconds[name]) / len(seconds[name]):.1f}"
-        row["held of 100, two sets, %"] = " and ".join(f"{100 * x:.0f}" for x in hundred()[name])
+        row[HUNDRED] = " and ".join(f"{100 * x:.0f}" for x in hundred()[name])
         said = [code(one) for one in alike[:2]]
         said += [f"{len(alike) - 2} more"] if len(alike) > 2 else []
         found.append(row | {"not told apart": ", ".join(said) or "–"})
@@ -110,10 +110,17 @@ def code(name: str) -> str:
     return f"`{runs_14.LINES[name][0]}`"
 
 
+def shown(rows: Sequence[Mapping[str, Any]], *left: str) -> list[dict[str, str]]:
+    """The rows as RESULTS shows them: without the older hundreds, and without columns of `left`."""
+    return [
+        {name: text for name, text in row.items() if name not in (HUNDRED, *left)}
+        for row in lines(rows)
+    ]
+
+
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """README's section under the heading."""
-    left = SECONDS, "not told apart"  # RESULTS has them
-    table = [{k: v for k, v in row.items() if k not in left} for row in lines(rows)]
+    table = shown(rows, SECONDS, "not told apart")  # RESULTS has these columns
     n = len({row["seed"] for row in rows})
     head = [*table[0]]
     body = [
@@ -122,9 +129,8 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nMeans of {n} streams of {runs_14.EDITS} well-known facts, and what is held of a hundred facts of "
-        f"{SETS['counterfact']} and of {SETS['zsre']}.\n[Notebook 14](notebooks/14_lifelong.ipynb) says "
-        "how a row is chosen and what is traded in it.\n\n"
+        f"\nShares are means of {n} streams of {runs_14.EDITS} well-known facts.\n"
+        "[Notebook 14](notebooks/14_lifelong.ipynb) says how a row is chosen.\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
         + "\n"
     )

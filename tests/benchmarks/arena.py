@@ -7,8 +7,8 @@ A cell is one editor on one set of facts for one number of edits in a row; 1 sta
 edits, each on the unedited model. Its result is a small file: the mean of each case, metric and
 event, from which every interval and every paired difference follows. The same call goes on where it
 was stopped: a stream's cell has a journal, and a finished cell is not run again. `arena_store` puts
-the results beside this file, and `arena_tables` draws them. Of a file the facts are the rows that
-rows.toml has for the arena under its NAME.
+the results beside this file; page 14 and `tables` show some of them. Of a file the facts are the
+rows that rows.toml has for the arena under its NAME.
 """
 
 from __future__ import annotations

@@ -128,34 +128,6 @@ def compact(result: Result, cases: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def whole(cell: Cell, state: dict[str, Any], cases: list[str]) -> Result:
-    """The result that `compact` was made from, its values to four decimals."""
-    rows = [
-        (cases[i], metric, event, f"{cell.data} {cases[i]}", float(value), None, None)
-        for metric, events in state["values"].items()
-        for event, line in events.items()
-        for i, value in enumerate(line)
-        if value is not None
-    ]
-    asked = [(metric, event) for metric, events in state["values"].items() for event in events]
-    scores = Scores(pd.DataFrame(rows, columns=COLUMNS), asked, state["title"], state["perplexity"])
-    right = [mark == "1" for mark in state["ability"]]
-    made = made_in(state)
-    return Result(scores, state["seconds"], state["peak"], state["abilities"], right, made)
-
-
-def arenas(folder: Path = FOLDER) -> dict[str, dict[Cell, Result]]:
-    """{model: {cell: result}} of all stored files, by their names."""
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        found[path.stem] = {
-            (cell := cell_of(Path(name))): whole(cell, state, stored["cases"][cell.data])
-            for name, state in stored["cells"].items()
-        }
-    return found
-
-
 def joined(known: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The marks of two arenas together; ValueError where facts of one name differ."""
     found = {name: dict(of) for name, of in known.items()}
@@ -212,9 +184,8 @@ def main() -> None:
     given = parser.parse_args()
     path = store(given.folder)
     measured.record(path, "in the cells")
-    found = arenas()
-    cells = sum(map(len, found.values()))
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {cells} cells in all models")
+    cells = len(json.loads(path.read_text(encoding="utf-8"))["cells"])
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {cells} cells")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def drawn(run: dict[str, Any], rows: dict[str, Row], kind: str | None = None) ->
     return found
 
 
-MODEL = "SmolLM2-135M-Instruct"  # whose editors the paired table compares
+MODEL = "SmolLM2-135M-Instruct behind <|endoftext|>"  # whose editors the paired table compares
 
 
 @made("consequences", "consequences")
@@ -49,7 +49,7 @@ def consequences() -> str:
             one_on, *others = (percents(list(values.values())) for values in found.values())
             lines.append(
                 (
-                    "unedited model" if name == "base" else called(name, model),
+                    "unedited model" if name == "base" else called(name),
                     len(rows),
                     percents([row["edit"] for row in rows.values()]),
                     one_on,

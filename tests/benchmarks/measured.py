@@ -14,7 +14,8 @@ with date and commit. Rows of before there were such files have no `of`, so they
 are rows of another commit. Rows that are in no record fail `results --check`.
 
 Speed is no behavior: the table of a figure of seconds always says when they were taken.
-A row that names its own `commit` was measured there.
+A row that names its own `commit` was measured there. A stored run of a notebook has no record: it
+names its settings itself, and tests/notebooks/test_long_runs.py compares them with today's presets.
 
 Rows of an earlier commit are today's where their program was run again and its rows, or the first
 of them, agreed within 1e-3. That is what `--again` records, with what was made again, where and
@@ -46,6 +47,7 @@ ROOT = HERE.parents[1]
 FILE = HERE / "measured.json"
 WORDS = tomllib.loads((HERE / "tables.toml").read_text(encoding="utf-8"))
 FIGURES: dict[str, dict[str, Any]] = WORDS["figures"]
+RECORDED = [name for name, about in FIGURES.items() if "notebook" not in about]
 MANY = 3  # commits that a caption names one by one
 
 Record = dict[str, Any]
@@ -63,17 +65,13 @@ def path_of(figure: str) -> Path:
 
 
 def rows_of(figure: str) -> dict[str, Any]:
-    """{part: its rows}; `inside` and `by` of tables.toml say where a file has its parts."""
+    """{part: its rows}; `inside` of tables.toml says where a file has its parts."""
     about = FIGURES[figure]
     rows: Any = json.loads(path_of(figure).read_text(encoding="utf-8"))
     found: dict[str, Any] = {}
     for key in about.get("inside", ()):
         found |= {name: value for name, value in rows.items() if name != key}
         rows = rows[key]
-    if "by" in about:  # rows in a list, each with the name of its part
-        for row in rows:
-            found.setdefault(row[about["by"]], []).append(row)
-        return found
     return found | rows
 
 
@@ -136,7 +134,7 @@ def record(path: Path, settings: Mapping[str, Any] | str, at: str = "", date: st
     at        the commit where it ran, if not here
     """
     figure = next(
-        (name for name in FIGURES if path_of(name).resolve() == Path(path).resolve()), None
+        (name for name in RECORDED if path_of(name).resolve() == Path(path).resolve()), None
     )
     if figure is None:
         return
@@ -205,7 +203,7 @@ def missing() -> list[str]:
     files = [path for path in HERE.rglob("*.json") if path != FILE]
     found = [f"tables.toml has no line [figures] for {p.name}" for p in files if p not in named]
     every = records()
-    for figure in FIGURES:
+    for figure in RECORDED:
         if path_of(figure).exists():
             known = {pair for one in every.get(figure, []) for pair in one["rows"].items()}
             now = {(part, digest(value)) for part, value in rows_of(figure).items()}
@@ -243,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.measured", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("figure", choices=FIGURES, metavar="FIGURE")
+    parser.add_argument("figure", choices=RECORDED, metavar="FIGURE")
     parser.add_argument("--commit", default="", help="where its new rows were measured")
     parser.add_argument("--settings", default="presets of the commit")
     parser.add_argument("--again", metavar="WHAT", help="what was made again today, and agreed")

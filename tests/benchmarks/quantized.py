@@ -32,7 +32,7 @@ from lib.evaluation.intervals import bootstrap
 from lib.model.quantized import BLOCK, SCALES, is_quantized
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
-from tests.benchmarks.tables import SUNK, called, made, percents, read, table
+from tests.benchmarks.tables import called, made, percents, read, table
 
 OUT = Path(__file__).with_suffix(".json")
 KIND = {"float32": None, "int8": "int8", "int4": "int4"}  # of each form, for `lib.load`
@@ -178,7 +178,7 @@ def edits() -> str:
             if not row["facts"]:
                 continue  # a run was stopped before it
             shares = [percents(row[key]) for key in ("said", "reworded", "neighbors")]
-            title = name if name == UNEDITED else called(name, SUNK)
+            title = name if name == UNEDITED else called(name)
             lines.append((title, form, len(row["facts"]), *shares))
     head = ("editor", "weights", "facts", "said, %", "rewordings, %", "neighbors, %")
     return table(head, lines, left=2)

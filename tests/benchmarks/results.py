@@ -33,11 +33,10 @@ from pathlib import Path
 from lib.atomic_files import whole_file
 from lib.data.texts import ABILITIES, CLASSROOM, KNOWN
 from lib.evaluation import intervals
+from notebooks.support import which_editor
 from tests.reference import current
 
 from . import (
-    arena_tables,
-    forensics_tables,
     judge_tables,
     measured,
     quantized,
@@ -45,27 +44,21 @@ from . import (
     runtimes,
     sentences,
     tables,
-    tables_lasts,
     tables_models,
-    tables_paired,
+    tables_pages,
     tables_scale,
-    tables_sink,
 )
 from .rows import note
 from .tables import HERE, SOURCES, TABLES
 
 MORE = (
-    arena_tables,
-    forensics_tables,
     judge_tables,
     quantized,
     runtimes,
     sentences,
-    tables_lasts,
     tables_models,
-    tables_paired,
+    tables_pages,
     tables_scale,
-    tables_sink,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -78,6 +71,7 @@ COMMON = (
     HERE / "tables.toml",
     HERE / "rows.toml",
     *(ABILITIES, CLASSROOM, KNOWN),
+    *(Path(which_editor.__file__), which_editor.ARENA),
 )
 
 

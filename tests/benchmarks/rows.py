@@ -34,7 +34,7 @@ def span(text: str) -> frozenset[int]:
 
 
 def of(data: str, use: str) -> frozenset[int]:
-    """The rows of a set for a use: "tuning", "tables", "arena", "fresh", "all"; else ValueError."""
+    """The rows of a set for a use: "tuning", "tables", "arena", "all"; else ValueError."""
     if use not in TABLE["sets"].get(data, {}):
         raise ValueError(f"rows.toml does not say which rows of '{data}' are for '{use}'")
     return span(TABLE["sets"][data][use])

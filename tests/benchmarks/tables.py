@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from statistics import mean
 from typing import Any
 
 from lib.evaluation.intervals import DIFFERENCE, interval
@@ -20,9 +21,9 @@ from notebooks.support import which_editor
 from . import measured
 from .measured import HERE, WORDS, Source
 
-EMBEDDED, SECOND = "SmolLM2-135M-Instruct", "gemma-3-270m"  # the models of the stored rows
-SUNK = f"{EMBEDDED}-behind"  # with the sink token
-ARENAS = (f"arena/{EMBEDDED}", f"arena/{SUNK}", f"arena/{SECOND}")
+SUNK = "SmolLM2-135M-Instruct-behind"  # the embedded model, as `lib.load` gives it
+ARENA = f"arena/{SUNK}"
+HUNDRED = ("base", "retrieval", "grace", "ft", "memit")  # of which a hundred facts were made again
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -30,11 +31,6 @@ EVENTS = {
     "generation_exact": "generation, exact",
     "kl_nats": "KL, nats",
 }
-NO_SPREAD = (
-    "Gemma 3 has a norm after the MLP. There `memit`, `alphaedit`, `pmet` and `norm_anchor` (and "
-    "`rect` and `prune` around them) search a new value in every layer and spread nothing over the "
-    "layers, which is not the published method."
-)
 TABLES: dict[str, Callable[[], str]] = {}
 SOURCES: dict[str, tuple[Source, ...]] = {}  # of each table: the figures whose rows it shows
 
@@ -42,16 +38,12 @@ Row = dict[str, Any]
 Draw = Callable[[], str]
 
 
-def made(name: str, *sources: Source, says: str = "") -> Callable[[Draw], Draw]:
-    """Register a function as the table of this name, which shows rows of these figures.
-
-    says  what stands above the table, below when it was measured where its rows are earlier
-    """
+def made(name: str, *sources: Source) -> Callable[[Draw], Draw]:
+    """Register a function as the table of this name, which shows rows of these figures."""
 
     def register(function: Draw) -> Draw:
         SOURCES[name] = sources
-        above = f"{says}\n\n" if says else ""
-        TABLES[name] = lambda: measured.caption(sources) + above + function()
+        TABLES[name] = lambda: measured.caption(sources) + function()
         return function
 
     return register
@@ -119,33 +111,24 @@ def percents(values: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) ->
     return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
-def called(editor: str, model: str = EMBEDDED) -> str:
-    """How a row of an editor is named, with what its preset for a model changes in the method.
-
-    "ultraedit@643b500" are stored rows of a preset that another one has replaced since.
-    """
-    name, _, before = editor.partition("@")
-    if before:
-        return f"`{name}`, the preset before (stored at {before})"
-    note = note_of(name, model)
-    return f"`{name}` ({note})" if note else f"`{name}`"
+def called(editor: str) -> str:
+    """How a row of an editor is named, with what its preset changes in the method."""
+    note = note_of(editor)
+    return f"`{editor}` ({note})" if note else f"`{editor}`"
 
 
-def note_of(editor: str, model: str = EMBEDDED) -> str:
-    """What the preset of an editor for a model changes in the method, in words of tables.toml."""
-    about = WORDS["methods"].get(editor, {})
-    if model == SUNK:
-        about, model = {**about, "here": about.get("behind", about.get("here", ""))}, EMBEDDED
-    return about.get("here", "") if model in about.get("models", (EMBEDDED,)) else ""
+def note_of(editor: str) -> str:
+    """What an editor's preset for the embedded model changes in the method (tables.toml)."""
+    return WORDS["methods"].get(editor, {}).get("here", "")
 
 
 # --- every editor
 
 
-@made("which-editor", "14_five", (ARENAS[1], ["*-100-*"]))
+@made("which-editor", "14_five")
 def which() -> str:
     """Which editor when: the rows of README and of page 14."""
-    rows = which_editor.lines(runs_14.stored())
+    rows = which_editor.shown(runs_14.stored())
     return table([*rows[0]], (row.values() for row in rows), left=2)
 
 
@@ -154,10 +137,19 @@ def five() -> str:
     """What every editor holds and leaves after a stream (notebook 14)."""
     rows = runs_14.stored()
     found = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+    text: dict[str, list[float]] = {}
+    for row in rows:
+        text.setdefault(row["line"], []).append(row["perplexity"])
+    seconds = {"base": None} | {name: mean(each) for name, each in runs_14.seconds(rows).items()}
     return table(
-        ("editor", *found),
+        ("editor", *(f"{column}, %" for column in found), "perplexity", "CPU s per edit"),
         (
-            (_line(name), *(_of_streams(of[name]) for of in found.values()))
+            (
+                _line(name),
+                *(_of_streams(of[name]) for of in found.values()),
+                _perplexity(mean(text[name])),
+                number(seconds[name], 1),
+            )
             for name in ("base", *runs_14.LINES)
         ),
     )
@@ -171,26 +163,32 @@ def _line(name: str) -> str:
     return ", ".join([f"`{editor}`", *(f"`{key}={value}`" for key, value in settings.items())])
 
 
+def _perplexity(value: float) -> str:
+    """ "17.1", or a power of ten where the model is broken."""
+    return f"{value:.1f}" if value < 1000 else f"10^{len(f'{value:.0f}') - 1}"
+
+
 def _of_streams(streams: Sequence[Sequence[float]]) -> str:
     """ "83 [70, 95]": the mean of the streams' means, with its interval over streams."""
-    mean, low, high = runs_14.wide(streams)
-    return f"{percent(mean)} [{percent(low)}, {percent(high)}]"
+    middle, low, high = runs_14.wide(streams)
+    return f"{percent(middle)} [{percent(low)}, {percent(high)}]"
 
 
-@made("every-column", *((arena, ["*-10-*", "*-100-*"]) for arena in ARENAS[1:]))
-def every_column() -> str:
-    """Every editor with all numbers that most of them have."""
-    from . import arena_tables
-
-    columns = arena_tables.every_column()
-    rows = [
-        (
-            "unedited model" if name == "base" else called(name, SUNK),
-            *(cells.get(name, "–") for cells in columns.values()),
-        )
-        for name in ("base", *WORDS["methods"])
-    ]
-    return table(("editor", *columns), rows)
+@made("hundred", (ARENA, [f"zsre-100-{name}.json" for name in HUNDRED]))
+def hundred() -> str:
+    """A hundred facts of ZsRE, written one by one and asked after the last."""
+    cells, lines = read(ARENA)["cells"], []
+    for name in HUNDRED:
+        cell = cells[f"zsre-100-{name}.json"]
+        by = {metric: events["generation"] for metric, events in cell["values"].items()}
+        held = by.get("retention", by["efficacy"])
+        shares = (percents(values) for values in (held, by["generalization"], by["locality"]))
+        right = [float(mark) for mark in cell["ability"]]
+        minutes = f"{cell['cpu'] / 60:.0f}"
+        title = "unedited model" if name == "base" else called(name)
+        lines.append((title, *shares, percents(right), number(cell["seconds"], 1), minutes))
+    head = ("editor", "held, %", "reworded, %", "unrelated, %", "other abilities left, %")
+    return table((*head, "s per edit", "CPU min, all asked"), lines)
 
 
 # --- rows and columns of tables.toml

@@ -17,8 +17,6 @@ from ..reference import current
 # of each note: the setting that it is about
 SETTINGS = {"emmet": "strength", "wise": "mask_ratio", "malmen": "keys", "rledit": "keys"}
 SETTINGS |= {"lemoe": "routing", "rome": "keys", "wilke": "keys", "ultraedit": "keep_keys"}
-LAYERS = {tables.EMBEDDED: 30, tables.SUNK: 30, tables.SECOND: 18}
-NAMES = {tables.SUNK: f"{tables.EMBEDDED} behind <|endoftext|>"}  # where a model has another one
 
 
 @pytest.fixture
@@ -30,6 +28,7 @@ def figure(tmp_path, monkeypatch):
         monkeypatch.setattr(measured, name, value)
     about = {"file": "speed.json", "of": ["metrics", "lib/rome.py"]}
     monkeypatch.setattr(measured, "FIGURES", {"speed": about})
+    monkeypatch.setattr(measured, "RECORDED", ["speed"])
     monkeypatch.setattr(measured, "commit", lambda: "aaaaaaa")
     marks = {name: f"file of {name}" for name in current.NAMES}
     monkeypatch.setattr(measured.current, "marks", lambda: marks)
@@ -133,14 +132,14 @@ def test_a_file_that_is_no_figure_is_left_alone_and_needs_a_line(figure):
 
 
 def test_a_table_that_should_say_when_it_was_measured_fails_the_check(tmp_path, monkeypatch):
-    table, page = tables.TABLES["counterfact"], tmp_path / "PAGE.md"
-    monkeypatch.setattr(results, "TABLES", {"counterfact": table})
+    table, page = tables.TABLES["classroom"], tmp_path / "PAGE.md"
+    monkeypatch.setattr(results, "TABLES", {"classroom": table})
     monkeypatch.setattr(measured, "is_current", lambda *_: False)
-    text = f"<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n"
+    text = f"<!-- table: classroom -->\n\n{table()}\n<!-- end -->\n"
     page.write_text(text, encoding="utf-8")
     assert "*Earlier: " in text and not results.differences([page])
     page.write_text(results.CAPTION.sub("", text), encoding="utf-8")
-    said = "PAGE.md: the table 'counterfact' does not say when it was measured"
+    said = "PAGE.md: the table 'classroom' does not say when it was measured"
     assert "*Earlier" not in page.read_text("utf-8") and results.differences([page]) == [said]
 
 
@@ -160,38 +159,39 @@ def test_the_check_wants_a_reference_of_each_preset_of_today(monkeypatch):
     assert said.endswith("preset of rome: python -m tests.reference.current --write rome")
 
 
-def named(model):
-    """What presets are looked up by: the name of a model and its layers."""
-    layers = list(range(LAYERS[model]))
-    name = NAMES.get(model, model)
+def embedded():
+    """What the presets of the embedded model are looked up by: its name and its layers."""
+    layers = list(range(current.LAYERS[current.EMBEDDED]))
     return SimpleNamespace(
-        name=name, n_layers=len(layers), written_layers=layers, presets=Presets()
+        name=current.EMBEDDED, n_layers=len(layers), written_layers=layers, presets=Presets()
     )
 
 
-@pytest.mark.parametrize("model", LAYERS)
-def test_a_note_stands_where_the_preset_changes_the_method(model):
-    lm = named(model)
+def test_a_note_stands_where_the_preset_changes_the_method():
+    lm = embedded()
     noted = {name for name, words in tables.WORDS["methods"].items() if "here" in words}
     assert noted == set(SETTINGS)
     for name, setting in SETTINGS.items():
         config = lib.EDITORS[name].Config
         preset, published = (asdict(f(lm, name)) for f in (config.preset, config.published))
-        changed = preset[setting] != published[setting]
-        assert bool(tables.note_of(name, model)) == changed, (name, setting)
-    assert tables.called("emmet@643b500") == "`emmet`, the preset before (stored at 643b500)"
+        assert preset[setting] != published[setting], (name, setting)
 
 
 def test_a_cells_settings_are_those_that_its_row_is_noted_for():
-    """Stored arena cells: where the settings are known, the note of the row is true of them."""
-    for figure in tables.ARENAS:
-        model = figure.partition("/")[2]
-        for name, cell in measured.rows_of(figure).items():
-            if not name.endswith(".json"):
-                continue
-            editor, settings = name.split("-", 2)[2].removesuffix(".json"), cell["settings"]
-            assert cell["commit"] and (settings or editor == "base"), name
-            if editor in SETTINGS and isinstance(settings, dict):
-                published = lib.EDITORS[editor].Config.published(named(model), editor)
-                changed = settings[SETTINGS[editor]] != getattr(published, SETTINGS[editor])
-                assert bool(tables.note_of(editor, model)) == changed, name
+    """Stored arena cells: the note of the row is true of the settings that were written."""
+    for name, cell in measured.rows_of(tables.ARENA).items():
+        if not name.endswith(".json"):
+            continue
+        editor, settings = name.split("-", 2)[2].removesuffix(".json"), cell["settings"]
+        assert cell["commit"] and (settings or editor == "base"), name
+        if editor in SETTINGS:
+            published = lib.EDITORS[editor].Config.published(embedded(), editor)
+            assert settings[SETTINGS[editor]] != getattr(published, SETTINGS[editor]), name
+
+
+def test_a_stored_run_of_a_notebook_has_no_record():
+    """It names its settings itself, and a test of notebooks compares them with today's presets."""
+    runs = {name for name, about in measured.FIGURES.items() if about.get("notebook")}
+    assert runs and not runs & measured.records().keys()
+    assert all(measured.path_of(name).parent.name == "data" for name in runs)
+    assert not measured.caption(runs)

@@ -9,15 +9,15 @@ from ..benchmarks import judge_tables, results, tables
 
 def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
     """With one table; `.ci/run` compares all of them with their rows."""
-    table = tables.TABLES["counterfact"]
+    table = tables.TABLES["classroom"]
     page = tmp_path / "PAGE.md"
     monkeypatch.setattr(results, "PAGES", [page])
     monkeypatch.setattr(results, "DRAWN", tmp_path / "drawn.txt")
-    monkeypatch.setattr(results, "TABLES", {"counterfact": table})
-    text = f"words\n<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n"
+    monkeypatch.setattr(results, "TABLES", {"classroom": table})
+    text = f"words\n<!-- table: classroom -->\n\n{table()}\n<!-- end -->\n"
     page.write_text(text.replace("99 [95, 100]", "98 [95, 100]", 1), encoding="utf-8")
     assert results.main(["--check"]) == 1
-    assert "PAGE.md: the table 'counterfact' differs from its rows" in capsys.readouterr().err
+    assert "PAGE.md: the table 'classroom' differs from its rows" in capsys.readouterr().err
     results.main([])  # writes it again
     assert page.read_text(encoding="utf-8") == text
     assert results.main(["--check"]) == 0
@@ -25,13 +25,13 @@ def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
 
 def test_the_check_draws_no_table_whose_sums_are_known(tmp_path, monkeypatch):
     """A table whose rows, or whose text, are others than those that were written is drawn."""
-    table, page = tables.TABLES["counterfact"], tmp_path / "PAGE.md"
-    monkeypatch.setattr(results, "TABLES", {"counterfact": table})
-    page.write_text(f"<!-- table: counterfact -->\n\n{table()}\n<!-- end -->\n", encoding="utf-8")
+    table, page = tables.TABLES["classroom"], tmp_path / "PAGE.md"
+    monkeypatch.setattr(results, "TABLES", {"classroom": table})
+    page.write_text(f"<!-- table: classroom -->\n\n{table()}\n<!-- end -->\n", encoding="utf-8")
     drawn = results.sums(page.read_text(encoding="utf-8"))
-    monkeypatch.setattr(results, "TABLES", {"counterfact": lambda: "other rows"})
+    monkeypatch.setattr(results, "TABLES", {"classroom": lambda: "other rows"})
     assert not results.differences([page], drawn)
-    assert results.differences([page], {"counterfact": ["rows of before", drawn["counterfact"][1]]})
+    assert results.differences([page], {"classroom": ["rows of before", drawn["classroom"][1]]})
     page.write_text(page.read_text("utf-8").replace("99 [95", "98 [95", 1), encoding="utf-8")
     assert results.differences([page], drawn)
 
@@ -68,5 +68,5 @@ def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypa
     # facts, the fact itself, one-hop, that more than unedited, alias, reverse
     assert cells["unedited model"] == ["2", "0", "50", "–", "0", "–"]
     assert cells["ft_m"] == ["2", "100", "50", "0", "100", "–"]
-    assert cells["rome` (both keys)"] == ["1", "100", "0", "−100", "100", "–"]
+    assert cells["rome` (R-ROME's mean key)"] == ["1", "100", "0", "−100", "100", "–"]
     assert "wise" not in cells

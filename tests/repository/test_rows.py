@@ -44,8 +44,7 @@ def test_no_row_is_for_two_uses():
         spans = [rows.span(parts.get(use, "")) for use in USES]
         assert sum(map(len, spans)) == len(frozenset().union(*spans)), name
         assert all(part <= rows.of(name, "all") for part in spans), name
-        for use in ("arena", "fresh"):
-            assert rows.span(parts.get(use, "")) <= spans[1], (name, use)
+        assert rows.span(parts.get("arena", "")) <= spans[1], name
 
 
 def test_rows_that_nobody_has_looked_at_are_in_no_record():
@@ -61,15 +60,15 @@ def test_a_choice_and_a_table_share_no_row_but_where_it_is_said():
 
 
 def test_an_overlap_is_found(monkeypatch):
-    monkeypatch.setitem(TABLE["tables"]["arena"], "zsre", "400-500")
-    assert ("grace", "arena") in {*rows.shared()}
-    monkeypatch.setitem(TABLE["choices"]["mend"], "counterfact", "7000")
-    monkeypatch.setitem(TABLE["tables"]["trained"], "of", ["rledit"])  # from MALMEN's, from MEND's
-    assert ("mend", "trained") in {*rows.shared()}
-    monkeypatch.setitem(
-        TABLE["choices"]["mend"], "counterfact", "7001"
-    )  # not one of the fresh rows
-    assert ("mend", "trained") not in {*rows.shared()}
+    monkeypatch.setitem(TABLE["tables"]["five-streams"], "zsre", "500")
+    assert ("grace", "five-streams") in {*rows.shared()}
+    table = TABLE["tables"]["long-stream"]
+    monkeypatch.setitem(TABLE["choices"]["mend"], "counterfact", "1999")
+    assert ("mend", "long-stream") not in {*rows.shared()}  # which is UltraEdit's alone
+    monkeypatch.setitem(table, "of", ["rledit"])  # which takes from MALMEN's, and that from MEND's
+    assert ("mend", "long-stream") in {*rows.shared()}
+    monkeypatch.setitem(TABLE["choices"]["mend"], "counterfact", "3999")  # not one of its rows
+    assert ("mend", "long-stream") not in {*rows.shared()}
 
 
 @pytest.mark.parametrize("path", sorted(HERE.rglob("*.json")), ids=lambda path: path.stem)
