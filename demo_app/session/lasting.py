@@ -12,7 +12,7 @@ from .visitors import Session
 from .worker import Job, Trouble
 
 ROUNDS, STEPS = 3, 10  # the fact is asked before training and after each round
-PASSES = {"lr": 1e-4, "rank": 8, "batch": 1}  # as in results/what_lasts.md, but one row a step
+PASSES = {"lr": 1e-4, "rank": 8, "batch": 1}
 
 Stage = tuple[int, str, float]  # steps so far, what is said, probability of the new answer
 

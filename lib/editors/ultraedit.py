@@ -100,7 +100,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         "widths": (2, 5),
         "grid": {"step": (0.004, 0.008, 0.015, 0.03, 0.06, 0.2)},
         # these settings belong together: changed one after another, the search kept one pass
-        # without strength, and its held-out facts lost unrelated answers (results/second_model.md)
+        # without strength, and its held-out facts lost unrelated answers
         "settings": {
             "reduction": "fact_mean",
             "keep_keys": True,

@@ -1,15 +1,14 @@
-"""Make again what a release shows, on today's code and on rows that nobody chose on.
+"""Make again what a release shows, on today's code: the rows that cost minutes and not hours.
 
-    nice python -m tests.benchmarks.release --work FOLDER --data FOLDER      all of it, hours
-    … --minutes 10                                                           as far as it gets
-    python -m tests.benchmarks.release --list                                what it would do
+    nice python -m tests.benchmarks.release --work FOLDER --data FOLDER    all of it, about an hour
+    … --minutes 10                                                         as far as it gets
+    python -m tests.benchmarks.release --list                              what it would do
 
-The steps stand in the order in which a reader misses them most: single edits, a hundred edits by
-the editors whose presets changed last, what lasts, speed, a second model. Each is a program of this
-folder, which keeps what is done in --work and goes on from there. A step that has ended leaves a
-file there and is not run again; --minutes are CPU minutes, after which the step that is running is
-stopped. --data is a folder with counterfact-flat-10000.json and zsre-600.json. After the last step
-`python -m tests.benchmarks.results` writes the tables.
+The steps stand in the order in which a reader misses them most. Each is a program of this folder. A
+step that has ended leaves a file in --work and is not run again; --minutes are CPU minutes, after
+which the step that is running is stopped. --data is a folder with zsre-600.json. After the last
+step `python -m tests.benchmarks.results` writes the tables. The stored runs of notebooks are made
+by `python -m notebooks.build --long NN`, and seconds need a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -24,10 +23,6 @@ from typing import NamedTuple
 
 from tests.benchmarks import command
 
-SINGLE = ("retrieval", "ft_m", "grace", "ultraedit", "rome", "memit", "alphaedit", "memoir")
-CHANGED = ("wise", "memoir", "horen", "pmet", "wilke")  # of which presets changed last
-LASTS = "ultraedit,grace,ft,memit,rome"
-
 
 class Step(NamedTuple):
     """A program of this folder and its arguments; {work} and {data} are the two folders."""
@@ -36,20 +31,14 @@ class Step(NamedTuple):
     words: str
 
 
-BOTH = "--data counterfact={data}/counterfact-flat-10000.json --data zsre={data}/zsre-600.json"
+HUNDRED = "--lengths 100 --editors retrieval,ft,grace,memit --data zsre={data}/zsre-600.json"
 STEPS = (
-    *(Step(f"single-{e}", f"quality classroom --work {{work}}/1 --editors {e}") for e in SINGLE),
-    *(
-        Step(f"hundred-{e}", f"arena --to {{work}}/arena --lengths 100 --editors {e} {BOTH}")
-        for e in CHANGED
-    ),
+    Step("single", "quality classroom --editors retrieval,ft_m,rome --cases 30"),
+    Step("consequences", "consequences --editors rome,ft_m,retrieval,grace --facts 24"),
+    Step("hundred", f"arena --to {{work}}/arena {HUNDRED}"),
     Step("hundred-stored", "arena_store {work}/arena"),
-    Step("survival", f"survival --to {{work}}/lasts --editors {LASTS}"),
-    Step("depth", f"depth --to {{work}}/lasts --editors {LASTS}"),
-    Step("speed-rome", "rome_speed --json {work}/rome_speed.json"),
-    Step("speed-memit", "spread_speed --json {work}/spread_speed.json"),
-    Step("speed-ultraedit", "ultraedit_speed --data {data}/zsre-600.json --json {work}/speed.json"),
-    Step("gemma", "quality classroom --work {work}/2 --editors retrieval --model gemma-3-270m"),
+    Step("quantized", "quantized --editors ft,grace,rome,memit"),
+    Step("gemma", "quality classroom --editors retrieval,rome --model gemma-3-270m --cases 20"),
 )
 
 

@@ -119,7 +119,7 @@ def called(editor: str) -> str:
 
 def note_of(editor: str) -> str:
     """What an editor's preset for the embedded model changes in the method (tables.toml)."""
-    return WORDS["methods"].get(editor, {}).get("here", "")
+    return WORDS["notes"].get(editor, "")
 
 
 # --- every editor

@@ -49,30 +49,31 @@ def of(name: str, wanted: Callable[[Row], Any]) -> list[Row]:
 
 # --- rows of edits
 
-ROWS: tuple[tuple[str, int, str, Callable[[Row], Any]], ...] = (  # label, edits, run, its rows
-    ("`rome`, `preset=\"stream\"`", 20, "04_rows", lambda row: row["edits"] == 20),
-    ("`ultraedit`, in three turns", 60, "10_draws", lambda row: row["way"] == "ultraedit"),
-    *(
-        (label, edits, "06_lines", lambda row, e=edits, n=name: e == row["edits"] and n == row["line"])
-        for name, label in (
-            ("MEMIT", "`memit`"),
-            ("MEMIT, kept keys", "`memit`, `keep_keys=True`"),
-            ("AlphaEdit, projector only", "`alphaedit`, `keep_keys=False`"),
-            ("AlphaEdit", "`alphaedit`"),
-        )
-        for edits in (50, 250)
-    ),
-)  # fmt: skip
+LINES = {  # of page 06, as they are called in a program
+    "MEMIT": "`memit`",
+    "MEMIT, kept keys": "`memit`, `keep_keys=True`",
+    "AlphaEdit, projector only": "`alphaedit`, `keep_keys=False`",
+    "AlphaEdit": "`alphaedit`",
+}
 
 
 @made("long-rows", "04_rows", "06_lines", "10_draws")
 def long_rows() -> str:
     """What is still said after the last of many edits."""
+    rows = [
+        ('`rome`, `preset="stream"`', 20, of("04_rows", lambda row: row["edits"] == 20)),
+        ("`ultraedit`, in three turns", 60, of("10_draws", lambda row: row["way"] == "ultraedit")),
+    ]
+    for name, label in LINES.items():
+        by_edits: dict[int, list[Row]] = {}
+        for row in of("06_lines", lambda row, n=name: row["line"] == n):
+            by_edits.setdefault(row["edits"], []).append(row)
+        rows += [(label, edits, found) for edits, found in by_edits.items()]
     lines = []
-    for label, edits, run, wanted in ROWS:
-        found = [known(row["held"]) for row in of(run, wanted)]
-        each = " to ".join(percent(share) for share in ends([sum(x) / len(x) for x in found]))
-        lines.append((label, edits, len(found), len(found[0]), each, shares(found)))
+    for label, edits, some in rows:
+        held = [known(row["held"]) for row in some]
+        each = " to ".join(percent(share) for share in ends([sum(x) / len(x) for x in held]))
+        lines.append((label, edits, len(held), len(held[0]), each, shares(held)))
     head = ("editor", "facts written", "streams", "facts asked", "held, stream by stream, %")
     return table((*head, "held, mean, %"), lines)
 

@@ -29,9 +29,8 @@ RECIPES = [
     (
         "Add an editor",
         "tests/editors/test_editors.py tests/editors/test_presets.py tests/editors/test_pairs.py "
-        "tests/plot tests/repository/test_floors.py tests/repository/test_results.py "
-        "tests/demo_app/test_lab.py",
-        "nudge or declares or plot or floors or every_editor or blind",
+        "tests/plot tests/repository/test_floors.py tests/demo_app/test_lab.py",
+        "nudge or declares or plot or floors or blind",
     ),
     (
         "Add a model family",

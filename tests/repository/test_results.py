@@ -2,8 +2,6 @@
 
 import pytest
 
-import lib
-
 from ..benchmarks import judge_tables, results, tables
 
 
@@ -44,10 +42,6 @@ def test_marks_that_do_not_fit(tmp_path):
     assert "the table 'speed-now' is on no page" in found
     with pytest.raises(results.PageError, match="no function makes a table 'weather'"):
         results.written("<!-- table: weather -->\n<!-- end -->")
-
-
-def test_the_table_of_methods_has_every_editor():
-    assert set(tables.WORDS["methods"]) == set(lib.EDITORS)
 
 
 def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypatch):

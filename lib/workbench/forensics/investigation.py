@@ -30,7 +30,7 @@ from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space
 from .what_was_said import TEMPLATES, objects
 
-# The least z that is called a suspect (tests/benchmarks/forensics.json). It was set after a look at
+# The least z that is called a suspect (git at 28f3467b: tests/benchmarks). Set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
 THRESHOLD = 8.0
 # The same for whole prompts, as far above what the unedited embedded model has: there the largest z

@@ -28,7 +28,7 @@ from .candidates import PREFIX, measured
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 # Of the mean eigenvalue of C. At 1 an edit's z is a fifth larger, but single layers of the unedited
-# embedded model then have candidates with a z up to 9.6 (tests/benchmarks/forensics.json).
+# embedded model then have candidates with a z up to 9.6 (git at 28f3467b: tests/benchmarks).
 DAMPING = 1e-2
 
 
