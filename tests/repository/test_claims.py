@@ -119,7 +119,7 @@ def times_longer() -> list[float]:
 
 
 def families() -> list[str]:
-    """How many families there are; were edited exactly, with limits, refused; could not be built."""
+    """How many families there are, edited exactly, with limits, refused, and not built."""
     text = (ROOT / "notebooks/reference/families.md").read_text(encoding="utf-8")
     text = " ".join(text.replace("*", "").split())
     pattern = (
