@@ -23,7 +23,7 @@ from .measured import HERE, WORDS, Source
 
 SUNK = "SmolLM2-135M-Instruct-behind"  # the embedded model, as `lib.load` gives it
 ARENA = f"arena/{SUNK}"
-HUNDRED = ("base", "retrieval", "grace", "ft", "memit")  # of which a hundred facts were made again
+HUNDRED = ("base", "retrieval", "grace", "ft")  # of which a hundred facts were made again
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
