@@ -106,14 +106,14 @@ def _sum(path: str) -> str:
 def behind(figure: str, parts: Iterable[str]) -> dict[str, str]:
     """{what these rows of a figure depend on: its sum or digest today}.
 
-    Editors are those that the names of the rows hold as words, or those that tables.toml lists.
+    Editors are those that the names of the rows hold as words.
     """
     about, found = FIGURES[figure], {}
     for part in parts:
         words = re.findall(r"[a-z0-9_.]+", part.lower().removesuffix(".json"))
         model = next((name for name in current.LAYERS if name in part), "")
         model = model or about.get("model", current.EMBEDDED)
-        for editor in about.get("editors", [word for word in words if word in lib.EDITORS]):
+        for editor in filter(lib.EDITORS.__contains__, words):
             found[f"{editor} on {model}"] = current.digest(editor, model)
             found[editor] = current.marks().get(editor, "")
     for name in about.get("of", ()):

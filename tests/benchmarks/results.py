@@ -41,7 +41,6 @@ from . import (
     measured,
     quantized,
     rows,
-    runtimes,
     sentences,
     tables,
     tables_models,
@@ -54,7 +53,6 @@ from .tables import HERE, SOURCES, TABLES
 MORE = (
     judge_tables,
     quantized,
-    runtimes,
     sentences,
     tables_models,
     tables_pages,

@@ -145,7 +145,6 @@ def test_a_table_that_should_say_when_it_was_measured_fails_the_check(tmp_path, 
 
 def test_what_a_figure_depends_on_is_there():
     for name, about in measured.FIGURES.items():
-        assert set(about.get("editors", ())) <= set(lib.EDITORS), name
         assert about.get("model", current.EMBEDDED) in current.LAYERS, name
         for part in about.get("of", ()):
             assert part == current.METRICS or (measured.ROOT / part).exists(), part
