@@ -110,17 +110,10 @@ def code(name: str) -> str:
     return f"`{runs_14.LINES[name][0]}`"
 
 
-def shown(rows: Sequence[Mapping[str, Any]], *left: str) -> list[dict[str, str]]:
-    """The rows as RESULTS shows them: without the older hundreds, and without columns of `left`."""
-    return [
-        {name: text for name, text in row.items() if name not in (HUNDRED, *left)}
-        for row in lines(rows)
-    ]
-
-
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """README's section under the heading."""
-    table = shown(rows, SECONDS, "not told apart")  # RESULTS has these columns
+    left = SECONDS, HUNDRED, "not told apart"  # page 14 has them
+    table = [{k: v for k, v in row.items() if k not in left} for row in lines(rows)]
     n = len({row["seed"] for row in rows})
     head = [*table[0]]
     body = [
