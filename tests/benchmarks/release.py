@@ -31,12 +31,9 @@ class Step(NamedTuple):
     words: str
 
 
-HUNDRED = "--lengths 100 --editors retrieval,ft,grace --data zsre={data}/zsre-600.json"
 STEPS = (
     Step("single", "quality classroom --editors retrieval,ft_m,rome --cases 30"),
     Step("consequences", "consequences --editors rome,ft_m,retrieval --facts 16"),
-    Step("hundred", f"arena --to {{work}}/arena {HUNDRED}"),
-    Step("hundred-stored", "arena_store {work}/arena"),
     Step("quantized", "quantized --editors ft,grace,rome"),
 )
 

@@ -23,7 +23,7 @@ from .measured import HERE, WORDS, Source
 
 SUNK = "SmolLM2-135M-Instruct-behind"  # the embedded model, as `lib.load` gives it
 ARENA = f"arena/{SUNK}"
-HUNDRED = ("base", "retrieval", "grace", "ft")  # of which a hundred facts were made again
+SHOWN = ("retrieval", "GRACE", "fine-tuning", "UltraEdit", "MEMIT", "ROME", "WilKE")
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -175,21 +175,14 @@ def _of_streams(streams: Sequence[Sequence[float]]) -> str:
     return f"{percent(middle)} [{percent(low)}, {percent(high)}]"
 
 
-@made("hundred", (ARENA, [f"zsre-100-{name}.json" for name in HUNDRED]))
-def hundred() -> str:
-    """A hundred facts of ZsRE, written one by one and asked after the last."""
-    cells, lines = read(ARENA)["cells"], []
-    for name in HUNDRED:
-        cell = cells[f"zsre-100-{name}.json"]
-        by = {metric: events["generation"] for metric, events in cell["values"].items()}
-        held = by.get("retention", by["efficacy"])
-        shares = (percents(values) for values in (held, by["generalization"], by["locality"]))
-        right = [float(mark) for mark in cell["ability"]]
-        minutes = f"{cell['cpu'] / 60:.0f}"
-        title = "unedited model" if name == "base" else called(name)
-        lines.append((title, *shares, percents(right), number(cell["seconds"], 1), minutes))
-    head = ("editor", "held, %", "reworded, %", "unrelated, %", "other abilities left, %")
-    return table((*head, "s per edit", "CPU min, all asked"), lines)
+@made("hundred-edits", "14_five")
+def hundred_edits() -> str:
+    """How long an edit takes in a stream, and a hundred, of editors that people ask for."""
+    seconds, lines = runs_14.seconds(runs_14.stored()), []
+    for name in sorted(SHOWN, key=lambda name: mean(seconds[name])):
+        each = mean(seconds[name])
+        lines.append((_line(name), f"{each:.1f}", f"{100 * each / 60:.1f}"))
+    return table(("editor", "CPU s per edit", "a hundred edits, CPU minutes"), lines)
 
 
 # --- rows and columns of tables.toml
