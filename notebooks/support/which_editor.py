@@ -122,10 +122,11 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nShares are means of {n} streams of {runs_14.EDITS} well-known facts.\n"
-        "[Notebook 14](notebooks/14_lifelong.ipynb) says how a row is chosen.\n\n"
+        f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held*: the fact gets the new answer; *reworded*: its rewordings do. "
+        "*Neighbors*\nand *unrelated* prompts keep theirs. [Notebook 14](notebooks/14_lifelong.ipynb) chose the rows.\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\n"
+        + "\nFor one fact take `rome`. For hundreds, what edits cost, how long they take and last: "
+        "[RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 
