@@ -1,13 +1,11 @@
-"""The embedded model with matrices of eight and four bits: memory, answers and edits.
+"""The embedded model with matrices of eight and four bits: memory and answers.
 
     pip install "torchao>=0.18,<0.19"
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.quantized [--editors ft,grace]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.quantized
 
-Each form of the model is asked twenty facts that the float32 model knows, and each of the editors
-writes the first ten of them, each fact alone, with the presets of the float32 model. After an edit
-its prompt, two rewordings and two neighbors are continued by eight tokens, greedily. The unedited
-model answers the same prompts. quantized.json is written after every fact, and a run goes on behind
-what is stored. The bytes of a model of eight billion weights are counted and not measured.
+Each form of the unedited model is asked twenty facts that the float32 model knows. quantized.json
+is written after every form, and a run goes on behind what is stored. The bytes of a model of eight
+billion weights are counted and not measured.
 """
 
 from __future__ import annotations
@@ -15,9 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-import warnings
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +27,12 @@ from lib.evaluation.intervals import bootstrap
 from lib.model.quantized import BLOCK, SCALES, is_quantized
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
-from tests.benchmarks.tables import called, made, percents, read, table
+from tests.benchmarks.tables import made, percents, read, table
 
 OUT = Path(__file__).with_suffix(".json")
 KIND = {"float32": None, "int8": "int8", "int4": "int4"}  # of each form, for `lib.load`
 FORMS = tuple(KIND)
-ASKED, FACTS, OTHERS, TOKENS = 20, 10, 2, 8
-UNEDITED = "unedited"
-EDITORS = ("ft", "grace", "rome", "memit", "ultraedit")
+ASKED, TOKENS = 20, 8
 LLAMA = LlamaConfig(  # the shape of Llama 3 8B
     vocab_size=128256,
     hidden_size=4096,
@@ -87,28 +80,6 @@ def bytes_of_8b() -> dict[str, int]:
     found = {form: counted(model, form, "model.layers") for form in ("bf16", "int8", "int4")}
     found["one MLP output matrix, float32"] = 4 * LLAMA.hidden_size * LLAMA.intermediate_size
     return found
-
-
-def prompts_of(case: lib.Case) -> tuple[list[str], list[str]]:
-    """A case's edit prompt and its rewordings, and its neighbors' prompts."""
-    near = [probe.prompt for probe in case.neighborhood[:OTHERS]]
-    return [case.fact.text, *case.paraphrases[:OTHERS]], near
-
-
-def asked(lm: lib.LM, case: lib.Case) -> dict[str, float]:
-    """What the model says now: shares of the prompts of each kind with the wanted answer."""
-    own, near = prompts_of(case)
-    said = lm.answer([*own, *near], TOKENS)
-    new = [float(begins(text, case.fact.target_new)) for text in said[: len(own)]]
-    kept = [
-        float(begins(text, str(probe.target)))
-        for text, probe in zip(said[len(own) :], case.neighborhood, strict=False)
-    ]
-    return {
-        "said": new[0],
-        "reworded": sum(new[1:]) / len(new[1:]),
-        "neighbors": sum(kept) / len(kept),
-    }
 
 
 def answers(lm: lib.LM, form: str, plain: torch.Tensor, cases: list[lib.Case]) -> dict[str, Any]:
@@ -168,22 +139,6 @@ def base_answers() -> str:
     return table(head, lines)
 
 
-@made("quantized-edits", "quantized")
-def edits() -> str:
-    """Each editor in each form: what is said after an edit."""
-    stored, lines = read("quantized"), []
-    for name in (UNEDITED, *EDITORS):
-        for form in FORMS:
-            row = stored.get(f"{form}, {name}", {"facts": []})
-            if not row["facts"]:
-                continue  # a run was stopped before it
-            shares = [percents(row[key]) for key in ("said", "reworded", "neighbors")]
-            title = name if name == UNEDITED else called(name)
-            lines.append((title, form, len(row["facts"]), *shares))
-    head = ("editor", "weights", "facts", "said, %", "rewordings, %", "neighbors, %")
-    return table(head, lines, left=2)
-
-
 def store(rows: dict[str, Any]) -> None:
     """Put the figure into its file, whole or not at all."""
     with whole_file(OUT) as part:
@@ -191,10 +146,7 @@ def store(rows: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--editors", default=",".join(EDITORS))
-    given = parser.parse_args()
-    warnings.simplefilter("ignore", lib.errors.EditWarning)
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rows: dict[str, Any] = json.loads(OUT.read_text("utf-8")) if OUT.exists() else {}
     rows["8B, counted"] = bytes_of_8b()
     cases = classroom("tables")[:ASKED]
@@ -204,24 +156,7 @@ def main() -> None:
         if f"{form}, answers" not in rows:
             rows[f"{form}, answers"] = answers(lm, form, known, cases)
             store(rows)
-    for name, (form, lm) in product((UNEDITED, *given.editors.split(",")), forms.items()):
-        key = f"{form}, {name}"
-        row = rows.setdefault(key, {"facts": [], "said": [], "reworded": [], "neighbors": []})
-        for case in cases[len(row["facts"]) : FACTS]:
-            start = time.process_time()
-            with_it = (
-                lib.EMPTY
-                if name == UNEDITED
-                else lib.EDITORS[name](lm).edit([case.fact], check=False)
-            )
-            with lm.patched(with_it):
-                found = asked(lm, case)
-            row["facts"].append(case.id)
-            for what, value in found.items():
-                row[what].append(round(value, 4))
-            store(rows)
-            print(key, case.id, found, f"{time.process_time() - start:.0f} CPU s", flush=True)
-        measured.record(OUT, vars(given))
+    measured.record(OUT, {})
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 STEPS = (
     Step("single", "quality classroom --editors retrieval,ft_m,rome --cases 30"),
     Step("consequences", "consequences --editors rome,ft_m,retrieval --facts 16"),
-    Step("quantized", "quantized --editors ft,grace,rome"),
+    Step("quantized", "quantized"),
 )
 
 
