@@ -17,16 +17,10 @@ from notebooks.support import (
 )
 
 
-def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared(
-    tmp_path, monkeypatch
-):
+def test_the_beginning_of_a_stored_run_is_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_runs, "DATA", tmp_path)
-    for function in (stored_runs.save, stored_runs.load):
-        monkeypatch.setitem(function.__kwdefaults__, "folder", tmp_path)
-    with pytest.raises(stored_runs.StoredError, match="not stored yet"):
-        long_runs.stored("99_run", {"n": 2}, lambda: [{"x": 0.5}])
-    monkeypatch.setenv("EDIT_LONG", "1")
-    rows = long_runs.stored("99_run", {"n": 2}, lambda: ({"x": i / 2} for i in range(2)))
+    stored_runs.save("99_run", {"n": 2}, ({"x": i / 2} for i in range(2)), folder=tmp_path)
+    rows = long_runs.rows("99_run")
     assert rows == [{"x": 0.0}, {"x": 0.5}]
 
     monkeypatch.setenv("EDIT_SCALE", "small")
