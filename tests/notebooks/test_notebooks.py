@@ -404,9 +404,15 @@ def test_outputs_of_this_machine_are_refused(tree, pretend, capsys, leak):
     assert "01_toy.py, cell 2" in capsys.readouterr().err
 
 
-def test_an_unknown_number_is_refused(tree, capsys):
-    assert run(tree, "77") == 1
-    assert "no source in notebooks/src is named 77" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["77"], "no source in notebooks/src is named 77"),
+        (["--long", "01"], "has no long runs: there is no `runs` in runs_01_toy.py"),
+    ],
+)
+def test_what_is_not_there_is_refused(tree, capsys, arguments, message):
+    assert run(tree, *arguments) == 1 and message in capsys.readouterr().err
 
 
 SETTINGS = {"editor": "rome", "layers": (1, 2), "eps": 0.5}
@@ -416,8 +422,8 @@ ROWS = [{"step": i, "value": i / 3, "seconds": 0.1} for i in range(5)]
 def test_stored_rows_come_back_with_the_hash_of_their_settings(tmp_path):
     path = stored_runs.save("01_run", SETTINGS, ROWS, folder=tmp_path)
     found = stored_runs.read(path)
-    other_order = {"eps": 0.5, "layers": [1, 2], "editor": "rome"}
-    assert found["settings_hash"] == stored_runs.settings_hash(other_order)
+    order = {"eps": 0.5, "layers": [1, 2], "editor": "rome"}  # another order, and a list
+    assert found["settings_hash"] == stored_runs.settings_hash(order)
     assert found["rows"] == ROWS and tuple(found) == stored_runs.FIELDS
     assert found["command"] == "python -m notebooks.build --long 01"
     assert str(Path.home()) not in found["machine"]
@@ -510,11 +516,6 @@ def test_check_watches_the_stored_runs(tree, pretend, capsys):
     (data / "01_run.json").write_text(text.replace("0.5", "0.7"))  # edited by hand
     assert run(tree, "--check") == 1
     assert "settings_hash is not that of its settings" in capsys.readouterr().out
-
-
-def test_a_source_without_long_runs_is_told_so(tree, capsys):
-    assert run(tree, "--long", "01") == 1
-    assert "has no long runs: there is no `runs` in runs_01_" in capsys.readouterr().err
 
 
 def test_the_built_notebooks_agree_with_their_sources():
