@@ -55,6 +55,11 @@ CSS = """
 .prev-next-footer, .header-article .btn-fullscreen-button { display: none; }
 table.dataframe, div.cell_output table { display: block; overflow-x: auto; max-width: 100%; }
 div.cell_output img { background: #fff; }
+@media (max-width: 600px) {  /* names in a figure stay readable: it is moved sideways */
+  div.cell_output { overflow-x: auto; }
+  div.cell_output img { max-width: none !important; width: 540px !important; height: auto; }
+  div.cell_output pre { white-space: pre-wrap; }
+}
 """
 
 

@@ -242,7 +242,7 @@ def _json_cell(cell: Cell, text: str, used: set[str]) -> dict[str, Any]:
 
 def environment(scale: str) -> dict[str, str]:
     """Return the environment of a run: the scale, fixed seeds and threads, no progress bars."""
-    fixed = {"EDIT_SCALE": scale, "EDIT_LONG": "", "PYTHONHASHSEED": "0"}
+    fixed = {"EDIT_SCALE": scale, "PYTHONHASHSEED": "0"}
     fixed["EDIT_PANELS"] = "static"  # lib.workbench.widgets: nobody will move a slider
     fixed["EDIT_MODEL"] = ""  # what is stored is of the library's own model
     fixed["MY_EXERCISES"] = os.devnull  # holes are open, whatever the builder has solved
@@ -547,24 +547,17 @@ def _check_one(source: Path, tree: Tree) -> list[str]:
 
 
 def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
-    """Make and store the long runs of a source: those of its module, else by running it.
-
-    A source without a module of long runs is run as plain Python with EDIT_LONG=1.
-    """
+    """Make and store the long runs of a source, which its module gives."""
     command = f"python -m notebooks.build --long {number(source)}"
     command += "" if scale == "small" else f" --scale {scale}"
-    env = environment(scale) | {"EDIT_LONG": "1", "EDIT_COMMAND": command}
-    program = [str(source)]
-    text = tree.folder / "support" / f"runs_{source.stem}.py"
-    alone = text.is_file() and "\ndef runs(" in text.read_text(encoding="utf-8")
-    if alone:
-        program = ["-m", "notebooks.support.long_runs", number(source), str(minutes)]
-    folder = HERE.parent if alone else tree.folder
-    done = subprocess.run([sys.executable, *program], cwd=folder, env=env, check=False)
+    module = tree.folder / "support" / f"runs_{source.stem}.py"
+    if not (module.is_file() and "\ndef runs(" in module.read_text(encoding="utf-8")):
+        raise BuildError(f"{source.name} has no long runs: there is no `runs` in {module.name}.")
+    program = ["-m", "notebooks.support.long_runs", number(source), str(minutes)]
+    env = environment(scale) | {"EDIT_COMMAND": command}
+    done = subprocess.run([sys.executable, *program], cwd=HERE.parent, env=env, check=False)
     if done.returncode:
         raise BuildError(f"the long run of {source.name} ended with code {done.returncode}.")
-    if not alone and not tree.stored_runs(source):
-        raise BuildError(f"{source.name} stored nothing: it has no `if stored_runs.long():`.")
 
 
 def place(given: str) -> Path:

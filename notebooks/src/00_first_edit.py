@@ -78,8 +78,8 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 #
 # Some experiments take longer than that. They were made beforehand by one command, and their rows
 # are kept in `notebooks/data` together with the command, the date and the settings: a **stored
-# run**. `long_runs.stored(…)` reads such a run and refuses it if its settings are not those that the
-# notebook asks for. `long_runs.repeats(…)` then makes its first rows again while you watch, and stops
+# run**. `long_runs.rows(…)` reads the rows of such a run, and a test compares its settings with those
+# of today. `long_runs.repeats(…)` then makes its first rows again while you watch, and stops
 # with an error if they differ from what was stored.
 #
 # </details>

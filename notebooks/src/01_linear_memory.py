@@ -407,8 +407,8 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 #
 # </details>
 #
-# Pairs are written with keys spread as in the last section, and asked for with noise on the keys, of a tenth of their
-# squared length.
+# The pairs are written with keys that are spread as in the last section. They are asked for with noise on the keys,
+# which has a tenth of the keys' squared length.
 #
 # **Predict.** Without ridge, which memory suffers most from the noise: one that is half full, one that is exactly
 # full, or one with twice as many pairs as inputs?
@@ -490,8 +490,8 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
 # The spectrum reaches no zero: general text leaves no direction quite unused, but uses some far more than others. The
-# layer's curve stands far above that of even keys at the upper end and below it at the lower one, and its keys
-# overlap as in less than half as many dimensions.
+# layer's curve begins far above that of even keys and ends below it, and its keys overlap as if they lived in less than
+# half as many dimensions.
 #
 # **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
 # bring all pairs to 0?
@@ -572,7 +572,7 @@ figure
 #
 # </details>
 #
-# Two controls stand beside it. *Even keys* are drawn with $C = I$, all directions alike. *Drawn keys*
+# Two controls stand beside the layer's own keys. *Even keys* are drawn with $C = I$, all directions alike. *Drawn keys*
 # have the layer's own $C$ but are independent of each other, while in a text words recur.
 
 # %%

@@ -58,13 +58,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from itertools import islice
+
 import torch
 from IPython.display import display
 
 import lib
 from lib import associative_memory as memory
 from lib.workbench import plot
-from notebooks.support import drawings_02, hand_ins, models, moved, own_fact, show
+from notebooks.support import drawings_02, hand_ins, long_runs, models, moved, own_fact, show
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support.figures import whiskers
 from notebooks.support.holes import both, guess, use
@@ -168,8 +170,8 @@ print("tr(Δ C Δᵀ):", ", ".join(f"{line} {cost:.3f}" for line, cost in costs.
 # ## What lands on another key
 #
 # The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an average over all keys.
-# *Which* keys does it hit? In whitened coordinates every other key throws a shadow on the direction of the edited
-# one, the orange arrow, and the foot of the shadow says how much of the residual arrives there.
+# *Which* keys does it hit? In whitened coordinates every other key throws a shadow on the direction of the edited one,
+# which is the orange arrow. The foot of the shadow says how much of the residual arrives at that other key.
 #
 # The second picture has four keys on the left and the answers that a matrix gives to them on the right. The story
 # buttons write an answer, mend what came along, and keep the first one while mending. Then drag any key or answer, or
@@ -261,10 +263,9 @@ mine.against(rms(rho[others]))
 #
 # ## One after another
 #
-# Now $T$ pairs are written in a row, each on the result of the one before:
-# $W_t = W_{t-1} + \delta_t (C^{-1}k_t)^\top / q_t$, where $\delta_t = v_t - W_{t-1} k_t$ is missing
-# at that time. An edit $t$ finds what earlier ones have left on its key, and has to write the rest. With $r_t =
-# v_t - W_0 k_t$ for what was missing before the first edit,
+# Now $T$ pairs are written in a row, each on the result of the one before: $W_t = W_{t-1} + \delta_t (C^{-1}k_t)^\top /
+# q_t$, where $\delta_t = v_t - W_{t-1} k_t$ is missing at that time. Edit $t$ finds on its key what earlier edits have
+# left there, and has to make up for it. With $r_t = v_t - W_0 k_t$ for what was missing before the first edit,
 #
 # $$\delta_t = r_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
 #
@@ -466,9 +467,9 @@ plot.lines(range(SWEEPS + 1), errors, "sweeps", "squared error left (share)", **
 #
 # ## A real layer
 #
-# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure has
-# all pairs of them, in four kinds, each in the first that fits. To share letters means that a word of one begins with
-# the same three letters as a word of the other.
+# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure sorts
+# all pairs of subjects into four kinds. A pair counts for the first kind that fits. To share letters means that a word
+# of one begins with the same three letters as a word of the other.
 #
 # **Predict.** Who is hit most by an edit: a subject of the same question, one with the same answer, or
 # one that is spelled alike, as Danish and the Danube?
@@ -607,7 +608,8 @@ drawings_02.reached(edits, [*inside.values()])
 # </details>
 
 # %%
-rows = runs_02.streams("02_behind", lm, **{"in front": "<|endoftext|>"})
+rows = long_runs.rows("02_behind")
+long_runs.repeats(rows, lambda: islice(runs_02.stream(lm, 0), 1), ["lands", "change"], 0.05)
 points = {}
 for stream, every in runs_02.earlier(rows).groupby("stream"):
     size, change = every["share"], every["change"]
@@ -623,10 +625,10 @@ plot.scatter(
 )
 
 # %% [markdown]
-# Two or three percent of an edit land on an earlier fact, and most answers do not notice. The fact on which most of
-# all landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm of a single edit
-# hardly** ([page 07](07_superposition.ipynb) asks the same of a hundred). It depends on what the layers above make of
-# it. That thirty facts do so little harm is a property of this model as the library loads it; [page
+# Two or three percent of an edit land on an earlier fact, and most answers do not notice. The fact on which most of all
+# landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm that a single edit does
+# is hardly known** ([page 07](07_superposition.ipynb) asks the same of a hundred). It depends on what the layers above
+# make of it. That thirty facts do so little harm is a property of this model as the library loads it; [page
 # 02b](02b_first_token.ipynb) takes one token away.
 #
 # ## What we know now

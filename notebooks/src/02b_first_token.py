@@ -56,12 +56,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from itertools import islice
+
 import torch
 
 import lib
 from lib import associative_memory as memory
 from lib.workbench import plot
-from notebooks.support import drawings_02, models
+from notebooks.support import drawings_02, long_runs, models
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support.figures import dots, whiskers
 from notebooks.support.holes import guess
@@ -173,11 +175,10 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
 # %% [markdown]
 # In the left map the openers' block is nearly one color: almost the whole of an edit arrives at every other opener.
-# Their rows are strongly colored, for they write on everybody, and the columns above them are white. In the right
-# map they are subjects as others are. The figure below it says the same of all subjects. Among the others hardly
-# anything changes. What openers write on each other falls to about a quarter, and what they write on
-# the others to less than a half; they are now disturbed as others are. The reason is $q$, which
-# grows twentyfold.
+# Their rows are strongly colored, for they write on everybody, and the columns above them are white. In the right map
+# they are subjects as others are. The figure below it says the same of all subjects. Among subjects that are no openers
+# hardly anything changes. What openers write on each other falls to about a quarter, and what they write on the others
+# to less than a half; they are now disturbed as others are. The reason is $q$, which grows twentyfold.
 #
 # ## Does it have to be this token?
 #
@@ -206,9 +207,9 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 
 # %% [markdown]
 # **It is the place.** A word, a stop or a line break in front helps as much as the separator of documents. With one
-# exception: `<|im_start|>`, which begins a chat. Behind it the second token still has the common key, as if
-# nothing had been read. It is the very token that this tokenizer calls its begin of a sequence, so the name does not
-# say which token takes the place. Why it does not, we have not looked into.
+# exception: `<|im_start|>`, which begins a chat. Behind it the second token still has the common key, as if nothing had
+# been read. It is the very token that this tokenizer calls its begin of a sequence, so the name does not say which
+# token takes the place. Why this token leaves the place free, we have not looked into.
 #
 # ## What it does to edits
 #
@@ -229,9 +230,12 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 
 # %%
 runs = {
-    "nothing": runs_02.streams("02_interference", plain),
-    "token": runs_02.streams("02_behind", lm, **{"in front": "<|endoftext|>"}),
+    "nothing": long_runs.rows("02_interference"),
+    "token": long_runs.rows("02_behind"),
 }
+long_runs.repeats(
+    runs["nothing"], lambda: islice(runs_02.stream(plain, 0), 1), ["lands", "change"], 0.05
+)
 losses, lands = {}, {}
 for front, rows in runs.items():
     every = runs_02.earlier(rows)
@@ -254,15 +258,15 @@ dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
 # What openers write on earlier facts also gets shorter in each stream. It stays longer than what other edits write, and does
 # about as much harm as theirs: less in two streams, a little more in the second. That is page 02's lesson once more: what lands does not say what is lost.
 #
-# Part of what was reported about editing in a row is this. GPT-2 and GPT-J, the models of most papers, read nothing in
-# front. So do pages 04 and 08 in one row each, to show what those papers met; all else in this course is about the
+# This is a part of what was reported about editing in a row. GPT-2 and GPT-J, the models of most papers, read nothing
+# in front. So do pages 04 and 08 in one row each, to show what those papers met; all else in this course is about the
 # model as `lib.load()` gives it. The token has a price: the model answers some prompts differently. The library's
 # [measurements](../tests/benchmarks/results/first_token.md) have both sides.
 #
 # ## A model of your own
 #
-# Before you edit a model, look what it reads first, and how alike its first positions are. These lines need
-# nothing but a loaded model.
+# Before you edit a model, look at what it reads first, and how alike its first positions are. These lines need nothing
+# but a loaded model.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()

@@ -266,8 +266,8 @@ trace = use("4.2", trace)
 #
 # </details>
 #
-# Your trace of the states is the left panel below. In the other two what the MLPs or the attention of ten blocks add
-# to the state is restored.
+# Your trace of the states is the left panel below. The other two restore what the MLPs of ten blocks have added to the
+# state, or their attention.
 #
 # **Predict.** ROME wrote at "Tower", the name's last token, in the orange frame. At which tokens is there something
 # to find, early and late? Are MLPs and attention bright at the same places?
@@ -393,11 +393,11 @@ drawings_03.over_layers(
 )
 
 # %% [markdown]
-# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the
-# subject's last token; the tower is the exception. There the MLPs of the first layers bring much of
-# it back, and the attention does not. At the end of the prompt the attention brings it back, and
-# the MLPs hardly do. The states show the handing over: between layers 21 and 24 those of the
-# subject fall to nothing, and those of the end rise. The fact has been **picked up**.
+# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token; the
+# tower is the exception. At that token the MLPs of the first layers bring much of the answer back, and the attention
+# does not. At the end of the prompt it is the attention, and hardly the MLPs. The states show the handing over: between
+# layers 21 and 24 those of the subject fall to nothing, and those of the end rise. The fact has been
+# **picked up**.
 #
 # ## How wide a window?
 #
@@ -519,9 +519,9 @@ drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03
 
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's
-# *states* bring back nothing any more: the later layers still read what is put there. One gives way
-# at layer 24, and at 28 all do, by different amounts. A trace says where the model's own fact
-# passes by; to choose a layer, try it.
+# *states* bring back nothing any more: the later layers still read what is put there. One of the three edits gives way
+# at layer 24, and at layer 28 all do, by different amounts. A trace says where the model's own fact passes by; to
+# choose a layer, try it.
 #
 # ## A key that is in every prompt
 #

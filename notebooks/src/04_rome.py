@@ -308,9 +308,10 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 # ## Under which key?
 #
 # The value is found, but added at one token of one run it ends with that run. Notebook 02's insert, of rank one, makes
-# the layer give it at a key while it disturbs all other keys least. At which key? The value has to come out in *every* sentence in which the subject is read,
-# and after every beginning its key is a little different. Let $k_1, \dots, k_n$ be the keys under the templates. The layer
-# is linear, so a change that is written at a key $k$ arrives at another key by notebook 02's share
+# the layer give this value at a key, and disturbs all other keys least. At which key? The value has to come out in
+# *every* sentence in which the subject is read, and after every beginning its key is a little different. Let $k_1,
+# \dots, k_n$ be the keys under the templates. The layer is linear, so a change that is written at a key $k$ arrives at
+# another key by notebook 02's share
 #
 # $$\rho(k, k_j) = \frac{k^\top C^{-1} k_j}{k^\top C^{-1} k} .$$
 #
@@ -601,8 +602,8 @@ for draw, cases in runs_04.draws().items():
 # four. What the row adds to the loss of rewordings looks larger.
 #
 # A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most it
-# gets more than a tenth of its own fact's change. That is twice as much as of the others on average, but in a row
-# there are nineteen of those. It is notebook 02's interference.
+# gets more than a tenth of its own fact's change. That is twice what it gets of another fact's change on average, but
+# in a row there are nineteen other facts. It is notebook 02's interference.
 #
 # ## What we know now
 #

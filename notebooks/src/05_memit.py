@@ -59,6 +59,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+from functools import partial
+
 import torch
 
 import lib
@@ -70,6 +72,7 @@ from notebooks.support import runs_04_rome as runs_04
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import both, guess, use
 from notebooks.support.score_tables import by_stream
+from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["memit"](lm, templates=("{}",))  # keys of the bare prompt alone
@@ -253,7 +256,8 @@ D, order, arrives, trade = weighing(keys[-1], z - h, moments[top])
 q = D.diagonal()[order]
 print(f"the library's λ is {strength:,.0f}, the median of q {q.median():,.0f}")
 written = {line: arrives(f) for line, f in each("arrives", memit).items()}
-drawings_05.Weigh([facts[i].subject for i in order], q.tolist(), written, trade, strength)
+weigh = partial(drawings_05.weigh, [facts[i].subject for i in order], q.tolist(), written, trade)
+Slider(weigh, "λ", [*(10 ** (n / 2) for n in range(2, 13)), strength], strength)
 
 # %% [markdown]
 # Each bar is a fact, from the smallest $q$ at the bottom to the largest, and the tick is what the formula
@@ -294,7 +298,14 @@ for angle in torch.tensor(degrees).double().deg2rad():
         cost[way].append(change.norm().item() ** 2 / 2)
         missing[way].append((change @ pair - two).norm().item() / 2**0.5)
     assert abs(cost["equality, λ = 0"][-1] * angle.sin() ** 2 - 1) < 1e-6  # 1/sin²φ
-drawings_05.price(degrees, {"cost / ‖R‖²": cost, "share missing": missing})
+plots = {"cost / ‖R‖²": cost, "share missing": missing}
+plots = {what: {way: [(degrees, y)] for way, y in ys.items()} for what, ys in plots.items()}
+figure = figures.curves(
+    plots, "angle between the two keys (degrees)", xlog=True, log=["cost / ‖R‖²"], mean=True
+)
+figure.axes[1].axhline(2**-0.5, color=plot.QUIET, linewidth=1, linestyle="--")
+figure.axes[1].text(4, 0.73, "$1/\\sqrt{2}$: the mean of both", color=plot.QUIET)
+figure
 
 # %% [markdown]
 # At one degree equality costs thousands of times what orthogonal keys do. With a little $\lambda$ the cost rises
@@ -354,15 +365,15 @@ for more, less in (("batch", "row"), ("row, λ", "row"), ("batch, λ", "batch"))
 figures.dots(drawn, [f"{row['draw']} stream" for row in rows[:: len(held)]])
 
 # %% [markdown]
-# At $\lambda = 0$ the row has left a seventh to a fifth of the residuals missing, and the batch nothing. **The
-# answers do not notice.** The same number of facts is held in every stream, and of the neighbors the batch keeps 1.4
-# points more (−2.2 to 5.0). So the order cost them five points at most, which would have come back in the batch. The
-# larger part is the writing itself.
+# At $\lambda = 0$ the row has left a seventh to a fifth of the residuals missing, and the batch nothing. **The answers
+# do not notice.** The same number of facts is held in every stream, and of the neighbors the batch keeps 1.4 points
+# more (−2.2 to 5.0). So the order cost the neighbors five points at most. The larger part of what they lost comes from
+# the writing itself.
 #
-# **What helps is $\lambda$**, in a row as well as in a batch. In every stream unrelated text moves about half as
-# much or less, and in every stream more of the neighbors are kept, while the number of facts that are held changes
-# by one at most. Of the neighbors it is 6.8 points in a row; three streams that differ so much do not settle how
-# many it is elsewhere (−5.0 to 18.6). To search the values again changes none of this.
+# **What helps is $\lambda$**, in a row as well as in a batch. In every stream unrelated text moves about half as much
+# or less, and in every stream more of the neighbors are kept, while the number of facts that are held changes by one at
+# most. In a row it keeps 6.8 points more of the neighbors (−5.0 to 18.6); three streams that differ so much do not
+# settle how many points it would be in others. To search the values again changes none of this.
 #
 # ## Over several layers
 #
@@ -433,7 +444,8 @@ spread = use("5.5", spread)
 # </details>
 #
 # First in the smallest world: one number in every state, every key 1, and $\lambda = q$, so that a half arrives of what
-# a layer is asked for. On the left each of five layers is asked for a fifth of $R$, whatever has arrived; then your loop.
+# a layer is asked for. On the left each of five layers is asked for a fifth of $R$, whatever has arrived. On the right
+# is your loop.
 #
 # **Predict.** What is missing after $L$ layers in both ways, for any $s$?
 #

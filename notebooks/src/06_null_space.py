@@ -393,12 +393,12 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 # %% [markdown]
 # **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to AlphaEdit (5 to 20).
 # Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and three draws cannot tell less than 8
-# from nothing. General text it spares a little better than $\lambda C$ does: in each draw the perplexity rises less.
+# from nothing. It spares general text a little better than $\lambda C$ does: in each draw the perplexity rises less.
 #
 # **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$, but
-# writes in all directions. For $L_2 I$ they are all equally dear, while real keys have a large part in common, so
-# that whatever is written along a key is heard everywhere. So AlphaEdit needs both of its ideas, the projector for
-# the text and the kept keys for the facts.
+# writes in all directions. To $L_2 I$ all directions cost the same. But real keys have a large part in common, so
+# whatever is written along a key is heard everywhere. So AlphaEdit needs both of its ideas, the projector for the text
+# and the kept keys for the facts.
 #
 # ## What could kept keys reach at best?
 #
@@ -432,8 +432,8 @@ for line, (one, other) in {
 drawings_06.strengths(shown)
 
 # %% [markdown]
-# Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys win back most of what the
-# stream loses to it.
+# Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys bring a stream most of the
+# way up to it.
 #
 # **With $\lambda = 30$ already the one batch holds 13 points fewer** (0 to 25). So it is not the stream that loses
 # them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs 2 points, in each
@@ -552,7 +552,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
         way, *(100 * x.sqrt() for x in lands)))  # fmt: skip
 
 # %% [markdown]
-# Kept keys spare the named subjects, and those that nobody named hardly. This is one layer, and an example.
+# Kept keys spare the subjects that are named, and hardly spare the others. This is one layer, and an example.
 #
 # ## What we know now
 #
@@ -560,7 +560,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 #   which are kept.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
 # * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. So
-#   that one batch is the mark for kept keys.
+#   that one batch is the best that kept keys can reach.
 # * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
 #   text, and one of the two is needed.
 # * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.

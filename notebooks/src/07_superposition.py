@@ -354,9 +354,9 @@ plot.layer_curve(layers, curves, "rms over random keys'; kurtosis", edited)
 
 # %% [markdown]
 # **No layer has orthogonal keys.** Their rms is 2.3 to 7.0 times that of random keys, least in the lowest layers and
-# most in the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and it
-# depends on very few entries: without the two pairs that overlap most, three quarters of it are gone there. So it
-# says how *unevenly* overlap is spread. How much there is says the rms.
+# most in the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and it depends
+# on very few entries: without the two pairs that overlap most, three quarters of it are gone there. So it says how
+# *unevenly* overlap is spread. The rms says how much of it there is.
 #
 # ## Who sits in the tail?
 #
@@ -495,8 +495,9 @@ forecast = use("3.3", forecast)
 #
 # <details><summary>Answer</summary>
 #
-# How far a value is moved it forecasts nearly to the order, since the sum is exact and only the residuals are left out.
-# What an answer loses it forecasts less well, because all the layers above stand between. In both it is ahead of the rival.
+# It forecasts how far values are moved, with nearly all of them in the right order, since the sum is exact and only the
+# residuals are left out. It forecasts less well what an answer loses, because all the layers above stand between. In
+# both it is ahead of the rival.
 #
 # </details>
 
@@ -534,9 +535,10 @@ lines["how far it was moved"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows])
 
 # %% [markdown]
-# The axes are rank correlations over the hundred facts of an order. **How far a value will be moved, $\rho$ knows nearly to
-# the order.** The rival is not bad at it, since later edits add up whatever their keys, but $\rho$ is ahead by 0.22 (0.03 to
-# 0.42). **What an answer will lose it knows less well, and still better than the rival in each order**, by 0.15 (0.02 to
+# The axes are rank correlations over the hundred facts of an order. **$\rho$ puts the facts nearly into the order of
+# how far their values will be moved.** The rival is not bad at it, since later edits add up whatever their keys, but
+# $\rho$ is ahead by 0.22 (0.03 to 0.42). **It knows less well what an answer will lose, and still does so better than
+# the rival in each order**, by 0.15 (0.02 to
 # 0.28).
 #
 # The last column says why no forecast of this kind gets much further. Whoever knew how far each value has really been
@@ -550,7 +552,7 @@ figures.dots(found, [f"{row['order']} order" for row in rows])
 #   orthogonality would spare them.
 # * Random keys overlap by $1/\sqrt d$. Real ones overlap several times as much: in low layers above all by the last token,
 #   in the upper ones by the kind of thing as well.
-# * Kurtosis says whether overlap is spread evenly or sits in a few pairs. How much there is says the rms.
+# * Kurtosis says whether overlap is spread evenly or sits in a few pairs. The rms says how much of it there is.
 # * A forecast from $\rho$ has to beat the count of the edits that came later. It does: by much for how far a value is
 #   moved, by less for what an answer loses.
 #

@@ -67,7 +67,7 @@ import lib
 from lib import associative_memory as memory
 from lib.editors.shared.values_at_layers import search_layers
 from lib.workbench import plot
-from notebooks.support import drawings_08, figures, long_runs, models, own_fact, show
+from notebooks.support import figures, long_runs, models, own_fact, show
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support import runs_08_wilke as runs_08
 from notebooks.support.holes import both, guess, use
@@ -290,13 +290,25 @@ in_zero = guess("How many of the thirty edits does WilKE put into layer 0?", 0, 
 first = "subject at the first position"
 
 # %%
+COLORS = {"other": plot.BASE, "your fact": plot.EDITED, "yours": plot.QUIET}
+
+
+def over_layers(lines):  # of (name, a value per layer): {name: of each line the layers and values}
+    found = {}
+    for name, y in lines:
+        found.setdefault(name, []).append((range(len(y)), y))
+    return found
+
+
 in_zero.against(sum(row["layer"] == 0 for row in rows))
 twelve = [row for row in rows if row["draw"] == "first"]
 twelve += [row for row in rows if row["draw"] == "mixed" and row["opens"]]
 curves = [(first if row["opens"] else "other", list(row["scores"].values())) for row in twelve]
 curves += [("your fact", row["scores"]) for row in live[2:]]
 curves += [("yours", row["scores, yours"]) for row in live if "scores, yours" in row]
-drawings_08.curves({"": curves}, "layer", "score s, change relative to the matrix", best=True)
+shown = {"": over_layers(curves)}
+what = "score s, change relative to the matrix"
+figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 
 # %% [markdown]
 # More than half of the edits go into layer 0, and the others are spread over five more layers. The three subjects at the
@@ -312,8 +324,9 @@ drawings_08.curves({"": curves}, "layer", "score s, change relative to the matri
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# R-ROME, in this library's default, has $\bar k$ everywhere. If about the same is missing at both keys, the published change is longer
-# by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything is searched or written.**
+# R-ROME, which is this library's default, has $\bar k$ everywhere. If about the same is missing at both keys, the
+# published change is longer by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything
+# is searched or written.**
 #
 # **Your turn · exercise 2.3 · ★★ · 4 minutes.** `published` returns the matrix after the published change,
 # and this factor. If you have written it in notebook 04, it is taken from there; its hint and solution are there, too.
@@ -359,8 +372,10 @@ def factors(model):  # the lines of one panel: the factor of each fact in every 
     return lines + [("yours", y) for wrong in found.values() for y in wrong.tolist()]
 
 
-shown = {"nothing in front": factors(plain), "with the token": factors(lm)}
-drawings_08.curves(shown, "layer", "times longer under the published key")
+shown = {"nothing in front": plain, "with the token": lm}
+shown = {what: over_layers(factors(model)) for what, model in shown.items()}
+longer = "times longer under the published key"
+figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
 # **Without the token** the changes of the three subjects at the first position are some twenty times too long, and
@@ -384,7 +399,8 @@ for fact in (cases[row["case"]].fact for row in twelve if row["opens"]):
     kl = [moved(lib.Patch(edit)) for edit in edits]
     two["score s"].append((fact.subject, [one.score for one in tried]))
     two["KL at unrelated prompts (nats)"].append((fact.subject, kl))
-drawings_08.curves(two, "layer", sharey=False, best=True)
+two = {what: over_layers(lines) for what, lines in two.items()}
+figures.curves(two, "layer", log=two, best=True)
 
 # %% [markdown]
 # In layer 3 each of these changes is longer than the whole matrix: three flashes. WilKE takes layer 1, where the change is
@@ -445,10 +461,11 @@ shares = ", ".join(f"{a / b:.0%}" for a, b in both_kl)
 print(f"unrelated text, WilKE as a share of {rival}, stream by stream: {shares}")
 
 # %% [markdown]
-# **Without the token** one published edit takes more than half of the neighbors with it, those of all ten facts. The
-# three other lines avoid this one edit, each in its way, and keep about eight of ten neighbors. ROME under the mean key
-# and WilKE pay with China: a mean key misses the prompt there, as notebook 04 has shown, and nothing is written. The split moves this single fact, asks for no score, and is the only
-# line that holds all ten. One stream is an example; but the three facts above say the same, and so does the formula.
+# **Without the token** one published edit takes more than half of the neighbors of all ten facts with it. The three
+# other lines avoid this one edit, each in its way, and keep about eight of ten neighbors. ROME under the mean key and
+# WilKE pay with China: a mean key misses the prompt there, as notebook 04 has shown, and nothing is written. The split
+# moves this single fact, asks for no score, and is the only line that holds all ten. One stream is an example; but the
+# three facts above say the same, and so does the formula.
 #
 # **With the token there is nothing to win back.** WilKE keeps 9.2 points fewer neighbors than published ROME
 # (−35.6 to 17.3), where it kept 36.7 points more without the token. Three streams that differ so much could have shown

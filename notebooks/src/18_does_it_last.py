@@ -553,7 +553,7 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 # * Rounding keeps a small change on average where weights lie anywhere between two whole numbers. Where the unedited
 #   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
 #   UltraEdit's edits are gone, ROME's stay.
-# * With 8 bits nothing changes. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
+# * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
 #   GRACE's facts go further; with a scale for 64 weights it forgets little.
 # * An editor that searches until its answer is nearly certain begins with a larger margin, and can lose less than
 #   the control.

@@ -56,9 +56,6 @@ def by_group(
     groups, and the groups' names stand below.
     """
     names = [name for some in groups.values() for name in some]
-    for rho in maps.values():
-        if tuple(rho.shape) != (len(names), len(names)):
-            raise ValueError(f"ρ is {tuple(rho.shape)}, but {len(names)} facts have names.")
     figure, axes = panels(len(maps), height=5.2, sharey=True)
     for ax, (title, rho) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")

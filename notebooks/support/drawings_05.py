@@ -1,9 +1,8 @@
-"""The drawings of notebook 05: what λ lets arrive, equality's price, half of D, a staircase."""
+"""The drawings of notebook 05: what λ lets arrive, half of D, a staircase."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,8 +10,6 @@ from matplotlib.patches import Rectangle
 
 from lib.workbench.plot.style import (
     BASE,
-    CYCLE,
-    DASHES,
     DIVERGING,
     EDITED,
     GRID,
@@ -20,66 +17,47 @@ from lib.workbench.plot.style import (
     NEIGHBOR,
     QUIET,
 )
-from lib.workbench.widgets import Panel, View
 
-from .figures import bare, colorbar, legend, panels, plain
+from .figures import bare, colorbar, legend, panels
 
 ASKED = "#f6c7aa"  # what a layer is asked for; what arrives is drawn in full color
 
 
-class Weigh(Panel):
-    """A panel of λ: which share of each fact arrives, and what general text pays for it.
+def weigh(
+    names: Sequence[str],
+    q: Sequence[float],
+    written: Mapping[str, Callable[[float], Sequence[float]]],
+    trade: Callable[[float], tuple[float, float]],
+    strength: float,
+) -> Figure:
+    """Draw which share of each fact arrives with a λ, and what general text pays for it.
 
     names    The facts, from the smallest q to the largest.
     q        Their q = kᵀ C⁻¹ k.
     written  {whose: function of λ}, the share of each fact that arrives.
     trade    A function of λ: the missing share, and the cost as a share of equality's.
     """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        q: Sequence[float],
-        written: Mapping[str, Callable[[float], Sequence[float]]],
-        trade: Callable[[float], tuple[float, float]],
-        strength: float,
-    ) -> None:
-        self.names, self.q, self.written, self.trade = names, np.array(q), written, trade
-        super().__init__(strength=strength)
-
-    def controls(self) -> dict[str, Any]:
-        import ipywidgets
-
-        start = self.values["strength"]
-        slider = ipywidgets.FloatLogSlider(start, min=1, max=6, step=0.1, description="λ")
-        slider.continuous_update = False
-        return {"strength": slider}
-
-    def look(self, strength: float) -> View:
-        figure, (left, right) = panels(2, height=5.2)
-        place = np.arange(len(self.names))
-        for i, (whose, share) in enumerate(self.written.items()):
-            if i:
-                left.plot(share(strength), place, "x", color=NEIGHBOR, markersize=7, label=whose)
-            else:
-                left.barh(place, share(strength), 0.66, color=EDITED, label="arrives, all together")
-        left.plot(self.q / (strength + self.q), place, "|", color=INK, markersize=11,
-                  markeredgewidth=2, label="alone: q/(λ + q)")  # fmt: skip
-        left.set_yticks(place, self.names)
-        left.set(xlim=(0, 1.15), xlabel="share of the residual")
-        left.tick_params(axis="y", length=0)
-        line = [self.trade(power) for power in (0, *np.logspace(0, 7, 60))]
-        missing, cost = self.trade(strength)
-        right.plot(*np.array(line).T, color=BASE)
-        right.plot(missing, cost, "o", color=EDITED, markersize=10)
-        right.annotate(f"λ = {strength:,.0f}", (missing + 0.04, cost + 0.03), color=INK)
-        right.annotate("λ = 0: EMMET", (0.04, 0.98), color=QUIET)
-        right.set(xlabel="missing, ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
-        right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
-        said = (
-            f"λ = {strength:,.0f}: {missing:.0%} is missing, at {cost:.0%} of the cost of equality."
-        )
-        return View(legend(figure, *left.get_legend_handles_labels(), columns=3), said, [])
+    figure, (left, right) = panels(2, height=5.2)
+    place = np.arange(len(names))
+    for i, (whose, share) in enumerate(written.items()):
+        if i:
+            left.plot(share(strength), place, "x", color=NEIGHBOR, markersize=7, label=whose)
+        else:
+            left.barh(place, share(strength), 0.66, color=EDITED, label="arrives, all together")
+    left.plot(np.array(q) / (strength + np.array(q)), place, "|", color=INK, markersize=11,
+              markeredgewidth=2, label="alone: q/(λ + q)")  # fmt: skip
+    left.set_yticks(place, names)
+    left.set(xlim=(0, 1.15), xlabel="share of the residual")
+    left.tick_params(axis="y", length=0)
+    line = [trade(power) for power in (0, *np.logspace(0, 7, 60))]
+    missing, cost = trade(strength)
+    right.plot(*np.array(line).T, color=BASE)
+    right.plot(missing, cost, "o", color=EDITED, markersize=10)
+    right.annotate(f"λ = {strength:,.0f}", (missing + 0.04, cost + 0.03), color=INK)
+    right.annotate("λ = 0: EMMET", (0.04, 0.98), color=QUIET)
+    right.set(xlabel="missing, ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
+    right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
+    return legend(figure, *left.get_legend_handles_labels(), columns=3)
 
 
 def halves(D: np.ndarray) -> Figure:
@@ -99,25 +77,6 @@ def halves(D: np.ndarray) -> Figure:
         bare(ax)
     axes[0].set_ylabel("fact i, written")
     colorbar(figure, image, axes, "cosine of whitened keys", extend="both", aspect=22)
-    return figure
-
-
-def price(degrees: Sequence[float], lines: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw cost (log axis) and missing share over the angle of two keys: {panel: {name: y}}."""
-    figure, axes = panels(len(lines), height=3.2)
-    for ax, (label, series) in zip(axes, lines.items(), strict=True):
-        for (name, y), color in zip(series.items(), (EDITED, *CYCLE), strict=False):
-            dash = DASHES["yours" in name]
-            ax.plot(degrees, y, dash + "o", color=color, markersize=3.5, label=name)
-        ax.set(xscale="log", yscale="log" if "cost" in label else "linear")
-        ax.set_xticks([1, 3, 10, 30, 90], ["1°", "3°", "10°", "30°", "90°"])
-        ax.minorticks_off()
-        ax.set(xlabel="angle between the two keys", ylabel=label)
-        plain(ax)
-    axes[-1].axhline(2**-0.5, color=QUIET, linewidth=1, linestyle="--")
-    axes[-1].text(4.2, 2**-0.5 + 0.02, "$1/\\sqrt{2}$: the mean of both", color=QUIET)
-    axes[-1].set_ylim(-0.03, 0.85)
-    axes[0].legend()
     return figure
 
 

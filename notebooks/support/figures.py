@@ -15,7 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lib.workbench.plot.style import (
     BASE,
@@ -30,6 +32,7 @@ from lib.workbench.plot.style import (
     WIDTH,
     Drawing,
     editor_color,
+    styles,
 )
 
 MARKERS = "osD^vP"
@@ -199,6 +202,74 @@ def dots(
         ax.set_xlim(-0.4, len(columns) - 0.6)
         plain(ax)
     return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
+
+
+def curves(
+    plots: Mapping[str, Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]],
+    xlabel: str,
+    ylabel: str = "",
+    *,
+    log: Sequence[str] = (),
+    xlog: bool = False,
+    mean: bool = False,
+    best: bool = False,
+    mark: int | None = None,
+    colors: Mapping[str, str] | None = None,
+    **axis: Any,
+) -> Figure:
+    """Draw panels of lines: {panel: {name: (x, y) of each fact or stream}}, one color per name.
+
+    A panel's name is its title, or the name of its upright axis where `ylabel` is empty.
+
+    log   The panels whose upright axis is logarithmic.
+    mean  Facts are thin, and on them lies their mean (on a logarithmic axis the median).
+    best  The smallest value of each line gets a ring.
+    mark  A layer that gets an upright line.
+    axis  More of all axes, as for `ax.set`.
+    """
+    shared = {"titles": plots, "sharey": True} if ylabel else {}
+    figure, axes = panels(len(plots), height=HEIGHT + 0.4, **shared)
+    names = dict.fromkeys(name for lines in plots.values() for name in lines)
+    looks = styles(names, colors, {name: "--" if "yours" in name else "-" for name in names})
+    ring = {"marker": "o", "markerfacecolor": "white", "linestyle": "none", "zorder": 3}
+    handles: dict[str, Any] = {}
+    for ax, (panel, lines) in zip(axes, plots.items(), strict=True):
+        logarithmic = panel in log
+        for name, pairs in lines.items():
+            color, dash = looks[name]
+            thin = {"linewidth": 0.8, "alpha": 0.3} if mean else {"linewidth": 1.5, "alpha": 0.85}
+            for x, y in pairs:
+                point = "" if len(y) > 1 else "o" if mean else "X"
+                size = 4 if mean else 8
+                (handles[name],) = ax.plot(x, y, dash + point, color=color, markersize=size, **thin)
+                if best:
+                    at = int(np.argmin(y))
+                    ax.plot(x[at], y[at], color=color, markersize=7, **ring)
+            if mean:
+                middle = (np.median if logarithmic else np.mean)([y for _, y in pairs], 0)
+                look = {"color": color, "linestyle": dash, "marker": "o", "markersize": 4}
+                (handles[name],) = ax.plot(pairs[0][0], middle, **look)
+        if mark is not None:
+            ax.axvline(mark, color=QUIET, linewidth=1, linestyle=":")
+            place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            ax.annotate(f"layer {mark}", (mark, 1), (0, 2), ha="center", fontsize=SMALL, **place)
+        scales = ["log" if there else "linear" for there in (xlog, logarithmic)]
+        ax.set(xlabel=xlabel, ylabel="" if ylabel else panel, xscale=scales[0], yscale=scales[1])
+        ax.set(**axis)
+        if not xlog:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        low, high = ax.get_ylim()
+        fine = (1, 2, 5) if high < 1e4 * low else (1,)
+        for kind, there, steps in ((ax.xaxis, xlog, (1, 3)), (ax.yaxis, logarithmic, fine)):
+            if there:
+                kind.set_major_locator(LogLocator(subs=steps))
+                kind.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                kind.set_minor_formatter(NullFormatter())
+        plain(ax)
+    axes[0].set_ylabel(ylabel or axes[0].get_ylabel())
+    if best:
+        handles["the smallest of a line"] = Line2D([], [], color=QUIET, **ring)
+    return legend(figure, handles.values(), handles)
 
 
 def tradeoff(

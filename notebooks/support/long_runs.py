@@ -1,10 +1,7 @@
 """A long run in two lines of a notebook: read its stored rows, make the first ones again.
 
-    rows = long_runs.stored("08_wilke", SETTINGS, lambda: runs_08.rows(lm, SETTINGS))
-    long_runs.repeats(rows, lambda: runs_08.rows(lm, first_two), ["case", "layer"], tolerance=0.02)
-
-What they take into account is explained here and not in the notebooks: which scale the notebook
-runs at, and whether `notebooks.build --long` is running it.
+    rows = long_runs.rows("08_three")
+    long_runs.repeats(rows, lambda: live[:2], ["scores", "layer"], tolerance=0.02)
 
 A module `runs_NN_topic` with a function `runs(lm)` gives its long runs as `stored_runs.LongRun`.
 `python -m notebooks.build --long NN` makes these one after another, without the notebook.
@@ -22,20 +19,6 @@ from typing import Any
 
 from . import models, stored_runs
 
-Rows = Iterable[Mapping[str, Any]]
-
-
-def stored(
-    name: str, settings: Mapping[str, Any], make: Callable[[], Rows]
-) -> Sequence[dict[str, Any]]:
-    """The rows of the stored run of this name; `build --long` makes them first, by `make()`.
-
-    Raises StoredError where the file is missing or was made with other settings.
-    """
-    if stored_runs.long():
-        stored_runs.save(name, settings, make())
-    return stored_runs.load(name, settings)["rows"]
-
 
 def rows(name: str) -> list[dict[str, Any]]:
     """The rows of a long run that a module's `runs` gives; a test compares its settings."""
@@ -44,7 +27,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 
 def repeats(
     rows: Sequence[Mapping[str, Any]],
-    make: Callable[[], Rows],
+    make: Callable[[], Iterable[Mapping[str, Any]]],
     keys: Sequence[str] | None = None,
     tolerance: float = 0.0,
 ) -> list[Mapping[str, Any]]:
@@ -60,20 +43,6 @@ def repeats(
     if own and os.environ.get("EDIT_SCALE", "small") == "small":
         stored_runs.begins_with(rows, live, list(keys or live[0]), tolerance=tolerance)
     return live
-
-
-def known(
-    name: str,
-    settings: Mapping[str, Any],
-    make: Callable[..., Rows],
-    first: int,
-    keys: Sequence[str] | None = None,
-    tolerance: float = 0.0,
-) -> Sequence[dict[str, Any]]:
-    """What `stored` returns, after `repeats` has made its first rows again, by `make(first)`."""
-    rows = stored(name, settings, make)
-    repeats(rows, lambda: make(first), keys, tolerance)
-    return rows
 
 
 def make(number: str, minutes: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,10 @@ import torch
 
 import lib
 
-from . import long_runs
+from . import models, stored_runs
 
-SETTINGS = {"editor": "rome", "layer": 3, "streams": 3, "edits": 30, "cases": "odd classroom ids"}
-SETTINGS |= {"noted": ["lands", "change"]}
-
-
-def streams(name: str, lm: lib.LM, **more: str) -> Sequence[dict]:
-    """The rows of a stored run, whose first one is made again; `more` are settings of its own."""
-
-    def make(edits: int | None = None) -> Iterator[dict]:  # all, or the first ones of one stream
-        for number in range(SETTINGS["streams"] if edits is None else 1):
-            yield from stream(lib.EDITORS["rome"](lm), number, edits or SETTINGS["edits"])
-
-    return long_runs.known(name, SETTINGS | more, make, 1, tolerance=0.05)
+STREAMS, EDITS = 3, 30
+LINES = {"ROME": (lib.EDITORS["rome"], {})}
 
 
 def openers(lm: lib.LM, cases: Sequence[lib.Case]) -> list[lib.Case]:
@@ -52,21 +43,25 @@ def loudness(rho: torch.Tensor, pairs: torch.Tensor) -> tuple[float, float, floa
     return float(found[0]), float(low), float(high)
 
 
-def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iterator[dict]:
-    """Write odd classroom facts, drawn with this seed, one after another; one row per edit t.
+def drawn(number: int) -> list[lib.Case]:
+    """Odd classroom facts, drawn with this seed."""
+    return random.Random(number).sample([c for c in lib.classroom() if c.id % 2], EDITS)
+
+
+def stream(lm: lib.LM, number: int) -> Iterator[dict]:
+    """Write the facts of a stream by ROME, one after another; one row per edit t.
 
     lands   ‖Δ_t k_j‖, what lands on the key of fact j
     change  the change of log p of fact j's new answer by this edit, in nats
     """
-    lm, layer = editor.lm, editor.config.layer
-    cases = random.Random(number).sample([c for c in lib.classroom() if c.id % 2], facts)
+    editor, cases = lib.EDITORS["rome"](lm), drawn(number)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
-    first = openers(lm, cases)
+    layer, first = editor.config.layer, openers(lm, cases)
     K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
     patch, name, before = lib.EMPTY, lm.mlp_out(layer), lm.score(texts, answers)
     old = lm.weight(name).cpu().double()
-    for t in range(edits):
-        patch = editor.edit([cases[t].fact], after=patch, check=False)
+    for t, case in enumerate(cases):
+        patch = editor.edit([case.fact], after=patch, check=False)
         W = lm.weight(name, patch).cpu().double()
         written, old = W - old, W  # Δ_t
         lands = (written @ K).norm(dim=0)
@@ -77,11 +72,25 @@ def stream(editor: lib.Editor, number: int, edits: int, facts: int = 30) -> Iter
         yield {
             "stream": number,
             "edit": t,
-            "case": cases[t].id,
-            "first word": cases[t] in first,
+            "case": case.id,
+            "first word": case in first,
             "lands": _rounded(lands.tolist()),
             "change": _rounded(change),
         }
+
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """Three streams, by the model as it is loaded and without the token in front of its texts."""
+    found, plain = [], models.load("small")
+    for name, model in {"02_behind": lm, "02_interference": plain}.items():
+        settings = {
+            "reading": stored_runs.reading(model),
+            "editors": stored_runs.configs(model, LINES),
+            "cases": [[case.id for case in drawn(i)] for i in range(STREAMS)],
+        }
+        jobs = {str(i): partial(stream, model, i) for i in range(STREAMS)}
+        found.append(stored_runs.LongRun(name, settings, jobs))
+    return found
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -1,16 +1,8 @@
 """The stored runs: rows of runs that are too long for a notebook, kept as JSON in notebooks/data.
 
-A command makes them, and they are checked when they are read. A `LongRun` names its settings and its
-jobs. `make` appends each row to a file as it is made, and a run that was stopped goes on with the
-first job that is not finished. An older source that draws a long run follows this pattern:
-
-    from notebooks.support import stored_runs
-
-    SETTINGS = {"editor": "wilke", "edits": 30, "seed": 0}  # the long run's, at every scale
-    if stored_runs.long():  # while `python -m notebooks.build --long 08` runs it
-        stored_runs.save("08_wilke", SETTINGS, run(SETTINGS))
-    long_run = stored_runs.load("08_wilke", SETTINGS)  # refused if the settings differ
-    stored_runs.begins_with(long_run["rows"], live_rows, keys=["case", "layer"])
+`python -m notebooks.build --long NN` makes them, and they are checked when they are read. A `LongRun`
+names its settings and its jobs. `make` appends each row to a file as it is made, and a run that was
+stopped goes on with the first job that is not finished. `long_runs` is what a page uses of them.
 
 A file belongs to the notebook whose number begins its name; other notebooks may read it too.
 """
@@ -140,11 +132,6 @@ def _append(part: Path, value: Mapping[str, Any]) -> None:
         file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def long() -> bool:
-    """True while `python -m notebooks.build --long NN` runs the source."""
-    return os.environ.get("EDIT_LONG") == "1"
-
-
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of the settings as canonical JSON: order and tuple-or-list do not count.
 
@@ -198,27 +185,6 @@ def read(path: Path) -> dict[str, Any]:
     if settings_hash(run["settings"]) != run["settings_hash"]:
         raise StoredError(
             f"{path.name}: settings_hash is not that of its settings; {_again(path.stem)}"
-        )
-    return run
-
-
-def load(name: str, settings: Mapping[str, Any], *, folder: Path = DATA) -> dict[str, Any]:
-    """Return the stored run of that name if it was made with exactly these settings.
-
-    StoredError says which settings differ, and the command that makes the run again.
-    """
-    path = folder / f"{name}.json"
-    later = folder / NEXT.name / path.name
-    if later.is_file() and read(later)["settings_hash"] == settings_hash(settings):
-        path = later
-    if not path.is_file():
-        raise StoredError(f"{path.name} is not stored yet; {_again(name)}")
-    run = read(path)
-    if run["settings_hash"] != settings_hash(settings):
-        here, there = _plain(settings), run["settings"]
-        keys = sorted(k for k in here.keys() | there.keys() if here.get(k) != there.get(k))
-        raise StoredError(
-            f"{path.name} was made with other settings ({', '.join(keys)}); {_again(name)}"
         )
     return run
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from notebooks.support import drawings_00, drawings_02, models, moved, own_fact
+from notebooks.support import drawings_00, models, moved, own_fact
 from notebooks.support import runs_02_insert as runs_02
 
 PROMPTS = ["The young of a goat is called a", "Bread is"]
@@ -76,11 +76,6 @@ def test_a_folder_that_cannot_be_made_leaves_the_fact_on_its_page(tmp_path, monk
     (tmp_path / "my").write_text("a file")
     assert own_fact.keep("Käthe", "{} lives in", "Köln").target_new == "Köln"
     assert "It could not be kept for other pages" in capsys.readouterr().out
-
-
-def test_a_matrix_of_groups_needs_a_name_for_every_fact():
-    with pytest.raises(ValueError, match="3 facts have names"):
-        drawings_02.by_group({"ρ": torch.eye(4)}, {"a": ["x", "y"], "b": ["z"]}, "writes", "hears")
 
 
 def test_loudness_is_the_root_mean_square_of_the_chosen_pairs():

@@ -17,16 +17,10 @@ from notebooks.support import (
 )
 
 
-def test_a_stored_run_is_made_by_the_long_build_alone_and_its_beginning_compared(
-    tmp_path, monkeypatch
-):
+def test_the_beginning_of_a_stored_run_is_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_runs, "DATA", tmp_path)
-    for function in (stored_runs.save, stored_runs.load):
-        monkeypatch.setitem(function.__kwdefaults__, "folder", tmp_path)
-    with pytest.raises(stored_runs.StoredError, match="not stored yet"):
-        long_runs.stored("99_run", {"n": 2}, lambda: [{"x": 0.5}])
-    monkeypatch.setenv("EDIT_LONG", "1")
-    rows = long_runs.stored("99_run", {"n": 2}, lambda: ({"x": i / 2} for i in range(2)))
+    stored_runs.save("99_run", {"n": 2}, ({"x": i / 2} for i in range(2)), folder=tmp_path)
+    rows = long_runs.rows("99_run")
     assert rows == [{"x": 0.0}, {"x": 0.5}]
 
     monkeypatch.setenv("EDIT_SCALE", "small")
@@ -66,18 +60,17 @@ def test_two_results_are_the_same_up_to_a_share_of_their_length():
 def test_the_drawings_are_figures():
     tokens = ["The", " Eiffel", " Tower", " is", " in"]
     steps = {"fixed": [(0.5, 0.25)] * 2, "rest": [(0.5, 0.25), (0.75, 0.375)]}
+    two = {"IE": {"MLPs": [([1, 2], [0.1, 0.2]), ([1, 2], [0.3, 0.4])], "one": [([2], [1.0])]}}
     drawn = [
         drawings_03.three_runs(tokens, (0, 2), (1, 1), (0.7, 0.01, 0.3)),
-        drawings_03.over_layers({"IE": {"MLPs": ([0, 2], [[0.1, 0.2], [0.3, 0.4]])}}, 2, ["IE"]),
+        figures.curves(two, "layer", mean=True, mark=2),
+        figures.curves(two, "layer", "IE", log=["IE"], xlog=True, best=True),
         drawings_04.rome(tokens, at=2, layer=3),
         drawings_04.shares({"a": {"mean": [1.0, 0.5, -0.1]}}, {"Rome": ([0.5, 1], [0.1, 0.9])}, 2),
         drawings_04.along([(tokens, [0.0] * 5), (tokens, [1.0] * 5)], ["forward", "backward"]),
         figures.dots({"neighbors (%)": {"before": [80, 90], "after": [70, 85]}}, ["a", "b"]),
-        drawings_05.Weigh(
-            ["a"], [2.0], {"x": lambda _: [0.5]}, lambda _: (0.5, 0.3), 9.0
-        ).view.figure,
+        drawings_05.weigh(["a"], [2.0], {"x": lambda _: [0.5]}, lambda _: (0.5, 0.3), 9.0),
         drawings_05.halves(torch.eye(6).numpy()),
-        drawings_05.price((90, 1), {"cost": {"λ = 0.01": (1, 2)}, "missing": {"λ = 0.01": (0, 1)}}),
         drawings_05.staircase(steps),
     ]
     assert all(figure._repr_png_().startswith(b"\x89PNG") for figure in drawn)

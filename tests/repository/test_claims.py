@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import lib
+from lib.evaluation.intervals import wilson
+from lib.workbench.forensics.investigation import THRESHOLD
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 CLAIMS = tomllib.loads((HERE / "claims.toml").read_text(encoding="utf-8"))["claims"]
@@ -75,9 +79,10 @@ def share(values: Any) -> float:
     return sum(values) / len(values)
 
 
-def rows_of(name: str) -> list[dict[str, Any]]:
-    """The rows of a notebook's stored run."""
-    return stored(f"notebooks/data/{name}.json")["rows"]
+def rows_of(name: str, **where: Any) -> list[dict[str, Any]]:
+    """The rows of a notebook's stored run, those that have these values in their columns."""
+    every = stored(f"notebooks/data/{name}.json")["rows"]
+    return [row for row in every if where.items() <= {key: row.get(key) for key in where}.items()]
 
 
 def lost(name: str, first: int, last: int) -> list[int]:
@@ -104,6 +109,15 @@ def held_of(line: str, edits: int) -> list[int]:
         for row in rows_of("06_lines")
         if (row["line"], row["edits"]) == (line, edits)
     ]
+
+
+def kept(without: str, line: str) -> list[int]:
+    """Of each draw of page 06 how many points more a line holds after 250 facts than another."""
+    held = {
+        (row["draw"], row["line"]): share(row["held"]) for row in rows_of("06_lines", edits=250)
+    }
+    draws = dict.fromkeys(draw for draw, _ in held)
+    return [round(100 * (held[draw, line] - held[draw, without])) for draw in draws]
 
 
 def perplexity(name: str, edits: int) -> float:
@@ -150,25 +164,58 @@ def longest() -> dict[str, Any]:
     return next(row for row in rows if row.get("edits") == row.get("wanted") == 20000)
 
 
+def text_of(place: str) -> str:
+    """The words of a file, of a page's source without the signs of its comments."""
+    text = (ROOT / place).read_text(encoding="utf-8")
+    plain = re.sub(r"^# ?", "", text, flags=re.M) if place.endswith(".py") else text
+    return " ".join(plain.split())
+
+
 def on_page(page: str, pattern: str) -> list[str]:
-    """What a pattern finds in a page's text, whose numbers test_prose_numbers checks."""
-    source = (ROOT / f"notebooks/src/{page}.py").read_text(encoding="utf-8")
-    found = re.search(pattern, " ".join(re.sub(r"^# ?", "", source, flags=re.M).split()))
+    """What a pattern finds in a page, whose numbers test_prose_numbers checks, or another file."""
+    found = re.search(pattern, text_of(page if "." in page else f"notebooks/src/{page}.py"))
     assert found, f"page {page} no longer says: {pattern}"
     return list(found.groups())
 
 
+def five_less_one() -> list[float]:
+    """Of each draw of page 05 how much more of the neighbors five layers keep than one does."""
+    kept = {
+        (row["draw"], len(row["layers"])): share(v for v in row["neighbors"] if v is not None)
+        for row in rows_of("05_batch", strength=1000)
+    }
+    return [kept[draw, 5] - kept[draw, 1] for draw in dict.fromkeys(draw for draw, _ in kept)]
+
+
+def named(editor: str) -> list[float]:
+    """Of each odd draw of page 17 the share of an editor's edits whose subject is named."""
+    draws = [rows_of("17_suspects", editor=editor, draw=x) for x in ("first", "second", "third")]
+    seen = [[row["one layer"] for row in rows] for rows in draws]
+    return [share(z["own"] >= max(THRESHOLD, z["other"]["z"]) for z in draw) for draw in seen]
+
+
+def preset(editor: str, setting: str, model: str = "") -> Any:
+    """A setting as it is published, or as a model's preset has it."""
+    table = tomllib.loads((ROOT / "lib/editors/presets.toml").read_text(encoding="utf-8"))[editor]
+    return table.get(model, {}).get(setting, getattr(lib.EDITORS[editor].Config(), setting))
+
+
+WORDS = {3: "three", 4: "four", 12: "twelve", 70: "seventy"}  # as sentences write numbers
+
+
 def moved_without_C() -> tuple[int, int]:
     """Of page 04's facts those whose unrelated text moves more with C = I than as set, and all."""
-    kl: dict[str, dict[int, float]] = {}
-    for row in rows_of("04_parts"):
-        kl.setdefault(row["part"], {})[row["case"]] = row["kl"]
-    here = kl["as set"]
-    return sum(kl["C = I"][case] > here[case] for case in here), len(here)
+    here = {row["case"]: row["kl"] for row in rows_of("04_parts", part="as set")}
+    return sum(x["kl"] > here[x["case"]] for x in rows_of("04_parts", part="C = I")), len(here)
 
 
 FUNCTIONS = (
     on_page,
+    rows_of,
+    five_less_one,
+    named,
+    preset,
+    wilson,
     moved_without_C,
     cell,
     by_generation,
@@ -176,6 +223,7 @@ FUNCTIONS = (
     share,
     lost,
     held_of,
+    kept,
     perplexity,
     times_longer,
     families,
@@ -188,7 +236,7 @@ NAMES = {function.__name__: function for function in FUNCTIONS}
 
 def sentence(claim: dict[str, Any]) -> str:
     """A claim as its rows say it."""
-    values = [eval(rule, {**NAMES, "round": round}) for rule in claim["values"]]
+    values = [eval(rule, {**NAMES, "WORDS": WORDS}) for rule in claim["values"]]
     return claim["said"].format(*values)
 
 
@@ -196,8 +244,7 @@ def sentence(claim: dict[str, Any]) -> str:
 def test_a_sentence_says_what_its_rows_say(claim):
     said = sentence(claim)
     for place in claim["places"]:
-        text = " ".join((ROOT / place).read_text(encoding="utf-8").split())
-        assert said in text, f"{place} should say: {said}"
+        assert said in text_of(place), f"{place} should say: {said}"
 
 
 def test_a_changed_number_is_found(monkeypatch):
