@@ -133,5 +133,7 @@ def stripped(page: dict[str, Any]) -> str:
                 taken.append(found[0])
             elif found[1] not in STAYS:
                 taken.append(f"**{found[1]}**\n\n{found[2].strip()}")
-        cell["source"] = FOLDED.sub(lambda it: it[0] * (it[1] in STAYS), text).rstrip("\n")
+        # an empty line stays behind what stays: without it Markdown takes the next text for HTML
+        kept = FOLDED.sub(lambda it: f"{it[0].rstrip()}\n\n" * (it[1] in STAYS), text)
+        cell["source"] = kept.rstrip("\n")
     return "\n\n".join(taken)

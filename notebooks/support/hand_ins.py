@@ -141,7 +141,8 @@ def imported(function: Callable, written: str, text: str) -> list[str]:
             lines[-1] += f" as {name}" * (value.__name__ != name)
             continue
         module, own = getattr(value, "__module__", None), getattr(value, "__name__", name)
-        if module != "__main__" and getattr(sys.modules.get(module or ""), own, None) is value:
+        known = module not in (None, "__main__")  # a misspelled name is no value of anything
+        if known and getattr(sys.modules.get(module or ""), own, None) is value:
             lines.append(f"from {module} import {own}" + f" as {name}" * (own != name))
     return lines
 

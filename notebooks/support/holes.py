@@ -56,18 +56,24 @@ def use(number: str, function: Callable) -> Callable:
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
-        print(f"{number} ✗ {ended(said)}{elsewhere(said, function)}", end=" ")
+        told = f"{number} ✗ {ended(said)}{elsewhere(said, function)} The page goes on with the solution"
         solution = getattr(exercise.module, name)
         if trial is not None and trial.asked and trial.like(exercise.module):
-            print("The page goes on with the solution, and its figures show yours beside it.")
+            tell(f"{told}, and its figures show yours beside it.")
             return Beside(solution, function if on_page else getattr(trial.module, name))
-        print("The page goes on with the solution.")
+        tell(f"{told}.")
     else:
         place = file.keep(name, text) if on_page else f"It is read from {file.name}."
-        print(f"{number} ✓ {ended(said)} The page goes on with your {name}. {place}", end="")
-        print(whole(exercise, text) if len(exercise.blocks) > 1 else "")
+        rest = whole(exercise, text) if len(exercise.blocks) > 1 else ""
+        tell(f"{number} ✓ {ended(said)} The page goes on with your {name}. {place}{rest}")
         return function if on_page else getattr(trial.module, name)
     return getattr(exercise.module, name)
+
+
+def tell(said: str) -> None:
+    """Print it in lines that a page shows whole: JupyterLab breaks longer ones inside of words."""
+    lines = textwrap.TextWrapper(100, break_long_words=False, break_on_hyphens=False)
+    print("\n".join(map(lines.fill, said.splitlines())))
 
 
 def graded(number: str, name: str) -> None:
@@ -162,7 +168,7 @@ def whole(exercise: Exercise, text: str) -> str:
     """What a hand-in still lacks where one of several functions is right."""
     status, said, _ = tried(exercise, text)
     if status == STUB:
-        return " The exercise is about another function as well, which is still open."
+        return " Another function of this exercise is not in the file yet."
     return "" if status == "solved" else f" The file as a whole is not right yet: {ended(said)}"
 
 

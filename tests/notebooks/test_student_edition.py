@@ -26,6 +26,8 @@ def test_pages_have_no_outputs_and_no_answers(tmp_path):
         answers = (tmp_path / "student/teacher" / f"{path.stem}.md").read_text(encoding="utf-8")
         assert answers.count("**Solution**") == whole.count("<summary>Solution<")
         assert text.count("<summary>Hint<") == whole.count("<summary>Hint<")
+        # without an empty line the text behind what is folded shows its asterisks
+        assert not any(re.search(r"</details>\n(?!\n)", cell.source) for cell in page.cells)
 
 
 def test_what_is_taken_out_stands_under_its_heading():
