@@ -36,9 +36,8 @@ from .lifelong.stream import stream
 from .model.lm import LM, load
 from .patch.merging import diff, merge
 from .patch.patch import EMPTY, Edit, LowRank, Patch
+from .patch.patch_file import VERSION as __version__
 from .patch.undo import without
-
-__version__ = "0.1"
 
 _check_all(globals())  # a wrong type is one sentence in every public function
 

@@ -35,7 +35,7 @@ from .route import Part, Rewrite, Route, Savable, check_parts
 
 FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
 # 3 has such lines whose texts were normalized when their source was read
-VERSION = "0.1"
+VERSION = "1.0.0"  # of the library; the package and `lib.__version__` take it from here
 
 
 class _Fact(Schema):

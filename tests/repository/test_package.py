@@ -104,6 +104,13 @@ def run(bare, *arguments):
     return done.stdout
 
 
+def test_the_citation_and_the_changes_name_this_version():
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'version: "{lib.__version__}"' in cited
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == lib.__version__
+
+
 @pytest.mark.slow
 def test_five_lines_of_the_readme_in_a_bare_environment(bare):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
