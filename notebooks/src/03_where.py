@@ -64,7 +64,7 @@ import torch
 
 import lib
 from lib.workbench.interpret import causal_trace, corrupted_runs
-from notebooks.support import drawings_03, long_runs, models, own_fact, show
+from notebooks.support import drawings_03, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
@@ -378,8 +378,8 @@ again = partial(runs_03.effect, lm, cases[0], runs_03.WINDOWS[1], sigma)
 long_runs.repeats([row for row in rows if row["window"] == 1], again, tolerance=0.02)
 
 
-def at(kind, where, some=wide):  # the layers, and the IE of every fact there
-    return some[0].layers, [x.indirect(kind)[x.subject[1] if where else -1].tolist() for x in some]
+def at(kind, where, some=wide):  # of every fact the layers, and the IE there
+    return [(x.layers, x.indirect(kind)[x.subject[1] if where else -1].tolist()) for x in some]
 
 
 early = [x.indirect("hidden")[x.subject[0] : x.subject[1] + 1, :7].amax(1) for x in wide]
@@ -388,9 +388,8 @@ most = sum(found.argmax().item() + 1 == len(found) for found in several)
 print(f"mean TE {mean(x.total_effect for x in wide):.3f}; subjects of several tokens with the")
 print(f"best early state at the last of them: {most} of {len(several)}")
 sites = {"IE, subject's last token": True, "IE, prompt's last token": False}
-drawings_03.over_layers(
-    {what: {NAMES[kind]: at(kind, where) for kind in NAMES} for what, where in sites.items()}
-)
+shown = {what: {NAMES[kind]: at(kind, where) for kind in NAMES} for what, where in sites.items()}
+figures.curves(shown, "layer", mean=True)
 
 # %% [markdown]
 # Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token; the
@@ -428,11 +427,10 @@ def figure(width):
     curves = {}
     for whose, f in both(trace).items():
         line = f"{width} at once" + (", yours" if whose == "yours" and len(both(trace)) > 1 else "")
-        curves[line] = low, [f(at_bright, 1, len(low), int(width))[0].tolist()]
+        curves[line] = [(low, f(at_bright, 1, len(low), int(width))[0].tolist())]
     facts = {"10 at once": at("mlp", True), "1 at once": at("mlp", True, narrow)}
-    return drawings_03.over_layers(
-        {f"IE of MLPs at {tokens[bright].strip()!r}": curves, "IE, subject's last token": facts}
-    )
+    both_plots = {f"IE of MLPs at {tokens[bright].strip()!r}": curves}
+    return figures.curves(both_plots | {"IE, subject's last token": facts}, "layer", mean=True)
 
 
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
@@ -506,16 +504,17 @@ make = partial(runs_03.written, lm, some, some[0], runs_03.LAYERS[:1])
 long_runs.repeats(edits, make, ["case", "layer", "edit"], tolerance=0.05)
 
 
-def by_layer(column, moment="C"):  # the layers, and the values of every fact there
+def by_layer(column, moment="C"):  # of every fact the layers, and its values there
     both_runs = [row for row in (*edits, *late) if row["moment"] == moment]
     chosen = sorted({row["layer"] for row in both_runs})
     found = {(row["case"], row["layer"]): row[column] for row in both_runs}
-    return chosen, [[found[case.id, layer] for layer in chosen] for case in some]
+    return [(chosen, [found[case.id, layer] for layer in chosen]) for case in some]
 
 
 written = {"p of the new answer": {"written by ROME": by_layer("edit")}}
 effects = {NAMES[kind]: at(kind, True) for kind in ("hidden", "mlp")}
-drawings_03.over_layers({"IE, subject's last token": effects} | written, runs_03.LAYERS[0])
+effects = {"IE, subject's last token": effects}
+figures.curves(effects | written, "layer", mean=True, mark=runs_03.LAYERS[0])
 
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's
@@ -561,7 +560,7 @@ times = guess("How many times the residual lands on the first word, without the 
 without = models.load(SCALE, sink=None)
 
 
-def on_first(model, chosen, skip):  # |ρ| (facts, layers), and what it is made of: C, k and k₀
+def on_first(model, chosen, skip):  # of every fact layers and |ρ|, made of: C, k and k₀
     moments, found, parts = lib.second_moment(model, chosen, skip_first=skip), [], {}
     for case in cases:
         last = corrupted_runs.span(model, case.fact)[2]
@@ -574,7 +573,7 @@ def on_first(model, chosen, skip):  # |ρ| (facts, layers), and what it is made 
             k, k0 = moments[n].solve(pair).T  # C⁻¹ kᵢ and C⁻¹ k₀
             found[-1].append(abs((k @ pair[:, 1]) / (k @ pair[:, 0])).item())
             parts.setdefault(n, (moments[n], pair))
-    return (chosen, found), parts
+    return [(chosen, ys) for ys in found], parts
 
 
 # %%
@@ -586,10 +585,10 @@ for what, skip in runs_03.FRONT.items():
     hole[lands][what], parts[what] = on_first(lm, asked, skip)
     hole[moves][what] = by_layer("KL elsewhere", what)
 hole[lands]["without the token"], parts["plain"] = on_first(without, [worst], None)
-times.against(hole[lands]["without the token"][1][0][0])
+times.against(hole[lands]["without the token"][0][1][0])
 damage = [row for row in plain if row["moment"] == "C"]  # at layer 11 alone
-hole[moves]["without the token"] = [worst], [[row["KL elsewhere"]] for row in damage]
-drawings_03.over_layers(hole, runs_03.LAYERS[0], log=[lands, moves])
+hole[moves]["without the token"] = [([worst], [row["KL elsewhere"]]) for row in damage]
+figures.curves(hole, "layer", log=[lands, moves], mean=True, mark=runs_03.LAYERS[0])
 
 # %%
 A, pair = parts["C without first positions"][worst]

@@ -1,28 +1,23 @@
-"""The figures of notebook 03: three runs, the trace of one fact, and facts over the layers."""
+"""The figures of notebook 03: three runs, and the trace of one fact."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from lib.workbench.interpret.causal_trace import Trace
 from lib.workbench.plot.style import (
-    CYCLE,
     EDITED,
     LABEL,
-    QUIET,
     SEQUENTIAL,
-    SMALL,
     readable,
     token_text,
 )
 
-from .figures import bare, colorbar, legend, panels, plain
+from .figures import bare, colorbar, legend, panels
 
 CLEAN, NOISY, TOUCHED = "#dfe3e8", "#8d7fd6", "#d8d3f2"  # states: clean, corrupted, led astray
 HEALED = "#f6c7aa"  # states that the restored one reaches
@@ -87,41 +82,6 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
     _tokens(axes[0], [f"{i} {token_text(token)}" for i, token in enumerate(found.tokens)])
     colorbar(figure, image, axes, "indirect effect on p", pad=0.02, aspect=25)
     return figure
-
-
-def over_layers(
-    found: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]]],
-    mark: int | None = None,
-    log: Sequence[str] = (),
-) -> Figure:
-    """Draw one panel per quantity, with a thin line for each fact and their mean on top of it.
-
-    found  {quantity: {line: its layers, and for each fact its values there}}.
-    mark   A layer that gets an upright line.
-    log    The quantities with a logarithmic axis, where the median stands for the mean.
-    """
-    figure, axes = panels(len(found), height=3.4)
-    names = list(dict.fromkeys(name for lines in found.values() for name in lines))
-    colors = dict(zip(names, CYCLE, strict=False))
-    handles: dict[str, Any] = {}
-    for ax, (what, lines) in zip(axes, found.items(), strict=True):
-        for name, (layers, facts) in lines.items():
-            values = np.array(facts, dtype=float).T  # (layers, facts)
-            look = {"color": colors[name], "linestyle": "--" if "yours" in name else "-"}
-            if values.shape[1] > 1:
-                ax.plot(layers, values, linewidth=0.8, alpha=0.3, **look)
-            middle = np.median(values, 1) if what in log else values.mean(1)
-            (handles[name],) = ax.plot(layers, middle, marker="o", markersize=4, **look)
-        if mark is not None:
-            ax.axvline(mark, color=QUIET, linewidth=1, linestyle=":")
-            below_top = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-            ax.annotate(
-                f"layer {mark}", (mark, 1), (0, 2), ha="center", fontsize=SMALL, **below_top
-            )
-        ax.set(xlabel="layer", ylabel=what, yscale="log" if what in log else "linear")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plain(ax)
-    return legend(figure, handles.values(), handles, len(handles))
 
 
 def _tokens(ax, texts: Sequence[str]) -> None:
