@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from demo_app.lifelong import run, stress_test
-from demo_app.session import inside, interference, take_away
+from demo_app.session import interference, layers, take_away
 from demo_app.session.studio import Studio
-from demo_app.session.views import View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
 from lib import stored
@@ -50,9 +49,7 @@ def adapter(studio, session, folder):
 
 
 def look(studio, session, folder):
-    subject = studio.choices.subject("alpha", "{} is", "xy")
-    session.view = View(subject, ())
-    inside.look(studio, session).outcome()
+    layers.compare(studio, session).outcome()
 
 
 def measure(studio, session, folder):
