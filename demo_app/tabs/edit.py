@@ -134,7 +134,7 @@ class Page:
             yield from self.run(request, start)
 
         form.example.input(
-            form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
+            form.fill, form.example, [*form.fact, form.own, form.ends], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         edited = gr.on(
             [form.go.click, form.target.submit],
@@ -145,9 +145,8 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        form.prompt.blur(
-            form.take, [form.subject, form.prompt], [form.subject, form.prompt], **HIDDEN
-        )
+        sentence = [form.subject, form.prompt]
+        form.prompt.blur(form.take, sentence, [*sentence, form.ends], **HIDDEN)
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(

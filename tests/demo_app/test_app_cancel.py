@@ -48,7 +48,15 @@ def adapter(studio, session, folder):
     take_away.make(studio, session, "adapter", folder).outcome()
 
 
+def _forget(studio):
+    """What is kept of earlier edits and answers, or the same would take fewer steps."""
+    asker, facts = studio.asker, studio.own_facts
+    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
+        kept.clear()
+
+
 def look(studio, session, folder):
+    _forget(studio)
     layers.compare(studio, session).outcome()
 
 
@@ -57,9 +65,7 @@ def measure(studio, session, folder):
 
 
 def edit(studio, session, folder):
-    asker, facts = studio.asker, studio.own_facts
-    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
-        kept.clear()
+    _forget(studio)
     subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep="none").outcome()
 
