@@ -115,7 +115,11 @@ new MutationObserver(() => {
   const line = element.querySelector(".ends");
   if (line === drawn || !line) return;
   drawn = line;
-  setTimeout(() => { if (read()) draw(); });  // the fields have their new texts then
+  setTimeout(() => {  // the fields have their new texts then
+    if (!read()) return;
+    draw();
+    line.scrollIntoView({block: "center"});  // on a phone it would be under the bar
+  });
 }).observe(element, {childList: true, subtree: true});
 document.querySelector("#sentence").addEventListener("input", (event) => {
   if (event.isTrusted && element.querySelector(".ends") && read()) draw();

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
 NAMED = 3  # points that bear their names: those on which most lands
-NOWHERE = "In none of these layers all of it holds."
+NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
 COLORS = dict(
@@ -53,14 +53,15 @@ def layers(found: Tried) -> str:
 def _why(found: Tried) -> list[str]:
     """How far the search came and the edit itself; and which of the layers do both halves."""
     view = found.view
-    new, p = view.new, number(view.rows[0].p_after)
+    rows = view.columns[view.chosen].rows
+    new, p = view.new, number(rows[0].p_after)
     ends = found.loss[-1][-1] if found.loss else None  # the probability at the search's last step
-    kept, asked = tally(view.rows, "neighbor")
+    kept, asked = tally(rows, "neighbor")
     if ends is None:
         lead = f"This editor searches no value. As written, “{new}” has the probability {p}"
     else:
         lead = f"The search ended where “{new}” has the probability {number(ends)}; as written, {p}"
-    if tally(view.rows, "edit")[0]:
+    if tally(rows, "edit")[0]:
         moved = f"moved {asked - kept} of {asked} neighbors" if asked else "no neighbor was asked"
         end = f"it took, and {moved}"
     elif ends is None or ends >= HALF:
@@ -68,7 +69,7 @@ def _why(found: Tried) -> list[str]:
     else:
         end = "the search did not find it"
     good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
-    which = f"All of it holds with {'; '.join(good)}." if good else NOWHERE
+    which = f"Written, with all else left alone: {'; '.join(good)}." if good else NOWHERE
     return [f"{view.columns[view.chosen].name}. {lead}: {end}.", which]
 
 

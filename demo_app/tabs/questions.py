@@ -85,7 +85,8 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             (Action("layers", "Try my last edit in five layers", layers.compare, figures.layers),),
             lambda kept: kept.layers and (
                 f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
-                f"first of the page’s examples that moved others, on {kept.plain_name}.",
+                "first of the page’s examples that did not take, or, if all did, that moved "
+                f"others, on {kept.plain_name}.",
                 [figures.layers(kept.layers)],
             ),
         ),

@@ -39,8 +39,9 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     assert "answers changed" in figures.interference(found.forecast, "ROME")
     if found.layers is not None:
         view = found.layers.view
-        kept, asked = tally(view.rows, "neighbor")
-        assert not tally(view.rows, "edit")[0] or kept < asked, "it failed, or it moved others"
+        rows = view.columns[view.chosen].rows
+        kept, asked = tally(rows, "neighbor")
+        assert not tally(rows, "edit")[0] or kept < asked, "it failed, or it moved others"
         told = figures.layers(found.layers)
         assert len(view.columns) == 5 and found.layers.turn.found in told
         assert "data-keep" not in told, "there is no patch to take"
