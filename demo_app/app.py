@@ -105,6 +105,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
 
         demo.unload(leave)
         page.reopened(demo)
+        page.layers(next(card for card in cards if card.question.key == "layers").answers[0])
         placed(demo, tabs, cards, {links.TAKE: taken.fold, links.MEMORY: seen})
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)

@@ -1,4 +1,4 @@
-"""The looks of the lab that have a figure: facts that an edit disturbs, and what happens inside."""
+"""The looks of the lab that have a figure: facts that an edit disturbs, and its layers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from lib.workbench import plot
 
-from ..session.inside import Layers
 from ..session.interference import GROUPS, Prediction, Victim
+from ..session.layers import Tried
+from ..session.views import tally
+from .comparison import comparison, judged
 from .render import finding, in_words, number
 
 if TYPE_CHECKING:
@@ -18,21 +20,57 @@ if TYPE_CHECKING:
 
 RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
 NAMED = 3  # points that bear their names: those on which most lands
+NOWHERE = "None of these layers writes it and leaves all else alone."
+HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
 COLORS = dict(
     zip(GROUPS, (plot.COLORS[name] for name in ("neighbor", "edited", "unrelated")), strict=True)
 )
 
 
-def inside(found: Layers) -> str:
-    """Where the answer turns, layer by layer."""
-    figure = plot.rank_over_layers(
-        range(len(found.was[found.answers[0]])),
-        found.now,
-        before=found.was,
-        highlight=list(found.edited) or None,
-    )
-    return f"{finding(found.found)}{picture(figure, found.found)}{in_words(found.lines)}"
+def layers(found: Tried) -> str:
+    """Why the edit came out so, its search, where its answer turns, and the layers side by side."""
+    parts, said = [], _why(found)
+    if found.loss:
+        terms = ("total", "nll", "kl", "decay")
+        figure = plot.loss_curve([dict(zip(terms, row, strict=False)) for row in found.loss])
+        parts.append(f"<h3>Its search</h3>{picture(figure, said[0])}")
+    if found.turn is not None:
+        turn = found.turn
+        figure = plot.rank_over_layers(
+            range(len(turn.was[turn.answers[0]])),
+            turn.now,
+            before=turn.was,
+            highlight=list(turn.edited) or None,
+        )
+        drawn = picture(figure, turn.found) + in_words(turn.lines)
+        parts.append(f'<h3>Its answer, layer by layer</h3><p class="hint">{escape(turn.found)}</p>')
+        parts[-1] += drawn
+    inside = "".join(f"<div>{part}</div>" for part in parts)
+    return f'{finding(" ".join(said))}<div class="pairs">{inside}</div>{comparison(found.view)}'
+
+
+def _why(found: Tried) -> list[str]:
+    """How far the search came and the edit itself; and which of the layers do both halves."""
+    view = found.view
+    rows = view.columns[view.chosen].rows
+    new, p = view.new, number(rows[0].p_after)
+    ends = found.loss[-1][-1] if found.loss else None  # the probability at the search's last step
+    kept, asked = tally(rows, "neighbor")
+    if ends is None:
+        lead = f"This editor searches no value. As written, “{new}” has the probability {p}"
+    else:
+        lead = f"The search ended where “{new}” has the probability {number(ends)}; as written, {p}"
+    if tally(rows, "edit")[0]:
+        moved = f"moved {asked - kept} of {asked} neighbors" if asked else "no neighbor was asked"
+        end = f"it took, and {moved}"
+    elif ends is None or ends >= HALF:
+        end = "it was lost in writing" if ends else "it did not take"
+    else:
+        end = "the search did not find it"
+    good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
+    which = f"Written, with all else left alone: {'; '.join(good)}." if good else NOWHERE
+    return [f"{view.columns[view.chosen].name}. {lead}: {end}.", which]
 
 
 def interference(found: Prediction, name: str) -> str:

@@ -12,6 +12,7 @@ CSS = "".join(
     for name in ("style", "try", "tabs", "phone")
 )
 SCRIPT = Path(__file__).with_name("try.js").read_text(encoding="utf-8")
+ENDS = Path(__file__).with_name("ends.js").read_text(encoding="utf-8")
 SHADES = (  # of the course's EDITED; the seventh carries white text with a contrast of 5.6
     "#fff5ef",
     "#ffe6d8",

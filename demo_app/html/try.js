@@ -17,6 +17,7 @@ const point = (dot) => {
   const asked = all(`.asked[data-column="${column}"] tr.${group}`);
   const row = (asked.length ? asked : all(`.beside tr.${group}`))[Number(place)];
   all("tr.picked").forEach((other) => other.classList.remove("picked"));
+  if (!row) return;  // the lab shows no row of a text that has nothing to do with the edit
   row.classList.add("picked");
   if (!asked.length) one("#closer").open = true;  // it stands among all answers only
   row.scrollIntoView({behavior: "smooth", block: "nearest"});

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import lib
@@ -96,7 +97,7 @@ def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
                     yield from under_way.line(line, first, end)
                 except (ValueError, Trouble, lib.errors.OwnerError) as error:
                     line.error = str(error)  # this editor cannot go on; the others can
-            job.report(under_way.done / under_way.total, "Going on", partial=test)
+            job.report(under_way.done / under_way.total, "Going on", partial=replace(test))
     return test
 
 

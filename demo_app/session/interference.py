@@ -18,6 +18,7 @@ from lib import associative_memory as memory
 from lib.evaluation.answers import begins
 
 from .studio import Studio
+from .subject_in_view import layers_of
 from .verdicts import divergence
 from .views import Answer
 from .visitors import Session
@@ -85,7 +86,7 @@ def measure(studio: Studio, session: Session) -> Job:
             raise Trouble("There is no edit to measure: make one in “Try” first.")
         line, after = edits[-1].line, edits[-1].patch
         before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
-        fact, layer = line.facts[0], layer_of(studio, line.editor)
+        fact, layer = line.facts[0], layer_of(studio, line, before, after)
         groups = in_view(studio, session, fact)
         facts = [fact, *groups]
         rho = _foretold(job, studio, facts, line.editor, layer, before)
@@ -141,24 +142,19 @@ def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, 
     return chosen
 
 
-def layer_of(studio: Studio, editor: str) -> int:
-    """The layer whose keys tell: where the editor writes, or the first of several."""
-    kind = studio.choices.kind(editor)
-    if kind.writes != "weights":
-        name = studio.choices.editors()[editor][0]
+def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch) -> int:
+    """The layer whose keys tell: where the edit wrote, or the first of several."""
+    lm = studio.lm
+    same = [k for k in after.weights if torch.equal(lm.weight(k, before), lm.weight(k, after))]
+    wrote = {k: W for k, W in after.weights.items() if k not in same}
+    layers = layers_of(lm, lib.Patch(wrote, base=after.base))
+    if not layers:
+        name = studio.choices.editors()[line.editor][0]
         raise Trouble(
             f"{name} leaves the weights alone and answers by itself, so no fact lies in its way: "
             "choose an editor that writes weights, such as ROME."
         )
-    made = kind(studio.lm)
-    config = getattr(made, "wrapped", made).config  # of a wrapper, the editor inside decides
-    if kind.trained:
-        return next((min(some) for some in config.edited_layers(studio.lm)[:1] if some), 0)
-    for name in ("layer", "layers", "down"):
-        value = getattr(config, name, None)
-        if value is not None and value != ():
-            return int(value if isinstance(value, int) else value[0])
-    return studio.lm.n_layers // 2
+    return layers[0]
 
 
 def _foretold(
@@ -189,15 +185,12 @@ def _landed(
 ) -> list[float | None]:
     """‖ΔW k‖ at the key of each fact but the first, as a share of that at the first one's key."""
     name = lm.mlp_out(layer)
-    nothing: list[float | None] = [None] * (len(facts) - 1)
-    if name not in after.weights:
-        return nothing
     with job.counting(lm, "Reading keys again", 2, 0.95, 1.0), lm.patched(before, only=True):
         K = lm.keys(facts, layer).detach().cpu().float()  # (d_in, n)
     moved = lm.weight(name, after).cpu().float() - lm.weight(name, before).cpu().float()
     sizes = (moved @ K).norm(dim=0).tolist()
     if not all(map(math.isfinite, sizes)) or sizes[0] == 0:
-        return nothing
+        return [None] * (len(facts) - 1)
     return [size / sizes[0] for size in sizes[1:]]
 
 

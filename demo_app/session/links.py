@@ -17,7 +17,7 @@ from .worker import Trouble
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
 SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
 MEMORY_ASKS = "Why do others move? A layer is a memory"
-QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "inside", "trace", TAKE)
+QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 
 

@@ -25,6 +25,7 @@ from .visitors import Session
 from .worker import Job, Trouble, Worker
 
 CHANGED = "Your edits changed meanwhile, so nothing was done: try again."
+OVER = "That comparison is no longer the last edit: press Edit again."
 PROOF = "The model's weights are byte-identical to those it came with"
 
 
@@ -41,19 +42,24 @@ class Revisions:
         self.choices, self.health = choices, health
         self.bytes = {name: digest(lm, name) for name in map(lm.mlp_out, range(lm.n_layers))}
 
-    def keep(self, session: Session, index: int) -> Job:
-        """The editor of a comparison whose patch becomes the visitor's last edit."""
+    def keep(self, session: Session, index: int, layers: bool = False) -> Job:
+        """The editor of a comparison whose patch becomes the visitor's last edit.
+
+        layers: whether it is the comparison of layers, and not the one in view.
+        """
         index = given.whole("number of the editor to keep", index)
 
         def work(job: Job) -> View:
-            view = session.view
+            view = session.layers if layers else session.view
             here = view is not None and 0 <= index < len(view.columns)
             if not here or len(session.edits) != view.live:
-                raise Trouble("That comparison is no longer the last edit: press Edit again.")
+                raise Trouble(OVER)
             column = view.columns[index]
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
             before = session.edits[:-1] if view.kept else session.edits
+            if column.patch.log[:-1] != (before[-1].patch.log if before else ()):
+                raise Trouble(OVER)  # as many edits are live as then, but others
             self._put(job, session, (*before, applied(column)), view.keep(index))
             return session.view
 

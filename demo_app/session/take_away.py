@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import lib
 from lib.workbench.export.export import refuse
@@ -92,12 +93,14 @@ def _quoted(text: str | None) -> str:
 
 def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
     """The editor's call with the settings that are not its own for this model."""
-    editor = lib.EDITORS[edit.editor]
-    own = editor.Config.preset(lm, edit.editor)
-    known = {name: getattr(own, name) for name in edit.settings if hasattr(own, name)}
-    other = {n: v for n, v in edit.settings.items() if n in known and v != known[n]}
-    more = "".join(f", {name}={value!r}" for name, value in other.items())
+    more = "".join(f", {name}={value!r}" for name, value in own_settings(lm, edit).items())
     return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'
+
+
+def own_settings(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
+    """The settings of an edit that are not its editor's own for this model."""
+    preset = vars(lib.EDITORS[edit.editor].Config.preset(lm, edit.editor))
+    return {n: v for n, v in edit.settings.items() if n in preset and v != preset[n]}
 
 
 def _packed(tree: Path, path: Path) -> Generator[float, None, None]:

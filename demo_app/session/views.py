@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -122,7 +123,7 @@ class Column:
     editor: str
     name: str
     rows: tuple[Row, ...] = ()
-    patch: lib.Patch | None = None
+    patch: Any = None  # a lib.Patch; its own types cannot be read from a stored example's file
     seconds: float = 0.0
     error: str | None = None
     stored: bool = False

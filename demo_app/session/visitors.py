@@ -33,6 +33,7 @@ class Session:
     edits: those that are applied, the newest last.
     warning: a sentence where these edits have begun to break the model.
     view: the last table shown.
+    layers: the last edit in several layers, of which the visitor may take one.
     trial: the changed weights that are examined, a `tracing.Trial`.
     jobs: jobs that were started.
     files: paths of files that were made for the visitor, or that the visitor has brought.
@@ -43,6 +44,7 @@ class Session:
     edits: tuple[AppliedEdit, ...] = ()
     warning: str | None = None
     view: View | None = None
+    layers: View | None = None
     trial: Any = None
     jobs: list[Job] = field(default_factory=list)
     files: set[str] = field(default_factory=set)

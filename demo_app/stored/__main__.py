@@ -17,14 +17,15 @@ from lib.atomic_files import path_of
 
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import dossiers, inside, interference, tracing
+from ..session import dossiers, interference, layers, tracing
 from ..session.findings import Traced
+from ..session.layers import Tried
 from ..session.studio import Studio
-from ..session.views import Subject
+from ..session.views import Column, Subject, tally
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from . import examples
-from .examples import Examples, Race, Written
+from .examples import Examples, Race
 
 EDITOR = "rome"  # of the edit that is looked into
 RACE = (EDITOR,)  # beside the two editors that always run along
@@ -32,7 +33,7 @@ RACE = (EDITOR,)  # beside the two editors that always run along
 OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
 EDITS = 24  # of the race, as in notebook 14
 
-PARTS = ("ranks", "forecast", "race", "natural", "traced", "dossier", "opening")
+PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -78,6 +79,8 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return race(studio)
     if part == "natural":
         return through(tracing.natural(studio.lm), part)
+    if part == "layers":
+        return in_layers(studio)
     subject, session = studio.choices.ready_subject(), Session()
     if part == "opening":
         return opening(studio, session, subject)
@@ -86,9 +89,33 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return interference.measure(studio, session).outcome()
     if part == "traced":
         return traced(studio, session, subject, natural or ())
-    if part == "dossier":
-        return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
-    return inside.look(studio, session).outcome()
+    return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
+
+
+def in_layers(studio: Studio) -> Tried | None:
+    """The first of the page's examples that the editor does not write, in several layers.
+
+    Where it writes all of them, the first in which a neighbor moved; None where none did.
+    """
+    spreading = None
+    for label in studio.choices.examples:
+        session = Session()
+        view = studio.edit(session, studio.choices.ready_subject(label), EDITOR).outcome()
+        kept, asked = tally(view.rows, "neighbor")
+        if not view.kept or (kept < asked and spreading is None):
+            spreading = session
+        if not view.kept:
+            break
+    if spreading is None:
+        return None
+    found = layers.compare(studio, spreading).outcome()
+    columns = tuple(map(plainly, found.view.columns))
+    return replace(found, view=replace(found.view, rows=(), columns=columns, stored=True))
+
+
+def plainly(column: Column) -> Column:
+    """A column without its patch and the time that it took here."""
+    return replace(column, patch=None, seconds=0.0)
 
 
 def traced(
@@ -102,10 +129,10 @@ def traced(
     return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
 
 
-def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Written, ...]:
+def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Column, ...]:
     """The fact written by several editors, each on the model as it came."""
     view = studio.edit(session, subject, OPENING, keep="none").outcome()
-    return tuple(Written(c.editor, c.name, c.rows) for c in view.columns if c.rows)
+    return tuple(plainly(column) for column in view.columns if column.rows)
 
 
 def race(studio: Studio) -> Race:

@@ -24,9 +24,9 @@ from lib.model.apply_patch import parted
 
 from ..lifelong.stress_test import Line, Point, Test
 from ..session.findings import Traced
-from ..session.inside import Layers
 from ..session.interference import Prediction
-from ..session.views import Column, Row, Subject, View
+from ..session.layers import Tried
+from ..session.views import Column, Subject, View
 
 FOLDER = Path(__file__).parent
 DIGITS = 6  # significant ones, far more than a figure shows
@@ -62,24 +62,16 @@ class Race:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What one editor made of the fact; its fields are those of a Column, less what is timed."""
-
-    editor: str
-    name: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
 class Examples:
     """The finished examples of one model; None for each that was not made.
 
     model: its name.
     fingerprint: a hash of its weights.
-    fact: the fact that is edited in all of them but the race.
+    fact: the fact that is edited in all of them but the race and the layers.
     editor: the editor that writes it, except in the race and side by side.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
+    layers: one of the page's examples, by the editor in several layers.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
     opening: the fact written by several editors side by side, with which the page opens.
@@ -91,13 +83,13 @@ class Examples:
     editor: str
     settings: dict[str, dict[str, Any]]
     facts: str
-    ranks: Layers | None = None
+    layers: Tried | None = None
     forecast: Prediction | None = None
     race: Race | None = None
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
     dossier: lib.workbench.Dossier | None = None
-    opening: tuple[Written, ...] | None = None
+    opening: tuple[Column, ...] | None = None
 
     @property
     def plain_name(self) -> str:
@@ -108,9 +100,8 @@ class Examples:
         """The comparison with which the page opens, where it is about this subject."""
         if not self.opening or subject.case.fact != self.fact:
             return None
-        columns = tuple(Column(w.editor, w.name, w.rows) for w in self.opening)
         old = self.fact.target_true
-        return View(subject, (), columns=columns, old=old, stored=True).show(0)
+        return View(subject, (), columns=self.opening, old=old, stored=True).show(0)
 
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:

@@ -29,6 +29,11 @@ SHOW_RESULT = """(...given) => {
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
   return given;
 }"""  # on a phone what happened stands over the form
+TO_TRY = """(...given) => {
+  document.querySelector('button[role="tab"]').click();
+  scrollTo(0, 0);
+  return given;
+}"""  # from the lab, where it is pressed
 LOOKS = (
     '<details id="closer"><summary>Look closer</summary><div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
@@ -129,7 +134,7 @@ class Page:
             yield from self.run(request, start)
 
         form.example.input(
-            form.fill, form.example, [*form.fact, form.own], api_name="fill", **OPEN
+            form.fill, form.example, [*form.fact, form.own, form.ends], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         edited = gr.on(
             [form.go.click, form.target.submit],
@@ -140,9 +145,8 @@ class Page:
             js=SHOW_RESULT,
             **OPEN,
         )
-        form.prompt.blur(
-            form.take, [form.subject, form.prompt], [form.subject, form.prompt], **HIDDEN
-        )
+        sentence = [form.subject, form.prompt]
+        form.prompt.blur(form.take, sentence, [*sentence, form.ends], **HIDDEN)
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         # who ticks two boxes at once is answered for the second one as well
         form.editors.input(
@@ -159,6 +163,17 @@ class Page:
         other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
         for event in (edited, last, every, other):  # other edits are live then
             event.then(form.mark, form.editors, form.marked, **HIDDEN)
+
+    def layers(self, answer: gr.HTML) -> None:
+        """The lab's comparison of layers: the one that is pressed becomes the last edit."""
+
+        def take(event: gr.EventData, request: gr.Request) -> Iterator:
+            index = chosen(event, "keep")
+            keep = partial(self.studio.revisions.keep, index=index, layers=True)
+            yield from self.run(request, keep)
+
+        made = answer.select(take, None, self.outputs, js=TO_TRY, **HIDDEN)
+        made.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN)
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..html.theme import ENDS
 from ..session import editor_settings
 from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
@@ -14,6 +15,7 @@ from ..session.studio import Studio
 from ..session.views import View
 
 SUBJECT = "What it is about, or empty before a whole sentence"
+DRAG = '<p class="hint">Taken for the subject. Drag its ends, or move them with ← and →.</p>'
 PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
 Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
 AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
@@ -39,6 +41,7 @@ class Form:
                 gr.HTML(AGAIN, elem_classes="phone", js_on_load=JUMP)
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
+        self.ends = gr.HTML("", elem_id="ends", js_on_load=ENDS)
         self.wait = gr.HTML("", elem_id="wait")
         self.blocked = gr.HTML("", elem_id="blocked")
         self.fold = gr.Accordion(_with(editors, [first]), open=False, elem_id="settings")
@@ -83,15 +86,18 @@ class Form:
     def fill(self, label: str) -> Any:
         """An example's texts."""
         fact = self.studio.choices.example(label).fact
-        return fact.subject, continued(fact.prompt), fact.target_new, ""
+        return fact.subject, continued(fact.prompt), fact.target_new, "", ""
 
     @staticmethod
-    def take(subject: str, prompt: str) -> tuple[str, str]:
-        """The fields with the subject that the page takes from a whole sentence, to be changed."""
+    def take(subject: str, prompt: str) -> tuple[str, str, str]:
+        """The fields with the subject that the page takes from a whole sentence, to be changed.
+
+        The sentence stands below them then, with ends of the subject that one can drag (ends.js).
+        """
         found, text = taken(subject, prompt)
         if found == subject:  # there was one, or none can be told, or a program sent no text at all
-            return gr.skip(), gr.skip()
-        return found, continued(text)
+            return gr.skip(), gr.skip(), gr.skip()
+        return found, continued(text), f'{DRAG}<p class="ends"></p>'
 
     def reopen(self, found: Opened, request: gr.Request) -> dict:
         """The form as a link wants it; a field of its own where the link has nothing of use."""

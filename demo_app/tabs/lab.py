@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ..html import render
+from ..html.theme import SCRIPT
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
@@ -84,7 +85,9 @@ class Card:
             self.status = gr.HTML("", elem_classes="line")
             self.caption = gr.HTML("", elem_classes="line")
             count = 1 + max(action.slot for action in question.actions)
-            self.answers = [gr.HTML("", elem_classes="answer") for _ in range(count)]
+            self.answers = [
+                gr.HTML("", elem_classes="answer", js_on_load=SCRIPT) for _ in range(count)
+            ]
             self.begun = gr.State(False)  # whether the page has an answer, stored or own
         self.wire()
 
@@ -118,21 +121,20 @@ class Card:
 
     def asked(self, action: Action, request: gr.Request, given: tuple) -> Iterator[dict]:
         """An answer as it grows."""
-        last = ""
+        last: Any = None
 
         def own(found: Any) -> dict:
             nonlocal last
-            html = action.html(found)
-            if html == last:
+            if found is last:  # a figure takes its time, and the page looks twice in a second
                 return {}
-            last = html
+            last = found
             page = dict.fromkeys(self.answers[action.slot + 1 :], "")
             if action.slot == 0:
                 page[self.caption] = render.stored("Yours:")
-            return {**page, self.answers[action.slot]: html, self.begun: True}
+            return {**page, self.answers[action.slot]: action.html(found), self.begun: True}
 
         def working(progress: Progress, ahead: int) -> dict:
-            busy = render.busy(progress, ahead) + ("" if last else render.STALE)
+            busy = render.busy(progress, ahead) + render.STALE * (last is None)
             page = {self.status: busy, self.stop: gr.Button(visible=True)}
             page |= dict.fromkeys(self.buttons, gr.Button(interactive=False))
             return page | (own(progress.partial) if progress.partial is not None else {})

@@ -10,7 +10,7 @@ import gradio as gr
 from ..html import dossier, figures, trace
 from ..html.render import number, numbers
 from ..lifelong import picture, run, stress_test
-from ..session import dossiers, inside, interference, lasting, tracing
+from ..session import dossiers, interference, lasting, layers, tracing
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job
@@ -77,12 +77,18 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             _stress_fields,
         ),
         Question(
-            "inside",
-            "What happened inside?",
-            "Each layer is asked what it would answer if it were the last. See where the two "
-            "solid lines cross: there the edit takes over. Dashed: before it.",
-            (Action("inside", "Look inside my edits", inside.look, figures.inside),),
-            lambda kept: kept.ranks and (of_edit(kept), [figures.inside(kept.ranks)]),
+            "layers",
+            "Why did it not take, and which layer?",
+            "Your last edit, also one that failed: its search, the rank of both answers after each "
+            "layer (dashed: before the edit), and the same edit in five layers. Take the one that "
+            "you like best.",
+            (Action("layers", "Try my last edit in five layers", layers.compare, figures.layers),),
+            lambda kept: kept.layers and (
+                f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
+                "first of the page’s examples that did not take, or, if all did, that moved "
+                f"others, on {kept.plain_name}.",
+                [figures.layers(kept.layers)],
+            ),
         ),
         Question(
             "trace",

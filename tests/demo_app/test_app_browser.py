@@ -39,6 +39,22 @@ SCREEN = """() => {
   }
   return {controls: controls.map((e) => e.innerText || e.value), words};
 }"""  # what stands on the screen, by bounding boxes
+WHERE = """([word, end]) => {
+  const walker = document.createTreeWalker(document.querySelector(".ends"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const place = walker.currentNode.data.indexOf(word);
+    if (place < 0) continue;
+    const range = document.createRange();
+    range.setStart(walker.currentNode, place);
+    range.setEnd(walker.currentNode, place + word.length);
+    const box = range.getBoundingClientRect();
+    return {x: end ? box.right - 2 : box.left + 2, y: (box.top + box.bottom) / 2};
+  }
+}"""  # the beginning or the end of a word in the sentence below the form
+TOUCHED = """(e) => {
+  const box = e.getBoundingClientRect(), after = getComputedStyle(e, "::after");
+  return {width: parseFloat(after.width), height: parseFloat(after.height), box: box.width};
+}"""  # what of a handle is touched
 WAITING = """() => document.querySelector("#status:has(.stale) [role=progressbar]")
   && getComputedStyle(document.querySelector("#table")).opacity < 0.6"""  # of the edit before
 
@@ -279,6 +295,85 @@ def test_a_link_makes_the_edit_again(visit, tmp_path):
     own = page.locator("tr.own >> visible=true", has_text="Where is the Colosseum?")
     own.first.wait_for()  # all answers stand once more in a fold
     page.screenshot(path=tmp_path / "link.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_ends_of_the_subject_are_dragged_and_moved_by_keys(visit, tmp_path, width):
+    page = visit(width)
+    subject, prompt = (page.get_by_label(name, exact=True) for name in ("Subject", "Prompt"))
+    ends = page.locator("#ends [role=slider]")
+    assert ends.count() == 0, "nothing was taken yet"
+    subject.fill("")
+    prompt.fill("War and Peace was written in the language of")
+    prompt.blur()
+    ends.first.wait_for()
+    page.wait_for_function("document.querySelector('#sentence input, #sentence textarea').value")
+
+    def holds(*texts: str) -> None:
+        assert (subject.input_value(), prompt.input_value()) == texts
+        assert page.locator("#ends mark").inner_text() == texts[0]
+
+    def drag(end: int, word: str) -> None:
+        """Drag one of the ends into a word, with the mouse or a finger."""
+        ends.nth(end).scroll_into_view_if_needed()
+        to = page.evaluate(WHERE, [word, end])
+        box = ends.nth(end).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(to["x"], to["y"], steps=6)
+        page.mouse.up()
+
+    holds("War and Peace", "was written in the language of")
+    drag(0, "Peace")
+    holds("Peace", "War and {} was written in the language of")
+    drag(1, "written")
+    holds("Peace was written", "War and {} in the language of")
+    ends.first.focus()
+    page.keyboard.press("Home")
+    holds("War and Peace was written", "in the language of")
+    ends.nth(1).focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    holds("War and Peace", "was written in the language of")
+    page.keyboard.press("End")
+    holds("War and Peace", "was written in the language of")  # all of it is no subject
+    page.screenshot(path=tmp_path / f"ends-{width}.png")
+    touched = ends.first.evaluate(TOUCHED)
+    assert touched["width"] >= 24 and touched["height"] >= 44, touched
+    fits_both(page)
+    page.get_by_role("button", name="With ROME").click()
+    page.get_by_label("Example", exact=True).click()
+    page.get_by_role("option", name="China").click()
+    page.locator("#ends .ends").wait_for(state="detached")
+
+
+def test_a_finger_drags_an_end_in_a_script_without_spaces(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.goto(address)
+    subject, prompt = (page.get_by_label(name, exact=True) for name in ("Subject", "Prompt"))
+    subject.fill("")
+    prompt.fill("The capital of Japan is")
+    prompt.blur()
+    ends = page.locator("#ends [role=slider]")
+    ends.first.wait_for()
+    subject.fill("长城")
+    prompt.press("Control+a")
+    page.keyboard.type("位于中国的")
+    ends.nth(1).scroll_into_view_if_needed()
+    box, to = ends.nth(1).bounding_box(), page.evaluate(WHERE, ["中国", 1])
+    client, at = context.new_cdp_session(page), box["y"] + box["height"] / 2
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y} for x, y in points]
+        client.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (box["x"] + box["width"] / 2, at))
+    touch("touchMove", (to["x"] - 30, to["y"]))
+    touch("touchMove", (to["x"], to["y"]))
+    touch("touchEnd")
+    assert (subject.input_value(), prompt.input_value()) == ("长城位于中国", "{}的")
+    context.close()
 
 
 def test_a_typed_fact_names_its_kind(visit):

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from demo_app.lifelong import run, stress_test
-from demo_app.session import inside, interference, take_away
+from demo_app.session import interference, layers, take_away
 from demo_app.session.studio import Studio
-from demo_app.session.views import View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
 from lib import stored
@@ -49,10 +48,16 @@ def adapter(studio, session, folder):
     take_away.make(studio, session, "adapter", folder).outcome()
 
 
+def _forget(studio):
+    """What is kept of earlier edits and answers, or the same would take fewer steps."""
+    asker, facts = studio.asker, studio.own_facts
+    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
+        kept.clear()
+
+
 def look(studio, session, folder):
-    subject = studio.choices.subject("alpha", "{} is", "xy")
-    session.view = View(subject, ())
-    inside.look(studio, session).outcome()
+    _forget(studio)
+    layers.compare(studio, session).outcome()
 
 
 def measure(studio, session, folder):
@@ -60,9 +65,7 @@ def measure(studio, session, folder):
 
 
 def edit(studio, session, folder):
-    asker, facts = studio.asker, studio.own_facts
-    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
-        kept.clear()
+    _forget(studio)
     subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep="none").outcome()
 

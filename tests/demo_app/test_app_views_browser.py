@@ -49,7 +49,7 @@ def opened(page) -> None:
     """Open every question of the lab, and wait for what it draws."""
     for card in page.locator("#lab .label-wrap").all():
         card.click()
-    page.locator("#inside img").wait_for(timeout=60_000)
+    page.locator("#layers img").first.wait_for(timeout=60_000)
     page.locator("#interference img").wait_for(timeout=60_000)
 
 

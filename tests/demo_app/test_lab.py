@@ -15,7 +15,8 @@ from demo_app.html import dossier as dossier_html
 from demo_app.html import figures
 from demo_app.html import trace as trace_html
 from demo_app.lifelong import picture, run, stress_test
-from demo_app.session import dossiers, inside, interference, lasting, take_away, tracing
+from demo_app.session import dossiers, interference, lasting, layers, take_away, tracing
+from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import ASIDE, Session
 from demo_app.session.worker import Job, Stopped, Trouble
 from demo_app.stored import __main__ as making
@@ -117,7 +118,7 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     job = Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test))
     shares = [progress.share for progress in job.watch()]
     assert job.outcome() is test and shares == sorted(shares) and shares[-1] <= 1
-    assert job.progress.partial is test
+    assert job.progress.partial == test
     ft, _, grace = test.lines
     assert [point.edits for point in ft.points] == [2, 4] and test.measured == 4
     assert ft.points[0].retention > 0, "the first batch was just asked"
@@ -212,19 +213,105 @@ def test_a_visitor_has_few_long_questions_and_an_edit_waits_for_none(studio):
             job.outcome()
 
 
-# ---- what happened inside?
+# ---- why did it not take, and which layer?
 
 
-def test_where_the_answer_turns(studio):
-    session = edited(studio, "xy")
-    session.view = studio.look(session, studio.choices.subject("alpha", "{} is", "xy")).outcome()
-    layers = inside.look(studio, session).outcome()
-    for patch, table in (lib.EMPTY, layers.was), (session.patch, layers.now):
-        assert table["xy"] == lens(studio.lm, "alpha is", ["xy"], patch)["rank"].tolist()
-    assert layers.edited == (2,) and "<img" in figures.inside(layers)
-    for ask in (inside.look, lasting.train_on):
-        with pytest.raises(Trouble, match="No edit is live"):
-            ask(studio, Session())
+def test_an_edit_is_tried_in_other_layers_and_the_visitor_takes_one(studio):
+    session = Session()
+    edit(studio, session, "qz")
+    edit(studio, session, "xy", "rome", keep="any")
+    first, last = session.edits
+    job = layers.compare(studio, session)
+    parts = [progress.partial for progress in job.watch() if progress.partial is not None]
+    found = job.outcome()
+    view, text = found.view, last.fact.text
+    assert [len(part.view.columns) for part in parts] == sorted(
+        len(part.view.columns) for part in parts
+    )
+    assert [column.name for column in view.columns] == [f"ROME, layer {i}" for i in range(4)]
+    assert view.chosen == 1 and view.rows == view.columns[1].rows == session.view.rows
+    for patch, ranks in (lib.EMPTY, found.turn.was), (last.patch, found.turn.now):
+        assert ranks["xy"] == lens(studio.lm, text, ["xy"], patch)["rank"].tolist()
+    assert found.turn.edited == (1, 2), "with the layer of the edit before"
+    writer = lib.EDITORS["rome"](studio.lm)
+    assert found.loss == writer.update(last.fact, after=first.patch)[1].loss
+    for column, layer in zip(view.columns, range(4), strict=True):
+        again = lib.EDITORS["rome"](studio.lm, layer=layer).edit([last.fact], after=first.patch)
+        name = studio.lm.mlp_out(layer)
+        moved = studio.lm.weight(name, column.patch) - studio.lm.weight(name, first.patch)
+        same = studio.lm.weight(name, again) - studio.lm.weight(name, first.patch)
+        assert torch.allclose(moved, same, rtol=1e-3, atol=1e-5) and moved.norm() > 0
+    page = figures.layers(found)
+    assert page.count("<img") == 2 and page.count('<tr class="') and 'data-keep="3"' in page
+    taken = studio.revisions.keep(session, 3, layers=True).outcome()
+    assert session.edits[0].patch is first.patch and session.edits[1].patch is view.columns[3].patch
+    assert taken.column.name == session.edits[1].name == "ROME, layer 3" and taken.kept
+    studio.revisions.undo(session, 0).outcome()
+    edit(studio, session, "qz")
+    with pytest.raises(Trouble, match="no longer the last edit"):
+        studio.revisions.keep(session, 0, layers=True).outcome()
+
+
+def test_an_edit_that_failed_is_asked_about_and_taken_from_another_layer(studio):
+    session = Session()
+    failed = edit(studio, session, "xy", "ft", more="epochs = 1")
+    assert not failed.kept and not session.edits
+    found = layers.compare(studio, session).outcome()
+    assert found.view.rows == failed.rows and not found.loss and not found.view.kept
+    said = figures.layers(found)
+    assert "This editor searches no value" in said and "it did not take" in said
+    assert found.view.columns[0].patch.log[-1].settings["epochs"] == 1, "settings stay"
+    studio.revisions.keep(session, 0, layers=True).outcome()
+    assert [one.line.settings["layer"] for one in session.edits] == [0]
+
+
+@pytest.mark.parametrize(
+    ("ends", "written", "kept", "said"),
+    [
+        (0.9, True, (3, 4), "it took, and moved 1 of 4 neighbors"),
+        (0.9, True, (0, 0), "it took, and no neighbor was asked"),
+        (0.9, False, (4, 4), "it was lost in writing"),
+        (0.2, False, (4, 4), "the search did not find it"),
+    ],
+)
+def test_what_went_wrong_is_told_in_a_sentence(ends, written, kept, said):
+    good, asked = kept
+    rows = (
+        Row("edit", "The tower is in", "Paris", 0.1, "Rome", 0.7, 1.0, written),
+        *(Row("neighbor", f"{i}", "a", 0.1, "b", 0.1, 0.0, i < good) for i in range(asked)),
+    )
+    subject = Subject(lib.Case(lib.Fact("The tower", "{} is in", "Rome")))
+    columns = tuple(Column("rome", f"ROME, layer {i}", rows) for i in (3, 9))
+    view = View(subject, (), columns=columns).show(1)
+    told = figures.layers(layers.Tried(view, ((1.0, 1.0, 0.0, 0.0, ends),)))
+    assert f"ROME, layer 9. The search ended where “Rome” has the probability {ends:.3f}" in told
+    assert f"as written, 0.700: {said}." in told
+
+
+def test_layers_are_spread_over_the_model():
+    assert layers.spread(30, 5) == [5, 9, 15, 21, 27]
+    assert layers.spread(30, 25) == [3, 9, 15, 21, 25]
+    assert layers.spread(4, 1) == [0, 1, 2, 3] and layers.spread(1, 0) == [0]
+
+
+def test_an_edit_without_a_layer_to_choose_is_refused_in_a_sentence(studio):
+    session = edited(studio, "xy", editor="retrieval")
+    own = lib.EDITORS["wilke"](studio.lm, layer=1, second_moment=False).settings_dict()
+    chosen = lib.Edit("wilke", own, session.patch.facts)  # it chooses among several by itself
+    for log, name in ((session.patch.log, "Retrieval"), ((chosen,), "WilKE")):
+        one = Session()
+        live(one, replace(session.patch, log=log))
+        with pytest.raises(Trouble, match=f"^{name} has no layer that one could choose"):
+            layers.compare(studio, one)
+    many = lib.EDITORS["ft"](studio.lm).edit([case.fact for case in cases(2)])
+    session = Session()
+    live(session, many)
+    with pytest.raises(Trouble, match="many facts at once"):
+        layers.compare(studio, session)
+    with pytest.raises(Trouble, match="no edit to ask about"):
+        layers.compare(studio, Session())
+    with pytest.raises(Trouble, match="No edit is live"):
+        lasting.train_on(studio, Session())
 
 
 @pytest.mark.slow

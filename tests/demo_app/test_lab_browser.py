@@ -13,7 +13,7 @@ QUESTIONS = {
     "dossier": "What does it know about a subject?",
     "interference": "Which facts will an edit disturb?",
     "lifelong": "How long until it breaks?",
-    "inside": "What happened inside?",
+    "layers": "Why did it not take, and which layer?",
     "trace": "Was this model edited?",
 }
 
@@ -32,8 +32,8 @@ def test_each_question_opens_with_its_stored_answer(visit, tmp_path, width, them
         card.get_by_role("button", name=title).click()
         card.locator(".stored", has_text="Stored example").wait_for(timeout=60_000)
         assert card.locator(".answer").first.inner_text().strip()
-    assert page.locator("#interference img, #inside img").count() == 2
-    drawn = page.locator("#inside img").evaluate("e => getComputedStyle(e).filter")
+    assert page.locator("#interference img, #layers img").count() == 3
+    drawn = page.locator("#layers img").first.evaluate("e => getComputedStyle(e).filter")
     assert ("invert" in drawn) == (theme == "dark"), "figures follow the dark"
     assert page.locator("#lifelong svg, #trace svg").count() == 2
     page.screenshot(path=tmp_path / f"lab-{width}.png", full_page=True)
@@ -41,8 +41,8 @@ def test_each_question_opens_with_its_stored_answer(visit, tmp_path, width, them
 
 
 def test_an_address_opens_a_question_and_the_place_stands_in_it(visit):
-    page = visit(query="&place=inside")
-    page.locator("#inside .stored", has_text="Stored example").wait_for(timeout=60_000)
+    page = visit(query="&place=layers")
+    page.locator("#layers .stored", has_text="Stored example").wait_for(timeout=60_000)
     assert page.get_by_role("tab", name="Lab").get_attribute("aria-selected") == "true"
     page.get_by_role("tab", name="Surprises", exact=True).click()
     page.wait_for_function("location.search.includes('place=surprises')")
@@ -65,7 +65,7 @@ def test_an_edit_is_looked_into_and_taken_home(visit, tmp_path):
     (fact,) = lib.Patch.load(found.value.path()).facts
     assert (fact.subject, fact.target_new) == ("The Eiffel Tower", "Rome")
     for key, button, said in (
-        ("inside", "Look inside my edits", "stands before “Paris”"),
+        ("layers", "Try my last edit in five layers", "This editor searches no value"),
         ("interference", "Measure my last edit", "answers changed"),
     ):
         page.locator(f"#{key}").get_by_role("button", name=QUESTIONS[key]).click()
@@ -79,6 +79,20 @@ def test_an_edit_is_looked_into_and_taken_home(visit, tmp_path):
         page.locator(f"#{key} .stored", has_text="Yours").wait_for(timeout=120_000)
         assert said in page.locator(f"#{key} .block.answer").inner_text()
         page.locator(f"#{key} .answer img").wait_for()
+    lab = page.locator("#layers")
+    lab.locator("tr", has_text="FT, layer 15").get_by_role("button", name="keep it").wait_for(
+        timeout=400_000
+    )
+    lab.locator(".bar").wait_for(state="detached", timeout=400_000)
+    assert lab.locator("table.score tbody tr").count() == 5
+    assert lab.locator("table.score th", has_text="FT, layer 25 kept").count() == 1
+    lab.get_by_role("button", name="FT, layer 15", exact=True).click()
+    assert lab.locator(".asked >> visible=true").get_attribute("data-editor") == "FT, layer 15"
+    page.screenshot(path=tmp_path / "layers.png", full_page=True)
+    lab.locator("tr", has_text="FT, layer 15").get_by_role("button", name="keep it").click()
+    page.locator("#status", has_text="FT, layer 15").wait_for(timeout=120_000)
+    assert page.get_by_role("tab", name="Try").get_attribute("aria-selected") == "true"
+    assert "1 edit live" in page.locator("#top").inner_text(), "it stands in the other's place"
     fits_both(page)
     page.screenshot(path=tmp_path / "own.png", full_page=True)
 

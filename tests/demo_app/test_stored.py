@@ -13,6 +13,7 @@ import lib
 from demo_app.html import figures, trace
 from demo_app.lifelong import picture, run, stress_test
 from demo_app.session.studio import Studio
+from demo_app.session.views import tally
 from demo_app.session.visitors import Session
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
@@ -35,8 +36,15 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     found = examples.read(path)
     assert examples.read(examples.write(found, tmp_path)) == found
     assert path.stat().st_size < 200_000 and found.forecast.fact == found.fact
-    inside, foretold = figures.inside(found.ranks), figures.interference
-    assert found.ranks.found in inside and "answers changed" in foretold(found.forecast, "ROME")
+    assert "answers changed" in figures.interference(found.forecast, "ROME")
+    if found.layers is not None:
+        view = found.layers.view
+        rows = view.columns[view.chosen].rows
+        kept, asked = tally(rows, "neighbor")
+        assert not tally(rows, "edit")[0] or kept < asked, "it failed, or it moved others"
+        told = figures.layers(found.layers)
+        assert len(view.columns) == 5 and found.layers.turn.found in told
+        assert "data-keep" not in told, "there is no patch to take"
     if found.traced is not None:
         assert found.traced.findings.first.name in trace.shown(found.traced.findings)
     if found.dossier is not None:
@@ -181,7 +189,7 @@ def card(studio):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["dossier", "interference", "lifelong", "inside", "trace"])
+@pytest.mark.parametrize("key", ["dossier", "interference", "lifelong", "layers", "trace"])
 def test_each_question_opens_with_its_stored_answer(card, key):
     made = card(key, examples.read(DEFAULT))
     assert made.question.title.endswith("?") and made.answers[0].value == ""

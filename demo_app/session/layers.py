@@ -1,0 +1,213 @@
+"""Why an edit did not take, or moved others: its search, where its answer turns, and other layers.
+
+The edit is the one that was made last, whether it became live or not. It is made again in layers
+that are spread over the model, each time on top of the same earlier edits, so that the visitor can
+take another layer in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lib
+from lib.data.facts import encode_target
+from lib.keys_values import value_search
+from lib.workbench.interpret.logit_lens import lens
+
+from .studio import Studio
+from .subject_in_view import layers_of, listed
+from .take_away import own_settings
+from .views import Column, Subject, View
+from .visitors import Session
+from .worker import Job, Trouble
+
+FIVE = 5  # layers side by side
+
+Ranks = dict[str, list[int]]  # {answer: its rank after every layer}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Ranks of two answers after every layer.
+
+    answers: the old answer and the new one.
+    was: their ranks in the unedited model.
+    now: their ranks under the edit.
+    edited: the layers that the edits touch.
+    """
+
+    answers: tuple[str, str]
+    was: Ranks
+    now: Ranks
+    edited: tuple[int, ...]
+
+    @property
+    def found(self) -> str:
+        """Where the new answer overtakes the old one."""
+        old, new = self.answers
+        was, now = self.was[new], self.now[new]
+        pairs = list(zip(now, self.now[old], strict=True))
+        ahead = [layer for layer in range(len(now)) if all(a < b for a, b in pairs[layer:])]
+        if not ahead:
+            return f"“{new}” does not overtake “{old}” for good: it ends at rank {now[-1]:,}."
+        return (
+            f"From layer {ahead[0]} on “{new}” stands before “{old}”, and it ends at rank "
+            f"{now[-1]:,}; before the edit at {was[-1]:,}."
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The ranks at about six layers."""
+        count = len(self.was[self.answers[0]])
+        each = range(0, count, max(1, count // 6))
+        return tuple(
+            f"“{answer}” {name}: " + ", ".join(f"layer {i} rank {table[answer][i]:,}" for i in each)
+            for name, table in (("before", self.was), ("after", self.now))
+            for answer in self.answers
+        )
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An edit, and the same in other layers.
+
+    view: one column for each layer, from below; the chosen one is the edit that was asked about.
+    loss: of each step of its search the total, the new answer's, the KL and the decay, in nats, and
+        the probability of the new answer; empty where its editor searches no value.
+    turn: where its answer turns; None where both answers begin with the same token.
+    """
+
+    view: View
+    loss: tuple[tuple[float, ...], ...] = ()
+    turn: Turn | None = None
+
+
+def compare(studio: Studio, session: Session) -> Job:
+    """The visitor's last edit in five layers: a Tried, which grows.
+
+    Raises Trouble where there is no edit, or where its editor has no layer to choose.
+    """
+    about, patch, kept = _asked(studio, session)
+    line, held, lm = patch.log[-1], session.edits, studio.lm
+    before = held[:-1] if kept else held
+    start = before[-1].patch if before else lib.EMPTY
+    fact, own = about.case.fact, own_settings(lm, line)
+    writer, shown = _writer(studio, line), studio.choices.editors()[line.editor][0]
+    width, here = len(writer.layers()), writer.layers()[-1]
+
+    def settings(last: int) -> dict[str, Any]:
+        """The edit's own, with its layers moved so that they end at this one."""
+        if last == here:
+            return own
+        some = tuple(range(max(0, last - width + 1), last + 1))
+        return own | ({"layers": some} if "layers" in vars(writer.config) else {"layer": last})
+
+    def work(job: Job) -> Generator[None, None, Tried]:
+        asked, found = studio.own_facts.judged(job, about), Tried(View(about, ()))
+        places = spread(lm.n_layers, here)
+        kinds = [studio.choices.kind(line.editor)(lm, **settings(last)) for last in places]
+        wanted = [one for kind in kinds for one in kind.statistics(start)]
+        studio.first_edits.prepare(job, line.editor, wanted, 0.0, 0.1)
+        yield
+        columns: dict[int, Column] = {}
+        for i, last in enumerate(sorted(places, key=lambda place: place != here)):
+            begin, end = (0.2 + 0.8 * (i + part) / len(places) for part in (0, 1))
+            column = yield from studio.first_edits.column(
+                job, line.editor, asked, start, settings(last), begin, end
+            )
+            many = listed(list(kinds[places.index(last)].layers()))
+            words = f"layer{'s' * (not many.isdecimal())} {many}"
+            columns[last] = replace(column, name=f"{shown}, {words}")
+            if last == here:
+                loss = _loss(job, lm, writer, fact, start)
+                found = replace(found, loss=loss, turn=_turn(job, lm, fact, column.patch or patch))
+            order = sorted(columns)
+            view = View(
+                asked,
+                (),
+                len(held),
+                columns=tuple(columns[place] for place in order),
+                kept=kept,
+                old=studio.asker.old(asked),
+            )
+            found = replace(found, view=view.show(order.index(here)))
+            job.report(end, f"{words.capitalize()} is done", found)
+            yield
+        session.layers = found.view
+        return found
+
+    return session.submit(studio.worker, work, aside=True)
+
+
+def spread(count: int, own: int) -> list[int]:
+    """The middle layer of each fifth of the model, with one of its own in the nearest one's place.
+
+    (30 layers, 5) -> [5, 9, 15, 21, 27]
+    """
+    middles = {(2 * i + 1) * count // (2 * FIVE) for i in range(FIVE)}
+    nearest = min(sorted(middles), key=lambda layer: abs(layer - own))
+    return sorted(middles - {nearest} | {own})
+
+
+def _asked(studio: Studio, session: Session) -> tuple[Subject, lib.Patch, bool]:
+    """What was edited last, the patch with the edit, and whether that is the last one that is live.
+
+    It is the editor in view, where the visitor has made its edit; else the last edit that is live.
+    """
+    view, held = session.view, session.edits
+    column = view.column if view is not None and view.live == len(held) else None
+    if view is not None and column is not None and column.patch is not None:
+        return view.subject, column.patch, view.kept
+    if not held:
+        raise Trouble("There is no edit to ask about: make one in “Try” first.")
+    if len(held[-1].line.facts) > 1:
+        raise Trouble("Your last edit wrote many facts at once: make one of a single fact first.")
+    fact = held[-1].fact
+    about = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
+    return about, held[-1].patch, True
+
+
+def _writer(studio: Studio, line: lib.Edit) -> lib.Editor:
+    """The editor of an edit. Raises Trouble where it has no layer that one could choose."""
+    writer = studio.choices.kind(line.editor)(studio.lm, **line.settings)
+    chosen = [name for name in ("layer", "layers") if name in vars(writer.config)]
+    if len(chosen) != 1 or not writer.layers():  # one that has both chooses by itself
+        name = studio.choices.editors()[line.editor][0]
+        raise Trouble(f"{name} has no layer that one could choose: ask about an edit by ROME.")
+    return writer
+
+
+def _loss(
+    job: Job, lm: lib.LM, writer: Any, fact: lib.Fact, start: lib.Patch
+) -> tuple[tuple[float, ...], ...]:
+    """The search of one edit, step by step, where its editor searches a value for the layer."""
+    if not hasattr(writer.config, "search"):
+        return ()
+    templates, settings = writer.templates(start), writer.config.search()
+    words, where = "Searching its value again", (writer.layers()[-1], templates, settings)
+    with job.counting(lm, words, settings.steps, 0.1, 0.2), lm.patched(start, only=True):
+        found = value_search.search(lm, [fact], *where, getattr(writer, "site", "mlp_out"))
+    return found[0].loss
+
+
+def _turn(job: Job, lm: lib.LM, fact: lib.Fact, patch: lib.Patch) -> Turn | None:
+    """The ranks of the old and the new answer in each layer, before the edit and under it."""
+    with job.counting(lm, "Reading every layer", 4, 0.2, 0.2):
+        with lm.patched(lib.EMPTY, only=True):
+            old = fact.target_true or lm.answer(fact.text, 1).strip() or "the"
+        answers = old, fact.target_new
+        if len({encode_target(lm.tokenizer, answer)[0] for answer in answers}) == 1:
+            return None
+        was, now = (_ranks(lm, fact.text, answers, one) for one in (lib.EMPTY, patch))
+    return Turn(answers, was, now, tuple(layers_of(lm, patch)))
+
+
+def _ranks(lm: lib.LM, prompt: str, answers: tuple[str, str], patch: lib.Patch) -> Ranks:
+    with lm.patched(patch, only=True):
+        table = lens(lm, prompt, list(answers), patch)
+    return {
+        answer: table[table["answer"] == answer].sort_values("layer")["rank"].tolist()
+        for answer in answers
+    }
