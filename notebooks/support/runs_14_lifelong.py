@@ -26,7 +26,7 @@ from . import runs_04_rome as runs_04
 from . import runs_09_learning_to_edit as runs_09
 from .score_tables import by_stream
 
-EDITS, TURN, SEEDS = 12, 4, (1, 2, 3)
+EDITS, TURN, SEEDS = 12, 4, (1, 2, 3, 4, 5)
 PROMPTS = 2  # rewordings and neighbors of a case, at most
 WORDS = 8  # tokens of the answers that are kept to be read
 TESTS = ("generalization", "specificity", "locality", "perplexity")
