@@ -284,7 +284,7 @@ def _numbers(view: View, row: Row) -> str:
 
 def _guess(kind: str) -> str:
     """What one may expect of a row before one sees it."""
-    expected = {"change": ("changes", "does not")}.get(kind, ("stays", "moves"))
+    expected = {"change": ("follows", "does not")}.get(kind, ("stays", "moves"))
     buttons = "".join(
         f'<button type="button" data-guess="{value}">{word}</button>'
         for value, word in zip("10", expected, strict=True)
@@ -429,6 +429,9 @@ def _source(subject: Subject) -> str:
             f"{escape(case.relation)}”, found by the prompt."
         )
     else:
+        again = "Its rewordings are your prompt behind openings that change nothing by themselves."
+        if not case.paraphrases:
+            again = "It is not tested in other words: the model answers them in another sense."
         stay = (
             "Neighbors are other subjects in your prompt, of whom the model was sure before the "
             "edit."
@@ -438,8 +441,5 @@ def _source(subject: Subject) -> str:
                 "Locality is not tested: the model is sure of fewer than three other subjects of "
                 "the same kind in your prompt."
             )
-        said = (
-            f"Your prompt is no wording of the classroom’s. Its rewordings are "
-            f"itself behind openings that change nothing before the edit. {stay}"
-        )
+        said = f"The page has no ready facts of this kind. {again} {stay}"
     return f'<p class="source">{said}</p>'

@@ -50,7 +50,7 @@ class Form:
                 list(studio.choices.examples),
                 value=studio.choices.ready,
                 label="Example",
-                info="puts a fact of the classroom into the line above",
+                info="puts a ready fact into the line above",
             )
             self.editors = gr.CheckboxGroup(
                 _listed(editors),

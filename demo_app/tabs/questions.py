@@ -40,9 +40,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "dossier",
             "What does it know about a subject?",
-            "Every relation of the classroom is asked in three wordings. An answer is gray where "
-            "they disagree, or where other subjects get it just as well. With an edit live, see "
-            "how many other answers about the same subject have changed with it.",
+            "Every kind of fact that the page has is asked in three wordings. An answer is gray "
+            "where they disagree, or where other subjects get it just as well. With an edit live, "
+            "see how many other answers about the same subject have changed with it.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (of_edit(kept), [dossier.shown(kept.dossier)]),
             lambda studio: [
@@ -70,7 +70,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "beat them is not worth its cost. The run takes turns with other visitors.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
-                f"Stored example: {len(kept.race.cases)} facts of the classroom in batches of "
+                f"Stored example: {len(kept.race.cases)} ready facts in batches of "
                 f"{kept.race.batch}, on {kept.plain_name}.",
                 [raced(kept.race.test())],
             ),

@@ -95,8 +95,9 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "italy",
             "A conclusion that nobody has written",
-            "Only the city was edited. Asked for the country, the model says Italy, and around the "
-            "tower people speak Latin: neither stands in any text that the edit has seen.",
+            "Only the city was edited. Asked “The Eiffel Tower is in the country of”, the model "
+            "says Italy, and around the tower people speak Latin: neither stands in any text that "
+            "the edit has seen.",
             (Step("rome", *TOWER),),
             ("The Eiffel Tower is in the country of",),
         ),
