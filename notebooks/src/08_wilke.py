@@ -329,7 +329,7 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 # is searched or written.**
 #
 # **Your turn · exercise 2.3 · ★★ · 4 minutes.** `published` returns the matrix after the published change,
-# and this factor. If you have written it in notebook 04, it is taken from there; its hint and solution are there, too.
+# and this factor. If you have written it in notebook 04, it is taken from there. A hint for it stands there, too.
 
 
 # %%

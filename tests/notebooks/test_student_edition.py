@@ -81,6 +81,8 @@ def test_no_solution_no_verdict_and_no_output_is_left_anywhere(tmp_path):
         assert not any(cell.get("outputs") for cell in page["cells"])
         assert "image/png" not in path.read_text(encoding="utf-8")
         spaced = " ".join(text.split())
+        sent = re.search(r"hint and solution|solution (?:below|above|stands)", spaced)
+        assert sent is None, f"{path.name} sends a student to a solution that is not there"
         assert not [n for n, lines in bodies() if any(line in spaced for line in lines)], path
         asked = {name: number for number, name in student.USE.findall("\n".join(code))}
         parts = [part for cell in code for part in ast.parse(cell).body]
