@@ -233,7 +233,8 @@ def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
     assert taken("", "The Louvre is located in") == ("The Louvre", "{} is located in")
     assert taken("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), "it was given"
     assert taken(" ", "it is in") == (" ", "it is in") and taken("", None) == ("", None)
-    assert Form.take("", "The Louvre is located in") == ("The Louvre", "is located in")
+    subject, rest, ends = Form.take("", "The Louvre is located in")
+    assert (subject, rest) == ("The Louvre", "is located in") and "Drag its ends" in ends
     assert Form.take("The Louvre", "is")[0] == gr.skip(), "a given subject is left as it is"
 
 

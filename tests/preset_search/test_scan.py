@@ -158,7 +158,8 @@ def test_every_prepared_sweep_is_a_scan_its_editor_can_make(model, deep, trials)
     lm = deep if model in (None, sweep.BEHIND) else tiny.model("llama", num_hidden_layers=18)
     lm.name = deep.name if model in (None, sweep.BEHIND) else model
     for name in sweep.GRID if model is None else sweep.GRIDS[model]:
-        options = {k: v for k, v in sweep.grid_of(model, name).items() if k != "facts"}
+        options = sweep.grid_of(model, name)
+        options = {k: v for k, v in options.items() if k not in ("facts", "purpose")}
         assert scan(lm, name, small_cases()[:2], **options).best
     assert {case.id % 2 for case in sweep.even(4, model)} == {0}
 
