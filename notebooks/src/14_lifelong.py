@@ -169,10 +169,12 @@ for T in (6, 60):
 #
 # ## One set of streams for everybody
 #
-# Each stream begins with the Eiffel Tower. The other facts are drawn from the odd cases of the classroom, with a seed
-# of its own, as the library was tuned on even ones. The tower was not drawn, so it is left out of all scores. Turns have four
+# Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom, the
+# library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even ones. The tower is the
+# same in every stream, so it is left out of all scores. Turns have four
 # facts. All editors have the library's settings. For a stream that means two choices: ROME takes its slower rate, and
-# MEMIT keeps the keys of earlier facts. *ROME, published* differs from ROME in its key alone.
+# MEMIT keeps the keys of earlier facts. Twenty-six editors make twenty-seven rows, as ROME stands there twice: *ROME, published*
+# differs from ROME in its key alone.
 #
 # Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an unrelated text
 # has to go on as the unedited model's does for eight tokens. The runs are stored, and one turn is written here again.
@@ -239,17 +241,16 @@ drawings_14.by_editor(
 
 # %% [markdown]
 # **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one that
-# reaches them; with the long answers of ZsRE, further below, they do not. The other families pay in coins of their
-# own. Lists and side memories leave unrelated texts as they were, since no weight has
-# moved, and differ in whom they let in; steering, which every prompt reads, shows that "beside the weights" alone protects
-# nothing. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of
+# reaches them; with the long answers of ZsRE, further below, they do not. Each of the other families loses something else.
+# Lists and side memories leave nearly all unrelated texts as they were, as those seldom find an entry. They differ in which
+# neighbors and rewordings find one. Steering acts on every prompt and shows that moving no weight alone protects nothing. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of
 # one thread of a machine that others used, so they tell orders of magnitude.
 #
 # ## What breaks over the turns?
 #
 # The shares above are of the last turn. The next figure asks after each turn how far the model has moved where it should not: the
-# mean KL divergence of the next token from the unedited model, at neighbors and at unrelated prompts. The lightest
-# dot is the first turn.
+# mean KL divergence of the next token from the unedited model, at neighbors and at unrelated prompts. A dot at the left
+# edge stands for no change that counts.
 
 # %%
 moved = {
@@ -266,9 +267,9 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# Where the three dots lie close together, the harm is done by the first turn. Where they march to the right, each
-# turn adds to it, and a longer stream would end worse. A row that jumps has one turn that broke the model. **The
-# length of a stream belongs to every number of it.**
+# Where the three dots lie close together, most of the harm is done by the first turn. Where they move on to the right, each
+# turn adds to it, and a longer stream may end worse. Where the first dots lie at the edge, later facts were the first to
+# reach these prompts. **The length of a stream belongs to every number of it.**
 #
 # Numbers do not say *what* a model answers. The prompt below is about a neighbor of the tower which should stay in Paris, in
 # the first stream. Four of the editors are those that have moved unrelated prompts most.
@@ -376,12 +377,12 @@ print(f"of the editors that write weights and hold at least {which_editor.HELD:.
 figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# Where a line reaches over 0, the streams do not tell the two editors apart in rewordings. Half of the length of that
-# line is the smallest lead that they could have shown. **So a table of means with a best number in bold says more than
+# Where a line reaches over 0, the streams do not tell the two editors apart in rewordings. A lead has to be longer than half
+# of its line to be told from luck. **So a table of means with a best number in bold says more than
 # its rows know**: what is known is a group of the unbeaten.
 #
-# Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. For the advice below we
-# take at each end whichever reaches further, this interval or the one that treats all facts as independent.
+# Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below we
+# also make the interval that treats all facts as independent, and take at each end the one that reaches further.
 # [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
 #
 # ## What is a changed neighbor worth to you?
@@ -447,16 +448,17 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# "Neighbors" of the hundred are prompts with the same relation and another subject, at which the model should not say the
-# new answer. **The order turns with the data.** Look at the searches, which write one value at the subject: a long row of long
+# "Neighbors" of the hundred are prompts with the same relation and another subject, after which the text should go on exactly
+# as before. Every editor that writes weights loses most of these. **The order turns with the data.** Look at the searches, which write one value at the subject: a long row of long
 # answers leaves them half of ZsRE or less, while the list of GRACE and the experts of LEMoE hold nearly all. Look at
 # the rewordings of UltraEdit and LEMoE. A choice that only one set of facts supports is a choice for that set.
 #
 # ## Which editor when
 #
 # Now the advice, made by two rules from stored rows. The streams narrow: of the editors that a need allows and that hold
-# at least 80 % of their facts here and half of the two hundred, the unbeaten stay. Then the hundred edits of both sets decide, by what is held and by
-# the column that counts. The last column names editors that the streams do not tell from the chosen one. The
+# at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two hundred decide, by what is
+# held and by the column that counts, so a row may name another editor than the one with the highest mean here. For seconds
+# the unbeaten are those within a factor of two of the fastest. The last column names editors that the streams do not tell from the chosen one. The
 # [README](../README.md#which-editor-when) has the same rows, from the same function.
 
 # %%
@@ -472,12 +474,13 @@ if choice.number:
 show.Table(which_editor.lines(rows))
 
 # %% [markdown]
-# Read a row from left to right: what it gives stands beside what it takes. Two of the editors named in it may differ by more than
-# these streams can see, which is why the hundred edits stand there as well. For one fact alone [notebook
+# Read a row from left to right: what it gives stands beside what it takes. These streams are too few to see every difference
+# between the editors that a row names, which is why the hundred edits stand there as well. For one fact alone [notebook
 # 04](04_rome.ipynb) has single edits, and [notebook 09](09_learning_to_edit.ipynb) has single edits and batches of the trained
 # networks, which are not made for streams.
 #
-# And your own fact? Each editor that is advised writes it, or the tower where you have typed none.
+# And your own fact? Each editor that is advised writes it, or the tower where you have typed none. A share held of 95 % says
+# nothing of this one fact, so look for an editor that fails here.
 
 # %%
 fact = mine or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
@@ -503,8 +506,8 @@ show.Table(said)
 #   editor cannot write or cannot keep.
 # * What happens in a stream happens to all of its facts. So the stream is the observation, two editors are compared on
 #   the same streams, and what comes out is a group of the unbeaten.
-# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Who names a winner has set
-#   their prices.
+# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Whoever names a winner has
+#   set their prices.
 # * Retrieval, which edits nothing, has to stand beside every editor. And the order turns with the data, so a choice
 #   needs a second set of facts.
 #

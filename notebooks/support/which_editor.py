@@ -123,10 +123,9 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     return (
         f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held*: the fact gets the new answer; *reworded*: its rewordings do. "
-        "*Neighbors*\nand *unrelated* prompts keep theirs. [Notebook 14](notebooks/14_lifelong.ipynb) chose the rows.\n\n"
+        "*Neighbors*\nand *unrelated* prompts keep theirs. [Notebook 14](notebooks/14_lifelong.ipynb) chose the rows, by these streams and two\nhundred other facts.\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\nFor one fact take `rome`. For hundreds, what edits cost, how long they take and last: "
-        "[RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + "\nFor one fact take `rome`. For hundreds, for time and cost: [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 

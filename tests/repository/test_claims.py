@@ -231,7 +231,7 @@ FUNCTIONS = (
     on_a_card,
     longest,
 )
-NAMES = {function.__name__: function for function in FUNCTIONS}
+NAMES = {function.__name__: function for function in (stored, *FUNCTIONS)}
 
 
 def sentence(claim: dict[str, Any]) -> str:
