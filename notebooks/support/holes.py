@@ -56,7 +56,9 @@ def use(number: str, function: Callable) -> Callable:
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
-        told = f"{number} ✗ {ended(said)}{elsewhere(said, function)} The page goes on with the solution"
+        which = f"{number} {name}" if len(exercise.blocks) > 1 else number
+        told = f"{which} ✗ {ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
+        told += " The page goes on with the solution"
         solution = getattr(exercise.module, name)
         if trial is not None and trial.asked and trial.like(exercise.module):
             tell(f"{told}, and its figures show yours beside it.")

@@ -106,6 +106,18 @@ def test_a_mistake_of_another_form_is_not_drawn(kind, used, monkeypatch):
     assert found is exercise.insert and said.endswith("The page goes on with the solution.\n")
 
 
+def test_of_several_functions_in_one_cell_each_sentence_names_its_own(used):
+    part, whole = (
+        "def corrupt(x, noise, first):\n    return ",
+        "def put_back(x, clean, token):\n    return ",
+    )
+    assert used(f"{part}x", "4.1", "corrupt")[1].startswith("4.1 corrupt ✗ ")
+    assert used(f"{whole}x", "4.1", "put_back")[1].startswith("4.1 put_back ✗ ")
+    asks = "def asks(rho, R):\n    return R"
+    assert used(asks, "3.2", "asks")[1].startswith("3.2 asks ✗ ")
+    assert "asks: " not in used(asks, "3.2", "asks")[1]
+
+
 def test_what_is_right_goes_on_and_can_be_handed_in(used, tmp_path, monkeypatch):
     right = in_cell(RIGHT)
     found, said = used(right)
