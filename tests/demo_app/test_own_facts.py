@@ -141,8 +141,8 @@ def test_a_rewording_stays_where_the_unedited_model_answers_it_in_the_sense_of_t
     ask = texts.keys() - {fact.text}
     asked = sorted(ask)
     assert own(texts, 0.9)._in_its_sense(None, fact, asked, set()) == ("one",)
-    assert own(texts, 0.9)._in_its_sense(None, fact, asked, {"blue"}, 0.0) == ("one", "three")
-    assert own(texts, 0.05)._in_its_sense(None, fact, asked, {"blue"}, 0.0) == ()
+    assert own(texts, 0.9)._in_its_sense(None, fact, asked, {"blue"}) == ("one", "three")
+    assert own(texts, 0.05)._in_its_sense(None, fact, asked, {"blue"}) == ()
 
 
 def test_names_stand_under_kinds_with_their_source():
