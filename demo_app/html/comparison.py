@@ -429,17 +429,17 @@ def _source(subject: Subject) -> str:
             f"{escape(case.relation)}”, found by the prompt."
         )
     else:
-        again = "Its rewordings are your prompt behind openings that change nothing by themselves."
-        if not case.paraphrases:
-            again = "It is not tested in other words: the model answers them in another sense."
+        again = (
+            "Its rewordings are your prompt behind openings that change nothing by themselves."
+            if case.paraphrases
+            else "It is not tested in other words: the model answers them in another sense."
+        )
         stay = (
             "Neighbors are other subjects in your prompt, of whom the model was sure before the "
             "edit."
+            if case.neighborhood
+            else "Locality is not tested: the model is sure of fewer than three other subjects of "
+            "the same kind in your prompt."
         )
-        if not case.neighborhood:
-            stay = (
-                "Locality is not tested: the model is sure of fewer than three other subjects of "
-                "the same kind in your prompt."
-            )
         said = f"The page has no ready facts of this kind. {again} {stay}"
     return f'<p class="source">{said}</p>'

@@ -104,7 +104,7 @@ class Health:
         self.text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
 
     def checked(
-        self, job: Job, edits: Sequence[AppliedEdit], begin: float = 0.9
+        self, job: Job, edits: Sequence[AppliedEdit]
     ) -> tuple[tuple[AppliedEdit, ...], str | None]:
         """The edits with what is said to their prompts now, and a warning or None."""
         if not edits:
@@ -113,7 +113,7 @@ class Health:
         texts = [edit.fact.text for edit in edits]
         words, patch = "Asking your edits again", edits[-1].patch
         with (
-            job.counting(self.lm, words, ANSWER + 3, begin, 1.0),
+            job.counting(self.lm, words, ANSWER + 3, 0.9, 1.0),
             self.lm.patched(patch, only=True),
         ):
             answers = self.lm.answer(texts, ANSWER)

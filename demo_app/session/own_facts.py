@@ -48,7 +48,7 @@ class OwnFacts:
         """Read the wordings of all relations, so that the first typed fact need not wait."""
         lib.evaluation.own_facts.matches(self.lm, lib.Fact("It", "{} is", "x"))
 
-    def judged(self, job: Job, subject: Subject, begin: float = 0.0) -> Subject:
+    def judged(self, job: Job, subject: Subject) -> Subject:
         """A typed fact with the rewordings and neighbors that test it; any other as it is.
 
         Consequences come along where an example of its relation has the same new answer.
@@ -58,14 +58,14 @@ class OwnFacts:
         fact = subject.case.fact
         key = fact.subject, fact.prompt, fact.target_new
         if key not in self._found:
-            job.report(begin, "Finding rewordings and neighbors for this fact")
-            self._found[key] = self._case(job, subject, begin)
+            job.report(0.0, "Finding rewordings and neighbors for this fact")
+            self._found[key] = self._case(job, subject)
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
         self._found.move_to_end(key)
         return replace(subject, case=self._found[key])
 
-    def _case(self, job: Job, subject: Subject, begin: float) -> lib.Case:
+    def _case(self, job: Job, subject: Subject) -> lib.Case:
         """The fact as a case."""
         fact = subject.case.fact
         ranked, case = lib.evaluation.own_facts.matches(self.lm, fact), None
@@ -75,21 +75,21 @@ class OwnFacts:
         if case is not None:
             follows = tuple(borrowed(fact, case.relation, lib.classroom()))
             known = {plain(answer) for _, answer in ranked[0].relation.answers}
-            again = self._in_its_sense(job, fact, case.paraphrases, known, begin)
+            again = self._in_its_sense(job, fact, case.paraphrases, known)
             return replace(case, fact=fact, portability=follows, paraphrases=again)
         texts = [f"{opening}{fact.text}" for opening in OPENINGS]
-        again = self._in_its_sense(job, fact, texts, set(), begin)
-        firm = self._neighbors(job, fact, ranked[0].relation, begin)
+        again = self._in_its_sense(job, fact, texts, set())
+        firm = self._neighbors(job, fact, ranked[0].relation)
         return replace(subject.case, paraphrases=again, neighborhood=firm)
 
     def _in_its_sense(
-        self, job: Job, fact: lib.Fact, texts: Sequence[str], known: set[str], begin: float
+        self, job: Job, fact: lib.Fact, texts: Sequence[str], known: set[str]
     ) -> tuple[str, ...]:
         """The rewordings that the unedited model answers firmly, with what it says to the fact's
         own prompt or with an answer that is known of its relation.
         """
         asks = [(text, False) for text in (fact.text, *texts)]
-        said = self.asker.base(job, asks, fact.target_new, begin, begin + 0.02)
+        said = self.asker.base(job, asks, fact.target_new, 0.0, 0.02)
         answers = [clause(one.text) for one in said]
         sense = {plain(answers[0]), *known} - {""}
         chances = self._chances(asks, answers, said)
@@ -99,9 +99,7 @@ class OwnFacts:
             if chance >= FIRM and any(begins(one.text, answer) for answer in sense)
         )
 
-    def _neighbors(
-        self, job: Job, fact: lib.Fact, relation: Relation, begin: float
-    ) -> tuple[Probe, ...]:
+    def _neighbors(self, job: Job, fact: lib.Fact, relation: Relation) -> tuple[Probe, ...]:
         """The same prompt about other names of the subject's kind; where the model is sure of too
         few of them, what it knows of other subjects of this kind.
         """
@@ -111,11 +109,11 @@ class OwnFacts:
         own = bare(str(fact.subject))
         other = [n for n in kinds.named()[kind] if own not in bare(n) and bare(n) not in own]
         same = self._surest([relation.ask(fact.prompt, name) for name in other[:TRIED]])
-        found = self._firm(job, fact, dict.fromkeys(same), begin)
+        found = self._firm(job, fact, dict.fromkeys(same))
         if len(found) < LEAST:
             facts = [one for one in kinds.facts(kind) if own not in one.prompt.casefold()]
             right = {one.prompt: one.target for one in facts[:FACTS]}
-            found = self._firm(job, fact, right, begin)
+            found = self._firm(job, fact, right)
         return tuple(found) if len(found) >= LEAST else ()
 
     def _surest(self, texts: Sequence[str]) -> list[str]:
@@ -133,9 +131,7 @@ class OwnFacts:
                 found.append(texts[i])
         return found if len(found) >= LEAST else []
 
-    def _firm(
-        self, job: Job, fact: lib.Fact, asked: Mapping[str, str | None], begin: float
-    ) -> list[Probe]:
+    def _firm(self, job: Job, fact: lib.Fact, asked: Mapping[str, str | None]) -> list[Probe]:
         """Neighbors among {prompt: its answer, where it is known}, with what the model is sure of.
 
         Each has another answer, because one that everybody gets says nothing about a subject; none
@@ -144,7 +140,7 @@ class OwnFacts:
         asks = [(text, False) for text in asked]
         if not asks:
             return []
-        said = self.asker.base(job, asks, fact.target_new, begin + 0.02, begin + 0.05)
+        said = self.asker.base(job, asks, fact.target_new, 0.02, 0.05)
         answers = [
             clause(one.text) if right is None else right * begins(one.text, right)
             for right, one in zip(asked.values(), said, strict=True)

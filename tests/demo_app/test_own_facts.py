@@ -119,7 +119,7 @@ def test_other_names_of_the_kind_are_neighbors_where_the_answer_is_firm(
     relation = relations()["located in the city of"]
     rows = {f"{name} is": text for name, text in zip("ABC", answers, strict=True)}
     fact = lib.Fact("D thing", "{} is", "black")
-    found = own(rows, sure)._neighbors(None, fact, relation, 0.0)
+    found = own(rows, sure)._neighbors(None, fact, relation)
     assert [probe.target for probe in found] == expected
 
 
@@ -127,7 +127,7 @@ def test_what_is_known_of_the_kind_takes_their_place(own):
     rows = {f"{name} is": "red" for name in "ABC"}
     rows |= {"E eats": "hay.", "F eats": "ants", "G eats": "fish", "D thing eats": "x"}
     fact, relation = lib.Fact("D thing", "{} is", "black"), relations()["capital of"]
-    found = own(rows, 0.9, *rows)._neighbors(None, fact, relation, 0.0)
+    found = own(rows, 0.9, *rows)._neighbors(None, fact, relation)
     assert [(one.prompt, one.target) for one in found] == [
         ("E eats", "hay"),
         ("F eats", "ants"),
@@ -140,9 +140,9 @@ def test_a_rewording_stays_where_the_unedited_model_answers_it_in_the_sense_of_t
     texts = {"D thing is": "red.", "one": "red, too", "two": "a thing", "three": "blue"}
     ask = texts.keys() - {fact.text}
     asked = sorted(ask)
-    assert own(texts, 0.9)._in_its_sense(None, fact, asked, set(), 0.0) == ("one",)
-    assert own(texts, 0.9)._in_its_sense(None, fact, asked, {"blue"}, 0.0) == ("one", "three")
-    assert own(texts, 0.05)._in_its_sense(None, fact, asked, {"blue"}, 0.0) == ()
+    assert own(texts, 0.9)._in_its_sense(None, fact, asked, set()) == ("one",)
+    assert own(texts, 0.9)._in_its_sense(None, fact, asked, {"blue"}) == ("one", "three")
+    assert own(texts, 0.05)._in_its_sense(None, fact, asked, {"blue"}) == ()
 
 
 def test_names_stand_under_kinds_with_their_source():
