@@ -50,22 +50,14 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
     shown = watched and not os.environ.get("TQDM_DISABLE")
     delay = max(0.0, (_FROM.get() or began + 1) - began)
     heard = shown or _ASKED.get() is not None or delay == math.inf
-    bar = tqdm(total=len(things), desc=doing, disable=not shown, delay=delay, leave=False)
-    try:
-        for done, one in enumerate(things):
-            raise_if_cancelled(doing, done / len(things))
-            left = (time.monotonic() - began) * (len(things) - 1)
-            if done == 1 and left > LONG and not heard:
-                warnings.warn(
-                    f"{doing}: this takes at most about {left:.0f} s more",
-                    SlowWarning,
-                    stacklevel=2,
-                )
-            yield one
-            bar.update()
-    finally:
-        bar.total = bar.n  # a search may be done early: a notebook would leave a red bar there
-        bar.close()
+    for done, one in enumerate(tqdm(things, doing, disable=not shown, delay=delay, leave=False)):
+        raise_if_cancelled(doing, done / len(things))
+        left = (time.monotonic() - began) * (len(things) - 1)
+        if done == 1 and left > LONG and not heard:
+            warnings.warn(
+                f"{doing}: this takes at most about {left:.0f} s more", SlowWarning, stacklevel=2
+            )
+        yield one
 
 
 @contextmanager

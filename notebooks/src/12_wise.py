@@ -90,6 +90,7 @@ from notebooks.support import (
     show,
 )
 from notebooks.support import runs_12_wise as runs_12
+from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import both, guess, use
 from notebooks.support.score_tables import MEASURED, by_stream
 from notebooks.support.sliders import Slider
@@ -619,7 +620,7 @@ for name, rows in last.items():
     shares = {key: ", ".join(f"{x:.0f}" for x in means(rows, key)) for key in MEASURED}
     table.append({"by stream, in %": name} | shares)
 settings = []
-for name, row in runs_12.gains().items():  # from the stored runs 12_settings and 14_five
+for name, row in runs_14.gains().items():  # from the stored runs 14_settings and 14_five
     gained = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in row[key])) for key in row}
     settings.append({"points gained by": name} | gained)
 display(show.Table(table), show.Table(settings))

@@ -18,8 +18,7 @@ import lib
 from lib.data.facts import encode_prompt
 from lib.editors.wise.training import TextReader
 
-from . import long_runs, stored_runs
-from . import runs_14_lifelong as runs_14
+from . import stored_runs
 from .score_tables import by_case
 
 STREAMS, FACTS, HALF = 3, 12, 6  # facts are asked for after half of a stream and at its end
@@ -31,12 +30,6 @@ LINES = {  # name: editor, settings beside the preset's, facts of each call
     "MEMIT": ("memit", {}, [HALF] * 2),
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-LEFT_OUT: dict[str, dict[str, Any]] = {  # settings of ours, and WISE without each
-    "rehearse": {"rehearse": 0},
-    "whiten": {"whiten": None},
-    "calibrate": {"calibrate": None},
-    "track": {"track": False, "calibrate": None},  # thresholds are calibrated on tracked facts
-}
 
 
 def streams() -> list[list[lib.Case]]:
@@ -131,39 +124,4 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for i, name in product(range(STREAMS), ["unedited", *LINES])
         if i == 0 or name in ("unedited", "WISE")
     }
-    return [stored_runs.LongRun("12_streams", settings, jobs), without(lm)]
-
-
-def without(lm: lib.LM) -> stored_runs.LongRun:
-    """WISE on the streams of page 14, with one setting of ours left out at a time."""
-
-    def rows(name: str, seed: int) -> Iterator[dict[str, Any]]:
-        cases = runs_14.cases(runs_14.EDITS, seed)
-        base = lib.baseline(lm, cases, **runs_14.ASKED)
-        made = lib.EDITORS["wise"](lm, **LEFT_OUT[name])
-        yield runs_14.stream_row(made, name, seed, cases, base)
-
-    lines = {name: (lib.EDITORS["wise"], more) for name, more in LEFT_OUT.items()}
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, lines),
-        "cases": {seed: [c.id for c in runs_14.cases(seed=seed)] for seed in runs_14.SEEDS},
-        "batch": runs_14.TURN,
-    }
-    jobs = {f"{name}, {i}": partial(rows, name, i) for i in runs_14.SEEDS for name in LEFT_OUT}
-    return stored_runs.LongRun("12_settings", settings, jobs)
-
-
-def gains() -> dict[str, dict[str, tuple[float, float, float]]]:
-    """{setting: {column of page 14: by how much WISE is ahead with it, and the interval}}."""
-    whole = [row for row in runs_14.stored() if row["line"] == "WISE"]
-    found = {}
-    for name in LEFT_OUT:
-        less = [row for row in long_runs.rows("12_settings") if row["line"] == name]
-        found[name] = {
-            column: runs_14.ahead(
-                *([runs_14.values(row, column) for row in x] for x in (whole, less))
-            )
-            for column in runs_14.COLUMNS
-        }
-    return found
+    return [stored_runs.LongRun("12_streams", settings, jobs)]

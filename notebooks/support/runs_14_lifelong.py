@@ -60,6 +60,13 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {  # name: editor, settings besid
     "synthetic documents": ("sdf", {"documents": 10}),
     "steering": ("steer", {}),
 }
+# settings of WISE that are ours, and WISE without each: page 12 shows what they give
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "rehearse": {"rehearse": 0},
+    "whiten": {"whiten": None},
+    "calibrate": {"calibrate": None},
+    "track": {"track": False, "calibrate": None},  # thresholds are calibrated on tracked facts
+}
 COLUMNS = {  # asked at the end of a stream
     "held": "efficacy",
     "reworded": "generalization",
@@ -213,7 +220,27 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     jobs = {
         f"{line}, {seed}": partial(rows, line, seed) for seed in SEEDS for line in ("base", *lines)
     }
-    return [stored_runs.LongRun("14_five", settings, jobs)]
+    return [stored_runs.LongRun("14_five", settings, jobs), without(lm)]
+
+
+def without(lm: lib.LM) -> stored_runs.LongRun:
+    """WISE on the five streams, with one setting of ours left out at a time."""
+
+    def rows(name: str, seed: int) -> Iterator[dict[str, Any]]:
+        whole = cases(EDITS, seed)
+        base = lib.baseline(lm, whole, **ASKED)
+        made = lib.EDITORS["wise"](lm, **LEFT_OUT[name])
+        yield stream_row(made, name, seed, whole, base)
+
+    lines = {name: (lib.EDITORS["wise"], more) for name, more in LEFT_OUT.items()}
+    settings = {
+        "reading": stored_runs.reading(lm),
+        "editors": stored_runs.configs(lm, lines),
+        "cases": {seed: [c.id for c in cases(seed=seed)] for seed in SEEDS},
+        "batch": TURN,
+    }
+    jobs = {f"{name}, {i}": partial(rows, name, i) for i in SEEDS for name in LEFT_OUT}
+    return stored_runs.LongRun("14_settings", settings, jobs)
 
 
 # ---------------------------------------------------------------- reading the stored rows
@@ -275,3 +302,16 @@ def ahead(
     pairs = [zip(a, b, strict=True) for a, b in zip(one, other, strict=True)]
     gaps = [[float(a) - float(b) for a, b in pair] for pair in pairs]
     return wide(gaps, DIFFERENCE)
+
+
+def gains() -> dict[str, dict[str, tuple[float, float, float]]]:
+    """{setting: {column: by how much WISE is ahead with it, and the interval}}."""
+    whole = [row for row in stored() if row["line"] == "WISE"]
+    found = {}
+    for name in LEFT_OUT:
+        less = [row for row in long_runs.rows("14_settings") if row["line"] == name]
+        found[name] = {
+            column: ahead(*([values(row, column) for row in x] for x in (whole, less)))
+            for column in COLUMNS
+        }
+    return found
