@@ -619,8 +619,8 @@ table = []
 for name, rows in last.items():
     shares = {key: ", ".join(f"{x:.0f}" for x in means(rows, key)) for key in MEASURED}
     table.append({"by stream, in %": name} | shares)
-settings = []
-for name, row in runs_14.gains().items():  # from the stored runs 14_settings and 14_five
+settings, five = [], long_runs.rows("14_five")
+for name, row in runs_14.gains(five, long_runs.rows("14_settings")).items():
     gained = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in row[key])) for key in row}
     settings.append({"points gained by": name} | gained)
 display(show.Table(table), show.Table(settings))

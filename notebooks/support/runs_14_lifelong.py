@@ -304,14 +304,17 @@ def ahead(
     return wide(gaps, DIFFERENCE)
 
 
-def gains() -> dict[str, dict[str, tuple[float, float, float]]]:
-    """{setting: {column: by how much WISE is ahead with it, and the interval}}."""
-    whole = [row for row in stored() if row["line"] == "WISE"]
-    found = {}
-    for name in LEFT_OUT:
-        less = [row for row in long_runs.rows("14_settings") if row["line"] == name]
-        found[name] = {
-            column: ahead(*([values(row, column) for row in x] for x in (whole, less)))
-            for column in COLUMNS
+def gains(
+    five: Sequence[Mapping[str, Any]], less: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """{setting: {column: by how much WISE is ahead with it, and the interval}}, of both runs."""
+
+    def of(rows: Sequence[Mapping[str, Any]], line: str, column: str) -> list[list[float]]:
+        return [values(row, column) for row in rows if row["line"] == line]
+
+    return {
+        name: {
+            column: ahead(of(five, "WISE", column), of(less, name, column)) for column in COLUMNS
         }
-    return found
+        for name in LEFT_OUT
+    }
