@@ -18,7 +18,7 @@ from lessons.grading.exercise_source import LINE, exercises
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.verdict import grade
 from notebooks import build
-from notebooks.support import holes
+from notebooks.support import hand_ins, holes
 
 from ..support.usual import few
 
@@ -104,6 +104,15 @@ def test_a_mistake_of_another_form_is_not_drawn(kind, used, monkeypatch):
     monkeypatch.setattr("lessons.grading.trial.SECONDS", 0.5)
     found, said = used(BOTH[kind][0])
     assert found is exercise.insert and said.endswith("The page goes on with the solution.\n")
+
+
+def test_what_was_handed_in_can_grow_into_an_editor(used, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "l2_1_insert.py").write_text(exercises("2.1")[0].solution)
+    monkeypatch.setattr(hand_ins, "MY", tmp_path / "my")
+    hand_ins.Editor("editor.py").grow(used(OPEN)[0])
+    assert "insert: It is written in" in capsys.readouterr().out
+    assert "def insert(" in (tmp_path / "my" / "editor.py").read_text()
 
 
 def test_of_several_functions_in_one_cell_each_sentence_names_its_own(used):
