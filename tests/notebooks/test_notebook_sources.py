@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def test_a_source_runs_as_plain_python_and_its_exercises_pass_unsolved_nowhere(
     assert "✓" not in done.stdout
     if "use(" in source.read_text(encoding="utf-8"):  # a page may have no hole
         assert "not attempted" in done.stdout or "is still open" in done.stdout
+
+
+def test_every_table_that_a_page_reads_is_there():
+    folder = ROOT / "tests/benchmarks"
+    asked = re.findall(r'\bstored\("(\w+)"\)', "".join(path.read_text("utf-8") for path in SOURCES))
+    assert asked and not [name for name in asked if not (folder / f"{name}.json").is_file()]
 
 
 def import_lines(text):
