@@ -47,9 +47,9 @@ NAMES = (*sorted(lib.EDITORS), METRICS)
 EMBEDDED = "SmolLM2-135M-Instruct behind <|endoftext|>"  # how presets call what `lib.load` gives
 LAYERS = {EMBEDDED: 30, EMBEDDED.split()[0]: 30, "gemma-3-270m": 18}  # of models with stored rows
 # Of a probability, and of a change's own size. An editor that takes many steps carries roundings
-# on: with two threads in the place of one LEMoE, WISE and CrispEdit change projections by up to a
-# thousandth of the change.
-CLOSE, OF_SIZE = 1e-3, 5e-3
+# on: on another processor RECT, SDF and CrispEdit change projections by up to seven thousandths
+# of the change.
+CLOSE, OF_SIZE = 1e-3, 2e-2
 PROJECTIONS = 8
 CASES = (1, 3)  # of the classroom: "Shanghai" has more than one token
 EVALUATED = 10
