@@ -17,7 +17,8 @@ WRITTEN = [name for name in current.NAMES if current.path(name).exists()]
 @pytest.mark.filterwarnings("ignore::lib.errors.EditWarning")
 @pytest.mark.parametrize("name", few(WRITTEN, USUAL))
 def test_the_code_does_what_its_reference_says(default_lm, name):
-    assert not current.differences(current.made(default_lm, name), current.stored(name))
+    now = current.made(default_lm, name)
+    assert not current.differences(now, current.stored(name), name)
 
 
 def test_every_editor_has_a_small_file_of_todays_preset_without_matrices():
