@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 from typing import get_type_hints as hints_of
 
 from .errors import ArgumentError, ArgumentTypeError
-from .settings import described, shown
+from .setting_fields import described, shown
 
 F = TypeVar("F", bound=Callable[..., Any])  # a function, or a dataclass
 _MANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

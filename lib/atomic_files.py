@@ -25,7 +25,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from .errors import ArgumentError, ArgumentTypeError, PlaceError, WriteError, error_number
-from .settings import shown
+from .setting_fields import shown
 
 ABANDONED = 24 * 3600  # seconds after which nobody on another machine is taken to be still writing
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may share the disk
@@ -208,7 +208,7 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """Nested state as JSON; each tensor goes into `tensors` under its path in the state.
 
-    `patch.checked_file.unpack` takes it apart again and trusts none of it. Lists are stored as
+    `patch.tensor_file.unpack` takes it apart again and trusts none of it. Lists are stored as
     tuples. pack({"k": (t, 3)}, "m", {}) ->
     {"dict": {"k": {"tuple": [{"tensor": "m/k/0"}, {"value": 3}]}}}
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import EditError
-from .settings import nearest
+from .setting_fields import nearest
 
 
 class Registry(dict[str, type[Any]]):

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 import lib
-from lib.settings import explain
+from lib.setting_fields import explain
 
 from . import given
 from .worker import Trouble

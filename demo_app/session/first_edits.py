@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 import lib
-from lib.stored import Stored, make_missing
+from lib.computed_once import Stored, make_missing
 
 from .asking import Asker
 from .choices import STEPS, Choices

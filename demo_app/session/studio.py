@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import lib
-from lib.stored import make_missing
+from lib.computed_once import make_missing
 
 from . import editor_settings, given
 from .asking import Asker

@@ -25,7 +25,7 @@ import torch
 
 import lib
 from lessons.grading import audit_hook, confinement
-from lib.patch import checked_file
+from lib.patch import tensor_file
 
 TEXT = 300  # characters of an error
 FILE = 1 << 30  # bytes of a file that is written
@@ -87,8 +87,8 @@ def enclose(asked: dict) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tempfile.gettempdir()  # is found by a file that is made and removed
     # the library writes a file beside and renames it; here it is written in its place
-    checked_file.whole_file = contextlib.nullcontext
-    checked_file.save_file = lambda tensors, path, metadata: path.write_bytes(
+    tensor_file.whole_file = contextlib.nullcontext
+    tensor_file.save_file = lambda tensors, path, metadata: path.write_bytes(
         safetensors.torch.save(tensors, metadata)
     )
     if confinement.obstacle():

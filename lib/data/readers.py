@@ -21,7 +21,7 @@ from msgspec import Meta
 from ..arguments import checked
 from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
-from ..settings import Count
+from ..setting_fields import Count
 from .case_lists import Cases, LazyCases
 from .facts import Case, Fact, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys

@@ -13,7 +13,7 @@ import pandas as pd
 from msgspec import Meta
 
 from ..errors import ArgumentError, ArgumentTypeError
-from ..settings import shown
+from ..setting_fields import shown
 from .case_lists import Cases, LazyCases
 from .facts import Case, Fact
 from .readers import read_cases

@@ -13,13 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from .. import associative_memory as memory
+from ..computed_once import Stored
 from ..keys_values.null_space import null_space, stored_eigen
 from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Real, Share, from_paper, ours
-from ..stored import Stored
+from ..setting_fields import Amount, Real, Share, from_paper, ours
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor, earlier_keys
-from .shared.options import VALUES
+from .shared.shared_settings import VALUES
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,18 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from ..computed_once import Stored
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values.curvature import Curvature
 from ..keys_values.null_space import stored_eigen
 from ..keys_values.output_moment import curvatures, stored_pairs
 from ..patch.patch import EMPTY, Patch
-from ..settings import Layers, Share, Size, from_paper
-from ..stored import Stored
+from ..setting_fields import Layers, Share, Size, from_paper
 from .shared.base import Editor, mlp_outputs
 from .shared.config import Config
 from .shared.fine_tuning import beside, fact_rows, train
-from .shared.options import EndOfText, EpochSettings, GeneralText
+from .shared.shared_settings import EndOfText, EpochSettings, GeneralText
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..settings import Amount
+from ..setting_fields import Amount
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
-from .shared.options import VALUES
+from .shared.shared_settings import VALUES
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
-from ..settings import Amount, Count, from_paper
+from ..setting_fields import Amount, Count, from_paper
 from .shared.base import Editor
 from .shared.config import Config
 from .shared.fine_tuning import fact_rows, train
-from .shared.options import EndOfText, EpochSettings
+from .shared.shared_settings import EndOfText, EpochSettings
 
 
 @dataclass(frozen=True)

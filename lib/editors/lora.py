@@ -18,11 +18,11 @@ from ..data.facts import Fact
 from ..errors import EditError
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import Patch
-from ..settings import Amount, Count, Layers, Real, Size, Texts, from_paper, ours, setting
+from ..setting_fields import Amount, Count, Layers, Real, Size, Texts, from_paper, ours, setting
 from .shared.base import Editor, add_low_rank, mlp_outputs
 from .shared.config import Config
 from .shared.fine_tuning import adapters, beside, fact_rows, train
-from .shared.options import EndOfText, EpochSettings
+from .shared.shared_settings import EndOfText, EpochSettings
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+from ..computed_once import Stored
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
-from ..settings import Real, Size, from_paper
-from ..stored import Stored
+from ..setting_fields import Real, Size, from_paper
 from .shared import value_norm
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
 

@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..model.lm import LM
-from ..settings import Amount, Count, Real, Size
+from ..setting_fields import Amount, Count, Real, Size
 from .hypernetwork.network import ModuleUpdate
 from .hypernetwork.network_editor import Factors
 from .hypernetwork.settings import TrainableConfig

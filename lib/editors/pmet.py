@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..data.facts import Fact
-from ..settings import Amount, Count, from_paper
+from ..setting_fields import Amount, Count, from_paper
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import LowRank, Patch
-from ..settings import from_paper
+from ..setting_fields import from_paper
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 

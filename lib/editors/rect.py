@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..patch.patch import Patch
-from ..settings import Share, from_paper
+from ..setting_fields import Share, from_paper
 from .shared.config import Config
 from .shared.wrapper import Wrapper
 

@@ -16,7 +16,7 @@ import torch
 
 from ..data.facts import Case
 from ..patch.patch import EMPTY
-from ..settings import Count, Real, Size, from_paper, setting
+from ..setting_fields import Count, Real, Size, from_paper, setting
 from .hypernetwork.losses import Text
 from .hypernetwork.network_file import Networks
 from .hypernetwork.settings import RegressionConfig

@@ -18,10 +18,10 @@ from ..cancellation import steps
 from ..data.facts import Fact
 from ..keys_values import value_search
 from ..patch.patch import EMPTY, Patch
-from ..settings import Count, Real, Whole, from_paper
+from ..setting_fields import Count, Real, Whole, from_paper
 from .shared.base import WhitenedEditor, add_low_rank
 from .shared.config import Config
-from .shared.options import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
+from .shared.shared_settings import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..data.facts import Fact
 from ..model import generation
 from ..model.answer_rows import AnswerRows
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Real, Size, Texts, ours
+from ..setting_fields import Amount, Count, Real, Size, Texts, ours
 from .lora import Lora, LoraConfig
 
 # {} is the statement, {prompt}, {answer} and {subject} its parts; without a subject the last four

@@ -21,10 +21,10 @@ from ..keys_values.answer_gradients import answer_rows
 from ..model import activations, batching, generation
 from ..model.answer_rows import AnswerRows
 from ..model.sequences import Sequences
-from ..patch.checked_file import Schema, Size
 from ..patch.patch import Patch
 from ..patch.route import Part, Route
-from ..settings import Count, Real, from_paper
+from ..patch.tensor_file import Schema, Size
+from ..setting_fields import Count, Real, from_paper
 from .shared import routed
 from .shared.base import Editor
 from .shared.config import Config

@@ -20,18 +20,18 @@ from torch import Tensor
 from .. import associative_memory as memory
 from .. import distributed
 from ..cancellation import steps
+from ..computed_once import Stored, remembered
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import answer_gradients
 from ..keys_values.running_moments import KeyGradientMoments
 from ..keys_values.second_moment import second_moment, stored_moments
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Real, from_paper, ours
-from ..stored import Stored, remembered
+from ..setting_fields import Amount, Count, Real, from_paper, ours
 from .shared import warmup_moments
 from .shared.base import Editor, add_low_rank
 from .shared.config import Config
-from .shared.options import EndOfText, GradientSettings
+from .shared.shared_settings import EndOfText, GradientSettings
 
 
 @dataclass(frozen=True)

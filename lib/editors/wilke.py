@@ -15,7 +15,7 @@ from torch import Tensor
 from ..cancellation import steps
 from ..data.facts import Fact
 from ..patch.patch import EMPTY, Patch
-from ..settings import Layers, Size, from_paper
+from ..setting_fields import Layers, Size, from_paper
 from .rome import Rome, RomeConfig, insert
 from .shared.base import add_low_rank
 from .shared.values_at_layers import search_layers

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..arguments import checked
 from ..cancellation import steps
+from ..computed_once import remembered
 from ..data import taken
 from ..data.facts import Case, Fact, Probe, quoted
 from ..data.relations import Relation, relations
@@ -25,7 +26,6 @@ from ..errors import DataWarning, FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from ..stored import remembered
 from .asked_together import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from ..computed_once import remembered
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from ..stored import remembered
 
 STARTERS = ("The", "Therefore", "Because", "I", "You")
 

@@ -14,9 +14,9 @@ import torch
 
 from ..associative_memory import NullSpace, null_space_of
 from ..cancellation import steps
+from ..computed_once import Stored, Tensors, make_missing, remembered
 from ..model.devices import on_card
 from ..model.lm import LM
-from ..stored import Stored, Tensors, make_missing, remembered
 from .curvature import Eigen
 from .second_moment import stored_moments
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from ..cancellation import steps
+from ..computed_once import Stored, Tensors, make_missing, remembered, text_hash
 from ..model import batching
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from ..stored import Stored, Tensors, make_missing, remembered, text_hash
 from .answer_gradients import one_pass
 from .curvature import Curvature, curvature
 from .null_space import eigen

@@ -26,14 +26,14 @@ from torch.nn.functional import linear
 from ..associative_memory import Moment
 from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
+from ..computed_once import Stored, Tensors, make_missing, remembered, room, text_hash
 from ..data.texts import GENERAL
 from ..errors import EditError
 from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount
-from ..stored import Stored, Tensors, make_missing, remembered, room, text_hash
+from ..setting_fields import Amount
 
 WINDOW = 256  # tokens read at once
 BLOCK = 512  # columns of K Kᵀ made at once: only those blocks that do not lie above the diagonal

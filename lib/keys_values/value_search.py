@@ -36,7 +36,7 @@ Site = Literal["mlp_out", "block", "pmet"]  # where δ is added
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search for v*, explained in editors/shared/options.py.
+    """Settings of the search for v*, explained in editors/shared/shared_settings.py.
 
     enough  total loss under which a fact's search ends
     relax   PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL

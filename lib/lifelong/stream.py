@@ -24,7 +24,7 @@ from ..editors.shared.base import Editor
 from ..errors import DataWarning, EditError, JournalError
 from ..model.lm import LM
 from ..registry import EDITORS
-from ..settings import Size
+from ..setting_fields import Size
 from .journal import Journal, digest
 from .run import Run, listed, unusable
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import torch
 
 from ..errors import ArgumentError
-from ..settings import nearest, shown
+from ..setting_fields import nearest, shown
 
 DTYPES: dict[str, torch.dtype | Literal["auto"]] = {  # by torch's words, and by those of many
     "auto": "auto",

@@ -29,7 +29,7 @@ from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, ArgumentTypeError, EditError
 from ..patch.patch import EMPTY, Patch
-from ..settings import Amount, Count, Size, Whole, shown
+from ..setting_fields import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
 from .apply_patch import BEHIND, Patchable
 from .architectures import below_head, block_signature, cache_argument
@@ -129,7 +129,7 @@ class LM(Patchable):
 
     @property
     def stored_identity(self) -> str:
-        """All of the model that what is computed from it depends on (see `lib.stored`).
+        """All of the model that what is computed from it depends on (see `lib.computed_once`).
 
         The weights and the configuration, and the tokenizer by the ids of a long text, by its added
         and special tokens, and by what it puts before a text and around a message.

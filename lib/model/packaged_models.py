@@ -27,7 +27,7 @@ from typing import Any
 
 from ..atomic_files import cache_folder, made_once, path_of, sha256
 from ..errors import ArgumentError, CacheWarning, FetchError
-from ..settings import nearest
+from ..setting_fields import nearest
 
 DONE = "complete"  # written last inside the folder, with the sums of all that is there
 PATIENCE = 2  # seconds that the hub may take to answer at all

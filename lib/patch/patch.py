@@ -20,11 +20,11 @@ from torch import Tensor
 
 from ..arguments import checked
 from ..atomic_files import path_of
+from ..computed_once import size
 from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
 from ..errors import FactError, PatchError
-from ..settings import Real
-from ..stored import size
+from ..setting_fields import Real
 from .route import Rewrite, Route
 
 SHOWN = 3  # facts, edits and changed modules that a `repr` names at most

@@ -28,10 +28,10 @@ from ..atomic_files import pack
 from ..data.facts import Fact
 from ..data.normalized_text import as_written
 from ..errors import ArgumentError, PatchError
-from . import checked_file
-from .checked_file import Count, Line, Name, Packed, Schema, Size
+from . import tensor_file
 from .patch import Edit, LowRank, Patch
 from .route import Part, Rewrite, Route, Savable, check_parts
+from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
 FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
 # 3 has such lines whose texts were normalized when their source was read
@@ -59,7 +59,7 @@ class _Line(Schema):
     batch: Size | None = None
 
     def __post_init__(self) -> None:
-        self.settings = checked_file.setting(self.settings, "settings")
+        self.settings = tensor_file.setting(self.settings, "settings")
         if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
             raise ArgumentError("a line names either facts, or a source and its rows")
         if self.rows and self.rows[0] > self.rows[1]:
@@ -122,7 +122,7 @@ def save(patch: Patch, path: Path) -> Path:
         editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
     }
     tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
-    return checked_file.write(path, "patch", header, tensors, _Header, PatchError)
+    return tensor_file.write(path, "patch", header, tensors, _Header, PatchError)
 
 
 def load(path: Path) -> Patch:
@@ -130,7 +130,7 @@ def load(path: Path) -> Patch:
     if not path.is_file():
         raise PatchError(f"there is no patch file at {path}")
     try:
-        text, tensors, number = checked_file.read(path, "patch")
+        text, tensors, number = tensor_file.read(path, "patch")
     except Exception as error:
         raise PatchError(
             f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
@@ -141,9 +141,9 @@ def load(path: Path) -> Patch:
             "update the library"
         )
     try:
-        return _patch(checked_file.checked(text, tensors, _Header), tensors)
+        return _patch(tensor_file.checked(text, tensors, _Header), tensors)
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
-        raise PatchError(f"{path.name} is damaged: {checked_file.sentence(error)}") from None
+        raise PatchError(f"{path.name} is damaged: {tensor_file.sentence(error)}") from None
 
 
 def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
@@ -162,7 +162,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     )
     memory: dict[str, Any] = {}
     for editor, packed in header.memory.items():
-        memory[editor] = checked_file.unpack(packed, f"m/{editor}", tensors, used)
+        memory[editor] = tensor_file.unpack(packed, f"m/{editor}", tensors, used)
         if not isinstance(memory[editor], Mapping):
             raise ArgumentError(f"the memory of {editor} is no mapping")
     if over := sorted(tensors.keys() - used):
@@ -203,7 +203,7 @@ def _code(
         return parent.kinds[code.kind].load(mine, code.header)
     except ValueError as error:
         place = f"the {code.kind} {parent.__name__.lower()} at {prefix[2:-1]}"
-        raise ArgumentError(f"{place}: {checked_file.sentence(error)}") from None
+        raise ArgumentError(f"{place}: {tensor_file.sentence(error)}") from None
 
 
 def _edit(line: _Line) -> Edit:

@@ -18,8 +18,8 @@ from msgspec import convert
 from msgspec.structs import asdict
 from torch import Tensor
 
-from ..stored import size
-from .checked_file import Schema, check_names, check_tensor
+from ..computed_once import size
+from .tensor_file import Schema, check_names, check_tensor
 
 
 class Part(NamedTuple):

@@ -4,7 +4,7 @@
 
 They are the small ones that take long: what UltraEdit starts from, the anchors of norms, and what
 MEMOIR reads, for the embedded model with and without the token in front, and for the second one.
-Each is made in an empty cache folder and put where `lib.stored` looks first.
+Each is made in an empty cache folder and put where `lib.computed_once` looks first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shutil
 import tempfile
 
 import lib
-from lib.stored import SHIPPED, make_missing
+from lib.computed_once import SHIPPED, make_missing
 from tests.benchmarks import command
 
 MODELS = (("smollm2-135m-instruct", "own"), ("smollm2-135m-instruct", None), ("gemma-3-270m", None))

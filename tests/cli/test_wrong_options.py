@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.settings import shown
+from lib.setting_fields import shown
 from lib.workbench.cli.main import main
 
 from ..support import tiny

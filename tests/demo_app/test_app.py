@@ -43,7 +43,7 @@ from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
 from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from demo_app.tabs.about import about
 from lib.model import scoring
-from lib.settings import explain
+from lib.setting_fields import explain
 from lib.workbench.instruments.dossier import Dossier, Line
 from lib.workbench.instruments.dossier_answers import EntityAnswers, EntityReply
 

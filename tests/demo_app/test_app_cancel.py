@@ -11,7 +11,7 @@ from demo_app.session import interference, layers, take_away
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Job, Stopped
-from lib import stored
+from lib import computed_once
 
 from ..support.page import cases, edited
 
@@ -27,9 +27,10 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
 
     def clear() -> None:
-        monkeypatch.setattr(stored, "cache_folder", lambda: tmp_path / f"cache{len(folders)}")
+        folder = tmp_path / f"cache{len(folders)}"
+        monkeypatch.setattr(computed_once, "cache_folder", lambda: folder)
         folders.append(None)
-        stored.forget()
+        computed_once.forget()
 
     folders: list[None] = []
     return clear

@@ -15,7 +15,7 @@ from lib.data.facts import encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.grace.route import Deferral
 from lib.editors.shared.entry_values import EntrySearch, EntrySite, descend
-from lib.editors.shared.options import EntryTraining
+from lib.editors.shared.shared_settings import EntryTraining
 from lib.errors import EditWarning
 from lib.model import activations, generation, scoring
 from lib.model.answer_rows import AnswerRows

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 import lib
-from lib.settings import explain, words
+from lib.setting_fields import explain, words
 from lib.workbench.preset_search.scan import SCORED, Scan
 
 from ..support import tiny

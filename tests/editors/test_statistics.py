@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lib
-from lib import stored as store
+from lib import computed_once as store
 from lib.errors import CacheWarning
 from lib.keys_values import answer_gradients, output_moment, second_moment
 from lib.workbench.cli.main import main

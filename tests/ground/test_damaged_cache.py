@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lib
-from lib import stored as store
+from lib import computed_once as store
 from lib.model import packaged_models
 
 from ..demo_app.conftest import STRONG

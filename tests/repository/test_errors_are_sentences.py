@@ -74,7 +74,7 @@ STREAM = ["stream", *QUICK, "--data", "d.jsonl", "--edits", "1"]
 SEARCH = ["tune", "m", "--editors", "ft_m", "--data", "d.jsonl", "--to", "new.toml"]
 TRAIN = ["train", "--editor", "mend", "--data", "d.jsonl", "--steps", "0", "--validation", "0"]
 TRAIN += ["--checkpoint", "net.safetensors"]
-TENSORS = "lib.patch.checked_file"
+TENSORS = "lib.patch.tensor_file"
 BENCH = "lib.workbench."
 PLACES = {  # command -> (what raises, the words of the command)
     "edit reads a patch": (TENSORS + ".safe_open", [*EDIT, "--after", "p.safetensors"]),

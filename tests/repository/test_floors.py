@@ -26,7 +26,7 @@ OPENED = {
         "lib.workbench.console",
         "lib.evaluation.intervals",
         "lib.keys_values.answer_gradients",
-        "lib.patch.checked_file",  # an entrant renames nothing: it writes in place
+        "lib.patch.tensor_file",  # an entrant renames nothing: it writes in place
     },
     "notebooks": {
         "lib.atomic_files",  # what a reader wrote is never half a file

@@ -33,10 +33,10 @@ HOUSES = {
     "lib": House(
         [
             {"errors"},
-            {"settings"},  # how a value is shown in a sentence
+            {"setting_fields"},  # how a value is shown in a sentence
             {"arguments"},
             {"atomic_files", "registry", "cancellation", "distributed", "associative_memory"},
-            {"stored"},  # what is computed once
+            {"computed_once"},  # what is computed once
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
             {"data", "evaluation.answers"},
             {"patch"},  # an edit as a value

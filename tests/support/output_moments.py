@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lib.computed_once import make_missing
 from lib.keys_values.output_moment import stored_pairs
 from lib.model.lm import LM
-from lib.stored import make_missing
 
 
 def moments(

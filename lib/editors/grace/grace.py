@@ -19,10 +19,10 @@ from torch import Tensor
 from ...errors import EditError, EditWarning
 from ...model import activations
 from ...model.answer_rows import AnswerRows
-from ...settings import Amount, from_paper, ours
+from ...setting_fields import Amount, from_paper, ours
 from ..shared.codebooks import CodebookConfig, CodebookEditor
 from ..shared.entry_values import EntrySite, Replacement
-from ..shared.options import EndOfText
+from ..shared.shared_settings import EndOfText
 from .codebook import GAP, Codebook, lookup
 from .route import Deferral
 

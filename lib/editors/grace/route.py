@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ...model.sequences import Sequences
-from ...patch.checked_file import Schema
 from ...patch.route import Part, Route
+from ...patch.tensor_file import Schema
 from ..shared.entry_values import Replacement
 from .codebook import Found, lookup
 

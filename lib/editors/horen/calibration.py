@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
+from ...computed_once import Stored, Tensors, text_hash
 from ...errors import EditError
 from ...keys_values.second_moment import general_text
 from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Stored, Tensors, text_hash
 from ..shared.routed import nearest
 from .route import Dynamics, Query
 

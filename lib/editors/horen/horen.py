@@ -22,12 +22,12 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
+from ...computed_once import Stored
 from ...errors import EditError
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import EMPTY, Patch
-from ...settings import Count, Real, Share, from_paper, ours
-from ...stored import Stored
+from ...setting_fields import Count, Real, Share, from_paper, ours
 from ..shared.codebooks import CodebookConfig, CodebookEditor, Label
 from ..shared.entry_values import EntrySite
 from ..shared.routed import flat_tuples, linear, nearest, tuples_of

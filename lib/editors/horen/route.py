@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...model.sequences import Counted, Sequences
-from ...patch.checked_file import Real, Schema
 from ...patch.route import Part, Route
-from ...settings import Share
+from ...patch.tensor_file import Real, Schema
+from ...setting_fields import Share
 from ..shared.routed import nearest
 
 ROUNDS = 64  # steps at most; the query has settled long before

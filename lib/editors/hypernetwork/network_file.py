@@ -21,8 +21,8 @@ from torch import Tensor
 from ...atomic_files import pack, sha256
 from ...errors import ArgumentError, NetworkError
 from ...keys_values.running_moments import KeyGradientMoments
-from ...patch import checked_file
-from ...patch.checked_file import Count, Line, Packed, Schema, check_names
+from ...patch import tensor_file
+from ...patch.tensor_file import Count, Line, Packed, Schema, check_names
 from .network import EditNet
 
 FORMAT = 1  # raised when an older library would misread the file
@@ -155,18 +155,18 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, **header, "state": pack(state, "s", tensors)}
-    return checked_file.write(path, "network", header, tensors, _Header, NetworkError)
+    return tensor_file.write(path, "network", header, tensors, _Header, NetworkError)
 
 
 def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:
     """(header, state, hash of the content); NetworkError for another model's or editor's file."""
     try:
-        text, tensors, number = checked_file.read(path, "network")
+        text, tensors, number = tensor_file.read(path, "network")
         if number > FORMAT:
             raise ArgumentError(f"it has format {number}: update the library")
-        header = checked_file.checked(text, tensors, _Header)
+        header = tensor_file.checked(text, tensors, _Header)
         used: set[str] = set()
-        state = checked_file.unpack(header.state, "s", tensors, used)
+        state = tensor_file.unpack(header.state, "s", tensors, used)
         check_names("it", tensors, used)
         convert(state, _State)
         for name, tensor in tensors.items():
@@ -177,7 +177,7 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         said = json.loads(text)  # as it stands: the schema would write whole numbers otherwise
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
         raise NetworkError(
-            f"{path} is no trained network, or is damaged: {checked_file.sentence(error)}"
+            f"{path} is no trained network, or is damaged: {tensor_file.sentence(error)}"
         ) from None
     if header.base.split()[-1] != fingerprint:
         raise NetworkError(

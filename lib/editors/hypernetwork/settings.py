@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...settings import Amount, Count, Real, Size, from_paper, ours
+from ...setting_fields import Amount, Count, Real, Size, from_paper, ours
 from ..shared.config import Config
-from ..shared.options import GradientSettings
+from ..shared.shared_settings import GradientSettings
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from ...model.answer_rows import AnswerRows
 from ...model.architectures import ACTIVATIONS, dense, mlp_activation
 from ...model.lm import LM
 from ...model.sequences import Counted, Sequences
-from ...patch.checked_file import Real, Schema, Size, TokenId
 from ...patch.route import Part, Route
+from ...patch.tensor_file import Real, Schema, Size, TokenId
 from ..shared.routed import CapturedRows, add_at
 from .routers import AnchorRouter, HiddenStateRouter, Router, holds
 

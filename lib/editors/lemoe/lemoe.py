@@ -24,11 +24,11 @@ from ...data.facts import Fact, fill
 from ...errors import EditError, EditWarning
 from ...keys_values import context_templates as contexts
 from ...patch.patch import Patch
-from ...settings import Amount, Count, Real, Size, Texts, from_paper, ours
+from ...setting_fields import Amount, Count, Real, Size, Texts, from_paper, ours
 from ..shared import routed
 from ..shared.base import Editor
 from ..shared.config import Config
-from ..shared.options import EndOfText
+from ..shared.shared_settings import EndOfText
 from . import routers
 from .clusters import Order, cluster_facts, general_mean, text_means
 from .experts import Expert, ExpertRows, Experts, activation, fresh, module_for

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...patch.checked_file import Count, Real, Schema, TokenId
 from ...patch.route import Part, Savable
+from ...patch.tensor_file import Count, Real, Schema, TokenId
 from ..shared.answer_training import Descent
 
 D_K = 64  # length of an anchor

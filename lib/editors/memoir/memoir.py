@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
+from ...computed_once import Stored, Tensors, text_hash
 from ...data import taken
 from ...data.facts import Fact, fill
 from ...data.readers import classroom
@@ -24,14 +25,13 @@ from ...errors import EditError
 from ...keys_values import context_templates as contexts
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import EMPTY, Patch
-from ...settings import Amount, Count, Real, Size, Texts, from_paper, ours
-from ...stored import Stored, Tensors, text_hash
+from ...setting_fields import Amount, Count, Real, Size, Texts, from_paper, ours
 from ..shared import routed
 from ..shared.answer_training import Descent
 from ..shared.base import Editor
 from ..shared.config import Config
-from ..shared.options import ContextSettings, EndOfText
 from ..shared.routed import CapturedRows, pack_bits, unpack_bits
+from ..shared.shared_settings import ContextSettings, EndOfText
 from .fingerprint import Fingerprint, insert, means, permutation
 from .route import Residual, threshold
 

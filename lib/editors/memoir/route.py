@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...model.sequences import Sequences
-from ...patch.checked_file import Real, Schema, Size, TokenId
 from ...patch.route import Part, Route
+from ...patch.tensor_file import Real, Schema, Size, TokenId
 from ..shared.routed import add_at, nearest, unpack_bits
 from .fingerprint import Fingerprint
 

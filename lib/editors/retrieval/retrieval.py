@@ -15,10 +15,10 @@ from typing import Any
 
 from ...data.facts import Fact, encode_prompt
 from ...errors import ArgumentError
-from ...patch.checked_file import Real, Schema
 from ...patch.patch import Patch
 from ...patch.route import Rewrite
-from ...settings import from_paper
+from ...patch.tensor_file import Real, Schema
+from ...setting_fields import from_paper
 from ..shared.base import Editor
 from ..shared.config import Config
 from . import finding, tfidf

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...arguments import checked
 from ...associative_memory import Moment
 from ...cancellation import LOG, patient
+from ...computed_once import Stored, make_missing
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
@@ -32,8 +33,7 @@ from ...model.lm import LM
 from ...model.scoring import score
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS
-from ...settings import shown
-from ...stored import Stored, make_missing
+from ...setting_fields import shown
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 from .earlier_settings import ADDED
 

@@ -21,12 +21,12 @@ from ...keys_values import chat_wordings
 from ...model.answer_rows import AnswerRows
 from ...patch.patch import Patch
 from ...patch.route import Route
-from ...settings import Count, from_paper
+from ...setting_fields import Count, from_paper
 from . import routed
 from .base import Editor
 from .config import Config
 from .entry_values import EntrySite, descend
-from .options import ChatWordings, EntryTraining
+from .shared_settings import ChatWordings, EntryTraining
 
 Label = Sequence[int]  # the tokens of an answer
 

@@ -18,7 +18,7 @@ import msgspec
 from ...errors import EditError
 from ...model.lm import LM
 from ...model.presets_file import fits
-from ...settings import Whole, described, explain, nearest, ours, shown
+from ...setting_fields import Whole, described, explain, nearest, ours, shown
 from .earlier_settings import RETIRED
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name

@@ -20,7 +20,7 @@ from ...model.answer_rows import AnswerRows
 from ...model.batching import BATCH_TOKENS, grouped
 from ...model.lm import LM
 from ...model.partial_forward import Replay
-from .options import EntryTraining
+from .shared_settings import EntryTraining
 
 Replacement = Literal["last", "prompt", "all"]
 

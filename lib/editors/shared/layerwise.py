@@ -21,11 +21,11 @@ from ...data.facts import Fact
 from ...keys_values import value_search
 from ...keys_values.value_search import Site, Target
 from ...patch.patch import EMPTY, Patch
-from ...settings import Amount, Count, Layers, from_paper, ours
+from ...setting_fields import Amount, Count, Layers, from_paper, ours
 from . import removal
 from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
-from .options import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
+from .shared_settings import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
 
 # what `tune` tries; some methods have other settings beside the search for values
 SPREAD: dict[str, Any] = {

@@ -13,13 +13,13 @@ from dataclasses import replace
 import torch
 
 from ...atomic_files import sha256
+from ...computed_once import Stored, Tensors
 from ...data.readers import classroom
 from ...data.texts import CLASSROOM
 from ...keys_values import value_search
 from ...keys_values.value_search import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Stored, Tensors
 
 TRIM = 0.05  # share of the largest norms left out of the mean
 

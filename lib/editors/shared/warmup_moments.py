@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from ... import distributed
 from ...atomic_files import sha256
+from ...computed_once import Stored, Tensors
 from ...data.facts import Fact, fill
 from ...data.texts import CLASSROOM
 from ...keys_values import answer_gradients
@@ -19,7 +20,6 @@ from ...keys_values.answer_gradients import Reduction
 from ...keys_values.running_moments import KeyGradientMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
-from ...stored import Stored, Tensors
 
 TEXTS = 256  # prompts and rewordings that are read
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ...computed_once import Stored
 from ...data.facts import Fact
 from ...errors import EditError
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ...registry import EDITORS
-from ...settings import shown
-from ...stored import Stored
+from ...setting_fields import shown
 from .base import Editor
 from .config import Config
 

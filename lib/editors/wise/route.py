@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ...model.architectures import ACTIVATIONS
 from ...model.sequences import Counted, Sequences
-from ...patch.checked_file import Count, Real, Schema, Size, TokenId
 from ...patch.route import Part, Route
+from ...patch.tensor_file import Count, Real, Schema, Size, TokenId
 from ..shared.routed import add_at, pack_bits, unpack_bits
 
 Pool = Literal["mean", "row"]

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from ...errors import EditError
-from ...settings import Amount, Count, Real, Share, Size, Texts, from_paper, ours
+from ...setting_fields import Amount, Count, Real, Share, Size, Texts, from_paper, ours
 from ..shared.config import Config
-from ..shared.options import ChatWordings, ContextSettings, EndOfText
+from ..shared.shared_settings import ChatWordings, ContextSettings, EndOfText
 
 # undamped, the moment of few tokens has no inverse
 Damping = Annotated[float, Meta(ge=1e-6, lt=1e18, description="a number from 1e-06 on")]

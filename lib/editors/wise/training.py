@@ -10,13 +10,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ...computed_once import remembered
 from ...keys_values.second_moment import second_moment
 from ...model import activations
 from ...model.answer_rows import AnswerRows
 from ...model.batching import BATCH_TOKENS, planned, sequences
 from ...model.lm import LM
 from ...model.sequences import Counted
-from ...stored import remembered
 from ..shared.routed import CapturedRows
 from .route import ActivationDifference, hinges
 from .settings import WiseConfig

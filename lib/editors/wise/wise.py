@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
+from ...computed_once import Stored
 from ...data.facts import Fact, encode_prompt, fill
 from ...keys_values import chat_wordings
 from ...keys_values import context_templates as contexts
@@ -26,7 +27,6 @@ from ...keys_values.second_moment import stored_moments
 from ...model.answer_rows import AnswerRows
 from ...model.architectures import mlp_activation
 from ...patch.patch import EMPTY, Patch
-from ...stored import Stored
 from ..shared import routed
 from ..shared.answer_training import Descent
 from ..shared.base import Editor

@@ -12,13 +12,13 @@ from typing import Any
 
 from ... import EDITORS, EMPTY, LM, Case, Fact, Patch, case_for, classroom, read_cases
 from ...atomic_files import cache_folder, path_of, plain_text
+from ...computed_once import make_missing
 from ...data.relations import relations
 from ...data.texts import GENERAL
 from ...errors import ArgumentError, FactError, FetchError, ForensicsError
 from ...evaluation.own_facts import matches
 from ...model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
-from ...settings import explain
-from ...stored import make_missing
+from ...setting_fields import explain
 from .. import (
     abilities,
     benchmarks,

@@ -21,7 +21,7 @@ from ...atomic_files import path_of, whole_file
 from ...errors import ArgumentError
 from ...model import lm
 from ...model.quantized import KINDS
-from ...settings import shown
+from ...setting_fields import shown
 
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
 

@@ -13,7 +13,7 @@ import pandas as pd
 from ... import EDITORS, Case, classroom, distributed, read_cases, stream
 from ...atomic_files import path_of
 from ...errors import ArgumentError
-from ...settings import shown
+from ...setting_fields import shown
 from .. import tune
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option

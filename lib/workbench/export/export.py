@@ -28,7 +28,7 @@ from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
 from ...patch.route import Savable
-from ...settings import Size
+from ...setting_fields import Size
 from . import routed_files
 from .model_card import write_card
 

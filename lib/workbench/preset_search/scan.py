@@ -33,7 +33,7 @@ from ...evaluation.evaluate import baseline, evaluate
 from ...evaluation.single_edits import singly
 from ...model.lm import LM
 from ...registry import EDITORS
-from ...settings import Count, Positive
+from ...setting_fields import Count, Positive
 from .candidates import Space, plain_json, read_journal
 
 # the score is the harmonic mean of these, judged by this event

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ...arguments import checked
 from ...atomic_files import path_of, whole_file
+from ...computed_once import make_missing
 from ...data import taken
 from ...data.facts import Case
 from ...data.readers import classroom
@@ -34,8 +35,7 @@ from ...model.hooks import swapped
 from ...model.lm import LM
 from ...model.presets_file import Presets
 from ...registry import EDITORS
-from ...settings import Positive
-from ...stored import make_missing
+from ...setting_fields import Positive
 from ..export.model_card import table
 from ..interpret.causal_trace import average, average_total, trace
 from ..interpret.corrupted_runs import span

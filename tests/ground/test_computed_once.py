@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from tokenizers.processors import TemplateProcessing
 
 import lib
-from lib import stored as store
+from lib import computed_once as store
 from lib.associative_memory import Moment
 from lib.data.facts import Fact
 from lib.data.relations import relations
@@ -402,7 +402,7 @@ def test_a_file_that_another_process_removes_in_the_middle_is_made_again(
         return function(*given, **named) or when == "os.path.lexists"
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"lib.stored.{when}", removed_before)
+        patched.setattr(f"lib.computed_once.{when}", removed_before)
         assert asked(lm, wanted)[1] == []
     assert asked(lm, wanted)[1] == []
 

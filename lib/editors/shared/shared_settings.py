@@ -15,7 +15,7 @@ from ...keys_values import value_search
 from ...keys_values.answer_gradients import Reduction
 from ...keys_values.chat_wordings import Which
 from ...model.lm import LM
-from ...settings import Amount, Count, Real, Size, Texts, Whole, from_paper, ours
+from ...setting_fields import Amount, Count, Real, Size, Texts, Whole, from_paper, ours
 
 # What `tune` tries of the search for values. The bounds and rates reach down to what a model with a
 # norm after the MLP needs, whose outputs are short (Gemma 3); the published values are among them.
