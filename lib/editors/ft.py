@@ -42,7 +42,7 @@ class Ft(Editor[FtConfig]):
 
     name = "ft"
     color = "#7a3b1d"
-    paper = "Fine-tuning Done Right in Model Editing (LocFT-BF), 2025 (arXiv:2509.22072)"
+    paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
     Config = FtConfig
     page = ("blind", "baseline")
     search_grid = {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}}

@@ -91,18 +91,22 @@ def advice(rows: Sequence[Mapping[str, Any]]) -> list[Advice]:
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The rows of the advice: {column: text}."""
+    """The rows of the advice, and below them the unedited model: {column: text}."""
     shares = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+
+    def means(name: str) -> dict[str, str]:
+        return {f"{c}, %": f"{100 * runs_14.mean(of[name]):.0f}" for c, of in shares.items()}
+
     seconds, found = runs_14.seconds(rows), []
     for need, name, alike in advice(rows):
-        row = {"what counts": need, "take": code(name)}
-        row |= {f"{c}, %": f"{100 * runs_14.mean(of[name]):.0f}" for c, of in shares.items()}
+        row = {"what counts": need, "take": code(name), **means(name)}
         row[SECONDS] = f"{sum(seconds[name]) / len(seconds[name]):.1f}"
         row[HUNDRED] = " and ".join(f"{100 * x:.0f}" for x in hundred()[name])
         said = [code(one) for one in alike[:2]]
         said += [f"{len(alike) - 2} more"] if len(alike) > 2 else []
         found.append(row | {"not told apart": ", ".join(said) or "–"})
-    return found
+    unedited = {"what counts": "the unedited model", **means("base")}
+    return [*found, dict.fromkeys(found[0], "–") | unedited]
 
 
 def code(name: str) -> str:
@@ -123,7 +127,8 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     return (
         f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held*: the fact gets the new answer; *reworded*: its rewordings do. "
-        "*Neighbors*\nand *unrelated* prompts keep theirs. [Notebook 14](notebooks/14_lifelong.ipynb) chose the rows, by these streams and two\nhundred other facts.\n\n"
+        "*Neighbors*:\nother subjects get their true answer. *Unrelated*: other texts go on as before. Where the streams do not tell editors "
+        "apart,\nan older run of two hundred other facts chose ([notebook 14](notebooks/14_lifelong.ipynb)).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
         + "\nFor one fact take `rome`. For hundreds, for time and cost: [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
