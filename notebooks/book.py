@@ -17,6 +17,7 @@ import importlib.util
 import json
 import posixpath
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
 LINK = re.compile(
-    r"(?<!!)\[([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)"
+    r"(?<!!)\[(?!!)([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)"
 )
 ABOUT_SETUP = re.compile(r"\n\nThe folded cell below .+?(?=\n\n|\Z)", re.DOTALL)
 CONF = """
@@ -145,6 +146,7 @@ class Book:
     def _index(self) -> str:
         """The first page: what the book is, and its contents."""
         about = (self.root / "notebooks/reference/about.md").read_text(encoding="utf-8")
+        about = re.sub(r"\]\((?!https?:)", "](notebooks/reference/", about)  # it stands higher here
         parts = (
             ("The walkthrough", lambda page: page.endswith(".ipynb")),
             ("From scratch", lambda page: page.startswith("notebooks/scratch/")),
@@ -166,6 +168,8 @@ class Book:
             (folder / page).parent.mkdir(parents=True, exist_ok=True)
             (folder / page).write_text(text, encoding="utf-8")
         (folder / "notebooks/reference/about.md").unlink(missing_ok=True)
+        for picture in (self.root / "notebooks/reference").glob("*.svg"):
+            shutil.copy(picture, folder / "notebooks/reference")
         (folder / "_static").mkdir()
         (folder / "_static/book.css").write_text(CSS, encoding="utf-8")
         options: dict[str, object] = {

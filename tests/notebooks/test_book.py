@@ -52,6 +52,14 @@ def test_links_lead_to_pages_of_the_book():
                 assert str(inside.relative_to(book.ROOT)) in PAGES.pages, (page, words)
 
 
+def test_pictures_and_what_the_first_page_names_are_in_the_book(tmp_path):
+    PAGES.write(tmp_path)
+    for page in PAGES.pages:
+        ends = r"svg|md" if page == "index.md" else "svg"
+        for way in re.findall(rf"\]\(([\w./]+\.(?:{ends}))\)", text_of(page)):
+            assert (tmp_path / page).parent.joinpath(way).is_file(), (page, way)
+
+
 @pytest.mark.parametrize(
     ("repository", "there"),
     [("", "the table"), ("a/b", "[the table](https://github.com/a/b/blob/main/README.md#x)")],
