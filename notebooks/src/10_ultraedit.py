@@ -473,15 +473,15 @@ figures.bars(list(turns), bars, COLORS)
 cases = [lib.Case(fact) for fact in facts[::3]]
 sizes = (1e-6 * d_in, 0.0164, 0.1, step, 4 * step)
 names = "answer tokens right (%)", "perplexity of other text"
-curves = {line: {what: [] for what in names} for line in each("your turn", turn)}
+curves = {what: {line: [(sizes, [])] for line in each("your turn", turn)} for what in names}
 for line, f in each("your turn", turn).items():
     for size in sizes:
         tried = write(found, step=size, turn=f)
         scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
         right = scores.by_case()["efficacy", "teacher_forced"]["mean"].mean()
         for what, value in zip(names, (100 * right, scores.perplexity), strict=True):
-            curves[line][what].append(float(value))
-drawings_10.steps(sizes, curves)
+            curves[what][line][0][1].append(float(value))
+figures.curves(curves, "step", xlog=True, mean=True)
 
 # %% [markdown]
 # The paper's $\eta$, the first point, writes little, and GPT-J's step, the second, not much more.

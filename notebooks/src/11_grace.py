@@ -79,10 +79,10 @@ from lib.editors.grace import codebook
 from lib.editors.grace.route import Deferral
 from lib.keys_values import value_search
 from lib.workbench import plot
-from notebooks.support import drawings_11, hand_ins, models, own_fact, show
+from notebooks.support import drawings_11, figures, hand_ins, models, own_fact, show
 from notebooks.support import runs_11_grace as runs_11
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import METRICS, by_stream
+from notebooks.support.score_tables import MEASURED, by_stream
 from notebooks.support.sliders import Slider
 
 draw = torch.Generator().manual_seed(0)
@@ -359,8 +359,7 @@ show.Table(rows)
 # </details>
 
 # %%
-odd = lib.classroom()[1::2]
-cases = [odd[i::3][: 4 if SCALE == "tiny" else 30] for i in range(3)]  # three streams
+cases = runs_11.streams(4 if SCALE == "tiny" else 30)
 keys = [runs_11.read(lm, some, module) for some in cases]
 apart = {  # by stream
     "rewording to its own edit": lambda one: one.others["rewording"] - one.edits[one.owner],
@@ -510,7 +509,10 @@ for what, by in curves.items():
         strict = ", ".join(f"{y[len(y) // 20]:.0f} %" for _, y in lines)
         print(f"5 % of {what} let in, rewordings by {name}: {strict}")
 points = [shares(one, by_rules(one, 14, write))[::-1] for one in keys]
-drawings_11.curves(curves, {"GRACE's rules, radius 14": points})
+rules = "GRACE's rules, radius 14"
+curves["neighbors"][rules] = [([x], [y]) for x, y in points]
+said = "others that are answered (%)", "rewordings answered rightly (%)"
+figures.curves(curves, *said, colors={rules: plot.INK}, ylim=(0, 104))
 
 # %% [markdown]
 # Against text the angle does all that can be done: hardly a piece gets in before every rewording whose best entry is
@@ -614,7 +616,8 @@ models.same(lm, one.eps, other.eps)
 # %%
 event = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
 editors = {"GRACE": wide, "UltraEdit": lib.EDITORS["ultraedit"](lm)}
-shown = {what: {} for what in METRICS.values()}
+columns = {what: MEASURED[what] for what in ("held", "reworded", "neighbors")}
+shown = {what: {} for what in columns}
 for every in cases:
     some = every[: 2 if SCALE == "tiny" else 12]
     base = lib.baseline(lm, some, **event)
@@ -623,7 +626,7 @@ for every in cases:
         patch = one.edit([case.fact for case in some], check=False)
         scores[name] = lib.evaluate(lm, some, patch, base=base, **event)
     for name, one in scores.items():
-        for metric, what in METRICS.items():
+        for what, metric in columns.items():
             share = 100 * one.json()[metric]["generation"]
             shown[what].setdefault(name, []).append(share)
 for what, by in shown.items():

@@ -81,8 +81,8 @@ from lib.editors.wise.route import ActivationDifference, Side, SideMemory, draw_
 from lib.model import activations
 from lib.workbench import plot
 from notebooks.support import (
-    drawings_11,
     drawings_12,
+    figures,
     hand_ins,
     long_runs,
     models,
@@ -366,7 +366,7 @@ for kind in ("neighbor", "stranger", "unrelated"):
     print(f"a rewording has a larger Δ than a prompt of kind {kind}: in {often} % of pairs")
     if kind == "neighbor":
         ranked.against(sum(ranks) / len(ranks))
-drawings_11.curves(curves, {})
+figures.curves(curves, "others let in (%)", "rewordings let in (%)", ylim=(0, 104))
 
 # %% [markdown]
 # Against neighbors the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,

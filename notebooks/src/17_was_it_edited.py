@@ -325,7 +325,8 @@ for name in [None, *edited][:3]:
     color = plot.EDITED if name else plot.BASE
     right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
     top = looked.z.max().item()
-    right.annotate(name or "unedited", (layer, top), (8, -3), textcoords="offset points")
+    place = (8, -3) if name else (8, -18)  # below the lines, where they are flat
+    right.annotate(name or "unedited", (layer, top), place, textcoords="offset points")
 right.set(xlabel="layer", title="largest z of all candidates")
 for ax in (left, right):
     ax.axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
@@ -389,6 +390,8 @@ def judged(threshold):
         left.plot(places, [max(one, 0.5) for one in z], "o", color=color, markersize=5, alpha=0.7)
     left.axhline(threshold, color=plot.QUIET, linestyle="--")
     left.set(yscale="log", ylabel="z (log)")
+    left.set_yticks([2, 5, 10, 20, 50], [2, 5, 10, 20, 50])
+    left.minorticks_off()
     left.set_xticks(range(len(strips)), strips, fontsize=figures.SMALL)
     for i, draw in enumerate(runs_17.DRAWS):
         shares = [named_in(editor, draw, threshold) for editor in runs_17.EDITORS]

@@ -60,7 +60,7 @@ import torch
 
 import lib
 from lib import associative_memory as memory
-from notebooks.support import drawings_19, models, show, which_editor
+from notebooks.support import figures, models, show, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import guess
 from notebooks.support.sliders import Slider
@@ -136,13 +136,18 @@ def lengths(strength):
 
 
 # %%
+NAMES = "a new fact: what is missing", "an earlier fact: how far it moves", "text: how far it moves"
+
+
+def drawn(strength):
+    found = lengths(strength)
+    points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
+    names = [name.replace(": ", "\n") for name in found]
+    return figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
+
+
 missing.against(lengths(1_000.0)["none: a gradient step"][0])
-Slider(
-    lambda value: drawings_19.brackets(lengths(value)),
-    "λ",
-    (1, 10, 100, 1_000, 10_000, 100_000),
-    1_000,
-)
+Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %% [markdown]
 # The step without a bracket misses most of what it is to write, and moves ordinary text most. At

@@ -1,4 +1,4 @@
-"""The drawings of notebook 10: standardized gradients, two counters that meet, steps of many sizes."""
+"""The drawings of notebook 10: standardized gradients, and two counters that meet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import lib
-from lib.workbench.plot.style import BASE, CYCLE, DASHES, EDITED, GRID, INK, QUIET, readable
+from lib.workbench.plot.style import BASE, CYCLE, DASHES, GRID, INK, QUIET, readable
 
 from .figures import bare, panels, plain
 
@@ -64,18 +64,4 @@ def merge(a: Sequence[float], b: Sequence[float], joint: Mapping[str, float]) ->
     ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
     ax.set(ylim=(-0.75, 1.7 + 0.3 * (len(joint) - 1)), xlim=ends, xticks=[])
     bare(ax)
-    return figure
-
-
-def steps(sizes: Sequence[float], curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw one panel per quantity over the step: {line: {quantity: values}}."""
-    names = list(next(iter(curves.values())))
-    figure, axes = panels(len(names), height=2.9, titles=names)
-    for ax, name in zip(axes, names, strict=True):
-        for i, (line, found) in enumerate(curves.items()):
-            ax.plot(sizes, found[name], DASHES[i] + "o", color=(EDITED, BASE)[i], label=line)
-        ax.set(xscale="log", xlabel="step")
-        plain(ax)
-    if len(curves) > 1:
-        axes[0].legend()
     return figure

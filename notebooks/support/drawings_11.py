@@ -11,7 +11,7 @@ from matplotlib.patches import Circle
 
 from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, readable
 
-from .figures import legend, panels
+from .figures import panels
 
 COLORS = {"A": CYCLE[0], "B": CYCLE[2]}  # one color per answer
 
@@ -101,26 +101,6 @@ def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) 
         ax.set_xlim(ax.dataLim.x0 - 0.2, ax.dataLim.x1 + 0.2)
         ax.xaxis.grid(True)
     return figure
-
-
-def curves(found: Mapping[str, Mapping[str, Sequence]], points: Mapping[str, Sequence]) -> Figure:
-    """Draw rewordings that are answered rightly over what else is answered, a line per stream.
-
-    found   {panel: {name: (x, y) of each stream, in %}}
-    points  {name: (x, y) of each stream}, in the first panel
-    """
-    figure, axes = panels(len(found), height=3.6, sharey=True)
-    shown = {}
-    for ax, (what, lines) in zip(axes, found.items(), strict=True):
-        for color, (name, streams) in zip(CYCLE, lines.items(), strict=False):
-            for x, y in streams:
-                (shown[name],) = ax.plot(x, y, color=color, linewidth=1.5)
-        ax.set(xlabel=f"{what} answered (%)", ylim=(0, 104))
-        ax.yaxis.grid(True)
-    for name, places in points.items():
-        (shown[name],) = axes[0].plot(*zip(*places, strict=True), "X", color=INK, markersize=8)
-    axes[0].set_ylabel("rewordings answered rightly (%)")
-    return legend(figure, shown.values(), shown)
 
 
 def _ball(ax: Axes, ball: Ball) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from lib.workbench.plot.style import BASE, COLORS, CYCLE, EDITED, INK, LABEL, QUIET
+from lib.workbench import plot
+from lib.workbench.plot.style import (
+    BASE,
+    CYCLE,
+    EDITED,
+    INK,
+    LABEL,
+    NEIGHBOR,
+    QUIET,
+    UNRELATED,
+)
 
 from .figures import MARKERS, arrow, bare, box, legend, panels
 
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
-GROUPS = {
-    "edit": (EDITED, "o"),
-    "rewording": (CYCLE[2], "s"),
-    "neighbor": (COLORS["neighbor"], "D"),
-    "unrelated": (COLORS["unrelated"], "^"),
-}
 
 
 def block(experts: int = 3) -> Figure:
@@ -74,32 +77,29 @@ def regions(
     names   what the two experts learned
     notes   {a short name: its point}
     """
-    figure, (ax,) = panels(height=4.4)
+    axes = (f"score at anchor {i} ({name})" for i, name in enumerate(names, start=1))
+    colors = dict(zip(points, (EDITED, CYCLE[2], NEIGHBOR, UNRELATED), strict=True))
+    places = {group: tuple(zip(*some, strict=True)) for group, some in points.items()}
+    figure = plot.scatter(places, *axes, colors=colors)
+    ax = figure.axes[0]
     every = [x for some in points.values() for point in some for x in point]
     low, high = min([*every, null]) - 1.5, max([*every, null]) + 1.5
     ax.fill([low, null, null, low], [low, low, null, null], color=NULL, alpha=0.35, linewidth=0)
-    line = {"color": INK, "linewidth": 1.2, "linestyle": "--"}
-    ax.plot([null, null], [low, null], **line)
-    ax.plot([low, null], [null, null], **line)
-    ax.plot([null, high], [null, high], **line)
-    for group, some in points.items():
-        color, marker = GROUPS[group]
-        look = {"color": color, "marker": marker, "linewidths": 0, "alpha": 0.85}
-        ax.scatter(*np.array(some).T, 26, label=f"{group} ({len(some)})", zorder=3, **look)
-    place = {"textcoords": "offset points", "va": "center", "zorder": 5}
+    for x, y in (((null, null), (low, null)), ((low, null), (null,) * 2), ((null, high),) * 2):
+        ax.plot(x, y, "--", color=INK, linewidth=1.2)
     for name, (x, y) in notes.items():
         ax.scatter(x, y, 60, zorder=4, facecolors="none", edgecolors=INK, linewidths=1.2)
-        left = x > (low + high) / 2
-        shift = (-7, 0) if left else (7, 0)
-        ax.annotate(name, (x, y), shift, ha="right" if left else "left", **place)
+        shift, side = (
+            ((0, -14), "center") if y > null else ((-8, 0), "right")
+        )  # where there is room
+        place = {"textcoords": "offset points", "ha": side, "va": "center", "zorder": 5}
+        ax.annotate(name, (x, y), shift, **place)
     ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", color=QUIET)
     ax.text(high - 0.3, low + 0.3, "expert 1 answers", ha="right", va="bottom", color=QUIET)
     ax.text(low + 0.3, high - 0.3, "expert 2 answers", ha="left", va="top", color=QUIET)
     ax.text(null + 0.2, low + 2, "$b$", ha="left", fontsize=LABEL)
     ax.set(xlim=(low, high), ylim=(low, high))
-    axis = "score at anchor {} ({})"
-    ax.set(xlabel=axis.format(1, names[0]), ylabel=axis.format(2, names[1]))
-    return legend(figure, *ax.get_legend_handles_labels())
+    return figure
 
 
 def turned(paths: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -49,31 +50,6 @@ class Memit(Searched, lib.EDITORS["memit"]):
 
 class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
-
-
-def batches(
-    lm: lib.LM,
-    cases: Sequence[lib.Case],
-    choices: Sequence[Sequence[int]],
-    strengths: Sequence[float],
-    known: dict[lib.Fact, target_value.Target],
-) -> Iterator[dict]:
-    """Write all cases as one batch for each of the choices of layers and each λ, one row each.
-
-    The base model's row comes first. A row has two shares for each case, by generation: is it
-    written, and how many of its neighbors keep their answer. `known` holds the values that were
-    searched already; new ones are added to it.
-    """
-    facts, base = [case.fact for case in cases], lib.baseline(lm, cases, **ASKED)
-    row = {"facts": len(facts), "layers": [], "strength": None}
-    yield row | by_case(base.scores, SHARES)
-    for layers in choices:
-        for strength in strengths:
-            editor = Memit(lm, layers=tuple(layers), strength=strength, templates=("{}",))
-            editor.known = known
-            scores = lib.evaluate(lm, cases, editor.edit(facts, check=False), base=base, **ASKED)
-            row = {"facts": len(facts), "layers": list(layers), "strength": strength}
-            yield row | by_case(scores, SHARES)
 
 
 def mean_keys(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
@@ -128,10 +104,20 @@ def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[d
 
 
 def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """One batch of a draw with each λ, in the last of the preset's layers and in all of them."""
-    layers = lib.EDITORS["memit"](lm).config.layers
-    for row in batches(lm, cases, [layers[-1:], layers], STRENGTHS, {}):
-        yield {"draw": draw, **row}
+    """One batch of a draw with each λ, in the last of the preset's layers and in all of them.
+
+    The base model's row comes first. A row has two shares for each case, by generation: is it
+    written, and how many of its neighbors keep their answer.
+    """
+    facts, base, known = [case.fact for case in cases], lib.baseline(lm, cases, **ASKED), {}
+    head = {"draw": draw, "facts": len(facts)}
+    yield head | {"layers": [], "strength": None} | by_case(base.scores, SHARES)
+    every = lib.EDITORS["memit"](lm).config.layers
+    for layers, strength in product([every[-1:], every], STRENGTHS):
+        editor = Memit(lm, layers=layers, strength=strength, templates=("{}",))
+        editor.known = known
+        scores = lib.evaluate(lm, cases, editor.edit(facts, check=False), base=base, **ASKED)
+        yield head | {"layers": list(layers), "strength": strength} | by_case(scores, SHARES)
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
@@ -141,21 +127,17 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "reading": stored_runs.reading(lm),
         "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
     }
-    one = {"editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})}
-    memit = {
-        "editors": stored_runs.configs(
-            lm, {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})}
-        )
-    }
+    one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
+    memit = stored_runs.configs(lm, {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})})
     return [
         stored_runs.LongRun(
             "05_ways",
-            settings | one | {"strengths": ROW_STRENGTHS},
+            settings | {"editors": one, "strengths": ROW_STRENGTHS},
             {draw: partial(ways, editor, draw, cases) for draw, cases in some.items()},
         ),
         stored_runs.LongRun(
             "05_batch",
-            settings | memit | {"strengths": STRENGTHS},
+            settings | {"editors": memit, "strengths": STRENGTHS},
             {draw: partial(spread, lm, draw, cases) for draw, cases in some.items()},
         ),
     ]

@@ -19,9 +19,10 @@ from lib.data.facts import encode_prompt
 from lib.editors.wise.training import TextReader
 
 from . import stored_runs
+from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
 
-STREAMS, FACTS, HALF = 3, 12, 6  # facts are asked for after half of a stream and at its end
+FACTS, HALF = 12, 6  # facts are asked for after half of a stream and at its end
 LINES = {  # name: editor, settings beside the preset's, facts of each call
     "WISE": ("wise", {}, [HALF] * 2),
     "WISE, no rehearsal": ("wise", {"rehearse": 0}, [HALF] * 2),
@@ -30,12 +31,6 @@ LINES = {  # name: editor, settings beside the preset's, facts of each call
     "MEMIT": ("memit", {}, [HALF] * 2),
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
-
-
-def streams() -> list[list[lib.Case]]:
-    """Three streams that share no fact; they begin as those of notebook 11."""
-    odd = lib.classroom()[1::2]
-    return [odd[i::STREAMS][:FACTS] for i in range(STREAMS)]
 
 
 def groups(cases: Sequence[lib.Case], strangers: Sequence[lib.Case]) -> dict[str, list[str]]:
@@ -73,7 +68,7 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     nats            of WISE: −log p of each new answer
     deltas          of WISE: {group: Δ/ε of each prompt}
     """
-    cases, head = streams()[stream], {"stream": stream, "line": name}
+    cases, head = streams(FACTS)[stream], {"stream": stream, "line": name}
     base = lib.baseline(lm, cases[:1], **ASKED)
     if name == "unedited":
         yield head | {"edits": 0, **by_case(lib.evaluate(lm, cases, base=base, **ASKED))}
@@ -94,7 +89,7 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
                 found = lm.score([x.text for x in facts], [x.target_new for x in facts])
             row["nats"] = [round(-each.sum().item(), 3) for each in found]
         if name == "WISE" and done == FACTS:
-            row["deltas"] = reach(lm, patch, groups(cases, streams()[(stream + 1) % STREAMS]))
+            row["deltas"] = reach(lm, patch, groups(cases, streams(FACTS)[(stream + 1) % STREAMS]))
         yield row
 
 
@@ -115,7 +110,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     lines = {name: (lib.EDITORS[kind], more) for name, (kind, more, _) in LINES.items()}
     settings = {
         "reading": stored_runs.reading(lm),
-        "cases": [[case.id for case in cases] for cases in streams()],
+        "cases": [[case.id for case in cases] for cases in streams(FACTS)],
         "editors": stored_runs.configs(lm, lines),
         "calls": {name: sizes for name, (*_, sizes) in LINES.items()},
     }

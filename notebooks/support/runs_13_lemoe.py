@@ -21,9 +21,10 @@ from lib.editors.lemoe.learning import Anchored
 from lib.editors.lemoe.routers import AnchorFit
 
 from . import stored_runs
+from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
 
-STREAMS, FACTS = 3, 16
+FACTS = 16  # of a stream
 LEMOE = {"batch_size": 4, "steps": 20, "templates": ("{}",)}
 INSERTION = {"insert": False, "experts": 4}
 LINES = {  # name: settings beside those; "part" is one of `Variant`
@@ -99,12 +100,6 @@ def written(
 # ---- the long run --------------------------------------------------------------------------------
 
 
-def streams() -> list[list[lib.Case]]:
-    """Three streams that share no fact; they begin as those of notebook 11."""
-    odd = lib.classroom()[1::2]
-    return [odd[i::STREAMS][:FACTS] for i in range(STREAMS)]
-
-
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     """The rows of one line, batch by batch, for one stream.
 
@@ -115,7 +110,7 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     Before the last batch a row has only "held", of the facts so far in the order of their batches;
     after it all facts are asked, in the order of the stream.
     """
-    cases, row = streams()[stream], {"stream": stream, "line": name}
+    cases, row = streams(FACTS)[stream], {"stream": stream, "line": name}
     base = lib.baseline(lm, cases[:1], **ASKED)
     if name == "unedited":
         yield row | {"edits": 0, **by_case(lib.evaluate(lm, cases, base=base, **ASKED))}
@@ -141,7 +136,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         "reading": stored_runs.reading(lm),
         "editors": stored_runs.configs(lm, lines),
         "parts": {name: more["part"] for name, more in LINES.items() if "part" in more},
-        "cases": [[case.id for case in cases] for cases in streams()],
+        "cases": [[case.id for case in cases] for cases in streams(FACTS)],
     }
     jobs = {
         f"{i}, {name}": partial(line, lm, i, name)

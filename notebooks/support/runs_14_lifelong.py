@@ -201,46 +201,32 @@ def at_the_end(scores: lib.Scores) -> dict[str, Any]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Every editor on five short streams; the unedited model is asked the same."""
+    """Every editor on five short streams, the unedited model, and WISE without settings of ours."""
     lines = {name: (lib.EDITORS[kind], more) for name, (kind, more) in LINES.items()}
+    left_out = {name: (lib.EDITORS["wise"], more) for name, more in LEFT_OUT.items()}
     base = cache(lambda seed: lib.baseline(lm, cases(EDITS, seed), **ASKED))
 
     def rows(line: str, seed: int) -> Iterator[dict[str, Any]]:
         if line == "base":
             yield {"line": line, "seed": seed} | at_the_end(base(seed).scores)
         else:
-            kind, more = lines[line]
+            kind, more = (lines | left_out)[line]
             yield stream_row(kind(lm, **more), line, seed, cases(EDITS, seed), base(seed))
 
-    streams = {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
-    settings = {"reading": stored_runs.reading(lm), "editors": stored_runs.configs(lm, lines)}
-    settings |= {"cases": streams, "batch": TURN, "prompts": PROMPTS}
-    settings |= {"metrics": TESTS, "probes": list(probes(cases(EDITS)))}
-    settings["networks"] = {name: runs_09.trained(name)[2] for name in NETWORKS.values()}
-    jobs = {
-        f"{line}, {seed}": partial(rows, line, seed) for seed in SEEDS for line in ("base", *lines)
-    }
-    return [stored_runs.LongRun("14_five", settings, jobs), without(lm)]
-
-
-def without(lm: lib.LM) -> stored_runs.LongRun:
-    """WISE on the five streams, with one setting of ours left out at a time."""
-
-    def rows(name: str, seed: int) -> Iterator[dict[str, Any]]:
-        whole = cases(EDITS, seed)
-        base = lib.baseline(lm, whole, **ASKED)
-        made = lib.EDITORS["wise"](lm, **LEFT_OUT[name])
-        yield stream_row(made, name, seed, whole, base)
-
-    lines = {name: (lib.EDITORS["wise"], more) for name, more in LEFT_OUT.items()}
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, lines),
-        "cases": {seed: [c.id for c in cases(seed=seed)] for seed in SEEDS},
-        "batch": TURN,
-    }
-    jobs = {f"{name}, {i}": partial(rows, name, i) for i in SEEDS for name in LEFT_OUT}
-    return stored_runs.LongRun("14_settings", settings, jobs)
+    more = {"prompts": PROMPTS, "metrics": TESTS, "probes": list(probes(cases(EDITS)))}
+    more["networks"] = {name: runs_09.trained(name)[2] for name in NETWORKS.values()}
+    found = []
+    for name, some, own in (("14_five", lines, more), ("14_settings", left_out, {})):
+        settings = {
+            "reading": stored_runs.reading(lm),
+            "editors": stored_runs.configs(lm, some),
+            "cases": {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS},
+            "batch": TURN,
+        }
+        asked = [*some] if name == "14_settings" else ["base", *some]
+        jobs = {f"{line}, {i}": partial(rows, line, i) for i in SEEDS for line in asked}
+        found.append(stored_runs.LongRun(name, settings | own, jobs))
+    return found
 
 
 # ---------------------------------------------------------------- reading the stored rows

@@ -1,7 +1,7 @@
 """The stored runs: rows of runs that are too long for a notebook, kept as JSON in notebooks/data.
 
 `python -m notebooks.build --long NN` makes them, and they are checked when they are read. A `LongRun`
-names its settings and its jobs. `make` appends each row to a file as it is made, and a run that was
+names its settings and its jobs. `make` keeps the rows of each job that is done, and a run that was
 stopped goes on with the first job that is not finished. `long_runs` is what a page uses of them.
 
 A file belongs to the notebook whose number begins its name; other notebooks may read it too.
@@ -17,7 +17,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def configs(lm: Any, lines: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> dict
 def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Path:
     """Make what is missing of a run and return the path of its file.
 
-    Each row is appended to `folder/name.part.jsonl` as it is made, with its CPU seconds in "cpu".
+    The rows of a job, with their CPU seconds in "cpu", are kept in `folder/name.part.jsonl` when it
+    is done.
     OutOfTimeError when the minutes are over, or will be before the next job can end, judging by the
     longest one so far. StoredError where the file was begun with other settings.
     """
@@ -88,11 +89,11 @@ def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Pat
         for row in rows_of():
             now = time.process_time()
             own.append(_plain(row) | {"cpu": round(now - spent, 2)})
-            _append(part, {"job": job, "row": own[-1]})
             spent = now
             if time.monotonic() > end:
                 raise OutOfTimeError(f"{run.name}: {len(rows)} of {len(run.jobs)} jobs are done")
-        _append(part, {"done": job})
+        with part.open("a", encoding="utf-8") as file:
+            file.write(_line({"job": job, "rows": own}))
         rows[job], longest = own, max(longest, time.monotonic() - begun)
     every = [row for job in run.jobs for row in rows[job]]
     save(run.name, run.settings, every, folder=folder)
@@ -101,35 +102,33 @@ def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Pat
 
 
 def _finished(part: Path, run: LongRun, digest: str) -> dict[str, list[dict[str, Any]]]:
-    """{finished job: its rows}; the file is written anew with these alone, or begun."""
+    """{finished job: its rows}; the file is written anew without what was cut off, or begun."""
     found: dict[str, list[dict[str, Any]]] = {}
-    rows: dict[str, list[dict[str, Any]]] = {}
-    lines = part.read_text(encoding="utf-8").splitlines() if part.is_file() else []
-    for number, line in enumerate(lines):
+    for line in part.read_text(encoding="utf-8").splitlines() if part.is_file() else []:
         try:
             value = json.loads(line)
         except json.JSONDecodeError:  # the process was killed within this line
             continue
-        if number == 0 and value.get("settings_hash") != digest:
+        if value.get("settings_hash", digest) != digest:
             raise StoredError(f"{part.name} was begun with other settings: delete it to begin anew")
-        if "row" in value:
-            rows.setdefault(value["job"], []).append(value["row"])
-        if "done" in value:
-            found[value["done"]] = rows.pop(value["done"], [])
+        if "job" in value:
+            found[value["job"]] = value["rows"]
     head = {"settings_hash": digest, "settings": _plain(run.settings)}
-    kept = [{"job": job, "row": row} for job, own in found.items() for row in own]
-    ends = [{"done": job} for job in found]
-    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in [head, *kept, *ends])
-    part.parent.mkdir(parents=True, exist_ok=True)
-    draft = part.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(part)
+    kept = [{"job": job, "rows": rows} for job, rows in found.items()]
+    _whole(part, "".join(map(_line, [head, *kept])))
     return found
 
 
-def _append(part: Path, value: Mapping[str, Any]) -> None:
-    with part.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _whole(path: Path, text: str) -> None:
+    """Write a file; whoever is stopped meanwhile leaves the old one (without torch, unlike lib)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -165,11 +164,8 @@ def save(
     lines = [json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in rows]
     text = json.dumps(head, ensure_ascii=False, allow_nan=False, indent=1).removesuffix("\n}")
     text += ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    draft = path.with_suffix(".json.part")  # a run that is stopped here leaves the old file whole
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    _whole(path, text)
     return path
 
 
@@ -187,31 +183,6 @@ def read(path: Path) -> dict[str, Any]:
             f"{path.name}: settings_hash is not that of its settings; {_again(path.stem)}"
         )
     return run
-
-
-def begins_with(
-    rows: Sequence[Mapping[str, Any]],
-    live_rows: Iterable[Mapping[str, Any]],
-    keys: Sequence[str],
-    *,
-    tolerance: float = 0.0,
-) -> None:
-    """Assert that the stored rows begin with exactly the live ones, in the columns `keys`.
-
-    `tolerance` is the largest absolute difference allowed between two numbers that are not
-    integers (another machine's last digits). AssertionError names the first row and column.
-    """
-    live_rows = [_plain(row) for row in live_rows]
-    assert live_rows, "there are no live rows to compare"
-    assert len(live_rows) <= len(rows), (
-        f"{len(live_rows)} live rows, but only {len(rows)} are stored"
-    )
-    for i, live in enumerate(live_rows):
-        for key in keys:
-            assert key in live and key in rows[i], f"row {i} has no column {key!r}"
-            assert _same(live[key], rows[i][key], tolerance), (
-                f"row {i}, {key}: live {live[key]!r}, stored {rows[i][key]!r}"
-            )
 
 
 def machine() -> str:
@@ -244,12 +215,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise StoredError(f"a {type(value).__name__} cannot be stored: {value!r}")
-
-
-def _same(a: Any, b: Any, tolerance: float) -> bool:
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
-    if isinstance(a, float) or isinstance(b, float):
-        numbers = isinstance(a, (int, float)) and isinstance(b, (int, float))
-        return numbers and abs(a - b) <= tolerance
-    return a == b

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from lib.evaluation.intervals import DIFFERENCE, interval
-from notebooks.support import figures, score_tables, show, sliders
+from notebooks.support import figures, show, sliders
 from notebooks.support.show import Table
 
 
@@ -27,18 +24,6 @@ def test_percent_columns_have_no_decimals_and_a_column_has_one_format():
 def test_texts_whole_numbers_and_what_is_no_number_stay_as_they_are():
     shown = repr(Table([{"a": "x\n y", "b": 3, "c": None}, {"a": "z", "b": 40, "c": float("nan")}]))
     assert shown.splitlines()[1:] == ["x y | 3 | None", "z | 40 | nan"]
-
-
-def test_shares_leave_out_what_is_missing_and_differences_are_paired():
-    low, high = (100 * end for end in interval([1, 0, 1]))
-    assert (
-        score_tables.percent([1.0, None, 0.0, float("nan"), 1.0]) == f"67 [{low:.0f}, {high:.0f}]"
-    )
-    assert score_tables.percent([None]) == "–"
-    found = score_tables.gap([1.0, 0.5, 0.0], [0.5, 0.5, 0.5])
-    assert found == pytest.approx((0.0, *(100 * x for x in interval([0.5, 0, -0.5], DIFFERENCE))))
-    with pytest.raises(ValueError):
-        score_tables.gap([1.0], [1.0, 0.0])
 
 
 def test_a_slider_draws_its_figure_anew():
