@@ -14,10 +14,9 @@ from lib.workbench.plot.style import (
     LABEL,
     SEQUENTIAL,
     readable,
-    token_text,
 )
 
-from .figures import bare, colorbar, legend, panels
+from .figures import bare, colorbar, legend, panels, token_ticks
 
 CLEAN, NOISY, TOUCHED = "#dfe3e8", "#8d7fd6", "#d8d3f2"  # states: clean, corrupted, led astray
 HEALED = "#f6c7aa"  # states that the restored one reaches
@@ -53,7 +52,7 @@ def three_runs(
         ax.set(xlim=(-1.1, layers + 0.4), ylim=(len(tokens) - 0.4, -1.2), xlabel="layer …")
         ax.set_xticks([-0.5, *np.arange(0, layers, 2) + 0.5], ["emb.", *range(0, layers, 2)])
         bare(ax)
-    _tokens(axes[0], [token_text(token) for token in tokens])
+    token_ticks(axes[0].yaxis, tokens)
     return legend(figure, MARKS.values(), MARKS, len(MARKS))
 
 
@@ -79,12 +78,6 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
         ax.set_xticks(range(found.layers[0], found.layers[-1] + 1, 5))
         bare(ax)
     figure.supxlabel("layer", fontsize=LABEL)
-    _tokens(axes[0], [f"{i} {token_text(token)}" for i, token in enumerate(found.tokens)])
+    token_ticks(axes[0].yaxis, found.tokens, numbered=True)
     colorbar(figure, image, axes, "indirect effect on p", pad=0.02, aspect=25)
     return figure
-
-
-def _tokens(ax, texts: Sequence[str]) -> None:
-    ax.set_yticks(range(len(texts)), texts)
-    for text in ax.get_yticklabels():
-        text.set_parse_math(False)

@@ -17,10 +17,9 @@ from lib.workbench.plot.style import (
     LABEL,
     QUIET,
     readable,
-    token_text,
 )
 
-from .figures import MARKERS, arrow, bare, legend, panels, plain
+from .figures import MARKERS, arrow, bare, legend, panels, plain, token_ticks
 
 FROZEN, KEPT = "#c9d0d8", "#eceff2"  # states that run in the search, states that never change
 MIDDLE = {"ha": "center", "va": "center"}
@@ -56,12 +55,10 @@ def rome(tokens: Sequence[str], at: int, layer: int, shown: int = 8) -> Figure:
     said = "below the edited layer,\nand before the token,\nnothing changes"
     place = (last + at) / 2 + 0.6, layer / 2 + 0.05
     ax.text(*place, said, color=QUIET, backgroundcolor="white", **MIDDLE)
-    ax.set_xticks(range(len(tokens)), [token_text(token) for token in tokens])
+    token_ticks(ax.xaxis, tokens)
     ax.set_yticks([i + 0.5 for i in range(shown)], range(shown))
     ax.set(xlim=(-0.6, last + 0.8), ylim=(-0.1, top + 1.1), ylabel="layer")
     bare(ax)
-    for text in ax.get_xticklabels():
-        text.set_parse_math(False)
     return figure
 
 
@@ -133,9 +130,7 @@ def along(texts: Sequence[tuple[Sequence[str], Sequence[float]]], titles: Sequen
     for ax, (tokens, y) in zip(axes, texts, strict=True):
         ax.bar(range(len(tokens)), y, 0.6, color=EDITED)
         ax.axhline(0, color=INK, linewidth=0.8)
-        ax.set_xticks(range(len(tokens)), [token_text(token) for token in tokens], rotation=30)
+        token_ticks(ax.xaxis, tokens, rotation=30, ha="right", rotation_mode="anchor")
         ax.set_ylabel("share that arrives")
         plain(ax)
-        for text in ax.get_xticklabels():
-            text.set(parse_math=False, ha="right", rotation_mode="anchor")
     return figure

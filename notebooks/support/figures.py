@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,6 +35,7 @@ from lib.workbench.plot.style import (
     Drawing,
     editor_color,
     styles,
+    token_text,
 )
 
 MARKERS = "osD^vP"
@@ -63,6 +65,14 @@ def bare(ax: Axes) -> None:
     """Leave the names of the axes and nothing else of them."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
+
+
+def token_ticks(axis: Axis, tokens: Sequence[str], numbered: bool = False, **look: Any) -> None:
+    """Write tokens along an axis, at 0, 1, …; a "$" among them begins no formula."""
+    texts = [f"{i} " * numbered + token_text(token) for i, token in enumerate(tokens)]
+    axis.set_ticks(range(len(tokens)), texts)
+    for text in axis.get_ticklabels():
+        text.set(parse_math=False, **look)
 
 
 def arrow(

@@ -139,22 +139,15 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     some = chosen[::WRITTEN]
     traced = [case for i, case in enumerate(chosen) if i % WRITTEN in TRACED]
     plan = {f"{c.id}, window {w}": (c, w) for w in WINDOWS for c in traced}
-    reads = {"reading": stored_runs.reading(lm)}
-    editors = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
-    asked = {"cases": [c.id for c in some], "editors": editors, "moments": FRONT}
+    run, rome = partial(stored_runs.long_run, lm), {"ROME": (lib.EDITORS["rome"], {})}
+    asked = {"cases": [c.id for c in some], "moments": FRONT}
     jobs = {str(case.id): partial(written, lm, some, case) for case in some}
+    jobs["without the token"] = partial(without_token, some)
     late = {str(case.id): partial(written, lm, some, case, LATE) for case in some}
+    traced_jobs = {name: partial(effect, lm, *pair, sigma) for name, pair in plan.items()}
     drawn = {"seed": SEED, "every": EVERY, **ASKED}
     return [
-        stored_runs.LongRun(
-            "03_written",
-            reads | asked | {"layers": LAYERS},
-            jobs | {"without the token": partial(without_token, some)},
-        ),
-        stored_runs.LongRun("03_late", reads | asked | {"layers": LATE}, late),
-        stored_runs.LongRun(
-            "03_traces",
-            reads | drawn | {"editors": {}, "traces": list(plan)},
-            {name: partial(effect, lm, *pair, sigma) for name, pair in plan.items()},
-        ),
+        run("03_written", rome, jobs, **asked, layers=LAYERS),
+        run("03_late", rome, late, **asked, layers=LATE),
+        run("03_traces", {}, traced_jobs, **drawn, traces=list(plan)),
     ]

@@ -123,21 +123,22 @@ def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Three draws of twenty facts: in a row and at once, and as one batch by MEMIT."""
     some, editor = runs_04.draws(), lib.EDITORS["rome"](lm)
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
-    }
-    one = stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], {})})
-    memit = stored_runs.configs(lm, {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})})
+    cases = {draw: [case.id for case in cases] for draw, cases in some.items()}
     return [
-        stored_runs.LongRun(
+        stored_runs.long_run(
+            lm,
             "05_ways",
-            settings | {"editors": one, "strengths": ROW_STRENGTHS},
-            {draw: partial(ways, editor, draw, cases) for draw, cases in some.items()},
+            {"ROME": (lib.EDITORS["rome"], {})},
+            {draw: partial(ways, editor, draw, own) for draw, own in some.items()},
+            cases=cases,
+            strengths=ROW_STRENGTHS,
         ),
-        stored_runs.LongRun(
+        stored_runs.long_run(
+            lm,
             "05_batch",
-            settings | {"editors": memit, "strengths": STRENGTHS},
-            {draw: partial(spread, lm, draw, cases) for draw, cases in some.items()},
+            {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})},
+            {draw: partial(spread, lm, draw, own) for draw, own in some.items()},
+            cases=cases,
+            strengths=STRENGTHS,
         ),
     ]

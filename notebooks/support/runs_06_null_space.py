@@ -108,7 +108,6 @@ class Draw:
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
         """Ask a sample of the facts so far and their neighbors, and read the held-out text.
 
-        exactly    held, with nothing after the answer
         neighbors  shares of two neighbors whose answer begins with the true one
         unchanged  whether the first of them is answered by the unedited model's first sentence
         """
@@ -118,7 +117,6 @@ class Draw:
             self.lm, some, patch, ["generation"], metrics=["specificity", "locality"]
         )
         found = by_case(scores, asked)
-        found |= by_case(scores, {"exactly": "efficacy"}, "generation_exact")
         text = HELD_OUT.read_text(encoding="utf-8")
         with self.lm.patched(patch, only=True):
             losses = passage_losses(self.lm, text, 64, least=0.99)
@@ -132,20 +130,15 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         line: (KNOWN[kind], {"templates": ("{}",), **settings})
         for line, (kind, settings, _) in WRITTEN.items()
     }
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, lines),
-        "batches": {line: batch for line, (*_, batch) in WRITTEN.items()},
-        "draws": DRAWS,
-        "points": POINTS,
-    }
     draws = {name: Draw(lm, name) for name in DRAWS}
     jobs = {
         f"{name}, {line}": partial(draw.line, line)
         for name, draw in draws.items()
         for line in WRITTEN
     }
-    return [stored_runs.LongRun("06_lines", settings, jobs)]
+    batches = {line: batch for line, (*_, batch) in WRITTEN.items()}
+    more = {"batches": batches, "draws": DRAWS, "points": POINTS}
+    return [stored_runs.long_run(lm, "06_lines", lines, jobs, **more)]
 
 
 def ends(rows: Sequence[Mapping[str, Any]], line: str) -> dict[str, list[float]]:

@@ -99,13 +99,10 @@ class Row:
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Three orders of all facts with odd ids."""
     row = Row(lm)
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, {"ROME": (lib.EDITORS["rome"], BARE)}),
-        "orders": {name: [case.id for case in cases] for name, cases in orders().items()},
-    }
     jobs = {name: partial(row.write, name, cases) for name, cases in orders().items()}
-    return [stored_runs.LongRun("07_orders", settings, jobs)]
+    ids = {name: [case.id for case in cases] for name, cases in orders().items()}
+    lines = {"ROME": (lib.EDITORS["rome"], BARE)}
+    return [stored_runs.long_run(lm, "07_orders", lines, jobs, orders=ids)]
 
 
 def ranks(one: Sequence[float], other: Sequence[float]) -> float:

@@ -219,12 +219,8 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for way in own:
             for draw, cases in some.items():
                 jobs[f"{draw}, {way}"] = partial(drawn, ways[way], way, draw, cases)
-        settings = {
-            "reading": stored_runs.reading(lm),
-            "editors": stored_runs.configs(lm, {way: kinds[way] for way in own if way in kinds}),
-            "network": trained(name)[2],
-            "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
-            "asked": [ASKED, RATES],
-        }
-        found.append(stored_runs.LongRun(f"09_{name}", settings, jobs))
+        settings = {"network": trained(name)[2], "asked": [ASKED, RATES]}
+        settings["cases"] = {draw: [case.id for case in cases] for draw, cases in some.items()}
+        lines = {way: kinds[way] for way in own if way in kinds}
+        found.append(stored_runs.long_run(lm, f"09_{name}", lines, jobs, **settings))
     return found

@@ -36,7 +36,6 @@ ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", 
 def groups(cases: Sequence[lib.Case], strangers: Sequence[lib.Case]) -> dict[str, list[str]]:
     """The prompts of cases by group, each once; strangers are edits of another stream."""
     found = {
-        "edited": [case.fact.text for case in cases],
         "rewording": [text for case in cases for text in case.paraphrases],
         "neighbor": [probe.prompt for case in cases for probe in case.neighborhood],
         "stranger": [case.fact.text for case in strangers],
@@ -108,15 +107,11 @@ def reach(lm: lib.LM, patch: lib.Patch, prompts: dict[str, list[str]]) -> dict[s
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """WISE and the unedited model on three streams, the other lines on the first one."""
     lines = {name: (lib.EDITORS[kind], more) for name, (kind, more, _) in LINES.items()}
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "cases": [[case.id for case in cases] for cases in streams(FACTS)],
-        "editors": stored_runs.configs(lm, lines),
-        "calls": {name: sizes for name, (*_, sizes) in LINES.items()},
-    }
+    settings = {"cases": [[case.id for case in cases] for cases in streams(FACTS)]}
+    settings["calls"] = {name: sizes for name, (*_, sizes) in LINES.items()}
     jobs = {
         f"{i}, {name}": partial(line, lm, i, name)
         for i, name in product(range(STREAMS), ["unedited", *LINES])
         if i == 0 or name in ("unedited", "WISE")
     }
-    return [stored_runs.LongRun("12_streams", settings, jobs)]
+    return [stored_runs.long_run(lm, "12_streams", lines, jobs, **settings)]

@@ -132,15 +132,11 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for name, more in LINES.items()
     }
     lines = {name: (lib.EDITORS["lemoe"], more) for name, more in without.items()}
-    settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, lines),
-        "parts": {name: more["part"] for name, more in LINES.items() if "part" in more},
-        "cases": [[case.id for case in cases] for cases in streams(FACTS)],
-    }
+    settings = {"cases": [[case.id for case in cases] for cases in streams(FACTS)]}
+    settings["parts"] = {name: more["part"] for name, more in LINES.items() if "part" in more}
     jobs = {
         f"{i}, {name}": partial(line, lm, i, name)
         for i in range(STREAMS)
         for name in ("unedited", *LINES)
     }
-    return [stored_runs.LongRun("13_streams", settings, jobs)]
+    return [stored_runs.long_run(lm, "13_streams", lines, jobs, **settings)]

@@ -7,12 +7,10 @@ is one observation. Each begins with the Eiffel Tower, which is left out of all 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +19,7 @@ import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
-from . import long_runs, stored_runs
+from . import long_runs, score_tables, stored_runs
 from . import runs_04_rome as runs_04
 from . import runs_09_learning_to_edit as runs_09
 from .score_tables import by_stream
@@ -110,9 +108,8 @@ def probes(some: Sequence[lib.Case]) -> dict[str, str]:
 
 def right(lm: lib.LM, facts: Sequence[lib.Case], patch: lib.Patch) -> str:
     """One "1" or "0" per fact: whether the model, writing freely, begins with the new answer."""
-    found = lib.evaluate(lm, facts, patch, ["generation"], metrics=()).rows
-    found = found[(found["metric"] == "efficacy") & (found["event"] == "generation")]
-    return "".join(str(int(value)) for value in found["value"])
+    found = lib.evaluate(lm, facts, patch, ["generation"], metrics=())
+    return "".join(str(int(share)) for share in score_tables.by_case(found, {"": "efficacy"})[""])
 
 
 def by_case(scores: lib.Scores) -> dict[str, Any]:
@@ -124,14 +121,6 @@ def by_case(scores: lib.Scores) -> dict[str, Any]:
             None if value != value else round(value, 4) for value in values
         ]
     return found
-
-
-def size(patch: lib.Patch) -> int:
-    """Bytes of the patch as a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "patch.safetensors"
-        patch.save(path)
-        return path.stat().st_size
 
 
 def _next(lm: lib.LM, prompts: list[str], patch: lib.Patch) -> torch.Tensor:
@@ -169,7 +158,6 @@ def stream_row(
     says     {probe: its answer after each turn}
     cases    {metric: {event: [value of each case]}} at the end
     turns    CPU seconds of each turn
-    bytes    of the patch as a file
     """
     lm, spent, patch = made.lm, timed(made), lib.EMPTY
     ask, groups = probes(whole), asked(whole)
@@ -185,7 +173,7 @@ def stream_row(
         with lm.patched(patch, only=True):
             for probe, answer in zip(ask, lm.answer(list(ask.values()), WORDS), strict=True):
                 row["says"][probe].append(answer)
-    row |= {"turns": [round(x, 2) for x in spent], "bytes": size(patch)}
+    row["turns"] = [round(x, 2) for x in spent]
     return row | at_the_end(lib.evaluate(lm, whole, patch, base=known, **ASKED))
 
 
@@ -215,17 +203,12 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
 
     more = {"prompts": PROMPTS, "metrics": TESTS, "probes": list(probes(cases(EDITS)))}
     more["networks"] = {name: runs_09.trained(name)[2] for name in NETWORKS.values()}
-    found = []
+    found, streams = [], {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
     for name, some, own in (("14_five", lines, more), ("14_settings", left_out, {})):
-        settings = {
-            "reading": stored_runs.reading(lm),
-            "editors": stored_runs.configs(lm, some),
-            "cases": {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS},
-            "batch": TURN,
-        }
         asked = [*some] if name == "14_settings" else ["base", *some]
         jobs = {f"{line}, {i}": partial(rows, line, i) for i in SEEDS for line in asked}
-        found.append(stored_runs.LongRun(name, settings | own, jobs))
+        settings = {"cases": streams, "batch": TURN, **own}
+        found.append(stored_runs.long_run(lm, name, some, jobs, **settings))
     return found
 
 

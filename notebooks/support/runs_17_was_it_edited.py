@@ -147,7 +147,6 @@ def out(
         return W @ (eye - B @ B.T)
 
     ways = {
-        "nothing": W,
         "16 prefixes": prefixes(str(case.fact.subject)),
         "11 components": components(W),
         "16 prefixes of another": prefixes(other),
@@ -186,9 +185,7 @@ def hiding(lm: lib.LM, case: lib.Case, patch: lib.Patch) -> dict[str, Any]:
     """ROME's own pair written openly and hidden from one defender: what each defender sees.
 
     z      {defender: the subject's own z, openly and hidden}
-    along  the largest z of the one who is asked, at five t
     price  of the hidden change, over that of the cheapest one
-    said   whether the model begins its answer with the new one, openly and hidden
     """
     layer = lib.EDITORS["rome"](lm).config.layer
     module, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer].C.double()
@@ -203,17 +200,9 @@ def hiding(lm: lib.LM, case: lib.Case, patch: lib.Patch) -> dict[str, Any]:
         return z(M, next(iter(looks))).max().item()
 
     made = {OPEN: W, HIDDEN: hide(W0, k, W @ k, C, THRESHOLD, asked)}
-    whole = hide(W0, k, W @ k, C, float("-inf"), asked)  # t = 1: nothing along û
     cost = [(((M - W0) @ C) * (M - W0)).sum().item() for M in made.values()]
-    row: dict[str, Any] = {"along": [round(asked(W.lerp(whole, t / 4)), 2) for t in range(5)]}
-    row |= {"price": round(cost[1] / cost[0], 3), "said": [], "z": {}}
-    for M in made.values():
-        with lm.patched(lib.Patch(weights={module: M.float()})):
-            told = lm.answer(case.fact.text, 5).strip()
-        row["said"].append(float(told.startswith(case.fact.target_new)))
-    for who in looks:
-        row["z"][who] = [round(z(M, who)[place].item(), 2) for M in made.values()]
-    return row
+    seen = {who: [round(z(M, who)[place].item(), 2) for M in made.values()] for who in looks}
+    return {"price": round(cost[1] / cost[0], 3), "z": seen}
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
@@ -222,8 +211,6 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     innocents += [f"trained, seed {seed}" for seed in range(len(DRAWS))]
     kinds = {kind: (lib.EDITORS[kind.lower()], {}) for kind in EDITORS}
     settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, kinds),
         "cases": {draw: [case.id for case in cases] for draw, cases in draws().items()},
         "facts": EDITORS,
         "unedited": innocents,
@@ -238,4 +225,4 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for kind in EDITORS
         for draw in ((EVEN, *DRAWS) if kind == "ROME" else DRAWS)
     }
-    return [stored_runs.LongRun("17_suspects", settings, jobs)]
+    return [stored_runs.long_run(lm, "17_suspects", kinds, jobs, **settings)]

@@ -99,8 +99,6 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     some = runs_04.draws(FACTS + LATER)
     kinds = {line: (lib.EDITORS[kind], more) for line, (kind, more, _) in LINES.items()}
     settings = {
-        "reading": stored_runs.reading(lm),
-        "editors": stored_runs.configs(lm, kinds),
         "batches": {line: batch for line, (*_, batch) in LINES.items()},
         "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
         "lives": LIVES,
@@ -116,4 +114,4 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         for line in (CONTROL, *LINES)
         for draw, cases in some.items()
     }
-    return [stored_runs.LongRun("18_lives", settings, jobs)]
+    return [stored_runs.long_run(lm, "18_lives", kinds, jobs, **settings)]

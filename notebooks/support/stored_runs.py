@@ -49,6 +49,18 @@ class LongRun:
     jobs: Mapping[str, Callable[[], Iterable[Mapping[str, Any]]]]
 
 
+def long_run(
+    lm: Any,
+    name: str,
+    lines: Mapping[str, tuple[Any, Mapping[str, Any]]],
+    jobs: Mapping[str, Callable[[], Iterable[Mapping[str, Any]]]],
+    **settings: Any,
+) -> LongRun:
+    """A run whose settings begin with the model's `reading` and the `configs` of its lines."""
+    own = {"reading": reading(lm), "editors": configs(lm, lines)}
+    return LongRun(name, own | settings, jobs)
+
+
 def reading(lm: Any) -> str:
     """The token that the model reads in front of every text, "none" where there is none."""
     return lm.name.partition(" behind ")[2] or "none"
