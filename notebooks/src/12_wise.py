@@ -80,15 +80,7 @@ from lib.editors.wise import merging
 from lib.editors.wise.route import ActivationDifference, Side, SideMemory, draw_mask, hinges
 from lib.model import activations
 from lib.workbench import plot
-from notebooks.support import (
-    drawings_12,
-    figures,
-    hand_ins,
-    long_runs,
-    models,
-    own_fact,
-    show,
-)
+from notebooks.support import drawings_12, figures, hand_ins, long_runs, models, own_fact, show
 from notebooks.support import runs_12_wise as runs_12
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import both, guess, use

@@ -7,16 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lib.workbench import plot
-from lib.workbench.plot.style import (
-    DIVERGING,
-    EDITED,
-    INK,
-    LABEL,
-    NEIGHBOR,
-    QUIET,
-    SMALL,
-    readable,
-)
+from lib.workbench.plot.style import DIVERGING, EDITED, INK, LABEL, NEIGHBOR, QUIET, SMALL, readable
 
 from .figures import arrow, bare, colorbar, panels
 

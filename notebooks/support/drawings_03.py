@@ -9,12 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib.workbench.interpret.causal_trace import Trace
-from lib.workbench.plot.style import (
-    EDITED,
-    LABEL,
-    SEQUENTIAL,
-    readable,
-)
+from lib.workbench.plot.style import EDITED, LABEL, SEQUENTIAL, readable
 
 from .figures import bare, colorbar, legend, panels, token_ticks
 

@@ -8,16 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from lib.workbench.plot.style import (
-    BASE,
-    CYCLE,
-    DASHES,
-    EDITED,
-    INK,
-    LABEL,
-    QUIET,
-    readable,
-)
+from lib.workbench.plot.style import BASE, CYCLE, DASHES, EDITED, INK, LABEL, QUIET, readable
 
 from .figures import MARKERS, arrow, bare, legend, panels, plain, token_ticks
 

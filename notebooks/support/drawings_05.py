@@ -8,15 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.workbench.plot.style import (
-    BASE,
-    DIVERGING,
-    EDITED,
-    GRID,
-    INK,
-    NEIGHBOR,
-    QUIET,
-)
+from lib.workbench.plot.style import BASE, DIVERGING, EDITED, GRID, INK, NEIGHBOR, QUIET
 
 from .figures import bare, colorbar, legend, panels
 

@@ -8,15 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lib.workbench.plot.style import (
-    BASE,
-    EDITED,
-    GRID,
-    INK,
-    QUIET,
-    UNRELATED,
-    readable,
-)
+from lib.workbench.plot.style import BASE, EDITED, GRID, INK, QUIET, UNRELATED, readable
 
 from .figures import arrow, bare, legend, panels, plain
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from lessons.l7_2_codebook import rule
 from lib.workbench.plot.style import CYCLE, INK, LABEL, QUIET, readable
 
 from .figures import panels
@@ -16,46 +17,30 @@ from .figures import panels
 COLORS = {"A": CYCLE[0], "B": CYCLE[2]}  # one color per answer
 
 
-class Ball(NamedTuple):
-    """A key in the plane, its radius and its answer; `before` is the radius that it had."""
-
-    x: float
-    y: float
-    radius: float
-    label: str
-    before: float | None = None
-
-
-# What each rule makes of one ball of radius 1 around (0, 0) and of a new fact, the last number pair.
-RULES: Mapping[str, tuple[Sequence[Ball], tuple[float, float], str]] = {
+# Each rule on a ball of radius 1 around (0, 0): where a new fact is, its answer, and what happens.
+RULES = {
     "add: they do not touch": (
-        [Ball(0, 0, 1, "A"), Ball(2.3, 0.5, 1, "B")],
         (2.3, 0.5),
+        "B",
         r"$d > \varepsilon + \varepsilon_{init}$: a new ball",
     ),
-    "expand: the same answer": (
-        [Ball(0, 0, 1.53, "A", before=1)],
-        (1.5, 0.3),
-        "ε grows to d, no new key",
-    ),
-    "split: another answer": (
-        [Ball(0, 0, 0.765, "A", before=1), Ball(1.5, 0.3, 0.765, "B")],
-        (1.5, 0.3),
-        "each gets half of d",
-    ),
+    "expand: the same answer": ((1.5, 0.3), "A", "ε grows to d, no new key"),
+    "split: another answer": ((1.5, 0.3), "B", "each gets half of d"),
 }
 
 
 def rules() -> Figure:
     """Draw add, expand and split: dashed what was before, full what the rule makes of it."""
     figure, axes = panels(3, height=2.7, titles=RULES)
-    for ax, (balls, new, said) in zip(axes, RULES.values(), strict=True):
-        for ball in balls:
-            _ball(ax, ball)
-        first, answer, apart = balls[0], balls[-1].label, new[0] > 2
-        ax.plot([first.x, new[0]], [first.y, new[1]], color=QUIET, linewidth=1, zorder=1)
-        x, y = (first.x + new[0]) / 2, (first.y + new[1]) / 2
-        ax.text(x - (0.0 if apart else 0.25), y + 0.14, "d", color=QUIET, ha="center")
+    for ax, (new, answer, said) in zip(axes, RULES.values(), strict=True):
+        radius, own = rule(math.hypot(*new), 1.0, answer == "A", 1.0)
+        _ball(ax, (0, 0), radius, "A", before=1.0)
+        if own:
+            _ball(ax, new, own, answer)
+        apart = radius == own == 1
+        ax.plot([0, new[0]], [0, new[1]], color=QUIET, linewidth=1, zorder=1)
+        middle = new[0] / 2 - (0.0 if apart else 0.25), new[1] / 2 + 0.14
+        ax.text(*middle, "d", color=QUIET, ha="center")
         ax.plot(*new, "*", color=COLORS[answer], markersize=13, zorder=4, markeredgecolor="white")
         named = {"color": readable(COLORS[answer]), "ha": "center"}
         ax.text(new[0], new[1] + (-0.42 if apart else 0.95), f"new: {answer}", **named)
@@ -68,10 +53,10 @@ def rules() -> Figure:
 def nearest() -> Figure:
     """Draw a prompt inside a large ball whose nearest key is another one, with a small ball."""
     figure, (ax,) = panels(height=2.9)
-    for ball in (Ball(0, 0, 3, "A"), Ball(4, 0, 0.5, "B")):
-        _ball(ax, ball)
-        named = {"color": readable(COLORS[ball.label]), "ha": "center", "va": "top"}
-        ax.text(ball.x, ball.y - 0.5, f"key {ball.label}", **named)
+    for label, x, radius in (("A", 0, 3), ("B", 4, 0.5)):
+        _ball(ax, (x, 0), radius, label)
+        named = {"color": readable(COLORS[label]), "ha": "center", "va": "top"}
+        ax.text(x, -0.5, f"key {label}", **named)
     ax.plot(2.8, 0, "D", color=INK, markersize=7, zorder=4)
     ax.text(2.75, 0.28, "q", fontsize=LABEL, ha="center")
     ax.annotate("", (4, 0), (2.8, 0), arrowprops={"arrowstyle": "->", "color": QUIET})
@@ -103,11 +88,14 @@ def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) 
     return figure
 
 
-def _ball(ax: Axes, ball: Ball) -> None:
-    color, place = COLORS[ball.label], (ball.x, ball.y)
+def _ball(
+    ax: Axes, place: tuple[float, float], radius: float, label: str, before: float | None = None
+) -> None:
+    """Draw a key, its ball, and dashed the ball that it had where this was another."""
+    color = COLORS[label]
     line = {"fill": False, "edgecolor": color}
-    ax.add_patch(Circle(place, ball.radius, facecolor=color, alpha=0.16, linewidth=0))
-    ax.add_patch(Circle(place, ball.radius, linewidth=1.8, **line))
-    if ball.before:
-        ax.add_patch(Circle(place, ball.before, linewidth=1.2, linestyle="--", **line))
+    ax.add_patch(Circle(place, radius, facecolor=color, alpha=0.16, linewidth=0))
+    ax.add_patch(Circle(place, radius, linewidth=1.8, **line))
+    if before and before != radius:
+        ax.add_patch(Circle(place, before, linewidth=1.2, linestyle="--", **line))
     ax.plot(*place, "o", color=color, markersize=5, zorder=3)

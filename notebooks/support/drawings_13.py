@@ -7,16 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from lib.workbench import plot
-from lib.workbench.plot.style import (
-    BASE,
-    CYCLE,
-    EDITED,
-    INK,
-    LABEL,
-    NEIGHBOR,
-    QUIET,
-    UNRELATED,
-)
+from lib.workbench.plot.style import BASE, CYCLE, EDITED, INK, LABEL, NEIGHBOR, QUIET, UNRELATED
 
 from .figures import MARKERS, arrow, bare, box, legend, panels
 

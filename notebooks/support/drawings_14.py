@@ -94,30 +94,22 @@ def ranking(
     """
     names = sorted(scores, key=lambda name: -sum(scores[name]))[:first]
     figure, (ax,) = panels(height=0.28 * len(names) + 1.1)
-    whose = [*unbeaten]
+    own, *yours = unbeaten.values()
     for y, name in enumerate(names):
-        kept = name in unbeaten[whose[0]]
-        fill = EDITED if kept else "white"
-        ax.plot(scores[name], [y] * len(scores[name]), "o", color=EDITED if kept else QUIET,
-                markerfacecolor=fill)  # fmt: skip
         mean = sum(scores[name]) / len(scores[name])
-        ax.plot(mean, y, "|", color=INK, markersize=13, markeredgewidth=2)
-        if name in unbeaten[whose[-1]] and len(whose) > 1:
-            ax.plot(mean, y, "o", color=INK, markersize=17, markerfacecolor="none")
+        drawn = {"the mean": ([mean], "|", {"color": INK, "markersize": 13, "markeredgewidth": 2})}
+        if name in own:
+            drawn["a stream of an unbeaten editor"] = scores[name], "o", {"color": EDITED}
+        else:
+            look = {"color": QUIET, "markerfacecolor": "white"}
+            drawn["a stream of a beaten one"] = scores[name], "o", look
+        if any(name in some for some in yours):
+            look = {"color": INK, "markersize": 17, "markerfacecolor": "none"}
+            drawn["unbeaten by yours"] = [mean], "o", look
+        for label, (x, mark, look) in drawn.items():
+            ax.plot(x, [y] * len(x), mark, label=label, **look)
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.4, -0.6), xlabel=xlabel)
     ax.xaxis.grid(True)
-    said = ["a stream of an unbeaten editor", "a stream of a beaten one", "the mean"]
-    dots = [
-        Line2D([], [], marker="o", linewidth=0, color=EDITED),
-        Line2D([], [], marker="o", linewidth=0, color=QUIET, markerfacecolor="white"),
-        Line2D([], [], marker="|", linewidth=0, color=INK, markersize=12, markeredgewidth=2),
-    ]
-    if len(whose) > 1:
-        said.append("unbeaten by yours")
-        dots.append(
-            Line2D(
-                [], [], marker="o", linewidth=0, color=INK, markersize=12, markerfacecolor="none"
-            )
-        )
-    return legend(figure, dots, said, 2)
+    handles = {label: line for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    return legend(figure, handles.values(), handles, 2)

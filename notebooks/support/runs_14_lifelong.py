@@ -132,22 +132,6 @@ def _kl(before: torch.Tensor, now: torch.Tensor) -> float:
     return round((before.exp() * (before - now)).sum(1).clamp(min=0).mean().item(), 5)
 
 
-def timed(made: lib.Editor) -> list[float]:
-    """Let an editor note the CPU seconds of each call of its `edit`."""
-    plain, spent = made.edit, []
-
-    def edit(
-        facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY, *, check: bool = True
-    ) -> lib.Patch:
-        start = time.process_time()
-        patch = plain(facts, after=after, check=check)
-        spent.append(time.process_time() - start)
-        return patch
-
-    made.edit = edit
-    return spent
-
-
 def stream_row(
     made: lib.Editor, name: str, seed: int, whole: Sequence[lib.Case], known: Any
 ) -> dict[str, Any]:
@@ -159,21 +143,22 @@ def stream_row(
     cases    {metric: {event: [value of each case]}} at the end
     turns    CPU seconds of each turn
     """
-    lm, spent, patch = made.lm, timed(made), lib.EMPTY
+    lm, patch = made.lm, lib.EMPTY
     ask, groups = probes(whole), asked(whole)
     before = {group: _next(lm, prompts, patch) for group, prompts in groups.items()}
-    row: dict[str, Any] = {"line": name, "seed": seed, "right": []}
+    row: dict[str, Any] = {"line": name, "seed": seed, "right": [], "turns": []}
     row |= {"moved": {group: [] for group in groups}, "says": {probe: [] for probe in ask}}
     for end in range(TURN, len(whole) + 1, TURN):
         turn = whole[end - TURN : end]
+        start = time.process_time()
         patch = made.edit([case.fact for case in turn], after=patch, check=False)
+        row["turns"].append(round(time.process_time() - start, 2))
         row["right"].append(right(lm, whole[:end], patch))
         for group, prompts in groups.items():
             row["moved"][group].append(_kl(before[group], _next(lm, prompts, patch)))
         with lm.patched(patch, only=True):
             for probe, answer in zip(ask, lm.answer(list(ask.values()), WORDS), strict=True):
                 row["says"][probe].append(answer)
-    row["turns"] = [round(x, 2) for x in spent]
     return row | at_the_end(lib.evaluate(lm, whole, patch, base=known, **ASKED))
 
 
