@@ -431,8 +431,8 @@ figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS)
 # MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes
 # nine of ten facts in every draw, and most of the rewordings follow, but few of the neighbors are
 # kept, and MALMEN keeps hardly one. UltraEdit writes nearly as much as RLEdit and keeps most of its
-# neighbors, and again its rewordings do not follow. **Here no edit reaches most rewordings and few
-# neighbors.**
+# neighbors, and again its rewordings do not follow. **No edit of this figure makes most rewordings
+# follow and keeps most neighbors.**
 #
 # ## Two phases
 #
@@ -591,9 +591,10 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 # %% [markdown]
 # The figure asks facts that no update has seen. The units alone make a curve over
 # four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
-# it lies beyond it, as it does here. All that it can have learned is how much each coordinate of
-# $\hat k$ and $\hat g$ counts, since it has nothing else: 2,112 numbers. It is an example, with one
-# layer, one order and first tokens.
+# it lies beyond it, as it does here. It has nothing to learn but $a$ and $b$. As the regression
+# stands on $K$ itself, $a$ acts through $\langle k, \tilde k\rangle$ alone: it says how long the shift of
+# each fact is, and only $b$ can turn a shift. Which of the two makes the gain was not tried. It is an
+# example, with one layer, one order and first tokens.
 #
 # ## The networks of this library
 #
@@ -616,8 +617,8 @@ steps = {name: found[0] for name, found in curves.items()}
 plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", ylog=True)
 
 # %% [markdown]
-# A falling loss does not say how an edit does with other facts: MALMEN and RLEdit, whose curves
-# fall, keep few neighbors of twenty facts.
+# A falling loss does not say how an edit of many facts will do. All three curves fall; but of twenty
+# facts in one update MEND writes none, and the other two keep few neighbors.
 #
 # ## What we know now
 #

@@ -446,9 +446,9 @@ figures.bars(list(turns), bars, COLORS)
 # %% [markdown]
 # These facts are known but not for certain: with their own gradients both rules move the weights
 # nearly as far as for new ones. With every gradient at 0 the plain step does nothing, and UltraEdit
-# moves them little. But its shift is not harmless: the loss of the new facts rises, more than with
-# the own gradients. The plain step even lowers it a little with those. So to take the mean off is
-# by itself enough to do harm. Over all columns that the moments have seen the mean of $\hat g$ is
+# moves them little. But its shift is not harmless: the loss of the new facts rises, and more than
+# when the known facts keep their own gradients. With these the plain step even lowers it a little. So
+# taking the mean off is by itself enough to do harm. Over all columns that the moments have seen the mean of $\hat g$ is
 # zero, so such shifts nearly cancel. In a turn of known facts they do not. The library leaves out
 # gradients that are exactly 0, but writes small ones like any others.
 #
@@ -588,7 +588,7 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 # regression (notebooks 05, 06), it holds three of four facts at less than a tenth of the damage.
 #
 # Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: more than half of them, with more damage than
-# lifelong moments do at the same step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
+# lifelong moments do with the largest step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
 #
 # ## What we know now
 #

@@ -447,8 +447,8 @@ look = {"bands": bands, "colors": colors, "dashes": dashes, "ylim": (0, 104)}
 plot.lines(radii, lines, "radius at the beginning", "prompts that are answered (%)", **look)
 
 # %% [markdown]
-# **One radius for all is a bargain:** every radius that reaches more rewordings reaches more neighbors. At 14 it
-# answers half of the rewordings, and of the neighbors one in five. **GRACE's rules hardly bargain at all:** they keep
+# **One radius for all is a trade:** every radius that reaches more rewordings reaches more neighbors. At 14 it
+# answers half of the rewordings, and of the neighbors one in five. **GRACE's rules hardly trade at all:** they keep
 # nearly all neighbors out, and three of four rewordings with them, because most balls have been cut.
 #
 # Every point of the next figure is a prompt of the three streams, and full ones are answered. **Move the radius**:
@@ -515,8 +515,8 @@ said = "others that are answered (%)", "rewordings answered rightly (%)"
 figures.curves(curves, *said, colors={rules: plot.INK}, ylim=(0, 104))
 
 # %% [markdown]
-# Against text the angle does all that can be done: hardly a piece gets in before every rewording whose best entry is
-# its own. Against neighbors it is better where few of them may come in, and at every threshold at which most
+# Against text the angle does all that can be done: nearly every rewording whose best entry is its own gets in before
+# the first pieces of text do. Against neighbors it is better where few of them may come in, and at every threshold at which most
 # rewordings are answered, many neighbors are, too. **Neither number knows rewordings from neighbors well.** The
 # crosses are GRACE's rules: they stand where next to no neighbor comes in.
 #

@@ -398,7 +398,7 @@ drawings_12.tokens(shown, side.eps)
 #
 # A memory **forgets** where later facts damage earlier ones. It is **full** where its entries cannot hold so many
 # facts at all. To tell the two apart, the same facts are written with rehearsal of all earlier facts, and without it.
-# What is held with rehearsal has room, so what is lost only without it is forgotten.
+# What is held with rehearsal shows that there is room. What is then lost without it was forgotten.
 #
 # First on a small matrix: sixteen pairs are written one after another, by gradient descent inside a random mask. The
 # figure has the error of each pair at the end, as the mean of three masks, with a shade from the lowest to the

@@ -394,7 +394,8 @@ figure
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
 # were **never run**. How many of ten thousand facts UltraEdit holds was measured on the small model without a
-# token in front, by a program that is gone; the rows are in [long_stream.json](../tests/benchmarks/long_stream.json).
+# token in front. The rows are in [long_stream.json](../tests/benchmarks/long_stream.json); the program that made them
+# is not here any more.
 #
 # ## Normal equations over workers
 #

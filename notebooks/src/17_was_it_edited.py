@@ -312,7 +312,8 @@ figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
 for x, (subject, W) in enumerate(unknown, 1):
     for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
         z = f(norms(W)).tolist()
-        left.plot([x + 0.25 * i] * len(z), z, "o^"[i], markersize=4, color=plot.BASE, alpha=0.5)
+        places = [x + 0.25 * i + 0.02 * (j % 11 - 5) for j in range(len(z))]
+        left.plot(places, z, "o^"[i], markersize=3, color=plot.BASE, alpha=0.5)
     if subject:
         z = stands_out(norms(W))[names.index(subject)].item()
         left.plot(x, z, "D", color=plot.EDITED)
@@ -413,8 +414,9 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # Two things do not follow. First, where somebody was edited, **others pass the threshold, too**: relatives, Paris for
 # Rome or Poland for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on
 # the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**. Of
-# three edits by MEMIT none is seen, since each of five layers has a part only. Added up over up to five layers, over
-# the root of their number, two of the three pass what any unedited model has, but stay below the threshold.
+# three edits by MEMIT none is seen, since each of five layers has a part only. Summed over up to five layers and divided
+# by the root of their number, the $z$ of two of the three is above that of every unedited model, and still below the
+# threshold.
 #
 # And the unedited models are variants of one. To show that fewer than one in a hundred is accused would take about
 # three hundred independent ones, none accused.

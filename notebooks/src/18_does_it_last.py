@@ -357,8 +357,8 @@ drawn([*runs_18.ROUNDED, runs_18.SHIFTED])
 
 # %% [markdown]
 # The control stands at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a
-# scale per row** the unedited model itself loses about half of what it said, and ROME about as much, UltraEdit and
-# GRACE most. With a scale **per 64** the control and ROME lose little, and the two others more.
+# scale per row** the unedited model itself loses about half of what it said, ROME somewhat less, and UltraEdit and
+# GRACE most. With a scale **per 64** the control and ROME lose little, UltraEdit more than half, and GRACE everything.
 #
 # In the **format of the file** UltraEdit's facts are gone while the control keeps all of its own. GRACE loses nothing
 # there, because no weight moves at all. So what it loses elsewhere is likely the way to its entries: they are never
@@ -554,7 +554,7 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 #   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
 #   UltraEdit's edits are gone, ROME's stay.
 # * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
-#   GRACE's facts go further; with a scale for 64 weights it forgets little.
+#   GRACE's facts go further; with a scale for 64 weights it forgets little of its own.
 # * An editor that searches until its answer is nearly certain begins with a larger margin, and can lose less than
 #   the control.
 # * A memory beside the weights is lost by what happens *below* it.
