@@ -512,7 +512,7 @@ points = [shares(one, by_rules(one, 14, write))[::-1] for one in keys]
 rules = "GRACE's rules, radius 14"
 curves["neighbors"][rules] = [([x], [y]) for x, y in points]
 said = "others that are answered (%)", "rewordings answered rightly (%)"
-figures.curves(curves, *said, colors={rules: plot.INK}, ylim=(0, 104))
+figures.curves(curves, *said, colors={rules: plot.QUIET}, ylim=(0, 104))
 
 # %% [markdown]
 # Against text the angle does all that can be done: nearly every rewording whose best entry is its own gets in before

@@ -270,7 +270,8 @@ def curves(
         ax.set(xlabel=xlabel, ylabel="" if ylabel else panel, xscale=scales[0], yscale=scales[1])
         ax.set(**axis)
         if not xlog:
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ticks = MaxNLocator(9 if len(plots) < 3 else 5, integer=True, steps=(1, 2, 5, 10))
+            ax.xaxis.set_major_locator(ticks)
         low, high = ax.get_ylim()
         fine = (1, 2, 5) if high < 1e4 * low else (1,)
         for kind, there, steps in ((ax.xaxis, xlog, (1, 3)), (ax.yaxis, logarithmic, fine)):
