@@ -414,20 +414,22 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 # %%
 ways = {"nothing kept": "MEMIT{}", "kept keys": "MEMIT{}, kept keys", "one batch": "one batch{}"}
 ways["kept keys, one layer"] = "one layer{}, kept keys"
-soft, hard = (
-    {way: runs_06.ends(rows, line.format(sign)) for way, line in ways.items()}
-    for sign in ("", ", λ = 30")
-)
-held = "facts held (%)"
+shown = {what: {} for what in list(panels)[:2]}
+for name, sign in {"λ = 1000": "", "λ = 30": ", λ = 30"}.items():
+    found = {way: runs_06.ends(rows, line.format(sign)) for way, line in ways.items()}
+    for what in shown:
+        shown[what][name] = {way: one[what] for way, one in found.items()}
+held, words = shown.values()
 for line, (one, other) in {
-    "one batch less kept keys, λ = 1000": (soft["one batch"], soft["kept keys"]),
-    "one batch, λ = 30 less 1000": (hard["one batch"], soft["one batch"]),
-    "one layer, λ = 30 less 1000": [x["kept keys, one layer"] for x in (hard, soft)],
+    "one batch less kept keys, λ = 1000": [held["λ = 1000"][x] for x in ("one batch", "kept keys")],
+    "one batch, λ = 30 less 1000": [held[x]["one batch"] for x in ("λ = 30", "λ = 1000")],
+    "one layer, λ = 30 less 1000": [
+        held[x]["kept keys, one layer"] for x in ("λ = 30", "λ = 1000")
+    ],
 }.items():
-    gap = runs_06.apart(one[held], other[held])
+    gap = runs_06.apart(one, other)
     print("facts held, {}: {:+.0f} points [{:+.0f}, {:+.0f}]".format(line, *gap))
-shown = {what: {way: soft[way][what] + hard[way][what] for way in ways} for what in [*panels][:2]}
-figures.dots(shown, [f"λ = {strength}" for strength in (1000, 30) for _ in runs_06.DRAWS])
+drawings_06.strengths(shown)
 
 # %% [markdown]
 # Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys bring a stream most of the

@@ -489,7 +489,6 @@ def trials(spread):
     x = [100 * mean for mean in at][: len(found["the rule"])]
     made = plot.lines(x, found, *axes, colors=colors, ylim=(0, 103))
     made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
-    made.axes[0].set_xticks([50, 60, 70, 80, 90, 95, x[-1]])
     return made
 
 

@@ -312,8 +312,7 @@ figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
 for x, (subject, W) in enumerate(unknown, 1):
     for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
         z = f(norms(W)).tolist()
-        places = [x + 0.25 * i + 0.02 * (j % 11 - 5) for j in range(len(z))]
-        left.plot(places, z, "o^"[i], markersize=3, color=plot.BASE, alpha=0.5)
+        left.plot([x + 0.25 * i] * len(z), z, "o^"[i], markersize=4, color=plot.BASE, alpha=0.5)
     if subject:
         z = stands_out(norms(W))[names.index(subject)].item()
         left.plot(x, z, "D", color=plot.EDITED)
@@ -326,8 +325,7 @@ for name in [None, *edited][:3]:
     color = plot.EDITED if name else plot.BASE
     right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
     top = looked.z.max().item()
-    place = (8, -3) if name else (8, -18)  # below the lines, where they are flat
-    right.annotate(name or "unedited", (layer, top), place, textcoords="offset points")
+    right.annotate(name or "unedited", (layer, top), (8, -3), textcoords="offset points")
 right.set(xlabel="layer", title="largest z of all candidates")
 for ax in (left, right):
     ax.axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
@@ -391,8 +389,6 @@ def judged(threshold):
         left.plot(places, [max(one, 0.5) for one in z], "o", color=color, markersize=5, alpha=0.7)
     left.axhline(threshold, color=plot.QUIET, linestyle="--")
     left.set(yscale="log", ylabel="z (log)")
-    left.set_yticks([2, 5, 10, 20, 50], [2, 5, 10, 20, 50])
-    left.minorticks_off()
     left.set_xticks(range(len(strips)), strips, fontsize=figures.SMALL)
     for i, draw in enumerate(runs_17.DRAWS):
         shares = [named_in(editor, draw, threshold) for editor in runs_17.EDITORS]

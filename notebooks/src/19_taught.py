@@ -143,9 +143,7 @@ def drawn(strength):
     found = lengths(strength)
     points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
     names = [name.replace(": ", "\n") for name in found]
-    made = figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
-    made.axes[0].set_xlim(-0.03, 1.03)
-    return made
+    return figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
 
 
 missing.against(lengths(1_000.0)["none: a gradient step"][0])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -195,16 +194,15 @@ def dots(
     """Draw one column of points per name, and a thin line through the points of each fact or stream.
 
     found   {panel: {column: one value per fact or stream}}.
-    labels  The names of the facts or streams, () for none; those of one name share a color.
+    labels  The names of the facts or streams, () for none.
     log     The panels with a logarithmic axis.
     joined  False leaves the lines out, where columns stand in no order.
     """
     figure, axes = panels(len(found), height=3.4)
-    colors = dict(zip(dict.fromkeys(labels), cycle(CYCLE), strict=False))
     for ax, (what, columns) in zip(axes, found.items(), strict=True):
         values = np.array(list(columns.values()), dtype=float)
         for i, line in enumerate(values.T):
-            look = {"color": colors[labels[i]] if labels else BASE, "linewidth": 1}
+            look = {"color": CYCLE[i % len(CYCLE)] if labels else BASE, "linewidth": 1}
             aside = 0.06 * (i - (len(values.T) - 1) / 2) if labels else 0.0  # points side by side
             x = np.arange(len(columns)) + aside
             mark = MARKERS[i % len(MARKERS)] if labels else "o"
@@ -213,8 +211,7 @@ def dots(
         ax.set(yscale="log" if what in log else "linear", ylabel=textwrap.fill(what, 26))
         ax.set_xlim(-0.4, len(columns) - 0.6)
         plain(ax)
-    handles = dict(zip(labels, axes[0].lines, strict=False))
-    return legend(figure, handles.values(), handles, columns=3) if labels else figure
+    return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
 
 
 def curves(

@@ -22,6 +22,7 @@ from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 from . import long_runs, score_tables, stored_runs
 from . import runs_04_rome as runs_04
 from . import runs_09_learning_to_edit as runs_09
+from .score_tables import MEASURED as COLUMNS  # asked at the end of a stream
 from .score_tables import by_stream
 
 EDITS, TURN, SEEDS = 12, 4, (1, 2, 3, 4, 5)
@@ -64,12 +65,6 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
     "whiten": {"whiten": None},
     "calibrate": {"calibrate": None},
     "track": {"track": False, "calibrate": None},  # thresholds are calibrated on tracked facts
-}
-COLUMNS = {  # asked at the end of a stream
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
 }
 FAMILIES = {  # where an editor keeps what it has learned, and how it finds it, for figures
     "searches": [*LINES][:10],
