@@ -145,8 +145,7 @@ for name, pair in pairs.items():
 #
 # ## A plain step
 #
-# What does the gradient do by itself? The simplest edit is one step of
-# gradient descent with a rate $\alpha$, $\Delta = -\alpha\,GK^\top$. It was made for one prompt,
+# The simplest edit is one step of gradient descent with a rate $\alpha$, $\Delta = -\alpha\,GK^\top$. It was made for one prompt,
 # but every prompt meets the new matrix. To the output at the key $q$ of another prompt it adds
 #
 # $$\Delta q = -\alpha \sum_t g_t\,\langle k_t, q\rangle .$$
@@ -591,10 +590,9 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 # %% [markdown]
 # The figure asks facts that no update has seen. The units alone make a curve over
 # four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
-# it lies beyond it, as it does here. It has nothing to learn but $a$ and $b$. As the regression
-# stands on $K$ itself, $a$ acts through $\langle k, \tilde k\rangle$ alone: it says how long the shift of
-# each fact is, and only $b$ can turn a shift. Which of the two makes the gain was not tried. It is an
-# example, with one layer, one order and first tokens.
+# it lies beyond it, as it does here. It learns $a$ and $b$ alone. As the regression stands on $K$
+# itself, $a$ only sets how long the shift of each fact is, by $\langle k, \tilde k\rangle$; $b$ can turn
+# it. It is an example, with one layer, one order and first tokens.
 #
 # ## The networks of this library
 #
