@@ -2,8 +2,8 @@
 
 Gradio 6 has no public way to say one sentence for a call that its components cannot read, to drop
 what it keeps of visitors who have left, to read what a browser says of a click, or to stand before
-its own middleware. A version that renames one of `NAMES` breaks the page here and nowhere else;
-`missing` says which one, and tests/demo_app/test_gradio_internals.py asks it.
+its own middleware. A version that renames one of these breaks the page here and nowhere else;
+tests/demo_app/test_gradio_internals.py says which one.
 """
 
 from __future__ import annotations
@@ -20,25 +20,7 @@ from gradio.components.api_component import Api
 
 from .session.worker import FAILED, Stopped, Trouble
 
-# of a page that is open, by dotted path
-NAMES = (
-    "preprocess_data", "process_api", "state_holder.session_data", "state_holder.time_last_used",
-    "temp_file_sets", "GRADIO_CACHE", "_queue.active_jobs", "_queue.pending_messages_per_session",
-    "_queue.pending_event_ids_session", "app.middleware_stack",
-)  # fmt: skip
 log = logging.getLogger(__name__)
-
-
-def missing(demo: gr.Blocks) -> list[str]:
-    """Which of the names an open page of the installed Gradio does not have."""
-    found = []
-    for name in NAMES:
-        owner: Any = demo
-        for part in name.split("."):
-            owner = getattr(owner, part, found)
-        if owner is found:
-            found.append(name)
-    return found
 
 
 class Blocks(gr.Blocks):

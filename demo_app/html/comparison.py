@@ -15,6 +15,7 @@ from os.path import commonprefix
 from lib.evaluation.answers import begins, contains
 
 from ..session.views import (
+    EARLIER,
     LEAST,
     SMALL,
     YOURS,
@@ -25,7 +26,7 @@ from ..session.views import (
     first_sentence,
     tally,
 )
-from .render import NOTHING, number, took
+from .render import NOTHING, number, table, took
 
 MORE = {  # group -> what it is, and what one wishes for it
     "unrelated": "about something else: it should go on as before",
@@ -45,6 +46,10 @@ BLOCKS = (
     ("stay", "Should stay", ("neighbor",)),
     ("own", "Your prompts", ("own",)),
 )
+ABOUT = {  # why a neighbor is not counted
+    YOURS: "yours: you edited it before",
+    EARLIER: "not this edit: an earlier one of yours had moved it",
+}
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
 LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
@@ -54,6 +59,7 @@ HEADS = ("Prompt", "Before → after", "As it should be")  # of both blocks, not
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
 WHY = '<a href="./memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
+DOTS = "A dot for each prompt: filled where the answer is as it should be."
 WORDS, LETTERS = 2, 18  # of an answer in a row
 RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
@@ -130,11 +136,8 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
         body = "".join(_run(view, run, kind) for run in _runs(some))
         body += _unrelated(rows) if kind == "stay" else ""
         if body or kind != "own":
-            heads = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
-            blocks.append(
-                f'<section class="half {kind}"><h3>{title}</h3><table class="moved"><thead>'
-                f"<tr>{heads}</tr></thead><tbody>{body or NONE}</tbody></table></section>"
-            )
+            shown = table("moved", HEADS, body or NONE)
+            blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
 
@@ -184,7 +187,7 @@ def _run(view: View, run: Sequence[Row], kind: str) -> str:
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
     """Prompt as shown, answers, mark; the numbers below it, and the guess over the answers."""
-    about = "<small>yours: you edited it before</small>" if row.word == YOURS else ""
+    about = f"<small>{ABOUT[row.word]}</small>" if row.word in ABOUT else ""
     prompt = (
         f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(shown)}</span>'
         f"{about}{_numbers(view, row)}</td>"
@@ -231,6 +234,8 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if row.good is None or row.group not in ("edit", "reworded", "chat", "negation"):
         return brief(row.before, row.after)
     later = _few(now)
+    if not row.good and begins(row.after, _few(old)):  # "the sea" -> "the sea there": not the new
+        return _few(old), _few(old)
     if contains(row.after, new) and not contains(later, new):
         later = f"… {_few(new.split())}"
     return _few(old), later
@@ -298,16 +303,12 @@ def scoreboard(view: View) -> str:
     if not any(column.rows for column in columns):
         return ""
     names = ("<i>Editor</i>", *NAMES.values(), "<i>Verdict</i>")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     shown = 0
     body = []
     for i, column in enumerate(columns):
         body.append(_line_of(view, column, i, shown))
         shown += bool(column.rows)
-    return (
-        f'<table class="score"><caption>A dot for each prompt: filled where the answer is as it '
-        f"should be.</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    )
+    return table("score", names, body, DOTS)
 
 
 def _line_of(view: View, column: Column, index: int, shown: int) -> str:
@@ -350,29 +351,33 @@ def answers(view: View, link: str = "") -> str:
     """
     columns = _asked(view) if view.rows[0].after is not None else []
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = []
     for i, first in enumerate(view.rows):
         before = escape((told(first, view.new) if columns else brief(first.before, ""))[0])
-        cells = "".join(_cell(view, column.rows[i]) for column in columns)
         about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
-        prompt = f'<th scope="row">{escape(first.prompt)} …{about}</th>'
-        body.append(f'<tr class="{first.group}">{prompt}<td>{before or NOTHING}</td>{cells}</tr>')
-    copy = f'<p><button type="button" data-link="{escape(link)}">copy link</button></p>' * bool(
-        link
-    )
+        cells = [
+            f'<th scope="row">{escape(first.prompt)} …{about}</th>',
+            f'<td data-name="Before">{before or NOTHING}</td>',
+            *(_cell(view, column.rows[i], column.name) for column in columns),
+        ]
+        body.append(f'<tr class="{first.group}">{"".join(cells)}</tr>')
+    copy = f'<p><button type="button" data-link="{escape(link)}">copy link</button></p>'
     return (
-        f'{copy}<div class="beside" tabindex="0" role="region" aria-label="All answers"><table>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f'{copy if link else ""}<div class="beside" tabindex="0" role="region" '
+        f'aria-label="All answers">{table("all", map(escape, names), body)}</div>'
     )
 
 
-def _cell(view: View, row: Row) -> str:
+def _cell(view: View, row: Row, editor: str) -> str:
     """An answer with its mark and its numbers; in bold where it is another than before."""
+    name = escape(editor or "After")
     before, after = told(row, view.new)
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
-    return f'<td class="{MARKS[row.good][0]}">{said} {_mark(row)}{_numbers(view, row)}</td>'
+    return (
+        f'<td class="{MARKS[row.good][0]}" data-name="{name}">{said} {_mark(row)}'
+        f"{_numbers(view, row)}</td>"
+    )
 
 
 def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
@@ -435,8 +440,8 @@ def _source(subject: Subject) -> str:
             else "It is not tested in other words: the model answers them in another sense."
         )
         stay = (
-            "Neighbors are other subjects in your prompt, of whom the model was sure before the "
-            "edit."
+            "Neighbors are other subjects of the same kind, of whom the model was sure before "
+            "the edit."
             if case.neighborhood
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
             "the same kind in your prompt."

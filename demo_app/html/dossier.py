@@ -10,7 +10,7 @@ import lib
 from lib.workbench.instruments.dossier import Line, facts_about
 from lib.workbench.instruments.dossier_answers import EntityAnswers
 
-from .render import NOTHING, number
+from .render import NOTHING, number, table
 
 WHAT = {
     "agreement": "How many of the wordings of the question give this answer.",
@@ -45,11 +45,7 @@ def shown(found: lib.workbench.Dossier) -> str:
 
 def _table(lines: Sequence[Line], both: bool) -> str:
     heads = ["Asked", "Before", *(["After"] if both else [])]
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    rows = "".join(_row(line, both) for line in lines)
-    return (
-        f'<table class="rows dossier"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    )
+    return table("rows dossier", heads, (_row(line, both) for line in lines))
 
 
 def _row(line: Line, both: bool) -> str:

@@ -13,7 +13,7 @@ from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
 from ..session.views import tally
 from .comparison import comparison, judged
-from .render import finding, in_words, number
+from .render import finding, in_words, number, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,25 +126,14 @@ def _scatter(found: Prediction) -> str:
 
 
 def _table(found: Prediction) -> str:
-    heads = (
-        '<th scope="col">Fact in view</th><th scope="col">Why</th>'
-        f'<th scope="col" class="n"><abbr title="{RHO}">ρ</abbr></th>'
-        '<th scope="col" class="n">landed</th><th scope="col" class="n">KL, nats</th>'
-        '<th scope="col">Answer</th>'
-    )
-
-    def table(victims: tuple[Victim, ...]) -> str:
-        body = "".join(map(_row, victims))
-        return (
-            f'<table class="rows victims"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>'
-            "</table>"
-        )
-
-    more = found.victims[LISTED:]
-    if not more:
-        return table(found.victims)
-    fold = f"<details><summary>{len(more)} more</summary>{table(more)}</details>"
-    return table(found.victims[:LISTED]) + fold
+    rho = f'<abbr title="{RHO}">ρ</abbr>'
+    heads = ("Fact in view", "Why", rho, "landed", "KL, nats", "Answer")
+    rows = list(map(_row, found.victims))
+    shown = table("rows victims", heads, rows[:LISTED])
+    if len(rows) <= LISTED:
+        return shown
+    more = f"<details><summary>{len(rows) - LISTED} more</summary>"
+    return f"{shown}{more}{table('rows victims', heads, rows[LISTED:])}</details>"
 
 
 def _row(victim: Victim) -> str:

@@ -111,16 +111,21 @@ def in_words(lines: Iterable[str | tuple[str, str]]) -> str:
     )
 
 
+def table(kind: str, heads: Iterable[str], rows: Iterable[str], name: str = "") -> str:
+    """A table of rows that are HTML already, under the names of its columns."""
+    head = "".join(f'<th scope="col">{one}</th>' for one in heads)
+    caption = f"<caption>{name}</caption>" if name else ""
+    return (
+        f'<table class="{kind}">{caption}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
 def numbers(heads: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:
     """A table of numbers, the first column naming the row, and notes below it."""
-    first, *rest = heads
-    head = f'<th scope="col">{escape(first)}</th>'
-    head += "".join(f'<th scope="col" class="n">{escape(name)}</th>' for name in rest)
-    body = "".join(_numbers_row(rest, row) for row in rows)
+    body = (_numbers_row(heads[1:], row) for row in rows)
     below = "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
-    return (
-        f'<table class="numbers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}'
-    )
+    return table("numbers", map(escape, heads), body) + below
 
 
 def _numbers_row(heads: Sequence[str], row: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from lib.evaluation.answers import begins
 
 from ..session.findings import Findings, Said, Told, Undone
 from ..session.subject_in_view import listed
-from .render import NOTHING, in_words, numbers
+from .render import NOTHING, in_words, numbers, table
 
 WIDTH, HEIGHT, FOOT = 720, 170, 26  # of the drawing of all layers, in its own units
 LISTED = 5  # candidates in the table
@@ -149,7 +149,6 @@ def _said(rows: Sequence[Said]) -> str:
     if not rows:
         return ""
     names = ["Unedited", "Edited", *(["Reversed"] if any(row.reversed for row in rows) else [])]
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Prompt", *names))
     body = []
     for row in rows:
         texts = (row.base, row.edited, row.reversed)
@@ -158,7 +157,4 @@ def _said(rows: Sequence[Said]) -> str:
             for name, text in zip(names, texts, strict=False)
         )
         body.append(f'<tr><td class="prompt">{escape(row.prompt)} …</td>{cells}</tr>')
-    return (
-        f'<table class="rows said"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-        "</table>"
-    )
+    return table("rows said", ("Prompt", *names), body)

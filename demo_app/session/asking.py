@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -21,11 +22,12 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import drawn, known
-from .views import YOURS, Answer, Ask, Row, Subject, first_word
+from .views import EARLIER, YOURS, Answer, Ask, Row, Subject, first_word
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
+STAY = ("neighbor", "unrelated")  # groups of prompts whose answers should stay
 KNOWN = 12  # passes, about, to ask for what a consequence takes
 KEPT = 512  # prompts whose base answer is kept, with a distribution of the next token each
 BYTES = 100 << 20  # of these distributions at most; one of Gemma's 262144 tokens takes 1 MB
@@ -69,30 +71,35 @@ class Asker:
         fresh: bool = False,
         end: float = 1.0,
         words: str = "Asking the same again",
+        start: lib.Patch = lib.EMPTY,
     ) -> tuple[Row, ...]:
         """The rows of a subject: the base's answers and, where there is a patch, those under it.
 
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
-        begin, end: the part of the job's bar that this is.
+        begin, end: the part of the job's bar that this is. start: the patch on top of which the
+        last edit was made; what that one has moved already is not held against the edit.
         """
         target = subject.case.fact.target_new
         prompts = self.prompts(subject)
         asks = self.asks(subject)
-        both = bool(patch) or fresh
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
-        middle = begin + (end - begin) * 0.4 if both else end
+        middle = begin + (end - begin) * 0.4 if patch or fresh else end
         before = self.base(job, asks, target, begin, middle)
         answers = target, self.old(subject)
-        was = self._known(asks, before, answers)
+        said = dict(zip(asks, before, strict=True))
+        was = [self.chances([(ask, answer) for ask in asks], said) for answer in answers]
         plain_rows = tuple(
             Row(group, text, a.text, p, old=o)
             for (group, text, _), a, p, o in zip(prompts, before, *was, strict=True)
         )
-        if not both:
+        if not (patch or fresh):
             return plain_rows
 
         after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
+        stay = [text for group, text, _ in prompts if group in STAY and start]
+        under = self.ask(job, stay, target, start, words, end, end)[0] if stay else []
+        earlier = dict(zip(stay, under, strict=True))
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             parts = known(self.lm, self._parts, follows.values())
@@ -105,10 +112,13 @@ class Asker:
             elif group == "neighbor" and verdicts.about(prompt, mine):
                 verdict = None, YOURS
             else:
-                verdict = verdicts.verdict(meant, group, reference, target, old, new)
+                judged = partial(verdicts.verdict, meant, group, reference, target, old)
+                verdict = judged(new)
+                if group in STAY and prompt in earlier and judged(earlier[prompt])[0] is False:
+                    verdict = None, EARLIER
             p, p_old, p_after, p_old_after = values
-            said = old.text, p, new.text, p_after, verdicts.divergence(old, new)
-            rows.append(Row(group, prompt, *said, *verdict, p_old, p_old_after))
+            both = old.text, p, new.text, p_after, verdicts.divergence(old, new)
+            rows.append(Row(group, prompt, *both, *verdict, p_old, p_old_after))
         return tuple(rows)
 
     def first(self, job: Job, subject: Subject, patch: lib.Patch, share: float) -> Row:
@@ -118,7 +128,7 @@ class Asker:
         words = "Asking the edit itself"
         (new,), ((p,),) = self.ask(job, [ask], target, patch, words, share, share, [target])
         judged = verdicts.verdict(True, "edit", None, target, old, new)
-        was = self._known([ask], [old], [target])[0][0]
+        (was,) = self.chances([(ask, target)], {ask: old})
         return Row(
             "edit", ask[0], old.text, was, new.text, p, verdicts.divergence(old, new), *judged
         )
@@ -230,40 +240,33 @@ class Asker:
     def chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
     ) -> list[float | None]:
-        """Probability of a whole answer behind a prompt: the product over its tokens.
+        """The base model's probability of a whole answer behind a prompt, computed once.
 
-        An answer of one token is looked up in what was said; only a longer one takes another run.
+        It is the product over the answer's tokens. For a single token it is looked up in what was
+        said; only a longer answer takes another run.
         """
-        ends = [None if answer is None else self._ids(ask, answer) for ask, answer in pairs]
-        long = [i for i, end in enumerate(ends) if end is not None and len(end) > 1]
-        rows = [self.lm.rows([pairs[i][0][0]], chat=pairs[i][0][1])[0][0] for i in long]
-        scores = scoring.score(self.lm, rows, [ends[i] for i in long]) if long else []
-        sums = {i: score.log_probs.sum() for i, score in zip(long, scores, strict=True)}
-        for i, end in enumerate(ends):
-            if end is not None and i not in sums:
-                sums[i] = said[pairs[i][0]].next_token[end[0]]
-        return [math.exp(sums[i].item()) if i in sums else None for i in range(len(pairs))]
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
+        ends = {(ask, text): self._ids(ask, text) for ask, text in missing if text is not None}
+        one = {pair: end[0] for pair, end in ends.items() if len(end) == 1}
+        sums = {pair: said[pair[0]].next_token[token] for pair, token in one.items()}
+        long = [pair for pair in ends if pair not in sums]
+        if long:
+            with self.lm.patched(lib.EMPTY, only=True):
+                rows = [self.lm.rows([text], chat=chat)[0][0] for (text, chat), _ in long]
+                scores = scoring.score(self.lm, rows, [ends[pair] for pair in long])
+            sums |= {pair: score.log_probs.sum() for pair, score in zip(long, scores, strict=True)}
+        for pair in missing:
+            self._chance[pair] = math.exp(sums[pair].item()) if pair in sums else None
+        found = [self._chance[pair] for pair in pairs]
+        while len(self._chance) > 8 * KEPT:
+            self._chance.popitem(last=False)
+        return found
 
     def _ids(self, ask: Ask, answer: str) -> list[int]:
         tokenizer = self.lm.tokenizer
         if ask[1]:  # a chat reply begins without a space
             return tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
         return encode_target(tokenizer, answer)
-
-    def _known(
-        self, asks: Sequence[Ask], said: Sequence[Answer], answers: Sequence[str | None]
-    ) -> list[list[float | None]]:
-        """`chances` of the base model for each answer, computed once."""
-        pairs = [(ask, answer) for answer in answers for ask in asks]
-        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
-        if missing:
-            with self.lm.patched(lib.EMPTY, only=True):
-                values = self.chances(missing, dict(zip(asks, said, strict=True)))
-            self._chance.update(zip(missing, values, strict=True))
-        found = [[self._chance[ask, answer] for ask in asks] for answer in answers]
-        while len(self._chance) > 8 * KEPT:
-            self._chance.popitem(last=False)
-        return found
 
     def _size(self, target: str) -> int:
         own = len(self.lm.tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.workbench.forensics.matched_filter import Suspect
+
 
 @dataclass(frozen=True)
 class Place:
@@ -26,20 +28,6 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Named:
-    """A candidate, and how much speaks for it.
-
-    name: the candidate.
-    z: how far it stands above the other candidates, in robust standard deviations.
-    layers: the layers in which it does.
-    """
-
-    name: str
-    z: float
-    layers: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Findings:
     """What was found in changed weights, looked at without their base.
 
@@ -53,13 +41,13 @@ class Findings:
 
     verdict: str
     places: tuple[Place, ...]
-    suspects: tuple[Named, ...]
+    suspects: tuple[Suspect, ...]
     candidates: int
     threshold: float
     seconds: float = 0.0
 
     @property
-    def first(self) -> Named | None:
+    def first(self) -> Suspect | None:
         """The first suspect; None where nobody stands out."""
         if self.suspects and self.suspects[0].z >= self.threshold:
             return self.suspects[0]
@@ -118,8 +106,7 @@ class Told:
 
     editor: the editor's name as the page writes it.
     count: how many facts it wrote.
-    subject: the subject of the (first) fact.
-    text: its prompt.
+    text: the prompt of the (first) fact.
     target: its new answer.
     layers: the layers in which weights differ.
     place: at which place of the list the subject was named; None where it was not.
@@ -129,7 +116,6 @@ class Told:
 
     editor: str
     count: int
-    subject: str
     text: str
     target: str
     layers: str

@@ -79,7 +79,7 @@ class FirstEdits:
         if tell and made.look is None:  # else all is there
             row = self.asker.first(job, subject, made.patch, middle)
             job.report(middle, words, View(subject, (row,)))
-        rows = self._look(job, subject, made, middle, end, words)
+        rows = self._look(job, subject, made, middle, end, words, start)
         yield
         return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
 
@@ -109,11 +109,12 @@ class FirstEdits:
         begin: float,
         end: float,
         words: str,
+        start: lib.Patch = lib.EMPTY,
     ) -> tuple[Row, ...]:
         """The rows of a subject under an edit; those of a first edit are kept for the next."""
         if made.look is not None and made.look[0] == subject:
             return made.look[1]
-        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words)
+        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words, start=start)
         made.look = subject, rows
         return rows
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -139,24 +140,19 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
     return session.submit(studio.worker, work)
 
 
-def measured(view: View, asked: Sequence[tuple[str, str]]) -> tuple[Said, ...]:
-    """What a view says to some (group, prompt), in their order.
+def measured(view: View, asked: Sequence[Any]) -> tuple[Said, ...]:
+    """What a view says to some prompts, each with a group, in their order.
 
     The answers are "" to a prompt that the view does not hold, as that in chat form of a model
     that has none.
     """
     rows = {(row.group, row.prompt): row for row in view.rows}
     found = []
-    for pair in asked:
-        row = rows.get(pair)
+    for one in asked:
+        row = rows.get((one.group, one.prompt))
         texts = ("", "") if row is None else (row.before, row.after or row.before)
-        found.append(Said(*pair, *map(first_sentence, texts)))
+        found.append(Said(one.group, one.prompt, *map(first_sentence, texts)))
     return tuple(found)
-
-
-def compared(view: View, shown: Exhibit) -> tuple[Said, ...]:
-    """What a view says to the prompts of an exhibit's stored verdict."""
-    return measured(view, [(one.group, one.prompt) for one in shown.said])
 
 
 def plan(studio: Studio, shown: Exhibit) -> list[Callable[[Session], Job]]:

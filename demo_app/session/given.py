@@ -45,13 +45,6 @@ def whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def number(name: str, value: Any) -> float:
-    """A finite number as a float. Raises Trouble, which names it."""
-    if not _number(value):
-        raise Trouble(f"The {name} should be a number.")
-    return float(value)
-
-
 def _number(value: Any) -> bool:
     """Whether it is a number of a usual size; infinity and what is not a number are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST

@@ -89,7 +89,7 @@ def measure(studio: Studio, session: Session) -> Job:
         fact, layer = line.facts[0], layer_of(studio, line, before, after)
         groups = in_view(studio, session, fact)
         facts = [fact, *groups]
-        rho = _foretold(job, studio, facts, line.editor, layer, before)
+        rho, shares = _shares(job, studio, facts, line.editor, layer, before, after)
         yield
         said = []
         for words, patch, begin in ("Before the edit", before, 0.3), ("After it", after, 0.6):
@@ -97,7 +97,6 @@ def measure(studio: Studio, session: Session) -> Job:
             answers, _ = studio.asker.ask(job, texts, "x", patch, words, begin, begin + 0.3)
             said.append(answers)
             yield
-        shares = _landed(job, studio.lm, before, after, layer, facts)
         rows = zip(groups.items(), rho, shares, *said, strict=True)
         victims = [
             Victim(
@@ -157,41 +156,31 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
     return layers[0]
 
 
-def _foretold(
+def _shares(
     job: Job,
     studio: Studio,
     facts: Sequence[lib.Fact],
     editor: str,
     layer: int,
     before: lib.Patch,
-) -> list[float]:
-    """ρ of an edit of the first fact with each of the others."""
-    lm, kind = studio.lm, studio.choices.kind(editor)
+    after: lib.Patch,
+) -> tuple[list[float], list[float | None]]:
+    """Of an edit of the first fact, for each of the others: ρ, and the share that did land on it.
+
+    That is ‖ΔW k‖ at its key k, as a share of the same at the key of the first one.
+    """
+    lm, kind, name = studio.lm, studio.choices.kind(editor), studio.lm.mlp_out(layer)
     made = kind(lm) if kind.geometry == "whitened" else None
     with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
         C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
         with lm.patched(before, only=True):
             K = lm.keys(facts, layer).detach().cpu().double()  # (d_in, 1 + n)
-    return memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
-
-
-def _landed(
-    job: Job,
-    lm: lib.LM,
-    before: lib.Patch,
-    after: lib.Patch,
-    layer: int,
-    facts: Sequence[lib.Fact],
-) -> list[float | None]:
-    """‖ΔW k‖ at the key of each fact but the first, as a share of that at the first one's key."""
-    name = lm.mlp_out(layer)
-    with job.counting(lm, "Reading keys again", 2, 0.95, 1.0), lm.patched(before, only=True):
-        K = lm.keys(facts, layer).detach().cpu().float()  # (d_in, n)
-    moved = lm.weight(name, after).cpu().float() - lm.weight(name, before).cpu().float()
-    sizes = (moved @ K).norm(dim=0).tolist()
-    if not all(map(math.isfinite, sizes)) or sizes[0] == 0:
-        return [None] * (len(facts) - 1)
-    return [size / sizes[0] for size in sizes[1:]]
+    rho = memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
+    moved = (lm.weight(name, after) - lm.weight(name, before)).cpu().double()
+    first, *sizes = (moved @ K).norm(dim=0).tolist()
+    if not all(map(math.isfinite, sizes)) or not first or not math.isfinite(first):
+        return rho, [None] * len(sizes)
+    return rho, [size / first for size in sizes]
 
 
 def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+import lib
+
 from .choices import BESIDE, Choices
 from .views import View
 from .worker import Trouble
@@ -56,10 +58,8 @@ def link(choices: Choices, view: View) -> str:
     """The query that makes a view's edit again: "?example=the-eiffel-tower&editors=rome"."""
     subject, fact = view.subject, view.subject.case.fact
     query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
-    for label in choices.examples:
-        known = choices.example(label).fact
-        if (known.text, known.target_new) == (fact.text, fact.target_new):
-            query = {"example": slug(known.subject)}
+    if _label(choices, fact):
+        query = {"example": slug(fact.subject)}
     if view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
     if subject.own:
@@ -111,4 +111,13 @@ def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, s
         fact = choices.subject(given["subject"], given["prompt"], given["target"]).case.fact
     except Trouble:
         return "", None
-    return "", (fact.subject, fact.prompt, fact.target_new)
+    return _label(choices, fact), (fact.subject, fact.prompt, fact.target_new)
+
+
+def _label(choices: Choices, fact: lib.Fact) -> str:
+    """The example that is this fact; "" where none is."""
+    for label in choices.examples:
+        known = choices.example(label).fact
+        if (known.text, known.target_new) == (fact.text, fact.target_new):
+            return label
+    return ""

@@ -158,6 +158,5 @@ class OwnFacts:
     ) -> list[float]:
         """The unedited model's probability of each answer; 0 for one that says nothing."""
         pairs = [(ask, answer or None) for ask, answer in zip(asks, answers, strict=True)]
-        with self.lm.patched(lib.EMPTY, only=True):
-            found = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
+        found = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
         return [chance or 0.0 for chance in found]

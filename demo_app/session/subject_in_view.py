@@ -19,12 +19,9 @@ def subject_of(choices: Choices, session: Session) -> Subject:
 
 def layers_of(lm: lib.LM, patch: lib.Patch) -> list[int]:
     """The layers that a patch touches, by weights or routes."""
-    found = set()
-    for name in (*patch.weights, *patch.routes):
-        for layer in range(lm.n_layers):
-            if f"{name}.".startswith(f"{lm.arch.blocks}.{layer}."):
-                found.add(layer)
-    return sorted(found)
+    begins = {layer: f"{lm.arch.blocks}.{layer}." for layer in range(lm.n_layers)}
+    names = [f"{name}." for name in (*patch.weights, *patch.routes)]
+    return [layer for layer, begin in begins.items() if any(n.startswith(begin) for n in names)]
 
 
 def listed(layers: list[int]) -> str:

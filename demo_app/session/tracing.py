@@ -20,14 +20,15 @@ import lib
 from lib.data.facts import fill
 from lib.data.relations import relations
 from lib.workbench.forensics.investigation import THRESHOLD, examine
+from lib.workbench.forensics.matched_filter import Suspect
 from lib.workbench.forensics.reversal import removed
 from lib.workbench.forensics.what_was_said import TEMPLATES
 
-from .findings import Findings, Named, Place, Said, Told, Undone, Way
+from .findings import Findings, Place, Said, Told, Undone, Way
 from .studio import Studio
 from .subject_in_view import layers_of, listed
 from .visitors import Session
-from .worker import Job, Progress, Trouble
+from .worker import Job, Trouble
 
 OTHERS = 20  # other candidates that are asked after a reversal
 ELSE = "{} is known for"  # what they are asked
@@ -122,7 +123,6 @@ def reveal(studio: Studio, session: Session) -> Job:
         return Told(
             trial.editor,
             len(trial.facts),
-            fact.subject or "",
             fact.text,
             fact.target_new,
             listed(layers),
@@ -145,14 +145,10 @@ def candidates() -> list[str]:
     return list(dict.fromkeys(known))
 
 
-def natural(lm: lib.LM) -> Generator[Progress, None, tuple[float, ...]]:
+def natural(lm: lib.LM) -> tuple[float, ...]:
     """The largest z of each layer of the unedited model, among the classroom's subjects."""
-    steps = examine(lm, candidates())
-    while True:
-        try:
-            yield Progress(*next(steps))
-        except StopIteration as end:
-            return tuple(end.value.filtered.z.max(dim=1).values.tolist())
+    found = lib.workbench.investigate(lm, candidates())
+    return tuple(found.filtered.z.max(dim=1).values.tolist())
 
 
 def _examined_trial(session: Session) -> tuple[Trial, Findings]:
@@ -187,7 +183,7 @@ def _examined(
     trial.findings = Findings(
         found.verdict,
         tuple(places),
-        tuple(Named(one.name, one.z, one.layers) for one in found.suspects),
+        found.suspects,
         len(names),
         found.threshold,
         time.monotonic() - began,
@@ -196,7 +192,7 @@ def _examined(
     return trial.findings
 
 
-def _undone(job: Job, lm: lib.LM, trial: Trial, first: Named) -> Generator[None, None, Undone]:
+def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[None, None, Undone]:
     """The reversal and its control, judged by the unedited model."""
     patch, about = trial.patch, [fill(template, first.name) for template in TEMPLATES]
     spread = [name for name in candidates() if name != first.name]

@@ -19,7 +19,9 @@ from lib.data.negation import negate
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
-YOURS = "yours"  # the verdict on a neighbor that the visitor edited before: it is not counted
+# verdicts on a neighbor that is not counted: the visitor edited it before, or an earlier edit of
+# the visitor's had moved it already
+YOURS, EARLIER = "yours", "moved before"
 LEAST = 3  # neighbors with which locality is tested
 EDITS = 20  # edits that one visitor may have applied at once
 
@@ -168,6 +170,13 @@ class View:
         """The same view with another column in it."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
+    def answers(self, subject: Subject, editors: Sequence[str]) -> View | None:
+        """A stored view with the first of these editors in it; None where not all is stored."""
+        held = [column.editor for column in self.columns]
+        if not self.stored or subject != self.subject or not set(editors) <= set(held):
+            return None
+        return self.show(held.index(editors[0]) if editors else self.chosen)
+
     def beside(self, others: View) -> View:
         """A first edit with the columns of others that asked the same, behind its own.
 
@@ -192,11 +201,11 @@ class View:
 def tally(rows: Sequence[Row], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 
-    Of the consequences only the rows count for which there is something to wish, and of the
-    neighbors those that are no earlier edit of the visitor's.
+    Of the consequences only the rows count for which there is something to wish, and of what should
+    stay the rows that no earlier edit of the visitor's has changed.
     """
     found = [row for row in rows if row.group == group]
-    if group in ("follows", "neighbor"):
+    if group in ("follows", "neighbor", "unrelated"):
         found = [row for row in found if row.good is not None]
     return sum(row.good is True for row in found), len(found)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -85,23 +84,17 @@ class Job:
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
-        self._why: str | None = None  # of a stop that is not the visitor's
         self._move: Callable[[float, str], None] | None = None  # a bar that the library moves
         self._then: list[Callable[[], Any]] = []  # what is called at its end
         self._lock = threading.Lock()  # over `_then` and the end
 
-    def stop(self, why: str | None = None) -> None:
-        """Ask the job to end at its next step; one that waits in line ends at once.
-
-        why: the sentence of the Trouble with which it then ends; without it, it ends as Stopped.
-        """
-        if why is not None:
-            self._why = why
+    def stop(self) -> None:
+        """Ask the job to end at its next step; one that waits in line ends at once."""
         self._stop.set()
         if self._busy.acquire(blocking=False):
             try:
                 if not self.finished.is_set():
-                    self._end(self._stopped())
+                    self._end(Stopped())
             finally:
                 self._busy.release()
 
@@ -124,12 +117,9 @@ class Job:
     def check(self, *_: Any) -> None:
         """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
         if self._stop.is_set():
-            raise self._stopped()
+            raise Stopped
         if self.crowded():
             raise GiveWay
-
-    def _stopped(self) -> Exception:
-        return Stopped() if self._why is None else Trouble(self._why)
 
     @contextmanager
     def counting(
@@ -213,11 +203,10 @@ class Job:
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
             except (ValueError, lib.errors.OwnerError) as known:  # the library's: one sentence each
-                error = Trouble(self._why or str(known))
+                error = Trouble(str(known))
             except Exception as unknown:
-                known_why = self._why or (NO_MEMORY if no_memory(unknown) else None)
-                error = Trouble(known_why or FAILED)
-                if known_why is None:
+                error = Trouble(NO_MEMORY if no_memory(unknown) else FAILED)
+                if not no_memory(unknown):
                     log.exception("a job failed")
             self._end(error)
             return False
@@ -225,7 +214,7 @@ class Job:
     def give_up(self) -> None:
         """End a job that something else than its work has broken, if it has not ended yet."""
         if not self.finished.is_set():
-            self._end(Trouble(self._why or FAILED))
+            self._end(Trouble(FAILED))
 
     def _end(self, error: Exception | None) -> None:
         if error is not None:  # its frames would hold what the work held, for as long as the job
@@ -243,10 +232,10 @@ class Worker:
     """The thread, and the line in front of it."""
 
     def __init__(self) -> None:
-        self._line: queue.Queue[Job | None] = queue.Queue()
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Job] = deque()  # the first one's turn it is
         self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
         self._closing = False
+        self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
@@ -255,14 +244,16 @@ class Worker:
     ) -> Job:
         """Put work in line and return its job at once; it begins when `after` is finished."""
         job = Job(work, after, aside)
-        self._waiting.append(job)
-        self._line.put(job)
+        with self._news:
+            self._waiting.append(job)
+            self._news.notify()
         return job
 
     def whenever(self, *steps: Callable[[Job], Any]) -> None:
         """Work for when nobody waits, step by step; one that has to make room is begun again."""
-        self._later.extend(steps)
-        self._line.put(None)
+        with self._news:
+            self._later.extend(steps)
+            self._news.notify()
 
     @property
     def idle(self) -> bool:
@@ -277,37 +268,35 @@ class Worker:
 
     def close(self) -> None:
         """End the thread behind the jobs that are in line."""
-        self._closing = True
-        self._line.put(None)
+        with self._news:
+            self._closing = True
+            self._news.notify()
         self._thread.join()
 
     def _work(self) -> None:
-        while self._turn():
-            pass
+        """Step by step, until the line is closed and empty."""
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._later or self._closing)
+            if self._waiting:
+                self._turn(self._waiting[0])
+            elif self._closing:
+                return
+            else:
+                self._background()
 
-    def _turn(self) -> bool:
-        """One step of the job whose turn it is; False at the end of the line, when it is closed."""
-        if self._line.empty() and self._later and not self._closing:
-            self._background()
-            return True
-        job = self._line.get()
-        if job is None:
-            if self._closing and not self._line.empty():  # a job that has gone to the end again
-                self._line.put(None)
-                return True
-            return not self._closing
+    def _turn(self, job: Job) -> None:
+        """One step of the first job, which then goes to the end of the line if it has more."""
         before = job.after
         early = before is not None and not before.finished.is_set()
         more = early or self._step(job)
-        self._waiting.remove(job)
+        self._waiting.popleft()
         if more:
             self._waiting.append(job)
-            self._line.put(job)
-        return True
 
     def _background(self) -> None:
         job = Job(self._later[0])
-        job.crowded = lambda: not self._line.empty()
+        job.crowded = lambda: bool(self._waiting) or self._closing
         self._step(job)
         if not isinstance(job.error, GiveWay):
             self._later.popleft()

@@ -7,6 +7,7 @@ there, and `--only race,trace` makes some of them again and leaves the others as
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
@@ -23,9 +24,9 @@ from ..session.layers import Tried
 from ..session.studio import Studio
 from ..session.views import Column, Subject, tally
 from ..session.visitors import Session
-from ..session.worker import Job, Progress
+from ..session.worker import Job
 from . import examples
-from .examples import Examples, Race
+from .examples import Examples
 
 EDITOR = "rome"  # of the edit that is looked into
 RACE = (EDITOR,)  # beside the two editors that always run along
@@ -39,7 +40,7 @@ PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening"
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
     named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
-    return {name: plain(lib.EDITORS[name](lm).config) for name in named}
+    return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in named}
 
 
 def current(
@@ -47,20 +48,13 @@ def current(
 ) -> dict[str, dict[str, Any]]:
     """Settings of the wanted editors from a file of any version, with those added since."""
     return {
-        name: {key: listed(value) for key, value in lib.EDITORS[name].current(of).items()}
-        for name, of in kept.items()
-        if name in wanted
+        name: plain(lib.EDITORS[name].current(of)) for name, of in kept.items() if name in wanted
     }
 
 
-def plain(config: Any) -> dict[str, Any]:
-    """The settings of an editor as JSON can hold them."""
-    return {key: listed(value) for key, value in vars(config).items()}
-
-
-def listed(value: Any) -> Any:
-    """A value with lists in the place of tuples."""
-    return [listed(one) for one in value] if isinstance(value, list | tuple) else value
+def plain(values: Any) -> Any:
+    """Settings as a file of JSON gives them back."""
+    return json.loads(json.dumps(values))
 
 
 def blank(studio: Studio) -> Examples:
@@ -78,7 +72,7 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     if part == "race":
         return race(studio)
     if part == "natural":
-        return through(tracing.natural(studio.lm), part)
+        return tracing.natural(studio.lm)
     if part == "layers":
         return in_layers(studio)
     subject, session = studio.choices.ready_subject(), Session()
@@ -135,7 +129,7 @@ def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Column,
     return tuple(plainly(column) for column in view.columns if column.rows)
 
 
-def race(studio: Studio) -> Race:
+def race(studio: Studio) -> stress_test.Test:
     """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
     choices = studio.choices
     cases = stress_test.mixed(choices)[:EDITS]
@@ -146,18 +140,8 @@ def race(studio: Studio) -> Race:
     def work(job: Job) -> Generator[None, None, stress_test.Test]:
         return (yield from lifelong.run(job, studio.lm, test))
 
-    return Race.of(Session().submit(studio.worker, work).outcome())
-
-
-def through(steps: Generator[Progress, None, Any], part: str) -> Any:
-    """The result of a long run, whose progress is told on the terminal."""
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            return end.value
-        print(f"\r{part}: {progress.share:4.0%} {progress.words:.60}\033[K", end="",
-              file=sys.stderr)  # fmt: skip
+    found = Session().submit(studio.worker, work).outcome()
+    return replace(found, cases=[lib.Case(case.fact, id=case.id) for case in cases])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
 from lib.model.apply_patch import parted
 
-from ..lifelong.stress_test import Line, Point, Test
+from ..lifelong.stress_test import Test
 from ..session.findings import Traced
 from ..session.interference import Prediction
 from ..session.layers import Tried
@@ -30,35 +30,6 @@ from ..session.views import Column, Subject, View
 
 FOLDER = Path(__file__).parent
 DIGITS = 6  # significant ones, far more than a figure shows
-
-
-@dataclass(frozen=True)
-class Race:
-    """A finished stress test.
-
-    cases: the numbers of the classroom's cases, in the order of the stream.
-    batch: how many facts were written in one call.
-    base: what was measured before any edit.
-    lines: the editors.
-    """
-
-    cases: tuple[int, ...]
-    batch: int
-    base: Point
-    lines: tuple[Line, ...]
-
-    @classmethod
-    def of(cls, test: Test) -> Race:
-        """A test that has run to its end."""
-        if test.base is None:
-            raise ValueError("the test has not run")
-        cases = tuple(int(case.id) for case in test.cases)
-        return cls(cases, test.batch, test.base, tuple(test.lines))
-
-    def test(self) -> Test:
-        """The test, for the figures and tables."""
-        known = {case.id: case for case in lib.classroom()}
-        return Test([known[i] for i in self.cases], self.batch, list(self.lines), self.base)
 
 
 @dataclass(frozen=True)
@@ -72,6 +43,7 @@ class Examples:
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
     layers: one of the page's examples, by the editor in several layers.
+    race: a stress test that has run to its end; its cases are the facts alone.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
     opening: the fact written by several editors side by side, with which the page opens.
@@ -85,7 +57,7 @@ class Examples:
     facts: str
     layers: Tried | None = None
     forecast: Prediction | None = None
-    race: Race | None = None
+    race: Test | None = None
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
     dossier: lib.workbench.Dossier | None = None
@@ -127,8 +99,12 @@ def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
 
 
 def write(found: Examples, folder: Path = FOLDER) -> Path:
-    """Write the file of a model's examples, whole or not at all; its path."""
-    values = _rounded(msgspec.to_builtins(found, str_keys=True))
+    """Write the file of a model's examples, whole or not at all; its path.
+
+    Raises ValueError for a number that JSON cannot hold.
+    """
+    text = json.dumps(msgspec.to_builtins(found, str_keys=True), allow_nan=False)
+    values = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"))
     path = file_of(found.model, folder)
     with whole_file(path) as part:
         part.write_text(_spread(values), encoding="utf-8")
@@ -142,21 +118,10 @@ def digest(cases: Iterable[lib.Case]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _rounded(value: Any) -> Any:
-    """The same with floats of a few digits; JSON has no infinity, so there must be none."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
-    return value
-
-
 def _spread(values: dict[str, Any]) -> str:
     """JSON with one line for each example, so that a change is seen where it is."""
     lines = []
     for key, value in values.items():
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False)
         lines.append(f" {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -35,7 +35,8 @@ TO_TRY = """(...given) => {
   return given;
 }"""  # from the lab, where it is pressed
 LOOKS = (
-    '<details id="closer"><summary>Look closer</summary><div class="looks">'
+    '<details id="closer"><summary>Look closer: all answers side by side, numbers, link</summary>'
+    '<div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
     '<label><input type="checkbox" id="large"> Large type</label></div></details>'
@@ -114,14 +115,11 @@ class Page:
 
             yield from self.run(request, start)
 
-        def undo(request: gr.Request, place: int | None) -> Iterator:
-            yield from self.run(request, partial(studio.revisions.undo, place=place))
+        def undoing(place: int | None) -> Callable[[gr.Request], Iterator]:
+            def undo(request: gr.Request) -> Iterator:
+                yield from self.run(request, partial(studio.revisions.undo, place=place))
 
-        def undo_last(request: gr.Request) -> Iterator:
-            yield from undo(request, -1)
-
-        def undo_all(request: gr.Request) -> Iterator:
-            yield from undo(request, None)
+            return undo
 
         def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
             def start(session: Session) -> Job:
@@ -157,8 +155,10 @@ class Page:
             trigger_mode="always_last",
             **OPEN,
         ).success(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        last = self.last.click(undo_last, None, self.outputs, api_name="undo_last", **OPEN)
-        every = self.everything.click(undo_all, None, self.outputs, api_name="undo_all", **OPEN)
+        last = self.last.click(undoing(-1), None, self.outputs, api_name="undo_last", **OPEN)
+        every = self.everything.click(
+            undoing(None), None, self.outputs, api_name="undo_all", **OPEN
+        )
         pressed = [self.table.select, self.status.select, self.edits.select]
         other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
         for event in (edited, last, every, other):  # other edits are live then
@@ -193,7 +193,10 @@ class Page:
             if found.fact is None:
                 return
             subject = studio.choices.subject(*found.fact, found.own)
-            if found.editors:
+            stored = self.ready.answers(subject, found.editors)
+            if stored is not None:  # it is asked of nobody, and no edit is live
+                yield self.rest(studio.sessions.get(request.session_hash), None, stored)
+            elif found.editors:
                 yield from self.run(
                     request, lambda session: studio.edit(session, subject, found.editors)
                 )

@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..html import gallery as html
 from ..html import render
-from ..session import gallery
+from ..session import gallery, links
 from ..session.gallery import Exhibit
 from ..session.links import Opened
 from ..session.studio import Studio
@@ -39,11 +39,10 @@ def some(studio: Studio) -> None:
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:
     """The form as an exhibit wants it."""
-    first, choices = shown.steps[0], studio.choices
-    fact = first.subject, first.prompt, first.target
-    known = {choices.example(label).fact: label for label in choices.examples}
-    label = next((known[f] for f in known if (f.subject, f.prompt, f.target_new) == fact), "")
-    return Opened(fact, label, (first.editor,), "\n".join(shown.own))
+    first, own = shown.steps[0], "\n".join(shown.own)
+    fact = {"subject": first.subject, "prompt": first.prompt, "target": first.target}
+    asked = links.opened(studio.choices, {**fact, "editors": first.editor, "own": own})
+    return asked or Opened()
 
 
 def made(
@@ -60,4 +59,4 @@ def made(
         yield from run(request, start)
         if session.view is before:
             return
-    yield {line: html.verdict(shown, gallery.compared(session.view, shown))}
+    yield {line: html.verdict(shown, gallery.measured(session.view, shown.said))}

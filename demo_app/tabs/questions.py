@@ -72,7 +72,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             lambda kept: kept.race and (
                 f"Stored example: {len(kept.race.cases)} ready facts in batches of "
                 f"{kept.race.batch}, on {kept.plain_name}.",
-                [raced(kept.race.test())],
+                [raced(kept.race)],
             ),
             _stress_fields,
         ),

@@ -243,7 +243,7 @@ def measure(studio: Studio, wanted: Exhibit, expected: tuple[Expected, ...]) -> 
     session = Session()
     for start in gallery.plan(studio, wanted):
         view = start(session).outcome()
-    said = gallery.measured(view, [(one.group, one.prompt) for one in expected])
+    said = gallery.measured(view, expected)
     wrong = [found for one, found in zip(expected, said, strict=True) if not one.holds(found)]
     for found in wrong:
         print(f"{wanted.key}: not so: {found}")

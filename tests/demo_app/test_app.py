@@ -25,11 +25,12 @@ from demo_app.html.comparison import answers, comparison, headline, scoreboard, 
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, warning, without
-from demo_app.session.findings import Findings, Named, Place, Said, Told, Undone, Way
+from demo_app.session.findings import Findings, Place, Said, Told, Undone, Way
 from demo_app.session.gallery import Exhibit, Gallery, Step
 from demo_app.session.gallery import Said as Stated
 from demo_app.session.interference import Prediction, Victim
 from demo_app.session.views import (
+    EARLIER,
     EDITS,
     Column,
     Row,
@@ -44,6 +45,7 @@ from demo_app.session.worker import Job, Progress, Stopped, Trouble, Worker
 from demo_app.tabs.about import about
 from lib.model import scoring
 from lib.setting_fields import explain
+from lib.workbench.forensics.matched_filter import Suspect
 from lib.workbench.instruments.dossier import Dossier, Line
 from lib.workbench.instruments.dossier_answers import EntityAnswers, EntityReply
 
@@ -221,6 +223,21 @@ def test_one_edit_is_taken_out_and_the_later_ones_are_written_again(studio):
         with pytest.raises(Trouble, match="should be a whole number"):
             studio.revisions.undo(session, wrong)
     assert studio.revisions.undo(session).outcome().live == 0 and session.edits == ()
+
+
+def test_what_an_earlier_edit_had_moved_is_not_held_against_a_later_one(studio):
+    session = Session()
+    edit(studio, session)
+    other = studio.choices.subject("The Colosseum", TOWER[1], "qz")
+    view = studio.edit(session, other, "retrieval", keep="any").outcome()
+    shown = [row for row in view.rows if row.group in ("neighbor", "unrelated")]
+    moved = [row for row in shown if row.word == EARLIER]
+    assert moved and all(row.good is None and row.before != row.after for row in moved)
+    assert not any(row.good is False for row in shown), "a lookup changes nothing of the others"
+    assert "an earlier one of yours had moved it" in comparison(view)
+    assert "moves" not in scoreboard(view)
+    alone = studio.edit(Session(), studio.choices.subject(*TOWER, "xy"), "ft", keep="any").outcome()
+    assert all(row.word != EARLIER for row in alone.rows), "a first edit moved them itself"
 
 
 def test_the_closed_form_takes_it_out_where_keys_are_kept(monkeypatch):
@@ -685,10 +702,10 @@ def pieces_of_the_page() -> dict[str, str]:
     shown = Exhibit("key", BAD, BAD, (Step("rome", BAD, "{} is", BAD),), said=(said,))
     line = lib.Edit("rome", {}, (fact,))
     applied = AppliedEdit(lib.Patch(log=(line,)), BAD, said=BAD)
-    found = Findings(BAD, (Place("layer 0", 1.0, BAD),), (Named(BAD, 9.0, (0,)),), 2, 8.0)
+    found = Findings(BAD, (Place("layer 0", 1.0, BAD),), (Suspect(BAD, (0,), 9.0),), 2, 8.0)
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)
-    was = Told(BAD, 2, BAD, BAD, BAD, "1", None, None, asked)
+    was = Told(BAD, 2, BAD, BAD, "1", None, None, asked)
     replies = EntityAnswers((EntityReply(BAD, 0.9, 5.0),), 20)
     known = Dossier(BAD, (Line(BAD, (BAD, BAD), replies, replies),), (line,))
     return {

@@ -287,6 +287,46 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     assert asked.value.type == "beforeunload", "an edit that is live is not lost by a slip"
 
 
+def test_a_link_to_a_stored_example_waits_for_nobody(visit, tmp_path):
+    busy = visit()
+    tick(busy, "MEMIT", "AlphaEdit", "WISE")
+    press(busy, "Edit")
+    busy.wait_for_function(WAITING)
+    page = visit(query="&example=the-eiffel-tower&editors=ft_m")
+    page.locator("#settings > button", has_text="With FT-M").wait_for()
+    assert "FT-M · stored example" in said(page, "What else moved?")
+    assert busy.locator("#status [role=progressbar]").count() == 1, "the model is not free"
+    assert page.locator("tr.shown th").inner_text() == "FT-M"
+    assert page.locator(".stale").count() == 0 and not page.locator("#top .live.on").count()
+    page.screenshot(path=tmp_path / "stored.png")
+    fits_both(page)
+    press(busy, "Stop")
+    said(busy, "Stopped; nothing was changed")
+
+
+def test_four_editors_answers_are_columns_on_a_wide_screen_and_named_on_a_phone(visit, tmp_path):
+    page = visit()
+    look_closer(page)
+    row = page.locator(".beside tbody tr", has_text="visit Notre-Dame").first
+    assert row.locator("td").all_inner_texts() == [
+        "Paris",
+        "Paris ✓kept",
+        "Rome ✗changed",
+        "Paris ✓kept",
+    ]
+    wide = [cell.bounding_box() for cell in row.locator("th, td").all()]
+    assert all(a["x"] + a["width"] <= b["x"] + 1 for a, b in zip(wide, wide[1:], strict=False))
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(200)
+    cells = [cell.bounding_box() for cell in row.locator("th, td").all()]
+    assert all(box["x"] + box["width"] <= 390 for box in cells), "nothing goes on to the side"
+    assert cells[0]["width"] > 300 and cells[1]["y"] > cells[0]["y"], "the prompt over its answers"
+    name = "(e) => getComputedStyle(e, '::before').content"
+    assert row.locator("td").nth(2).evaluate(name) == '"FT-M"'
+    page.screenshot(path=tmp_path / "phone.png")
+    fits_both(page)
+
+
 def test_a_link_makes_the_edit_again(visit, tmp_path):
     page = visit(query="&example=the-colosseum&editors=ft_m,magic&own=Where+is+the+Colosseum%3F")
     page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()

@@ -166,6 +166,24 @@ def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
     assert judged(few) == (None, "locality not tested"), "nothing is left that was not edited"
 
 
+def test_a_rewording_that_goes_on_in_the_old_sense_is_not_shown_as_changed():
+    one = Row("reworded", "x is", "Sea.", 0.1, "Sea there.", 0.2, 0.3, False)
+    assert told(one, "Rome") == ("Sea", "Sea") and "<s>" not in comparison(view((one,)))
+    other = replace(one, after="Coast.")
+    assert told(other, "Rome") == ("Sea", "Coast") and "<s>Sea</s>" in comparison(view((other,)))
+
+
+def test_a_link_to_what_is_stored_is_answered_from_the_store():
+    opening = view(rows(), rows(neighbor=1), kept=False, stored=True)
+    assert opening.answers(SUBJECT, ()) is not None and opening.answers(SUBJECT, ()).chosen == 0
+    second = opening.answers(SUBJECT, ("ft_m", "rome"))
+    assert second.column.editor == "ft_m" and second.rows == opening.columns[1].rows
+    assert opening.answers(SUBJECT, ("rome", "grace")) is None, "one of them is not there"
+    assert opening.answers(replace(SUBJECT, own=("Where?",)), ("rome",)) is None
+    made = replace(opening, stored=False)
+    assert made.answers(SUBJECT, ("rome",)) is None, "of somebody's own edit"
+
+
 def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     opening = view(rows(), rows(), rows(), kept=False, stored=True)
     own = replace(view(rows()), live=1)

@@ -18,7 +18,7 @@ def test_every_link_comes_to_its_stated_verdict(embedded, shown):
     session = Session()
     for start in gallery.plan(embedded, shown):
         view = start(session).outcome()
-    assert gallery.compared(view, shown) == shown.said
+    assert gallery.measured(view, shown.said) == shown.said
 
 
 @pytest.fixture(scope="module")

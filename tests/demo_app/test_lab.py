@@ -363,7 +363,7 @@ def test_an_edit_is_found_taken_out_and_told(studio, suspect):
 
 def test_a_z_just_below_the_threshold_is_not_shown_as_if_it_reached_it(studio, suspect):
     found = tracing.mine(studio, suspect).outcome()
-    one = replace(found.suspects[0], z=found.threshold - 0.04)
+    one = found.suspects[0]._replace(z=found.threshold - 0.04)
     shown = trace_html.shown(replace(found, suspects=(one,)))
     assert f"{found.threshold - 0.04:.2f}" in shown and "stands out" not in shown
 
@@ -383,7 +383,7 @@ def test_a_blind_edit_says_nothing_until_it_is_told(studio, monkeypatch):
     assert not session.trial.patch.log and session.trial.patch.weights
     assert fact.target_new not in trace_html.shown(replace(found, suspects=()))
     told = tracing.reveal(studio, session).outcome()
-    assert told.subject == fact.subject and told.layers == "1" and told.editor == "ROME"
+    assert told.text == fact.text and told.layers == "1" and told.editor == "ROME"
     assert fact.target_new in trace_html.told(told)
     with pytest.raises(Trouble, match="no live edit that changes weights"):
         tracing.mine(studio, Session())

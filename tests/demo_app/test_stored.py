@@ -11,10 +11,9 @@ import pytest
 
 import lib
 from demo_app.html import figures, trace
-from demo_app.lifelong import picture, run, stress_test
+from demo_app.lifelong import picture, stress_test
 from demo_app.session.studio import Studio
 from demo_app.session.views import tally
-from demo_app.session.visitors import Session
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
 from lib.editors.shared import config, earlier_settings
@@ -53,7 +52,7 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
         assert any(line.changed for line in found.dossier.lines)
     if found.race is None:
         return
-    test = found.race.test()
+    test = found.race
     assert len(test.cases) == test.measured == command.EDITS
     assert not any("ended early" in note for note in picture.notes(test))
     assert {line.editor for line in test.lines} == {*stress_test.BASELINES, *command.RACE}
@@ -65,7 +64,7 @@ def test_a_file_is_in_step_with_the_facts(path):
     known = {case.id: case for case in lib.classroom(found.model)}
     assert found.facts == examples.digest(known.values()), f"python -m demo_app.stored: {path.name}"
     assert found.fact == known[0].fact
-    assert found.race is None or set(found.race.cases) <= set(known)
+    assert found.race is None or all(known[case.id].fact == case.fact for case in found.race.cases)
 
 
 def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, monkeypatch):
@@ -104,16 +103,15 @@ def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
 # ---- how they are made
 
 
-def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch):
-    some = cases(4)
-    monkeypatch.setattr(lib, "classroom", lambda *_: some)
-    test = stress_test.plan(studio.choices, ["grace"], some, 4)
-    Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test)).outcome()
-    back = examples.Race.of(test).test()
-    assert picture.rows(back) == picture.rows(test)
-    assert picture.picture(back) == picture.picture(test)
-    with pytest.raises(ValueError, match="has not run"):
-        examples.Race.of(replace(test, base=None))
+def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch, tmp_path):
+    monkeypatch.setattr(stress_test, "mixed", lambda choices: cases(4))
+    monkeypatch.setattr(command, "RACE", ("grace",))
+    race = command.make(studio, "race")
+    assert race.measured == 4 and all(not case.neighborhood for case in race.cases)
+    examples.write(replace(command.blank(studio), race=race), tmp_path)
+    back = examples.of(studio.lm, tmp_path).race
+    assert picture.rows(back) == picture.rows(race)
+    assert picture.picture(back) == picture.picture(race)
 
 
 @pytest.mark.slow
