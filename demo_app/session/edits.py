@@ -85,8 +85,7 @@ def _closed_form(
 ) -> lib.Patch | None:
     """A later edit's patch without the one at a place, where the editor keeps its keys."""
     before = edits[place - 1].patch if place else lib.EMPTY
-    one_line = len(edits[place].patch.log) == len(before.log) + 1
-    if not one_line:
+    if len(edits[place].patch.log) != len(before.log) + 1:  # it is more than one line
         return None
     first = edit.patch.log[0]
     editor = lib.EDITORS[first.editor](lm, **first.settings)

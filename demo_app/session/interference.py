@@ -15,6 +15,7 @@ import torch
 
 import lib
 from lib import associative_memory as memory
+from lib.data.relations import bare
 from lib.evaluation.answers import begins
 
 from .studio import Studio
@@ -131,10 +132,10 @@ def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, 
     rest = [case.fact for case in cases if case.relation != relation]
     step = max(1, len(rest) // max(1, MOST - len(found)))
     found += [(one, GROUPS[2]) for one in rest[::step]]
-    seen, chosen = {_name(fact)}, {}
+    seen, chosen = {bare(fact.subject or fact.prompt)}, {}
     for one, group in found:
-        if one.subject and _name(one) not in seen and len(chosen) < MOST:
-            seen.add(_name(one))
+        if one.subject and bare(one.subject) not in seen and len(chosen) < MOST:
+            seen.add(bare(one.subject))
             chosen[one] = group
     if len(chosen) < 2:
         raise Trouble("There are too few facts in view to say which of them an edit disturbs.")
@@ -188,8 +189,3 @@ def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:
     if fact.target_true and begins(old.text, fact.target_true):
         return not begins(new.text, fact.target_true)
     return old.shown != new.shown
-
-
-def _name(fact: lib.Fact) -> str:
-    """The subject in a form in which the same name is the same string."""
-    return " ".join((fact.subject or fact.prompt).casefold().split())

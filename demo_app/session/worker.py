@@ -211,11 +211,6 @@ class Job:
             self._end(error)
             return False
 
-    def give_up(self) -> None:
-        """End a job that something else than its work has broken, if it has not ended yet."""
-        if not self.finished.is_set():
-            self._end(Trouble(FAILED))
-
     def _end(self, error: Exception | None) -> None:
         if error is not None:  # its frames would hold what the work held, for as long as the job
             error.__traceback__ = error.__context__ = error.__cause__ = None
@@ -308,5 +303,6 @@ class Worker:
             more = job.run()
         except Exception:  # of what looks on, or of who waits for the end: the line goes on
             log.exception("a job could not be run to its end")
-            job.give_up()
+            if not job.finished.is_set():
+                job._end(Trouble(FAILED))
         return more

@@ -180,6 +180,25 @@ def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
     page.screenshot(path=tmp_path / "large.png")
 
 
+def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab(visit, tmp_path):
+    page = visit()
+    page.locator("#closer summary").click()
+    page.get_by_label("Large type").check()
+    page.set_viewport_size({"width": 1024, "height": 768})
+    page.wait_for_timeout(300)
+    page.screenshot(path=tmp_path / "projector.png")
+    for cell in page.locator(".half tr[data-good] td.prompt >> visible=true").all():
+        assert cell.bounding_box()["width"] > 180, cell.inner_text()
+    page.get_by_role("tab", name="Lab", exact=True).click()
+    page.locator("#lifelong > button").click()
+    hint = page.locator("#lifelong .hint").first
+    hint.wait_for()
+    assert hint.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 18
+    page.locator("#lifelong svg").wait_for()
+    page.screenshot(path=tmp_path / "lab.png")
+    fits(page, 1024)
+
+
 def test_the_keyboard_closes_menus_and_the_page_has_a_preview(visit):
     page = visit()
     page.get_by_role("button", name="With ROME").focus()
