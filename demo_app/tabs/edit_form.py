@@ -154,6 +154,8 @@ def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
         max_lines=1,
         scale=scale,
         min_width=120,
+        # a phone would begin with a capital, and what goes on behind the subject begins with none
+        html_attributes=gr.InputHTMLAttributes(autocapitalize="off"),
     )
 
 

@@ -25,6 +25,7 @@ from demo_app.session.choices import completed, continued, taken
 from demo_app.session.verdicts import about
 from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
 from demo_app.stored import examples
+from demo_app.tabs import edit_form
 from demo_app.tabs.edit_form import Form
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -164,6 +165,13 @@ def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
     assert comparison(view(mine)).count("yours: you edited it before") == 2
     few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
     assert judged(few) == (None, "locality not tested"), "nothing is left that was not edited"
+
+
+def test_a_phone_writes_no_capital_at_the_beginning_of_a_field():
+    """ "Is located in" does not go on behind a subject."""
+    assert completed("Tokyo", "Is located in") == "Is located in"
+    made = edit_form._field("", "Prompt", "", 1)
+    assert made.html_attributes.autocapitalize == "off"
 
 
 def test_a_rewording_that_goes_on_in_the_old_sense_is_not_shown_as_changed():
