@@ -47,7 +47,7 @@ class Choices:
         self._editors = {
             name: (editor.title, _sentence(editor))
             for name, editor in lib.EDITORS.items()
-            if not editor.trained or _has_network(editor, lm)
+            if can_edit(editor, lm)
         }
 
     @staticmethod
@@ -189,10 +189,11 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
     return subject, completed(subject, prompt)
 
 
-def _has_network(editor: type[lib.Editor], lm: lib.LM) -> bool:
-    """Whether a network was trained for this editor and model."""
-    made = editor(lm)
-    return made.path.exists() or made.shipped.exists()
+def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:
+    """Whether it can edit this model: one that is trained needs a network that was."""
+    return not editor.trained or any(
+        path.exists() for made in [editor(lm)] for path in (made.path, made.shipped)
+    )
 
 
 def _sentence(editor: type[lib.Editor]) -> str:

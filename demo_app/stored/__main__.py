@@ -19,6 +19,7 @@ from lib.atomic_files import path_of
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
 from ..session import dossiers, interference, layers, tracing
+from ..session.choices import can_edit
 from ..session.findings import Traced
 from ..session.layers import Tried
 from ..session.studio import Studio
@@ -29,7 +30,8 @@ from . import examples
 from .examples import Examples
 
 EDITOR = "rome"  # of the edit that is looked into
-RACE = (EDITOR,)  # beside the two editors that always run along
+# beside the two editors that always run along; what MEND has written is gone after a few more edits
+RACE = (EDITOR, "mend")
 # side by side when the page opens; the first is kept
 OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
 EDITS = 24  # of the race, as in notebook 14
@@ -40,7 +42,8 @@ PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening"
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
     named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
-    return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in named}
+    able = [name for name in named if can_edit(lib.EDITORS[name], lm)]
+    return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in able}
 
 
 def current(
@@ -133,8 +136,9 @@ def race(studio: Studio) -> stress_test.Test:
     """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
     choices = studio.choices
     cases = stress_test.mixed(choices)[:EDITS]
-    names = (*stress_test.BASELINES, *RACE)
-    lines = [stress_test.Line(name, choices.editors()[name][0]) for name in names]
+    known = choices.editors()
+    names = [name for name in (*stress_test.BASELINES, *RACE) if name in known]
+    lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)
 
     def work(job: Job) -> Generator[None, None, stress_test.Test]:

@@ -35,8 +35,7 @@ TO_TRY = """(...given) => {
   return given;
 }"""  # from the lab, where it is pressed
 LOOKS = (
-    '<details id="closer"><summary>Look closer: all answers side by side, numbers, link</summary>'
-    '<div class="looks">'
+    '<details id="closer"><summary>All answers, numbers</summary><div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label>'
     '<label><input type="checkbox" id="large"> Large type</label></div></details>'
