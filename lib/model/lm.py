@@ -587,8 +587,8 @@ def load(
     sink  a token in front of every text, where the tokenizer puts none, so that no subject stands
           at position 0, where the attention sink is. "own" is what belongs to a packaged model:
           "<|endoftext|>" for the embedded one, nothing for others. None leaves it out, as before
-          this token was the default. With it the model has another name and its own presets, and
-          patches belong to one of the two.
+          this token was the default. With it the model has another name, patches belong to one of
+          the two, and presets of the embedded model are for the one with its token.
 
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.

@@ -15,6 +15,7 @@ from lib.keys_values import value_search
 from lib.workbench.interpret import causal_trace, corrupted_runs
 
 from . import models, stored_runs
+from .runs_02_insert import rome_settings
 
 SEVERAL, SINGLE, SEED = 7, 2, 0  # facts whose subject has several tokens, or one
 ASKED = {"samples": 3, "noise": 3.0}  # draws of the noise, and its size in σ
@@ -108,7 +109,7 @@ def written(
     before = lm.next_token(texts)  # (other facts, vocabulary)
     layers = list(dict.fromkeys(min(layer, lm.n_layers - 1) for layer in layers))
     for layer in layers:
-        editor = lib.EDITORS["rome"](lm, layer=layer)
+        editor = lib.EDITORS["rome"](lm, **{**rome_settings(lm), "layer": layer})
         name, templates = lm.mlp_out(layer), editor.templates()
         search = editor.config.search()
         found = value_search.search(lm, [case.fact], layer, templates, search)[0]

@@ -40,7 +40,7 @@ def trained(editor: str) -> list[Any]:
     presets = tomllib.loads(
         (network_file.SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8")
     )
-    row = presets[editor]["SmolLM2-135M"]
+    row = presets[editor]["SmolLM2-135M-Instruct behind"]
     row = {name: value for name, value in row.items() if name != "tuned"}  # a mark, no setting
     made = file.read_bytes() + repr(row).encode()
     return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]

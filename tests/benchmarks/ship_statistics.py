@@ -3,7 +3,7 @@
     python -m tests.benchmarks.ship_statistics
 
 They are the small ones that take long: what UltraEdit starts from, the anchors of norms, and what
-MEMOIR reads, for the embedded model with and without the token in front, and for the second one.
+MEMOIR reads, for the two packaged models as `lib.load` gives them.
 Each is made in an empty cache folder and put where `lib.computed_once` looks first.
 """
 
@@ -17,12 +17,12 @@ import lib
 from lib.computed_once import SHIPPED, make_missing
 from tests.benchmarks import command
 
-MODELS = (("smollm2-135m-instruct", "own"), ("smollm2-135m-instruct", None), ("gemma-3-270m", None))
+MODELS = ("smollm2-135m-instruct", "gemma-3-270m")
 EDITORS = ("ultraedit", "norm_anchor", "memoir")
 
 
 def main() -> None:
-    models = [lib.load(name, dtype="float32", sink=sink) for name, sink in MODELS]
+    models = [lib.load(name, dtype="float32") for name in MODELS]
     for folder in SHIPPED.glob("*"):
         shutil.rmtree(folder)
     with tempfile.TemporaryDirectory() as empty:

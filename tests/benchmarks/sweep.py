@@ -4,7 +4,9 @@
     python -m tests.benchmarks.sweep rome --model behind       # with the sink token
     python -m tests.benchmarks.sweep rome --model gemma-3-270m --cases 12
 
-It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json beside it.
+It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json beside it. The first
+is of the embedded model without its token. That one has no presets any more, but rows of the other
+reading took settings over from it.
 Only even-numbered classroom cases that the model knows are used; odd ones are for reporting. A
 sweep that was stopped goes on from its journal.
 """
@@ -85,8 +87,8 @@ GRID: dict[str, dict[str, Any]] = {
 SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
 # purpose: what is chosen is the preset of that name, and the one without a name stays
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
-    # the published key, bound and contexts are where it begins; what the preset without the token
-    # has instead is tried beside them
+    # the published key, bound and contexts are where it begins; what was best without the token is
+    # tried beside them
     BEHIND: {
         # layers that no other editor's preset writes (22, 24, 26) beside that of the preset so far
         "wise": {
@@ -240,7 +242,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def grid_of(model: str | None, name: str) -> dict[str, Any]:
-    """What is tried for an editor on a model, by default the embedded one."""
+    """What is tried for an editor on a model, by default the embedded one without its token."""
     found = dict(GRID[name] if model is None else GRIDS[model][name])
     return {"settings": {}, **found}
 
@@ -304,7 +306,9 @@ def write(out: Path, name: str, found: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("editor")
-    parser.add_argument("--model", choices=sorted(GRIDS), help="default: the embedded model")
+    parser.add_argument(
+        "--model", choices=sorted(GRIDS), help="default: the embedded one, no token"
+    )
     parser.add_argument("--cases", type=int, default=16)
     parser.add_argument("--budget", type=float, help="seconds")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=JSON")

@@ -19,9 +19,9 @@ from ..support import tiny
 from ..support.usual import few
 
 LIB = Path(lib.__file__).parent
-SWEEPS = Path(__file__).parents[1] / "benchmarks" / "sweeps.json"
-OTHERS = sorted(SWEEPS.parent.glob("sweeps-*.json"))  # of further models
-ROWS = {"sweeps": "SmolLM2-135M", "sweeps-behind": "SmolLM2-135M-Instruct behind"}  # in TABLE
+SWEEPS = Path(__file__).parents[1] / "benchmarks" / "sweeps.json"  # without the token in front
+OTHERS = sorted(SWEEPS.parent.glob("sweeps-*.json"))  # of models that have presets
+EMBEDDED = "SmolLM2-135M-Instruct behind"  # in TABLE; its file is sweeps-behind.json
 TABLE = tomllib.loads((LIB / "editors" / "presets.toml").read_text(encoding="utf-8"))
 
 
@@ -86,7 +86,7 @@ def test_a_row_is_of_models_whose_name_begins_with_its_own(name, layers, row):
 @pytest.mark.parametrize("name", ["rome", "wilke"])
 def test_the_preset_for_a_stream_differs_from_the_one_for_a_fact_in_the_rate(name):
     lm, editor = tiny.model("llama", num_hidden_layers=30), lib.EDITORS[name]
-    lm.name = "SmolLM2-135M-Instruct behind <|endoftext|>"
+    lm.name = f"{EMBEDDED} <|endoftext|>"
     single, stream = editor(lm).config, editor(lm, preset="stream").config
     assert (single.v_lr, stream) == (0.5, replace(single, v_lr=0.25))
     assert editor(lm, preset="stream", v_lr=0.1, clamp=2.0).config.v_lr == 0.1
@@ -117,7 +117,7 @@ def test_a_mistyped_word_is_refused_with_those_there_are(editor, name, some):
 
 def row_of(path: Path) -> str:
     """The name of a model's row in TABLE, by the file of its sweeps."""
-    return ROWS.get(path.stem, path.stem.removeprefix("sweeps-"))
+    return EMBEDDED if path.stem == "sweeps-behind" else path.stem.removeprefix("sweeps-")
 
 
 def plain(value: object) -> str:
@@ -125,12 +125,14 @@ def plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def test_the_defaults_of_the_embedded_model_are_the_best_of_their_sweep(plain_lm):
+def test_what_was_not_swept_behind_the_token_is_the_best_of_the_sweep_without_it(default_lm):
+    behind = json.loads(SWEEPS.with_name("sweeps-behind.json").read_text(encoding="utf-8"))
+    swept = {name for name, sweep in behind.items() if "purpose" not in sweep}
     for name, sweep in json.loads(SWEEPS.read_text(encoding="utf-8")).items():
-        config = lib.EDITORS[name](plain_lm).config
-        assert sweep["model"] == plain_lm.identity
-        if not lib.EDITORS[name].factual:  # writes no facts, by which the best one would be chosen
+        assert sweep["model"] == f"{default_lm.plain_name} {default_lm.identity.split()[-1]}"
+        if name in swept or name == "steer":  # which writes no facts by which it would be chosen
             continue
+        config = lib.EDITORS[name](default_lm).config
         for key in [key for key in sweep["best"] if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
         for key, value in config.current(name, sweep["settings"]).items():
@@ -169,14 +171,23 @@ def test_a_chosen_row_is_the_one_that_the_rule_picks_or_its_reason_stands_beside
         assert said.startswith(f"The rule picks {other[0]} {pair}: "), (name, other[0], pair)
 
 
-@pytest.mark.parametrize("path", [SWEEPS, *OTHERS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 def test_a_row_of_ours_is_marked_tuned_exactly_where_its_trials_are_recorded(path):
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    model = row_of(path)
+    model, recorded = row_of(path), json.loads(path.read_text(encoding="utf-8"))
+    if model == EMBEDDED:  # some rows were taken over; STEER's sweep chose nothing
+        recorded |= json.loads(SWEEPS.read_text(encoding="utf-8"))
+        del recorded["steer"]
     marks = {e: rows[model]["tuned"] for e, rows in TABLE.items() if model in rows}
     assert marks == {editor: editor in recorded for editor in marks}
-    without = {"steer"} if path == SWEEPS else set()  # nothing was chosen by its sweep
-    assert recorded.keys() - marks.keys() == without
+    assert recorded.keys() <= marks.keys()
+
+
+@pytest.mark.parametrize("name", lib.EDITORS)
+def test_without_its_token_the_embedded_model_is_one_that_nobody_has_tuned(name):
+    lm, config, found = tiny.model("llama"), lib.EDITORS[name].Config, []
+    for lm.name in (EMBEDDED.split()[0], "somebody/new"):
+        found.append((config.preset(lm, name), config.published(lm, name)))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", lib.EDITORS)
@@ -238,10 +249,10 @@ def test_the_published_settings_differ_where_it_is_said(name):
     config, own = editor.published(lm), editor(lm).config  # of a model that has no row
     differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
     assert differs == PUBLISHED.get(name, {})
-    lm.name = "SmolLM2-135M-Instruct"  # tuned here: nothing but its layers is taken
+    lm.name = f"{EMBEDDED} <|endoftext|>"  # tuned here: nothing but its layers is taken
     tuned = editor.published(lm)
     rows = TABLE.get(TABLE.get(name, {}).get("any", {}).get("like", name), {})
-    row = rows.get("SmolLM2-135M", {})
+    row = rows.get(EMBEDDED, {})
     for key, value in asdict(tuned).items():
         if key in ("layer", "layers", "down", "gate", "up") and key in row:
             wanted = row[key]

@@ -57,6 +57,9 @@ RETIRED_FINDINGS: dict[str, str] = {
     "vectors": "Layers summed as vectors named no more edits.",
 }
 
+# model whose rows of presets left: the sentence that says why
+RETIRED_ROWS = {"SmolLM2-135M-Instruct": "Its rows are for the token in front, which it has now."}
+
 METRICS = (
     *("efficacy", "generalization", "specificity", "locality", "portability", "long_answer"),
     *("long_reworded", "long_part", "same_subject", "same_relation", "negation_leak"),
@@ -210,7 +213,7 @@ def test_rows_are_read_as_the_same_cases(name):
     same(as_json(cases), stored("cases.json")[name])
 
 
-@pytest.mark.parametrize("name", stored("presets.json"))
+@pytest.mark.parametrize("name", sorted(stored("presets.json").keys() - RETIRED_ROWS))
 def test_settings_of_every_editor_for_a_model(name):
     """The preset and the published settings, but for the settings that retired."""
     then = stored("presets.json")[name]

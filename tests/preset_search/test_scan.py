@@ -10,7 +10,6 @@ import json
 import sys
 import tomllib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,9 @@ import lib
 from lib.editors.shared.base import Editor
 from lib.editors.shared.config import Config
 from lib.errors import EditError
+from lib.model.presets_file import Presets
 from lib.workbench.preset_search.scan import Scan, scan
+from notebooks.support.runs_02_insert import WITHOUT_TOKEN
 
 from ..benchmarks import sweep
 from ..support import tiny
@@ -66,7 +67,7 @@ def lm():
 def deep():
     """Thirty layers under the embedded model's name, so that its presets are found."""
     made = tiny.model("llama", num_hidden_layers=30)
-    made.name = "SmolLM2-135M-Instruct"
+    made.name = "SmolLM2-135M-Instruct behind <|endoftext|>"
     return made
 
 
@@ -78,7 +79,7 @@ def window(monkeypatch):
 @pytest.fixture
 def trials(monkeypatch):
     """Trials that cost `seconds` of a made-up clock and peak at layer 17; the list of them."""
-    made = SimpleNamespace(tried=[], seconds=10.0, now=0.0, peak=17, stop=None)
+    made = SimpleNamespace(tried=[], seconds=10.0, now=0.0, peak=17, rate=0.5, stop=None)
 
     def trial(self, changes):
         if made.stop == len(made.tried):
@@ -86,7 +87,8 @@ def trials(monkeypatch):
         made.tried.append(changes)
         made.now += made.seconds
         layer = changes.get("layer", changes.get("layers", [0])[-1])
-        score = 0.9 - 0.02 * abs(layer - made.peak) - abs(changes.get("v_lr", 0.25) - 0.25)
+        score = 0.9 - 0.02 * abs(layer - made.peak)
+        score -= abs(changes.get("v_lr", made.rate) - made.rate)
         return {"harmonic": score, "kl_nats": 0.0, "seconds": 1.0, **dict.fromkeys(SHARES, score)}
 
     monkeypatch.setattr(Scan, "_trial", trial)
@@ -110,13 +112,13 @@ def test_coarse_layers_are_spread_and_the_fine_ones_lie_around_the_best(deep, tr
 
 
 def test_the_first_dimension_is_crossed_with_layers_and_others_are_tried_alone(deep, trials):
-    grid = {"v_lr": (0.1, 0.25), "clamp": (4.0, 20.0), "steps": [5, 20]}
+    grid = {"v_lr": (0.1, 0.5), "clamp": (4.0, 20.0), "steps": [5, 20]}
     found = scan(deep, "rome", small_cases(), layers=(12, 17, 22), grid=grid, around=1)
-    assert {"layer": 17, "v_lr": 0.25, "clamp": 20.0, "steps": 20}.items() <= found.rows[0].items()
+    assert {"layer": 17, "v_lr": 0.5, "clamp": 4.0, "steps": 20}.items() <= found.rows[0].items()
     assert len(found.rows) == 3 + 3 * 2 - 1 + 1 + 1
-    assert [row["clamp"] for row in found.rows].count(4.0) == 1
+    assert [row["clamp"] for row in found.rows].count(20.0) == 1
     assert [row["steps"] for row in found.rows].count(5) == 1
-    assert found.settings == {"layer": 17, "v_lr": 0.25, "clamp": 20.0, "steps": 20}
+    assert found.settings == {"layer": 17, "v_lr": 0.5, "clamp": 4.0, "steps": 20}
 
 
 def test_windows_end_at_the_layer_and_are_cut_at_the_bottom(lm, window, trials):
@@ -128,7 +130,12 @@ def test_windows_end_at_the_layer_and_are_cut_at_the_bottom(lm, window, trials):
 
 
 def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monkeypatch, trials):
-    """The stored rows of the embedded model are played back; a trial that is not there fails."""
+    """The stored rows of the model without its token are played back; others fail.
+
+    It begins with the settings that it proposes, as the sweep did. Stored runs have them, too.
+    """
+    monkeypatch.setattr(deep, "name", deep.plain_name)
+    monkeypatch.setattr(deep, "presets", Presets(rows={"rome": WITHOUT_TOKEN}))
     kept = json.loads(sweep.OUT.read_text())["rome"]
     rows = [row for row in kept["rows"] if "enough" not in row]  # tried beside the grid
     known = {(row["layer"], row["v_lr"]): row for row in rows}
@@ -149,8 +156,7 @@ def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monk
     assert kept.keys() - {"reason"} <= found.keys()
     assert found["rows"][0].keys() == kept["rows"][0].keys()
     chosen = tomllib.loads(found["preset"])["rome"]["SmolLM2-135M-Instruct"]
-    table = tomllib.loads((Path(lib.__file__).parent / "editors" / "presets.toml").read_text())
-    assert chosen == table["rome"]["SmolLM2-135M"]
+    assert chosen == {"tuned": True, **WITHOUT_TOKEN}
 
 
 @pytest.mark.parametrize("model", [None, *sweep.GRIDS])
@@ -189,7 +195,7 @@ def test_a_trial_slower_than_foreseen_ends_the_scan_one_trial_late_at_most(deep,
 
 
 def test_a_killed_scan_goes_on_from_its_journal(deep, trials, tmp_path):
-    options = {"grid": {"v_lr": (0.1, 0.25)}, "layers": range(10, 25), "journal": tmp_path / "j/s"}
+    options = {"grid": {"v_lr": (0.1, 0.5)}, "layers": range(10, 25), "journal": tmp_path / "j/s"}
     whole = scan(deep, "rome", small_cases(), **{**options, "journal": None})
     for more in (2, 7):  # one end in either stage
         trials.tried, trials.stop = [], more
@@ -202,7 +208,7 @@ def test_a_killed_scan_goes_on_from_its_journal(deep, trials, tmp_path):
     again = scan(deep, "rome", small_cases(), **options)
     assert len(trials.tried) == len(whole.rows) - 9 and again.estimate == 0
     assert not list((tmp_path / "j").glob(".*"))
-    more = {"grid": {"v_lr": (0.1, 0.25), "clamp": (4.0,)}}  # rows without clamp have its default
+    more = {"grid": {"v_lr": (0.1, 0.5), "clamp": (20.0,)}}  # rows without clamp have its default
     scan(deep, "rome", small_cases(), **{**options, **more})
     assert len(trials.tried) == len(whole.rows) - 9 + 1
 
@@ -293,6 +299,7 @@ def test_locality_stands_in_where_the_cases_have_no_neighborhood(lm):
 
 def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, monkeypatch):
     monkeypatch.setattr(lm, "name", "some/where/Tiny-1B")
+    trials.rate = 0.1
     given = {"templates": ("{}", 'a "b" {}'), "text": None, "keys": "mean"}
     found = scan(lm, "rome", small_cases(), grid={"v_lr": (0.1, 1e-5)}, settings=given)
     text = found.preset()

@@ -262,18 +262,18 @@ def test_other_bad_files_of_presets(tmp_path):
 
 def test_load_carries_presets_in_place_of_the_librarys(tmp_path):
     lm = tiny.model("llama")
-    folder = tmp_path / "SmolLM2-135M-mine"
+    folder = tmp_path / "gemma-3-270m-mine"
     lm.model.save_pretrained(folder)
     lm.tokenizer.save_pretrained(folder)
     file = tmp_path / "p.toml"
-    file.write_text('[rome."SmolLM2"]\ntuned = true\nlayer = 2\n')
+    file.write_text('[rome."gemma-3"]\ntuned = true\nlayer = 2\n')
     loaded = lib.load(str(folder), presets=file)
     own = lib.EDITORS["rome"](loaded).config
     assert (own.layer, own.clamp, own.v_lr) == (2, 4.0, 0.5)  # nothing of the library's row
     assert lib.EDITORS["rome"].published(loaded).layer == 2
     memit = lib.EDITORS["memit"].Config.preset(loaded, "memit")
-    assert memit.layers == (3, 4, 5)  # the library's row
-    assert lib.EDITORS["rome"](lib.load(str(folder))).config.clamp == 20.0
+    assert memit.layers == (1, 2, 3, 4, 5)  # the library's row
+    assert lib.EDITORS["rome"].Config.preset(lib.load(str(folder)), "rome").clamp == 1.0
     file.write_text("[rome.other]\nlayer = 2\n")
-    with pytest.raises(EditError, match="has presets of other, and none of SmolLM2-135M-mine"):
+    with pytest.raises(EditError, match="has presets of other, and none of gemma-3-270m-mine"):
         lib.load(str(folder), presets=file)
