@@ -8,10 +8,10 @@ try all of them again, as after an update of transformers, delete that file: it 
 minutes of CPU time.
 
 Each family runs in a process of its own, forked from one that has imported what transformers needs
-for any model, and has 20 seconds of CPU time. Sizes of configurations are set down by the names of their settings; what
-cannot be built in this way is said so. Each editor of EDITORS writes one fact. Its answer has to
-become likelier, and behind the patch the model has to be as before, bit for bit. ROME's patch is
-also saved, loaded, and exported as an adapter.
+for any model, and has 20 seconds of CPU time. Sizes of configurations are set down by the names of
+their settings; what cannot be built in this way is said so. Each editor of EDITORS writes one fact.
+Its answer has to become likelier, and behind the patch the model has to be as before, bit for bit.
+ROME's patch is also saved, loaded, and exported as an adapter.
 """
 
 from __future__ import annotations

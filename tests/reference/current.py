@@ -159,9 +159,7 @@ def evaluated(lm: lib.LM, first: int = EVALUATED) -> Reference:
     names = [*(m.name for m in TABLE.values() if m.name != "negation_base"), "perplexity"]
     if path(METRICS).exists():  # a metric that came later changes nothing in rows of the others
         names = stored(METRICS)["metrics"]
-    scores = lib.evaluate(
-        lm, cases[:first], patch, EVENTS, metrics=names, pool=cases, text=_text()
-    )
+    scores = lib.evaluate(lm, cases[:first], patch, EVENTS, metrics=names, pool=cases, text=_text())
     table = scores.rows.assign(value=scores.rows["value"].map(_short)).astype(object)
     rows = table.where(table.notna(), None).to_dict("split")["data"]
     log = _short(math.log(scores.perplexity))
