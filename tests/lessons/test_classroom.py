@@ -39,7 +39,11 @@ def run(step, folder, **env):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "code"), [(INSERT.solution, 0), (INSERT.stub, 1)])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(INSERT.solution, 0), pytest.param(INSERT.stub, 1, marks=pytest.mark.slow)],
+    ids=["solution", "stub"],
+)
 def test_the_workflow_checks_what_a_student_has_pushed(text, code, tmp_path):
     (tmp_path / "course").mkdir()  # no link: `../my` has to lie beside it
     for name in ("lessons", "lib"):

@@ -4,18 +4,19 @@
     python -m tests.model.families gemma phi     # some again, and the page
 
 What became of each is kept as a line of families.jsonl, so that a run that was stopped goes on. To
-try all of them again, as after an update of transformers, delete that file: it takes twenty minutes
-of CPU time.
+try all of them again, as after an update of transformers, delete that file: it takes about seven
+minutes of CPU time.
 
-Each family runs in a process of its own, forked from one that has imported transformers, and has
-20 seconds of CPU time. Sizes of configurations are set down by the names of their settings; what
-cannot be built in this way is said so. Each editor of EDITORS writes one fact. Its answer has to
-become likelier, and behind the patch the model has to be as before, bit for bit. ROME's patch is
-also saved, loaded, and exported as an adapter.
+Each family runs in a process of its own, forked from one that has imported what transformers needs
+for any model, and has 20 seconds of CPU time. Sizes of configurations are set down by the names of
+their settings; what cannot be built in this way is said so. Each editor of EDITORS writes one fact.
+Its answer has to become likelier, and behind the patch the model has to be as before, bit for bit.
+ROME's patch is also saved, loaded, and exported as an adapter.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import re
@@ -247,6 +248,8 @@ def _tell(family: str, into: Any) -> None:
 
 def asked(family: str) -> dict[str, Any]:
     """`tried` in a process of its own."""
+    # transformers imports late; what any model needs would cost each child half of its time
+    importlib.import_module("transformers.models.llama.modeling_llama")
     forked = multiprocessing.get_context("fork")
     ours, theirs = forked.Pipe(duplex=False)
     child = forked.Process(target=_tell, args=(family, theirs))

@@ -134,10 +134,12 @@ def edited(lm: lib.LM, editor: str) -> Reference:
     }
 
 
-def evaluated(lm: lib.LM) -> Reference:
+def evaluated(lm: lib.LM, first: int = EVALUATED) -> Reference:
     """The rows of all metrics, for ten cases, of which five are told and whose model is moved.
 
     No editor that writes weights takes part, so the file changes with the metrics alone.
+
+    first  How many of the cases are evaluated; their rows are the same without the others'.
     """
     cases = [  # of each group of prompts the first: more of a kind say no more of a metric
         replace(
@@ -157,7 +159,7 @@ def evaluated(lm: lib.LM) -> Reference:
     names = [*(m.name for m in TABLE.values() if m.name != "negation_base"), "perplexity"]
     if path(METRICS).exists():  # a metric that came later changes nothing in rows of the others
         names = stored(METRICS)["metrics"]
-    scores = lib.evaluate(lm, cases, patch, EVENTS, metrics=names, text=_text())
+    scores = lib.evaluate(lm, cases[:first], patch, EVENTS, metrics=names, pool=cases, text=_text())
     table = scores.rows.assign(value=scores.rows["value"].map(_short)).astype(object)
     rows = table.where(table.notna(), None).to_dict("split")["data"]
     log = _short(math.log(scores.perplexity))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,7 @@ def test_rooms_have_names_of_their_own():
     assert len(first) <= 15, sorted(first)
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -279,7 +281,7 @@ def test_an_editor_declares_itself_and_nobody_else_lists_editors():
         for path in sorted((ROOT / house).rglob("*.py")):
             if path.is_relative_to(ROOT / "lib/editors"):
                 continue
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree(path)):
                 parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
                 names = [part.value for part in parts if isinstance(part, ast.Constant)]
                 if len(lib.EDITORS.keys() & {n for n in names if isinstance(n, str)}) > 1:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,35 +147,42 @@ def modules(root: Path) -> dict[str, Path]:
     return found
 
 
+@cache
+def statements(text: str) -> list[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """The import statements of a file, and which stand in a function or are there for a hint."""
+    tree = ast.parse(text)
+    late = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        for inner in ast.walk(node)
+    }
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return [(node, id(node) in late) for node in found]
+
+
 def imports(root: Path) -> Iterator[Import]:
     """Every import, at any depth of the code."""
     files = modules(root)
     for module, path in files.items():
         above = path.relative_to(root).parts[:-1]
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        late = {
-            id(inner)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
-            for inner in ast.walk(node)
-        }
-        for node in ast.walk(tree):
+        for node, late in statements(path.read_text(encoding="utf-8")):
             if isinstance(node, ast.Import):
                 sources = [(alias.name, "") for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.level <= len(above) + 1:
+            elif node.level <= len(above) + 1:
                 kept = above[: len(above) - node.level + 1]
                 base = [root.name, *kept] if node.level else []
                 source = ".".join([*base, *filter(None, [node.module])])
                 sources = [(source, alias.name) for alias in node.names]
-            else:  # no import, or one from above the root: not ours to judge
+            else:  # from above the root: not ours to judge
                 continue
             for source, name in sources:
                 own = source.split(".")[0] == root.name
                 to = source.partition(".")[2] if own else source
                 if own and (whole := f"{to}.{name}".strip(".")) in files:
                     to = whole
-                yield Import(module, to, name, node.lineno, id(node) in late, own)
+                yield Import(module, to, name, node.lineno, late, own)
 
 
 def room(module: str, house: House) -> str:
