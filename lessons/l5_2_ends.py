@@ -76,7 +76,6 @@ def check(ask, draw):
         q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)
         if lam == 0 and isinstance(found[0], torch.Tensor) and not same(found[0].double(), wanted):
             raise Wrong(WIDE.format(n))  # with λ > 0 it was right
-        delta = tensor(found[0], (5, 8), "Δ", "rows like R")
         likely = {
             "Every pair is written exactly, but λ > 0 asks to weigh them: equality is λ = 0.": (
                 R @ torch.linalg.pinv(D) @ U.T
@@ -88,12 +87,11 @@ def check(ask, draw):
                 R @ torch.linalg.pinv(lam * one + G) @ K.T
             ),
         }
-        agree(delta, wanted, "Δ", likely, 1e-4)
-        shares = tensor(found[1], (n,), "the shares", "one per pair")
+        agree(found[0], wanted, "Δ", likely, 1e-4, note="rows like R")
         likely = {
             "This is the share that stays away, λ/(λ + q).": lam / (lam + q),
             "These are the shares of pairs written together, in each other's company. Alone: D is "
             "the number q.": (torch.linalg.pinv(lam * one + D) @ D).diagonal(),
         }
-        agree(shares, q / (lam + q), "the shares", likely, 1e-4)
+        agree(found[1], q / (lam + q), "the shares", likely, 1e-4, note="one per pair")
     return "solved: with λ = q half of a fact arrives, and with λ = 0 all of it, whatever it costs."

@@ -70,7 +70,6 @@ def check(ask, draw):
         found = ask("place", C, tau)
         if not isinstance(found, list) or len(found) != 3:
             raise Wrong("Return three things: P, inside, bound.")
-        P = tensor(found[0], (d, d), "P", "Q Qᵀ, not Qᵀ Q")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
         under = vectors[:, values < tau * values[-1]]
@@ -86,7 +85,7 @@ def check(ask, draw):
             ),
             "τ is an eigenvalue's size, and no share of the largest one.": under @ under.T,
         }
-        agree(P, Q @ Q.T, "P", likely)
+        agree(found[0], Q @ Q.T, "P", likely, note="Q Qᵀ, not Qᵀ Q")
         likely = {
             "This is the share of directions. They are not equally busy: weigh them by their "
             "eigenvalue.": torch.tensor(r / d),
@@ -96,7 +95,7 @@ def check(ask, draw):
             "This is the share outside.": values[r:].sum() / values.sum(),
         }
         inside = values[:r].sum() / values.sum()
-        agree(tensor(found[1], (), "inside"), inside, "inside", likely)
+        agree(found[1], inside, "inside", likely)
         likely = {
             "τ is a bound, but it is not reached: no direction inside has an eigenvalue that "
             "large.": torch.tensor(tau),
@@ -110,6 +109,6 @@ def check(ask, draw):
                 values[:r].mean()
             ),
         }
-        agree(tensor(found[2], (), "bound"), values[r - 1], "bound", likely)
+        agree(found[2], values[r - 1], "bound", likely)
     share = inside.item()
     return f"solved: {r} of {d} directions, and {share:.0%} of general text still goes there."
