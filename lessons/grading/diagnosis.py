@@ -98,8 +98,8 @@ def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
     if broken := sum(found[s].stopped for s in wrong):
         lines += [f"The files of {_count(broken)} could not be asked; see above.", ""]
     if other:
-        lines += [f"* {_count(len(other))} whose numbers differ in a way that the check has no", ""]
-        lines[-2:] = [f"{lines[-2]} name for: {listed(other)}", ""]
+        differ = "whose numbers differ in a way that the check has no name for"
+        lines += [f"* {_count(len(other))} {differ}: {listed(other)}", ""]
     partly = {s: found[s] for s in found if found[s].right}
     if partly:
         said = [f"{plain(s)} ({len(v.right)} of {v.parts})" for s, v in partly.items()]
@@ -135,8 +135,10 @@ def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
     """
     total = summary(verdicts)
     lines = [f"# Feedback for {plain(student.name)}", ""]
-    lines += [f"{total['solved']} of {total['exercises']} exercises are solved, which gives"]
-    lines[-1] += f" {total['points']:g} of {total['of']} points."
+    points = f"{total['points']:g} of {total['of']} points"
+    lines += [
+        f"{total['solved']} of {total['exercises']} exercises are solved, which gives {points}."
+    ]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))

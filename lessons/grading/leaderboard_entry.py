@@ -28,7 +28,7 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 
 import lib
-from lessons.grading import confinement
+from lessons.grading import confinement, files
 from lessons.marking import clean
 
 LOAD = 300.0  # seconds to load torch, model and file
@@ -219,22 +219,14 @@ class Entry:
 
         OSError where a folder cannot be listed, which would hide what is in it.
         """
-        count, size = 0, os.fstat(self.log.fileno()).st_size
-        folders = [(self.folder.name, 1)] if self.own else []
-        while folders:
-            place, depth = folders.pop()
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    count += 1
-                    size += entry.stat(follow_symlinks=False).st_size
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, depth + 1))
-                    if count > FILES or size > WRITTEN or depth > DEEPEST:
-                        raise Failed(
-                            f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders "
-                            "in each other were written",
-                            over=True,
-                        )
+        logged = os.fstat(self.log.fileno()).st_size
+        place, left = self.folder.name, WRITTEN - logged
+        if left < 0 or (self.own and files.fills(place, FILES, left, DEEPEST)):
+            raise Failed(
+                f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders in each "
+                "other were written",
+                over=True,
+            )
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
