@@ -29,7 +29,7 @@ def write(R: Tensor, K: Tensor, C: Tensor, lam: float) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Stopped, Wrong, agree, normal, same, tensor, uneven
+from lessons.marking import Stopped, Wrong, agree, normal, same, several, uneven
 
 U = "U = torch.linalg.solve(C, K)\nD = K.T @ U\nq, one = D.diagonal(), torch.eye(len(D))\n"
 WRONG = [
@@ -69,8 +69,7 @@ def check(ask, draw):
             if lam == 0 and "singular" in str(error):
                 raise Wrong(WIDE.format(n)) from None
             raise
-        if not isinstance(found, list) or len(found) != 2:
-            raise Wrong("Return two things: Δ, and the shares.")
+        several(found, 2, "Return two things: Δ, and the shares.")
         U, one = torch.linalg.solve(C, K), torch.eye(n).double()
         D, G = K.T @ U, K.T @ K
         q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)

@@ -28,7 +28,7 @@ def place(C: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import agree, normal, several, tensor
 
 Q = "low = values < tau\nQ = vectors[:, low]\n"
 WRONG = [
@@ -68,8 +68,7 @@ def check(ask, draw):
         C, r = V @ values.diag() @ V.T, d // 2 + 1
         tau = (values[r - 1] + 0.6 * (values[r] - values[r - 1])).item()
         found = ask("place", C, tau)
-        if not isinstance(found, list) or len(found) != 3:
-            raise Wrong("Return three things: P, inside, bound.")
+        several(found, 3, "Return three things: P, inside, bound.")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
         under = vectors[:, values < tau * values[-1]]

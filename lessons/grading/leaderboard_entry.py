@@ -59,7 +59,7 @@ class Reply(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None = None
 
 
-class Entry:
+class Entry(contextlib.AbstractContextManager["Entry"]):
     """A running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
 
     source    the name of one of the library's editors, or of a file
@@ -119,9 +119,6 @@ class Entry:
             self._ask(asked, LOAD)
         except Failed as error:
             self.over = str(error)
-
-    def __enter__(self) -> Entry:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

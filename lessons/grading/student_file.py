@@ -35,7 +35,7 @@ ENDLESS = "does a loop never end?"  # the end of that message
 STUB = "not attempted"
 
 
-class Student:
+class Student(contextlib.AbstractContextManager["Student"]):
     """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen."""
 
     def __init__(
@@ -79,9 +79,6 @@ class Student:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Student:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
