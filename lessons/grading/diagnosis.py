@@ -56,8 +56,12 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
 
 def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
     """The teacher's page: who solved what, by which mistakes, and who is stuck where."""
-    lines = [f"# What {_count(len(graded))} solved", ""]
-    lines += ["| exercise | | solved | wrong | not attempted |", "|---|---|---|---|---|"]
+    lines = [
+        f"# What {_count(len(graded))} solved",
+        "",
+        "| exercise | | solved | wrong | not attempted |",
+        "|---|---|---|---|---|",
+    ]
     parts: list[str] = []
     for column in zip(*graded.values(), strict=True):
         found = dict(zip(graded, column, strict=True))
@@ -69,10 +73,16 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
         lines.append(f"| {one.exercise} {'★' * one.stars} | {cells} |")
         if wrong or any(v.right for v in column):
             parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
-    lines += ["", "The most frequent mistakes of each exercise stand below, in the words of its"]
-    lines += ["check. Students who left an exercise out are named in the last table.", ""]
     whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
-    lines += [f"Everything is solved by {listed(whole)}.", "", *_stopped(graded)]
+    lines += [
+        "",
+        "The most frequent mistakes of each exercise stand below, in the words of its",
+        "check. Students who left an exercise out are named in the last table.",
+        "",
+        f"Everything is solved by {listed(whole)}.",
+        "",
+        *_stopped(graded),
+    ]
     return "\n".join([*lines, *parts, *_stuck(graded)])
 
 

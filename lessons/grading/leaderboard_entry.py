@@ -90,19 +90,27 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         # without a name: the file could put a link there, and have this side read what it may not
         self.log = tempfile.TemporaryFile()
         model = str(Path(model).resolve()) if model and Path(model).is_dir() else model
-        asked = {"source": source, "model": model, "memory": memory, "text": text}
-        asked |= {"folder": self.folder.name, "graphics": graphics}
-        asked |= {"hidden": [str(Path(place).resolve()) for place in hidden]}
+        asked = {
+            "source": source,
+            "model": model,
+            "memory": memory,
+            "text": text,
+            "folder": self.folder.name,
+            "graphics": graphics,
+            "hidden": [str(Path(place).resolve()) for place in hidden],
+        }
         env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
         before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
         if text is not None:
             # The sandbox closes around one thread, and libraries start theirs when they are
             # imported. Behind it the process has as many as this one.
-            asked |= {"threads": torch.get_num_threads()}
             env = (
                 {k: v for k, v in env.items() if k in KEPT} | self._home() | confinement.ONE_THREAD
             )
-            asked |= {"read": [str(cache()), *([] if model is None else [place_of(model)])]}
+            asked |= {
+                "threads": torch.get_num_threads(),
+                "read": [str(cache()), *([] if model is None else [place_of(model)])],
+            }
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", PROGRAM, str(theirs.fileno())],

@@ -143,9 +143,9 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
         try:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
-            status = "missing" if isinstance(error, Missing) else "wrong"
-            odd = not isinstance(error, Missing)
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=odd))
+            missing = isinstance(error, Missing)
+            status = "missing" if missing else "wrong"
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=not missing))
     return found
 
 
