@@ -17,13 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lessons.grading import files, wire
 from lessons.marking import NotAttempted, Stopped, Wrong, clean
-
-if TYPE_CHECKING:
-    from lessons.grading.sandbox import Sandbox  # which makes students
 
 LIBRARY = Path(__file__).parents[2] / "lib"
 MEMORY = 1 << 30  # bytes beyond what torch holds
@@ -36,11 +33,14 @@ STUB = "not attempted"
 
 
 class Student(contextlib.AbstractContextManager["Student"]):
-    """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen."""
+    """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen.
+
+    `sandbox` is the one of sandbox.py that has opened it, and forks its process.
+    """
 
     def __init__(
         self,
-        sandbox: Sandbox,
+        sandbox: Any,
         source: str,
         name: str,
         seconds: float,
