@@ -34,11 +34,6 @@ digits behind the point.
 """
 
 
-def order(page: str) -> tuple[int, str]:
-    """Pages as the course has them: 02 before 02b before 03."""
-    return int(page[:2]), page[2:]
-
-
 @cache
 def titles() -> dict[str, str]:
     """The titles of the pages that the notebooks have, by their numbers."""
@@ -68,7 +63,7 @@ def common(seed: int) -> list[Question]:
 def sheet(seed: int, number: int) -> list[Question]:
     """The questions of one student, in the order of the pages; number n has one kind for all."""
     own = [kind(Random(f"{seed}/{number}/{kind.__name__}")) for kind in KINDS]
-    return sorted([*common(seed), *own], key=lambda question: order(question.page))
+    return sorted([*common(seed), *own], key=lambda question: question.page)
 
 
 def pages(students: int, seed: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
-from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
+from lessons.grading.verdict import Verdict, grade_file, hand_in, summary
 from lib.workbench.console import printable
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Sandbox(seconds=asked.seconds) as sandbox:
             try:
                 for exercise, text in zip(chosen, hand_in(chosen, asked.my), strict=True):
-                    verdicts += grade_files([exercise], [text], sandbox, seed)
+                    verdicts.append(grade_file(exercise, text, sandbox, seed))
             except KeyboardInterrupt:
                 said = f"{len(verdicts)} of {len(chosen)} exercises are graded"
                 print(f"interrupted: {said}", file=sys.stderr)

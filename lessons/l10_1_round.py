@@ -78,7 +78,6 @@ def check(ask, draw):
     for b in (4, 8, 3):
         W = normal(draw, 6, 17) * torch.arange(1, 7).double()[:, None]
         W[:, 0] = -9.0 * torch.arange(1, 7)  # the largest of every row is negative
-        found = tensor(ask("rounded", W, b), (6, 17), "the rounded matrix", "d_out, d_in")
         n = 2 ** (b - 1) - 1
         s = W.abs().amax(1, keepdim=True) / n
         most, mean = n * s, W.abs().mean(1, keepdim=True) / n
@@ -115,7 +114,13 @@ def check(ask, draw):
                 (W / s).round()
             ),
         }
-        agree(found, (W / s).round() * s, f"the matrix with {b} bits", likely)
+        agree(
+            ask("rounded", W, b),
+            (W / s).round() * s,
+            f"the matrix with {b} bits",
+            likely,
+            note="d_out, d_in",
+        )
     zero = normal(draw, 2, 5)
     zero[1] = 0
     found = tensor(ask("rounded", zero, 4), (2, 5), "a matrix with a row of zeros")
@@ -126,7 +131,6 @@ def check(ask, draw):
         W = (
             normal(draw, 5, 16) * torch.arange(1, 17).double() + 3
         )  # columns unlike, and not around 0
-        found = tensor(ask("grouped", W, b, size), (5, 16), "the matrix in groups", "d_out, d_in")
         across = rounded(W.T.reshape(-1, size), b).view_as(W.T).T
         likely = {
             "The whole row still has one scale: `size` neighbors should share one.": rounded(W, b),
@@ -135,8 +139,13 @@ def check(ask, draw):
                 rounded(W.reshape(size, -1), b).view_as(W)
             ),
         }
-        agree(found, grouped(W, b, size), "the matrix in groups", likely)
-        found = tensor(ask("shifted", W, b, size), (5, 16), "the shifted matrix", "d_out, d_in")
+        agree(
+            ask("grouped", W, b, size),
+            grouped(W, b, size),
+            "the matrix in groups",
+            likely,
+            note="d_out, d_in",
+        )
         wanted = shifted(W, b, size)
         low = W.reshape(-1, size).amin(1, keepdim=True).expand(-1, size).reshape_as(W)
         likely = {
@@ -149,11 +158,9 @@ def check(ask, draw):
                 W, size, 2 ** (b - 1) - 1
             ),
         }
-        agree(found, wanted, "the shifted matrix", likely)
+        agree(ask("shifted", W, b, size), wanted, "the shifted matrix", likely, note="d_out, d_in")
     alike = torch.ones(1, 8).double()
-    agree(
-        tensor(ask("shifted", alike, 4, 4), (1, 8), "a group of equal entries"), alike, "equal ones"
-    )
+    agree(ask("shifted", alike, 4, 4), alike, "a group of equal entries")
     return "solved: no entry moves by more than half a step of its row or group, and zeros stay."
 
 

@@ -119,10 +119,11 @@ def check(ask, draw):
         "weigh: Xᵀ X is multiplied in, not divided out.": full @ (X.T @ y),
     }
     agree(
-        tensor(ask("weigh", X, y, 2.0), (d,), "w", "one weight for each entry of a state"),
+        ask("weigh", X, y, 2.0),
         torch.linalg.solve(full, X.T @ y),
         "w",
         likely,
+        note="one weight for each entry of a state",
     )
     found = tensor(ask("held_out", X, y, relations, 2.0), (len(y),), "scores", "one per statement")
     wanted = scores()
@@ -154,7 +155,7 @@ def check(ask, draw):
     wanted_counts = joint(new, old).double()
     alone = torch.stack([torch.stack([(~x).sum(), x.sum()]) for x in (n, o)]).double()
     agree(
-        tensor(ask("joint", new, old), (2, 2), "the joint table", "new, old"),
+        ask("joint", new, old),
         wanted_counts,
         "the joint table",
         {
@@ -169,6 +170,7 @@ def check(ask, draw):
             ),
             "These are shares; asked for are numbers of facts.": wanted_counts / len(n),
         },
+        note="new, old",
     )
     right = (wanted * y > 0).double().mean()
     return f"solved: {right:.0%} are judged rightly by probes that have not seen them."

@@ -47,7 +47,6 @@ def solve(G, M, strength):
 def check(ask, draw):
     for sizes in ((2, 3, 4), (9, 4), (5, 6, 7, 8)):
         parts = [(normal(draw, 7, n), normal(draw, 3, n)) for n in sizes]
-        found = tensor(ask("merged", parts, 0.5), (3, 7), "Δ", "d_out, d_in")
         K, R = (torch.cat(side, 1) for side in zip(*parts, strict=True))
         G, M = K @ K.T, R @ K.T
         alone = torch.stack([solve(k @ k.T, r @ k.T, 0.5) for k, r in parts])
@@ -68,5 +67,5 @@ def check(ask, draw):
             ),
             "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
         }
-        agree(found, solve(G, M, 0.5), "Δ", likely)
+        agree(ask("merged", parts, 0.5), solve(G, M, 0.5), "Δ", likely, note="d_out, d_in")
     return "solved: two sums cross the wire, whatever the number of facts."

@@ -46,7 +46,7 @@ def check(ask, draw):
         "This is least squares; the oldest memory adds up one outer product per pair.": best,
         "This is the mean of the outer products; the memory is their sum.": W / K.shape[1],
     }
-    agree(tensor(found[0], (3, 6), "W", "it takes a key to a value"), W, "W", likely)
+    agree(found[0], W, "W", likely, note="it takes a key to a value")
     root = W @ K - V * K.norm(dim=0)
     likely = {
         "The own share is v_j times the squared length of its key, without a root.": root,
@@ -58,5 +58,5 @@ def check(ask, draw):
         "The sign: the crosstalk is the answer less its own share.": own - W @ K,
         "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,
     }
-    agree(tensor(found[1], (3, 9), "the crosstalk"), W @ K - own, "the crosstalk", likely)
+    agree(found[1], W @ K - own, "the crosstalk", likely)
     return "solved: every other value leaks in by k_iᵀ k_j."

@@ -36,7 +36,6 @@ WRONG = [
 def check(ask, draw):
     C, L = uneven(draw, 10)
     K = L @ normal(draw, 10, 7) * normal(draw, 7).exp()
-    found = tensor(ask("whitened_cosines", K, C), (7, 7), "the cosines", "one per pair of keys")
 
     def cosines(X):
         X = X / X.norm(dim=0)
@@ -65,5 +64,11 @@ def check(ask, draw):
         ),
         "The length of one of the two keys is missing: a cosine divides by both.": G / q.sqrt(),
     }
-    agree(found, cosines(white), "a cosine", likely)
+    agree(
+        ask("whitened_cosines", K, C),
+        cosines(white),
+        "the cosines",
+        likely,
+        note="one per pair of keys",
+    )
     return "solved: only what a key does not share with all text counts."

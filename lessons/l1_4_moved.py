@@ -66,7 +66,6 @@ WRONG = [
 
 def check(ask, draw):
     before, after, said = *2 * normal(draw, 2, 7, 9), 3
-    found = tensor(ask("at_answer", before, said), (said, 9), "the scores", NOTE)
     likely = {
         "This is one token too late: the first answer token is chosen from what the model puts out "
         "at the prompt's last token.": before[-said:],
@@ -80,8 +79,7 @@ def check(ask, draw):
             before[-said - 1 : -1].softmax(-1)
         ),
     }
-    agree(found, before[-said - 1 : -1], "the scores", likely)
-    found = tensor(ask("answer_kl", before, after, said), (), "the KL", "one number")
+    agree(ask("at_answer", before, said), before[-said - 1 : -1], "the scores", likely, note=NOTE)
 
     def divergence(x, y):
         p, q = x.log_softmax(-1), y.log_softmax(-1)
@@ -110,5 +108,5 @@ def check(ask, draw):
         "These are bits; nats are asked for, with the natural logarithm.": kl / math.log(2),
         "This is a mean over tokens and words; here they are added up.": kl / p.numel(),
     }
-    agree(found, kl, "the KL", likely)
+    agree(ask("answer_kl", before, after, said), kl, "the KL", likely, note="one number")
     return "solved: 0 where nothing moved, and every token of the answer counts."

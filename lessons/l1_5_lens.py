@@ -34,7 +34,6 @@ WRONG = [
 
 def check(ask, draw):
     states, U, word = normal(draw, 6, 5), normal(draw, 40, 5), 7
-    found = tensor(ask("ranks", states, U, word), (6,), "the ranks", "one per layer")
     scores = states @ U.T
     ahead = (scores > scores[:, [word]]).sum(1).double()
     which = scores.argsort(1, descending=True)[:, word].double()
@@ -54,5 +53,5 @@ def check(ask, draw):
         ),
         "This is the word's own score: how many words have a larger one?": scores[:, word],
     }
-    agree(found, 1 + ahead, "the ranks", likely)
+    agree(ask("ranks", states, U, word), 1 + ahead, "the ranks", likely, note="one per layer")
     return "solved: the rank is one more than the number of words ahead."

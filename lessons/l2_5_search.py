@@ -113,7 +113,7 @@ def check(ask, draw):
     first, kl = -chosen.mean(), (now.exp() * (now - before)).sum()
     short = decay * delta.norm() / v0.norm() ** 2
     agree(
-        tensor(ask("nll", answer, tokens), (), "nll"),
+        ask("nll", answer, tokens),
         first,
         "nll",
         {
@@ -129,7 +129,7 @@ def check(ask, draw):
         },
     )
     agree(
-        tensor(ask("drift", now, before), (), "drift"),
+        ask("drift", now, before),
         kl,
         "drift",
         {
@@ -143,9 +143,7 @@ def check(ask, draw):
         },
     )
     agree(
-        tensor(
-            ask("search_loss", answer, tokens, now, before, delta, v0, w, decay), (), "the loss"
-        ),
+        ask("search_loss", answer, tokens, now, before, delta, v0, w, decay),
         first + w * kl + short,
         "the loss",
         {
@@ -169,7 +167,7 @@ def check(ask, draw):
 
     for clamp, enough in ((0.4, 0.1), (5.0, v0.norm().item())):
         agree(
-            tensor(ask("descend", look, step, v0, 15, clamp, enough), (6,), "δ"),
+            ask("descend", look, step, v0, 15, clamp, enough),
             descend(look, step, v0, 15, clamp, enough),
             "δ",
             {

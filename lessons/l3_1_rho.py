@@ -38,7 +38,6 @@ WRONG = [
 def check(ask, draw):
     C, L = uneven(draw, 10)
     K = L @ normal(draw, 10, 6) * normal(draw, 6).exp()
-    found = tensor(ask("interference", K, C), (6, 6), "ρ", "one row per edit")
     D, raw = K.T @ torch.linalg.solve(C, K), K.T @ K
     q, U, plain = D.diagonal(), torch.linalg.solve(C, K), raw.diagonal()[:, None]
     loud, twice = K.T @ C @ K, U.T @ U
@@ -62,5 +61,5 @@ def check(ask, draw):
         ),
         "This is ρ(j, i): rows should write, columns hear.": (D / q[:, None]).T,
     }
-    agree(found, D / q[:, None], "ρ", likely)
+    agree(ask("interference", K, C), D / q[:, None], "ρ", likely, note="one row per edit")
     return "solved: row i says who hears edit i."

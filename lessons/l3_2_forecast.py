@@ -84,8 +84,7 @@ def check(ask, draw):
             R - R @ rho.triu(1)
         ),
     }
-    agree(tensor(ask("asks", rho, R), (d_out, T), "δ", "one column per edit"), delta, "δ", likely)
-    found = tensor(ask("after_all", rho, R), (d_out, T), "the forecast", "one column per fact")
+    agree(ask("asks", rho, R), delta, "δ", likely, note="one column per edit")
     likely = {
         "This takes r_i for what edit i writes, but earlier edits left something on its key that "
         "is already there: use δ_i.": R @ rho.tril(-1),
@@ -100,7 +99,7 @@ def check(ask, draw):
         @ rho.triu(1).T,
         "The sign: this is v_j − W_T k_j.": R - W @ K,
     }
-    agree(found, W @ K - R, "the forecast", likely)
+    agree(ask("after_all", rho, R), W @ K - R, "the forecast", likely, note="one column per fact")
     start = normal(draw, d_out, 12)
     V = R + start @ K  # so that the same is missing
     likely = {
@@ -112,6 +111,5 @@ def check(ask, draw):
         "Every pair is exact: this writes all of them at once, and not in a row.": start
         + every / q @ U.T,
     }
-    found = tensor(ask("in_a_row", start, K, V, C), (d_out, 12), "W_T")
-    agree(found, start + W, "W_T", likely)
+    agree(ask("in_a_row", start, K, V, C), start + W, "W_T", likely)
     return "solved: forecast, formula and T edits, made one by one, agree."

@@ -103,7 +103,6 @@ def check(ask, draw):
     }
     agree(found, wanted, "the pair of numbers", likely)
     later, away = rho.tril(-1), rho - torch.eye(n)
-    found = tensor(ask("forecast", rho), (n,), "the forecast", "one number per fact")
     likely = {
         "Edits before fact j were there when it was written: later ones harm it.": away.norm(dim=0),
         "These sums run along a row: what an edit does to others.": later.norm(dim=1),
@@ -119,5 +118,7 @@ def check(ask, draw):
         "These are the edits before fact j; those after it harm it.": rho.triu(1).norm(dim=0),
         "Its own edit is in the sum, and does a fact no harm.": rho.tril().norm(dim=0),
     }
-    agree(found, later.norm(dim=0), "the forecast", likely)
+    agree(
+        ask("forecast", rho), later.norm(dim=0), "the forecast", likely, note="one number per fact"
+    )
     return f"solved: rms {rms:.2f}, kurtosis {kurtosis:.1f}; and only later edits do harm."

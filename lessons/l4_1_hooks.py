@@ -63,8 +63,13 @@ def check(ask, draw):
         "Only the first token of the subject is noisy.": x + wide * torch.eye(6)[2][:, None],
         "The noise is subtracted; it should be added.": x - wide,
     }
-    found = tensor(ask("corrupt", x.clone(), noise, 2), (3, 6, 4), "corrupt", "draws, tokens, d")
-    agree(found, x + wide, "what corrupt returns", likely)
+    agree(
+        ask("corrupt", x.clone(), noise, 2),
+        x + wide,
+        "what corrupt returns",
+        likely,
+        note="draws, tokens, d",
+    )
     one, row = torch.eye(6)[4][:, None], torch.eye(3)[0][:, None, None]
     place, more = torch.arange(6)[:, None], clean - x
     likely = {
@@ -78,6 +83,11 @@ def check(ask, draw):
         "One draw alone has its state back; every row should.": x + row * one * (clean - x),
         "The clean state comes in the place of the other one, not on top of it.": x + one * clean,
     }
-    found = tensor(ask("put_back", x.clone(), clean, 4), (3, 6, 4), "put_back", "draws, tokens, d")
-    agree(found, x + one * (clean - x), "what put_back returns", likely)
+    agree(
+        ask("put_back", x.clone(), clean, 4),
+        x + one * (clean - x),
+        "what put_back returns",
+        likely,
+        note="draws, tokens, d",
+    )
     return "solved: two changes of an output, and a state can be asked what it brings back."

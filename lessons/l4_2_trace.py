@@ -112,7 +112,6 @@ def check(ask, draw):
         return torch.tensor([[toy.run(True, at(t, one)) for one in range(n)] for t in range(T)])
 
     for width in (1, 3):
-        found = tensor(ask("trace", toy.run, T, n, width), (T, n), "the table", "tokens, layers")
         firsts = [one - width // 2 for one in range(n)]
         p = table(
             lambda t, one, firsts=firsts, width=width: [
@@ -135,6 +134,8 @@ def check(ask, draw):
             "These are probabilities: how much of it was there without any state put back?": p,
             "This is what is still missing; the effect is what a window brings back.": clean - p,
         }
-        agree(found, p - lost, "the table", likely)
+        agree(
+            ask("trace", toy.run, T, n, width), p - lost, "the table", likely, note="tokens, layers"
+        )
     t = (p - lost)[:, 0].argmax().item()
     return f"solved: TE {clean - lost:.2f}; behind layer 0 most comes back at token {t}."

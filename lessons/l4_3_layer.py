@@ -111,7 +111,7 @@ def check(ask, draw):
             delta.norm() / k.norm()
         ),
     }
-    agree(tensor(ask("size", delta, k, C), (), "the size"), wanted, "the size", likely)
+    agree(ask("size", delta, k, C), wanted, "the size", likely)
     matrices = torch.stack([torch.stack([W.norm(), torch.linalg.norm(W, 2)]) for W in Ws]).T
     likely = {
         "The change is not taken relative to W: large layers look bad just for being large.": (

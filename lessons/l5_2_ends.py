@@ -29,7 +29,7 @@ def write(R: Tensor, K: Tensor, C: Tensor, lam: float) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Stopped, Wrong, agree, normal, same, tensor, uneven
+from lessons.marking import Stopped, Wrong, agree, normal, same, several, uneven
 
 U = "U = torch.linalg.solve(C, K)\nD = K.T @ U\nq, one = D.diagonal(), torch.eye(len(D))\n"
 WRONG = [
@@ -69,14 +69,12 @@ def check(ask, draw):
             if lam == 0 and "singular" in str(error):
                 raise Wrong(WIDE.format(n)) from None
             raise
-        if not isinstance(found, list) or len(found) != 2:
-            raise Wrong("Return two things: Δ, and the shares.")
+        several(found, 2, "Return two things: Δ, and the shares.")
         U, one = torch.linalg.solve(C, K), torch.eye(n).double()
         D, G = K.T @ U, K.T @ K
         q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)
         if lam == 0 and isinstance(found[0], torch.Tensor) and not same(found[0].double(), wanted):
             raise Wrong(WIDE.format(n))  # with λ > 0 it was right
-        delta = tensor(found[0], (5, 8), "Δ", "rows like R")
         likely = {
             "Every pair is written exactly, but λ > 0 asks to weigh them: equality is λ = 0.": (
                 R @ torch.linalg.pinv(D) @ U.T
@@ -88,12 +86,11 @@ def check(ask, draw):
                 R @ torch.linalg.pinv(lam * one + G) @ K.T
             ),
         }
-        agree(delta, wanted, "Δ", likely, 1e-4)
-        shares = tensor(found[1], (n,), "the shares", "one per pair")
+        agree(found[0], wanted, "Δ", likely, 1e-4, note="rows like R")
         likely = {
             "This is the share that stays away, λ/(λ + q).": lam / (lam + q),
             "These are the shares of pairs written together, in each other's company. Alone: D is "
             "the number q.": (torch.linalg.pinv(lam * one + D) @ D).diagonal(),
         }
-        agree(shares, q / (lam + q), "the shares", likely, 1e-4)
+        agree(found[1], q / (lam + q), "the shares", likely, 1e-4, note="one per pair")
     return "solved: with λ = q half of a fact arrives, and with λ = 0 all of it, whatever it costs."

@@ -28,7 +28,7 @@ def place(C: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor
+from lessons.marking import agree, normal, several, tensor
 
 Q = "low = values < tau\nQ = vectors[:, low]\n"
 WRONG = [
@@ -68,9 +68,7 @@ def check(ask, draw):
         C, r = V @ values.diag() @ V.T, d // 2 + 1
         tau = (values[r - 1] + 0.6 * (values[r] - values[r - 1])).item()
         found = ask("place", C, tau)
-        if not isinstance(found, list) or len(found) != 3:
-            raise Wrong("Return three things: P, inside, bound.")
-        P = tensor(found[0], (d, d), "P", "Q Qᵀ, not Qᵀ Q")
+        several(found, 3, "Return three things: P, inside, bound.")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
         under = vectors[:, values < tau * values[-1]]
@@ -86,7 +84,7 @@ def check(ask, draw):
             ),
             "τ is an eigenvalue's size, and no share of the largest one.": under @ under.T,
         }
-        agree(P, Q @ Q.T, "P", likely)
+        agree(found[0], Q @ Q.T, "P", likely, note="Q Qᵀ, not Qᵀ Q")
         likely = {
             "This is the share of directions. They are not equally busy: weigh them by their "
             "eigenvalue.": torch.tensor(r / d),
@@ -96,7 +94,7 @@ def check(ask, draw):
             "This is the share outside.": values[r:].sum() / values.sum(),
         }
         inside = values[:r].sum() / values.sum()
-        agree(tensor(found[1], (), "inside"), inside, "inside", likely)
+        agree(found[1], inside, "inside", likely)
         likely = {
             "τ is a bound, but it is not reached: no direction inside has an eigenvalue that "
             "large.": torch.tensor(tau),
@@ -110,6 +108,6 @@ def check(ask, draw):
                 values[:r].mean()
             ),
         }
-        agree(tensor(found[2], (), "bound"), values[r - 1], "bound", likely)
+        agree(found[2], values[r - 1], "bound", likely)
     share = inside.item()
     return f"solved: {r} of {d} directions, and {share:.0%} of general text still goes there."

@@ -40,7 +40,7 @@ def forget(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, tensor, uneven
+from lessons.marking import Wrong, normal, same, several, tensor, uneven
 
 WRONG = [
     (
@@ -90,8 +90,7 @@ def check(ask, draw):
 
     def ran(step, W, M, K, V):
         found = ask(step, W, M, K, V)
-        if not isinstance(found, list) or len(found) != 2:
-            raise Wrong(f"{step}: return two things, W and M.")
+        several(found, 2, f"{step}: return two things, W and M.")
         return tensor(found[0], (d_out, d), f"{step}: W"), tensor(found[1], (d, d), f"{step}: M")
 
     for t, (K, V) in enumerate(batches):

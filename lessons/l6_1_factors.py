@@ -38,7 +38,6 @@ WRONG = [
 def check(ask, draw):
     for d_in, n in ((7, 3), (20_000, 2)):
         K, G, q = normal(draw, d_in, n), normal(draw, 5, n), normal(draw, d_in)
-        found = tensor(ask("moved", K, G, q, 0.3), (5,), "Δ q", "an output")
         wanted = -0.3 * (G @ (K.T @ q))
         likely = {
             "The sign: a step goes against the gradient, and this one uphill.": -wanted,
@@ -62,5 +61,5 @@ def check(ask, draw):
                 -0.3 * G.sum(1)
             ),
         }
-        agree(found, wanted, "Δ q", likely)
+        agree(ask("moved", K, G, q, 0.3), wanted, "Δ q", likely, note="an output")
     return "solved: a key hears every token by their inner product, a neighbor as well as the fact."

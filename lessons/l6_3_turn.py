@@ -80,7 +80,6 @@ def check(ask, draw):
         found = ask("turn", K, K_hat, G_hat, 0.02, lam)
         if isinstance(found, torch.Tensor) and found.shape == (5, d_in):
             raise Wrong("This is Δ itself: the factor Y with Δ = Y Kᵀ is asked for, (d_out, n).")
-        found = tensor(found, (5, n), "Y", "a column per token")
         one, size = torch.eye(n).double(), (K_hat * K_hat).sum(0)
 
         def solved(V, keys, one=one, lam=lam):
@@ -109,7 +108,7 @@ def check(ask, draw):
             "The sign: −η, against the gradient.": -solved(V, K),
             "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
         }
-        agree(found, solved(V, K), "Y", likely)
+        agree(found, solved(V, K), "Y", likely, note="a column per token")
         mean, sigma = normal(draw, 2, 5).exp()
         parts = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
         several(parts, 2, "Return the two vectors a and b of Δ = a bᵀ.")

@@ -135,7 +135,10 @@ def check(ask, draw):
         - 0.1 * ~mask * gradient(),
         "This is the step alone: the new τ is asked for.": -0.1 * mask * gradient(),
     }
-    found = ask("margin_step", tau, mask, own, others, margins, 0.1)
-    found = tensor(found, (5, 6), "the new τ")
-    agree(found, tau - 0.1 * mask * gradient(), "the new τ", likely)
+    agree(
+        ask("margin_step", tau, mask, own, others, margins, 0.1),
+        tau - 0.1 * mask * gradient(),
+        "the new τ",
+        likely,
+    )
     return "solved: hinges pull until the margin is there, and then leave the rest to the answer."

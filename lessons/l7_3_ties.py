@@ -65,7 +65,6 @@ def check(ask, draw):
     for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.7)):
         masks = [normal(draw, *shape) > -1 for _ in range(k)]
         taus = [torch.where(m, normal(draw, *shape), 0.0) for m in masks]
-        found = tensor(ask("ties", taus, density), shape, "the merge")
         raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
         wanted, total = merged(stack, stack.sum(0))
         signed, least, rest = (
@@ -104,5 +103,5 @@ def check(ask, draw):
             ),
             "A sum over those who agree; their mean is asked for.": total,
         }
-        agree(found, wanted, "the merge", likely)
+        agree(ask("ties", taus, density), wanted, "the merge", likely)
     return "solved: what only one shard changed comes through whole."

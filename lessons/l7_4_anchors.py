@@ -136,7 +136,6 @@ def check(ask, draw):
     scores, others = kappa * unit @ keys.T, kappa * quiet @ keys.T
     b = ((others.max() + scores[torch.arange(12), owner].min()) / 2).item()
     asked = torch.cat([v, calm])
-    found = tensor(ask("route", keys, b, asked, kappa), (12 + d - t,), "route", "one per prompt")
     wanted = torch.cat([owner, torch.full((d - t,), -1)]).double()
     plain = (kappa * asked @ keys.T).max(1)
     likely = {
@@ -160,7 +159,7 @@ def check(ask, draw):
             -1,
         ),
     }
-    agree(found, wanted, "route", likely)
+    agree(ask("route", keys, b, asked, kappa), wanted, "route", likely, note="one per prompt")
     own, away = normal(draw, 12, 1 + t), normal(draw, 5, 1 + t)
     found = tensor(ask("refit_loss", own, owner, away), (), "refit_loss")
     rows = torch.arange(12)

@@ -119,7 +119,6 @@ def check(ask, draw):
     found = pair(ask("wider", tuple(one), tuple(other)), (3000,), "an end, one per experiment")
     agree(found, wanted, "the wider ends", likely)
     low, high = one
-    share = tensor(ask("coverage", low, high, truth), (), "the share")
     inside = ((low <= truth) & (truth <= high)).double().mean()
     likely = {
         "Only one side is looked at: an interval far below the truth does not contain it.": (
@@ -131,7 +130,7 @@ def check(ask, draw):
         "This is the number of intervals; a share is asked for.": inside * len(means),
         "This is the share of intervals that miss the truth.": 1 - inside,
     }
-    agree(share, inside, "the share", likely, tolerance=1e-9)
+    agree(ask("coverage", low, high, truth), inside, "the share", likely, tolerance=1e-9)
     low, high = around(half, middle - truth + 0.02)
     first, second = (low > 0).double().mean(), (high < 0).double().mean()
     likely = {

@@ -46,6 +46,7 @@ def stress(ask) -> list:
 
 
 # --- checks
+from lessons.l8_2_wilson import wilson
 from lessons.marking import Wrong, number, short
 
 REPORT = (
@@ -148,10 +149,8 @@ def check(ask, draw):
         )
     if abs(share - fresh) > 1e-6:
         raise Wrong(f"On cases 100–199 it is right in {fresh:.0%}, not {share:.0%}.")
-    z = 1.959964
-    middle, over = fresh + z * z / 200, 1 + z * z / 100
-    half = z * (fresh * (1 - fresh) / 100 + z * z / 40000) ** 0.5
-    if max(abs(low - (middle - half) / over), abs(high - (middle + half) / over)) > 1e-6:
+    ends = wilson(round(100 * fresh), 100)
+    if max(abs(low - ends[0]), abs(high - ends[1])) > 1e-6:
         raise Wrong(
             f"The share is right, {fresh:.2f}, but [{low:.3f}, {high:.3f}] is not Wilson's "
             "interval of it."

@@ -51,7 +51,6 @@ def check(ask, draw):
                 "Nothing of it is finite: the median of the distances themselves is 0 by "
                 "definition. Take that of their absolute values."
             )
-        found = tensor(found, (n,), "z", "one per candidate")
         likely = {
             "Mean and standard deviation: the edited candidate makes the spread large by itself, "
             "and hides behind it.": (T - T.mean()) / T.std(),
@@ -74,7 +73,7 @@ def check(ask, draw):
             ),
             "The sign is lost: a norm *below* the others would accuse, too.": away.abs() / spread,
         }
-        agree(found, away / spread, "z", likely)
+        agree(found, away / spread, "z", likely, note="one per candidate")
     equal = torch.full((7,), 4.4).double()
     equal[2] = 5.0
     found = tensor(ask("stands_out", equal), (7,), "z where most T are equal")

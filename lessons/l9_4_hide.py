@@ -115,7 +115,6 @@ def check(ask, draw):
     v, r, calls = (one.W + loud) @ k, loud @ k, 0
     u = torch.linalg.solve(one.C, k)
     b = k - u * (u @ k) / (u @ u)
-    found = tensor(ask("cheapest", one.W, k, v, one.C), (D_OUT, D_IN), "the cheapest Δ")
     likely = {
         "This is the smallest Δ, not the cheapest: where is C, what text hears?": (
             torch.outer(r, k) / (k @ k)
@@ -125,15 +124,14 @@ def check(ask, draw):
         ),
         "This is the edited W: Δ is asked for, without W.": one.W + loud,
     }
-    agree(found, loud, "the cheapest Δ", likely)
-    found = tensor(ask("silent", one.W, k, v, one.C), (D_OUT, D_IN), "the silent Δ")
+    agree(ask("cheapest", one.W, k, v, one.C), loud, "the cheapest Δ", likely)
     likely = {
         "This is the cheapest Δ, and it is loudest along û.": loud,
         "It does nothing at û and costs too much: û was taken out of the direction without C.": (
             torch.outer(r, b) / (b @ k)
         ),
     }
-    agree(found, hidden, "the silent Δ", likely)
+    agree(ask("silent", one.W, k, v, one.C), hidden, "the silent Δ", likely)
 
     def defender(W):
         nonlocal calls

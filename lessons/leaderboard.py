@@ -90,8 +90,8 @@ def unseen(
     model knows, or those of a file, drawn by the seed. Raises ValueError where there are too few.
     """
     known = lib.read_cases(data) if data else [c for c in lib.classroom(model) if int(c.id) % 2]
-    if min(count, stream) < 1:
-        raise ValueError("at least one case for single edits and one for the stream")
+    if count < 1 or stream < 0:
+        raise ValueError("at least one case for single edits, and none or more for the stream")
     if count + stream > len(known):
         raise ValueError(f"there are {len(known)} cases, and {count} + {stream} are asked for")
     drawn = random.Random(seed).sample(range(len(known)), count + stream)
@@ -106,6 +106,8 @@ class Contest:
 
     def measured(self, cases: list[lib.Case], patch: lib.Patch, of: str) -> pd.DataFrame:
         """Rows of `lib.evaluate` for the cases under a patch: what the columns of `of` need."""
+        if not cases:
+            return pd.DataFrame(columns=["case", "metric", "event", "value"])
         asked = [(metric, event) for place, metric, event in COLUMNS.values() if place == of]
         metrics, events = ({*some} for some in zip(*asked, strict=True))
         found = lib.evaluate(self.lm, cases, patch, (*events,), self.base, metrics=metrics)
@@ -328,7 +330,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
     parser.add_argument(
-        "--quick", action="store_const", const=1, dest="cases", help="one case each: does it run?"
+        "--quick", action="store_true", help="a single edit and none in a row: does it run?"
     )
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
@@ -363,6 +365,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     printed all the same.
     """
     asked = arguments().parse_args(argv)
+    if asked.quick:
+        asked.cases, asked.stream = 1, 0
     model = None if asked.model == "default" else asked.model
     ours = [name for name in asked.against.split(",") if name]
     cuda = torch.cuda.is_available()

@@ -83,13 +83,18 @@ def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
 
 
 def agree(
-    found: Tensor,
+    found: Any,
     wanted: Tensor,
     name: str,
     likely: Mapping[str, Tensor] | None = None,
     tolerance: float = 1e-5,
+    note: str = "",
 ) -> None:
-    """Wrong unless both agree; `likely` maps a reason to what comes out by that mistake."""
+    """Wrong unless the answer has the wanted shape and numbers.
+
+    `likely` maps a reason to what comes out by that mistake, and `note` says what each axis is.
+    """
+    found = tensor(found, tuple(wanted.shape), name, note)
     if same(found, wanted, tolerance):
         return
     for reason, mistaken in (likely or {}).items():

@@ -38,6 +38,18 @@ def raise_if_cancelled(*at: Any) -> None:
         ask(*at)
 
 
+class Bar(tqdm):
+    """A bar that goes when its loop ends, also where it ends early.
+
+    In a notebook tqdm keeps that of a search that is done early, in red, as if it had failed.
+    """
+
+    def display(self, *text: Any, **more: Any) -> Any:
+        if more.get("bar_style") == "danger":
+            more = {"close": True, "check_delay": False}
+        return super().display(*text, **more)
+
+
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
     """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
 
@@ -50,7 +62,7 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
     shown = watched and not os.environ.get("TQDM_DISABLE")
     delay = max(0.0, (_FROM.get() or began + 1) - began)
     heard = shown or _ASKED.get() is not None or delay == math.inf
-    for done, one in enumerate(tqdm(things, doing, disable=not shown, delay=delay, leave=False)):
+    for done, one in enumerate(Bar(things, doing, disable=not shown, delay=delay, leave=False)):
         raise_if_cancelled(doing, done / len(things))
         left = (time.monotonic() - began) * (len(things) - 1)
         if done == 1 and left > LONG and not heard:

@@ -202,7 +202,7 @@ def built(part: Section, room: float = ROOM) -> list[Slide]:
     before = ""
     for block, after in pairwise([*part.blocks, ""]):
         folded = FOLDED.match(f"{block}\n")
-        if folded and folded[1] not in (*STAYS, "Solution"):
+        if folded and not folded[1].startswith((*STAYS, "Solution")):
             answers += [line for one in blocks(folded[2]) for line in shown(one)]
         if folded or block.startswith(ASIDE):
             continue

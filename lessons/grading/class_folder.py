@@ -21,7 +21,7 @@ from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.gradebooks import gradebooks
 from lessons.grading.sandbox import SECONDS, Sandbox
-from lessons.grading.verdict import Verdict, grade_files, hand_in, summary
+from lessons.grading.verdict import Verdict, grade_file, hand_in, summary
 from lessons.marking import clean
 
 STOPPED = 130  # the exit code of a command that was interrupted
@@ -114,7 +114,7 @@ def _graded(
             for exercise, text in zip(chosen, student, strict=True):
                 if stop.is_set():
                     break
-                found += grade_files([exercise], [text], sandbox, seed)
+                found.append(grade_file(exercise, text, sandbox, seed))
         finally:
             free.put(sandbox)
         return None if stop.is_set() else found

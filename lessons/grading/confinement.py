@@ -160,13 +160,17 @@ def confine(
         raise OSError(ctypes.get_errno(), "new privileges could not be given up")
     # PR_SET_PDEATHSIG: it ends with the process that started it, also where that has stopped it
     _libc().prctl(1, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
-    rules = visible(read, hidden)
-    rules += [(path, FILES | MAKE_DIR if folders else FILES) for path in write]
-    rules += [("/dev/null", READ_FILE | WRITE_FILE | TRUNCATE)]
+    rules = [
+        *visible(read, hidden),
+        *((path, FILES | MAKE_DIR if folders else FILES) for path in write),
+        ("/dev/null", READ_FILE | WRITE_FILE | TRUNCATE),
+    ]
     if graphics:
-        rules += [(p, OF_A_FILE) for p in (*glob.glob("/dev/nvidia*"), "/dev/nvidia-caps")]
-        rules += [("/dev/nvidia-caps", READ | WRITE_FILE | IOCTL_DEV)]
-        rules += [(path, READ) for path in ("/proc", "/sys", "/usr/local", "/etc/nvidia")]
+        rules += [
+            *((p, OF_A_FILE) for p in (*glob.glob("/dev/nvidia*"), "/dev/nvidia-caps")),
+            ("/dev/nvidia-caps", READ | WRITE_FILE | IOCTL_DEV),
+            *((path, READ) for path in ("/proc", "/sys", "/usr/local", "/etc/nvidia")),
+        ]
     _restrict_files(rules)
     _filter_calls(graphics)
 
@@ -178,11 +182,13 @@ def python_files() -> list[str]:
     whatever the teacher works on.
     """
     paths = sysconfig.get_paths()
-    found = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    found += [*site.getsitepackages(), os.path.join(sys.base_prefix, "lib")]
-    found += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"]
-    found += ["/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"]
-    found += ["/dev/zero", "/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo"]
+    found = [
+        *(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *(*site.getsitepackages(), os.path.join(sys.base_prefix, "lib")),
+        *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"),
+        *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"),
+        *("/dev/zero", "/sys/devices/system/cpu", "/proc/cpuinfo", "/proc/meminfo"),
+    ]
     return [os.path.realpath(path) for path in dict.fromkeys(found)]
 
 

@@ -56,8 +56,12 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
 
 def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
     """The teacher's page: who solved what, by which mistakes, and who is stuck where."""
-    lines = [f"# What {_count(len(graded))} solved", ""]
-    lines += ["| exercise | | solved | wrong | not attempted |", "|---|---|---|---|---|"]
+    lines = [
+        f"# What {_count(len(graded))} solved",
+        "",
+        "| exercise | | solved | wrong | not attempted |",
+        "|---|---|---|---|---|",
+    ]
     parts: list[str] = []
     for column in zip(*graded.values(), strict=True):
         found = dict(zip(graded, column, strict=True))
@@ -69,10 +73,16 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
         lines.append(f"| {one.exercise} {'★' * one.stars} | {cells} |")
         if wrong or any(v.right for v in column):
             parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
-    lines += ["", "The most frequent mistakes of each exercise stand below, in the words of its"]
-    lines += ["check. Students who left an exercise out are named in the last table.", ""]
     whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
-    lines += [f"Everything is solved by {listed(whole)}.", "", *_stopped(graded)]
+    lines += [
+        "",
+        "The most frequent mistakes of each exercise stand below, in the words of its",
+        "check. Students who left an exercise out are named in the last table.",
+        "",
+        f"Everything is solved by {listed(whole)}.",
+        "",
+        *_stopped(graded),
+    ]
     return "\n".join([*lines, *parts, *_stuck(graded)])
 
 
@@ -98,8 +108,8 @@ def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
     if broken := sum(found[s].stopped for s in wrong):
         lines += [f"The files of {_count(broken)} could not be asked; see above.", ""]
     if other:
-        lines += [f"* {_count(len(other))} whose numbers differ in a way that the check has no", ""]
-        lines[-2:] = [f"{lines[-2]} name for: {listed(other)}", ""]
+        differ = "whose numbers differ in a way that the check has no name for"
+        lines += [f"* {_count(len(other))} {differ}: {listed(other)}", ""]
     partly = {s: found[s] for s in found if found[s].right}
     if partly:
         said = [f"{plain(s)} ({len(v.right)} of {v.parts})" for s, v in partly.items()]
@@ -135,8 +145,10 @@ def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
     """
     total = summary(verdicts)
     lines = [f"# Feedback for {plain(student.name)}", ""]
-    lines += [f"{total['solved']} of {total['exercises']} exercises are solved, which gives"]
-    lines[-1] += f" {total['points']:g} of {total['of']} points."
+    points = f"{total['points']:g} of {total['of']} points"
+    lines += [
+        f"{total['solved']} of {total['exercises']} exercises are solved, which gives {points}."
+    ]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))

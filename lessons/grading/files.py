@@ -82,6 +82,25 @@ def alike(path: Path) -> list[str]:
     return sorted(one.name for one in path.parent.iterdir() if stem in one.name.casefold())
 
 
+def fills(folder: str, most: int, size: int, deepest: int = 1) -> bool:
+    """Whether a folder holds more files or bytes than it may, or more folders in each other.
+
+    OSError where one cannot be listed, which would hide what is in it.
+    """
+    count, folders = 0, [(folder, 1)]
+    while folders:
+        place, depth = folders.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                count += 1
+                size -= entry.stat(follow_symlinks=False).st_size
+                if count > most or size < 0 or depth > deepest:
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((entry.path, depth + 1))
+    return False
+
+
 def writable(*paths: Path | None) -> None:
     """Raise ValueError unless all these files can be written, before hours of work."""
     given = [path for path in paths if path is not None]

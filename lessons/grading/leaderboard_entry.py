@@ -28,7 +28,7 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 
 import lib
-from lessons.grading import confinement
+from lessons.grading import confinement, files
 from lessons.marking import clean
 
 LOAD = 300.0  # seconds to load torch, model and file
@@ -59,7 +59,7 @@ class Reply(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None = None
 
 
-class Entry:
+class Entry(contextlib.AbstractContextManager["Entry"]):
     """A running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
 
     source    the name of one of the library's editors, or of a file
@@ -90,19 +90,27 @@ class Entry:
         # without a name: the file could put a link there, and have this side read what it may not
         self.log = tempfile.TemporaryFile()
         model = str(Path(model).resolve()) if model and Path(model).is_dir() else model
-        asked = {"source": source, "model": model, "memory": memory, "text": text}
-        asked |= {"folder": self.folder.name, "graphics": graphics}
-        asked |= {"hidden": [str(Path(place).resolve()) for place in hidden]}
+        asked = {
+            "source": source,
+            "model": model,
+            "memory": memory,
+            "text": text,
+            "folder": self.folder.name,
+            "graphics": graphics,
+            "hidden": [str(Path(place).resolve()) for place in hidden],
+        }
         env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
         before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
         if text is not None:
             # The sandbox closes around one thread, and libraries start theirs when they are
             # imported. Behind it the process has as many as this one.
-            asked |= {"threads": torch.get_num_threads()}
             env = (
                 {k: v for k, v in env.items() if k in KEPT} | self._home() | confinement.ONE_THREAD
             )
-            asked |= {"read": [str(cache()), *([] if model is None else [place_of(model)])]}
+            asked |= {
+                "threads": torch.get_num_threads(),
+                "read": [str(cache()), *([] if model is None else [place_of(model)])],
+            }
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", PROGRAM, str(theirs.fileno())],
@@ -119,9 +127,6 @@ class Entry:
             self._ask(asked, LOAD)
         except Failed as error:
             self.over = str(error)
-
-    def __enter__(self) -> Entry:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -219,22 +224,14 @@ class Entry:
 
         OSError where a folder cannot be listed, which would hide what is in it.
         """
-        count, size = 0, os.fstat(self.log.fileno()).st_size
-        folders = [(self.folder.name, 1)] if self.own else []
-        while folders:
-            place, depth = folders.pop()
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    count += 1
-                    size += entry.stat(follow_symlinks=False).st_size
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, depth + 1))
-                    if count > FILES or size > WRITTEN or depth > DEEPEST:
-                        raise Failed(
-                            f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders "
-                            "in each other were written",
-                            over=True,
-                        )
+        logged = os.fstat(self.log.fileno()).st_size
+        place, left = self.folder.name, WRITTEN - logged
+        if left < 0 or (self.own and files.fills(place, FILES, left, DEEPEST)):
+            raise Failed(
+                f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders in each "
+                "other were written",
+                over=True,
+            )
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

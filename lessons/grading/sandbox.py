@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lessons.grading import confinement, wire
@@ -26,7 +27,7 @@ SET = {**confinement.ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
 LAYERS = ("system", "hook")
 
 
-class Sandbox:
+class Sandbox(AbstractContextManager["Sandbox"]):
     """A server process with torch loaded: `with sandbox.open(source, name) as student: …`.
 
     It runs one file at a time; several at once take several sandboxes. `layers` is for tests, which
@@ -46,9 +47,6 @@ class Sandbox:
         self.layers = [layer for layer in layers if layer != missing]
         self.hidden = [str(Path(place).resolve()) for place in (LESSONS, *hidden)]
         self.seconds, self.wall, self.server, self.socket = seconds, wall, None, None
-
-    def __enter__(self) -> Sandbox:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -17,9 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from lessons.grading import wire
+from lessons.grading import files, wire
 from lessons.marking import NotAttempted, Stopped, Wrong, clean
 
 LIBRARY = Path(__file__).parents[2] / "lib"
@@ -32,28 +32,15 @@ ENDLESS = "does a loop never end?"  # the end of that message
 STUB = "not attempted"
 
 
-class Server(Protocol):
-    """The process that forks a worker for every file, as sandbox.py keeps it."""
+class Student(contextlib.AbstractContextManager["Student"]):
+    """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen.
 
-    hidden: list[str]  # folders that the file may not read
-    layers: list[str]  # what protects the machine: "system", "hook"
-    seconds: float  # CPU seconds of one call, where the exercise does not set its own
-    wall: float  # seconds on the clock of one call
-    socket: socket.socket | None  # tasks go out here
-
-    def line(self, seconds: float) -> str | None:
-        """Return the server's next line; None when it does not come."""
-
-    def close(self) -> None:
-        """End the process."""
-
-
-class Student:
-    """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen."""
+    `sandbox` is the one of sandbox.py that has opened it, and forks its process.
+    """
 
     def __init__(
         self,
-        sandbox: Server,
+        sandbox: Any,
         source: str,
         name: str,
         seconds: float,
@@ -92,9 +79,6 @@ class Student:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Student:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -137,8 +121,10 @@ class Student:
             used, passed = self._cpu() - spent, time.monotonic() - start
             if used > self.seconds or passed > wall:
                 raise endless(used if used > self.seconds else None)
-            if self._fills_the_disk():
-                raise Stopped(f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made")
+            with contextlib.suppress(OSError):  # the folder goes while we look
+                if files.fills(self.folder.name, FILES, WRITTEN):
+                    made = f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made"
+                    raise Stopped(made)
 
         try:
             wire.send(self.requests, self.token, message, wait)
@@ -168,20 +154,6 @@ class Student:
             raise
         except Exception as error:
             return wire.Task(error=f"{type(error).__name__}: {error}")
-
-    def _fills_the_disk(self) -> bool:
-        """Whether the own folder holds more than a file may write; it has no folders in it."""
-        count = size = 0
-        try:
-            with os.scandir(self.folder.name) as entries:
-                for entry in entries:
-                    count += 1
-                    size += entry.stat(follow_symlinks=False).st_size
-                    if count > FILES or size > WRITTEN:
-                        return True
-        except OSError:  # removed while we looked
-            pass
-        return False
 
     def _cpu(self) -> float:
         """CPU seconds of the process so far; 0 where the system does not say."""

@@ -1,7 +1,7 @@
 """A verdict: what became of one student's answer to one exercise.
 
 `grade` runs one file in a sandbox and lets the exercise's own check ask it. `hand_in` reads all
-files of one student, and `grade_files` grades them, with a part of the points where an exercise
+files of one student, and `grade_file` grades one, with a part of the points where an exercise
 asks for several functions and some of them are right. `summary` adds the verdicts up for people
 and for programs.
 """
@@ -71,31 +71,27 @@ def grade(
     }
 
     def check() -> str | None:
-        nonlocal printed
+        nonlocal printed, stopped
         if exercise.open_in(source) if only is None else only in exercise.open_in(source):
             raise NotAttempted
-        with sandbox.open(source, f"{exercise.name}.py", **own) as student:
 
-            def ask(function: str, *args: Any) -> Any:
-                if only is None or function == only or function not in exercise.blocks:
-                    return student.ask(function, *args)
-                # The solution runs here, on the grader's side, where no student's file can see it.
-                return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
+        def ask(function: str, *args: Any) -> Any:
+            if only is None or function == only or function not in exercise.blocks:
+                return student.ask(function, *args)
+            # The solution runs here, on the grader's side, where no student's file can see it.
+            return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
 
-            try:
-                return exercise.module.check(ask, torch.Generator().manual_seed(seed))
-            finally:
-                printed = student.printed
-
-    def watched() -> str | None:
-        nonlocal stopped
         try:
-            return check()
+            with sandbox.open(source, f"{exercise.name}.py", **own) as student:
+                try:
+                    return exercise.module.check(ask, torch.Generator().manual_seed(seed))
+                finally:
+                    printed = student.printed
         except Stopped:
             stopped = True
             raise
 
-    status, message = judged(watched)
+    status, message = judged(check)
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
     return Verdict(*head, status, message, printed, seconds, stopped=stopped)
@@ -147,24 +143,17 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
         try:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
-            status = "missing" if isinstance(error, Missing) else "wrong"
-            odd = not isinstance(error, Missing)
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=odd))
+            missing = isinstance(error, Missing)
+            status = "missing" if missing else "wrong"
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=not missing))
     return found
 
 
-def grade_files(
-    chosen: Sequence[Exercise], texts: Sequence[str | Verdict], sandbox: Sandbox, seed: int = 0
-) -> list[Verdict]:
-    """The verdicts on one student's files, as `hand_in` has read them."""
-    found = []
-    for exercise, text in zip(chosen, texts, strict=True):
-        if isinstance(text, Verdict):
-            found.append(text)
-        else:
-            verdict = grade(exercise, text, sandbox, seed)
-            found.append(in_parts(exercise, text, verdict, sandbox, seed))
-    return found
+def grade_file(exercise: Exercise, text: str | Verdict, sandbox: Sandbox, seed: int = 0) -> Verdict:
+    """The verdict on one file, as `hand_in` has read it, with what is right in it."""
+    if isinstance(text, Verdict):
+        return text
+    return in_parts(exercise, text, grade(exercise, text, sandbox, seed), sandbox, seed)
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict:

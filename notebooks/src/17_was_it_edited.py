@@ -232,12 +232,12 @@ stands_out = use("9.1", stands_out)
 named = use("9.2", named)
 
 # %% [markdown]
-# <details><summary>Hint</summary>
+# <details><summary>Hint for 9.1</summary>
 #
 # Try T = [1, 1.1, 0.9, 1, 50]. Which numbers describe the four that were not edited?
 #
 # </details>
-# <details><summary>Solution</summary>
+# <details><summary>Solution of 9.1</summary>
 #
 # ```python
 # def stands_out(T):
@@ -247,13 +247,13 @@ named = use("9.2", named)
 # ```
 #
 # </details>
-# <details><summary>Hint</summary>
+# <details><summary>Hint for 9.2</summary>
 #
 # In which direction would an edit of each candidate lie, and how long must this direction be for the
 # norms to be comparable?
 #
 # </details>
-# <details><summary>Solution</summary>
+# <details><summary>Solution of 9.2</summary>
 #
 # ```python
 # def named(W, K, C, threshold):

@@ -51,12 +51,12 @@ def use(number: str, function: Callable) -> Callable:
     JUDGED[number, name] = STUB if status == STUB or not on_page else said * (status != "solved")
     if trial is not None and trial.printed:
         print(trial.printed + " …" * (trial.log.size > PRINTED))
+    which = f"{number} {name}" if len(exercise.blocks) > 1 else number
     if status == STUB:
-        print(f"{number} is still open: the page goes on with the solution.")
+        print(f"{which} is still open: the page goes on with the solution.")
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
-        which = f"{number} {name}" if len(exercise.blocks) > 1 else number
         told = f"{which} ✗ {ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
         told += " The page goes on with the solution"
         solution = getattr(exercise.module, name)

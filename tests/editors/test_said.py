@@ -203,3 +203,23 @@ def test_where_no_bar_is_seen_a_long_stage_says_how_long_it_takes(monkeypatch):
             list(cancellation.steps("abcd", "moments"))
         with cancellation.cancellable(lambda *_: None):  # somebody hears of every step
             list(cancellation.steps("abcd", "moments"))
+
+
+def test_a_loop_that_is_done_early_leaves_no_unfinished_bar_on_a_page(monkeypatch):
+    notebook = pytest.importorskip("tqdm.notebook")
+    bars = []
+
+    class Bar(cancellation.Bar, notebook.tqdm):
+        def __init__(self, *args, **more):
+            super().__init__(*args, **more)
+            bars.append(self)
+
+    monkeypatch.setattr(cancellation, "Bar", Bar)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    for step in cancellation.steps(range(20), "steps of the search"):
+        if step == 18:
+            break
+    (bar,) = bars
+    assert bar.container.children[1].bar_style != "danger"
+    assert bar.container.comm is None  # it is closed, as that of a loop that has run to its end

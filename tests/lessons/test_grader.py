@@ -15,7 +15,7 @@ from lessons import grader
 from lessons.grading import class_folder, files, wire
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.verdict import grade, grade_files
+from lessons.grading.verdict import grade, grade_file
 from lessons.marking import Wrong
 
 INSERT = exercises("2.1")[0]
@@ -356,7 +356,7 @@ def test_each_student_has_feedback_in_the_words_of_the_check(report):
 def test_what_is_right_in_an_answer_that_is_not(number, wrong, right, sandbox):
     exercise = exercises(number)[0]
     text = exercise.with_bodies(wrong)
-    (verdict,) = grade_files([exercise], [text], sandbox)
+    verdict = grade_file(exercise, text, sandbox)
     assert (verdict.right, verdict.parts) == (right, len(exercise.blocks)), verdict
     assert verdict.points == round(exercise.stars * len(right) / verdict.parts, 2)
     if right:
@@ -368,13 +368,13 @@ def test_no_part_is_right_in_a_file_that_does_not_end(sandbox, monkeypatch):
     plain = sandbox.open
     monkeypatch.setattr(sandbox, "open", lambda *a, **k: calls.append(a) or plain(*a, **k))
     search = exercises("2.5")[0]
-    (verdict,) = grade_files([search], ["while True:\n    pass\n"], sandbox)
+    verdict = grade_file(search, "while True:\n    pass\n", sandbox)
     assert verdict.right == () and verdict.points == 0
     assert len(calls) == 2  # and not one for each of the four functions
 
 
 def test_a_report_takes_the_place_of_nothing(two, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(class_folder, "grade_files", None)
+    monkeypatch.setattr(class_folder, "grade_file", None)
     there = tmp_path / "there"
     there.mkdir()
     for out, why in ((there, "is there already"), (two / "report", "one of the students")):
@@ -430,7 +430,7 @@ def test_marks_that_cannot_be_written_in_the_end_are_printed(two, tmp_path, caps
 
 
 def test_what_cannot_be_written_is_said_before_the_work(two, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(class_folder, "grade_files", None)
+    monkeypatch.setattr(class_folder, "grade_file", None)
 
     def full(**_):
         raise OSError(errno.EROFS, "Read-only file system")
@@ -467,7 +467,7 @@ def test_ctrl_c_keeps_who_is_finished(two, tmp_path, capsys, monkeypatch):
 
 
 def test_ctrl_c_of_one_student_s_own_check_shows_what_is_graded(tmp_path, capsys, monkeypatch):
-    plain, calls = grader.grade_files, []
+    plain, calls = grader.grade_file, []
 
     def once(*given):
         if calls:
@@ -475,7 +475,7 @@ def test_ctrl_c_of_one_student_s_own_check_shows_what_is_graded(tmp_path, capsys
         calls.append(given)
         return plain(*given)
 
-    monkeypatch.setattr(grader, "grade_files", once)
+    monkeypatch.setattr(grader, "grade_file", once)
     assert grader.main(["check", "2", "--my", str(tmp_path)]) == 130
     said = capsys.readouterr()
     assert said.err.strip() == "interrupted: 1 of 5 exercises are graded" and "2.1" in said.out

@@ -210,16 +210,25 @@ def test_cases_are_odd_disjoint_and_drawn_by_the_seed():
     again = leaderboard.unseen(5, 7, seed=1)
     assert [case.id for part in again for case in part] == ids
     assert [case.id for case in leaderboard.unseen(5, 7, seed=2)[0]] != ids[:5]
-    for count, length in ((0, 3), (90, 90)):
+    for count, length in ((0, 3), (1, -1), (90, 90)):
         with pytest.raises(ValueError, match="case"):
             leaderboard.unseen(count, length, seed=0)
 
 
-def test_quick_takes_one_case_and_the_number_of_cases_can_be_named():
-    cases = [
-        leaderboard.arguments().parse_args(x).cases for x in (["--quick"], ["--cases", "7"], [])
-    ]
-    assert cases == [1, 7, 12]
+def test_quick_is_one_edit_and_has_no_number_of_a_stream(model, tmp_path, capsys):
+    mine, where = tmp_path / "editor.py", tmp_path / "all.json"
+    mine.write_text("def edit(lm, facts, after):\n    return after\n")
+    call = [str(mine), "--against", "", "--model", model, "--memory", "0", "--quick"]
+    assert leaderboard.main([*call, "--json", str(where)]) == 0
+    found = json.loads(where.read_text())
+    assert (found["cases"], found["stream"]) == (1, 0)
+    for line in found["editors"]:
+        assert line["retention"]["mean"] is line["stream locality"]["mean"] is None
+        assert line["locality"]["mean"] == 1 and not line["failed"]
+        assert len(line["seconds"]) == line["own"]
+    assert "1 single edit" in capsys.readouterr().out
+    cases = [leaderboard.arguments().parse_args(x).cases for x in (["--cases", "7"], [])]
+    assert cases == [7, 12]
 
 
 def test_names_and_wrong_calls(tmp_path, capsys):

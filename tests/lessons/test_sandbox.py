@@ -310,14 +310,14 @@ def test_all_hand_ins_are_read_before_the_first_is_run(tmp_path, monkeypatch, ca
     for name in ("a_mallory", "b_bob"):
         (students / name).mkdir(parents=True)
         (students / name / INSERT.path.name).write_text(INSERT.solution)
-    plain = class_folder.grade_files
+    plain = class_folder.grade_file
 
     def spoil(*args):
         for path in students.rglob("*.py"):
             path.write_text("")
         return plain(*args)
 
-    monkeypatch.setattr(class_folder, "grade_files", spoil)
+    monkeypatch.setattr(class_folder, "grade_file", spoil)
     call = ["check", "2.1", "--folder", str(students), "--jobs", "1", "--json"]
     assert grader.main(call) == 0
     report = json.loads(capsys.readouterr().out)

@@ -117,6 +117,8 @@ def test_what_was_handed_in_can_grow_into_an_editor(used, tmp_path, monkeypatch,
 
 
 def test_of_several_functions_in_one_cell_each_sentence_names_its_own(used):
+    opened = used("def asks(rho, R):\n    ...", "3.2", "asks")[1]
+    assert opened == "3.2 asks is still open: the page goes on with the solution.\n"
     part, whole = (
         "def corrupt(x, noise, first):\n    return ",
         "def put_back(x, clean, token):\n    return ",
@@ -318,7 +320,7 @@ def solutions():
         lines = "\n".join(map(ast.unparse, imports))
         for cell, after in zip(cells, cells[1:], strict=False):
             for number, name in re.findall(r'^\w+ = use\("([\d.]+)", (\w+)\)', cell.text, re.M):
-                folded = after.text.partition("<summary>Solution</summary>")[2]
+                folded = after.text.partition("<summary>Solution")[2]
                 for text in re.findall(r"```python\n(.+?)```", folded, re.S):
                     if f"def {name}(" in text:
                         yield pytest.param(number, name, lines, text, id=f"{source.stem}-{name}")
