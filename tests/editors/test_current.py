@@ -9,8 +9,8 @@ import lib
 from ..reference import current
 from ..support.usual import few
 
-# a memory, a network and a note, which take seconds; the others and all of the metrics are slow
-USUAL = ("grace", "mend", "retrieval")
+# a memory, which takes seconds; the others and all of the metrics are slow
+USUAL = ("grace",)
 WRITTEN = [name for name in current.NAMES if current.path(name).exists()]
 
 

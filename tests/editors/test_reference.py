@@ -184,6 +184,7 @@ def released(self, x):
     return running_moments.RunningMoments(m, mean, S)
 
 
+@pytest.mark.slow
 def test_ultraedit_over_two_turns(plain_lm, monkeypatch):
     monkeypatch.setattr(running_moments.RunningMoments, "of", released)
     lm = plain_lm

@@ -120,6 +120,7 @@ def test_a_fact_without_a_question_or_an_old_answer_is_asked_as_far_as_it_goes(l
     assert [item.metric.name for item in items] == ["efficacy", "chat"]
 
 
+@pytest.mark.slow
 def test_the_classroom_in_conversation_on_the_default_model(default_lm):
     scores = evaluate(default_lm, [classroom()[78]], metrics=("question",))
     found = scores.json()

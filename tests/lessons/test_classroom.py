@@ -41,9 +41,10 @@ def run(step, folder, **env):
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [(INSERT.solution, 0), pytest.param(INSERT.stub, 1, marks=pytest.mark.slow)],
+    [(INSERT.solution, 0), (INSERT.stub, 1)],
     ids=["solution", "stub"],
 )
+@pytest.mark.slow
 def test_the_workflow_checks_what_a_student_has_pushed(text, code, tmp_path):
     (tmp_path / "course").mkdir()  # no link: `../my` has to lie beside it
     for name in ("lessons", "lib"):

@@ -215,6 +215,7 @@ def test_cases_are_odd_disjoint_and_drawn_by_the_seed():
             leaderboard.unseen(count, length, seed=0)
 
 
+@pytest.mark.slow
 def test_quick_is_one_edit_and_has_no_number_of_a_stream(model, tmp_path, capsys):
     mine, where = tmp_path / "editor.py", tmp_path / "all.json"
     mine.write_text("def edit(lm, facts, after):\n    return after\n")
