@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -279,9 +279,10 @@ def networks_of(world: World, name: str, **settings):
         editor = lib.EDITORS[name](world.lm, **settings)
         editor.fit(editor_settings.TRAINING, checkpoint=path, steps=6)
     else:
-        editor = lib.EDITORS[name](world.lm)
+        # networks and settings are those of the model behind its token, which scratch leaves out
+        preset = lib.EDITORS[name].Config.preset(lib.load(), name)
         [path] = mend.FILES.glob(f"{name}-*.safetensors")
-        editor = lib.EDITORS[name](world.lm, network=str(path))
+        editor = lib.EDITORS[name](world.lm, **{**asdict(preset), "network": str(path)})
     return editor, mend.read_networks(path)
 
 

@@ -210,7 +210,9 @@ class NetworkEditor(Editor[TrainableConfig]):
                     raise NetworkError(f"it was trained with {name}={learned}")
             networks.load(state["now"])
         except (NetworkError, EditError, KeyError) as error:
-            raise EditError(f"{path} does not fit the settings of {self.name}: {error}") from None
+            on = str(header.get("base")).rpartition(" ")[0]
+            said = f"{path} was trained on {on} and does not fit the settings of {self.name}"
+            raise EditError(f"{said}: {error}") from None
         return networks
 
     def header(self) -> dict[str, Any]:
