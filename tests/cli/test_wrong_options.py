@@ -94,7 +94,7 @@ def test_what_is_no_plain_file_is_neither_read_nor_replaced(tiny_model, capsys, 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("count", "seed"),
-    [(130, "settings"), pytest.param(3000, "more settings", marks=pytest.mark.slow)],
+    [(130, "settings"), pytest.param(1000, "more settings", marks=pytest.mark.slow)],
 )
 def test_random_values_of_settings(tiny_model, capsys, count, seed):
     wrong, refused = [], 0
