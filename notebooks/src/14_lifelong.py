@@ -457,8 +457,8 @@ drawings_14.by_editor(
 #
 # Now the advice, made by two rules from stored rows. The streams narrow: of the editors that a need allows and that hold
 # at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two hundred decide, by what is
-# held and by the column that counts, so a row may name another editor than the one with the highest mean here. For seconds
-# the unbeaten are those within a factor of two of the fastest. The last column names editors that the streams do not tell from the chosen one. The
+# held and by the column that counts, so a row may name another editor than the one with the highest mean here. The last
+# column names editors that the streams do not tell from the chosen one. The
 # [README](../README.md#which-editor-when) has the same rows, from the same function.
 
 # %%

@@ -43,7 +43,6 @@ NEEDS = {  # what is needed: the editors that it allows, and the column that cou
     "weights are written, unrelated texts stay": (WRITTEN, "unrelated"),
     "weights stay, rewordings follow": (BESIDE, "reworded"),
     "weights stay, neighbors stay": (BESIDE, "neighbors"),
-    "seconds count": ([*WRITTEN, *BESIDE], SECONDS),
 }
 
 
@@ -73,18 +72,14 @@ def hundred(metric: str = "retention") -> dict[str, list[float]]:
 
 def advice(rows: Sequence[Mapping[str, Any]]) -> list[Advice]:
     """For each need the editor that two rules choose."""
-    held, seconds, found = runs_14.streams(rows, "held"), runs_14.seconds(rows), []
+    held, found = runs_14.streams(rows, "held"), []
     for need, (names, column) in NEEDS.items():
         known = [n for n in names if n in hundred() and mean(hundred()[n]) >= LONG]
         allowed = [name for name in known if runs_14.mean(held[name]) >= HELD]
-        allowed, metrics = allowed or [*names], ["retention"]
-        if column == SECONDS:  # a factor of two is no difference on a machine that others use
-            cost = {name: sum(seconds[name]) / len(seconds[name]) for name in allowed}
-            kept = [name for name in allowed if cost[name] <= 2 * min(cost.values())]
-        else:
-            values = runs_14.streams(rows, column)
-            some = {name: [torch.tensor(one) for one in values[name]] for name in allowed}
-            kept, metrics = unbeaten(some, runs_14.ahead), ["retention", ASKED[column]]
+        allowed = allowed or [*names]
+        values = runs_14.streams(rows, column)
+        some = {name: [torch.tensor(one) for one in values[name]] for name in allowed}
+        kept, metrics = unbeaten(some, runs_14.ahead), ["retention", ASKED[column]]
         best = max(kept, key=lambda name: sum(mean(hundred(metric)[name]) for metric in metrics))
         found.append(Advice(need, best, [name for name in kept if name != best]))
     return found
@@ -116,7 +111,7 @@ def code(name: str) -> str:
 
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """README's section under the heading."""
-    left = SECONDS, HUNDRED, "not told apart"  # page 14 has them
+    left = HUNDRED, "not told apart"  # page 14 has them
     table = [{k: v for k, v in row.items() if k not in left} for row in lines(rows)]
     n = len({row["seed"] for row in rows})
     head = [*table[0]]
@@ -126,11 +121,12 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held*: the fact gets the new answer; *reworded*: its rewordings do. "
-        "*Neighbors*:\nother subjects get their true answer. *Unrelated*: other texts go on as before. Where the streams do not tell editors "
-        "apart,\nan older run of two hundred other facts chose ([notebook 14](notebooks/14_lifelong.ipynb)).\n\n"
+        f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held* is the share of facts that get the new answer, *reworded* that of their "
+        "rewordings,\n*neighbors* that of other subjects with their true answer, and *unrelated* that of other texts that go on as before.\n"
+        "[RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) has intervals, ties, and the two rules that choose.\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\nFor one fact take `rome`. For hundreds, for time and cost: [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + "\nFor one fact take `rome`, but other facts about its subject suffer. For many facts, times and side effects see "
+        "[RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 

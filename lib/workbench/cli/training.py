@@ -32,7 +32,7 @@ def say(line: str) -> None:
     "stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json",
     "writes many facts one batch after another and measures at given points; with `torchrun "
     "--nproc-per-node 2 -m lib stream …` processes share the reading of a batch",
-    option("--data", type=path_of, help="JSON or JSONL in a known format (default: the classroom)"),
+    option("--data", type=path_of, help="a file in a known format (default: the classroom)"),
     option("--edits", type=int, help="how many facts (default: all)"),
     option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
     option("--eval-at", help="numbers of edits after which to measure: 0,100,1000"),
@@ -98,7 +98,7 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
 def _written(rows: list[dict[str, Any]]) -> str:
     """What a run without a point measured all the same: each fact right after its own batch."""
     facts = [row["efficacy"] for row in rows for _ in range(row["rows"][0], row["rows"][1] + 1)]
-    means = pd.DataFrame(facts, dtype=float).mean()
+    means = pd.DataFrame(facts, dtype=float).mean().dropna()  # what was not asked has no mean
     said = ", ".join(f"{event} {mean:.3g}" for event, mean in means.items())
     return f"efficacy right after each batch: {said} (--eval-at measures more)"
 
@@ -167,7 +167,7 @@ def span(text: str) -> tuple[int, int]:
     option(
         "--data",
         default="classroom",
-        help="JSON or JSONL in a known format (default: even cases of the classroom)",
+        help="a file in a known format (default: even cases of the classroom)",
     ),
     option("--cases", type=int, help="how many to use, in the file's order"),
     option("--validation", type=int, help="how many of them to keep apart (default: a tenth)"),
