@@ -16,6 +16,13 @@ from lessons.grading.verdict import Verdict, summary
 from lessons.marking import UNNAMED, clean
 
 SHOWN = 3  # named mistakes of an exercise
+STOPPED = (
+    "## Files that stopped before they gave an answer",
+    "",
+    "Open these files: it may be a slip or a trick. The line that is quoted is where a file",
+    "stopped, and an earlier line may be the cause.",
+    "",
+)
 OPEN = (STUB, "missing")
 WIDTH = 92
 
@@ -36,8 +43,8 @@ def quoted(text: str, indent: int = 4) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a sentence, or the word that there are none."""
-    return ", ".join(map(plain, names)) or "nobody"
+    """Names in a sentence."""
+    return ", ".join(map(plain, names))
 
 
 def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
@@ -59,27 +66,30 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
     lines = [
         f"# What {_count(len(graded))} solved",
         "",
-        "| exercise | | solved | wrong | not attempted |",
-        "|---|---|---|---|---|",
+        "| exercise | title | solved | wrong | stopped | not attempted |",
+        "|---|---|---|---|---|---|",
     ]
     parts: list[str] = []
     for column in zip(*graded.values(), strict=True):
         found = dict(zip(graded, column, strict=True))
         one = column[0]
-        wrong = [s for s, v in found.items() if v.status == "wrong"]
+        stopped = [s for s, v in found.items() if v.stopped]
+        wrong = [s for s, v in found.items() if v.status == "wrong" and not v.stopped]
         left = [s for s, v in found.items() if v.status in OPEN]
-        solved = len(found) - len(wrong) - len(left)
-        cells = f"{one.title} | {solved} | {len(wrong)} | {len(left)}"
+        counts = [len(wrong), len(stopped), len(left)]
+        solved = len(found) - sum(counts)
+        cells = " | ".join(map(str, (one.title, solved, *counts)))
         lines.append(f"| {one.exercise} {'★' * one.stars} | {cells} |")
         if wrong or any(v.right for v in column):
             parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
     whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
     lines += [
         "",
-        "The most frequent mistakes of each exercise stand below, in the words of its",
-        "check. Students who left an exercise out are named in the last table.",
+        f"At most {SHOWN} mistakes of each exercise stand below, the most frequent first, in the",
+        "words that the students were told. The last table names who left an exercise out. A",
+        "file that *stopped* gave no answer.",
         "",
-        f"Everything is solved by {listed(whole)}.",
+        f"{_count(len(whole))} solved everything{': ' if whole else ''}{listed(whole)}.",
         "",
         *_stopped(graded),
     ]
@@ -87,13 +97,13 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
 
 
 def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """The part on files that could not be asked, which are no mistakes about the subject."""
-    lines = []
+    """The part on files that gave no answer, which are no mistakes about the subject."""
+    lines: list[str] = []
     for student, verdicts in graded.items():
         if odd := [v for v in verdicts if v.stopped]:
             numbers = ", ".join(v.exercise for v in odd)
             lines += [f"* {plain(student)}, in {numbers}", "", quoted(odd[0].message, 6), ""]
-    return ["## Look at these files, which could not be asked", "", *lines] if lines else []
+    return [*STOPPED, *lines] if lines else []
 
 
 def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
@@ -103,18 +113,25 @@ def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
         lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
     rest = [student for _, students in named[SHOWN:] for student in students]
     if rest:
-        lines += [f"* {_count(len(rest))} with other mistakes: {listed(rest)}", ""]
+        lines += [f"* {_count(len(rest))} with other mistakes, which their feedback names: "]
+        lines[-1] += listed(rest)
+        lines.append("")
     other = [s for s in wrong if found[s].message.endswith(UNNAMED)]
-    if broken := sum(found[s].stopped for s in wrong):
-        lines += [f"The files of {_count(broken)} could not be asked; see above.", ""]
     if other:
         differ = "whose numbers differ in a way that the check has no name for"
         lines += [f"* {_count(len(other))} {differ}: {listed(other)}", ""]
     partly = {s: found[s] for s in found if found[s].right}
     if partly:
-        said = [f"{plain(s)} ({len(v.right)} of {v.parts})" for s, v in partly.items()]
-        lines += [f"Some functions of the exercise are right for {', '.join(said)}.", ""]
+        said = [
+            f"{plain(s)} ({v.points:g} of {v.stars} points for {_code(v.right)})"
+            for s, v in partly.items()
+        ]
+        lines += [f"Some functions of the exercise are right: {', '.join(said)}.", ""]
     return lines
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _count(n: int) -> str:
@@ -126,15 +143,17 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     lines = ["## Who is stuck where", ""]
     rows = []
     for student, verdicts in graded.items():
-        wrong = [v.exercise for v in verdicts if v.status == "wrong"]
+        stopped = [v.exercise for v in verdicts if v.stopped]
+        wrong = [v.exercise for v in verdicts if v.status == "wrong" and not v.stopped]
         left = [v.exercise for v in verdicts if v.status in OPEN]
-        if wrong or left:
+        if wrong or stopped or left:
             total = summary(verdicts)
-            cells = f"{total['points']:g} of {total['of']} | {', '.join(wrong)} | {', '.join(left)}"
-            rows.append((total["points"], f"| {plain(student)} | {cells} |"))
+            of = f"{total['points']:g} of {total['of']}"
+            cells = " | ".join((plain(student), of, *map(", ".join, (wrong, stopped, left))))
+            rows.append((total["points"], f"| {cells} |"))
     if not rows:
         return [*lines, "Nobody: everything is solved.", ""]
-    lines += ["| student | points | wrong | not attempted |", "|---|---|---|---|"]
+    lines += ["| student | points | wrong | stopped | not attempted |", "|---|---|---|---|---|"]
     return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
 
 
@@ -145,18 +164,14 @@ def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
     """
     total = summary(verdicts)
     lines = [f"# Feedback for {plain(student.name)}", ""]
-    points = f"{total['points']:g} of {total['of']} points"
-    lines += [
-        f"{total['solved']} of {total['exercises']} exercises are solved, which gives {points}."
-    ]
+    lines.append(f"{total['points']:g} of {total['of']} points.")
+    lines[-1] += f" Solved completely: {total['solved']} of {total['exercises']} exercises."
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))
         if v.right:
-            lines += ["", f"Right by themselves: {', '.join(f'`{name}`' for name in v.right)},"]
-            lines[-1] += (
-                f" {len(v.right)} of {v.parts} functions ({v.points:g} of {v.stars} points)."
-            )
+            lines += ["", f"Already right, of {v.parts} functions: {_code(v.right)}."]
+            lines[-1] += f" That gives {v.points:g} of {v.stars} points."
         if v.printed:
             lines += ["", "Your file printed:", "", quoted("\n".join(v.printed.splitlines()[:20]))]
     return "\n".join(lines) + "\n"
