@@ -185,6 +185,29 @@ def hundred_edits() -> str:
     return table(("editor", "CPU s per edit", "a hundred edits, CPU minutes"), lines)
 
 
+# --- single edits
+
+SINGLE = {  # column: metric, by what the model says
+    "written": "efficacy",
+    "reworded": "generalization",
+    "neighbors": "specificity",
+    "same subject": "same_subject",
+    "negated": "negation_leak",
+}
+ALONE = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "grace", "wise", "retrieval")
+
+
+@made("single-edits", ("quality", [f"classroom {name}" for name in ("base", *ALONE)]))
+def single_edits() -> str:
+    """Well-known facts, each written alone: what follows, and what should not."""
+    stored, lines = read("quality"), []
+    for name in ("base", *ALONE):
+        rows = stored[f"classroom {name}"]["summary"]
+        shares = [share(pick(rows, metric, "generation")) for metric in SINGLE.values()]
+        lines.append(("unedited model" if name == "base" else f"`{name}`", *shares))
+    return table(("editor", *SINGLE), lines)
+
+
 # --- rows and columns of tables.toml
 
 SHARES = ("probability", "teacher_forced", "generation")

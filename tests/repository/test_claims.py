@@ -62,11 +62,6 @@ def cell(table: str, row: str, column: str, event: str = "") -> Cell:
     raise KeyError(f"{table} has no row '{row}' with a column '{column}'")
 
 
-def by_generation(table: str, metric: str, column: str) -> Cell:
-    """The cell of a metric by generation, of a table that has all events."""
-    return cell(table, metric, column, "generation")
-
-
 @cache
 def stored(file: str) -> Any:
     """A JSON file."""
