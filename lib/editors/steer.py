@@ -97,9 +97,7 @@ class Steer(Editor[SteerConfig]):
 
     name = "steer"
     title = "Steering (CAA)"
-    color = "#16202e"
     paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
-    Config = SteerConfig
     speed = "fast"
     writes = "routes"
     mixtures = True

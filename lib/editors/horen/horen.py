@@ -80,15 +80,13 @@ class HorenConfig(CodebookConfig):
     )
 
 
-class Horen(CodebookEditor):
+class Horen(CodebookEditor[HorenConfig]):
     """A codebook of corrections found by angle, each added at the prompt's end."""
 
     name = "horen"
     title = "HoReN"
     color = "#c2577f"
     paper = "Fang et al., HoReN, 2026 (arXiv:2605.08143)"
-    Config = HorenConfig
-    config: HorenConfig
 
     @property
     def query(self) -> Query:

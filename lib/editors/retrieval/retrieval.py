@@ -96,9 +96,7 @@ class Retrieval(Editor[RetrievalConfig]):
 
     name = "retrieval"
     title = "Retrieval"
-    color = "#16202e"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
-    Config = RetrievalConfig
     page = ("baseline",)
     speed = "fast"
     writes = "prompt"
