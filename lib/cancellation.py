@@ -15,12 +15,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
+from .context_values import during
 from .errors import SlowWarning
 
 T = TypeVar("T")
@@ -72,27 +73,17 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
         yield one
 
 
-@contextmanager
-def patient(seconds: float) -> Iterator[None]:
+def patient(seconds: float) -> AbstractContextManager[None]:
     """In the body, `steps` shows no bar before so many seconds have passed; with infinity, never.
 
     What stands around the body counts where it waits longer.
     """
-    token = _FROM.set(max(_FROM.get(), time.monotonic() + seconds))
-    try:
-        yield
-    finally:
-        _FROM.reset(token)
+    return during(_FROM, max(_FROM.get(), time.monotonic() + seconds))
 
 
-@contextmanager
-def cancellable(ask: Callable[..., None]) -> Iterator[None]:
+def cancellable(ask: Callable[..., None]) -> AbstractContextManager[None]:
     """In the body, every `raise_if_cancelled` of this thread calls `ask`, which may raise."""
-    token = _ASKED.set(ask)
-    try:
-        yield
-    finally:
-        _ASKED.reset(token)
+    return during(_ASKED, ask)
 
 
 def finished(steps: Generator[Any, None, T]) -> T:

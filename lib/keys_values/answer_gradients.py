@@ -24,10 +24,10 @@ from ..data import taken
 from ..data.facts import Fact
 from ..errors import EditError, FactError
 from ..model.answer_rows import AnswerRows
+from ..model.batching import sequences
 from ..model.devices import on_card
 from ..model.hooks import hooked_all
 from ..model.lm import LM
-from ..model.sequences import Sequences
 
 Reduction = Literal["group_mean", "fact_mean"]
 
@@ -203,15 +203,10 @@ def _pass(
     """
     # one padded batch, with the places that routes and the loss need; all that comes from the CPU
     # is sent before the run, since a card that has work waits for it
-    length = max(map(len, rows.ids))
-    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids], device=lm.device)
-    lengths, last = torch.tensor([[*map(len, rows.ids)], [*ends]], device=lm.device)
-    columns = torch.arange(length, device=lm.device)
-    real = columns < lengths[:, None]  # padded on the right
-    prompt = real & (columns <= last[:, None])
-    seqs = Sequences(ids, real, prompt, last)
+    behind = [len(row) - 1 - end for row, end in zip(rows.ids, ends, strict=True)]
+    seqs = sequences(lm, rows.ids, behind, [0] * len(rows))  # padded on the right
     row, position, wanted = rows.labels.to(lm.device)
-    at = row * length + position  # places of the labels when the pass is one flat list
+    at = row * seqs.ids.shape[1] + position  # places of the labels in the pass as one flat list
     weight = weight.to(lm.device)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 

@@ -438,14 +438,16 @@ class LM(Patchable):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head: Any = self.model.get_output_embeddings()
-        head = self.model.get_submodule(self.arch.head) if self.arch.head else head
+        head: Any = (
+            self.model.get_submodule(self.arch.head)
+            if self.arch.head
+            else self.model.get_output_embeddings()
+        )
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
         if self.arch.logit_factor != 1.0:
             logits = logits * self.arch.logit_factor
-        cap = self.arch.logit_cap
-        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else cap
+        cap = getattr(self.model.config, self.arch.softcap or "", self.arch.logit_cap)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:

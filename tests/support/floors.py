@@ -35,7 +35,7 @@ HOUSES = {
         [
             {"errors"},
             {"setting_fields"},  # how a value is shown in a sentence
-            {"arguments"},
+            {"arguments", "context_values"},
             {"atomic_files", "registry", "cancellation", "distributed", "associative_memory"},
             {"computed_once"},  # what is computed once
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
