@@ -93,9 +93,7 @@ def read(
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]
-    totals = [0] * (groups[-1] + 1)
-    for i, count in zip(groups, answers, strict=True):
-        totals[i] += count
+    totals = [sum(answers[first : first + group]) for first in range(0, len(rows), group)]
     # the loss that a row belongs to is a mean over so many tokens
     counts = [totals[g] for g in groups] if reduction == "group_mean" else answers
     share = torch.tensor([1 / count for count in counts])
@@ -104,10 +102,9 @@ def read(
         rows = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
     limit = TOKENS_CARD if on_card(lm.device) else TOKENS
     blocks = _blocks(lengths, group, limit)
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     # each process reads its share of the rows, pass by pass
     with distributed.together(EditError):
-        losses = []
+        passes = []
         for block in steps(list(distributed.share(blocks)), "gradients of answers"):
             step = max(1, limit // lengths[block.start])  # a huge group takes several passes
             for first in range(block.start, block.stop, step):
@@ -117,18 +114,15 @@ def read(
                 # tokens of a prompt have no weight in the loss
                 answered = position >= torch.tensor(decided)[row]
                 weight = torch.where(answered, share[some.start : some.stop][row], 0.0)
-                found, loss = _pass(lm, part, weight, modules, decided)
-                losses.append((groups[first], loss))
-                for name, pair in found.items():
-                    parts[name].append(pair)
-        _refuse(losses)
+                passes.append((groups[first], *_pass(lm, part, weight, modules, decided)))
+        _refuse([(first, loss) for first, _, loss in passes])
     # then all processes get all columns, in the order of the rows
     columns = torch.tensor(
         [g for g, answer in zip(groups, rows.answers, strict=True) for _ in answer]
     )
     whole = {}
-    for name, pairs in parts.items():
-        K, G = _whole(lm, name, pairs)
+    for name in modules:
+        K, G = _whole(lm, name, [found[name] for _, found, _ in passes])
         if not (on_device and on_card(K.device)):  # moments need float64
             K, G = K.cpu(), G.cpu()
         whole[name] = KeyGradients(distributed.joined(K), distributed.joined(G), columns)

@@ -40,11 +40,11 @@ class MeasurementPlan:
         count: int | None,
     ) -> None:
         # which rows each point measures: all so far, or a sample of them
-        self.draws: dict[int, Mapping[str, Sequence[int]]] = {}
-        for point in {0, *points}:
-            end = point or len(cases)
-            whole = {"all": range(end)}
-            self.draws[point] = whole if count is None else sampled(end, batch_size, count, seed)
+        self.draws: dict[int, Mapping[str, Sequence[int]]] = {
+            point: {"all": range(end)} if count is None else sampled(end, batch_size, count, seed)
+            for point in {0, *points}
+            for end in [point or len(cases)]
+        }
         # the items of all these rows, made at once; without a sample no list of rows is needed
         rows: Sequence[int] = range(len(cases))
         if count is not None:

@@ -134,10 +134,11 @@ def outcome(
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
         # copies of the edited weights, the only tensors that get gradients
-        masters = {}
-        for name, delta in updates.items():
-            W = lm.weight(name, after)
-            masters[name] = (W + delta.to(W)).detach().requires_grad_(learn)
+        masters = {
+            name: (W + delta.to(W)).detach().requires_grad_(learn)
+            for name, delta in updates.items()
+            for W in [lm.weight(name, after)]
+        }
         grads = {name: torch.zeros_like(W) for name, W in masters.items()} if learn else {}
         for kind, texts in enumerate((rewording_texts, unrelated_texts)):
             for group in batching.batches([text.ids for text in texts], TOKENS):
