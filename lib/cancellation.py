@@ -15,13 +15,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
-from .context_values import during
 from .errors import SlowWarning
 
 T = TypeVar("T")
@@ -30,6 +29,16 @@ LOG.addHandler(logging.NullHandler())
 LONG = 10.0  # seconds of a stage from which on a warning says how long it takes, where no bar does
 _ASKED: ContextVar[Callable[..., None] | None] = ContextVar("asked", default=None)
 _FROM: ContextVar[float] = ContextVar("from", default=0.0)  # the clock from which bars are shown
+
+
+@contextmanager
+def during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """In the body, a context variable has another value."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def raise_if_cancelled(*at: Any) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .context_values import during
+from .cancellation import during
 
 T = TypeVar("T")
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)

@@ -14,7 +14,7 @@ import unicodedata
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
-from ..context_values import during
+from ..cancellation import during
 
 _AS_WRITTEN = ContextVar("texts stay as they are written", default=False)
 # blanks that do not break a line become plain ones; what is never seen goes: a soft hyphen, a

@@ -69,8 +69,6 @@ class Sequences:
 
     def on(self, device: torch.device) -> Sequences:
         """The same rows on another device, which share the memo with these."""
-        if self.ids.device == device:
-            return self
         moved = {name: getattr(self, name).to(device) for name in ("ids", "real", "prompt", "last")}
         return replace(self, **moved)
 

@@ -56,12 +56,8 @@ def linear(lm: LM, layer: int, module: str | None) -> str:
     if module is None:
         return mlp_out
     name = module.format(layer)
-    inner = name.startswith(f"{lm.arch.blocks}.{layer}.")
-    try:
-        matrix = inner and lm.model.get_submodule(name).weight.ndim == 2
-    except AttributeError:
-        matrix = False
-    if not matrix:
+    inside = dict(lm.blocks[layer].named_modules(prefix=f"{lm.arch.blocks}.{layer}"))
+    if getattr(getattr(inside.get(name), "weight", None), "ndim", 0) != 2:
         raise EditError(f"{name} is no linear module of layer {layer}, as {mlp_out} would be")
     return name
 
