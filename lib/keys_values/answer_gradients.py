@@ -246,8 +246,10 @@ def mlp_modules(
         raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
     for layer in (*gate, *up):
         lm.mlp_out(layer)  # refuses a layer that is not there
-    names = [lm.mlp_out(layer) for layer in down]
-    names += [inner[0].format(layer) for layer in gate]
-    names += [inner[-1].format(layer) for layer in up]
+    names = [
+        *(lm.mlp_out(layer) for layer in down),
+        *(inner[0].format(layer) for layer in gate),
+        *(inner[-1].format(layer) for layer in up),
+    ]
     turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
     return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}

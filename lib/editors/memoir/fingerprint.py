@@ -75,11 +75,7 @@ def insert(stored: Tensor, masks: Tensor) -> tuple[Tensor, list[int]]:
 
     A mask that is there already is not stored again.
     """
-    known = {row.numpy().tobytes(): i for i, row in enumerate(stored)}
-    rows, entries = list(stored), []
-    for mask in masks:
-        entry = known.setdefault(mask.numpy().tobytes(), len(rows))
-        if entry == len(rows):  # a new one
-            rows.append(mask)
-        entries.append(entry)
-    return torch.stack(rows), entries
+    rows, first = [*stored, *masks], dict[bytes, int]()
+    entries = [first.setdefault(row.numpy().tobytes(), len(first)) for row in rows]
+    kept = dict(zip(entries, rows, strict=True))  # equal masks are one entry
+    return torch.stack([*kept.values()]), entries[len(stored) :]
