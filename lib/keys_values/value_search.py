@@ -305,7 +305,6 @@ class FactSearch(VectorSearch):
 
     def drop(self, rows: list[int], vectors: list[int]) -> None:
         """Select the predictions after the subjects."""
-        assert self.before is not None
         self.before = self.before[vectors]
 
 

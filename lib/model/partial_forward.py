@@ -94,7 +94,6 @@ class Replay:
 
     changing: tuple[str, ...] = ()
     above: bool = False
-    lead = 0  # how many columns of a module's output stand before the replayed ones
 
     def __new__(cls, lm: LM | None = None, *_: Any, **__: Any) -> Replay:
         """A replay, or a `WholeRun` where this model's blocks cannot be run by themselves."""
@@ -119,6 +118,8 @@ class Replay:
         at = [0] * len(rows) if lookup is None else list(lookup)
         self._first = max(at)  # the column of the lookup token in every row
         self._shift = [self._first - a for a in at]
+        # how many columns of a module's output stand before the replayed ones
+        self.lead = self._first if lm.arch.whole else 0
         seqs = sequences(lm, rows, behind, self._shift)
         # one whole forward captures the arguments of all blocks, and watched modules
         self.calls: tuple[dict[str, Any], ...] = ()
@@ -296,10 +297,6 @@ class WholeRun(Replay):
     cache, it reads keys of other layers, or its arguments are of a kind that nobody here can cut.
     It costs the whole model at each run, and is right for any model whose blocks read states.
     """
-
-    def __init__(self, lm: LM, *given: Any, **more: Any) -> None:
-        super().__init__(lm, *given, **more)
-        self.lead = self._first
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """As `Replay.run`."""
