@@ -46,11 +46,12 @@ class Rect(Wrapper[RectConfig]):
         So the inner editor's later layers were computed with the whole update of the earlier ones.
         """
         patch = self.wrapped.write(facts, after)
-        new = {}
-        for module, value in patch.weights.items():
-            if value is not after.weights.get(module):
-                W = self.lm.weight(module, after).cpu()
-                new[module] = W + mask(self.lm.weight(module, patch).cpu() - W, W, self.config.keep)
+        new = {
+            module: W + mask(self.lm.weight(module, patch).cpu() - W, W, self.config.keep)
+            for module, value in patch.weights.items()
+            if value is not after.weights.get(module)
+            for W in [self.lm.weight(module, after).cpu()]
+        }
         return patch.with_weights(new)
 
 

@@ -36,7 +36,7 @@ class Arch:
     embed       the input embedding
     transposed  weights are stored (d_in, d_out)
     post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
-    into        the module whose output a block adds to the stream, where it is another, as this norm
+    into        the module whose output a block adds to the stream, where it is another
     softcap     config attribute with the cap on the logits, None for plain logits
     fused_in    two input projections are fused into one module, which cannot be edited by itself
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;

@@ -105,12 +105,13 @@ def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
 
     Each group adds the mean over all label positions of its texts.
     """
-    found = []
-    for start in range(0, len(texts), group):
-        some = texts[start : start + group]
-        total = sum(len(text.answer) for text in some)
-        found += [text._replace(weight=factor / total) for text in some]
-    return found
+    groups = [texts[start : start + group] for start in range(0, len(texts), group)]
+    totals = [sum(len(text.answer) for text in some) for some in groups]
+    return [
+        text._replace(weight=factor / total)
+        for some, total in zip(groups, totals, strict=True)
+        for text in some
+    ]
 
 
 def outcome(

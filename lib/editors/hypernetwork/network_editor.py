@@ -93,11 +93,10 @@ class NetworkEditor(Editor[N]):
         alone = not held and len(facts) <= self.config.batch
         scale = self.config.first_scale if alone else 1.0
         wanted = self.module_updates(networks, moments, found, scale)
-        memory: dict[str, Any] = {"network": networks.hash}
-        if not self.frozen:
-            memory["moments"] = {shape: both.state() for shape, both in moments.items()}
+        states = {shape: both.state() for shape, both in moments.items()}
+        kept = {} if self.frozen else {"moments": states}
         updates = {name: self.update(one) for name, one in wanted.items()}
-        memories = {**after.memory, self.name: memory}
+        memories = {**after.memory, self.name: {"network": networks.hash, **kept}}
         return add_low_rank(self.lm, after, updates, memory=memories)
 
     def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, KeyGradients]:
