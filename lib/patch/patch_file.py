@@ -106,8 +106,11 @@ def save(patch: Patch, path: Path) -> Path:
             tensors[f"w/{module}"] = value
     parts: dict[str, Savable] = {f"r/{module}": route for module, route in patch.routes.items()}
     parts |= {f"t/{i}": rewrite for i, rewrite in enumerate(patch.rewrites)}
-    for place, part in parts.items():
-        tensors |= {f"{place}/{name}": tensor for name, tensor in part.tensors().items()}
+    tensors |= {
+        f"{place}/{name}": tensor
+        for place, part in parts.items()
+        for name, tensor in part.tensors().items()
+    }
     header = {
         "format": number,
         "library": VERSION,
