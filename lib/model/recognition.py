@@ -241,14 +241,15 @@ class _Search:
         """The name of the list of blocks, each of which reads what the one before put out."""
         config = self.model.config.get_text_config()
         wanted = getattr(config, "num_hidden_layers", None)
+        lists = {n: len(one) for one, n in self.names.items() if isinstance(one, nn.ModuleList)}
         why: list[str] = []
-        for module, name in self.names.items():
-            if not isinstance(module, nn.ModuleList) or len(module) != (wanted or len(module)):
-                continue
-            seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
+        # those of the right length first: what they lack is the reason
+        for name in sorted(lists, key=lambda name: lists[name] != wanted):
+            seen = [self.plain.get(f"{name}.{i}") for i in range(lists[name])]
             ran = [one for one in seen if one and one.given]
             wide = ran[-1].put.shape[-1] if ran else 0
             told = {
+                f"are {lists[name]}": lists[name] != (wanted or lists[name]),
                 "run more than once": any(one.times > 1 for one in ran),
                 "do not all run on a text": 0 < len(ran) < len(seen),
                 # as one tensor of more dimensions, or beside each other
@@ -256,12 +257,10 @@ class _Search:
                 or (not any(seen) and any(n.startswith(f"{name}.0.") for n in self.plain)),
             }
             chain = zip(ran, ran[1:], strict=False)
-            if wide == self.size and not any(told.values()):
-                if all(self.close(a.put, b.given[0]) for a, b in chain):
-                    return name, len(module)
+            fits = wide == self.size and not any(told.values())
+            if fits and all(self.close(a.put, b.given[0]) for a, b in chain):
+                return name, lists[name]
             why += [f": those of {name} {text}" for text, holds in told.items() if holds]
-        lists = {name: len(one) for one, name in self.names.items() if type(one) is nn.ModuleList}
-        why += [f": {name} has {size}" for name, size in lists.items() if size != wanted]
         raise self.refusal(
             f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
             + "".join(why[:1])
