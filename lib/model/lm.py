@@ -529,11 +529,13 @@ class LM(Patchable):
         if not getattr(self.tokenizer, "chat_template", None):
             raise ArgumentError(f"{self.name} has no chat template")
         said = [
-            {"role": role, "content": require_encodable(text, "a turn")}
-            for turn in turns
-            for role, text in zip(("user", "assistant"), turn, strict=True)
+            *(
+                {"role": role, "content": require_encodable(text, "a turn")}
+                for turn in turns
+                for role, text in zip(("user", "assistant"), turn, strict=True)
+            ),
+            {"role": "user", "content": message},
         ]
-        said.append({"role": "user", "content": message})
         return self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
