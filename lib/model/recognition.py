@@ -467,14 +467,13 @@ class _Block:
         if not search.close(ended[:-1], self.whole.put[:-1]):
             raise search.refusal(f"that {self.name} looks back only: a later token reaches others")
 
-        mixing: list[str] = []
-        for name, one in self.plain.items():
-            if one.given and one.put.shape == self.whole.put.shape:
-                other = moved[name]
-                pairs = zip((*one.given, one.put), (*other.given, other.put), strict=True)
-                *read, put = [search.close(a[1:], b[1:]) for a, b in pairs]
-                if all(read) and not put:
-                    mixing.append(name)
+        def mixes(one: Seen, other: Seen) -> bool:
+            pairs = zip((*one.given, one.put), (*other.given, other.put), strict=True)
+            *read, put = [search.close(a[1:], b[1:]) for a, b in pairs]
+            return all(read) and not put
+
+        wide = [n for n, one in self.plain.items() if one.put.shape == self.whole.put.shape]
+        mixing = [n for n in wide if self.plain[n].given and mixes(self.plain[n], moved[n])]
         return [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
 
     def refuse_experts(self) -> None:
