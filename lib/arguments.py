@@ -36,17 +36,16 @@ def checked(function: F) -> F:
         return function
     parameters = inspect.signature(function)
     hints: dict[str, Any] = {}
-    bare: dict[str, Any] = {}  # the same without bounds
 
     @wraps(function)
     def call(*args: Any, **named: Any) -> Any:
         if not hints:  # not at the import, where not all names are there
             hints.update(hints_of(function, include_extras=True))
-            bare.update(hints_of(function))
         for name, value in parameters.bind(*args, **named).arguments.items():
             known = name in hints and parameters.parameters[name].kind not in _MANY
             if known and not fits(value, hints[name]):
-                wrong = ArgumentError if fits(value, bare[name]) else ArgumentTypeError
+                bare = hints_of(function)[name]  # the same without bounds
+                wrong = ArgumentError if fits(value, bare) else ArgumentTypeError
                 said = f"{described(hints[name])}, not {shown(value)}"
                 raise wrong(f"the parameter {name} should be {said}")
         return function(*args, **named)

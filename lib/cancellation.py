@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -29,6 +29,16 @@ LOG.addHandler(logging.NullHandler())
 LONG = 10.0  # seconds of a stage from which on a warning says how long it takes, where no bar does
 _ASKED: ContextVar[Callable[..., None] | None] = ContextVar("asked", default=None)
 _FROM: ContextVar[float] = ContextVar("from", default=0.0)  # the clock from which bars are shown
+
+
+@contextmanager
+def during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    """In the body, a context variable has another value."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def raise_if_cancelled(*at: Any) -> None:
@@ -72,27 +82,17 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
         yield one
 
 
-@contextmanager
-def patient(seconds: float) -> Iterator[None]:
+def patient(seconds: float) -> AbstractContextManager[None]:
     """In the body, `steps` shows no bar before so many seconds have passed; with infinity, never.
 
     What stands around the body counts where it waits longer.
     """
-    token = _FROM.set(max(_FROM.get(), time.monotonic() + seconds))
-    try:
-        yield
-    finally:
-        _FROM.reset(token)
+    return during(_FROM, max(_FROM.get(), time.monotonic() + seconds))
 
 
-@contextmanager
-def cancellable(ask: Callable[..., None]) -> Iterator[None]:
+def cancellable(ask: Callable[..., None]) -> AbstractContextManager[None]:
     """In the body, every `raise_if_cancelled` of this thread calls `ask`, which may raise."""
-    token = _ASKED.set(ask)
-    try:
-        yield
-    finally:
-        _ASKED.reset(token)
+    return during(_ASKED, ask)
 
 
 def finished(steps: Generator[Any, None, T]) -> T:

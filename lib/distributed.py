@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from .cancellation import during
 
 T = TypeVar("T")
 _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
@@ -41,14 +43,9 @@ def share(things: Sequence[T]) -> Sequence[T]:
     return things[n * at // of : n * (at + 1) // of]
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+def alone() -> AbstractContextManager[None]:
     """In the body, this process does all of the work itself, whatever the others do meanwhile."""
-    token = _ALONE.set(True)
-    try:
-        yield
-    finally:
-        _ALONE.reset(token)
+    return during(_ALONE, True)
 
 
 @contextmanager

@@ -90,13 +90,10 @@ def cases_of(form: Format, row: Any, number: int, options: Options) -> list[Case
             raise FactError(f"the id should be a number or text, not {quoted(str(name))}")
     except (ValueError, SyntaxError) as error:  # a FactError, or of a list in brackets
         raise FactError(f"{error} (read as {form.name})") from None
-    if found is None:
-        return []
-    if isinstance(found, Case):
-        return [replace(found, id=name)]
-    if len(found) == 1:
-        return [replace(found[0], id=name)]
-    return [replace(case, id=f"{name}/{n}", batch=name) for n, case in enumerate(found, 1)]
+    some = [found] if isinstance(found, Case) else found or []
+    if len(some) == 1:
+        return [replace(some[0], id=name)]
+    return [replace(case, id=f"{name}/{n}", batch=name) for n, case in enumerate(some, 1)]
 
 
 def unused_keys(form: Format, row: dict) -> list[str]:

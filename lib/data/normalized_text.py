@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from ..cancellation import during
 
 _AS_WRITTEN = ContextVar("texts stay as they are written", default=False)
 # blanks that do not break a line become plain ones; what is never seen goes: a soft hyphen, a
@@ -46,14 +47,9 @@ _UNBROKEN = tuple(
 )
 
 
-@contextmanager
-def as_written() -> Iterator[None]:
+def as_written() -> AbstractContextManager[None]:
     """In the body texts stay as they are, and subjects are found as version 0.1 found them."""
-    before = _AS_WRITTEN.set(True)
-    try:
-        yield
-    finally:
-        _AS_WRITTEN.reset(before)
+    return during(_AS_WRITTEN, True)
 
 
 def normalized(text: str, ends: str | None = None) -> str:

@@ -35,11 +35,12 @@ def counterfact(row: Row, options: Options) -> Case:
     # other subjects with the same true answer
     near = [Probe(text, true) for text in row.texts("neighborhood_prompts")]
     if row.has("distracting_neighborhood_prompts"):
-        texts = row.texts("distracting_neighborhood_prompts")
-        near += [Probe(text, true, kind="distracting") for text in texts]
+        near += [
+            Probe(text, true, kind="distracting")
+            for text in row.texts("distracting_neighborhood_prompts")
+        ]
     if row.has("unrelated_relation"):
-        other = row.part("unrelated_relation")
-        near += other.probe("question", "object", kind="same-subject")
+        near += row.part("unrelated_relation").probe("question", "object", kind="same-subject")
     follows = list(_one_hop(row))
     if row.has("alternative_subject"):
         asked = fill(fact.prompt, row.text("alternative_subject"))

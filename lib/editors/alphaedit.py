@@ -41,7 +41,7 @@ class AlphaEditConfig(LayerwiseConfig):
     )
 
 
-class AlphaEdit(LayerwiseEditor):
+class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
     """Many facts written into the null space, next to all earlier ones.
 
     Δ = R (QᵀK)ᵀ (QᵀKpKpᵀQ + QᵀKKᵀQ + L2·I)⁻¹ Qᵀ with P = Q Qᵀ.
@@ -51,8 +51,6 @@ class AlphaEdit(LayerwiseEditor):
     title = "AlphaEdit"
     color = "#8a6a00"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
-    Config = AlphaEditConfig
-    config: AlphaEditConfig
     page = ("blind",)
     search_grid = {
         **SPREAD,

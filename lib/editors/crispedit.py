@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -72,8 +72,6 @@ class CrispEdit(Editor[CrispEditConfig]):
     title = "CrispEdit"
     color = "#7a3b1d"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
-    Config = CrispEditConfig
-    speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:
         """Both second moments of the layers, and the eigenvectors of that of the inputs."""

@@ -24,7 +24,7 @@ class EmmetConfig(LayerwiseConfig):
     strength: Amount = 0.0
 
 
-class Emmet(LayerwiseEditor):
+class Emmet(LayerwiseEditor[EmmetConfig]):
     """Many facts with equality, Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹, in one layer by default.
 
     Two facts with the same key and two values cannot both hold, and the mean of the values is
@@ -34,8 +34,6 @@ class Emmet(LayerwiseEditor):
     name = "emmet"
     color = "#31429e"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
-    Config = EmmetConfig
-    config: EmmetConfig
     page = ("blind",)
     search_grid = {
         **SPREAD,

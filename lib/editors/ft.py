@@ -43,7 +43,6 @@ class Ft(Editor[FtConfig]):
     name = "ft"
     color = "#7a3b1d"
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
-    Config = FtConfig
     page = ("blind", "baseline")
     search_grid = {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}}
     mixtures = True
@@ -83,10 +82,8 @@ class FtL(Ft):
     """FT-L: fine-tuning of one layer within an L∞ box, as ROME and MEMIT compared against it."""
 
     name = "ft_l"
-    color = "#7a3b1d"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"
     Config = FtLConfig
-    config: FtLConfig
     speed = "usual"
 
 
@@ -101,9 +98,7 @@ class FtM(Ft):
     """FT-M: fine-tuning of one layer on the target's tokens only."""
 
     name = "ft_m"
-    color = "#7a3b1d"
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
-    config: FtMConfig
     page = ("opening", "blind")
     search_grid = {"around": 1, "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)}}

@@ -59,7 +59,6 @@ class Lora(Editor[LoraConfig]):
     title = "LoRA"
     color = "#7a3b1d"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
-    Config = LoraConfig
     page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

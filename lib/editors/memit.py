@@ -19,7 +19,7 @@ from .shared import value_norm
 from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
 
 
-class Memit(LayerwiseEditor):
+class Memit(LayerwiseEditor[LayerwiseConfig]):
     """Many facts in one least-squares update per layer, against λ samples of general text.
 
     Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
@@ -45,7 +45,7 @@ class NormAnchorConfig(LayerwiseConfig):
     )
 
 
-class NormAnchor(LayerwiseEditor):
+class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
     """MEMIT whose searched values keep the norm that they have on the unedited model.
 
     Without the anchor each v* is bounded by a state that earlier edits have made longer. Writing
@@ -56,8 +56,6 @@ class NormAnchor(LayerwiseEditor):
     title = "Norm anchor (NAS)"
     color = "#8d7fd6"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
-    Config = NormAnchorConfig
-    config: NormAnchorConfig
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:
         """C of the layers' keys, and the anchors' norm."""

@@ -48,14 +48,12 @@ class MendConfig(TrainableConfig):
         return last, last if len(lm.arch.mlp_in) > 1 else (), last
 
 
-class Mend(Trainable):
+class Mend(Trainable[MendConfig]):
     """A trained network turns one fine-tuning gradient into the edit, ΔW = −α Σ g̃ k̃ᵀ."""
 
     name = "mend"
     color = "#31429e"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022 (arXiv:2110.11309)"
-    Config = MendConfig
-    config: MendConfig
     solves = False
     frozen = True
 

@@ -31,7 +31,7 @@ class PruneConfig(Config):
     )
 
 
-class Prune(Wrapper):
+class Prune(Wrapper[PruneConfig]):
     """The inner editor's total update, shrunk once.
 
     A singular value s above σ, the largest of W_0, becomes log_α(s/σ) + σ. The inner editor goes on
@@ -40,10 +40,7 @@ class Prune(Wrapper):
     """
 
     name = "prune"
-    color = "#16202e"
     paper = "Ma et al., Perturbation-Restrained Sequential Model Editing, 2025 (arXiv:2405.16821)"
-    Config = PruneConfig
-    config: PruneConfig
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """One more batch by the inner editor, then W_0 + U diag(s') Vᵀ for each edited module."""

@@ -28,7 +28,7 @@ class RectConfig(Config):
     )
 
 
-class Rect(Wrapper):
+class Rect(Wrapper[RectConfig]):
     """The inner editor's update with all but its relatively largest entries set to zero.
 
     The rest of the update is no longer of low rank, and gives the new keys only part of their
@@ -38,8 +38,6 @@ class Rect(Wrapper):
     name = "rect"
     color = "#c2577f"
     paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
-    Config = RectConfig
-    config: RectConfig
     page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -48,11 +46,12 @@ class Rect(Wrapper):
         So the inner editor's later layers were computed with the whole update of the earlier ones.
         """
         patch = self.wrapped.write(facts, after)
-        new = {}
-        for module, value in patch.weights.items():
-            if value is not after.weights.get(module):
-                W = self.lm.weight(module, after).cpu()
-                new[module] = W + mask(self.lm.weight(module, patch).cpu() - W, W, self.config.keep)
+        new = {
+            module: W + mask(self.lm.weight(module, patch).cpu() - W, W, self.config.keep)
+            for module, value in patch.weights.items()
+            if value is not after.weights.get(module)
+            for W in [self.lm.weight(module, after).cpu()]
+        }
         return patch.with_weights(new)
 
 

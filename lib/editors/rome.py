@@ -47,7 +47,6 @@ class Rome(WhitenedEditor[RomeConfig]):
     name = "rome"
     color = "#8d7fd6"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
-    Config = RomeConfig
     page = ("opening", "blind", "warm", "race")
     search_grid = {
         "depths": (0.1, 0.2, 0.3, 0.45, 0.6),

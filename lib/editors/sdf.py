@@ -64,7 +64,6 @@ class Sdf(Lora):
     """Synthetic documents: adapters trained on texts that tell the fact."""
 
     name = "sdf"
-    color = "#7a3b1d"
     paper = "Slocum et al., Believe It or Not, 2025 (arXiv:2510.17941)"
     Config = SdfConfig
     config: SdfConfig

@@ -97,9 +97,7 @@ class Steer(Editor[SteerConfig]):
 
     name = "steer"
     title = "Steering (CAA)"
-    color = "#16202e"
     paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
-    Config = SteerConfig
     speed = "fast"
     writes = "routes"
     mixtures = True
@@ -119,12 +117,13 @@ class Steer(Editor[SteerConfig]):
             seen: dict[str, Tensor] = activations.padded_inputs(
                 lm, batching.sequences(lm, lm.rows([facts[0].text])[0]), [module]
             )
-        positions = c.positions
         if old is not None:
-            if old.positions != positions:
-                raise EditError(f"the shift at {module} is at '{old.positions}', not '{positions}'")
+            if old.positions != c.positions:
+                raise EditError(
+                    f"the shift at {module} is at '{old.positions}', not '{c.positions}'"
+                )
             v = old.v + v
-        route = Shift(module, v, seen[module].shape[-1], positions)
+        route = Shift(module, v, seen[module].shape[-1], c.positions)
         return replace(after, routes={**after.routes, module: route})
 
     def difference(self, facts: list[Fact]) -> Tensor:
@@ -135,11 +134,10 @@ class Steer(Editor[SteerConfig]):
         """
         lm = self.lm
         new = answer_rows(lm, facts)
-        given = [fact.target_true is not None for fact in facts]
         known = [replace(fact, target_new=fact.target_true or fact.target_new) for fact in facts]
         old = [list(answer) for answer in answer_rows(lm, known).answers]
         for i, answer in enumerate(new.answers):
-            if not given[i]:
+            if facts[i].target_true is None:
                 said = generation.generate(lm, [list(new.prompts[i])], len(answer)).ids[0]
                 old[i] = list(said) or [lm.tokenizer.eos_token_id]
         wanted, other = (

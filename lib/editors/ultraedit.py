@@ -91,7 +91,6 @@ class UltraEdit(Editor[UltraEditConfig]):
     title = "UltraEdit"
     color = "#9b1fa0"
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
-    Config = UltraEditConfig
     page = ("blind", "warm", "race", "ticked")
     search_grid = {
         # every window has moments of its own to start from, which take a minute

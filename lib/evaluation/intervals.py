@@ -88,11 +88,9 @@ def _weights(n: int, seed: int) -> tuple[np.ndarray, ...]:
     """Dirichlet weights (draws, 2 + n): ½ for each end and 1 for each case; in parts by size."""
     draw, alpha = np.random.default_rng(seed), np.r_[0.5, 0.5, np.ones(n)]
     size = max(1, CHUNK // (n + 2))
-    parts = []
-    for start in range(0, DRAWS, size):
-        gamma = draw.standard_gamma(alpha, (min(size, DRAWS - start), n + 2))
-        parts.append(gamma / gamma.sum(1, keepdims=True))
-    return tuple(parts)
+    rows = [min(size, DRAWS - start) for start in range(0, DRAWS, size)]
+    gammas = (draw.standard_gamma(alpha, (count, n + 2)) for count in rows)
+    return tuple(gamma / gamma.sum(1, keepdims=True) for gamma in gammas)
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

@@ -13,13 +13,13 @@ when it is asked in that form.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..data.fact_as_question import question
 from ..data.facts import Case, Fact, Probe, fill
 from ..data.negation import negate
+from ..model.batching import grouped
 from .answers import Named, plain
 from .metrics import BASE, METRICS, PARTS, TABLE, Metric, wanted
 
@@ -173,9 +173,7 @@ class _Others:
         self, pool: Sequence[Case], cases: Sequence[Case], edited: Iterable[Fact], seed: int
     ) -> None:
         self.pool = [case for case in pool if case.fact.subject is not None]
-        self.by_relation: dict[str, list[Case]] = defaultdict(list)
-        for case in self.pool:
-            self.by_relation[_relation(case)].append(case)
+        self.by_relation = grouped((_relation(case), case) for case in self.pool)
         self.written = {(normal(case.fact.subject or ""), _relation(case)) for case in cases}
         self.texts = {normal(fact.text) for fact in [*edited, *(case.fact for case in cases)]}
         self.seed = seed

@@ -54,12 +54,14 @@ class Shares(Results):
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
         """{line: {model, or the name of the difference: its estimate}}."""
-        found = {}
         name, one, other = self.PAIRED
-        for line, some in self.questions().groupby(level=0, sort=False):
-            found[str(line)] = {str(model): Estimate.of(some[model]) for model in some}
-            found[str(line)][name] = Estimate.of(some[one] - some[other], DIFFERENCE)
-        return found
+        return {
+            str(line): {
+                **{str(model): Estimate.of(some[model]) for model in some},
+                name: Estimate.of(some[one] - some[other], DIFFERENCE),
+            }
+            for line, some in self.questions().groupby(level=0, sort=False)
+        }
 
     def table(self) -> pd.DataFrame:
         """The shares in percent with 95 % intervals, one line per group of questions."""

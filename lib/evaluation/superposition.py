@@ -119,7 +119,16 @@ class Superposition:
         1/√d_in           The rms of random keys.
         """
         entries = self.off_diagonal()
-        row = {
+        # a Gaussian has erfc(4/√2) = 6.3e-5 of its values beyond 4 std
+        far = self.beyond(torch.tensor([FAR])).item()
+        pairs = torch.triu_indices(len(self), len(self), 1)
+        both = {"whitened_angle": self.cosines, "activation_angle": self.activation_cosines}
+        angles: dict[str, float] = {}
+        for name, cosines in both.items():
+            each = torch.rad2deg(cosines[*pairs].clamp(-1, 1).acos())
+            low, median, high = each.quantile(each.new_tensor([0.05, 0.5, 0.95])).tolist()
+            angles |= {name: median, f"{name}_5": low, f"{name}_95": high}
+        return {
             "layer": self.layer,
             "subjects": len(self),
             "d_in": self.d_in,
@@ -127,21 +136,15 @@ class Superposition:
             "rms": entries.pow(2).mean().sqrt().item(),
             "std": entries.std(correction=0).item(),
             "kurtosis": kurtosis(entries),
+            **{
+                f"share > {threshold:g}": (entries.abs() > threshold).double().mean().item()
+                for threshold in THRESHOLDS
+            },
+            "tail": far / math.erfc(FAR / math.sqrt(2)),
+            "mean_q": self.q.mean().item(),
+            **angles,
+            "1/√d_in": self.d_in**-0.5,
         }
-        for threshold in THRESHOLDS:
-            row[f"share > {threshold:g}"] = (entries.abs() > threshold).double().mean().item()
-        # a Gaussian has erfc(4/√2) = 6.3e-5 of its values beyond 4 std
-        far = self.beyond(torch.tensor([FAR])).item()
-        row["tail"] = far / math.erfc(FAR / math.sqrt(2))
-        row["mean_q"] = self.q.mean().item()
-        pairs = torch.triu_indices(len(self), len(self), 1)
-        both = {"whitened_angle": self.cosines, "activation_angle": self.activation_cosines}
-        for name, cosines in both.items():
-            angles = torch.rad2deg(cosines[*pairs].clamp(-1, 1).acos())
-            low, median, high = angles.quantile(angles.new_tensor([0.05, 0.5, 0.95])).tolist()
-            row |= {name: median, f"{name}_5": low, f"{name}_95": high}
-        row["1/√d_in"] = self.d_in**-0.5
-        return row
 
 
 def kurtosis(values: Tensor) -> float:

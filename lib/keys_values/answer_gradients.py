@@ -24,10 +24,10 @@ from ..data import taken
 from ..data.facts import Fact
 from ..errors import EditError, FactError
 from ..model.answer_rows import AnswerRows
+from ..model.batching import sequences
 from ..model.devices import on_card
 from ..model.hooks import hooked_all
 from ..model.lm import LM
-from ..model.sequences import Sequences
 
 Reduction = Literal["group_mean", "fact_mean"]
 
@@ -93,9 +93,7 @@ def read(
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]
-    totals = [0] * (groups[-1] + 1)
-    for i, count in zip(groups, answers, strict=True):
-        totals[i] += count
+    totals = [sum(answers[first : first + group]) for first in range(0, len(rows), group)]
     # the loss that a row belongs to is a mean over so many tokens
     counts = [totals[g] for g in groups] if reduction == "group_mean" else answers
     share = torch.tensor([1 / count for count in counts])
@@ -104,10 +102,9 @@ def read(
         rows = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
     limit = TOKENS_CARD if on_card(lm.device) else TOKENS
     blocks = _blocks(lengths, group, limit)
-    parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
     # each process reads its share of the rows, pass by pass
     with distributed.together(EditError):
-        losses = []
+        passes = []
         for block in steps(list(distributed.share(blocks)), "gradients of answers"):
             step = max(1, limit // lengths[block.start])  # a huge group takes several passes
             for first in range(block.start, block.stop, step):
@@ -117,18 +114,15 @@ def read(
                 # tokens of a prompt have no weight in the loss
                 answered = position >= torch.tensor(decided)[row]
                 weight = torch.where(answered, share[some.start : some.stop][row], 0.0)
-                found, loss = _pass(lm, part, weight, modules, decided)
-                losses.append((groups[first], loss))
-                for name, pair in found.items():
-                    parts[name].append(pair)
-        _refuse(losses)
+                passes.append((groups[first], *_pass(lm, part, weight, modules, decided)))
+        _refuse([(first, loss) for first, _, loss in passes])
     # then all processes get all columns, in the order of the rows
     columns = torch.tensor(
         [g for g, answer in zip(groups, rows.answers, strict=True) for _ in answer]
     )
     whole = {}
-    for name, pairs in parts.items():
-        K, G = _whole(lm, name, pairs)
+    for name in modules:
+        K, G = _whole(lm, name, [found[name] for _, found, _ in passes])
         if not (on_device and on_card(K.device)):  # moments need float64
             K, G = K.cpu(), G.cpu()
         whole[name] = KeyGradients(distributed.joined(K), distributed.joined(G), columns)
@@ -203,15 +197,10 @@ def _pass(
     """
     # one padded batch, with the places that routes and the loss need; all that comes from the CPU
     # is sent before the run, since a card that has work waits for it
-    length = max(map(len, rows.ids))
-    ids = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows.ids], device=lm.device)
-    lengths, last = torch.tensor([[*map(len, rows.ids)], [*ends]], device=lm.device)
-    columns = torch.arange(length, device=lm.device)
-    real = columns < lengths[:, None]  # padded on the right
-    prompt = real & (columns <= last[:, None])
-    seqs = Sequences(ids, real, prompt, last)
+    behind = [len(row) - 1 - end for row, end in zip(rows.ids, ends, strict=True)]
+    seqs = sequences(lm, rows.ids, behind, [0] * len(rows))  # padded on the right
     row, position, wanted = rows.labels.to(lm.device)
-    at = row * length + position  # places of the labels when the pass is one flat list
+    at = row * seqs.ids.shape[1] + position  # places of the labels in the pass as one flat list
     weight = weight.to(lm.device)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -257,8 +246,10 @@ def mlp_modules(
         raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
     for layer in (*gate, *up):
         lm.mlp_out(layer)  # refuses a layer that is not there
-    names = [lm.mlp_out(layer) for layer in down]
-    names += [inner[0].format(layer) for layer in gate]
-    names += [inner[-1].format(layer) for layer in up]
+    names = [
+        *(lm.mlp_out(layer) for layer in down),
+        *(inner[0].format(layer) for layer in gate),
+        *(inner[-1].format(layer) for layer in up),
+    ]
     turn = 1 if lm.arch.transposed else -1  # stored (d_in, d_out), or (d_out, d_in)
     return {name: tuple(lm.model.get_submodule(name).weight.shape[::turn]) for name in names}

@@ -99,8 +99,6 @@ def questions(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
     ]
     open_ones = [i for i, fact in enumerate(facts) if not fact.text.rstrip().endswith("?")]
     found = list(facts)
-    if not open_ones:
-        return found
     with lm.patched(EMPTY, only=True):
         rows, _ = lm.rows([prompts[i] for i in open_ones])
 

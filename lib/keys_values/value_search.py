@@ -114,11 +114,8 @@ def most_positions(lm: LM) -> int:
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
     """Facts in groups of bounded work, sorted by how much text follows the subject."""
-    work = []
-    for fact in facts:
-        ids, at = lookup(lm.tokenizer, fact)
-        behind = len(ids) - at + len(encode_target(lm.tokenizer, fact.target_new))
-        work.append(range(behind * len(templates)))
+    read = [(*lookup(lm.tokenizer, f), encode_target(lm.tokenizer, f.target_new)) for f in facts]
+    work = [range((len(ids) - at + len(answer)) * len(templates)) for ids, at, answer in read]
     return batches(work, most_positions(lm))
 
 
@@ -305,7 +302,6 @@ class FactSearch(VectorSearch):
 
     def drop(self, rows: list[int], vectors: list[int]) -> None:
         """Select the predictions after the subjects."""
-        assert self.before is not None
         self.before = self.before[vectors]
 
 

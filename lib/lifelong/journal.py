@@ -210,14 +210,8 @@ class Journal:
 
         recent  Only so many rows at the end are read, besides those with scores.
         """
-        # 1. what counts: nothing yet, or all that state.json names
+        # 1. what counts: all that state.json names
         state = self._state()
-        sums = {"rows.jsonl": hashlib.sha256().hexdigest()}
-        if state is None:  # a run that was stopped before its first save
-            self._bytes, self._points, self._sums = 0, [], {}
-            self._rows = hashlib.sha256()
-            self._sweep(None, [])
-            return SavedRun(0, EMPTY, {"edit": 0.0, "evaluate": 0.0}, [], [], {})
         # 2. rows up to the counted byte, the points, and the newest patch
         with self._part("state.json"):
             self._bytes, name, edits = int(state["bytes"]), state["patch"], int(state["edits"])
@@ -227,7 +221,6 @@ class Journal:
                 raise ArgumentError(f"the patch {name!r:.60} is not one of {edits} edits")
         with self._part("rows.jsonl"):
             rows, tables = self._lines(recent)
-            sums["rows.jsonl"] = self._rows.hexdigest()
             if edits != (rows[-1]["edits"] if rows else 0):
                 raise ArgumentError(f"it does not hold {edits} edits")
         points, self._sums = {}, {}
@@ -238,7 +231,7 @@ class Journal:
                 points[n] = {key: point[key] for key in ("title", "perplexity", "contradicted")}
                 points[n]["rows"] = _frame(point["rows"])
                 self._sums[self._point(n).name] = hashlib.sha256(data).hexdigest()
-        sums |= self._sums
+        sums = {"rows.jsonl": self._rows.hexdigest(), **self._sums}
         if name:
             with self._part(name):
                 sums[name] = sha256(self.folder / name)
@@ -256,11 +249,12 @@ class Journal:
         self._sweep(name, self._points)
         return SavedRun(edits, patch, seconds, rows, tables, points)
 
-    def _state(self) -> dict[str, Any] | None:
-        """The content of state.json; None where there is none yet."""
+    def _state(self) -> dict[str, Any]:
+        """The content of state.json; of a run that was stopped before its first save, nothing."""
         path = self.folder / "state.json"
         if not path.exists():
-            return None
+            seconds = {"edit": 0.0, "evaluate": 0.0}
+            return {"edits": 0, "patch": None, "bytes": 0, "points": [], "seconds": seconds}
         with self._part("state.json"):
             state, whole = unsealed(path.read_bytes())
             # without checksums only a journal that has none at all may be
@@ -301,8 +295,7 @@ class Journal:
                 file.truncate(self._bytes)  # whatever an interrupted batch has left
                 file.seek(self._bytes)
                 file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            _sync(path)
         self._bytes += len(line)
         self._rows.update(line)
 
@@ -343,10 +336,9 @@ class Journal:
     def _write(self, path: Path, content: Mapping[str, Any]) -> str:
         """Write a small file whole or not at all, on the disk when this returns; its SHA-256."""
         data = sealed(content)
-        with whole_file(path) as part, part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with whole_file(path) as part:
+            part.write_bytes(data)
+            _sync(part)
         _sync(self.folder)
         return hashlib.sha256(data).hexdigest()
 

@@ -356,12 +356,12 @@ class Run:
         """
         if point not in self.scores:
             raise EditError(f"nothing was measured at {point}; points are {list(self.scores)}")
-        whole, found = self.scores[point], {}
-        for group, rows in self._plan.draws[point].items() if self.sample else ():
-            of_it = whole.rows["case"].isin({self._plan.names[i] for i in rows})
-            title = f"{whole.title}: {group}"
-            found[group] = self._scores(whole.rows[of_it], title, None)
-        return found
+        whole, draws = self.scores[point], self._plan.draws[point] if self.sample else {}
+        return {
+            group: self._scores(whole.rows[of_it], f"{whole.title}: {group}", None)
+            for group, rows in draws.items()
+            for of_it in [whole.rows["case"].isin({self._plan.names[i] for i in rows})]
+        }
 
     def json(self) -> dict[str, Any]:
         """The run as `python -m lib stream --json` writes it."""

@@ -40,21 +40,17 @@ class MeasurementPlan:
         count: int | None,
     ) -> None:
         # which rows each point measures: all so far, or a sample of them
-        self.draws: dict[int, Mapping[str, Sequence[int]]] = {}
-        for point in {0, *points}:
-            end = point or len(cases)
-            whole = {"all": range(end)}
-            self.draws[point] = whole if count is None else sampled(end, batch_size, count, seed)
-        # the items of all these rows, made at once; without a sample no list of rows is needed
-        rows: Sequence[int] = range(len(cases))
-        if count is not None:
-            rows = sorted({row for point in self.draws for row in self.rows(point)})
-        shown = cases if count is None else [cases[row] for row in rows]
+        self.draws: dict[int, Mapping[str, Sequence[int]]] = {
+            point: {"all": range(end)} if count is None else sampled(end, batch_size, count, seed)
+            for point in {0, *points}
+            for end in [point or len(cases)]
+        }
+        # the items of all these rows, made at once
+        rows = sorted({row for point in self.draws for row in self.rows(point)})
+        shown = [cases[row] for row in rows]
         self.names = dict(zip(rows, names(shown), strict=True))
-        items = probe_items(shown, metrics, pool, seed=seed)
-        if count is not None:
-            # the sampled cases do not know the others' prompts, which are edited all the same
-            items = free(items, cases)
+        # sampled cases do not know the others' prompts, which are edited all the same
+        items = free(probe_items(shown, metrics, pool, seed=seed), cases)
         self._items = {name: list(some) for name, some in groupby(items, lambda item: item.case)}
 
     def rows(self, point: int) -> list[int]:

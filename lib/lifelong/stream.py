@@ -135,9 +135,8 @@ def _journal(folder: str | Path, *given: Any) -> Journal:
 
 def _header(run: Run, digest: Callable[[Any], str] = digest) -> dict[str, Any]:
     """Everything that decides the result of a run, as JSON; cases are told by their hash."""
-    settings = dict(run.settings)
-    if settings.get("pool") is not None:
-        settings["pool"] = digest(settings["pool"])
+    pool = run.settings.get("pool")
+    settings = run.settings | ({} if pool is None else {"pool": digest(pool)})
     given = {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in settings.items()}
     return {
         "model": run.lm.identity,

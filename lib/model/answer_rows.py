@@ -99,8 +99,6 @@ class AnswerRows:
 
     def plus(self, more: AnswerRows) -> AnswerRows:
         """These rows and then further ones, which are read in the same way."""
-        if not len(more):
-            return self
         prompts, answers = [*self.prompts, *more.prompts], [*self.answers, *more.answers]
         return AnswerRows(prompts, answers, self.read_whole, self.at_prompt)
 

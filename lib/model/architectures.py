@@ -36,6 +36,7 @@ class Arch:
     embed       the input embedding
     transposed  weights are stored (d_in, d_out)
     post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
+    into        the module whose output a block adds to the stream, where it is another
     softcap     config attribute with the cap on the logits, None for plain logits
     fused_in    two input projections are fused into one module, which cannot be edited by itself
     experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
@@ -47,8 +48,6 @@ class Arch:
 
     head          the module that makes logits of the last states, where more than a matrix does
     first_position  the number of a text's first position
-    into          the module whose output a block adds to the stream, where it is another than the
-                  norm's usual name says
     logit_factor  what the head's logits are multiplied by
     logit_cap     the cap on the logits, as a number
     whole         blocks cannot be run by themselves: a replay runs the whole model
@@ -66,6 +65,7 @@ class Arch:
     embed: str
     transposed: bool = False
     post_norm: bool = False
+    into: str | None = None
     softcap: str | None = None
     fused_in: bool = False
     experts: str | None = None
@@ -73,7 +73,6 @@ class Arch:
     shared: str = ""
     head: str | None = None
     first_position: int = 0
-    into: str | None = None
     logit_factor: float = 1.0
     logit_cap: float | None = None
     whole: bool = False
@@ -83,9 +82,8 @@ class Arch:
 
     @property
     def into_stream(self) -> str:
-        """The module whose output a block adds to the stream: `mlp_out`, or the norm after it."""
-        usual = f"{self.blocks}.{{}}.post_feedforward_layernorm" if self.post_norm else self.mlp_out
-        return self.into or usual
+        """The module whose output a block adds to the stream: `mlp_out`, or `into`."""
+        return self.into or self.mlp_out
 
     @property
     def found(self) -> str:
@@ -138,7 +136,9 @@ def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
     )
 
 
-def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more: Any) -> Arch:
+def _llama(
+    gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), post_norm: bool = False, **more: Any
+) -> Arch:
     """The row of a family that names its modules as LLaMA does."""
     block = "model.layers.{}."
     return Arch(
@@ -149,6 +149,8 @@ def _llama(gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), **more: Any) -> 
         attn_out=f"{block}self_attn.o_proj",
         final_norm="model.norm",
         embed="model.embed_tokens",
+        post_norm=post_norm,
+        into=f"{block}post_feedforward_layernorm" if post_norm else None,
         **more,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import ArgumentError
 from .answer_rows import AnswerRows
@@ -83,12 +84,9 @@ def pad(
     if starts is None:
         length = max(map(len, rows))
         starts = [length - len(row) for row in rows]
-    ends = [start + len(row) for start, row in zip(starts, rows, strict=True)]
-    ids = torch.zeros(len(rows), max(ends), dtype=torch.long)
-    real = torch.zeros(len(rows), max(ends), dtype=torch.bool)
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        ids[i, start:end] = torch.tensor(rows[i])
-        real[i, start:end] = True
+    each = [torch.tensor([0] * n + [*row]).long() for n, row in zip(starts, rows, strict=True)]
+    here = [torch.arange(len(some)) >= n for n, some in zip(starts, each, strict=True)]
+    ids, real = (pad_sequence(some, batch_first=True) for some in (each, here))
     return ids.to(lm.device), real.to(lm.device)
 
 

@@ -21,7 +21,6 @@ tests/model/test_experts.py fails where a new version has another module.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from torch.nn import functional as F
 
 from ..data.facts import Fact, encode_prompt, lookup
 from .batching import sequences
-from .hooks import hooked
+from .hooks import hooked_all
 
 if TYPE_CHECKING:
     from .architectures import Arch
@@ -98,9 +97,7 @@ class ModuleExperts(nn.Module):
 
 
 def mixtures(model: nn.Module, arch: Arch) -> dict[int, Any]:
-    """{layer: its MLP}, of the layers whose MLP is a mixture of experts."""
-    if arch.experts is None or arch.mlp is None:
-        return {}
+    """{layer: its MLP}, of the layers whose MLP is a mixture of experts, where some are."""
     blocks: Any = model.get_submodule(arch.blocks)
     mlps = {i: model.get_submodule(arch.mlp.format(i)) for i in range(len(blocks))}
     return {layer: mlp for layer, mlp in mlps.items() if hasattr(mlp, arch.experts)}
@@ -125,9 +122,8 @@ def chosen(lm: LM, fact: Fact) -> dict[int, str]:
     subject's last token, or at the prompt's where the fact has no subject; that of the shared
     expert where `LM.write_expert` says so; and that of the MLP in layers without experts.
     """
-    arch = lm.arch
+    arch, mixed = lm.arch, mixtures(lm.model, lm.arch)
     if lm.expert == "shared":
-        mixed = mixtures(lm.model, arch)
         return {
             i: (arch.shared if i in mixed else arch.dense_out).format(i) for i in lm.written_layers
         }
@@ -143,9 +139,8 @@ def chosen(lm: LM, fact: Fact) -> dict[int, str]:
         found[layer] = f"{arch.mlp}.{arch.experts}.{expert}.down_proj".format(layer)
 
     seqs = sequences(lm, [ids[: at + 1]])
-    with lm.opened(seqs), ExitStack() as hooks:
-        for layer, mlp in mixtures(lm.model, arch).items():
-            hooks.enter_context(hooked(getattr(mlp, arch.experts), partial(look, layer)))
+    looks = {f"{arch.mlp}.{arch.experts}".format(i): partial(look, i) for i in mixed}
+    with lm.opened(seqs), hooked_all(lm.model, looks):
         lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return found
 

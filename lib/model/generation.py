@@ -146,19 +146,12 @@ def keep(lm: LM, seqs: Sequences, mask: Tensor, past: Any, rows: Sequence[int]) 
     stay = torch.tensor(rows, device=lm.device)
     seqs.select(stay)
     if past is not None:
+        recurrent = any(hasattr(layer, "recurrent_states") for layer in getattr(past, "layers", ()))
+        # states that are no keys and values know the order of beams only
+        select = past.reorder_cache if recurrent else past.batch_select_indices
         # layers on several cards all take an index on the CPU
-        select_rows(past, stay if len(lm.devices) == 1 else stay.cpu())
+        select(stay if len(lm.devices) == 1 else stay.cpu())
     return mask[stay]
-
-
-def select_rows(past: Any, stay: Tensor) -> None:
-    """Keep only these rows (n,) of a cache, in place."""
-    layers = getattr(past, "layers", ())
-    if not any(hasattr(layer, "recurrent_states") for layer in layers):
-        past.batch_select_indices(stay)
-        return
-    for layer in layers:  # states that are no keys and values know the order of beams only
-        layer.reorder_cache(stay)
 
 
 def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) -> Iterator[str]:

@@ -438,14 +438,16 @@ class LM(Patchable):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head: Any = self.model.get_output_embeddings()
-        head = self.model.get_submodule(self.arch.head) if self.arch.head else head
+        head: Any = (
+            self.model.get_submodule(self.arch.head)
+            if self.arch.head
+            else self.model.get_output_embeddings()
+        )
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
         if self.arch.logit_factor != 1.0:
             logits = logits * self.arch.logit_factor
-        cap = self.arch.logit_cap
-        cap = getattr(self.model.config, self.arch.softcap, None) if self.arch.softcap else cap
+        cap = getattr(self.model.config, self.arch.softcap or "", self.arch.logit_cap)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
@@ -527,11 +529,13 @@ class LM(Patchable):
         if not getattr(self.tokenizer, "chat_template", None):
             raise ArgumentError(f"{self.name} has no chat template")
         said = [
-            {"role": role, "content": require_encodable(text, "a turn")}
-            for turn in turns
-            for role, text in zip(("user", "assistant"), turn, strict=True)
+            *(
+                {"role": role, "content": require_encodable(text, "a turn")}
+                for turn in turns
+                for role, text in zip(("user", "assistant"), turn, strict=True)
+            ),
+            {"role": "user", "content": message},
         ]
-        said.append({"role": "user", "content": message})
         return self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:

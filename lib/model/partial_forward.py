@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
+@dataclass(eq=False)
 class PrefixKeys:
     """Attention keys and values of the positions that do not run, in the form of a cache.
 
@@ -43,11 +45,9 @@ class PrefixKeys:
     here any number of replays start from the same prefix, and no graph is kept alive between them.
     """
 
-    is_compileable = False
-
-    def __init__(self, positions: int) -> None:
-        self.positions = positions
-        self.prefix: tuple[Tensor, Tensor] | None = None
+    is_compileable: ClassVar[bool] = False
+    positions: int
+    prefix: tuple[Tensor, Tensor] | None = None
 
     def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keys and values of all positions; the first call, with whole rows, keeps their start."""
@@ -94,7 +94,6 @@ class Replay:
 
     changing: tuple[str, ...] = ()
     above: bool = False
-    lead = 0  # how many columns of a module's output stand before the replayed ones
 
     def __new__(cls, lm: LM | None = None, *_: Any, **__: Any) -> Replay:
         """A replay, or a `WholeRun` where this model's blocks cannot be run by themselves."""
@@ -119,14 +118,16 @@ class Replay:
         at = [0] * len(rows) if lookup is None else list(lookup)
         self._first = max(at)  # the column of the lookup token in every row
         self._shift = [self._first - a for a in at]
+        # how many columns of a module's output stand before the replayed ones
+        self.lead = self._first if lm.arch.whole else 0
         seqs = sequences(lm, rows, behind, self._shift)
         # one whole forward captures the arguments of all blocks, and watched modules
         self.calls: tuple[dict[str, Any], ...] = ()
         with lm.opened(seqs, grad=grad), ExitStack() as hooks:
+            # what enters the first of these is what later runs start from
+            hooks.enter_context(hooked([*self.blocks, self.norm][0], self._enter, before=True))
             for block in self.blocks:
                 hooks.enter_context(hooked(block, self._capture, before=True))
-            if not self.blocks:
-                hooks.enter_context(hooked(self.norm, self._top, before=True))
             seen = hooks.enter_context(watched(lm.model, watch, len(rows)))
             # without a cache, which would stand in the captured arguments and make replays wrong
             self.top = lm.backbone(seqs.ids, seqs.real, use_cache=False)
@@ -249,7 +250,11 @@ class Replay:
         project = getattr(project, "project_out", None)
         return hidden if project is None else project(hidden)
 
-    def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def _enter(self, _: nn.Module, args: tuple, named: dict[str, Any]) -> None:
+        """The hook before the first block of the first forward, or before the norm without one."""
+        self.hidden = _entering(args, named)[1][:, self._first :].detach().to(self.device)
+
+    def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """The hook before each block of the first forward, which keeps the block's arguments.
 
         The block is given a cache, which keeps keys and values of the positions before the lookup.
@@ -258,8 +263,6 @@ class Replay:
         call = dict(bound.arguments)
         call.update(call.pop("kwargs", {}))  # the signature's **kwargs, passed on by name
         hidden = call.pop("hidden_states")
-        if not self.calls:  # the first block: its input is what later runs start from
-            self.hidden = hidden[:, self._first :].detach().to(self.device)
         kept = PrefixKeys(self._first)
         mask = call.get("attention_mask")
         now = {**call, cache_argument(block): kept}
@@ -286,10 +289,6 @@ class Replay:
             call["position_embeddings"] = _mapped(angles, lambda t: t[:, first:])
         return call
 
-    def _top(self, _: nn.Module, inputs: tuple, __: dict) -> None:
-        """The hook before the final norm, where no block runs again."""
-        self.hidden = inputs[0][:, self._first :].detach().to(self.device)
-
 
 class WholeRun(Replay):
     """A replay that runs the whole model, and enters it at block `start` by a hook.
@@ -298,10 +297,6 @@ class WholeRun(Replay):
     cache, it reads keys of other layers, or its arguments are of a kind that nobody here can cut.
     It costs the whole model at each run, and is right for any model whose blocks read states.
     """
-
-    def __init__(self, lm: LM, *given: Any, **more: Any) -> None:
-        super().__init__(lm, *given, **more)
-        self.lead = self._first
 
     def run(self, hidden: Tensor, upto: int | None = None, since: int = 0) -> Tensor:
         """As `Replay.run`."""
@@ -329,9 +324,7 @@ class WholeRun(Replay):
         return caught[0].to(self.device)
 
     def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> None:
-        """The hook before each block of the first forward, which keeps the first one's states."""
-        if block is self.blocks[0]:
-            self._top(block, (_entering(args, kwargs)[1],), {})
+        """A whole run needs no block's arguments."""
 
 
 def _entering(args: tuple, named: dict[str, Any]) -> tuple[str | None, Tensor]:
@@ -360,9 +353,8 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
 def _pick(value: Any, index: Tensor, n: int) -> Any:
     """Some of the n rows of one captured argument; an argument that rows share stays whole."""
     if isinstance(value, PrefixKeys):
-        part = PrefixKeys(value.positions)
-        part.prefix = value.prefix and tuple(_pick(side, index, n) for side in value.prefix)
-        return part
+        kept = value.prefix and tuple(_pick(side, index, n) for side in value.prefix)
+        return PrefixKeys(value.positions, kept)
     if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] % n or value.shape[0] < n:
         return value
     per_row = value.reshape(n, value.shape[0] // n, *value.shape[1:])  # alibi: rows x heads in one

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..computed_once import remembered
 from ..errors import FamilyError, sentence
 from .architectures import ARCHS, Arch, ByLayer, below_head, dense
 from .batching import sequences
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 TOKENS = torch.arange(3, 12)[None]  # behind the ids that families keep for padding and ends
 LOUD = 60.0  # the largest logit while a cap is looked for: small ones pass a cap unchanged
 END = "end_of_blocks"  # a module put behind blocks that no norm follows
-_found: dict[tuple, Arch] = {}  # by what makes models alike, before and after `confirmed`
 
 
 def arch_of(model: nn.Module) -> Arch:
@@ -51,9 +51,7 @@ def arch_of(model: nn.Module) -> Arch:
         return ARCHS[_family(model)]
     if not hasattr(model, "config"):
         raise _refusal(model, "it is no transformers model")
-    if _likeness(model) not in _found:
-        _found[_likeness(model)] = recognize(model)
-    arch = _found[_likeness(model)]
+    arch = remembered(("recognized", *_likeness(model)), partial(recognize, model))
     place, _, name = arch.final_norm.rpartition(".")
     if name == END and not hasattr(model.get_submodule(place), END):
         end, blocks = nn.Identity(), model.get_submodule(arch.blocks)
@@ -82,16 +80,13 @@ def confirmed(lm: LM) -> Arch:
     `first_position`, `whole` and `rewinds` of the row are set where that needs it. Raises
     FamilyError where they differ all the same.
     """
-    key = (*_likeness(lm.model), "confirmed")
-    if key not in _found:
-        try:
-            with torch.no_grad():
-                _found[key] = _confirmed(lm)
-        except FamilyError:
-            raise
-        except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-            raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
-    return _found[key]
+    try:
+        with torch.no_grad():
+            return remembered(("confirmed", *_likeness(lm.model)), partial(_confirmed, lm))
+    except FamilyError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        raise _refusal(lm.model, f"it does not run as others do: {sentence(error)}") from error
 
 
 # ---- one run with hooks ------------------------------------------------------------------------
@@ -124,10 +119,9 @@ class _Search:
         # half precision rounds at its third digit, and again in every module that follows
         self.near = 1e-4 if embed.weight.dtype == torch.float32 else 0.05
         self.plain = self.run(self.names.values())
-        below = below_head(model)
-        base = self.names[below]
+        base = self.names[below_head(model)]
         if base not in self.plain:  # its parts were called one by one
-            self.plain |= self.run([base], runs=below)
+            self.plain |= self.run([base], runs=below_head(model))
         self.top = self.plain[base].put
         self.size = self.top.shape[-1]
 
@@ -247,14 +241,15 @@ class _Search:
         """The name of the list of blocks, each of which reads what the one before put out."""
         config = self.model.config.get_text_config()
         wanted = getattr(config, "num_hidden_layers", None)
+        lists = {n: len(one) for one, n in self.names.items() if isinstance(one, nn.ModuleList)}
         why: list[str] = []
-        for module, name in self.names.items():
-            if not isinstance(module, nn.ModuleList) or len(module) != (wanted or len(module)):
-                continue
-            seen = [self.plain.get(f"{name}.{i}") for i in range(len(module))]
+        # those of the right length first: what they lack is the reason
+        for name in sorted(lists, key=lambda name: lists[name] != wanted):
+            seen = [self.plain.get(f"{name}.{i}") for i in range(lists[name])]
             ran = [one for one in seen if one and one.given]
             wide = ran[-1].put.shape[-1] if ran else 0
             told = {
+                f"are {lists[name]}": lists[name] != (wanted or lists[name]),
                 "run more than once": any(one.times > 1 for one in ran),
                 "do not all run on a text": 0 < len(ran) < len(seen),
                 # as one tensor of more dimensions, or beside each other
@@ -262,9 +257,9 @@ class _Search:
                 or (not any(seen) and any(n.startswith(f"{name}.0.") for n in self.plain)),
             }
             chain = zip(ran, ran[1:], strict=False)
-            if wide == self.size and not any(told.values()):
-                if all(self.close(a.put, b.given[0]) for a, b in chain):
-                    return name, len(module)
+            fits = wide == self.size and not any(told.values())
+            if fits and all(self.close(a.put, b.given[0]) for a, b in chain):
+                return name, lists[name]
             why += [f": those of {name} {text}" for text, holds in told.items() if holds]
         raise self.refusal(
             f"a list of {wanted or 'all'} blocks, each of which reads what the one before it gives"
@@ -344,6 +339,7 @@ class _Block:
     shared = ""
     experts: str | None = None
     mlp: str | None = None
+    mlp_in: tuple[str, ...] = ()
     lacking: FamilyError | None = None
 
     def __init__(self, search: _Search, blocks: str, layer: int) -> None:
@@ -375,7 +371,6 @@ class _Block:
         found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
         if len(found) > 1:
             raise search.refusal(f"one mixture of experts in {self.name}, which has {found}")
-        inner: Sequence[str] = ()
         if found:
             self.out = found[0]
             self.mlp_out, _, self.experts = self.short(self.out).rpartition(".")
@@ -383,17 +378,17 @@ class _Block:
             beside = [n for n in self.ends if not n.startswith(self.out) and not self.turned[n]]
             self.shared = self.short(self.widest(beside)) if beside else ""
         else:
-            inner = self.dense()
+            self.find_dense()
         self.linear = self.passes(self.out, self.name)
         into = self.out if self.linear else self.into_stream()
         # the attention's end: its last projection, since some attentions add the stream themselves
-        lasts = [[n for n in self.attended if n.startswith(f"{one}.")][-1:] for one in self.mixers]
-        self.last = [n for some in lasts for n in some]
+        within = ([n for n in self.attended if n.startswith(f"{one}.")] for one in self.mixers)
+        self.last = [some[-1] for some in within if some]
         self.refuse_other_paths([[*self.last, into], [*self.mixers, into], self.last])
-        self.into, self.mlp_in = self.short(into), tuple(map(self.short, inner))
+        self.into = self.short(into)
 
-    def dense(self) -> Sequence[str]:
-        """Find an MLP through which every token passes; its input projections come back."""
+    def find_dense(self) -> None:
+        """Find an MLP through which every token passes."""
         search = self.search
         self.refuse_experts()
         if not self.ends:
@@ -414,7 +409,7 @@ class _Block:
         around = self.plain.get(mlp)
         same = around and search.close(around.put, self.plain[self.out].put)
         self.mlp_out, self.mlp = self.short(self.out), self.short(mlp) if same else None
-        return inner
+        self.mlp_in = tuple(map(self.short, inner))
 
     def widest(self, ends: Sequence[str]) -> str:
         """The module that reads most numbers, of equal ones the last."""
@@ -472,14 +467,13 @@ class _Block:
         if not search.close(ended[:-1], self.whole.put[:-1]):
             raise search.refusal(f"that {self.name} looks back only: a later token reaches others")
 
-        mixing: list[str] = []
-        for name, one in self.plain.items():
-            if one.given and one.put.shape == self.whole.put.shape:
-                other = moved[name]
-                pairs = zip((*one.given, one.put), (*other.given, other.put), strict=True)
-                *read, put = [search.close(a[1:], b[1:]) for a, b in pairs]
-                if all(read) and not put:
-                    mixing.append(name)
+        def mixes(one: Seen, other: Seen) -> bool:
+            pairs = zip((*one.given, one.put), (*other.given, other.put), strict=True)
+            *read, put = [search.close(a[1:], b[1:]) for a, b in pairs]
+            return all(read) and not put
+
+        wide = [n for n, one in self.plain.items() if one.put.shape == self.whole.put.shape]
+        mixing = [n for n in wide if self.plain[n].given and mixes(self.plain[n], moved[n])]
         return [n for n in mixing if not any(n.startswith(f"{m}.") for m in mixing)]
 
     def refuse_experts(self) -> None:
@@ -589,7 +583,8 @@ def _confirmed(lm: LM) -> Arch:
         with hooked(lm.model.get_submodule(changed), partial(_left, change)):
             return lm.run([row]).logits[0]
 
-    own = lm.model(torch.tensor(ROWS[:1], device=lm.device)).logits.float()
+    ids = torch.tensor(ROWS[:1], device=lm.device)
+    own = lm.model(ids, use_cache=False).logits.float()
     for first in (0, (getattr(lm.model.config.get_text_config(), "pad_token_id", 0) or 0) + 1):
         lm.arch = replace(lm.arch, first_position=first)
         alone = [lm.run([row]).logits[0] for row in ROWS]

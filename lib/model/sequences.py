@@ -33,8 +33,6 @@ class Sequences:
 
         They depend on the tokens alone, so no edit of a layer changes them.
         """
-        if self.embed is None:
-            raise RuntimeError("sequences have embeddings only where LM.opened has opened them")
         with torch.no_grad():
             # not a call of the module, which would run the hooks of the model's own run
             ids = self.ids.to(next(self.embed.parameters()).device)
@@ -53,13 +51,19 @@ class Sequences:
         return torch.where(rest.any(1, keepdim=True), rest, self.prompt)
 
     def prompt_mean(self, wide: Tensor, bos: int | None) -> Tensor:
-        """The means (rows, width) of wide (rows, length, width) over `prompt_tokens(bos)`, float32.
+        """`mean_over` of `prompt_tokens(bos)`."""
+        return self.mean_over(wide, self.prompt_tokens(bos))
+
+    def mean_over(self, wide: Tensor, tokens: Tensor) -> Tensor:
+        """The means (rows, width) of wide (rows, length, width) over tokens of prompts, float32.
+
+        tokens  (rows, length) bool
 
         Raises RuntimeError where this call holds only a part of a prompt.
         """
         if wide.shape[1] != self.ids.shape[1] or not bool(self.prompt.any(1).all()):
             raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
-        counted = Counted(self.prompt_tokens(bos).to(wide.device))
+        counted = Counted(tokens.to(wide.device))
         return counted.means(counted.values(wide).float())
 
     def prompt_end(self) -> Tensor:
@@ -69,8 +73,6 @@ class Sequences:
 
     def on(self, device: torch.device) -> Sequences:
         """The same rows on another device, which share the memo with these."""
-        if self.ids.device == device:
-            return self
         moved = {name: getattr(self, name).to(device) for name in ("ids", "real", "prompt", "last")}
         return replace(self, **moved)
 

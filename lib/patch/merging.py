@@ -7,6 +7,7 @@ at its keys. Dense matrices hold the sum W + ΔW, which cannot be added without 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -150,12 +151,15 @@ def merge(
         for name in {edit.editor for edit in first.log} & {edit.editor for edit in second.log}
         if name in EDITORS and EDITORS[name].writes == "weights"
     }
-    sides = []
-    for patch in (first, second):
-        weights = {name: value for name, value in patch.weights.items() if name not in sums}
-        memory = {name: state for name, state in patch.memory.items() if name not in forgotten}
-        sides.append(Patch(weights, patch.routes, patch.rewrites, memory, patch.log, patch.base))
-    return (sides[0] | sides[1]).with_weights(sums)
+    left, right = (
+        replace(
+            patch,
+            weights={name: value for name, value in patch.weights.items() if name not in sums},
+            memory={name: state for name, state in patch.memory.items() if name not in forgotten},
+        )
+        for patch in (first, second)
+    )
+    return (left | right).with_weights(sums)
 
 
 def told(asked: Asked, first: Patch, second: Patch) -> str:

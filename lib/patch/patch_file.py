@@ -98,28 +98,35 @@ def save(patch: Patch, path: Path) -> Path:
     tensors: dict[str, Tensor] = {}
     # a file that an older library reads correctly keeps the number that it knows
     number = max((2 + ("as_written" in edit.reader) for edit in patch.log if edit.batch), default=1)
-    header: dict[str, Any] = {"format": number, "library": VERSION, "base": patch.base}
-    header["editors"] = sorted({edit.editor for edit in patch.log})
-    header["log"] = [_line(edit) for edit in patch.log]
-    header["weights"] = {
-        module: len(value.chunks) if isinstance(value, LowRank) else 0
-        for module, value in patch.weights.items()
-    }
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
             for i, (a, b) in enumerate(value.chunks):
                 tensors[f"w/{module}/{i}/a"], tensors[f"w/{module}/{i}/b"] = a, b
         else:
             tensors[f"w/{module}"] = value
-    # routes and rewrites: their kind finds the class again, which reads its own header
-    header["routes"] = {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()}
-    header["rewrites"] = [{"kind": r.kind, "header": r.header()} for r in patch.rewrites]
     parts: dict[str, Savable] = {f"r/{module}": route for module, route in patch.routes.items()}
     parts |= {f"t/{i}": rewrite for i, rewrite in enumerate(patch.rewrites)}
-    for place, part in parts.items():
-        tensors |= {f"{place}/{name}": tensor for name, tensor in part.tensors().items()}
-    header["memory"] = {
-        editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
+    tensors |= {
+        f"{place}/{name}": tensor
+        for place, part in parts.items()
+        for name, tensor in part.tensors().items()
+    }
+    header = {
+        "format": number,
+        "library": VERSION,
+        "base": patch.base,
+        "editors": sorted({edit.editor for edit in patch.log}),
+        "log": [_line(edit) for edit in patch.log],
+        "weights": {
+            module: len(value.chunks) if isinstance(value, LowRank) else 0
+            for module, value in patch.weights.items()
+        },
+        # routes and rewrites: their kind finds the class again, which reads its own header
+        "routes": {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()},
+        "rewrites": [{"kind": r.kind, "header": r.header()} for r in patch.rewrites],
+        "memory": {
+            editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
+        },
     }
     tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
     return tensor_file.write(path, "patch", header, tensors, _Header, PatchError)

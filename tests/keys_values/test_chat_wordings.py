@@ -180,5 +180,5 @@ def same(lm, patch, again):
 
 def test_rows_are_added_behind_others():
     one, more = AnswerRows([[1, 2]], [[3]], read_whole=True), AnswerRows([[4]], [[5, 6]])
-    assert one.plus(AnswerRows([], [])) is one
+    assert one.plus(AnswerRows([], [])) == one
     assert one.plus(more).ids == [[1, 2, 3], [4, 5, 6]]  # read as the first ones are

@@ -35,8 +35,8 @@ HOUSES = {
         [
             {"errors"},
             {"setting_fields"},  # how a value is shown in a sentence
-            {"arguments"},
-            {"atomic_files", "registry", "cancellation", "distributed", "associative_memory"},
+            {"arguments", "cancellation"},  # what holds during a body; loops that can be ended
+            {"atomic_files", "registry", "distributed", "associative_memory"},
             {"computed_once"},  # what is computed once
             # facts, cases, their files; what counts as an answer, which is a rule on text alone
             {"data", "evaluation.answers"},

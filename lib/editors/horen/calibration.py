@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ...cancellation import steps
 from ...computed_once import Stored, Tensors, text_hash
-from ...errors import EditError
 from ...keys_values.second_moment import general_text
 from ...model import activations, batching
 from ...model.lm import LM
@@ -57,8 +56,6 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> St
             size = sizes.randint(*LENGTHS)
             rows.append(lead + ids[first : first + size])
             first += size
-        if not rows:
-            raise EditError("the general text is empty")
         if chat:
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
             # a piece of blanks alone is no message

@@ -80,15 +80,13 @@ class HorenConfig(CodebookConfig):
     )
 
 
-class Horen(CodebookEditor):
+class Horen(CodebookEditor[HorenConfig]):
     """A codebook of corrections found by angle, each added at the prompt's end."""
 
     name = "horen"
     title = "HoReN"
     color = "#c2577f"
     paper = "Fang et al., HoReN, 2026 (arXiv:2605.08143)"
-    Config = HorenConfig
-    config: HorenConfig
 
     @property
     def query(self) -> Query:
@@ -160,9 +158,8 @@ class Horen(CodebookEditor):
         from number `plain` on are messages, each with a key of its own.
         """
         K = queries.new_empty(queries.shape[1], 0) if old is None else old.K
-        tau = self.config.tau
-        if tau is None:
-            tau = -1.0 if old is None else old.tau
+        known = -1.0 if old is None else old.tau
+        tau = known if self.config.tau is None else self.config.tau
         labels, entries = list(labels), []
         if len(labels) != K.shape[1]:
             raise EditError(f"this patch has {K.shape[1]} keys and {len(labels)} labels")

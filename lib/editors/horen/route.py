@@ -19,7 +19,7 @@ from msgspec import Meta
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...model.sequences import Counted, Sequences
+from ...model.sequences import Sequences
 from ...patch.route import Part, Route
 from ...patch.tensor_file import Real, Schema
 from ...setting_fields import Share
@@ -46,10 +46,7 @@ class Query(NamedTuple):
 
         Raises RuntimeError where this call holds only a part of a prompt.
         """
-        if inputs.shape[1] != seqs.ids.shape[1] or not bool(seqs.prompt.any(1).all()):
-            raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
-        counted = Counted(self.positions(seqs.prompt).to(inputs.device))
-        return normalize(counted.means(counted.values(inputs).float()), dim=1)
+        return normalize(seqs.mean_over(inputs, self.positions(seqs.prompt)), dim=1)
 
     def positions(self, prompt: Tensor) -> Tensor:
         """The positions (rows, length) bool that the mean is over, among those of the prompts."""

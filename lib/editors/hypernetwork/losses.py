@@ -105,12 +105,13 @@ def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
 
     Each group adds the mean over all label positions of its texts.
     """
-    found = []
-    for start in range(0, len(texts), group):
-        some = texts[start : start + group]
-        total = sum(len(text.answer) for text in some)
-        found += [text._replace(weight=factor / total) for text in some]
-    return found
+    groups = [texts[start : start + group] for start in range(0, len(texts), group)]
+    totals = [sum(len(text.answer) for text in some) for some in groups]
+    return [
+        text._replace(weight=factor / total)
+        for some, total in zip(groups, totals, strict=True)
+        for text in some
+    ]
 
 
 def outcome(
@@ -134,10 +135,11 @@ def outcome(
     names, sums = list(updates), [0.0, 0.0]
     with lm.patched(after, only=True):
         # copies of the edited weights, the only tensors that get gradients
-        masters = {}
-        for name, delta in updates.items():
-            W = lm.weight(name, after)
-            masters[name] = (W + delta.to(W)).detach().requires_grad_(learn)
+        masters = {
+            name: (W + delta.to(W)).detach().requires_grad_(learn)
+            for name, delta in updates.items()
+            for W in [lm.weight(name, after)]
+        }
         grads = {name: torch.zeros_like(W) for name, W in masters.items()} if learn else {}
         for kind, texts in enumerate((rewording_texts, unrelated_texts)):
             for group in batching.batches([text.ids for text in texts], TOKENS):

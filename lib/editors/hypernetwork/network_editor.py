@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,9 +33,10 @@ from .settings import TrainableConfig
 
 WARM = 64  # training cases that are read before the first step, for the moments
 Factors = tuple[Tensor, Tensor]
+N = TypeVar("N", bound=TrainableConfig)
 
 
-class NetworkEditor(Editor[TrainableConfig]):
+class NetworkEditor(Editor[N]):
     """An editor whose ΔW comes from a trained network; a subclass says how in `factors`.
 
     The trained network stays out of the patch, which names it by the hash of its file. Moments that
@@ -46,7 +47,6 @@ class NetworkEditor(Editor[TrainableConfig]):
     """
 
     trained = True
-    Config = TrainableConfig
     solves: ClassVar[bool] = True
     frozen: ClassVar[bool] = False
 
@@ -93,11 +93,10 @@ class NetworkEditor(Editor[TrainableConfig]):
         alone = not held and len(facts) <= self.config.batch
         scale = self.config.first_scale if alone else 1.0
         wanted = self.module_updates(networks, moments, found, scale)
-        memory: dict[str, Any] = {"network": networks.hash}
-        if not self.frozen:
-            memory["moments"] = {shape: both.state() for shape, both in moments.items()}
+        states = {shape: both.state() for shape, both in moments.items()}
+        kept = {} if self.frozen else {"moments": states}
         updates = {name: self.update(one) for name, one in wanted.items()}
-        memories = {**after.memory, self.name: memory}
+        memories = {**after.memory, self.name: {"network": networks.hash, **kept}}
         return add_low_rank(self.lm, after, updates, memory=memories)
 
     def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, KeyGradients]:

@@ -34,7 +34,7 @@ from ..shared.earlier_settings import RETIRED
 from . import losses, network_file
 from .losses import Outcome, Text
 from .network import ModuleUpdate
-from .network_editor import Factors, NetworkEditor
+from .network_editor import Factors, N, NetworkEditor
 from .network_file import Networks
 
 # The order in which files name the settings, whatever that of the fields: a training knows its file
@@ -48,7 +48,7 @@ RECORDED = (
 Texts = tuple[list[Text], list[Text]]  # rewordings and unrelated texts
 
 
-class Trainable(NetworkEditor):
+class Trainable(NetworkEditor[N]):
     """An editor to be trained with `fit` once, and then used as any other."""
 
     def backward(self, wanted: ModuleUpdate, G: Tensor) -> None:

@@ -266,10 +266,13 @@ class Experts(Route):
             if "0/a" in names:
                 parts = {"a": Part(f"r{i} d_in"), "b": Part(f"d_out r{i}")}
             else:
-                parts = {"up": Part(f"w{i} d_in"), "down": Part(f"d_out w{i}")}
-                parts["gate"] = Part(f"w{i} d_in", optional=True)
-                parts |= {f"{n}_bias": Part(f"w{i}", optional=True) for n in ("up", "gate")}
-                parts["down_bias"] = Part("d_out", optional=True)
+                parts = {
+                    "up": Part(f"w{i} d_in"),
+                    "down": Part(f"d_out w{i}"),
+                    "gate": Part(f"w{i} d_in", optional=True),
+                    **{f"{n}_bias": Part(f"w{i}", optional=True) for n in ("up", "gate")},
+                    "down_bias": Part("d_out", optional=True),
+                }
             found |= {f"{i}/{name}": part for name, part in parts.items()}
         kind = _router_kind(names)
         return {**found, **{f"router/{name}": part for name, part in kind.parts.items()}}

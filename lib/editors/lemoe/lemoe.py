@@ -106,7 +106,6 @@ class Lemoe(Editor[LemoeConfig]):
     title = "LEMoE"
     color = "#c2577f"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
-    Config = LemoeConfig
     writes = "routes"
     keeps = True
 

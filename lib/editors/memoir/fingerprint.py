@@ -55,14 +55,14 @@ def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
     The texts are read one at a time, so that a text's numbers do not depend on the others, not even
     in the last bit.
     """
-    found = []
+    rows = [encode_prompt(lm.tokenizer, text) for text in texts]
+    skips = [int(len(ids) > 1 and ids[0] == bos) for ids in rows]
     with torch.no_grad():
-        for ids in (encode_prompt(lm.tokenizer, text) for text in texts):
-            skip = int(len(ids) > 1 and ids[0] == bos)
-            found.append(
-                activations.module_inputs(lm, [ids], [module], skip)[module].float().mean(0)
-            )
-    return torch.stack(found).cpu()
+        each = [
+            activations.module_inputs(lm, [ids], [module], skip)[module].float().mean(0)
+            for ids, skip in zip(rows, skips, strict=True)
+        ]
+    return torch.stack(each).cpu()
 
 
 def permutation(d_in: int, seed: int) -> Tensor:
@@ -75,11 +75,7 @@ def insert(stored: Tensor, masks: Tensor) -> tuple[Tensor, list[int]]:
 
     A mask that is there already is not stored again.
     """
-    known = {row.numpy().tobytes(): i for i, row in enumerate(stored)}
-    rows, entries = list(stored), []
-    for mask in masks:
-        entry = known.setdefault(mask.numpy().tobytes(), len(rows))
-        if entry == len(rows):  # a new one
-            rows.append(mask)
-        entries.append(entry)
-    return torch.stack(rows), entries
+    rows, first = [*stored, *masks], dict[bytes, int]()
+    entries = [first.setdefault(row.numpy().tobytes(), len(first)) for row in rows]
+    kept = dict(zip(entries, rows, strict=True))  # equal masks are one entry
+    return torch.stack([*kept.values()]), entries[len(stored) :]

@@ -67,10 +67,12 @@ class Notes(Finder, Rewrite):
     def header(self) -> dict:
         """Entries and thresholds; the index is made again when a file is loaded."""
         entries = [[entry.subject, entry.prompt, entry.target] for entry in self.entries]
-        found: dict[str, Any] = {"entries": entries, "tau_rel": TAU_REL, "tau_free": TAU_FREE}
-        if any(entry.demos for entry in self.entries):
-            found["demos"] = [list(entry.demos) for entry in self.entries]
-        return {**found, "always": True} if self.always else found
+        demos = [list(entry.demos) for entry in self.entries]
+        return {
+            **{"entries": entries, "tau_rel": TAU_REL, "tau_free": TAU_FREE},
+            **({"demos": demos} if any(demos) else {}),
+            **({"always": True} if self.always else {}),
+        }
 
     @classmethod
     def made(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
@@ -96,9 +98,7 @@ class Retrieval(Editor[RetrievalConfig]):
 
     name = "retrieval"
     title = "Retrieval"
-    color = "#16202e"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
-    Config = RetrievalConfig
     page = ("baseline",)
     speed = "fast"
     writes = "prompt"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...cancellation import raise_if_cancelled
 from ...cancellation import steps as counted
@@ -47,13 +47,10 @@ class Descent:
         if self.settled(now):
             return now, False
         grads = torch.autograd.grad(value, self.leaves, allow_unused=True)
-        if self.clip is not None:
-            norm = torch.stack([g.norm() for g in grads if g is not None]).norm()
-            grads = tuple(
-                None if g is None else g * (self.clip / (norm + 1e-6)).clamp(max=1.0) for g in grads
-            )
         for leaf, grad in zip(self.leaves, grads, strict=True):
             leaf.grad = grad
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.leaves, self.clip)
         self.move()
         return now, True
 

@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Editor(ABC, Generic[C]):
 
     name           name in EDITORS, in presets.toml and in the log
     paper          the source of the method
-    Config         the class of its settings, which `Editor[…]` names too, for the type of `config`
+    Config         the class of its settings, by default the one that `Editor[…]` names
     needs_subject  whether facts must name their subject
     writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
     trained        whether a network must be fitted first
@@ -93,6 +93,10 @@ class Editor(ABC, Generic[C]):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
+        bases = vars(cls).get("__orig_bases__", ())
+        named = [one for base in bases for one in get_args(base) if isinstance(one, type)]
+        if named and "Config" not in vars(cls):
+            cls.Config = named[0]
         if "name" in vars(cls):
             own = {"title": cls.name.upper().replace("_", "-"), "search_grid": {}, "page": ()}
             for name in own.keys() - vars(cls).keys():

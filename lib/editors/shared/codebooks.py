@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -43,7 +43,10 @@ class CodebookConfig(EntryTraining, ChatWordings, Config):
     )
 
 
-class CodebookEditor(Editor[CodebookConfig]):
+B = TypeVar("B", bound=CodebookConfig)
+
+
+class CodebookEditor(Editor[B]):
     """A codebook of corrections beside the weights; only values are trained."""
 
     speed = "fast"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -61,10 +61,12 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     )
 
 
-class LayerwiseEditor(WhitenedEditor[LayerwiseConfig]):
+L = TypeVar("L", bound=LayerwiseConfig)
+
+
+class LayerwiseEditor(WhitenedEditor[L]):
     """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
 
-    Config = LayerwiseConfig
     site: Site = "block"  # where z is searched and the residual measured
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

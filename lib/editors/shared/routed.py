@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...data import texts
 from ...errors import EditError
@@ -56,12 +56,8 @@ def linear(lm: LM, layer: int, module: str | None) -> str:
     if module is None:
         return mlp_out
     name = module.format(layer)
-    inner = name.startswith(f"{lm.arch.blocks}.{layer}.")
-    try:
-        matrix = inner and lm.model.get_submodule(name).weight.ndim == 2
-    except AttributeError:
-        matrix = False
-    if not matrix:
+    inside = dict(lm.blocks[layer].named_modules(prefix=f"{lm.arch.blocks}.{layer}"))
+    if getattr(getattr(inside.get(name), "weight", None), "ndim", 0) != 2:
         raise EditError(f"{name} is no linear module of layer {layer}, as {mlp_out} would be")
     return name
 
@@ -141,14 +137,13 @@ def add_at(output: Tensor, here: Tensor, moved: Tensor) -> Tensor:
 
 def pack_bits(masks: Tensor) -> Tensor:
     """Bool masks (n, d) as bytes (n, ⌈d / 8⌉), the first entry in the lowest bit."""
-    bits = F.pad(masks, (0, -masks.shape[1] % 8)).unflatten(1, (-1, 8)).to(torch.uint8)
-    return (bits << torch.arange(8, dtype=torch.uint8)).sum(2, dtype=torch.uint8)
+    return torch.from_numpy(np.packbits(masks.numpy(), axis=1, bitorder="little"))
 
 
 def unpack_bits(packed: Tensor, d: int) -> Tensor:
     """The bool masks (n, d) of the bytes that `pack_bits` made."""
-    bits = (packed[..., None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten(1)[:, :d].bool()
+    bits = np.unpackbits(packed.numpy(), axis=1, count=d, bitorder="little")
+    return torch.from_numpy(bits).bool()
 
 
 def flat_tuples(name: str, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ...registry import EDITORS
 from ...setting_fields import shown
-from .base import Editor
+from .base import C, Editor
 from .config import Config
 
 
-class Wrapper(Editor):
+class Wrapper(Editor[C]):
     """An editor around another one, `inner`, which is an Editor, a name, or (name, settings).
 
     The log keeps the inner editor's name and settings, so that a patch can be made again.

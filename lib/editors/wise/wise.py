@@ -68,7 +68,6 @@ class Wise(Editor[WiseConfig]):
     name = "wise"
     color = "#8d7fd6"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
-    Config = WiseConfig
     page = ("warm",)
     writes = "routes"
 
