@@ -95,11 +95,8 @@ def status(view: View) -> str:
 def headline(view: View) -> str:
     """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
     row = view.rows[0]
-    same = row.after is None or row.after == row.before
-    before, after = brief(row.before, row.before if same else row.after or "")
-    now = f"<b>{escape(after) or NOTHING}</b>"
-    if not same:
-        now = f"<s>{escape(before) or NOTHING}</s> {now}"
+    before, after = (escape(text) or NOTHING for text in told(row, view.new))
+    now = f"<b>{after}</b>" if before == after else f"<s>{before}</s> <b>{after}</b>"
     return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
 
@@ -193,7 +190,7 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
         f"{about}{_numbers(view, row)}</td>"
     )
     if row.after is None:
-        answer = escape(brief(row.before, row.before)[0]) or NOTHING
+        answer = escape(told(row, view.new)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
     guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
@@ -223,22 +220,32 @@ def told(row: Row, new: str) -> tuple[str, str]:
     """Both answers of a row in a few words, among them the one on which its verdict rests.
 
     A neighbor that is kept has in common how both answers begin; where the new answer is looked
-    for, it is shown where it stands. Anything else is told from where the answers differ.
+    for, it is shown where it stands. What is judged by how it begins has changed only where it
+    begins otherwise. Anything else is told from where the answers differ.
     """
-    old, now = (first_sentence(text).removesuffix(" …").split() for text in (row.before, row.after))
+    texts = row.before, row.before if row.after is None else row.after
+    old, now = map(_words, texts)
     if row.group == "neighbor" and row.good:
         pairs = zip(old, now, strict=False)
         same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), None)
         kept = _few(old[:same]) if same is None or same > 0 else ""
         return (kept, kept) if kept else (_few(old), _few(now))
-    if row.good is None or row.group not in ("edit", "reworded", "chat", "negation"):
-        return brief(row.before, row.after)
-    later = _few(now)
-    if not row.good and begins(row.after, _few(old)):  # "the sea" -> "the sea there": not the new
-        return _few(old), _few(old)
-    if contains(row.after, new) and not contains(later, new):
-        later = f"… {_few(new.split())}"
-    return _few(old), later
+    if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
+        return brief(*texts)
+    before, after = _few(old), _few(now)
+    written = row.group not in ("neighbor", "follows")  # the new answer is looked for
+    as_before = not written or contains(texts[0], new) == contains(texts[1], new)
+    if as_before and (both := alike(*texts)):  # "the sea", "the sea there"
+        return both, both
+    if written and contains(texts[1], new) and not contains(after, new):
+        after = f"… {_few(new.split())}"
+    return before, after
+
+
+def alike(before: str, after: str) -> str:
+    """The shorter of two answers, in a few words, where the other begins with it; else ""."""
+    short, long = sorted((_few(_words(text)) for text in (before, after)), key=len)
+    return short if begins(long, short.removesuffix(" …")) else ""
 
 
 def brief(before: str, after: str) -> tuple[str, str]:
@@ -247,15 +254,20 @@ def brief(before: str, after: str) -> tuple[str, str]:
     ("Paris, France.", "Rome.") -> ("Paris", "Rome");
     ("It is red.", "It is blue.") -> ("… red", "… blue").
     """
-    old, new = (first_sentence(text).removesuffix(" …").split() for text in (before, after))
+    old, new = _words(before), _words(after)
     shown = _few(old), _few(new)
-    if old == new or shown[0] != shown[1]:
+    if old == new or not alike(before, after):
         return shown
     pairs = zip(old, new, strict=False)
     ends = min(len(old), len(new))
     same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), ends)
     first, second = (" ".join(words[same : same + WORDS]).strip(STOPS) for words in (old, new))
     return f"… {first or '(ends)'}", f"… {second or '(ends)'}"
+
+
+def _words(text: str) -> list[str]:
+    """The words of an answer's first sentence."""
+    return first_sentence(text).removesuffix(" …").split()
 
 
 def _few(words: Sequence[str]) -> str:
@@ -333,7 +345,7 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         else:
             origin = ' title="stored example"' * view.kept
     cells = "".join(
-        f'<td data-name="{heading}">{_dots(column.rows, group, shown)}</td>'
+        f'<td data-name="{heading}">{_dots(column.rows, group, view.new, shown)}</td>'
         for group, heading in NAMES.items()
     )
     good, words = judged(column.rows)
@@ -353,7 +365,7 @@ def answers(view: View, link: str = "") -> str:
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
     for i, first in enumerate(view.rows):
-        before = escape((told(first, view.new) if columns else brief(first.before, ""))[0])
+        before = escape(told(first, view.new)[0])
         about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
         cells = [
             f'<th scope="row">{escape(first.prompt)} …{about}</th>',
@@ -380,7 +392,7 @@ def _cell(view: View, row: Row, editor: str) -> str:
     )
 
 
-def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
+def _dots(rows: Sequence[Row], group: str, new: str, shown: int) -> str:
     """The dots of one kind of prompt, with the same in words."""
     asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
     if not asked:
@@ -388,7 +400,7 @@ def _dots(rows: Sequence[Row], group: str, shown: int) -> str:
     good, total = tally(rows, group)
     dots = "".join(
         f'<i class="dot {MARKS[row.good][0]}" data-dot="{shown}.{row.group}.{i}" '
-        f'title="{escape(row.prompt)} … {escape(" → ".join(brief(row.before, row.after or "")))}">'
+        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}">'
         "</i>"
         for i, (_, row) in enumerate(asked)
     )

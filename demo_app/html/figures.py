@@ -62,7 +62,7 @@ def _why(found: Tried) -> list[str]:
     else:
         lead = f"The search ended where “{new}” has the probability {number(ends)}; as written, {p}"
     if tally(rows, "edit")[0]:
-        moved = f"moved {asked - kept} of {asked} neighbors" if asked else "no neighbor was asked"
+        moved = f"moved {asked - kept} of {asked} neighbors" if asked else "locality was not tested"
         end = f"it took, and {moved}"
     elif ends is None or ends >= HALF:
         end = "it was lost in writing" if ends else "it did not take"

@@ -9,6 +9,7 @@ from html import escape
 from lib.model.apply_patch import parted
 
 from ..session.gallery import KEY, Exhibit, Gallery, Said
+from .comparison import alike
 from .render import NOTHING
 
 OPENING = ("restaurant", "not", "italy")  # first among the cards on the opening page
@@ -60,7 +61,7 @@ def _lines(said: Sequence[Said], seen: Sequence[Said] = ()) -> str:
     for i, one in enumerate(said):
         where = f" <i>({GROUPS[one.group]})</i>" if GROUPS.get(one.group) else ""
         change = f"<s>{_said(one.before)}</s> <b>{_said(one.after)}</b>"
-        if one.before == one.after:
+        if one.before == one.after or alike(one.before, one.after):
             change = f"<b>{_said(one.after)}</b> <i>(as before)</i>"
         mark = ""
         if seen:

@@ -17,6 +17,7 @@ import lib
 from lib.data.texts import HELD_OUT
 from lib.lifelong.sample import contradicted
 
+from ..session.verdicts import about
 from ..session.worker import Job, Trouble
 from .stress_test import Line, Point, Test
 
@@ -104,12 +105,11 @@ def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
 def _probes(cases: Sequence[lib.Case]) -> list[lib.Case]:
     """One neighbor of each of the first cases that have one, as a fact that should stay.
 
-    None that the stream itself writes, and none too long for a page.
+    None about a subject that the stream itself edits, and none too long for a page.
     """
-    written = {case.fact.text for case in cases}
-    found = {}
+    facts, found = [case.fact for case in cases], {}
     for case in cases:
-        free = [p for p in case.neighborhood if p.prompt not in written and len(p.prompt) < LONG]
+        free = [p for p in case.neighborhood if len(p.prompt) < LONG and not about(p.prompt, facts)]
         for probe in free[:1]:
             found.setdefault(probe.prompt, lib.Fact(None, probe.prompt, probe.target))
     return [lib.Case(fact, id=i) for i, fact in enumerate(list(found.values())[:PROBES])]

@@ -7,7 +7,7 @@ take another layer in its place.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from lib.keys_values import value_search
 from lib.workbench.interpret.logit_lens import lens
 
 from .studio import Studio
-from .subject_in_view import layers_of, listed
+from .subject_in_view import listed
 from .take_away import own_settings
 from .views import Column, Subject, View
 from .visitors import Session
@@ -33,9 +33,9 @@ class Turn:
     """Ranks of two answers after every layer.
 
     answers: the old answer and the new one.
-    was: their ranks in the unedited model.
+    was: their ranks before the edit, under the earlier edits that are live.
     now: their ranks under the edit.
-    edited: the layers that the edits touch.
+    edited: the layers that the edit writes.
     """
 
     answers: tuple[str, str]
@@ -122,7 +122,8 @@ def compare(studio: Studio, session: Session) -> Job:
             columns[last] = replace(column, name=f"{shown}, {words}")
             if last == here:
                 loss = _loss(job, lm, writer, fact, start)
-                found = replace(found, loss=loss, turn=_turn(job, lm, fact, column.patch or patch))
+                turn = _turn(job, lm, fact, start, column.patch or patch, writer.layers())
+                found = replace(found, loss=loss, turn=turn)
             order = sorted(columns)
             view = View(
                 asked,
@@ -192,7 +193,14 @@ def _loss(
     return found[0].loss
 
 
-def _turn(job: Job, lm: lib.LM, fact: lib.Fact, patch: lib.Patch) -> Turn | None:
+def _turn(
+    job: Job,
+    lm: lib.LM,
+    fact: lib.Fact,
+    start: lib.Patch,
+    patch: lib.Patch,
+    edited: Sequence[int],
+) -> Turn | None:
     """The ranks of the old and the new answer in each layer, before the edit and under it."""
     with job.counting(lm, "Reading every layer", 4, 0.2, 0.2):
         with lm.patched(lib.EMPTY, only=True):
@@ -200,8 +208,8 @@ def _turn(job: Job, lm: lib.LM, fact: lib.Fact, patch: lib.Patch) -> Turn | None
         answers = old, fact.target_new
         if len({encode_target(lm.tokenizer, answer)[0] for answer in answers}) == 1:
             return None
-        was, now = (_ranks(lm, fact.text, answers, one) for one in (lib.EMPTY, patch))
-    return Turn(answers, was, now, tuple(layers_of(lm, patch)))
+        was, now = (_ranks(lm, fact.text, answers, one) for one in (start, patch))
+    return Turn(answers, was, now, tuple(edited))
 
 
 def _ranks(lm: lib.LM, prompt: str, answers: tuple[str, str], patch: lib.Patch) -> Ranks:

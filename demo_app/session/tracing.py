@@ -111,7 +111,9 @@ def reverse(studio: Studio, session: Session) -> Job:
 def reveal(studio: Studio, session: Session) -> Job:
     """What it really was, beside what was named: Told."""
     trial, found = _examined_trial(session)
-    fact = trial.facts[0]
+    places = {one.name: place for place, one in enumerate(found.suspects, 1)}
+    # of several edits of one's own, that of the subject which the list names first
+    fact = min(trial.facts, key=lambda one: places.get(one.subject, math.inf))
 
     def work(job: Job) -> Told:
         lm, patch, first = studio.lm, trial.patch, found.first
@@ -119,14 +121,13 @@ def reveal(studio: Studio, session: Session) -> Job:
         job.report(0.2, "Asking what was edited")
         prompts = [fact.text, *trial.rewordings][:3]
         back = removed(lm, trial.spaces, patch) if trial.spaces else None
-        names = [one.name for one in found.suspects]
         return Told(
             trial.editor,
             len(trial.facts),
             fact.text,
             fact.target_new,
             listed(layers),
-            names.index(fact.subject) + 1 if fact.subject in names else None,
+            places.get(fact.subject),
             None if first is None else set(first.layers) <= set(layers),
             _said(lm, prompts, patch, back),
         )
@@ -195,7 +196,8 @@ def _examined(
 def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[None, None, Undone]:
     """The reversal and its control, judged by the unedited model."""
     patch, about = trial.patch, [fill(template, first.name) for template in TEMPLATES]
-    spread = [name for name in candidates() if name != first.name]
+    own = {first.name, *(fact.subject for fact in trial.facts)}  # another edit is not blamed on it
+    spread = [name for name in candidates() if name not in own]
     beside = [fill(ELSE, name) for name in spread[:: max(1, len(spread) // OTHERS)][:OTHERS]]
     ways = {
         "edited weights, the same path": removed(lm, trial.spaces, patch, 0.0),

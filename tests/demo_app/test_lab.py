@@ -230,9 +230,9 @@ def test_an_edit_is_tried_in_other_layers_and_the_visitor_takes_one(studio):
     )
     assert [column.name for column in view.columns] == [f"ROME, layer {i}" for i in range(4)]
     assert view.chosen == 1 and view.rows == view.columns[1].rows == session.view.rows
-    for patch, ranks in (lib.EMPTY, found.turn.was), (last.patch, found.turn.now):
+    for patch, ranks in (first.patch, found.turn.was), (last.patch, found.turn.now):
         assert ranks["xy"] == lens(studio.lm, text, ["xy"], patch)["rank"].tolist()
-    assert found.turn.edited == (1, 2), "with the layer of the edit before"
+    assert found.turn.edited == (1,), "not the layer of the edit before"
     writer = lib.EDITORS["rome"](studio.lm)
     assert found.loss == writer.update(last.fact, after=first.patch)[1].loss
     for column, layer in zip(view.columns, range(4), strict=True):
@@ -269,7 +269,7 @@ def test_an_edit_that_failed_is_asked_about_and_taken_from_another_layer(studio)
     ("ends", "written", "kept", "said"),
     [
         (0.9, True, (3, 4), "it took, and moved 1 of 4 neighbors"),
-        (0.9, True, (0, 0), "it took, and no neighbor was asked"),
+        (0.9, True, (0, 0), "it took, and locality was not tested"),
         (0.9, False, (4, 4), "it was lost in writing"),
         (0.2, False, (4, 4), "the search did not find it"),
     ],
