@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
-NAMED = 3  # points that bear their names: those on which most lands
 NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
@@ -111,16 +110,15 @@ def _scatter(found: Prediction) -> str:
     ax = figure.axes[0]
     end = max(ax.get_xlim()[1], ax.get_ylim()[1])
     ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
-    for place, victim in enumerate(found.victims[:NAMED]):
-        ax.annotate(
-            victim.fact.subject,
-            (abs(victim.rho), victim.share),
-            xytext=(-8, 5 - 14 * place),
-            textcoords="offset points",
-            ha="right",
-            fontsize=plot.style.SMALL,
-            color=plot.style.INK,
-        )
+    first = found.victims[0]
+    ax.annotate(
+        first.fact.subject,
+        (abs(first.rho), first.share),
+        xytext=(-8, -4),
+        textcoords="offset points",
+        ha="right",
+        color=plot.style.INK,
+    )
     said = "On the dashed line the prediction is exact; full points are facts whose answer changed."
     return f'<p class="hint">{said}</p>{picture(figure, said)}'
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from html import escape
 
 from lib.evaluation.answers import begins
+from lib.workbench import plot
 
 from ..session.findings import Findings, Said, Told, Undone
 from ..session.subject_in_view import listed
-from .render import NOTHING, in_words, numbers, table
+from .figures import picture
+from .render import NOTHING, hint, in_words, numbers, table
 
-WIDTH, HEIGHT, FOOT = 720, 170, 26  # of the drawing of all layers, in its own units
 LISTED = 5  # candidates in the table
 Z = (
     "z: the distance from the median of all candidates, in robust standard deviations. It is taken "
@@ -103,45 +104,17 @@ def _null(found: Findings) -> str:
 
 
 def _layers(found: Findings) -> str:
-    """The largest z of each layer as bars, with the null and the threshold, and in words."""
-    places, ground = found.places, HEIGHT - FOOT
-    marked = set(found.first.layers) if found.first else set()
-    top = max(found.threshold * 1.3, *(place.value for place in places))
-    step = WIDTH / len(places)
-    parts, lines = [], []
-
-    def y(value: float) -> float:
-        return ground * (1 - max(0.0, value) / top)
-
-    for i, place in enumerate(places):
-        layer = int(place.where.removeprefix("layer "))
-        kind, x, high = "named" if layer in marked else "other", i * step, y(place.value)
-        parts.append(
-            f'<rect class="{kind}" x="{x + 0.15 * step:.1f}" y="{high:.1f}" '
-            f'width="{0.7 * step:.1f}" height="{ground - high:.1f}"/>'
-        )
-        if place.null is not None:
-            parts.append(_dash("usual", x + 0.05 * step, x + 0.95 * step, y(place.null)))
-        if layer in marked or layer % 5 == 0:
-            parts.append(
-                f'<text class="{kind}" x="{x + step / 2:.1f}" y="{HEIGHT - 8}">{layer}</text>'
-            )
-        usual = "" if place.null is None else f", unedited {place.null:.1f}"
-        lines.append((place.where, f"z {place.value:.1f} ({place.name}){usual}"))
-    parts.append(_dash("least", 0, WIDTH, y(found.threshold)))
-    dash = "a dash: the same in the unedited model; " if _null(found) else ""
-    said = f"Largest z of any candidate in each of {len(places)} layers"
-    return (
-        f'<figure><figcaption class="caption">{said}<span>{dash}the line: {found.threshold:g}, '
-        "from which on somebody is called a suspect</span></figcaption>"
-        '<div class="wide" tabindex="0" role="group" aria-label="All layers">'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">{"".join(parts)}'
-        f"</svg></div></figure>{in_words(lines)}"
-    )
-
-
-def _dash(kind: str, left: float, right: float, y: float) -> str:
-    return f'<line class="{kind}" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    """The largest z of each layer, with that of the unedited model and the threshold."""
+    layers = [int(place.where.removeprefix("layer ")) for place in found.places]
+    series = {"edited": [place.value for place in found.places]}
+    if _null(found):
+        series["unedited"] = [place.null for place in found.places]
+    named = found.first.layers if found.first else None
+    figure = plot.layer_curve(layers, series, "largest z of any candidate", named)
+    figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
+    lines = [(one.where, f"z {one.value:.1f} ({one.name})") for one in found.places]
+    said = f"Dashed: {found.threshold:g}, from which on somebody is called a suspect."
+    return f"{hint(said)}{picture(figure, said)}{in_words(lines)}"
 
 
 def _said(rows: Sequence[Said]) -> str:

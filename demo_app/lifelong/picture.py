@@ -7,76 +7,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from html import escape
+from typing import TYPE_CHECKING
 
 from lib.evaluation.intervals import interval
-from lib.workbench.plot import palette
+from lib.workbench import plot
 
 from .stress_test import Test
 
-WIDTH, HEIGHT = 420, 280  # of the lines, in the units of the picture
-LEFT, TOP, BOTTOM = 40, 26, 34  # margins around them
-RIGHT = 190  # room for the names of the lines
-APART = 3  # between lines that would lie on each other
-DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 3")  # so that color is not all that tells apart
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+APART = 1.2  # percent between lines that would lie on each other
 HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "s per edit", "Collapse")
 
 
-def picture(test: Test) -> str:
-    """All lines so far, and the same in a sentence."""
+def drawn(test: Test) -> Figure:
+    """All lines so far, which are at least one, each a little beside the others."""
+    lines, x, y = [line for line in test.lines if line.points], {}, {}
+    for number, line in enumerate(lines):
+        aside = APART * ((len(lines) - 1) / 2 - number)
+        x[line.name] = [point.edits for point in line.points]
+        y[line.name] = [100 * point.retention + aside for point in line.points]
+    said = "facts so far that are still said, %"
+    figure = plot.lines(x, y, "edits so far", said, ylim=(-5, 105))
+    figure.axes[0].set_xlim(0, len(test.cases) + 0.5)
+    return figure
+
+
+def said(test: Test) -> str:
+    """Where all lines are, in a sentence."""
     if not test.measured:
-        return '<p class="hint">The first point is being measured.</p>'
-    names = palette.styles([line.name for line in test.lines])
-    parts = [_axes(test)]
-    for i, line in enumerate(test.lines):
-        parts.append(_line(test, i, names[line.name][0]))
+        return "The first point is being measured."
     told = "; ".join(
         f"{line.name} {100 * line.points[-1].retention:.0f} %" for line in test.lines if line.points
     )
-    label = f"After {test.measured} of {len(test.cases)} edits, facts still said: {told}."
-    width, height = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
-    return (
-        f'<div class="race" tabindex="0" role="region" aria-label="Facts still said">'
-        f'<svg viewBox="0 0 {width:.0f} {height}" width="{width:.0f}" role="img" '
-        f'aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
-        f'<p class="source">{escape(label)}</p>'
-    )
-
-
-def _place(test: Test, edits: float, share: float) -> tuple[float, float]:
-    return LEFT + WIDTH * edits / len(test.cases), TOP + HEIGHT * (1 - share)
-
-
-def _axes(test: Test) -> str:
-    """Grid, and names of the axes."""
-    parts = [f'<text x="{LEFT}" y="14" class="head">facts so far that are still said, %</text>']
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        x, y = _place(test, 0, share)
-        parts.append(f'<line x1="{x}" x2="{x + WIDTH}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-        parts.append(f'<text x="{x - 6}" y="{y + 4:.1f}" class="end">{100 * share:.0f}</text>')
-    for end in test.points:
-        x, y = _place(test, end, 0)
-        parts.append(f'<text x="{x:.1f}" y="{y + 15:.1f}" class="middle">{end}</text>')
-    x, y = _place(test, len(test.cases) / 2, 0)
-    parts.append(f'<text x="{x:.1f}" y="{y + 30:.1f}" class="middle">edits so far</text>')
-    return "".join(parts)
-
-
-def _line(test: Test, number: int, color: str) -> str:
-    """One editor's way so far, a little beside the others' ways."""
-    line, aside = test.lines[number], APART * (number - (len(test.lines) - 1) / 2)
-    found = [_place(test, point.edits, point.retention) for point in line.points]
-    points = " ".join(f"{x:.1f},{y + aside:.1f}" for x, y in found)
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y + aside:.1f}" r="3.5"/>' for x, y in found)
-    dash = DASHES[number % len(DASHES)]
-    name = f"{line.name}, ended early" if line.error else line.name
-    x, y = LEFT + WIDTH + 16, TOP + 10 + 20 * number  # in the list of names
-    return (
-        f'<g class="way" style="--of:{color}">'
-        f'<polyline points="{points}" stroke-dasharray="{dash}"/>{dots}'
-        f'<polyline points="{x},{y} {x + 28},{y}" stroke-dasharray="{dash}"/>'
-        f'<text x="{x + 36}" y="{y + 4}">{escape(name)}</text></g>'
-    )
+    return f"After {test.measured} of {len(test.cases)} edits, facts still said: {told}."
 
 
 def rows(test: Test) -> list[list[str]]:

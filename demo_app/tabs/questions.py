@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from ..html import dossier, figures, trace
-from ..html.render import number, numbers
+from ..html.render import hint, number, numbers
 from ..lifelong import picture, run, stress_test
 from ..session import dossiers, interference, lasting, layers, tracing
 from ..session.studio import Studio
@@ -139,6 +140,7 @@ def _stress_fields(studio: Studio) -> list[Any]:
             value=studio.choices.used("ticked"),
             label="Editors beside retrieval and fine-tuning",
             scale=2,
+            min_width=300,  # on a phone the number stands below
         )
         edits = gr.Slider(
             2,
@@ -149,6 +151,7 @@ def _stress_fields(studio: Studio) -> list[Any]:
             info=f"at most {stress_test.SLOW_EDITS} with an editor that is not fast",
             buttons=[],
             scale=1,
+            min_width=260,
         )
     return [editors, edits]
 
@@ -166,4 +169,7 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
 
 def raced(test: stress_test.Test) -> str:
     """The picture of a stress test, and its numbers."""
-    return picture.picture(test) + numbers(picture.HEADS, picture.rows(test), picture.notes(test))
+    said = picture.said(test)
+    drawn = figures.picture(picture.drawn(test), said) if test.measured else ""
+    below = numbers(picture.HEADS, picture.rows(test), picture.notes(test))
+    return f"{drawn}{hint(escape(said))}{below}"
