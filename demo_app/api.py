@@ -26,6 +26,12 @@ from .session.worker import Job, Stopped, Trouble
 def endpoints(studio: Studio) -> None:
     """Add the endpoints to the page that is being built."""
 
+    async def edited(request: gr.Request, fact: tuple, editor: Any, more: dict[str, Any]) -> View:
+        def start(session: Session) -> Job:
+            return studio.edit(session, studio.choices.subject(*fact), editor, **more)
+
+        return await _done(studio, request, start)
+
     async def edit(
         subject: str,
         prompt: str,
@@ -42,12 +48,8 @@ def endpoints(studio: Studio) -> None:
         where `written` is false. Gives the relation of the classroom whose prompts test the fact
         (`kind`; null: none fits), what was measured, and every row before and after.
         """
-
-        def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own)
-            return studio.edit(session, wanted, editor, keep="any", more=settings, listed=False)
-
-        view = await _done(studio, request, start)
+        more = {"keep": "any", "more": settings, "listed": False}
+        view = await edited(request, (subject, prompt, target, own), editor, more)
         found = {
             "kind": view.subject.case.relation,
             "live": view.live,
@@ -68,12 +70,7 @@ def endpoints(studio: Studio) -> None:
         One entry per editor, as /edit gives it; with `error` where an editor refuses the fact,
         or cannot follow this visitor's edits; where none can, the call fails with their sentences.
         """
-
-        def start(session: Session) -> Job:
-            wanted = studio.choices.subject(subject, prompt, target, own)
-            return studio.edit(session, wanted, editors, keep="none")
-
-        view = await _done(studio, request, start)
+        view = await edited(request, (subject, prompt, target, own), editors, {"keep": "none"})
         return [{**summary(column), "rows": rows(column)} for column in view.columns]
 
     async def answer(

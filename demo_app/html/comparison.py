@@ -103,7 +103,7 @@ def headline(view: View) -> str:
 def comparison(view: View) -> str:
     """The blocks of every editor, and the scoreboard below them."""
     parts = []
-    for i, column in enumerate(_asked(view)):
+    for i, column in _asked(view).items():
         hidden = "" if column is view.column or not view.columns else " hidden"
         parts.append(
             f'<div class="asked" data-column="{i}" data-editor="{escape(column.name)}"{hidden}>'
@@ -115,9 +115,12 @@ def comparison(view: View) -> str:
     return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
 
 
-def _asked(view: View) -> list[Column]:
-    """The columns that have rows; where no editor was asked, what is live is one without a name."""
-    return [one for one in view.columns if one.rows] or [Column("", "", view.rows)]
+def _asked(view: View) -> dict[int, Column]:
+    """{place: column} of those that have rows; what is live is one without a name where none was
+    asked.
+    """
+    found = {i: column for i, column in enumerate(view.columns) if column.rows}
+    return found or {0: Column("", "", view.rows)}
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -315,15 +318,11 @@ def scoreboard(view: View) -> str:
     if not any(column.rows for column in columns):
         return ""
     names = ("<i>Editor</i>", *NAMES.values(), "<i>Verdict</i>")
-    shown = 0
-    body = []
-    for i, column in enumerate(columns):
-        body.append(_line_of(view, column, i, shown))
-        shown += bool(column.rows)
-    return table("score", names, body, DOTS)
+    lines = (_line_of(view, column, i) for i, column in enumerate(columns))
+    return table("score", names, lines, DOTS)
 
 
-def _line_of(view: View, column: Column, index: int, shown: int) -> str:
+def _line_of(view: View, column: Column, index: int) -> str:
     """One editor's dots and the verdict on both halves; or why it made no edit."""
     name = escape(column.name)
     if not column.rows:
@@ -335,7 +334,7 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
     live, origin = index == view.chosen, ""
     if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
         name = (
-            f'<b tabindex="-1">{name}</b><button type="button" data-show="{shown}">{name}</button>'
+            f'<b tabindex="-1">{name}</b><button type="button" data-show="{index}">{name}</button>'
         )
         if live and view.kept:
             others = any(one.patch is not None for one in view.columns if one is not column)
@@ -345,7 +344,7 @@ def _line_of(view: View, column: Column, index: int, shown: int) -> str:
         else:
             origin = ' title="stored example"' * view.kept
     cells = "".join(
-        f'<td data-name="{heading}">{_dots(column.rows, group, view.new, shown)}</td>'
+        f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
         for group, heading in NAMES.items()
     )
     good, words = judged(column.rows)
@@ -361,7 +360,7 @@ def answers(view: View, link: str = "") -> str:
 
     link: the query of an address that makes the edit again.
     """
-    columns = _asked(view) if view.rows[0].after is not None else []
+    columns = [] if view.rows[0].after is None else list(_asked(view).values())
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
     for i, first in enumerate(view.rows):
@@ -392,14 +391,14 @@ def _cell(view: View, row: Row, editor: str) -> str:
     )
 
 
-def _dots(rows: Sequence[Row], group: str, new: str, shown: int) -> str:
+def _dots(rows: Sequence[Row], group: str, new: str, column: int) -> str:
     """The dots of one kind of prompt, with the same in words."""
     asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
     if not asked:
         return '<span class="none">not asked</span>'
     good, total = tally(rows, group)
     dots = "".join(
-        f'<i class="dot {MARKS[row.good][0]}" data-dot="{shown}.{row.group}.{i}" '
+        f'<i class="dot {MARKS[row.good][0]}" data-dot="{column}.{row.group}.{i}" '
         f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}">'
         "</i>"
         for i, (_, row) in enumerate(asked)

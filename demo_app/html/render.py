@@ -98,17 +98,10 @@ def stored(text: str) -> str:
     return f'<p class="stored">{escape(text)}</p>'
 
 
-def in_words(lines: Iterable[str | tuple[str, str]]) -> str:
-    """The text alternative of a figure, folded: a list of lines, or of (name, line)."""
-    items = []
-    for line in lines:
-        name, text = ("", line) if isinstance(line, str) else line
-        lead = f"<b>{escape(name)}</b>: " if name else ""
-        items.append(f"<li>{lead}{escape(text)}</li>")
-    return (
-        '<details class="alt"><summary>The figure in words</summary>'
-        f"<ul>{''.join(items)}</ul></details>"
-    )
+def in_words(lines: Iterable[str]) -> str:
+    """The text alternative of a figure, folded: a list of lines."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<details class="alt"><summary>The figure in words</summary><ul>{items}</ul></details>'
 
 
 def table(kind: str, heads: Iterable[str], rows: Iterable[str], name: str = "") -> str:

@@ -112,7 +112,7 @@ def _layers(found: Findings) -> str:
     named = found.first.layers if found.first else None
     figure = plot.layer_curve(layers, series, "largest z of any candidate", named)
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
-    lines = [(one.where, f"z {one.value:.1f} ({one.name})") for one in found.places]
+    lines = [f"{one.where}: z {one.value:.1f} ({one.name})" for one in found.places]
     said = f"Dashed: {found.threshold:g}, from which on somebody is called a suspect."
     return f"{hint(said)}{picture(figure, said)}{in_words(lines)}"
 

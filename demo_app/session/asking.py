@@ -72,16 +72,17 @@ class Asker:
         end: float = 1.0,
         words: str = "Asking the same again",
         start: lib.Patch = lib.EMPTY,
+        only: int | None = None,
     ) -> tuple[Row, ...]:
         """The rows of a subject: the base's answers and, where there is a patch, those under it.
 
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
+        only: how many of the prompts are asked, the edit itself first; None: all.
         begin, end: the part of the job's bar that this is. start: the patch on top of which the
         last edit was made; what that one has moved already is not held against the edit.
         """
         target = subject.case.fact.target_new
-        prompts = self.prompts(subject)
-        asks = self.asks(subject)
+        prompts, asks = self.prompts(subject)[:only], self.asks(subject)[:only]
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
         middle = begin + (end - begin) * 0.4 if patch or fresh else end
@@ -120,18 +121,6 @@ class Asker:
             both = old.text, p, new.text, p_after, verdicts.divergence(old, new)
             rows.append(Row(group, prompt, *both, *verdict, p_old, p_old_after))
         return tuple(rows)
-
-    def first(self, job: Job, subject: Subject, patch: lib.Patch, share: float) -> Row:
-        """The row of the edit itself, asked alone, so that it is known before all the others."""
-        ask, target = self.asks(subject)[0], subject.case.fact.target_new
-        (old,) = self.base(job, [ask], target, share, share)
-        words = "Asking the edit itself"
-        (new,), ((p,),) = self.ask(job, [ask], target, patch, words, share, share, [target])
-        judged = verdicts.verdict(True, "edit", None, target, old, new)
-        (was,) = self.chances([(ask, target)], {ask: old})
-        return Row(
-            "edit", ask[0], old.text, was, new.text, p, verdicts.divergence(old, new), *judged
-        )
 
     def base(
         self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float

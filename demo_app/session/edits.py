@@ -100,7 +100,7 @@ class Health:
 
     def __init__(self, lm: lib.LM) -> None:
         self.lm, self.base = lm, None
-        self.text = HELD_OUT.read_text(encoding="utf-8")[:TEXT] if HELD_OUT.exists() else ""
+        self.text = HELD_OUT.read_text(encoding="utf-8")[:TEXT]
 
     def checked(
         self, job: Job, edits: Sequence[AppliedEdit]
@@ -116,16 +116,16 @@ class Health:
             self.lm.patched(patch, only=True),
         ):
             answers = self.lm.answer(texts, ANSWER)
-            found = lib.perplexity(self.lm, self.text) if self.text else 0.0
+            found = lib.perplexity(self.lm, self.text)
         now = (
             replace(edit, said=first_sentence(answer))
             for edit, answer in zip(edits, answers, strict=True)
         )
-        return tuple(now), warning(found, self.base or 0.0)
+        return tuple(now), warning(found, self.base)
 
     def read(self, job: Job) -> None:
         """The perplexity of the unedited model, once."""
-        if self.base is None and self.text:
+        if self.base is None:
             words = "Reading a page of text"
             with (
                 job.counting(self.lm, words, 1, 0.0, 0.1),
@@ -136,9 +136,9 @@ class Health:
 
 def warning(found: float, base: float) -> str | None:
     """A sentence where ordinary text has become clearly less probable to the model."""
-    if not found or not base or found / base < BREAKS:
-        return None
     times = found / base
+    if times < BREAKS:
+        return None
     begun = "begins to break" if times < 2 else "is broken"
     return (
         f"The model {begun}: the perplexity of an ordinary text is {found:.3g}, "

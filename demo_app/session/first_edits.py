@@ -77,8 +77,9 @@ class FirstEdits:
         yield
         words = f"Asking all again under {name}"
         if tell and made.look is None:  # else all is there
-            row = self.asker.first(job, subject, made.patch, middle)
-            job.report(middle, words, View(subject, (row,)))
+            said = "Asking the edit itself"
+            first = self.asker.look(job, subject, made.patch, middle, False, middle, said, only=1)
+            job.report(middle, words, View(subject, first))
         rows = self._look(job, subject, made, middle, end, words, start)
         yield
         return Column(editor, name, rows, made.patch, made.seconds, stored=stored)

@@ -20,7 +20,6 @@ from .subject_in_view import subject_of
 from .visitors import Session
 from .worker import Job, Trouble
 
-BLOCK = 8 << 20
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 
@@ -106,13 +105,8 @@ def own_settings(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
 def _packed(tree: Path, path: Path) -> Generator[float, None, None]:
     """A folder as a zip file; yields the share that is packed. Weights do not shrink: stored."""
     files = sorted(file for file in tree.rglob("*") if file.is_file())
-    whole, done = sum(file.stat().st_size for file in files) or 1, 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-        for file in files:
-            name = str(Path(tree.name) / file.relative_to(tree))
-            with file.open("rb") as source, packed.open(name, "w", force_zip64=True) as target:
-                while block := source.read(BLOCK):
-                    target.write(block)
-                    done += len(block)
-                    yield done / whole
+        for number, file in enumerate(files, 1):
+            packed.write(file, Path(tree.name) / file.relative_to(tree))
             file.unlink()
+            yield number / len(files)

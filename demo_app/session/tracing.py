@@ -88,11 +88,9 @@ def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
     names = dict.fromkeys(edit.editor for edit in patch.log)
     said = ", ".join(known[one][0] for one in names)
     trial = Trial("your own edits", bare(patch), said, patch.facts)
-
-    def work(job: Job) -> Generator[None, None, Findings]:
-        return (yield from _examined(job, studio, session, trial, null))
-
-    return session.submit(studio.worker, work, aside=True)
+    return session.submit(
+        studio.worker, lambda job: _examined(job, studio, session, trial, null), aside=True
+    )
 
 
 def reverse(studio: Studio, session: Session) -> Job:
@@ -101,11 +99,9 @@ def reverse(studio: Studio, session: Session) -> Job:
     first = found.first
     if first is None or not trial.spaces:
         raise Trouble("Nobody stands out, so there is nobody to take out.")
-
-    def work(job: Job) -> Generator[None, None, Undone]:
-        return (yield from _undone(job, studio.lm, trial, first))
-
-    return session.submit(studio.worker, work, aside=True)
+    return session.submit(
+        studio.worker, lambda job: _undone(job, studio.lm, trial, first), aside=True
+    )
 
 
 def reveal(studio: Studio, session: Session) -> Job:

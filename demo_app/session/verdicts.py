@@ -34,9 +34,8 @@ def verdict(
 ) -> tuple[bool | None, str]:
     """Whether the row is as one would wish, by free generation, and a word for it."""
     same = before.shown == after.shown
-    written = begins(after.text, target)
-    if group == "chat":  # a reply in whole words: the answer may stand anywhere in it
-        written = contains(after.text, target)
+    # in a reply in whole words the answer may stand anywhere
+    written = (contains if group == "chat" else begins)(after.text, target)
     changed = "same" if same else "changed"
     if meant and group in ("edit", "reworded", "chat"):
         return written, "new answer" if written else "not the new answer"

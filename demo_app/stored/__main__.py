@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from ..session.layers import Tried
 from ..session.studio import Studio
 from ..session.views import Column, Subject, tally
 from ..session.visitors import Session
-from ..session.worker import Job
 from . import examples
 from .examples import Examples
 
@@ -140,12 +139,8 @@ def race(studio: Studio) -> stress_test.Test:
     names = [name for name in (*stress_test.BASELINES, *RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)
-
-    def work(job: Job) -> Generator[None, None, stress_test.Test]:
-        return (yield from lifelong.run(job, studio.lm, test))
-
-    found = Session().submit(studio.worker, work).outcome()
-    return replace(found, cases=[lib.Case(case.fact, id=case.id) for case in cases])
+    job = Session().submit(studio.worker, lambda job: lifelong.run(job, studio.lm, test))
+    return replace(job.outcome(), cases=[lib.Case(case.fact, id=case.id) for case in cases])
 
 
 def main(arguments: list[str] | None = None) -> int:

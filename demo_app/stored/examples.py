@@ -120,8 +120,5 @@ def digest(cases: Iterable[lib.Case]) -> str:
 
 def _spread(values: dict[str, Any]) -> str:
     """JSON with one line for each example, so that a change is seen where it is."""
-    lines = []
-    for key, value in values.items():
-        text = json.dumps(value, ensure_ascii=False)
-        lines.append(f" {json.dumps(key)}: {text}")
+    lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"

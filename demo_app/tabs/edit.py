@@ -92,10 +92,7 @@ class Page:
 
         def look(label: str, request: gr.Request) -> Iterator:
             def start(session: Session) -> Job:
-                fact = studio.choices.example(label).fact
-                return studio.look(
-                    session, studio.choices.subject(fact.subject, fact.prompt, fact.target_new)
-                )
+                return studio.look(session, studio.choices.ready_subject(label))
 
             yield from self.run(request, start)
 

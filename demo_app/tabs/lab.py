@@ -30,7 +30,6 @@ class Action:
     job: begins the work for a visitor; it also gets the values of the question's fields.
     html: what was found, or a part of it, as HTML.
     slot: in which of the question's answers it stands; those behind it are emptied.
-    main: whether it is what one presses first.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Action:
     job: Callable[..., Job]
     html: Callable[[Any], str]
     slot: int = 0
-    main: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Card:
                 self.buttons = [
                     gr.Button(
                         action.label,
-                        variant="primary" if action.main else "secondary",
+                        variant="primary" if action is question.actions[0] else "secondary",
                         scale=0,
                         min_width=120,
                     )

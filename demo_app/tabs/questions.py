@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -100,9 +100,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "consistent with, and some methods hide from it.",
             (
                 Action("trace_blind", "1 · Draw a blind edit", blind, trace.shown),
-                Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1, False),
-                Action("trace_reveal", "3 · What was it?", tracing.reveal, trace.told, 2, False),
-                Action("trace_mine", "Examine my own edits", mine, trace.shown, 0, False),
+                Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1),
+                Action("trace_reveal", "3 · What was it?", tracing.reveal, trace.told, 2),
+                Action("trace_mine", "Examine my own edits", mine, trace.shown),
             ),
             lambda kept: kept.traced and (
                 f"Stored example: {kept.traced.name}, on {kept.plain_name}.",
@@ -160,11 +160,7 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
     """The stress test of these editors: a Test, which grows."""
     cases = stress_test.mixed(studio.choices)
     test = stress_test.plan(studio.choices, editors, cases, edits)
-
-    def work(job: Job) -> Generator[None, None, stress_test.Test]:
-        return (yield from run.run(job, studio.lm, test))
-
-    return session.submit(studio.worker, work, aside=True)
+    return session.submit(studio.worker, lambda job: run.run(job, studio.lm, test), aside=True)
 
 
 def raced(test: stress_test.Test) -> str:
