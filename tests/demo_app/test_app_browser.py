@@ -334,6 +334,32 @@ def test_a_link_makes_the_edit_again(visit, tmp_path):
     page.screenshot(path=tmp_path / "link.png", full_page=True)
 
 
+def test_a_linked_edit_marks_what_changed_and_is_not_blamed_for_by_the_next(visit, tmp_path):
+    fact = "subject=The+Pantheon&prompt=%7B%7D+is+located+in+the+city+of&target=Oslo"
+    page = visit(query=f"&{fact}&editors=ft_m")
+    live(page, "1 edit live")
+    page.locator(".stay tr[data-good] >> visible=true").first.wait_for()
+    kept = page.locator('.stay tr[data-good="1"] >> visible=true')
+    assert kept.count() and kept.locator("s").count() == 0, "what is kept does not look changed"
+    for text in kept.locator("td.answer").all_inner_texts():
+        assert re.match(r"= \w", text), "the judged answer stands in the row"
+    page.get_by_label("Subject", exact=True).fill("The Colosseum")
+    page.get_by_label("New answer").fill("Madrid")
+    press(page, "Edit")
+    live(page, "2 edits live")
+    mine = page.locator(".stay tr", has_text="The Pantheon is located in").first
+    mine.locator("small", has_text="yours: you edited it before").wait_for()
+    assert mine.get_attribute("data-good") == "" and "Oslo" in mine.inner_text()
+    colors = [
+        page.locator(f".stay {part} >> visible=true").first.evaluate(
+            "(e) => getComputedStyle(e).color"
+        )
+        for part in ('tr[data-good=""] .answer b', 'tr[data-good=""] .answer s')
+    ]
+    assert len(set(colors)) == 1, "in quiet ink, neither red nor as if this edit had done it"
+    page.screenshot(path=tmp_path / "blame.png", full_page=True)
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_ends_of_the_subject_are_dragged_and_moved_by_keys(visit, tmp_path, width):
     page = visit(width)

@@ -46,11 +46,13 @@ def open_tab(page, name: str) -> None:
 
 
 def opened(page) -> None:
-    """Open every question of the lab, and wait for what it draws."""
+    """Open every question of the lab, with all that is folded in it, and wait for what it draws."""
     for card in page.locator("#lab .label-wrap").all():
         card.click()
-    page.locator("#layers img").first.wait_for(timeout=60_000)
-    page.locator("#interference img").wait_for(timeout=60_000)
+    for key, count in {"layers": 2, "interference": 1, "lifelong": 1, "trace": 1}.items():
+        page.locator(f"#{key} img").nth(count - 1).wait_for(timeout=60_000)
+    page.locator("#layers table.score").wait_for()
+    page.evaluate("document.querySelectorAll('#lab details').forEach((e) => { e.open = true; })")
 
 
 def test_the_first_screen_holds_a_change_and_a_neighbor(visit, tmp_path):
@@ -194,7 +196,7 @@ def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab
     hint = page.locator("#lifelong .hint").first
     hint.wait_for()
     assert hint.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 18
-    page.locator("#lifelong svg").wait_for()
+    page.locator("#lifelong img").wait_for()
     page.screenshot(path=tmp_path / "lab.png")
     fits(page, 1024)
 

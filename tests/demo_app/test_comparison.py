@@ -125,6 +125,7 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief(" Paris, France.", " Rome, Italy.") == ("Paris", "Rome")
     assert brief("Paris.", "Paris.") == ("Paris", "Paris")
     assert brief("a dough that is made", "a dough that is baked") == ("… made", "… baked")
+    assert brief("a simple cake", "a simple, plain cake") == ("… cake", "… plain cake")
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
     assert brief("called the Tower of it", "x")[0] == "called the Tower …"
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
@@ -137,7 +138,11 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
         ("neighbor", True, "the North Sea in", "the North Sea, and", ("the North …",) * 2),
         ("neighbor", False, "Paris, France.", "Rome.", ("Paris", "Rome")),
         ("neighbor", False, "a dough that is made", "a dough that is baked", ("… made", "… baked")),
+        ("neighbor", None, "Paris, France", "Paris, which", ("Paris", "Paris")),
+        ("neighbor", None, "Paris.", "Rome.", ("Paris", "Rome")),
         ("reworded", False, "Paris, which", "Paris, where", ("Paris", "Paris")),
+        ("edit", False, "wine and revelry. He", "wine, and more", ("wine", "wine")),
+        ("follows", False, "the most famous in it", "the most visited in", ("the most …",) * 2),
         (
             "chat",
             True,
@@ -220,6 +225,8 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     assert "data-" not in none and "live" not in none, "it is nobody's edit"
     assert "<s>Paris</s> <b>Rome</b>" in headline(view(rows()))
     looked = View(SUBJECT, (Row("edit", "The Tower is in", "Paris.", 0.1),))
+    failed = replace(rows(edit=1)[0], after="Paris, where")
+    assert "<s>" not in headline(View(SUBJECT, (failed,))) and "Paris" in headline(looked)
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
     assert "Paris" in comparison(looked) and "score" not in comparison(looked)
     assert "Paris" in answers(looked) and "After" not in answers(looked)

@@ -20,7 +20,7 @@ from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import ASIDE, Session
 from demo_app.session.worker import Job, Stopped, Trouble
 from demo_app.stored import __main__ as making
-from demo_app.tabs.questions import stages
+from demo_app.tabs.questions import raced, stages
 from lib.associative_memory import Moment
 from lib.data.texts import GENERAL
 from lib.evaluation.intervals import interval
@@ -114,7 +114,7 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     test = stress_test.plan(studio.choices, ["grace"], cases(), 4)
     assert [line.editor for line in test.lines] == ["ft", "retrieval", "grace"]
     assert test.ends == test.points == [2, 4] and test.measured == 0
-    assert "is being measured" in picture.picture(test)
+    assert "is being measured" in raced(test) and "<img" not in raced(test)
     job = Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test))
     shares = [progress.share for progress in job.watch()]
     assert job.outcome() is test and shares == sorted(shares) and shares[-1] <= 1
@@ -129,9 +129,11 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     low, high = interval([float(right) for right in ft.points[-1].right.values()])
     between = f"[{100 * low:.0f}, {100 * high:.0f}]"
     assert numbers["Still said"] == f"{100 * ft.points[-1].retention:.0f} % {between}"
-    shown = picture.picture(test)
-    dots = sum(len(line.points) for line in test.lines)
-    assert "After 4 of 4 edits" in shown and shown.count("<circle") == dots
+    assert "After 4 of 4 edits" in raced(test) and "<img" in raced(test)
+    for drawn, line in zip(picture.drawn(test).axes[0].lines, test.lines, strict=True):
+        assert drawn.get_label() == line.name and list(drawn.get_xdata()) == [2, 4]
+        told = [100 * point.retention for point in line.points]
+        assert list(drawn.get_ydata()) == pytest.approx(told, abs=1.3), "a little beside"
 
 
 def test_a_stopped_test_keeps_what_is_done(studio):
@@ -357,8 +359,12 @@ def test_an_edit_is_found_taken_out_and_told(studio, suspect):
     told = tracing.reveal(studio, suspect).outcome()
     assert told.place == 1 and told.layer_hit and told.editor == "ROME" and told.said[0].reversed
     page = trace_html.shown(found) + trace_html.undone(undone) + trace_html.told(told)
-    assert 'class="named"' in page and "stands out" in page and "largest z is 3.5" in page
+    assert "<img" in page and "layer 1: z " in page
+    assert "stands out" in page and "largest z is 3.5" in page
     assert "did not take" in trace_html.told(told), "a rank-one update without an answer"
+    suspect.trial.facts = [lib.Fact("alpha", "{} is", "xy"), *suspect.trial.facts]
+    two = tracing.reveal(studio, suspect).outcome()
+    assert two.place == 1 and two.text == told.text and two.count == 2, "of two the one it names"
 
 
 def test_a_z_just_below_the_threshold_is_not_shown_as_if_it_reached_it(studio, suspect):
