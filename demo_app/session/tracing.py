@@ -32,6 +32,7 @@ from .worker import Job, Trouble
 
 OTHERS = 20  # other candidates that are asked after a reversal
 ELSE = "{} is known for"  # what they are asked
+ABOVE = 1.05  # of the largest z of the unedited model: who is called a suspect has at least that
 ANSWER = 8  # tokens of an answer
 NOT_YET = "Nothing was examined yet: draw a blind edit first."
 NO_WEIGHTS = "You have no live edit that changes weights: make one in “Try”, for example with ROME."
@@ -160,7 +161,9 @@ def _examined(
 ) -> Generator[None, None, Findings]:
     """Look at a trial's weights, and make it the visitor's."""
     began, names = time.monotonic(), candidates()
-    steps = examine(studio.lm, names, trial.patch, threshold=THRESHOLD)
+    # a name that stands out in the unedited model is not blamed
+    least = max([THRESHOLD, *(ABOVE * z for z in null)])
+    steps = examine(studio.lm, names, trial.patch, threshold=least)
     while True:
         try:
             share, words = next(steps)
