@@ -345,6 +345,7 @@ for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
 right.axhline(3, color=plot.QUIET, linestyle=":")
 right.set(xscale="log", yscale="log", xlabel="cases", ylabel="half of Wilson's interval (points)")
 right.set(xlim=(8, 40_000), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
+right.set(xticks=[10, 100, 1_000, 10_000], xticklabels=["10", "100", "1,000", "10,000"])
 right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
@@ -489,6 +490,7 @@ def trials(spread):
     x = [100 * mean for mean in at][: len(found["the rule"])]
     made = plot.lines(x, found, *axes, colors=colors, ylim=(0, 103))
     made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
+    made.axes[0].set(xlim=(48, 100), xticks=[50, 60, 70, 80, 90, 95, 98])
     return made
 
 
