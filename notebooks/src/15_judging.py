@@ -70,8 +70,8 @@ from lib.model import generation
 from lib.workbench import plot
 from notebooks.support import drawings_15, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_18_does_it_last as runs_18
+from notebooks.support.drawings_15 import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.holes import both, guess, use
-from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")

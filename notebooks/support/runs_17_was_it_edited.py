@@ -24,7 +24,7 @@ from lib.workbench.forensics.matched_filter import DAMPING, Filtered, matched_fi
 from lib.workbench.forensics.reversal import PREFIXES
 
 from . import stored_runs
-from .lives import ROUNDED, TRAINED, lives
+from .runs_18_does_it_last import ROUNDED, TRAINED, lives
 
 EDITORS = {"ROME": 6, "MEMIT": 1}  # how many facts of a draw each of them edits
 EVEN = "even"  # the draw on which the threshold is chosen
@@ -80,17 +80,12 @@ def largest(W: Tensor, count: int) -> Tensor:
     return torch.linalg.svd(W, full_matrices=False)[2][:count].T
 
 
-def most(found: Filtered, without: str | None, widths: Sequence[int]) -> dict[str, Any]:
-    """The candidate with the largest z but for one, in its best run of layers."""
-    first = next(one for one in found.top(2, widths) if one.name != without)
-    return {"name": first.name, "z": round(first.z, 2)}
-
-
 def looked(found: Filtered, subject: str | None = None) -> dict[str, Any]:
     """z of the edited subject in the best run of layers, and the largest z of all others."""
     row: dict[str, Any] = {}
     for what, widths in (("one layer", (1,)), ("up to five", WIDTHS)):
-        row[what] = {"other": most(found, subject, widths)}
+        first = next(one for one in found.top(2, widths) if one.name != subject)
+        row[what] = {"other": {"name": first.name, "z": round(first.z, 2)}}
         if subject:
             own = next(one for one in found.top(len(found.names), widths) if one.name == subject)
             row[what] |= {"own": round(own.z, 2), "layers": own.layers}
