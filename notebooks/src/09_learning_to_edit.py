@@ -257,8 +257,8 @@ figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS)
 # **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
 # very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
 # MALMEN writes as many facts as the plain step with $\alpha = 0.02$ in each draw, and the three networks keep
-# somewhat more of the neighbors. But their printed intervals contain 0: three draws of ten facts cannot tell a gain
-# of less than about fifteen points from none. So a gain by training is not shown here.
+# somewhat more of the neighbors. But their printed intervals contain 0. As three draws of ten facts cannot tell a
+# gain of less than about fifteen points from none, a gain by training is not shown here.
 #
 # UltraEdit, for which nothing is trained, writes as many facts and keeps far more of the neighbors. But hardly any of
 # its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good one**: the right panel

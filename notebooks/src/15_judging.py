@@ -472,9 +472,7 @@ at = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
 # %%
 def trial(spread):  # {interval: how often it contains each true mean}
     found = {}
-    for mean in at:
-        if spread**2 >= 1e4 * mean * (1 - mean):  # no chances vary so much
-            break
+    for mean in [mean for mean in at if spread**2 < 1e4 * mean * (1 - mean)]:  # chances vary less
         x = rights(mean, spread / 100, np.random.default_rng(0))
         ways = {"all facts as independent": pooled(x, 0.0), "the rule": rule(x)}
         for i, f in enumerate(both(ends).values()):

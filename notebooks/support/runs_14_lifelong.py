@@ -193,11 +193,11 @@ def values(row: Mapping[str, Any], column: str, event: str = "generation") -> li
 
 
 def streams(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, list[list[float]]]:
-    """{editor: for each stream, in the order of the seeds, its values}."""
+    """{editor, the unedited model first: for each stream, in the order of the seeds, its values}."""
     found: dict[str, list[list[float]]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
         found.setdefault(row["line"], []).append(values(row, column))
-    return found
+    return {name: found[name] for name in ("base", *LINES, *LEFT_OUT) if name in found}
 
 
 def seconds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
