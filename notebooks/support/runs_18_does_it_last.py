@@ -1,4 +1,4 @@
-"""The long run of notebook 18: three draws of edits after the model has lived on, as in 17.
+"""The long run of notebook 18: three draws of edits after the model has lived on.
 
 Three lives round the model, also as runtimes do it that keep a scale for every few dozen weights; one
 trains it on; in one it is edited again.
@@ -6,22 +6,17 @@ trains it on; in one it is edited again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from torch import Tensor
-
 import lib
-from lessons import l10_1_round as exercise
-from lib.data.texts import HELD_OUT
 from lib.errors import ProbeError
-from lib.workbench.instruments.survival import EditedAgain, Life, Trained, matrices
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
+from .runs_17_was_it_edited import LATER, ROUNDED, SHIFTED, TRAINED, Life, lives
 from .score_tables import by_case
 
 FACTS = 8  # of a draw
@@ -31,35 +26,7 @@ LINES: dict[str, tuple[str, dict[str, Any], int]] = {  # editor, what differs fr
     "GRACE": ("grace", {}, 1),
     "ROME": ("rome", runs_04.STREAM, 1),
 }
-LATER = 4  # facts that are written in the life in which the model is edited again
-TRAINED = {"steps": 6, "lr": 4e-4, "batch": 1}  # all matrices, on rows of 128 tokens
-ROUNDED = {  # life: bits, and how many weights share a scale; None for those of a row
-    "8 bits, per row": (8, None),
-    "4 bits, per row": (4, None),
-    "4 bits, per 64": (4, 64),
-}
-SHIFTED = "4 bits, own format"  # 32 weights share a scale and an offset, as the weights came
 LIVES = ["nothing yet", *ROUNDED, SHIFTED, "trained", "edited again"]
-
-
-def coarse(name: str, W: Tensor) -> Tensor:
-    """W (d_out, d_in) as it is computed with in one of the lives that round."""
-    bits, size = ROUNDED.get(name, (4, 32))
-    size = math.gcd(size or W.shape[1], W.shape[1])  # a toy has fewer columns
-    return (exercise.shifted if name == SHIFTED else exercise.grouped)(W, bits, size)
-
-
-def rounding(name: str, lm: lib.LM, patch: lib.Patch) -> lib.Patch:
-    """A life: every matrix of the blocks is rounded."""
-    made = {matrix: coarse(name, lm.weight(matrix, patch)).cpu() for matrix in matrices(lm, patch)}
-    return patch.with_weights(made)
-
-
-def lives(seed: int, later: Sequence[lib.Fact]) -> dict[str, Life]:
-    """What a draw's model goes through, each time from its edits anew."""
-    found: dict[str, Life] = {name: partial(rounding, name) for name in (*ROUNDED, SHIFTED)}
-    found["trained"] = Trained((HELD_OUT.read_text(encoding="utf-8"),), **TRAINED, seed=seed)
-    return found | {"edited again": EditedAgain("ultraedit", tuple(later), batch=LATER)}
 
 
 def own(case: lib.Case) -> lib.Case:
