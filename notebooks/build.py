@@ -548,13 +548,11 @@ def _check_one(source: Path, tree: Tree) -> list[str]:
 
 def run_long(source: Path, tree: Tree, scale: str, minutes: float) -> None:
     """Make and store the long runs of a source, which its module gives."""
-    command = f"python -m notebooks.build --long {number(source)}"
-    command += "" if scale == "small" else f" --scale {scale}"
     module = tree.folder / "support" / f"runs_{source.stem}.py"
     if not (module.is_file() and "\ndef runs(" in module.read_text(encoding="utf-8")):
         raise BuildError(f"{source.name} has no long runs: there is no `runs` in {module.name}.")
     program = ["-m", "notebooks.support.long_runs", number(source), str(minutes)]
-    env = environment(scale) | {"EDIT_COMMAND": command}
+    env = environment(scale)
     done = subprocess.run([sys.executable, *program], cwd=HERE.parent, env=env, check=False)
     if done.returncode:
         raise BuildError(f"the long run of {source.name} ended with code {done.returncode}.")

@@ -568,13 +568,13 @@ for animal, young in zip(inside, ("puppy", "kitten", "chick"), strict=True):
     change, k = patch.weights[name].dense().double().cpu(), last_key(animal)
     others = [one for one in [*inside, *inside.values(), *animals] if one != animal]
     kl = moved.answers(lm, [asked.format(one) for one in others], patch)
-    for one, answer in zip(others, kl.values(), strict=True):
+    for one, far in zip(others, kl, strict=True):
         inputs, before = look(asked.format(one))
         with lm.patched(patch):
             measured = look(asked.format(one))[1] - before  # at every token
         away = max(away, (measured - change @ inputs).norm() / (change @ inputs).norm())
         shares = interference(torch.cat([k, last_key(one), inputs], 1), moment.C)[0, 1:]
-        points[one] = shares[0].item(), shares[1:].max().item(), answer.kl
+        points[one] = shares[0].item(), shares[1:].max().item(), far
     edits[f"{animal} → {young}"] = points
 print(f"measured and computed are {away:.0e} of their length apart, at most")
 assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds

@@ -95,12 +95,12 @@ layers = range(lm.n_layers)
 # state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
 # means over several draws of the noise, and the draws are the rows of one batch.
 #
-# **Why $3\sigma$?** At $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the sum:
-# half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so more
-# noise soon changes little: here $1\sigma$ is enough.
+# **Why $3\sigma$?** With noise of deviation $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the
+# sum: half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so still more noise
+# changes little. A cell below tries four sizes.
 #
-# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ at the embeddings, and behind one block, the program's
-# word for a layer. Write what happens there, `corrupt` and `put_back`.
+# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings, and behind one
+# layer, which the program calls a block. Write what happens there, `corrupt` and `put_back`.
 
 
 # %%
@@ -212,8 +212,9 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 # Now every token, and every fourth layer.
 #
 # **Your turn · exercise 4.2 · ★★ · 16 minutes.** First `effect`, of some states that are put back together. Then
-# `around`, the layers of a window: one MLP adds little, so several are restored at once, half of them below the layer
-# that the window is named after. Then `trace`, which calls the two, with a window of one for single states.
+# `around`, the layers of a window: one MLP adds little, so several neighboring ones are restored at once. A window
+# begins half its width below the layer that it is named after. Then `trace`, which calls the two, with a window of
+# one for single states.
 
 
 # %%
@@ -266,8 +267,8 @@ trace = use("4.2", trace)
 #
 # </details>
 #
-# Your trace of the states is the left panel below. The other two restore what the MLPs of ten blocks have added to the
-# state, or their attention.
+# Your trace of the states is the left panel below. The other two panels restore the outputs of ten MLPs at once, and
+# of ten attentions.
 #
 # **Predict.** ROME wrote at "Tower", the name's last token, in the orange frame. At which tokens is there something
 # to find, early and late? Are MLPs and attention bright at the same places?
@@ -302,8 +303,8 @@ mark = last, lib.EDITORS["rome"](lm).config.layer
 drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 
 # %% [markdown]
-# There are two sites. Early it is the MLPs at the piece of the name that only this tower has. Late it is the
-# attention at the prompt's last token, which has carried the answer there.
+# The figure has two sites. One is in the low layers, where the MLPs at "iffel" bring the answer back. The other is in
+# the upper layers, where the attention at the prompt's last token has fetched it.
 #
 # And a fact of your own, if you have typed one on page 00, with the answer that the model gives *today*. Where that
 # is improbable the picture stays pale.
@@ -353,9 +354,9 @@ for line, found in zip(lines, effects.values(), strict=True):
 show.Table(lines)
 
 # %% [markdown]
-# All tokens of the prompt bring back the total effect by construction. **An indirect effect is no
-# share**: those of the single tokens do not add up to that of the subject, and the subject and all
-# that follows it do not add up to the whole.
+# All tokens of the prompt bring back the total effect by construction. **An indirect effect is no share**: the
+# effects of the single tokens do not add up to that of the subject, and those of the subject and of all that follows
+# it do not add up to the whole.
 #
 # ## Six facts
 #
@@ -392,17 +393,17 @@ shown = {what: {NAMES[kind]: at(kind, where) for kind in NAMES} for what, where 
 figures.curves(shown, "layer", mean=True)
 
 # %% [markdown]
-# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token; the
-# tower is the exception. At that token the MLPs of the first layers bring much of the answer back, and the attention
-# does not. At the end of the prompt it is the attention, and hardly the MLPs. The states show the handing over: between
-# layers 21 and 24 those of the subject fall to nothing, and those of the end rise. The fact has been
-# **picked up**.
+# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token;
+# the tower is the exception. At that token the MLPs of the first layers bring much of the answer back, and the
+# attention does not. At the end of the prompt it is the attention, and hardly the MLPs. The states show the handing
+# over: between layers 21 and 24 the effect of the subject's states falls to nothing, and that of the states at the
+# end rises. The fact has been **picked up**.
 #
 # ## How wide a window?
 #
-# Ten MLPs at once were restored, and their peak is named after the layer in the middle. Which of them has done it?
-# The slider of the left panel sets the width for the tower, at the brightest piece of its name, by your function. The
-# right panel has a wide and a narrow window for all six facts.
+# Ten MLPs at once were restored, and their peak is named after the layer in the middle. Which of them has done it? In
+# the left panel your function traces the tower, at the brightest piece of its name, and the slider sets the width of
+# the window. The right panel has a wide and a narrow window for all six facts.
 #
 # **Predict.** Around layer 4 the wide window holds layers 0 to 8. Restored one by one, which layer is it?
 #
@@ -444,8 +445,8 @@ Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 # itself, and is known to **encode the token anew**. To restore it then gives back the *word* that the noise has
 # hidden, and nothing that is known about it.
 #
-# To test this we read each subject's last token after quite other words, and restore in the corrupted run what the
-# first MLP has put out *there*. The control is another subject's token.
+# To test this, the model reads each subject's last token after quite other words. What the first MLP puts out *there*
+# is then put into the corrupted run. The control is the output for another subject's token.
 
 
 # %%
@@ -474,9 +475,9 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# In the two facts where the first MLP brings much back, its output after quite other words brings
-# back as much as in the clean run, or more, and another subject's token brings back nothing. In
-# this example of two facts, layer 0 gives back the word.
+# In the two facts where the first MLP brings much back, its output after quite other words brings back about as much
+# or more, and the output for another subject's token brings back nothing. So in these two examples layer 0 gives back
+# the word.
 #
 # ## Is the peak the best place to write?
 #
@@ -489,8 +490,8 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
 #
 # <details><summary>Answer</summary>
 #
-# No. The attention reads the *state*, and an edit puts into it what it wants, as long as any later layer still
-# reads this token. Tracing MLPs shows where the model writes, not where we can.
+# No. The attention reads the *state*, and an edit can put anything into it, as long as some later layer still reads
+# this token. Tracing MLPs shows where the model writes, not where we can.
 #
 # </details>
 
@@ -529,9 +530,9 @@ figures.curves(effects | written, "layer", mean=True, mark=runs_03.LAYERS[0])
 # 02 has derived. One key is in every prompt: that of the first token, $k_0$. In some layers it is hundreds of times
 # as long as any other key, and an edit that reaches it reaches every text.
 #
-# How much reaches it depends on whether $C$ has seen it. Let $A$ be the second moment of all later
-# positions, times their part of the text, and let first positions be the part $\pi$ of all tokens, so
-# that $C = A + \pi k_0 k_0^\top$. By the formula of Sherman and Morrison
+# How much reaches it depends on whether $C$ has seen it. Let first positions be the part $\pi$ of all tokens of the
+# text, and $A$ the second moment of all other positions, times $1 - \pi$. Then $C = A + \pi k_0 k_0^\top$. By the
+# formula of Sherman and Morrison
 #
 # $$C^{-1} k_0 = \frac{A^{-1} k_0}{1 + \pi\, c}, \qquad c = k_0^\top A^{-1} k_0 .$$
 #
@@ -540,13 +541,13 @@ figures.curves(effects | written, "layer", mean=True, mark=runs_03.LAYERS[0])
 # $$\rho_A = \frac ba, \qquad
 # \rho_C = \frac{b/(1+\pi c)}{a - \pi b^2/(1+\pi c)} .$$
 #
-# A long key in a direction that other text hardly uses has a huge $c$. Where $C$ has seen the token, what
-# lands on it is divided by $1 + \pi c$: the token is a kept key, before any edit has been made. Where $C$ has
-# not seen it, nothing divides, and $\rho_A$ may be far above 1, because writing in that direction seems to
-# cost nothing.
+# A long key in a direction that other text hardly uses has a huge $c$. Where $C$ has seen the token, what lands on it
+# is divided by $1 + \pi c$, so the token is protected before any edit has been made. Where $C$ has not seen it,
+# $\rho_A$ may be far above 1, because writing in that direction seems to cost nothing.
 #
 # **Predict.** The models of the papers have no token in front. There the first *word* of a prompt stands first, and
-# $C$ leaves first positions out. How many times the tower's residual lands on "The" at layer 11 there?
+# $C$ leaves first positions out. Of an edit of the tower at layer 11, how much lands on "The" there, as a multiple of
+# the residual?
 #
 # <details><summary>Work it out</summary>
 #
@@ -614,14 +615,14 @@ for what, found in {
 show.Table(lines)
 
 # %% [markdown]
-# Without the token the harm is done, and $\rho$ has foretold it before any edit: about a hundred
-# times the residual lands on the first word, and all three edits destroy the model. No trace of a
-# fact shows this, since the key that is hit is not the fact's own.
+# Without the token all three edits destroy the model, and $\rho$ has foretold it before any edit: on the first word
+# lands a multiple of the residual, of the tower's most of all. No trace of a fact shows this, since the key that is
+# hit is not the fact's own.
 #
-# **Behind the token the hole is gone.** The $C$ that has read the token leaves about a thousandth of the residual
-# there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$. A $C$ without
-# first positions does less harm there than the formula allows: behind the token, later positions have long keys at
-# layer 11, too, so even this $C$ knows the direction.
+# **Behind the token this does not happen.** The $C$ that has read the token lets about a thousandth of the residual
+# land there, and the formula foretells this from $A$ alone, up to the ridge that the library adds to $C$. A $C$
+# without first positions does less harm there than the formula allows: behind the token, later positions have long
+# keys at layer 11, too, so even this $C$ knows the direction.
 #
 # ## What we know now
 #
@@ -632,8 +633,8 @@ show.Table(lines)
 # * An indirect effect is no share. States need each other, and effects do not add up.
 # * The peak does not say where to write. Writing works over a wide range of layers, also where no
 #   trace shows anything, and can fail for reasons that no trace shows.
-# * Without the token in front one such layer destroys the model, and $\rho$ with the key of the
-#   first token foretells it. Behind the token this hole is gone.
+# * Without the token in front, an edit in one of these layers destroys the model, and $\rho$ with the key of the
+#   first token foretells it. Behind the token it does not.
 #
 # ## Where it breaks
 #

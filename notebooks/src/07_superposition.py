@@ -127,13 +127,13 @@ interference = use("3.1", interference)
 # with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and kept keys
 # (notebook 06) do the same batch after batch.
 #
-# **Predict.** Twenty keys that are known, and twenty that nobody mentions. Who is disturbed by edits in a row, who by
-# a batch, if the keys overlap, and if they are orthogonal?
+# **Predict.** Twenty keys are written, and twenty others are known to nobody. Which of the two are disturbed by edits
+# in a row, and which by a batch? Take first keys that overlap, and then orthogonal ones.
 #
 # <details><summary>Answer</summary>
 #
-# In a row, both are disturbed. The batch spares the known ones whatever their overlap, but not the others: what nobody
-# tells the solver is spared by orthogonality alone.
+# Edits in a row disturb both where keys overlap. The batch spares the written ones whatever their overlap, but not
+# the others: what nobody tells the solver is spared by orthogonality alone.
 #
 # </details>
 
@@ -158,9 +158,10 @@ for _ in range(20):
 figures.dots(shares, ())
 
 # %% [markdown]
-# Each line is a draw, and the numbers are shares of the length of all residuals. Knowing the keys repairs the known
-# ones. **The unknown ones move even more by a batch than by a row, in every draw**: to write alike keys exactly takes
-# a longer change. Everything that a model knows and that we do not write is an unknown key.
+# Each line is a draw, and the numbers are shares of the length of all residuals. A batch knows all keys that it
+# writes, and writes them without an error. **The unknown ones are moved even more by it than by a row, in every
+# draw**, because to write similar keys exactly takes a larger change. Everything that a model knows and that we do
+# not write is an unknown key.
 #
 # ## How many keys fit?
 #
@@ -215,8 +216,9 @@ Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
 # That more things fit than there are dimensions, as long as a little overlap is allowed, is called **superposition**.
-# But what is small for one pair adds up: by the rms, $T$ edits at random keys, whose residuals are equally long and
-# unrelated in direction, move a fact by about $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
+# But what is small for one pair adds up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at such keys, with
+# residuals of one length and unrelated directions, move a fact by about $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that
+# is one whole residual.
 #
 # ## One number for a matrix of overlaps?
 #
@@ -329,8 +331,8 @@ drawings_07.matrices({layer: own[layer] for layer in shown}, [relation[name] for
 
 # %% [markdown]
 # Every row is an edit, every column a key that hears it. From layer 12 on whole rows and columns are dark, and nearly
-# all entries are positive, as if most subjects had a part in common. **In each of these layers subjects of one
-# question overlap between two and four times as much as others**, from the lowest layer on.
+# all entries are positive, as if most subjects had a part in common. **Subjects of one question overlap at least
+# twice as much as others**, from the lowest layer on.
 
 # %%
 curves = {}
@@ -353,10 +355,9 @@ print("rms over random keys':", ", ".join(f"{x:.1f}" for x in next(iter(curves.v
 plot.layer_curve(layers, curves, "rms over random keys'; kurtosis", edited)
 
 # %% [markdown]
-# **No layer has orthogonal keys.** Their rms is 2.3 to 7.0 times that of random keys, least in the lowest layers and
-# most in the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and it depends
-# on very few entries: without the two pairs that overlap most, three quarters of it are gone there. So it says how
-# *unevenly* overlap is spread. The rms says how much of it there is.
+# **No layer has orthogonal keys.** Their rms is a multiple of that of random keys, least in the lowest layers and
+# most in the upper middle. Kurtosis is high where a few pairs stand out of a pale matrix, as in layer 0, and it
+# depends on very few entries: without the two pairs that overlap most, three quarters of it are gone there.
 #
 # ## Who sits in the tail?
 #
@@ -381,10 +382,10 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# "The Eiffel Tower" ends in *Tower*, as other names do. We forecast by $\rho$, before any edit, how much of an edit
-# of the Eiffel Tower lands on six other places in ROME's layer, and on your own fact; then we move it to Rome and ask
-# for all of them. The column "lands" has what the edit really adds at each key, as a share of what it adds at the
-# tower's own.
+# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ forecasts how much of an edit of the
+# Eiffel Tower lands on six other places in ROME's layer, and on your own fact. Then we move the tower to Rome, and
+# ask where all of them are. The column "lands" has what the edit really adds at each key, as a share of what it adds
+# at the tower's own.
 #
 # **Predict.** Which of the others hear the edit? And which will move to Rome with it?
 #
@@ -416,11 +417,10 @@ values = [fact.subject for fact in towers], heard.tolist(), lands.tolist(), befo
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
 
 # %% [markdown]
-# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. On the three
-# other names that end in *Tower* about four tenths of the residual land, as $\rho$ has said to a hundredth. What that
-# does to the answer is another matter. Two of them move to Rome, and the Tower Bridge, which hears a tenth, to
-# Bristol. So $\rho$ says before the edit who will be pushed, and not where they come to stand. This is one edit, an
-# example.
+# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. The three other
+# names that end in *Tower* hear much of it, and as much as $\rho$ has said. What that does to the answer is another
+# matter. Two of the three move to Rome, and the Tower Bridge, which hears little, moves to Bristol. So $\rho$ says
+# before the edit who will be pushed, and not where they come to stand. This is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
@@ -453,8 +453,8 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 #
 # Now $\rho$ is put to the test. In a stored run the hundred and one facts with odd numbers are written one after
 # another, with equality and one key each, as the sum at the top has it. That is done in three orders. The matrix
-# $\rho$ is known before the first of them, and so the forecast comes first: one number per fact, the higher the
-# sooner it should break. All residuals count as equally long.
+# $\rho$ is known before any edit, and so the forecast comes first: one number per fact, and the higher it is, the
+# sooner the fact should break. The residuals are not known yet, so they all count as equally long.
 #
 # **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.
@@ -537,13 +537,12 @@ figures.dots(found, [f"{row['order']} order" for row in rows])
 # %% [markdown]
 # The axes are rank correlations over the hundred facts of an order. **$\rho$ puts the facts nearly into the order of
 # how far their values will be moved.** The rival is not bad at it, since later edits add up whatever their keys, but
-# $\rho$ is ahead by 0.22 (0.03 to 0.42). **It knows less well what an answer will lose, and still does so better than
-# the rival in each order**, by 0.15 (0.02 to
-# 0.28).
+# $\rho$ is ahead in each order. **It knows less well what an answer will lose, and still knows it better than the
+# rival in each order.** Both printed intervals are clear of 0.
 #
 # The last column says why no forecast of this kind gets much further. Whoever knew how far each value has really been
-# moved would order the losses hardly better. In the end more than nine facts of ten are held. The three orders share
-# their facts, so the intervals speak of the order alone.
+# moved would order the losses hardly better. In the end nearly all facts are held. The three orders share their
+# facts, so the intervals speak of other orders of these facts, and not of other facts.
 #
 # ## What we know now
 #

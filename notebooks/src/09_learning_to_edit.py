@@ -254,17 +254,16 @@ for way in (*NETWORKS, "UltraEdit"):
 figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS)
 
 # %% [markdown]
-# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units
-# alone do as a very long step does: they write all and keep next to nothing. The trained networks
-# stand a little off this curve. MALMEN writes as many facts as the plain step with $\alpha = 0.02$
-# in each draw, and of the neighbors it keeps 13 points more (−1 to 28); MEND and RLEdit keep 7 or 8
-# points more. With three draws of ten facts a gain of less than about ten points cannot be told
-# from none, so a gain by training is not shown here.
+# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
+# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
+# MALMEN writes as many facts as the plain step with $\alpha = 0.02$ in each draw, and the three networks keep
+# somewhat more of the neighbors. But their printed intervals contain 0. As three draws of ten facts cannot tell a
+# gain of less than about fifteen points from none, a gain by training is not shown here.
 #
-# UltraEdit, for which nothing is trained, writes as many facts and keeps 40 points more of the neighbors. But hardly any
-# of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good
-# one**: the right panel shows what plain steps and trained networks have and UltraEdit lacks. It differs from them in more than
-# the training, since it edits lower layers and reads only the tokens of the answer.
+# UltraEdit, for which nothing is trained, writes as many facts and keeps far more of the neighbors. But hardly any of
+# its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good one**: the right panel
+# shows what plain steps and trained networks have and UltraEdit lacks. It differs from them in more than the
+# training, since it edits lower layers and reads only the tokens of the answer.
 #
 # ## A network that begins as the identity
 #
@@ -423,9 +422,9 @@ for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALME
 figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS)
 
 # %% [markdown]
-# **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are
-# gone. The same pairs of the same network, joined by the regression on $k$, write half of them and
-# keep most of the neighbors, 68 points more (49 to 87), with no further training.
+# **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are gone. The same
+# pairs of the same network, joined by the regression on $k$, write half of them and keep most of the neighbors, with
+# no further training.
 #
 # MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes
 # nine of ten facts in every draw, and most of the rewordings follow, but few of the neighbors are
@@ -604,19 +603,6 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 # they meet a model that has been edited many times. So one training step is a whole stream: turn
 # $i$ edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by
 # those of $j$ turns before, up to a window.
-#
-# Each file keeps its own curve, the loss on facts that were kept apart. The three have three different
-# losses, so each is drawn as a share of what it was at the start, and their heights cannot be compared.
-
-# %%
-curves = runs_09.training(editors)
-falls = {name: torch.tensor(loss) / loss[0] for name, (_, loss) in curves.items()}
-steps = {name: found[0] for name, found in curves.items()}
-plot.lines(steps, falls, "training steps", "validation loss, 1 at the start", ylog=True)
-
-# %% [markdown]
-# A falling loss does not say how an edit of many facts will do. All three curves fall; but of twenty
-# facts in one update MEND writes none, and the other two keep few neighbors.
 #
 # ## What we know now
 #

@@ -80,10 +80,11 @@ mine = own_fact.read()
 # their questions as they like, so **rewordings should follow**. What the model says about **neighbors**, other
 # subjects in the same sentence, and about **unrelated** things should stay. Nobody may put a note in front of the prompt.
 #
-# The editors stand below by family. Searches look for a value and then write it. The gradients do not search. Fine-tuning
-# trains weights, and the fourth family leaves the weights as they are. Three of them are new: **PMET** is MEMIT that writes the
-# MLP's share of the change alone, **MEMOIR** has a side memory of which similar prompts read similar columns, and
-# **steering** adds one direction to every prompt, which no editor of facts should do.
+# The editors stand below by family. Searches look for a value and then write it. The gradients do not search.
+# Fine-tuning trains weights, and the fourth family leaves the weights as they are. Those that no page before has
+# shown stand with one line each in [the map](reference/map.md). Two of them matter below: **MEMOIR** has a side
+# memory of which similar prompts read similar columns, and **steering** adds one direction to every prompt, which no
+# editor of facts should do.
 #
 # **Retrieval** edits nothing: it puts the nearest stored fact in front of the prompt as a note. It is the baseline. An
 # editor that cannot do better needs a reason to be used.
@@ -170,11 +171,11 @@ for T in (6, 60):
 # ## One set of streams for everybody
 #
 # Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom, the
-# library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even ones. The tower is the
-# same in every stream, so it is left out of all scores. Turns have four
-# facts. All editors have the library's settings. For a stream that means two choices: ROME takes its slower rate, and
-# MEMIT keeps the keys of earlier facts. Twenty-six editors make twenty-seven rows, as ROME stands there twice: *ROME, published*
-# differs from ROME in its key alone.
+# library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even ones. The
+# tower is the same in every stream, so it is left out of all scores. Each turn has four facts. All editors have the
+# library's settings, and two of these are chosen for streams: ROME takes its slower rate, and MEMIT keeps the keys of
+# earlier facts. The twenty-six editors make twenty-seven rows, because *ROME, published*, which differs from ROME in
+# its key alone, has one of its own.
 #
 # Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an unrelated text
 # has to go on as the unedited model's does for eight tokens. The runs are stored, and one turn is written here again.
@@ -199,10 +200,10 @@ rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
 figures.rasters(list(x), rights, "edits so far", "number of the edit")
 
 # %% [markdown]
-# These rasters are of the first stream. The second one is that of the editor which forgets most. **A share held of one
-# half can be two things**: half of the facts were never written, which are rows dark from their beginning, or all were
-# written and half are gone, which turn dark on their way. An edit that destroys the model darkens a whole column and
-# all that follow.
+# These rasters are of the first stream. The second one is that of the editor which forgets most. **A share held of
+# one half can be two things**: half of the facts were never written, and their rows are dark from the beginning, or
+# all were written and half are gone, and their rows turn dark on the way. An edit that destroys the model darkens a
+# whole column and all that follow.
 #
 # ## Is the triangle impossible?
 #
@@ -240,11 +241,13 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one that
-# reaches them; with the long answers of ZsRE, further below, they do not. Each of the other families loses something else.
-# Lists and side memories leave nearly all unrelated texts as they were, as those seldom find an entry. They differ in which
-# neighbors and rewordings find one. Steering acts on every prompt and shows that moving no weight alone protects nothing. Where the dots of a row lie far apart, one stream would have told little about this editor. The seconds are of
-# one thread of a machine that others used, so they tell orders of magnitude.
+# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one
+# that reaches them; with the long answers of ZsRE, further below, they do not. Each of the other families loses
+# something else. Lists and side memories leave nearly all unrelated texts as they were, because such a text seldom
+# finds an entry. They differ in which neighbors and rewordings find one. Steering acts on every prompt, and shows
+# that to leave the weights alone protects nothing. Where the dots of a row lie far apart, one stream would have told
+# little about this editor. The seconds are of one thread of a machine that others used, so they tell orders of
+# magnitude.
 #
 # ## What breaks over the turns?
 #
@@ -292,16 +295,16 @@ show.Table(
 # ## Which differences are more than luck?
 #
 # An edit that breaks the model breaks it for all facts of its stream at once. So for a statement about streams the
-# **stream** is the observation, however many facts it has. Facts are easy or hard for two editors alike, so for each
-# stream $j$ we take the mean $x_j$ of their differences, fact by fact, from which what both share drops out. From $m$
-# streams we want a 95 % interval for the mean over all streams that could have been drawn. Each stream is drawn anew from the
-# same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$, with $\sigma^2$ estimated from
-# the same $m$ numbers. For this case Student gave
+# **stream** is the observation, however many facts it has. A hard fact is hard for both of two editors, and what both
+# share drops out of their difference. So for each stream $j$ we take the mean $x_j$ of their differences, fact by
+# fact. From $m$ streams we want a 95 % interval for the mean over all streams that could have been drawn. Each stream
+# is drawn anew from the same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$, with
+# $\sigma^2$ estimated from the same $m$ numbers. For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
-# The factor $t_{m-1}$ is larger than the usual 1.96, as $s$ itself is known badly from few streams. Among many editors we
-# ask it once for each: whom does the one with the highest mean not beat?
+# The factor $t_{m-1}$ is larger than the usual 1.96, as $s$ itself is known badly from few streams. Among many
+# editors we ask it once for each: is the one with the highest mean ahead of it?
 #
 # **Your turn · exercise 8.4 · ★★ · 12 minutes.** Write `paired`, the mean difference of two editors over streams
 # with the ends of its interval. Then write `unbeaten`, which calls a function such as `paired` for the leader and each
@@ -377,9 +380,9 @@ print(f"of the editors that write weights and hold at least {which_editor.HELD:.
 figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# Where a line reaches over 0, the streams do not tell the two editors apart in rewordings. A lead has to be longer than half
-# of its line to be told from luck. **So a table of means with a best number in bold says more than
-# its rows know**: what is known is a group of the unbeaten.
+# Where a line crosses 0, the streams do not tell the two editors apart in rewordings. A lead has to be longer than
+# half of its line to be told from luck. **So a table of means with a best number in bold says more than its rows
+# know**: what is known is a group of the unbeaten.
 #
 # Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below we
 # also make the interval that treats all facts as independent, and take at each end the one that reaches further.
@@ -448,17 +451,20 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# "Neighbors" of the hundred are prompts with the same relation and another subject, after which the text should go on exactly
-# as before. Every editor that writes weights loses most of these. **The order turns with the data.** Look at the searches, which write one value at the subject: a long row of long
-# answers leaves them half of ZsRE or less, while the list of GRACE and the experts of LEMoE hold nearly all. Look at
-# the rewordings of UltraEdit and LEMoE. A choice that only one set of facts supports is a choice for that set.
+# "Neighbors" of the hundred are prompts with the same relation and another subject, after which the text should go on
+# exactly as before. Every editor that writes weights loses most of these. **The order turns with the data.** Look at
+# the searches, which write one value at the subject: of a hundred long answers they hold about half or less, while
+# the list of GRACE and the experts of LEMoE hold nearly all. And LEMoE, whose rewordings follow less than those of
+# many others in the streams, leads there on ZsRE. A choice that only one set of facts supports is a choice for that
+# set.
 #
 # ## Which editor when
 #
-# Now the advice, made by two rules from stored rows. The streams narrow: of the editors that a need allows and that hold
-# at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two hundred decide, by what is
-# held and by the column that counts, so a row may name another editor than the one with the highest mean here. The last
-# column names editors that the streams do not tell from the chosen one. The
+# Two rules make the advice from stored rows. First the streams narrow the choice. A need allows some editors; of
+# those that hold at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two
+# hundred facts decide among them, by what is held and by the column that counts. So a row may name another editor
+# than the one with the highest mean here. The last column names editors that the streams do not tell from the
+# chosen one. The
 # [README](../README.md#which-editor-when) has the same rows, from the same function.
 
 # %%

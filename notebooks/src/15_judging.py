@@ -70,8 +70,8 @@ from lib.model import generation
 from lib.workbench import plot
 from notebooks.support import drawings_15, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_18_does_it_last as runs_18
+from notebooks.support.drawings_15 import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.holes import both, guess, use
-from notebooks.support.runs_15_judging import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
@@ -345,6 +345,7 @@ for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
 right.axhline(3, color=plot.QUIET, linestyle=":")
 right.set(xscale="log", yscale="log", xlabel="cases", ylabel="half of Wilson's interval (points)")
 right.set(xlim=(8, 40_000), yticks=[1, 3, 10, 30], yticklabels=["1", "3", "10", "30"])
+right.set(xticks=[10, 100, 1_000, 10_000], xticklabels=["10", "100", "1,000", "10,000"])
 right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
@@ -471,9 +472,7 @@ at = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
 # %%
 def trial(spread):  # {interval: how often it contains each true mean}
     found = {}
-    for mean in at:
-        if spread**2 >= 1e4 * mean * (1 - mean):  # no chances vary so much
-            break
+    for mean in [mean for mean in at if spread**2 < 1e4 * mean * (1 - mean)]:  # chances vary less
         x = rights(mean, spread / 100, np.random.default_rng(0))
         ways = {"all facts as independent": pooled(x, 0.0), "the rule": rule(x)}
         for i, f in enumerate(both(ends).values()):
@@ -489,6 +488,7 @@ def trials(spread):
     x = [100 * mean for mean in at][: len(found["the rule"])]
     made = plot.lines(x, found, *axes, colors=colors, ylim=(0, 103))
     made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
+    made.axes[0].set(xlim=(48, 100), xticks=[50, 60, 70, 80, 90, 95, 98])
     return made
 
 

@@ -310,22 +310,24 @@ right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
 figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
 for x, (subject, W) in enumerate(unknown, 1):
+    places = x + torch.linspace(-0.35, 0.35, len(names))  # side by side, in the list's order
     for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
-        z = f(norms(W)).tolist()
-        left.plot([x + 0.25 * i] * len(z), z, "o^"[i], markersize=4, color=plot.BASE, alpha=0.5)
+        left.plot(places, f(norms(W)), "o^"[i], markersize=3, color=plot.BASE, alpha=0.5)
     if subject:
-        z = stands_out(norms(W))[names.index(subject)].item()
-        left.plot(x, z, "D", color=plot.EDITED)
+        at = names.index(subject)
+        z, raw = (stands_out(T)[at].item() for T in (norms(W), norms(W, K.T.double())))
+        left.plot(places[at], z, "D", color=plot.EDITED)
         left.annotate(subject, (x, z), (0, 7), textcoords="offset points", ha="center")
-        raw = stands_out(norms(W, K.T.double()))[names.index(subject)].item()
         print(f"{subject}: z {z:.0f}, along the raw key {raw:.0f}")
-left.set(xlabel="model", ylabel="z of every candidate", xlim=(0.3, 4.9), xticks=range(1, 5))
+left.set(xlabel="model", ylabel="z", xlim=(0.3, 4.9), xticks=range(1, 5))
+left.set_title(f"each point one of {len(names)} candidates")
 for name in [None, *edited][:3]:
     looked = matched_filter(lm, names, moments, patches.get(name, lib.EMPTY))
     color = plot.EDITED if name else plot.BASE
     right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
     top = looked.z.max().item()
-    right.annotate(name or "unedited", (layer, top), (8, -3), textcoords="offset points")
+    aside = {"xytext": (8, -3)} if name else {"xytext": (0, -15), "ha": "center"}
+    right.annotate(name or "unedited", (layer, top), textcoords="offset points", **aside)
 right.set(xlabel="layer", title="largest z of all candidates")
 for ax in (left, right):
     ax.axhline(THRESHOLD, color=plot.QUIET, linestyle="--")
@@ -386,16 +388,19 @@ def judged(threshold):
     made, (left, bars) = figures.panels(2, height=3.8, width_ratios=(1.7, 1))
     for x, (z, color) in enumerate(strips.values()):
         places = [x + 0.04 * (i % 7 - 3) for i in range(len(z))]
-        left.plot(places, [max(one, 0.5) for one in z], "o", color=color, markersize=5, alpha=0.7)
+        left.plot(places, [max(one, 1) for one in z], "o", color=color, markersize=5, alpha=0.7)
     left.axhline(threshold, color=plot.QUIET, linestyle="--")
-    left.set(yscale="log", ylabel="z (log)")
+    ticks = [1, 2, 5, 10, 20, 50, 100]
+    left.set(yscale="log", ylabel="z", ylim=(1, 100), yticks=ticks, yticklabels=ticks)
+    left.minorticks_off()
     left.set_xticks(range(len(strips)), strips, fontsize=figures.SMALL)
     for i, draw in enumerate(runs_17.DRAWS):
         shares = [named_in(editor, draw, threshold) for editor in runs_17.EDITORS]
         shares.append([one["other"]["z"] >= threshold for one in looked("ROME", draw)])
         shares = [100 * sum(some) / len(some) for some in shares]
         at = [x + 0.08 * (i - 1) for x in range(3)]
-        bars.plot(at, shares, figures.MARKERS[i], label=f"{draw} draw", alpha=0.85)
+        look = {"color": plot.CYCLE[i], "marker": figures.MARKERS[i], "linestyle": ""}
+        bars.plot(at, shares, **look, label=f"{draw} draw", alpha=0.85)
     bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nabove, too"])
     bars.set(ylim=(-4, 104), ylabel="share of the edits (%)")
     return figures.legend(made, *bars.get_legend_handles_labels(), 3)

@@ -143,7 +143,9 @@ def drawn(strength):
     found = lengths(strength)
     points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
     names = [name.replace(": ", "\n") for name in found]
-    return figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
+    made = figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
+    made.axes[0].set_xlim(-0.04, 1.04)  # one axis for every λ, so that only the points move
+    return made
 
 
 missing.against(lengths(1_000.0)["none: a gradient step"][0])

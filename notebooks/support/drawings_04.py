@@ -10,10 +10,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from lib.workbench.plot.style import BASE, CYCLE, DASHES, EDITED, INK, LABEL, QUIET, readable
 
-from .figures import MARKERS, arrow, bare, legend, panels, plain, token_ticks
+from .figures import MARKERS, MIDDLE, arrow, bare, legend, panels, plain, token_ticks
 
 FROZEN, KEPT = "#c9d0d8", "#eceff2"  # states that run in the search, states that never change
-MIDDLE = {"ha": "center", "va": "center"}
 
 
 def rome(tokens: Sequence[str], at: int, layer: int, shown: int = 8) -> Figure:

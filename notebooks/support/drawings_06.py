@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from lib.workbench.plot.style import BASE, EDITED, GRID, INK, QUIET, UNRELATED, readable
 
-from .figures import arrow, bare, legend, panels, plain
+from .figures import MIDDLE, arrow, bare, legend, panels, plain
 
 KEPT = "#f6c7aa"  # written before and kept: a light orange
 
@@ -50,8 +50,7 @@ def thin() -> Figure:
     left = {"ha": "right", "va": "center"}
     ax.text(-0.08, 0.6, "its part $Pk = QQ^{\\mathsf{T}} k$", **left)
     ax.text(-0.08, 1.02, "approximate null space of the text's keys", color=QUIET, **left)
-    middle = {"ha": "center", "va": "center"}
-    ax.text(2.0, -0.28, "keys of general text", color=readable(UNRELATED), **middle)
+    ax.text(2.0, -0.28, "keys of general text", color=readable(UNRELATED), **MIDDLE)
     ax.set(xlim=(-3.3, 3.3), ylim=(-0.42, 1.12), aspect="equal", xticks=[], yticks=[])
     bare(ax)
     return figure

@@ -21,15 +21,12 @@ from lib.workbench.plot.style import (
     token_text,
 )
 
-from .figures import bare, box, colorbar, panels
+from .figures import MIDDLE, THIN, bare, box, colorbar, panels
 
 
 def two_paths() -> Figure:
     """Draw a layer with two matrices, the score Δ between their outputs, and the switch."""
     figure, (ax,) = panels(height=3.1)
-    thin = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "mutation_scale": 11}
-    text = {"ha": "center", "va": "center", "fontsize": LABEL}
-    small = {"ha": "center", "va": "center", "color": QUIET}
     for i in range(4):
         ax.add_patch(Rectangle((0.2, 0.9 + 0.55 * i), 0.3, 0.4, color="#c9d0d8"))
     box(ax, (1.5, 2.3), (1.5, 0.9), BASE, "$W$", "white", "main memory")
@@ -38,20 +35,20 @@ def two_paths() -> Figure:
     lines += [((3.75, y), (3.05, y)) for y in (2.75, 0.95)]
     lines += [((4.15, 2.15), (4.15, 2.5)), ((4.15, 1.55), (4.15, 1.2)), ((6.15, 1.85), (5.2, 1.85))]
     for ends in lines:
-        ax.annotate("", *ends, arrowprops=thin)
+        ax.annotate("", *ends, arrowprops=THIN)
     said = {(0.35, 3.35): "inputs $a_p$", (4.15, 2.75): "$W a_p$", (4.15, 0.95): "$W' a_p$"}
     for at, name in (said | {(4.15, 1.85): r"$\delta_p = \|W'a_p - W a_p\|$"}).items():
-        ax.text(*at, name, **text)
+        ax.text(*at, name, fontsize=LABEL, **MIDDLE)
     notes = {(0.35, 0.45): "one for each\ntoken $p$", (5.66, 2.08): "mean"}
     for at, name in (notes | {(7.62, 2.6): "no", (7.62, 1.1): "yes"}).items():
-        ax.text(*at, name, **small)
+        ax.text(*at, name, color=QUIET, **MIDDLE)
     box(ax, (6.2, 1.4), (1.15, 0.9), "white", r"$\Delta \geq \varepsilon$ ?", INK)
     place = {"ha": "left", "va": "center", "fontsize": LABEL}
     for y, start, color, said in (
         (2.75, 2.05, BASE, "$W$ answers,\nnothing changed"),
         (0.95, 1.65, EDITED, "$W'$ answers,\nto the end"),
     ):
-        look = thin | {"color": color, "linewidth": 2}
+        look = THIN | {"color": color, "linewidth": 2}
         ax.annotate("", (8.1, y), (7.4, start), arrowprops=look)
         ax.text(8.2, y, said, color=readable(color), **place)
     ax.set(xlim=(-0.3, 10.1), ylim=(0.05, 3.6), xticks=[], yticks=[])
@@ -67,7 +64,7 @@ def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: f
     figure, (ax,) = panels(height=0.62 * len(prompts) + 1.0)
     norm = Normalize(0, max(x for _, _, each in prompts for x in each))
     wide = max(sum(_width(t) for t in some) for _, some, _ in prompts)
-    look = {"ha": "center", "va": "center", "parse_math": False, "family": "monospace"}
+    look = MIDDLE | {"parse_math": False, "family": "monospace"}
     for i, (group, some, each) in enumerate(prompts):
         x, y = 0.0, -1.3 * i
         delta = sum(each) / len(each)

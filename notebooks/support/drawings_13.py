@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from lib.workbench import plot
 from lib.workbench.plot.style import BASE, CYCLE, EDITED, INK, LABEL, NEIGHBOR, QUIET, UNRELATED
 
-from .figures import MARKERS, arrow, bare, box, legend, panels
+from .figures import MARKERS, MIDDLE, THIN, arrow, bare, box, legend, panels
 
 FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the anchor for nobody
 
@@ -17,9 +17,7 @@ FROZEN, NULL = "#f6c7aa", "#c9d0d8"  # experts of earlier batches, and the ancho
 def block(experts: int = 3) -> Figure:
     """Draw one layer with its MLP, experts beside it, and the router that reads embeddings."""
     figure, (ax,) = panels(height=3.7)
-    thin = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "mutation_scale": 11}
-    text = {"ha": "center", "va": "center", "fontsize": LABEL}
-    small = {"ha": "center", "va": "center", "color": QUIET}
+    text, small = MIDDLE | {"fontsize": LABEL}, MIDDLE | {"color": QUIET}
     # the layer
     ax.text(0.2, 3.4, "$x$", **text)
     ax.text(0.0, 2.6, "at every\ntoken", **small)
@@ -38,10 +36,10 @@ def block(experts: int = 3) -> Figure:
         box(ax, (left + 0.15, 0.55), (0.8, 0.42), color, f"$k_{number}$", ink)
         lines += [((left + 0.55, 1.6), (left + 0.55, 1.05))]
     for ends in lines:
-        ax.annotate("", *ends, arrowprops=thin)
+        ax.annotate("", *ends, arrowprops=THIN)
     end = 1.5 + 1.35 * experts
     ax.plot([end - 0.2, 7.22], [2.25, 2.25], color=EDITED, linewidth=1.8)
-    ax.annotate("", (7.22, 3.22), (7.22, 2.22), arrowprops=thin | {"color": EDITED})
+    ax.annotate("", (7.22, 3.22), (7.22, 2.22), arrowprops=THIN | {"color": EDITED})
     ax.text(6.4, 2.42, "one of them", **small)
     # what the router reads, and the anchor for nobody
     left = small | {"ha": "left"}
@@ -80,9 +78,8 @@ def regions(
         ax.plot(x, y, "--", color=INK, linewidth=1.2)
     for name, (x, y) in notes.items():
         ax.scatter(x, y, 60, zorder=4, facecolors="none", edgecolors=INK, linewidths=1.2)
-        shift, side = (
-            ((0, -14), "center") if y > null else ((-8, 0), "right")
-        )  # where there is room
+        # where there is room
+        shift, side = ((0, -14), "center") if y > null else ((-8, 0), "right")
         place = {"textcoords": "offset points", "ha": side, "va": "center", "zorder": 5}
         ax.annotate(name, (x, y), shift, **place)
     ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", color=QUIET)

@@ -38,6 +38,8 @@ from lib.workbench.plot.style import (
 )
 
 MARKERS = "osD^vP"
+MIDDLE = {"ha": "center", "va": "center"}  # of a text
+THIN = {"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.2, "mutation_scale": 11}  # an arrow
 NOTHING = "#dfe3e8"  # of a raster: not written yet
 
 
@@ -89,9 +91,8 @@ def box(ax: Axes, at: Sequence[float], size: Sequence[float], color: str, name: 
     look = {"boxstyle": "round,pad=0.03", "facecolor": color, "linewidth": 1, "edgecolor": QUIET}
     ax.add_patch(FancyBboxPatch(at, *size, **look))
     x, y = at[0] + size[0] / 2, at[1] + size[1] / 2
-    text = {"ha": "center", "va": "center", "color": ink}
-    ax.text(x, y + 0.17 * bool(below), name, fontsize=LABEL, **text)
-    ax.text(x, y - 0.2, below, **text)
+    ax.text(x, y + 0.17 * bool(below), name, fontsize=LABEL, color=ink, **MIDDLE)
+    ax.text(x, y - 0.2, below, color=ink, **MIDDLE)
 
 
 def legend(
@@ -160,19 +161,16 @@ def whiskers(
     names: Sequence[str],
     found: Mapping[str, Sequence[tuple[float, float, float]]],
     xlabel: str,
-    *,
-    colors: Mapping[str, str] | None = None,
     height: float | None = None,
 ) -> Figure:
     """One row per name, one point with its interval per series: (mean, low, high)."""
     figure, (ax,) = panels(height=height or 0.46 * len(names) + 1.1)
-    colors = colors or dict(zip(found, CYCLE, strict=False))
     shift = np.linspace(-0.24, 0.24, len(found)) if len(found) > 1 else [0.0]
     for i, (series, values) in enumerate(found.items()):
         mean, low, high = np.array(values, dtype=float).T
         y = np.arange(len(names)) + shift[i]
-        ax.hlines(y, low, high, color=colors[series], linewidth=1.6)
-        ax.plot(mean, y, MARKERS[i], color=colors[series], markersize=5.5, label=series)
+        ax.hlines(y, low, high, color=CYCLE[i], linewidth=1.6)
+        ax.plot(mean, y, MARKERS[i], color=CYCLE[i], markersize=5.5, label=series)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlabel(xlabel)

@@ -97,14 +97,10 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Three streams, by the model as it is loaded and without the token in front of its texts."""
     found, plain = [], models.load("small")
     for name, model in {"02_behind": lm, "02_interference": plain}.items():
-        line = lib.EDITORS["rome"], rome_settings(model)
-        settings = {
-            "reading": stored_runs.reading(model),
-            "editors": stored_runs.configs(model, {"ROME": line}),
-            "cases": [[case.id for case in drawn(i)] for i in range(STREAMS)],
-        }
+        lines = {"ROME": (lib.EDITORS["rome"], rome_settings(model))}
+        cases = [[case.id for case in drawn(i)] for i in range(STREAMS)]
         jobs = {str(i): partial(stream, model, i) for i in range(STREAMS)}
-        found.append(stored_runs.LongRun(name, settings, jobs))
+        found.append(stored_runs.long_run(model, name, lines, jobs, cases=cases))
     return found
 
 

@@ -7,28 +7,24 @@ name the fact that fails, and draw intervals.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import lib
 from lib.editors import rome
-from lib.evaluation.answers import begins
-from lib.evaluation.superposition import superposition
 
 from . import models, stored_runs
 from .runs_02_insert import openers
 from .score_tables import MEASURED as EVERY
 from .score_tables import by_case
 
-GROUPS = "generalization", "specificity", "same_subject", "locality"
 ASKED = {
     "events": ["generation"],
     "metrics": ["generalization", "specificity", "locality", "perplexity"],
 }
 MEASURED = {name: EVERY[name] for name in ("held", "reworded", "neighbors")}
 STREAMED = MEASURED | {"held": "retention"}
-TOKENS = 8  # of an answer that notebook 07 reads
 KEYS = "mean", "prompt", "mixed", "both"
 POINTS = (1, 10, 20)
 STREAM = {"v_lr": 0.25}  # the rate that was measured better for a row of edits
@@ -71,14 +67,12 @@ def measured(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch, base: Any)
 def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
     """Each fact alone: unedited, then written under each of the four keys; one row for each.
 
-    All four write the same value, which is searched once. A row has the shares of `measured`, the
-    KL at unrelated prompts in nats, the answer at the edit's own prompt and whether the subject
-    opens it.
+    All four write the same value, which is searched once. A row has the shares of `measured`.
     """
     lm, layer = editor.lm, editor.config.layer
     name, C = lm.mlp_out(layer), editor.moment(layer)
-    W, first = lm.weight(name).cpu(), {case.id for case in openers(lm, cases)}
-    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
+    W = lm.weight(name).cpu()
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
     base = lib.baseline(lm, cases, **asked)
     for case in cases:
         _, found = editor.update(case.fact)
@@ -86,31 +80,21 @@ def by_key(editor: lib.Editor, cases: Sequence[lib.Case]) -> Iterator[dict]:
             patch = lib.EMPTY
             if key != "unedited":
                 patch = lib.Patch(weights={name: lib.LowRank((rome.insert(W, found, C, key),))})
-            scores = lib.evaluate(lm, case, patch, base=base, **asked)
-            shares, text = scores.json(), scores.rows.query("metric == 'efficacy'")["text"]
-            yield {
-                "case": case.id,
-                "fact": f"{case.fact.text} {case.fact.target_new}",
-                "opener": case.id in first,
-                "key": key,
-                **{name: shares[m]["generation"] for name, m in MEASURED.items()},
-                "kl": round(shares["locality"]["kl_nats"], 5),
-                "says": text.iloc[0],
-            }
+            said = lib.evaluate(lm, case, patch, base=base, **asked).json()
+            shares = {what: said[metric]["generation"] for what, metric in MEASURED.items()}
+            yield {"case": case.id, "key": key, **shares}
 
 
 def without(editor: lib.Editor, case: lib.Case) -> Iterator[dict]:
     """ROME without one of its parts on one fact, each time on the base model; one row per part."""
-    lm, odd = editor.lm, [one for one in lib.classroom() if one.id % 2]
-    asked = {"events": ["generation"], "metrics": GROUPS, "pool": odd}
+    lm = editor.lm
+    asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
     base = lib.baseline(lm, case, **asked)
     for part, changes in WAYS.items():
         made = type(editor)(lm, **{"templates": editor.templates(), **changes})
-        found = lib.evaluate(
-            lm, case, made.edit([case.fact], check=False), base=base, **asked
-        ).json()
+        patch = made.edit([case.fact], check=False)
+        found = lib.evaluate(lm, case, patch, base=base, **asked).json()
         shares = {name: found[metric]["generation"] for name, metric in MEASURED.items()}
-        shares["same subject"] = found["same_subject"]["generation"]
         yield {"case": case.id, "part": part, **shares, "kl": found["locality"]["kl_nats"]}
 
 
@@ -121,44 +105,24 @@ def alone(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[
     yield {"draw": draw, "cases": [case.id for case in cases], **by_case(scores, MEASURED)}
 
 
-def looks(
-    editor: lib.Editor, facts: Sequence[lib.Fact]
-) -> Callable[[int, lib.Patch], dict[str, Any]]:
-    """What 07 says of edit n, as a function of n and of the patch after it."""
-    lm, layer, new = editor.lm, editor.config.layer, [fact.target_new for fact in facts]
-    K, rho = lm.keys(facts, layer).cpu(), superposition(lm, facts, layer).rho
-
-    def look(n: int, patch: lib.Patch) -> dict[str, Any]:
-        a, b = patch.weights[lm.mlp_out(layer)].chunks[-1]  # ΔW = a b
-        asked = [one.text for one in facts[: n + 1]]
-        with lm.patched(patch):
-            said = lm.answer(asked, TOKENS)
-            p = [round(x.sum().exp().item(), 4) for x in lm.score(asked, new[: n + 1])]
-        return {
-            "subject": facts[n].subject,
-            "residual": (a @ (b @ K[:, n])).norm().item(),
-            "rho": [round(r, 4) for r in rho[n, :n].tolist()],
-            "held": [int(begins(*both)) for both in zip(said, new, strict=False)],
-            "p": p,
-        }
-
-    return look
-
-
 def in_a_row(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The unedited model, and one row per edit with what notebook 07 reads of it.
+    """The unedited model, and one row per edit with the probabilities of all new answers so far.
 
     At the points a row has one share per fact so far.
     """
-    base = lib.baseline(editor.lm, cases, **ASKED)
-    yield {"draw": draw, "edits": 0, **measured(editor.lm, cases, lib.EMPTY, base)}
+    lm, facts = editor.lm, [case.fact for case in cases]
+    base = lib.baseline(lm, cases, **ASKED)
+    yield {"draw": draw, "edits": 0, **measured(lm, cases, lib.EMPTY, base)}
     asked = {"events": ["generation"], "metrics": ["generalization", "specificity", "perplexity"]}
     at = [n for n in POINTS if n <= len(cases)]
-    run = lib.stream(editor.lm, editor, cases, eval_at=at, evaluate_with=asked)
-    look = looks(editor, [case.fact for case in cases])
-    for n, row in enumerate(run):
-        seen = {"draw": draw, "edits": row["edits"], "written": row["efficacy"]["generation"]}
-        seen["each"] = look(n, run.patch)
+    run = lib.stream(lm, editor, cases, eval_at=at, evaluate_with=asked)
+    for row in run:
+        so_far = facts[: row["edits"]]
+        with lm.patched(run.patch):
+            p = lm.score([one.text for one in so_far], [one.target_new for one in so_far])
+        p = [round(x.sum().exp().item(), 4) for x in p]
+        seen = {"draw": draw, "edits": row["edits"]}
+        seen["each"] = {"subject": so_far[-1].subject, "p": p}
         if row["edits"] in run.scores:
             scores = run.scores[row["edits"]]
             seen |= by_case(scores, STREAMED) | {"perplexity": round(scores.perplexity, 3)}
@@ -175,29 +139,19 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     first = openers(plain, even)
     keyed = [*first[:6], *[case for case in even if case not in first][::9][:6]]
     taken = [case for case in draws(100)["mixed"] if case not in openers(plain, [case])][:6]
-    reads = stored_runs.reading(lm)
-    one = stored_runs.configs(lm, {"ROME": (kind, {})})
-    stream = stored_runs.configs(lm, {"ROME": (kind, STREAM)})
-    found = [
-        stored_runs.LongRun(
-            "04_keys",
-            {"reading": reads, "editors": one, "cases": [case.id for case in keyed]},
-            {str(case.id): partial(by_key, editor, [case]) for case in keyed},
-        ),
-        stored_runs.LongRun(
-            "04_parts",
-            {"reading": reads, "editors": one, "parts": WAYS, "cases": [c.id for c in taken]},
-            {str(case.id): partial(without, editor, case) for case in taken},
-        ),
-    ]
+    run, one, found = partial(stored_runs.long_run, lm), {"ROME": (kind, {})}, []
+    jobs = {str(case.id): partial(by_key, editor, [case]) for case in keyed}
+    found.append(run("04_keys", one, jobs, cases=[case.id for case in keyed]))
+    jobs = {str(case.id): partial(without, editor, case) for case in taken}
+    found.append(run("04_parts", one, jobs, cases=[case.id for case in taken], parts=WAYS))
     for name, model in {"04_rows": lm, "04_rows_plain": plain}.items():
         made = kind(model, kind(lm, **STREAM).config)
         some = draws() if model is lm else {"first": draws()["first"]}
         cases = {draw: [case.id for case in facts] for draw, facts in some.items()}
-        settings = {"reading": stored_runs.reading(model), "editors": stream, "cases": cases}
+        stream, reads = {"ROME": (kind, STREAM)}, stored_runs.reading(model)
         jobs = {draw: partial(in_a_row, made, draw, facts) for draw, facts in some.items()}
-        found.append(stored_runs.LongRun(name, settings | {"points": POINTS}, jobs))
+        found.append(run(name, stream, jobs, cases=cases, points=POINTS, reading=reads))
         if name == "04_rows":
             jobs = {draw: partial(alone, made, draw, facts) for draw, facts in some.items()}
-            found.append(stored_runs.LongRun("04_alone", settings, jobs))
+            found.append(run("04_alone", stream, jobs, cases=cases))
     return found

@@ -26,9 +26,8 @@ Kate Hudson, the river Hudson, Bruno Mars, the planet Mars, Queen Victoria, Lake
 the island of Java, the language Java, the river Amazon, the company Amazon, Anatole France,
 the country of France, Charles Darwin, the port of Darwin, Tom Holland, the province of Holland,
 Stephen Austin, the city of Austin, Charlie Parker, the pen maker Parker"""
-NAMES = list(
-    dict.fromkeys(" ".join(name.split()) for name in NAMES.split(","))
-)  # in pairs, but for a few
+# in pairs, but for a few
+NAMES = list(dict.fromkeys(" ".join(name.split()) for name in NAMES.split(",")))
 BARE = {"templates": ("{}",)}  # one key for each fact, as the sum over ρ counts it
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import lib
 from lib.data.facts import lookup
 
-from . import models, stored_runs
+from . import models, moved, stored_runs
 from . import runs_04_rome as runs_04
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
@@ -17,16 +17,8 @@ CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit co
 
 def divergence(lm: lib.LM, count: int = 16) -> Callable[[lib.Patch], float]:
     """Mean KL(base ‖ patched) of the next token, in nats, on prompts unrelated to every edit."""
-    prompts = list(dict.fromkeys(p for case in lib.classroom() for p in case.locality))[:count]
-    with lm.patched(lib.EMPTY, only=True):
-        base = lm.next_token(prompts)
-
-    def of(patch: lib.Patch) -> float:
-        with lm.patched(patch, only=True):
-            now = lm.next_token(prompts)
-        return (base.exp() * (base - now)).sum(1).clamp(min=0).mean().item()
-
-    return of
+    prompts = dict.fromkeys(prompt for case in lib.classroom() for prompt in case.locality)
+    return moved.next_token(lm, list(prompts)[:count])
 
 
 def opens(lm: lib.LM, fact: lib.Fact) -> bool:
@@ -51,12 +43,6 @@ class Split(Seen):
         layer = 0 if opens(self.lm, fact) else self.config.layer
         self.config = replace(self.config, layers=(layer,))
         return super().matches(fact, *arguments)
-
-
-def shares(scores: lib.Scores, metric: str) -> dict[str, float]:
-    """{case: share of its prompts answered as wanted, by generation}."""
-    found = scores.by_case()[metric, "generation"]["mean"]
-    return {str(case): round(value, 4) for case, value in found.items()}
 
 
 EDITS, LOOKS = 10, (5, 10)
@@ -85,21 +71,31 @@ def written(editor: lib.Editor, draw: str, line: str, cases: Sequence[lib.Case])
             seen["layer"] = told.patch.memory["wilke"]["layers"][-1]
             seen["scores"] = {str(match.layer): round(match.score, 5) for match in editor.last}
         if row["edits"] in told.scores:
+            found = told.scores[row["edits"]].by_case()
             for metric in ("retention", "generalization", "specificity"):
-                seen[metric] = shares(told.scores[row["edits"]], metric)
+                seen[metric] = found[metric, "generation"]["mean"].round(4).to_dict()
         if row["edits"] == LOOKS[0]:
-            seen["base"] = shares(told.scores[0], "specificity")
+            found = told.scores[0].by_case()
+            seen["base"] = found["specificity", "generation"]["mean"].round(4).to_dict()
         yield seen
+
+
+def lines() -> dict[str, tuple[type, dict]]:
+    """{line: the class of its editor, its settings}."""
+    kinds = {"WilKE": Seen, "split": Split}
+    settings = {"contexts": CONTEXTS, **runs_04.STREAM}
+    return {
+        line: (kinds.get(line, lib.EDITORS[kind]), settings | more)
+        for line, (kind, more) in LINES.items()
+    }
 
 
 def editors(lm: lib.LM, model: lib.LM) -> dict[str, lib.Editor]:
     """{line: its editor of a model}, all with the presets of `lm`, so that readings can be compared."""
-    found = {}
-    for line, (kind, more) in LINES.items():
-        made = {"WilKE": Seen, "split": Split}.get(line, lib.EDITORS[kind])
-        config = made.Config.preset(lm, kind, contexts=CONTEXTS, **{**runs_04.STREAM, **more})
-        found[line] = made(model, config)
-    return found
+    return {
+        line: kind(model, kind.Config.preset(lm, kind.name, **more))
+        for line, (kind, more) in lines().items()
+    }
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
@@ -108,18 +104,12 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     for name, model in {"08_three": lm, "08_plain": plain}.items():
         some, made = runs_04.draws(EDITS), editors(lm, model)
         some = some if model is lm else {"first": some["first"]}
-        settings = {
-            "reading": stored_runs.reading(model),
-            "editors": {
-                line: {"editor": one.name, **one.settings_dict()} for line, one in made.items()
-            },
-            "cases": {draw: [case.id for case in cases] for draw, cases in some.items()},
-            "points": LOOKS,
-        }
+        cases = {draw: [case.id for case in own] for draw, own in some.items()}
+        more = {"cases": cases, "points": LOOKS, "reading": stored_runs.reading(model)}
         jobs = {
-            f"{draw}, {line}": partial(written, one, draw, line, cases)
-            for draw, cases in some.items()
+            f"{draw}, {line}": partial(written, one, draw, line, own)
+            for draw, own in some.items()
             for line, one in made.items()
         }
-        found.append(stored_runs.LongRun(name, settings, jobs))
+        found.append(stored_runs.long_run(lm, name, lines(), jobs, **more))
     return found

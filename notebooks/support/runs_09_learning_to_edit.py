@@ -37,10 +37,8 @@ RATES = 0.01, 0.02, 0.03  # of plain steps
 def trained(editor: str) -> list[Any]:
     """The line of an editor with a network: another network or preset makes it another run."""
     (file,) = network_file.SHIPPED.glob(f"{editor}-*.safetensors")
-    presets = tomllib.loads(
-        (network_file.SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8")
-    )
-    row = presets[editor]["SmolLM2-135M-Instruct behind"]
+    presets = (network_file.SHIPPED.parents[1] / "presets.toml").read_text(encoding="utf-8")
+    row = tomllib.loads(presets)[editor]["SmolLM2-135M-Instruct behind"]
     row = {name: value for name, value in row.items() if name != "tuned"}  # a mark, no setting
     made = file.read_bytes() + repr(row).encode()
     return [editor, {}, hashlib.sha256(made).hexdigest()[:16]]
@@ -113,16 +111,6 @@ class Solved:
         return lib.add_low_rank(self.lm, after, updates)
 
 
-def training(found: Mapping[str, Any]) -> dict[str, tuple[list[int], list[float]]]:
-    """{editor: (steps, validation loss)} of its training, as its file keeps it."""
-    curves = {}
-    for name, editor in found.items():
-        path = editor.path if editor.path.exists() else editor.shipped
-        rows = network_file.load(path, editor.lm.fingerprint, editor.name)[0]["history"]
-        curves[SHOWN[name]] = [row[0] for row in rows], [row[2] for row in rows]
-    return curves
-
-
 # ---- the long runs -------------------------------------------------------------------------------
 
 
@@ -156,16 +144,13 @@ class Shares:
 
     def places(self, ways: Mapping[str, list[str]], when: str) -> dict[str, dict[str, list]]:
         """{what: {line: settings}}, each with (neighbors, what) of every draw."""
-
-        def place(way: str, what: str) -> list[tuple[float, float]]:
-            pair = self(way, when, "neighbors"), self(way, when, what)
-            return list(zip(*pair, strict=True))
-
-        says = {"facts written": "written", "rewordings that follow": "reworded"}
-        return {
-            say: {line: [place(way, what) for way in some] for line, some in ways.items()}
-            for say, what in says.items()
-        }
+        places: dict[str, dict[str, list]] = {}
+        for say, what in {"facts written": "written", "rewordings that follow": "reworded"}.items():
+            for line, some in ways.items():
+                each = [(self(way, when, "neighbors"), self(way, when, what)) for way in some]
+                pairs = [list(zip(*two, strict=True)) for two in each]
+                places.setdefault(say, {})[line] = pairs
+        return places
 
     def less(self, one: str, other: str, when: str, what: str) -> str:
         """The mean difference of the draws and Student's interval, as text."""
@@ -205,9 +190,8 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     some = {draw: short(cases) for draw, cases in runs_04.draws().items()}
 
     def unedited(draw: str) -> Iterator[dict]:
-        yield {"draw": draw, "way": "unedited", "when": "–"} | shares(
-            lm, some[draw][:ASKED], lib.EMPTY
-        )
+        found = shares(lm, some[draw][:ASKED], lib.EMPTY)
+        yield {"draw": draw, "way": "unedited", "when": "–"} | found
 
     found = []
     for name, shown in SHOWN.items():

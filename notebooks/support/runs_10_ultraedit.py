@@ -59,10 +59,7 @@ class Plain(UltraEdit):
 
 
 WAYS = {"lifelong": UltraEdit, "first turn": FirstTurn, "none": Plain}
-ASKED = {
-    "events": ["teacher_forced", "generation"],
-    "metrics": ["generalization"],
-}
+ASKED = {"events": ["teacher_forced", "generation"], "metrics": ["generalization"]}
 FACTS, TURN, EVERY = 60, 20, 3  # every third fact is asked at the end
 UNRELATED = 15  # prompts
 DRAWS = {"first": 0, "second": 7262, "third": 8500}  # rows of CounterFact, of no network's training
@@ -73,14 +70,20 @@ LINES = {  # a way of WAYS or an editor of the library: multiples of the step
 }
 
 
-def editor(lm: lib.LM, way: str, scale: float = 1.0) -> lib.Editor:
-    """The editor of a way, with a multiple of the step; or the library's own of that name."""
+def line(lm: lib.LM, way: str, scale: float = 1.0) -> tuple[type, dict[str, Any]]:
+    """The class and the settings of a way with a multiple of the step, or of the library's editor."""
     if way not in WAYS:
-        return lib.EDITORS[way](lm)
+        return lib.EDITORS[way], {}
     settings = {**PUBLISHED, **SETTINGS, "step": scale * SETTINGS["step"]}
     if max(SETTINGS["down"]) >= lm.n_layers:  # a toy: the editor's own choice
         del settings["down"]
-    return WAYS[way](lm, **settings)
+    return WAYS[way], settings
+
+
+def editor(lm: lib.LM, way: str, scale: float = 1.0) -> lib.Editor:
+    """The editor of a `line`."""
+    kind, settings = line(lm, way, scale)
+    return kind(lm, **settings)
 
 
 def drawn(
@@ -109,9 +112,9 @@ def drawn(
             row["change"].append(round(sum(far) / len(far), 4))
     scores = lib.evaluate(lm, asked, patch, base=base, **ASKED)
     spread = dict.fromkeys(prompt for case in lib.classroom() for prompt in case.locality)
-    others = moved.answers(lm, list(spread)[:UNRELATED], patch, tokens=4).values()
+    others = moved.answers(lm, list(spread)[:UNRELATED], patch)
     row |= by_case(scores, {"tokens": "efficacy"}, "teacher_forced") | by_case(scores)
-    yield row | {"kl": [round(one.kl, 5) for one in others]}
+    yield row | {"kl": [round(kl, 5) for kl in others]}
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
@@ -125,22 +128,16 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     every = [(way, scale) for way, scales in LINES.items() for scale in scales]
     found = []
     for name in ("draws", *runs_09.SHOWN):
-        lines = [line for line in every if line[0] == name]
+        lines = [one for one in every if one[0] == name]
         network = {"network": runs_09.trained(name)[2]} if lines else {}
-        lines = lines or [line for line in every if line[0] not in runs_09.SHOWN]
-        made = {f"{way} × {scale:g}": editor(lm, way, scale) for way, scale in lines}
-        settings = network | {
-            "reading": stored_runs.reading(lm),
-            "editors": {x: {"editor": one.name, **one.settings_dict()} for x, one in made.items()},
-            "draws": DRAWS,
-            "edits": [FACTS, TURN, EVERY, UNRELATED],
-            "answers": ASKED,
-        }
+        lines = lines or [one for one in every if one[0] not in runs_09.SHOWN]
+        kinds = {f"{way} × {scale:g}": line(lm, way, scale) for way, scale in lines}
+        asked = {"draws": DRAWS, "edits": [FACTS, TURN, EVERY, UNRELATED], "answers": ASKED}
         base = [] if network else [("base", 0.0)]
         jobs = {
             f"{draw}, {way} × {scale:g}": partial(drawn, lm, draw, way, scale, known)
             for draw in DRAWS
             for way, scale in [*base, *lines]
         }
-        found.append(stored_runs.LongRun(f"10_{name}", settings, jobs))
+        found.append(stored_runs.long_run(lm, f"10_{name}", kinds, jobs, **asked, **network))
     return found

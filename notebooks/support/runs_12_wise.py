@@ -61,11 +61,8 @@ def toy(seed: int, share: float, d: int = 64, n: int = 16) -> tuple[Tensor, Tens
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     """One line of one stream: what is held after each half, and the rest after the whole.
 
-    held, reworded  prompts whose answer begins with the new one
-    neighbors       prompts whose answer still begins with the true one
-    unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
-    nats            of WISE: −log p of each new answer
-    deltas          of WISE: {group: Δ/ε of each prompt}
+    nats    of WISE: −log p of each new answer
+    deltas  of WISE: {group: Δ/ε of each prompt}
     """
     cases, head = streams(FACTS)[stream], {"stream": stream, "line": name}
     base = lib.baseline(lm, cases[:1], **ASKED)

@@ -103,10 +103,6 @@ def written(
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     """The rows of one line, batch by batch, for one stream.
 
-    held, reworded  prompts whose answer begins with the new one
-    neighbors       prompts whose answer still begins with the true one
-    unrelated       prompts whose first sentence, up to eight tokens, is the base model's own
-
     Before the last batch a row has only "held", of the facts so far in the order of their batches;
     after it all facts are asked, in the order of the stream.
     """

@@ -13,13 +13,11 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-import torch
-
 import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.intervals import DIFFERENCE, SHARE, interval
 
-from . import long_runs, score_tables, stored_runs
+from . import long_runs, moved, score_tables, stored_runs
 from . import runs_04_rome as runs_04
 from . import runs_09_learning_to_edit as runs_09
 from .score_tables import MEASURED as COLUMNS  # asked at the end of a stream
@@ -111,20 +109,9 @@ def by_case(scores: lib.Scores) -> dict[str, Any]:
     """Return {metric: {event: [value of each case, None where it has no prompt]}}."""
     names, found = list(dict.fromkeys(scores.rows["case"])), {}
     for (metric, event), means in scores.by_case().items():
-        values = means["mean"].reindex(names).tolist()
-        found.setdefault(metric, {})[event] = [
-            None if value != value else round(value, 4) for value in values
-        ]
+        values = means["mean"].reindex(names).round(4).tolist()
+        found.setdefault(metric, {})[event] = [None if x != x else x for x in values]
     return found
-
-
-def _next(lm: lib.LM, prompts: list[str], patch: lib.Patch) -> torch.Tensor:
-    with lm.patched(patch, only=True):
-        return lm.next_token(prompts).cpu().clone()
-
-
-def _kl(before: torch.Tensor, now: torch.Tensor) -> float:
-    return round((before.exp() * (before - now)).sum(1).clamp(min=0).mean().item(), 5)
 
 
 def stream_row(
@@ -139,18 +126,18 @@ def stream_row(
     turns    CPU seconds of each turn
     """
     lm, patch = made.lm, lib.EMPTY
-    ask, groups = probes(whole), asked(whole)
-    before = {group: _next(lm, prompts, patch) for group, prompts in groups.items()}
+    ask = probes(whole)
+    far = {group: moved.next_token(lm, prompts) for group, prompts in asked(whole).items()}
     row: dict[str, Any] = {"line": name, "seed": seed, "right": [], "turns": []}
-    row |= {"moved": {group: [] for group in groups}, "says": {probe: [] for probe in ask}}
+    row |= {"moved": {group: [] for group in far}, "says": {probe: [] for probe in ask}}
     for end in range(TURN, len(whole) + 1, TURN):
         turn = whole[end - TURN : end]
         start = time.process_time()
         patch = made.edit([case.fact for case in turn], after=patch, check=False)
         row["turns"].append(round(time.process_time() - start, 2))
         row["right"].append(right(lm, whole[:end], patch))
-        for group, prompts in groups.items():
-            row["moved"][group].append(_kl(before[group], _next(lm, prompts, patch)))
+        for group, kl in far.items():
+            row["moved"][group].append(round(kl(patch), 5))
         with lm.patched(patch, only=True):
             for probe, answer in zip(ask, lm.answer(list(ask.values()), WORDS), strict=True):
                 row["says"][probe].append(answer)
@@ -210,7 +197,7 @@ def streams(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, list[li
     found: dict[str, list[list[float]]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
         found.setdefault(row["line"], []).append(values(row, column))
-    return {name: found[name] for name in ("base", *LINES)}
+    return {name: found[name] for name in ("base", *LINES, *LEFT_OUT) if name in found}
 
 
 def seconds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -237,11 +224,8 @@ def wide(
     """
     middle, *student = by_stream([sum(one) / len(one) for one in some])
     pooled = interval([value for one in some for value in one], ends)
-    return (
-        middle,
-        max(min(student[0], pooled[0]), ends[0]),
-        min(max(student[1], pooled[1]), ends[1]),
-    )
+    low, high = min(student[0], pooled[0]), max(student[1], pooled[1])
+    return middle, max(low, ends[0]), min(high, ends[1])
 
 
 def ahead(
@@ -257,13 +241,8 @@ def gains(
     five: Sequence[Mapping[str, Any]], less: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, tuple[float, float, float]]]:
     """{setting: {column: by how much WISE is ahead with it, and the interval}}, of both runs."""
-
-    def of(rows: Sequence[Mapping[str, Any]], line: str, column: str) -> list[list[float]]:
-        return [values(row, column) for row in rows if row["line"] == line]
-
+    both = {column: (streams(five, column), streams(less, column)) for column in COLUMNS}
     return {
-        name: {
-            column: ahead(of(five, "WISE", column), of(less, name, column)) for column in COLUMNS
-        }
+        name: {column: ahead(whole["WISE"], part[name]) for column, (whole, part) in both.items()}
         for name in LEFT_OUT
     }

@@ -1,11 +1,13 @@
 """Notebook 17's long run: edited and unedited models under the matched filter.
 
 Each draw of facts is edited one by one. The filter looks at every edited model, every edit is taken
-out and hidden, and unedited models are looked at in the same way.
+out and hidden, and unedited models are looked at in the same way. What a model may live through
+(rounding, training, later edits) is here for notebook 18, too.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 import lib
+from lessons import l10_1_round as exercise
 from lessons.l9_3_reverse import taken_out
 from lessons.l9_4_hide import hide
 from lib.data.texts import HELD_OUT
@@ -22,9 +25,9 @@ from lib.workbench.forensics.candidates import PREFIX, key_moments, keys, rows_o
 from lib.workbench.forensics.investigation import THRESHOLD, WIDTHS
 from lib.workbench.forensics.matched_filter import DAMPING, Filtered, matched_filter, robust_z
 from lib.workbench.forensics.reversal import PREFIXES
+from lib.workbench.instruments.survival import EditedAgain, Life, Trained, matrices
 
 from . import stored_runs
-from .lives import ROUNDED, TRAINED, lives
 
 EDITORS = {"ROME": 6, "MEMIT": 1}  # how many facts of a draw each of them edits
 EVEN = "even"  # the draw on which the threshold is chosen
@@ -36,6 +39,34 @@ DEFENDERS = {  # whose text C is of, and the prefix of his candidates; the first
     "the editor's text": ("the editor's", PREFIX),
 }
 OPEN, HIDDEN = "cheapest", "hidden"
+LATER = 4  # facts that are written in the life in which the model is edited again
+TRAINED = {"steps": 6, "lr": 4e-4, "batch": 1}  # all matrices, on rows of 128 tokens
+ROUNDED = {  # life: bits, and how many weights share a scale; None for those of a row
+    "8 bits, per row": (8, None),
+    "4 bits, per row": (4, None),
+    "4 bits, per 64": (4, 64),
+}
+SHIFTED = "4 bits, own format"  # 32 weights share a scale and an offset, as the weights came
+
+
+def coarse(name: str, W: Tensor) -> Tensor:
+    """W (d_out, d_in) as it is computed with in one of the lives that round."""
+    bits, size = ROUNDED.get(name, (4, 32))
+    size = math.gcd(size or W.shape[1], W.shape[1])  # a toy has fewer columns
+    return (exercise.shifted if name == SHIFTED else exercise.grouped)(W, bits, size)
+
+
+def rounding(name: str, lm: lib.LM, patch: lib.Patch) -> lib.Patch:
+    """A life: every matrix of the blocks is rounded."""
+    made = {matrix: coarse(name, lm.weight(matrix, patch)).cpu() for matrix in matrices(lm, patch)}
+    return patch.with_weights(made)
+
+
+def lives(seed: int, later: Sequence[lib.Fact]) -> dict[str, Life]:
+    """What a draw's model goes through, each time from its edits anew."""
+    found: dict[str, Life] = {name: partial(rounding, name) for name in (*ROUNDED, SHIFTED)}
+    found["trained"] = Trained((HELD_OUT.read_text(encoding="utf-8"),), **TRAINED, seed=seed)
+    return found | {"edited again": EditedAgain("ultraedit", tuple(later), batch=LATER)}
 
 
 def candidates() -> list[str]:
@@ -80,17 +111,12 @@ def largest(W: Tensor, count: int) -> Tensor:
     return torch.linalg.svd(W, full_matrices=False)[2][:count].T
 
 
-def most(found: Filtered, without: str | None, widths: Sequence[int]) -> dict[str, Any]:
-    """The candidate with the largest z but for one, in its best run of layers."""
-    first = next(one for one in found.top(2, widths) if one.name != without)
-    return {"name": first.name, "z": round(first.z, 2)}
-
-
 def looked(found: Filtered, subject: str | None = None) -> dict[str, Any]:
     """z of the edited subject in the best run of layers, and the largest z of all others."""
     row: dict[str, Any] = {}
     for what, widths in (("one layer", (1,)), ("up to five", WIDTHS)):
-        row[what] = {"other": most(found, subject, widths)}
+        first = next(one for one in found.top(2, widths) if one.name != subject)
+        row[what] = {"other": {"name": first.name, "z": round(first.z, 2)}}
         if subject:
             own = next(one for one in found.top(len(found.names), widths) if one.name == subject)
             row[what] |= {"own": round(own.z, 2), "layers": own.layers}

@@ -16,7 +16,7 @@ from lib.errors import ProbeError
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
-from .lives import LATER, ROUNDED, SHIFTED, TRAINED, Life, lives
+from .runs_17_was_it_edited import LATER, ROUNDED, SHIFTED, TRAINED, Life, lives
 from .score_tables import by_case
 
 FACTS = 8  # of a draw
@@ -54,10 +54,9 @@ def looks(
     for case in cases:
         answers = [case.fact.target_new, str(case.fact.target_true)]
         answers += sorted(known[case.relation] - {*answers})
+        texts = [(case.fact.text, answer) for answer in answers]
         try:
-            scores = probe(lm, draw).scores(
-                lm, [(case.fact.text, answer) for answer in answers], patch
-            )
+            scores = probe(lm, draw).scores(lm, texts, patch)
         except ProbeError:
             return None
         found.append([round(score, 4) for score in scores])

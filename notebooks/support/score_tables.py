@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import lib
 
 STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's factor for a mean of so many streams
-MEASURED = {  # as the columns of stored runs and tables are called
-    "held": "efficacy",
-    "reworded": "generalization",
-    "neighbors": "specificity",
-    "unrelated": "locality",
+MEASURED = {  # as the columns of stored runs and tables are called: shares of prompts
+    "held": "efficacy",  # whose answer begins with the new one
+    "reworded": "generalization",  # the same
+    "neighbors": "specificity",  # whose answer still begins with the true one
+    "unrelated": "locality",  # whose first sentence, up to eight tokens, is the base model's own
 }
 
 

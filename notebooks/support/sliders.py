@@ -9,6 +9,11 @@ from lib.workbench import plot
 from lib.workbench.widgets import Panel, View
 
 
+def plainly(value: float) -> str:
+    """Three digits, and no power of ten for a thousand: 0.003, 3.16, 1,000."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
+
+
 class Slider(Panel):
     """`draw(value)` is the figure of each of some values; without a kernel that of `start` stands."""
 
@@ -21,10 +26,10 @@ class Slider(Panel):
     def controls(self) -> dict[str, Any]:
         import ipywidgets
 
-        places = [(f"{value:.3g}", value) for value in self.places]
+        places = [(plainly(value), value) for value in self.places]
         look = {"description": self.name, "continuous_update": False}
         return {"value": ipywidgets.SelectionSlider(options=places, **self.values, **look)}
 
     def look(self, value: float) -> View:
         """The figure, and the value as text."""
-        return View(self.draw(value), f"{self.name}: {value:.3g}", [])
+        return View(self.draw(value), f"{self.name}: {plainly(value)}", [])

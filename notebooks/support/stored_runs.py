@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.atomic_files import whole_file
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 NEXT = DATA / "next"  # runs that no page shows yet
 FIELDS = ("command", "date", "machine", "settings", "settings_hash", "rows")
@@ -127,20 +129,13 @@ def _finished(part: Path, run: LongRun, digest: str) -> dict[str, list[dict[str,
             found[value["job"]] = value["rows"]
     head = {"settings_hash": digest, "settings": _plain(run.settings)}
     kept = [{"job": job, "rows": rows} for job, rows in found.items()]
-    _whole(part, "".join(map(_line, [head, *kept])))
+    with whole_file(part) as file:
+        file.write_text("".join(map(_line, [head, *kept])), encoding="utf-8")
     return found
 
 
 def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _whole(path: Path, text: str) -> None:
-    """Write a file; whoever is stopped meanwhile leaves the old one (without torch, unlike lib)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
@@ -157,17 +152,11 @@ def save(
     settings: Mapping[str, Any],
     rows: Iterable[Mapping[str, Any]],
     *,
-    command: str | None = None,
     folder: Path = DATA,
 ) -> Path:
-    """Write `folder/name.json`, one row per line, and return its path.
-
-    `command` defaults to the one that `notebooks.build --long` was called with.
-    """
-    command = command or os.environ.get("EDIT_COMMAND")
-    command = command or f"python -m notebooks.build --long {name.split('_')[0]}"
+    """Write `folder/name.json`, one row per line, and return its path."""
     head = {
-        "command": command,
+        "command": _command(name),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
         "settings": _plain(settings),
@@ -177,23 +166,23 @@ def save(
     text = json.dumps(head, ensure_ascii=False, allow_nan=False, indent=1).removesuffix("\n}")
     text += ',\n "rows": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
     path = folder / f"{name}.json"
-    _whole(path, text)
+    with whole_file(path) as file:
+        file.write_text(text, encoding="utf-8")
     return path
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a stored run: the fields of FIELDS. StoredError if it is not whole or was edited."""
+    again = f"run `{_command(path.stem)}`."
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise StoredError(f"{path.name} is not JSON ({error}); {_again(path.stem)}") from None
+        raise StoredError(f"{path.name} is not JSON ({error}); {again}") from None
     missing = [field for field in FIELDS if not isinstance(run, dict) or field not in run]
     if missing:
-        raise StoredError(f"{path.name} lacks {', '.join(missing)}; {_again(path.stem)}")
+        raise StoredError(f"{path.name} lacks {', '.join(missing)}; {again}")
     if settings_hash(run["settings"]) != run["settings_hash"]:
-        raise StoredError(
-            f"{path.name}: settings_hash is not that of its settings; {_again(path.stem)}"
-        )
+        raise StoredError(f"{path.name}: settings_hash is not that of its settings; {again}")
     return run
 
 
@@ -210,8 +199,8 @@ def machine() -> str:
     return ", ".join(parts)
 
 
-def _again(name: str) -> str:
-    return f"run `python -m notebooks.build --long {name.split('_')[0]}`."
+def _command(name: str) -> str:
+    return f"python -m notebooks.build --long {name.split('_')[0]}"
 
 
 def _plain(value: Any) -> Any:
