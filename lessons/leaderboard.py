@@ -28,8 +28,7 @@ import lib
 from lessons.grading import files
 from lessons.grading.class_folder import STOPPED
 from lessons.grading.confinement import no_process, protection
-from lessons.grading.leaderboard_entrant import sentence
-from lessons.grading.leaderboard_entry import Entry, Failed
+from lessons.grading.leaderboard_entry import Entry, Failed, Ours, sentence
 from lessons.marking import clean
 from lib.evaluation.intervals import interval
 from lib.workbench.console import printable
@@ -48,7 +47,6 @@ COLUMNS = {  # column: (of, metric, event)
 # whose parts the model knows, so one column would decide it by a few questions.
 UNSCORED = ("consequences",)
 MEMORY = 16  # GB
-OURS_MAY = 600.0  # seconds: the first edit may have to read general text
 
 
 class Failure(NamedTuple):
@@ -123,7 +121,7 @@ class Contest:
             self.measured(self.stream, lib.EMPTY, "stream"),
         )
 
-    def run(self, name: str, own: bool, entry: Entry) -> Row:
+    def run(self, name: str, own: bool, entry: Entry | Ours) -> Row:
         """All edits of an entry, and what they did. One that fails counts as not made.
 
         Each patch is measured at once and dropped, so that one at a time is in memory.
@@ -402,7 +400,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, path in zip(names(given, ours), given, strict=True)
     ]
     texts = {str(path.absolute()): hand_in(path) for path in given}  # before the first runs
-    closed = [*given, *filter(None, (asked.folder, asked.data))]
     codes = {source: digest(texts[source]) if own else "" for _, own, source in sources}
     wanted = {(name, codes[source]) for name, _, source in sources}
     rows += [row for row in done if (row.name, row.file) in wanted]
@@ -410,19 +407,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(rows) > 1:
         print(f"{len(rows) - 1} editors were measured before", file=sys.stderr)
     settings |= {"protection": protection(), "cases": asked.cases, "stream": stream}
+    more = {"hidden": [*given, *filter(None, (asked.folder, asked.data))], "graphics": cuda}
     try:
         for name, own, source in sources:
             if name not in left:
                 continue
             print(f"{name} …", file=sys.stderr, flush=True)
-            limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
-            more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
             nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
             try:  # whatever one entrant does ends its own line, and no other's
                 if own and isinstance(why := texts[source], ValueError):
                     rows.append(Row(name, own, nothing, failed=[Failure("", clean(why))]))
                 else:
-                    with Entry(source, model, limit, memory, **more) as entry:
+                    with (
+                        Entry(source, model, asked.seconds, memory, text=texts[source], **more)
+                        if own
+                        else contextlib.nullcontext(Ours(source, contest.lm))
+                    ) as entry:
                         rows.append(contest.run(name, own, entry))
             except Exception as error:
                 rows.append(Row(name, own, nothing, failed=[Failure("", said(error))]))

@@ -91,10 +91,10 @@ class Exercise:
         return [one.name for one in parts if is_empty(one) and one.name in self.blocks]
 
     def wrong(self, body: str | Mapping[str, str]) -> str:
-        """The file with one typical mistake: another body for all blocks, or as in `with_bodies`."""
-        return self.with_bodies(
-            dict.fromkeys(self.blocks, body) if isinstance(body, str) else body
-        )
+        """The file with one typical mistake: another body of all blocks, or as `with_bodies`."""
+        if isinstance(body, str):
+            body = dict.fromkeys(self.blocks, body)
+        return self.with_bodies(body)
 
     def with_bodies(self, bodies: Mapping[str, str]) -> str:
         """The upper part with other text in the place of some solution blocks, or of their pieces.
@@ -126,7 +126,8 @@ def _blocks(text: str) -> list[tuple[str, int, int]]:
         if isinstance(part, ast.FunctionDef):
             at = {lines[i]: i for i in range(part.lineno, part.end_lineno)}
             if "# solution" in at:
-                found.append((part.name, at["# solution"], at.get("# end", part.end_lineno - 1) + 1))
+                last = at.get("# end", part.end_lineno - 1)
+                found.append((part.name, at["# solution"], last + 1))
     return found
 
 
