@@ -22,7 +22,7 @@ def roof(work: float, read: float, peak: float, bandwidth: float, size: float) -
 
 
 # --- checks
-from lessons.marking import agree, several, tensor
+from lessons.marking import agree, numbers, several, tensor
 
 WRONG = [
     ("return work / peak + read / bandwidth, size * peak / bandwidth", "at once"),
@@ -37,8 +37,11 @@ WRONG = [
 def check(ask, draw):
     cases = ((1e12, 5e9, 2e14, 4e12, 2), (4e9, 6e9, 5e10, 2e10, 4))
     for work, read, peak, bandwidth, size in cases:
-        found = ask("roof", work, read, peak, bandwidth, size)
-        several(found, 2, "Two numbers should come back: the seconds, and the tokens.")
+        found = several(
+            ask("roof", work, read, peak, bandwidth, size),
+            2,
+            "Two numbers should come back: the seconds, and the tokens.",
+        )
         seconds, tokens = (
             tensor(one, (), name) for one, name in zip(found, ("seconds", "tokens"), strict=True)
         )

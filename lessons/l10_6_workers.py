@@ -24,20 +24,17 @@ def merged(parts: list, strength: float) -> Tensor:
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-BODY = (
-    "G = sum(k @ k.T for k, _ in parts)\n"
-    "M = sum(r @ k.T for k, r in parts)\n"
-    "return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T"
-)
 ONE = "torch.linalg.solve(k @ k.T + strength * torch.eye(len(k)).to(k), (r @ k.T).T).T"
 WRONG = [
-    (BODY[:-2], "transposed"),
+    ({"M.T).T": "M.T)"}, "transposed"),
     (f"return sum({ONE} for k, r in parts)", "do not add"),
     (f"return sum({ONE} for k, r in parts) / len(parts)", "mean of solutions"),
-    (BODY.replace("strength *", "len(parts) * strength *"), "counts once"),
-    ("G = sum(k @ k.T for k, _ in parts)\nM = sum(r @ k.T for k, r in parts)\n"
-     "return torch.linalg.lstsq(G, M.T).solution.T", "λ is missing"),
-]  # fmt: skip
+    ({"strength *": "len(parts) * strength *"}, "counts once"),
+    (
+        {"solve(G + strength * torch.eye(len(G)).to(G), M.T)": "lstsq(G, M.T).solution"},
+        "λ is missing",
+    ),
+]
 
 
 def solve(G, M, strength):

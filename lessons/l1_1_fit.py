@@ -38,16 +38,14 @@ def ridge(K: Tensor, V: Tensor, lam: float) -> Tensor:
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-PAIRS = "one, none = torch.eye(len(K)).to(K), torch.zeros(len(V), len(K)).to(V)\n"
-RIDGE = PAIRS + "return fit(torch.cat([K, {}], 1), torch.cat([V, {}], 1))"
 WRONG = [
     ({"fit": "return V @ K.T"}, "crosstalk"),
-    ({"fit": "return torch.linalg.solve(M, K @ V.T)"}, "transposed"),
-    ({"fit": "return torch.linalg.solve(M + torch.eye(len(M)), K @ V.T).T"}, "ridge"),
-    ({"ridge": RIDGE.format("lam * one", "none")}, "root"),
-    ({"ridge": RIDGE.format("one", "none")}, "λ = 1"),
+    ({"V.T).T": "V.T)"}, "transposed"),
+    ({"solve(M,": "solve(M + torch.eye(len(M)),"}, "ridge"),
+    ({"lam**0.5": "lam"}, "root"),
+    ({"lam**0.5 * ": ""}, "λ = 1"),
     ({"ridge": "return fit(K, V) / (1 + lam)"}, "shrinks"),
-    ({"ridge": RIDGE.format("(lam / K.shape[1]) ** 0.5 * one", "none")}, "beside the sum"),
+    ({"lam**0.5": "(lam / K.shape[1]) ** 0.5"}, "beside the sum"),
 ]
 
 

@@ -28,11 +28,11 @@ def insert(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
 from lessons.marking import Wrong, agree, normal, tensor, uneven
 
 WRONG = [
-    ("return W + torch.outer(v - W @ k, k) / (k @ k)", "where is C"),
-    ("return W + torch.outer(v, u) / (k @ u)", "residual"),
-    ("return W + torch.outer(v - W @ k, u) / (k @ k)", "kᵀ u"),
-    ("return torch.outer(v - W @ k, u) / (k @ u)", "Δ alone"),
-    ("return W + torch.outer(u, v - W @ k) / (k @ u)", "turned"),
+    ({"u) / (k @ u)": "k) / (k @ k)"}, "where is C"),
+    ({"v - W @ k": "v"}, "residual"),
+    ({"(k @ u)": "(k @ k)"}, "kᵀ u"),
+    ({"W + ": ""}, "Δ alone"),
+    ({"v - W @ k, u": "u, v - W @ k"}, "turned"),
 ]
 
 

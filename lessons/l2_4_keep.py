@@ -44,12 +44,7 @@ WRONG = [
         "return W + torch.outer(v - W @ k, p) / (p @ k)",
         "cheaper",
     ),
-    (
-        "K = torch.cat([K0, k[:, None]], 1)\nU = torch.linalg.solve(C, K)\n"
-        "R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)\nR[:, -1] = v - W @ k\n"
-        "return W + R @ torch.linalg.solve(K.T @ U, U.T)",
-        "impossible",
-    ),
+    ({"torch.linalg.matrix_rank(K) < K.shape[1]": "False"}, "impossible"),
     ("return None", "possible here"),
 ]
 

@@ -43,36 +43,16 @@ def forget(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
 from lessons.marking import Wrong, normal, same, several, tensor, uneven
 
 WRONG = [
-    (
-        {"turn": "A = M + K @ K.T\nreturn W + torch.linalg.solve(A, K @ (V - W @ K).T).T, M"},
-        "the second batch",
-    ),
-    (
-        {
-            "turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T",
-        },
-        "already the first",
-    ),
-    (
-        {"turn": "M = M + K @ K.T\nreturn W + torch.linalg.solve(M, K @ V.T).T, M"},
-        "says already",
-    ),
-    (
-        {"forget": "X = torch.linalg.solve(M, K @ (V - W @ K).T).T\nreturn W - X, M - K @ K.T"},
-        "old M",
-    ),
-    (
-        {
-            "forget": "M = M - K @ K.T\nX = torch.linalg.solve(M, K @ (V - W @ K).T).T\n"
-            "return W + X, M"
-        },
-        "once more",
-    ),
-    (
-        {"forget": "M = M - K @ K.T\nreturn W - torch.linalg.solve(M, K @ V.T).T, M"},
-        "V alone",
-    ),
-]
+    ({"M = M + K @ K.T": "A = M + K @ K.T", "W + torch.linalg.solve(M": "W + torch.linalg.solve(A"},
+     "the second batch"),
+    ({"turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T"},
+     "already the first"),
+    ({"W + torch.linalg.solve(M, K @ (V - W @ K)": "W + torch.linalg.solve(M, K @ V"},
+     "says already"),
+    ({"forget": "return W - torch.linalg.solve(M, K @ (V - W @ K).T).T, M - K @ K.T"}, "old M"),
+    ({"W - torch": "W + torch"}, "once more"),
+    ({"W - torch.linalg.solve(M, K @ (V - W @ K)": "W - torch.linalg.solve(M, K @ V"}, "V alone"),
+]  # fmt: skip
 
 
 def at_once(W0, C, lam, batches):
@@ -89,8 +69,7 @@ def check(ask, draw):
     W, M = W0, tensor(ask("start", C, lam), (d, d), "M")
 
     def ran(step, W, M, K, V):
-        found = ask(step, W, M, K, V)
-        several(found, 2, f"{step}: return two things, W and M.")
+        found = several(ask(step, W, M, K, V), 2, f"{step}: return two things, W and M.")
         return tensor(found[0], (d_out, d), f"{step}: W"), tensor(found[1], (d, d), f"{step}: M")
 
     for t, (K, V) in enumerate(batches):

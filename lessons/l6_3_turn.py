@@ -49,27 +49,17 @@ def at_zero(
 # --- checks
 from lessons.marking import Wrong, agree, normal, several, tensor
 
-HEAD = "d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum(0) * G_hat\n"
-SOLVE = "return torch.linalg.solve(K.T @ K + lam * torch.eye(n), V.T).T"
-B = (
-    "size = step / len(K) * (K_hat * K_hat).sum(0)\n"
-    "b = torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), size)\n"
-)
 WRONG = [
-    (f"d_in, n = K.shape\nV = -step * (K_hat * K_hat).sum(0) * G_hat\n{SOLVE}", "width"),
-    (f"d_in, n = K.shape\nV = -step / d_in * (K * K).sum(0) * G_hat\n{SOLVE}", "how large a shift"),
-    (f"d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum() * G_hat\n{SOLVE}", "its own"),
-    (HEAD + "return torch.linalg.solve(K_hat.T @ K_hat + lam * torch.eye(n), V.T).T", "raw"),
-    (HEAD + "return V", "crosstalk"),
-    (
-        HEAD
-        + "small = K.T @ K + lam * torch.eye(n)\nreturn torch.linalg.solve(small, V.T).T @ K.T",
-        "factor",
-    ),
+    ({"-step / d_in": "-step"}, "width"),
+    ({"(K_hat * K_hat).sum(0) * G_hat": "(K * K).sum(0) * G_hat"}, "how large a shift"),
+    ({"sum(0) * G_hat": "sum() * G_hat"}, "its own"),
+    ({"small = K.T @ K": "small = K_hat.T @ K_hat"}, "raw"),
+    ({"torch.linalg.solve(small, V.T).T": "V"}, "crosstalk"),
+    ({"solve(small, V.T).T": "solve(small, V.T).T @ K.T"}, "factor"),
     ({"at_zero": "return 0 * mean_g, K[:, 0]"}, "plain step"),
-    ({"at_zero": f"{B}return -mean_g / sigma_g, K @ b"}, "uphill"),
-    ({"at_zero": f"{B}return mean_g, K @ b"}, "divided by σ"),
-    ({"at_zero": f"{B}return mean_g / sigma_g, K @ size"}, "as if"),
+    ({"return mean_g": "return -mean_g"}, "uphill"),
+    ({"mean_g / sigma_g, b": "mean_g, b"}, "divided by σ"),
+    ({"sigma_g, b": "sigma_g, K @ size"}, "as if"),
 ]
 
 

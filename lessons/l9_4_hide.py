@@ -62,18 +62,20 @@ from lessons.grading.edited_layers import D_IN, D_OUT, Layer, N, price
 from lessons.marking import Wrong, agree, tensor
 
 THRESHOLD, ASKED = 8.0, 20
-U = "u = torch.linalg.solve(C, k)\nr = v - W @ k\n"
 WRONG = [
     ({"cheapest": "r = v - W @ k\nreturn torch.outer(r, k) / (k @ k)"}, "where is C"),
-    ({"cheapest": f"{U}return torch.outer(v, u) / (k @ u)"}, "is there already"),
-    ({"cheapest": f"{U}return W + torch.outer(r, u) / (k @ u)"}, "without W"),
-    ({"silent": f"{U}return torch.outer(r, u) / (k @ u)"}, "loudest"),
+    ({"torch.outer(v - W @ k, u)": "torch.outer(v, u)"}, "is there already"),
+    ({"return torch.outer(v": "return W + torch.outer(v"}, "without W"),
+    ({"silent": "return cheapest(W, k, v, C)"}, "loudest"),
     (
-        {"silent": f"{U}b = k - u * (u @ k) / (u @ u)\nreturn torch.outer(r, b) / (b @ k)"},
+        {
+            "silent": "u = torch.linalg.solve(C, k)\nb = k - u * (u @ k) / (u @ u)\n"
+            "return torch.outer(v - W @ k, b) / (b @ k)"
+        },
         "without C",
     ),
     ({"hide": "return W"}, "not written"),
-    ({"hide": f"{U}return W + 0.5 * torch.outer(r, u) / (k @ u)"}, "not written: half"),
+    ({"hide": "return W + 0.5 * cheapest(W, k, v, C)"}, "not written: half"),
     ({"hide": "return W + cheapest(W, k, v, C)"}, "sees it"),
     ({"hide": "return W + silent(W, k, v, C)"}, "all of it"),
     (

@@ -69,10 +69,16 @@ def number(found: Any, name: str) -> float:
     return tensor(found, (), name).item()
 
 
-def several(found: Any, n: int, sentence: str) -> None:
-    """Raise Wrong with this sentence unless n things came back."""
+def several(found: Any, n: int, sentence: str) -> list:
+    """Return what came back where it is n things, or raise Wrong with this sentence."""
     if not isinstance(found, list) or len(found) != n:
         raise Wrong(sentence)
+    return found
+
+
+def numbers(found: Any, n: int, sentence: str, name: str = "a number") -> Tensor:
+    """Return n numbers that came back as one tensor (n,), or raise Wrong."""
+    return torch.stack([tensor(one, (), name) for one in several(found, n, sentence)])
 
 
 def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
