@@ -22,7 +22,7 @@ def merged(parts: list, strength: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 ONE = "torch.linalg.solve(k @ k.T + strength * torch.eye(len(k)).to(k), (r @ k.T).T).T"
 WRONG = [
@@ -37,20 +37,16 @@ WRONG = [
 ]
 
 
-def solve(G, M, strength):
-    return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T
-
-
 def check(ask, draw):
     for sizes in ((2, 3, 4), (9, 4), (5, 6, 7, 8)):
         parts = [(normal(draw, 7, n), normal(draw, 3, n)) for n in sizes]
         K, R = (torch.cat(side, 1) for side in zip(*parts, strict=True))
         G, M = K @ K.T, R @ K.T
-        alone = torch.stack([solve(k @ k.T, r @ k.T, 0.5) for k, r in parts])
+        alone = torch.stack([merged([part], 0.5) for part in parts])
         likely = {
             "Solutions do not add; the sums do.": alone.sum(0),
             "A mean of solutions: each has seen its own facts only.": alone.mean(0),
-            "λ counts once: was it added by every worker?": solve(G, M, 0.5 * len(parts)),
+            "λ counts once: was it added by every worker?": merged(parts, 0.5 * len(parts)),
             "λ is added to every entry; λ I has it on the diagonal alone.": (
                 torch.linalg.solve(G + 0.5, M.T).T
             ),
@@ -60,9 +56,9 @@ def check(ask, draw):
             "This is the sum R Kᵀ; no equations have been solved.": M,
             "This is the first worker's Δ: the others have facts, too.": alone[0],
             "R Kᵀ is a sum over all workers, and this is their mean.": (
-                solve(G, M, 0.5) / len(parts)
+                merged(parts, 0.5) / len(parts)
             ),
             "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
         }
-        agree(ask("merged", parts, 0.5), solve(G, M, 0.5), "Δ", likely, note="d_out, d_in")
+        agree(ask("merged", parts, 0.5), merged(parts, 0.5), "Δ", likely, note="d_out, d_in")
     return "solved: two sums cross the wire, whatever the number of facts."

@@ -36,7 +36,7 @@ def answer_kl(before: Tensor, after: Tensor, said: int) -> Tensor:
 # --- checks
 import math
 
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 NOTE = "one row per token of the answer, and a score for every word"
 WRONG = [

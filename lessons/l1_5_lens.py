@@ -22,7 +22,7 @@ def ranks(states: Tensor, U: Tensor, word: int) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ({"1 + (": "("}, "from 0"),

@@ -75,7 +75,7 @@ def descend(
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ({"-answer": "answer"}, "more probable"),

@@ -25,7 +25,7 @@ def interference(K: Tensor, C: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ("return D / D.diagonal()", "the other way round"),

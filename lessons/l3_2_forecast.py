@@ -41,7 +41,7 @@ def in_a_row(W: Tensor, K: Tensor, V: Tensor, C: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ({"asks": "return R"}, "already there"),

@@ -36,7 +36,7 @@ def put_back(states: Tensor, clean: Tensor, token: int) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ({"+= noise": "= noise"}, "added"),

@@ -49,7 +49,7 @@ def trace(run, tokens: int, layers: int, width: int) -> Tensor:
 
 # --- checks
 from lessons.grading.toy_networks import Residual
-from lessons.marking import Wrong, agree, number, short, tensor
+from lessons.marking import Wrong, agree, number, short
 
 WRONG = [
     ({"run(True, cells)": "run(False, cells)"}, "clean run"),
@@ -83,13 +83,7 @@ def check(ask, draw):
         ),
         "Effects count from the noisy run, and here the clean run is taken away.": back - clean,
     }
-    found = torch.tensor(number(ask("effect", toy.run, cells), "effect")).double()
-    agree(
-        found,
-        torch.tensor(back - lost).double(),
-        "effect",
-        {reason: torch.tensor(x).double() for reason, x in likely.items()},
-    )
+    agree(number(ask("effect", toy.run, cells), "effect"), back - lost, "effect", likely)
     for layer, width, layers in ((7, 10, 30), (7, 3, 30), (7, 1, 30), (1, 4, 30), (28, 6, 30)):
         found, first = ask("around", layer, width, layers), layer - width // 2
         wanted = [one for one in range(first, first + width) if 0 <= one < layers]

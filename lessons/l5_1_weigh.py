@@ -27,7 +27,7 @@ def memit(W: Tensor, K: Tensor, V: Tensor, C: Tensor, lam: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ({"V - W @ K": "V"}, "missing"),

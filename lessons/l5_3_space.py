@@ -28,7 +28,7 @@ def place(C: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor
+from lessons.marking import agree, normal, several
 
 WRONG = [
     ({"values < tau": "values > tau"}, "busiest"),

@@ -40,7 +40,7 @@ def forget(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, several, tensor, uneven
+from lessons.marking import Wrong, named, normal, same, several, tensor, uneven
 
 WRONG = [
     ({"M = M + K @ K.T": "A = M + K @ K.T", "W + torch.linalg.solve(M": "W + torch.linalg.solve(A"},
@@ -91,9 +91,8 @@ def check(ask, draw):
                 W if same(M, K @ K.T) else torch.nan * W
             ),
         }
-        for reason, mistaken in likely.items():
-            if t == 0 and same(W, mistaken):
-                raise Wrong(f"turn: {reason}")
+        if t == 0:
+            named(W, {f"turn: {reason}": mistaken for reason, mistaken in likely.items()})
         if t == 1:
             raise Wrong(
                 f"turn: the first batch is right, from the second batch on W is off ({away:.0%}). "
@@ -107,17 +106,17 @@ def check(ask, draw):
         found, kept = ran("forget", W, M, K, V)
         if same(found, wanted) and same(kept, left):
             continue
-        step = torch.linalg.solve(left, K @ (V - W @ K).T).T
-        if same(found, W + step):
-            raise Wrong("forget: the sign. This writes the batch once more, harder.")
-        if same(found, W - torch.linalg.solve(M, K @ (V - W @ K).T).T):
-            raise Wrong(
-                "forget: the old M, with the batch in it, is inverted; its keys have to go first."
-            )
-        if same(found, W - torch.linalg.solve(left, K @ V.T).T):
-            raise Wrong("forget: V alone is taken out, but W K is not V: λ has left a rest.")
-        if same(found, wanted):
-            raise Wrong("forget: W is right, M still knows the batch.")
+        likely = {
+            "forget: the sign. This writes the batch once more, harder.": 2 * W - wanted,
+            "forget: the old M, with the batch in it, is inverted; its keys have to go first.": (
+                W - torch.linalg.solve(M, K @ (V - W @ K).T).T
+            ),
+            "forget: V alone is taken out, but W K is not V: λ has left a rest.": (
+                W - torch.linalg.solve(left, K @ V.T).T
+            ),
+            "forget: W is right, M still knows the batch.": wanted,
+        }
+        named(found, likely)
         away = ((found - wanted).norm() / (W - wanted).norm()).item()
         raise Wrong(f"forget: W is off by {away:.0%} of the way; batch {gone + 1} of 4 was to go.")
     return "solved: the order leaves no trace, and what was written can leave without one."

@@ -71,19 +71,17 @@ def check(ask, draw):
     likely = {"chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b}
     agree(tensor(found[2], (d,), "chan: S"), S, "chan: S", likely)
     for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
-        n, mean, S, seen = 0, torch.zeros(d).double(), torch.zeros(d).double(), []
+        n, mean, S = 0, torch.zeros(d).double(), torch.zeros(d).double()
         for t, m in enumerate(sizes):
             X = scale[:, None] * (normal(draw, d, m) + 4 + t)
             found = several(ask("settle", n, mean, S, X), 4, "Return four things: n, mean, S, X̂.")
             alone = "" if m > 1 else " after a turn of one column, whose own S is 0"
             state = [tensor(found[i], (d,), name + alone) for i, name in ((1, "μ"), (2, "S"))]
-            seen.append(X)
-            whole, own = torch.cat(seen, 1), X.mean(1)
-            after = whole.mean(1)
-            wanted = (whole - after[:, None]).pow(2).sum(1)
+            own = X.mean(1)
+            total, after, wanted, standard = settle(n, mean, S, X)
             if number(found[0], "n") != n + m:
                 raise Wrong(f"{n} columns and {m} more: n should be {n + m}.")
-            within, total = (X - own[:, None]).pow(2).sum(1), n + m
+            within = (X - own[:, None]).pow(2).sum(1)
             agree(
                 state[0],
                 after,
@@ -119,6 +117,6 @@ def check(ask, draw):
                     past if n > 1 else X - mean[:, None]
                 ),
             }
-            agree(hat, centered / sigma, "X̂", likely)
+            agree(hat, standard, "X̂", likely)
             n, mean, S = total, after, wanted
     return "solved: any split of the stream into turns leaves the same state."

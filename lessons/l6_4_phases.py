@@ -54,7 +54,7 @@ def learn(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, numbers, several, tensor
+from lessons.marking import Wrong, agree, normal, number, several, tensor
 
 WRONG = [
     ({"(K * k_new)": "(K_hat * k_new)"}, "raw"),

@@ -34,7 +34,7 @@ def ties(taus: list[Tensor], density: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ("return sum(taus) / len(taus)", "plain mean"),

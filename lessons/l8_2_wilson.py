@@ -27,7 +27,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, numbers, tensor
+from lessons.marking import Wrong, agree, numbers
 
 WRONG = [
     (

@@ -29,7 +29,7 @@ def shares(texts: list[str]) -> tuple[float, float, float]:
 
 
 # --- checks
-from lessons.marking import agree, numbers, tensor
+from lessons.marking import agree, numbers
 
 WRONG = [
     ({"lost / n": '(first.count("1") - last.count("1")) / n'}, "came back"),

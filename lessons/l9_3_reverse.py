@@ -32,7 +32,7 @@ def taken_out(W: Tensor, K: Tensor, C: Tensor, damping: float, strength: float) 
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, tensor, uneven
+from lessons.marking import Wrong, named, normal, same, tensor, uneven
 
 END = "return W - strength * W @ U @ torch.linalg.pinv(U)"
 WRONG = [
@@ -97,9 +97,7 @@ def check(ask, draw):
         }
         wanted = out(W, U)
         if not same(found, wanted):
-            for reason, mistaken in likely.items():
-                if same(found, mistaken):
-                    raise Wrong(reason)
+            named(found, likely)
             rank, most = (int(torch.linalg.matrix_rank(x)) for x in (W - found, U))
             if rank > most and twice:
                 raise Wrong(

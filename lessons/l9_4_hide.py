@@ -102,16 +102,6 @@ def task(draw):
             return one, k, loud, hidden
 
 
-def needed(one, loud, hidden):
-    """The price of the cheapest change between the two that the defender does not see."""
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        t = (low + high) / 2
-        seen = one.z(one.W + (1 - t) * loud + t * hidden).max() >= THRESHOLD
-        low, high = (t, high) if seen else (low, t)
-    return price((1 - high) * loud + high * hidden, one.C)
-
-
 def check(ask, draw):
     one, k, loud, hidden = task(draw)
     v, r, calls = (one.W + loud) @ k, loud @ k, 0
@@ -150,8 +140,9 @@ def check(ask, draw):
     if (found @ k - v).norm() > 1e-6 * (v - one.W @ k).norm():
         part = "half of it arrives" if abs(reached - 0.5) < 0.01 else f"{reached:.0%} arrives"
         raise Wrong(f"W'k is not v, the pair is not written: {part}.")
-    z, least = one.z(found).max().item(), needed(one, loud, hidden)
-    paid, cheap = (price(D, one.C) for D in (change, loud))
+    z = one.z(found).max().item()
+    best = hide(one.W, k, v, one.C, THRESHOLD, lambda W: one.z(W).max())
+    paid, cheap, least = (price(D, one.C) for D in (change, loud, best - one.W))
     if z >= THRESHOLD:
         raise Wrong(
             f"Written, at {paid / cheap:.1f} times the lowest price, and the defender sees it: his "

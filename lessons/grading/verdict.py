@@ -143,9 +143,9 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
         try:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
-            missing = isinstance(error, Missing)
-            status = "missing" if missing else "wrong"
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=not missing))
+            status = "missing" if isinstance(error, Missing) else "wrong"
+            stopped = status == "wrong"
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=stopped))
     return found
 
 
