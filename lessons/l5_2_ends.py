@@ -51,12 +51,11 @@ def check(ask, draw):
         C, L = uneven(draw, 8)
         K, R = L @ normal(draw, 8, n), normal(draw, 5, n)
         try:
-            found = ask("write", R, K, C, lam)
+            found = several(ask("write", R, K, C, lam), 2, "Return two things: Δ, and the shares.")
         except Stopped as error:
             if lam == 0 and "singular" in str(error):
                 raise Wrong(WIDE.format(n)) from None
             raise
-        several(found, 2, "Return two things: Δ, and the shares.")
         U, one = torch.linalg.solve(C, K), torch.eye(n).double()
         D, G = K.T @ U, K.T @ K
         q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)

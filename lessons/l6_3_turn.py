@@ -100,9 +100,9 @@ def check(ask, draw):
         }
         agree(found, solved(V, K), "Y", likely, note="a column per token")
         mean, sigma = normal(draw, 2, 5).exp()
-        parts = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
-        several(parts, 2, "Return the two vectors a and b of Δ = a bᵀ.")
-        found = torch.outer(tensor(parts[0], (5,), "a"), tensor(parts[1], (d_in,), "b"))
+        found = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
+        a, b = several(found, 2, "Return the two vectors a and b of Δ = a bᵀ.")
+        found = torch.outer(tensor(a, (5,), "a"), tensor(b, (d_in,), "b"))
         v = 0.02 / d_in * size * (mean / sigma)[:, None]
         likely = {
             "A plain step asks for nothing where g = 0. Here the mean is taken off: ĝ is −μ/σ.": (
