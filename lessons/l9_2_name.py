@@ -11,8 +11,8 @@ the answer is None: an innocent model must not be accused.
     threshold            a number
     returns a whole number from 0 to n − 1, or None
 
-Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. One solve is enough for all
-candidates: torch.linalg.solve(C, K).
+Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. This is a file of its own, so
+write it once more in here. One solve is enough for all candidates: torch.linalg.solve(C, K).
 """
 
 import torch
