@@ -95,6 +95,7 @@ def check(ask, draw):
         "The root mean square comes first, then the kurtosis.": torch.stack([kurtosis, rms]),
     }
     agree(found, wanted, "the pair of numbers", likely)
+    rho = normal(draw, n, n).fill_diagonal_(1)  # of both signs, so that some cancel in a sum
     later, away = rho.tril(-1), rho - torch.eye(n)
     likely = {
         "Edits before fact j were there when it was written: later ones harm it.": away.norm(dim=0),

@@ -57,8 +57,8 @@ def use(number: str, function: Callable) -> Callable:
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
-        told = f"{which} ✗ {ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
-        told += " The page goes on with the solution"
+        wrong = f"{ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
+        told = f"{which} ✗ {wrong} The page goes on with the solution"
         solution = getattr(exercise.module, name)
         if trial is not None and trial.asked and trial.like(exercise.module):
             tell(f"{told}, and its figures show yours beside it.")
