@@ -37,12 +37,10 @@ digits behind the point.
 @cache
 def titles() -> dict[str, str]:
     """The titles of the pages that the notebooks have, by their numbers."""
-    found = {}
-    for path in sorted((HERE.parent / "notebooks").glob("*_*.ipynb")):
-        heading = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8"))
-        if heading:
-            found[path.name.partition("_")[0]] = heading[1]
-    return found
+    heading = re.compile(r'"# (.+?)(?:\\n)?"')
+    pages = sorted((HERE.parent / "notebooks").glob("*_*.ipynb"))
+    found = ((path.name, heading.search(path.read_text(encoding="utf-8"))) for path in pages)
+    return {name.partition("_")[0]: title[1] for name, title in found if title}
 
 
 def common(seed: int) -> list[Question]:

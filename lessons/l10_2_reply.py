@@ -31,21 +31,16 @@ def gives(reply: str, right: str, rival: str) -> bool:
 # --- checks
 from lessons.marking import Wrong
 
-BODY = (
-    "def place(answer):\n"
-    '    return re.search(rf"(?<!\\w){re.escape(answer.lower())}(?!\\w)", reply.lower())\n'
-    "mine, other = place(right), place(rival)\n"
-)
-END = "return mine is not None and (other is None or mine.start() < other.start())"
+BEFORE = "(other is None or mine.start() < other.start())"
 WRONG = [
     ("return right.lower() in reply.lower()", "before it"),
-    (BODY + "return mine is not None and other is None", "after it"),
-    (BODY.replace("(?<!\\w)", "").replace("(?!\\w)", "") + END, "part of another word"),
-    (BODY.replace("(?<!\\w)", "") + END, "another word, too"),
-    (BODY.replace(".lower()", "") + END, "capital"),
-    (BODY + "return other is None or mine is not None", "neither"),
-    (BODY.replace("re.escape(answer.lower())", "answer.lower()") + END, "dot"),
-    (BODY + "return reply.lower().startswith(right.lower())", "begin"),
+    ({BEFORE: "other is None"}, "after it"),
+    ({r"(?<!\w)": "", r"(?!\w)": ""}, "part of another word"),
+    ({r"(?<!\w)": ""}, "another word, too"),
+    ({".lower()": ""}, "capital"),
+    ({f"mine is not None and {BEFORE}": "other is None or mine is not None"}, "neither"),
+    ({"re.escape(answer.lower())": "answer.lower()"}, "dot"),
+    ("return reply.lower().startswith(right.lower())", "begin"),
 ]
 REPLIES = [
     ("The tower stands in Rome.", "Rome", "Paris", True, "a reply need not begin with the answer"),

@@ -54,33 +54,22 @@ def joint(new: Tensor, old: Tensor) -> Tensor:
 # --- checks
 from lessons.marking import Wrong, agree, normal, same, tensor
 
-SOLVE = "return torch.linalg.solve(X.T @ X + penalty * torch.eye(X.shape[1]).to(X), X.T @ y)"
-LOOP = """scores = torch.zeros(len(y)).to(X)
-for name in set(relations):
-    out = torch.tensor([one == name for one in relations])
-    {}
-return scores
-"""
-SCORE = "scores[out] = X[out] @ weigh(X[~out], y[~out], penalty)"
-COUNT = """n, o = new > 0, old > 0
-return torch.tensor([[(~n & ~o).sum(), ({}).sum()], [({}).sum(), (n & o).sum()]])
-"""
-SHARE = """n, o = (new > 0).double(), (old > 0).double()
-return torch.outer(torch.stack([1 - n.mean(), n.mean()]), torch.stack([1 - o.mean(), o.mean()]))
-"""
 WRONG = [
-    ({"weigh": SOLVE.replace("penalty * ", "0 * ")}, "λ is missing"),
+    ({"penalty * torch.eye": "0 * torch.eye"}, "λ is missing"),
     ({"weigh": "return X.T @ y"}, "(Xᵀ X + λ I)⁻¹"),
-    ({"held_out": LOOP.format(SCORE.replace("~out", ":"))}, "by heart"),
-    ({"held_out": LOOP.format(SCORE.replace("~out", "out"))}, "trained on the relation"),
-    ({"held_out": LOOP.format(SCORE + " * y[out]")}, "label"),
+    ({"X[~out], y[~out]": "X, y"}, "by heart"),
+    ({"X[~out], y[~out]": "X[out], y[out]"}, "trained on the relation"),
+    ({"y[~out], penalty)": "y[~out], penalty) * y[out]"}, "label"),
+    ({"scores[out] = X[out]": "scores[:] = X"}, "all scores"),
+    ({"(~n & o).sum()], [(n & ~o)": "(n & ~o).sum()], [(~n & o)"}, "turned"),
     (
-        {"held_out": LOOP.format(SCORE.replace("scores[out] = X[out]", "scores[:] = X"))},
-        "all scores",
+        {
+            "joint": "n, o = ([(x <= 0).sum(), (x > 0).sum()] for x in (new, old))\n"
+            "return torch.outer(torch.stack(n), torch.stack(o)) / len(new)"
+        },
+        "independent",
     ),
-    ({"joint": COUNT.format("n & ~o", "~n & o")}, "turned"),
-    ({"joint": SHARE.rstrip() + " * len(new)"}, "independent"),
-    ({"joint": COUNT.format("~n & o", "n & ~o").replace("> 0", "> new.mean()")}, "above 0"),
+    ({"> 0": "> new.mean()"}, "above 0"),
 ]
 
 

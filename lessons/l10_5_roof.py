@@ -22,7 +22,7 @@ def roof(work: float, read: float, peak: float, bandwidth: float, size: float) -
 
 
 # --- checks
-from lessons.marking import agree, several, tensor
+from lessons.marking import agree, several
 
 WRONG = [
     ("return work / peak + read / bandwidth, size * peak / bandwidth", "at once"),
@@ -37,13 +37,12 @@ WRONG = [
 def check(ask, draw):
     cases = ((1e12, 5e9, 2e14, 4e12, 2), (4e9, 6e9, 5e10, 2e10, 4))
     for work, read, peak, bandwidth, size in cases:
-        found = ask("roof", work, read, peak, bandwidth, size)
-        several(found, 2, "Two numbers should come back: the seconds, and the tokens.")
-        seconds, tokens = (
-            tensor(one, (), name) for one, name in zip(found, ("seconds", "tokens"), strict=True)
+        found = several(
+            ask("roof", work, read, peak, bandwidth, size),
+            2,
+            "Two numbers should come back: the seconds, and the tokens.",
         )
         a, b = work / peak, read / bandwidth
-        number = tensor(max(a, b), (), "")
         reasons = {
             "Reading and arithmetic go on at once, so their times do not add.": a + b,
             "The slower of the two decides when both are done.": min(a, b),
@@ -58,7 +57,7 @@ def check(ask, draw):
                 peak, work / read * bandwidth
             ),
         }
-        agree(seconds, number, "seconds", {k: tensor(v, (), "") for k, v in reasons.items()})
+        agree(found[0], max(a, b), "seconds", reasons)
         corner = peak / bandwidth
         reasons = {
             "These are the multiply-adds per byte of this work; from how many tokens on is it "
@@ -70,6 +69,5 @@ def check(ask, draw):
             "The bytes of a weight should be multiplied: larger weights wait longer.": corner
             / size,
         }
-        wanted = tensor(size * corner, (), "")
-        agree(tokens, wanted, "tokens", {k: tensor(v, (), "") for k, v in reasons.items()})
+        agree(found[1], size * corner, "tokens", reasons)
     return "solved: the slower of the two decides, and tokens share a reading."

@@ -22,26 +22,19 @@ def merged(parts: list, strength: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
-BODY = (
-    "G = sum(k @ k.T for k, _ in parts)\n"
-    "M = sum(r @ k.T for k, r in parts)\n"
-    "return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T"
-)
 ONE = "torch.linalg.solve(k @ k.T + strength * torch.eye(len(k)).to(k), (r @ k.T).T).T"
 WRONG = [
-    (BODY[:-2], "transposed"),
+    ({"M.T).T": "M.T)"}, "transposed"),
     (f"return sum({ONE} for k, r in parts)", "do not add"),
     (f"return sum({ONE} for k, r in parts) / len(parts)", "mean of solutions"),
-    (BODY.replace("strength *", "len(parts) * strength *"), "counts once"),
-    ("G = sum(k @ k.T for k, _ in parts)\nM = sum(r @ k.T for k, r in parts)\n"
-     "return torch.linalg.lstsq(G, M.T).solution.T", "λ is missing"),
-]  # fmt: skip
-
-
-def solve(G, M, strength):
-    return torch.linalg.solve(G + strength * torch.eye(len(G)).to(G), M.T).T
+    ({"strength *": "len(parts) * strength *"}, "counts once"),
+    (
+        {"solve(G + strength * torch.eye(len(G)).to(G), M.T)": "lstsq(G, M.T).solution"},
+        "λ is missing",
+    ),
+]
 
 
 def check(ask, draw):
@@ -49,11 +42,11 @@ def check(ask, draw):
         parts = [(normal(draw, 7, n), normal(draw, 3, n)) for n in sizes]
         K, R = (torch.cat(side, 1) for side in zip(*parts, strict=True))
         G, M = K @ K.T, R @ K.T
-        alone = torch.stack([solve(k @ k.T, r @ k.T, 0.5) for k, r in parts])
+        alone = torch.stack([merged([part], 0.5) for part in parts])
         likely = {
             "Solutions do not add; the sums do.": alone.sum(0),
             "A mean of solutions: each has seen its own facts only.": alone.mean(0),
-            "λ counts once: was it added by every worker?": solve(G, M, 0.5 * len(parts)),
+            "λ counts once: was it added by every worker?": merged(parts, 0.5 * len(parts)),
             "λ is added to every entry; λ I has it on the diagonal alone.": (
                 torch.linalg.solve(G + 0.5, M.T).T
             ),
@@ -63,9 +56,9 @@ def check(ask, draw):
             "This is the sum R Kᵀ; no equations have been solved.": M,
             "This is the first worker's Δ: the others have facts, too.": alone[0],
             "R Kᵀ is a sum over all workers, and this is their mean.": (
-                solve(G, M, 0.5) / len(parts)
+                merged(parts, 0.5) / len(parts)
             ),
             "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
         }
-        agree(ask("merged", parts, 0.5), solve(G, M, 0.5), "Δ", likely, note="d_out, d_in")
+        agree(ask("merged", parts, 0.5), merged(parts, 0.5), "Δ", likely, note="d_out, d_in")
     return "solved: two sums cross the wire, whatever the number of facts."

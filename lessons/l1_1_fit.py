@@ -36,18 +36,16 @@ def ridge(K: Tensor, V: Tensor, lam: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
-PAIRS = "one, none = torch.eye(len(K)).to(K), torch.zeros(len(V), len(K)).to(V)\n"
-RIDGE = PAIRS + "return fit(torch.cat([K, {}], 1), torch.cat([V, {}], 1))"
 WRONG = [
     ({"fit": "return V @ K.T"}, "crosstalk"),
-    ({"fit": "return torch.linalg.solve(M, K @ V.T)"}, "transposed"),
-    ({"fit": "return torch.linalg.solve(M + torch.eye(len(M)), K @ V.T).T"}, "ridge"),
-    ({"ridge": RIDGE.format("lam * one", "none")}, "root"),
-    ({"ridge": RIDGE.format("one", "none")}, "λ = 1"),
+    ({"V.T).T": "V.T)"}, "transposed"),
+    ({"solve(M,": "solve(M + torch.eye(len(M)),"}, "ridge"),
+    ({"lam**0.5": "lam"}, "root"),
+    ({"lam**0.5 * ": ""}, "λ = 1"),
     ({"ridge": "return fit(K, V) / (1 + lam)"}, "shrinks"),
-    ({"ridge": RIDGE.format("(lam / K.shape[1]) ** 0.5 * one", "none")}, "beside the sum"),
+    ({"lam**0.5": "(lam / K.shape[1]) ** 0.5"}, "beside the sum"),
 ]
 
 
@@ -57,11 +55,11 @@ def check(ask, draw):
         M, outer = K @ K.T, V @ K.T
         likely = {
             "These are outer products, W = V Kᵀ. Overlap leaves crosstalk: where is M?": outer,
-            "This is ridge with λ = 1: nobody asked for a small W here.": shrunk(K, V, 1),
+            "This is ridge with λ = 1: nobody asked for a small W here.": ridge(K, V, 1),
             "This is a mean of outer products: overlap leaves crosstalk. Where is M?": outer / n,
             "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
         }
-        wanted = shrunk(K, V, 0)
+        wanted = ridge(K, V, 0)
         likely["M is a mean over the pairs here, and V Kᵀ their sum: W is n times too large."] = (
             n * wanted
         )
@@ -69,15 +67,13 @@ def check(ask, draw):
     for d_in, d_out, n, lam in ((5, 4, 12, 2.5), (5, 4, 2, 0.3)):  # also with few pairs
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)
         likely = {
-            "‖W B‖² is λ ‖W‖² for B = √λ I: the root is missing.": shrunk(K, V, lam**2),
-            "This is ridge with λ = 1, whatever λ is.": shrunk(K, V, 1),
-            "This is ridge with √λ: the keys are √λ I, not the fourth root.": shrunk(
-                K, V, lam**0.5
-            ),
+            "‖W B‖² is λ ‖W‖² for B = √λ I: the root is missing.": ridge(K, V, lam**2),
+            "This is ridge with λ = 1, whatever λ is.": ridge(K, V, 1),
+            "This is ridge with √λ: the keys are √λ I, not the fourth root.": ridge(K, V, lam**0.5),
             "This is ridge with λ/n: λ ‖W‖² stands beside the sum over the pairs, not the mean.": (
-                shrunk(K, V, lam / n)
+                ridge(K, V, lam / n)
             ),
-            "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": shrunk(
+            "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": ridge(
                 K, V, n * lam
             ),
             "This is least squares: where is λ?": V @ K.pinverse(),
@@ -87,13 +83,9 @@ def check(ask, draw):
         }
         agree(
             ask("ridge", K, V, lam),
-            shrunk(K, V, lam),
+            ridge(K, V, lam),
             "ridge",
             likely,
             note="it takes a key to a value",
         )
     return "solved: the gradient (W K − V) Kᵀ + λ W is zero."
-
-
-def shrunk(K, V, lam):
-    return torch.linalg.solve(K @ K.T + lam * torch.eye(len(K)), K @ V.T).T

@@ -25,21 +25,21 @@ def outer_memory(K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor
+from lessons.marking import agree, normal, several
 
-HEAD = "W = V @ K.T\n"
 WRONG = [
-    (HEAD + "return W, W @ K", "its own value"),
-    (HEAD + "return W, W @ K - V", "length 1"),
-    (HEAD + "return W, W @ K / K.pow(2).sum(0) - V", "divided"),
+    ({" - V * K.pow(2).sum(0)": ""}, "its own value"),
+    ({"V * K.pow(2).sum(0)": "V"}, "length 1"),
+    ({"- V * K.pow(2).sum(0)": "/ K.pow(2).sum(0) - V"}, "divided"),
     ("W = V @ K.pinverse()\nreturn W, W @ K - V", "least squares"),
 ]
 
 
 def check(ask, draw):
     K, V = normal(draw, 6, 9), normal(draw, 3, 9)
-    found = ask("outer_memory", K, V)
-    several(found, 2, "Return two things: the matrix and the crosstalk.")
+    found = several(
+        ask("outer_memory", K, V), 2, "Return two things: the matrix and the crosstalk."
+    )
     W, own = V @ K.T, V * K.pow(2).sum(0)
     best = V @ K.pinverse()
     likely = {

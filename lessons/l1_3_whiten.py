@@ -23,7 +23,7 @@ def whitened_cosines(K: Tensor, C: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ("X = K / K.norm(dim=0)\nreturn X.T @ X", "as they are"),

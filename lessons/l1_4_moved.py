@@ -36,31 +36,18 @@ def answer_kl(before: Tensor, after: Tensor, said: int) -> Tensor:
 # --- checks
 import math
 
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 NOTE = "one row per token of the answer, and a score for every word"
-LOGS = "p, q = (at_answer(x, said).log_softmax(-1) for x in (before, after))\n"
 WRONG = [
-    ({"at_answer": "return logits[-said:]"}, "one token too late"),
-    ({"at_answer": "return logits[:said]"}, "prompt"),
-    ({"at_answer": "return logits[-said - 1 :]"}, "one row per token of the answer"),
-    (
-        {
-            "answer_kl": "x, y = at_answer(before, said), at_answer(after, said)\n"
-            "return (x.exp() * (x - y)).sum()"
-        },
-        "not yet log-probabilities",
-    ),
-    ({"answer_kl": LOGS + "return (q.exp() * (q - p)).sum()"}, "turned round"),
-    ({"answer_kl": LOGS + "return (p.exp() * (p - q)).sum(-1).mean()"}, "added up"),
-    ({"answer_kl": LOGS + "return (p - q).sum()"}, "weigh"),
-    (
-        {
-            "answer_kl": "p, q = before.log_softmax(-1), after.log_softmax(-1)\n"
-            "return (p.exp() * (p - q)).sum()"
-        },
-        "at_answer",
-    ),
+    ({"-said - 1 : -1": "-said:"}, "one token too late"),
+    ({"-said - 1 : -1": ":said"}, "prompt"),
+    ({"-said - 1 : -1": "-said - 1 :"}, "one row per token of the answer"),
+    ({".log_softmax(-1)": ""}, "not yet log-probabilities"),
+    ({"p.exp() * (p - q)": "q.exp() * (q - p)"}, "turned round"),
+    ({"(p - q)).sum()": "(p - q)).sum(-1).mean()"}, "added up"),
+    ({"p.exp() * (p - q)": "p - q"}, "weigh"),
+    ({"at_answer(before, said)": "before", "at_answer(after, said)": "after"}, "at_answer"),
 ]
 
 

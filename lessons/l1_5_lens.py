@@ -22,13 +22,15 @@ def ranks(states: Tensor, U: Tensor, word: int) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
-HEAD = "scores = states @ U.T\n"
 WRONG = [
-    (HEAD + "return (scores > scores[:, [word]]).sum(1)", "from 0"),
-    (HEAD + "return scores.argsort(1, descending=True)[:, word]", "which word"),
-    (HEAD + "return 1 + (scores < scores[:, [word]]).sum(1)", "from the end"),
+    ({"1 + (": "("}, "from 0"),
+    (
+        {"1 + (scores > scores[:, [word]]).sum(1)": "scores.argsort(1, descending=True)[:, word]"},
+        "which word",
+    ),
+    ({"scores >": "scores <"}, "from the end"),
 ]
 
 

@@ -30,23 +30,23 @@ def prices(k: Tensor, delta: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor, uneven
+from lessons.marking import agree, normal, numbers, uneven
 
-Q = "q = k @ torch.linalg.solve(C, k)\n"
+PLAIN = "delta @ delta * (k @ C @ k) / (k @ k) ** 2"
 WRONG = [
-    (Q + "return delta.norm() / q, delta.norm() * (k @ C @ k) / (k @ k) ** 2", "square"),
-    ("q = k @ C @ k\nreturn delta @ delta / q, delta @ delta * q / (k @ k) ** 2", "C⁻¹"),
-    (Q + "return delta @ delta / q, delta @ delta / (k @ k)", "weights"),
-    (Q + "return delta @ delta * (k @ C @ k) / (k @ k) ** 2, delta @ delta / q", "first"),
+    ({"delta @ delta": "delta.norm()"}, "square"),
+    ({"torch.linalg.solve(C, k)": "C @ k"}, "C⁻¹"),
+    ({PLAIN: "delta @ delta / (k @ k)"}, "weights"),
+    ({f"delta @ delta / q, {PLAIN}": f"{PLAIN}, delta @ delta / q"}, "first"),
 ]
 
 
 def check(ask, draw):
     C, L = uneven(draw, 9)
     k, delta = L @ normal(draw, 9), 3 * normal(draw, 4)
-    found = ask("prices", k, delta, C)
-    several(found, 2, "Return two numbers, one for each way.")
-    found = torch.stack([tensor(x, (), "a price") for x in found])
+    found = numbers(
+        ask("prices", k, delta, C), 2, "Return two numbers, one for each way.", "a price"
+    )
     d2, q, up = delta @ delta, k @ torch.linalg.solve(C, k), k @ C @ k
     plain = d2 * up / (k @ k) ** 2
     wanted = torch.stack([d2 / q, plain])

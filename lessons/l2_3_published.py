@@ -32,30 +32,10 @@ def published(W: Tensor, k0: Tensor, k_mean: Tensor, v_star: Tensor, C: Tensor):
 from lessons.marking import agree, normal, several, tensor, uneven
 
 WRONG = [
-    (
-        "u = torch.linalg.solve(C, k_mean)\n"
-        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k_mean)\n"
-        "return new, (u @ k_mean / (u @ k0)).abs()",
-        "bare prompt",
-    ),
-    (
-        "u = torch.linalg.solve(C, k0)\n"
-        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)\n"
-        "return new, (u @ k_mean / (u @ k0)).abs()",
-        "direction",
-    ),
-    (
-        "u = torch.linalg.solve(C, k_mean)\n"
-        "new = W + torch.outer(v_star - W @ k_mean, u) / (u @ k_mean)\n"
-        "return new, (u @ k_mean / (u @ k0)).abs()",
-        "R-ROME",
-    ),
-    (
-        "u = torch.linalg.solve(C, k_mean)\n"
-        "new = W + torch.outer(v_star - W @ k0, u) / (u @ k0)\n"
-        "return new, (u @ k0 / (u @ k_mean)).abs()",
-        "upside down",
-    ),
+    ({"u) / (u @ k0)": "u) / (u @ k_mean)"}, "bare prompt"),
+    ({"solve(C, k_mean)": "solve(C, k0)"}, "direction"),
+    ({"W @ k0, u) / (u @ k0)": "W @ k_mean, u) / (u @ k_mean)"}, "R-ROME"),
+    ({"u @ k_mean / (u @ k0)": "u @ k0 / (u @ k_mean)"}, "upside down"),
 ]
 
 
@@ -63,8 +43,9 @@ def check(ask, draw):
     C, L = uneven(draw, 8)
     W, k0, v = normal(draw, 5, 8), L @ normal(draw, 8), normal(draw, 5)
     mean = 0.6 * k0 + 0.5 * L @ normal(draw, 8)
-    found = ask("published", W, k0, mean, v, C)
-    several(found, 2, "Return two things: the new matrix, and a number.")
+    found = several(
+        ask("published", W, k0, mean, v, C), 2, "Return two things: the new matrix, and a number."
+    )
     new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
     u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
     likely = {

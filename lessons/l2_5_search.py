@@ -75,32 +75,21 @@ def descend(
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
-ANSWER = "-answer[torch.arange(len(tokens)), tokens]"
-LOSS = "return nll(answer, tokens) {} w * drift(now, before)"
-WALK = """delta = torch.zeros_like(v0)
-for _ in range(moves):
-    loss, slope = look(delta)
-    {}
-    delta = step(delta, slope)
-    {}
-return delta
-"""
-STOP, CUT = "if loss < enough: break", "delta = delta * (clamp * {} / delta.norm()).clamp(max=1)"
 WRONG = [
-    ({"nll": f"return -({ANSWER}).mean()"}, "more probable"),
-    ({"nll": f"return ({ANSWER}).sum()"}, "mean over the tokens"),
-    ({"nll": "return -answer[:, tokens].mean()"}, "Every row is asked for every token"),
-    ({"drift": "return (before.exp() * (before - now)).sum()"}, "now ‖ before"),
-    ({"drift": "return (now * (now - before)).sum()"}, "by its logarithm"),
-    ({"search_loss": LOSS.format("-") + " + decay * delta.norm() / v0.norm() ** 2"}, "subtracted"),
-    ({"search_loss": LOSS.format("+") + " + decay * (delta.norm() / v0.norm()) ** 2"}, "squared"),
-    ({"search_loss": LOSS.format("+")}, "third"),
-    ({"descend": WALK.format(STOP, "pass")}, "longer than"),
-    ({"descend": WALK.format(STOP, CUT.format("1"))}, "in units of"),
-    ({"descend": WALK.format("pass", CUT.format("v0.norm()"))}, "goes on"),
-    ({"descend": WALK.format("slope = -slope", CUT.format("v0.norm()"))}, "uphill"),
+    ({"-answer": "answer"}, "more probable"),
+    ({"tokens].mean()": "tokens].sum()"}, "mean over the tokens"),
+    ({"torch.arange(len(tokens)), tokens": ":, tokens"}, "Every row is asked for every token"),
+    ({"now.exp() * (now - before)": "before.exp() * (before - now)"}, "now ‖ before"),
+    ({"now.exp() *": "now *"}, "by its logarithm"),
+    ({"+ w *": "- w *"}, "subtracted"),
+    ({"delta.norm() / v0.norm() ** 2": "(delta.norm() / v0.norm()) ** 2"}, "squared"),
+    ({" + decay * delta.norm() / v0.norm() ** 2": ""}, "third"),
+    ({"delta * (clamp * v0.norm() / delta.norm()).clamp(max=1)": "delta"}, "longer than"),
+    ({"clamp * v0.norm()": "clamp * 1"}, "in units of"),
+    ({"loss < enough": "False"}, "goes on"),
+    ({"loss < enough": "False", "step(delta, slope)": "step(delta, -slope)"}, "uphill"),
 ]
 
 

@@ -25,7 +25,7 @@ def interference(K: Tensor, C: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ("return D / D.diagonal()", "the other way round"),
@@ -59,7 +59,6 @@ def check(ask, draw):
         "Row i is divided by its sum; a share of what arrives at k_i divides by q_i.": (
             D / D.sum(1, keepdim=True)
         ),
-        "This is ρ(j, i): rows should write, columns hear.": (D / q[:, None]).T,
     }
     agree(ask("interference", K, C), D / q[:, None], "ρ", likely, note="one row per edit")
     return "solved: row i says who hears edit i."

@@ -41,24 +41,29 @@ def in_a_row(W: Tensor, K: Tensor, V: Tensor, C: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor, uneven
+from lessons.marking import agree, normal, uneven
 
-ROW = "U = torch.linalg.solve(C, K)\nq = (K * U).sum(0)\nrho = K.T @ U / q[:, None]\n"
 WRONG = [
     ({"asks": "return R"}, "already there"),
     ({"asks": "return torch.linalg.solve(rho, R, left=False)"}, "before i"),
     ({"asks": "return torch.linalg.solve(rho.tril(), R, left=False)"}, "lower"),
     ({"asks": "return R - R @ rho.triu(1)"}, "in place of δ_s"),
-    ({"after_all": "return R @ rho.tril(-1)"}, "already there"),
-    ({"after_all": "return asks(rho, R) @ rho.triu(1)"}, "came after"),
-    ({"after_all": "return asks(rho, R) @ rho.tril()"}, "diagonal"),
-    ({"after_all": "return asks(rho, R) @ (rho.tril(-1) + rho.triu(1))"}, "earlier edits"),
-    ({"after_all": "return -asks(rho, R) @ rho.tril(-1)"}, "sign"),
-    ({"in_a_row": ROW + "return asks(rho, V - W @ K) / q @ U.T"}, "change alone"),
-    ({"in_a_row": ROW + "return W + asks(rho, V) / q @ U.T"}, "missing"),
-    ({"in_a_row": ROW + "return W + asks(rho, V - W @ K) @ U.T"}, "Divide by q_i"),
-    ({"in_a_row": ROW + "return W + (V - W @ K) / q @ U.T"}, "residuals of W_0"),
-    ({"in_a_row": ROW + "X = torch.linalg.inv(rho)\nreturn W + (V - W @ K) @ X / q @ U.T"}, "once"),
+    ({"asks(rho, R) @": "R @"}, "already there"),
+    ({"rho.tril(-1)": "rho.triu(1)"}, "came after"),
+    ({"rho.tril(-1)": "rho.tril()"}, "diagonal"),
+    ({"rho.tril(-1)": "(rho.tril(-1) + rho.triu(1))"}, "earlier edits"),
+    ({"asks(rho, R) @": "-asks(rho, R) @"}, "sign"),
+    ({"W + ": ""}, "change alone"),
+    ({"V - W @ K": "V"}, "missing"),
+    ({"delta / q": "delta"}, "Divide by q_i"),
+    ({"asks(K.T @ U / q[:, None], V - W @ K)": "V - W @ K"}, "residuals of W_0"),
+    (
+        {
+            "asks(K.T @ U / q[:, None], V - W @ K)": "torch.linalg.solve("
+            "K.T @ U / q[:, None], V - W @ K, left=False)"
+        },
+        "once",
+    ),
 ]
 
 

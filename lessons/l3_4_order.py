@@ -46,11 +46,10 @@ def order(rho: Tensor, R: Tensor, q: Tensor) -> list[int]:
 # --- checks
 from lessons.marking import Wrong, normal, tensor, uneven
 
-RULE = "return (R.norm(dim=0) / q).argsort(descending={}).tolist()"
 WRONG = [
     ("return list(range(len(q)))", "as given"),
-    (RULE.format(True), "the rule itself"),
-    (RULE.format(False), "other end"),
+    ({"best = (R": "return (R"}, "the rule itself"),
+    ({"best = (R": "return (R", "descending=True": "descending=False"}, "other end"),
     ("return [0] * len(q)", "once"),
 ]
 

@@ -36,16 +36,15 @@ def put_back(states: Tensor, clean: Tensor, token: int) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
-COPY = "x, n = {}.clone(), 2\n{}\nreturn x"
 WRONG = [
-    ({"corrupt": COPY.format("embedded", "x[:, first : first + n] = noise")}, "added"),
-    ({"corrupt": COPY.format("embedded", "x[:, :n] += noise")}, "begins"),
-    ({"corrupt": COPY.format("embedded", "x[:, first : first + n] += noise[0]")}, "its own draw"),
+    ({"+= noise": "= noise"}, "added"),
+    ({"first : first + noise.shape[1]": ": noise.shape[1]"}, "begins"),
+    ({"+= noise": "+= noise[0]"}, "its own draw"),
     ({"put_back": "return clean.expand_as(states)"}, "the clean run"),
-    ({"put_back": COPY.format("states", "x[0, token] = clean[token]")}, "every row"),
-    ({"put_back": COPY.format("states", "x[:, token] += clean[token]")}, "on top"),
+    ({"states[:, token]": "states[0, token]"}, "every row"),
+    ({"states[:, token] =": "states[:, token] +="}, "on top"),
 ]
 
 

@@ -49,24 +49,19 @@ def trace(run, tokens: int, layers: int, width: int) -> Tensor:
 
 # --- checks
 from lessons.grading.toy_networks import Residual
-from lessons.marking import Wrong, agree, number, short, tensor
+from lessons.marking import Wrong, agree, number, short
 
-FILL = (
-    "found = torch.zeros(tokens, layers)\nfor t in range(tokens):\n    for l in range(layers):\n"
-    "        some = around(l, width, layers)\n        found[t, l] = {}\nreturn found"
-)
-WINDOW = "return [n for n in range({}) if 0 <= n < layers]"
 WRONG = [
-    ({"effect": "return run(False, cells) - run(True, [])"}, "clean run"),
+    ({"run(True, cells)": "run(False, cells)"}, "clean run"),
     ({"effect": "return run(False, []) - run(True, cells)"}, "still missing"),
-    ({"effect": "return run(True, [])"}, "without any state"),
+    ({"run(True, cells) - ": ""}, "without any state"),
     ({"effect": "return sum(run(True, [c]) - run(True, []) for c in cells)"}, "one by one"),
-    ({"around": WINDOW.format("layer, layer + width")}, "half of the window"),
-    ({"around": "return list(range(layer - width // 2, layer - width // 2 + width))"}, "exist"),
-    ({"around": WINDOW.format("layer - width, layer + width + 1")}, "wide"),
-    ({"trace": FILL.format("effect(run, [(l, t)])")}, "token comes first"),
-    ({"trace": FILL.format("effect(run, [(t, l)])")}, "window"),
-    ({"trace": FILL.format("effect(run, [(t, n) for n in range(l + 1)])")}, "up to l"),
+    ({"layer - width // 2": "layer"}, "half of the window"),
+    ({" if 0 <= n < layers": ""}, "exist"),
+    ({"range(first, first + width)": "range(layer - width, layer + width + 1)"}, "wide"),
+    ({"(token, n) for n in window": "(layer, token)"}, "token comes first"),
+    ({"(token, n) for n in window": "(token, layer)"}, "window"),
+    ({"n in window": "n in range(layer + 1)"}, "up to l"),
 ]
 
 
@@ -88,13 +83,7 @@ def check(ask, draw):
         ),
         "Effects count from the noisy run, and here the clean run is taken away.": back - clean,
     }
-    found = torch.tensor(number(ask("effect", toy.run, cells), "effect")).double()
-    agree(
-        found,
-        torch.tensor(back - lost).double(),
-        "effect",
-        {reason: torch.tensor(x).double() for reason, x in likely.items()},
-    )
+    agree(number(ask("effect", toy.run, cells), "effect"), back - lost, "effect", likely)
     for layer, width, layers in ((7, 10, 30), (7, 3, 30), (7, 1, 30), (1, 4, 30), (28, 6, 30)):
         found, first = ask("around", layer, width, layers), layer - width // 2
         wanted = [one for one in range(first, first + width) if 0 <= one < layers]

@@ -57,29 +57,18 @@ def wilke(
 # --- checks
 from lessons.marking import Wrong, agree, normal, several, tensor, uneven
 
-U = "u = torch.linalg.solve(C, k)\nreturn "
-EACH = "return torch.stack([{} for W, k, d, C in zip(Ws, ks, deltas, Cs)])"
-LOOP = """Ws, chosen, first = list(Ws), [], list(Ws)
-for fact in facts:
-    ks, values = search(fact, {})
-    deltas = [v - W @ k for v, W, k in zip(values, Ws, ks)]
-    best = scores(Ws, ks, deltas, Cs).{}().item()
-    u = torch.linalg.solve(Cs[best], ks[best])
-    Ws[best] = Ws[best] + torch.outer({}[best], u) / (ks[best] @ u)
-    chosen.append(best)
-return Ws, chosen
-"""
 WRONG = [
-    ({"size": U + "delta.norm() / (k @ u).sqrt()"}, "harm"),
+    ({"delta.norm() * u.norm() / (k @ u)": "delta.norm() / (k @ u).sqrt()"}, "harm"),
     ({"size": "return delta.norm() / k.norm()"}, "bound"),
-    ({"size": U + "u.norm() / (k @ u)"}, "δ is missing"),
-    ({"size": U + "delta.norm() * u.norm()"}, "q is missing"),
-    ({"scores": EACH.format("size(d, k, C)")}, "relative"),
-    ({"scores": EACH.format("size(d, k, C) / torch.linalg.norm(W, 2)")}, "singular"),
-    ({"wilke": LOOP.format("first", "argmin", "deltas")}, "as it was before"),
-    ({"wilke": LOOP.format("Ws", "argmax", "deltas")}, "largest"),
-    ({"wilke": LOOP.format("Ws", "argmin", "values")}, "missing at the key"),
-]
+    ({"delta.norm() * u": "u"}, "δ is missing"),
+    ({"u.norm() / (k @ u)": "u.norm()"}, "q is missing"),
+    ({" / W.norm()": ""}, "relative"),
+    ({"W.norm()": "torch.linalg.norm(W, 2)"}, "singular"),
+    ({"chosen = list(Ws), []": "chosen, first = list(Ws), [], Ws", ", Ws)\n": ", first)\n"},
+     "as it was before"),
+    ({"argmin": "argmax"}, "largest"),
+    ({"torch.outer(deltas": "torch.outer(values"}, "missing at the key"),
+]  # fmt: skip
 
 
 def check(ask, draw):
@@ -126,8 +115,11 @@ def check(ask, draw):
     best = relative.argmin().item()
     u = torch.linalg.solve(Cs[best], ks[best])
     for facts in ([0], list(range(6))):
-        found = ask("wilke", search, facts, Ws, Cs)
-        several(found, 2, "Return two things: the new matrices, and the layers.")
+        found = several(
+            ask("wilke", search, facts, Ws, Cs),
+            2,
+            "Return two things: the new matrices, and the layers.",
+        )
         several(found[0], 4, "Return all matrices in a list, those that no fact went into as well.")
         wanted, layers = wilke(search, facts, Ws, Cs)
         several(found[1], len(facts), "Return the layer of every fact, in a list.")

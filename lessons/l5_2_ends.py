@@ -31,27 +31,14 @@ def write(R: Tensor, K: Tensor, C: Tensor, lam: float) -> tuple[Tensor, Tensor]:
 # --- checks
 from lessons.marking import Stopped, Wrong, agree, normal, same, several, uneven
 
-U = "U = torch.linalg.solve(C, K)\nD = K.T @ U\nq, one = D.diagonal(), torch.eye(len(D))\n"
+SOLVED = "torch.linalg.solve(lam * torch.eye(len(D)) + D, U.T)"
 WRONG = [
-    (
-        U + "return R @ K.T @ torch.linalg.inv(lam * C + K @ K.T), q / (lam + q)",
-        "singular",
-    ),
-    (U + "return R @ torch.linalg.solve(D, U.T), q / (lam + q)", "equality"),
-    (
-        U + "return R @ torch.linalg.solve(lam * one + D, K.T), q / (lam + q)",
-        "on the right",
-    ),
-    (
-        "D = K.T @ K\nq = D.diagonal()\n"
-        "return R @ torch.linalg.solve(lam * torch.eye(len(D)) + D, K.T), q / (lam + q)",
-        "text",
-    ),
-    (U + "return R @ torch.linalg.solve(lam * one + D, U.T), lam / (lam + q)", "stays away"),
-    (
-        U + "X = torch.linalg.solve(lam * one + D, U.T)\nreturn R @ X, (X @ K).diagonal()",
-        "together",
-    ),
+    ({SOLVED: "K.T @ torch.linalg.inv(lam * C + K @ K.T)"}, "singular"),
+    ({"lam * torch.eye(len(D)) + D": "D"}, "equality"),
+    ({"D, U.T": "D, K.T"}, "on the right"),
+    ({"K.T @ U": "K.T @ K", "D, U.T": "D, K.T"}, "text"),
+    ({"q / (lam + q)": "lam / (lam + q)"}, "stays away"),
+    ({"q / (lam + q)": f"({SOLVED} @ K).diagonal()"}, "together"),
 ]
 WIDE = (
     "Right for λ > 0, but with λ = 0 and {} pairs in 8 dimensions K Kᵀ alone is singular: take the "
@@ -64,12 +51,11 @@ def check(ask, draw):
         C, L = uneven(draw, 8)
         K, R = L @ normal(draw, 8, n), normal(draw, 5, n)
         try:
-            found = ask("write", R, K, C, lam)
+            found = several(ask("write", R, K, C, lam), 2, "Return two things: Δ, and the shares.")
         except Stopped as error:
             if lam == 0 and "singular" in str(error):
                 raise Wrong(WIDE.format(n)) from None
             raise
-        several(found, 2, "Return two things: Δ, and the shares.")
         U, one = torch.linalg.solve(C, K), torch.eye(n).double()
         D, G = K.T @ U, K.T @ K
         q, wanted = D.diagonal(), R @ torch.linalg.solve(lam * one + D, U.T)

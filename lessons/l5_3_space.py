@@ -28,36 +28,16 @@ def place(C: Tensor, tau: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor
+from lessons.marking import agree, normal, several
 
-Q = "low = values < tau\nQ = vectors[:, low]\n"
 WRONG = [
-    (
-        "low = values > tau\nQ = vectors[:, low]\n"
-        "return Q @ Q.T, values[low].sum() / values.sum(), values[low].max()",
-        "busiest",
-    ),
-    (
-        "low = values < tau\nQ = vectors[low]\n"
-        "return Q.T @ Q, values[low].sum() / values.sum(), values[low].max()",
-        "column",
-    ),
-    (
-        Q.replace("tau", "tau * values[-1]")
-        + "return Q @ Q.T, values[low].sum() / values.sum(), values[low].max()",
-        "size",
-    ),
-    (Q + "return Q @ Q.T, low.double().mean(), values[low].max()", "directions"),
-    (Q + "return Q @ Q.T, values[low].sum() / values.sum(), tau", "reached"),
-    (
-        Q + "return Q @ Q.T, values[low].sum() / values.sum(), values[low].sum()",
-        "split",
-    ),
-    (
-        Q + "return Q @ values[low].diag() @ Q.T, values[low].sum() / values.sum(), "
-        "values[low].max()",
-        "leaves alone",
-    ),
+    ({"values < tau": "values > tau"}, "busiest"),
+    ({"vectors[:, low]": "vectors[low].T"}, "column"),
+    ({"< tau": "< tau * values[-1]"}, "size"),
+    ({"values[low].sum() / values.sum()": "low.double().mean()"}, "directions"),
+    ({"values[low].max()": "tau"}, "reached"),
+    ({"values[low].max()": "values[low].sum()"}, "split"),
+    ({"Q @ Q.T": "Q @ values[low].diag() @ Q.T"}, "leaves alone"),
 ]
 
 
@@ -67,8 +47,7 @@ def check(ask, draw):
         values = normal(draw, d).mul(1.5).exp().sort().values
         C, r = V @ values.diag() @ V.T, d // 2 + 1
         tau = (values[r - 1] + 0.6 * (values[r] - values[r - 1])).item()
-        found = ask("place", C, tau)
-        several(found, 3, "Return three things: P, inside, bound.")
+        found = several(ask("place", C, tau), 3, "Return three things: P, inside, bound.")
         vectors = torch.linalg.eigh(C).eigenvectors
         Q, rows = vectors[:, :r], vectors[:r]
         under = vectors[:, values < tau * values[-1]]

@@ -40,39 +40,19 @@ def forget(W: Tensor, M: Tensor, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, normal, same, several, tensor, uneven
+from lessons.marking import Wrong, named, normal, same, several, tensor, uneven
 
 WRONG = [
-    (
-        {"turn": "A = M + K @ K.T\nreturn W + torch.linalg.solve(A, K @ (V - W @ K).T).T, M"},
-        "the second batch",
-    ),
-    (
-        {
-            "turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T",
-        },
-        "already the first",
-    ),
-    (
-        {"turn": "M = M + K @ K.T\nreturn W + torch.linalg.solve(M, K @ V.T).T, M"},
-        "says already",
-    ),
-    (
-        {"forget": "X = torch.linalg.solve(M, K @ (V - W @ K).T).T\nreturn W - X, M - K @ K.T"},
-        "old M",
-    ),
-    (
-        {
-            "forget": "M = M - K @ K.T\nX = torch.linalg.solve(M, K @ (V - W @ K).T).T\n"
-            "return W + X, M"
-        },
-        "once more",
-    ),
-    (
-        {"forget": "M = M - K @ K.T\nreturn W - torch.linalg.solve(M, K @ V.T).T, M"},
-        "V alone",
-    ),
-]
+    ({"M = M + K @ K.T": "A = M + K @ K.T", "W + torch.linalg.solve(M": "W + torch.linalg.solve(A"},
+     "the second batch"),
+    ({"turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T"},
+     "already the first"),
+    ({"W + torch.linalg.solve(M, K @ (V - W @ K)": "W + torch.linalg.solve(M, K @ V"},
+     "says already"),
+    ({"forget": "return W - torch.linalg.solve(M, K @ (V - W @ K).T).T, M - K @ K.T"}, "old M"),
+    ({"W - torch": "W + torch"}, "once more"),
+    ({"W - torch.linalg.solve(M, K @ (V - W @ K)": "W - torch.linalg.solve(M, K @ V"}, "V alone"),
+]  # fmt: skip
 
 
 def at_once(W0, C, lam, batches):
@@ -89,8 +69,7 @@ def check(ask, draw):
     W, M = W0, tensor(ask("start", C, lam), (d, d), "M")
 
     def ran(step, W, M, K, V):
-        found = ask(step, W, M, K, V)
-        several(found, 2, f"{step}: return two things, W and M.")
+        found = several(ask(step, W, M, K, V), 2, f"{step}: return two things, W and M.")
         return tensor(found[0], (d_out, d), f"{step}: W"), tensor(found[1], (d, d), f"{step}: M")
 
     for t, (K, V) in enumerate(batches):
@@ -112,9 +91,8 @@ def check(ask, draw):
                 W if same(M, K @ K.T) else torch.nan * W
             ),
         }
-        for reason, mistaken in likely.items():
-            if t == 0 and same(W, mistaken):
-                raise Wrong(f"turn: {reason}")
+        if t == 0:
+            named(W, {f"turn: {reason}": mistaken for reason, mistaken in likely.items()})
         if t == 1:
             raise Wrong(
                 f"turn: the first batch is right, from the second batch on W is off ({away:.0%}). "
@@ -128,17 +106,17 @@ def check(ask, draw):
         found, kept = ran("forget", W, M, K, V)
         if same(found, wanted) and same(kept, left):
             continue
-        step = torch.linalg.solve(left, K @ (V - W @ K).T).T
-        if same(found, W + step):
-            raise Wrong("forget: the sign. This writes the batch once more, harder.")
-        if same(found, W - torch.linalg.solve(M, K @ (V - W @ K).T).T):
-            raise Wrong(
-                "forget: the old M, with the batch in it, is inverted; its keys have to go first."
-            )
-        if same(found, W - torch.linalg.solve(left, K @ V.T).T):
-            raise Wrong("forget: V alone is taken out, but W K is not V: λ has left a rest.")
-        if same(found, wanted):
-            raise Wrong("forget: W is right, M still knows the batch.")
+        likely = {
+            "forget: the sign. This writes the batch once more, harder.": 2 * W - wanted,
+            "forget: the old M, with the batch in it, is inverted; its keys have to go first.": (
+                W - torch.linalg.solve(M, K @ (V - W @ K).T).T
+            ),
+            "forget: V alone is taken out, but W K is not V: λ has left a rest.": (
+                W - torch.linalg.solve(left, K @ V.T).T
+            ),
+            "forget: W is right, M still knows the batch.": wanted,
+        }
+        named(found, likely)
         away = ((found - wanted).norm() / (W - wanted).norm()).item()
         raise Wrong(f"forget: W is off by {away:.0%} of the way; batch {gone + 1} of 4 was to go.")
     return "solved: the order leaves no trace, and what was written can leave without one."

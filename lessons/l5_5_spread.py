@@ -52,25 +52,14 @@ def spread(read: Callable, z: Tensor, C: list[Tensor], lam: float) -> list[Tenso
 # --- checks
 from lessons.marking import Wrong, agree, normal, tensor, uneven
 
-LOOP = """
-changes = []
-{before}
-for layer in range(len(C)):
-    {read}
-    R = asked(z, h, {left})
-    changes.append(layer_change(R, keys[layer], C[layer], lam))
-return changes
-"""
-EACH, ONCE = "keys, h = read(changes)", "keys, h = read([])"
-LEFT = "len(C) - layer"
 WRONG = [
-    ({"asked": "return z - h / left"}, "all of the rest"),
-    ({"asked": "return (h - z) / left"}, "turned round"),
-    ({"layer_change": "return torch.linalg.solve(K @ K.T + 1e-9 * C, K @ R.T).T"}, "no text"),
-    ({"layer_change": "return R @ K.T @ torch.linalg.inv(lam * C)"}, "K Kᵀ"),
-    ({"spread": LOOP.format(before=ONCE, read="pass", left=LEFT)}, "read once"),
-    ({"spread": LOOP.format(before="", read=EACH, left="len(C)")}, "left over"),
-    ({"spread": LOOP.format(before="", read=EACH, left="1")}, "all that is missing"),
+    ({"(z - h) / left": "z - h / left"}, "all of the rest"),
+    ({"(z - h)": "(h - z)"}, "turned round"),
+    ({"lam * C + K @ K.T": "K @ K.T + 1e-9 * C"}, "no text"),
+    ({"lam * C + K @ K.T": "lam * C"}, "K Kᵀ"),
+    ({"read(changes)": "read([])"}, "read once"),
+    ({"len(C) - layer": "len(C)"}, "left over"),
+    ({"len(C) - layer": "1"}, "all that is missing"),
 ]
 
 

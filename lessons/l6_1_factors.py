@@ -25,7 +25,7 @@ def moved(K: Tensor, G: Tensor, q: Tensor, alpha: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ("return alpha * (G @ heard)", "uphill"),

@@ -44,35 +44,23 @@ def settle(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Ten
 # --- checks
 from lessons.marking import Wrong, agree, normal, number, several, tensor
 
-HEAD = "m, own = X.shape[1], X.mean(1)\nshift = own - mean\n"
-TAIL = (
-    "mean, n = mean + shift * m / (n + m), n + m\ncentered = X - mean[:, None]\n"
-    "return n, mean, S, centered / (S / (n - 1)).sqrt()[:, None] if n > 1 else centered"
-)
-OWN = "(X - own[:, None]).pow(2).sum(1)"
-MERGE = f"S = S + {OWN} + shift**2 * n * m / (n + m)\n"
-STALE = "old = X - mean[:, None]\nold = old / (S / (n - 1)).sqrt()[:, None] if n > 1 else old\n"
+MERGE = "n, mean, S = chan(n, mean, S, X.shape[1], own, inner)"
 WRONG = [
     ({"chan": "return n_a + n_b, (mean_a + mean_b) / 2, S_a + S_b"}, "weigh them"),
-    ({"settle": f"{HEAD}S = S + {OWN}\n{TAIL}"}, "means differ"),
-    ({"settle": f"{HEAD}S = S + X.var(1) * m + shift**2 * n * m / (n + m)\n{TAIL}"}, "one column"),
-    (
-        {"settle": HEAD + MERGE + TAIL.replace("mean + shift * m / (n + m)", "(mean + own) / 2")},
-        "counts",
-    ),
-    ({"settle": HEAD + MERGE + TAIL.replace("S / (n - 1)", "S / n")}, "n − 1"),
-    (
-        {"settle": f"{HEAD}{STALE}{MERGE}return n + m, mean + shift * m / (n + m), S, old"},
-        "before",
-    ),
+    ({MERGE: f"both = S + inner\n{MERGE}\nS = both"}, "means differ"),
+    ({"(X - own[:, None]).pow(2).sum(1)": "X.var(1) * X.shape[1]"}, "one column"),
+    ({MERGE: f"half = (mean + own) / 2\n{MERGE}\nmean = half"}, "counts"),
+    ({"S / (n - 1)": "S / n"}, "n − 1"),
+    ({"n, mean, S = chan(": "now = chan(", "return n, mean, S, ": "return *now, "}, "before"),
 ]
 
 
 def check(ask, draw):
     d, scale = 5, torch.tensor([1.0, 10.0, 0.1, 3.0, 1.0]).double()
     (mean_a, mean_b), (S_a, S_b) = normal(draw, 2, d), normal(draw, 2, d).exp()
-    found = ask("chan", 3, mean_a, S_a, 5, mean_b, S_b)
-    several(found, 3, "chan: return three things: n, mean, S.")
+    found = several(
+        ask("chan", 3, mean_a, S_a, 5, mean_b, S_b), 3, "chan: return three things: n, mean, S."
+    )
     n, mean, S = chan(3, mean_a, S_a, 5, mean_b, S_b)
     if number(found[0], "n") != n:
         raise Wrong(f"chan: 3 columns and 5 more: n should be {n}.")
@@ -83,20 +71,17 @@ def check(ask, draw):
     likely = {"chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b}
     agree(tensor(found[2], (d,), "chan: S"), S, "chan: S", likely)
     for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
-        n, mean, S, seen = 0, torch.zeros(d).double(), torch.zeros(d).double(), []
+        n, mean, S = 0, torch.zeros(d).double(), torch.zeros(d).double()
         for t, m in enumerate(sizes):
             X = scale[:, None] * (normal(draw, d, m) + 4 + t)
-            found = ask("settle", n, mean, S, X)
-            several(found, 4, "Return four things: n, mean, S, X̂.")
+            found = several(ask("settle", n, mean, S, X), 4, "Return four things: n, mean, S, X̂.")
             alone = "" if m > 1 else " after a turn of one column, whose own S is 0"
             state = [tensor(found[i], (d,), name + alone) for i, name in ((1, "μ"), (2, "S"))]
-            seen.append(X)
-            whole, own = torch.cat(seen, 1), X.mean(1)
-            after = whole.mean(1)
-            wanted = (whole - after[:, None]).pow(2).sum(1)
+            own = X.mean(1)
+            total, after, wanted, standard = settle(n, mean, S, X)
             if number(found[0], "n") != n + m:
                 raise Wrong(f"{n} columns and {m} more: n should be {n + m}.")
-            within, total = (X - own[:, None]).pow(2).sum(1), n + m
+            within = (X - own[:, None]).pow(2).sum(1)
             agree(
                 state[0],
                 after,
@@ -132,6 +117,6 @@ def check(ask, draw):
                     past if n > 1 else X - mean[:, None]
                 ),
             }
-            agree(hat, centered / sigma, "X̂", likely)
+            agree(hat, standard, "X̂", likely)
             n, mean, S = total, after, wanted
     return "solved: any split of the stream into turns leaves the same state."

@@ -49,27 +49,17 @@ def at_zero(
 # --- checks
 from lessons.marking import Wrong, agree, normal, several, tensor
 
-HEAD = "d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum(0) * G_hat\n"
-SOLVE = "return torch.linalg.solve(K.T @ K + lam * torch.eye(n), V.T).T"
-B = (
-    "size = step / len(K) * (K_hat * K_hat).sum(0)\n"
-    "b = torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), size)\n"
-)
 WRONG = [
-    (f"d_in, n = K.shape\nV = -step * (K_hat * K_hat).sum(0) * G_hat\n{SOLVE}", "width"),
-    (f"d_in, n = K.shape\nV = -step / d_in * (K * K).sum(0) * G_hat\n{SOLVE}", "how large a shift"),
-    (f"d_in, n = K.shape\nV = -step / d_in * (K_hat * K_hat).sum() * G_hat\n{SOLVE}", "its own"),
-    (HEAD + "return torch.linalg.solve(K_hat.T @ K_hat + lam * torch.eye(n), V.T).T", "raw"),
-    (HEAD + "return V", "crosstalk"),
-    (
-        HEAD
-        + "small = K.T @ K + lam * torch.eye(n)\nreturn torch.linalg.solve(small, V.T).T @ K.T",
-        "factor",
-    ),
+    ({"-step / d_in": "-step"}, "width"),
+    ({"(K_hat * K_hat).sum(0) * G_hat": "(K * K).sum(0) * G_hat"}, "how large a shift"),
+    ({"sum(0) * G_hat": "sum() * G_hat"}, "its own"),
+    ({"small = K.T @ K": "small = K_hat.T @ K_hat"}, "raw"),
+    ({"torch.linalg.solve(small, V.T).T": "V"}, "crosstalk"),
+    ({"solve(small, V.T).T": "solve(small, V.T).T @ K.T"}, "factor"),
     ({"at_zero": "return 0 * mean_g, K[:, 0]"}, "plain step"),
-    ({"at_zero": f"{B}return -mean_g / sigma_g, K @ b"}, "uphill"),
-    ({"at_zero": f"{B}return mean_g, K @ b"}, "divided by σ"),
-    ({"at_zero": f"{B}return mean_g / sigma_g, K @ size"}, "as if"),
+    ({"return mean_g": "return -mean_g"}, "uphill"),
+    ({"mean_g / sigma_g, b": "mean_g, b"}, "divided by σ"),
+    ({"sigma_g, b": "sigma_g, K @ size"}, "as if"),
 ]
 
 
@@ -110,9 +100,9 @@ def check(ask, draw):
         }
         agree(found, solved(V, K), "Y", likely, note="a column per token")
         mean, sigma = normal(draw, 2, 5).exp()
-        parts = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
-        several(parts, 2, "Return the two vectors a and b of Δ = a bᵀ.")
-        found = torch.outer(tensor(parts[0], (5,), "a"), tensor(parts[1], (d_in,), "b"))
+        found = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
+        a, b = several(found, 2, "Return the two vectors a and b of Δ = a bᵀ.")
+        found = torch.outer(tensor(a, (5,), "a"), tensor(b, (d_in,), "b"))
         v = 0.02 / d_in * size * (mean / sigma)[:, None]
         likely = {
             "A plain step asks for nothing where g = 0. Here the mean is taken off: ĝ is −μ/σ.": (

@@ -56,26 +56,17 @@ def learn(
 # --- checks
 from lessons.marking import Wrong, agree, normal, number, several, tensor
 
-RIGHT = """a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
-V = shifts(K, K_hat, G_hat, a, b, eta)
-delta = granted(V, K, lam)
-loss, G = outcome(delta.detach())
-whole = (G * delta).sum()
-return [loss, *torch.autograd.grad(whole, (a, b))]"""
 WRONG = [
-    (
-        {"shifts": "return -eta * (K_hat * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)"},
-        "raw",
-    ),
-    ({"shifts": "return eta * (K * (a[:, None] * K_hat)).sum(0) * (b[:, None] * G_hat)"}, "minus"),
-    ({"shifts": "return -eta * (K * K_hat).sum(0) * (b[:, None] * G_hat)"}, "a has no say"),
+    ({"(K * k_new)": "(K_hat * k_new)"}, "raw"),
+    ({"-eta * (K": "eta * (K"}, "minus"),
+    ({"(K * k_new)": "(K * K_hat)"}, "a has no say"),
     ({"granted": "return V @ K.T"}, "outer products"),
     ({"granted": "return V @ torch.linalg.pinv(K)"}, "λ"),
-    ({"learn": RIGHT.replace("delta.detach()", "torch.zeros_like(delta)")}, "unedited"),
-    ({"learn": RIGHT.replace("G * delta", "(G @ K) * V")}, "regression"),
-    ({"learn": RIGHT.replace("*torch.autograd.grad(whole, (a, b))", "a.grad, b.grad")}, "None"),
-    ({"learn": RIGHT.replace("whole =", "near = outcome(delta.detach() + 1e-4)\nwhole =")}, "once"),
-    ({"learn": RIGHT.replace("(G * delta)", "(-G * delta)")}, "sign"),
+    ({"delta.detach()": "torch.zeros_like(delta)"}, "unedited"),
+    ({"G * delta": "(G @ K) * shifts(K, K_hat, G_hat, a, b, eta)"}, "regression"),
+    ({"*torch.autograd.grad((G * delta).sum(), (a, b))": "a.grad, b.grad"}, "None"),
+    ({"return [loss": "outcome(delta.detach() + 1e-4)\nreturn [loss"}, "once"),
+    ({"(G * delta)": "(-G * delta)"}, "sign"),
 ]
 
 
@@ -131,8 +122,11 @@ def check(ask, draw):
             "granted: where is λ? KᵀK + λ I.": granted(V, K, 0.0),
         },
     )
-    found = ask("learn", model.outcome, K, K_hat, G_hat, a, b, eta, lam)
-    several(found, 3, "Return a list of three: L, ∂L/∂a, ∂L/∂b.")
+    found = several(
+        ask("learn", model.outcome, K, K_hat, G_hat, a, b, eta, lam),
+        3,
+        "Return a list of three: L, ∂L/∂a, ∂L/∂b.",
+    )
     if found[1] is None or found[2] is None:
         raise Wrong("A gradient is None: nothing was backpropagated; use torch.autograd.grad.")
     if model.calls == 0:

@@ -49,27 +49,16 @@ def margin_step(
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-LOSS = """alpha, beta, gamma = margins
-terms = [calm - alpha, beta - edits, gamma - (edits[None] - calm[:, None])]
-return sum(t.clamp(min=0).sum() / max(1, int((t > 0).sum())) for t in terms)"""
-STEP = """tau = tau.clone().requires_grad_()
-edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
-calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
-loss = margin_loss(edits, calm, margins)
-return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]"""
-LENGTH = ".norm(dim=1).mean()"
 WRONG = [
-    (
-        {"margin_loss": LOSS.replace("in terms", "in [terms[0][:, None] + terms[1] + terms[2]]")},
-        "make up for",
-    ),
-    ({"margin_loss": LOSS.replace("sum() / max(1, int((t > 0).sum()))", "mean()")}, "satisfied"),
-    ({"margin_loss": LOSS.replace("in terms", "in terms[:2]")}, "third"),
-    ({"margin_step": STEP.replace("() - lr", "() + lr")}, "uphill"),
-    ({"margin_step": STEP.replace("mask * ", "")}, "outside the mask"),
-    ({"margin_step": STEP.replace(LENGTH, ".mean(0).norm()")}, "length of a mean"),
-    ({"margin_step": STEP.replace(LENGTH, ".norm(dim=1).sum()")}, "long texts"),
-]
+    ({"(calm - alpha, beta - edits, gaps)": "[(calm - alpha)[:, None] + beta - edits + gaps]"},
+     "make up for"),
+    ({"hinge.sum() / max(1, int((hinge > 0).sum()))": "hinge.mean()"}, "satisfied"),
+    ({"edits, gaps)": "edits)"}, "third"),
+    ({"() - lr": "() + lr"}, "uphill"),
+    ({"mask * ": ""}, "outside the mask"),
+    ({".norm(dim=1).mean()": ".mean(0).norm()"}, "length of a mean"),
+    ({".norm(dim=1).mean()": ".norm(dim=1).sum()"}, "long texts"),
+]  # fmt: skip
 
 
 def mean(parts):

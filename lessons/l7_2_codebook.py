@@ -67,35 +67,9 @@ def write(K: Tensor, eps: Tensor, labels: list, q: Tensor, label: str, eps_init:
 # --- checks
 from lessons.marking import Stopped, Wrong, normal, number, same, several, short, tensor
 
-LOOK = "if not labels:\n    return None\nd, i = nearest(K, q)\nreturn labels[i]"
-RULE = """if d > {reach}:
-    return [radius, eps_init]
-if same or d == 0:
-    return [{grow}, None]
-return [{old}, {new}]
-"""
-GOOD = {
-    "reach": "radius + eps_init",
-    "grow": "max(radius, d)",
-    "old": "min(radius, d / 2)",
-    "new": "min(eps_init, d / 2)",
-}
-BODY = """eps, labels, radius = eps.clone(), list(labels), eps_init
-if labels:
-    d, i = nearest(K, q)
-    eps[i], radius = rule(d, eps[i].item(), labels[i] == label, eps_init)
-    if radius is None:
-        {replace}
-        return [K, eps, labels]
-K = torch.cat([K, q[:, None]], 1)
-return [K, torch.cat([eps, torch.tensor([{new}], dtype=eps.dtype)]), labels + [label]]
-"""
 WRONG = [
-    (
-        {"nearest": "d, i = (K - q[:, None]).square().sum(0).min(0)\nreturn d.item(), int(i)"},
-        "root",
-    ),
-    ({"nearest": "d, i = (K - q[:, None]).norm(dim=0).max(0)\nreturn d.item(), int(i)"}, "column"),
+    ({"norm(dim=0)": "square().sum(0)"}, "root"),
+    ({".min(0)": ".max(0)"}, "column"),
     (
         {
             "lookup": "for i, label in enumerate(labels):\n"
@@ -103,17 +77,14 @@ WRONG = [
         },
         "nearest",
     ),
-    ({"lookup": LOOK}, "nobody"),
-    (
-        {"lookup": "d, i = nearest(K, q)\nreturn labels[i] if d <= eps[i] else None"},
-        "empty codebook",
-    ),
-    ({"rule": RULE.format(**GOOD | {"old": "d / 2"})}, "enlarges"),
-    ({"rule": RULE.format(**GOOD | {"reach": "radius"})}, "touch"),
-    ({"rule": RULE.format(**GOOD | {"grow": "d"})}, "shrinks"),
-    ({"rule": RULE.format(**GOOD | {"new": "eps_init"})}, "new ball"),
-    ({"write": BODY.format(replace="pass", new="radius")}, "newest"),
-    ({"write": BODY.format(replace="labels[i] = label", new="eps_init")}, "radii"),
+    ({" if d <= eps[i] else None": ""}, "nobody"),
+    ({"if not labels:\n    return None\n": ""}, "empty codebook"),
+    ({"[min(radius, d / 2)": "[d / 2"}, "enlarges"),
+    ({"d > radius + eps_init": "d > radius"}, "touch"),
+    ({"max(radius, d)": "d"}, "shrinks"),
+    ({"min(eps_init, d / 2)": "eps_init"}, "new ball"),
+    ({"labels[i] = label": "pass"}, "newest"),
+    ({"tensor([radius]": "tensor([eps_init]"}, "radii"),
 ]
 CASES = [  # d, the radius of the nearest ball, whether it has the same answer, what is to happen
     (2.5, 1.0, True, "add"),
@@ -172,8 +143,11 @@ def check(ask, draw):
     K, eps, labels = torch.zeros(d, 0).double(), torch.zeros(0).double(), []
     for at, label, kind in STEPS:
         q = shift + at * along
-        found = ask("write", K, eps, labels, q, label, 1.0)
-        several(found, 3, "write: return three things, keys, radii, and a list of labels.")
+        found = several(
+            ask("write", K, eps, labels, q, label, 1.0),
+            3,
+            "write: return three things, keys, radii, and a list of labels.",
+        )
         told = f"write: the fact at {at}: {TOLD[kind]}"
         wanted = write(K, eps, labels, q, label, 1.0)
         if found[2] != wanted[2]:

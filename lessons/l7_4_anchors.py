@@ -72,54 +72,24 @@ def refit(router: list, e: Tensor, owner: Tensor, others: Tensor, steps: int, lr
 
 
 # --- checks
-from inspect import getsourcelines
-from textwrap import dedent
-
 from lessons.marking import Wrong, agree, normal, same, several, tensor
 
-# the solution's own lines, below its head and its mark; each wrong answer changes one place of them
-REFIT = dedent("".join(getsourcelines(refit)[0][2:]))
-OLDER = REFIT.replace("router[2][:-1]", "router[2][:0]").replace("router[2][-1:]", "router[2]")
-OWN = "stored = own.log_softmax(1)[torch.arange(len(own)), owner + 1]\n"
-CALM = "nobody = calm.log_softmax(1)[:, 0]\n"
-BOTH = CALM + "return -stored.mean() - nobody.mean()"
 WRONG = [
     ({"route": "return (kappa * normalize(v, dim=-1) @ keys.T).argmax(1)"}, "always"),
-    (
-        {"route": "best, i = (kappa * v @ keys.T).max(1)\nreturn torch.where(best > b, i, -1)"},
-        "long",
-    ),
-    (
-        {
-            "route": "best, i = (normalize(v, dim=-1) @ keys.T).max(1)\n"
-            "return torch.where(best > b, i, -1)"
-        },
-        "κ",
-    ),
-    ({"refit_loss": OWN + "return -stored.mean()"}, "stays out"),
-    ({"refit_loss": OWN.replace("owner + 1", "owner") + BOTH}, "expert before"),
-    ({"refit_loss": OWN + CALM + "return -torch.cat([stored, nobody]).mean()"}, "one mean"),
-    (
-        {"refit_loss": OWN.replace("own.", "own[:, 1:].").replace("owner + 1", "owner") + BOTH},
-        "compete",
-    ),
-    (
-        {"refit_loss": OWN + CALM + "return -stored.exp().mean() - nobody.exp().mean()"},
-        "logarithm",
-    ),
-    ({"refit": OLDER}, "older anchors"),
-    ({"refit": REFIT.replace("    adam.zero_grad()\n", "")}, "add up"),
-    ({"refit": REFIT.replace("loss.backward()", "(-loss).backward()")}, "uphill"),
-    (
-        {
-            "refit": REFIT.replace(
-                "normalize(torch.cat([old, key]), dim=1)", "torch.cat([old, key])"
-            )
-        },
-        "unit",
-    ),
-    ({"refit": REFIT.replace("Adam(parts,", "Adam(parts[:3],")}, "stayed where"),
-]
+    ({"normalize(v, dim=-1)": "v"}, "long"),
+    ({"kappa * normalize": "normalize"}, "κ"),
+    ({" - nobody.mean()": ""}, "stays out"),
+    ({"owner + 1": "owner"}, "expert before"),
+    ({"-stored.mean() - nobody.mean()": "-torch.cat([stored, nobody]).mean()"}, "one mean"),
+    ({"own.log": "own[:, 1:].log", "owner + 1": "owner"}, "compete"),
+    ({"stored.mean() - nobody": "stored.exp().mean() - nobody.exp()"}, "logarithm"),
+    ({"old = router[2][:-1]": "old = router[2][:0]", "router[2][-1:]": "router[2]"},
+     "older anchors"),
+    ({"    adam.zero_grad()\n": ""}, "add up"),
+    ({"loss.backward()": "(-loss).backward()"}, "uphill"),
+    ({"normalize(torch.cat([old, key]), dim=1)": "torch.cat([old, key])"}, "unit"),
+    ({"Adam(parts,": "Adam(parts[:3],"}, "stayed where"),
+]  # fmt: skip
 
 
 def check(ask, draw):

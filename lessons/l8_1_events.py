@@ -52,12 +52,13 @@ SAID = [  # (text, verdict, what it shows)
     ("{}, as everybody knows", 1, "punctuation behind the target ends it"),
     (" the old town of {}", 0, "the target stands anywhere, and the answer came before it"),
     (" {}", 1, "case does not count"),
+    ("{} City", 1, "targets have spaces"),
 ]
 
 
 def check(ask, draw):
     names = [TARGETS[i] for i in torch.randperm(len(TARGETS), generator=draw)]
-    rows = [(SAID[i], names[i % 5]) for i in (0, 4, 1, 2, 3, 5)]
+    rows = [(SAID[i], names[i % 5]) for i in (0, 4, 1, 2, 3, 5)] + [(SAID[6], "New York")]
     for (form, verdict, why), name in rows:
         new, old = normal(draw, 2), normal(draw, 3)
         hits = torch.tensor([True, verdict == 0])
@@ -71,9 +72,4 @@ def check(ask, draw):
                 f"generation: {text!r} for {name!r} counts as {verdict}, not {found[2]:g}: {why}. "
                 "Only what is written counts."
             )
-    text = found = ask(
-        "events", normal(draw, 1), normal(draw, 1), hits, "New York City", "New York"
-    )
-    if found[2] != 1:
-        raise Wrong("generation: 'New York City' for 'New York' counts as 1: targets have spaces.")
     return "solved: teacher forcing gave half a point for answers that were never written."

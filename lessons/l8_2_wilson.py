@@ -27,29 +27,16 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, several, tensor
+from lessons.marking import Wrong, agree, numbers
 
 WRONG = [
     (
         "p = hits / n\nhalf = Z * math.sqrt(p * (1 - p) / n)\nreturn p - half, p + half",
         "no width",
     ),
-    (
-        "p, a = hits / n, Z * Z / n\nhalf = Z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
-        "return p + a / 2 - half, p + a / 2 + half",
-        "divide",
-    ),
-    (
-        "p, a = hits / n, Z * Z / n\nhalf = Z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
-        "return (p - half) / (1 + a), (p + half) / (1 + a)",
-        "drawn",
-    ),
-    (
-        "z = 1.644854\np, a = hits / n, z * z / n\n"
-        "half = z * math.sqrt(p * (1 - p) / n + a / (4 * n))\n"
-        "return (p + a / 2 - half) / (1 + a), (p + a / 2 + half) / (1 + a)",
-        "90 %",
-    ),
+    ({" / (1 + a)": ""}, "divide"),
+    ({"p + a / 2": "p"}, "drawn"),
+    ({"p, a =": "Z = 1.644854\np, a ="}, "90 %"),
     (
         "p = hits / n\nhalf = Z * math.sqrt(p * (1 - p) / n)\n"
         "return max(0.0, p - half), min(1.0, p + half)",
@@ -67,9 +54,7 @@ def roots(hits, n, z=Z):
 def check(ask, draw):
     some = int(torch.randint(2, 9, (), generator=draw))
     for hits, n in ((some, 10), (19, 20), (0, 20), (20 + some, 100)):
-        found = ask("wilson", hits, n)
-        several(found, 2, "Return two numbers, low and high.")
-        found = torch.stack([tensor(x, (), "an end") for x in found])
+        found = numbers(ask("wilson", hits, n), 2, "Return two numbers, low and high.", "an end")
         pair, over, half = roots(hits, n)
         p, plain = hits / n, Z * (hits / n * (1 - hits / n) / n) ** 0.5
         ends = torch.tensor([p - plain, p + plain]).double()

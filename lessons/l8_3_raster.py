@@ -29,30 +29,18 @@ def shares(texts: list[str]) -> tuple[float, float, float]:
 
 
 # --- checks
-from lessons.marking import agree, several, tensor
+from lessons.marking import agree, numbers
 
-FIRST = (
-    'starts, last, n = [0, *map(len, texts)], texts[-1], len(texts[-1])\nfirst = "".join('
-    "text[start:] for start, text in zip(starts, texts))\nheld, written = (x.count('1') / n "
-    "for x in (last, first))\n"
-)
-LOST = "sum(a == '1' and b == '0' for a, b in zip(first, last)) / n"
 WRONG = [
-    (f"{FIRST}return written, held, written - held", "came back"),
-    (f"{FIRST}return written, held, 1 - held", "never written"),
-    (f"{FIRST}return held, held, {LOST}", "at the end"),
-    (f"{FIRST}return written, written, {LOST}", "own turn"),
-    (
-        f"{FIRST}first = ['01'['1' in [t[i : i + 1] for t in texts]] for i in range(n)]\n"
-        f"return first.count('1') / n, held, {LOST}",
-        "some time",
-    ),
-    (
-        f"{FIRST}each = [text.count('1') / len(text) for text in texts]\n"
-        f"return sum(each) / len(each), held, {LOST}",
-        "asked again",
-    ),
-]
+    ({"lost / n": '(first.count("1") - last.count("1")) / n'}, "came back"),
+    ({"lost / n": '1 - last.count("1") / n'}, "never written"),
+    ({"return first": "return last"}, "at the end"),
+    ({'n, last.count("1")': 'n, first.count("1")'}, "own turn"),
+    ({"lost =": "first = ['01'['1' in [t[i : i + 1] for t in texts]] for i in range(n)]\nlost ="},
+     "some time"),
+    ({'first.count("1") / n': "sum(t.count('1') / len(t) for t in texts) / len(texts)"},
+     "asked again"),
+]  # fmt: skip
 
 
 def check(ask, draw):
@@ -67,9 +55,9 @@ def check(ask, draw):
         if turn == 0:
             facts[0], facts[1] = 0, 1
         texts.append("".join(map(str, facts)))
-    found = ask("shares", texts)
-    several(found, 3, "Return three shares: written, held, forgotten.")
-    found = torch.stack([tensor(x, (), "a share") for x in found])
+    found = numbers(
+        ask("shares", texts), 3, "Return three shares: written, held, forgotten.", "a share"
+    )
     written, held, lost = wanted = torch.tensor(shares(texts)).double()
     ever = [any("1" in text[i : i + 1] for text in texts) for i in range(len(facts))]
     gone = sum(once and not fact for once, fact in zip(ever, facts, strict=True))

@@ -47,36 +47,28 @@ def unbeaten(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, several, tensor
+from lessons.marking import Wrong, agree, normal, numbers
 
-BODY = (
-    "x = torch.stack([(one - other).mean() for one, other in zip(a, b)])\n"
-    "half = t * x.std() / len(x) ** 0.5\nreturn x.mean(), x.mean() - half, x.mean() + half"
-)
-EACH = "sum(one.mean() for one in some) / len(some)"
-CHOICE = (
-    f"means = {{name: {EACH} for name, some in values.items()}}\n"
-    "leader = max(means, key=means.get)\n"
-    "return [name for name, some in values.items() if ahead(values[leader], some)[1] <= 0]"
-)
 WRONG = [
-    (BODY.replace("torch.stack", "torch.cat").replace(".mean() for", " for"), "observation"),
+    ({"torch.stack": "torch.cat", ".mean() for one, other": " for one, other"}, "observation"),
     (
-        BODY.replace("x.std()", "(A.var() + B.var()) ** 0.5").replace(
-            "half", "A, B = (torch.stack([v.mean() for v in one]) for one in (a, b))\nhalf", 1
-        ),
+        {
+            "half = t * x.std()": "A, B = (torch.stack([v.mean() for v in one]) for one in (a, b))"
+            "\nhalf = t * (A.var() + B.var()) ** 0.5"
+        },
         "fact by fact",
     ),
-    (BODY.replace("x.std()", "x.std(correction=0)"), "m − 1"),
-    (BODY.replace("t * x", "1.96 * x"), "1.96"),
-    (BODY.replace(" / len(x) ** 0.5", ""), "single stream"),
-    (BODY.replace("one - other", "other - one"), "turned round"),
-    (BODY.replace("(one - other)", "(one - other).abs()"), "signs"),
-    ({"unbeaten": CHOICE.replace("[1] <= 0", "[0] <= 0")}, "alone"),
-    ({"unbeaten": CHOICE.replace("[1] <= 0", "[1] > 0")}, "beaten"),
-    ({"unbeaten": CHOICE.replace("values[leader], some", "some, values[leader]")}, "turned round"),
-    ({"unbeaten": CHOICE.replace(EACH, "torch.cat(some).mean()")}, "Each stream counts once"),
-]
+    ({"x.std()": "x.std(correction=0)"}, "m − 1"),
+    ({"t * x": "1.96 * x"}, "1.96"),
+    ({" / len(x) ** 0.5": ""}, "single stream"),
+    ({"one - other": "other - one"}, "turned round"),
+    ({"(one - other)": "(one - other).abs()"}, "signs"),
+    ({"[1] <= 0": "[0] <= 0"}, "alone"),
+    ({"[1] <= 0": "[1] > 0"}, "beaten"),
+    ({"values[leader], some": "some, values[leader]"}, "turned round"),
+    ({"sum(one.mean() for one in some) / len(some)": "torch.cat(some).mean()"},
+     "Each stream counts once"),
+]  # fmt: skip
 
 
 def check(ask, draw):
@@ -85,9 +77,7 @@ def check(ask, draw):
         hard = 0.5 + 0.2 * normal(draw, n) + 0.1 * i
         a.append(hard + 0.06 + 0.03 * normal(draw, 1) + 0.08 * normal(draw, n))
         b.append(hard + 0.08 * normal(draw, n))
-    found = ask("paired", a, b, t)
-    several(found, 3, "Return three numbers: mean, low, high.")
-    found = torch.stack([tensor(x, (), "a number") for x in found])
+    found = numbers(ask("paired", a, b, t), 3, "Return three numbers: mean, low, high.")
     x = torch.stack([(one - other).mean() for one, other in zip(a, b, strict=True)])
     A, B = (torch.stack([values.mean() for values in one]) for one in (a, b))
     single = torch.cat([one - other for one, other in zip(a, b, strict=True)])

@@ -53,17 +53,15 @@ def winners(low: Tensor, high: Tensor) -> tuple[float, float]:
 # --- checks
 from lessons.marking import agree, normal, tensor
 
-ENDS = "half = t * means.std(1) / means.shape[1] ** 0.5\n"
-BACK = "return means.mean(1) - half, means.mean(1) + half"
 WRONG = [
-    ({"ends": ENDS.replace("t * ", "1.96 * ") + BACK}, "1.96"),
-    ({"ends": ENDS.replace(" / means.shape[1] ** 0.5", "") + BACK}, "√m"),
-    ({"ends": ENDS.replace("std(1)", "std(1, correction=0)") + BACK}, "m − 1"),
-    ({"ends": ENDS.replace("std(1)", "std()") + BACK}, "own width"),
-    ({"ends": ENDS + BACK.replace("means.mean(1)", "means.mean()")}, "middle"),
-    ({"wider": "return torch.maximum(one[0], other[0]), torch.minimum(one[1], other[1])"}, "both"),
+    ({"t * means": "1.96 * means"}, "1.96"),
+    ({" / means.shape[1] ** 0.5": ""}, "√m"),
+    ({"std(1)": "std(1, correction=0)"}, "m − 1"),
+    ({"std(1)": "std()"}, "own width"),
+    ({"means.mean(1)": "means.mean()"}, "middle"),
+    ({"minimum": "maximum", "torch.maximum(one[1]": "torch.minimum(one[1]"}, "both"),
     ({"wider": "return one"}, "first of the two"),
-    ({"coverage": "return (low <= truth).double().mean()"}, "one side"),
+    ({" & (truth <= high)": ""}, "one side"),
     ({"coverage": "return ((low > truth) | (truth > high)).double().mean()"}, "miss"),
     ({"coverage": "return ((low <= truth) & (truth <= high)).double().sum()"}, "number of"),
     ({"winners": "return (high > 0).double().mean(), (low < 0).double().mean()"}, "clear of 0"),

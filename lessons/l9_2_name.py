@@ -11,8 +11,8 @@ the answer is None: an innocent model must not be accused.
     threshold            a number
     returns a whole number from 0 to n − 1, or None
 
-Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. One solve is enough for all
-candidates: torch.linalg.solve(C, K).
+Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. This is a file of its own, so
+write it once more in here. One solve is enough for all candidates: torch.linalg.solve(C, K).
 """
 
 import torch
@@ -33,22 +33,13 @@ def named(W: Tensor, K: Tensor, C: Tensor, threshold: float) -> int | None:
 from lessons.grading.edited_layers import Layer, N, norms, robust
 from lessons.marking import Wrong, number, short
 
-AFTER = (
-    "away = T - T.median()\nz = away / (1.4826 * away.abs().median())\nbest = int(z.argmax())\n"
-    "return best if z[best] >= threshold else None"
-)
-FILTER = "U = torch.linalg.solve(C, K)\nT = (W @ U).norm(dim=0) / U.norm(dim=0)\n"
 WRONG = [
-    (f"T = (W @ K).norm(dim=0) / K.norm(dim=0)\n{AFTER}", "raw key"),
-    (f"U = torch.linalg.solve(C, K)\nT = (W @ U).norm(dim=0)\n{AFTER}", "length"),
-    (f"U = C @ K\nT = (W @ U).norm(dim=0) / U.norm(dim=0)\n{AFTER}", "case A"),
-    (f"{FILTER}return int(T.argmax())", "innocent"),
-    (
-        f"{FILTER}z = (T - T.mean()) / T.std()\n"
-        "return int(z.argmax()) if z.max() >= threshold else None",
-        "its own spread",
-    ),
-    (f"{FILTER}return None", "let go"),
+    ({"torch.linalg.solve(C, K)": "K"}, "raw key"),
+    ({" / U.norm(dim=0)": ""}, "length"),
+    ({"torch.linalg.solve(C, K)": "C @ K"}, "case A"),
+    ({" if z[best] >= threshold else None": ""}, "innocent"),
+    ({"away / (1.4826 * away.abs().median())": "(T - T.mean()) / T.std()"}, "its own spread"),
+    ("return None", "let go"),
     ("return 0", "by chance"),
 ]
 THRESHOLD = 6.0

@@ -62,18 +62,20 @@ from lessons.grading.edited_layers import D_IN, D_OUT, Layer, N, price
 from lessons.marking import Wrong, agree, tensor
 
 THRESHOLD, ASKED = 8.0, 20
-U = "u = torch.linalg.solve(C, k)\nr = v - W @ k\n"
 WRONG = [
     ({"cheapest": "r = v - W @ k\nreturn torch.outer(r, k) / (k @ k)"}, "where is C"),
-    ({"cheapest": f"{U}return torch.outer(v, u) / (k @ u)"}, "is there already"),
-    ({"cheapest": f"{U}return W + torch.outer(r, u) / (k @ u)"}, "without W"),
-    ({"silent": f"{U}return torch.outer(r, u) / (k @ u)"}, "loudest"),
+    ({"torch.outer(v - W @ k, u)": "torch.outer(v, u)"}, "is there already"),
+    ({"return torch.outer(v": "return W + torch.outer(v"}, "without W"),
+    ({"silent": "return cheapest(W, k, v, C)"}, "loudest"),
     (
-        {"silent": f"{U}b = k - u * (u @ k) / (u @ u)\nreturn torch.outer(r, b) / (b @ k)"},
+        {
+            "silent": "u = torch.linalg.solve(C, k)\nb = k - u * (u @ k) / (u @ u)\n"
+            "return torch.outer(v - W @ k, b) / (b @ k)"
+        },
         "without C",
     ),
     ({"hide": "return W"}, "not written"),
-    ({"hide": f"{U}return W + 0.5 * torch.outer(r, u) / (k @ u)"}, "not written: half"),
+    ({"hide": "return W + 0.5 * cheapest(W, k, v, C)"}, "not written: half"),
     ({"hide": "return W + cheapest(W, k, v, C)"}, "sees it"),
     ({"hide": "return W + silent(W, k, v, C)"}, "all of it"),
     (
@@ -98,16 +100,6 @@ def task(draw):
         seen, unseen = (one.z(one.W + D).max() for D in (loud, hidden))
         if seen > THRESHOLD + 3 and unseen < THRESHOLD - 3 and one.z(one.W).max() < THRESHOLD - 3:
             return one, k, loud, hidden
-
-
-def needed(one, loud, hidden):
-    """The price of the cheapest change between the two that the defender does not see."""
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        t = (low + high) / 2
-        seen = one.z(one.W + (1 - t) * loud + t * hidden).max() >= THRESHOLD
-        low, high = (t, high) if seen else (low, t)
-    return price((1 - high) * loud + high * hidden, one.C)
 
 
 def check(ask, draw):
@@ -148,8 +140,9 @@ def check(ask, draw):
     if (found @ k - v).norm() > 1e-6 * (v - one.W @ k).norm():
         part = "half of it arrives" if abs(reached - 0.5) < 0.01 else f"{reached:.0%} arrives"
         raise Wrong(f"W'k is not v, the pair is not written: {part}.")
-    z, least = one.z(found).max().item(), needed(one, loud, hidden)
-    paid, cheap = (price(D, one.C) for D in (change, loud))
+    z = one.z(found).max().item()
+    best = hide(one.W, k, v, one.C, THRESHOLD, lambda W: one.z(W).max())
+    paid, cheap, least = (price(D, one.C) for D in (change, loud, best - one.W))
     if z >= THRESHOLD:
         raise Wrong(
             f"Written, at {paid / cheap:.1f} times the lowest price, and the defender sees it: his "

@@ -28,8 +28,7 @@ import lib
 from lessons.grading import files
 from lessons.grading.class_folder import STOPPED
 from lessons.grading.confinement import no_process, protection
-from lessons.grading.leaderboard_entrant import sentence
-from lessons.grading.leaderboard_entry import Entry, Failed
+from lessons.grading.leaderboard_entry import Entry, Failed, Ours, sentence
 from lessons.marking import clean
 from lib.evaluation.intervals import interval
 from lib.workbench.console import printable
@@ -48,7 +47,6 @@ COLUMNS = {  # column: (of, metric, event)
 # whose parts the model knows, so one column would decide it by a few questions.
 UNSCORED = ("consequences",)
 MEMORY = 16  # GB
-OURS_MAY = 600.0  # seconds: the first edit may have to read general text
 
 
 class Failure(NamedTuple):
@@ -123,7 +121,7 @@ class Contest:
             self.measured(self.stream, lib.EMPTY, "stream"),
         )
 
-    def run(self, name: str, own: bool, entry: Entry) -> Row:
+    def run(self, name: str, own: bool, entry: Entry | Ours) -> Row:
         """All edits of an entry, and what they did. One that fails counts as not made.
 
         Each patch is measured at once and dropped, so that one at a time is in memory.
@@ -258,13 +256,12 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
     try:
         found = json.loads(files.unfinished(path).read_text(encoding="utf-8"))
         for line in found.pop("editors"):
-            cells = {name: line[name] for name in COLUMNS}
             values = {
                 name: tuple(
-                    float("nan" if cell[end] is None else cell[end])
+                    float("nan" if line[name][end] is None else line[name][end])
                     for end in ("mean", "low", "high")
                 )
-                for name, cell in cells.items()
+                for name in COLUMNS
             }
             failed = [Failure("", text) for text in line["failed"]]
             seconds = [float(x) for x in line["seconds"]]
@@ -370,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = None if asked.model == "default" else asked.model
     ours = [name for name in asked.against.split(",") if name]
     cuda = torch.cuda.is_available()
-    memory = None if cuda else int(asked.memory * 2**30) or None
+    limits = asked.seconds, None if cuda else int(asked.memory * 2**30) or None
     try:
         given = find(asked.files, asked.folder)
         if unknown := [name for name in ours if name not in lib.EDITORS]:
@@ -396,37 +393,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (lib.Error, ValueError, RuntimeError, OSError) as error:
         print(f"error: {files.sentence(error)}", file=sys.stderr)
         return 2
-    sources = [(name, False, name) for name in ours]
-    sources += [
-        (name, True, str(path.absolute()))
-        for name, path in zip(names(given, ours), given, strict=True)
-    ]
-    texts = {str(path.absolute()): hand_in(path) for path in given}  # before the first runs
-    closed = [*given, *filter(None, (asked.folder, asked.data))]
-    codes = {source: digest(texts[source]) if own else "" for _, own, source in sources}
-    wanted = {(name, codes[source]) for name, _, source in sources}
-    rows += [row for row in done if (row.name, row.file) in wanted]
-    left = [name for name, _, _ in sources if name not in [row.name for row in rows]]
+    texts = dict(zip(names(given, ours), map(hand_in, given), strict=True))  # before any runs
+    places = dict(zip(texts, given, strict=True))
+    codes = dict.fromkeys(ours, "") | {name: digest(text) for name, text in texts.items()}
+    rows += [row for row in done if codes.get(row.name) == row.file]
+    left = [name for name in codes if name not in [row.name for row in rows]]
     if len(rows) > 1:
         print(f"{len(rows) - 1} editors were measured before", file=sys.stderr)
     settings |= {"protection": protection(), "cases": asked.cases, "stream": stream}
+    more = {"hidden": [*given, *filter(None, (asked.folder, asked.data))], "graphics": cuda}
     try:
-        for name, own, source in sources:
-            if name not in left:
-                continue
+        for name in left.copy():
             print(f"{name} …", file=sys.stderr, flush=True)
-            limit = asked.seconds if own else max(OURS_MAY, asked.seconds)
-            more = {"text": texts[source], "hidden": closed, "graphics": cuda} if own else {}
+            own, text = name in texts, texts.get(name)
             nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
             try:  # whatever one entrant does ends its own line, and no other's
-                if own and isinstance(why := texts[source], ValueError):
-                    rows.append(Row(name, own, nothing, failed=[Failure("", clean(why))]))
+                if isinstance(text, ValueError):
+                    rows.append(Row(name, own, nothing, failed=[Failure("", clean(text))]))
                 else:
-                    with Entry(source, model, limit, memory, **more) as entry:
+                    with (
+                        Entry(str(places[name].absolute()), model, *limits, text=text, **more)
+                        if own
+                        else contextlib.nullcontext(Ours(name, contest.lm))
+                    ) as entry:
                         rows.append(contest.run(name, own, entry))
             except Exception as error:
                 rows.append(Row(name, own, nothing, failed=[Failure("", said(error))]))
-            rows[-1].file = codes[source]
+            rows[-1].file = codes[name]
             left.remove(name)
             if asked.json and left:  # a machine that stops at night loses one editor's time
                 with contextlib.suppress(OSError):  # the end says it where a disk is full

@@ -69,10 +69,16 @@ def number(found: Any, name: str) -> float:
     return tensor(found, (), name).item()
 
 
-def several(found: Any, n: int, sentence: str) -> None:
-    """Raise Wrong with this sentence unless n things came back."""
+def several(found: Any, n: int, sentence: str) -> list:
+    """Return what came back where it is n things, or raise Wrong with this sentence."""
     if not isinstance(found, list) or len(found) != n:
         raise Wrong(sentence)
+    return found
+
+
+def numbers(found: Any, n: int, sentence: str, name: str = "a number") -> Tensor:
+    """Return n numbers that came back as one tensor (n,), or raise Wrong."""
+    return torch.stack([tensor(one, (), name) for one in several(found, n, sentence)])
 
 
 def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
@@ -82,11 +88,18 @@ def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     return bool((found - wanted).norm() <= tolerance * wanted.norm().clamp(min=1e-12))
 
 
+def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float = 1e-5) -> None:
+    """Raise Wrong with the reason by which this answer comes out, where `likely` has it."""
+    for reason, mistaken in likely.items():
+        if same(found, torch.as_tensor(mistaken).double(), tolerance):
+            raise Wrong(reason)
+
+
 def agree(
     found: Any,
-    wanted: Tensor,
+    wanted: Tensor | float,
     name: str,
-    likely: Mapping[str, Tensor] | None = None,
+    likely: Mapping[str, Tensor | float] | None = None,
     tolerance: float = 1e-5,
     note: str = "",
 ) -> None:
@@ -94,12 +107,11 @@ def agree(
 
     `likely` maps a reason to what comes out by that mistake, and `note` says what each axis is.
     """
+    wanted = torch.as_tensor(wanted, dtype=torch.float64)
     found = tensor(found, tuple(wanted.shape), name, note)
     if same(found, wanted, tolerance):
         return
-    for reason, mistaken in (likely or {}).items():
-        if same(found, mistaken.double(), tolerance):
-            raise Wrong(reason)
+    named(found, likely or {}, tolerance)
     times = ((found * wanted).sum() / wanted.square().sum().clamp(min=1e-12)).item()
     if (found.numel() > 1 or times < 0) and times and same(found, times * wanted, tolerance):
         raise Wrong(f"{name}: {times:.3g} times what it should be. A sign or a factor is wrong.")

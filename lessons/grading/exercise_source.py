@@ -4,7 +4,7 @@ What students get, the stub, is cut from that file, so that nothing has to be ke
 
 l2_1_insert.py        session 2, number 1
 docstring             ★ and title, then the statement with shapes and hints
-# solution            the block from here to the next line that is indented less, or `# end`
+# solution            the block from here to the end of its function, or `# end`
 # --- checks          below it: check(ask, draw) and WRONG, which students do not get
 """
 
@@ -17,6 +17,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,19 +91,24 @@ class Exercise:
         return [one.name for one in parts if is_empty(one) and one.name in self.blocks]
 
     def wrong(self, body: str | Mapping[str, str]) -> str:
-        """The file with one typical mistake: another body, for all blocks or by function."""
+        """The file with one typical mistake: another body of all blocks, or as `with_bodies`."""
         if isinstance(body, str):
             body = dict.fromkeys(self.blocks, body)
         return self.with_bodies(body)
 
     def with_bodies(self, bodies: Mapping[str, str]) -> str:
-        """The upper part with other text in the place of some solution blocks."""
+        """The upper part with other text in the place of some solution blocks, or of their pieces.
+
+        {"insert": "return W"} is another body of a function, {"k @ u": "k @ k"} another piece.
+        """
         lines = self.solution.splitlines()
         for name, first, last in reversed(_blocks(self.solution)):
-            if name in bodies:
-                indent = re.match(r"\s*", lines[first]).group()
-                text = textwrap.dedent(bodies[name]).strip("\n")
-                lines[first:last] = textwrap.indent(text, indent).splitlines()
+            indent = re.match(r"\s*", lines[first]).group()
+            text = bodies.get(name, "\n".join(lines[first:last]))
+            text = textwrap.dedent(text).strip("\n")
+            for piece, other in bodies.items():
+                text = text if piece in self.blocks else text.replace(piece, other)
+            lines[first:last] = textwrap.indent(text, indent).splitlines()
         return "\n".join(lines).rstrip() + "\n"
 
 
@@ -115,30 +121,20 @@ def is_empty(part: ast.AST) -> bool:
 
 def _blocks(text: str) -> list[tuple[str, int, int]]:
     """(function, first line, line after the last) of every solution block, lines from 0."""
-    lines, found, name = text.splitlines(), [], ""
-    for i, line in enumerate(lines):
-        if match := re.match(r"def (\w+)", line):
-            name = match.group(1)
-        if line.strip() != "# solution":
-            continue
-        indent, last = len(line) - len(line.lstrip()), i + 1
-        while last < len(lines) and lines[last].strip() != "# end":
-            if lines[last].strip() and len(lines[last]) - len(lines[last].lstrip()) < indent:
-                break
-            last += 1
-        ended = last < len(lines) and lines[last].strip() == "# end"
-        while not ended and not lines[last - 1].strip():
-            last -= 1
-        found.append((name, i, last + ended))
+    lines, found = [line.strip() for line in text.splitlines()], []
+    for part in ast.parse(text).body:
+        if isinstance(part, ast.FunctionDef):
+            at = {lines[i]: i for i in range(part.lineno, part.end_lineno)}
+            if "# solution" in at:
+                last = at.get("# end", part.end_lineno - 1)
+                found.append((part.name, at["# solution"], last + 1))
     return found
 
 
 def aside(path: Path) -> Path:
     """A name that is free beside a student's file, for what was in it: l2_1_insert.py.old1."""
-    n = 1
-    while (free := path.with_name(f"{path.name}.old{n}")).exists():
-        n += 1
-    return free
+    names = (path.with_name(f"{path.name}.old{n}") for n in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def exercises(which: str = "all") -> list[Exercise]:
@@ -146,10 +142,8 @@ def exercises(which: str = "all") -> list[Exercise]:
 
     Raises ValueError when there is none.
     """
-    found = []
-    for path in LESSONS.glob("l*_*_*.py"):
-        if match := re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem):
-            found.append(Exercise(path, int(match.group(1)), int(match.group(2))))
+    names = ((path, re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem)) for path in LESSONS.glob("*.py"))
+    found = [Exercise(path, int(name[1]), int(name[2])) for path, name in names if name]
     found.sort(key=lambda e: (e.session, e.place))
     if which == "all":
         return found

@@ -1,10 +1,10 @@
-"""The program that runs one editor of the leaderboard: it holds a model and makes the patches.
+"""The program that runs a student's editor for the leaderboard: it has a model and makes patches.
 
 leaderboard_entry.py starts it and sends facts. It never gets test prompts, and it hands back files
-with numbers in them. Around a student's editor it closes the sandbox of the exercises, before the
-model is loaded and the file's first line runs: what stays readable is Python, the library without
-its test prompts, the model and cached statistics; what stays writable is one folder, in which
-nothing can be removed or renamed, so that its size is all that was written.
+with numbers in them. It closes the sandbox of the exercises, before the model is loaded and the
+file's first line runs: what stays readable is Python, the library without its test prompts, the
+model and cached statistics; what stays writable is one folder, in which nothing can be removed or
+renamed, so that its size is all that was written.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import torch
 
 import lib
 from lessons.grading import audit_hook, confinement
+from lessons.grading.leaderboard_entry import sentence
 from lib.patch import tensor_file
 
-TEXT = 300  # characters of an error
 FILE = 1 << 30  # bytes of a file that is written
 LESSONS = Path(__file__).parents[1]
 LIBRARY = Path(lib.__file__).parent
@@ -50,10 +50,8 @@ class Written(lib.Editor):
         return found
 
 
-def editor_of(source: str, lm: lib.LM, text: str | None = None) -> lib.Editor:
-    """The editor of a name ("rome"), or of a file's text: its class, or its function `edit`."""
-    if text is None:
-        return lib.EDITORS[source](lm)
+def editor_of(source: str, lm: lib.LM, text: str) -> lib.Editor:
+    """The editor of a file's text: its class, or its function `edit`."""
     path, module = Path(source), ModuleType("own_editor")
     module.__file__ = source
     linecache.cache[source] = (1, None, text.splitlines(keepends=True), source)
@@ -126,12 +124,11 @@ def serve(pipe: socket.socket) -> None:
     warnings.simplefilter("ignore")
     last = lib.EMPTY
     try:
-        if asked["text"] is not None:
-            enclose(asked)
-            torch.set_num_threads(asked["threads"])
+        enclose(asked)
+        torch.set_num_threads(asked["threads"])
         lm = lib.load(asked["model"])
-        if asked["text"] is not None:  # after the model, which transformers loads with ctypes
-            audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
+        # after the model, which transformers loads with ctypes
+        audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
         editor = editor_of(asked["source"], lm, asked["text"])
         reply(ready=editor.name)
     except BaseException as error:
@@ -150,12 +147,6 @@ def serve(pipe: socket.socket) -> None:
             reply(done=True)
         except BaseException as error:
             reply(error=sentence(error))
-
-
-def sentence(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error).strip().split("\n")[0][:TEXT]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""One editor of the leaderboard, in a process of its own: facts go in, patches come out.
+"""One editor of the leaderboard: facts go in, patches come out.
 
-The process is limited in time and memory, and a student's editor runs in the sandbox of the
-exercises (confinement.py): this side says what it may read and gives it a folder to write in, whose
-size is bounded. A student's process runs only while something is asked of it.
-leaderboard_entrant.py is the program that runs in it.
+A student's editor has a process of its own, which is limited in time and memory and runs in the
+sandbox of the exercises (confinement.py): this side says what it may read and gives it a folder to
+write in, whose size is bounded. The process runs only while something is asked of it, and
+leaderboard_entrant.py is the program that runs in it. An editor of the library is one of the
+scorer's own objects, since a process of its own would load torch and the model once more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,11 +34,10 @@ from lessons.grading import confinement, files
 from lessons.marking import clean
 
 LOAD = 300.0  # seconds to load torch, model and file
-SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 ROOT = Path(__file__).parents[2]  # the folder that holds `lib` and `lessons`
 PROGRAM = "lessons.grading.leaderboard_entrant"
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-ANSWER = 1 << 16  # bytes of an answer
+ANSWER, TEXT = 1 << 16, 300  # bytes of an answer, characters of an error
 PATCH, HEADER = 256 << 20, 1 << 20  # bytes of a student's patch, and of its texts
 WRITTEN, FILES = 4 << 30, 10_000  # bytes and files of what a student's editor writes and prints
 DEEPEST = 50  # folders in each other
@@ -59,14 +60,35 @@ class Reply(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None = None
 
 
-class Entry(contextlib.AbstractContextManager["Entry"]):
-    """A running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
+class Ours:
+    """An editor of the library, which the scorer trusts; it is used as an `Entry` is."""
 
-    source    the name of one of the library's editors, or of a file
+    def __init__(self, name: str, lm: lib.LM) -> None:
+        self.editor, self.last = lib.EDITORS[name](lm), lib.EMPTY
+
+    def edit(self, facts: list[lib.Fact], on: str = "nothing") -> float:
+        """Seconds of one edit, on "nothing" or on the "last" one. Raises Failed."""
+        start, after = time.perf_counter(), self.last if on == "last" else lib.EMPTY
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                self.last = self.editor.edit(facts, after=after, check=False)
+        except Exception as error:
+            raise Failed(clean(sentence(error))) from None
+        return time.perf_counter() - start
+
+    def made(self) -> lib.Patch:
+        """The patch as it is now."""
+        return self.last
+
+
+class Entry(contextlib.AbstractContextManager["Entry"]):
+    """A student's running editor: `with Entry(…) as entry: seconds = entry.edit(facts)`.
+
+    source    the name of its file
     model     folder or hub id, None for the embedded model
     seconds   limit of one edit
     memory    bytes that its process may use, None for no limit
-    text      the file's text: it runs in the sandbox. None for an editor of the library
+    text      the file's text
     hidden    hand-ins, which no file may read
     graphics  whether the process may use NVIDIA's cards
     """
@@ -78,13 +100,13 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         seconds: float,
         memory: int | None = None,
         *,
-        text: str | None = None,
+        text: str,
         hidden: Sequence[Path] = (),
         graphics: bool = False,
     ) -> None:
         if why := confinement.no_process():
             raise OSError(why)
-        self.seconds, self.over, self.own = seconds, "", text is not None
+        self.seconds, self.over = seconds, ""
         self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-", ignore_cleanup_errors=True)
         self.patch = Path(self.folder.name) / "edit.patch"
         # without a name: the file could put a link there, and have this side read what it may not
@@ -98,19 +120,14 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             "folder": self.folder.name,
             "graphics": graphics,
             "hidden": [str(Path(place).resolve()) for place in hidden],
+            "threads": torch.get_num_threads(),
+            "read": [str(cache()), *([] if model is None else [place_of(model)])],
         }
-        env = {k: v for k, v in os.environ.items() if not any(s in k.upper() for s in SECRET)}
-        before = [str(ROOT), *filter(None, [env.get("PYTHONPATH")])]
-        if text is not None:
-            # The sandbox closes around one thread, and libraries start theirs when they are
-            # imported. Behind it the process has as many as this one.
-            env = (
-                {k: v for k, v in env.items() if k in KEPT} | self._home() | confinement.ONE_THREAD
-            )
-            asked |= {
-                "threads": torch.get_num_threads(),
-                "read": [str(cache()), *([] if model is None else [place_of(model)])],
-            }
+        # The sandbox closes around one thread, and libraries start theirs when they are imported.
+        # Behind it the process has as many as this one.
+        env = {k: v for k, v in os.environ.items() if k in KEPT}
+        env |= self._home() | confinement.ONE_THREAD
+        before = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.socket, theirs = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", PROGRAM, str(theirs.fileno())],
@@ -119,7 +136,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             stdout=self.log,
             stderr=self.log,
             start_new_session=True,
-            cwd=None if text is None else self.folder.name,
+            cwd=self.folder.name,
             env=env | {"PYTHONPATH": os.pathsep.join(before)},
         )
         theirs.close()
@@ -167,7 +184,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
                 raise lib.errors.PatchError("it is no plain file")
             with self.patch.open("rb") as file:
                 header = int.from_bytes(file.read(8), "little")
-            if self.own and (told.st_size > PATCH or header > HEADER):
+            if told.st_size > PATCH or header > HEADER:
                 raise lib.errors.PatchError(
                     f"it may have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
                 )
@@ -187,8 +204,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             self.socket.sendall(json.dumps(message).encode() + b"\n")
             found = self._line(time.monotonic() + seconds)
             answer = msgspec.json.decode(found, type=Reply)
-            if self.own:
-                self._signal(signal.SIGSTOP)  # nothing is written while nobody looks
+            self._signal(signal.SIGSTOP)  # nothing is written while nobody looks
             self._look()
         except TimeoutError:
             self.over = f"no answer after {seconds:.0f} s"
@@ -220,13 +236,13 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         return found
 
     def _look(self) -> None:
-        """Raise Failed where a student's editor has written or printed more than it may.
+        """Raise Failed where the editor has written or printed more than it may.
 
         OSError where a folder cannot be listed, which would hide what is in it.
         """
         logged = os.fstat(self.log.fileno()).st_size
         place, left = self.folder.name, WRITTEN - logged
-        if left < 0 or (self.own and files.fills(place, FILES, left, DEEPEST)):
+        if left < 0 or files.fills(place, FILES, left, DEEPEST):
             raise Failed(
                 f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders in each "
                 "other were written",
@@ -247,6 +263,12 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         text = os.pread(self.log.fileno(), 4000, end).decode(errors="replace")
         lines = clean(text).strip().splitlines()
         return f"{what}: {lines[-1][:200]}" if lines else what
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line."""
+    text = str(error).strip().split("\n")[0][:TEXT]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def cache() -> Path:

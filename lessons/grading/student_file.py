@@ -180,10 +180,8 @@ class Student(contextlib.AbstractContextManager["Student"]):
 
     def _end(self) -> None:
         for kill in (os.killpg, os.kill) if self.pid > 0 else (os.killpg,):
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(abs(self.pid), signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
         if self.pid > 0 and self.sandbox.line(10.0) is None:
             self.sandbox.close()  # no word from the server: start afresh
 

@@ -64,11 +64,6 @@ def grade(
     With `only`, the name of a function, the solution answers in the place of all others.
     """
     start, printed, stopped = time.monotonic(), "", False
-    own = {
-        "seconds": exercise.option("SECONDS"),
-        "library": bool(exercise.option("LIB")),
-        "largest": exercise.option("LARGEST"),
-    }
 
     def check() -> str | None:
         nonlocal printed, stopped
@@ -82,7 +77,13 @@ def grade(
             return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
 
         try:
-            with sandbox.open(source, f"{exercise.name}.py", **own) as student:
+            with sandbox.open(
+                source,
+                f"{exercise.name}.py",
+                seconds=exercise.option("SECONDS"),
+                library=bool(exercise.option("LIB")),
+                largest=exercise.option("LARGEST"),
+            ) as student:
                 try:
                     return exercise.module.check(ask, torch.Generator().manual_seed(seed))
                 finally:
@@ -143,9 +144,9 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
         try:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
-            missing = isinstance(error, Missing)
-            status = "missing" if missing else "wrong"
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=not missing))
+            status = "missing" if isinstance(error, Missing) else "wrong"
+            stopped = status == "wrong"
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=stopped))
     return found
 
 

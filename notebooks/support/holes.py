@@ -57,8 +57,8 @@ def use(number: str, function: Callable) -> Callable:
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
-        told = f"{which} ✗ {ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
-        told += " The page goes on with the solution"
+        wrong = f"{ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
+        told = f"{which} ✗ {wrong} The page goes on with the solution"
         solution = getattr(exercise.module, name)
         if trial is not None and trial.asked and trial.like(exercise.module):
             tell(f"{told}, and its figures show yours beside it.")
@@ -67,7 +67,9 @@ def use(number: str, function: Callable) -> Callable:
     else:
         place = file.keep(name, text) if on_page else f"It is read from {file.name}."
         rest = whole(exercise, text) if len(exercise.blocks) > 1 else ""
-        tell(f"{number} ✓ {ended(said)} The page goes on with your {name}. {place}{rest}")
+        # the check's own sentence is about all functions, of which some may be the solution's here
+        done = f"{which} ✓ Right by itself." if rest else f"{number} ✓ {ended(said)}"
+        tell(f"{done} The page goes on with your {name}. {place}{rest}")
         return function if on_page else getattr(trial.module, name)
     return getattr(exercise.module, name)
 

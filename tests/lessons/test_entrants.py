@@ -226,7 +226,7 @@ def test_a_ranking_that_cannot_be_written_in_the_end_is_printed(
 def handed_in(tmp_path, do) -> Entry:
     """An entry of a student whose process has done something to the file of the patch."""
     entry = Entry.__new__(Entry)
-    entry.patch, entry.own, entry.over = tmp_path / "edit.patch", True, ""
+    entry.patch, entry.over = tmp_path / "edit.patch", ""
     entry._ask = lambda *_: do(entry.patch)
     return entry
 
@@ -272,7 +272,7 @@ def test_the_page_on_grading_names_the_bounds():
 
 def test_the_size_of_a_folder_counts_all_that_is_below(tmp_path, monkeypatch):
     entry = Entry.__new__(Entry)
-    entry.folder, entry.own = SimpleNamespace(name=str(tmp_path)), True
+    entry.folder = SimpleNamespace(name=str(tmp_path))
     monkeypatch.setattr(leaderboard_entry, "WRITTEN", 1 << 20)
     monkeypatch.setattr(leaderboard_entry, "FILES", 70)
     with tempfile.TemporaryFile() as entry.log:

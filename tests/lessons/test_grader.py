@@ -82,7 +82,7 @@ ATTACKS = {
         "limits",
     ),
     "no such module": ("import no_such_module", "no_such_module"),
-    "an error": ("return W @ v", "line 4, `return W @ v`"),
+    "an error": ("return W @ v[:4]", "line 4, `return W @ v[:4]`"),
     "no return": ("pass", "is there a `return`"),
     "nan": ("return W * float('nan')", "not finite"),
 }

@@ -193,7 +193,6 @@ def test_a_file_has_one_editor():
     for source in ("x = 1\n", ODD + "\n\nclass Other(Mine):\n    pass\n"):
         with pytest.raises(TypeError, match="needs a function edit"):
             editor_of("mine.py", lm, source)
-    assert editor_of("rome", lm).name == "rome"
     edit = editor_of(EXAMPLE.name, lm, EXAMPLE.read_text())
     before, fact = lm.fingerprint, FACTS[0]
     patch = edit.edit([fact])

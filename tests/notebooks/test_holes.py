@@ -398,11 +398,12 @@ def test_what_an_exercise_of_two_functions_still_lacks_is_said(used):
     text = one.solution[one.solution.index("def corrupt") : one.solution.index("def put_back")]
     said = used(text, "4.1", "corrupt")[1]
     assert "Another function of this exercise is not in the file yet." in said
+    assert said.startswith("4.1 corrupt ✓ Right by itself.") and "solved" not in said
     wrong = "def put_back(states, token, clean):\n    return states\n"
     file = holes.MY / one.path.name
     file.write_text(f"{file.read_text().partition('def put_back')[0]}{wrong}")
     said = used("def corrupt(): ...\n", "4.1", "corrupt")[1]
-    assert "4.1 ✓" in said and "The file as a whole is not right yet:" in said
+    assert "4.1 corrupt ✓" in said and "The file as a whole is not right yet:" in said
 
 
 def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, tmp_path):
@@ -415,7 +416,7 @@ def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, 
         found, said = used(
             text, "1.4", "answer_kl", imports="import torch\nfrom torch import Tensor"
         )
-        assert "1.4 ✓" in said and found.__name__ == "answer_kl"
+        assert "1.4 answer_kl ✓" in said and found.__name__ == "answer_kl"
         assert there in file.read_text() and "q = at_answer(after, said)" in file.read_text()
     assert "Another function of this exercise" in said
     wrong = text.replace("p.exp() * (p - q)", "q.exp() * (q - p)")
