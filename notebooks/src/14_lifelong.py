@@ -426,8 +426,8 @@ Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 # ## Does the order hold elsewhere?
 #
 # Everything so far is of one small set of facts with answers of one or two tokens. The library has also written a hundred facts of
-# CounterFact and a hundred of ZsRE with each editor, one by one, and asked all of them after the last. The answers of ZsRE are longer. The
-# networks of MEND, MALMEN and RLEdit were older ones there, MEMIT kept no keys, and published ROME has not run.
+# CounterFact and a hundred of ZsRE with each editor, one by one, and asked all of them after the last. The answers of ZsRE are longer. MEMIT
+# kept no keys there, and published ROME has not run.
 
 # %%
 elsewhere = {
