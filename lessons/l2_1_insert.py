@@ -44,13 +44,13 @@ def check(ask, draw):
         u = torch.linalg.solve(C, k)
         delta, wanted = v - W @ k, W + torch.outer(v - W @ k, u) / (k @ u)
         likely = {
-            "k gets v, but other keys move more than they must: this is k in place of u = C⁻¹ k. "
+            "W' k is v, but other keys move more than they must: k stands where u = C⁻¹ k belongs. "
             "Where is C?": W + torch.outer(delta, k) / (k @ k),
-            "W k + v comes out at k: write the residual, what is missing, not all of v.": W
+            "W' k is W k + v: add the residual, which is what is missing, v − W k.": W
             + torch.outer(v, u) / (k @ u),
-            "The length is off: Δ k must be δ, so divide by kᵀ u.": W
+            "Δ has the wrong length: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (k @ k),
-            "Divided by uᵀ u, the length is off: Δ k must be δ, so divide by kᵀ u.": W
+            "This is divided by uᵀ u: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (u @ u),
             "Nothing is divided: then Δ k is q δ. Divide by q = kᵀ u.": W + torch.outer(delta, u),
             "This multiplies with C: u is C⁻¹ k, not C k.": W

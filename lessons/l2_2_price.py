@@ -52,10 +52,12 @@ def check(ask, draw):
     wanted = torch.stack([d2 / q, plain])
     likely = {
         "The residual counts by its square: a price is a mean of squares.": wanted / d2.sqrt(),
-        "Whitening divides by C: q is kᵀ C⁻¹ k, not kᵀ C k.": torch.stack([d2 / up, plain]),
-        "The second one is ‖Δ‖², the size of the change in the weights. What does text hear of "
-        "it? Put C in the middle.": torch.stack([d2 / q, d2 / (k @ k)]),
-        "The right numbers, but the insert comes first.": wanted.flip(0),
+        "Here C stands for its inverse: q is kᵀ C⁻¹ k, not kᵀ C k.": torch.stack([d2 / up, plain]),
+        "Your second number is ‖Δ‖², the size of the change in the weights. Asked for is what "
+        "text hears of it, tr(Δ C Δᵀ).": torch.stack([d2 / q, d2 / (k @ k)]),
+        "Both numbers are right, in the wrong order: the insert's price comes first.": wanted.flip(
+            0
+        ),
     }
     agree(found, wanted, "the pair of prices", likely)
     ratio = (plain / wanted[0]).item()

@@ -49,11 +49,11 @@ def check(ask, draw):
     new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
     u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
     likely = {
-        "Divided by uᵀ k_mean, the edit does not hold behind the bare prompt: W' k0 is not v*.": W
+        "Behind the bare prompt W' k0 is not v*: you divide by uᵀ k_mean, not by uᵀ k0.": W
         + torch.outer(v - W @ k0, u) / (u @ mean),
         "The direction is that of the bare prompt's key: u belongs to k_mean.": W
         + torch.outer(v - W @ k0, u0) / (u0 @ k0),
-        "This is R-ROME, k_mean everywhere: better, but not what was released.": (
+        "This has k_mean in every place, as the later R-ROME: the released code mixes both keys.": (
             W + torch.outer(v - W @ mean, u) / (u @ mean)
         ),
         "The residual is that of k_mean; what is missing at the bare prompt is v* − W k0.": W
@@ -65,7 +65,7 @@ def check(ask, draw):
     agree(new, W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
     wanted = (u @ mean / (u @ k0)).abs()
     likely = {
-        "The number is upside down: the smaller uᵀ k0, the longer Δ.": 1 / wanted,
+        "Your number is upside down: it has to grow when uᵀ k0 gets smaller.": 1 / wanted,
         "C is missing in the number: it compares uᵀ k_mean and uᵀ k0, with u = C⁻¹ k_mean.": (
             (mean @ mean / (mean @ k0)).abs()
         ),

@@ -56,19 +56,19 @@ def check(ask, draw):
         k = L @ normal(draw, 8)
         found = ask("insert_keeping", W, k, v, K0, C)
         if found is None:
-            raise Wrong(f"{m} kept keys in 8 dimensions: it is possible here.")
+            raise Wrong(f"This returns None, but beside {m} of 8 directions a change is possible.")
         found = tensor(found, (5, 8), "W'")
         if not same(found @ k, v):
             raise Wrong("W' k is not v: the pair is not written.")
         if not same(found @ K0, W @ K0):
             away = ((found - W) @ K0).norm() / (W @ K0).norm()
-            raise Wrong(f"The pair is written, but the kept keys moved by {away:.0%}.")
+            raise Wrong(f"The pair is written, but the kept keys moved by {away:.0%} of W K0.")
         best = insert_keeping(W, k, v, K0, C) - W
         theirs, least = ((D @ C @ D.T).trace().item() for D in (found - W, best))
         if theirs > 1.0001 * least:
             raise Wrong(
                 f"Written and kept, at a price of {theirs:.3g}; {least:.3g} is possible, so it can "
-                "be cheaper: did you leave k's direction to plain inner products, without C?"
+                "be cheaper: is the kept part taken out of k by inner products without C⁻¹?"
             )
         inside = K0 @ (1 + normal(draw, m).abs())
         try:

@@ -106,10 +106,9 @@ def check(ask, draw):
         first,
         "nll",
         {
-            "Going downhill here makes the answer less likely: a smaller loss should mean a more "
-            "probable answer.": -first,
-            "The answer's tokens are added up; asked for is their mean over the tokens.": 3 * first,
-            "Every row is asked for every token: row t belongs to aₜ alone.": (
+            "The sign is wrong: a smaller loss should mean a more probable answer.": -first,
+            "This is the sum over the answer's tokens: take the mean over the tokens.": 3 * first,
+            "Every row is asked for every token: take only aₜ from row t.": (
                 -answer[:, tokens].mean()
             ),
             "The first term has the logarithm of a probability, and this one the probability.": (

@@ -174,8 +174,8 @@ class Student(contextlib.AbstractContextManager["Student"]):
             name = signal.Signals(-int(code)).name
             return f"the process was ended by {name}: too much memory, or endless recursion?"
         return (
-            f"the file ended its process (exit code {code}) before it answered: no os._exit here, "
-            "return the answer"
+            f"the file ended its process (exit code {code}) before it answered: let the function "
+            "return its answer"
         )
 
     def _end(self) -> None:
@@ -209,7 +209,7 @@ def explain(error: wire.Failure) -> str:
     if kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
         return f"more than {wire.FILE >> 20} MB were printed, or written into one file{where}"
     if kind == "SystemExit":
-        return f"the file ended itself{where}: no sys.exit here, return the answer"
+        return f"the file ended itself{where}: let the function return its answer"
     if kind == "ModuleNotFoundError":
         return f"{text}{where}: there is torch and what comes with Python; write the rest yourself"
     return f"stopped{where} with {kind}: {text}"
