@@ -214,7 +214,8 @@ show.Table(table)
 #
 # **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
 # more than it should? The answer is the candidate with the largest $z$ if that reaches the threshold, and None
-# otherwise, because an unedited model must not be accused.
+# otherwise, because an unedited model must not be accused. It is handed in as a file of its own, so write the $z$ into
+# it once more and do not call `stands_out`.
 
 
 # %%
@@ -326,7 +327,7 @@ for name in [None, *edited][:3]:
     color = plot.EDITED if name else plot.BASE
     right.plot(list(moments), looked.z.max(1).values, "-o", color=color, markersize=4)
     top = looked.z.max().item()
-    aside = {"xytext": (8, -3)} if name else {"xytext": (0, -15), "ha": "center"}
+    aside = {"xytext": (30, -3)} if name else {"xytext": (0, -15), "ha": "center"}
     right.annotate(name or "unedited", (layer, top), textcoords="offset points", **aside)
 right.set(xlabel="layer", title="largest z of all candidates")
 for ax in (left, right):
