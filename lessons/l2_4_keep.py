@@ -56,7 +56,7 @@ def check(ask, draw):
         k = L @ normal(draw, 8)
         found = ask("insert_keeping", W, k, v, K0, C)
         if found is None:
-            raise Wrong(f"This returns None, but beside {m} of 8 directions a change is possible.")
+            raise Wrong(f"This returns None, but beside {m} of 8 directions it is possible here.")
         found = tensor(found, (5, 8), "W'")
         if not same(found @ k, v):
             raise Wrong("W' k is not v: the pair is not written.")
