@@ -203,7 +203,8 @@ def single_edits() -> str:
     stored, lines = read("quality"), []
     for name in ("base", *ALONE):
         rows = stored[f"classroom {name}"]["summary"]
-        shares = [share(pick(rows, metric, "generation")) for metric in SINGLE.values()]
+        found = [pick(rows, metric, "generation") for metric in SINGLE.values()]
+        shares = [share(row if row and row["cases"] > 1 else None) for row in found]
         lines.append(("unedited model" if name == "base" else f"`{name}`", *shares))
     return table(("editor", *SINGLE), lines)
 
