@@ -96,7 +96,7 @@ def headline(view: View) -> str:
     """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
     row = view.rows[0]
     before, after = (escape(text) or NOTHING for text in told(row, view.new))
-    now = f"<b>{after}</b>" if before == after else f"<s>{before}</s> <b>{after}</b>"
+    now = after if before == after else f"<s>{before}</s> <b>{after}</b>"
     return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
 

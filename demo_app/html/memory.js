@@ -152,9 +152,12 @@ const memoryPicture = (() => {
       parts.push([`${row.name} ${back ? "fell back" : "came along"}: ${percent(row)}. `, "lost"]);
     }
     if (!lost.length) {
-      const kept = rows.filter((row) => row.kept).map((row) => row.name);
-      const why = kept.length ? `: the still line runs through ${kept.join(" and ")}.` : ".";
-      parts.push([`Nobody else lost an answer${why}`, "kept"]);
+      const kept = rows.filter((row, i) => row.kept && i !== last.key);
+      const still = kept.filter((row) => Math.abs(row.share) < 0.005).map((row) => row.name);
+      const why = still.length ? `: the still line runs through ${still.join(" and ")}.` : ".";
+      const moved = kept.filter((row) => !still.includes(row.name));
+      const along = moved.map((row) => ` ${row.name} moved by ${percent(row)} and kept its answer.`);
+      parts.push([`Nobody else lost an answer${why}${along.join("")}`, "kept"]);
     }
     return parts;
   }
@@ -569,6 +572,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       const middle = { ROME: ["C⁻¹"], MEMIT: ["C⁻¹"], AlphaEdit: ["P"], UltraEdit: [] }[state.editor];
       const inner = () => middle.map(hot);
       const lam = () => (strength ? [" + ", hot(state.editor === "AlphaEdit" ? "L₂" : "λ")] : []);
+      const fine = (x) => signed(x, seen.last.q < 0.2 ? 4 : 2);  // so that the quotient can be seen
       const over2 = (a, b) => element("span", { class: "over2" }, element("span", {}, ...a), element("span", {}, ...b));
       const matrix = (rows) => element("span", { class: "matrix", style: `grid-template-columns:repeat(${rows[0].length},auto)` },
         ...rows.flat().map((x) => element("span", {}, signed(x))));
@@ -586,7 +590,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
         const kept = seen.rows.some((row) => row.kept);
         parts.push(element("div", { class: "formula" }, `share of ${most.name} = `,
           over2(["k", sup("⊤"), ...inner(), "k", element("sub", {}, "j")], ["k", sup("⊤"), ...inner(), "k", ...lam()]),
-          " = ", over2([signed(most.share * seen.last.q)], [signed(seen.last.q)]), " = ",
+          " = ", over2([fine(most.share * seen.last.q)], [fine(seen.last.q)]), " = ",
           element("b", {}, signed(most.share)),
           ...(kept ? [element("span", { class: "kept" }, `with the kept keys taken out of ${middle[0] || "it"}`)] : [])));
       }

@@ -162,7 +162,7 @@ def _examined(
     """Look at a trial's weights, and make it the visitor's."""
     began, names = time.monotonic(), candidates()
     # a name that stands out in the unedited model is not blamed
-    least = max([THRESHOLD, *(ABOVE * z for z in null)])
+    least = round(max([THRESHOLD, *(ABOVE * z for z in null)]), 1)
     steps = examine(studio.lm, names, trial.patch, threshold=least)
     while True:
         try:

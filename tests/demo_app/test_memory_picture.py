@@ -91,6 +91,10 @@ def test_a_sentence_says_who_came_along():
     assert said[0] == "Eiffel Tower says Rome. Louvre came along: 83 %. "
     assert said[1] == "Louvre says Paris. Eiffel Tower fell back: 85 %. "
     assert said[2].endswith("Nobody else lost an answer: the still line runs through Eiffel Tower.")
+    last = "m.sentence(m.STORY.at(-1)[1](m.fresh('MEMIT'))).map(([text]) => text).join('')"
+    moved = picture("m.look(m.STORY.at(-1)[1](m.fresh('MEMIT'))).rows[0].share")
+    assert f"Eiffel Tower moved by {moved:.0%}".replace("%", " %") in picture(last)
+    assert "still line" not in picture(last)  # which runs elsewhere
     assert picture("m.sentence(m.fresh())[0][0]").startswith("Nothing was pulled yet")
     full = {"key": 0, "value": [2, 1], "kept": [1, 2]}
     state = f"{{...m.fresh(), kept: [1, 2], pulls: [{json.dumps(full)}]}}"
