@@ -44,12 +44,11 @@ def check(ask, draw):
     likely = {
         "These ranks count from 0: the word with the largest score has rank 1.": ahead,
         "This says which word stands at a place; asked for is the place of the word.": which,
+        "This is 1 more than the word at a place; asked for is the place of the word.": 1 + which,
         "These ranks count from the end: rank 1 is the largest score.": 40 - ahead,
         "The word is counted as ahead of itself: only larger scores are ahead.": 2 + ahead,
         "These ranks count from the end, and from 0: rank 1 is the largest score.": 39 - ahead,
-        "This is the word with the largest score; asked for is the place of the given word.": (
-            scores.argmax(1)
-        ),
+        "This is the word with the largest score, not the given one's place.": scores.argmax(1),
         "These are cosines. A score is the inner product, and long rows of U count for more.": (
             1 + (cosines > cosines[:, [word]]).sum(1)
         ),

@@ -37,6 +37,7 @@ WRONG = [
     ({"delta @ delta": "delta.norm()"}, "square"),
     ({"torch.linalg.solve(C, k)": "C @ k"}, "C⁻¹"),
     ({PLAIN: "delta @ delta / (k @ k)"}, "weights"),
+    ({" ** 2": ""}, "twice"),
     ({f"delta @ delta / q, {PLAIN}": f"{PLAIN}, delta @ delta / q"}, "first"),
 ]
 
@@ -55,10 +56,11 @@ def check(ask, draw):
         "Here C stands for its inverse: q is kᵀ C⁻¹ k, not kᵀ C k.": torch.stack([d2 / up, plain]),
         "Your second number is ‖Δ‖², the size of the change in the weights. Asked for is what "
         "text hears of it, tr(Δ C Δᵀ).": torch.stack([d2 / q, d2 / (k @ k)]),
+        "In your second price 1/‖k‖² stands once. It is a part of Δ, which comes twice in "
+        "tr(Δ C Δᵀ).": torch.stack([d2 / q, plain * (k @ k)]),
         "Both numbers are right, in the wrong order: the insert's price comes first.": wanted.flip(
             0
         ),
     }
     agree(found, wanted, "the pair of prices", likely)
-    ratio = (plain / wanted[0]).item()
-    return f"solved: for this key the plain outer product costs {ratio:.1f} times as much."
+    return f"solved: here the plain outer product costs {plain / wanted[0]:.1f} times as much."

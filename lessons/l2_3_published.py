@@ -36,6 +36,7 @@ WRONG = [
     ({"solve(C, k_mean)": "solve(C, k0)"}, "direction"),
     ({"W @ k0, u) / (u @ k0)": "W @ k_mean, u) / (u @ k_mean)"}, "R-ROME"),
     ({"u @ k_mean / (u @ k0)": "u @ k0 / (u @ k_mean)"}, "upside down"),
+    ({".abs()": ""}, "absolute"),
 ]
 
 
@@ -43,11 +44,12 @@ def check(ask, draw):
     C, L = uneven(draw, 8)
     W, k0, v = normal(draw, 5, 8), L @ normal(draw, 8), normal(draw, 5)
     mean = 0.6 * k0 + 0.5 * L @ normal(draw, 8)
+    u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
+    k0 *= -(u @ k0).sign()  # the number is negative where its absolute value is not taken
     found = several(
         ask("published", W, k0, mean, v, C), 2, "Return two things: the new matrix, and a number."
     )
     new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
-    u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
     likely = {
         "Behind the bare prompt W' k0 is not v*: you divide by uᵀ k_mean, not by uᵀ k0.": W
         + torch.outer(v - W @ k0, u) / (u @ mean),

@@ -76,5 +76,5 @@ def check(ask, draw):
         except Stopped as error:
             raise Wrong(f"Where it is impossible, return None ({error}).") from None
         if found is not None:
-            raise Wrong("k is a sum of kept keys here: it is impossible. When is that so?")
+            raise Wrong("k is a sum of kept keys (up to rounding): impossible. When is that so?")
     return "solved: only the part of k that the kept keys do not span can be written to."

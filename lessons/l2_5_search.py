@@ -88,6 +88,7 @@ WRONG = [
     ({" + decay * delta.norm() / v0.norm() ** 2": ""}, "third"),
     ({"delta * (clamp * v0.norm() / delta.norm()).clamp(max=1)": "delta"}, "longer than"),
     ({"clamp * v0.norm()": "clamp * 1"}, "in units of"),
+    ({".clamp(max=1)": ""}, "shorter"),
     ({"loss < enough": "False"}, "goes on"),
     ({"loss < enough": "False", "step(delta, slope)": "step(delta, -slope)"}, "uphill"),
 ]
@@ -164,6 +165,9 @@ def check(ask, draw):
                 ),
                 "descend: the longest δ is given in units of ‖v₀‖: clamp · ‖v₀‖.": descend(
                     look, step, v0, 15, clamp / v0.norm().item(), enough
+                ),
+                "descend: δ is also made longer, up to the bound. Leave it where it is shorter.": (
+                    descend(look, lambda *at: 9**9 * step(*at), v0, 15, clamp, enough)
                 ),
                 "descend: the search goes on where the loss is below `enough` already.": descend(
                     look, step, v0, 15, clamp, 0.0

@@ -51,7 +51,7 @@ WRONG = [
 def check(ask, draw):
     x, clean, noise = normal(draw, 3, 6, 4), normal(draw, 6, 4), normal(draw, 3, 2, 4)
     wide = torch.cat([torch.zeros(3, 2, 4), noise, torch.zeros(3, 2, 4)], 1)
-    replaced = torch.where(wide == 0, x, wide)
+    replaced, axes = torch.where(wide == 0, x, wide), "draws, tokens, d"
     likely = {
         "The subject's embeddings are replaced; noise should be added to them.": replaced,
         "The subject begins at token `first`, not at the beginning.": x + wide.roll(-2, 1),
@@ -62,13 +62,7 @@ def check(ask, draw):
         "Only the first token of the subject is noisy.": x + wide * torch.eye(6)[2][:, None],
         "The noise is subtracted; it should be added.": x - wide,
     }
-    agree(
-        ask("corrupt", x.clone(), noise, 2),
-        x + wide,
-        "what corrupt returns",
-        likely,
-        note="draws, tokens, d",
-    )
+    agree(ask("corrupt", x.clone(), noise, 2), x + wide, "what corrupt returns", likely, note=axes)
     one, row = torch.eye(6)[4][:, None], torch.eye(3)[0][:, None, None]
     place, more = torch.arange(6)[:, None], clean - x
     likely = {
@@ -84,9 +78,9 @@ def check(ask, draw):
     }
     agree(
         ask("put_back", x.clone(), clean, 4),
-        x + one * (clean - x),
+        x + one * more,
         "what put_back returns",
         likely,
-        note="draws, tokens, d",
+        note=axes,
     )
     return "solved: two changes of an output, and a state can be asked what it brings back."

@@ -10,14 +10,12 @@ forget. You can only run it:
 The noise is drawn once, so there is no mean. Write
 
     effect    the indirect effect of some states that are put back together, one number
-    around    the layers of a window: `width` of them, half below `layer` and the others from
-              it on, so 10 around 7 are 2 to 11, and 1 around 7 is 7. A list of numbers,
-              without those that do not exist: there are `layers` layers, from 0 on
+    around    the layers of a window: `width` of them, half of these, rounded down, below `layer`
+              and the others from it on, so 10 around 7 are 2 to 11, 3 are 6 to 8, and 1 is 7.
+              A list of numbers, without those that do not exist: `layers` layers, from 0 on
     trace     the effects of every token at every layer, where the window around that layer is put
               back at this token. It calls the two above and returns (tokens, layers), entry
               [t, l]; with width 1 these are the effects of all single states
-
-    of a window of odd width the layer itself is the middle: 3 around 7 are 6, 7 and 8
 
 Hint: the noisy run with no state put back is run(True, []).
 """

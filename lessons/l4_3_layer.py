@@ -9,10 +9,10 @@ Write the length of one change, then the scores of all layers, then the whole me
 
     size    ‖Δ‖ of one layer, from its δ, k and C. ‖·‖ is the root of the sum of all squared entries
     scores  s of every layer; it may call size
-    wilke   writes facts one after another. search(fact, Ws) gives the fact's key and the wanted
-            value v* in every layer of a model with the matrices Ws. Compute what is missing,
-            δ = v* − W k, in each, choose the layer, add Δ to its matrix; then the next fact, on the
-            model as it is now. Returns the new matrices, and the layer of each fact
+    wilke   writes facts one after another. search(fact, Ws) gives two lists, the fact's keys k and
+            the wanted values v*, one per layer of a model with the matrices Ws. Compute what is
+            missing, δ = v* − W k, in each, choose the layer, add Δ to its matrix; then the next
+            fact, on the model as it is now. Returns the new matrices, and the layer of each fact
 
     Ws  list of (d_out, d_in)        deltas  list of (d_out,), the residual of each layer
     ks  list of (d_in,)              Cs      list of (d_in, d_in)
@@ -92,6 +92,8 @@ def check(ask, draw):
     likely = {
         "This multiplies with C: u is C⁻¹ k, not C k.": delta.norm() * w.norm() / (k @ w),
         "q is missing: Δ = δ uᵀ / q.": wanted * q,
+        "This is divided by ‖k‖, and not by q = kᵀ u.": wanted * q / k.norm(),
+        "This is divided by ‖k‖², and not by q = kᵀ u.": wanted * q / (k @ k),
         "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": wanted / delta.norm(),
         "This is a square; take the root.": wanted**2,
         "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "

@@ -55,9 +55,7 @@ def check(ask, draw):
             "This is the complement, the busiest directions: those with an eigenvalue above τ.": (
                 torch.eye(d) - Q @ Q.T
             ),
-            "Eigenvectors are columns of `vectors`, and these are rows: one column each.": (
-                rows.T @ rows
-            ),
+            "Eigenvectors are the columns of `vectors`, and here are its rows.": rows.T @ rows,
             "Eigenvalues stand in it, so P P is not P: a projection leaves alone what is inside.": (
                 Q @ values[:r].diag() @ Q.T
             ),

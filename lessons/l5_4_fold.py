@@ -5,8 +5,8 @@ two steps:
 
     turn      writes a batch so that after any number of them W is what one batch with all pairs
               would have given, the minimum of   λ tr((W − W0) C (W − W0)ᵀ) + Σ ‖W K_s − V_s‖²
-    forget    takes a batch out again that was written at some time, whenever that was: afterwards
-              W is as if it had never come
+    forget    takes out a batch that was written at some time. It gets the same K and V that turn
+              got then, and W and M of today: afterwards W is as if the batch had never come
 
     start is there: before the first batch M = λ C.
     W (d_out, d_in)     M (d_in, d_in)     K (d_in, n)     V (d_out, n)

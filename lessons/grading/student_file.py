@@ -28,6 +28,7 @@ TOTAL = 60  # CPU seconds of one file: also ends a worker whose grader is gone
 PRINTED = 2000  # characters of the student's own output that are shown
 FILES, WRITTEN = 100, 64 << 20  # files in the own folder, and bytes in all of them
 TEXT = 400  # characters of an error
+FLOATS = " (the inputs are float64: make your own tensors with dtype=torch.float64)"
 ENDLESS = "does a loop never end?"  # the end of that message
 STUB = "not attempted"
 
@@ -212,4 +213,4 @@ def explain(error: wire.Failure) -> str:
         return f"the file ended itself{where}: let the function return its answer"
     if kind == "ModuleNotFoundError":
         return f"{text}{where}: there is torch and what comes with Python; write the rest yourself"
-    return f"stopped{where} with {kind}: {text}"
+    return f"stopped{where} with {kind}: {text}{FLOATS if 'dtype' in text else ''}"

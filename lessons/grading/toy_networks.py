@@ -45,7 +45,6 @@ class Residual:
         for layer in range(self.layers):
             x = x + self.attention[layer] @ x @ self.fetch[layer].T
             x = x + (x @ self.mlp[layer].T).tanh()
-            x = x.clone()
             for token, at in cells:
                 if at == layer:
                     x[token] = self.states[layer][token]
@@ -56,7 +55,7 @@ class Residual:
         """p of the answer in the clean or the noisy run, with some clean states put back."""
         self.calls += 1
         for cell in cells:
-            if not isinstance(cell, list) or len(cell) != 2:
+            if not isinstance(cell, list | tuple) or len(cell) != 2:
                 raise Wrong("Cells are pairs (token, layer): run(noisy, [(token, layer)]).")
             if not (0 <= cell[0] < self.tokens and 0 <= cell[1] < self.layers):
                 raise Wrong(
