@@ -212,4 +212,4 @@ def explain(error: wire.Failure) -> str:
         return f"the file ended itself{where}: let the function return its answer"
     if kind == "ModuleNotFoundError":
         return f"{text}{where}: there is torch and what comes with Python; write the rest yourself"
-    return f"stopped{where} with {kind}: {text}"
+    return f"stopped{where} with {kind}: {text}" + " (inputs are float64)" * ("dtype" in text)
