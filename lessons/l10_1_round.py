@@ -109,20 +109,12 @@ def check(ask, draw):
                 (W / s).round()
             ),
         }
-        agree(
-            ask("rounded", W, b),
-            (W / s).round() * s,
-            f"the matrix with {b} bits",
-            likely,
-            note="d_out, d_in",
-        )
+        agree(ask("rounded", W, b), (W / s).round() * s, f"W, {b} bits", likely, note="d_out, d_in")
     zero = normal(draw, 2, 5)
     zero[1] = 0
     agree(ask("rounded", zero, 4), rounded(zero, 4), "a matrix with a row of zeros")
     for b, size in ((4, 8), (3, 4)):
-        W = (
-            normal(draw, 5, 16) * torch.arange(1, 17).double() + 3
-        )  # columns unlike, and not around 0
+        W = normal(draw, 5, 16) * torch.arange(1, 17).double() + 3  # unlike, and not around 0
         across = rounded(W.T.reshape(-1, size), b).view_as(W.T).T
         likely = {
             "The whole row still has one scale: `size` neighbors should share one.": rounded(W, b),
@@ -131,18 +123,13 @@ def check(ask, draw):
                 rounded(W.reshape(size, -1), b).view_as(W)
             ),
         }
-        agree(
-            ask("grouped", W, b, size),
-            grouped(W, b, size),
-            "the matrix in groups",
-            likely,
-            note="d_out, d_in",
-        )
+        agree(ask("grouped", W, b, size), grouped(W, b, size), "groups", likely, note="d_out, d_in")
         wanted = shifted(W, b, size)
         low = W.reshape(-1, size).amin(1, keepdim=True).expand(-1, size).reshape_as(W)
         likely = {
             "These groups still lie around 0: where is the offset?": grouped(W, b, size),
             "The offset is taken away and never added back.": wanted - low,
+            "The offset is missing: the smallest entry becomes 0.": levels(W, size, 2**b - 1, 0),
             "This is one step too many: 2^b whole numbers have 2^b − 1 steps between them.": levels(
                 W, size, 2**b
             ),
@@ -156,8 +143,8 @@ def check(ask, draw):
     return "solved: no entry moves by more than half a step of its row or group, and zeros stay."
 
 
-def levels(W, size, steps):
+def levels(W, size, steps, offset=1):
     groups = W.reshape(-1, size)
     low = groups.amin(1, keepdim=True)
     s = (groups.amax(1, keepdim=True) - low) / steps
-    return (low + ((groups - low) / s).round() * s).view_as(W)
+    return (offset * low + ((groups - offset * low) / s).round() * s).view_as(W)

@@ -9,7 +9,7 @@ The search makes `looks` forward passes of `rows` sequences, and a backward pass
 last, which costs as much again as its forward pass. In every pass only the tokens from the
 subject's last one on (`tail` of them) go through the blocks *above* the edited layer, and one token
 of each row goes through the head: what is below does not change, and is kept. Once, before the
-first look, all `length` tokens go through the whole model, to have what is kept.
+first look, all `length` tokens of each row go through all blocks, and one through the head.
 
     shape    {"layers", "d", "inner", "kv", "vocabulary"}
     layer    the edited one, counted from 0: of 30 layers, 30 − layer − 1 lie above it
@@ -63,14 +63,13 @@ def check(ask, draw):
     large = {"layers": 32, "d": 4096, "inner": 14336, "kv": 1024, "vocabulary": 128256}
     for shape, given in ((small, (3, 5, 12, 4, 20)), (large, (4, 2, 9, 3, 25))):
         layer, rows, length, tail, looks = given
-        L = shape["layers"]
         likely = {
             "Passes backward are missing, one after each look but the last.": (
                 count(shape, *given, passes=looks)
             ),
             "Nothing goes backward after the last look.": count(shape, *given, passes=2 * looks),
-            "The blocks above the edited layer are L − layer − 1, counted from 0.": (
-                count(shape, *given, above=L - layer)
+            "Above the edited layer are L − layer − 1 blocks.": count(
+                shape, *given, above=shape["layers"] - layer
             ),
             "In a look only the tokens from the subject's last one on go through the blocks.": (
                 count(shape, layer, rows, length, length, looks)
@@ -78,15 +77,13 @@ def check(ask, draw):
             "This runs all of it in every pass; what is below the edited layer is kept.": (
                 count(shape, -1, rows, length, length, looks)
             ),
-            "The head is passed in every look, too, by one token of each row.": (
+            "In every look one token of each row goes through the head.": (
                 count(shape, *given, head=0)
             ),
             "Once, before the first look, everything goes through the whole model.": (
                 count(shape, *given, once=0)
             ),
-            "An MLP of a llama has three matrices: gate, up and down.": (
-                count(shape, *given, mlp=2)
-            ),
+            "An MLP of a llama has three matrices: gate, up, down.": count(shape, *given, mlp=2),
             "A look has each of the rows in it.": count(shape, *given, times=1),
             "The first pass has each of the rows in it.": count(shape, *given, once=1 / rows),
             "The head reads one token of each row in a look, and not all of the tail.": (
@@ -118,5 +115,4 @@ def check(ask, draw):
             ),
         }
         agree(ask("multiply_adds", shape, *given), count(shape, *given), "multiply-adds", likely)
-    billions = count(small, 3, 5, 12, 4, 20) / 1e9
-    return f"solved: {billions:.0f} billion for one fact of the small model."
+    return f"solved: {count(small, 3, 5, 12, 4, 20) / 1e9:.0f} billion for a fact of a small model."

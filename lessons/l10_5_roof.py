@@ -38,19 +38,15 @@ def check(ask, draw):
     cases = ((1e12, 5e9, 2e14, 4e12, 2), (4e9, 6e9, 5e10, 2e10, 4))
     for work, read, peak, bandwidth, size in cases:
         found = several(
-            ask("roof", work, read, peak, bandwidth, size),
-            2,
-            "Two numbers should come back: the seconds, and the tokens.",
+            ask("roof", work, read, peak, bandwidth, size), 2, "Return two numbers: s, and tokens."
         )
         a, b = work / peak, read / bandwidth
         reasons = {
             "Reading and arithmetic go on at once, so their times do not add.": a + b,
             "The slower of the two decides when both are done.": min(a, b),
-            "read is in bytes already: it is not multiplied by the size of a weight.": max(
-                a, size * b
-            ),
+            "read is in bytes already: the size of a weight is in it.": max(a, size * b),
             "The seconds come first, then the tokens.": size * peak / bandwidth,
-            "peak belongs to the multiply-adds, and bandwidth to the bytes.": max(
+            "peak belongs to multiply-adds, bandwidth to bytes.": max(
                 work / bandwidth, read / peak
             ),
             "This is a rate, multiply-adds per second; how long does the work take?": min(
@@ -66,6 +62,7 @@ def check(ask, draw):
             "It is upside down: more tokens are more arithmetic, and no more reading.": (
                 1 / (size * corner)
             ),
+            "It is upside down: this is bandwidth / peak.": 1 / corner,
             "The bytes of a weight should be multiplied: larger weights wait longer.": corner
             / size,
         }

@@ -68,7 +68,10 @@ def check(ask, draw):
         "chan: the two means count alike here: weigh them by their counts.": (mean_a + mean_b) / 2
     }
     agree(tensor(found[1], (d,), "chan: μ"), mean, "chan: μ", likely)
-    likely = {"chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b}
+    likely = {
+        "chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b,
+        "chan: δ² n_a n_b is divided by n.": S_a + S_b + (mean_b - mean_a) ** 2 * 15,
+    }
     agree(tensor(found[2], (d,), "chan: S"), S, "chan: S", likely)
     for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
         n, mean, S = 0, torch.zeros(d).double(), torch.zeros(d).double()

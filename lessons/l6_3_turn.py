@@ -19,7 +19,7 @@ And what does a fact ask for that the model knows already? Its gradient is nothi
 is g with the mean taken off, (g − μ) / σ. If all tokens of a turn have g = 0, then Δ = a bᵀ.
 
     mean_g, sigma_g  (d_out,), μ and σ of the gradients      K, K_hat, step, lam  as above
-    returns a (d_out,), b (d_in,)
+    returns a (d_out,), b (d_in,); a factor may stand in either, as only a bᵀ is compared
 
 Hint: each column has its own ‖k̂‖²; (K_hat * K_hat).sum(0) has them all. Which keys does the model
 really have, raw or standardized ones? Those are what is solved for.

@@ -106,6 +106,10 @@ def check(ask, draw):
             "shifts: v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": (
                 shifts(K_hat, *pairs[1:])
             ),
+            "shifts: ‖k̃‖² stands in the place of ⟨k, k̃⟩.": shifts(a[:, None] * K_hat, *pairs[1:]),
+            "shifts: every pair has its own ⟨k, k̃⟩; this is the sum over all of them.": (
+                -eta * (K * a[:, None] * K_hat).sum() * b[:, None] * G_hat
+            ),
             "shifts: v goes against g̃; here the minus is missing.": -V,
             "shifts: a has no say here: k̃ is a ⊙ k̂.": shifts(*pairs[:3], torch.ones(d_in), b, eta),
             "shifts: b has no say here: g̃ is b ⊙ ĝ.": shifts(*pairs[:4], torch.ones(d_out), eta),
@@ -116,10 +120,11 @@ def check(ask, draw):
         granted(V, K, lam),
         "granted",
         {
-            "granted: outer products are summed as they are; the regression divides them out.": (
-                V @ K.T
-            ),
+            "granted: outer products are summed; the regression divides them out.": V @ K.T,
             "granted: where is λ? KᵀK + λ I.": granted(V, K, 0.0),
+            "granted: λ is added to every entry; λ I has it on the diagonal alone.": (
+                V @ torch.linalg.solve(K.T @ K + lam, K.T)
+            ),
         },
     )
     found = several(

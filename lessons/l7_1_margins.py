@@ -47,12 +47,14 @@ def margin_step(
 
 
 # --- checks
-from lessons.marking import agree, normal, tensor
+from lessons.marking import agree, normal
 
 WRONG = [
     ({"(calm - alpha, beta - edits, gaps)": "[(calm - alpha)[:, None] + beta - edits + gaps]"},
      "make up for"),
     ({"hinge.sum() / max(1, int((hinge > 0).sum()))": "hinge.mean()"}, "satisfied"),
+    ({"max(1, int((hinge > 0).sum()))": "(hinge > 0).sum()"}, "no term above 0"),
+    ({"tau.detach() - lr * mask * ": "mask * tau.detach() - lr * mask * "}, "erases"),
     ({"edits, gaps)": "edits)"}, "third"),
     ({"() - lr": "() + lr"}, "uphill"),
     ({"mask * ": ""}, "outside the mask"),
@@ -92,8 +94,8 @@ def check(ask, draw):
             mean([*parts[:2], parts[2].diagonal()])
         ),
     }
-    found = tensor(ask("margin_loss", e, i, margins), (), "margin_loss")
-    agree(found, mean(parts), "margin_loss", likely)
+    agree(ask("margin_loss", e, i, margins), mean(parts), "margin_loss", likely)
+    agree(ask("margin_loss", e[:1], i[:1], margins), 0.0, "margin_loss of no term above 0")
     tau, mask = normal(draw, 5, 6), normal(draw, 5, 6) > 0
     own, others = (
         [d[n] * a / (a @ tau.T).norm(dim=1).mean() for n, a in enumerate(normal(draw, 3, 4, 6))]
@@ -106,9 +108,7 @@ def check(ask, draw):
         return torch.autograd.grad(mean([i - alpha, beta - e, gamma - (e - i[:, None])]), at)[0]
 
     likely = {
-        "Δ is a mean of lengths; these are their squares.": gradient(
-            lambda moved: moved.pow(2).sum(1).mean()
-        ),
+        "Δ has lengths, and not squares.": gradient(lambda moved: moved.pow(2).sum(1).mean()),
         "The step goes uphill: subtract the gradient.": -gradient(),
         "Δ is a mean of lengths; in the length of a mean, tokens cancel.": gradient(
             lambda moved: moved.mean(0).norm()
@@ -123,6 +123,7 @@ def check(ask, draw):
         "The mask is turned round: True is where an entry may change.": tau
         - 0.1 * ~mask * gradient(),
         "This is the step alone: the new τ is asked for.": -0.1 * mask * gradient(),
+        "The mask is for the step; here it erases τ outside.": mask * (tau - 0.1 * gradient()),
     }
     agree(
         ask("margin_step", tau, mask, own, others, margins, 0.1),

@@ -19,7 +19,7 @@ ball *larger*. Write the rules with that repaired, in four steps that use one an
     nearest: returns (a number, a whole number), for n > 0
     lookup: returns a string, or None
     rule: returns a list of two
-    write: returns [K, eps, labels], the new ones; a new entry comes last
+    write: returns new [K, eps, labels], a new entry last; those that it got stay as they are
 
 Hint: torch.cat([K, q[:, None]], 1) adds a column. Two balls may overlap; who answers there?
 """
@@ -93,6 +93,7 @@ CASES = [  # d, the radius of the nearest ball, whether it has the same answer, 
     (1.6, 1.0, False, "split"),
     (1.1, 0.15, False, "split"),
     (1.9, 1.5, False, "split"),
+    (2.4, 2.0, False, "split"),
     (0.0, 0.5, False, "replace"),
 ]
 STEPS = [  # along one line: where, answer, what is to happen; ε_init = 1
@@ -110,7 +111,8 @@ TOLD = {
     "covered": "inside the nearest ball, which has its answer: nothing changes (no ball shrinks)",
     "expand": "outside the nearest ball, but the balls touch, and the answer is the same: ε_i "
     "grows to d, without a new entry",
-    "split": "the balls touch, and the answers differ: each gets at most d/2",
+    "split": "the balls touch, and the answers differ: each gets d/2, or keeps what "
+    "it has where that is less (a new ball has ε_init)",
     "replace": "this is a key itself, with another answer: the newest fact wins",
 }
 
@@ -144,9 +146,7 @@ def check(ask, draw):
     for at, label, kind in STEPS:
         q = shift + at * along
         found = several(
-            ask("write", K, eps, labels, q, label, 1.0),
-            3,
-            "write: return three things, keys, radii, and a list of labels.",
+            ask("write", K, eps, labels, q, label, 1.0), 3, "write: return keys, radii, and labels."
         )
         told = f"write: the fact at {at}: {TOLD[kind]}"
         wanted = write(K, eps, labels, q, label, 1.0)
@@ -157,7 +157,9 @@ def check(ask, draw):
         if not same(keys, wanted[0]):
             raise Wrong(f"{told}; a key is not where its fact is.")
         if not same(radii, wanted[1], 1e-6):
-            raise Wrong(f"{told}; radii are {[round(r, 3) for r in radii.tolist()]}.")
+            raise Wrong(
+                f"{told}; radii {radii.numpy().round(3)}, not {wanted[1].numpy().round(3)}."
+            )
         K, eps, labels = wanted
     K = torch.stack([shift, shift + 4 * along], 1)
     eps, labels = torch.tensor([3.0, 0.5]).double(), ["A", "B"]

@@ -41,6 +41,8 @@ WRONG = [
     ({"stack.sum(0).sign()) & (stack != 0)": "stack.sign())"}, "conflict"),
     ({"chosen.sum(0).clamp(min=1)": "len(taus)"}, "divisor"),
     ({"density * tau": "tau"}, "trim"),
+    ({"round(density": "int(density"}, "cut off"),
+    ({".clamp(min=1)": ""}, "divided by 0"),
     ({"stack.sum(0).sign())": "stack.sign().sum(0).sign())"}, "heads"),
     ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "has no vote"),
 ]
@@ -57,17 +59,21 @@ def merged(stack, votes):
 
 
 def check(ask, draw):
-    for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.7)):
+    for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.72)):
         masks = [normal(draw, *shape) > -1 for _ in range(k)]
-        taus = [torch.where(m, normal(draw, *shape), 0.0) for m in masks]
+        taus = [  # at the first places two of them are in balance
+            torch.where(m, normal(draw, *shape), 0.0).index_fill(-1, torch.tensor(0), x)
+            for m, x in zip(masks, (5.0, -5.0, 0.0, 0.0), strict=True)
+        ]
         raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
         wanted, total = merged(stack, stack.sum(0))
-        signed, least, rest = (
+        signed, least, rest, fewer = (
             torch.stack([trim(tau, *how) for tau in taus])
             for how in (
                 (density, torch.Tensor.double),
                 (density, lambda x: -x.abs()),
                 (1 - density,),
+                (int(density * raw[0].numel()) / raw[0].numel(),),
             )
         )
         likely = {
@@ -90,12 +96,9 @@ def check(ask, draw):
                 merged(signed, signed.sum(0))[0]
             ),
             "The smallest entries are kept; trim sets these to 0.": merged(least, least.sum(0))[0],
-            "A share `density` is set to 0 here; it is the share that is kept.": (
-                merged(rest, rest.sum(0))[0]
-            ),
-            "The merge has lost its signs: the mean is of the entries, not of their sizes.": (
-                wanted.abs()
-            ),
+            "`density` is the share that is kept, not set to 0.": merged(rest, rest.sum(0))[0],
+            "The count of entries is cut off, not rounded.": merged(fewer, fewer.sum(0))[0],
+            "The merge has lost its signs: it is a mean of entries, not of sizes.": wanted.abs(),
             "A sum over those who agree; their mean is asked for.": total,
         }
         agree(ask("ties", taus, density), wanted, "the merge", likely)

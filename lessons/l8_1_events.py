@@ -53,12 +53,13 @@ SAID = [  # (text, verdict, what it shows)
     (" the old town of {}", 0, "the target stands anywhere, and the answer came before it"),
     (" {}", 1, "case does not count"),
     ("{} City", 1, "targets have spaces"),
+    (" {}2 is its name", 0, "a digit behind it makes another word of it"),
 ]
 
 
 def check(ask, draw):
     names = [TARGETS[i] for i in torch.randperm(len(TARGETS), generator=draw)]
-    rows = [(SAID[i], names[i % 5]) for i in (0, 4, 1, 2, 3, 5)] + [(SAID[6], "New York")]
+    rows = [(SAID[i], names[i % 5]) for i in (0, 4, 1, 2, 3, 5, 7)] + [(SAID[6], "New York")]
     for (form, verdict, why), name in rows:
         new, old = normal(draw, 2), normal(draw, 3)
         hits = torch.tensor([True, verdict == 0])
@@ -70,6 +71,6 @@ def check(ask, draw):
         if found[2] != verdict:
             raise Wrong(
                 f"generation: {text!r} for {name!r} counts as {verdict}, not {found[2]:g}: {why}. "
-                "Only what is written counts."
+                "For this event what is written counts, and not `hits`."
             )
     return "solved: teacher forcing gave half a point for answers that were never written."

@@ -1,8 +1,8 @@
 """★★ Written, held, forgotten
 
-A stream writes a few facts in each turn, and after each turn all facts written so far are asked. A
-turn is a text with one character per fact, "1" where the new answer is given and "0" where it is
-not, in the order in which the facts were written: ["101", "101110", …] has turns of three facts.
+A stream writes a few facts in each turn, always as many, and after each turn all facts written so
+far are asked. A turn is a text with one character per fact, "1" where the new answer is given and
+"0" where not, in the order in which they were written: ["101", "101110", …] has turns of three.
 Return three shares of all the facts:
 
     written     those that were right after their own turn

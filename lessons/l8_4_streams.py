@@ -115,6 +115,7 @@ def check(ask, draw):
         ),
         "s² stands in the place of s.": ends(x.mean(), x.var()),
         "Half of the width is t s / √m on *each* side.": ends(x.mean(), x.std(), t=t / 2),
+        "√m is the root of all m streams; the 1 is taken off in s².": ends(x.mean(), x.std(), 4),
         "s is that of A's means alone: it is the differences that scatter.": (
             ends(x.mean(), A.std())
         ),
@@ -145,7 +146,7 @@ def chosen(ask):
             "low",
             "behind",
         ],
-        "The leader alone comes back: a lead that may be chance does not beat an editor.": [
+        "The leader alone comes back: a lead that may be chance does not beat. Which end tells?": [
             "leader"
         ],
         "The interval is turned round: it has to be that of the leader less the other.": [*values],

@@ -85,7 +85,7 @@ class Hidden:
             raise Wrong("ask takes a list of cases, numbers from 0 to 199.")
         self.asked += len(cases)
         if self.asked > 500:
-            raise Wrong("That were more than 500 questions: real ones cost a model run each.")
+            raise Wrong("These are more than 500 questions: real ones cost a model run each.")
         features = sorted(set(features))
         if any(case >= 100 for case in cases):
             self.late.add(tuple(features))

@@ -118,8 +118,9 @@ def agree(
     away = (found - wanted).abs()
     place = [int(i) for i in torch.unravel_index(away.argmax(), away.shape)] if away.ndim else []
     where = f" at {place}," if place else ""
-    theirs, ours = (x[tuple(place)].item() for x in (found, wanted))
-    raise Wrong(f"{name}: {theirs:.4g}, not {ours:.4g},{where} {UNNAMED}")
+    pair = [x[tuple(place)].item() for x in (found, wanted)]
+    theirs, ours = next(t for n in (4, 8, 17) if len(set(t := [f"{x:.{n}g}" for x in pair])) > 1)
+    raise Wrong(f"{name}: {theirs}, not {ours},{where} {UNNAMED}")
 
 
 def short(value: Any) -> str:
