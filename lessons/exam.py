@@ -20,6 +20,8 @@ from random import Random
 
 from lessons.exam_numbers import KINDS, Question
 from lessons.grading import files
+from lib.atomic_files import path_of
+from lib.errors import sentence
 from lib.workbench.console import printable
 
 ASKED = 40
@@ -96,13 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--students", type=counted, required=True, help="sheets, 1 to 1000")
     parser.add_argument("--seed", type=int, required=True, help="the same seed, the same exam")
-    parser.add_argument("out", type=files.place, help="the folder that is made")
+    parser.add_argument("out", type=path_of, help="the folder that is made")
     given = parser.parse_args(argv)
     try:
         files.free(given.out)
         files.write_folder(given.out, pages(given.students, given.seed))
     except (ValueError, OSError) as error:
-        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     print(f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are")
     print(f"for teachers alone, in {given.out / 'answers'}.")

@@ -16,6 +16,8 @@ from lessons.grading.exercise_source import Exercise, aside, exercises
 from lessons.grading.sandbox import SECONDS, Sandbox
 from lessons.grading.student_file import STUB
 from lessons.grading.verdict import Verdict, grade_file, hand_in, summary
+from lib.atomic_files import path_of
+from lib.errors import sentence
 from lib.workbench.console import printable
 
 MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
@@ -73,19 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         one = verbs.add_parser(verb, help=what, description=what, epilog=parser.epilog)
         session = {"help": "a session (2), an exercise (2.1), or all"}
         if verb == "class":
-            one.add_argument("folder", type=files.place, help="a folder with one per student")
+            one.add_argument("folder", type=path_of, help="a folder with one per student")
             one.add_argument("which", nargs="?", default="all", **session)
-            to = {"type": files.place, "default": "report"}
+            to = {"type": path_of, "default": "report"}
             one.add_argument("--out", **to, help="the folder that is made (default: report)")
         else:
             one.add_argument("which", **session)
         if verb in ("start", "check"):
-            one.add_argument("--my", type=files.place, default="my", help="folder of your files")
+            one.add_argument("--my", type=path_of, default="my", help="folder of your files")
         if verb == "start":
             one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
         if verb == "check":
             one.add_argument("--json", action="store_true", help="the verdicts as JSON")
-            more = {"type": files.place}
+            more = {"type": path_of}
             one.add_argument("--folder", **more, help="grade a folder with one per student")
             one.add_argument("--csv", **more, help="write the marks of --folder there")
         if verb in ("check", "class"):
@@ -125,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return STOPPED
     except (ValueError, OSError) as error:
-        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     head = {"session": asked.which, "seed": seed, "protection": protection()}
     report = head | summary(verdicts)

@@ -30,6 +30,7 @@ from lessons.grading.class_folder import STOPPED
 from lessons.grading.confinement import no_process, protection
 from lessons.grading.leaderboard_entry import Entry, Failed, Ours, sentence
 from lessons.marking import clean
+from lib.atomic_files import path_of
 from lib.evaluation.intervals import interval
 from lib.workbench.console import printable
 
@@ -315,10 +316,8 @@ def arguments() -> argparse.ArgumentParser:
         description=__doc__,
         epilog=f"Protection while students' editors run: {protection()}.",
     )
-    parser.add_argument("files", nargs="*", type=files.place, help="students' editors, a file each")
-    parser.add_argument(
-        "--folder", type=files.place, help="a folder per student, with editor.py in it"
-    )
+    parser.add_argument("files", nargs="*", type=path_of, help="students' editors, a file each")
+    parser.add_argument("--folder", type=path_of, help="a folder per student, with editor.py in it")
     parser.add_argument(
         "--against",
         default=",".join(OURS),
@@ -332,7 +331,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
     parser.add_argument(
-        "--data", type=files.place, help="cases of your own, in a format the library reads"
+        "--data", type=path_of, help="cases of your own, in a format the library reads"
     )
     parser.add_argument(
         "--model", default="default", help="default (the embedded one), a folder, or a hub id"
@@ -348,9 +347,9 @@ def arguments() -> argparse.ArgumentParser:
         help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
     )
     parser.add_argument(
-        "--json", type=files.place, help="write all numbers there; a stopped contest goes on"
+        "--json", type=path_of, help="write all numbers there; a stopped contest goes on"
     )
-    parser.add_argument("--csv", type=files.place, help="write the ranking there")
+    parser.add_argument("--csv", type=path_of, help="write the ranking there")
     return parser
 
 
@@ -391,7 +390,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted: no editor was measured", file=sys.stderr)
         return STOPPED
     except (lib.Error, ValueError, RuntimeError, OSError) as error:
-        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        print(f"error: {lib.errors.sentence(error)}", file=sys.stderr)
         return 2
     texts = dict(zip(names(given, ours), map(hand_in, given), strict=True))  # before any runs
     places = dict(zip(texts, given, strict=True))

@@ -22,6 +22,8 @@ import msgspec
 
 from lessons.grading import files
 from lessons.grading.exercise_source import Exercise, exercises, is_empty
+from lib.atomic_files import path_of
+from lib.errors import sentence
 
 LARGEST = 10_000_000  # bytes of a notebook, with its figures
 CODE = 300_000  # letters in all of its cells of code
@@ -123,14 +125,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m notebooks.collect", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("folder", type=files.place, help="a folder with one per student")
+    parser.add_argument("folder", type=path_of, help="a folder with one per student")
     given = parser.parse_args(arguments)
     try:
         for student in files.students(given.folder):
             for line in collect(student):
                 print(line, file=sys.stderr)
     except (ValueError, OSError) as error:
-        print(f"error: {files.sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from lessons.grading import files
 from lib.atomic_files import path_of
+from lib.errors import sentence
 
 from .book import LINK
 from .student import FOLDED, STAYS
@@ -347,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"there is no {error.filename}", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
-        print(files.sentence(error), file=sys.stderr)
+        print(sentence(error), file=sys.stderr)
         return 2
     print(given.out)
     return 0

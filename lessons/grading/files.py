@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lib.atomic_files import whole_file, whole_folder
+
 LARGEST = 200_000  # bytes of a student's file
 ROOM = 1 << 16  # bytes that are written to see whether a table can be
 # what systems put into folders; whatever begins with a dot is nobody's hand-in either
@@ -122,15 +124,8 @@ def writable(*paths: Path | None) -> None:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole, or raise an OSError that names it and leave what was there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            part.write_text(text, encoding="utf-8", newline="")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(f"{path} could not be written: {reason(error)}") from None
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
 
 
 def free(*folders: Path) -> None:
@@ -143,15 +138,10 @@ def free(*folders: Path) -> None:
 
 def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
     """Make a folder of these files, by their paths inside it; all of them, or an OSError."""
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as part:
-        whole = Path(part) / folder.name
-        try:
-            for name, text in texts.items():
-                (whole / name).parent.mkdir(parents=True, exist_ok=True)
-                (whole / name).write_text(text, encoding="utf-8", newline="")
-            os.rename(whole, folder)
-        except OSError as error:
-            raise OSError(f"{folder} could not be written: {reason(error)}") from None
+    with whole_folder(folder) as whole:
+        for name, text in texts.items():
+            (whole / name).parent.mkdir(parents=True, exist_ok=True)
+            (whole / name).write_text(text, encoding="utf-8", newline="")
 
 
 def as_csv(rows: Sequence[Sequence]) -> str:
@@ -161,9 +151,9 @@ def as_csv(rows: Sequence[Sequence]) -> str:
     comma finds no formula inside one.
     """
     file = io.StringIO()
-    lines = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
-    for name, *points in rows:
-        lines.writerow([f"'{name}" if name.startswith(FORMULA) else name, *points])
+    csv.writer(file, quoting=csv.QUOTE_NONNUMERIC).writerows(
+        [f"'{name}" if name.startswith(FORMULA) else name, *points] for name, *points in rows
+    )
     return file.getvalue()
 
 
@@ -176,20 +166,6 @@ def reason(error: BaseException) -> str:
     """An error in words, without the system's number and the name of its kind."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return said[0].lower() + said[1:]
-
-
-def sentence(error: BaseException) -> str:
-    """An error in words, behind the file that it is about where the system names one."""
-    about = getattr(error, "filename", None)
-    return reason(error) if about is None else f"'{about}' cannot be used: {reason(error)}"
-
-
-def place(given: str) -> Path:
-    """A path as a command takes it: `~` is the home folder."""
-    try:
-        return Path(given).expanduser()
-    except RuntimeError:
-        raise ValueError(given) from None  # ~NAME, where nobody is called so
 
 
 def positive(given: str) -> float:

