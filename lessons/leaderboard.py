@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import random
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
+from statistics import harmonic_mean, median
 
 import pandas as pd
 import torch
@@ -30,7 +29,7 @@ from lessons.grading.class_folder import STOPPED
 from lessons.grading.confinement import no_process, protection
 from lessons.grading.leaderboard_entry import Entry, Failed, Ours, sentence
 from lessons.marking import clean
-from lib.atomic_files import path_of
+from lib.atomic_files import digest, path_of
 from lib.evaluation.intervals import interval
 from lib.workbench.console import printable
 
@@ -50,36 +49,26 @@ UNSCORED = ("consequences",)
 MEMORY = 16  # GB
 
 
-class Failure(NamedTuple):
-    """An edit that did not come: its prompt, empty where it is all of the entry's, and why."""
-
-    prompt: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.prompt}: {self.why}" if self.prompt else self.why
-
-
 @dataclass
 class Row:
     """One editor's line: a share with its interval per column, seconds of each edit, failures.
 
-    file  a digest of the student's file that was run, empty for an editor of the library
+    failed  (prompt, why) of each edit that did not come; no prompt where it is all of the entry
+    file    a digest of the student's file that was run, empty for an editor of the library
     """
 
     name: str
     own: bool
     values: dict[str, tuple[float, float, float]]
     seconds: list[float] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
     file: str = ""
 
     @property
     def score(self) -> float:
         """The harmonic mean of the columns that count: nobody gets far by one of them alone."""
-        scored = [self.values[name][0] for name in self.values if name not in UNSCORED]
-        values = [value for value in scored if value == value]
-        return len(values) / sum(1 / v for v in values) if values and min(values) > 0 else 0.0
+        scored = [mean for name, (mean, *_) in self.values.items() if name not in UNSCORED]
+        return harmonic_mean([mean for mean in scored if mean == mean] or [0.0])
 
 
 def unseen(
@@ -132,8 +121,8 @@ class Contest:
         def made(case: lib.Case, on: str) -> bool:
             try:
                 seconds.append(entry.edit([case.fact], on))
-            except Failed as error:
-                failed.append(Failure(case.fact.text, str(error)))
+            except Exception as error:
+                failed.append((case.fact.text, sentence(error)))
                 return False
             return True
 
@@ -141,7 +130,7 @@ class Contest:
             try:
                 return self.measured(cases, entry.made() if edited else lib.EMPTY, of)
             except Exception as error:  # a patch may raise wherever it is used
-                failed.append(Failure(cases[-1].fact.text, said(error)))
+                failed.append((cases[-1].fact.text, sentence(error)))
                 return self.measured(cases, lib.EMPTY, of)
 
         alone = [done([case], made(case, "nothing"), "alone") for case in self.alone]
@@ -165,7 +154,7 @@ class Contest:
         return Row(name, own, values, *more)
 
 
-def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
+def names(files: Sequence[Path], ours: Iterable[str]) -> list[str]:
     """Return a name for each file, all different.
 
     It is the file's stem, or the student's folder where the file is called editor.py, as one line
@@ -176,11 +165,8 @@ def names(files: Sequence[Path], ours: Sequence[str]) -> list[str]:
         folders = [part for part in path.parent.parts if part not in ("my", ".", "..", "/")]
         name = folders[-1] if path.stem == "editor" and folders else path.stem
         name = " ".join(clean(name).split())
-        n, taken = 1, name
-        while taken in (*ours, *found, "no edit"):
-            n += 1
-            taken = f"{name} {n}"
-        found.append(taken)
+        free = chain([name], (f"{name} {n}" for n in count(2)))
+        found.append(next(one for one in free if one not in (*ours, *found, "no edit")))
     return found
 
 
@@ -231,7 +217,7 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
             "score": row.score,
             **{column: cell(values) for column, values in row.values.items()},
             "seconds": row.seconds,
-            "failed": [str(failure) for failure in row.failed],
+            "failed": [": ".join(filter(None, failure)) for failure in row.failed],
         }
         for place, row in enumerate(rows, start=1)
     ]
@@ -264,7 +250,7 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
                 )
                 for name in COLUMNS
             }
-            failed = [Failure("", text) for text in line["failed"]]
+            failed = [("", text) for text in line["failed"]]
             seconds = [float(x) for x in line["seconds"]]
             rows.append(Row(line["editor"], line["own"], values, seconds, failed, line["file"]))
         return {name: found[name] for name in ("model", "seed", "facts")}, rows
@@ -272,11 +258,6 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
         raise ValueError(
             f"{files.unfinished(path)} is no unfinished ranking: move it away"
         ) from None
-
-
-def digest(content: object) -> str:
-    """Sixteen characters by which a file or the drawn cases are known again."""
-    return hashlib.sha256(str(content).encode()).hexdigest()[:16]
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
@@ -296,17 +277,12 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
     return found
 
 
-def hand_in(path: Path) -> str | ValueError:
+def hand_in(path: Path) -> str | Failed:
     """A student's file as text, or why it is not run."""
     try:
         return files.text_of(path)
     except ValueError as error:
-        return error
-
-
-def said(error: Exception) -> str:
-    """An error as one line without control characters: it may quote a patch."""
-    return clean(sentence(error))
+        return Failed(clean(error))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -364,13 +340,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.quick:
         asked.cases, asked.stream = 1, 0
     model = None if asked.model == "default" else asked.model
-    ours = [name for name in asked.against.split(",") if name]
     cuda = torch.cuda.is_available()
     limits = asked.seconds, None if cuda else int(asked.memory * 2**30) or None
     try:
         given = find(asked.files, asked.folder)
-        if unknown := [name for name in ours if name not in lib.EDITORS]:
-            raise ValueError(f"there is no editor '{unknown[0]}' in the library")
+        ours = {name: lib.EDITORS[name] for name in asked.against.split(",") if name}
         if why := no_process():
             raise ValueError(why)
         files.writable(asked.json, asked.csv)
@@ -379,7 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seed = before.get("seed", secrets.randbelow(2**31)) if asked.seed is None else asked.seed
         drawn = unseen(asked.cases, stream, seed, asked.data, model)
         contest = Contest(model, *drawn)
-        settings = {"model": contest.lm.name, "seed": seed, "facts": digest(drawn)}
+        settings = {"model": contest.lm.name, "seed": seed, "facts": digest(str(drawn), {})}
         if before and before != settings:
             raise ValueError(
                 f"{files.unfinished(asked.json)} is of a contest with another model, seed or other "
@@ -394,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     texts = dict(zip(names(given, ours), map(hand_in, given), strict=True))  # before any runs
     places = dict(zip(texts, given, strict=True))
-    codes = dict.fromkeys(ours, "") | {name: digest(text) for name, text in texts.items()}
+    codes = dict.fromkeys(ours, "") | {name: digest(str(text), {}) for name, text in texts.items()}
     rows += [row for row in done if codes.get(row.name) == row.file]
     left = [name for name in codes if name not in [row.name for row in rows]]
     if len(rows) > 1:
@@ -405,19 +379,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in left.copy():
             print(f"{name} …", file=sys.stderr, flush=True)
             own, text = name in texts, texts.get(name)
-            nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
             try:  # whatever one entrant does ends its own line, and no other's
-                if isinstance(text, ValueError):
-                    rows.append(Row(name, own, nothing, failed=[Failure("", clean(text))]))
-                else:
-                    with (
-                        Entry(str(places[name].absolute()), model, *limits, text=text, **more)
-                        if own
-                        else contextlib.nullcontext(Ours(name, contest.lm))
-                    ) as entry:
-                        rows.append(contest.run(name, own, entry))
+                if isinstance(text, Failed):
+                    raise text
+                with (
+                    Entry(str(places[name].absolute()), model, *limits, text=text, **more)
+                    if own
+                    else contextlib.nullcontext(Ours(ours[name](contest.lm)))
+                ) as entry:
+                    rows.append(contest.run(name, own, entry))
             except Exception as error:
-                rows.append(Row(name, own, nothing, failed=[Failure("", said(error))]))
+                nothing = dict.fromkeys(COLUMNS, (0.0, 0.0, 0.0))
+                rows.append(Row(name, own, nothing, failed=[("", sentence(error))]))
             rows[-1].file = codes[name]
             left.remove(name)
             if asked.json and left:  # a machine that stops at night loses one editor's time
@@ -449,7 +422,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"Protection while students' editors ran: {protection()}.")
     for row in rows:
         times = "once" if len(row.failed) == 1 else f"{len(row.failed)} times, as with"
-        for reason in list(dict.fromkeys(failure.why for failure in row.failed))[:3]:
+        for reason in list(dict.fromkeys(why for _, why in row.failed))[:3]:
             print(f"{row.name} failed {times}: {reason}")
     for said_of in unwritten:
         print(f"error: {said_of}; the ranking is only what is printed", file=sys.stderr)

@@ -112,8 +112,8 @@ def serve(pipe: socket.socket) -> None:
     """Answers requests, a line of JSON each, until the other side closes."""
     lines = pipe.makefile("rw", encoding="utf-8", newline="\n")
 
-    def reply(**message: Any) -> None:
-        lines.write(json.dumps(message) + "\n")
+    def reply(error: str | None = None) -> None:
+        lines.write(json.dumps({"error": error}) + "\n")
         lines.flush()
 
     asked = json.loads(lines.readline())
@@ -130,9 +130,9 @@ def serve(pipe: socket.socket) -> None:
         # after the model, which transformers loads with ctypes
         audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
         editor = editor_of(asked["source"], lm, asked["text"])
-        reply(ready=editor.name)
+        reply()
     except BaseException as error:
-        reply(error=sentence(error))
+        reply(sentence(error))
         return
     for line in lines:
         asked = json.loads(line)
@@ -144,9 +144,9 @@ def serve(pipe: socket.socket) -> None:
                 last = editor.edit(
                     facts, after=last if asked["on"] == "last" else lib.EMPTY, check=False
                 )
-            reply(done=True)
+            reply()
         except BaseException as error:
-            reply(error=sentence(error))
+            reply(sentence(error))
 
 
 if __name__ == "__main__":

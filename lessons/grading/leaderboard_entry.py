@@ -32,6 +32,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 import lib
 from lessons.grading import confinement, files
 from lessons.marking import clean
+from lib.atomic_files import cache_folder
 
 LOAD = 300.0  # seconds to load torch, model and file
 ROOT = Path(__file__).parents[2]  # the folder that holds `lib` and `lessons`
@@ -53,27 +54,22 @@ class Failed(Exception):
 
 
 class Reply(msgspec.Struct, forbid_unknown_fields=True):
-    """An answer of the process: ready with an editor's name, done, or an error in a sentence."""
+    """An answer of the process: what was asked is done, or an error in a sentence."""
 
-    ready: str | None = None
-    done: bool = False
     error: str | None = None
 
 
 class Ours:
     """An editor of the library, which the scorer trusts; it is used as an `Entry` is."""
 
-    def __init__(self, name: str, lm: lib.LM) -> None:
-        self.editor, self.last = lib.EDITORS[name](lm), lib.EMPTY
+    def __init__(self, editor: lib.Editor) -> None:
+        self.editor, self.last = editor, lib.EMPTY
 
     def edit(self, facts: list[lib.Fact], on: str = "nothing") -> float:
-        """Seconds of one edit, on "nothing" or on the "last" one. Raises Failed."""
+        """Seconds of one edit, on "nothing" or on the "last" one."""
         start, after = time.perf_counter(), self.last if on == "last" else lib.EMPTY
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                self.last = self.editor.edit(facts, after=after, check=False)
-        except Exception as error:
-            raise Failed(clean(sentence(error))) from None
+        with warnings.catch_warnings(action="ignore"):
+            self.last = self.editor.edit(facts, after=after, check=False)
         return time.perf_counter() - start
 
     def made(self) -> lib.Patch:
@@ -121,7 +117,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             "graphics": graphics,
             "hidden": [str(Path(place).resolve()) for place in hidden],
             "threads": torch.get_num_threads(),
-            "read": [str(cache()), *([] if model is None else [place_of(model)])],
+            "read": [str(cache_folder()), *([] if model is None else [place_of(model)])],
         }
         # The sandbox closes around one thread, and libraries start theirs when they are imported.
         # Behind it the process has as many as this one.
@@ -164,7 +160,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         """
         own = Path(self.folder.name) / "cache"
         own.mkdir()
-        (own / cache().name).symlink_to(cache().resolve())
+        (own / cache_folder().name).symlink_to(cache_folder().resolve())
         places = dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), self.folder.name)
         names = {"USER": "student", "LOGNAME": "student", "HF_HUB_OFFLINE": "1"}
         return places | names | {"XDG_CACHE_HOME": str(own), "HF_HUB_CACHE": HF_HUB_CACHE}
@@ -266,14 +262,10 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error).strip().split("\n")[0][:TEXT]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def cache() -> Path:
-    """The folder in which the library keeps models and statistics for this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-editing"
+    """An error in one line without control characters: it may quote a patch."""
+    text = clean(error).strip().split("\n")[0][:TEXT]
+    kind = "" if isinstance(error, Failed) else type(error).__name__
+    return ": ".join(filter(None, (kind, text)))
 
 
 def place_of(model: str) -> str:
