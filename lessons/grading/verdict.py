@@ -63,10 +63,10 @@ def grade(
 
     With `only`, the name of a function, the solution answers in the place of all others.
     """
-    start, printed, stopped = time.monotonic(), "", False
+    start, printed = time.monotonic(), ""
 
     def check() -> str | None:
-        nonlocal printed, stopped
+        nonlocal printed
         if exercise.open_in(source) if only is None else only in exercise.open_in(source):
             raise NotAttempted
 
@@ -76,23 +76,19 @@ def grade(
             # The solution runs here, on the grader's side, where no student's file can see it.
             return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
 
-        try:
-            with sandbox.open(
-                source,
-                f"{exercise.name}.py",
-                seconds=exercise.option("SECONDS"),
-                library=bool(exercise.option("LIB")),
-                largest=exercise.option("LARGEST"),
-            ) as student:
-                try:
-                    return exercise.module.check(ask, torch.Generator().manual_seed(seed))
-                finally:
-                    printed = student.printed
-        except Stopped:
-            stopped = True
-            raise
+        with sandbox.open(
+            source,
+            f"{exercise.name}.py",
+            seconds=exercise.option("SECONDS"),
+            library=bool(exercise.option("LIB")),
+            largest=exercise.option("LARGEST"),
+        ) as student:
+            try:
+                return exercise.module.check(ask, torch.Generator().manual_seed(seed))
+            finally:
+                printed = student.printed
 
-    status, message = judged(check)
+    status, message, stopped = judged(check)
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
     return Verdict(*head, status, message, printed, seconds, stopped=stopped)
@@ -120,16 +116,16 @@ def in_parts(
     return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
 
 
-def judged(check: Callable[[], str | None]) -> tuple[str, str]:
-    """The status and the message of a check, wherever it is run."""
+def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
+    """The status and the message of a check, wherever it is run, and `stopped` of `Verdict`."""
     try:
-        return "solved", check() or "solved."
+        return "solved", check() or "solved.", False
     except NotAttempted:
-        return STUB, f"{STUB}."
+        return STUB, f"{STUB}.", False
     except Wrong as error:
-        return "wrong", str(error)
+        return "wrong", str(error), isinstance(error, Stopped)
     except UNUSABLE as error:
-        return "wrong", f"what came back cannot be used ({error})".split("\n")[0]
+        return "wrong", f"what came back cannot be used ({error})".split("\n")[0], False
 
 
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
