@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from pathlib import Path
 
 from lessons.grading import diagnosis, files
@@ -56,28 +55,27 @@ def grade_folder(
     texts = [hand_in(chosen, place) for place in places]
     found, why = _graded(chosen, texts, folder, jobs, seed, seconds)
     code = {None: 0, "interrupted": STOPPED}.get(why, 2)
-    done = [student for student, verdicts in zip(students, found, strict=True) if verdicts]
-    graded = [verdicts for verdicts in found if verdicts]
-    rows = table(done, graded) if done else []
+    graded = {student: one for student, one in zip(students, found, strict=True) if one}
+    rows = table([*graded], [*graded.values()]) if graded else []
     if why is not None:
-        print(f"{why}: {len(done)} of {len(students)} students are graded", file=sys.stderr)
+        print(f"{why}: {len(graded)} of {len(students)} students are graded", file=sys.stderr)
         marks, report = (path and files.unfinished(path) for path in (marks, report))
     unwritten = ""
     try:  # before anything is printed, which may fail as well
         if marks is not None and rows:
             files.write(marks, files.as_csv(rows))
         if report is not None and rows:
-            files.write_folder(report, reported(done, graded, rows))
+            files.write_folder(report, reported(graded, rows))
     except OSError as error:
         unwritten = str(error)
     if as_json:
         verdicts_too = {
             "seed": seed,
             "protection": protection(),
-            "students": {s.name: summary(v) for s, v in zip(done, graded, strict=True)},
+            "students": {s.name: summary(v) for s, v in graded.items()},
         }
         if why is not None:
-            verdicts_too["not graded"] = [s.name for s in students if s not in done]
+            verdicts_too["not graded"] = [s.name for s in students if s not in graded]
         print(json.dumps(verdicts_too, indent=2, ensure_ascii=False))
     else:
         widths = [max(map(len, map(str, column))) for column in zip(*rows, strict=True)]
@@ -102,37 +100,32 @@ def _graded(
 ) -> tuple[list[list[Verdict] | None], str | None]:
     """The verdicts of each student, None for whom they are not complete, and why that is so."""
     jobs = max(1, min(jobs or os.cpu_count() or 1, len(texts)))
-    free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
-    sandboxes = [Sandbox(hidden=[folder], seconds=seconds) for _ in range(jobs)]
-    for sandbox in sandboxes:
-        free.put(sandbox)
-    stop = threading.Event()
+    why: str | None = None
 
     def one(student: list[str | Verdict]) -> list[Verdict] | None:
-        sandbox, found = free.get(), []
+        sandbox, found = free.pop(), []
         try:
             for exercise, text in zip(chosen, student, strict=True):
-                if stop.is_set():
+                if why is not None:
                     break
                 found.append(grade_file(exercise, text, sandbox, seed))
         finally:
-            free.put(sandbox)
-        return None if stop.is_set() else found
+            free.append(sandbox)
+        return found if why is None else None
 
-    why: str | None = None
-    try:
+    with ExitStack() as opened:
+        sandboxes = [
+            opened.enter_context(Sandbox(hidden=[folder], seconds=seconds)) for _ in range(jobs)
+        ]
+        free = sandboxes.copy()  # as many as there are threads
         with ThreadPoolExecutor(jobs) as pool:
             running = [pool.submit(one, student) for student in texts]
             try:
                 wait(running)
             except KeyboardInterrupt:
                 why = "interrupted"
-                stop.set()
                 for sandbox in sandboxes:
                     sandbox.interrupt()
-    finally:
-        for sandbox in sandboxes:
-            sandbox.close()
     for each in running:
         if why is None and (error := each.exception()) is not None:
             if not isinstance(error, OSError):
@@ -141,17 +134,15 @@ def _graded(
     return [None if each.exception() else each.result() for each in running], why
 
 
-def reported(
-    students: Sequence[Path], found: Sequence[Sequence[Verdict]], rows: Sequence[Sequence]
-) -> dict[str, str]:
+def reported(graded: Mapping[Path, Sequence[Verdict]], rows: Sequence[Sequence]) -> dict[str, str]:
     """The files of a report, by their paths in its folder."""
-    graded = {student.name: verdicts for student, verdicts in zip(students, found, strict=True)}
+    names = {student.name: verdicts for student, verdicts in graded.items()}
     pages = {
         f"feedback/{student.name}.md": diagnosis.feedback(student, verdicts)
-        for student, verdicts in zip(students, found, strict=True)
+        for student, verdicts in graded.items()
     }
-    tables = {"marks.csv": files.as_csv(rows), **gradebooks(graded)}
-    return {"class.md": diagnosis.page(graded), **tables, **pages}
+    tables = {"marks.csv": files.as_csv(rows), **gradebooks(names)}
+    return {"class.md": diagnosis.page(names), **tables, **pages}
 
 
 def table(students: Sequence[Path], found: Sequence[Sequence[Verdict]]) -> list[list]:

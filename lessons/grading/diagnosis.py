@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ STOPPED = (
     "",
 )
 OPEN = (STUB, "missing")
+KINDS = ("solved", "wrong", "stopped", STUB)  # columns of the tables
 WIDTH = 92
 
 
@@ -47,6 +49,13 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(map(plain, names))
 
 
+def kind(verdict: Verdict) -> str:
+    """The column in which a verdict counts."""
+    if verdict.status in OPEN:
+        return STUB
+    return "stopped" if verdict.stopped else verdict.status
+
+
 def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
     """(message, who has it) of one exercise's wrong answers, the most frequent first.
 
@@ -54,8 +63,7 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
     """
     groups: dict[str, list[str]] = {}
     for student, verdict in found.items():
-        named = not verdict.stopped and not verdict.message.endswith(UNNAMED)
-        if verdict.status == "wrong" and named:
+        if kind(verdict) == "wrong" and not verdict.message.endswith(UNNAMED):
             groups.setdefault(re.sub(r"[\d.]+", "#", verdict.message), []).append(student)
     ranked = sorted(groups.values(), key=len, reverse=True)
     return [(found[students[0]].message, students) for students in ranked]
@@ -71,17 +79,12 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
     ]
     parts: list[str] = []
     for column in zip(*graded.values(), strict=True):
-        found = dict(zip(graded, column, strict=True))
-        one = column[0]
-        stopped = [s for s, v in found.items() if v.stopped]
-        wrong = [s for s, v in found.items() if v.status == "wrong" and not v.stopped]
-        left = [s for s, v in found.items() if v.status in OPEN]
-        counts = [len(wrong), len(stopped), len(left)]
-        solved = len(found) - sum(counts)
-        cells = " | ".join(map(str, (one.title, solved, *counts)))
+        one, counts = column[0], Counter(map(kind, column))
+        cells = " | ".join([one.title, *(str(counts[name]) for name in KINDS)])
         lines.append(f"| {one.exercise} {'★' * one.stars} | {cells} |")
-        if wrong or any(v.right for v in column):
-            parts += [f"## {one.exercise} {one.title}", "", *_wrong(found, wrong)]
+        if counts["wrong"] or any(v.right for v in column):
+            told = _wrong(dict(zip(graded, column, strict=True)))
+            parts += [f"## {one.exercise} {one.title}", "", *told]
     whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
     lines += [
         "",
@@ -106,17 +109,16 @@ def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     return [*STOPPED, *lines] if lines else []
 
 
-def _wrong(found: Mapping[str, Verdict], wrong: Sequence[str]) -> list[str]:
+def _wrong(found: Mapping[str, Verdict]) -> list[str]:
     """The part of the page on an exercise that some have wrong."""
     lines, named = [], mistakes(found)
     for message, students in named[:SHOWN]:
         lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
     rest = [student for _, students in named[SHOWN:] for student in students]
     if rest:
-        lines += [f"* {_count(len(rest))} with other mistakes, which their feedback names: "]
-        lines[-1] += listed(rest)
-        lines.append("")
-    other = [s for s in wrong if found[s].message.endswith(UNNAMED)]
+        more = "with other mistakes, which their feedback names"
+        lines += [f"* {_count(len(rest))} {more}: {listed(rest)}", ""]
+    other = [s for s, v in found.items() if kind(v) == "wrong" and v.message.endswith(UNNAMED)]
     if other:
         differ = "whose numbers differ in a way that the check has no name for"
         lines += [f"* {_count(len(other))} {differ}: {listed(other)}", ""]
@@ -143,13 +145,11 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     lines = ["## Who is stuck where", ""]
     rows = []
     for student, verdicts in graded.items():
-        stopped = [v.exercise for v in verdicts if v.stopped]
-        wrong = [v.exercise for v in verdicts if v.status == "wrong" and not v.stopped]
-        left = [v.exercise for v in verdicts if v.status in OPEN]
-        if wrong or stopped or left:
+        lacking = [", ".join(v.exercise for v in verdicts if kind(v) == name) for name in KINDS[1:]]
+        if any(lacking):
             total = summary(verdicts)
             of = f"{total['points']:g} of {total['of']}"
-            cells = " | ".join((plain(student), of, *map(", ".join, (wrong, stopped, left))))
+            cells = " | ".join((plain(student), of, *lacking))
             rows.append((total["points"], f"| {cells} |"))
     if not rows:
         return [*lines, "Nobody: everything is solved.", ""]
@@ -163,15 +163,18 @@ def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
     A message on a missing file names the teacher's folder, which is left out here.
     """
     total = summary(verdicts)
-    lines = [f"# Feedback for {plain(student.name)}", ""]
-    lines.append(f"{total['points']:g} of {total['of']} points.")
-    lines[-1] += f" Solved completely: {total['solved']} of {total['exercises']} exercises."
+    lines = [
+        f"# Feedback for {plain(student.name)}",
+        "",
+        f"{total['points']:g} of {total['of']} points. "
+        f"Solved completely: {total['solved']} of {total['exercises']} exercises.",
+    ]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))
         if v.right:
-            lines += ["", f"Already right, of {v.parts} functions: {_code(v.right)}."]
-            lines[-1] += f" That gives {v.points:g} of {v.stars} points."
+            gives = f"That gives {v.points:g} of {v.stars} points."
+            lines += ["", f"Already right, of {v.parts} functions: {_code(v.right)}. {gives}"]
         if v.printed:
             lines += ["", "Your file printed:", "", quoted("\n".join(v.printed.splitlines()[:20]))]
     return "\n".join(lines) + "\n"
