@@ -106,8 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
-    print(f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are")
-    print(f"for teachers alone, in {given.out / 'answers'}.")
+    print(
+        f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are\n"
+        f"for teachers alone, in {given.out / 'answers'}."
+    )
     return 0
 
 

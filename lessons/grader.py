@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         epilog=f"Protection while a file is graded: {protection()}.",
     )
+    parser.set_defaults(folder=None, csv=None, out=None, json=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (
         ("start", "write the stubs of a session, or one"),
@@ -77,8 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb == "class":
             one.add_argument("folder", type=path_of, help="a folder with one per student")
             one.add_argument("which", nargs="?", default="all", **session)
-            to = {"type": path_of, "default": "report"}
-            one.add_argument("--out", **to, help="the folder that is made (default: report)")
+            one.add_argument(
+                "--out",
+                type=path_of,
+                default="report",
+                help="the folder that is made (default: report)",
+            )
         else:
             one.add_argument("which", **session)
         if verb in ("start", "check"):
@@ -87,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
         if verb == "check":
             one.add_argument("--json", action="store_true", help="the verdicts as JSON")
-            more = {"type": path_of}
-            one.add_argument("--folder", **more, help="grade a folder with one per student")
-            one.add_argument("--csv", **more, help="write the marks of --folder there")
+            one.add_argument("--folder", type=path_of, help="grade a folder with one per student")
+            one.add_argument("--csv", type=path_of, help="write the marks of --folder there")
         if verb in ("check", "class"):
             one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
-            more = {"type": files.positive, "default": SECONDS}
-            one.add_argument("--seconds", **more, help="limit of one call")
+            one.add_argument(
+                "--seconds", type=files.positive, default=SECONDS, help="limit of one call"
+            )
             one.add_argument("--seed", type=int, help="draw the same inputs again")
     asked = parser.parse_args(argv)
     try:
@@ -106,11 +111,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
         if asked.folder is not None:
-            how = {"jobs": asked.jobs, "seed": seed, "seconds": asked.seconds}
-            if asked.verb == "class":
-                return grade_folder(chosen, asked.folder, report=asked.out, **how)
-            more = {"marks": asked.csv, "as_json": asked.json}
-            return grade_folder(chosen, asked.folder, **more, **how)
+            return grade_folder(
+                chosen,
+                asked.folder,
+                marks=asked.csv,
+                report=asked.out,
+                jobs=asked.jobs,
+                seed=seed,
+                seconds=asked.seconds,
+                as_json=asked.json,
+            )
         if asked.csv is not None:
             raise ValueError("--csv writes the marks of a class: name its folder with --folder")
         verdicts: list[Verdict] = []
@@ -119,8 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for exercise, text in zip(chosen, hand_in(chosen, asked.my), strict=True):
                     verdicts.append(grade_file(exercise, text, sandbox, seed))
             except KeyboardInterrupt:
-                said = f"{len(verdicts)} of {len(chosen)} exercises are graded"
-                print(f"interrupted: {said}", file=sys.stderr)
+                done = f"{len(verdicts)} of {len(chosen)} exercises"
+                print(f"interrupted: {done} are graded", file=sys.stderr)
     except BrokenPipeError:
         raise
     except KeyboardInterrupt:
@@ -129,8 +139,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
-    head = {"session": asked.which, "seed": seed, "protection": protection()}
-    report = head | summary(verdicts)
+    report = {
+        "session": asked.which,
+        "seed": seed,
+        "protection": protection(),
+        **summary(verdicts),
+    }
     if asked.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

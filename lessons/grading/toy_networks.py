@@ -30,7 +30,7 @@ class Residual:
         self.attention = [(normal(draw, tokens, tokens) + mask).softmax(-1) for _ in range(layers)]
         self.fetch = [normal(draw, d, d) / d**0.5 for _ in range(layers)]
         self.mlp = [normal(draw, d, d) / d**0.5 for _ in range(layers)]
-        self.answer, self.calls = normal(draw, d), 0
+        self.answer = normal(draw, d)
         self.states = self.forward(self.x)
         self.noise = 3 * normal(draw, tokens, d)
         self.noise[3:] = 0
@@ -53,7 +53,6 @@ class Residual:
 
     def run(self, noisy: bool, cells: Cells = ()) -> float:
         """p of the answer in the clean or the noisy run, with some clean states put back."""
-        self.calls += 1
         for cell in cells:
             if not isinstance(cell, list | tuple) or len(cell) != 2:
                 raise Wrong("Cells are pairs (token, layer): run(noisy, [(token, layer)]).")
@@ -74,7 +73,7 @@ class Together:
     """
 
     def __init__(self, draw: torch.Generator) -> None:
-        self.roles, self.calls, self.tokens = torch.randperm(6, generator=draw).tolist(), 0, 6
+        self.roles, self.calls = torch.randperm(6, generator=draw).tolist(), 0
 
     def run(self, restored: Sequence[int]) -> float:
         """p of the answer with these states as in the clean run, and the others lost."""
