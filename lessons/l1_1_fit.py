@@ -52,17 +52,16 @@ WRONG = [
 def check(ask, draw):
     for d_in, d_out, n in ((6, 4, 15), (3, 5, 40)):
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)
-        M, outer = K @ K.T, V @ K.T
+        M, outer, wanted = K @ K.T, V @ K.T, ridge(K, V, 0)
         likely = {
             "These are outer products, W = V Kᵀ. Overlap leaves crosstalk: where is M?": outer,
             "This is ridge with λ = 1: nobody asked for a small W here.": ridge(K, V, 1),
             "This is a mean of outer products: overlap leaves crosstalk. Where is M?": outer / n,
             "M is multiplied in, not divided out: solve the equation for W.": outer @ M,
+            "M is a mean over the pairs here, and V Kᵀ their sum: W is n times too large.": (
+                n * wanted
+            ),
         }
-        wanted = ridge(K, V, 0)
-        likely["M is a mean over the pairs here, and V Kᵀ their sum: W is n times too large."] = (
-            n * wanted
-        )
         agree(ask("fit", K, V), wanted, "W", likely, note="it takes a key to a value")
     for d_in, d_out, n, lam in ((5, 4, 12, 2.5), (5, 4, 2, 0.3)):  # also with few pairs
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)

@@ -68,28 +68,27 @@ def check(ask, draw):
     }
     agree(ask("at_answer", before, said), before[-said - 1 : -1], "the scores", likely, note=NOTE)
 
-    def divergence(x, y):
-        p, q = x.log_softmax(-1), y.log_softmax(-1)
+    def divergence(p, q):
         return (p.exp() * (p - q)).sum()
 
     x, y = before[-said - 1 : -1], after[-said - 1 : -1]
     p, q = x.log_softmax(-1), y.log_softmax(-1)
-    kl = divergence(x, y)
+    kl = divergence(p, q)
     a, b = x.log_softmax(0), y.log_softmax(0)
     likely = {
         "This is a KL over all tokens, of the prompt as well. Where is at_answer?": (
-            divergence(before, after)
+            divergence(before.log_softmax(-1), after.log_softmax(-1))
         ),
         "Scores are not yet log-probabilities: where do they sum to one?": (
             (x.exp() * (x - y)).sum()
         ),
-        "This is turned round: a word counts by its probability before the edit.": divergence(y, x),
+        "This is turned round: a word counts by its probability before the edit.": divergence(q, p),
         "This is a mean over the tokens; here they are added up.": kl / said,
         "Every word counts the same here. Weigh its difference by its probability.": (p - q).sum(),
         "A word counts by its probability p, and not by its logarithm.": (p * (p - q)).sum(),
         "The logarithms are missing.": (p.exp() * (p.exp() - q.exp())).sum(),
         "The probabilities of a token sum to 1 over the words; here they do over the tokens.": (
-            (a.exp() * (a - b)).sum()
+            divergence(a, b)
         ),
         "This is the last token alone; the answer has more of them.": (p.exp() * (p - q))[-1].sum(),
         "These are bits; nats are asked for, with the natural logarithm.": kl / math.log(2),

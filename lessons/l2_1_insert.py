@@ -40,7 +40,6 @@ def check(ask, draw):
     for d_out, d_in in ((6, 6), (5, 8)):  # what is turned can only be added to a square
         C, L = uneven(draw, d_in)
         W, k, v = normal(draw, d_out, d_in), L @ normal(draw, d_in), normal(draw, d_out)
-        found = ask("insert", W, k, v, C)
         u = torch.linalg.solve(C, k)
         delta, wanted = v - W @ k, W + torch.outer(v - W @ k, u) / (k @ u)
         likely = {
@@ -61,5 +60,5 @@ def check(ask, draw):
             "This is Δ alone: the rest of the memory is gone.": wanted - W,
             "Δ has the wrong sign: the residual is what is missing, v − W k.": 2 * W - wanted,
         }
-        agree(found, wanted, "W'", likely)
+        agree(ask("insert", W, k, v, C), wanted, "W'", likely)
     return "solved: k gives v, and general text hears no more than it must."

@@ -29,7 +29,7 @@ def published(W: Tensor, k0: Tensor, k_mean: Tensor, v_star: Tensor, C: Tensor):
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor, uneven
+from lessons.marking import agree, normal, several, uneven
 
 WRONG = [
     ({"u) / (u @ k0)": "u) / (u @ k_mean)"}, "bare prompt"),
@@ -49,7 +49,6 @@ def check(ask, draw):
     found = several(
         ask("published", W, k0, mean, v, C), 2, "Return two things: the new matrix, and a number."
     )
-    new, times = tensor(found[0], (5, 8), "W'"), tensor(found[1], (), "the number")
     likely = {
         "Behind the bare prompt W' k0 is not v*: you divide by uᵀ k_mean, not by uᵀ k0.": W
         + torch.outer(v - W @ k0, u) / (u @ mean),
@@ -64,7 +63,7 @@ def check(ask, draw):
         + torch.outer(v - W @ k0, mean) / (mean @ k0),
         "This is Δ alone: W + Δ is asked for.": torch.outer(v - W @ k0, u) / (u @ k0),
     }
-    agree(new, W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
+    agree(found[0], W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
     wanted = (u @ mean / (u @ k0)).abs()
     likely = {
         "Your number is upside down: it has to grow when uᵀ k0 gets smaller.": 1 / wanted,
@@ -73,5 +72,5 @@ def check(ask, draw):
         ),
         "Take the absolute value: a length has no sign.": -wanted,
     }
-    agree(times, wanted, "the number", likely)
+    agree(found[1], wanted, "the number", likely)
     return "solved: when k0 and k_mean have little in common, uᵀ k0 is nearly 0, and Δ explodes."

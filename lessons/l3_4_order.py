@@ -68,8 +68,11 @@ def check(ask, draw):
             raise Wrong(f"Each number from 0 to {T - 1} should be there once.")
         rule = (R.norm(dim=0) / q).argsort(descending=True).tolist()
         theirs, rules = theirs + damage(rho, R, found), rules + damage(rho, R, rule)
-        known = {"the rule itself": rule, "the order as given": list(range(T))}
-        known["the rule from the other end, the loudest last"] = rule[::-1]
+        known = {
+            "the rule itself": rule,
+            "the order as given": list(range(T)),
+            "the rule from the other end, the loudest last": rule[::-1],
+        }
         which = next((name for name, one in known.items() if one == found), "an order of your own")
     said = f"damage {theirs:.1f}, by the rule {rules:.1f}"
     if theirs <= 0.9 * rules:

@@ -83,8 +83,7 @@ def check(ask, draw):
     }
     agree(number(ask("effect", toy.run, cells), "effect"), back - lost, "effect", likely)
     for layer, width, layers in ((7, 10, 30), (7, 3, 30), (7, 1, 30), (1, 4, 30), (28, 6, 30)):
-        found, first = ask("around", layer, width, layers), layer - width // 2
-        wanted = [one for one in range(first, first + width) if 0 <= one < layers]
+        found, wanted = ask("around", layer, width, layers), around(layer, width, layers)
         if not isinstance(found, list) or found != wanted:
             said = f"around({layer}, {width}, {layers}) is {short(found)}, not {short(wanted)}"
             inside = isinstance(found, list) and all(0 <= one < layers for one in found)
@@ -99,12 +98,7 @@ def check(ask, draw):
         return torch.tensor([[toy.run(True, at(t, one)) for one in range(n)] for t in range(T)])
 
     for width in (1, 3):
-        firsts = [one - width // 2 for one in range(n)]
-        p = table(
-            lambda t, one, firsts=firsts, width=width: [
-                [t, x] for x in range(firsts[one], firsts[one] + width) if 0 <= x < n
-            ]
-        ).double()
+        p = table(lambda t, one, width=width: [[t, x] for x in around(one, width, n)]).double()
         likely = {
             "The window is not put back: here each state is alone.": (
                 table(lambda t, one: [[t, one]]) - lost

@@ -86,5 +86,4 @@ def check(ask, draw):
             ),
         }
         agree(found[2], values[r - 1], "bound", likely)
-    share = inside.item()
-    return f"solved: {r} of {d} directions, and {share:.0%} of general text still goes there."
+    return f"solved: {r} of {d} directions, and {inside:.0%} of general text still goes there."

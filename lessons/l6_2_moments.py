@@ -42,7 +42,7 @@ def settle(n: int, mean: Tensor, S: Tensor, X: Tensor) -> tuple[int, Tensor, Ten
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, several, tensor
+from lessons.marking import Wrong, agree, normal, number, several
 
 MERGE = "n, mean, S = chan(n, mean, S, X.shape[1], own, inner)"
 WRONG = [
@@ -67,28 +67,27 @@ def check(ask, draw):
     likely = {
         "chan: the two means count alike here: weigh them by their counts.": (mean_a + mean_b) / 2
     }
-    agree(tensor(found[1], (d,), "chan: μ"), mean, "chan: μ", likely)
+    agree(found[1], mean, "chan: μ", likely)
     likely = {
         "chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b,
         "chan: δ² n_a n_b is divided by n.": S_a + S_b + (mean_b - mean_a) ** 2 * 15,
     }
-    agree(tensor(found[2], (d,), "chan: S"), S, "chan: S", likely)
+    agree(found[2], S, "chan: S", likely)
     for sizes in ((3, 1, 6), (1, 4), (2, 1, 1)):
         n, mean, S = 0, torch.zeros(d).double(), torch.zeros(d).double()
         for t, m in enumerate(sizes):
             X = scale[:, None] * (normal(draw, d, m) + 4 + t)
             found = several(ask("settle", n, mean, S, X), 4, "Return four things: n, mean, S, X̂.")
             alone = "" if m > 1 else " after a turn of one column, whose own S is 0"
-            state = [tensor(found[i], (d,), name + alone) for i, name in ((1, "μ"), (2, "S"))]
             own = X.mean(1)
             total, after, wanted, standard = settle(n, mean, S, X)
             if number(found[0], "n") != n + m:
                 raise Wrong(f"{n} columns and {m} more: n should be {n + m}.")
             within = (X - own[:, None]).pow(2).sum(1)
             agree(
-                state[0],
+                found[1],
                 after,
-                "μ",
+                "μ" + alone,
                 {
                     "The two means count alike here: weigh them by their counts.": (mean + own) / 2,
                     "δ has the weight n_a / n here; it is the new columns' share, n_b / n.": (
@@ -105,8 +104,7 @@ def check(ask, draw):
                 "m times the unbiased variance is not Σ (x − μ)²: one column would be NaN, more "
                 "are counted as too much.": slip,
             }
-            agree(state[1], wanted, "S", likely)
-            hat = tensor(found[3], (d, m), "X̂" + alone, "one column per column of X")
+            agree(found[2], wanted, "S" + alone, likely)
             centered = X - after[:, None]
             sigma = (wanted / max(1, total - 1)).sqrt()[:, None] if total > 1 else 1.0
             past = (X - mean[:, None]) / (S / (n - 1)).sqrt()[:, None] if n > 1 else X
@@ -120,6 +118,6 @@ def check(ask, draw):
                     past if n > 1 else X - mean[:, None]
                 ),
             }
-            agree(hat, standard, "X̂", likely)
+            agree(found[3], standard, "X̂" + alone, likely, note="one column per column of X")
             n, mean, S = total, after, wanted
     return "solved: any split of the stream into turns leaves the same state."

@@ -131,7 +131,6 @@ def check(ask, draw):
     }
     agree(ask("route", keys, b, asked, kappa), wanted, "route", likely, note="one per prompt")
     own, away = normal(draw, 12, 1 + t), normal(draw, 5, 1 + t)
-    found = tensor(ask("refit_loss", own, owner, away), (), "refit_loss")
     rows = torch.arange(12)
     stored = -own.log_softmax(1)[rows, owner + 1]
     nobody = -away.log_softmax(1)[:, 0]
@@ -169,7 +168,8 @@ def check(ask, draw):
         "refit_loss: the sign is turned; this grows where prompts go right.": -stored.mean()
         - nobody.mean(),
     }
-    agree(found, stored.mean() + nobody.mean(), "refit_loss", likely)
+    wanted = stored.mean() + nobody.mean()
+    agree(ask("refit_loss", own, owner, away), wanted, "refit_loss", likely)
     start = [normal(draw, 8, d), normal(draw, 6, 8), normalize(normal(draw, t, 6), dim=1)]
     start += [torch.tensor(8.0).double()]
     e, others = normal(draw, 12, d), normal(draw, 5, d)

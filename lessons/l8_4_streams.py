@@ -159,9 +159,6 @@ def chosen(ask):
     }
     found = ask("unbeaten", values, lambda a, b: paired(a, b, 4.303))
     wanted = unbeaten(values, lambda a, b: paired(a, b, 4.303))
-    if found == wanted:
-        return
-    for reason, names in reads.items():
-        if found == names:
-            raise Wrong(f"unbeaten: {reason}")
-    raise Wrong(f"unbeaten: the names should be {wanted}, and {found} came back.")
+    said = f"the names should be {wanted}, and {found} came back."
+    if found != wanted:
+        raise Wrong(f"unbeaten: {next((why for why in reads if reads[why] == found), said)}")

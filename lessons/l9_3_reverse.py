@@ -32,7 +32,7 @@ def taken_out(W: Tensor, K: Tensor, C: Tensor, damping: float, strength: float) 
 
 
 # --- checks
-from lessons.marking import Wrong, named, normal, same, tensor, uneven
+from lessons.marking import Wrong, agree, named, normal, same, tensor, uneven
 
 END = "return W - strength * W @ U @ torch.linalg.pinv(U)"
 WRONG = [
@@ -64,8 +64,7 @@ def check(ask, draw):
         W = normal(draw, D_OUT, D_IN) + torch.outer(normal(draw, D_OUT), 3 * u / u.norm())
         eye = torch.eye(D_IN).double()
         U = torch.linalg.solve(C + damping * C.trace() / D_IN * eye, K)
-        found = ask("taken_out", W, K, C, damping, 1.0)
-        found = tensor(found, (D_OUT, D_IN), "W̃")
+        found = tensor(ask("taken_out", W, K, C, damping, 1.0), (D_OUT, D_IN), "W̃")
         trace = torch.linalg.solve(C + damping * C.trace() * eye, K)
         plain = torch.linalg.solve(C + damping * eye, K)
         long = U / U.norm(dim=0)
@@ -115,7 +114,6 @@ def check(ask, draw):
                 "With strength 0 the suspect itself has to come back: that is the control, and "
                 "without it nobody knows what the path alone does."
             )
-        half = tensor(ask("taken_out", W, K, C, damping, 0.5), (D_OUT, D_IN), "W̃ at one half")
-        if not same(half, out(W, U, 0.5)):
-            raise Wrong("With strength 0.5 half of it goes: W̃ is not that.")
+        half = ask("taken_out", W, K, C, damping, 0.5)
+        agree(half, out(W, U, 0.5), "W̃ with strength 0.5, where half of it goes")
     return "solved: the edit's space is empty, the rest of W is as it was, and the control holds."
