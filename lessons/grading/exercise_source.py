@@ -145,9 +145,7 @@ def exercises(which: str = "all") -> list[Exercise]:
     names = ((path, re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem)) for path in LESSONS.glob("*.py"))
     found = [Exercise(path, int(name[1]), int(name[2])) for path, name in names if name]
     found.sort(key=lambda e: (e.session, e.place))
-    if which == "all":
-        return found
-    chosen = [e for e in found if which in (str(e.session), e.number, e.name)]
+    chosen = [e for e in found if which in ("all", str(e.session), e.number, e.name)]
     if not chosen:
         there = ", ".join(sorted({str(e.session) for e in found}, key=int))
         raise ValueError(

@@ -78,10 +78,9 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
 
 def alike(path: Path) -> list[str]:
     """Names beside a file that is not there which are like its own, but for letters and endings."""
-    if not path.parent.is_dir():
-        return []
     stem = path.stem.casefold()
-    return sorted(one.name for one in path.parent.iterdir() if stem in one.name.casefold())
+    # unlike `iterdir`, `glob` finds nothing where there is no folder
+    return sorted(one.name for one in path.parent.glob("*") if stem in one.name.casefold())
 
 
 def fills(folder: str, most: int, size: int, deepest: int = 1) -> bool:

@@ -141,8 +141,7 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
             found.append(text_of(folder / exercise.path.name))
         except ValueError as error:
             status = "missing" if isinstance(error, Missing) else "wrong"
-            stopped = status == "wrong"
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=stopped))
+            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=status == "wrong"))
     return found
 
 
