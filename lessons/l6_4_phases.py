@@ -95,7 +95,7 @@ def check(ask, draw):
     d_in, d_out, n, eta, lam = 8, 5, 4, 0.4, 1.5
     model, K = Model(draw, d_out, d_in), normal(draw, d_in, n)
     K_hat, G_hat = normal(draw, d_in, n), normal(draw, d_out, n)
-    a, b = (1 + 0.3 * normal(draw, d) for d in (d_in, d_out))
+    a, b = ((1 + 0.3 * normal(draw, d)).requires_grad_() for d in (d_in, d_out))
     pairs = K, K_hat, G_hat, a, b, eta
     V = shifts(*pairs)
     agree(
@@ -136,8 +136,6 @@ def check(ask, draw):
         raise Wrong("A gradient is None: nothing was backpropagated; use torch.autograd.grad.")
     if model.calls == 0:
         raise Wrong("The model was never asked.")
-    a, b = a.requires_grad_(), b.requires_grad_()
-    V = shifts(K, K_hat, G_hat, a, b, eta)
     delta = granted(V, K, lam)
     loss = model.loss(delta)
     wanted = torch.cat(torch.autograd.grad(loss, (a, b), retain_graph=True))

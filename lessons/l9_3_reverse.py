@@ -114,6 +114,11 @@ def check(ask, draw):
                 "With strength 0 the suspect itself has to come back: that is the control, and "
                 "without it nobody knows what the path alone does."
             )
-        half = ask("taken_out", W, K, C, damping, 0.5)
-        agree(half, out(W, U, 0.5), "W̃ with strength 0.5, where half of it goes")
+        likely = {"With strength 0.5 half of it goes, and here all of it has gone.": wanted}
+        agree(
+            ask("taken_out", W, K, C, damping, 0.5),
+            out(W, U, 0.5),
+            "W̃ with strength 0.5, where half of it goes",
+            likely,
+        )
     return "solved: the edit's space is empty, the rest of W is as it was, and the control holds."

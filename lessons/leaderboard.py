@@ -250,9 +250,16 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
                 )
                 for name in COLUMNS
             }
-            failed = [("", text) for text in line["failed"]]
-            seconds = [float(x) for x in line["seconds"]]
-            rows.append(Row(line["editor"], line["own"], values, seconds, failed, line["file"]))
+            rows.append(
+                Row(
+                    line["editor"],
+                    line["own"],
+                    values,
+                    seconds=[float(x) for x in line["seconds"]],
+                    failed=[("", text) for text in line["failed"]],
+                    file=line["file"],
+                )
+            )
         return {name: found[name] for name in ("model", "seed", "facts")}, rows
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
