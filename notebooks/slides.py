@@ -344,9 +344,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         files.writable(given.out)
         files.write(given.out, page(given.session))
-    except FileNotFoundError as error:
-        print(f"there is no {error.filename}", file=sys.stderr)
-        return 2
     except (ValueError, OSError) as error:
         print(sentence(error), file=sys.stderr)
         return 2
