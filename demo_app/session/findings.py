@@ -126,9 +126,8 @@ class Told:
 
 @dataclass(frozen=True)
 class Traced:
-    """A finished trace: what was looked at, what was found, taken out again, and told."""
+    """A finished trace: what was found, taken out again, and told."""
 
-    name: str
     findings: Findings
     undone: Undone | None = None
     told: Told | None = None
