@@ -51,11 +51,11 @@ def _table(lines: Sequence[Line], both: bool) -> str:
 def _row(line: Line, both: bool) -> str:
     """One relation: the first wording that was asked, with the answers."""
     others = escape(" · ".join(line.prompts[1:]))
-    cells = f'<td class="prompt" title="{others}">{escape(line.prompts[0])} …</td>'
-    cells += _cell("Before", line.before, False)
-    if both:
-        cells += _cell("After", line.after, line.changed)
-    return f"<tr>{cells}</tr>"
+    after = _cell("After", line.after, line.changed) if both else ""
+    return (
+        f'<tr><td class="prompt" title="{others}">{escape(line.prompts[0])} …</td>'
+        f"{_cell('Before', line.before, False)}{after}</tr>"
+    )
 
 
 def _cell(name: str, found: EntityAnswers, changed: bool) -> str:

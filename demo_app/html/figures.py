@@ -75,20 +75,17 @@ def _why(found: Tried) -> list[str]:
 def interference(found: Prediction, name: str) -> str:
     """A sentence, the figure, and a table; `name` is the editor's as the page writes it."""
     first = found.victims[0]
-    changed = [victim for victim in found.victims if victim.changed]
-    upper = found.victims[: max(1, len(found.victims) // 3)]
-    count = len(found.victims)
+    count, changed = len(found.victims), sum(one.changed for one in found.victims)
+    upper = found.victims[: max(1, count // 3)]
     said = (
         f"{found.fact.subject} → {found.fact.target_new}, {name}, layer {found.layer}: of {count} "
         f"facts “{first.fact.subject}” lies most in the way, ρ = {_signed(first.rho, 2)}. "
-        f"{len(changed)} of {count} answers changed"
+        f"{changed} of {count} answers changed"
     )
     if changed:
-        hits = sum(victim.changed for victim in upper)
+        hits = sum(one.changed for one in upper)
         said += f", {hits} among the {len(upper)} with the largest |ρ|"
-    agreement = found.agreement()
-    said += "." if agreement is None else f"; rank correlation with KL {_signed(agreement, 2)}."
-    return f"{finding(said)}{_scatter(found)}{_table(found)}"
+    return f"{finding(said + '.')}{_scatter(found)}{_table(found)}"
 
 
 def _scatter(found: Prediction) -> str:
@@ -98,8 +95,8 @@ def _scatter(found: Prediction) -> str:
             f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
             "share to compare; the answers below were measured.</p>"
         )
-    groups = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
-    groups = {group: some for group, some in groups.items() if some}
+    every = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
+    groups = {group: some for group, some in every.items() if some}
     figure = plot.scatter(
         {group: ([abs(v.rho) for v in vs], [v.share for v in vs]) for group, vs in groups.items()},
         "foretold: |ρ|, share of the write that lands on the fact",

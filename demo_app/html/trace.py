@@ -35,34 +35,28 @@ def shown(found: Findings) -> str:
 
 def _verdict(found: Findings) -> str:
     """The verdict, its reasons and the candidates."""
-    took = f" · {found.seconds:.0f} s" if found.seconds else ""
     lines = [f"{one.where}: z {one.value:.1f} ({one.name})" for one in found.places]
     return (
         f'<p class="verdict" role="status">{escape(found.verdict)}</p>'
         f'<p class="note">the weights alone, no base model · {found.candidates:,} candidates'
-        f"{took}</p>{_candidates(found)}{in_words(lines)}"
+        f"</p>{_candidates(found)}{in_words(lines)}"
     )
 
 
 def undone(found: Undone) -> str:
     """What the reversal reached, with its control."""
-    heads = ("Weights", "about it", "others", "away from unedited")
+    heads = ("Weights", "about it", "others", "edits away")
     rows = [
-        (
-            way.name,
-            f"{way.back}/{way.asked}",
-            f"{way.kept}/{way.others}",
-            f"{way.left:.1f} × the edit",
-        )
+        (way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.left:.1f}")
         for way in found.ways
     ]
     notes = (
         f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
-        "others: the same for prompts about other subjects. Away from unedited: how far all "
-        "weights are from the unedited ones, where the edit moved them by 1. Above 1 the reversal "
-        "has brought answers back by other numbers than the model had before. The first row is the "
-        "control, the same path with nothing taken out. The unedited model is only the judge: the "
-        "reversal has not seen it.",
+        "others: the same for prompts about other subjects. Edits away: how far the weights are "
+        "from the unedited ones, where the edit moved them by 1. Above 1 the answers are brought "
+        "back by other numbers than the model had. The first row is the control, the same path "
+        "with nothing taken out. The unedited model is only the judge: the reversal has not seen "
+        "it.",
     )
     layers = f"{'layer' if len(found.layers) == 1 else 'layers'} {listed(list(found.layers))}"
     return (

@@ -76,7 +76,7 @@ def rows(test: Test) -> list[list[str]]:
 def notes(test: Test) -> list[str]:
     """A sentence for every line that ended early, or at which the model collapsed."""
     found = [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
-    ends = [(line.name, test.collapse(line)) for line in test.lines if line.points]
+    ends = [(line.name, test.collapse(line)) for line in test.lines]
     return found + [f"{name}: after {end[0]} edits {end[1]}." for name, end in ends if end]
 
 

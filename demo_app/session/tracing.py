@@ -184,7 +184,6 @@ def _examined(
         found.suspects,
         len(names),
         found.threshold,
-        time.monotonic() - began,
     )
     session.trial = trial
     return trial.findings

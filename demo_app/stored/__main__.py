@@ -117,7 +117,6 @@ def plainly(column: Column) -> Column:
 def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Traced:
     """The edit looked at without its base, taken out again, and told."""
     found = tracing.mine(studio, session, natural).outcome()
-    found = replace(found, seconds=0.0)  # of this machine: a page elsewhere does not show it
     undone = tracing.reverse(studio, session).outcome()
     return Traced(found, undone, tracing.reveal(studio, session).outcome())
 

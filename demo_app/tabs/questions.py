@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -23,6 +24,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     """All of them, for a page over this studio."""
     names = {name: shown for name, (shown, _) in studio.choices.editors().items()}
     null = (examples.natural if examples is not None else None) or ()
+    blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
 
     def disturbed(found: interference.Prediction) -> str:
         return figures.interference(found, names[found.editor])
@@ -30,12 +32,6 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     def of_edit(stored: Examples) -> str:
         fact = studio.choices.label(stored.fact)
         return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.plain_name}."
-
-    def blind(studio: Studio, session: Session) -> Job:
-        return tracing.blind(studio, session, null)
-
-    def mine(studio: Studio, session: Session) -> Job:
-        return tracing.mine(studio, session, null)
 
     return [
         Question(
