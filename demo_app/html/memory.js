@@ -255,6 +255,16 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     return Array.from({ length: 70 }, () => apply(power(0.5), times(0.75, [normal(), normal()])));
   })();
 
+  /** The borders between the words: of each two the points that are as near to both as to any. */
+  const BORDERS = Object.keys(WORDS).flatMap((one, i, names) => names.slice(i + 1).flatMap((other) => {
+    const middle = times(0.5, add(WORDS[one], WORDS[other]));
+    const [x, y] = sub(WORDS[other], WORDS[one]);
+    const along = times(0.005 / Math.hypot(x, y), [-y, x]);
+    const on = Array.from({ length: 3601 }, (_, t) => add(middle, times(t - 1800, along)))
+      .filter((place) => [one, other].includes(word(place)));
+    return on.length ? [[on[0], on.at(-1)]] : [];
+  }));
+
   const signed = (x, digits = 2) =>
     (Object.is(Math.round(x * 10 ** digits), -0) ? 0 : x).toFixed(digits).replace("-", "−");
 
@@ -401,7 +411,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       return parts;
     };
     const kind = (row, i, seen) =>
-      seen.last && i === seen.edited ? "edited" : !row.right ? "lost" : row.kept ? "kept" : "rest";
+      i === seen.edited ? "edited" : !row.right ? "lost" : row.kept ? "kept" : "rest";
     const color = (name) => `var(--${name === "rest" ? "ink" : name})`;
 
     function draw() {
@@ -428,7 +438,6 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     function drawKeys(seen, at) {
       const zero = at.to([0, 0]);
       const parts = grid(at.to);
-      const grids = parts.length;
       const labels = [];
       const circle = Array.from({ length: 73 }, (_, i) =>
         at.to(apply(power(0.5), [Math.cos((i * Math.PI) / 36), Math.sin((i * Math.PI) / 36)])));
@@ -462,22 +471,21 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       seen.rows.forEach((row, i) => {
         const name = kind(row, i, seen);
         const tip = at.to(row.key);
-        parts.push(...arrow(zero, tip, color(i === state.edited && !seen.last ? "edited" : name), i === seen.edited ? 3 : 2));
+        parts.push(...arrow(zero, tip, color(name), i === seen.edited ? 3 : 2));
         const share = seen.last && seen.last.b ? ` ${signed(row.share)}` : "";
         if (row.kept) parts.push(pinned(tip));
-        labels.unshift({ anchors: [tip], text: row.name + (row.kept ? ", kept" : "") + share,
-          kind: i === state.edited && !seen.last ? "edited" : name });
+        labels.unshift({ anchors: [tip], text: row.name + (row.kept ? ", kept" : "") + share, kind: name });
         placed(handles.keys[i], tip,
           `Key ${row.name}${share ? `, share${share}` : ""}${row.kept ? ", kept" : ""}. Arrow keys move it.`);
       });
-      return [...parts, ...written(labels, at, parts.slice(grids), edges("keys"))];
+      return [...parts, ...written(labels, at, parts, edges("keys"))];
     }
 
     function drawAnswers(seen, at) {
       const parts = grid((a) => at.to(apply(seen.W, a)));
-      const grids = parts.length;
       const taken = edges("answers");
-      parts.push(...borders(at));
+      parts.push(...BORDERS.map((ends) => line(...ends.map(at.to),
+        { stroke: "var(--region)", "stroke-width": 1.3, "stroke-dasharray": "2 4" })));
       for (const [name, place] of Object.entries(REGIONS)) {
         const [x, y] = at.to(place);
         const edge = Math.min(Math.max(x, 40), at.width - 40);
@@ -489,8 +497,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       }
       const labels = [];
       seen.rows.forEach((row, i) => {
-        const first = i === state.edited && !seen.last;
-        const name = first ? "edited" : kind(row, i, seen);
+        const name = kind(row, i, seen);
         const shade = color(name);
         const [now, before, wanted] = [row.answer, row.from, row.wanted].map(at.to);
         const ring = { cx: wanted[0], cy: wanted[1], r: 9, fill: "none", stroke: shade };
@@ -505,34 +512,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
         placed(handles.answers[i], now, `Answer of ${row.name}: ${row.says}${row.right ? "" : ", not what it should be"}`
           + ". Arrow keys pull it, Enter edits it next, K keeps it.");
       });
-      return [...parts, ...written(labels, at, parts.slice(grids), taken)];
+      return [...parts, ...written(labels, at, parts, taken)];
     }
-
-    /** The borders between the words: points as near to two of them as to any. */
-    const borders = (at) => {
-      const names = Object.keys(WORDS);
-      const parts = [];
-      names.forEach((one, i) => names.slice(i + 1).forEach((other) => {
-        const middle = times(0.5, add(WORDS[one], WORDS[other]));
-        const across = sub(WORDS[other], WORDS[one]);
-        const along = times(1 / Math.hypot(...across), [-across[1], across[0]]);
-        let [low, high] = [-9, 9];
-        for (const third of names) {
-          if (third === one || third === other) continue;
-          // nearer to `one` than to `third`: t · slope ≤ limit
-          const away = sub(WORDS[third], WORDS[one]);
-          const slope = dot(along, away);
-          const limit = dot(sub(times(0.5, add(WORDS[third], WORDS[one])), middle), away);
-          if (slope > 1e-12) high = Math.min(high, limit / slope);
-          else if (slope < -1e-12) low = Math.max(low, limit / slope);
-        }
-        if (low < high) {
-          const ends = [low, high].map((t) => at.to(add(middle, times(t, along))));
-          parts.push(line(...ends, { stroke: "var(--region)", "stroke-width": 1.3, "stroke-dasharray": "2 4" }));
-        }
-      }));
-      return parts;
-    };
 
     /** What stands over a plane, as boxes [left, top, right, bottom]. */
     const edges = (side) => [...planes[side].parentElement.querySelectorAll("p, label")].map((one) =>
@@ -549,7 +530,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
 
     /** Names beside their points, each where it hides no other name, no point, and few lines. */
     function written(labels, at, drawn, taken) {
-      const values = (kind, ...names) => drawn.filter((one) => one.tagName === kind).map((one) =>
+      const solid = drawn.filter((one) => one.getAttribute("stroke") !== "var(--faint)"); // no grid
+      const values = (kind, ...names) => solid.filter((one) => one.tagName === kind).map((one) =>
         names.map((name) => Number(one.getAttribute(name))));
       const lines = values("line", "x1", "y1", "x2", "y2");
       const points = values("circle", "cx", "cy", "r").filter(([, , r]) => r > 2)
