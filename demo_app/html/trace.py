@@ -54,7 +54,7 @@ def undone(found: Undone) -> str:
         f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
         "others: the same for prompts about other subjects. Edits away: how far the weights are "
         "from the unedited ones, where the edit moved them by 1. Above 1 the answers are brought "
-        "back by other numbers than the model had. The first row is the control, the same path "
+        "back by other weights than the model had. The first row is the control, the same path "
         "with nothing taken out. The unedited model is only the judge: the reversal has not seen "
         "it.",
     )
