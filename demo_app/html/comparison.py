@@ -57,7 +57,7 @@ LEGEND = (
 )
 HEADS = ("Prompt", "Before → after", "As it should be")  # of both blocks, not shown
 NONE = '<tr><td colspan="3">Not tested.</td></tr>'
-WHY = '<a href="./memory" target="_blank">Why do others move?</a>'
+WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
 WORDS, LETTERS = 2, 18  # of an answer in a row

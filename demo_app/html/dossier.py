@@ -10,12 +10,13 @@ import lib
 from lib.workbench.instruments.dossier import Line, facts_about
 from lib.workbench.instruments.dossier_answers import EntityAnswers
 
-from .render import NOTHING, number, table
+from .render import NOTHING, folded, number, table
 
+MOST = 1000  # times; far more than that is a number that nobody compares
 WHAT = {
     "agreement": "How many of the wordings of the question give this answer.",
-    "lift": "How much more probable the answer is here than for other subjects of the same "
-    "question: the difference of log-probabilities, in nats. 0 is an answer that everybody gets.",
+    "times": "How many times as probable the answer is here as for other subjects of the same "
+    f"question. 1 is an answer that everybody gets; {MOST} stands for all that is more.",
     "layer": "The first layer from which on the model's own output would say this answer.",
 }
 
@@ -38,9 +39,8 @@ def shown(found: lib.workbench.Dossier) -> str:
     said = f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
     if not moved:
         return f"{said}{_table(others, both)}"
-    name = f"{len(others)} other answers, as before or not firm"
-    fold = f"<details><summary>{name}</summary>{_table(others, both)}</details>"
-    return f"{said}{_table(moved, both)}{fold}"
+    name = f"{len(others)} other answers, as before or never sure"
+    return f"{said}{_table(moved, both)}{folded(name, _table(others, both))}"
 
 
 def _table(lines: Sequence[Line], both: bool) -> str:
@@ -51,11 +51,11 @@ def _table(lines: Sequence[Line], both: bool) -> str:
 def _row(line: Line, both: bool) -> str:
     """One relation: the first wording that was asked, with the answers."""
     others = escape(" · ".join(line.prompts[1:]))
-    cells = f'<td class="prompt" title="{others}">{escape(line.prompts[0])} …</td>'
-    cells += _cell("Before", line.before, False)
-    if both:
-        cells += _cell("After", line.after, line.changed)
-    return f"<tr>{cells}</tr>"
+    after = _cell("After", line.after, line.changed) if both else ""
+    return (
+        f'<tr><td class="prompt" title="{others}">{escape(line.prompts[0])} …</td>'
+        f"{_cell('Before', line.before, False)}{after}</tr>"
+    )
 
 
 def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
@@ -65,11 +65,11 @@ def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
         text = f"<mark>{text}</mark>"
     kind = "sure" if found.consistent else "unsure"
     agreed = round(found.agreement * len(found.replies))
-    lift = "–" if math.isnan(found.lift) else f"{found.lift:+.1f}"
+    times = number(None if math.isnan(found.lift) else min(math.exp(found.lift), MOST))
     layer = "–" if found.layer is None else str(found.layer)
     parts = [
         f'<abbr title="{WHAT["agreement"]}">{agreed}/{len(found.replies)}</abbr>',
-        f'<abbr title="{WHAT["lift"]}">lift {lift}</abbr>',
+        f'<abbr title="{WHAT["times"]}">{times} × other subjects</abbr>',
         f"p {number(found.p)}",
         f'<abbr title="{WHAT["layer"]}">layer {layer}</abbr>',
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from lib.workbench import plot
 from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
 from ..session.views import tally
-from .comparison import comparison, judged
-from .render import finding, in_words, number, table
+from .comparison import comparison, headline, judged
+from .render import finding, folded, hint, in_words, number, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
 RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
 NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
@@ -29,24 +31,21 @@ COLORS = dict(
 
 def layers(found: Tried) -> str:
     """Why the edit came out so, its search, where its answer turns, and the layers side by side."""
-    parts, said = [], _why(found)
+    parts, said, turn = [], _why(found), found.turn
     if found.loss:
         terms = ("total", "nll", "kl", "decay")
         figure = plot.loss_curve([dict(zip(terms, row, strict=False)) for row in found.loss])
         parts.append(f"<h3>Its search</h3>{picture(figure, said[0])}")
-    if found.turn is not None:
-        turn = found.turn
-        figure = plot.rank_over_layers(
-            range(len(turn.was[turn.answers[0]])),
-            turn.now,
-            before=turn.was,
-            highlight=list(turn.edited) or None,
-        )
-        drawn = picture(figure, turn.found) + in_words(turn.lines)
-        parts.append(f'<h3>Its answer, layer by layer</h3><p class="hint">{escape(turn.found)}</p>')
-        parts[-1] += drawn
+    if turn is not None:
+        every, edited = range(len(turn.was[turn.answers[0]])), turn.edited or None
+        figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
+        drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
+        parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
     inside = "".join(f"<div>{part}</div>" for part in parts)
-    return f'{finding(" ".join(said))}<div class="pairs">{inside}</div>{comparison(found.view)}'
+    first = headline(found.view.show(found.view.chosen))
+    return (
+        f'{first}{finding(" ".join(said))}<div class="pairs">{inside}</div>{comparison(found.view)}'
+    )
 
 
 def _why(found: Tried) -> list[str]:
@@ -69,26 +68,24 @@ def _why(found: Tried) -> list[str]:
         end = "the search did not find it"
     good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
     which = f"Written, with all else left alone: {'; '.join(good)}." if good else NOWHERE
-    return [f"{view.columns[view.chosen].name}. {lead}: {end}.", which]
+    said = f"{'✓' if rows[0].good else '✗'} The answer should now be “{new}”."
+    return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
 
 
 def interference(found: Prediction, name: str) -> str:
     """A sentence, the figure, and a table; `name` is the editor's as the page writes it."""
     first = found.victims[0]
-    changed = [victim for victim in found.victims if victim.changed]
-    upper = found.victims[: max(1, len(found.victims) // 3)]
-    count = len(found.victims)
+    count, changed = len(found.victims), sum(one.changed for one in found.victims)
+    upper = found.victims[: max(1, count // 3)]
     said = (
         f"{found.fact.subject} → {found.fact.target_new}, {name}, layer {found.layer}: of {count} "
         f"facts “{first.fact.subject}” lies most in the way, ρ = {_signed(first.rho, 2)}. "
-        f"{len(changed)} of {count} answers changed"
+        f"{changed} of {count} answers changed"
     )
     if changed:
-        hits = sum(victim.changed for victim in upper)
+        hits = sum(one.changed for one in upper)
         said += f", {hits} among the {len(upper)} with the largest |ρ|"
-    agreement = found.agreement()
-    said += "." if agreement is None else f"; rank correlation with KL {_signed(agreement, 2)}."
-    return f"{finding(said)}{_scatter(found)}{_table(found)}"
+    return f"{finding(said + '.')}{_scatter(found)}{_table(found)}"
 
 
 def _scatter(found: Prediction) -> str:
@@ -98,8 +95,8 @@ def _scatter(found: Prediction) -> str:
             f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
             "share to compare; the answers below were measured.</p>"
         )
-    groups = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
-    groups = {group: some for group, some in groups.items() if some}
+    every = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
+    groups = {group: some for group, some in every.items() if some}
     figure = plot.scatter(
         {group: ([abs(v.rho) for v in vs], [v.share for v in vs]) for group, vs in groups.items()},
         "foretold: |ρ|, share of the write that lands on the fact",
@@ -114,13 +111,14 @@ def _scatter(found: Prediction) -> str:
     ax.annotate(
         first.fact.subject,
         (abs(first.rho), first.share),
-        xytext=(-8, -4),
+        xytext=(-8, 4),  # over the dashed line, where few points are
         textcoords="offset points",
         ha="right",
         color=plot.style.INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
     said = "On the dashed line the prediction is exact; full points are facts whose answer changed."
-    return f'<p class="hint">{said}</p>{picture(figure, said)}'
+    return hint(said) + picture(figure, said)
 
 
 def _table(found: Prediction) -> str:
@@ -130,8 +128,8 @@ def _table(found: Prediction) -> str:
     shown = table("rows victims", heads, rows[:LISTED])
     if len(rows) <= LISTED:
         return shown
-    more = f"<details><summary>{len(rows) - LISTED} more</summary>"
-    return f"{shown}{more}{table('rows victims', heads, rows[LISTED:])}</details>"
+    more = table("rows victims", heads, rows[LISTED:])
+    return shown + folded(f"{len(rows) - LISTED} more", more)
 
 
 def _row(victim: Victim) -> str:
@@ -153,11 +151,20 @@ def _signed(value: float, digits: int) -> str:
 
 
 def picture(figure: Figure, text: str) -> str:
-    """A figure as an image inside the page, with its text alternative."""
+    """A figure as an image inside the page, with its text alternative.
+
+    It is as narrow as a phone, so that it is read there without being moved to the side.
+    """
+    figure.set_size_inches(WIDTH, figure.get_size_inches()[1])
+    for ax in figure.axes:
+        ax.set_xlabel(textwrap.fill(ax.get_xlabel(), 36))
+    for legend in list(figure.legends):  # one name below the other
+        names = [text.get_text() for text in legend.get_texts()]
+        figure.legend(legend.legend_handles, names, loc="outside lower center")
+        legend.remove()
     held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=144)
+    figure.savefig(held, format="png", dpi=220)
     data = base64.b64encode(held.getvalue()).decode()
     return (
-        '<div class="figure" tabindex="0" role="group" aria-label="Figure">'
-        f'<img alt="{escape(text)}" src="data:image/png;base64,{data}"></div>'
+        f'<div class="figure"><img alt="{escape(text)}" src="data:image/png;base64,{data}"></div>'
     )

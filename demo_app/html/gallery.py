@@ -22,16 +22,13 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
     editors: {name: (how it is written, its sentence)}.
     """
     items = "".join(_card(one, editors, True) for one in held.exhibits)
-    here = (
-        "which is the model of this page."
-        if model == f"{held.model} {held.fingerprint}"
-        else "and this page runs another model: the edits may come out otherwise here."
-    )
+    other = "This page runs another model: the edits may come out otherwise here. "
+    here = "" if model == f"{held.model} {held.fingerprint}" else other
     return (
         f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
-        f"on {escape(parted(held.model)[0])} (weights {escape(held.fingerprint)}), "
-        f"{here} Each is one case that was picked because it is surprising: how often such a "
-        "thing happens is in the tables of RESULTS.md.</p>"
+        f'on <abbr title="The checksum of its weights is {escape(held.fingerprint)}.">'
+        f"{escape(parted(held.model)[0])}</abbr>. {here}Each is one case that was picked because "
+        "it is surprising: how often such a thing happens is in the tables of RESULTS.md.</p>"
     )
 
 

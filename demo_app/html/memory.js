@@ -90,7 +90,7 @@ const memoryPicture = (() => {
   // ---- the state of the picture ---------------------------------------------------------------
   /** A fresh state: `pulls` in the order they were made; the last one is live and may still move. */
   const fresh = (editor = "ROME", keys = KEYS.map((one) => one.key)) => ({
-    editor, keys, pulls: [], kept: [], edited: 0,
+    editor, keys, pulls: [], kept: [], edited: 0, moved: null,
   });
 
   /** Everything that is drawn, from a state: the pulls are made anew by the state's editor. */
@@ -137,6 +137,13 @@ const memoryPicture = (() => {
     }],
   ];
 
+  /** The row whose share is explained: of the key that was moved, else whom the sentence names. */
+  function explained(state, { rows, last }) {
+    const others = rows.filter((_, i) => i !== last.key);
+    const most = others.reduce((a, b) => (Math.abs(b.share) > Math.abs(a.share) ? b : a));
+    return rows[state.moved] ?? others.find((row) => !row.right) ?? others.find((row) => row.kept) ?? most;
+  }
+
   /** The sentence under the picture, as [text, kind] parts. */
   function sentence(state) {
     const { rows, last } = look(state);
@@ -149,7 +156,8 @@ const memoryPicture = (() => {
     const percent = (row) => `${Math.round(100 * row.share)} %`.replace("-", "−");
     for (const row of lost) {
       const back = row.says === row.first;
-      parts.push([`${row.name} ${back ? "fell back" : "came along"}: ${percent(row)}. `, "lost"]);
+      const kept = row.kept ? " although it is kept" : "";
+      parts.push([`${row.name} ${back ? "fell back" : "came along"}${kept}: ${percent(row)}. `, "lost"]);
     }
     if (!lost.length) {
       const kept = rows.filter((row, i) => row.kept && i !== last.key);
@@ -164,21 +172,23 @@ const memoryPicture = (() => {
 
   const algebra = {
     C, WORDS, KEYS, EDITORS, STORY, fit, reach, pull, word, fresh, look, sentence, power, apply,
+    explained,
   };
   if (typeof document === "undefined") return algebra;
 
   // ---- drawing --------------------------------------------------------------------------------
   const STYLE = `
 .memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
---lost:#a3182b;--kept:#12703f;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
+--lost:#a3182b;--kept:#12703f;--editor:#1f5fa8;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
 font:16px/1.45 system-ui,"DejaVu Sans",sans-serif;padding:16px 20px;container-type:inline-size}
 .memory *{box-sizing:border-box}
 .memory.dark{color-scheme:dark;--ink:#e8edf2;--quiet:#aab6c2;--faint:#3a4552;--paper:#1b232c;--back:#131920;--edited:#ff9a52;
---lost:#ff8a96;--kept:#6fd29b;--region:#93a1b0}
+--lost:#ff8a96;--kept:#6fd29b;--editor:#7db8f0;--region:#93a1b0}
 .memory h2{font-size:1.45em;margin:0 20px 0 0;display:inline-block;color:inherit}
 .memory .lead{display:inline-block;margin:0}
 .memory .edited{color:var(--edited)}.memory .lost{color:var(--lost)}.memory .kept{color:var(--kept)}
-.memory b,.memory .edited,.memory .lost,.memory .kept{font-weight:650}
+.memory .editor{color:var(--editor)}
+.memory b,.memory .edited,.memory .lost,.memory .kept,.memory .editor{font-weight:650}
 .memory .story{display:flex;gap:8px;flex-wrap:wrap;margin:12px 0;align-items:center}
 .memory button{font:inherit;color:var(--ink);background:var(--paper);border:1px solid var(--region);
 border-radius:8px;padding:7px 13px;min-height:40px;cursor:pointer}
@@ -189,7 +199,8 @@ border-radius:8px;padding:7px 13px;min-height:40px;cursor:pointer}
 .memory .planes,.memory .below{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,1fr);gap:14px}
 .memory .plane,.memory .card{background:var(--paper);border:1px solid var(--faint);border-radius:10px;
 position:relative;min-width:0}
-.memory .plane p{position:absolute;left:12px;top:6px;margin:0;font-size:.94em;color:var(--quiet);pointer-events:none}
+.memory .plane p,.memory .plane label{background:var(--paper);padding:0 6px;border-radius:8px}
+.memory .plane p{position:absolute;left:6px;top:6px;margin:0;font-size:.94em;color:var(--quiet);pointer-events:none}
 .memory .plane p b{color:var(--ink)}
 .memory .plane label{position:absolute;right:10px;bottom:4px;font-size:.88em;color:var(--quiet);display:flex;
 gap:7px;align-items:center;min-height:28px}
@@ -214,6 +225,7 @@ background:linear-gradient(var(--quiet),var(--quiet)) 50% 0/1px 100% no-repeat;p
 .memory .bar i{position:absolute;top:2px;height:8px}
 .memory .number{display:inline-block;min-width:44px;text-align:right;font-variant-numeric:tabular-nums}
 .memory .switch{display:flex;gap:8px;flex-wrap:wrap;margin-bottom:10px}
+.memory .switch button.done{border-color:var(--editor);color:var(--editor);box-shadow:inset 0 -3px var(--editor)}
 .memory .formula{display:flex;flex-wrap:wrap;gap:4px 8px;align-items:center;margin:6px 0;min-height:50px}
 .memory .over2{display:inline-grid;text-align:center;line-height:1.25}
 .memory .over2>span:first-child{border-bottom:1px solid;padding:0 5px 2px}
@@ -223,12 +235,12 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
 .memory .note{font-size:.85em;color:var(--quiet);margin:8px 2px 0}
 .memory .short{display:none}
 @container (max-width:760px){.memory-inside .planes,.memory-inside .below{grid-template-columns:minmax(0,1fr)}
-.memory-inside .said{min-height:4.4em}.memory-inside .bar{width:44px;margin-right:2px}
-.memory-inside .number{min-width:38px}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
+.memory-inside .said{min-height:4.4em}.memory-inside .bar{display:block;width:56px;margin:0}
+.memory-inside .number{min-width:56px;text-align:center}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
 .memory-inside button{padding:7px 10px}.memory-inside .long{display:none}.memory-inside .short{display:inline}}
-@container (max-width:330px){.memory-inside .bar{display:none}}
 @media (max-width:420px){.memory{padding:10px 10px}}`;
   const SHORT = ["Move", "Mend", "Keep"];
+  const AROUND = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1]]; // of a name
   const STEP = 0.05; // of an arrow key; with Shift five times as much
   const KEY_UNITS = [4.45, 3.2]; // width and height of the left plane, in units of a whitened key
   const ANSWER_UNITS = [5.12, 3.65];
@@ -242,6 +254,16 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
     return Array.from({ length: 70 }, () => apply(power(0.5), times(0.75, [normal(), normal()])));
   })();
+
+  /** The borders between the words: of each two the points that are as near to both as to any. */
+  const BORDERS = Object.keys(WORDS).flatMap((one, i, names) => names.slice(i + 1).flatMap((other) => {
+    const middle = times(0.5, add(WORDS[one], WORDS[other]));
+    const [x, y] = sub(WORDS[other], WORDS[one]);
+    const along = times(0.005 / Math.hypot(x, y), [-y, x]);
+    const on = Array.from({ length: 3601 }, (_, t) => add(middle, times(t - 1800, along)))
+      .filter((place) => [one, other].includes(word(place)));
+    return on.length ? [[on[0], on.at(-1)]] : [];
+  }));
 
   const signed = (x, digits = 2) =>
     (Object.is(Math.round(x * 10 ** digits), -0) ? 0 : x).toFixed(digits).replace("-", "−");
@@ -268,6 +290,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     let whitened = 1;
     let drawn = 0; // the animation frame that is asked for
     let drag = null;
+    const pen = document.createElement("canvas").getContext("2d"); // measures names
+    pen.font = '650 13px system-ui,"DejaVu Sans",sans-serif';
 
     root.classList.add("memory");
     const inside = element("div", { class: "memory-inside" });
@@ -308,13 +332,15 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       } }, name));
     inside.append(
       element("h2", {}, "A layer is a memory"),
-      element("p", { class: "lead" }, "A key goes in, a value comes out. ",
-        element("span", { class: "edited" }, "Pull the orange answer"), " to Rome. Who comes along?"),
+      element("p", { class: "lead" }, "A key goes in, an answer comes out. ",
+        element("span", { class: "edited" }, "Pull the orange answer"),
+        " to Rome. Who comes along? Those whose keys point the same way."),
       element("div", { class: "story" }, ...story, over),
       element("div", { class: "planes" },
         element("div", { class: "plane" }, planes.keys,
           element("p", {}, element("b", {}, "Keys"), " what is asked"),
-          element("label", {}, box, "whitened")),
+          element("label", { title: "Researchers call this whitening. ROME and MEMIT see keys so." },
+            box, "stretched: other text is round")),
         element("div", { class: "plane" }, planes.answers,
           element("p", {}, element("b", {}, "Answers"), " W · key",
             element("span", { class: "long" }, ", the nearest word wins")))),
@@ -325,8 +351,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
             (name) => element("th", { scope: "col" }, name)))), table)),
         element("div", { class: "card" }, element("div", { class: "switch" }, ...switches), formulas)),
       element("p", { class: "note" },
-        "Keys that point the same way get pulled together. Invented keys, two dimensions: a real layer has "
-        + "thousands, and more room. Which editor looks best here depends on where the keys lie: drag them."));
+        "The keys are invented and have two dimensions: a real layer has thousands, and more room. "
+        + "Which editor looks best here depends on where the keys lie: drag them."));
 
     // -- places on the screen
     const size = (side) => {
@@ -373,6 +399,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       }
       return parts;
     }
+    const pinned = ([cx, cy]) =>
+      element("circle", { cx, cy, r: 12, fill: "none", stroke: "var(--kept)", "stroke-width": 2.5 });
     const grid = (place) => {
       const parts = [];
       for (let at = -4; at <= 4; at += 0.5) {
@@ -383,7 +411,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       return parts;
     };
     const kind = (row, i, seen) =>
-      seen.last && i === seen.edited ? "edited" : !row.right ? "lost" : row.kept ? "kept" : "rest";
+      i === seen.edited ? "edited" : !row.right ? "lost" : row.kept ? "kept" : "rest";
     const color = (name) => `var(--${name === "rest" ? "ink" : name})`;
 
     function draw() {
@@ -410,6 +438,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     function drawKeys(seen, at) {
       const zero = at.to([0, 0]);
       const parts = grid(at.to);
+      const labels = [];
       const circle = Array.from({ length: 73 }, (_, i) =>
         at.to(apply(power(0.5), [Math.cos((i * Math.PI) / 36), Math.sin((i * Math.PI) / 36)])));
       parts.push(element("path", { d: `M${circle.map((p) => p.join()).join("L")}Z`, fill: "none",
@@ -435,46 +464,40 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
           parts.push(line(at.to(row.key), foot, { stroke: shade, "stroke-dasharray": "4 3" }));
           parts.push(element("circle", { cx: foot[0], cy: foot[1], r: row.right ? 3 : 5, fill: shade }));
         });
-        const left = ends[0][0] < ends[1][0] ? ends[0] : ends[1];
-        const right = left === ends[0] ? ends[1] : ends[0];
-        const slope = (Math.atan2(right[1] - left[1], right[0] - left[0]) * 180) / Math.PI;
-        const steep = Math.abs(slope) > 60;
-        const angle = (slope * Math.PI) / 180;
-        const down = Math.sign(Math.sin(angle)) * 0.3 * at.height; // a steep line has its name below
-        const on = add(zero, times(steep ? down : -0.31 * at.width, [Math.cos(angle), Math.sin(angle)]));
-        parts.push(element("text", { x: on[0], y: on[1], dy: -7, "text-anchor": "middle", class: "kept",
-          transform: `rotate(${slope} ${on})` }, at.width > 450 && !steep ? "still line: nothing on it moves" : "still line"));
+        const u = times(1 / Math.hypot(...sub(...ends)), sub(...ends));
+        labels.push({ kind: "kept", anchors: [0.3, -0.3, 0.4, -0.4, 0.2].map((t) => add(zero, times(t * at.height, u))),
+          text: at.width > 450 ? "still line: nothing on it moves" : "still line" });
       }
-      const labels = [];
       seen.rows.forEach((row, i) => {
         const name = kind(row, i, seen);
         const tip = at.to(row.key);
-        parts.push(...arrow(zero, tip, color(i === state.edited && !seen.last ? "edited" : name), i === seen.edited ? 3 : 2));
+        parts.push(...arrow(zero, tip, color(name), i === seen.edited ? 3 : 2));
         const share = seen.last && seen.last.b ? ` ${signed(row.share)}` : "";
-        labels.push({ at: tip, dir: sub(tip, zero), text: row.name + (row.kept ? ", kept" : "") + share,
-          kind: i === state.edited && !seen.last ? "edited" : name });
+        if (row.kept) parts.push(pinned(tip));
+        labels.unshift({ anchors: [tip], text: row.name + (row.kept ? ", kept" : "") + share, kind: name });
         placed(handles.keys[i], tip,
           `Key ${row.name}${share ? `, share${share}` : ""}${row.kept ? ", kept" : ""}. Arrow keys move it.`);
       });
-      return [...parts, ...written(labels, at)];
+      return [...parts, ...written(labels, at, parts, edges("keys"))];
     }
 
     function drawAnswers(seen, at) {
       const parts = grid((a) => at.to(apply(seen.W, a)));
-      parts.push(element("path", { d: borders(at), fill: "none", stroke: "var(--region)", "stroke-width": 1.3,
-        "stroke-dasharray": "2 4" }));
+      const taken = edges("answers");
+      parts.push(...BORDERS.map((ends) => line(...ends.map(at.to),
+        { stroke: "var(--region)", "stroke-width": 1.3, "stroke-dasharray": "2 4" })));
       for (const [name, place] of Object.entries(REGIONS)) {
         const [x, y] = at.to(place);
         const edge = Math.min(Math.max(x, 40), at.width - 40);
-        parts.push(element("text", { x: edge, y: Math.min(Math.max(y, edge > at.width / 2 ? 26 : 48), at.height - 10), "text-anchor": "middle",
-          class: "region" }, name));
+        const foot = Math.min(Math.max(y, edge > at.width / 2 ? 26 : 48), at.height - 10);
+        parts.push(element("text", { x: edge, y: foot, "text-anchor": "middle", class: "region" }, name));
+        taken.push([edge - 30, foot - 17, edge + 30, foot + 4]);
         const [a, b] = at.to(WORDS[name]);
         parts.push(element("path", { d: `M${a - 4},${b}h8M${a},${b - 4}v8`, stroke: "var(--region)" }));
       }
       const labels = [];
       seen.rows.forEach((row, i) => {
-        const first = i === state.edited && !seen.last;
-        const name = first ? "edited" : kind(row, i, seen);
+        const name = kind(row, i, seen);
         const shade = color(name);
         const [now, before, wanted] = [row.answer, row.from, row.wanted].map(at.to);
         const ring = { cx: wanted[0], cy: wanted[1], r: 9, fill: "none", stroke: shade };
@@ -484,61 +507,54 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
           parts.push(element("circle", { cx: before[0], cy: before[1], r: 4, fill: "var(--paper)", stroke: shade }));
         }
         parts.push(element("circle", { cx: now[0], cy: now[1], r: i === seen.edited ? 6 : 5, fill: shade }));
-        labels.push({ at: now, dir: [now[0] > 0.55 * at.width ? -1 : 1, 0],
-          text: row.name + (row.right ? (row.kept ? ", kept" : "") : " ✗"), kind: name });
+        if (row.kept) parts.push(pinned(now));
+        labels.push({ anchors: [now], text: row.name + (row.kept ? ", kept" : "") + (row.right ? "" : " ✗"), kind: name });
         placed(handles.answers[i], now, `Answer of ${row.name}: ${row.says}${row.right ? "" : ", not what it should be"}`
           + ". Arrow keys pull it, Enter edits it next, K keeps it.");
       });
-      return [...parts, ...written(labels, at)];
+      return [...parts, ...written(labels, at, parts, taken)];
     }
 
-    /** The borders between the words: points as near to two of them as to any. */
-    const borders = (at) => {
-      const names = Object.keys(WORDS);
-      let d = "";
-      names.forEach((one, i) => names.slice(i + 1).forEach((other) => {
-        const middle = times(0.5, add(WORDS[one], WORDS[other]));
-        const across = sub(WORDS[other], WORDS[one]);
-        const along = times(1 / Math.hypot(...across), [-across[1], across[0]]);
-        let [low, high] = [-9, 9];
-        for (const third of names) {
-          if (third === one || third === other) continue;
-          // nearer to `one` than to `third`: t · slope ≤ limit
-          const away = sub(WORDS[third], WORDS[one]);
-          const slope = dot(along, away);
-          const limit = dot(sub(times(0.5, add(WORDS[third], WORDS[one])), middle), away);
-          if (slope > 1e-12) high = Math.min(high, limit / slope);
-          else if (slope < -1e-12) low = Math.max(low, limit / slope);
-        }
-        if (low < high) {
-          const ends = [low, high].map((t) => at.to(add(middle, times(t, along))).join());
-          d += `M${ends.join("L")}`;
-        }
-      }));
-      return d;
-    };
+    /** What stands over a plane, as boxes [left, top, right, bottom]. */
+    const edges = (side) => [...planes[side].parentElement.querySelectorAll("p, label")].map((one) =>
+      [one.offsetLeft, one.offsetTop, one.offsetLeft + one.offsetWidth, one.offsetTop + one.offsetHeight]);
 
-    /** Names beside their points; one that would stand on another moves down or up. */
-    function written(labels, at) {
-      const taken = [];
-      return labels.map(({ at: [x, y], dir, text, kind: name }) => {
-        const wide = 7.4 * text.length;
-        const up = Math.abs(dir[1]) > 2 * Math.abs(dir[0]);
-        const right = up ? x < at.width - wide - 12 : dir[0] >= 0;
-        let left = right ? x + (up ? 6 : 14) : x - wide - (up ? 6 : 14);
-        left = Math.min(Math.max(left, 4), at.width - wide - 4);
-        let top = up ? y + (dir[1] < 0 ? -14 : 18) : y + 5;
-        for (const shift of [0, 16, -16, 32, -32]) {
-          const free = taken.every((one) => Math.abs(one.top - (top + shift)) > 14
-            || one.left + one.wide < left || left + wide < one.left);
-          if (free) {
-            top += shift;
-            break;
+    /** How many of the lines [x, y, x, y] run through a box. */
+    const crossed = ([left, top, right, bottom], lines) => lines.filter(([ax, ay, bx, by]) => {
+      if (Math.max(ax, bx) < left || Math.min(ax, bx) > right) return false;
+      if (Math.max(ay, by) < top || Math.min(ay, by) > bottom) return false;
+      const corners = [[left, top], [right, top], [right, bottom], [left, bottom]];
+      const sides = corners.map(([x, y]) => (bx - ax) * (y - ay) - (by - ay) * (x - ax));
+      return Math.min(...sides) < 0 && Math.max(...sides) > 0;
+    }).length;
+
+    /** Names beside their points, each where it hides no other name, no point, and few lines. */
+    function written(labels, at, drawn, taken) {
+      const solid = drawn.filter((one) => one.getAttribute("stroke") !== "var(--faint)"); // no grid
+      const values = (kind, ...names) => solid.filter((one) => one.tagName === kind).map((one) =>
+        names.map((name) => Number(one.getAttribute(name))));
+      const lines = values("line", "x1", "y1", "x2", "y2");
+      const points = values("circle", "cx", "cy", "r").filter(([, , r]) => r > 2)
+        .map(([x, y, r]) => [x - r, y - r, x + r, y + r]);
+      const hidden = ([left, top, right, bottom], boxes) =>
+        boxes.filter((one) => one[0] < right && left < one[2] && one[1] < bottom && top < one[3]).length;
+      return labels.map(({ anchors, text, kind: name }) => {
+        const wide = pen.measureText(text).width + 4;
+        let [least, best] = [Infinity, null];
+        for (const [x, y] of anchors) {
+          for (const away of [13, 22, 34]) {
+            for (const [across, down] of AROUND) {
+              const left = Math.min(Math.max(x + across * (away + wide / 2) - wide / 2, 4), at.width - wide - 4);
+              const top = Math.min(Math.max(y + down * (away + 8) - 8, 4), at.height - 20);
+              const box = [left, top, left + wide, top + 16];
+              const cost = 100 * hidden(box, taken) + 30 * hidden(box, points) + 2 * crossed(box, lines) + away / 20;
+              if (cost < least) [least, best] = [cost, box];
+            }
           }
         }
-        top = Math.min(Math.max(top, 42), at.height - 8);
-        taken.push({ left, top, wide });
-        return element("text", { x: left, y: top, class: name, "font-weight": name === "rest" ? 400 : 650 }, text);
+        taken.push(best);
+        return element("text", { x: best[0] + 2, y: best[1] + 13, class: name,
+          "font-weight": name === "rest" ? 400 : 650 }, text);
       });
     }
 
@@ -567,7 +583,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
 
     function drawFormulas(seen) {
       const { strength, step } = EDITORS[state.editor];
-      const hot = (text) => element("span", { class: "edited" }, text);
+      const hot = (text) => element("span", { class: "editor" }, text);
       const sup = (text) => element("sup", {}, text);
       const middle = { ROME: ["C⁻¹"], MEMIT: ["C⁻¹"], AlphaEdit: ["P"], UltraEdit: [] }[state.editor];
       const inner = () => middle.map(hot);
@@ -584,19 +600,22 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
         first.append(" = ", matrix(before), " + ", matrix(R.map((x) => [x])), matrix([b]));
       }
       const parts = [first];
+      const kept = seen.rows.some((row) => row.kept);
       if (seen.last && seen.last.b) {
-        const others = seen.rows.filter((_, i) => i !== seen.edited);
-        const most = others.reduce((a, b) => (Math.abs(b.share) > Math.abs(a.share) ? b : a));
-        const kept = seen.rows.some((row) => row.kept);
-        parts.push(element("div", { class: "formula" }, `share of ${most.name} = `,
+        const one = explained(state, seen);
+        parts.push(element("div", { class: "formula" },
+          `share of ${one.name} in the pull of ${seen.rows[seen.edited].name} = `,
           over2(["k", sup("⊤"), ...inner(), "k", element("sub", {}, "j")], ["k", sup("⊤"), ...inner(), "k", ...lam()]),
-          " = ", over2([fine(most.share * seen.last.q)], [fine(seen.last.q)]), " = ",
-          element("b", {}, signed(most.share)),
-          ...(kept ? [element("span", { class: "kept" }, `with the kept keys taken out of ${middle[0] || "it"}`)] : [])));
+          " = ", over2([fine(one.share * seen.last.q)], [fine(seen.last.q)]), " = ",
+          element("b", {}, signed(one.share)),
+          ...(kept ? [element("span", { class: "kept" }, "here without the kept keys")] : [])));
       }
       if (strength) {
-        const what = state.editor === "AlphaEdit" ? "P projects on the axis that other text uses little; L₂" : "λ";
-        parts.push(element("p", { class: "note" }, `${what} = ${strength}${step ? `, η = ${step}: a step, not the whole way` : ""}`));
+        const sign = state.editor === "AlphaEdit" ? "L₂" : "λ";
+        const axis = state.editor === "AlphaEdit" ? "P projects on the axis that other text uses little; " : "";
+        const way = step ? `, η = ${step}: a step, not the whole way` : "";
+        const leak = kept ? `. As ${sign} is not 0, kept answers may still move a little.` : "";
+        parts.push(element("p", { class: "note" }, `${axis}${sign} = ${strength}${way}${leak}`));
       }
       formulas.replaceChildren(...parts);
     }
@@ -620,7 +639,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
       const live = state.pulls.at(-1);
       const one = { key: i, value, kept: state.kept.filter((j) => j !== i) };
       const before = live && live.key === i ? state.pulls.slice(0, -1) : state.pulls;
-      state = { ...state, edited: i, kept: one.kept, pulls: [...before, one] };
+      state = { ...state, edited: i, moved: null, kept: one.kept, pulls: [...before, one] };
       if (!told && i === 0 && word(value) === "Rome") told = 1;
     }
 
@@ -640,7 +659,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
 
     function moved(side, i, place) {
       if (side === "answers") pulled(i, place);
-      else state = { ...state, keys: state.keys.map((key, j) => (j === i ? place : key)) };
+      else state = { ...state, moved: i, keys: state.keys.map((key, j) => (j === i ? place : key)) };
     }
 
     function handle(side, i) {

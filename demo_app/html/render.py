@@ -101,7 +101,13 @@ def stored(text: str) -> str:
 def in_words(lines: Iterable[str]) -> str:
     """The text alternative of a figure, folded: a list of lines."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<details class="alt"><summary>The figure in words</summary><ul>{items}</ul></details>'
+    return folded("The figure in words", f"<ul>{items}</ul>", "alt")
+
+
+def folded(summary: str, html: str | None, kind: str = "") -> str:
+    """HTML that one opens when one wants to see it; "" where there is none."""
+    opening = f'<details class="{kind}"><summary>{escape(summary)}</summary>'
+    return f"{opening}{html}</details>" if html else ""
 
 
 def table(kind: str, heads: Iterable[str], rows: Iterable[str], name: str = "") -> str:

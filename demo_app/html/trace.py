@@ -1,4 +1,7 @@
-"""“Was this model edited?” as HTML: what was found, taken out again, and told."""
+"""“Was this model edited?” as HTML: what was found, taken out again, and told.
+
+What the weights say is folded until the visitor has guessed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from lib.workbench import plot
 from ..session.findings import Findings, Said, Told, Undone
 from ..session.subject_in_view import listed
 from .figures import picture
-from .render import NOTHING, hint, in_words, numbers, table
+from .render import NOTHING, folded, hint, in_words, numbers, table
 
 LISTED = 5  # candidates in the table
 Z = (
@@ -21,32 +24,39 @@ Z = (
 
 
 def shown(found: Findings) -> str:
-    """The verdict, all layers, and the candidates."""
-    took = f" · {found.seconds:.0f} s" if found.seconds else ""
+    """All layers, and names to guess among; then the verdict and the candidates."""
+    names = ", ".join(sorted(one.name for one in found.suspects[:LISTED]))
+    guess = f"Guess first: does a layer stand out, and whom was it about? Perhaps one of: {names}."
     return (
-        f'<div class="trace"><p class="verdict" role="status">{escape(found.verdict)}</p>'
+        f'<div class="trace">{hint(escape(guess))}{_layers(found)}'
+        f"{folded('What the weights say', _verdict(found))}</div>"
+    )
+
+
+def _verdict(found: Findings) -> str:
+    """The verdict, its reasons and the candidates."""
+    lines = [f"{one.where}: z {one.value:.1f} ({one.name})" for one in found.places]
+    return (
+        f'<p class="verdict" role="status">{escape(found.verdict)}</p>'
         f'<p class="note">the weights alone, no base model · {found.candidates:,} candidates'
-        f"{took}</p>{_layers(found)}{_candidates(found)}</div>"
+        f"</p>{_candidates(found)}{in_words(lines)}"
     )
 
 
 def undone(found: Undone) -> str:
     """What the reversal reached, with its control."""
-    heads = ("Weights", "about it", "others", "distance left")
+    heads = ("Weights", "about it", "others", "edits away")
     rows = [
-        (
-            way.name,
-            f"{way.back}/{way.asked}",
-            f"{way.kept}/{way.others}",
-            f"{100 * way.left:.0f} %",
-        )
+        (way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.left:.1f}")
         for way in found.ways
     ]
     notes = (
         f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
-        "others: the same for prompts about other subjects. Distance left: from the unedited "
-        "weights, as a share of the edit’s. The first row is the control, the same path with "
-        "nothing taken out. The unedited model is only the judge: the reversal has not seen it.",
+        "others: the same for prompts about other subjects. Edits away: how far the weights are "
+        "from the unedited ones, where the edit moved them by 1. Above 1 the answers are brought "
+        "back by other weights than the model had. The first row is the control, the same path "
+        "with nothing taken out. The unedited model is only the judge: the reversal has not seen "
+        "it.",
     )
     layers = f"{'layer' if len(found.layers) == 1 else 'layers'} {listed(list(found.layers))}"
     return (
@@ -83,21 +93,16 @@ def _candidates(found: Findings) -> str:
     rows = [
         (
             f"{one.name}{'  ← stands out' if one.z >= found.threshold else ''}",
-            _rounded(one.z, found.threshold),
+            f"{one.z:.2f}",
             listed(list(one.layers)),
         )
         for one in found.suspects[:LISTED]
     ]
-    note = f"{Z}From {found.threshold:g} on a candidate is called a suspect.{_null(found)}"
+    note = f"From {found.threshold:g} on a candidate is called a suspect.{_unedited(found)}"
     return numbers(("Candidate", "z", "layers"), rows, [note])
 
 
-def _rounded(z: float, least: float) -> str:
-    """One digit, or two where one would show a z below the threshold as if it reached it."""
-    return f"{z:.1f}" if z >= least or round(z, 1) < least else f"{z:.2f}"
-
-
-def _null(found: Findings) -> str:
+def _unedited(found: Findings) -> str:
     """What the statistic is where nothing was edited, in a sentence; "" where that is not known."""
     usual = [place.null for place in found.places if place.null is not None]
     return f" In the unedited model the largest z is {max(usual):.1f}." if usual else ""
@@ -107,14 +112,12 @@ def _layers(found: Findings) -> str:
     """The largest z of each layer, with that of the unedited model and the threshold."""
     layers = [int(place.where.removeprefix("layer ")) for place in found.places]
     series = {"edited": [place.value for place in found.places]}
-    if _null(found):
+    if _unedited(found):
         series["unedited"] = [place.null for place in found.places]
-    named = found.first.layers if found.first else None
-    figure = plot.layer_curve(layers, series, "largest z of any candidate", named)
+    figure = plot.layer_curve(layers, series, "largest z of any candidate")
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
-    lines = [f"{one.where}: z {one.value:.1f} ({one.name})" for one in found.places]
-    said = f"Dashed: {found.threshold:g}, from which on somebody is called a suspect."
-    return f"{hint(said)}{picture(figure, said)}{in_words(lines)}"
+    said = f"Dashed: {found.threshold:g}, from which on somebody is called a suspect. {Z}"
+    return f"{picture(figure, said)}{hint(said)}"
 
 
 def _said(rows: Sequence[Said]) -> str:

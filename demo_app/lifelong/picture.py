@@ -17,20 +17,20 @@ from .stress_test import Test
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-APART = 1.2  # percent between lines that would lie on each other
 HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "s per edit", "Collapse")
 
 
 def drawn(test: Test) -> Figure:
-    """All lines so far, which are at least one, each a little beside the others."""
-    lines, x, y = [line for line in test.lines if line.points], {}, {}
-    for number, line in enumerate(lines):
-        aside = APART * ((len(lines) - 1) / 2 - number)
-        x[line.name] = [point.edits for point in line.points]
-        y[line.name] = [100 * point.retention + aside for point in line.points]
+    """All lines so far, which are at least one; one that lies on another is thinner than it."""
+    lines = [line for line in test.lines if line.points]
+    x = {line.name: [point.edits for point in line.points] for line in lines}
+    y = {line.name: [100 * point.retention for point in line.points] for line in lines}
     said = "facts so far that are still said, %"
     figure = plot.lines(x, y, "edits so far", said, ylim=(-5, 105))
-    figure.axes[0].set_xlim(0, len(test.cases) + 0.5)
+    ax = figure.axes[0]
+    ax.set(xlim=(0, len(test.cases) + 0.5), yticks=range(0, 101, 20))
+    for under, drawn in enumerate(reversed(ax.lines)):
+        drawn.set_linewidth(1.8 * (1 + under))
     return figure
 
 
@@ -76,7 +76,7 @@ def rows(test: Test) -> list[list[str]]:
 def notes(test: Test) -> list[str]:
     """A sentence for every line that ended early, or at which the model collapsed."""
     found = [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
-    ends = [(line.name, test.collapse(line)) for line in test.lines if line.points]
+    ends = [(line.name, test.collapse(line)) for line in test.lines]
     return found + [f"{name}: after {end[0]} edits {end[1]}." for name, end in ends if end]
 
 

@@ -18,7 +18,9 @@ from . import given
 from .worker import Trouble
 
 LINES = 12
+NONE = "none"  # how a value that is not set is written
 LARGEST = 10_000  # of a number: what a visitor may make the machine do
+OWN = " This is not in the paper."
 PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
 
 
@@ -48,11 +50,11 @@ def table(lm: lib.LM, editor: str) -> str:
     """HTML: every setting with its value here, the published one, and what it does."""
     rows = ""
     for row in listed(lm, editor):
-        said = row["sentence"] + " Ours." * (row["source"] == "ours")
+        said = row["sentence"] + OWN * (row["source"] == "ours")
         rows += (
             f"<tr><td>{escape(row['name'])}<small>{escape(said)}</small></td>"
-            f"<td>{escape(json.dumps(row['value']))}</td>"
-            f"<td>{escape(json.dumps(row['published']))}</td></tr>"
+            f"<td>{escape(_written(row['value']))}</td>"
+            f"<td>{escape(_written(row['published']))}</td></tr>"
         )
     paper = escape(lib.EDITORS[editor].paper)
     return (
@@ -75,16 +77,21 @@ def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
         if name not in known:
             raise Trouble(f"{editor} has no setting “{name[:40]}” to change here.")
         try:
-            found[name] = _plain(json.loads(value))
+            found[name] = _plain(json.loads("null" if value == NONE else value))
         except (ValueError, RecursionError):
             raise Trouble(
-                f"The value of {name} should be a number, true, false, null, a “word” or a list "
+                f"The value of {name} should be a number, true, false, {NONE}, a “word” or a list "
                 "of numbers."
             ) from None
         here = known[name]
         if here is not None and isinstance(here, bool) != isinstance(found[name], bool):
-            raise Trouble(f"{name} is {json.dumps(here)} here: give a value of that kind.")
+            raise Trouble(f"{name} is {_written(here)} here: give a value of that kind.")
     return found
+
+
+def _written(value: Any) -> str:
+    """A value as a visitor reads and writes it."""
+    return NONE if value is None else json.dumps(value)
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,6 @@ class Findings:
     suspects: the candidates for whom most speaks, the first one first.
     candidates: how many subjects were compared with each other.
     threshold: the least z that is called a suspect.
-    seconds: how long it took.
     """
 
     verdict: str
@@ -44,7 +43,6 @@ class Findings:
     suspects: tuple[Suspect, ...]
     candidates: int
     threshold: float
-    seconds: float = 0.0
 
     @property
     def first(self) -> Suspect | None:
@@ -126,9 +124,8 @@ class Told:
 
 @dataclass(frozen=True)
 class Traced:
-    """A finished trace: what was looked at, what was found, taken out again, and told."""
+    """A finished trace: what was found, taken out again, and told."""
 
-    name: str
     findings: Findings
     undone: Undone | None = None
     told: Told | None = None

@@ -69,14 +69,6 @@ class Prediction:
     layer: int
     victims: tuple[Victim, ...]
 
-    def agreement(self) -> float | None:
-        """Spearman's correlation of |ρ| with the measured change of the answers (KL)."""
-        if len(self.victims) < 3:
-            return None
-        pairs = torch.tensor([(abs(v.rho), v.kl) for v in self.victims]).double()
-        ranks = pairs.argsort(0).argsort(0).double()
-        return torch.corrcoef(ranks.T)[0, 1].item()
-
 
 def measure(studio: Studio, session: Session) -> Job:
     """What the visitor's last edit did to other facts, beside what keys foretell: a Prediction."""

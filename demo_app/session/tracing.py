@@ -42,7 +42,6 @@ NO_WEIGHTS = "You have no live edit that changes weights: make one in “Try”,
 class Trial:
     """Changed weights, where they come from, and what was found in them.
 
-    name: what they are called on the page.
     patch: the weights alone, without a log.
     editor: who really wrote them, as the page writes it.
     facts: what was really written.
@@ -51,7 +50,6 @@ class Trial:
     spaces: {layer: directions of the first suspect}, for the reversal.
     """
 
-    name: str
     patch: lib.Patch
     editor: str
     facts: Sequence[lib.Fact]
@@ -74,7 +72,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
     def work(job: Job) -> Generator[None, None, Findings]:
         with job.counting(studio.lm, "Making an edit that is not named", 40, 0.0, 0.1):
             patch = lib.EDITORS[editor](studio.lm).edit([case.fact], check=False)
-        trial = Trial("a blind edit", bare(patch), known[editor][0], [case.fact], case.paraphrases)
+        trial = Trial(bare(patch), known[editor][0], [case.fact], case.paraphrases)
         yield
         return (yield from _examined(job, studio, session, trial, null))
 
@@ -88,7 +86,7 @@ def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
         raise Trouble(NO_WEIGHTS)
     names = dict.fromkeys(edit.editor for edit in patch.log)
     said = ", ".join(known[one][0] for one in names)
-    trial = Trial("your own edits", bare(patch), said, patch.facts)
+    trial = Trial(bare(patch), said, patch.facts)
     return session.submit(
         studio.worker, lambda job: _examined(job, studio, session, trial, null), aside=True
     )
@@ -186,7 +184,6 @@ def _examined(
         found.suspects,
         len(names),
         found.threshold,
-        time.monotonic() - began,
     )
     session.trial = trial
     return trial.findings

@@ -84,7 +84,7 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     if part == "forecast":
         return interference.measure(studio, session).outcome()
     if part == "traced":
-        return traced(studio, session, subject, natural or ())
+        return traced(studio, session, natural or ())
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 
@@ -114,15 +114,11 @@ def plainly(column: Column) -> Column:
     return replace(column, patch=None, seconds=0.0)
 
 
-def traced(
-    studio: Studio, session: Session, subject: Subject, natural: tuple[float, ...]
-) -> Traced:
+def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Traced:
     """The edit looked at without its base, taken out again, and told."""
     found = tracing.mine(studio, session, natural).outcome()
-    found = replace(found, seconds=0.0)  # of this machine: a page elsewhere does not show it
-    name = f"{studio.choices.label(subject.case.fact)}, written by {EDITOR.upper()}"
     undone = tracing.reverse(studio, session).outcome()
-    return Traced(name, found, undone, tracing.reveal(studio, session).outcome())
+    return Traced(found, undone, tracing.reveal(studio, session).outcome())
 
 
 def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Column, ...]:

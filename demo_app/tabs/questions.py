@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from ..html import dossier, figures, trace
-from ..html.render import hint, number, numbers
+from ..html.render import folded, hint, number, numbers
 from ..lifelong import picture, run, stress_test
 from ..session import dossiers, interference, lasting, layers, tracing
 from ..session.studio import Studio
@@ -23,6 +24,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     """All of them, for a page over this studio."""
     names = {name: shown for name, (shown, _) in studio.choices.editors().items()}
     null = (examples.natural if examples is not None else None) or ()
+    blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
 
     def disturbed(found: interference.Prediction) -> str:
         return figures.interference(found, names[found.editor])
@@ -30,12 +32,6 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     def of_edit(stored: Examples) -> str:
         fact = studio.choices.label(stored.fact)
         return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.plain_name}."
-
-    def blind(studio: Studio, session: Session) -> Job:
-        return tracing.blind(studio, session, null)
-
-    def mine(studio: Studio, session: Session) -> Job:
-        return tracing.mine(studio, session, null)
 
     return [
         Question(
@@ -67,12 +63,14 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "lifelong",
             "How long until it breaks?",
             "Facts are written four by four, and all so far are asked again. A line falls when "
-            "its editor forgets. Retrieval and fine-tuning always run along: whatever does not "
-            "beat them is not worth its cost. The run takes turns with other visitors.",
+            "its editor forgets. Retrieval and fine-tuning (FT) always run along: whatever does "
+            "not beat them is not worth its cost. The run takes turns with other visitors.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
                 f"Stored example: {len(kept.race.cases)} ready facts in batches of "
-                f"{kept.race.batch}, on {kept.plain_name}.",
+                f"{kept.race.batch}, on {kept.plain_name}, by the editors "
+                f"{', '.join(line.name for line in kept.race.lines)}. The boxes choose the editors "
+                "of a run of your own.",
                 [raced(kept.race)],
             ),
             _stress_fields,
@@ -80,9 +78,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "layers",
             "Why did it not take, and which layer?",
-            "Your last edit, also one that failed: its search, the rank of both answers after each "
-            "layer (dashed: before the edit), and the same edit in five layers. Take the one that "
-            "you like best.",
+            "This looks into your last edit, also one that failed: what its editor searched for, "
+            "after which layer the new answer passes the old one (dashed: before the edit), and "
+            "how the same edit comes out in five layers. You can keep any of them.",
             (Action("layers", "Try my last edit in five layers", layers.compare, figures.layers),),
             lambda kept: kept.layers and (
                 f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
@@ -95,9 +93,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "trace",
             "Was this model edited?",
             "A game in three steps. The page makes an edit that it does not name, and looks at "
-            "the weights alone: do they name the subject? Then the suspect is taken out again, "
-            "and you are told what it was. Weights prove nothing: a verdict says what they are "
-            "consistent with, and some methods hide from it.",
+            "the weights alone: you guess, and then see whom they name. Then the suspect is taken "
+            "out again, and you are told what it was. Weights prove nothing: a verdict says what "
+            "they are consistent with, and some methods hide from it.",
             (
                 Action("trace_blind", "1 · Draw a blind edit", blind, trace.shown),
                 Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1),
@@ -105,11 +103,11 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
                 Action("trace_mine", "Examine my own edits", mine, trace.shown),
             ),
             lambda kept: kept.traced and (
-                f"Stored example: {kept.traced.name}, on {kept.plain_name}.",
+                f"Stored example: an edit that is not named yet, on {kept.plain_name}.",
                 [
                     trace.shown(kept.traced.findings),
-                    trace.undone(kept.traced.undone) if kept.traced.undone else "",
-                    trace.told(kept.traced.told) if kept.traced.told else "",
+                    folded("Taken out", kept.traced.undone and trace.undone(kept.traced.undone)),
+                    folded("What it was", kept.traced.told and trace.told(kept.traced.told)),
                 ],
             ),
         ),

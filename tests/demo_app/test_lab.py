@@ -67,7 +67,7 @@ def test_what_keys_foretell_stands_beside_what_happened(studio):
     found = interference.measure(studio, session).outcome()
     assert found.layer == 2 and 20 < len(found.victims) <= interference.MOST
     sizes = [abs(victim.rho) for victim in found.victims]
-    assert sizes == sorted(sizes, reverse=True) and -1 <= found.agreement() <= 1
+    assert sizes == sorted(sizes, reverse=True)
     first = found.victims[0]
     K = studio.lm.keys([found.fact, first.fact], 2)
     name = studio.lm.mlp_out(2)
@@ -133,7 +133,7 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     for drawn, line in zip(picture.drawn(test).axes[0].lines, test.lines, strict=True):
         assert drawn.get_label() == line.name and list(drawn.get_xdata()) == [2, 4]
         told = [100 * point.retention for point in line.points]
-        assert list(drawn.get_ydata()) == pytest.approx(told, abs=1.3), "a little beside"
+        assert list(drawn.get_ydata()) == told, "a share, which is never above 100 %"
 
 
 def test_a_stopped_test_keeps_what_is_done(studio):
@@ -262,6 +262,7 @@ def test_an_edit_that_failed_is_asked_about_and_taken_from_another_layer(studio)
     assert found.view.rows == failed.rows and not found.loss and not found.view.kept
     said = figures.layers(found)
     assert "This editor searches no value" in said and "it did not take" in said
+    assert said.startswith('<h2 class="headline"><span>The Eiffel Tower is located'), "what failed"
     assert found.view.columns[0].patch.log[-1].settings["epochs"] == 1, "settings stay"
     studio.revisions.keep(session, 0, layers=True).outcome()
     assert [one.line.settings["layer"] for one in session.edits] == [0]
@@ -348,7 +349,7 @@ def suspect(studio, monkeypatch):
 def test_an_edit_is_found_taken_out_and_told(studio, suspect):
     null = (0.5, 1.5, 2.5, 3.5)
     found = tracing.mine(studio, suspect, null).outcome()
-    assert found.first.name == TOWER[0] and found.first.layers == (1,) and found.seconds > 0
+    assert found.first.name == TOWER[0] and found.first.layers == (1,)
     assert [place.null for place in found.places] == list(null)
     assert not suspect.trial.patch.log, "nothing that is examined says who wrote it"
     undone = tracing.reverse(studio, suspect).outcome()
@@ -367,11 +368,13 @@ def test_an_edit_is_found_taken_out_and_told(studio, suspect):
     assert two.place == 1 and two.text == told.text and two.count == 2, "of two the one it names"
 
 
-def test_a_z_just_below_the_threshold_is_not_shown_as_if_it_reached_it(studio, suspect):
+def test_a_visitor_guesses_before_the_verdict_is_read(studio, suspect):
     found = tracing.mine(studio, suspect).outcome()
     one = found.suspects[0]._replace(z=found.threshold - 0.04)
     shown = trace_html.shown(replace(found, suspects=(one,)))
     assert f"{found.threshold - 0.04:.2f}" in shown and "stands out" not in shown
+    before, folded = shown.split("<details", 1)
+    assert "Guess first" in before and found.verdict not in before and found.verdict in folded
 
 
 def test_a_blind_edit_says_nothing_until_it_is_told(studio, monkeypatch):

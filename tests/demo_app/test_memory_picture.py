@@ -96,6 +96,10 @@ def test_a_sentence_says_who_came_along():
     assert f"Eiffel Tower moved by {moved:.0%}".replace("%", " %") in picture(last)
     assert "still line" not in picture(last)  # which runs elsewhere
     assert picture("m.sentence(m.fresh())[0][0]").startswith("Nothing was pulled yet")
+    mended, kept = "m.STORY[1][1](m.fresh('UltraEdit'))", "m.STORY[2][1](m.fresh())"
+    states = f"[{mended}, {kept}, {{...{kept}, moved: 2}}]"
+    names = picture(f"{states}.map((s) => m.explained(s, m.look(s)).name)")
+    assert names == ["Eiffel Tower", "Eiffel Tower", "Big Ben"], "not whom nobody named"
     full = {"key": 0, "value": [2, 1], "kept": [1, 2]}
     state = f"{{...m.fresh(), kept: [1, 2], pulls: [{json.dumps(full)}]}}"
     assert picture(f"m.sentence({state})[0][0]") == "No room: "
