@@ -5,9 +5,11 @@ The files are the patch itself, a PEFT adapter, or the whole model with the edit
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from lib.workbench.export.export import refuse
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
+from .views import View
 from .visitors import Session
 from .worker import Job, Trouble
 
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
+TABLES = {"csv": "answers.csv", "json": "answers.json"}
+COLUMNS = {"word": "verdict", "old": "p_old", "old_after": "p_old_after", "kl": "kl_nats"}
 
 
 def name_of(patch: lib.Patch) -> str:
@@ -31,9 +36,31 @@ def name_of(patch: lib.Patch) -> str:
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
 
 
-def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
-    """The file of a kind, made in a folder: its path."""
+def table(view: View, path: Path) -> Path:
+    """The answers in view, those of every editor, as a file of CSV or JSON."""
+    rows = [
+        {"editor": column.name, **{COLUMNS.get(k, k): v for k, v in asdict(row).items()}}
+        for column in view.asked.values()
+        for row in column.rows
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".json":
+            json.dump(rows, file, ensure_ascii=False, indent=1)
+        else:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def make(
+    studio: Studio, session: Session, kind: str, folder: Path, view: View | None = None
+) -> Job:
+    """The file of a kind, made in a folder: its path. view: what is shown, for the answers."""
     lm, patch = studio.lm, session.patch
+    if kind in TABLES:
+        to = folder / TABLES[kind]
+        return session.submit(studio.worker, lambda job: table(view, to), aside=True)
     if kind not in KINDS:
         raise Trouble(f"There is no '{kind}' to take away.")
     if not patch:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..html.theme import ENDS
 from ..session import editor_settings
-from ..session.choices import BESIDE, continued, taken
+from ..session.choices import BESIDE, continued, crowded, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
@@ -129,6 +129,8 @@ class Form:
         fold = gr.Accordion(label=_with(known, names))
         told = _told(known, names)
         blocked = told if names and refused.keys() >= set(names) else ""
+        if len(names) > BESIDE:
+            blocked = f'<p class="about-editor">{crowded(names)}</p>'
         return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
