@@ -28,11 +28,12 @@ from .views import LEAST, Answer, Ask, Subject, clause
 from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
-SURE = 0.6  # share of common words from which on a prompt is a wording of its relation
+SURE = 0.3  # share of common words from which on a prompt is a wording of its relation
 TRIED = 32  # names of the subject's kind that are put into the same prompt
 ALIKE = 2  # of them whose answers begin with the same token
-FIRM = 0.3  # probability of an answer from which on the model is said to be firm
+FIRM = 0.2  # probability of an answer from which on the model is said to be firm
 MOST = 6  # neighbors of a typed fact
+LIKELY = 10  # of the names, those that are asked for whole answers
 OPENINGS = ("Let us go on. ", "Somebody wrote this: ", "The text reads as follows. ")
 
 
@@ -138,7 +139,7 @@ class OwnFacts:
             seen[token] += 1
             if surest.values[i] >= math.log(FIRM) and seen[token] <= ALIKE:
                 found.append(texts[i])
-        return found if len(found) >= LEAST else []
+        return found[:LIKELY] if len(found) >= LEAST else []
 
     def _firm(self, job: Job, fact: lib.Fact, texts: Sequence[str]) -> list[Probe]:
         """Neighbors among prompts, with what the model is sure of.
