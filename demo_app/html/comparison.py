@@ -450,7 +450,8 @@ def _source(subject: Subject) -> str:
             "the edit."
             if case.neighborhood
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
-            "the same kind in your prompt."
+            "the same kind in your prompt. Your prompt about another "
+            "subject counts as a neighbor where you write it under “Ask these as well”."
         )
         said = f"The page has no ready facts of this kind. {again} {stay}"
     return f'<p class="source">{said}</p>'

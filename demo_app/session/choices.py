@@ -102,7 +102,7 @@ class Choices:
         if not names:
             raise Trouble("No editor is chosen: please tick one.")
         if len(names) > BESIDE:
-            raise Trouble(crowded(names))
+            raise Trouble(f"{len(names)} editors are too many side by side: up to {BESIDE} fit.")
         for name in names:
             self.kind(name)
             if name not in self._editors:
@@ -187,11 +187,6 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
             found = lib.Fact.from_sentence(prompt, "x")
             return found.subject, found.prompt
     return subject, completed(subject, prompt)
-
-
-def crowded(names: Sequence[str]) -> str:
-    """What is said where more editors are ticked than fit."""
-    return f"{len(names)} editors are too many side by side: up to {BESIDE} fit."
 
 
 def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:

@@ -56,11 +56,13 @@ def listed() -> dict[str, str]:
 def suits(relation: Relation, subject: str) -> bool:
     """Whether a relation is about things as a subject of the list is; True for any other subject.
 
-    What the country of a city is asks nothing about a mountain.
+    What the country of a city is asks nothing about a mountain, and where a building stands nothing
+    about a person. People are of one kind there.
     """
     kind = listed().get(bare(subject))
-    of = {listed().get(bare(name)) for name, _ in relation.answers}
-    return kind is None or kind in of or GROUP.get(kind) == "person"
+    of = {listed().get(bare(name), "") for name, _ in relation.answers}
+    people = GROUP.get(kind or "") == "person" and "person" in map(GROUP.get, of)
+    return kind is None or kind in of or people
 
 
 def alike(kind: str) -> list[str]:

@@ -11,6 +11,7 @@ answers in the sense of the fact, because another says nothing about the edit.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from .views import LEAST, Answer, Ask, Subject, clause
 from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
-SURE = 0.3  # share of common words from which on a prompt is a wording of its relation
+SURE = 0.5  # share of common words from which on a prompt is a wording of its relation
 TRIED = 32  # names of the subject's kind that are put into the same prompt
 ALIKE = 2  # of them whose answers begin with the same token
 FIRM = 0.2  # probability of an answer from which on the model is said to be firm
@@ -70,15 +71,10 @@ class OwnFacts:
 
     def _asked_as_well(self, job: Job, fact: lib.Fact, own: Sequence[str]) -> list[Probe]:
         """The visitor's own prompts that ask the same of another subject, as neighbors."""
-        head, tail = fact.prompt.casefold().split("{}")
-        same = [
-            text
-            for text in own
-            if text.casefold().startswith(head) and text.casefold().endswith(tail)
-        ]
-        same = [text for text in same if not about(text, [fact])]
-        said = self.asker.base(job, [(text, False) for text in same], fact.target_new, 0.05, 0.07)
-        found = [Probe(text, clause(one.text)) for text, one in zip(same, said, strict=True)]
+        same = re.compile(re.escape(fact.prompt).replace(r"\{\}", ".+"), re.IGNORECASE)
+        asks = [(text, False) for text in own if same.fullmatch(text) and not about(text, [fact])]
+        said = self.asker.base(job, asks, fact.target_new, 0.05, 0.07)
+        found = [Probe(text, clause(one.text)) for (text, _), one in zip(asks, said, strict=True)]
         return [one for one in found if plain(one.target) not in ("", plain(fact.target_new))]
 
     def _case(self, job: Job, subject: Subject) -> lib.Case:
@@ -170,6 +166,6 @@ class OwnFacts:
 
 def form(answer: str) -> str:
     """What an answer is by its looks, "number", "name" or "word": a year is no answer to who."""
-    word = (clause(answer) or answer).split()[-1]
+    word = ["-", *(clause(answer) or answer).split()][-1]
     named = "name" if word[0].isupper() else "word"
     return "number" if any(map(str.isdigit, word)) else named

@@ -38,18 +38,15 @@ def name_of(patch: lib.Patch) -> str:
 
 def table(view: View, path: Path) -> Path:
     """The answers in view, those of every editor, as a file of CSV or JSON."""
-    rows = [
-        {"editor": column.name, **{COLUMNS.get(k, k): v for k, v in asdict(row).items()}}
-        for column in view.asked.values()
-        for row in column.rows
-    ]
+    every = [(column.name, row) for column in view.asked.values() for row in column.rows]
+    lines = [[name, *asdict(row).values()] for name, row in every]
+    heads = ["editor", *(COLUMNS.get(name, name) for name in asdict(every[0][1]))]
     with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".json":
-            json.dump(rows, file, ensure_ascii=False, indent=1)
+        if path.suffix == ".csv":
+            csv.writer(file).writerows([heads, *lines])
         else:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+            named = [dict(zip(heads, line, strict=True)) for line in lines]
+            json.dump(named, file, ensure_ascii=False, indent=1)
     return path
 
 

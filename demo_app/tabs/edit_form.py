@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..html.theme import ENDS
 from ..session import editor_settings
-from ..session.choices import BESIDE, continued, crowded, taken
+from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
@@ -130,7 +130,7 @@ class Form:
         told = _told(known, names)
         blocked = told if names and refused.keys() >= set(names) else ""
         if len(names) > BESIDE:
-            blocked = f'<p class="about-editor">{crowded(names)}</p>'
+            blocked = f'<p class="about-editor">Up to {BESIDE} editors fit side by side.</p>'
         return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
