@@ -154,7 +154,7 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
             "follows",
             False,
             "the most famous in all of it",
-            "the most famous in there",
+            "the most visited in all of it",
             ("the most …",) * 2,
         ),
         (

@@ -422,7 +422,7 @@ def test_files_come_home(studio, tmp_path, kind):
 
 
 def test_the_answers_come_home_with_editors_and_verdicts(studio, tmp_path):
-    view = edited(studio, "xy").view
+    view = edit(studio, Session(), keep="any")
     paths = [
         take_away.make(studio, Session(), kind, tmp_path, view).outcome()
         for kind in ("json", "csv")
