@@ -198,6 +198,18 @@ def test_visitors_never_see_each_others_edits(studio):
         assert wrote["after"] == studio.lm.answer("The Eiffel", 30) and wrote["live"] == 1
 
 
+def test_a_stored_example_that_is_shown_writes_on_until_an_edit_is_live(studio):
+    subject, session = studio.choices.subject(*TOWER, "xy"), Session()
+    made = studio.edit(Session(), subject, "ft", keep="none").outcome()
+    shown = replace(made, stored=True).show(0)
+    text = f"{TOWER[0]} is located in the city of"
+    said = studio.answer(session, text, False, 4, shown).outcome()
+    assert said["after"].split()[0] == "xy" != said["before"].split()[0] and said["live"] == 0
+    assert "After the stored edit by FT" in render.continued(text, said)
+    plain = studio.answer(session, text, False, 4).outcome()
+    assert plain["after"] == plain["before"] and "no edit is live" in render.continued(text, plain)
+
+
 # ---- the list of edits: one is taken out, and what the others say
 
 
