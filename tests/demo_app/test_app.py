@@ -204,7 +204,8 @@ def test_a_stored_example_that_is_shown_writes_on_until_an_edit_is_live(studio):
     shown = replace(made, stored=True).show(0)
     text = f"{TOWER[0]} is located in the city of"
     said = studio.answer(session, text, False, 4, shown).outcome()
-    assert said["after"].split()[0] == "xy" != said["before"].split()[0] and said["live"] == 0
+    starts = [said[when].strip().startswith("xy") for when in ("before", "after")]
+    assert starts == [False, True] and said["live"] == 0
     assert "After the stored edit by FT" in render.continued(text, said)
     plain = studio.answer(session, text, False, 4).outcome()
     assert plain["after"] == plain["before"] and "no edit is live" in render.continued(text, plain)
