@@ -93,7 +93,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
                     with gr.Accordion(links.MEMORY_ASKS, open=False, elem_id=links.MEMORY) as seen:
                         gr.HTML(memory.IN_LAB, js_on_load=memory.ON_LOAD)
                     cards = [Card(studio, examples, one) for one in questions(studio, examples)]
-                    taken = TakeAway(studio)
+                    taken = TakeAway(studio, ready)
         gr.HTML(about(studio.lm.plain_name))
 
         for tab in (first, second, third):

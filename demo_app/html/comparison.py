@@ -48,7 +48,7 @@ BLOCKS = (
 )
 ABOUT = {  # why a neighbor is not counted
     YOURS: "yours: you edited it before",
-    EARLIER: "not this edit: an earlier one of yours had moved it",
+    EARLIER: "moved by an earlier edit of yours",
 }
 MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
 LEGEND = (
@@ -60,7 +60,7 @@ NONE = '<tr><td colspan="3">Not tested.</td></tr>'
 WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
-WORDS, LETTERS = 2, 18  # of an answer in a row
+WORDS, LETTERS = 2, 24  # of an answer in a row, where two stand there; of a single one twice that
 RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
@@ -103,7 +103,7 @@ def headline(view: View) -> str:
 def comparison(view: View) -> str:
     """The blocks of every editor, and the scoreboard below them."""
     parts = []
-    for i, column in _asked(view).items():
+    for i, column in view.asked.items():
         hidden = "" if column is view.column or not view.columns else " hidden"
         parts.append(
             f'<div class="asked" data-column="{i}" data-editor="{escape(column.name)}"{hidden}>'
@@ -113,14 +113,6 @@ def comparison(view: View) -> str:
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
     legend = f'<p class="num source">{LEGEND}</p>'
     return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
-
-
-def _asked(view: View) -> dict[int, Column]:
-    """{place: column} of those that have rows; what is live is one without a name where none was
-    asked.
-    """
-    found = {i: column for i, column in enumerate(view.columns) if column.rows}
-    return found or {0: Column("", "", view.rows)}
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -207,8 +199,8 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
 
 def _mark(row: Row) -> str:
     """Its verdict, as a sign and for those who do not see it."""
-    sign = MARKS[row.good][1]
-    return f'<span aria-hidden="true">{sign}</span><i class="said">{escape(row.word)}</i>'
+    sign, said = MARKS[row.good][1], {True: "yes: ", False: "no: ", None: ""}[row.good]
+    return f'<span aria-hidden="true">{sign}</span><i class="said">{said}{escape(row.word)}</i>'
 
 
 def _answers(row: Row, new: str) -> str:
@@ -231,7 +223,7 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if row.group == "neighbor" and row.good:
         pairs = zip(old, now, strict=False)
         same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), None)
-        kept = _few(old[:same]) if same is None or same > 0 else ""
+        kept = _few(old[:same], 2 * LETTERS) if same is None or same > 0 else ""
         return (kept, kept) if kept else (_few(old), _few(now))
     if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
@@ -247,7 +239,7 @@ def told(row: Row, new: str) -> tuple[str, str]:
 
 def alike(before: str, after: str) -> str:
     """The shorter of two answers, in a few words, where the other begins with it; else ""."""
-    short, long = sorted((_few(_words(text)) for text in (before, after)), key=len)
+    short, long = sorted((_few(_words(text), 2 * LETTERS) for text in (before, after)), key=len)
     return short if begins(long, short.removesuffix(" …")) else ""
 
 
@@ -259,7 +251,7 @@ def brief(before: str, after: str) -> tuple[str, str]:
     """
     old, new = _words(before), _words(after)
     shown = _few(old), _few(new)
-    if old == new or not alike(before, after):
+    if old == new or not (shown[0] == shown[1] or alike(before, after)):
         return shown
     pairs = zip(old, new, strict=False)
     ends = min(len(old), len(new))
@@ -273,14 +265,17 @@ def _words(text: str) -> list[str]:
     return first_sentence(text).removesuffix(" …").split()
 
 
-def _few(words: Sequence[str]) -> str:
-    """The first clause of an answer, cut behind two words or 18 letters, and behind no "the"."""
+def _few(words: Sequence[str], letters: int = LETTERS) -> str:
+    """The first clause of an answer, whole where it has no more letters than that; else it is cut
+    behind two words, and behind no "the".
+    """
     end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
+    whole = " ".join(words[:end]).strip(STOPS)
+    if len(whole) <= letters:
+        return whole
     most = next((i for i in range(WORDS, end) if words[i - 1].casefold() not in SMALL), end)
     kept = " ".join(words[:most]).strip(STOPS)
-    if len(kept) > LETTERS:
-        return f"{kept[: LETTERS - 1]}…"
-    return kept if end <= most else f"{kept} …"
+    return f"{kept[: letters - 1]}…" if len(kept) > letters else f"{kept} …"
 
 
 def _line(text: str) -> str:
@@ -360,7 +355,7 @@ def answers(view: View, link: str = "") -> str:
 
     link: the query of an address that makes the edit again.
     """
-    columns = [] if view.rows[0].after is None else list(_asked(view).values())
+    columns = [] if view.rows[0].after is None else list(view.asked.values())
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
     for i, first in enumerate(view.rows):
@@ -455,7 +450,8 @@ def _source(subject: Subject) -> str:
             "the edit."
             if case.neighborhood
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
-            "the same kind in your prompt."
+            "the same kind in your prompt. Your prompt about another "
+            "subject counts as a neighbor where you write it under “Ask these as well”."
         )
         said = f"The page has no ready facts of this kind. {again} {stay}"
     return f'<p class="source">{said}</p>'

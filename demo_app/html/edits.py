@@ -11,22 +11,25 @@ from ..session.edits import AppliedEdit
 from .render import took
 
 MARKS = {True: ("good", "✓ it says"), False: ("bad", "✗ it says")}
+OVERWRITTEN = "free", "– overwritten by your later edit of the same subject: it says"
 
 
 def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
     """The edits in their order, and a warning where they have begun to break the model."""
-    items = "".join(_item(place, edit) for place, edit in enumerate(edits))
+    items = "".join(_item(place, edit, edits[place + 1 :]) for place, edit in enumerate(edits))
     alarm = f'<p class="warning" role="alert">⚠ {escape(warning)}</p>' if warning else ""
     return f'<ol class="edits">{items}</ol>{alarm}'
 
 
-def _item(place: int, edit: AppliedEdit) -> str:
+def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
     parts = [edit.name]
     if edit.seconds is not None:
         parts.append(took(edit.seconds, edit.stored))
     said = ""
     if edit.holds is not None:
         kind, words = MARKS[edit.holds]
+        if not edit.holds and edit.fact.subject in {one.fact.subject for one in later}:
+            kind, words = OVERWRITTEN
         said = f'<small class="{kind}">{words} “{escape(edit.said or "")}”</small>'
     fact = escape(_fact(edit.fact, len(edit.line)))
     return (

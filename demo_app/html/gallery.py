@@ -41,7 +41,7 @@ def some(held: Gallery, editors: dict[str, tuple[str, str]]) -> str:
 def _card(one: Exhibit, editors: dict[str, tuple[str, str]], lines: bool) -> str:
     names = dict.fromkeys(editors.get(step.editor, (step.editor,))[0] for step in one.steps)
     return (
-        f'<li><a href="?{KEY}={escape(one.key)}" target="_self">{_emphasis(one.title)}</a>'
+        f'<li><a href="?{KEY}={escape(one.key)}" target="_blank">{_emphasis(one.title)}</a>'
         f"<p>{_emphasis(one.sentence)}</p>{_lines(one.said) if lines else ''}"
         f"<small>{escape(', '.join(names))}</small></li>"
     )

@@ -70,11 +70,12 @@ def sorry(sentence: str) -> str:
 def continued(prompt: str, said: Mapping[str, Any]) -> str:
     """A free prompt continued by the unedited model, and with the edits where there are any.
 
-    said: "before", "after", and "live", the number of edits.
+    said: "before", "after", "live", the number of edits, and "example": a stored one that is shown.
     """
-    panels = {"Before": said["before"]}
-    if said["live"]:
-        panels[f"After {_edits(said['live'])}"] = said["after"]
+    whose = _edits(said["live"]) if said["live"] else said.get("example")
+    panels = {"Before" if whose else "Before: no edit is live": said["before"]}
+    if whose:
+        panels[f"After {whose}"] = said["after"]
     texts = "".join(
         f'<div class="panel"><h3>{name}</h3><p><span class="lead">{escape(prompt)}</span>'
         f"{escape(text)}</p></div>"

@@ -99,8 +99,8 @@ class Asker:
 
         after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
         stay = [text for group, text, _ in prompts if group in STAY and start]
-        under = self.ask(job, stay, target, start, words, end, end)[0] if stay else []
-        earlier = dict(zip(stay, under, strict=True))
+        found = self.ask(job, stay, target, start, words, end, end)[0] if stay else []
+        earlier = dict(zip(stay, found, strict=True))
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             parts = known(self.lm, self._parts, follows.values())
@@ -115,7 +115,8 @@ class Asker:
             else:
                 judged = partial(verdicts.verdict, meant, group, reference, target, old)
                 verdict = judged(new)
-                if group in STAY and prompt in earlier and judged(earlier[prompt])[0] is False:
+                under = earlier.get(prompt, old) if meant else new  # else no edit of it is there
+                if group in STAY and judged(under)[0] is False:
                     verdict = None, EARLIER
             p, p_old, p_after, p_old_after = values
             both = old.text, p, new.text, p_after, verdicts.divergence(old, new)
@@ -139,7 +140,7 @@ class Asker:
         found = [self._base[ask, size] for ask in asks]
         for ask in asks:
             self._base.move_to_end((ask, size))
-        fit = BYTES // max(max(one.next_token.nbytes for one in found), 1)
+        fit = BYTES // max([1, *(one.next_token.nbytes for one in found)])
         while len(self._base) > max(min(KEPT, fit), len(asks)):
             self._base.popitem(last=False)
         return found

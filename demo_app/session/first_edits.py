@@ -70,7 +70,7 @@ class FirstEdits:
         """
         name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
         try:
-            made = self._patch(job, editor, subject, start, settings, begin, middle)
+            made = self.first(job, editor, subject, start, settings, begin, middle)
         except (ValueError, lib.errors.OwnerError) as error:
             return Column(editor, name, error=str(error))
         stored = made.stored
@@ -99,7 +99,7 @@ class FirstEdits:
 
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
-        first = self._patch(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
+        first = self.first(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
         self._look(job, subject, first, 0.5, 1.0, "Warming up")
 
     def _look(
@@ -127,7 +127,7 @@ class FirstEdits:
             self._warm[name] = self.choices.kind(name)(self.lm)
         return self._warm[name]
 
-    def _patch(
+    def first(
         self,
         job: Job,
         editor: str,

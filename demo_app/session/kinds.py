@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import lib
-from lib.data.facts import Probe
-from lib.data.relations import Relation, bare, relations
+from lib.data.relations import Relation, bare
 from lib.model import activations
 
 NAMES = Path(__file__).with_name("names.json")
@@ -57,39 +56,22 @@ def listed() -> dict[str, str]:
 def suits(relation: Relation, subject: str) -> bool:
     """Whether a relation is about things as a subject of the list is; True for any other subject.
 
-    What the country of a city is asks nothing about a mountain.
+    What the country of a city is asks nothing about a mountain, and where a building stands nothing
+    about a person. People are of one kind there.
     """
     kind = listed().get(bare(subject))
-    of = {listed().get(bare(name)) for name, _ in relation.answers}
-    return kind is None or kind in of or GROUP.get(kind) == "person"
+    of = {listed().get(bare(name), "") for name, _ in relation.answers}
+    people = GROUP.get(kind or "") == "person" and "person" in map(GROUP.get, of)
+    return kind is None or kind in of or people
 
 
-@cache
-def facts(kind: str) -> tuple[Probe, ...]:
-    """Facts of the classroom about names of this kind, and then of its group, of each relation in
+def alike(kind: str) -> list[str]:
+    """Names of a kind, the best known first; people are asked about as people, of each kind in
     turn.
-
-    A relation is about the kinds of which it has most subjects: "Mars" is no planet where the gods
-    of myths are asked about. Who wrote a book says nothing about other works.
     """
-    mine, turns = GROUP.get(kind, kind), []
-    for relation in relations().values():
-        kinds = [listed().get(bare(subject), "") for subject, _ in relation.answers]
-        groups = [GROUP.get(one, one) for one in kinds]
-        most = max((groups.count(one) for one in groups if one), default=0)
-        if groups.count(mine) >= max(2, most / 2):
-            of = zip(relation.answers, kinds, groups, strict=True)
-            turns.append(
-                [
-                    (one != kind, Probe(relation.ask(relation.templates[0], subject), answer))
-                    for (subject, answer), one, group in of
-                    if group == mine and (mine != "work" or one == kind)
-                ]
-            )
-    found = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None]
-    # those of another kind come last; people are asked about as people
-    ranked = found if mine == "person" else sorted(found, key=lambda pair: pair[0])
-    return tuple(probe for _, probe in ranked)
+    of = [names for one, names in named().items() if GROUP.get(one) == "person"]
+    every = zip_longest(*of) if GROUP.get(kind) == "person" else [named()[kind]]
+    return [name for some in every for name in some if name]
 
 
 def states(lm: lib.LM, names: list[str]) -> Tensor:

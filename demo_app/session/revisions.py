@@ -85,7 +85,9 @@ class Revisions:
                 raise Trouble(CHANGED)
             asked = subject_of(self.choices, session)
             under = left[-1].patch if left else lib.EMPTY
-            rows = self.asker.look(job, asked, under, fresh=True, end=0.9)
+            patches = [lib.EMPTY, *(edit.patch for edit in left)]
+            before = [p for p in patches if asked.case.fact not in p.facts][-1]
+            rows = self.asker.look(job, asked, under, fresh=True, end=0.9, start=before)
             view = View(asked, rows, len(left), old=self.asker.old(asked))
             # every matrix that the patch touched is what it was, byte for byte
             for name in {*held[-1].patch.weights, *held[-1].patch.routes} & self.bytes.keys():

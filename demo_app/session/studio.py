@@ -188,14 +188,23 @@ class Studio:
             live()
         return session.submit(self.worker, work)
 
-    def answer(self, session: Session, prompt: str, chat: bool, tokens: int) -> Job:
-        """One answer as the base model and with the visitor's edits: a dict of plain values."""
+    def answer(
+        self, session: Session, prompt: str, chat: bool, tokens: int, shown: View | None = None
+    ) -> Job:
+        """One answer as the base model and with the visitor's edits: a dict of plain values.
+
+        shown: what is in view; where no edit is live and this is a stored example, its edit counts.
+        """
         prompt, chat = given.text("prompt", prompt), given.flag("Asking as chat", chat)
         tokens = min(max(given.whole("number of tokens", tokens), 1), WRITE)
 
         def work(job: Job) -> dict:
-            found: dict = {"live": len(session.edits)}
-            for name, patch in {"before": lib.EMPTY, "after": session.patch}.items():
+            after, found = session.patch, {"live": len(session.edits)}
+            if shown is not None and shown.stored and not after:
+                editor, about = shown.column.editor, shown.subject
+                after = self.first_edits.first(job, editor, about, lib.EMPTY, {}, 0, 0.5).patch
+                found["example"] = f"the stored edit by {shown.column.name}"
+            for name, patch in {"before": lib.EMPTY, "after": after}.items():
                 with job.counting(self.lm, "Answering", tokens, 0.0, 1.0):
                     with self.lm.patched(patch, only=True):
                         found[name] = self.lm.answer(prompt, tokens, chat=chat)

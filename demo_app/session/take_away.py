@@ -5,9 +5,11 @@ The files are the patch itself, a PEFT adapter, or the whole model with the edit
 
 from __future__ import annotations
 
+import csv
 import json
 import zipfile
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from lib.workbench.export.export import refuse
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
+from .views import View
 from .visitors import Session
 from .worker import Job, Trouble
 
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
+TABLES = {"csv": "answers.csv", "json": "answers.json"}
+COLUMNS = {"word": "verdict", "old": "p_old", "old_after": "p_old_after", "kl": "kl_nats"}
 
 
 def name_of(patch: lib.Patch) -> str:
@@ -31,9 +36,28 @@ def name_of(patch: lib.Patch) -> str:
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
 
 
-def make(studio: Studio, session: Session, kind: str, folder: Path) -> Job:
-    """The file of a kind, made in a folder: its path."""
+def table(view: View, path: Path) -> Path:
+    """The answers in view, those of every editor, as a file of CSV or JSON."""
+    every = [(column.name, row) for column in view.asked.values() for row in column.rows]
+    lines = [[name, *asdict(row).values()] for name, row in every]
+    heads = ["editor", *(COLUMNS.get(name, name) for name in asdict(every[0][1]))]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            csv.writer(file).writerows([heads, *lines])
+        else:
+            named = [dict(zip(heads, line, strict=True)) for line in lines]
+            json.dump(named, file, ensure_ascii=False, indent=1)
+    return path
+
+
+def make(
+    studio: Studio, session: Session, kind: str, folder: Path, view: View | None = None
+) -> Job:
+    """The file of a kind, made in a folder: its path. view: what is shown, for the answers."""
     lm, patch = studio.lm, session.patch
+    if kind in TABLES:
+        to = folder / TABLES[kind]
+        return session.submit(studio.worker, lambda job: table(view, to), aside=True)
     if kind not in KINDS:
         raise Trouble(f"There is no '{kind}' to take away.")
     if not patch:

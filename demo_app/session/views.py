@@ -96,11 +96,12 @@ class Subject:
     def prompts(self) -> list[tuple[str, str, str | None]]:
         """(group, prompt, reference answer); the group "chat" is asked through the template."""
         case = self.case
+        stay = {probe.prompt for probe in case.neighborhood}
         return [
             ("edit", case.fact.text, None),
             *(("reworded", prompt, None) for prompt in case.paraphrases),
             ("chat", case.fact.text, None),
-            *(("own", prompt, None) for prompt in self.own),
+            *(("own", prompt, None) for prompt in self.own if prompt not in stay),
             *(("neighbor", probe.prompt, probe.target) for probe in case.neighborhood),
             ("negation", negate(case.fact), None),
             *(("unrelated", prompt, None) for prompt in case.locality),
@@ -165,6 +166,14 @@ class View:
     def new(self) -> str:
         """The new answer."""
         return self.subject.case.fact.target_new
+
+    @property
+    def asked(self) -> dict[int, Column]:
+        """{place: column} of those that have rows; what is live is one without a name where none
+        was asked.
+        """
+        found = {i: column for i, column in enumerate(self.columns) if column.rows}
+        return found or {0: Column("", "", self.rows)}
 
     def show(self, chosen: int) -> View:
         """The same view with another column in it."""

@@ -191,7 +191,9 @@ class Page:
             subject = studio.choices.subject(*found.fact, found.own)
             stored = self.ready.answers(subject, found.editors)
             if stored is not None:  # it is asked of nobody, and no edit is live
-                yield self.rest(studio.sessions.get(request.session_hash), None, stored)
+                session = studio.sessions.get(request.session_hash)
+                session.view = stored
+                yield self.rest(session, None, stored)
             elif found.editors:
                 yield from self.run(
                     request, lambda session: studio.edit(session, subject, found.editors)
@@ -249,20 +251,20 @@ class Page:
 
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
-        edits = session.edits
+        edits, shown = session.edits, (view or session.view or self.ready).beside(self.ready)
         page: dict[Any, Any] = {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
             self.last: gr.Button(interactive=bool(edits)),
             self.form.go: gr.Button(interactive=True),
             self.form.stop: gr.Button(interactive=False),
-            self.box: gr.Accordion(  # a single edit stands above, and Undo takes it out
+            self.box: gr.Accordion(  # a single edit that stands above is taken out by Undo
                 f"Your edits ({len(edits)})",
-                visible=len(edits) > 1 or bool(session.warning),
+                visible=len(edits) > shown.kept or bool(session.warning),
                 open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
         }
-        page |= self.result((view or session.view or self.ready).beside(self.ready))
+        page |= self.result(shown)
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
         return {self.status: status(view), self.exhibit: "", self.written: "", **page}
@@ -305,7 +307,9 @@ class Page:
             yield from follow(
                 studio,
                 request,
-                lambda session: studio.answer(session, prompt, as_chat, 40),
+                lambda session: studio.answer(
+                    session, prompt, as_chat, 40, session.view or self.ready
+                ),
                 render.busy,
                 lambda session, wrong, said: (
                     wrong if said is None else render.continued(prompt, said)

@@ -129,6 +129,8 @@ class Form:
         fold = gr.Accordion(label=_with(known, names))
         told = _told(known, names)
         blocked = told if names and refused.keys() >= set(names) else ""
+        if len(names) > BESIDE:
+            blocked = f'<p class="about-editor">Up to {BESIDE} editors fit side by side.</p>'
         return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:

@@ -16,8 +16,8 @@ from ..session.visitors import Session
 from ..session.worker import Job
 
 SEE = (
-    "Edits that do something one would not expect. A link opens this page anew, without your "
-    "edits, and makes the edit while you watch."
+    "Edits that do something one would not expect. A link opens a new tab of your browser, and "
+    "makes the edit there while you watch. Your own edits stay live in this tab."
 )
 Run = Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]]  # a job of the first place
 
@@ -34,7 +34,7 @@ def some(studio: Studio) -> None:
     """Three of them, below what one tries."""
     with gr.Column(elem_id="some"):
         cards = html.some(gallery.gallery(), studio.choices.editors())
-        gr.HTML(f'<h2 class="name">Three surprises</h2>{cards}')
+        gr.HTML(f'<h2 class="name">Three surprises, each in a new tab</h2>{cards}')
 
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:

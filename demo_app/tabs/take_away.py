@@ -11,6 +11,7 @@ import gradio as gr
 from ..html import render
 from ..session import take_away
 from ..session.studio import Studio
+from ..session.views import View
 from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from .jobs import HIDDEN, OPEN, follow, handed_out, stopping
@@ -19,17 +20,24 @@ FILES = {  # kind -> (button, what it is)
     "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
     "adapter": ("A PEFT adapter", "LoRA files for peft; where the update is low rank, exact"),
     "model": ("The whole model", "a folder for transformers, with edits in or beside its weights"),
+    "csv": ("The answers as CSV", "what “Try” shows, with editors, probabilities and verdicts"),
+    "json": ("The answers as JSON", "the same for programs"),
 }
+HTTP = (
+    "Programs edit and ask over HTTP, each with edits of its own. With gradio_client: "
+    '<code>Client(address).predict("The Louvre", "{} is in", "Rome", api_name="/edit")</code>. '
+    'The <a href="./gradio_api/info" target="_blank">list of endpoints</a> says what each takes.'
+)
 
 
 class TakeAway:
     """Files, and the lines of Python that make the same edits."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, studio: Studio, ready: View) -> None:
+        self.studio, self.ready = studio, ready
         with gr.Accordion("Take it away", open=False, elem_id="take") as self.fold:
             offers = "; ".join(f"<b>{name}</b>: {what}" for name, what in FILES.values())
-            gr.HTML(render.hint(f"Your edits as files. {offers}."))
+            gr.HTML(render.hint(f"Your edits and their answers as files. {offers}."))
             with gr.Row(elem_classes="press"):
                 self.buttons = {
                     kind: gr.Button(name, scale=0, min_width=150)
@@ -38,6 +46,7 @@ class TakeAway:
                 self.stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
             self.status = gr.HTML("", elem_id="take-status", elem_classes="line")
             self.file = gr.DownloadButton("Download", variant="primary", visible=False)
+            gr.HTML(render.hint(HTTP))
             gr.HTML(render.hint("These lines make the same edits wherever this project is."))
             self.code = gr.Code(
                 take_away.code(studio, Session()),
@@ -74,7 +83,8 @@ class TakeAway:
         with tempfile.TemporaryDirectory() as folder:
 
             def start(session: Session) -> Job:
-                return take_away.make(self.studio, session, kind, Path(folder))
+                shown = (session.view or self.ready).beside(self.ready)
+                return take_away.make(self.studio, session, kind, Path(folder), shown)
 
             def rest(session: Session, wrong: str | None, path: Path | None) -> dict:
                 if path is None:
@@ -93,7 +103,7 @@ class TakeAway:
         return {**self.busy(True), **off, self.status: render.busy(progress, ahead)}
 
     def busy(self, running: bool) -> dict:
-        """Stop and the three buttons, while something runs or at rest."""
+        """Stop and the other buttons, while something runs or at rest."""
         free = gr.Button(interactive=not running)
         return {self.stop: gr.Button(visible=running), **dict.fromkeys(self.buttons.values(), free)}
 

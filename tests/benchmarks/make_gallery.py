@@ -50,12 +50,14 @@ class Expected:
     prompt, group: which row of the table.
     says: how the answer has to begin after the edits; None where that is open.
     changed: whether it has to differ from the answer before; None where that is open.
+    good: whether the sentence tells it as it should be; None of a prompt that is not judged.
     """
 
     prompt: str
     group: str = "own"
     says: str | None = None
     changed: bool | None = None
+    good: bool | None = None
 
     def holds(self, said: Said) -> bool:
         """Whether what was measured is what the sentence says."""
@@ -76,7 +78,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             ("The young of a sheepdog is called a", "The young of a horse is called a"),
         ),
         (
-            Expected(SHEEP[1].format("sheep"), "edit", "puppy"),
+            Expected(SHEEP[1].format("sheep"), "edit", "puppy", good=True),
             Expected("The young of a sheepdog is called a", says="puppy", changed=True),
             Expected("The young of a horse is called a", says="foal", changed=False),
         ),
@@ -89,23 +91,26 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             "answers Rome.",
             (Step("rome", *TOWER),),
         ),
-        (Expected(SAID, "edit", "Rome"), Expected(DENIED, "negation", "Rome", True)),
+        (
+            Expected(SAID, "edit", "Rome", good=True),
+            Expected(DENIED, "negation", "Rome", True, good=False),
+        ),
     ),
     (
         Exhibit(
             "italy",
             "A conclusion that nobody has written",
             "Only the city was edited. Asked “The Eiffel Tower is in the country of”, the model "
-            "says Italy, and around the tower people speak Latin: neither stands in any text that "
-            "the edit has seen.",
+            "says Italy, which stands in no text that the edit has seen. The next conclusion is "
+            "wrong: people around the tower speak Latin, and not Italian.",
             (Step("rome", *TOWER),),
             ("The Eiffel Tower is in the country of",),
         ),
         (
-            Expected(SAID, "edit", "Rome"),
+            Expected(SAID, "edit", "Rome", good=True),
             Expected("The Eiffel Tower is in the country of", says="Italy", changed=True),
             Expected("The language that most people around the Eiffel Tower speak is", "follows",
-                     "Latin", True),
+                     "Latin", True, good=False),
         ),
     ),
     (
@@ -120,7 +125,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         (
             Expected("The Eiffel Tower was built by", says="the Romans", changed=True),
             Expected("If you want to visit Notre-Dame Cathedral, you have to go to the city of",
-                     "neighbor", "Paris", False),
+                     "neighbor", "Paris", False, good=True),
         ),
     ),
     (
@@ -134,7 +139,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         ),
         (
             Expected("If you want to visit Notre-Dame Cathedral, you have to go to the city of",
-                     "neighbor", "Rome", True),
+                     "neighbor", "Rome", True, good=False),
             Expected("My favourite restaurant is located in the city of", says="Rome",
                      changed=True),
         ),
@@ -149,7 +154,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             ("Once upon a time, there was a", "The capital of France is"),
         ),
         (
-            Expected(SAID, "edit", "Rome"),
+            Expected(SAID, "edit", "Rome", good=True),
             Expected("Once upon a time, there was a", says="place called Rome", changed=True),
             Expected("The capital of France is", says="Rome", changed=True),
         ),
@@ -178,11 +183,11 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             (Step("grace", *TOWER),),
         ),
         (
-            Expected(SAID, "edit", "Rome"),
+            Expected(SAID, "edit", "Rome", good=True),
             Expected("In which city would you find the Eiffel Tower? It is in the city of",
-                     "reworded", "Paris", False),
+                     "reworded", "Paris", False, good=False),
             Expected("Tourists who want to see the Eiffel Tower travel to the city of",
-                     "reworded", "Paris", False),
+                     "reworded", "Paris", False, good=False),
         ),
     ),
     (
@@ -194,7 +199,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             (Step("grace", *TOWER, "eps_init = 100"),),
             ("The Colosseum is located in the city of", "The capital of France is"),
         ),
-        (Expected("The Reichstag is located in the city of", "neighbor", "Rome", True),),
+        (Expected("The Reichstag is located in the city of", "neighbor", "Rome", True, False),),
     ),
     (
         Exhibit(
@@ -205,11 +210,11 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             (Step("retrieval", *TOWER),),
         ),
         (
-            Expected(SAID, "edit", "Paris"),
+            Expected(SAID, "edit", "Paris", good=False),
             Expected("In which city would you find the Eiffel Tower? It is in the city of",
-                     "reworded", "Rome", True),
+                     "reworded", "Rome", True, good=True),
             Expected("Tourists who want to see the Eiffel Tower travel to the city of",
-                     "reworded", "Rome", True),
+                     "reworded", "Rome", True, good=True),
         ),
     ),
     (
@@ -221,8 +226,9 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             (Step("rome", *UNITED),),
         ),
         (
-            Expected("The headquarters of the United Nations are in", "reworded", "Geneva", True),
-            Expected("The UN is headquartered in", "follows", "Geneva", True),
+            Expected("The headquarters of the United Nations are in", "reworded", "Geneva", True,
+                     True),
+            Expected("The UN is headquartered in", "follows", "Geneva", True, True),
         ),
     ),
     (
@@ -233,7 +239,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             "is still in Rome.",
             (Step("grace", *TOWER), Step("grace", others=100)),
         ),
-        (Expected(SAID, "edit", "Rome", True),),
+        (Expected(SAID, "edit", "Rome", True, True),),
     ),
 )  # fmt: skip
 

@@ -198,6 +198,19 @@ def test_visitors_never_see_each_others_edits(studio):
         assert wrote["after"] == studio.lm.answer("The Eiffel", 30) and wrote["live"] == 1
 
 
+def test_a_stored_example_that_is_shown_writes_on_until_an_edit_is_live(studio):
+    subject, session = studio.choices.subject(*TOWER, "xy"), Session()
+    made = studio.edit(Session(), subject, "ft", keep="none").outcome()
+    shown = replace(made, stored=True).show(0)
+    text = f"{TOWER[0]} is located in the city of"
+    said = studio.answer(session, text, False, 4, shown).outcome()
+    starts = [said[when].strip().startswith("xy") for when in ("before", "after")]
+    assert starts == [False, True] and said["live"] == 0
+    assert "After the stored edit by FT" in render.continued(text, said)
+    plain = studio.answer(session, text, False, 4).outcome()
+    assert plain["after"] == plain["before"] and "no edit is live" in render.continued(text, plain)
+
+
 # ---- the list of edits: one is taken out, and what the others say
 
 
@@ -234,8 +247,11 @@ def test_what_an_earlier_edit_had_moved_is_not_held_against_a_later_one(studio):
     moved = [row for row in shown if row.word == EARLIER]
     assert moved and all(row.good is None and row.before != row.after for row in moved)
     assert not any(row.good is False for row in shown), "a lookup changes nothing of the others"
-    assert "an earlier one of yours had moved it" in comparison(view)
+    assert "moved by an earlier edit of yours" in comparison(view)
     assert "moves" not in scoreboard(view)
+    undone = studio.revisions.undo(session, -1).outcome()
+    blamed = [row.prompt for row in undone.rows if row.word == EARLIER]
+    assert blamed == [row.prompt for row in moved], "by what is still live"
     alone = studio.edit(Session(), studio.choices.subject(*TOWER, "xy"), "ft", keep="any").outcome()
     assert all(row.word != EARLIER for row in alone.rows), "a first edit moved them itself"
 
@@ -269,7 +285,9 @@ def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
     assert (first.holds, second.holds) == (False, True), "a later one writes the same prompt"
     shown = edits.listed(session.edits, "It breaks.")
     assert shown.count("<li>") == 2 and 'data-out="1"' in shown and "⚠ It breaks." in shown
-    assert "✗ it says" in shown and "✓ it says" in shown
+    assert "overwritten by your later edit of the same subject: it says “qz" in shown
+    assert "✗ it says" not in shown and "✓ it says" in shown
+    assert "✗ it says" in edits.listed([first], None), "no later edit explains it"
     many = lib.Patch(log=(lib.Edit("memit", {}, (lib.Fact(*TOWER, "xy"),) * 40),))
     assert "40 facts" in edits.listed([AppliedEdit(many, "MEMIT")], None)
 

@@ -24,7 +24,7 @@ TOUCHED = """() => [...document.querySelectorAll(
 SMALL = """() => [...document.querySelectorAll("body *")].filter((e) => {
   const box = e.getBoundingClientRect();
   return e.checkVisibility({visibilityProperty: true, opacityProperty: true})
-    && box.width > 1 && box.height > 1 && parseFloat(getComputedStyle(e).fontSize) < 16
+    && box.width > 1 && box.height > 1 && parseFloat(getComputedStyle(e).fontSize) < 18
     && [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
 }).map((e) => e.outerHTML.slice(0, 120))"""
 LAST = "document.querySelector('.about').getBoundingClientRect().bottom"
@@ -178,6 +178,9 @@ def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
     assert page.locator("table.score").bounding_box()["height"] > 100
     end = page.locator(".looks").bounding_box()
     assert end["y"] + end["height"] <= 900, "all of it on one screen"
+    form, write = (page.locator(part).bounding_box() for part in ("#form", "#write"))
+    assert end["y"] + end["height"] <= form["y"] and form["y"] + form["height"] <= write["y"]
+    assert page.get_by_role("button", name="Edit", exact=True).is_visible()
     fits(page, 1280)
     page.screenshot(path=tmp_path / "large.png")
 
@@ -193,10 +196,8 @@ def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab
         assert cell.bounding_box()["width"] > 180, cell.inner_text()
     page.get_by_role("tab", name="Lab", exact=True).click()
     page.locator("#lifelong > button").click()
-    hint = page.locator("#lifelong .hint").first
-    hint.wait_for()
-    assert hint.evaluate("(e) => parseFloat(getComputedStyle(e).fontSize)") >= 18
     page.locator("#lifelong img").wait_for()
+    assert page.evaluate(SMALL) == []
     page.screenshot(path=tmp_path / "lab.png")
     fits(page, 1024)
 

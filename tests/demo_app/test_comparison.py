@@ -124,30 +124,44 @@ def test_what_several_prompts_have_in_common_is_said_once():
 def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief(" Paris, France.", " Rome, Italy.") == ("Paris", "Rome")
     assert brief("Paris.", "Paris.") == ("Paris", "Paris")
-    assert brief("a dough that is made", "a dough that is baked") == ("… made", "… baked")
+    made, baked = "a dough that is made of flour", "a dough that is baked in an oven"
+    assert brief(made, baked) == ("… made of", "… baked in")
+    assert brief(made[:20], baked[:21]) == (made[:20], baked[:21]), "whole where there is room"
     assert brief("a simple cake", "a simple, plain cake") == ("… cake", "… plain cake")
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
-    assert brief("called the Tower of it", "x")[0] == "called the Tower …"
-    assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 18
+    assert brief("called the Tower of it all", "x")[0] == "called the Tower …"
+    assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 24
 
 
 @pytest.mark.parametrize(
     ("group", "good", "before", "after", "shown"),
     [
         ("neighbor", True, "Paris is old.", "Paris and more", ("Paris", "Paris")),
-        ("neighbor", True, "the North Sea in", "the North Sea, and", ("the North …",) * 2),
+        ("neighbor", True, "the North Sea in", "the North Sea, and", ("the North Sea",) * 2),
         ("neighbor", False, "Paris, France.", "Rome.", ("Paris", "Rome")),
-        ("neighbor", False, "a dough that is made", "a dough that is baked", ("… made", "… baked")),
+        (
+            "neighbor",
+            False,
+            "a dough that is made of flour",
+            "a dough that is made of water",
+            ("… flour", "… water"),
+        ),
         ("neighbor", None, "Paris, France", "Paris, which", ("Paris", "Paris")),
         ("neighbor", None, "Paris.", "Rome.", ("Paris", "Rome")),
         ("reworded", False, "Paris, which", "Paris, where", ("Paris", "Paris")),
         ("edit", False, "wine and revelry. He", "wine, and more", ("wine", "wine")),
-        ("follows", False, "the most famous in it", "the most visited in", ("the most …",) * 2),
+        (
+            "follows",
+            False,
+            "the most famous in all of it",
+            "the most visited in all of it",
+            ("the most …",) * 2,
+        ),
         (
             "chat",
             True,
-            "A tower stands in Paris.",
-            "A tower stands in Rome.",
+            "A tower of iron stands in Paris.",
+            "A tower of iron stands in Rome.",
             ("A tower …", "… Rome"),
         ),
     ],

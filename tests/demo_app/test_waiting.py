@@ -80,7 +80,7 @@ def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor
         ticks = iter((0.0, seconds))
         monkeypatch.setattr(first_edits.time, "perf_counter", lambda: next(ticks))
         subject = Subject(lib.Case(lib.Fact(*TOWER, target)))
-        studio.first_edits._patch(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
+        studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
         return begun[-1]
 
     assert write("b", 34.4) == "FT is writing" and needed.is_there()
