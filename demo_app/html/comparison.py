@@ -445,10 +445,15 @@ def _source(subject: Subject) -> str:
             if case.paraphrases
             else "It is not tested in other words: the model answers them in another sense."
         )
+        head, tail = case.fact.prompt.casefold().split("{}")
+        asked = [one.prompt.casefold() for one in case.neighborhood]
+        alike = all(text.startswith(head) and text.endswith(tail) for text in asked)
         stay = (
             "Neighbors are other subjects of the same kind, of whom the model was sure before "
             "the edit."
-            if case.neighborhood
+            + " It is sure of fewer than three in your prompt, so some are asked something else."
+            * (not alike)
+            if asked
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
             "the same kind in your prompt. Your prompt about another "
             "subject counts as a neighbor where you write it under “Ask these as well”."

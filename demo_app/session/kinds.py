@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import lib
-from lib.data.relations import Relation, bare
+from lib.data.facts import Probe
+from lib.data.relations import Relation, bare, relations
 from lib.model import activations
 
 NAMES = Path(__file__).with_name("names.json")
@@ -72,6 +73,34 @@ def alike(kind: str) -> list[str]:
     of = [names for one, names in named().items() if GROUP.get(one) == "person"]
     every = zip_longest(*of) if GROUP.get(kind) == "person" else [named()[kind]]
     return [name for some in every for name in some if name]
+
+
+@cache
+def facts(kind: str) -> tuple[Probe, ...]:
+    """Facts of the classroom about names of this kind, and then of its group, of each relation in
+    turn.
+
+    A relation is about the kinds of which it has most subjects: "Mars" is no planet where the gods
+    of myths are asked about. Who wrote a book says nothing about other works.
+    """
+    mine, turns = GROUP.get(kind, kind), []
+    for relation in relations().values():
+        kinds = [listed().get(bare(subject), "") for subject, _ in relation.answers]
+        groups = [GROUP.get(one, one) for one in kinds]
+        most = max((groups.count(one) for one in groups if one), default=0)
+        if groups.count(mine) >= max(2, most / 2):
+            of = zip(relation.answers, kinds, groups, strict=True)
+            turns.append(
+                [
+                    (one != kind, Probe(relation.ask(relation.templates[0], subject), answer))
+                    for (subject, answer), one, group in of
+                    if group == mine and (mine != "work" or one == kind)
+                ]
+            )
+    found = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None]
+    # those of another kind come last; people are asked about as people
+    ranked = found if mine == "person" else sorted(found, key=lambda pair: pair[0])
+    return tuple(probe for _, probe in ranked)
 
 
 def states(lm: lib.LM, names: list[str]) -> Tensor:

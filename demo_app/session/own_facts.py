@@ -3,9 +3,12 @@
 Where its prompt is a wording of a classroom relation, rewordings and neighbors are that relation's.
 Anywhere else names of the same kind as the visitor's subject are put into the same prompt: what the
 model answers firmly about them, in the sense of the fact, is a neighbor. Where it is sure of fewer
-than three there is none, and locality is not tested. A prompt of the visitor's own that asks the
-same of another subject is a neighbor as well. Of the rewordings those stay that the unedited model
-answers in the sense of the fact, because another says nothing about the edit.
+than three, facts of the classroom about names of this kind stand beside them, which ask something
+else; where there are too few as well, there is none, and locality is not tested. A prompt of the
+visitor's own that asks the same of another subject is a neighbor as well. Of the rewordings those
+stay that the unedited model answers in the sense of the fact, because another says nothing about
+the edit. At most 24 prompts are asked: one for the kind, four for the rewordings, and the names and
+facts.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import lib
@@ -30,11 +33,11 @@ from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
 SURE = 0.5  # share of common words from which on a prompt is a wording of its relation
-TRIED = 32  # names of the subject's kind that are put into the same prompt
+TRIED = 11  # names of the subject's kind that are put into the same prompt
 ALIKE = 2  # of them whose answers begin with the same token
+FACTS = 8  # facts about names of this kind that are asked where the same prompt says too little
 FIRM = 0.2  # probability of an answer from which on the model is said to be firm
 MOST = 6  # neighbors of a typed fact
-LIKELY = 10  # of the names, those that are asked for whole answers
 OPENINGS = ("Let us go on. ", "Somebody wrote this: ", "The text reads as follows. ")
 
 
@@ -112,14 +115,20 @@ class OwnFacts:
         )
 
     def _neighbors(self, job: Job, fact: lib.Fact, relation: Relation) -> tuple[Probe, ...]:
-        """The same prompt about other names of the subject's kind, where the model is sure."""
+        """The same prompt about other names of the subject's kind; where the model is sure of too
+        few of them, beside them what it knows of other subjects of this kind.
+        """
         kind = kinds.kind_of(self.lm, str(fact.subject))
         if kind is None:
             return ()
         own = bare(str(fact.subject))
         other = [n for n in kinds.alike(kind) if own not in bare(n) and bare(n) not in own]
         same = self._surest([relation.ask(fact.prompt, name) for name in other[:TRIED]])
-        found = self._firm(job, fact, same)
+        found = self._firm(job, fact, dict.fromkeys(same))
+        if len(found) < LEAST:
+            facts = [one for one in kinds.facts(kind) if own not in one.prompt.casefold()]
+            right = {one.prompt: one.target for one in facts[:FACTS]}
+            found = self._firm(job, fact, dict.fromkeys(one.prompt for one in found) | right)
         return tuple(found) if len(found) >= LEAST else ()
 
     def _surest(self, texts: Sequence[str]) -> list[str]:
@@ -135,22 +144,28 @@ class OwnFacts:
             seen[token] += 1
             if surest.values[i] >= math.log(FIRM) and seen[token] <= ALIKE:
                 found.append(texts[i])
-        return found[:LIKELY] if len(found) >= LEAST else []
+        return found
 
-    def _firm(self, job: Job, fact: lib.Fact, texts: Sequence[str]) -> list[Probe]:
-        """Neighbors among prompts, with what the model is sure of.
+    def _firm(self, job: Job, fact: lib.Fact, asked: Mapping[str, str | None]) -> list[Probe]:
+        """Neighbors among {prompt: its answer, where it is known}, with what the model is sure of.
 
         Each has another answer, because one that everybody gets says nothing about a subject; none
-        repeats the prompt, none is the new answer, and all are of its form.
+        repeats the prompt, and none is the new answer. A known answer has to be given, and another
+        has to be of the new one's form.
         """
-        asks = [(text, False) for text in texts]
+        asks = [(text, False) for text in asked]
+        if not asks:
+            return []
         said = self.asker.base(job, asks, fact.target_new, 0.02, 0.05)
-        answers = [clause(one.text) for one in said]
+        answers = [
+            clause(one.text) if right is None else right * begins(one.text, right)
+            for right, one in zip(asked.values(), said, strict=True)
+        ]
         chances = self._chances(asks, answers, said)
         found: dict[str, Probe] = {}
-        for text, answer, chance in zip(texts, answers, chances, strict=True):
+        for (text, right), answer, chance in zip(asked.items(), answers, chances, strict=True):
             new = plain(answer) not in {*found, plain(fact.target_new)}
-            suits = form(fact.target_new) in ("word", form(answer))
+            suits = right is not None or form(fact.target_new) in ("word", form(answer))
             if chance >= FIRM and new and suits and answer.casefold() not in text.casefold():
                 found[plain(answer)] = Probe(text, answer)
         return list(found.values())[:MOST]
