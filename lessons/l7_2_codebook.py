@@ -19,7 +19,7 @@ ball *larger*. Write the rules with that repaired, in four steps that use one an
     nearest: returns (a number, a whole number), for n > 0
     lookup: returns a string, or None
     rule: returns a list of two
-    write: returns new [K, eps, labels], a new entry last; those that it got stay as they are
+    write: returns [K, eps, labels], a new entry last
 
 Hint: torch.cat([K, q[:, None]], 1) adds a column. Two balls may overlap; who answers there?
 """

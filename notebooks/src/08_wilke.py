@@ -13,7 +13,7 @@
 # **Needs** [02](02_insert.ipynb) (insert), [02b](02b_first_token.ipynb) (attention sink) and
 # [04](04_rome.ipynb) (ROME's two keys).
 #
-# **Minutes** 20 to read and 25 to work: an exercise of [session 4](../lessons/session_4.md), and once
+# **Minutes** 20 to read and 30 to work: an exercise of [session 4](../lessons/session_4.md), and once
 # more one of [session 2](../lessons/session_2.md).
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
@@ -107,7 +107,7 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # only where little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and
 # its measure the **pattern matching degree**.
 #
-# **Your turn · exercise 4.3 · ★★★ · 10 minutes.** You write WilKE in three steps, and each is checked by
+# **Your turn · exercise 4.3 · ★★★ · 15 minutes.** You write WilKE in three steps, and each is checked by
 # itself. First the length of one change, then the scores of all layers.
 
 

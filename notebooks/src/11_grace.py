@@ -227,7 +227,8 @@ steps = {}
 for whose, f in both(write).items():
     book, steps[whose] = [torch.zeros(1, 0), torch.zeros(0), []], []
     for at, label in stream:
-        book = f(*book, torch.tensor([at]), label, 1.0)
+        K, eps, labels = book  # copies go in: a `write` may change what it gets
+        book = f(K, eps.clone(), [*labels], torch.tensor([at]), label, 1.0)
         steps[whose].append(book)
     print(f"{whose}, at 1.5:", lookup(*book, torch.tensor([1.5])))
 drawings_11.growing(stream, steps)
@@ -568,7 +569,7 @@ def edit(lm, facts, after):
     K, V, eps, labels = torch.zeros(d_in, 0), torch.zeros(d_out, 0), torch.zeros(0), []
     if module in after.routes:
         old = after.routes[module]
-        K, V, eps, labels = old.K, old.V, old.eps, list(after.memory["mine"]["labels"])
+        K, V, eps, labels = old.K, old.V, old.eps.clone(), list(after.memory["mine"]["labels"])
     for fact in facts:
         whole = lib.Fact(fact.text, "{}", fact.target_new)
         settings = value_search.Search(kl_factor=0.0)

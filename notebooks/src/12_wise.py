@@ -477,7 +477,7 @@ for name in ("WISE", "WISE, no rehearsal"):
 
 # %%
 def ties(taus, density):
-    """taus, a list of tensors of one shape; density, the share that is kept -> their merge."""
+    """taus, a list of tensors of one shape; density, the share kept, a rounded count -> their merge."""
     ...
 
 

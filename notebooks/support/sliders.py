@@ -15,12 +15,12 @@ def plainly(value: float) -> str:
 
 
 class Slider(Panel):
-    """`draw(value)` is the figure of each of some values; without a kernel that of `start` stands."""
+    """`draw(value)` is the figure of each value, in order; without a kernel that of `start` stands."""
 
     def __init__(
         self, draw: Callable[[float], plot.Figure], name: str, values: Sequence[float], start: float
     ) -> None:
-        self.draw, self.name, self.places = draw, name, values
+        self.draw, self.name, self.places = draw, name, sorted(set(values))
         super().__init__(value=start)
 
     def controls(self) -> dict[str, Any]:
