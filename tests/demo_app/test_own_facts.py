@@ -214,5 +214,5 @@ def test_of_eighty_typed_facts_at_most_four_were_scored_falsely():
     wrong = {str(one["fact"]): typed_facts.false(one) for one in held["facts"]}
     wrong = {fact: why for fact, why in wrong.items() if why}
     assert len(wrong) <= 4, wrong
-    # a model of 135 million weights is sure of little about obscure subjects
-    assert sum(not one["found"]["neighbors"] for one in held["facts"]) <= 47
+    # 25 % was the aim: a model of 135 million weights is sure of little about obscure subjects
+    assert sum(not one["found"]["neighbors"] for one in held["facts"]) <= 23

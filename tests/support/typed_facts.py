@@ -8,9 +8,9 @@ a reader wrote down for each which relations its prompt means, and of which kind
 be. A score is false where it rests on another relation or kind, on fewer than three neighbors, on
 one whose answer the model is not sure of, or on an answer that several subjects get.
 
-One is false and 47 have no neighbors. Three were false and 29 had none while facts of other
-questions took the place of the visitor's: they said nothing about what was asked, and hid that the
-model is sure of little about obscure subjects. The verdicts were left as they were.
+Three are false and 23 have no neighbors. With the visitor's own prompt alone one was false and 47
+had none; with facts of other questions alone, as long as the same prompt gave too few, three were
+false and 29 had none. The verdicts were left as they were.
 """
 
 from __future__ import annotations
