@@ -19,10 +19,12 @@ import random
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 
 import lib
 from lib.atomic_files import whole_file
 from lib.errors import EditWarning
+from lib.lifelong.sample import sampled
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import of_file
 
@@ -32,11 +34,22 @@ METRICS = ("generalization", "same_relation")
 EVALUATED = {"metrics": METRICS, "events": ("generation",)}
 
 
-def shares(scores: lib.Scores) -> dict[str, list[float]]:
-    """{metric: a share of each fact that was asked, in the stream's order}."""
+Shares = dict[str, dict[str, list[float]]]  # of each metric and group of facts
+
+
+def shares(scores: lib.Scores, cases: list[lib.Case]) -> Shares:
+    """The share of each fact that was asked, for each metric and group of `sampled`."""
     rows = scores.rows[scores.rows["event"] == "generation"]
-    found = rows.groupby(["metric", "case"], sort=False)["value"].mean()
-    return {name: [round(x, 4) for x in found[name]] for name in ("efficacy", *METRICS)}
+    found = rows.groupby(["metric", "case"])["value"].mean()
+    groups = sampled(len(cases), BATCH, ASKED)
+    return {
+        metric: {
+            group: [round(of[cases[i].id], 4) for i in some if cases[i].id in of]
+            for group, some in groups.items()
+        }
+        for metric in ("efficacy", *METRICS)
+        for of in [found[metric].to_dict()]
+    }
 
 
 def written(lm: lib.LM, name: str, cases: list[lib.Case], work: Path) -> dict:
@@ -48,8 +61,8 @@ def written(lm: lib.LM, name: str, cases: list[lib.Case], work: Path) -> dict:
         "editor": name,
         "settings": asdict(run.editor.config),
         "facts": len(cases),
-        "base": shares(run.scores[0]),
-        **shares(run.scores[len(cases)]),
+        "base": shares(run.scores[0], cases),
+        **shares(run.scores[len(cases)], cases),
         "contradicted": run.contradicted[len(cases)],
         "seconds": run.seconds["edit"] / len(cases),
     }
@@ -75,8 +88,8 @@ def main() -> None:
             with whole_file(given.out) as part:
                 rows = {**kept, f"{name} {draw}": {**row, "draw": draw}}
                 part.write_text(json.dumps(rows) + "\n")
-            means = {m: round(sum(row[m]) / len(row[m]), 3) for m in ("efficacy", *METRICS)}
-            print(name, draw, means, f"{row['seconds']:.2f} s per edit", flush=True)
+            held = {group: f"{mean(some):.2f}" for group, some in row["efficacy"].items()}
+            print(name, draw, held, f"{row['seconds']:.2f} s per edit", flush=True)
     measured.record(given.out, vars(given))
 
 
