@@ -15,6 +15,7 @@ from statistics import mean
 from typing import Any
 
 from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.lifelong.sample import GROUPS
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import which_editor
 
@@ -197,16 +198,47 @@ SINGLE = {  # column: metric, by what the model says
 ALONE = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "grace", "wise", "retrieval")
 
 
-@made("single-edits", ("quality", [f"classroom {name}" for name in ("base", *ALONE)]))
-def single_edits() -> str:
+SECOND = "gemma-3-270m"
+THERE = ("rome", "memit", "ultraedit", "ft_m", "grace", "retrieval")  # tuned for it
+
+
+def _alone(names: Sequence[str], model: str = "") -> str:
     """Well-known facts, each written alone: what follows, and what should not."""
     stored, lines = read("quality"), []
-    for name in ("base", *ALONE):
-        rows = stored[f"classroom {name}"]["summary"]
+    for name in ("base", *names):
+        rows = stored[f"classroom {name}{model}"]["summary"]
         found = [pick(rows, metric, "generation") for metric in SINGLE.values()]
         shares = [share(row if row and row["cases"] > 1 else None) for row in found]
         lines.append(("unedited model" if name == "base" else f"`{name}`", *shares))
     return table(("editor", *SINGLE), lines)
+
+
+made("single-edits", ("quality", [f"classroom {name}" for name in ("base", *ALONE)]))(
+    partial(_alone, ALONE)
+)
+made("gemma-edits", ("quality", [f"classroom {name}, {SECOND}" for name in ("base", *THERE)]))(
+    partial(_alone, THERE, f", {SECOND}")
+)
+
+
+@made("thousand", "thousand")
+def thousand() -> str:
+    """A thousand facts, one batch of a hundred after another: what is held at the end."""
+    found: dict[str, list[Row]] = {}
+    for row in read("thousand").values():
+        found.setdefault(row["editor"], []).append(row)
+    lines = []
+    for name, streams in found.items():
+        held = [[row["efficacy"][part] for row in streams] for part in GROUPS]
+        rest = [
+            [[x for part in row[metric].values() for x in part] for row in streams]
+            for metric in ("generalization", "same_relation")
+        ]
+        cells = map(_of_streams, (*held, *rest))
+        each = mean(row["seconds"] for row in streams)
+        lines.append((f"`{name}`", len(streams), *cells, f"{each:.1f}"))
+    head = ("first 250 held", "between", "last 100 held", "reworded", "others as before")
+    return table(("editor", "streams", *head, "s per edit"), lines)
 
 
 # --- rows and columns of tables.toml
