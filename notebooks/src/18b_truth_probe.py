@@ -238,9 +238,10 @@ print(
 #
 # ## Where does an edit move a fact?
 #
-# The library's probe is made like yours and reads before block 21. Its block and its penalty were chosen on half of the
-# facts. It refuses to work where it is right for less than 80 % of unseen relations. For every stream below it is
-# trained anew, without the facts that are edited.
+# The library's probe is made like yours and reads before block 21. That was chosen on half of the facts, where the blocks
+# of the middle lie within four points of each other. Before block 15 it would be right somewhat more often, but a later
+# block comes after more of the blocks that editors write in, so it sees more edits. It refuses to work where it is right
+# for less than 80 % of unseen relations. For every stream below it is trained anew, without the facts that are edited.
 #
 # For one fact there are two statements: with the new answer, which is false before the edit, and with the old one,
 # which is true. So a fact is a point in a plane, with the score of its old answer to the right and that of its new
@@ -253,7 +254,7 @@ print(
 #
 # <details><summary>Answer</summary>
 #
-# For most of them. The section after the next one counts them.
+# For fifteen of the twenty-four. For eleven it did so before the edit.
 #
 # </details>
 
@@ -359,8 +360,12 @@ figures.dots({panels[what]: {line: shares(line, what) for line in LINES} for wha
 # %% [markdown]
 # **The shares read like a success, and the table does not.** After ROME the new answer looks true for twice as many facts as
 # before, and the old one for fewer. But only a quarter of the facts are turned round. For half of them *both* statements look
-# true: the probe no longer tells the two answers apart. It gave the same verdict to both for eleven of the
-# twenty-four facts before the edit as well, and for fifteen after it; with three streams this difference is not proved.
+# true. The probe gave the same verdict to both answers for eleven of the twenty-four facts before the edit, and for
+# fifteen after it; with three streams this difference is not proved.
+#
+# **And how good is the probe on these very facts?** Before any edit the old answer should look true and the new one false.
+# It is right about 37 of these 48 statements, 77 %. By its own rule it would refuse here. But that rule asks about
+# unseen relations of the classroom, and these new answers were chosen to be plausible.
 #
 # The other stream is an example with longer rows. There ROME's facts get the same verdict for most facts again, but now often
 # neither looks true. After synthetic documents, where the model is trained on short texts about each
@@ -441,8 +446,8 @@ for name in ("ft_m", "grace"):
 # ## Where it breaks
 #
 # One model of 135 million parameters, twenty-four facts in three streams, and one kind of probe. The probe is wrong for one
-# statement in six or seven, and on the facts that are edited for more: they were not drawn like its training. Another probe may
-# read something else.
+# statement in six or seven, and on the facts that are edited for nearly one in four. Another probe may read something
+# else.
 #
 # And above all, a direction that separates true from false statements need not be what the model *takes* for true. No number
 # of this page shows that "the model now believes it". What is shown is smaller and more useful: which questions a
