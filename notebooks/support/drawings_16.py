@@ -19,11 +19,8 @@ def roofline(
     loads  {what is done: (multiply-adds, bytes read)}; each is a point under the last roof
     roofs  {card: (multiply-adds, bytes read in a second)}
     """
-    axes = (
-        "tokens in a pass: multiply-adds for each weight read",
-        "multiply-adds per second, at most",
-    )
-    figure, ax = new_figure(*axes, None, height=4.2)
+    below = "tokens in a pass: multiply-adds for each weight read"
+    figure, ax = new_figure(below, "multiply-adds per second, at most", None, height=4.2)
     x = np.geomspace(6, 2000, 200)
     for card, (peak, bandwidth) in roofs.items():
         dash = "--" if card == next(iter(roofs)) else "-"
