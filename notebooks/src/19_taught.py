@@ -224,9 +224,10 @@ ax.grid(True)
 figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 
 # %% [markdown]
-# **No editor stands in the upper right corner.** The searches come nearest in these short streams, lists and retrieval
-# leave most alone and give half, and fine-tuning gives all and takes a third. Without an unedited model and a price there
-# is no best editor; the table has the choice for single needs, by two rules that page 14 explains.
+# **No editor stands in the upper right corner.** The searches come nearest in these short streams, GRACE and retrieval
+# leave nearly all alone and give half to two thirds, and fine-tuning gives nearly all and leaves half alone. Without an
+# unedited model and a price there is no best editor; the table has the choice for single needs, by two rules that page 14
+# explains.
 
 # %%
 needed = "what counts", "take", "held, %", "reworded, %", "neighbors, %", "unrelated, %"
