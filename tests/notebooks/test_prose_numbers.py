@@ -31,6 +31,9 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "15_judging": {
         "73 % of MALMEN's rewordings": "14_five.json, in tests/repository/claims.toml",
     },
+    "18b_truth_probe": {
+        "★★ · 15 minutes": "the time that an exercise takes",
+    },
 }
 
 
