@@ -539,6 +539,7 @@ def places(name, column):  # (what is kept, rewordings that follow), in %, of ea
     return [tuple(100 * sum(some) / len(some) for some in pair) for pair in pairs]
 
 
+# %%
 plots = {
     panel: {said: [places(name, column)] for name, said in names.items()}
     for panel, column in columns.items()
