@@ -507,7 +507,10 @@ for line, key in compared:
     print(f"{columns[key]}, {line} less LEMoE: {gap} points")
 found = {f"{columns[key]} (%)": {line: means(line, key) for line in lines} for key in MEASURED}
 found.pop("facts held (%)")  # the last columns above have them
-figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
+made = figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
+for ax in made.axes:
+    ax.set_ylim(-4, 104)
+made
 
 # %% [markdown]
 # **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts
@@ -533,12 +536,14 @@ figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=
 # </details>
 
 # %%
-prompt = "The Colosseum is located in the city of"  # put yours here
+prompt = "The Reichstag is located in the city of"  # put yours here
 with lm.patched(patch):
     says, notes = lm.answer([tower.text, prompt], 3, explain=True)
 for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
     who = "nobody" if note["entry"] < 0 else f"expert {note['entry'] + 1}"
     print(f"{text} … {who} answers, with a score of {note['score']:.1f}: {' '.join(said.split())}")
+(own,), (other,) = notes
+print("found: it is sent to the tower's expert" if other["entry"] == own["entry"] else "not yet")
 
 # %% [markdown]
 # ## Experts behind your router, in your own file
