@@ -7,7 +7,7 @@ makes of every pair
 
 It is judged by the *edited* language model, which is large: you get one function
 
-    outcome(Δ)    → [L, G]: the loss with W + Δ, and the gradient ∂L/∂W there, (d_out, d_in)
+    outcome(Δ)    → [L, D]: the loss with W + Δ, and the gradient ∂L/∂W there, (d_out, d_in)
 
 which may be called once. Write it in three steps:
 
@@ -17,12 +17,12 @@ which may be called once. Write it in three steps:
 
     outcome, K (d_in, n), K_hat (d_in, n), G_hat (d_out, n), a (d_in,), b (d_out,), eta, lam
 
-Investigate: the chain rule splits at Δ. With G held fixed, ∂L/∂φ = ∂⟨G, Δ(φ)⟩/∂φ for every
-parameter φ. Which of the two graphs do you need, the model's or the network's? Where is G
+Investigate: the chain rule splits at Δ. With D held fixed, ∂L/∂φ = ∂⟨D, Δ(φ)⟩/∂φ for every
+parameter φ. Which of the two graphs do you need, the model's or the network's? Where is D
 to be taken?
 
-Hint: `⟨G, Δ⟩` is (G * Δ).sum(), and torch.autograd.grad(that, (a, b)) does the rest, if a and b
-require a gradient: a = a.clone().requires_grad_(). By hand: ∂L/∂V = G K (KᵀK + λ I)⁻¹.
+Hint: `⟨D, Δ⟩` is (D * Δ).sum(), and torch.autograd.grad(that, (a, b)) does the rest, if a and b
+require a gradient: a = a.clone().requires_grad_(). By hand: ∂L/∂V = D K (KᵀK + λ I)⁻¹.
 """
 
 import torch
@@ -48,9 +48,9 @@ def learn(
     a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
     delta = granted(shifts(K, K_hat, G_hat, a, b, eta), K, lam)
     # phase one: the model alone, at W + Δ
-    loss, G = outcome(delta.detach())
-    # phase two: the network alone, G held fixed
-    return [loss, *torch.autograd.grad((G * delta).sum(), (a, b))]
+    loss, D = outcome(delta.detach())
+    # phase two: the network alone, D held fixed
+    return [loss, *torch.autograd.grad((D * delta).sum(), (a, b))]
 
 
 # --- checks
@@ -63,10 +63,10 @@ WRONG = [
     ({"granted": "return V @ K.T"}, "outer products"),
     ({"granted": "return V @ torch.linalg.pinv(K)"}, "λ"),
     ({"delta.detach()": "torch.zeros_like(delta)"}, "unedited"),
-    ({"G * delta": "(G @ K) * shifts(K, K_hat, G_hat, a, b, eta)"}, "regression"),
-    ({"*torch.autograd.grad((G * delta).sum(), (a, b))": "a.grad, b.grad"}, "None"),
+    ({"D * delta": "(D @ K) * shifts(K, K_hat, G_hat, a, b, eta)"}, "regression"),
+    ({"*torch.autograd.grad((D * delta).sum(), (a, b))": "a.grad, b.grad"}, "None"),
     ({"return [loss": "outcome(delta.detach() + 1e-4)\nreturn [loss"}, "once"),
-    ({"(G * delta)": "(-G * delta)"}, "sign"),
+    ({"(D * delta)": "(-D * delta)"}, "sign"),
 ]
 
 
@@ -152,20 +152,20 @@ def check(ask, draw):
         wrong = granted(shifts(near, K_hat, G_hat, a, b, rate), keys, ridge)
         return through(gradient(wrong) * wrong)
 
-    G = gradient(delta)
+    D = gradient(delta)
     likely = {
-        "G is that of the unedited model: the loss judges W + Δ, so take it there.": (
+        "D is that of the unedited model: the loss judges W + Δ, so take it there.": (
             through(gradient(torch.zeros_like(delta)) * delta)
         ),
         "This is the gradient as if Δ k were v: the regression between V and Δ is missing.": (
-            through((G @ K) * V)
+            through((D @ K) * V)
         ),
         "v has ⟨k, k̃⟩ with the raw key k; here k̂ stands in its place.": other(K_hat),
         "The regression has no λ here: KᵀK + λ I.": other(ridge=0.0),
         "v = −η ⟨k, k̃⟩ g̃ goes against g̃; here the minus is missing.": other(rate=-eta),
         "The regression is solved for k̂, but the layer sees the raw keys.": other(keys=K_hat),
-        "This asks for a short Δ: where is G, what the loss says of it?": through(delta.pow(2)),
-        "The sign: ⟨G, Δ⟩, so that a step against it lowers L.": -wanted,
+        "This asks for a short Δ: where is D, what the loss says of it?": through(delta.pow(2)),
+        "The sign: ⟨D, Δ⟩, so that a step against it lowers L.": -wanted,
     }
     agree(theirs, wanted, "the gradient (a and b in a row)", likely)
     if abs(number(found[0], "L") - loss.item()) > 1e-5:

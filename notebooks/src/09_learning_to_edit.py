@@ -60,6 +60,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 from functools import partial
 
+import numpy as np
 import torch
 
 import lib
@@ -84,6 +85,8 @@ mend, draw = editors["mend"], torch.Generator().manual_seed(0)
 COLORS = {"plain step": plot.BASE, "units alone": plot.QUIET, "MEND, solved": plot.EDITED}
 COLORS |= {"unedited": plot.QUIET, "last layer": plot.EDITED, "two layers below": plot.NEIGHBOR}
 NETWORKS = "MEND", "MALMEN", "RLEdit"
+WAYS = "plain step", "units alone", *NETWORKS, "UltraEdit", "MEND, solved"
+MARKS = dict(zip(WAYS, "osD^vPX", strict=True))  # of every figure
 KEPT, NEW = "neighbors kept (%)", "prompts that say the new answer (%)"
 
 
@@ -219,9 +222,10 @@ def step(rate):
 sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 
 # %% [markdown]
-# In the last layer the keys tell a question for a place from others, and hardly tell one place from
-# another: a neighbor gets nearly as much of the shift as a rewording. No rate can undo this. With a
-# small one the fact is not written, and with a large one the neighbors say "Rome" as well.
+# In the last layer more than half of the shift arrives at a neighbor, and more than that at another
+# question whose answer is a city. The keys tell mostly what kind of word comes next, and only little
+# of which one. No rate can undo this. With a small one the fact is not written, and with a large one
+# the neighbors say "Rome" as well.
 #
 # The last cell of this part writes your own fact with MEND: one pass through the model, and no search.
 
@@ -251,17 +255,18 @@ for way in (*NETWORKS, "UltraEdit"):
         what: shares.less(way, "plain step, α = 0.02", "alone", what) for what in runs_09.MEASURED
     }
     print(f"{way}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
-figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS)
+figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
 # **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
 # very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
 # MALMEN writes as many facts as the plain step with $\alpha = 0.02$ in each draw, and the three networks keep
 # somewhat more of the neighbors. But their printed intervals contain 0. As three draws of ten facts cannot tell a
-# gain of less than about fifteen points from none, a gain by training is not shown here.
+# gain of less than about fifteen points from none, a gain by training is not shown here; the small network at the end
+# of this page has one.
 #
-# UltraEdit, for which nothing is trained, writes as many facts and keeps far more of the neighbors. But hardly any of
-# its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good one**: the right panel
+# UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the neighbors. But
+# hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good one**: the right panel
 # shows what plain steps and trained networks have and UltraEdit lacks. It differs from them in more than the
 # training, since it edits lower layers and reads only the tokens of the answer.
 #
@@ -280,14 +285,13 @@ figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS)
 # $B$, $b$ and $t$ are zero at first. So the network returns what it was given, and the untrained
 # editor is a plain step in standardized units: the *units alone* of the figure. Training starts from there.
 #
-# **Predict.** At the start, then, what stands beside 0 in the $\max$ is exactly 0. $A$ is drawn at random
-# and $B = 0$: which of the two moves in the first training step? And what if $\max(0, \cdot)$ is `relu`?
+# **Predict.** $A$ is drawn at random and $B = 0$: which of the two moves in the first training step?
 #
 # <details><summary>Work it out</summary>
 #
 # The derivative of $BAx$ with respect to $A$ has $B = 0$ as a factor. So of the two only $B$ moves, and $A$
-# follows from the second step on. But the derivative of $\max(0, \cdot)$ at 0 is a matter of choice.
-# `relu` takes 0 there, so with it nothing would ever move. `clamp(min=0)` takes 1.
+# follows from the second step on. At 0 the derivative of $\max(0, \cdot)$ is taken to be 1, or nothing would
+# ever move.
 #
 # </details>
 
@@ -314,9 +318,7 @@ with torch.no_grad():  # away from the start, formula and library still agree
         part += 0.3 * normal(*part.shape)
 for slow, fast in zip(slow_net(net, k, g), net(k, g, "a"), strict=True):
     assert torch.allclose(slow, fast)
-zero = torch.zeros(2, requires_grad=True)
-(zero[0].relu() + zero[1].clamp(min=0)).backward()
-print(f"slopes at 0: relu {zero.grad[0]:.0f}, clamp {zero.grad[1]:.0f}")
+
 
 # %% [markdown]
 # ## Many facts: ask, then grant
@@ -415,11 +417,10 @@ sliders.Slider(misses, "shared part", (0.0, 0.3, 1.0, 2.0), 1.0)
 # %%
 many = {"plain step": ["plain step, α = 0.01"]}
 many |= {way: [way] for way in (*NETWORKS, "MEND, solved", "UltraEdit")}
-print("twenty in one update, mean of three draws [95 %]:")
+print("neighbors kept after twenty in one update, mean of three draws [95 %]:")
 for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALMEN", "UltraEdit")):
-    said = {what: shares.less(one, other, "together", what) for what in runs_09.MEASURED}
-    print(f"{one} less {other}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
-figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS)
+    print(f"{one} less {other}:", shares.less(one, other, "together", "neighbors"))
+figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
 # **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are gone. The same
@@ -439,7 +440,7 @@ figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS)
 # rule the gradient goes from $L$ through the language model to $\Delta$, and on through the regression to
 # the network. One graph of all this would have to hold the language model and the network at once, for
 # all texts. But the chain can be cut at $\Delta$. Let $D = \partial L/\partial W$ at $W + \Delta$, one
-# whole matrix per edited layer, which the file of exercise 6.4 calls $G$. Then for every parameter $\varphi$ of the network
+# whole matrix per edited layer. Then for every parameter $\varphi$ of the network
 #
 # $$\frac{\partial L}{\partial \varphi} =
 # \Big\langle D, \frac{\partial \Delta}{\partial \varphi} \Big\rangle
@@ -557,9 +558,9 @@ def standardized(facts):  # K, K̂ and Ĝ
 taught, examined = standardized(lesson), standardized(exam)  # no edit changes them
 
 
-def trained(learn):  # a and b
+def trained(learn, seed):  # a and b, after updates whose facts are drawn with this seed
     a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
-    adam, order = torch.optim.Adam([a, b], lr=0.05), torch.Generator().manual_seed(0)
+    adam, order = torch.optim.Adam([a, b], lr=0.05), torch.Generator().manual_seed(seed)
     for _ in range(12 if SCALE == "tiny" else 60):
         some = torch.randperm(100, generator=order)[:10]
         parts = (x[:, some] for x in taught)
@@ -581,17 +582,21 @@ def examine(a, b, eta=0.001):  # (neighbors kept, facts written) in % of facts t
 
 
 ones = [torch.ones(len(mean), device=lm.device) for mean, _ in units]
-made = {line: trained(f) for line, f in each("trained", learn).items()}
-toy = {"units alone": [[examine(*ones, eta)] for eta in (3e-4, 1e-3, 2e-3, 3e-3)]}
-toy |= {line: [[examine(a, b)]] for line, (a, b) in made.items()}
-figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
+curve = [examine(*ones, eta) for eta in (3e-3, 2e-3, 1e-3, 3e-4)]  # from few neighbors to many
+toy = {"units alone": [[place] for place in curve]}
+for line, f in each("trained", learn).items():
+    toy[line] = [[examine(*trained(f, seed)) for seed in range(2 if SCALE == "tiny" else 5)]]
+    over = [round(y - np.interp(x, *zip(*curve, strict=True))) for x, y in toy[line][0]]
+    print(f"{line}: written above the curve of the units, points in each order: {over}")
+figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 
 # %% [markdown]
-# The figure asks facts that no update has seen. The units alone make a curve over
-# four values of $\eta$, as the plain step did over its rates, and the trained network gains only if
-# it lies beyond it, as it does here. It learns $a$ and $b$ alone. As the regression stands on $K$
-# itself, $a$ only sets how long the shift of each fact is, by $\langle k, \tilde k\rangle$; $b$ can turn
-# it. It is an example, with one layer, one order and first tokens.
+# The figure asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain step
+# did over its rates, and a network gains only if it lies beyond this curve. **Here training gains**: five networks, which
+# have seen their facts in five orders, write 29 to 39 points more than the curve does where as many neighbors are kept.
+# They learn $a$ and $b$ alone. As the regression stands on $K$ itself, $a$ only sets how long the shift of each fact is,
+# by $\langle k, \tilde k\rangle$; $b$ can turn it. The layer and the facts are the same in all five, and what is asked is
+# the first token.
 #
 # ## The networks of this library
 #
@@ -613,7 +618,8 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS)
 # * The network's gradient needs one matrix per edited layer of the language model, $D = \partial
 #   L/\partial W$. Model and network never share a graph.
 # * A trained network has to be compared with a plain step of the best size and with units without a
-#   network. With one fact too few were asked to tell a gain over such a step from none. UltraEdit
+#   network. A network of two vectors gained some thirty points over its units, in each of five orders.
+#   Of the networks that the library brings, too few facts were asked to tell such a gain from none. UltraEdit
 #   kept many more, and lost the rewordings.
 # * With twenty facts in one update the sum of MEND's pairs wrote nothing. A regression writes; on
 #   $k$ it spares the neighbors, and on $\tilde k$ rewordings follow. None had both.

@@ -584,11 +584,14 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 # lifelong moments hold somewhat fewer facts, for a quarter of the damage. Twenty facts of a draw
 # are asked, so that of the facts held only a difference of 15 to 30 points could have been seen.
 #
-# The library's preset stands apart: with more passes, and old keys and general text in the
-# regression (notebooks 05, 06), it holds three of four facts at less than a tenth of the damage.
+# The library's preset stands apart: with more passes, and old keys and general text in the regression (notebooks 05, 06),
+# it holds three of four facts at less than a twentieth of the damage of the largest step.
 #
-# Of the trained networks only RLEdit's, which has learned from streams, holds facts after three turns: more than half of them, with more damage than
-# lifelong moments do with the largest step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN nearly so.
+# Of the trained networks only RLEdit's, which has learned from streams, holds most facts after three turns, with more than
+# twice the damage of the largest step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN
+# nearly so. **So what is left without a network?** The units and the regression alone hold more facts than MALMEN's
+# network and fewer than RLEdit's, and they do less damage than either. Of these networks only the one that was trained on
+# streams brings more than the units, and it pays for it.
 #
 # ## What we know now
 #
@@ -633,8 +636,8 @@ plot.lines(turns, far, "edits", "‖ΔW‖ / ‖W‖ (%)", colors=colors, dashes
 # With lifelong moments the weights move as orthogonal turns would move them, and with those of the
 # first turn faster. Without any they move a little less. Part of the remedy is in notebooks 05 and
 # 06: weigh general text, and keep the keys. The library's preset does both. But **weights fill up
-# all the same**, and in a stream of ten thousand facts the first hundred fade ([notebook
-# 16](16_at_scale.ipynb)). What if one leaves the weights alone? That is [notebook
+# all the same**: in a stream of ten thousand facts, which [notebook 16](16_at_scale.ipynb) draws, half of
+# the first hundred are gone at the end. What if one leaves the weights alone? That is [notebook
 # 11](11_grace.ipynb).
 #
 # ## References

@@ -3,9 +3,9 @@
 #
 # # 13 · LEMoE: experts that do not forget
 #
-# In WISE each new fact is trained into the matrix that older facts need. LEMoE trains no expert twice: every batch of
-# facts gets one of its own, which is frozen afterwards. What can go wrong then is that a prompt is sent to the wrong
-# expert.
+# In WISE all facts share one matrix, and the router is a by-product of its training. LEMoE trains no expert twice: every
+# batch of facts gets one of its own, which is frozen afterwards, and a router is trained to find it. What can go wrong
+# then is that a prompt is sent to the wrong expert.
 #
 # **You will** see why a softmax turns every old expert down · write who is chosen, and fit the router anew in
 # three steps · see a router forget, and bring its facts back with your own fit · move the threshold of nobody · see
@@ -136,7 +136,7 @@ plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, yli
 # gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old answer
 # can then change only if the new expert wins the prompt. A constant has no gradient, so where a
 # loss trains the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its
-# value is 1, its gradient that of $p$.
+# value is 1, its gradient that of $p$. This is known as the *straight-through* trick.
 #
 # And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
@@ -428,8 +428,8 @@ drawings_13.turned(paths)
 # %% [markdown]
 # **What was lost was the way to the expert.** The second batch has taught the network vectors that
 # suit the second batch, and with them those of the first have turned away from their own anchor,
-# three towards the newer. The newer expert never saw their answers. The refit turns them back. This
-# is an example, and the facts are those of the fit.
+# three towards the newer, where the lines rise. The newer expert never saw their answers. The refit turns them back.
+# This is an example, and the facts are those of the fit.
 #
 # ## Frozen, trained again, or sent astray
 #
@@ -507,12 +507,16 @@ for line, key in compared:
     print(f"{columns[key]}, {line} less LEMoE: {gap} points")
 found = {f"{columns[key]} (%)": {line: means(line, key) for line in lines} for key in MEASURED}
 found.pop("facts held (%)")  # the last columns above have them
-figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
+made = figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
+for ax in made.axes:
+    ax.set_ylim(-4, 104)
+made
 
 # %% [markdown]
 # **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts
 # are held. Fewer neighbors are kept without it, in each stream; but the interval holds zero, as
-# three streams scatter that much, and so does that of MEMoE's rewordings.
+# three streams scatter that much, and so does that of MEMoE's rewordings. Three streams find differences from some forty
+# points on, as [page 15](15_judging.ipynb) computes.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
 # neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
@@ -532,12 +536,14 @@ figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=
 # </details>
 
 # %%
-prompt = "The Colosseum is located in the city of"  # put yours here
+prompt = "The Reichstag is located in the city of"  # put yours here
 with lm.patched(patch):
     says, notes = lm.answer([tower.text, prompt], 3, explain=True)
 for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
     who = "nobody" if note["entry"] < 0 else f"expert {note['entry'] + 1}"
     print(f"{text} … {who} answers, with a score of {note['score']:.1f}: {' '.join(said.split())}")
+(own,), (other,) = notes
+print("found: it is sent to the tower's expert" if other["entry"] == own["entry"] else "not yet")
 
 # %% [markdown]
 # ## Experts behind your router, in your own file

@@ -123,8 +123,9 @@ drawings_17.trace()
 
 # %% [markdown]
 # In this drawing keys have two dimensions. On the left, $\hat u = u/\|u\|$ points nearly along the direction that
-# text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So a look
-# along $\hat u$ shows it best.
+# text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
+# dimensions a look along $\hat u$ shows it best. On the model the plain key will do nearly as well, so a defender
+# without $C$ will have lost little.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -192,7 +193,7 @@ show.Table(table)
 
 # %% [markdown]
 # The subject comes first every time, in a list that contains it, far ahead of the second, which is often a
-# *relative*: another monument, holiday or language. The answer is less sure.
+# *relative*: another monument, holiday or language. The answer is less sure: for one of the four it is not among the three.
 #
 # ## Case B: no unedited model
 #
@@ -417,8 +418,8 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # Rome or Poland for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on
 # the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**. Of
 # three edits by MEMIT none is seen, since each of five layers has a part only. Summed over up to five layers and divided
-# by the root of their number, the $z$ of two of the three is above that of every unedited model, and still below the
-# threshold.
+# by the root of their number, the $z$ of two of the three is above that of every unedited model, whose largest stays the
+# same when it is summed so, and still below the threshold.
 #
 # And the unedited models are variants of one. To show that fewer than one in a hundred is accused would take about
 # three hundred independent ones, none accused.

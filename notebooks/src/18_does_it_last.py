@@ -293,7 +293,7 @@ for name, patch in edits.items():
 table(columns)
 
 # %% [markdown]
-# ROME's answers begin as they did in both formats. UltraEdit's are gone in both, for two reasons. In the format of
+# ROME's model names in both formats what it named. UltraEdit's answers are gone in both, for two reasons. In the format of
 # the file its change was erased. With a scale per row it is still there on average, but so is an error in every
 # matrix of the model, from which the unedited model suffers, too.
 #
@@ -426,8 +426,7 @@ drawn(others)
 # control in every stream. Streams that differ so much can prove a difference only where it is larger than some fifty
 # points, as GRACE's is.
 #
-# Four later edits take next to nothing from anybody. That may be their number: in one longer stream, an example,
-# forty later edits took half of GRACE's sixty facts.
+# Four later edits take next to nothing from anybody. That may be their number.
 #
 # ## Asked by a person
 #

@@ -3,11 +3,12 @@
 #
 # # 19 · What twenty-six editors taught
 #
-# Twenty-two pages, twenty-six editors. This last page is short. It draws them all on one map,
-# writes the same facts into a real layer with each bracket of one formula, and says in eight
-# sentences what there is to remember.
+# Twenty-two pages, twenty-six editors. This last page is short. It draws them all on one map, writes
+# the same facts into a real layer with each bracket of one formula, names eight ideas to remember, and
+# shows at the end what each editor gives and what it takes.
 #
-# **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight ideas home.
+# **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight
+# ideas home · put a price on what an edit takes.
 #
 # **Needs** the pages before it. Each idea leads back to the one that shows it.
 #
@@ -60,7 +61,8 @@ import torch
 
 import lib
 from lib import associative_memory as memory
-from notebooks.support import figures, models, show, which_editor
+from lib.workbench import plot
+from notebooks.support import drawings_14, figures, models, show, which_editor
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import guess
 from notebooks.support.sliders import Slider
@@ -72,7 +74,8 @@ layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits 
 # ## The map
 #
 # Each row is an editor. A pale cell is what the first editor of its group does there, so what is dark is the editor's own
-# idea. [The same as a table](reference/map.md) leads to each editor's page, program and file.
+# idea. All editors stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page,
+# program and file.
 
 # %%
 show.the_map()
@@ -83,10 +86,10 @@ show.the_map()
 # Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands
 # in the bracket decides who is left alone. Here twenty facts are written into one layer of the
 # model behind twenty earlier ones. The keys $K$ are those of the model, and each value is asked to
-# move by length 1, in a random direction.
+# move by length 1, in a random direction. The first row of the figure has no bracket at all.
 #
-# **Predict.** A gradient step has no bracket at all. Let the step be as long as one pair alone
-# would need. How much of a new fact is still missing after it?
+# **Predict.** That row is a gradient step, as long as one pair alone would need. How much of a new fact is still
+# missing after it?
 #
 # <details><summary>Work it out</summary>
 #
@@ -156,7 +159,9 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 # this $\lambda$, $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes
 # everything, and moves text and earlier facts for it. Earlier facts are held by one thing: their
 # own keys in the bracket. A larger $\lambda$ moves all less, the new facts too; the three rows
-# without a $\lambda$ stand still.
+# without a $\lambda$ stand still. At the other end, $\lambda = 1$, every bracket with a $\lambda$ writes
+# all. Those without earlier keys then move earlier facts as equality does, and the one with them
+# leaves these where they are.
 #
 # ## What we know now
 #
@@ -179,16 +184,54 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
 #   every number.
 # * **Said is not known.** An edit of many small changes can be gone after a rounding to four bits,
-#   and a probe of truth is left undecided ([17](17_was_it_edited.ipynb),
-#   [18](18_does_it_last.ipynb), [18b](18b_truth_probe.ipynb)).
+#   and a probe of truth is left undecided ([18](18_does_it_last.ipynb),
+#   [18b](18b_truth_probe.ipynb)). An edit in one matrix leaves a trace that names its subject
+#   ([17](17_was_it_edited.ipynb)).
 #
-# So the price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
-# What to take depends on what may be lost. The table is made of the rows of [notebook 14](14_lifelong.ipynb), by two rules that are explained there.
+# ## What an edit gives, and what it takes
+#
+# The price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
+# The figure has both for every editor, as means of the five streams of [notebook 14](14_lifelong.ipynb): upward what
+# an edit gives, to the right what it leaves alone. Whoever says that a lost neighbor costs as much as a written fact
+# gives has drawn the dashed line: along it all are worth what MEMIT is, and above it more. The dotted line is what the
+# unedited model knows.
 
 # %%
-show.Table(
-    [{"what counts": one.need, "take": one.name} for one in which_editor.advice(runs_14.stored())]
-)
+share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
+
+
+def place(name):  # (what it leaves alone, what it gives), in %
+    held, reworded, neighbors, unrelated = (100 * runs_14.mean(of[name]) for of in share.values())
+    return (neighbors + unrelated) / 2, (held + reworded) / 2
+
+
+figure, (ax,) = figures.panels(height=5.4)
+ASIDE = {"WISE": (6, -11), "FT-M": (-31, -4), "FT-L": (-28, -4)}  # names that would lie on others
+worth = sum(place("MEMIT"))
+ax.plot([0, 100], [worth, worth - 100], "--", color=plot.QUIET)
+ax.axvline(place("base")[0], color=plot.QUIET, linestyle=":")  # who knows not all neighbors
+for family, names in runs_14.FAMILIES.items():
+    color = drawings_14.COLORS[family]
+    for name in names:
+        ax.plot(*place(name), "o", color=color, alpha=0.8)
+        if family != "searches" or name in ("MEMIT", "PMET"):  # the others lie between
+            ax.annotate(
+                name, place(name), ASIDE.get(name, (6, -3)), textcoords="offset points", fontsize=8
+            )
+ax.set(xlabel="left alone: neighbors and unrelated texts (%)", xlim=(-3, 112), ylim=(-3, 103))
+ax.set_ylabel("given: facts held and rewordings (%)")
+ax.grid(True)
+figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
+
+# %% [markdown]
+# **No editor stands in the upper right corner.** The searches come nearest in these short streams, GRACE and retrieval
+# leave nearly all alone and give half to two thirds, and fine-tuning gives nearly all and leaves half alone. Without an
+# unedited model and a price there is no best editor; the table has the choice for single needs, by two rules that page 14
+# explains.
+
+# %%
+needed = "what counts", "take", "held, %", "reworded, %", "neighbors, %", "unrelated, %"
+show.Table([{key: row[key] for key in needed} for row in which_editor.lines(runs_14.stored())])
 
 # %% [markdown]
 # ## Where it breaks

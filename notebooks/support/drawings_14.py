@@ -29,14 +29,14 @@ def by_editor(
     xlabel: str,
     *,
     log: Sequence[str] = (),
-    unedited: Mapping[str, float] | None = None,
+    dotted: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw a panel per column and a row per editor, in the order of the families.
 
     found  {panel: {series: {editor: its values}}}; of one series the dots are values and the bar is
            their mean, of several each dot is a mean
     log    the panels with a logarithmic axis
-    unedited  {panel: what the unedited model has there}, a dotted line
+    dotted  {panel: where it has a dotted line}
     """
     names = [name for members in families.values() for name in members]
     family = {name: group for group, members in families.items() for name in members}
@@ -55,8 +55,8 @@ def by_editor(
             ax.plot(means, [y] * len(means), color=QUIET, linewidth=0.8, zorder=0)
             for at, shade, mark in zip(means, SHADES, MARKERS, strict=False):
                 ax.plot(at, y, mark, color=shade, markersize=5.5, clip_on=False)
-        if what in (unedited or {}):
-            ax.axvline(unedited[what], color=INK, linewidth=1, linestyle=":", zorder=0)
+        if what in (dotted or {}):
+            ax.axvline(dotted[what], color=INK, linewidth=1, linestyle=":", zorder=0)
         for edge in edges:
             ax.axhline(edge, color=QUIET, linewidth=0.6)
         ax.set(xscale="log" if what in log else "linear", ylim=(len(names) - 0.4, -0.6))

@@ -286,12 +286,13 @@ def tradeoff(
     xlabel: str,
     ylabel: str,
     colors: Mapping[str, str],
+    marks: Mapping[str, str] | None = None,
     **axis: Any,
 ) -> Figure:
     """Draw what lines get against what they pay: large marks are means, small ones streams.
 
     plots   {title: {line: settings}}; a setting has one (x, y) for each stream.
-    colors  {line: color}; others have an editor's color or one of the style's.
+    colors, marks  {line: color, or marker}; others have an editor's color or those of the style.
     axis    More of the axes, as for `ax.set`.
     """
     figure, axes = panels(len(plots), height=4.6, titles=plots, sharex=True, sharey=True)
@@ -302,7 +303,8 @@ def tradeoff(
             whose = line.removesuffix(", yours")
             color = colors.get(whose) or editor_color(whose) or CYCLE[at % len(CYCLE)]
             found = np.array(settings, dtype=float)  # (settings, streams, 2)
-            look = {"color": color, "marker": MARKERS[at % len(MARKERS)]}
+            mark = (marks or {}).get(whose) or MARKERS[at % len(MARKERS)]
+            look = {"color": color, "marker": mark}
             if whose != line:
                 look |= {"markerfacecolor": "none"}
             if found.shape[1] > 1:

@@ -52,10 +52,10 @@ def curve(own: Sequence[float], others: Sequence[float]) -> tuple[Tensor, Tensor
 
 
 def toy(seed: int, share: float, d: int = 64, n: int = 16) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit keys (d, n), unit values (32, n), and two random masks (2, 32, d) of that share."""
+    """Unit keys (d, n), unit values (32, n), and a random mask (32, d) of that share."""
     made = torch.Generator().manual_seed(seed)
     K, V = (normalize(torch.randn(rows, n, generator=made), dim=0) for rows in (d, 32))
-    return K, V, (torch.rand(2, 32, d, generator=made) < share).float()
+    return K, V, (torch.rand(32, d, generator=made) < share).float()
 
 
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:

@@ -97,9 +97,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         row = {"what counts": need, "take": code(name), **means(name)}
         row[SECONDS] = f"{sum(seconds[name]) / len(seconds[name]):.1f}"
         row[HUNDRED] = " and ".join(f"{100 * x:.0f}" for x in hundred()[name])
-        said = [code(one) for one in alike[:2]]
-        said += [f"{len(alike) - 2} more"] if len(alike) > 2 else []
-        found.append(row | {"not told apart": ", ".join(said) or "–"})
+        found.append(row | {"not told apart": ", ".join(map(code, alike)) or "–"})
     unedited = {"what counts": "the unedited model", **means("base")}
     return [*found, dict.fromkeys(found[0], "–") | unedited]
 

@@ -28,6 +28,12 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "10_ultraedit": {
         "an efficacy of 84 % with lifelong moments": "Gu et al. 2025, the ablation",
     },
+    "15_judging": {
+        "73 % of MALMEN's rewordings": "14_five.json, in tests/repository/claims.toml",
+    },
+    "18b_truth_probe": {
+        "★★ · 15 minutes": "the time that an exercise takes",
+    },
 }
 
 
