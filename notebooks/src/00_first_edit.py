@@ -333,7 +333,7 @@ drawings_00.answered(scores, names)
 # because the model goes on writing after the right answer. In these notebooks the event is *generation* unless a
 # sentence says otherwise, because that is what a reader of the model sees.
 #
-# These are counts of six facts, and no rate: one neighbor more or less would say nothing of other facts.
+# These are counts of six facts, and no rate.
 #
 # ## What moved without being asked?
 #

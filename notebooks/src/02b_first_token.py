@@ -209,7 +209,7 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # **It is the place.** A word, a stop or a line break in front helps as much as the separator of documents. With one
 # exception: `<|im_start|>`, which begins a chat. Behind it the second token still has the common key, as if nothing had
 # been read. It is the very token that this tokenizer calls its begin of a sequence, so the name does not say which
-# token takes the place. Why this token leaves the place free, we have not looked into.
+# token takes the place.
 #
 # ## What it does to edits
 #
@@ -260,9 +260,9 @@ dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
 # loss comes from another edit.
 #
 # Behind the token, too, what openers write on earlier facts is longer than what other edits write. Yet it does about as
-# much harm as theirs: less in two streams, a little more in the second. That is page 02's lesson once more: what lands
-# does not say what is lost. Whether the token alone would have spared the facts of the first run, under that run's
-# settings, no run has tested. What it does to keys and to $\rho$ the figures before have shown, with nothing else changed.
+# much harm as theirs: less in two streams, a little more in the second. Whether the token alone would have spared the
+# facts of the first run, under that run's settings, no run has tested. What it does to keys and to $\rho$ the figures
+# before have shown, with nothing else changed.
 #
 # GPT-2 and GPT-J, the models of most papers, read nothing in front. Pages 03, 04 and 08 come back to such a model where
 # they show what those papers met; the rest of the course is about the model as `lib.load()` gives it. The token has a
@@ -305,8 +305,7 @@ for model in fronts.values():
 #
 # ## Where it breaks
 #
-# The first token of a text turned out to be a place, and to matter for every edit. What the other places are for, and at
-# which of them a model finds a fact, we do not know yet. **Where is the key, in a transformer?**
+# At which of the other places a model finds a fact, we do not know yet. **Where is the key, in a transformer?**
 # [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References

@@ -316,8 +316,8 @@ plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
 # With kept keys ten batches equal one batch: the two lines lie on each other. Where nothing is kept the first batches
-# lack several times as much, and the last one far less: kept keys trade what is written for what is held. The batch that
-# is taken back lacks its values again, and more, since the others push on its keys.
+# lack several times as much, and the last one far less. The batch that is taken back lacks its values again, and more,
+# since the others push on its keys.
 #
 # ## AlphaEdit is both
 #
@@ -438,7 +438,7 @@ drawings_06.strengths(shown)
 
 # %% [markdown]
 # With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the
-# third; in the mean it is not seen to be worse.
+# third.
 #
 # **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So it is not the stream that
 # loses them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs one fact of
@@ -565,8 +565,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 #   which are kept.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
 # * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. In
-#   the sum of squares that is the best they can reach. In facts held, over five layers, one batch was not seen to be
-#   better than the stream.
+#   the sum of squares that is the best they can reach. In facts held, over five layers, a stream can end above it.
 # * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
 #   text, and one of the two is needed.
 # * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already. Nor do they
