@@ -619,7 +619,9 @@ for stream, every in runs_02.earlier(rows).groupby("stream"):
     r = runs_02.rank_correlation(size, change.abs())[0], runs_02.rank_correlation(size, -change)[0]
     print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %", end="; ")
     print(f"where most lands the change is {change[size.idxmax()]:+.3f} nats,")
-    print(f"  the largest loss {-change.min():.3f} nats; rank correlation of the length ", end="")
+    print(
+        f"  the largest loss is {-change.min():.3f} nats; rank correlation of the length ", end=""
+    )
     print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
     points[f"stream {stream + 1}"] = size, change
 hand_ins.Editor("editor.py").grow(insert)
