@@ -224,6 +224,14 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # of the prompt and the mean. Behind the token it is written at the mean alone. So we compare openers with other subjects
 # *within* a run. Between the runs we compare nothing.
 #
+# <details><summary>Settings of the two runs</summary>
+#
+# With nothing in front: a rate of 0.25, $\delta$ at most twenty times as long as $v_0$, the keys `both` of notebook 04.
+# Behind the token: a rate of 0.5, at most four times, the key `mean`. In both: layer 3, twenty steps, the bare prompt and
+# four templates.
+#
+# </details>
+#
 # **Predict.** In which of the two runs do edits of openers do more harm than others, and is it so in every stream?
 #
 # <details><summary>What one could think</summary>

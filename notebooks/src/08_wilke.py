@@ -417,6 +417,14 @@ figures.curves(two, "layer", log=two, best=True)
 # fact whose subject stands at the first position goes into layer 0. The stream without the token is
 # the first of the three; it begins with China.
 #
+# <details><summary>Settings of the streams</summary>
+#
+# They are the same on both models: a search of twenty steps, with a rate of 0.25; $\delta$ at most four times as long as
+# $v_0$; the bare prompt and two templates; and layer 3 for ROME. Of the keys `mixed` stands in the line *ROME,
+# published*, and `mean` in all others.
+#
+# </details>
+#
 # **Predict.** Which of the four lines loses neighbors, and on which of the two models?
 #
 # <details><summary>Answer</summary>
