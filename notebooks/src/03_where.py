@@ -58,7 +58,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %%
 from dataclasses import replace
 from functools import cache, partial
-from statistics import mean
+from statistics import mean, median
 
 import torch
 
@@ -513,10 +513,9 @@ def by_layer(column, moment="C"):  # of every fact the layers, and its values th
     return [(chosen, [found[case.id, layer] for layer in chosen]) for case in some]
 
 
-written = {"p of the new answer": {"written by ROME": by_layer("edit")}}
-effects = {NAMES[kind]: at(kind, True) for kind in ("hidden", "mlp")}
-effects = {"IE, subject's last token": effects}
-figures.curves(effects | written, "layer", mean=True, mark=runs_03.LAYERS[0])
+written = {"p of the new answer": {"three facts, written by ROME": by_layer("edit")}}
+effects = {"IE, subject's last token": {"six facts, ten MLPs restored": at("mlp", True)}}
+figures.curves(effects | written, "layer", mean=True)
 
 # %% [markdown]
 # The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's
@@ -548,7 +547,7 @@ without = models.load(SCALE, sink=None)
 
 
 def on_first(model, chosen, skip):  # of every fact layers and |ρ|, made of: C, k and k₀
-    moments, found, parts = lib.second_moment(model, chosen, skip_first=skip), [], {}
+    moments, found = lib.second_moment(model, chosen, skip_first=skip), []
     for case in cases:
         last = corrupted_runs.span(model, case.fact)[2]
         if not last:  # this subject is the first token itself
@@ -557,36 +556,28 @@ def on_first(model, chosen, skip):  # of every fact layers and |ρ|, made of: C,
         found.append([])
         for n in chosen:
             pair = seen[model.mlp_out(n)][0][0][[last, 0]].cpu().double().T  # kᵢ and k₀
-            k, k0 = moments[n].solve(pair).T  # C⁻¹ kᵢ and C⁻¹ k₀
+            k = moments[n].solve(pair)[:, 0]  # C⁻¹ kᵢ
             found[-1].append(abs((k @ pair[:, 1]) / (k @ pair[:, 0])).item())
-            parts.setdefault(n, (moments[n], pair))
-    return [(chosen, ys) for ys in found], parts
+    return [(chosen, ys) for ys in found]
 
 
 # %%
 worst = min(runs_03.LAYERS[0], lm.n_layers - 1)  # layer 11
 asked = [n for n in runs_03.KEYS if n < lm.n_layers]
 lands, moves = "|ρ| with the first token", "KL at other prompts (nats)"
-hole, parts = {lands: {}, moves: {}}, {}
+hole = {lands: {}, moves: {}}
 for what, skip in runs_03.FRONT.items():
-    hole[lands][what], parts[what] = on_first(lm, asked, skip)
+    hole[lands][what] = on_first(lm, asked, skip)
     hole[moves][what] = by_layer("KL elsewhere", what)
-hole[lands]["without the token"], parts["plain"] = on_first(without, [worst], None)
+hole[lands]["without the token"] = on_first(without, [worst], None)
 times.against(hole[lands]["without the token"][0][1][0])
 damage = [row for row in plain if row["moment"] == "C"]  # at layer 11 alone
 hole[moves]["without the token"] = [([worst], [row["KL elsewhere"]]) for row in damage]
 figures.curves(hole, "layer", log=[lands, moves], mean=True, mark=runs_03.LAYERS[0])
 
 # %%
-A, pair = parts["C without first positions"][worst]
-part = 1 / 256  # first positions among the tokens of the text
-(a, b), (_, c) = ((pair.T @ A.solve(pair)) / (1 - part)).tolist()
-foretold = b / (1 + part * c) / (a - part * b**2 / (1 + part * c))
-Ck = parts["C"][worst][0].solve(pair)[:, 0]
-print(f"1 + πc at layer {worst}: {1 + part * c:.0f}; the tower's ρ by A: {b / a:.3f},")
-print(f"by C: foretold {foretold:.4f}, measured {Ck @ pair[:, 1] / (Ck @ pair[:, 0]):.4f}")
-for what in ("C without first positions", "plain"):
-    size = parts[what][worst][0].C.diagonal().mean()
+for what, model in {"behind the token": lm, "without it": without}.items():
+    size = lib.second_moment(model, [worst], skip_first=True)[worst].C.diagonal().mean()
     print(f"{what}: mean square of an entry of later keys {size:.2f}")
 lines = []
 for what, found in {
@@ -597,6 +588,9 @@ for what, found in {
     here = [row for row in found if row["layer"] == runs_03.LAYERS[0]]
     line = {"written at layer 11 by": what, "the tower's prompt goes on": repr(here[0]["says"])}
     line["facts written"] = f"{sum(row['edit'] > 0.5 for row in here)} of {len(here)}"
+    shares = [y[x.index(worst)] for x, y in hole[lands][what]]
+    ends = f"{median(shares):.3g}", f"{max(shares):.3g}"
+    line |= dict(zip(("|ρ| with the first token, median", "largest"), ends, strict=True))
     lines.append(line | {"KL elsewhere (nats)": mean(row["KL elsewhere"] for row in here)})
 show.Table(lines)
 
