@@ -325,20 +325,21 @@ scores = lib.singly(editor, cases, metrics=list(drawings_00.GROUPS))
 drawings_00.answered(scores, names)
 
 # %% [markdown]
-# Three neighbors are wrong after the edits, and the dots say why: the base model gave no right answer
-# there either. It calls Maradona's sport football where the list says soccer. So every score needs
+# Three neighbors are wrong after the edits, and the missing dots say why: the base model gave no right answer there
+# either. It calls the sports of Maradona and Nadal football, and lets Sears make the Walkman. So every score needs
 # that of the **base model** beside it, or an edit is blamed for what it did not do.
 #
-# The lower row judges the same rewordings by each event. In these notebooks the event is *generation* unless a
+# The lower row judges the same rewordings by each event. Exact generation counts five fewer than generation does,
+# because the model goes on writing after the right answer. In these notebooks the event is *generation* unless a
 # sentence says otherwise, because that is what a reader of the model sees.
 #
-# These are counts of six facts, and no rate. Had one more neighbor been lost, the score would be a few points lower,
-# and nothing would follow for other facts.
+# These are counts of six facts, and no rate.
 #
 # ## What moved without being asked?
 #
 # Take the patch in which only the sheep was edited. What does the model now say about fourteen
-# other animals, and about a car? We want one number for each that says how far its answer moved.
+# other animals, and about a car? Many of the base model's own answers are poor, for it is small. So we do not
+# ask which are right, and want one number for each that says how far its answer moved.
 # The first token alone will not do: this model puts some answers into quotation marks, and then the
 # first token is the mark. So both models read the prompt and the first four tokens of the base
 # model's answer, and we compare what they expect at each of these tokens $t$. With $p_t(w)$ for the
@@ -429,8 +430,8 @@ for whose, pick in both(at_answer).items():
     display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
 
 # %% [markdown]
-# The edited model would hardly begin with the first piece of "shep" or go on with the second. After the word both
-# models nearly agree.
+# The edited model would hardly begin with the first piece of "shep" or go on with the second. At the two tokens after
+# the word the models differ much less.
 #
 # Now all fifteen. Behind each name stand the narrowest rank of zoology that the animal shares with the
 # sheep, and how many of the four different letters of "sheep" its name has.
@@ -454,10 +455,13 @@ points = {
 whiskers(labels, points, "KL of the answer (nats)", height=5.2)
 
 # %% [markdown]
-# The sheepdog moved most by far: the new answer came over to it. The order of the others is not that of kinship. The
-# ram is of the sheep's own species and hardly moves, while the kangaroo, which shares only the class, comes before
-# the cow and the pig. It is not that of spelling either, but for the word that contains the edited one: goat and cow
-# have none of its letters. All this is one edit, an example.
+# The sheepdog moved most by far, from *shep* to *puppy*. By accident this is right; the edit knows nothing of dogs. The
+# five answers that were right before, of the cow, the pig, the horse, the dog and the cat, are right after it. What
+# gave way was weak already.
+#
+# The order of the others is not that of kinship. The ram is of the sheep's own species and hardly moves, while the
+# kangaroo, which shares only the class, comes before the cow and the pig. It is not that of spelling either, but for
+# the word that contains the edited one: goat and cow have none of its letters. All this is one edit, an example.
 #
 # ## Where does the answer turn?
 #
@@ -544,8 +548,8 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 #
 # ## What we know now
 #
-# * One matrix of one layer, changed at rank one, was enough to change each fact of this page, and with
-#   it most answers to the rewordings that we asked.
+# * We can change one belief: one matrix of one layer, changed at rank one, was enough for each fact of this page and
+#   for most of its rewordings. We cannot say that we changed only one: with the sheep others moved as well.
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
 # * Whether an edit *worked* depends on what is asked and on the event that counts as right. Rewordings
 #   say whether it carries over, neighbors and unrelated prompts whether anything else changed, each
@@ -554,8 +558,8 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 #
 # ## Where it breaks
 #
-# Nobody edited the sheepdog, and it calls its young a puppy now. An edit does its harm where nobody
-# asked, and kinship does not foretell where.
+# Nobody edited the sheepdog, the goat and the kangaroo, and their answers moved with the sheep's. Here nothing
+# right was lost. But an edit reaches what nobody asked about, and kinship does not foretell what.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

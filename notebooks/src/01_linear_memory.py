@@ -84,9 +84,8 @@ def error(W, K, V):  # squared recall error, as a share of the squared length of
 
 def even_spectrum(d, n):  # eigenvalues of Ĉ from n tokens where C = I (Marchenko and Pastur, 1967)
     x = torch.linspace((1 - (d / n) ** 0.5) ** 2, (1 + (d / n) ** 0.5) ** 2, 4001).double()
-    below = (((x[-1] - x) * (x - x[0])).clamp(min=0).sqrt() / x).cumsum(
-        0
-    )  # how many, but for scale
+    density = ((x[-1] - x) * (x - x[0])).clamp(min=0).sqrt() / x  # but for its scale
+    below = density.cumsum(0)
     return x[torch.searchsorted(below / below[-1], (torch.arange(d, 0, -1) - 0.5) / d)]
 
 
@@ -222,7 +221,7 @@ fit = use("1.1", fit)
 #
 # $$W = V (K^\top K)^{-1} K^\top .$$
 #
-# The matrix behind $V$ is the *pseudo-inverse* of $K$, here for few keys, and in your `fit` for many.
+# What stands behind $V$ is the *pseudo-inverse* of $K$. In your `fit`, for many keys, it is $K^\top (KK^\top)^{-1}$.
 
 # %%
 K, V = normal(8, 20), normal(5, 20)
@@ -235,7 +234,11 @@ print(f"downhill in small steps: {(W - fit(K, V)).abs().max():.0e} away from you
 K, V = normal(8, 3), normal(5, 3)  # three keys in eight dimensions
 shortest = V @ torch.linalg.solve(K.T @ K, K.T)
 assert torch.allclose(shortest, memory.fit(K, V))
-print(f"three pairs in eight dimensions: error {error(shortest, K, V):.0e}")
+X = torch.eye(5, 8, dtype=torch.float64)
+more = shortest + X - memory.fit(K, X @ K)  # W + H with H K = 0
+print("three pairs in eight dimensions, the formula's matrix, and one with an H more:")
+for matrix in (shortest, more):
+    print(f"  error {error(matrix, K, V):.0e}, length {matrix.norm():.2f}")
 
 # %% [markdown]
 # ## Capacity
@@ -554,7 +557,8 @@ figure
 
 # %% [markdown]
 # A curve ends at its most similar pair. Whitening takes away most of what all keys have in common. What it leaves is
-# of another kind: countries beside their inhabitants and neighbors, languages beside languages.
+# of another kind: countries beside their inhabitants and neighbors, languages beside languages. The light bulb beside
+# the Eiffel Tower shows that not every near pair has a reason that we can name.
 #
 # ## How soon do pairs give the matrix away?
 #
@@ -599,9 +603,10 @@ axes = "pairs per input dimension, n/d", "error on new keys (share)"
 plot.lines(shares, found, *axes, dashes=dashes)
 
 # %% [markdown]
-# Even keys are answered as badly as the missing share says. New tokens are answered much better, and drawn keys
-# nearly as well. So it is the spread of the keys that helps, and words that recur add little to it. This is one layer
-# and one text, an example.
+# Even keys are answered as badly as the missing share says, and drawn keys much better, so most of the help comes from
+# the spread of the keys. New tokens gain more than drawn ones: half as much again with the fewest pairs, hardly any
+# with the most. This the second moment does not explain, and words that recur are one likely reason. This is one
+# layer and one text, an example.
 #
 # ## What we know now
 #
@@ -611,8 +616,8 @@ plot.lines(shares, found, *axes, dashes=dashes)
 #   moment says about all keys, and the overlap that is left is $k_i^\top C^{-1} k_j$.
 # * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$
 #   has the smallest expected error, and pays with an error on the keys as they were written.
-# * A real layer uses all its directions, but unevenly, and the pairs of subjects that stay
-#   nearest after whitening mostly mean similar things.
+# * A real layer uses all its directions, but unevenly. The pairs of subjects that stay
+#   nearest after whitening are mostly of one kind, and some share letters.
 #
 # ## Where it breaks
 #

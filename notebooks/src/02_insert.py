@@ -368,8 +368,9 @@ Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
 # Every fact is disturbed by all that come after it, so the first ones are worst off. And the last ones have to write
-# more than was missing at first, because they write against what the others have left on their keys. When the row
-# gets nearly as long as the layer is wide, this grows quickly.
+# more than was missing at first, because they write against what the others have left on their keys. This is one draw
+# of pairs, and the lines are not smooth. When the row gets nearly as long as the layer is wide, what is left to write
+# grows quickly.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -461,8 +462,8 @@ looks = {"ylog": True, "dashes": {line: "--" for line in errors if "yours" in li
 plot.lines(range(SWEEPS + 1), errors, "sweeps", "squared error left (share)", **looks)
 
 # %% [markdown]
-# The first sweep removes more than half of what was wrong, and each later one less of what it finds. They lead to the
-# matrix that writes all pairs at once, the method which notebook 05 calls EMMET. ROME on one fact after another is,
+# The first sweep removes more than half of what was wrong, and later ones a smaller part of what is left. They lead to
+# the matrix that writes all pairs at once, the method which notebook 05 calls EMMET. ROME on one fact after another is,
 # for values that are given, a single Gauss–Seidel sweep of the same system.
 #
 # ## A real layer
@@ -523,9 +524,9 @@ print(f"An edit of {own.subject} would hit most: {said}")
 whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
 
 # %% [markdown]
-# **It is the question and the spelling that count.** Subjects with the same answer overlap no more than any two: were
-# their ρ half as large again, the interval would show it. In an early layer the word and the kind of thing are there,
-# and the answer is not.
+# **It is the question and the spelling that count.** Among subjects that share neither, those with the same answer
+# overlap no more than any two: were their ρ half as large again, the interval would show it. In an early layer the
+# word and the kind of thing are there, and the answer is not.
 #
 # Even subjects that share nothing have keys that are more alike than random directions. So each edit disturbs all
 # other subjects a little.
@@ -582,14 +583,16 @@ for edit, points in edits.items():
     last, largest, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
     orders = [f"{runs_02.rank_correlation(x, kl)[0]:.2f}" for x in (last, largest)]
     print(f"{edit}, rank correlation with KL: last token {orders[0]}, largest ρ {orders[1]}")
-drawings_02.reached(edits, [*inside.values()])
+around = [[word for word in inside.values() if animal in word] for animal in inside]
+drawings_02.reached(edits, around)
 
 # %% [markdown]
 # Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
 # the two are one. *Sheepdog* is made of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are made in the
-# same way. So the edited key itself stands in their prompts, with a share of 1, and in each of the three edits the
-# word around the edited one is among the two that move most. **Every token of a prompt is a key**, and in all three
-# edits the largest $\rho$ among them orders the answers better than the last token's.
+# same way. So a key that was edited stands in their prompts, with a share of 1. The *dog* inside of *sheepdog* has no
+# space in front and is another token, but a near one. In each edit the words around the edited one move most.
+# **Every token of a prompt is a key**, and in all three edits the largest $\rho$ among them orders the answers better
+# than the last token's.
 #
 # ## How much harm does it do?
 #
@@ -597,8 +600,8 @@ drawings_02.reached(edits, [*inside.values()])
 # facts by ROME, one after another. After every edit it notes for each earlier fact which share of the edit landed on
 # its key, and how the log-probability of its answer has changed.
 #
-# **Predict.** How much of an edit lands on an earlier fact, typically? And if it is three times as much as on another,
-# does that fact lose more?
+# **Predict.** Which share of an edit lands on an earlier fact, typically? And if three times as much lands there as on
+# another, does that fact lose more?
 #
 # <details><summary>What one could think</summary>
 #
@@ -612,31 +615,32 @@ rows = long_runs.rows("02_behind")
 long_runs.repeats(rows, lambda: islice(runs_02.stream(lm, 0), 1), ["lands", "change"], 0.05)
 points = {}
 for stream, every in runs_02.earlier(rows).groupby("stream"):
-    size, change = every["share"], every["change"]
+    size, change = every["lands"], every["change"]
     r = runs_02.rank_correlation(size, change.abs())[0], runs_02.rank_correlation(size, -change)[0]
-    print(f"stream {stream + 1}: median share {100 * size.median():.1f} %", end="; ")
-    print(f"largest share {100 * size.max():.0f} %, change there {change[size.idxmax()]:+.3f} nats")
-    print(f"  largest loss {-change.min():.2f} nats; rank correlation of the share ", end="")
+    print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %", end="; ")
+    print(f"where most lands the change is {change[size.idxmax()]:+.3f} nats,")
+    print(
+        f"  the largest loss is {-change.min():.3f} nats; rank correlation of the length ", end=""
+    )
     print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
-    points[f"stream {stream + 1}"] = 100 * size, change
+    points[f"stream {stream + 1}"] = size, change
 hand_ins.Editor("editor.py").grow(insert)
-plot.scatter(
-    points, "share of the edit that lands (%)", "change of log p of an earlier fact (nats)"
-)
+axes = "length of what an edit puts on the key of an earlier fact", "change of its log p (nats)"
+plot.scatter(points, *axes)
 
 # %% [markdown]
-# Two or three percent of an edit land on an earlier fact, and most answers do not notice. The fact on which most of all
-# landed, nearly a whole edit, has not moved. So **what lands is known beforehand, and the harm that a single edit does
-# is hardly known** ([page 07](07_superposition.ipynb) asks the same of a hundred). It depends on what the layers above
-# make of it. That thirty facts do so little harm is a property of this model as the library loads it; [page
+# Two or three percent of an edit land on an earlier fact, and most answers do not notice. In the second stream the fact
+# on which most landed of all is the one that lost most. In the two others such a fact hardly moved. So **what lands is
+# known beforehand, and the harm that a single edit does is hardly known** ([page 07](07_superposition.ipynb) asks the
+# same of a hundred). It depends on what the layers above make of it. That thirty facts do so little harm is a property of this model as the library loads it; [page
 # 02b](02b_first_token.ipynb) takes one token away.
 #
 # ## What we know now
 #
 # * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the share $\rho(i, j)$ of it lands
 #   on key $j$, in a real layer too, and on *every* token of a prompt.
-# * In a row, every fact is disturbed by all that come after it: $\mathrm{triu}(\rho)^{-1}$ instead of
-#   $\rho^{-1}$. Going round again and again leads to writing all at once.
+# * In a row, every fact is disturbed by all that come after it: the change has $\mathrm{triu}(\rho)^{-1}$ where to write
+#   all at once takes $\rho^{-1}$. Going round again and again leads to the latter.
 # * In an early layer subjects are alike by spelling and by kind, and not by their answers.
 # * What lands is known beforehand, how much harm it does is not.
 #

@@ -7,7 +7,7 @@
 # At the end of this page you know what that token does for the memory, and what an edit does where it is missing.
 #
 # **You will** find the layer where all first words become one key · see with $\rho$ who then disturbs whom · try
-# other tokens in its place · compare three streams of edits with it and without it.
+# other tokens in its place · look at three streams of edits without it, and at three with it.
 #
 # **Needs** [page 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
@@ -96,7 +96,7 @@ print(", ".join(fact.subject for fact in first[:6]))
 # cell above has loaded the same weights twice, with this token and without.
 #
 # **Predict.** We take the keys of all openers in every layer, and how alike they are: the mean cosine of two.
-# Where nothing stands in front, how alike are China and Earth in the layer that ROME edits?
+# Where nothing stands in front, how large is this mean in the layer that ROME edits?
 #
 # <details><summary>What one could think</summary>
 #
@@ -175,8 +175,8 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
 # %% [markdown]
 # In the left map the openers' block is nearly one color: almost the whole of an edit arrives at every other opener.
-# Their rows are strongly colored, for they write on everybody, and the columns above them are white. In the right map
-# they are subjects as others are. The figure below it says the same of all subjects. Among subjects that are no openers
+# Their rows have more color than others, for they write on everybody, and the columns above them are white. In the right
+# map they are subjects as others are. The figure below it says the same of all subjects. Among subjects that are no openers
 # hardly anything changes. What openers write on each other falls to about a quarter, and what they write on the others
 # to less than a half; they are now disturbed as others are. The reason is $q$, which grows twentyfold.
 #
@@ -209,17 +209,30 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # **It is the place.** A word, a stop or a line break in front helps as much as the separator of documents. With one
 # exception: `<|im_start|>`, which begins a chat. Behind it the second token still has the common key, as if nothing had
 # been read. It is the very token that this tokenizer calls its begin of a sequence, so the name does not say which
-# token takes the place. Why this token leaves the place free, we have not looked into.
+# token takes the place.
 #
 # ## What it does to edits
 #
 # Two stored runs write the same three streams of thirty facts by ROME, one after another: with nothing in
 # front, and behind the token. After every edit they note how the log-probability of the answer of each earlier
 # fact has changed. The figure has the largest loss of each stream, under edits of openers and under all others, and
-# the length of what lands on an earlier fact. In both runs the values were searched on the run's own model. The first
-# stream has one opener, the second has four and the third three.
+# the length of what an edit puts on the key of an earlier fact. The first stream has one opener, the second has four and
+# the third three.
 #
-# **Predict.** In which of the four columns do facts lose most, and is it so in every stream?
+# The runs differ in more than the token, for each has the settings that were tuned for its own model. With nothing in
+# front $\delta$ may be five times as long, the steps of its search are half as large, and it is written at two keys, that
+# of the prompt and the mean. Behind the token it is written at the mean alone. So we compare openers with other subjects
+# *within* a run. Between the runs we compare nothing.
+#
+# <details><summary>Settings of the two runs</summary>
+#
+# With nothing in front: a rate of 0.25, $\delta$ at most twenty times as long as $v_0$, the keys `both` of notebook 04.
+# Behind the token: a rate of 0.5, at most four times, the key `mean`. In both: layer 3, twenty steps, the bare prompt and
+# four templates.
+#
+# </details>
+#
+# **Predict.** In which of the two runs do edits of openers do more harm than others, and is it so in every stream?
 #
 # <details><summary>What one could think</summary>
 #
@@ -250,17 +263,18 @@ panels = {"largest loss (nats)": losses, "median length that lands": lands}
 dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
 
 # %% [markdown]
-# **With nothing in front, one opener can cost other facts several nats**, as in the second stream. In the third it is
-# one nat; in the first the only opener does little harm, and the largest loss comes from another edit. Behind
-# the token no fact of any stream loses as much as a third of a nat. In all three streams the largest loss is smaller
-# with the token than without; how much smaller differs widely, and three streams do not settle it.
+# **With nothing in front, one opener can cost other facts several nats**, as in the second stream, twenty times what any
+# other edit costs there. In the third it is more than one nat; in the first the only opener does little harm, and the largest
+# loss comes from another edit.
 #
-# What openers write on earlier facts also gets shorter in each stream. It stays longer than what other edits write, and does
-# about as much harm as theirs: less in two streams, a little more in the second. That is page 02's lesson once more: what lands does not say what is lost.
+# Behind the token, too, what openers write on earlier facts is longer than what other edits write. Yet it does about as
+# much harm as theirs: less in two streams, a little more in the second. Whether the token alone would have spared the
+# facts of the first run, under that run's settings, no run has tested. What it does to keys and to $\rho$ the figures
+# before have shown, with nothing else changed.
 #
-# This is a part of what was reported about editing in a row. GPT-2 and GPT-J, the models of most papers, read nothing
-# in front. So do pages 04 and 08 in one row each, to show what those papers met; all else in this course is about the
-# model as `lib.load()` gives it. The token has a price: the model answers some prompts differently. The library's
+# GPT-2 and GPT-J, the models of most papers, read nothing in front. Pages 03, 04 and 08 come back to such a model where
+# they show what those papers met; the rest of the course is about the model as `lib.load()` gives it. The token has a
+# price: the model answers some prompts differently. The library's
 # [measurements](../tests/benchmarks/results/first_token.md) have both sides.
 #
 # ## A model of your own
@@ -299,7 +313,7 @@ for model in fronts.values():
 #
 # ## Where it breaks
 #
-# We have gone on taking the subject's last token in an early layer. **Where is the key, in a transformer?**
+# At which of the other places a model finds a fact, we do not know yet. **Where is the key, in a transformer?**
 # [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References

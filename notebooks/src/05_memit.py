@@ -197,8 +197,8 @@ show.memory_picture()
 #
 # <details><summary>Answer</summary>
 #
-# Mostly common words: where text visits a key often its $q$ is small. The cost is a square, and what stays away first is what is expensive.
-# So it falls much faster than what arrives.
+# Mostly common words: where text visits a key often its $q$ is small. The cost grows with the square of what is written,
+# and of a pair that is hard to write the last part costs most. So it falls much faster than what arrives.
 #
 # </details>
 
@@ -264,9 +264,9 @@ Slider(weigh, "λ", [*(10 ** (n / 2) for n in range(2, 13)), strength], strength
 # gives it alone. All together a little less arrives, where keys are alike. Facts whose keys text visits
 # often fade first; the length of a name does not decide.
 #
-# The right panel says why weighing pays. From EMMET's end the curve falls steeply: at the library's $\lambda$ a
-# little more than a quarter of $R$ is missing, and general text pays less than half of what equality would cost it.
-# Notebook 04 has shown how much of a value an answer needs; half of it was often enough.
+# The right panel says why weighing pays. A growing $\lambda$ leads from EMMET, at the upper left, down a steep curve: at
+# the library's $\lambda$ a little more than a quarter of $R$ is missing, and general text pays less than half of what
+# equality would cost it. Notebook 04 has shown how much of a value an answer needs; half of it was often enough.
 #
 # ## What equality costs
 #
@@ -308,9 +308,9 @@ figure.axes[1].text(4, 0.73, "$1/\\sqrt{2}$: the mean of both", color=plot.QUIET
 figure
 
 # %% [markdown]
-# At one degree equality costs thousands of times what orthogonal keys do. With a little $\lambda$ the cost rises
-# at first and then falls: what is given up is the *difference* of the two residuals, which is expensive, and what
-# is written is their *mean* under both keys, which is cheap.
+# Orthogonal keys are at the right. At one degree equality costs thousands of times what they do. With a little
+# $\lambda$ the cost rises at first, as the angle gets small, and then falls: what is given up is the *difference* of
+# the two residuals, which is expensive, and what is written is their *mean* under both keys, which is cheap.
 #
 # ## In a row, or at once?
 #
@@ -324,12 +324,11 @@ figure
 # What fact $i$ puts on the key of fact $j$ is taken into account if $i$ is written *before* $j$. What it puts
 # on facts that are written already is ignored. That is half of a matrix, drawn below for the twenty facts.
 #
-# The stored run writes each of three streams of twenty facts in a row and in one batch, into one layer under
-# ROME's mean key, with values that are searched once on the unedited model. Both are done with $\lambda = 0$
-# and with $\lambda$ as above, $\lambda I$ added to $D$. In one more row each value is searched again, on the model
-# as it has been edited so far. *Missing* is $\|V - WK\|/\|R\|$ at the end.
+# The stored run writes each of three streams of twenty facts in both ways, into one layer under ROME's mean key, with
+# values that are searched once on the unedited model: with $\lambda = 0$ and with $\lambda$ as above, $\lambda I$ added
+# to $D$. In one more row each value is searched *again*, on the model as it has been edited so far.
 #
-# **Predict.** How much is missing at the end of a row with $\lambda = 0$? Will the batch keep more neighbors?
+# **Predict.** Which share of $R$ is missing at the end of a row with $\lambda = 0$? Will the batch keep more neighbors?
 #
 # <details><summary>Answer</summary>
 #
@@ -365,15 +364,15 @@ for more, less in (("batch", "row"), ("row, λ", "row"), ("batch, λ", "batch"))
 figures.dots(drawn, [f"{row['draw']} stream" for row in rows[:: len(held)]])
 
 # %% [markdown]
-# At $\lambda = 0$ the row has left a seventh to a fifth of the residuals missing, and the batch nothing. **The answers
-# do not notice.** The same number of facts is held in every stream, and of the neighbors the batch keeps 1.4 points
-# more (−2.2 to 5.0). So the order cost the neighbors five points at most. The larger part of what they lost comes from
-# the writing itself.
+# **The order of writing is not what cost the neighbors most.** At $\lambda = 0$ the row misses a part of the residuals
+# and the batch nothing, and yet they hold the same number of facts in every stream, and the batch keeps 1.4 points
+# more of the neighbors (−2.2 to 5.0). So the order cost five points at most. The larger part of what the row has lost is
+# the price of the writing itself.
 #
-# **What helps is $\lambda$**, in a row as well as in a batch. In every stream unrelated text moves about half as much
-# or less, and in every stream more of the neighbors are kept, while the number of facts that are held changes by one at
-# most. In a row it keeps 6.8 points more of the neighbors (−5.0 to 18.6); three streams that differ so much do not
-# settle how many points it would be in others. To search the values again changes none of this.
+# **What spares unrelated text is $\lambda$**: in a row as well as in a batch it moves about half as much or less, in
+# every stream, while the number of facts that are held changes by one at most. Neighbors gain in every stream, too,
+# in a row 6.8 points (−5.0 to 18.6); three streams that differ so much do not fix by how much others would. To search
+# the values again changes little of this.
 #
 # ## Over several layers
 #
@@ -388,8 +387,8 @@ figures.dots(drawn, [f"{row['draw']} stream" for row in rows[:: len(held)]])
 # **left**, itself included.
 #
 # **Your turn · exercise 5.5 · ★★★ · 12 minutes.** Write MEMIT's loop over the layers, from below, in three steps:
-# what a layer is asked for, its change, the loop. `read(changes)` gives, for the model with the changes
-# so far, the keys of every layer and the states $h$ after the last one.
+# what a layer is asked for, its change, the loop. The change is your `memit` with $R$ given. `read(changes)` gives,
+# for the model with the changes so far, the keys of every layer and the states $h$ after the last one.
 
 
 # %%
@@ -619,10 +618,10 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 
 # %% [markdown]
 # Neighbors gain by a large $\lambda$, but what is not written disturbs nobody, so compare where as much is
-# written. Up to the library's $\lambda$ nearly all facts are, in one layer or in five. There **five layers keep 5 points
-# more of the neighbors** (1 to 9, by stream). The dotted line is the unedited model. At the largest
-# $\lambda$ one layer loses most of the facts, and five layers write 52 points more of them (20 to 83): each is asked
-# again for what did not arrive.
+# written. Up to the library's $\lambda$ nearly all facts are, in one layer or in five, and five layers keep more of the
+# neighbors in every stream: at the library's $\lambda$ **5 points more** (1 to 9). The dotted line is the unedited
+# model. At the largest $\lambda$ one layer loses most of the facts, and five layers write 52 points more of them
+# (20 to 83): each is asked again for what did not arrive.
 #
 # ## What we know now
 #

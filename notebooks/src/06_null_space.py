@@ -202,8 +202,8 @@ Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 # On the right, the emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies
 # inside, 61 and 62 %**, because the directions were chosen to be empty in one sample.
 #
-# The bound, too, holds for the sample alone: on the other two texts the same change may do several times the damage.
-# Move the slider: a smaller place spares more text, and lets less of a subject's key through.
+# The bound, too, holds for the sample alone: on the other two texts a change of this length may do six and twenty-one
+# times the damage. Move the slider: a smaller place spares more text, and lets less of a subject's key through.
 #
 # ## Remember what was written
 #
@@ -225,9 +225,10 @@ show.memory_picture()
 # + \sum_{s \le t} \|W K_s - V_s\|^2 .$$
 #
 # The gradient vanishes for $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
-# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. One more batch adds one term to each of the two, so
-# $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Put in $M_{t-1} = M_t - K_t K_t^\top$, and multiply by $M_t^{-1}$ from the
-# right. With the keys of all batches before $t$ side by side in $K_p$ this is
+# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$. The
+# second says that $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$, and the first that $M_{t-1} = M_t - K_t K_t^\top$. Put the
+# first into the second and multiply by $M_t^{-1}$ from the right. With the keys of all batches before $t$ side by side
+# in $K_p$ this is
 #
 # $$W_t = W_{t-1} + (V_t - W_{t-1} K_t)\,K_t^\top M_t^{-1}, \qquad
 # M_t = \lambda C + K_p K_p^\top + K_t K_t^\top .$$
@@ -315,8 +316,8 @@ plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
 # With kept keys ten batches equal one batch: the two lines lie on each other. Where nothing is kept the first batches
-# lack several times as much. The batch that is taken back lacks its values again, and more, since the others push on
-# its keys.
+# lack several times as much, and the last one far less. The batch that is taken back lacks its values again, and more,
+# since the others push on its keys.
 #
 # ## AlphaEdit is both
 #
@@ -358,8 +359,9 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # | **the projector, with $L_2 I$** | P alone | AlphaEdit |
 # | **nothing, $L_2 I$ in all directions** | | L₂ + keys |
 #
-# A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. Perplexity is that
-# of a held-out text. For each fact one neighbor is asked, too: does its answer stay as it was, word for word?
+# A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. By *exact* generation
+# about a quarter of them at most would count, since the model seldom stops there. Perplexity is that of a held-out text. For
+# each fact one neighbor is asked, too: does its answer stay as it was, word for word?
 #
 # **Predict.** What do kept keys add to the facts held, what does the projector add, and what happens to the editor that
 # has no word for general text?
@@ -397,15 +399,18 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 #
 # **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$, but
 # writes in all directions. To $L_2 I$ all directions cost the same. But real keys have a large part in common, so
-# whatever is written along a key is heard everywhere. So AlphaEdit needs both of its ideas, the projector for the text
-# and the kept keys for the facts.
+# whatever is written along a key is heard everywhere. So beside kept keys an editor needs a guard of general text, the
+# projector or $\lambda C$.
+#
+# **The neighbors are the price.** By the strict measure every guarded editor has changed the answers of about three
+# neighbors in four or more. Neither the projector nor kept keys spare them: nobody has named their keys.
 #
 # ## What could kept keys reach at best?
 #
 # On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** has the smallest sum of
-# squares that they can reach, and it belongs beside the stream. The equality needs keys and values that stay what
-# they were, and with several layers every change of a lower one moves the keys of those above it. So one more editor
-# writes the stream into the last layer alone.
+# squares that they can reach in one layer, and it belongs beside the stream. The equality needs keys and values that
+# stay what they were, and with several layers every change of a lower one moves the keys of those above it. So one more
+# editor writes the stream into the last layer alone.
 #
 # All of it is done again with $\lambda = 30$, where more of each residual is written.
 #
@@ -432,13 +437,13 @@ for line, (one, other) in {
 drawings_06.strengths(shown)
 
 # %% [markdown]
-# Each mark is a draw. With $\lambda = 1000$ one batch holds nearly all facts, and kept keys bring a stream most of the
-# way up to it.
+# With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the
+# third.
 #
-# **With $\lambda = 30$ already the one batch holds 13 points fewer** (0 to 25). So it is not the stream that loses
-# them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs 2 points, in each
-# of the draws. The likely reason is that a change of a low layer goes through all layers above, at every token, and
-# no term of the sum has weighed that. General text pays for the small $\lambda$ in one layer as in five.
+# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So it is not the stream that
+# loses them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs one fact of
+# fifty. The likely reason is that a change of a low layer goes through all layers above, at every token, and no term of
+# the sum has weighed that. General text pays for the small $\lambda$ in one layer as in five.
 #
 # ## Your own editor
 #
@@ -559,11 +564,12 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 # * AlphaEdit combines two ideas: a projector on directions that ordinary text uses little, and the keys of earlier edits,
 #   which are kept.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
-# * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. So
-#   that one batch is the best that kept keys can reach.
+# * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. In
+#   the sum of squares that is the best they can reach. In facts held, over five layers, a stream can end above it.
 # * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
 #   text, and one of the two is needed.
-# * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.
+# * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already. Nor do they
+#   spare neighbors, whose keys nobody names.
 #
 # **Damage is never zero: why?** Because keys overlap, and a key that nobody names cannot be kept. How many keys can a
 # layer tell apart? [Notebook 07](07_superposition.ipynb) counts.

@@ -96,7 +96,7 @@ def normal(*shape):
 # exactly if the whitened keys are orthogonal**.
 #
 # **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$. Row $i$ belongs to the
-# fact that is written, column $j$ to the one that is disturbed.
+# fact that is written, column $j$ to the one that is disturbed. What you have written on page 02 is taken from there.
 
 
 # %%
@@ -158,7 +158,7 @@ for _ in range(20):
 figures.dots(shares, ())
 
 # %% [markdown]
-# Each line is a draw, and the numbers are shares of the length of all residuals. A batch knows all keys that it
+# Each point is a draw, and the numbers are shares of the length of all residuals. A batch knows all keys that it
 # writes, and writes them without an error. **The unknown ones are moved even more by it than by a row, in every
 # draw**, because to write similar keys exactly takes a larger change. Everything that a model knows and that we do
 # not write is an unknown key.
@@ -290,8 +290,8 @@ show.Table(rows)
 #
 # <details><summary>Answer</summary>
 #
-# More in late ones, and there the blocks stand out too. In an early layer a key knows little beyond
-# its last token.
+# More in late ones. The blocks stand out in every layer, from the lowest on: there, too, subjects of one question share
+# words and kinds of words.
 #
 # </details>
 
@@ -418,8 +418,9 @@ show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=
 
 # %% [markdown]
 # The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. The three other
-# names that end in *Tower* hear much of it, and as much as $\rho$ has said. What that does to the answer is another
-# matter. Two of the three move to Rome, and the Tower Bridge, which hears little, moves to Bristol. So $\rho$ says
+# names that end in *Tower* hear much of it, nearly as much as $\rho$ has said. The two columns differ a little because
+# ROME writes at the mean of the tower's keys over its templates, and $\rho$ was taken at the key of the bare prompt.
+# What that does to the answer is another matter. Two of the three move to Rome, and the Tower Bridge, which hears little, moves to Bristol. So $\rho$ says
 # before the edit who will be pushed, and not where they come to stand. This is one edit, an example.
 #
 # ## From the token to the kind of thing
@@ -535,7 +536,7 @@ lines["how far it was moved"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows])
 
 # %% [markdown]
-# The axes are rank correlations over the hundred facts of an order. **$\rho$ puts the facts nearly into the order of
+# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts nearly into the order of
 # how far their values will be moved.** The rival is not bad at it, since later edits add up whatever their keys, but
 # $\rho$ is ahead in each order. **It knows less well what an answer will lose, and still knows it better than the
 # rival in each order.** Both printed intervals are clear of 0.
@@ -551,7 +552,7 @@ figures.dots(found, [f"{row['order']} order" for row in rows])
 #   orthogonality would spare them.
 # * Random keys overlap by $1/\sqrt d$. Real ones overlap several times as much: in low layers above all by the last token,
 #   in the upper ones by the kind of thing as well.
-# * Kurtosis says whether overlap is spread evenly or sits in a few pairs. The rms says how much of it there is.
+# * Whether overlap is spread evenly or sits in a few pairs, kurtosis says. How much of it there is, the rms says.
 # * A forecast from $\rho$ has to beat the count of the edits that came later. It does: by much for how far a value is
 #   moved, by less for what an answer loses.
 #

@@ -8,7 +8,7 @@
 # from, and how one finds out.
 #
 # **You will** write WilKE in three steps and run it on the real model · see what its score measures, and
-# what it does not · tell before an edit whether it will ruin a model · make a gain like the published one from a missing token.
+# what it does not · tell before an edit whether it will ruin a model · make a gain of this kind from a missing token.
 #
 # **Needs** [02](02_insert.ipynb) (insert), [02b](02b_first_token.ipynb) (attention sink) and
 # [04](04_rome.ipynb) (ROME's two keys).
@@ -312,8 +312,8 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 
 # %% [markdown]
 # More than half of the edits go into layer 0, and the others are spread over five more layers. The three subjects at the
-# first position look like the others. **No change in this figure is long**: the largest is a seventh of its matrix. What,
-# then, did the paper gain so much by avoiding?
+# first position have large scores in most layers, though never far above those of others. **No change in this figure is
+# long**: the largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
 #
 # ## The edits that ruin a model
 #
@@ -379,8 +379,9 @@ figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
 # **Without the token** the changes of the three subjects at the first position are some twenty times too long, and
-# up to eighty, from layer 3 on, where ROME writes in this model. In layers 0 to 2 they are not, and the other nine facts
-# have nothing of the kind anywhere. **With the token** the three are like the others.
+# up to eighty, from layer 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they
+# should be, which helps to make the scores small there. The other nine facts have nothing of the kind anywhere. **With
+# the token** the three are like the others.
 #
 # So a method that wants a small change will leave layer 3 with just these facts. The next cell shows it: the
 # library's WilKE with the published key, and nothing in front. It tries the three layers in which the
@@ -415,6 +416,14 @@ figures.curves(two, "layer", log=two, best=True)
 # under the mean key. *WilKE*, under the mean key, chooses among seven layers. *Split* is ROME, except that a
 # fact whose subject stands at the first position goes into layer 0. The stream without the token is
 # the first of the three; it begins with China.
+#
+# <details><summary>Settings of the streams</summary>
+#
+# They are the same on both models: a search of twenty steps, with a rate of 0.25; $\delta$ at most four times as long as
+# $v_0$; the bare prompt and two templates; and layer 3 for ROME. Of the keys `mixed` stands in the line *ROME,
+# published*, and `mean` in all others.
+#
+# </details>
 #
 # **Predict.** Which of the four lines loses neighbors, and on which of the two models?
 #
@@ -464,16 +473,20 @@ print(f"unrelated text, WilKE as a share of {rival}, stream by stream: {shares}"
 # **Without the token** one published edit takes more than half of the neighbors of all ten facts with it. The three
 # other lines avoid this one edit, each in its way, and keep about eight of ten neighbors. ROME under the mean key and
 # WilKE pay with China: a mean key misses the prompt there, as notebook 04 has shown, and nothing is written. The split
-# moves this single fact, asks for no score, and is the only line that holds all ten. One stream is an example; but the
-# three facts above say the same, and so does the formula.
+# moves this single fact, asks for no score, and is the only line that holds all ten. Its price is in the right panel:
+# China's edit in layer 0, alone, moves unrelated text far more than the whole stream of WilKE, which has not written
+# China at all.
 #
-# **With the token there is nothing to win back.** WilKE keeps 9.2 points fewer neighbors than published ROME
-# (−35.6 to 17.3), where it kept 36.7 points more without the token. Three streams that differ so much could have shown
-# only a difference of twenty-six points. So a gain like that one is ruled out, and a small gain or loss is not.
+# This is one stream with one such subject. With more of them, or none, the 36.7 points would be another number. That
+# the edit is a bad one the three facts above say as well, and so does the formula.
 #
-# Something may remain. Unrelated text moves less with WilKE in each of the three streams; chance gives three equal
-# signs in one try of four, so this is no proof. But rewordings are fewer in all three as well, by 3.3 points
-# (−7.5 to 0.8): perhaps WilKE disturbs less because it writes less.
+# **With the token there is nothing to win back**: no fact of the figure has such a factor there. WilKE keeps 9.2 points
+# fewer neighbors than published ROME (−35.6 to 17.3), most of it in the mixed stream, while in the first the two are
+# equal. Three streams that differ so much do not tell a small gain from a loss.
+#
+# Something may remain. Unrelated text moves less with WilKE in each of the three streams, but one time in four chance
+# alone makes three signs agree. And rewordings are fewer in all three as well, by 3.3 points (−7.5 to 0.8): perhaps
+# WilKE disturbs less because it writes less.
 #
 # ## The published curve
 #
@@ -498,8 +511,8 @@ figure
 # %% [markdown]
 # The 46 % are a true number, taken at one point of a curve. After 1,024 edits all three editors are nearly lost, and
 # WilKE has the largest of three small $S$; after 256 MEMIT is well ahead of it. ROME is far below at every
-# point. But the table has no ROME under another key, so it cannot tell a good layer from a repaired key: how much of
-# the curve the key explains is not known.
+# point. But the table has no ROME under another key. So how much of the curve comes from the layer, and how much from
+# the key, is not known.
 #
 # ## What we know now
 #
@@ -508,11 +521,11 @@ figure
 # * A flash is a single edit that ruins the model. Ours were subjects at the first position, with nothing in front,
 #   under the published key: $u^\top k_0$ is a small share of $u^\top\bar k$ there, and the change is divided by it.
 #   The keys tell this before the edit.
-# * The gain that we could make again is a rescue from such edits. Moving only these facts to another layer
-#   rescues as well, and so does a token in front of the text.
-# * What remains of the gain on `lib.load()`, which has a token in front? In neighbors, nothing that three streams
-#   show: on average WilKE keeps fewer than published ROME. A gain as large as that without the token is ruled out, a
-#   small one is not. Unrelated text moves less, but fewer rewordings follow. The paper's $S$ was not measured there.
+# * The gain that we could make again, for three facts and in one stream, is a rescue from such edits. Moving only these
+#   facts to another layer rescues as well, and with a token in front of the text there are none to be rescued from.
+# * What remains of the gain on `lib.load()`, which has that token? In neighbors, nothing that three streams show: on
+#   average WilKE keeps fewer than published ROME. Unrelated text moves less, but fewer rewordings follow. The paper's $S$
+#   was not measured there.
 # * Who wants to know where a gain comes from takes the supposed cause away *alone*, and sees whether the gain goes too.
 #
 # ## Where it breaks

@@ -69,20 +69,20 @@ def by_group(
 
 
 def reached(
-    edits: Mapping[str, Mapping[str, tuple[float, float, float]]], named: Sequence[str]
+    edits: Mapping[str, Mapping[str, tuple[float, float, float]]], named: Sequence[Sequence[str]]
 ) -> plot.Figure:
     """Draw {edit: {animal: (ρ at its last token, largest ρ in its prompt, how far it moved)}}.
 
-    A line leads from the first ρ, hollow, to the second; one animal of each edit carries its name.
+    A line leads from the first ρ, hollow, to the second; some animals of each edit carry their names.
     """
     figure, axes = panels(len(edits), height=3.6, sharex=True, sharey=True, titles=edits)
-    for ax, animals, name in zip(axes, edits.values(), named, strict=True):
+    for ax, animals, names in zip(axes, edits.values(), named, strict=True):
         for animal, (last, most, moved) in animals.items():
-            color = EDITED if animal == name else NEIGHBOR
+            color = EDITED if animal in names else NEIGHBOR
             ax.plot([last, most], [moved, moved], color=color, linewidth=1)
             ax.plot(last, moved, "o", color=color, markerfacecolor="white", markersize=5)
             ax.plot(most, moved, "o", color=color, markersize=5)
-            if animal == name:
+            if animal in names:
                 above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
                 ax.annotate(animal, ((last + most) / 2, moved), color=readable(color), **above)
         ax.margins(y=0.12)

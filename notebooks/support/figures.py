@@ -187,28 +187,43 @@ def dots(
     labels: Sequence[str],
     log: Sequence[str] = (),
     *,
-    joined: bool = True,
+    joined: bool = False,
+    flat: bool = False,
 ) -> Figure:
-    """Draw one column of points per name, and a thin line through the points of each fact or stream.
+    """Draw one column of marks per name, or one row.
 
-    found   {panel: {column: one value per fact or stream}}.
+    found   {panel: {name: one value per fact or stream}}; rows may be missing in a panel.
     labels  The names of the facts or streams, () for none.
     log     The panels with a logarithmic axis.
-    joined  False leaves the lines out, where columns stand in no order.
+    joined  A thin line through the marks of each, where names stand in an order.
+    flat    Rows, for names that are long and for differences.
     """
-    figure, axes = panels(len(found), height=3.4)
+    names = list(dict.fromkeys(name for columns in found.values() for name in columns))
+    height = 0.4 * len(names) + 1.5 if flat else 3.4
+    figure, axes = panels(len(found), height=height, sharey=flat)
     for ax, (what, columns) in zip(axes, found.items(), strict=True):
         values = np.array(list(columns.values()), dtype=float)
+        where = np.array([names.index(name) for name in columns] if flat else range(len(columns)))
         for i, line in enumerate(values.T):
             look = {"color": CYCLE[i % len(CYCLE)] if labels else BASE, "linewidth": 1}
-            aside = 0.06 * (i - (len(values.T) - 1) / 2) if labels else 0.0  # points side by side
-            x = np.arange(len(columns)) + aside
-            mark = MARKERS[i % len(MARKERS)] if labels else "o"
-            ax.plot(x, line, "-" * joined + mark, markersize=6, alpha=0.85, **look)
-        ax.set_xticks(range(len(columns)), columns, rotation=25, ha="right", rotation_mode="anchor")
-        ax.set(yscale="log" if what in log else "linear", ylabel=textwrap.fill(what, 26))
-        ax.set_xlim(-0.4, len(columns) - 0.6)
+            aside = (i - (len(values.T) - 1) / 2) * bool(labels)  # marks side by side
+            mark = "-" * joined + (MARKERS[i % len(MARKERS)] if labels else "o")
+            pair = (line, where + 0.16 * aside) if flat else (where + 0.06 * aside, line)
+            ax.plot(*pair, mark, markersize=6, alpha=0.85, **look)
+        scale = "log" if what in log else "linear"
+        if flat:
+            ax.set(xscale=scale, xlabel=textwrap.fill(what, 60 // len(found)))
+            ax.xaxis.grid(True)
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            if values.min() < 0:  # differences
+                ax.axvline(0, color=QUIET, linewidth=1, zorder=0)
+            continue
+        ax.set_xticks(where, columns, rotation=25, ha="right", rotation_mode="anchor")
+        ax.set(yscale=scale, ylabel=textwrap.fill(what, 26), xlim=(-0.4, len(columns) - 0.6))
         plain(ax)
+    if flat:
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_ylim(len(names) - 0.5, -0.5)
     return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
 
 
