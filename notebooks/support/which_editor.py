@@ -119,12 +119,13 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nMeans of {n} streams of {runs_14.EDITS} facts. *Held* is the share of facts that get the new answer, *reworded* that of their "
-        "rewordings,\n*neighbors* that of other subjects with their true answer, and *unrelated* that of other texts that go on as before.\n"
-        "[RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) has intervals, ties, and the two rules that choose.\n\n"
+        f"\nEach number is the mean of {n} runs, in each of which {runs_14.EDITS} facts were written into the default model on one CPU thread. *Held*\n"
+        "is the share of facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects with\n"
+        "their true answer, and *unrelated* that of other texts that go on as before. [RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what)\n"
+        "says which editors cannot be told apart and how these were chosen, and [all editors](tests/benchmarks/results/every_editor.md) have intervals.\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\nFor one fact take `rome`, but other facts about its subject suffer. For many facts, times and side effects see "
-        "[RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + "\nFor one fact take `rome`, `memit` or `alphaedit`, but other facts about its subject suffer. For many facts, times and side "
+        "effects\nsee [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 
