@@ -1,8 +1,6 @@
 """Scores students' editors against ours: python -m lessons.leaderboard my/editor.py.
 
 With --json the rows are kept after each editor, and a contest that was stopped goes on after them.
-
-Some lines over 300: the scores, the command and the page that it writes are read together.
 """
 
 from __future__ import annotations
