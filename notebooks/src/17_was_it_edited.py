@@ -503,7 +503,10 @@ for i, title in enumerate(
                 for draw in runs_17.DRAWS]  # fmt: skip
         each = [[one for one in some if one is not None] for some in each]
         shares[title][way] = [100 * sum(some) / len(some) for some in each]
-figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS])
+made = figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS], joined=False)
+for ax in made.axes:
+    ax.set_ylim(-4, 104)
+made
 
 # %% [markdown]
 # Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three, and most
@@ -630,7 +633,8 @@ figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.5, 1))
 hidden = [[row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
           for draw in runs_17.DRAWS]  # fmt: skip
 steps, dashes = [i / 8 for i in range(9)], ("-", "--")
-for color, (who, X) in zip(plot.CYCLE, runs_17.defended(lm).items(), strict=False):
+for number, (who, X) in enumerate(runs_17.defended(lm).items()):
+    color = plot.CYCLE[number]
     for line, f in zip(dashes, both(silent).values(), strict=False):
         matrices = [start + low.lerp(f(*given), t) for t in steps]
         z = [stands_out(norms(M, X))[names.index(tower)].item() for M in matrices]
@@ -638,7 +642,7 @@ for color, (who, X) in zip(plot.CYCLE, runs_17.defended(lm).items(), strict=Fals
     for i, some in enumerate(hidden):
         shares = [[one["z"][who][at] >= THRESHOLD for one in some] for at in (0, 1)]
         y = [100 * sum(each) / len(each) for each in shares]
-        x = [0.06 * (i - 1), 1 + 0.06 * (i - 1)]
+        x = [at + 0.16 * (number - 1) + 0.04 * (i - 1) for at in (0, 1)]  # side by side
         right.plot(x, y, "-", color=color, marker=figures.MARKERS[i], alpha=0.7, label=who)
 left.axhline(THRESHOLD, color=plot.QUIET, linestyle=":")
 left.set(xlabel="t, from cheapest to silent", ylabel="z of the subject", title=tower)
@@ -655,10 +659,15 @@ figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 #
 # ## The verdict
 #
-# What may be written into a report? Here is a form, filled for one of the four models.
+# What may be written into a report? Choose one of the four models, and write the sentence that you would sign, as
+# `claim`. The cell reads it, and fills a form for the same model.
 
 # %%
-number = 3
+number, claim = 3, ""  # which model, and what you would write of it
+if claim and "edit" in claim.lower() and "consistent with" not in claim.lower():
+    print("Not yet: a z does not say that this was done. It says what it is consistent with.")
+elif claim:
+    print(f"Yours: {claim}")
 z = stands_out(norms(unknown[number - 1][1]))
 two, who = z.topk(2)
 verdict = "no candidate of the list stands out"

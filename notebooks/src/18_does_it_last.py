@@ -147,7 +147,11 @@ def shifted(W, b, size):
 rounded = use("10.1", rounded)
 grouped = use("10.1", grouped)
 shifted = use("10.1", shifted)
-stays = guess("Of a change far below half a step, how much is left, on average (%)?", 0, 100)
+stays = guess(
+    "Of a change far below half a step, how much is left, on average, with a scale per row (%)?",
+    0,
+    100,
+)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -329,9 +333,8 @@ def change(line, life):  # what a life changes in it, points
 
 def beyond(line, life):  # … less what it changes in the control: mean and interval over streams
     mine, own = change(line, life), change(runs_18.CONTROL, life)
-    return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(
-        *by_stream([a - b for a, b in zip(mine, own, strict=True)])
-    )
+    ends = by_stream([a - b for a, b in zip(mine, own, strict=True)])
+    return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*(max(-100, min(x, 100)) for x in ends))
 
 
 # %%
@@ -342,9 +345,8 @@ print("facts said before any life (%):", *(f"{line} {share}" for line, share in 
 
 
 def drawn(lives):  # one panel for each life, the control on the left
-    made = figures.dots(
-        {life: {line: change(line, life) for line in LINES} for life in lives}, DRAWS
-    )
+    changes = {life: {line: change(line, life) for line in LINES} for life in lives}
+    made = figures.dots(changes, DRAWS, joined=False)
     for ax in made.axes:
         ax.set_title(ax.get_ylabel(), fontsize=figures.SMALL)
         ax.set(ylim=(-105, 30), ylabel="")
@@ -384,8 +386,9 @@ def streams(line, life):  # p of every fact in all streams
 
 
 found = {line: (streams(line, FIRST), streams(line, life)) for line in LINES}
-for line, (before, _) in found.items():
-    print(f"{line}: half of the answers begin above p = {sorted(before)[len(before) // 2]:.2f}")
+for line, (before, after) in found.items():
+    print(f"{line}: half of the answers begin above p = {sorted(before)[len(before) // 2]:.2f},",
+          f"and {sum(p > 0.5 for p in after)} of {len(after)} end above the dashed line")  # fmt: skip
 margins = plot.scatter(
     {line: tuple(map(odds, pair)) for line, pair in found.items()},
     "log₁₀ odds of the answer before any life",
