@@ -58,8 +58,8 @@ def busy(progress: Progress, ahead: int) -> str:
 
 
 def took(seconds: float, stored: bool) -> str:
-    """How long an edit took: "4.3 s", and "stored edit" where it was not made now."""
-    return "stored edit" if stored else f"{seconds:.1f} s"
+    """How long an edit took: "4.3 s", and "stored" where it was not made now."""
+    return "stored" if stored else f"{seconds:.1f} s"
 
 
 def sorry(sentence: str) -> str:

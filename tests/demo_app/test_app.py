@@ -426,7 +426,7 @@ def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatc
     second = edit(studio, Session())
     assert second.rows is first.rows and not asked
     assert (first.column.stored, second.column.stored) == (False, True)
-    assert "stored edit" in status(second) and "stored" not in status(first)
+    assert "stored" in status(second) and "stored" not in status(first)
     monkeypatch.undo()
     own = studio.choices.subject(*TOWER, "xy", "And?")
     assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
