@@ -343,25 +343,28 @@ drawings_05.halves(D.numpy())
 
 # %%
 rows = long_runs.rows("05_ways")
-short = {"row, searched again, λ = 1000": "again, λ"}
-drawn = {"missing (%)": {}, "moved at unrelated text (nats)": {}, "neighbors kept (%)": {}}
-held = {}
-for way in dict.fromkeys(row["way"] for row in rows):
-    own = [row for row in rows if row["way"] == way]
-    name = short.get(way, way.replace(" = 1000", "").replace(", λ = 0", ""))
-    held[name] = [f"{sum(row['held']):.0f}" for row in own]
-    drawn["neighbors kept (%)"][name] = [100 * sum(row["neighbors"]) / 20 for row in own]
-    if way != "unedited":
-        drawn["missing (%)"][name] = [100 * row["missing"] for row in own]
-        drawn["moved at unrelated text (nats)"][name] = [row["kl"] for row in own]
-left.against(sum(drawn["missing (%)"]["row"]) / 3)
-print("facts held of twenty, by stream:", "; ".join(f"{x} {', '.join(y)}" for x, y in held.items()))
-kept = drawn["neighbors kept (%)"]
-for more, less in (("batch", "row"), ("row, λ", "row"), ("batch, λ", "batch")):
-    gaps = [a - b for a, b in zip(kept[more], kept[less], strict=True)]
+ways = {"unedited": "unedited", "row, λ = 0": "row", "batch, λ = 0": "batch"}
+ways |= {f"{way}, λ = 1000": f"{way}, λ" for way in ("row", "batch", "row, searched again")}
+own = {name: [row for row in rows if row["way"] == way] for way, name in ways.items()}
+kept = {name: [100 * sum(row["neighbors"]) / 20 for row in some] for name, some in own.items()}
+left.against(100 * sum(row["missing"] for row in own["row"]) / 3)
+for name in list(ways.values())[1:]:
+    held = ", ".join(f"{sum(row['held']):.0f}" for row in own[name])
+    gone = ", ".join(f"{100 * row['missing']:.0f}" for row in own[name])
+    print(f"{name}: facts held of twenty, by stream, {held}; missing of R (%) {gone}")
+more, moved = "neighbors kept, points above the row's", "KL at unrelated text, times the row's"
+drawn = {more: {}, moved: {}}
+for name in [name for name in ways.values() if name != "row"]:
+    gaps = [a - b for a, b in zip(kept[name], kept["row"], strict=True)]
+    drawn[more][name] = gaps
     ends = "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*by_stream(gaps))
-    print(f"neighbors, {more} less {less}: {ends}")
-figures.dots(drawn, [f"{row['draw']} stream" for row in rows[:: len(held)]])
+    print(f"neighbors, {name} less row: {ends}")
+    if name != "unedited":
+        drawn[moved][name] = [a["kl"] / b["kl"] for a, b in zip(own[name], own["row"], strict=True)]
+figure = figures.dots(drawn, [f"{row['draw']} stream" for row in own["row"]], flat=True)
+for ax, same in zip(figure.axes, (0, 1), strict=True):
+    ax.axvline(same, color=plot.QUIET, linewidth=1, zorder=0)
+figure
 
 # %% [markdown]
 # **The order of writing is not what cost the neighbors most.** At $\lambda = 0$ the row misses a part of the residuals

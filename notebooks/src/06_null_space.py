@@ -193,7 +193,7 @@ print(f"smallest eigenvalue of C {values[0]:.0e}; a change of length 1 inside do
 for name, other in list(texts.items())[:3]:
     worst = torch.linalg.eigvalsh(library.Q.T @ other @ library.Q)[-1]
     share = 100 * (P_text * other).sum() / other.trace()
-    print(f"  {worst:.3f} on {name}, of which {share:.0f} % lie inside")
+    print(f"  {worst:.3f} on {name}; {share:.0f} % of this text lie inside")
 text_inside.against(100 * inside)
 Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 
@@ -340,7 +340,7 @@ K0 = normal(d, 40) @ normal(40, 2000)  # text that leaves 24 of 64 directions fr
 P, _, _ = place(K0 @ K0.T / 2000, 1e-9)
 W, M = W0, strength * torch.eye(d).double()  # L₂ I in place of λC
 for k, v in batches:
-    W, M = turn(W, M, P @ k, v - W @ (k - P @ k))  # what W says to the rest of a key stays as it is
+    W, M = turn(W, M, P @ k, v - W @ (k - P @ k))  # so that V − W P K is R = V − W K
 Q = memory.null_space(K0 @ K0.T / 2000, 1e-9).Q
 R, B = memory.insert_null(W0, K, V, Q, strength)  # the library's AlphaEdit, one batch
 assert (W - W0 - R @ B).abs().max() < 1e-9
@@ -390,7 +390,7 @@ for more, less, what in (
 added.against(runs_06.apart(*(panels["facts held (%)"][x] for x in ("MEMIT + keys", "MEMIT")))[0])
 told = [row["says"][0].split()[0].strip(".,") for row in rows if row["edits"]]
 print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of a stream")
-figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
+figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
 # **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to AlphaEdit (5 to 20).
@@ -420,21 +420,20 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS])
 ways = {"nothing kept": "MEMIT{}", "kept keys": "MEMIT{}, kept keys", "one batch": "one batch{}"}
 ways["kept keys, one layer"] = "one layer{}, kept keys"
 shown = {what: {} for what in list(panels)[:2]}
-for name, sign in {"λ = 1000": "", "λ = 30": ", λ = 30"}.items():
-    found = {way: runs_06.ends(rows, line.format(sign)) for way, line in ways.items()}
-    for what in shown:
-        shown[what][name] = {way: one[what] for way, one in found.items()}
-held, words = shown.values()
-for line, (one, other) in {
-    "one batch less kept keys, λ = 1000": [held["λ = 1000"][x] for x in ("one batch", "kept keys")],
-    "one batch, λ = 30 less 1000": [held[x]["one batch"] for x in ("λ = 30", "λ = 1000")],
-    "one layer, λ = 30 less 1000": [
-        held[x]["kept keys, one layer"] for x in ("λ = 30", "λ = 1000")
-    ],
-}.items():
-    gap = runs_06.apart(one, other)
-    print("facts held, {}: {:+.0f} points [{:+.0f}, {:+.0f}]".format(line, *gap))
-drawings_06.strengths(shown)
+for way, line in ways.items():
+    for name, sign in {"λ = 1000": "", "λ = 30": ", λ = 30"}.items():
+        found = runs_06.ends(rows, line.format(sign))
+        for what, column in shown.items():
+            column[f"{way}, {name}"] = found[what]
+held = shown["facts held (%)"]
+for one, other in (
+    ("one batch, λ = 1000", "kept keys, λ = 1000"),
+    ("one batch, λ = 30", "one batch, λ = 1000"),
+    ("kept keys, one layer, λ = 30", "kept keys, one layer, λ = 1000"),
+):
+    gaps = ", ".join(f"{a - b:+.0f}" for a, b in zip(held[one], held[other], strict=True))
+    print(f"facts held, {one} less {other}: in the three draws {gaps} points")
+figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
 # With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the

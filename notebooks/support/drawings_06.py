@@ -1,4 +1,4 @@
-"""The figures of notebook 06: what a batch is weighed against, a thin direction, and what λ costs."""
+"""The figures of notebook 06: what a batch is weighed against, and a thin direction."""
 
 from __future__ import annotations
 
@@ -89,18 +89,3 @@ def inside(
     place = {"transform": left.get_xaxis_transform(), "ha": "center", "color": QUIET}
     left.text(50 * share, 0.93, "the place", **place)
     return figure
-
-
-def strengths(found: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> Figure:
-    """Draw {panel: {strength: {way: one value per draw}}}: a color per strength, a line per draw."""
-    figure, axes = panels(len(found), height=3.5)
-    colors = {}
-    for ax, (what, lines) in zip(axes, found.items(), strict=True):
-        for (name, ways), color in zip(lines.items(), (UNRELATED, EDITED), strict=True):
-            colors[name] = color
-            for mark, values in zip("osD", zip(*ways.values(), strict=True), strict=True):
-                ax.plot(range(len(ways)), values, "-" + mark, color=color, linewidth=1, alpha=0.8)
-            ax.set_xticks(range(len(ways)), ways, rotation=20, ha="right", rotation_mode="anchor")
-        ax.set_ylabel(what)
-        plain(ax)
-    return legend(figure, colors.values(), colors)
