@@ -60,7 +60,7 @@ NONE = '<tr><td colspan="3">Not tested.</td></tr>'
 WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
-WORDS, LETTERS = 2, 24  # of an answer in a row, where two stand there; of a single one twice that
+WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
 RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
