@@ -199,7 +199,7 @@ ALONE = ("rome", "memit", "alphaedit", "ultraedit", "ft_m", "grace", "wise", "re
 
 
 SECOND = "gemma-3-270m"
-THERE = ("rome", "memit", "ultraedit", "ft_m", "grace", "retrieval")  # of which it has presets, but for the last
+THERE = ("rome", "memit", "ultraedit", "ft_m", "grace", "retrieval")
 
 
 def _alone(names: Sequence[str], model: str = "") -> str:
