@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -98,20 +97,12 @@ async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], 
 
     It waits without a thread of the web server, so that many may wait.
     """
-    loop, finished = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the server has ended meanwhile
-            loop.call_soon_threadsafe(finished.set)
-
     try:
         job = start(studio.sessions.get(request.session_hash))
-        job.when_finished(wake)
         try:
-            await finished.wait()
+            return await asyncio.wrap_future(job.ended)
         finally:
             job.stop()
-        return job.outcome()
     except (Trouble, Stopped) as error:  # not shown as HTML, so not escaped
         said = str(error) or "Stopped; nothing was changed."
         raise gr.Error(said, print_exception=False) from None

@@ -189,7 +189,7 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
     guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
-    whole = f"before: {_line(row.before)} · after: {_line(row.after)}"
+    whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
         f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
@@ -221,9 +221,7 @@ def told(row: Row, new: str) -> tuple[str, str]:
     texts = row.before, row.before if row.after is None else row.after
     old, now = map(_words, texts)
     if row.group == "neighbor" and row.good:
-        pairs = zip(old, now, strict=False)
-        same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), None)
-        kept = _few(old[:same], 2 * LETTERS) if same is None or same > 0 else ""
+        kept = _few(old[: _same(old, now)], 2 * LETTERS)
         return (kept, kept) if kept else (_few(old), _few(now))
     if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
@@ -253,11 +251,14 @@ def brief(before: str, after: str) -> tuple[str, str]:
     shown = _few(old), _few(new)
     if old == new or not (shown[0] == shown[1] or alike(before, after)):
         return shown
-    pairs = zip(old, new, strict=False)
-    ends = min(len(old), len(new))
-    same = next((i for i, (a, b) in enumerate(pairs) if a.strip(STOPS) != b.strip(STOPS)), ends)
+    same = _same(old, new)
     first, second = (" ".join(words[same : same + WORDS]).strip(STOPS) for words in (old, new))
     return f"… {first or '(ends)'}", f"… {second or '(ends)'}"
+
+
+def _same(*answers: Sequence[str]) -> int:
+    """How many words all of them begin with, whatever stops stand behind these."""
+    return len(commonprefix([[word.strip(STOPS) for word in words] for words in answers]))
 
 
 def _words(text: str) -> list[str]:
@@ -276,10 +277,6 @@ def _few(words: Sequence[str], letters: int = LETTERS) -> str:
     most = next((i for i in range(WORDS, end) if words[i - 1].casefold() not in SMALL), end)
     kept = " ".join(words[:most]).strip(STOPS)
     return f"{kept[: letters - 1]}…" if len(kept) > letters else f"{kept} …"
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split()) or "(nothing)"
 
 
 def _numbers(view: View, row: Row) -> str:
@@ -388,15 +385,14 @@ def _cell(view: View, row: Row, editor: str) -> str:
 
 def _dots(rows: Sequence[Row], group: str, new: str, column: int) -> str:
     """The dots of one kind of prompt, with the same in words."""
-    asked = [(i, row) for i, row in enumerate(rows) if row.group == group]
+    asked = [row for row in rows if row.group == group]
     if not asked:
         return '<span class="none">not asked</span>'
     good, total = tally(rows, group)
     dots = "".join(
         f'<i class="dot {MARKS[row.good][0]}" data-dot="{column}.{row.group}.{i}" '
-        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}">'
-        "</i>"
-        for i, (_, row) in enumerate(asked)
+        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}"></i>'
+        for i, row in enumerate(asked)
     )
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'
 

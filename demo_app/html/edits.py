@@ -7,6 +7,7 @@ from html import escape
 
 import lib
 
+from ..session import given
 from ..session.edits import AppliedEdit
 from .render import took
 
@@ -42,6 +43,4 @@ def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
 def _fact(fact: lib.Fact, count: int) -> str:
     if count > 1:
         return f"{count} facts"
-    subject = fact.subject or fact.prompt
-    subject = subject if len(subject) <= 40 else f"{subject[:39]}…"
-    return f"{subject} → {fact.target_new}"
+    return f"{given.short(fact.subject or fact.prompt)} → {fact.target_new}"

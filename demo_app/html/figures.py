@@ -125,10 +125,8 @@ def _table(found: Prediction) -> str:
     rho = f'<abbr title="{RHO}">ρ</abbr>'
     heads = ("Fact in view", "Why", rho, "landed", "KL, nats", "Answer")
     rows = list(map(_row, found.victims))
+    more = table("rows victims", heads, rows[LISTED:]) if len(rows) > LISTED else None
     shown = table("rows victims", heads, rows[:LISTED])
-    if len(rows) <= LISTED:
-        return shown
-    more = table("rows victims", heads, rows[LISTED:])
     return shown + folded(f"{len(rows) - LISTED} more", more)
 
 

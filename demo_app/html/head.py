@@ -34,28 +34,22 @@ GRADIOS = re.compile(
 class Words:
     """What a preview shows: the title and the text."""
 
-    title: str = TITLE
-    text: str = DESCRIPTION
-
-
-def usual() -> Words:
-    """What a link to the page itself says: a surprise that was measured, and what the page does."""
-    first = gallery.gallery().exhibits[0]
-    return Words(TITLE, f"{first.sentence.replace('*', '')} Change a fact yourself and see.")
+    title: str
+    text: str
 
 
 def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -> Words:
-    """What a link to the page says.
+    """What a link to the page says; one that names nothing says a surprise that was measured.
 
     facts: gives the sentence of the edit that a query names, "" where it names none.
     """
     exhibit = gallery.found(query)
     if exhibit is not None:
         return Words(exhibit.title.replace("*", ""), exhibit.sentence.replace("*", ""))
-    sentence = facts(query)
-    if not sentence:
-        return usual()
-    return Words(f"“{sentence}”", f"What if a language model believed this? {DESCRIPTION}")
+    if sentence := facts(query):
+        return Words(f"“{sentence}”", f"What if a language model believed this? {DESCRIPTION}")
+    first = gallery.gallery().exhibits[0].sentence.replace("*", "")
+    return Words(TITLE, f"{first} Change a fact yourself and see.")
 
 
 def tags(words: Words, address: str, picture: str) -> str:
@@ -95,22 +89,22 @@ class Head:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on; the HTML of the first page is changed on its way back."""
-        if scope["type"] != "http" or scope["method"] != "GET" or not first(scope):
+        asked = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if (scope["type"], scope.get("method")) != ("http", "GET") or asked not in ("", "/"):
             await self.app(scope, receive, send)
             return
         plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-        begun: list[Message] = []
+        start: Message = {}
         body = b""
 
         async def changed(message: Message) -> None:
-            nonlocal body
+            nonlocal body, start
             if message["type"] == "http.response.start":
-                begun.append(message)
+                start = message
                 return
             body += message.get("body", b"")
             if message.get("more_body"):
                 return
-            start = begun[0]
             if b"text/html" in Headers(raw=start["headers"]).get("content-type", "").encode():
                 body = self.headed(body.decode("utf-8"), scope).encode()
             kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
@@ -129,8 +123,3 @@ class Head:
         ours = tags(about, address, f"{here}/preview.png")
         before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
         return before + charset + ours + GRADIOS.sub("", rest) if charset else html
-
-
-def first(scope: Scope) -> bool:
-    """Whether a call asks for the page itself and not for one of its parts."""
-    return scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/")

@@ -34,9 +34,8 @@ def header(model: str, live: int) -> str:
 
     Where none is live it is not said: what is on the page may be an edit from the store.
     """
-    state = "on" if live else "off"
     count = f" · <strong>{_edits(live)} live</strong>" if live else ""
-    return f'<div class="live {state}"><span>{escape(model)}</span>{count}</div>'
+    return f'<div class="live{" on" * bool(live)}"><span>{escape(model)}</span>{count}</div>'
 
 
 def _edits(count: int) -> str:

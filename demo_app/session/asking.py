@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -43,17 +44,12 @@ class Asker:
         self.lm = lm
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
-        self._drafts: OrderedDict[Ask, list[int]] = OrderedDict()
         self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
         self._parts = Base(lm.identity)
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
         return [one for one in subject.prompts if one[0] != "chat" or self.chats]
-
-    def asks(self, subject: Subject) -> list[Ask]:
-        """A subject's prompts as they are asked."""
-        return [(text, group == "chat") for group, text, _ in self.prompts(subject)]
 
     def old(self, subject: Subject) -> str | None:
         """The answer so far: what the case says, else the first word of the base (once read)."""
@@ -82,7 +78,8 @@ class Asker:
         last edit was made; what that one has moved already is not held against the edit.
         """
         target = subject.case.fact.target_new
-        prompts, asks = self.prompts(subject)[:only], self.asks(subject)[:only]
+        prompts = self.prompts(subject)[:only]
+        asks = [(text, group == "chat") for group, text, _ in prompts]
         meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
         mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
         middle = begin + (end - begin) * 0.4 if patch or fresh else end
@@ -105,8 +102,8 @@ class Asker:
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             parts = known(self.lm, self._parts, follows.values())
         rows = []
-        for (group, prompt, reference), old, new, *values in zip(
-            prompts, before, after, *was, *chances, strict=True
+        for row, (group, prompt, reference), old, new, p_after, old_after in zip(
+            plain_rows, prompts, before, after, *chances, strict=True
         ):
             if group == "follows" and meant:
                 verdict = drawn(follows[prompt], parts[prompt], new.text)
@@ -118,9 +115,9 @@ class Asker:
                 under = earlier.get(prompt, old) if meant else new  # else no edit of it is there
                 if group in STAY and judged(under)[0] is False:
                     verdict = None, EARLIER
-            p, p_old, p_after, p_old_after = values
-            both = old.text, p, new.text, p_after, verdicts.divergence(old, new)
-            rows.append(Row(group, prompt, *both, *verdict, p_old, p_old_after))
+            more = {"p_after": p_after, "old_after": old_after, "kl": verdicts.divergence(old, new)}
+            good, word = verdict
+            rows.append(replace(row, after=new.text, good=good, word=word, **more))
         return tuple(rows)
 
     def base(
@@ -132,11 +129,8 @@ class Asker:
         if missing:
             words = "Asking the model as it is"
             # the chances of this answer come with the same run of the model
-            answers, (chances,) = self.ask(
-                job, missing, target, lib.EMPTY, words, begin, end, (target,)
-            )
+            _, (chances,) = self.ask(job, missing, target, lib.EMPTY, words, begin, end, (target,))
             self._chance.update(zip([(ask, target) for ask in missing], chances, strict=True))
-            self._base.update(((p, size), a) for p, a in zip(missing, answers, strict=True))
         found = [self._base[ask, size] for ask in asks]
         for ask in asks:
             self._base.move_to_end((ask, size))
@@ -160,8 +154,8 @@ class Asker:
 
         target says how long an answer may get. The patch is entered and left in here.
         """
-        asks = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
-        once = list(dict.fromkeys(asks))
+        pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
+        once = list(dict.fromkeys(pairs))
         sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
         ends = {
             (ask, answer): tuple(self._ids(ask, answer))
@@ -181,7 +175,7 @@ class Asker:
                     state=True,
                     most=size,
                     # the unedited model is asked the same way each time, to the same bits
-                    draft=self._expected(ask, *wanted[:2]) if patch else [],
+                    draft=self._expected(ask, target, *wanted[:2]) if patch else (),
                 )
                 for ask, row, size in zip(once, rows, sizes, strict=True)
             ]
@@ -190,42 +184,37 @@ class Asker:
             states = torch.stack([reply.state for reply in replies])
             table = self.lm.head(states).log_softmax(-1).cpu()
         found = {
-            ask: (Answer(text, row.clone()), reply)
+            ask: (Answer(text, row.clone(), reply.ids), reply)
             for ask, text, row, reply in zip(once, texts, table, replies, strict=True)
         }
         if not patch:
-            self._keep_drafts({ask: reply.ids for ask, (_, reply) in found.items()})
+            for ask, (answer, _) in found.items():
+                self._base.setdefault((ask, self._size(target)), answer)
         chances: list[list[float | None]] = [
             [
                 None
                 if answer is None
                 else math.exp(found[ask][1].scores[ends[ask, answer]].log_probs.sum().item())
-                for ask in asks
+                for ask in pairs
             ]
             for answer in wanted
         ]
-        return [found[ask][0] for ask in asks], chances
+        return [found[ask][0] for ask in pairs], chances
 
-    def _keep_drafts(self, said: Mapping[Ask, list[int]]) -> None:
-        """Keep what the base model says, of as many prompts as its answers are kept of."""
-        for ask, ids in said.items():
-            self._drafts[ask] = ids
-            self._drafts.move_to_end(ask)
-        while len(self._drafts) > KEPT:
-            self._drafts.popitem(last=False)
-
-    def _expected(self, ask: Ask, new: str | None = None, old: str | None = None) -> list[int]:
-        """A text that is likely to be the answer under a patch, as token ids; [] for no guess.
+    def _expected(
+        self, ask: Ask, target: str, new: str | None = None, old: str | None = None
+    ) -> Sequence[int]:
+        """A text that is likely to be the answer under a patch, as token ids; () for no guess.
 
         It is what the unedited model says, with the new answer in the place of the old one.
         """
-        before = self._drafts.get(ask, [])
-        if new is not None and old is not None and old != new:
-            text = self.lm.tokenizer.decode(before, skip_special_tokens=True)
-            if old in text:
-                text = text.replace(old, new)
-                return self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return before
+        known = self._base.get((ask, self._size(target)))
+        if known is None:
+            return ()
+        if new is not None and old is not None and old in known.text:
+            text = known.text.replace(old, new)
+            return self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return known.ids
 
     def chances(
         self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]

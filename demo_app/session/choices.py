@@ -17,13 +17,12 @@ import lib
 from lib.data.relations import relations
 
 from . import consequences, given
-from .views import Subject
+from .views import Subject, capital
 from .worker import Trouble
 
 EXAMPLES = Path(__file__).parents[1] / "examples.json"
 OWN = 8  # prompts of the visitor's own
 BESIDE = 4  # editors side by side
-STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 
 
 class Choices:
@@ -53,7 +52,7 @@ class Choices:
     @staticmethod
     def label(fact: lib.Fact) -> str:
         """How an example is listed: "The Eiffel Tower → Rome"."""
-        return f"{fact.subject[:1].upper()}{fact.subject[1:]} → {fact.target_new}"
+        return f"{capital(fact.subject)} → {fact.target_new}"
 
     def used(self, use: str) -> list[str]:
         """The editors that can edit here and that the page uses so (see `lib.Editor.page`)."""
@@ -72,21 +71,6 @@ class Choices:
             with suppress(ValueError):  # settings that do not fit are told where it writes
                 found[name] = self.kind(name)(self.lm, **settings).refusal(after)
         return {name: said for name, said in found.items() if said}
-
-    def steps(self, editor: str) -> int:
-        """The length of the editor's search here; 0 where it does not search."""
-        kind = self.kind(editor)
-        config = kind.Config.preset(self.lm, editor)
-        own = next((getattr(config, name) for name in STEPS if hasattr(config, name)), 0)
-        return 0 if kind.trained else own
-
-    @staticmethod
-    def bounded(settings: dict) -> None:
-        """Raise Trouble for a search longer than a visitor may have."""
-        for word in (*STEPS, "documents"):
-            value = settings.get(word, 1)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100:
-                raise Trouble(f"{value} {word} cannot be taken: 1 to 100 can.")
 
     @staticmethod
     def kind(editor: str) -> type[lib.Editor]:
@@ -133,8 +117,7 @@ class Choices:
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
         except lib.errors.FactError as error:
-            said = str(error)
-            raise Trouble(f"{said[:1].upper()}{said[1:]}.") from None
+            raise Trouble(f"{capital(str(error))}.") from None
         most = 2 * OWN * given.CHARACTERS
         lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
@@ -198,5 +181,4 @@ def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:
 
 def _sentence(editor: type[lib.Editor]) -> str:
     first = " ".join((editor.__doc__ or "").split("\n\n")[0].split())
-    text = first.split(": ", 1)[-1]  # "FT-L: fine-tuning of …": the name stands in the list already
-    return text[:1].upper() + text[1:]
+    return capital(first.split(": ", 1)[-1])  # "FT-L: fine-tuning of …": the list has the name

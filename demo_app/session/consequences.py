@@ -17,6 +17,8 @@ from lib.evaluation.asked_together import Base
 from lib.evaluation.metrics import TABLE
 from lib.evaluation.probe_prompts import Item
 
+from .views import capital
+
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:
     """The questions of cases with this relation and the same new answer, about the fact.
@@ -39,14 +41,11 @@ def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) ->
 
 def _about(probe: Probe, lender: str, subject: str) -> str | None:
     """The question with another subject in the lender's place; None where it does not name him."""
-    head, named, tail = probe.prompt.partition(lender)
-    if not named:
-        head, named, tail = probe.prompt.partition(_inside(lender))
-    if not named:
+    named = next((one for one in (lender, _inside(lender)) if one in probe.prompt), None)
+    if named is None:
         return None
-    return (
-        f"{head}{_inside(subject)}{tail}" if head else f"{subject[:1].upper()}{subject[1:]}{tail}"
-    )
+    head, _, tail = probe.prompt.partition(named)
+    return f"{head}{_inside(subject) if head else capital(subject)}{tail}"
 
 
 def _inside(subject: str) -> str:

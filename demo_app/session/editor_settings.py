@@ -18,6 +18,7 @@ from . import given
 from .worker import Trouble
 
 LINES = 12
+STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 NONE = "none"  # how a value that is not set is written
 LARGEST = 10_000  # of a number: what a visitor may make the machine do
 OWN = " This is not in the paper."
@@ -56,11 +57,10 @@ def table(lm: lib.LM, editor: str) -> str:
             f"<td>{escape(_written(row['value']))}</td>"
             f"<td>{escape(_written(row['published']))}</td></tr>"
         )
-    paper = escape(lib.EDITORS[editor].paper)
     return (
         f'<table class="options"><caption>Settings of {escape(editor)}</caption><tr>'
         "<th>setting</th><th>for this model</th><th>as published</th></tr>"
-        f"{rows}</table><p>{paper}</p>"
+        f"{rows}</table><p>{escape(lib.EDITORS[editor].paper)}</p>"
     )
 
 
@@ -86,6 +86,9 @@ def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
         here = known[name]
         if here is not None and isinstance(here, bool) != isinstance(found[name], bool):
             raise Trouble(f"{name} is {_written(here)} here: give a value of that kind.")
+        count = isinstance(found[name], int) and 1 <= found[name] <= 100
+        if name in (*STEPS, "documents") and not count:
+            raise Trouble(f"{value} {name} cannot be taken: 1 to 100 can.")
     return found
 
 

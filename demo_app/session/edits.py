@@ -69,7 +69,9 @@ def without(
         before = kept[-1].patch if kept else lib.EMPTY
         share = number / len(later)
         job.report(share, f"Laying edit {place + 1 + number} again")
-        patch = _closed_form(lm, edits, edit, place)
+        first = edit.patch.log[0]
+        keeps = lib.EDITORS[first.editor](lm, **first.settings)
+        patch = keeps.without(edit.patch, place, exact=False)
         if patch is None:
             line, words = edit.line, f"{edit.name} is writing again"
             with job.counting(lm, words, 30, share, share + 1 / len(later)):
@@ -78,18 +80,6 @@ def without(
         kept.append(replace(edit, patch=patch))
         yield
     return tuple(kept)
-
-
-def _closed_form(
-    lm: lib.LM, edits: Sequence[AppliedEdit], edit: AppliedEdit, place: int
-) -> lib.Patch | None:
-    """A later edit's patch without the one at a place, where the editor keeps its keys."""
-    before = edits[place - 1].patch if place else lib.EMPTY
-    if len(edits[place].patch.log) != len(before.log) + 1:  # it is more than one line
-        return None
-    first = edit.patch.log[0]
-    editor = lib.EDITORS[first.editor](lm, **first.settings)
-    return editor.without(edit.patch, len(before.log), exact=False)
 
 
 class Health:

@@ -74,12 +74,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Said:
-    """One prompt and what the model answers: unedited, edited, reversed."""
+    """One prompt and what the model answers: unedited, edited, reversed ("" where nothing was)."""
 
     prompt: str
     base: str
     edited: str
-    reversed: str
+    reversed: str = ""
 
 
 @dataclass(frozen=True)

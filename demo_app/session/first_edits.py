@@ -16,7 +16,8 @@ import lib
 from lib.computed_once import Stored, make_missing
 
 from .asking import Asker
-from .choices import STEPS, Choices
+from .choices import Choices
+from .editor_settings import STEPS
 from .views import Column, Row, Subject, View
 from .worker import Job
 
@@ -80,7 +81,10 @@ class FirstEdits:
             said = "Asking the edit itself"
             first = self.asker.look(job, subject, made.patch, middle, False, middle, said, only=1)
             job.report(middle, words, View(subject, first))
-        rows = self._look(job, subject, made, middle, end, words, start)
+        if made.look is None or made.look[0] != subject:
+            rows = self.asker.look(job, subject, made.patch, middle, False, end, words, start)
+            made.look = subject, rows
+        rows = made.look[1]
         yield
         return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
 
@@ -99,25 +103,8 @@ class FirstEdits:
 
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
-        first = self.first(job, editor, subject, lib.EMPTY, {}, 0.0, 0.5)
-        self._look(job, subject, first, 0.5, 1.0, "Warming up")
-
-    def _look(
-        self,
-        job: Job,
-        subject: Subject,
-        made: FirstEdit,
-        begin: float,
-        end: float,
-        words: str,
-        start: lib.Patch = lib.EMPTY,
-    ) -> tuple[Row, ...]:
-        """The rows of a subject under an edit; those of a first edit are kept for the next."""
-        if made.look is not None and made.look[0] == subject:
-            return made.look[1]
-        rows = self.asker.look(job, subject, made.patch, begin, end=end, words=words, start=start)
-        made.look = subject, rows
-        return rows
+        for _ in self.column(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0):
+            pass
 
     def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:
         """The editor; those of the warm-up are kept, with what they computed once for the model."""
@@ -144,10 +131,9 @@ class FirstEdits:
             self.made.move_to_end(key)
             self.made[key].stored = True
             return self.made[key]
-        steps = next((settings[word] for word in STEPS if word in settings), None)
-        length = editor, steps or self.choices.steps(editor)
-        expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
         writer = self._editor(editor, settings)
+        length = editor, steps(writer)
+        expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
         if refused := writer.refusal(start):
             raise lib.errors.EditError(refused)
         self.prepare(job, editor, writer.statistics(start), begin, end)
@@ -162,3 +148,10 @@ class FirstEdits:
             while len(self.made) > READY:
                 self.made.popitem(last=False)
         return made
+
+
+def steps(editor: lib.Editor) -> int:
+    """The length of an editor's search; 0 where it does not search."""
+    config = editor.config
+    own = next((getattr(config, name) for name in STEPS if hasattr(config, name)), 0)
+    return 0 if editor.trained else own

@@ -67,11 +67,9 @@ def link(choices: Choices, view: View) -> str:
     return "?" + urlencode(query, safe=",")
 
 
-def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
-    """What an address asks for, None for nothing; never an error."""
+def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
+    """What an address asks for; never an error."""
     given = {key: str(query.get(key) or "").strip() for key in KEYS}
-    if not any(given.values()):
-        return None
     left_out = []
     label, fact = _fact(choices, given)
     if fact is None and any(given[key] for key in KEYS[:4]):
@@ -95,7 +93,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened | None:
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:
     """What an address wants the model to believe: "China is … of Paris"; "" if it names no fact."""
     asked = opened(choices, query)
-    if asked is None or asked.fact is None:
+    if asked.fact is None:
         return ""
     subject, prompt, target = asked.fact
     return f"{prompt.replace('{}', subject)} {target}"

@@ -133,8 +133,6 @@ class OwnFacts:
 
     def _surest(self, texts: Sequence[str]) -> list[str]:
         """The prompts behind which one token is likely, the surest first."""
-        if not texts:
-            return []
         with self.lm.patched(lib.EMPTY, only=True):
             surest = self.lm.next_token(texts).max(1)  # of the token behind each prompt
         found: list[str] = []
@@ -154,8 +152,6 @@ class OwnFacts:
         has to be of the new one's form.
         """
         asks = [(text, False) for text in asked]
-        if not asks:
-            return []
         said = self.asker.base(job, asks, fact.target_new, 0.02, 0.05)
         answers = [
             clause(one.text) if right is None else right * begins(one.text, right)

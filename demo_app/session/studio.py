@@ -8,8 +8,8 @@ long job is a generator: between its steps the model goes to whoever waits (see 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from functools import partial
 
 import lib
 from lib.computed_once import make_missing
@@ -62,28 +62,23 @@ class Studio:
         """
         subject = self.choices.ready_subject()
 
-        def step(editor: str) -> Callable[[Job], Any]:
-            return lambda job: self.first_edits.warm(job, editor, subject)
-
-        def asked(label: str) -> Callable[[Job], Any]:
-            return lambda job: self.asker.look(job, self.choices.ready_subject(label), lib.EMPTY)
-
         def ahead(job: Job, kind: str = "") -> None:
             every = [one for e in known for one in self.choices.kind(e)(self.lm).statistics()]
             with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
                 make_missing(one for one in every if one.kind.startswith(kind))
 
-        known = self.choices.editors()
-        steps = [step(editor) for editor in self.choices.used("warm")]
+        known, examples = self.choices.editors(), self.choices.examples
+        warm, look = self.first_edits.warm, partial(self.asker.look, patch=lib.EMPTY)
+        steps = [partial(warm, editor=one, subject=subject) for one in self.choices.used("warm")]
         self.worker.whenever(
             self.health.read,
             *steps[:1],
-            lambda job: ahead(job, "moments"),  # of all layers in one pass over the text
+            partial(ahead, kind="moments"),  # of all layers in one pass over the text
             *steps[1:],
             self.own_facts.warm,
             lambda _: importlib.import_module("lib.workbench.plot.style"),  # with matplotlib
             ahead,
-            *map(asked, self.choices.examples),
+            *(partial(look, subject=one) for one in map(self.choices.ready_subject, examples)),
         )
 
     # ---- what a visitor may do: each gives a job -----------------------------------------------
@@ -136,7 +131,6 @@ class Studio:
         settings = {}
         if len(names) == 1:
             settings = editor_settings.changes(self.lm, names[0], more)
-            self.choices.bounded(settings)
 
         def live() -> lib.Patch:
             refused = self.choices.refused(session.patch, names, settings)

@@ -19,7 +19,7 @@ from lib.workbench.export.export import refuse
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
-from .views import View
+from .views import View, capital
 from .visitors import Session
 from .worker import Job, Trouble
 
@@ -32,7 +32,7 @@ COLUMNS = {"word": "verdict", "old": "p_old", "old_after": "p_old_after", "kl": 
 def name_of(patch: lib.Patch) -> str:
     """What files of a patch are called: "the-eiffel-tower", "the-eiffel-tower-and-2-more"."""
     facts = patch.facts
-    first = slug((facts[0].subject or facts[0].prompt) if facts else "edits")
+    first = slug(facts[0].subject or facts[0].prompt)
     return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
 
 
@@ -67,8 +67,7 @@ def make(
         try:
             refuse(patch, kind)
         except lib.errors.ExportError as error:
-            text = str(error)
-            raise Trouble(f"{text[:1].upper()}{text[1:].rstrip('.')}.") from None
+            raise Trouble(f"{capital(str(error).rstrip('.'))}.") from None
 
     def work(job: Job) -> Generator[None, None, Path]:
         if kind == "patch":
@@ -88,20 +87,18 @@ def make(
 
 def code(studio: Studio, session: Session) -> str:
     """The lines of Python that make the visitor's edits, or that of the example in view."""
-    patch = session.patch
+    example = lib.Edit("rome", {}, (subject_of(studio.choices, session).case.fact,))
+    log = session.patch.log or (example,)
     lines = ["import lib", "", "lm = lib.load()"]
-    if not patch:
-        fact = subject_of(studio.choices, session).case.fact
-        lines += [f"fact = {_fact(fact)}", 'patch = lib.EDITORS["rome"](lm).edit([fact])']
-    elif len(patch.log) == 1 and len(patch.facts) == 1:
-        lines += [f"fact = {_fact(patch.facts[0])}", f"patch = {_call(studio.lm, patch.log[0])}"]
+    if len(log) == len(log[0].facts) == 1:
+        lines += [f"fact = {_fact(log[0].facts[0])}", f"patch = {_call(studio.lm, log[0])}"]
     else:
         lines.append("patch = lib.EMPTY")
-        for edit in patch.log:
+        for edit in log:
             facts = ", ".join(_fact(fact) for fact in edit.facts)
             lines.append(f"patch = {_call(studio.lm, edit, f'[{facts}], after=patch')}")
-    text = (patch.facts[-1] if patch.facts else subject_of(studio.choices, session).case.fact).text
-    return "\n".join([*lines, "with lm.patched(patch):", f"    print(lm.answer({_quoted(text)}))"])
+    text = _quoted(log[-1].facts[-1].text)
+    return "\n".join([*lines, "with lm.patched(patch):", f"    print(lm.answer({text}))"])
 
 
 def _fact(fact: lib.Fact) -> str:

@@ -27,8 +27,9 @@ from lib.workbench.forensics.what_was_said import TEMPLATES
 from .findings import Findings, Place, Said, Told, Undone, Way
 from .studio import Studio
 from .subject_in_view import layers_of, listed
+from .views import capital
 from .visitors import Session
-from .worker import Job, Trouble
+from .worker import Job, Trouble, timed
 
 OTHERS = 20  # other candidates that are asked after a reversal
 ELSE = "{} is known for"  # what they are asked
@@ -168,9 +169,7 @@ def _examined(
         except StopIteration as end:
             found: lib.workbench.Investigation = end.value
             break
-        left = (time.monotonic() - began) * (1 - share) / share if share > 0 else math.nan
-        said = f", about {left:.0f} s more" if left < 3600 else ""
-        job.report(0.1 + 0.9 * share, f"{words[:1].upper()}{words[1:]}{said}")
+        job.report(0.1 + 0.9 * share, timed(capital(words), began, share))
         yield
     places = []
     for layer, z in zip(found.filtered.layers, found.filtered.z, strict=True):
@@ -231,14 +230,11 @@ def _left(lm: lib.LM, patch: lib.Patch, now: lib.Patch) -> float:
 def _said(
     lm: lib.LM, prompts: list[str], patch: lib.Patch, back: lib.Patch | None
 ) -> tuple[Said, ...]:
-    """What the model answers to prompts: unedited, edited, reversed ("" where nothing was)."""
+    """What the model answers to prompts: unedited, edited, and reversed where something was."""
     if not prompts:
         return ()
     answers = []
-    for one in (lib.EMPTY, patch, back):
-        if one is None:
-            answers.append([""] * len(prompts))
-            continue
+    for one in (lib.EMPTY, patch, *([] if back is None else [back])):
         with lm.patched(one, only=True):
             answers.append([" ".join(text.split()) for text in lm.answer(prompts, ANSWER)])
     return tuple(Said(*row) for row in zip(prompts, *answers, strict=True))

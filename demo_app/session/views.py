@@ -36,10 +36,12 @@ class Answer:
 
     text: what the model writes.
     next_token (vocabulary,): log-probabilities of the token after the prompt.
+    ids: the token ids of the text.
     """
 
     text: str
     next_token: Tensor
+    ids: Sequence[int] = ()
 
     @property
     def shown(self) -> str:
@@ -232,6 +234,11 @@ def first_sentence(text: str) -> str:
     sentence = found.group().strip() if found else ""
     finished = sentence != text or text.endswith((".", "!", "?")) or not text
     return sentence if finished else f"{text} …"
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def first_word(text: str) -> str | None:

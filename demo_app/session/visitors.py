@@ -36,7 +36,7 @@ class Session:
     layers: the last edit in several layers, of which the visitor may take one.
     trial: the changed weights that are examined, a `tracing.Trial`.
     jobs: jobs that were started.
-    files: paths of files that were made for the visitor, or that the visitor has brought.
+    files: paths of files that were made for the visitor.
     left: whether the visitor was forgotten; what is still made for them is kept no more.
     seen: when the visitor last did something, in seconds of the monotonic clock.
     """
@@ -55,7 +55,7 @@ class Session:
     def empty(self) -> bool:
         """Whether a new session would be the same: nothing was made, and nothing runs."""
         held = self.edits or self.files or self.view or self.trial
-        return not held and all(job.finished.is_set() for job in self.jobs)
+        return not held and all(job.ended.done() for job in self.jobs)
 
     @property
     def patch(self) -> lib.Patch:
@@ -65,7 +65,7 @@ class Session:
     @property
     def before(self) -> list[Job]:
         """Jobs that are done before the next one, and may change the edits until then."""
-        return [job for job in self.jobs if not (job.aside or job.finished.is_set())]
+        return [job for job in self.jobs if not (job.aside or job.ended.done())]
 
     def submit(self, worker: Worker, work: Callable[[Job], Any], aside: bool = False) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
@@ -73,7 +73,7 @@ class Session:
         aside: the work is long and changes no edit, so nothing waits for it; there may be two of
         these.
         """
-        running = [old for old in self.jobs if not old.finished.is_set()]
+        running = [old for old in self.jobs if not old.ended.done()]
         if aside and sum(old.aside for old in running) >= ASIDE:
             raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
         before = self.before

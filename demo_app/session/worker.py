@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import isgenerator
@@ -58,6 +59,12 @@ def no_memory(error: BaseException) -> bool:
     )
 
 
+def timed(words: str, began: float, share: float) -> str:
+    """The words, with the seconds that are left of what began then and has come so far."""
+    left = (time.monotonic() - began) * (1 / share - 1) if share else 0.0
+    return words + f", {left:.0f} s more" * (left >= SHORT)
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a job is: its share done (0 to 1), in words, and text written so far."""
@@ -68,7 +75,7 @@ class Progress:
 
 
 class Job:
-    """One piece of model work: progress while it runs, then `result` or `error`."""
+    """One piece of model work: progress while it runs, then the result or error in `ended`."""
 
     def __init__(
         self, work: Callable[[Job], Any], after: Job | None = None, aside: bool = False
@@ -76,24 +83,21 @@ class Job:
         """aside: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
         self.progress = Progress(words=WAITING)
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.finished = threading.Event()
+        self.ended: futures.Future[Any] = futures.Future()
+        self.ended.set_running_or_notify_cancel()  # who waits for it cannot cancel it
         self._stop = threading.Event()
         self._news = threading.Event()
         self._busy = threading.Lock()  # held while one of its steps runs
         self._steps: Iterator | None = None  # of work that gives the model back in between
         self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
         self._move: Callable[[float, str], None] | None = None  # a bar that the library moves
-        self._then: list[Callable[[], Any]] = []  # what is called at its end
-        self._lock = threading.Lock()  # over `_then` and the end
 
     def stop(self) -> None:
         """Ask the job to end at its next step; one that waits in line ends at once."""
         self._stop.set()
         if self._busy.acquire(blocking=False):
             try:
-                if not self.finished.is_set():
+                if not self.ended.done():
                     self._end(Stopped())
             finally:
                 self._busy.release()
@@ -133,9 +137,7 @@ class Job:
         passes, began = 0, time.monotonic()
 
         def move(share: float, doing: str) -> None:
-            left = (time.monotonic() - began) * (1 / share - 1) if share else 0.0
-            doing += f", {left:.0f} s more" * (left >= SHORT)
-            self.report(begin + (end - begin) * share, f"{words}: {doing}")
+            self.report(begin + (end - begin) * share, f"{words}: {timed(doing, began, share)}")
 
         def tick(*_: Any) -> None:
             nonlocal passes
@@ -157,49 +159,33 @@ class Job:
 
     def watch(self, every: float = 0.5, pause: float = 0.05) -> Iterator[Progress]:
         """Progress when there is news, and every so often, until the job is finished."""
-        while not self.finished.is_set():
+        while not self.ended.done():
             yield self.progress
-            self.finished.wait(pause)
+            futures.wait([self.ended], pause)
             self._news.wait(every)
             self._news.clear()
 
-    def when_finished(self, call: Callable[[], Any]) -> None:
-        """Have a function called at the job's end, in whichever thread that is; now if it is over.
-
-        The function must return at once.
-        """
-        with self._lock:
-            if not self.finished.is_set():
-                self._then.append(call)
-                return
-        call()
-
     def outcome(self) -> Any:
         """The result of a finished job; raises its Trouble or Stopped."""
-        self.finished.wait()
-        if self.error is not None:
-            raise self.error
-        return self.result
+        return self.ended.result()
 
     def run(self) -> bool:
         """Do the work, or its next step (on the worker's thread); whether there is more to do."""
         with self._busy:
-            if self.finished.is_set():
+            if self.ended.done():
                 return False  # stopped while it waited
+            result: Any = None
             error: Exception | None = None
             try:
                 self.check()
                 with cancellable(self.told):  # the library, where it runs no block for long
-                    found = self.work(self) if self._steps is None else None
-                    if isgenerator(found):
-                        self._steps = found
-                    if self._steps is None:
-                        self.result = found
-                    else:
-                        next(self._steps)
+                    result = self.work(self) if self._steps is None else self._steps
+                    if isgenerator(result):
+                        self._steps = result
+                        next(result)
                         return True
             except StopIteration as end:
-                self.result = end.value
+                result = end.value
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
             except (ValueError, lib.errors.OwnerError) as known:  # the library's: one sentence each
@@ -208,19 +194,17 @@ class Job:
                 error = Trouble(NO_MEMORY if no_memory(unknown) else FAILED)
                 if not no_memory(unknown):
                     log.exception("a job failed")
-            self._end(error)
+            self._end(error, result)
             return False
 
-    def _end(self, error: Exception | None) -> None:
-        if error is not None:  # its frames would hold what the work held, for as long as the job
+    def _end(self, error: Exception | None, result: Any = None) -> None:
+        self._steps = self.after = None
+        if error is None:
+            self.ended.set_result(result)
+        else:  # its frames would hold what the work held, for as long as the job
             error.__traceback__ = error.__context__ = error.__cause__ = None
-        with self._lock:
-            self.error, self._steps, self.after = error, None, None
-            self.finished.set()
-            calls, self._then = self._then, []
+            self.ended.set_exception(error)
         self._news.set()
-        for call in calls:
-            call()
 
 
 class Worker:
@@ -257,7 +241,7 @@ class Worker:
 
     def ahead(self, job: Job, own: Collection[Job] = ()) -> int:
         """How many jobs of others have their turn before this one's next; `own` are not counted."""
-        waiting = [one for one in list(self._waiting) if not one.finished.is_set()]
+        waiting = [one for one in list(self._waiting) if not one.ended.done()]
         before = waiting[: waiting.index(job)] if job in waiting else []
         return sum(one not in own for one in before)
 
@@ -283,7 +267,7 @@ class Worker:
     def _turn(self, job: Job) -> None:
         """One step of the first job, which then goes to the end of the line if it has more."""
         before = job.after
-        early = before is not None and not before.finished.is_set()
+        early = before is not None and not before.ended.done()
         more = early or self._step(job)
         self._waiting.popleft()
         if more:
@@ -293,16 +277,15 @@ class Worker:
         job = Job(self._later[0])
         job.crowded = lambda: bool(self._waiting) or self._closing
         self._step(job)
-        if not isinstance(job.error, GiveWay):
+        if not isinstance(job.ended.exception(), GiveWay):
             self._later.popleft()
 
     def _step(self, job: Job) -> bool:
         """The job's next step; whether there is more to do."""
-        more = False
         try:
-            more = job.run()
-        except Exception:  # of what looks on, or of who waits for the end: the line goes on
+            return job.run()
+        except Exception:  # as of memory that lacks for the words of an error: the line goes on
             log.exception("a job could not be run to its end")
-            if not job.finished.is_set():
+            if not job.ended.done():
                 job._end(Trouble(FAILED))
-        return more
+            return False

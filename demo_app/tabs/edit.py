@@ -91,10 +91,9 @@ class Page:
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
-            def start(session: Session) -> Job:
-                return studio.look(session, studio.choices.ready_subject(label))
-
-            yield from self.run(request, start)
+            yield from self.run(
+                request, lambda session: studio.look(session, studio.choices.ready_subject(label))
+            )
 
         def edit(
             subject: str,
@@ -164,8 +163,7 @@ class Page:
         """The lab's comparison of layers: the one that is pressed becomes the last edit."""
 
         def take(event: gr.EventData, request: gr.Request) -> Iterator:
-            index = chosen(event, "keep")
-            keep = partial(self.studio.revisions.keep, index=index, layers=True)
+            keep = partial(self.studio.revisions.keep, index=chosen(event, "keep"), layers=True)
             yield from self.run(request, keep)
 
         made = answer.select(take, None, self.outputs, js=TO_TRY, **HIDDEN)
@@ -182,7 +180,7 @@ class Page:
                 yield {**page, form.options: shown.steps[0].options}
                 yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
-            found = links.opened(studio.choices, dict(request.query_params)) or links.Opened()
+            found = links.opened(studio.choices, dict(request.query_params))
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found, request)
@@ -208,11 +206,8 @@ class Page:
 
     def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
         """What the editors read of the model is made, with a bar; meanwhile Edit is off."""
-        wait, go, start = (
-            self.form.wait,
-            self.form.go,
-            partial(self.studio.prepare, editors=editors),
-        )
+        wait, go = self.form.wait, self.form.go
+        start = partial(self.studio.prepare, editors=editors)
 
         def working(progress: Progress, ahead: int) -> dict:
             if progress.words == WAITING:
@@ -293,7 +288,6 @@ class Page:
                 min_width=260,
             )
             chat = gr.Checkbox(
-                False,
                 label="ask as chat",
                 container=False,
                 scale=1,

@@ -44,8 +44,7 @@ class Form:
         self.ends = gr.HTML("", elem_id="ends", js_on_load=ENDS)
         self.wait = gr.HTML("", elem_id="wait")
         self.blocked = gr.HTML("", elem_id="blocked")
-        self.fold = gr.Accordion(_with(editors, [first]), open=False, elem_id="settings")
-        with self.fold:
+        with gr.Accordion(_with(editors, [first]), open=False, elem_id="settings") as self.fold:
             self.example = gr.Dropdown(
                 list(studio.choices.examples),
                 value=studio.choices.ready,
@@ -140,9 +139,8 @@ class Form:
             self.studio.choices.kind(name)
         _, *marked = self.mark(names, request)
         single = names[0] if len(names) == 1 else None
-        box = gr.Textbox(value="", interactive=single is not None)
         table = editor_settings.table(self.studio.lm, single) if single else ""
-        return *marked, box, table
+        return *marked, gr.Textbox(value="", interactive=single is not None), table
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

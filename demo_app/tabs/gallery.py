@@ -26,8 +26,7 @@ def surprises(studio: Studio) -> None:
     """All cards."""
     with gr.Column(elem_id="gallery"):
         gr.HTML('<h2 class="name">Surprising edits</h2>' + render.hint(SEE))
-        shown, editors = gallery.gallery(), studio.choices.editors()
-        gr.HTML(html.cards(shown, studio.lm.identity, editors))
+        gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors()))
 
 
 def some(studio: Studio) -> None:
@@ -41,8 +40,7 @@ def opened(studio: Studio, shown: Exhibit) -> Opened:
     """The form as an exhibit wants it."""
     first, own = shown.steps[0], "\n".join(shown.own)
     fact = {"subject": first.subject, "prompt": first.prompt, "target": first.target}
-    asked = links.opened(studio.choices, {**fact, "editors": first.editor, "own": own})
-    return asked or Opened()
+    return links.opened(studio.choices, {**fact, "editors": first.editor, "own": own})
 
 
 def made(

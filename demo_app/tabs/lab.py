@@ -56,7 +56,7 @@ class Question:
     title: str
     about: str
     actions: tuple[Action, ...]
-    stored: Callable[[Examples], tuple[str, list[str]] | None]
+    stored: Callable[[Examples], tuple[str, list[str]] | None] = lambda examples: None
     fields: Callable[[Studio], list[Any]] = lambda studio: []
 
 

@@ -126,7 +126,6 @@ LASTS = Question(
     "The model with your edits is trained further, by thirty steps of LoRA on ordinary text. After "
     "every ten your last fact is asked again. Your edits themselves stay as they are.",
     (Action("train_on", "Go on training it", lasting.train_on, stages),),
-    lambda kept: None,
 )
 
 

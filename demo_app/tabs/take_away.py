@@ -54,7 +54,6 @@ class TakeAway:
                 interactive=False,
                 label="Code",
                 show_label=False,
-                lines=5,
                 wrap_lines=True,
                 buttons=["copy"],
                 show_line_numbers=False,
@@ -109,7 +108,5 @@ class TakeAway:
 
 
 def _size(count: int) -> str:
-    """Bytes as a visitor reads them: "800 bytes", "12 kB", "3.4 MB"."""
-    if count < 1000:
-        return f"{count} bytes"
+    """Bytes as a visitor reads them: "12 kB", "3.4 MB"."""
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

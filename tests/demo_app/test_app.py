@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import html
 import os
 import socket
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 import urllib.request
-import weakref
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -26,12 +24,14 @@ from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit, warning, without
 from demo_app.session.findings import Findings, Place, Said, Told, Undone, Way
+from demo_app.session.first_edits import steps
 from demo_app.session.gallery import Exhibit, Gallery, Step
 from demo_app.session.gallery import Said as Stated
 from demo_app.session.interference import Prediction, Victim
 from demo_app.session.views import (
     EARLIER,
     EDITS,
+    Answer,
     Column,
     Row,
     Subject,
@@ -84,9 +84,8 @@ def test_a_model_is_offered_the_examples_that_it_knows(monkeypatch):
 def test_every_editor_is_offered_with_a_sentence(studio):
     for name, (label, sentence) in studio.choices.editors().items():
         assert label and sentence.endswith(".") and "\n" not in sentence, name
-        assert studio.choices.steps(name) >= 0
     assert studio.choices.editors()["ft_l"][0] == "FT-L"
-    assert studio.choices.steps("retrieval") == 0 and studio.choices.steps("ft") == 60
+    assert [steps(lib.EDITORS[name](studio.lm)) for name in ("retrieval", "ft")] == [0, 60]
 
 
 def test_a_classroom_fact_brings_its_own_prompts_whatever_its_new_answer(studio):
@@ -388,7 +387,7 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
     patch = lib.EDITORS["ft"](lm).edit([subject.case.fact])
     asks = [(text, False) for _, text, _ in asker.prompts(subject)]
     answers = "x", "xyz", None
-    asker._drafts.clear()
+    asker._base.clear()
     with lm.patched(patch):
         rows, _ = lm.rows([text for text, _ in asks])
         said = lm.answer([text for text, _ in asks], asker._size("x"))
@@ -399,8 +398,9 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
         ]
     runs, backbone = [], lm.backbone
     monkeypatch.setattr(lm, "backbone", lambda *a, **more: runs.append(1) or backbone(*a, **more))
-    for drafts in ({}, {ask: [5, 6, 7] for ask in asks}):  # a wrong draft changes nothing
-        asker._drafts.update(drafts)
+    wrong = {(ask, asker._size("x")): Answer("", None, (5, 6, 7)) for ask in asks}
+    for drafts in ({}, wrong):  # a wrong draft changes nothing
+        asker._base.update(drafts)
         found, chances = asker.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
         assert [answer.text for answer in found] == said
         for answer, row in zip(found, table, strict=True):
@@ -410,7 +410,7 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
         assert chances[2] == [None] * len(asks)
     # what the unedited model says is the draft of what a patch that changes nothing lets it say
     unchanged = lib.patch.patch.scaled(lm, patch, 0.0)
-    asker._drafts.clear()
+    asker._base.clear()
     runs.clear()
     before, _ = asker.ask(Job(None), asks, "x", lib.EMPTY, "", 0, 1)
     slow = len(runs)
@@ -651,21 +651,6 @@ def test_files_go_with_their_last_visitor(tmp_path):
     assert not shared.exists()
 
 
-@pytest.mark.slow
-def test_a_visitor_who_left_leaves_nothing_behind(studio):
-    gone = []
-    for number in range(3):
-        session = studio.sessions.get(f"visitor {number}")
-        edit(studio, session)
-        studio.edit(session, studio.choices.subject(*TOWER, "qz"), ["ft", "retrieval"]).outcome()
-        gone += [weakref.ref(session), weakref.ref(session.patch)]
-        studio.sessions.drop(f"visitor {number}")
-    del session
-    studio.worker.submit(lambda job: None).outcome()
-    gc.collect()
-    assert not any(one() for one in gone)
-
-
 # ---- how it looks
 
 
@@ -836,29 +821,6 @@ def test_the_page_runs_as_a_space_starts_it(tmp_path):
             client.close()
         finally:
             server.terminate()
-
-
-@pytest.mark.slow
-def test_two_visitors_at_once(page):
-    one, two = visitor(page), visitor(page)
-    jobs = [
-        c.submit(*TOWER, target, *FORM, api_name="/page_edit")
-        for c, target in ((one, "xy"), (two, "qz"))
-    ]
-    for job, mine, other in zip(jobs, ("xy", "qz"), ("qz", "xy"), strict=True):
-        status, headline, table, live, *_ = job.result()
-        assert "What else moved?" in status and "1 edit live" in live
-        assert f"<b>{mine}" in table and other not in headline
-    assert any("progressbar" in str(step[0]) for step in jobs[0].outputs())
-    assert "edit" not in one.predict(api_name="/undo_all")[3]
-    status, _, table, live, *_ = two.predict("The Eiffel Tower → Rome", api_name="/look")
-    assert "1 edit live" in live and "your edits so far" in status and "→ <b>" in table
-    status, _, table, live, *_ = one.predict("The Eiffel Tower → Rome", api_name="/look")
-    assert "edit" not in live and "→ <b>" not in table
-    alone = one.predict("The Eiffel", False, api_name="/write")
-    both = two.predict("The Eiffel", False, api_name="/write")
-    assert "After" not in alone and "After 1 edit" in both
-    gone(page, one, two)
 
 
 def gone(page, *clients) -> None:

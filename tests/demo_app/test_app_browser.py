@@ -141,8 +141,6 @@ def test_the_head_says_what_this_is_and_three_surprises_stand_below(visit):
     page = visit()
     page.locator("#some ul.gallery > li").nth(2).wait_for()
     page.wait_for_function("document.title === `Edit a language model's memory`")
-    described = page.locator('meta[name="description"]').last.get_attribute("content")
-    assert "sheepdog" in described, "a surprise that was measured"
     icon = page.locator('link[rel="icon"]').last.get_attribute("href")
     assert icon.startswith("data:image/svg+xml,")
     assert page.locator("#some ul.gallery > li").count() == 3
@@ -324,20 +322,12 @@ def test_four_editors_answers_are_columns_on_a_wide_screen_and_named_on_a_phone(
     fits_both(page)
 
 
-def test_a_link_makes_the_edit_again(visit, tmp_path):
-    page = visit(query="&example=the-colosseum&editors=ft_m,magic&own=Where+is+the+Colosseum%3F")
-    page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
-    live(page, "1 edit live")
-    assert "Colosseum" in page.locator("h2.headline").inner_text()
-    own = page.locator("tr.own >> visible=true", has_text="Where is the Colosseum?")
-    own.first.wait_for()  # all answers stand once more in a fold
-    page.screenshot(path=tmp_path / "link.png", full_page=True)
-
-
 def test_a_linked_edit_marks_what_changed_and_is_not_blamed_for_by_the_next(visit, tmp_path):
     fact = "subject=The+Pantheon&prompt=%7B%7D+is+located+in+the+city+of&target=Oslo"
-    page = visit(query=f"&{fact}&editors=ft_m")
+    page = visit(query=f"&{fact}&editors=ft_m,magic&own=Where+is+the+Pantheon%3F")
+    page.get_by_test_id("toast-body").filter(has_text="some of the editors").wait_for()
     live(page, "1 edit live")
+    page.locator("tr.own >> visible=true", has_text="Where is the Pantheon?").first.wait_for()
     page.locator(".stay tr[data-good] >> visible=true").first.wait_for()
     kept = page.locator('.stay tr[data-good="1"] >> visible=true')
     assert kept.count() and kept.locator("s").count() == 0, "what is kept does not look changed"
@@ -437,16 +427,3 @@ def test_a_finger_drags_an_end_in_a_script_without_spaces(browser, address):
     touch("touchEnd")
     assert (subject.input_value(), prompt.input_value()) == ("长城位于中国", "{}的")
     context.close()
-
-
-def test_a_typed_fact_names_its_kind(visit):
-    page = visit()
-    page.get_by_label("Subject", exact=True).fill("The Colosseum")
-    page.get_by_label("Prompt", exact=True).fill("stands in the city of")
-    page.get_by_label("New answer").fill("Berlin")
-    tick(page, "FT-M")
-    press(page, "Edit")
-    source = page.locator("#table .source", has_text="located in the city of")
-    source.wait_for(timeout=240_000)
-    assert "found by the prompt" in source.inner_text()
-    assert page.locator(".half.change tr.reworded").count() == 3

@@ -45,10 +45,6 @@ def whole_model(studio, session, folder):
     take_away.make(studio, session, "model", folder).outcome()
 
 
-def adapter(studio, session, folder):
-    take_away.make(studio, session, "adapter", folder).outcome()
-
-
 def _forget(studio):
     """What is kept of earlier edits and answers, or the same would take fewer steps."""
     asker, facts = studio.asker, studio.own_facts
@@ -74,7 +70,7 @@ def edit(studio, session, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "steps"),  # how often it must ask at least: this bounds what one step is
-    [(stress, 150), (whole_model, 2), (adapter, 2), (look, 10), (measure, 100), (edit, 100)],
+    [(stress, 150), (whole_model, 2), (look, 10), (measure, 100), (edit, 100)],
 )
 def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypatch, tmp_path):
     lm, check, state = studio.lm, Job.check, {"asked": 0, "stop": 0, "late": 0}
@@ -89,7 +85,7 @@ def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypat
     def begin(stop: int) -> tuple[Studio, Session, Path]:
         nonlocal session
         fresh()
-        studio.asker._drafts.clear()  # or the same would be asked in fewer steps
+        studio.asker._base.clear()  # or the same would be asked in fewer steps
         session = edited(studio, "xy")
         folder = tmp_path / f"out{stop}"
         folder.mkdir()

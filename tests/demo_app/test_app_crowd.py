@@ -101,7 +101,7 @@ class Visitors:
             for _ in range(dice.randint(1, 8)):
                 if time.monotonic() > until:
                     break
-                what = dice.choice(["edit", "edit", "answer", "answer", "wrong", "take"])
+                what = dice.choice(["edit", "edit", "answer", "answer", "take"])
                 self.count("calls")
                 fact = dice.choice(SUBJECTS), "{} is", dice.choice(["xy", "qz"])
                 editor = dice.choice(["ft", "retrieval"])
@@ -109,8 +109,6 @@ class Visitors:
                     done = client.predict(*fact, editor, api_name="/edit")
                     history = *history, (*fact, editor)
                     self.same(done["live"], len(history), "number of edits")
-                elif what == "wrong":
-                    self.refused(client, dice)
                 elif what == "take" and history:
                     client.predict(api_name="/download_patch")
                 else:
@@ -130,22 +128,6 @@ class Visitors:
         if found != wanted:
             with self.lock:
                 self.faults.append(f"{what}: {found!r}, not {wanted!r}")
-
-    def refused(self, client, dice: random.Random) -> None:
-        """A wrong call: one sentence."""
-        given, name = dice.choice([
-            ((" ",), "/answer"), (("a", "x", 2), "/answer"), ((["a"],), "/settings"),
-            (("A", "{} is", "x", list("abcdef")), "/compare"), (("A", "{} is", "x", 7), "/edit"),
-            (("A", "{} is", "x", "rome", "", "x"), "/edit"),
-        ])  # fmt: skip
-        try:
-            client.predict(*given, api_name=name)
-            self.faults.append(f"{name} {given} was answered")
-        except Exception as error:
-            said = str(error)
-            self.count("refused")
-            if not said.endswith(".") or "\n" in said or "failed inside" in said:
-                self.faults.append(f"{name} {given}: {said!r}")
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ def test_a_visitor_has_few_long_questions_and_an_edit_waits_for_none(studio):
         session.submit(studio.worker, endless, aside=True)
     assert edit(studio, session).live == 1
     session.stop(aside=False)
-    assert not any(job.finished.is_set() for job in jobs)
+    assert not any(job.ended.done() for job in jobs)
     session.stop()
     for job in jobs:
         with pytest.raises(Stopped):

@@ -26,7 +26,7 @@ def test_a_link_reopens_the_example(studio):
     own = links.opened(studio.choices, asked(studio, view))
     assert own.label == "" and own.fact == ("alpha", "{} is", "x y") and own.editors == ()
     for query in {}, {"__theme": "dark"}, {"example": " "}:
-        assert links.opened(studio.choices, query) is None
+        assert links.opened(studio.choices, query) == links.Opened()
 
 
 def test_a_link_carries_editors_and_own_prompts(studio):

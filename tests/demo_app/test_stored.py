@@ -206,17 +206,3 @@ def test_each_question_opens_with_its_stored_answer(card, key):
     assert made.opened(True) == {made.begun: True}, "nothing is sent twice"
     none = card(key, None)
     assert "No answer is stored for tiny-llama." in none.opened(False)[none.caption]
-
-
-@pytest.mark.slow
-def test_an_answer_of_ones_own_takes_its_place_and_empties_what_stands_behind(card, studio):
-    made = card("dossier", examples.read(DEFAULT))
-    visitor = SimpleNamespace(session_hash="asks")
-    (ask,) = made.question.actions
-    pages = made.asked(ask, visitor, ("Mount Everest",))
-    found = {part: shown for page in pages for part, shown in page.items()}
-    assert "Yours" in found[made.caption] and "Mount Everest: " in found[made.answers[0]]
-    assert not found[made.stop].visible and found[made.status] == ""
-    trace = card("trace", examples.read(DEFAULT))
-    with pytest.raises(Exception, match="Nothing was examined yet"):
-        list(trace.asked(trace.question.actions[1], visitor, ()))
