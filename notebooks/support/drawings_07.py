@@ -29,7 +29,7 @@ def matrices(
     for ax, (layer, matrix) in zip(axes, rho.items(), strict=False):
         image = ax.imshow(matrix.numpy(), **look)
         away = matrix[~np.eye(len(matrix), dtype=bool)]
-        ax.set_title(f"layer {layer}: rms {away.pow(2).mean().sqrt():.3f}", fontsize=SMALL)
+        ax.set_title(f"layer {layer}: rms of all {away.pow(2).mean().sqrt():.3f}", fontsize=SMALL)
         for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
             if end - start >= framed:
                 corner, size = (start - 0.5, start - 0.5), end - start
