@@ -259,8 +259,8 @@ for front, rows in runs.items():
         lands[column] = part["lands"].median().tolist()
     worst = ", ".join(f"{-x:.2f}" for x in every.groupby("stream")["change"].min())
     print(f"largest loss of each stream, {front} in front: {worst} nats")
-panels = {"largest loss (nats)": losses, "median length that lands": lands}
-dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"])
+panels = {"largest loss (nats)": losses, "length of what lands, median": lands}
+dots(panels, ["stream 1", "stream 2", "stream 3"], log=["largest loss (nats)"], flat=True)
 
 # %% [markdown]
 # **With nothing in front, one opener can cost other facts several nats**, as in the second stream, twenty times what any

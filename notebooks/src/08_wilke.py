@@ -435,9 +435,7 @@ figures.curves(two, "layer", log=two, best=True)
 
 # %%
 every = [*long_runs.rows("08_three"), *long_runs.rows("08_plain")]
-ends = [row | {"stream": f"{row['draw']} stream"} for row in every if row["edit"] == 10]
-for row in ends[-len(runs_08.LINES) :]:
-    row["stream"] += ", nothing in front"
+ends = [row for row in every if row["edit"] == 10]
 names = {"retention": "facts held (%)", "generalization": "rewordings (%)"}
 names |= {"specificity": "neighbors kept (%)"}
 found = {shown: {} for shown in names.values()}
@@ -448,10 +446,18 @@ for what, shown in names.items():
 base = [row["base"].values() for row in every if "base" in row and row["line"] == "ROME"]
 unedited = {"unedited": [100 * sum(some) / len(some) for some in base]}
 kl = {line: [row["kl"] for row in ends if row["line"] == line] for line in runs_08.LINES}
-drawn = {"facts held (%)": found["facts held (%)"]}
-drawn["neighbors kept (%)"] = unedited | found["neighbors kept (%)"]
-drawn["KL at unrelated prompts (nats)"] = kl
-figures.dots(drawn, list(dict.fromkeys(row["stream"] for row in ends)), list(drawn)[2:])
+drawn = {}
+for front, some in {"with the token": slice(3), "nothing in front": slice(3, 4)}.items():
+    for what, lines in {
+        "neighbors kept (%)": unedited | found["neighbors kept (%)"],
+        "KL at unrelated prompts (nats)": kl,
+    }.items():
+        drawn[f"{what}, {front}"] = {line: values[some] for line, values in lines.items()}
+for line, shares in found["facts held (%)"].items():
+    held = ", ".join(f"{share / 10:.0f}" for share in shares)
+    print(f"{line}: facts held of ten, in three streams with the token and one without: {held}")
+figures.dots(drawn, [f"{draw} stream" for draw in ("first", "second", "mixed")],
+             list(drawn)[-1:], flat=True)  # fmt: skip
 
 
 # %%
@@ -463,8 +469,9 @@ rival, kept = "ROME, published", found["neighbors kept (%)"]
 print(f"neighbors, WilKE less {rival}, nothing in front:", end=" ")
 print(f"{kept['WilKE'][3] - kept[rival][3]:+.1f} points")
 for what in ("neighbors kept (%)", "rewordings (%)"):
-    said = "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*by_stream(gaps(what, "WilKE", rival)))
-    print(f"{what[:-4]}, WilKE less {rival}, with the token: {said}")
+    own = gaps(what, "WilKE", rival)
+    said = "{:+.1f} points [{:+.1f}, {:+.1f}]; by stream".format(*by_stream(own))
+    print(f"{what[:-4]}, WilKE less {rival}, with the token: {said}", *(f"{x:+.1f}" for x in own))
 both_kl = zip(kl["WilKE"][:3], kl[rival][:3], strict=True)
 shares = ", ".join(f"{a / b:.0%}" for a, b in both_kl)
 print(f"unrelated text, WilKE as a share of {rival}, stream by stream: {shares}")
