@@ -11,8 +11,7 @@
 # prompt by prompt · write a number that says how far another answer moved, and the logit lens, which
 # shows where in the layers an answer turns.
 #
-# **Needs** Python, and a little torch for the two exercises in the second half. Nothing is derived here: this is one
-# edit from start to end, and the notebooks that follow take it apart.
+# **Needs** Python, and a little torch for the two exercises in the second half. Nothing is derived here.
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), two
 # guesses and a fact of your own.
@@ -192,8 +191,7 @@ widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 #
 # </details>
 #
-# The cell prints what the model says before and after, of our example first and then of your fact.
-# The example's second prompt means the same tower without saying its name.
+# First comes our example, whose second prompt means the same tower without saying its name.
 
 # %%
 my_subject, my_prompt, my_answer = "", "", ""  # "The Great Wall", "{} was built in", "Peru"
@@ -220,8 +218,7 @@ for one, held, other in tried:
 #
 # What exactly was changed? A transformer is a stack of layers. Each layer of this model has seven
 # matrices: four belong to its attention, which fetches information from earlier words (q, k, v, o),
-# and three to its MLP, which works on each word by itself (gate, up, down). The figure below shows
-# them all, with the one that the patch changes.
+# and three to its MLP, which works on each word by itself (gate, up, down).
 #
 # This matrix $W$ gets a change $\Delta$, and the patch stores the change as the product of two thin
 # matrices, $\Delta = A B$. To apply the patch by hand is one addition:
@@ -551,9 +548,8 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 # * We can change one belief: one matrix of one layer, changed at rank one, was enough for each fact of this page and
 #   for most of its rewordings. We cannot say that we changed only one: with the sheep others moved as well.
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
-# * Whether an edit *worked* depends on what is asked and on the event that counts as right. Rewordings
-#   say whether it carries over, neighbors and unrelated prompts whether anything else changed, each
-#   beside the base model's answer.
+# * Whether an edit *worked* depends on what is asked and on the event that counts as right. Every
+#   score stands beside that of the base model.
 # * What is written low in the model turns the answer in its upper layers.
 #
 # ## Where it breaks

@@ -109,9 +109,8 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 # + \text{decay}\cdot\frac{\|\delta\|}{\|v_0\|^2}.$$
 #
 # 1. **The new answer.** A $\delta$ that works in one sentence only would be worth little. So this is a
-#    mean over the prompt itself and the prompt after other beginnings, the **templates**. The model
-#    wrote them itself; they need not make sense, only differ. Where an answer has several tokens, it is
-#    the mean over them as well.
+#    mean over the prompt itself and the prompt after other beginnings, the **templates**. Where an
+#    answer has several tokens, it is the mean over them as well.
 # 2. **The same subject.** The tower should move, not become an Italian. What the model would
 #    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
 #    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a small weight $w$.
@@ -302,8 +301,8 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 # The search finds the library's $\delta$. The library's is faster because it keeps what never changes, the pale
 # states of the drawing, and runs only the blocks above.
 #
-# For the first few steps the new answer is the whole loss. When it is nearly certain, the two other terms are the
-# larger ones, and the search spends its steps on staying short and staying the tower.
+# When the new answer is nearly certain, the two other terms are the larger ones, and the search spends its steps
+# on staying short and staying the tower.
 #
 # ## Under which key?
 #
@@ -428,10 +427,10 @@ drawings_04.shares(found, turns, len(templates))
 
 # %% [markdown]
 # The first two panels are the model of this course. The tower's key hardly depends on the sentence, and every way
-# fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences get little
-# more than half. The mean brings about the whole to each of them, also to the rewordings, which no key has seen. A
-# half is not too little, as the last panel says: the answers turn at smaller shares, and are lost again where several
-# times too much arrives.
+# fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences get
+# little more than half. The mean brings about the whole to each of them, also to the rewordings. A half is not too
+# little, as the last panel says: the answers turn at smaller shares, and are lost again where several times too
+# much arrives.
 #
 # **The third panel is what the papers' models met.** GPT-2 and GPT-J, on which ROME was published, put nothing
 # in front of a text, and here nothing is put in front of ours. China is then the very first token, and the
@@ -510,10 +509,9 @@ figure.axes[1].axvline(1, color=plot.QUIET, linewidth=1, zorder=0)
 figure
 
 # %% [markdown]
-# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts. The edit's
-# own prompt is blind to all this: the same five facts are written whatever is taken away, so who tests only whether
-# an edit is written cannot tell a good ROME from a poor one. Without templates one fact loses all of its rewordings.
-# The KL term changes nothing here that goes one way.
+# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts. The
+# edit's own prompt is blind to all this: the same five facts are written whatever is taken away. The KL term
+# changes nothing here that goes one way.
 #
 # ## One way only
 #
@@ -557,8 +555,8 @@ drawings_04.along(texts, list(asked))
 #
 # ## In a row
 #
-# One fact is written. The stored runs write twenty, each on top of the last, in three streams: two share
-# no fact, the third is a mixture. The same facts are also written each alone on the base model.
+# The stored runs write twenty facts, each on top of the last, in three streams: two share no fact, the
+# third is a mixture. The same facts are also written each alone on the base model.
 #
 # <details><summary>Settings of the runs of this page</summary>
 #
@@ -625,9 +623,8 @@ for draw, cases in runs_04.draws().items():
 # four. The rewordings lose more by the row in two of the streams, 8 and 18 points; three streams that differ so much
 # leave their mean open as well.
 #
-# A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most it
-# gets more than a tenth of its own fact's change. That is twice what it gets of another fact's change on average, but
-# in a row there are nineteen other facts. It is notebook 02's interference.
+# A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most
+# it gets more than a tenth of its own fact's change. It is notebook 02's interference.
 #
 # ## What we know now
 #

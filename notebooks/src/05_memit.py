@@ -4,8 +4,7 @@
 # # 05 · MEMIT: many facts at once
 #
 # Notebook 04 wrote twenty facts in a row. They held, and their neighbors paid. Here all of them are written
-# at once. At the end of this page your own loop has written them into five layers, and you know what one
-# number, $\lambda$, does for everybody else.
+# at once.
 #
 # **You will** weigh new pairs against all other text, and say beforehand how much of a fact arrives · ask whether
 # it was the row that cost the neighbors · write the loop that spreads the work over layers, and edit the
@@ -529,14 +528,12 @@ show.Table(list(table.values()))
 
 # %% [markdown]
 # With nearly no $\lambda$ your loop leaves nothing missing, at about a quarter of the price of one layer. Fixed
-# parts miss a third even then, because what lower layers add goes through the upper ones. With
-# $\lambda = q$ a part is missing in each way, and the least by your loop.
+# parts miss a third even then, because what lower layers add goes through the upper ones.
 #
 # ## MEMIT
 #
 # Here is the whole method on the twenty facts, whose states were searched together at the last layer. The cell
-# edits the model with your loop, compares the result with the library's edit and with the stored run, and asks for
-# all facts and all of their neighbors.
+# edits the model with your loop.
 
 # %%
 library = runs_05.Memit(lm, layers=layers, strength=strength, templates=("{}",))

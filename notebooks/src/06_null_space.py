@@ -4,8 +4,7 @@
 # # 06 · Null spaces and kept keys
 #
 # A batch is written. Then comes the next one, and it should harm neither general text nor the facts of yesterday.
-# This page has one idea for each of the two, and together they are AlphaEdit. At the end your own stands in a file,
-# and it can enter the leaderboard.
+# This page has one idea for each of the two, and together they are AlphaEdit.
 #
 # **You will** look for directions that ordinary text does not use · write the two lines that make batch after
 # batch equal to one batch · test one idea without the other, on three draws of 250 facts · put your functions of
@@ -207,11 +206,10 @@ Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 #
 # ## Remember what was written
 #
-# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. A null
-# space of $C$ knows as little. Now batches come one after another, and after each we want the matrix that is best for
-# general text and for *all* batches so far. On the left a batch has no term for the earlier pairs. On the right it is
-# as we want it. Below stands the picture of notebook 02: mend the Louvre after the tower, then keep the tower and
-# mend again, and choose AlphaEdit.
+# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. Now we
+# want after each batch the matrix that is best for general text and for *all* batches so far. On the left a batch
+# has no term for the earlier pairs. On the right it is as we want it. Below stands the picture of notebook 02:
+# mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
 
 # %%
 display(drawings_06.sums())
@@ -397,10 +395,9 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 # Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and three draws cannot tell less than 8
 # from nothing. It spares general text a little better than $\lambda C$ does: in each draw the perplexity rises less.
 #
-# **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$, but
-# writes in all directions. To $L_2 I$ all directions cost the same. But real keys have a large part in common, so
-# whatever is written along a key is heard everywhere. So beside kept keys an editor needs a guard of general text, the
-# projector or $\lambda C$.
+# **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$,
+# but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
+# everywhere. So beside kept keys an editor needs a guard of general text, the projector or $\lambda C$.
 #
 # **The neighbors are the price.** By the strict measure every guarded editor has changed the answers of about three
 # neighbors in four or more. Neither the projector nor kept keys spare them: nobody has named their keys.
@@ -439,10 +436,10 @@ figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 # With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the
 # third.
 #
-# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So it is not the stream that
-# loses them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs one fact of
-# fifty. The likely reason is that a change of a low layer goes through all layers above, at every token, and no term of
-# the sum has weighed that. General text pays for the small $\lambda$ in one layer as in five.
+# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So it is not the stream that loses
+# them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs one fact of
+# fifty. The likely reason is that a change of a low layer goes through all layers above, at every token, and no
+# term of the sum has weighed that.
 #
 # ## Your own editor
 #
@@ -503,8 +500,8 @@ def edit(lm, facts, after):
 
 
 # %% [markdown]
-# The cell writes all of it into `my/editor.py`, loads the file as the leaderboard does, and edits the model with it: two
-# batches of four facts, then your own fact. The library's AlphaEdit gets the same two batches and the same settings.
+# The cell writes all of it into `my/editor.py`, loads the file as the leaderboard does, and edits the model with
+# it: two batches of four facts, then your own fact.
 
 # %%
 file = hand_ins.Editor("editor.py")
@@ -537,8 +534,6 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 # python -m lessons.leaderboard my/editor.py
 # ```
 #
-# `insert`, `turn` and `forget` stand in the file for what you try next, such as another guard for general text.
-#
 # ## Where it breaks
 #
 # Kept keys protect what is named. What of the others? At our layer MEMIT writes each odd subject of the classroom
@@ -567,8 +562,7 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 #   the sum of squares that is the best they can reach. In facts held, over five layers, a stream can end above it.
 # * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
 #   text, and one of the two is needed.
-# * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already. Nor do they
-#   spare neighbors, whose keys nobody names.
+# * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.
 #
 # **Damage is never zero: why?** Because keys overlap, and a key that nobody names cannot be kept. How many keys can a
 # layer tell apart? [Notebook 07](07_superposition.ipynb) counts.

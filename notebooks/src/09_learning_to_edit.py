@@ -4,8 +4,7 @@
 # # 09 · Learning to edit: MEND, MALMEN, RLEdit
 #
 # ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass, and it
-# says in which direction every weight should go. At the end of this page you know what a network can
-# be trained to do with a gradient, and how far such an edit carries.
+# says in which direction every weight should go. What can a network be trained to do with it?
 #
 # **You will** take the gradient of a layer apart into keys and demands · find out what a step for one
 # fact does at other prompts · build a network that begins as the identity · train a small one on the
@@ -227,7 +226,7 @@ sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 # of which one. No rate can undo this. With a small one the fact is not written, and with a large one
 # the neighbors say "Rome" as well.
 #
-# The last cell of this part writes your own fact with MEND: one pass through the model, and no search.
+# The next cell writes your own fact with MEND, in one pass through the model.
 
 # %%
 fact = own_fact.read() or tower
@@ -259,31 +258,29 @@ figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
 # **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
-# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
-# MALMEN writes as many facts as the plain step with $\alpha = 0.02$ in each draw, and the three networks keep
-# somewhat more of the neighbors. But their printed intervals contain 0. As three draws of ten facts cannot tell a
-# gain of less than about fifteen points from none, a gain by training is not shown here; the small network at the end
-# of this page has one.
+# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve,
+# but the printed intervals of what they gain contain 0. As three draws of ten facts cannot tell a gain of
+# less than about fifteen points from none, a gain by training is not shown here; the small network at the end of this
+# page has one.
 #
-# UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the neighbors. But
-# hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a good one**: the right panel
-# shows what plain steps and trained networks have and UltraEdit lacks. It differs from them in more than the
-# training, since it edits lower layers and reads only the tokens of the answer.
+# UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the
+# neighbors. But hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a
+# good one.** UltraEdit differs from the trained networks in more than the training, since it edits lower layers
+# and reads only the tokens of the answer.
 #
 # ## A network that begins as the identity
 #
-# **MEND** trains a network to exchange each pair for a better one. What goes in is the pair of one
-# token, what comes out is a pair of the same shape, and the edit is made of the new pairs exactly as
-# the plain step was made of the old ones. The network reads $x = [\hat k; \hat g]$, the key and the gradient of one token, both standardized to
-# mean 0 and deviation 1 over its training, and returns $[\tilde k; \tilde g]$. It has two layers, each with
-# matrices $A$ and $B$ of rank $r$ and a vector $b$ that all edited matrices share, and with a scale $s$
-# and an offset $t$ for every edited matrix. With $\odot$ for a product coordinate by coordinate,
+# **MEND** trains a network to exchange each pair for a better one. The edit is made of the new pairs as the plain
+# step was made of the old ones. The network reads $x = [\hat k; \hat g]$, the key and the gradient of one token,
+# both standardized to mean 0 and deviation 1 over its training, and returns $[\tilde k; \tilde g]$. It has two
+# layers, each with matrices $A$ and $B$ of rank $r$ and a vector $b$ that all edited matrices share, and with a
+# scale $s$ and an offset $t$ for every edited matrix. With $\odot$ for a product coordinate by coordinate,
 #
 # $$x \leftarrow x + \max\big(0,\ s \odot (B A x + b) + t\big), \qquad
 # \Delta = -\eta \sum_i \tilde g_i\,\tilde k_i^\top .$$
 #
-# $B$, $b$ and $t$ are zero at first. So the network returns what it was given, and the untrained
-# editor is a plain step in standardized units: the *units alone* of the figure. Training starts from there.
+# $B$, $b$ and $t$ are zero at first. So the network returns what it was given, and the untrained editor is
+# a plain step in standardized units: the *units alone* of the figure.
 #
 # **Predict.** $A$ is drawn at random and $B = 0$: which of the two moves in the first training step?
 #
@@ -411,8 +408,7 @@ sliders.Slider(misses, "shared part", (0.0, 0.3, 1.0, 2.0), 1.0)
 # With keys that share a part the sum misses by several times what was asked for; the regression
 # misses by next to nothing up to its hundred keys of 256 coordinates. How do real facts take it?
 # The stored runs write all twenty of a draw in one update and ask ten of them. *MEND, solved* takes
-# the pairs of MEND's trained network and joins them by the regression on $k$; nothing is trained
-# for it.
+# the pairs of MEND's trained network and joins them by the regression on $k$.
 
 # %%
 many = {"plain step": ["plain step, α = 0.01"]}
@@ -427,11 +423,10 @@ figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS, MARKS)
 # pairs of the same network, joined by the regression on $k$, write half of them and keep most of the neighbors, with
 # no further training.
 #
-# MALMEN and RLEdit, which solve on their own keys $\tilde k$, show the other end. RLEdit writes
-# nine of ten facts in every draw, and most of the rewordings follow, but few of the neighbors are
-# kept, and MALMEN keeps hardly one. UltraEdit writes nearly as much as RLEdit and keeps most of its
-# neighbors, and again its rewordings do not follow. **No edit of this figure makes most rewordings
-# follow and keeps most neighbors.**
+# RLEdit, which solves on its own keys $\tilde k$ as MALMEN does, shows the other end: most of the
+# rewordings follow, and few of the neighbors are kept. UltraEdit keeps most of its neighbors, and
+# again its rewordings do not follow. **No edit of this figure makes most rewordings follow and
+# keeps most neighbors.**
 #
 # ## Two phases
 #
@@ -600,9 +595,8 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 #
 # ## The networks of this library
 #
-# The library brings three networks for its model, trained on rows of CounterFact. They have two
-# layers in the place of your two factors, edit several matrices, and read all tokens. MEND learns
-# from single facts, and MALMEN from updates of one to ten.
+# The library brings three networks for its model, trained on rows of CounterFact. MEND learns from
+# single facts, and MALMEN from updates of one to ten.
 #
 # **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
 # they meet a model that has been edited many times. So one training step is a whole stream: turn
@@ -611,8 +605,8 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 #
 # ## What we know now
 #
-# * A gradient of a linear layer is $\sum g k^\top$: one pair per token, small enough for a network
-#   to read and to exchange. At another key $q$ its step arrives by $\langle k, q\rangle$.
+# * A gradient of a linear layer is $\sum g k^\top$: one pair per token. At another key $q$ its step
+#   arrives by $\langle k, q\rangle$.
 # * A network that begins as the identity makes, before its training, a plain step on standardized
 #   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
 # * The network's gradient needs one matrix per edited layer of the language model, $D = \partial

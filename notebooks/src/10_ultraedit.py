@@ -4,8 +4,7 @@
 # # 10 · UltraEdit: statistics instead of a network
 #
 # MALMEN's network has to be trained anew for every model. What is left if one drops the network, and
-# keeps only the units in which it reads its pairs? At the end of this page you have edited with no
-# network at all.
+# keeps only the units in which it reads its pairs?
 #
 # **You will** see what it means to standardize a gradient · merge moments exactly, whoever counted
 # them · write one turn of UltraEdit · find out what it does with a gradient of zero · choose the step
@@ -89,10 +88,10 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 
 
 # %% [markdown]
-# The next cell loads the model, and the rows of a stored run, from which it takes sixty facts of
-# CounterFact. We edit the output matrices of three MLPs. At each answer token we need the *pair* of
-# notebook 09: the key $k$, which is what the matrix reads there, and the gradient $g$ of the loss
-# with respect to what it puts out. One forward and one backward pass give the pairs of all facts.
+# We take sixty facts of CounterFact and edit the output matrices of three MLPs. At each answer
+# token we need the *pair* of notebook 09: the key $k$, which is what the matrix reads there, and
+# the gradient $g$ of the loss with respect to what it puts out. One forward and one backward pass
+# give the pairs of all facts.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -112,12 +111,11 @@ print(f"{count} facts have {n} answer tokens; keys have {d_in} numbers, gradient
 # %% [markdown]
 # ## What is left without the network
 #
-# In MALMEN a network reads every pair and says how the output at the key $k$ should shift,
-# and one ridge regression grants all these shifts. The network does not get the pair as it is: its
-# inputs are *standardized*, each coordinate by its own mean $\mu$ and its own deviation $\sigma$ over
-# many facts. **UltraEdit** drops the network and keeps the standardizing. The figure shows what it
-# does to two coordinates of the gradients that we have just read, the one with the largest deviation
-# and the one with the smallest.
+# In MALMEN a network reads every pair and says how the output at the key $k$ should shift, and one
+# ridge regression grants all these shifts. The network does not get the pair as it is: its inputs are
+# *standardized*, each coordinate by its own mean $\mu$ and its own deviation $\sigma$ over many
+# facts. **UltraEdit** drops the network and keeps the standardizing. The figure shows what this does
+# to the two coordinates of the gradients with the largest and the smallest deviation.
 
 # %%
 G = found[last].G.double()
@@ -256,14 +254,13 @@ def split(at):
 sliders.Slider(split, "a has", tuple(range(1, 9)), 6)
 
 # %% [markdown]
-# Any split gives the same moments, and the library counts the same ones. Merging keeps its digits in float32. The two sums lose them,
-# because the small number that is wanted is a difference of two large ones.
+# Any split gives the same moments, and the library counts the same ones. Merging keeps its digits in float32, and
+# the two sums lose theirs.
 #
 # ## One turn
 #
-# What is left to do for each matrix is to ask for the shifts, and to grant them. The
-# regression inverts a matrix that is $d_\text{in}$ wide. By the push-through identity of notebook 05
-# it can as well invert one that is only as wide as there are tokens:
+# The regression inverts a matrix that is $d_\text{in}$ wide. By the push-through identity of
+# notebook 05 it can as well invert one that is only as wide as there are tokens:
 #
 # $$\Delta = V K^\top (K K^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top = Y K^\top .$$
 #
@@ -337,10 +334,9 @@ print(
 #
 # ## A gradient of zero
 #
-# To divide a gradient by its typical size, coordinate by coordinate, is what Adam does too. But
-# Adam takes no mean off, and this makes a difference that the first figure showed as well: a
-# gradient of zero, the cross, is not at zero after standardizing. A fact that the model knew for
-# certain would have no gradient, and a plain step would not move for it. What does UltraEdit do?
+# In the first figure a gradient of zero, the cross, is not at zero after standardizing, since the
+# mean is taken off. A fact that the model knew for certain would have no gradient, and a plain step
+# would not move for it. What does UltraEdit do?
 #
 # Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
 # of all tokens have the same direction and differ in their length only: $V$ has rank one, and
@@ -444,18 +440,17 @@ bars = {
 figures.bars(list(turns), bars, COLORS)
 
 # %% [markdown]
-# These facts are known but not for certain: with their own gradients both rules move the weights
-# nearly as far as for new ones. With every gradient at 0 the plain step does nothing, and UltraEdit
-# moves them little. But its shift is not harmless: the loss of the new facts rises, and more than
-# when the known facts keep their own gradients. With these the plain step even lowers it a little. So
-# taking the mean off is by itself enough to do harm. Over all columns that the moments have seen the mean of $\hat g$ is
-# zero, so such shifts nearly cancel. In a turn of known facts they do not. The library leaves out
-# gradients that are exactly 0, but writes small ones like any others.
+# These facts are known but not for certain: with their own gradients both rules move the weights nearly as far as
+# for new ones. With every gradient at 0 the plain step does nothing, and UltraEdit moves them little. But its
+# shift is not harmless: the loss of the new facts rises, and more than when the known facts keep their own
+# gradients. So taking the mean off is by itself enough to do harm. Over all columns that the moments have seen the
+# mean of $\hat g$ is zero, so such shifts nearly cancel. In a turn of known facts they do not. The library leaves
+# out gradients that are exactly 0, but writes small ones like any others.
 #
 # ## How large a step?
 #
-# The step has to be chosen. The paper has $\eta = 10^{-6}$ for all its models,
-# among them GPT-J, whose output projections read keys of 16,384 numbers.
+# The paper has $\eta = 10^{-6}$ for all its models, among them GPT-J, whose output projections read
+# keys of 16,384 numbers.
 #
 # **Predict.** Which `step` is this for GPT-J, and which one for our model?
 #
@@ -603,8 +598,7 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 #   gradient, which moves the weights little and raises the loss of other facts. And one lone column
 #   standardizes to nothing, so texts have to be read first.
 # * With one large step lifelong moments did about half the damage of none and less than half of
-#   those of a first turn, in three draws of facts. The preset, which changes several things, did
-#   far better.
+#   those of a first turn, in three draws of facts.
 #
 # ## Where it breaks
 #
@@ -633,12 +627,11 @@ dashes = {"orthogonal turns": "--"}
 plot.lines(turns, far, "edits", "‖ΔW‖ / ‖W‖ (%)", colors=colors, dashes=dashes, ylim=(0, None))
 
 # %% [markdown]
-# With lifelong moments the weights move as orthogonal turns would move them, and with those of the
-# first turn faster. Without any they move a little less. Part of the remedy is in notebooks 05 and
-# 06: weigh general text, and keep the keys. The library's preset does both. But **weights fill up
-# all the same**: in a stream of ten thousand facts, which [notebook 16](16_at_scale.ipynb) draws, half of
-# the first hundred are gone at the end. What if one leaves the weights alone? That is [notebook
-# 11](11_grace.ipynb).
+# With lifelong moments the weights move as orthogonal turns would move them, and with those of the first
+# turn faster. Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. But
+# **weights fill up all the same**: in a stream of ten thousand facts, which [notebook
+# 16](16_at_scale.ipynb) draws, half of the first hundred are gone at the end. What if one leaves the
+# weights alone? That is [notebook 11](11_grace.ipynb).
 #
 # ## References
 #

@@ -8,8 +8,8 @@
 # then is that a prompt is sent to the wrong expert.
 #
 # **You will** see why a softmax turns every old expert down · write who is chosen, and fit the router anew in
-# three steps · see a router forget, and bring its facts back with your own fit · move the threshold of nobody · see
-# which part of the method holds the facts · keep experts behind your router in a file of your own.
+# three steps · see a router forget, and bring its facts back with your own fit · move the threshold of nobody ·
+# keep experts behind your router in a file of your own.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
@@ -178,8 +178,8 @@ route = use("7.4", route)
 # read the paper, it is trained together with the new anchor and the new expert, by the loss of the new facts.
 #
 # The library **refits** it instead, before each expert is trained, to the $e$ of all facts that are
-# stored, those of earlier batches among them. The new anchor starts in the middle of its batch and is
-# fitted along, and so is $b$. Older anchors stay as they are.
+# stored. The new anchor starts in the middle of its batch and is fitted along, and so is $b$. Older
+# anchors stay as they are.
 #
 # The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and a softmax makes
 # probabilities $p$ of it. A stored prompt belongs to its own expert, and a text that has nothing to do with
@@ -270,9 +270,8 @@ ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
 assert torch.allclose(ours[2], library.keys, atol=1e-3)
 
 # %% [markdown]
-# Those were points in twelve dimensions. In the middle of its batch an anchor finds its own
-# prompts, but it also takes many that belong to nobody. After the fit all are where they should be,
-# but they are the points of the fit.
+# In the middle of its batch an anchor finds its own prompts, but it also takes many that belong to
+# nobody. After the fit all are where they should be, but they are the points of the fit.
 #
 # ## The tower and the sheep
 #
@@ -373,9 +372,8 @@ Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 # its facts, and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change. But the
 # network between the two is trained on with the second batch, and nothing in its loss mentions the first.
 #
-# The first expert is frozen as well: what it has learned is still there. So afterwards we take this router, as the second
-# edit has left it, and fit it with your `refit`, to all eight facts and to the texts that belong to nobody. **No expert is
-# touched.**
+# The first expert is frozen as well: what it has learned is still there. So afterwards we take this router and fit
+# it with your `refit`, to all eight facts and to the texts that belong to nobody. **No expert is touched.**
 #
 # **Predict.** How many of the first four facts does the model say after the second edit? And after the refit?
 #
@@ -442,7 +440,7 @@ drawings_13.turned(paths)
 #   it starts.
 # * **Our reading** is how we read the paper: no refit, no null anchor, and a softmax gate.
 # * **MEMoE** has four experts, which are trained on every batch together with a matrix that
-#   chooses. The others put facts that are alike into one batch; exercise 7.5 writes such a plan.
+#   chooses. The others put facts that are alike into one batch.
 #
 # **Predict.** In which of them are facts lost one by one, and in which batch by batch?
 
@@ -519,8 +517,8 @@ made
 # points on, as [page 15](15_judging.ipynb) computes.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
-# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few facts
-# may keep more of them, and deserves no praise for it: the unedited model keeps the most.
+# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few
+# facts may keep more of them: the unedited model keeps the most.
 #
 # ## A misrouted prompt
 #
@@ -592,8 +590,8 @@ for name, some in {
 #
 # * A frozen expert keeps its facts, as long as their prompts are sent to it. A softmax turns it down with every new
 #   expert, a hard gate does not.
-# * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts, and a
-#   batch falls as a whole. So the batch is the observation, and the stream where batches share a router.
+# * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts,
+#   and a batch falls as a whole.
 # * A router that is fitted to everything stored so far sends them back, and no expert is touched.
 # * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and costs
 #   rewordings.
@@ -603,9 +601,8 @@ for name, some in {
 #
 # With a copy of the MLP for every batch the experts are soon as large as the model; page 16 counts.
 # What is asked in other words is often not found, and what is asked in the same words about
-# something else is. We have met editors of weights, a list, a side memory and experts, and each
-# pays somewhere else. **Which of all these should I use?** For that, all of them have to run on one
-# stream, in [notebook 14](14_lifelong.ipynb).
+# something else is. **Which of all these editors should I use?** For that, all of them have to run
+# on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

@@ -8,8 +8,8 @@
 # the end stand six lines of advice, which two rules make from the stored answers, and an answer for one product.
 #
 # **You will** choose an editor before you see a number · count what a stream of edits has written, held and
-# forgotten · see every editor on the same streams · write the test that says which differences are more than luck ·
-# set the price of a changed neighbor and watch the winner change.
+# forgotten · write the test that says which differences are more than luck · set the price of a changed neighbor
+# and watch the winner change.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), of each its main idea.
 #
@@ -80,14 +80,13 @@ mine = own_fact.read()
 # their questions as they like, so **rewordings should follow**. What the model says about **neighbors**, other
 # subjects in the same sentence, and about **unrelated** things should stay. Nobody may put a note in front of the prompt.
 #
-# The editors stand below by family. Searches look for a value and then write it. The gradients do not search.
-# Fine-tuning trains weights, and the fourth family leaves the weights as they are. Those that no page before has
-# shown stand with one line each in [the map](reference/map.md). Two of them matter below: **MEMOIR** has a side
-# memory of which similar prompts read similar columns, and **steering** adds one direction to every prompt, which no
-# editor of facts should do.
+# The editors stand below by family: searches, gradients, fine-tuning, and those that leave the weights as they
+# are. Those that no page before has shown stand with one line each in [the map](reference/map.md). Two of them
+# matter below: **MEMOIR** has a side memory of which similar prompts read similar columns, and **steering** adds
+# one direction to every prompt, which no editor of facts should do.
 #
-# **Retrieval** edits nothing: it puts the nearest stored fact in front of the prompt as a note. It is the baseline. An
-# editor that cannot do better needs a reason to be used.
+# **Retrieval** edits nothing: it puts the nearest stored fact in front of the prompt as a note. It is the
+# baseline.
 
 # %%
 editors = [name for members in FAMILIES.values() for name in members]
@@ -170,15 +169,15 @@ for T in (6, 60):
 #
 # ## One set of streams for everybody
 #
-# Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom, the
-# library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even ones. The
-# tower is the same in every stream, so it is left out of all scores. Each turn has four facts. All editors have the
-# library's settings, and two of these are chosen for streams: ROME takes its slower rate, and MEMIT keeps the keys of
-# earlier facts. The twenty-six editors make twenty-seven rows, because *ROME, published*, which differs from ROME in
-# its key alone, has one of its own.
+# Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom,
+# the library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even
+# ones. The tower is the same in every stream, so it is left out of all scores. Each turn has four facts. All
+# editors have the library's settings, and two of these are chosen for streams: ROME takes its slower rate, and
+# MEMIT keeps the keys of earlier facts. *ROME, published*, which differs from ROME in its key alone, has a row of
+# its own.
 #
-# Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an unrelated text
-# has to go on as the unedited model's does for eight tokens. The runs are stored, and one turn is written here again.
+# Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an
+# unrelated text has to go on as the unedited model's does for eight tokens.
 
 # %%
 rows = long_runs.rows("14_five")
@@ -200,16 +199,15 @@ rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
 figures.rasters(list(x), rights, "edits so far", "number of the edit")
 
 # %% [markdown]
-# These rasters are of the first stream. The second one is that of the editor which forgets most. **A share held of
-# one half can be two things**: half of the facts were never written, and their rows are dark from the beginning, or
-# all were written and half are gone, and their rows turn dark on the way. An edit that destroys the model darkens a
-# whole column and all that follow.
+# These rasters are of the first stream. **A share held of one half can be two things**: half of the facts were
+# never written, and their rows are dark from the beginning, or all were written and half are gone, and their rows
+# turn dark on the way. An edit that destroys the model darkens a whole column and all that follow.
 #
 # ## Is the triangle impossible?
 #
-# A good edit is held, is followed by its rewordings, and leaves everything else alone. That nobody reaches all three corners
-# has been called the impossible triangle. In the next figure each editor has a row, each dot is a stream, and the bar
-# is the mean of the streams. The dotted line is the unedited model, which knows most of the neighbors and not all.
+# A good edit is held, is followed by its rewordings, and leaves everything else alone. That nobody reaches all
+# three corners has been called the impossible triangle. In the next figure each dot is a stream, and the bar is
+# the mean of the streams. The dotted line is the unedited model.
 #
 # **Predict.** Which of the columns does each family lose?
 #
@@ -243,17 +241,17 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one
-# that reaches them; with the long answers of ZsRE, further below, they do not. Each of the other families loses
-# something else. Lists and side memories leave nearly all unrelated texts as they were, because such a text seldom
-# finds an entry. They differ in which neighbors and rewordings find one. Steering acts on every prompt, and shows
-# that to leave the weights alone protects nothing. The seconds tell orders of magnitude, as others used the machine.
+# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names
+# one that reaches them; with the long answers of ZsRE, further below, they do not. Lists and side memories leave
+# nearly all unrelated texts as they were, because such a text seldom finds an entry. Steering acts on every
+# prompt, and shows that to leave the weights alone protects nothing. The seconds tell orders of magnitude, as
+# others used the machine.
 #
 # ## What breaks over the turns?
 #
-# The shares above are of the last turn. The next figure asks after each turn how far the model has moved where it should not: the
-# mean KL divergence of the next token from the unedited model, at neighbors and at unrelated prompts. A dot at the left
-# edge stands for no change that counts, and the dotted line is a scale, a tenth of a nat.
+# The next figure asks after each turn how far the model has moved where it should not: the mean KL divergence of
+# the next token from the unedited model, at neighbors and at unrelated prompts. A dot at the left edge stands for
+# no change that counts, and the dotted line is a scale, a tenth of a nat.
 
 # %%
 moved = {
@@ -274,13 +272,12 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# WISE and RLEdit have done about half of their harm to neighbors after four edits. The searches add to theirs in every
-# turn, and after the last all but WilKE are still left of the line; where more turns would take them is not seen. MEND
-# and MALMEN pass ten nats, and the table below has what is left of their language. **The length of a stream belongs to
-# every number of it.**
+# WISE and RLEdit have done about half of their harm to neighbors after four edits. The searches add to theirs in
+# every turn, and after the last all but WilKE are still left of the line; where more turns would take them is not
+# seen. MEND and MALMEN pass ten nats, and the table below has what is left of their language.
 #
-# Numbers do not say *what* a model answers. The prompt below is about a neighbor of the tower which should stay in Paris, in
-# the first stream. Editors that agree share a row.
+# The prompt below is about a neighbor of the tower which should stay in Paris, in the first stream. Editors that
+# agree share a row.
 
 # %%
 worst = sorted(editors, key=lambda name: -sum(row["moved"]["unrelated"][-1] for row in lines[name]))
@@ -428,10 +425,9 @@ def at_price(w):
 Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 
 # %% [markdown]
-# **There is no best editor without a price.** Free damage favors whoever reaches most rewordings, and a high price whoever leaves
-# nearly everything as it was. Everybody who says that one editor is better than another has set such a price, and most
-# papers do not print it. An editor may also be beaten while one with a lower mean is not: a lead counts where it is
-# steady from stream to stream.
+# **There is no best editor without a price**, and most papers do not print theirs. Free damage favors whoever
+# reaches most rewordings, and a high price whoever leaves nearly everything as it was. An editor may also be
+# beaten while one with a lower mean is not: a lead counts where it is steady from stream to stream.
 #
 # ## Does the order hold elsewhere?
 #
@@ -473,11 +469,10 @@ drawings_14.by_editor(
 # ## Which editor when
 #
 # Two rules make the advice from stored rows. First the streams narrow the choice. A need allows some editors; of
-# those that hold at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two
-# hundred facts decide among them, by what is held and by the column that counts. For rewordings the norm anchor leads
-# here, the streams do not tell fine-tuning from it, and of the two hundred fine-tuning holds more. **The last column
-# names who else was unbeaten**: the streams give no reason to prefer the chosen editor to one of these in the column
-# that counts. The [README](../README.md#which-editor-when) has the same rows, from the same function.
+# those that hold at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the
+# two hundred facts decide among them, by what is held and by the column that counts. **The last column names who
+# else was unbeaten**: the streams give no reason to prefer the chosen editor to one of these in the column that
+# counts.
 
 # %%
 advice = which_editor.advice(rows)

@@ -3,8 +3,7 @@
 #
 # # 15 · Judging honestly
 #
-# A table says that one editor holds 95 % and another 90. What did it count, and is the difference one? At the end of
-# this page you can say what a score counted and how sure it is.
+# A table says that one editor holds 95 % and another 90. What did it count, and is the difference one?
 #
 # **You will** write three events by hand · let a model that knows nothing look as if it knew most ·
 # get an interval from a counting argument, and try whether intervals keep their word · find out when a rule names
@@ -80,9 +79,8 @@ mine = own_fact.read()
 # %% [markdown]
 # ## What does "the model says it" mean?
 #
-# "The model answers Rome." This can mean at least three things, and papers use all of them. For an answer of several
-# tokens two of them look at very different things. The drawing has the *unedited* model, and an answer that is
-# nonsense.
+# "The model answers Rome." This can mean at least three things, and papers use all of them. The drawing has the
+# *unedited* model, and an answer that is nonsense.
 
 # %%
 facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
@@ -356,11 +354,11 @@ figures.legend(figure, marks.values(), marks)
 
 # %% [markdown]
 # In the middle the three agree. At both ends the bootstrap claims to know the share exactly, and the other two do
-# not. The Bayesian interval, which also takes cases that are half right, is that of the library's tables.
+# not. The Bayesian interval is that of the library's tables.
 #
-# On the right the dotted line is ± 3 points. Near one half that takes a thousand cases, and half the width takes four
-# times as many. With the 24 facts of a stream a share near one half is known to some twenty points either way. Differences
-# that are paired, case by case, need fewer cases, as far as the same cases are hard for both editors.
+# On the right the dotted line is ± 3 points. With the 24 facts of a stream a share near one half is known to some
+# twenty points either way. Differences that are paired, case by case, need fewer cases, as far as the same cases
+# are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
@@ -371,9 +369,9 @@ figures.legend(figure, marks.values(), marks)
 # end whichever reaches further, this interval or the Bayesian one that treats all facts of all streams as
 # independent.
 #
-# Does that rule keep its word? Student's derivation assumes that the means scatter like a normal distribution. Where
-# an editor holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes badly
-# wrong. It can be tried in experiments that we make ourselves.
+# Does that rule keep its word? Student's derivation assumes that the means scatter like a normal distribution.
+# Where an editor holds 95 % on average they need not: most streams can be near 100 %, and now and then one goes
+# badly wrong. We try it by simulation.
 #
 # **Your turn · exercise 8.5 · ★★ · 10 minutes.** Write the four parts of such a trial, each checked by itself.
 
@@ -634,26 +632,26 @@ figure
 # and then it looks better than its own mean. Near one half a chance can vary in both directions, and nothing of the
 # kind happens.
 #
-# How much this matters depends on the spreads. With those that were seen right after an edit, at most ten points, the rule
-# names a false winner of two editors at 95 % in less than one of ten experiments. After a life, where spreads of fifteen
-# points and more occur, it does so in one of six and more. So draw the streams, and do not only look at their mean.
+# How much this matters depends on the spreads. With those that were seen right after an edit, at most ten points,
+# the rule names a false winner of two editors at 95 % in less than one of ten experiments. After a life, where
+# spreads of fifteen points and more occur, it does so in one of six and more.
 #
 # ## What could not have been seen?
 #
 # The other mistake is to read "no winner" as "equal". The **power** of a comparison is how often it finds a
 # difference that is there. In the right panel one editor holds 95 %, the other so many points less, both with a spread of 5 points.
 #
-# With three streams, as on most pages of this course, a difference is found in four of five experiments only if it is
-# about forty points. Five streams find twenty points and ten find fifteen. So beside "no difference is seen" **has to
-# stand the smallest difference that could have been seen**. It can be computed before the first edit.
+# With three streams, as on most pages of this course, a difference is found in four of five experiments only if it
+# is about forty points. Five streams find twenty points and ten find fifteen. So beside "no difference is seen"
+# **has to stand the smallest difference that could have been seen**.
 #
 # ## What we know now
 #
 # * The event makes the level of a score. Teacher forcing gives the beginning of the answer and counts tokens, and so
 #   it flatters a model that was taught nothing. We read what is generated, beside the unedited model.
 # * What is drawn for an interval is what varies: facts, or streams where facts share a model.
-# * An interval from five streams keeps its word in the middle. Near 0 and 100 % it contains the truth less often than it
-#   says, because a stream that goes wrong is rare and may not have been drawn.
+# * An interval from five streams keeps its word in the middle. Near 0 and 100 % it contains the truth less often
+#   than it says.
 # * Where two editors differ in spread near the ceiling, the rule for their difference names false winners, and they are the ones that
 #   have accidents.
 # * Beside "no difference is seen" stands the smallest difference that could have been seen: with three streams some forty points.
@@ -664,8 +662,7 @@ figure
 # question that nobody asks has no interval: "The tower is *not* in the city of", the same subject's other relations,
 # what follows from an edit. Exercise 8.6 lets you find such a question.
 #
-# Everything here was measured on a model of 135 million weights and some dozen facts. How long does it take, where, and what
-# becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
+# How long does an edit take, where, and what becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
 #
 # ## References
 #

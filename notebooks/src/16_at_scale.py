@@ -4,8 +4,7 @@
 # # 16 · At scale
 #
 # Everything so far was a model of 135 million weights, mostly with some dozen facts. What changes with
-# a model of 8 billion weights, and with a million edits? A good part of the answer can be worked out on
-# paper before a card is rented.
+# a model of 8 billion weights, and with a million edits?
 #
 # **You will** count what a method cannot avoid · see why a card waits for its memory · compare measured
 # times with the count · add up the bytes of a million edits · solve normal equations that are spread over
@@ -16,8 +15,7 @@
 # **Minutes** 15 to read and 30 to work: exercises 10.4 to 10.6 of
 # [session 10](../lessons/session_10.md).
 #
-# A large card was available for some minutes only while this course was written. So every section says
-# which of three words its numbers deserve, and they mean different things:
+# Every section says which of three words its numbers deserve:
 #
 # * **Counted**: a calculation from the shapes of matrices. Nothing was run.
 # * **Measured**: a program was run on a machine, which is named, and a clock was read.
@@ -107,8 +105,7 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 # ## What can no program avoid?
 #
 # **Counted.** How long an edit takes depends on the machine and on the program. We want a number that does
-# not: the multiply-adds that no program for this method can leave out. A multiply-add is one multiplication
-# and one addition.
+# not: the multiply-adds that no program for this method can leave out.
 #
 # A token that goes through a weight matrix costs one multiply-add per weight. In a llama with $L$
 # blocks of width $d$, inner width $m$, keys of width $d_{kv}$ and a vocabulary of $|V|$ tokens, one
@@ -187,7 +184,7 @@ plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 # %% [markdown]
 # The lines run side by side: from the smallest model to the largest the work grows about as the
 # number of weights does, for every method. Replay leaves a third, and a gradient in the place of a
-# search a thirtieth. How much a better program can save is the question of the next two sections.
+# search a thirtieth.
 #
 # ## Why does a card wait?
 #
@@ -274,8 +271,7 @@ Slider(at_once, "facts at once", [1, 2, 4, 8, 16, 32, 64], 8)
 # %% [markdown]
 # **Move the number of facts** that are edited at once. The weights are read once for all of them, so both points
 # climb to the right along the roof, until the arithmetic decides. Beyond the corner more facts at once save
-# nothing. Thirty-two searches at once need a tenth to a fifteenth of the time for each, if a program comes near the
-# bound; the gradient, which has fewer tokens, has more to gain from company.
+# nothing. The gradient, which has fewer tokens, has more to gain from company than the search.
 #
 # ## How far above the floor are programs?
 #
@@ -333,11 +329,10 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two things
-# that have to be done. LEMoE stands farthest above it, more than twice as far as the next. ROME's program also runs
-# products that its method does not need. In one profile, of a turn of UltraEdit, half of the time went into bringing
-# the edited matrices back to the CPU and looking for numbers that are not finite, and without both the turn took half
-# as long. The other programs were not profiled.
+# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two
+# things that have to be done. LEMoE stands farthest above it, more than twice as far as the next. ROME's program
+# also runs products that its method does not need. In one profile, of a turn of UltraEdit, half of the time went
+# into bringing the edited matrices back to the CPU and looking for numbers that are not finite.
 #
 # On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model). But ROME
 # takes a hundred times as long as UltraEdit there, and the count foretold thirty. A part of this is the program, and a
@@ -433,9 +428,7 @@ figure
 
 # %% [markdown]
 # **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow
-# to one and stop.** The three that add to a store end above the whole model. A matrix is level from
-# the point on where pairs of vectors would take more room than it does, and kept keys from a later
-# one on, where they are kept as the sum $KK^\top$.
+# to one and stop.** The three that add to a store end above the whole model.
 #
 # That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
@@ -561,9 +554,8 @@ print(
 speed.against(hourly)
 
 # %% [markdown]
-# This is the library's UltraEdit in small turns; the count above is of the published form, which passes over a fact once. And
-# edits per hour do not say what is held. This one short stream is an example; [notebook 14](14_lifelong.ipynb) has the
-# comparison.
+# This is the library's UltraEdit in small turns; the count above is of the published form, which passes over a
+# fact once. This one short stream is an example; [notebook 14](14_lifelong.ipynb) has the comparison.
 #
 # ## What we know now
 #
