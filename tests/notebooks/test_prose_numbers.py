@@ -31,18 +31,15 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "15_judging": {
         "73 % of MALMEN's rewordings": "14_five.json, in tests/repository/claims.toml",
     },
-    "18b_truth_probe": {
-        "★★ · 15 minutes": "the time that an exercise takes",
-    },
 }
 
 
 def prose(cell) -> str:
-    """The words of a cell, without code, formulas and marks."""
+    """The words of a cell, without code, formulas, marks, and the minutes of an exercise."""
     text = "".join(cell["source"])
     for pattern in (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]*\$"):
         text = re.sub(pattern, " … ", text, flags=re.S)
-    text = re.sub(r"<[^>]+>|[*_]", "", text)
+    text = re.sub(r"<[^>]+>|[*_]|★ · \d+ minutes", "", text)
     return " ".join(text.split())
 
 
