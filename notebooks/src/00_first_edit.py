@@ -108,7 +108,7 @@ print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 #
 # A **fact** has a subject, a prompt in which `{}` stands for the subject, and an answer. One right
 # answer proves little, so we put three more groups of prompts around it. **Rewordings** ask for the
-# same fact and should follow the edit. **Neighbors** ask something similar about somebody else, and
+# same fact and should follow the edit. **Neighbors** ask something similar about another subject, and
 # **unrelated** prompts ask something else altogether. Both should stay as they are. Every answer is
 # cut off after six tokens, the pieces of words that the model reads and writes.
 
@@ -454,7 +454,7 @@ whiskers(labels, points, "KL of the answer (nats)", height=5.2)
 # %% [markdown]
 # The sheepdog moved most by far, from *shep* to *puppy*. By accident this is right; the edit knows nothing of dogs. The
 # five answers that were right before, of the cow, the pig, the horse, the dog and the cat, are right after it. What
-# gave way was weak already.
+# gave way was wrong already.
 #
 # The order of the others is not that of kinship. The ram is of the sheep's own species and hardly moves, while the
 # kangaroo, which shares only the class, comes before the cow and the pig. It is not that of spelling either, but for

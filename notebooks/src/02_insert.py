@@ -194,8 +194,8 @@ show.memory_picture()
 # $$\rho(i, j)\,q_i = \rho(j, i)\,q_j, \qquad
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
 #
-# where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a short key disturbs everybody, and a
-# short key is disturbed by hardly anybody.
+# where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a key of small $q$, which is short once
+# whitened, disturbs everybody, and such a key is disturbed by hardly anybody.
 #
 # **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys that are the
 # columns of $K$: row $i$ writes, column $j$ is hit.
@@ -320,8 +320,8 @@ after_all = use("3.2", after_all)
 #
 # The first is worst off: 127 later edits pass over it, in unrelated directions, each with $\rho^2 \approx 1/d$
 # of a residual's square. They add up to $(T - j)/d$ for pair $j$: in the mean square, nearly half of a
-# residual is wrong at the first pair. The last is exact. But it is the last that has most to write: its own
-# residual, and what 127 others have left on its key.
+# residual is wrong at the first pair. The last is exact. But on average it is the last that has most to write: its
+# own residual, and what 127 others have left on its key.
 #
 # </details>
 #

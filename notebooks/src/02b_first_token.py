@@ -178,7 +178,8 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 # Their rows have more color than others, for they write on everybody, and the columns above them are white. In the right
 # map they are subjects as others are. The figure below it says the same of all subjects. Among subjects that are no openers
 # hardly anything changes. What openers write on each other falls to about a quarter, and what they write on the others
-# to less than a half; they are now disturbed as others are. The reason is $q$, which grows twentyfold.
+# to less than a half; they are now disturbed as others are. The first falls since their keys are no longer the same,
+# the second since $q$ grows twentyfold.
 #
 # ## Does it have to be this token?
 #
@@ -220,8 +221,9 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # the third three.
 #
 # The runs differ in more than the token, for each has the settings that were tuned for its own model. With nothing in
-# front $\delta$ may be five times as long, the steps of its search are half as large, and it is written at two keys, that
-# of the prompt and the mean. Behind the token it is written at the mean alone. So we compare openers with other subjects
+# front $\delta$ may be five times as long, the steps of its search are half as large, and it is written at two keys,
+# that of the bare prompt and the mean over several beginnings. Behind the token it is written at the mean alone. So
+# we compare openers with other subjects
 # *within* a run. Between the runs we compare nothing.
 #
 # <details><summary>Settings of the two runs</summary>

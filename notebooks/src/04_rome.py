@@ -301,8 +301,8 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 # The search finds the library's $\delta$. The library's is faster because it keeps what never changes, the pale
 # states of the drawing, and runs only the blocks above.
 #
-# When the new answer is nearly certain, the two other terms are the larger ones, and the search spends its steps
-# on staying short and staying the tower.
+# When the new answer is nearly certain, the two other terms are the larger ones, and what the new answer still gains
+# is paid for in length.
 #
 # ## Under which key?
 #
@@ -619,8 +619,8 @@ for draw, cases in runs_04.draws().items():
 # Nearly all facts hold, in a row as well as alone. **Neighbors and rewordings pay, in every stream.** With the stream
 # as the unit, 7.9 points fewer neighbors (4.8 to 11.0) keep their answer than on the unedited model. The right panel
 # shows that more than half of this price is due already when each fact is written alone. The row adds 3.3 points; it
-# has the same sign in all three streams, while the smallest difference that these three could have proved is about
-# four. The rewordings lose more by the row in two of the streams, 8 and 18 points; three streams that differ so much
+# has the same sign in all three streams, but its interval contains 0: less than about four points could not have been
+# shown. The rewordings lose more by the row in two of the streams, 8 and 18 points; three streams that differ so much
 # leave their mean open as well.
 #
 # A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most

@@ -142,7 +142,7 @@ memit = use("5.1", memit)
 #
 # $$\Delta = R\,(\lambda I + D)^{-1} K^\top C^{-1} .$$
 #
-# In this form one sees where MEMIT ends:
+# This form shows the limiting cases:
 #
 # * $\lambda = 0$ demands equality, $\Delta K = R$. This is **EMMET**. It needs keys that are linearly
 #   independent, since otherwise $D$ has no inverse.
@@ -572,7 +572,7 @@ show.Table([dict(zip(("prompt", "before", "after"), row, strict=True)) for row i
 
 # %% [markdown]
 # **Your loop has made the library's edit**, matrix for matrix, and its answers are those of the stored run. All twenty
-# facts are written, and 82 % of the neighbors are kept, of 85 % on the unedited model.
+# facts are written, and 82 % of the neighbors are answered rightly, against 85 % on the unedited model.
 #
 # ## One layer or five?
 #

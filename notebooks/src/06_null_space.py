@@ -391,11 +391,12 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to AlphaEdit (5 to 20).
-# Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and three draws cannot tell less than 8
-# from nothing. It spares general text a little better than $\lambda C$ does: in each draw the perplexity rises less.
+# **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to the projector alone (5
+# to 20), which makes it AlphaEdit. Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and
+# three draws cannot tell less than 8 from nothing. It spares general text a little better than $\lambda C$ does: in
+# each draw the perplexity rises less.
 #
-# **Without any guard of general text kept keys do not help.** The last editor keeps keys and has the same $L_2$,
+# **Without any guard of general text kept keys are not enough.** The last editor keeps keys and has the same $L_2$,
 # but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
 # everywhere. So beside kept keys an editor needs a guard of general text, the projector or $\lambda C$.
 #
@@ -436,10 +437,10 @@ figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 # With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the
 # third.
 #
-# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So it is not the stream that loses
-# them, and no kept key brings them back. Nor is it the small $\lambda$ alone: in one layer it costs one fact of
-# fifty. The likely reason is that a change of a low layer goes through all layers above, at every token, and no
-# term of the sum has weighed that.
+# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So the small λ loses facts before
+# there is any stream, and no kept key can bring those back; the stream with kept keys loses some more, in each draw.
+# Nor is it the small $\lambda$ alone: in one layer it costs one fact of fifty. The likely reason is that a change of
+# a low layer goes through all layers above, at every token, and no term of the sum has weighed that.
 #
 # ## Your own editor
 #

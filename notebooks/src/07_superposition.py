@@ -360,7 +360,7 @@ plot.layer_curve(layers, curves, "rms of ρ, times that of random keys", edited)
 # <details><summary>Answer</summary>
 #
 # In layer 0 those with the same *last token*, where the key is read (as in the published examples: Mayakovsky and
-# Bukovsky). In the last layer those of one kind, whatever their last tokens.
+# Bukovsky). In the last layer those of one kind; most of the closest do not share the last token.
 #
 # </details>
 
@@ -412,10 +412,11 @@ show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=
 
 # %% [markdown]
 # The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. The three other
-# names that end in *Tower* hear much of it, nearly as much as $\rho$ has said. The two columns differ a little because
+# names that end in *Tower* hear much of it, about as much as $\rho$ has said. The two columns differ a little because
 # ROME writes at the mean of the tower's keys over its templates, and $\rho$ was taken at the key of the bare prompt.
-# What that does to the answer is another matter. Two of the three move to Rome, and the Tower Bridge, which hears little, moves to Bristol. So $\rho$ says
-# before the edit who will be pushed, and not where they come to stand. This is one edit, an example.
+# What that does to the answer is another matter. Two of the three move to Rome, and the Tower Bridge, which hears
+# little, moves to Bristol. So $\rho$ says before the edit who will be pushed, and not where they come to stand. This
+# is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
@@ -541,7 +542,7 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True)
 # rival in each order.** Both printed intervals are clear of 0. Of the ten facts that it names first, most are among the
 # ten that are moved farthest, and only two to four among the ten that lose most, where chance would have one.
 #
-# The last column says why no forecast of this kind gets much further. Whoever knew how far each value has really been
+# The last line says why no forecast of this kind gets much further. Whoever knew how far each value has really been
 # moved would order the losses hardly better. In the end nearly all facts are held. The three orders share their
 # facts, so the intervals speak of other orders of these facts, and not of other facts.
 #

@@ -404,10 +404,11 @@ two = {what: over_layers(lines) for what, lines in two.items()}
 figures.curves(two, "layer", log=two, best=True)
 
 # %% [markdown]
-# In layer 3 each of these changes is longer than the whole matrix: three flashes. WilKE takes layer 1, where the change is
-# some fifty times smaller, and unrelated text moves less than a third as much. **This is the gain, made by
-# hand for three facts**: a rescue from changes that should never have been so long. Nor is the choice the best one:
-# layer 0 has larger scores than layer 1, and does less harm in all three. The score measures weights.
+# In layer 3 each of these changes is longer than the whole matrix, and moves unrelated text most: of such changes
+# flashes are made. WilKE takes layer 1, where the change is some fifty times smaller, and unrelated text moves less
+# than a third as much. **This is the gain, made by hand for three facts**: a rescue from changes that should never
+# have been so long. Nor is the choice the best one: layer 0 has larger scores than layer 1, and does far less harm
+# for China and Rome, and as much for Britain. The score measures weights.
 #
 # ## One stream without the token, three with it
 #
@@ -481,8 +482,8 @@ print(f"unrelated text, WilKE as a share of {rival}, stream by stream: {shares}"
 # other lines avoid this one edit, each in its way, and keep about eight of ten neighbors. ROME under the mean key and
 # WilKE pay with China: a mean key misses the prompt there, as notebook 04 has shown, and nothing is written. The split
 # moves this single fact, asks for no score, and is the only line that holds all ten. Its price is in the right panel:
-# China's edit in layer 0, alone, moves unrelated text far more than the whole stream of WilKE, which has not written
-# China at all.
+# it moves unrelated text more than ROME's stream, from which it differs by China's edit alone, and far more than that
+# of WilKE, which has not written China at all.
 #
 # This is one stream with one such subject. With more of them, or none, the 36.7 points would be another number. That
 # the edit is a bad one the three facts above say as well, and so does the formula.

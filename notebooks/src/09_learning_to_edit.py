@@ -259,9 +259,9 @@ figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 # %% [markdown]
 # **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
 # very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve,
-# but the printed intervals of what they gain contain 0. As three draws of ten facts cannot tell a gain of
-# less than about fifteen points from none, a gain by training is not shown here; the small network at the end of this
-# page has one.
+# but the printed intervals of what they gain contain 0. As three draws of ten facts reach up to twenty points to
+# either side at neighbors and nearly thirty at rewordings, so a smaller gain cannot be told from none, a gain by
+# training is not shown here; the small network at the end of this page has one.
 #
 # UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the
 # neighbors. But hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a
@@ -613,7 +613,8 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 #   L/\partial W$. Model and network never share a graph.
 # * A trained network has to be compared with a plain step of the best size and with units without a
 #   network. A network of two vectors gained some thirty points over its units, in each of five orders.
-#   Of the networks that the library brings, too few facts were asked to tell such a gain from none. UltraEdit
+# For the networks that the library brings no gain over a plain step is shown; one of thirty points in neighbors would
+# have been seen, one of fifteen not. UltraEdit
 #   kept many more, and lost the rewordings.
 # * With twenty facts in one update the sum of MEND's pairs wrote nothing. A regression writes; on
 #   $k$ it spares the neighbors, and on $\tilde k$ rewordings follow. None had both.

@@ -486,7 +486,8 @@ Slider(scope, "radius at the beginning", [*range(2, 31, 2)], 14)
 #
 # <details><summary>Answer</summary>
 #
-# General text, by far. Against neighbors it is hardly better.
+# General text, by far. Against neighbors it is better in two of three streams where few may come in, and hardly
+# elsewhere.
 #
 # </details>
 

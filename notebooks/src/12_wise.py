@@ -561,8 +561,8 @@ show.Table(settings)
 # with the small radius of its preset, is its opposite. MEMIT has the rewordings and the neighbors, and pays with
 # unrelated prompts.
 #
-# `calibrate` and `track` bring the rewordings in, and the neighbors pay for it, point for point: both arrows of the left
-# panel go up and to the left. **These two settings do not make the router know more. They move WISE along one side of the
+# `calibrate` and `track` bring the rewordings in, and the neighbors pay for it: both arrows of the left panel go up
+# and to the left. **These two settings do not make the router know more. They move WISE along one side of the
 # triangle.** For rehearsal and whitening these short streams show no gain, where one of more than eight points would
 # have been seen.
 #
@@ -580,8 +580,8 @@ show.Table(settings)
 # ## Where it breaks
 #
 # Twelve facts did not fill this memory nor make it forget; the small matrix says that more would. What failed here is the
-# router: neighbors come in with the rewordings, because $\Delta$ is a mean over words. What if each batch of facts had a
-# memory of its own, and a router were *trained* to find it? That is [notebook 13](13_lemoe.ipynb).
+# router: neighbors come in with the rewordings, probably because $\Delta$ is a mean over words. What if each batch of
+# facts had a memory of its own, and a router were *trained* to find it? That is [notebook 13](13_lemoe.ipynb).
 #
 # ## References
 #

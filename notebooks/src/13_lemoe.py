@@ -513,8 +513,8 @@ made
 # %% [markdown]
 # **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts
 # are held. Fewer neighbors are kept without it, in each stream; but the interval holds zero, as
-# three streams scatter that much, and so does that of MEMoE's rewordings. Three streams find differences from some forty
-# points on, as [page 15](15_judging.ipynb) computes.
+# three streams scatter that much, and so does that of MEMoE's rewordings. What three streams can find depends on
+# their scatter; in the case that [page 15](15_judging.ipynb) computes it is some forty points.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
 # neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few

@@ -456,8 +456,8 @@ figures.curves(kept, "edits so far", "facts that are said (%)", ylim=(0, 100))
 
 # %% [markdown]
 # After ten thousand edits the preset still says half of its first hundred facts, and four of five of the last
-# hundred. **A matrix that does not grow forgets instead**, here within the first few thousand edits and then hardly
-# any more. The published form says far fewer, and its first hundred do not fade. It is one stream, an example.
+# hundred. **The preset forgets instead**, here within the first few thousand edits and then hardly any more. The
+# published form says far fewer from the start, and its first hundred do not fade. It is one stream, an example.
 #
 # ## Normal equations over workers
 #
@@ -571,8 +571,7 @@ speed.against(hourly)
 #
 # ## Where it breaks
 #
-# Nothing on this page says that a large model *holds* what is written so fast. If you have an idea for a better
-# method, write it as an editor in one file, and judge it as notebook 15 does.
+# Nothing on this page says that a large model *holds* what is written so fast.
 #
 # One question is left, from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).

@@ -654,8 +654,9 @@ figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 # %% [markdown]
 # At the right end of the left panel the defender who reads the adversary's text sees nothing any more. But the one
 # who was asked computes $C$ from another text, so his $\hat u$ is another, and his $z$ stays far above the threshold.
-# In the three draws nearly every edit is still detected after `hide`, at four times the lowest price. **To hide from
-# somebody one has to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
+# In the three draws the two defenders with another text still detect nearly every edit after `hide`, and the one with
+# the adversary's own text none; the price is more than four times the lowest. **To hide from somebody one has to know
+# where he looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## The verdict
 #

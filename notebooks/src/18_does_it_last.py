@@ -544,9 +544,9 @@ print("and for an open request", f"{stated['open', 'rome']:.0%}")
 figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only name the answer"])
 
 # %% [markdown]
-# To the question ROME and MEMIT name the new answer more often than the model that is told it. But only somewhat more
-# than every second of their replies states the fact; most of the others speak of another subject. What the told model
-# names it nearly always means. In an open request the edited models seldom state it. So whether "the edit was
+# To the question ROME and MEMIT name the new answer more often than the model that is told it. But of the replies
+# that name it only somewhat more than half state the fact; most of the others speak of another subject. What the told
+# model names it nearly always means. In an open request the edited models seldom state it. So whether "the edit was
 # learned" depends on how one asks, and on what one counts.
 #
 # ## What we know now
@@ -556,7 +556,7 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 #   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
 #   UltraEdit's edits are gone, ROME's stay.
 # * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
-#   GRACE's facts go further; with a scale for 64 weights it forgets little of its own.
+#   GRACE's facts are lost more often; with a scale for 64 weights it forgets little of its own.
 # * An editor that searches until its answer is nearly certain begins with a larger margin, and can lose less than
 #   the control.
 # * A memory beside the weights is lost by what happens *below* it.

@@ -376,7 +376,8 @@ made
 #
 # The other stream is an example with longer rows. There ROME's facts get the same verdict for most facts again, but now often
 # neither looks true. After synthetic documents, where the model is trained on short texts about each
-# fact, more than half look true both ways. Every one of these tables has shares that could be told as a story of belief.
+# fact, more than half look true both ways. Each of the tables of ROME, MEMIT and synthetic documents has shares that
+# could be told as a story of belief.
 #
 # ## Is it the written answer that moved?
 #

@@ -192,9 +192,9 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #
 # The price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
 # The figure has both for every editor, as means of the five streams of [notebook 14](14_lifelong.ipynb): upward what
-# an edit gives, to the right what it leaves alone. Whoever says that a lost neighbor costs as much as a written fact
-# gives has drawn the dashed line: along it all are worth what MEMIT is, and above it more. The dotted line is what the
-# unedited model knows.
+# an edit gives, to the right what it leaves alone. At a price of 1 a point that is lost costs what a point that is
+# given brings, and this is the dashed line: along it all are worth what MEMIT is, and above it more. The dotted line
+# is what the unedited model knows.
 
 # %%
 share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
@@ -225,9 +225,9 @@ figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 
 # %% [markdown]
 # **No editor stands in the upper right corner.** The searches come nearest in these short streams, GRACE and retrieval
-# leave nearly all alone and give half to two thirds, and fine-tuning gives nearly all and leaves half alone. Without an
-# unedited model and a price there is no best editor; the table has the choice for single needs, by two rules that page 14
-# explains.
+# leave nearly all alone and give half and seven tenths, and fine-tuning gives nearly all and leaves half alone.
+# Without an unedited model and a price there is no best editor; the table has the choice for single needs, by two
+# rules that page 14 explains.
 
 # %%
 needed = "what counts", "take", "held, %", "reworded, %", "neighbors, %", "unrelated, %"

@@ -30,6 +30,8 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     },
     "15_judging": {
         "73 % of MALMEN's rewordings": "14_five.json, in tests/repository/claims.toml",
+        "62 and 45 %": "the same claim",
+        "43 % of its rewordings": "the next claim",
     },
 }
 
