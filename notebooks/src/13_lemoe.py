@@ -517,8 +517,7 @@ made
 # their scatter; in the case that [page 15](15_judging.ipynb) computes it is some forty points.
 #
 # LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
-# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean. A line that holds few
-# facts may keep more of them: the unedited model keeps the most.
+# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean.
 #
 # ## A misrouted prompt
 #
