@@ -439,7 +439,7 @@ def _source(subject: Subject) -> str:
         again = (
             "Its rewordings are your prompt behind openings that change nothing by themselves."
             if case.paraphrases
-            else "It is not tested in other words: the model answers them in another sense."
+            else "No rewordings are scored: the model answers them in another sense."
         )
         head, tail = case.fact.prompt.casefold().split("{}")
         asked = [one.prompt.casefold() for one in case.neighborhood]

@@ -20,7 +20,7 @@ nav{max-width:1240px;margin:auto}
 @media (prefers-color-scheme:dark){body{background:#131920;color:#e8edf2}nav a{color:#ff9a52}}"""
 IN_LAB = (
     '<div class="picture"></div><p class="line"><a href="./memory" target="_blank">This picture on '
-    "a page of its own</a>, to be sent</p>"
+    "a page of its own, to send on</a></p>"
 )
 ON_LOAD = f"""{SCRIPT}
 const outside = element.querySelector(".picture"), inside = document.createElement("div");

@@ -100,7 +100,7 @@ class Health:
             return (), None
         self.read(job)
         texts = [edit.fact.text for edit in edits]
-        words, patch = "Asking your edits again", edits[-1].patch
+        words, patch = "Asking whether your edits hold", edits[-1].patch
         with (
             job.counting(self.lm, words, ANSWER + 3, 0.9, 1.0),
             self.lm.patched(patch, only=True),

@@ -26,7 +26,9 @@ from .worker import Job, Trouble
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 TABLES = {"csv": "answers.csv", "json": "answers.json"}
-COLUMNS = {"word": "verdict", "old": "p_old", "old_after": "p_old_after", "kl": "kl_nats"}
+COLUMNS = {"p_before": "p_new_before", "p_after": "p_new_after", "old": "p_old_before"} | {
+    "old_after": "p_old_after", "word": "verdict", "kl": "kl_nats"
+}  # fmt: skip
 
 
 def name_of(patch: lib.Patch) -> str:

@@ -26,9 +26,12 @@ from .lab import Card
 from .questions import LASTS
 
 SHOW_RESULT = """(...given) => {
+  const status = document.querySelector("#status"), {top, bottom} = status.getBoundingClientRect();
   if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
+  else if (top < 0 || bottom > innerHeight)
+    status.scrollIntoView({behavior: "smooth", block: "center"});
   return given;
-}"""  # on a phone what happened stands over the form
+}"""  # on a phone, in large type and below open settings what happens is out of view
 TO_TRY = """(...given) => {
   document.querySelector('button[role="tab"]').click();
   scrollTo(0, 0);

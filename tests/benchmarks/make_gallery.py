@@ -72,8 +72,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "sheepdog",
             "The sheep and the sheepdog",
-            "Only the sheep got a new young; the sheepdog, whom nobody edited, has the same one "
-            "now, while the horse keeps its foal.",
+            "Only the sheep got a new young. The sheepdog, whom nobody edited, has the same one "
+            "now, which is right by accident; the horse keeps its foal.",
             (Step("rome", *SHEEP),),
             ("The young of a sheepdog is called a", "The young of a horse is called a"),
         ),

@@ -437,8 +437,8 @@ def test_the_answers_come_home_with_editors_and_verdicts(studio, tmp_path):
     assert [one["prompt"] for one in lines] == [row.prompt for row in view.rows]
     row, one = view.rows[0], told[0]
     assert (one["editor"], one["group"], one["verdict"]) == (view.column.name, "edit", row.word)
-    assert (one["before"], one["after"], one["p_after"]) == (row.before, row.after, row.p_after)
-    assert lines[0]["p_after"] == str(row.p_after)
+    assert (one["before"], one["after"], one["p_new_after"]) == (row.before, row.after, row.p_after)
+    assert lines[0]["p_new_after"] == str(row.p_after)
 
 
 def test_what_cannot_be_taken_is_told(studio, tmp_path):
