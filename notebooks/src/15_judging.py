@@ -246,7 +246,7 @@ figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 # of all such experiments.
 #
 # $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95 % of the experiments it lies
-# within $z = 1.96$ standard deviations of $p$. We take all $p$ of which this holds for our $\hat p$:
+# within $z = 1.959964$ standard deviations of $p$. We take all $p$ of which this holds for our $\hat p$:
 # those with $(\hat p - p)^2 \le z^2\,p(1-p)/n$. With equality this is a quadratic in $p$, and its two
 # roots are the ends of the interval of **Wilson**.
 #

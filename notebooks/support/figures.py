@@ -224,7 +224,7 @@ def dots(
     if flat:
         axes[0].set_yticks(range(len(names)), names)
         axes[0].set_ylim(len(names) - 0.5, -0.5)
-    return legend(figure, axes[0].lines, labels, columns=3) if labels else figure
+    return legend(figure, axes[0].lines[: len(labels)], labels, columns=3) if labels else figure
 
 
 def curves(

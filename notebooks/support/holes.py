@@ -97,14 +97,14 @@ class Beside:
         self.solution, self.mine = solution, mine
         self.__name__, self.__wrapped__ = solution.__name__, solution
 
-    def __call__(self, *args: Any) -> Any:
-        return self.solution(*args)
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self.solution(*args, **named)
 
-    def yours(self, *args: Any) -> Any:
+    def yours(self, *args: Any, **named: Any) -> Any:
         """What the student's function returns."""
-        wanted = self.solution(*args)
+        wanted = self.solution(*args, **named)
         try:
-            found = self.mine(*args)
+            found = self.mine(*args, **named)
         except Exception as error:
             print(f"Your {self.__name__} ended with {type(error).__name__}: {error}")
             return unknown(wanted)

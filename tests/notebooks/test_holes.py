@@ -89,7 +89,7 @@ def test_a_mistake_that_runs_is_drawn_beside_the_solution(used, capsys):
     drawn = {whose: one(W, k, v, C) for whose, one in holes.both(found).items()}
     assert list(drawn) == ["the solution", "yours"]
     torch.testing.assert_close(drawn["the solution"], exercise.insert(W, k, v, C))
-    torch.testing.assert_close(found(W, k, v, C), drawn["the solution"])
+    torch.testing.assert_close(found(W, k, v, C=C), drawn["the solution"])
     assert not torch.allclose(drawn["yours"], drawn["the solution"])
     assert list(holes.both(used(OPEN)[0])) == ["the solution"]
     assert list(holes.both(used(RIGHT)[0])) == ["yours"]
