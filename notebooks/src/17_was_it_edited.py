@@ -147,11 +147,10 @@ cases = lib.classroom()
 facts = [cases[i].fact for i in (0, 57, 101, 34)]
 if (mine := own_fact.read()) is not None:
     facts.append(mine)
-subjects = [str(fact.subject) for fact in facts]
-names = list(dict.fromkeys([*runs_17.candidates(), *subjects]))
-if len(names) % 2 == 0:  # an odd number, so that one is in the middle
-    names.remove(next(name for name in names if name not in subjects))
 patches = {str(fact.subject): rome.edit([fact], check=False) for fact in facts}
+names = list(dict.fromkeys([*runs_17.candidates(), *patches]))
+if len(names) % 2 == 0:  # an odd number, so that one is in the middle
+    names.remove(next(name for name in names if name not in patches))
 edited = {name: lm.weight(module, patch).cpu() for name, patch in patches.items()}
 tower = str(facts[0].subject)
 

@@ -142,7 +142,9 @@ def test_a_link_of_the_gallery_opens_to_its_verdict(visit, tmp_path, width, them
     fits(page, width)
     page.screenshot(path=tmp_path / f"gallery-{theme}-{width}.png", full_page=True)
     name = {1280: "It knows the sentence, not the fact", 390: "Only not the sentence itself"}[width]
-    page.get_by_role("link", name=name).click()
+    with page.expect_popup() as tab:  # one's own edits stay live where they are
+        page.get_by_role("link", name=name).click()
+    page = tab.value
     page.locator("#exhibit", has_text="answers came out as stated").wait_for(timeout=180_000)
     assert page.locator("#exhibit small.bad").count() == 0, "as it was measured"
     assert page.locator("#exhibit small.good").count() == 3

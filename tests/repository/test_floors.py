@@ -44,7 +44,6 @@ OPENED = {
         "lib.editors.lemoe.routers",
         "lib.editors.rome",
         "lib.editors.shared.values_at_layers",  # seven layers at the price of two, on page 08
-        "lib.editors.wise.merging",
         "lib.editors.wise.route",
         "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",

@@ -85,7 +85,7 @@ class Dossier:
             now = sum(line.after.consistent for line in self.lines)
             moved = sum(line.changed for line in self.lines)
             total_moved = f"{moved} answer{'s' * (moved != 1)}"
-            text += f", {now} with the patch, which changed {total_moved}, consistent or not"
+            text += f", {now} with the patch, which changed {total_moved}, firm or not"
         return f"{text}."
 
     def __str__(self) -> str:
