@@ -46,10 +46,11 @@ METRICS = "metrics"
 NAMES = (*sorted(lib.EDITORS), METRICS)
 EMBEDDED = "SmolLM2-135M-Instruct behind <|endoftext|>"  # how presets call what `lib.load` gives
 LAYERS = {EMBEDDED: 30, EMBEDDED.split()[0]: 30, "gemma-3-270m": 18}  # of models with stored rows
-# Of a probability, and of a change's own size. An editor that takes many steps carries roundings
-# on: on another processor RECT and SDF change projections by nearly a hundredth of the change, and
-# CrispEdit, which decomposes covariances with near directions, by four.
-CLOSE, OF_SIZE, FURTHER = 1e-3, 5e-3, {"rect": 2e-2, "sdf": 2e-2, "crispedit": 1e-1}
+# Of a probability, and of a change's own size. An editor that trains weights by many steps carries
+# roundings on: on another processor RECT, SDF and LeMoE change projections by up to a hundredth of
+# the change, and CrispEdit, which decomposes covariances with near directions, by four.
+CLOSE, OF_SIZE = 1e-3, 5e-3
+FURTHER = {"rect": 2e-2, "sdf": 2e-2, "lemoe": 2e-2, "lora": 2e-2, "wise": 2e-2, "crispedit": 1e-1}
 PROJECTIONS = 8
 CASES = (1, 3)  # of the classroom: "Shanghai" has more than one token
 EVALUATED = 10

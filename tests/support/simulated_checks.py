@@ -121,7 +121,8 @@ def editor_keeps_its_promises(
         away = [place for place, t in tensors(patch) if t.device.type != "cpu"]
         assert not away, f"not on the CPU: {away}"
         gap = max(gap, difference(plain, patch, other))
-    assert gap < 3e-5, f"ΔW differs by {gap:.1e}"
+    # searches carry roundings on: on one processor 4e-5 was seen (SDF); half precision gives 1e-3
+    assert gap < 2e-4, f"ΔW differs by {gap:.1e}"
     # answers and scores under it, and with patches that came from a file
     loaded = lib.Patch.load(second.save(where / f"{name}-{cards}.safetensors"))
     with plain.patched(after):
