@@ -62,13 +62,14 @@ def rome_settings(lm: lib.LM) -> dict[str, Any]:
     return WITHOUT_TOKEN if lm.name == "SmolLM2-135M-Instruct" else {}
 
 
-def stream(lm: lib.LM, number: int) -> Iterator[dict]:
+def stream(lm: lib.LM, number: int, settings: Mapping[str, Any] | None = None) -> Iterator[dict]:
     """Write the facts of a stream by ROME, one after another; one row per edit t.
 
     lands   ‖Δ_t k_j‖, what lands on the key of fact j
     change  the change of log p of fact j's new answer by this edit, in nats
     """
-    editor, cases = lib.EDITORS["rome"](lm, **rome_settings(lm)), drawn(number)
+    given = rome_settings(lm) if settings is None else settings
+    editor, cases = lib.EDITORS["rome"](lm, **given), drawn(number)
     texts, answers = [c.fact.text for c in cases], [c.fact.target_new for c in cases]
     layer, first = editor.config.layer, openers(lm, cases)
     K = lm.keys([c.fact for c in cases], layer).cpu().double()  # (d_in, facts)
@@ -94,12 +95,16 @@ def stream(lm: lib.LM, number: int) -> Iterator[dict]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three streams, by the model as it is loaded and without the token in front of its texts."""
+    """Three streams: as the model is loaded, without the token, and behind it by equal settings."""
     found, plain = [], models.load("small")
-    for name, model in {"02_behind": lm, "02_interference": plain}.items():
-        lines = {"ROME": (lib.EDITORS["rome"], rome_settings(model))}
+    for name, model, more in (
+        ("02_behind", lm, {}),
+        ("02_interference", plain, WITHOUT_TOKEN),
+        ("02_equal", lm, {**WITHOUT_TOKEN, "keys": "both"}),
+    ):
+        lines = {"ROME": (lib.EDITORS["rome"], more)}
         cases = [[case.id for case in drawn(i)] for i in range(STREAMS)]
-        jobs = {str(i): partial(stream, model, i) for i in range(STREAMS)}
+        jobs = {str(i): partial(stream, model, i, more) for i in range(STREAMS)}
         found.append(stored_runs.long_run(model, name, lines, jobs, cases=cases))
     return found
 
