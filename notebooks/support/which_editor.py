@@ -119,13 +119,12 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nEach number is the mean of {n} runs, in each of which {runs_14.EDITS} facts were written into the default model on one CPU thread. *Held*\n"
-        "is the share of facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects with\n"
-        "their true answer, and *unrelated* that of other texts that go on as before. [RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what)\n"
-        "says which editors cannot be told apart and how these were chosen, and [all editors](tests/benchmarks/results/every_editor.md) have intervals.\n\n"
+        f"\nThese are means of {n} streams of {runs_14.EDITS} facts, written into the default model on one CPU thread. *Held*: facts that get the new\n"
+        "answer; *reworded*: rewordings that do; *neighbors*: other subjects that get their true answer; *unrelated*: other texts that go on as\n"
+        "before. [RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) says which editors may be as good, and has [all of them, with\n"
+        "intervals](tests/benchmarks/results/every_editor.md).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\nFor one fact take `rome`, `memit` or `alphaedit`, but other facts about its subject suffer. For many facts, times and side "
-        "effects\nsee [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + "\nFor one fact take `rome`, `memit` or `alphaedit`; for many facts see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 

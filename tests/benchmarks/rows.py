@@ -89,4 +89,4 @@ def note(shown: str) -> str:
         for entry in TABLE["shared"]
         if any(shown in tables[name].get("shown", ()) for name in entry["tables"])
     ]
-    return f"Some of these facts had been seen before: {'; '.join(said)}." if said else ""
+    return f"Some of these facts had been used before: {'; '.join(said)}." if said else ""

@@ -24,7 +24,7 @@ from .measured import HERE, WORDS, Source
 
 SUNK = "SmolLM2-135M-Instruct-behind"  # the embedded model, as `lib.load` gives it
 ARENA = f"arena/{SUNK}"
-SHOWN = ("retrieval", "GRACE", "fine-tuning", "UltraEdit", "MEMIT", "ROME", "WilKE")
+SHOWN = ("retrieval", "GRACE", "fine-tuning", "UltraEdit", "MEMIT", "AlphaEdit", "ROME", "WilKE")
 EVENTS = {
     "probability": "probability",
     "teacher_forced": "teacher-forced",
@@ -125,6 +125,8 @@ def note_of(editor: str) -> str:
 
 # --- every editor
 
+ARENA = "arena/SmolLM2-135M-Instruct-behind"
+
 
 @made("which-editor", "14_five")
 def which() -> str:
@@ -132,6 +134,26 @@ def which() -> str:
     rows = which_editor.lines(runs_14.stored())
     head = [column for column in rows[0] if column != which_editor.HUNDRED]  # older rows
     return table(head, ([row[column] for column in head] for row in rows), left=2)
+
+
+LONG = {  # columns of the hundreds
+    "held": "retention",
+    "reworded": "generalization",
+    "others as before": "same_relation",
+}
+MANY = "retrieval GRACE HoReN LEMoE WISE AlphaEdit UltraEdit fine-tuning".split()
+
+
+@made("hundreds", (ARENA, [f"*-100-{runs_14.LINES[name][0]}.json" for name in MANY]))
+def hundreds() -> str:
+    """A hundred facts of each of two public sets, written one by one: what is held, and left."""
+    found = {column: which_editor.hundred(metric) for column, metric in LONG.items()}
+    cells = [
+        [percent(found[column][name][i]) for i in range(2) for column in LONG] for name in MANY
+    ]
+    head = (f"{data}: {column}" for data in which_editor.SETS.values() for column in LONG)
+    names = map(which_editor.code, MANY)
+    return table(("editor", *head), ((name, *row) for name, row in zip(names, cells, strict=True)))
 
 
 @made("five-streams", "14_five")
