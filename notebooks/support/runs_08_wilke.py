@@ -99,10 +99,11 @@ def editors(lm: lib.LM, model: lib.LM) -> dict[str, lib.Editor]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three streams by ROME, its published form, WilKE and a split, with the token and without."""
+    """Streams by ROME, its published form, WilKE and a split; three with the token, one without."""
     plain, found = models.load("small"), []
     for name, model in {"08_three": lm, "08_plain": plain}.items():
         some, made = runs_04.draws(EDITS), editors(lm, model)
+        some = some if model is lm else {"first": some["first"]}
         cases = {draw: [case.id for case in own] for draw, own in some.items()}
         more = {"cases": cases, "points": LOOKS, "reading": stored_runs.reading(model)}
         jobs = {
