@@ -26,9 +26,14 @@ from .worker import Job, Trouble
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 TABLES = {"csv": "answers.csv", "json": "answers.json"}
-COLUMNS = {"p_before": "p_new_before", "p_after": "p_new_after", "old": "p_old_before"} | {
-    "old_after": "p_old_after", "word": "verdict", "kl": "kl_nats"
-}  # fmt: skip
+COLUMNS = {
+    "p_before": "p_new_before",
+    "p_after": "p_new_after",
+    "old": "p_old_before",
+    "old_after": "p_old_after",
+    "word": "verdict",
+    "kl": "kl_nats",
+}
 
 
 def name_of(patch: lib.Patch) -> str:

@@ -15,7 +15,7 @@
 #
 # **Minutes** 30 to read and 30 to work: three exercises of [session 1](../lessons/session_1.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

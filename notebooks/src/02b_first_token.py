@@ -11,9 +11,9 @@
 #
 # **Needs** [page 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
-# **Minutes** 20 to read and 5 to guess, for home after [session 3](../lessons/session_3.md). There is no exercise.
+# **Minutes** 8 to read and 2 to guess, for home after [session 3](../lessons/session_3.md). There is no exercise.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -220,11 +220,10 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # the length of what an edit puts on the key of an earlier fact. The first stream has one opener, the second has four and
 # the third three.
 #
-# The runs differ in more than the token, for each has the settings that were tuned for its own model. With nothing in
-# front $\delta$ may be five times as long, the steps of its search are half as large, and it is written at two keys,
-# that of the bare prompt and the mean over several beginnings. Behind the token it is written at the mean alone. So
-# we compare openers with other subjects
-# *within* a run. Between the runs we compare nothing.
+# The runs differ in more than the token, for each has the settings that were tuned for its own model. With nothing
+# in front $\delta$ may be five times as long, the steps of its search are half as large, and it is written at two
+# keys, that of the bare prompt and the mean over several beginnings. Behind the token it is written at the mean
+# alone. So we compare openers with other subjects *within* a run. Between the runs we compare nothing.
 #
 # <details><summary>Settings of the two runs</summary>
 #

@@ -97,7 +97,7 @@ layers = range(lm.n_layers)
 #
 # **Why $3\sigma$?** With noise of deviation $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the
 # sum: half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so still more noise
-# changes little. A cell below tries four sizes.
+# changes little.
 #
 # **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings, and behind one
 # layer, which the program calls a block. Write what happens there, `corrupt` and `put_back`.
@@ -204,9 +204,9 @@ print(
 drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
-# The first row is the token that `lib.load()` puts in front of every text. It stands before the noise, so
-# nothing can be restored there. The print above the grids tries the noise on three facts: one $\sigma$ already takes
-# nine tenths of $p$, and three take no more. We keep $3\sigma$, the paper's choice; this model does not ask for it.
+# The first row is the token that `lib.load()` puts in front of every text. It stands before the noise, so nothing
+# can be restored there. The print above the grids tries the noise on three facts: one $\sigma$ already takes nine
+# tenths of $p$, and three take no more. We keep $3\sigma$, the paper's choice.
 #
 # ## One fact, everywhere
 #
@@ -214,8 +214,8 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 #
 # **Your turn · exercise 4.2 · ★★ · 16 minutes.** First `effect`, of some states that are put back together. Then
 # `around`, the layers of a window: one MLP adds little, so several neighboring ones are restored at once. A window
-# begins half its width below the layer that it is named after. Then `trace`, which calls the two, with a window of
-# one for single states.
+# begins half its width, rounded down, below the layer that it is named after. Then `trace`, which calls the two,
+# with a window of one for single states.
 
 
 # %%
@@ -518,10 +518,10 @@ effects = {"IE, subject's last token": {"six facts, ten MLPs restored": at("mlp"
 figures.curves(effects | written, "layer", mean=True)
 
 # %% [markdown]
-# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's
-# *states* bring back nothing any more, as the figure of the six facts has shown: the later layers still read what is
-# put there. One of the three edits gives way at layer 24, and at layer 28 all do, by different amounts. A trace says
-# where the model's own fact passes by; to choose a layer, try it.
+# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
+# back nothing any more: the later layers still read what is put there. One of the three edits gives way at layer 24,
+# and at layer 28 all do, by different amounts. A trace says where the model's own fact passes by; to choose a layer,
+# try it.
 #
 # ## A key that is in every prompt
 #
@@ -596,8 +596,7 @@ show.Table(lines)
 
 # %% [markdown]
 # Without the token all three edits destroy the model, and $\rho$ has foretold it before any edit: on the first word
-# lands a multiple of the residual, of the tower's most of all. No trace of a fact shows this, since the key that is
-# hit is not the fact's own.
+# lands a multiple of the residual, of the tower's most of all.
 #
 # **Behind the token this does not happen**, whether $C$ has read first positions or not. Either way a part of the
 # residual lands on the first token, never a multiple, and other prompts move equally little. So on this model it is the

@@ -14,7 +14,7 @@
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -164,9 +164,9 @@ search_loss = use("2.5", search_loss)
 #
 # </details>
 #
-# The fourth step is the walk itself. It knows nothing of models: `look` gives it the loss at a place and
-# the gradient there. Start at $\delta = 0$. Stop where the loss is small enough; otherwise let `step` take
-# $\delta$ downhill, and cut it to its bound.
+# The fourth step is the walk itself. It knows nothing of models: `look` gives it the loss at a place and the
+# gradient there. Start at $\delta = 0$. Stop where the loss is small enough; otherwise let `step` take $\delta$
+# downhill, and cut it to its bound. After `moves` steps the walk is over in any case.
 
 
 # %%

@@ -14,7 +14,7 @@
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 5](../lessons/session_5.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -398,7 +398,7 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 #
 # **Without any guard of general text kept keys are not enough.** The last editor keeps keys and has the same $L_2$,
 # but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
-# everywhere. So beside kept keys an editor needs a guard of general text, the projector or $\lambda C$.
+# everywhere.
 #
 # **The neighbors are the price.** By the strict measure every guarded editor has changed the answers of about three
 # neighbors in four or more. Neither the projector nor kept keys spare them: nobody has named their keys.
@@ -548,8 +548,11 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
     B = torch.cat([memory.reach(k[:, None], general, 1000.0, kept) for k in odd.T])  # (n, d_in)
     B = B / (B * odd.T).sum(1)[:, None]  # of what arrives at the own key
     lands = (B @ even).pow(2).mean(), (B @ odd).fill_diagonal_(0).pow(2).mean()
-    print("{}: {:.1f} % land on even ones, {:.1f} % on other odd ones".format(
-        way, *(100 * x.sqrt() for x in lands)))  # fmt: skip
+    print(
+        "{}: {:.1f} % land on even ones, {:.1f} % on other odd ones".format(
+            way, *(100 * x.sqrt() for x in lands)
+        )
+    )
 
 # %% [markdown]
 # Kept keys spare the subjects that are named, and hardly spare the others. This is one layer, and an example.

@@ -15,7 +15,7 @@
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 3](../lessons/session_3.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -450,7 +450,8 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 # Now $\rho$ is put to the test. In a stored run the hundred and one facts with odd numbers are written one after
 # another, with equality and one key each, as the sum at the top has it. That is done in three orders. The matrix
 # $\rho$ is known before any edit, and so the forecast comes first: one number per fact, and the higher it is, the
-# sooner the fact should break. The residuals are not known yet, so they all count as equally long.
+# sooner the fact should break. The residuals are not known yet, so they all count as equally long and as pointing in
+# unrelated directions, in which squares add up.
 #
 # **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.

@@ -16,7 +16,7 @@
 # **Minutes** 20 to read and 30 to work: an exercise of [session 4](../lessons/session_4.md), and once
 # more one of [session 2](../lessons/session_2.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -457,8 +457,9 @@ for front, some in {"with the token": slice(3), "nothing in front": slice(3, 4)}
 for line, shares in found["facts held (%)"].items():
     held = ", ".join(f"{share / 10:.0f}" for share in shares)
     print(f"{line}: facts held of ten, in three streams with the token and one without: {held}")
-figures.dots(drawn, [f"{draw} stream" for draw in ("first", "second", "mixed")],
-             list(drawn)[-1:], flat=True)  # fmt: skip
+figures.dots(
+    drawn, [f"{draw} stream" for draw in ("first", "second", "mixed")], list(drawn)[-1:], flat=True
+)
 
 
 # %%

@@ -14,7 +14,7 @@
 #
 # **Minutes** 30 to read and 20 to work: two exercises of [session 6](../lessons/session_6.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

@@ -15,7 +15,7 @@
 # **Minutes** 25 to read and 25 to work: two exercises of [session 6](../lessons/session_6.md), both
 # in two steps.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

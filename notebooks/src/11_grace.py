@@ -15,7 +15,7 @@
 # **Minutes** 20 to read and 25 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in four
 # steps.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -190,9 +190,9 @@ drawings_11.rules()
 #
 # </details>
 #
-# So the library repairs two things, and so do you. A split never makes a ball larger than it was or would
-# have been. And where $d = 0$, the same prompt with another answer, the newest fact takes the place of the
-# old one.
+# So the library repairs two things, and so do you. A split never makes a ball larger than it was or would have been.
+# And where $d = 0$, the same prompt with another answer, the newest fact takes the place of the old one: entry $i$
+# gets the new answer and keeps its radius. The first fact of all is added with $\varepsilon_\text{init}$.
 #
 # **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is
 # A, 1.5 is A, 2.0 is B, 5.0 is B. What does the codebook then say at 1.5, which it was taught?

@@ -15,7 +15,7 @@
 #
 # **Minutes** 20 to read and 12 to work: exercise 7.1, in two steps, of [session 7](../lessons/session_7.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -160,10 +160,10 @@ Slider(spread, "pairs", [2, 4, 8, 16, 32, 64, 128, 256], 32)
 # $$\max(0, \Delta_i - \alpha) + \max(0, \beta - \Delta_e) +
 # \max\big(0, \gamma - (\Delta_e - \Delta_i)\big).$$
 #
-# Each hinge is the mean over its terms above 0: the first has one for each text, the second one for each
-# prompt of the fact, the third one for each pair of the two. Our margins count in units of the mean length of $Wa$
-# on irrelevant texts. A memory may only change some of the entries of $\tau$, those of its **mask**; what this is for
-# comes below.
+# Each hinge is the mean over its terms above 0, and 0 where there are none: the first has one for each text, the
+# second one for each prompt of the fact, the third one for each pair of the two. Our margins count in units of the
+# mean length of $Wa$ on irrelevant texts. A memory may only change some of the entries of $\tau$, those of its
+# **mask**; what this is for comes below.
 #
 # **Your turn · exercise 7.1 · ★★ · 12 minutes.** Write `margin_loss`, the sum of the three hinges. Then write
 # `margin_step`: it gets the inputs at the tokens of each text, makes $\Delta$ of them, and returns the new $\tau$

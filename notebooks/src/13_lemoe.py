@@ -17,7 +17,7 @@
 # **Minutes** 20 to read and 20 to work: exercise 7.4 of [session 7](../lessons/session_7.md), in three
 # steps.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

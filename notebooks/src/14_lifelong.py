@@ -3,9 +3,9 @@
 #
 # # 14 · Which editor when
 #
-# Each editor was shown where it is strong. Which should you use? Here every one of them writes the same facts, in the
-# same order, and is asked the same questions. At the end stand six lines of advice, which two rules make from the
-# stored answers, and an answer for one product.
+# Each editor was shown where it is strong. Which should you use? Here every one of them writes the same facts, in
+# the same order, and is asked the same questions. At the end stand six lines of advice, and an answer for one
+# product.
 #
 # **You will** choose an editor before you see a number · count what a stream of edits has written, held and
 # forgotten · write the test that says which differences are more than luck · set the price of a changed neighbor
@@ -15,7 +15,7 @@
 #
 # **Minutes** 20 to read and 20 to work: two exercises of [session 8](../lessons/session_8.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -164,8 +164,7 @@ for T in (6, 60):
         )
 
 # %% [markdown]
-# The same editor holds most facts of a short stream and few of a long one. **A share of facts held means nothing
-# without the length of the stream.**
+# **A share of facts held means nothing without the length of the stream.**
 #
 # ## One set of streams for everybody
 #
@@ -312,8 +311,9 @@ show.Table(
 # editors we ask it once for each: is the one with the highest mean ahead of it?
 #
 # **Your turn · exercise 8.4 · ★★ · 12 minutes.** Write `paired`, the mean difference of two editors over streams
-# with the ends of its interval. Then write `unbeaten`, which calls a function such as `paired` for the leader and each
-# other editor, and keeps those that the leader does not beat.
+# with the ends of its interval. Then write `unbeaten`, which calls a function such as `paired` for the leader and
+# each other editor, and keeps those that the leader does not beat, itself among them, as a list in the order of
+# `values`. The leader has the highest mean, in which each stream counts once.
 
 
 # %%
@@ -519,12 +519,11 @@ show.Table(said)
 #
 # ## What we know now
 #
-# * What was written is the diagonal of a raster, and what is held its last column. Only both together say whether an
-#   editor cannot write or cannot keep.
-# * What happens in a stream happens to all of its facts. So the stream is the observation, two editors are compared on
-#   the same streams, and what comes out is a group of the unbeaten.
-# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Whoever names a winner has
-#   set their prices.
+# * Only *written* and *held* together say whether an editor cannot write or cannot keep.
+# * What happens in a stream happens to all of its facts. So the stream is the observation, two editors are compared
+#   on the same streams, and what comes out is a group of the unbeaten.
+# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Whoever names a
+#   winner has set their prices.
 # * Retrieval, which edits nothing, has to stand beside every editor. And the order turns with the data, so a choice
 #   needs a second set of facts.
 #

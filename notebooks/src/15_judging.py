@@ -14,7 +14,7 @@
 # **Minutes** 25 to read and 25 to work: three exercises of
 # [session 8](../lessons/session_8.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -115,7 +115,8 @@ drawings_15.two_events(nonsense.text, *words)
 #   aside.
 #
 # **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model has been asked.
-# You may leave the quotation marks out.
+# You may leave the quotation marks out. Spaces at either end do not count, and the text has to begin with $y$ as
+# whole words: no letter or digit may follow.
 
 
 # %%
@@ -601,8 +602,10 @@ for mean in (0.95, 0.9, 0.8, 0.5):
 steady, varies = winners(*compared((0.95, 0.0), (0.95, 0.15)))
 false.against(100 * (steady + varies))
 like = winners(*compared((0.95, 0.1), (0.95, 0.1)))
-print(f"named: the steady one in {100 * steady:.0f} %, the one that varies in {100 * varies:.0f} %; "
-      f"of two with a spread of 10 either one in {100 * sum(like):.0f} %")  # fmt: skip
+print(
+    f"named: the steady one in {100 * steady:.0f} %, the one that varies in {100 * varies:.0f} %; "
+    f"of two with a spread of 10 either one in {100 * sum(like):.0f} %"
+)
 gaps, power = list(range(0, 61, 5)), {}
 for m in (3, 5, 10):
     other = [(0.95 - gap / 100, 0.05) for gap in gaps]

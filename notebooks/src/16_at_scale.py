@@ -21,7 +21,7 @@
 # * **Measured**: a program was run on a machine, which is named, and a clock was read.
 # * **Never run**: the code exists and should do it, but nobody has tried.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -125,8 +125,9 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 #
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
-# **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with
-# replay. The next two figures count with it.
+# **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with replay. What
+# is kept has to be made: once, before the first look, all `length` tokens of each row go through all blocks, and one
+# of them through the head. The next two figures count with it.
 
 
 # %%
@@ -270,8 +271,8 @@ Slider(at_once, "facts at once", [1, 2, 4, 8, 16, 32, 64], 8)
 
 # %% [markdown]
 # **Move the number of facts** that are edited at once. The weights are read once for all of them, so both points
-# climb to the right along the roof, until the arithmetic decides. Beyond the corner more facts at once save
-# nothing. The gradient, which has fewer tokens, has more to gain from company than the search.
+# climb to the right along the roof, until the arithmetic decides. The gradient, which has fewer tokens, has more to
+# gain from company than the search.
 #
 # ## How far above the floor are programs?
 #
@@ -340,9 +341,8 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 #
 # ## What does company save?
 #
-# A card that waits for its memory can serve more facts in the same pass. **Measured**: UltraEdit on the model of 8 billion
-# weights, one fact on the H100 and turns of a hundred and of a thousand on the H200, beside the bound of the two
-# passes.
+# **Measured**: UltraEdit on the model of 8 billion weights, one fact on the H100 and turns of a hundred and of a
+# thousand on the H200, beside the bound of the two passes.
 #
 # **Predict.** How much less time does a fact take in a turn of a thousand than alone?
 #
@@ -457,7 +457,7 @@ figures.curves(kept, "edits so far", "facts that are said (%)", ylim=(0, 100))
 # %% [markdown]
 # After ten thousand edits the preset still says half of its first hundred facts, and four of five of the last
 # hundred. **The preset forgets instead**, here within the first few thousand edits and then hardly any more. The
-# published form says far fewer from the start, and its first hundred do not fade. It is one stream, an example.
+# published form says far fewer from the start, and its first hundred do not fade.
 #
 # ## Normal equations over workers
 #

@@ -15,7 +15,7 @@
 #
 # **Minutes** 30 to read and 40 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -500,8 +500,10 @@ for i, title in enumerate(
 ):
     shares[title] = {}
     for way in ways:
-        each = [[row["out"][way][i] for row in rows if row["draw"] == draw and "out" in row]
-                for draw in runs_17.DRAWS]  # fmt: skip
+        each = [
+            [row["out"][way][i] for row in rows if row["draw"] == draw and "out" in row]
+            for draw in runs_17.DRAWS
+        ]
         each = [[one for one in some if one is not None] for some in each]
         shares[title][way] = [100 * sum(some) / len(some) for some in each]
 made = figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS], joined=False)
@@ -631,8 +633,10 @@ for i, f in enumerate(both(hide).values()):
 
 # %%
 figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.5, 1))
-hidden = [[row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
-          for draw in runs_17.DRAWS]  # fmt: skip
+hidden = [
+    [row["hiding"] for row in rows if row["draw"] == draw and "hiding" in row]
+    for draw in runs_17.DRAWS
+]
 steps, dashes = [i / 8 for i in range(9)], ("-", "--")
 for number, (who, X) in enumerate(runs_17.defended(lm).items()):
     color = plot.CYCLE[number]
@@ -675,12 +679,14 @@ two, who = z.topk(2)
 verdict = "no candidate of the list stands out"
 if two[0] >= THRESHOLD:
     verdict = f"consistent with an edit of {names[who[0]]}"
-print(f"Model {number}: {verdict}.",
-      f"Measured: robust z along û in layer {layer}, among {len(names)} candidates.",
-      f"Largest z {two[0]:.1f}, the next {two[1]:.1f}, threshold {THRESHOLD:g}.",
-      f"Compared with {len(innocent)} unedited models, all variants of one: at most {max(innocent):.1f}.",
-      "Not covered: subjects on no list, other matrices, edits spread over layers, hidden edits.",
-      sep="\n")  # fmt: skip
+print(
+    f"Model {number}: {verdict}.",
+    f"Measured: robust z along û in layer {layer}, among {len(names)} candidates.",
+    f"Largest z {two[0]:.1f}, the next {two[1]:.1f}, threshold {THRESHOLD:g}.",
+    f"Compared with {len(innocent)} unedited models, all variants of one: at most {max(innocent):.1f}.",
+    "Not covered: subjects on no list, other matrices, edits spread over layers, hidden edits.",
+    sep="\n",
+)
 
 # %% [markdown]
 # The form says "consistent with an edit of", and never "edited": a change made for another purpose may give the same numbers.

@@ -18,7 +18,7 @@
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 10](../lessons/session_10.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -125,7 +125,8 @@ table({"unedited": lib.EMPTY} | edits)
 # $$s = \frac{\max_i w_i - \min_i w_i}{2^b - 1}, \qquad
 # \tilde w_i = \min_i w_i + s \cdot \operatorname{round}\Big(\frac{w_i - \min_i w_i}{s}\Big).$$
 #
-# **Your turn · exercise 10.1 · ★ · 10 minutes.** Write the three ways, each checked by itself.
+# **Your turn · exercise 10.1 · ★ · 10 minutes.** Write the three ways, each checked by itself. A row of zeros stays
+# as it is, and so does a group whose entries are all alike.
 
 
 # %%
@@ -436,7 +437,9 @@ drawn(others)
 # A person asks a question, and then doubts the reply. To count replies we need a rule: a reply *names* the edited
 # answer if this answer stands in it as a whole word, and the old one does not stand before it.
 #
-# **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`.
+# **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`, which returns True or False. Capital letters do not
+# count, and a dot in an answer is a dot. A word ends where no letter, digit or underscore follows, and begins where
+# none stands before it.
 
 
 # %%

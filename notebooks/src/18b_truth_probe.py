@@ -17,7 +17,7 @@
 #
 # **Minutes** 15 to read and 20 to work: one exercise of [session 10](../lessons/session_10.md).
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -332,7 +332,7 @@ for ax, counts in zip(axes, drawn.values(), strict=True):
     ax.set_xticks([0, 1], ["false", "true"])
     ax.set_yticks([0, 1], ["false", "true"])
     figures.bare(ax)
-made.supxlabel("the old answer looks", fontsize=figures.LABEL)
+axes[len(axes) // 2].set_xlabel("the old answer looks")
 axes[0].set_ylabel("the new answer looks")
 made
 

@@ -3,18 +3,16 @@
 #
 # # 19 · What twenty-six editors taught
 #
-# Twenty-two pages, twenty-six editors. This last page is short. It draws them all on one map, writes
-# the same facts into a real layer with each bracket of one formula, names eight ideas to remember, and
-# shows at the end what each editor gives and what it takes.
+# Twenty-two pages, twenty-six editors. This last page is short.
 #
 # **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight
 # ideas home · put a price on what an edit takes.
 #
-# **Needs** the pages before it. Each idea leads back to the one that shows it.
+# **Needs** the pages before it.
 #
 # **Minutes** 10 to read. There is no exercise here: the [project](../lessons/project.md) is an editor of your own.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -190,7 +188,6 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #
 # ## What an edit gives, and what it takes
 #
-# The price of writing is what moves along with it, and the price of a store is a router that has to know who is meant.
 # The figure has both for every editor, as means of the five streams of [notebook 14](14_lifelong.ipynb): upward what
 # an edit gives, to the right what it leaves alone. At a price of 1 a point that is lost costs what a point that is
 # given brings, and this is the dashed line: along it all are worth what MEMIT is, and above it more. The dotted line

@@ -29,6 +29,7 @@ from lib.workbench.widgets import live
 from notebooks.support.hand_ins import MY, HandIn
 
 JUDGED: dict[tuple[str, str], str] = {}  # what is wrong with a function of the page, or nothing
+GUESSED: dict[tuple[str, float, float], Guess] = {}  # every guess of this kernel, by its question
 
 
 def use(number: str, function: Callable) -> Callable:
@@ -221,20 +222,22 @@ def guess(question: str, low: float, high: float) -> Guess:
 
     Where widgets work a field is drawn. Elsewhere a printed line says how to assign the number, by
     the name that the page gives to what is returned: `mine = guess(…)`, then `mine.number = 12`.
+    A question that is asked again, as its cell is run again, still has the number typed before.
     """
-    kept = Guess(question, low, high)
+    kept = GUESSED.setdefault((question, low, high), Guess(question, low, high))
+    typed = "" if kept.number is None else f"{kept.number:.12g}"
     if not live():
         page = sys._getframe(1)  # its step after this call is the assignment to that name
         step = next(at for at in dis.get_instructions(page.f_code) if at.offset > page.f_lasti)
         name = step.argval if step.opname in ("STORE_NAME", "STORE_FAST") else "…"
-        how = f"type it in below, as `{name}.number = …`."
+        how = f"type it in below, as `{name}.number = …`." + f" Now it is {typed}." * bool(typed)
         print(f"{question} A number from {low} to {high}: {how}")
         return kept
     import ipywidgets
     from IPython.display import display
 
-    field = ipywidgets.Text(placeholder=f"{low} to {high}", continuous_update=False)
-    said = ipywidgets.Label()
+    field = ipywidgets.Text(typed, placeholder=f"{low} to {high}", continuous_update=False)
+    said = ipywidgets.Label("Kept from before." if typed else "")
 
     def take(change: dict) -> None:
         try:

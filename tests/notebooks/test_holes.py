@@ -423,7 +423,8 @@ def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, 
     assert "turned round" in used(wrong, "1.4", "answer_kl", imports="from torch import Tensor")[1]
 
 
-def test_a_guess_is_kept_and_stands_beside_the_result(capsys):
+def test_a_guess_is_kept_and_stands_beside_the_result(monkeypatch, capsys):
+    monkeypatch.setattr(holes, "GUESSED", {})
     mine = holes.guess("How many of 30?", 0, 30)
     assert "from 0 to 30: type it in below, as `mine.number = …`" in capsys.readouterr().out
     mine.against(7)
@@ -439,6 +440,7 @@ def test_a_guess_is_kept_and_stands_beside_the_result(capsys):
 
 def test_a_guess_is_typed_into_a_field(monkeypatch):
     shown = []
+    monkeypatch.setattr(holes, "GUESSED", {})
     monkeypatch.setattr(holes, "live", lambda: True)
     monkeypatch.setattr("IPython.display.display", shown.append)
     mine = holes.guess("How many of 30?", 0, 30)
@@ -447,6 +449,27 @@ def test_a_guess_is_typed_into_a_field(monkeypatch):
     assert mine.number is None and "not 'many'" in said.value
     field.value = "8"
     assert mine.number == 8 and said.value.startswith("Kept")
+
+
+def test_a_guess_outlives_its_cell_being_run_again(monkeypatch, capsys):
+    """A hole may stand in the same cell, and is filled and run many times."""
+    shown = []
+    monkeypatch.setattr(holes, "GUESSED", {})
+    monkeypatch.setattr(holes, "live", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    for typed in ("1234567.5", "8"):
+        holes.guess("How many?", 0, 10**7)
+        shown[-1].children[1].children[0].value = typed
+        again = holes.guess("How many?", 0, 10**7)
+        field, said = shown[-1].children[1].children
+        assert again.number == float(typed) and field.value == typed and "Kept" in said.value
+    field.value = "many"
+    assert again.number == 8, "what is no number takes nothing away"
+    assert holes.guess("How many others?", 0, 10**7).number is None
+    assert holes.guess("How many?", 0, 5).number is None, "8 would be no answer to it"
+    monkeypatch.setattr(holes, "live", lambda: False)
+    mine = holes.guess("How many?", 0, 10**7)
+    assert mine.number == 8 and "`mine.number = …`. Now it is 8." in capsys.readouterr().out
 
 
 def test_a_graded_cell_fails_unless_the_page_itself_has_it_right(used, tmp_path, monkeypatch):
