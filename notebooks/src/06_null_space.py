@@ -94,9 +94,10 @@ batches = list(zip(K.split(5, 1), V.split(5, 1), strict=True))
 # ## Write where no text goes
 #
 # MEMIT protects general text by its weight $\lambda C$, where $C$ is the second moment of the keys of general text.
-# **AlphaEdit** protects it in another way. Suppose there are directions that no key of general text ever uses. A
-# change of $W$ that acts in these directions alone would not move any output on general text, however large it is.
-# So of each new key only the part in these directions is used, and no $\lambda C$ is needed.
+# This is a compromise: the larger $\lambda$ is, the less is written. **AlphaEdit** looks for a way around it. Suppose
+# there are directions that no key of general text ever uses. A change of $W$ that acts in these directions alone would
+# not move any output on general text, however large it is. So of each new key only the part in these directions is
+# used, and no $\lambda C$ is needed.
 
 # %%
 drawings_06.thin()
@@ -197,9 +198,10 @@ text_inside.against(100 * inside)
 Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 
 # %% [markdown]
-# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one would cut.
-# On the right, the emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies
-# inside, 61 and 62 %**, because the directions were chosen to be empty in one sample.
+# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one would cut. On
+# the right, the emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies
+# inside, 61 and 62 %**, because the directions were chosen to be empty in one sample. Of the subjects' keys still more
+# lies inside, which is why one can write there.
 #
 # The bound, too, holds for the sample alone: on the other two texts a change of this length may do six and twenty-one
 # times the damage. Move the slider: a smaller place spares more text, and lets less of a subject's key through.
@@ -357,9 +359,8 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # | **the projector, with $L_2 I$** | P alone | AlphaEdit |
 # | **nothing, $L_2 I$ in all directions** | | L₂ + keys |
 #
-# A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. By *exact* generation
-# about a quarter of them at most would count, since the model seldom stops there. Perplexity is that of a held-out text. For
-# each fact one neighbor is asked, too: does its answer stay as it was, word for word?
+# A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. Perplexity is that of
+# a held-out text. For each fact one neighbor is asked, too: does its answer stay as it was, word for word?
 #
 # **Predict.** What do kept keys add to the facts held, what does the projector add, and what happens to the editor that
 # has no word for general text?
@@ -391,17 +392,17 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# **It is the kept keys that hold the facts.** They add 17 points to MEMIT (2 to 31) and 13 to the projector alone (5
-# to 20), which makes it AlphaEdit. Beside kept keys the projector, in the place of $\lambda C$, adds 3 points, and
-# three draws cannot tell less than 8 from nothing. It spares general text a little better than $\lambda C$ does: in
-# each draw the perplexity rises less.
+# **It is the kept keys that hold the facts.** Added to MEMIT, and added to the projector alone, which makes it
+# AlphaEdit, they raise the share, and both printed intervals are clear of 0. Whether beside them the projector holds
+# more facts than $\lambda C$ does, three draws cannot tell. At these settings it spares general text a little better:
+# in each draw the perplexity rises less.
 #
 # **Without any guard of general text kept keys are not enough.** The last editor keeps keys and has the same $L_2$,
 # but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
 # everywhere.
 #
-# **The neighbors are the price.** By the strict measure every guarded editor has changed the answers of about three
-# neighbors in four or more. Neither the projector nor kept keys spare them: nobody has named their keys.
+# **Neighbors are not spared.** Every editor has changed the answers of about three neighbors in four or more, where any
+# other wording counts as a change. Neither the projector nor kept keys protect them: nobody has named their keys.
 #
 # ## What could kept keys reach at best?
 #
@@ -434,13 +435,13 @@ for one, other in (
 figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws and more in the
-# third.
+# With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws, and in the
+# third one fact more of the fifty that are asked.
 #
-# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So the small λ loses facts before
-# there is any stream, and no kept key can bring those back; the stream with kept keys loses some more, in each draw.
-# Nor is it the small $\lambda$ alone: in one layer it costs one fact of fifty. The likely reason is that a change of
-# a low layer goes through all layers above, at every token, and no term of the sum has weighed that.
+# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So the small λ loses facts before there
+# is any stream, and the stream with kept keys loses some more, in each draw. In one layer it costs one fact of fifty,
+# but there, too, the perplexity rises several times as far. A possible reason why five layers lose more facts is that a
+# change of a low layer goes through all layers above, and no term of the sum has weighed that.
 #
 # ## Your own editor
 #
@@ -563,9 +564,9 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 #   which are kept.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
 # * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. In
-#   the sum of squares that is the best they can reach. In facts held, over five layers, a stream can end above it.
-# * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares general
-#   text, and one of the two is needed.
+#   the sum of squares that is the best they can reach.
+# * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares
+#   general text, and without either, at the one $L_2$ that was tried, general text and facts suffer.
 # * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.
 #
 # **Damage is never zero: why?** Because keys overlap, and a key that nobody names cannot be kept. How many keys can a

@@ -3,8 +3,8 @@
 #
 # # 09 · Learning to edit: MEND, MALMEN, RLEdit
 #
-# ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass, and it
-# says in which direction every weight should go. What can a network be trained to do with it?
+# ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass forward and one backward,
+# and it says in which direction every weight should go. What can a network be trained to do with it?
 #
 # **You will** take the gradient of a layer apart into keys and demands · find out what a step for one
 # fact does at other prompts · build a network that begins as the identity · train a small one on the
@@ -139,11 +139,10 @@ for name, pair in pairs.items():
     print(f"without the answer's position {rest:.2f} ‖∂L/∂W‖ is left")
 
 # %% [markdown]
-# Two layers below the top the attention above reads the outputs at all tokens, and nearly each adds
-# 1 to the rank. But the position that predicts the answer carries most of the length. Above the
-# last layer nothing looks at other tokens any more, and "Rome" is one token, so there the gradient
-# is one outer product. MALMEN as published reads only positions that predict an answer token. MEND
-# reads all tokens, and so do all networks of this library.
+# Two layers below the top the attention above reads the outputs at all tokens, and each adds 1 to the rank. But the
+# position that predicts the answer carries most of the length. Above the last layer nothing looks at other tokens any
+# more, and "Rome" is one token, so there the gradient is one outer product. MALMEN as published reads only positions
+# that predict an answer token. MEND reads all tokens, and so do all networks of this library.
 #
 # ## A plain step
 #
@@ -221,12 +220,12 @@ def step(rate):
 sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 
 # %% [markdown]
-# In the last layer more than half of the shift arrives at a neighbor, and more than that at another
-# question whose answer is a city. The keys tell mostly what kind of word comes next, and only little
-# of which one. No rate can undo this. With a small one the fact is not written, and with a large one
-# the neighbors say "Rome" as well.
+# In the last layer more than half of the shift arrives at a neighbor, and more than that at another question whose
+# answer is a city. The key of a neighbor, which asks for the same kind of word, is like the fact's, and no rate changes
+# these shares in one layer. On the right the step at the rate first shown makes both neighbors say "Rome". MEND spares
+# the other question and mostly the Reichstag, but not Notre-Dame.
 #
-# The next cell writes your own fact with MEND, in one pass through the model.
+# The next cell writes your own fact with MEND.
 
 # %%
 fact = own_fact.read() or tower
@@ -257,11 +256,10 @@ for way in (*NETWORKS, "UltraEdit"):
 figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
-# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
-# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve,
-# but the printed intervals of what they gain contain 0. As three draws of ten facts reach up to twenty points to
-# either side at neighbors and nearly thirty at rewordings, so a smaller gain cannot be told from none, a gain by
-# training is not shown here; the small network at the end of this page has one.
+# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a very
+# long step does: they write all and keep next to nothing. The trained networks stand a little off this curve. But all
+# printed intervals of what they gain over its middle step contain 0, and with three draws of ten facts these intervals
+# are wide. So no gain by training is shown here; the small network at the end of this page has one.
 #
 # UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the
 # neighbors. But hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a
@@ -331,7 +329,7 @@ for slow, fast in zip(slow_net(net, k, g), net(k, g, "a"), strict=True):
 # \Delta = V K^\top (K K^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
 # The right form is the push-through identity of notebook 05. The $K$ of the regression are the model's keys as
-# published. The networks of this library put $\tilde k$ in their place, which carries an edit to more rewordings.
+# published. The networks of this library put $\tilde k$ in their place.
 #
 # We take a very small network: one factor for every coordinate, $\tilde k = a \odot \hat k$ and
 # $\tilde g = b \odot \hat g$. At $a = b = 1$ it is the identity.
@@ -419,14 +417,14 @@ for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALME
 figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
-# **The sum breaks down.** With twenty facts MEND writes none of those asked, and its neighbors are gone. The same
-# pairs of the same network, joined by the regression on $k$, write half of them and keep most of the neighbors, with
-# no further training.
+# **The sum breaks down.** With twenty facts MEND, which was trained on single facts, writes none of those asked, and
+# its neighbors are gone. The same pairs of the same network, joined by the regression on $k$, write half of them and
+# keep most of the neighbors.
 #
-# RLEdit, which solves on its own keys $\tilde k$ as MALMEN does, shows the other end: most of the
-# rewordings follow, and few of the neighbors are kept. UltraEdit keeps most of its neighbors, and
-# again its rewordings do not follow. **No edit of this figure makes most rewordings follow and
-# keeps most neighbors.**
+# MALMEN and RLEdit solve, too, but on their own keys $\tilde k$. They write, and half of the rewordings or more follow,
+# but MALMEN keeps next to no neighbors and RLEdit few. Whether that comes from $\tilde k$ or from the networks the
+# figure does not tell; MALMEN was trained on updates of ten at most. UltraEdit again keeps neighbors and not
+# rewordings. **No edit of this figure makes most rewordings follow and keeps most neighbors.**
 #
 # ## Two phases
 #
@@ -586,17 +584,16 @@ for line, f in each("trained", learn).items():
 figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 
 # %% [markdown]
-# The figure asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain step
-# did over its rates, and a network gains only if it lies beyond this curve. **Here training gains**: five networks, which
-# have seen their facts in five orders, write 29 to 39 points more than the curve does where as many neighbors are kept.
-# They learn $a$ and $b$ alone. As the regression stands on $K$ itself, $a$ only sets how long the shift of each fact is,
-# by $\langle k, \tilde k\rangle$; $b$ can turn it. The layer and the facts are the same in all five, and what is asked is
-# the first token.
+# The figure asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain
+# step did over its rates, and a network gains only if it lies beyond this curve. **Here training gains**: five
+# networks, which have seen their facts in five orders, all write far more than the curve does where as many neighbors
+# are kept. But only a third of the neighbors are kept there. They learn $a$ and $b$ alone. As the regression stands on
+# $K$ itself, $a$ only sets how long the shift of each fact is, by $\langle k, \tilde k\rangle$; $b$ can turn it. The
+# layer and the facts are the same in all five, and what is asked is the first token.
 #
 # ## The networks of this library
 #
-# The library brings three networks for its model, trained on rows of CounterFact. MEND learns from
-# single facts, and MALMEN from updates of one to ten.
+# The library brings three networks for its model, trained on rows of CounterFact.
 #
 # **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
 # they meet a model that has been edited many times. So one training step is a whole stream: turn
@@ -611,19 +608,17 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 #   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
 # * The network's gradient needs one matrix per edited layer of the language model, $D = \partial
 #   L/\partial W$. Model and network never share a graph.
-# * A trained network has to be compared with a plain step of the best size and with units without a
-#   network. A network of two vectors gained some thirty points over its units, in each of five orders.
-# For the networks that the library brings no gain over a plain step is shown; one of thirty points in neighbors would
-# have been seen, one of fifteen not. UltraEdit
-#   kept many more, and lost the rewordings.
-# * With twenty facts in one update the sum of MEND's pairs wrote nothing. A regression writes; on
-#   $k$ it spares the neighbors, and on $\tilde k$ rewordings follow. None had both.
+# * A trained network has to be compared with a plain step of the best size and with units without a network. A network
+#   of two vectors wrote far more than its units, in each of five orders. For the networks of the library no gain over a
+#   plain step is shown, and a small one would not have been seen. UltraEdit kept many more neighbors, and lost the
+#   rewordings.
+# * With twenty facts in one update the sum of MEND's pairs wrote nothing. With a regression in its place the same pairs
+#   wrote half of the facts and spared most neighbors. No editor kept most neighbors and carried most rewordings.
 #
 # ## Where it breaks
 #
-# Editing takes one pass now, but the training came first: **a network needs training, per model.**
-# UltraEdit, which needs none, has stood in the figures already. How does it work? That is [notebook
-# 10](10_ultraedit.ipynb).
+# Editing takes one gradient now, but the training came first: **a network needs training, per model.** UltraEdit, which
+# needs none, has stood in the figures already. How does it work? That is [notebook 10](10_ultraedit.ipynb).
 #
 # ## References
 #

@@ -183,9 +183,7 @@ axes = "weights of blocks and head, billions", "multiply-adds for one fact"
 plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 
 # %% [markdown]
-# The lines run side by side: from the smallest model to the largest the work grows about as the
-# number of weights does, for every method. Replay leaves a third, and a gradient in the place of a
-# search a thirtieth.
+# The lines run side by side: for every method the work grows about as the number of weights does.
 #
 # ## Why does a card wait?
 #
@@ -229,9 +227,9 @@ roof = use("10.5", roof)
 #
 # </details>
 #
-# $P$ and $B$ below were **measured** on two cards, with one large product in bf16 and one large reading. The
-# work is **counted**, for a model of 8 billion weights. What comes out is a bound: no program can be faster on
-# that card.
+# $P$ and $B$ below were **measured** on two cards, with one large product in bf16 and one large reading. The work is
+# **counted**, for a model of 8 billion weights. What comes out is a bound: no program for this method that reads bf16
+# and reaches no more than these rates can be faster.
 #
 # **Predict.** One search has $5 \cdot 4$ tokens in a pass. Does it wait for memory or for arithmetic? And 32
 # searches at once? In the figure the gray area and both dots are of the H200.
@@ -330,14 +328,15 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two
-# things that have to be done. LEMoE stands farthest above it, more than twice as far as the next. ROME's program
-# also runs products that its method does not need. In one profile, of a turn of UltraEdit, half of the time went
-# into bringing the edited matrices back to the CPU and looking for numbers that are not finite.
+# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two things
+# that have to be done. LEMoE stands farthest above it, more than twice as far as the next. ROME's program also runs
+# products that its method does not need. In an earlier program half of a turn of UltraEdit was spent on bringing the
+# edited matrices back to the CPU and looking for numbers that are not finite; mending this halved the time.
 #
-# On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model). But ROME
-# takes a hundred times as long as UltraEdit there, and the count foretold thirty. A part of this is the program, and a
-# part is that short passes of one fact run at a lower rate than those of a hundred facts in company.
+# On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model).
+# UltraEdit in its published form, a hundred facts at once, is far faster there than ROME, by more than the count
+# foretold: such passes also run at a higher rate. The library's preset passes over a fact more than once, and is slower
+# ([notebook 14](14_lifelong.ipynb)).
 #
 # ## What does company save?
 #
@@ -348,7 +347,8 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 #
 # <details><summary>Answer</summary>
 #
-# A fortieth of it is left. The bound falls less, to a fifteenth or a twentieth, so the program has come nearer to it.
+# About a fortieth of it is left, though the one fact ran on the other card. The bound falls less, so the program has
+# come nearer to it.
 #
 # </details>
 
@@ -373,15 +373,14 @@ ax.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 2)
 
 # %% [markdown]
-# **The bound falls with company, and so does the program.** Beyond some twenty facts in a turn the bound is level, since
-# there the arithmetic decides. The measured time goes on falling, because what a turn does once, such as solving its
-# equations, is shared by more facts.
+# **The bound falls with company, and so does the program.** Beyond some twenty facts in a turn the bound is level,
+# since there the arithmetic decides. The measured time goes on falling, because what a turn does once besides reading
+# and solving is shared by more facts.
 #
 # ## A million edits
 #
-# **Counted.** What does each method keep *beside* the model? This decides whether a stream can go on for
-# ever. We ask for the bytes after $n$ edits, with one edited layer, in float32, since small updates vanish in
-# bf16.
+# **Counted.** What does each method keep *beside* the model? We ask for the bytes after $n$ edits, with one edited
+# layer, in float32, since small updates vanish in bf16.
 #
 # * What is written into a weight matrix takes $4\,d\,m$ bytes at most, however many facts it holds.
 # * Kept keys are $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$ with $4\,m^2$
@@ -451,21 +450,21 @@ for name, form in (("preset", "the library's preset"), ("published form", "as pu
             if (one["metric"], one["event"]) == ("efficacy", "generation")
         ]
         pairs = [([point["edits"] for point in points], held)]
-        kept[form][f"the {group} hundred facts so far"] = pairs
+        kept[form][f"the {group} hundred of the facts"] = pairs
 figures.curves(kept, "edits so far", "facts that are said (%)", ylim=(0, 100))
 
 # %% [markdown]
-# After ten thousand edits the preset still says half of its first hundred facts, and four of five of the last
-# hundred. **The preset forgets instead**, here within the first few thousand edits and then hardly any more. The
-# published form says far fewer from the start, and its first hundred do not fade.
+# After ten thousand edits the preset still says half of its first hundred facts, and four of five of the last hundred.
+# **The preset forgets**, here within the first few thousand edits and then hardly any more. The published form says far
+# fewer from the start, and its first hundred do not fade.
 #
 # ## Normal equations over workers
 #
-# MEMIT writes a batch of $n$ facts by one system of equations, $\Delta = R K^\top(\lambda I + K
-# K^\top)^{-1}$ (notebook 05, with $C = I$). Suppose that several machines, called *workers*, have a
-# copy of the model each, and each reads the keys and residuals of *some* of the facts: worker $i$
-# has the columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every
-# worker. What do they have to send each other?
+# MEMIT writes a batch of $n$ facts by one system of equations, $\Delta = R K^\top(\lambda I + K K^\top)^{-1}$ (notebook
+# 05, with $C = I$). Keys and values of different facts can be found apart. So let several machines, called *workers*,
+# have a copy of the model each, and let each read the keys and residuals of *some* of the facts: worker $i$ has the
+# columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every worker. What do they have to
+# send each other?
 #
 # **Your turn · exercise 10.6 · ★★★ · 10 minutes.** Write `merged`.
 
@@ -554,8 +553,8 @@ print(
 speed.against(hourly)
 
 # %% [markdown]
-# This is the library's UltraEdit in small turns; the count above is of the published form, which passes over a
-# fact once. This one short stream is an example; [notebook 14](14_lifelong.ipynb) has the comparison.
+# This is the library's preset in small turns, and one short stream is an example; [notebook 14](14_lifelong.ipynb) has
+# the comparison.
 #
 # ## What we know now
 #
@@ -565,7 +564,6 @@ speed.against(hourly)
 #   the corner for arithmetic. So facts are edited in company, and measured times fall with it.
 # * **Measured**, one fact on one card, with random weights: the editors take four to seventy times
 #   their floor, the least time of the products that they run.
-# * **Measured**, one stream on the small model: after ten thousand edits half of the first hundred facts are said.
 # * **Never run**: any of it with the real weights of a model of 8B, a million real facts, or more
 #   than one card.
 #

@@ -60,7 +60,7 @@ import torch
 import lib
 from lib import associative_memory as memory
 from lib.workbench import plot
-from notebooks.support import drawings_14, figures, models, show, which_editor
+from notebooks.support import drawings_14, figures, models, show
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import guess
 from notebooks.support.sliders import Slider
@@ -81,10 +81,11 @@ show.the_map()
 # %% [markdown]
 # ## One formula, five brackets
 #
-# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands
-# in the bracket decides who is left alone. Here twenty facts are written into one layer of the
-# model behind twenty earlier ones. The keys $K$ are those of the model, and each value is asked to
-# move by length 1, in a random direction. The first row of the figure has no bracket at all.
+# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket
+# decides who is left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The
+# keys $K$ are those of the model, and each value is asked to move by length 1, in a random direction. In $\lambda I$,
+# $I$ has the mean of $C$'s diagonal, so that one $\lambda$ means the same in both. The first row of the figure has no
+# bracket at all.
 #
 # **Predict.** That row is a gradient step, as long as one pair alone would need. How much of a new fact is still
 # missing after it?
@@ -153,38 +154,36 @@ missing.against(lengths(1_000.0)["none: a gradient step"][0])
 Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %% [markdown]
-# The step without a bracket misses most of what it is to write, and moves ordinary text most. At
-# this $\lambda$, $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes
-# everything, and moves text and earlier facts for it. Earlier facts are held by one thing: their
-# own keys in the bracket. A larger $\lambda$ moves all less, the new facts too; the three rows
-# without a $\lambda$ stand still. At the other end, $\lambda = 1$, every bracket with a $\lambda$ writes
-# all. Those without earlier keys then move earlier facts as equality does, and the one with them
-# leaves these where they are.
+# The step without a bracket misses most of what it is to write, and moves ordinary text most. At this $\lambda$,
+# $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes everything, and moves text and earlier
+# facts for it. Earlier facts are held by one thing: their own keys in the bracket. A larger $\lambda$ moves all less,
+# the new facts too. At the smallest one each bracket with a $\lambda$ writes all, and only the one with earlier keys
+# still leaves earlier facts where they are. The three rows without this $\lambda$ stand still.
 #
 # ## What we know now
 #
-# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key
-#   has of the new one ([02](02_insert.ipynb)). All methods are answers to this.
-# * **What protects stands in the bracket.** The second moment protects general text, and kept keys
-#   protect earlier facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses
-#   can be told before the edit, from keys alone ([07](07_superposition.ipynb)).
+# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key has of the new one
+#   ([02](02_insert.ipynb)).
+# * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier
+#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses can be told before the edit, from
+#   keys alone ([07](07_superposition.ipynb)), and an edit in one matrix leaves a trace that names its subject
+#   ([17](17_was_it_edited.ipynb)).
 # * **Where a fact is looked up is not the only place where it can be written**
 #   ([03](03_where.ipynb)).
-# * **Look for the token before you look for the reason.** A text that begins with nothing in front
-#   makes a first position unlike all others, and a gain like a published one can be made of it
-#   alone ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+# * **Check the first token before you explain a gain.** At the first position of a text keys are unlike all others, and
+#   one-token subjects that open a prompt nearly share one. This alone can make a gain like a published one
+#   ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
 # * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb),
 #   [10](10_ultraedit.ipynb)). Training or standardizing decides how such pairs are weighed.
-# * **Beside the weights no weight is destroyed, and everything hangs on who may answer**
-#   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius separates
-#   rewordings from neighbors.
+# * **Beside the weights no weight is lost, and everything depends on which prompts are answered**
+#   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius that we tried separates rewordings from
+#   neighbors.
 # * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb),
 #   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
 #   every number.
-# * **Said is not known.** An edit of many small changes can be gone after a rounding to four bits,
-#   and a probe of truth is left undecided ([18](18_does_it_last.ipynb),
-#   [18b](18b_truth_probe.ipynb)). An edit in one matrix leaves a trace that names its subject
-#   ([17](17_was_it_edited.ipynb)).
+# * **To say the new answer is not yet to know it.** A probe of truth does not tell the new answer from the old one for
+#   most facts ([18b](18b_truth_probe.ipynb)), and a rounding to four bits can erase an edit of many small changes
+#   ([18](18_does_it_last.ipynb)).
 #
 # ## What an edit gives, and what it takes
 #
@@ -221,16 +220,10 @@ ax.grid(True)
 figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 
 # %% [markdown]
-# **No editor stands in the upper right corner.** The searches come nearest in these short streams, GRACE and retrieval
-# leave nearly all alone and give half and seven tenths, and fine-tuning gives nearly all and leaves half alone.
-# Without an unedited model and a price there is no best editor; the table has the choice for single needs, by two
-# rules that page 14 explains.
-
-# %%
-needed = "what counts", "take", "held, %", "reworded, %", "neighbors, %", "unrelated, %"
-show.Table([{key: row[key] for key in needed} for row in which_editor.lines(runs_14.stored())])
-
-# %% [markdown]
+# **No editor reaches the upper right corner.** The searches come nearest in these short streams, and five streams do
+# not tell most of them apart. Who leaves nearly all alone gives less, and who gives most leaves half alone. So without
+# a price there is no best editor; [notebook 14](14_lifelong.ipynb) has the choice for single needs.
+#
 # ## Where it breaks
 #
 # All this is of one small model and of facts of one sentence, and the figure above is of one layer. [What was never
