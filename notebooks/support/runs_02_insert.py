@@ -1,7 +1,4 @@
-"""The long run of notebooks 02 and 02b: what one edit changes for the facts that were edited before.
-
-Beside it are the intervals of the pages: of a root mean square, and of ranks.
-"""
+"""The long runs of notebooks 02 and 02b, of what an edit changes for earlier facts, and the pages' intervals."""
 
 from __future__ import annotations
 

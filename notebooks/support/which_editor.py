@@ -2,9 +2,8 @@
 
     python -m notebooks.support.which_editor    writes them into the README
 
-Two rules choose. The streams of page 14 narrow: of the editors that a need allows, and that hold
-most of their facts there and half of the hundreds, those stay of which the leader is not shown to be ahead. Then a hundred edits of
-each of two other data sets decide, by what is held of both and by the same column.
+Two rules choose. Of the editors that a need allows, and that hold most facts of page 14's streams and half of the
+hundreds, those stay of which the leader is not shown to be ahead. Then the hundreds decide, two sets of other facts.
 """
 
 from __future__ import annotations
