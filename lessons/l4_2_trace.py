@@ -54,7 +54,7 @@ WRONG = [
     ({"effect": "return run(False, []) - run(True, cells)"}, "still missing"),
     ({"run(True, cells) - ": ""}, "without any state"),
     ({"effect": "return sum(run(True, [c]) - run(True, []) for c in cells)"}, "one by one"),
-    ({"layer - width // 2": "layer"}, "half of the window"),
+    ({"layer - width // 2": "layer"}, "half its width"),
     ({" if 0 <= n < layers": ""}, "exist"),
     ({"range(first, first + width)": "range(layer - width, layer + width + 1)"}, "wide"),
     ({"(token, n) for n in window": "(layer, token)"}, "token comes first"),
@@ -70,53 +70,62 @@ def check(ask, draw):
     cells = [[0, 1], [2, 1]]
     back, singly = toy.run(True, cells), [toy.run(True, [cell]) - lost for cell in cells]
     likely = {
-        "This is the clean run less the noisy one, with nothing to bring back.": clean - lost,
-        "This is what is still missing; the effect is what the states bring back.": clean - back,
-        "The noisy run less the restored one: the sign is turned.": lost - back,
-        "This is a probability: how much of it was there without any state put back?": back,
-        "This is p of the noisy run, without any state put back.": lost,
-        "The states are put back one by one; asked for is what they do together.": sum(singly),
-        "This is divided by the total effect; an effect is a difference of probabilities.": (
+        "This is the clean run less the noisy one: put the cells back in the noisy run.": (
+            clean - lost
+        ),
+        "This is what is still missing to the clean run: count from p of run(True, []).": (
+            clean - back
+        ),
+        "The sign is turned: the noisy run is taken away from the restored one.": lost - back,
+        "This is p of the restored run: take away p of the noisy one, run(True, []).": (back),
+        "This is p of the noisy run, without any state put back: where are the cells?": lost,
+        "The states are put back one by one: put all of them back in one run.": sum(singly),
+        "This is divided by the total effect: an effect is a difference of probabilities.": (
             (back - lost) / (clean - lost)
         ),
-        "Effects count from the noisy run, and here the clean run is taken away.": back - clean,
+        "The clean run is taken away: effects count from the noisy one, run(True, []).": back
+        - clean,
     }
-    agree(number(ask("effect", toy.run, cells), "effect"), back - lost, "effect", likely)
+    found = number(ask("effect", toy.run, cells), "effect")
+    agree(found, back - lost, "effect", likely, told=True)
     for layer, width, layers in ((7, 10, 30), (7, 3, 30), (7, 1, 30), (1, 4, 30), (28, 6, 30)):
         found, wanted = ask("around", layer, width, layers), around(layer, width, layers)
         if not isinstance(found, list) or found != wanted:
-            said = f"around({layer}, {width}, {layers}) is {short(found)}, not {short(wanted)}"
-            inside = isinstance(found, list) and all(0 <= one < layers for one in found)
-            why = "Some of these layers do not exist."
-            if inside:
-                why = f"The window is {width} wide."
-                if len(found) == len(wanted) or found[:1] == [layer]:
-                    why = "About half of the window lies below the layer."
-            raise Wrong(f"{said}. {why}")
+            number_of = len(found) if isinstance(found, list) else "no list of"
+            why = (
+                "begins at another layer" if number_of == len(wanted) else f"has {number_of} layers"
+            )
+            raise Wrong(
+                f"around: {short(found)} came back for layer {layer}, width {width} and {layers} "
+                f"layers, not {short(wanted)}: it {why}. The window begins half its width, rounded "
+                f"down, below the layer, here at {layer - width // 2}, and is {width} wide. Layers "
+                f"that do not exist, all but 0 to {layers - 1}, are left out."
+            )
 
     def table(at):  # of p, where at(token, layer) are the states put back
         return torch.tensor([[toy.run(True, at(t, one)) for one in range(n)] for t in range(T)])
 
     for width in (1, 3):
         p = table(lambda t, one, width=width: [[t, x] for x in around(one, width, n)]).double()
+        alone = table(lambda t, one: [[t, one]]) - lost
+        singly = torch.stack([alone[:, around(one, width, n)].sum(1) for one in range(n)], 1)
         likely = {
-            "The window is not put back: here each state is alone.": (
-                table(lambda t, one: [[t, one]]) - lost
-            ),
-            "Here all layers up to l are put back at once, whatever the width is.": (
+            "Here each state is alone: put back (t, n) for all n of the window around l.": alone,
+            "The states of a window are put back one by one: put all back in one run.": singly,
+            "Here all layers up to l are put back, whatever the width is: ask `around`.": (
                 table(lambda t, one: [[t, x] for x in range(one + 1)]) - lost
             ),
-            "Here all layers from l on are put back at once, whatever the width is.": (
+            "Here all layers from l on are put back, whatever the width is: ask `around`.": (
                 table(lambda t, one: [[t, x] for x in range(one, n)]) - lost
             ),
-            "Here all tokens up to t are put back at once: one token at a time.": (
+            "Here all tokens up to t are put back: put back one token at a time.": (
                 table(lambda t, one: [[x, one] for x in range(t + 1)]) - lost
             ),
-            "These are probabilities: how much of it was there without any state put back?": p,
-            "This is what is still missing; the effect is what a window brings back.": clean - p,
+            "This is p of the restored run: take away p of the noisy one, as `effect` does.": p,
+            "This is what is still missing to the clean run: count from the noisy one.": clean - p,
         }
-        agree(
-            ask("trace", toy.run, T, n, width), p - lost, "the table", likely, note="tokens, layers"
-        )
+        found = ask("trace", toy.run, T, n, width)
+        name = f"trace with width {width}"
+        agree(found, (p - lost).round(decimals=6), name, likely, note="tokens, layers", told=True)
     t = (p - lost)[:, 0].argmax().item()
     return f"solved: TE {clean - lost:.2f}; behind layer 0 most comes back at token {t}."

@@ -55,7 +55,7 @@ def wilke(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, several, tensor, uneven
+from lessons.marking import Wrong, agree, named, normal, number, several, short, tensor, uneven
 
 WRONG = [
     ({"delta.norm() * u.norm() / (k @ u)": "delta.norm() / (k @ u).sqrt()"}, "harm"),
@@ -95,47 +95,72 @@ def check(ask, draw):
         "This is divided by ‖k‖, and not by q = kᵀ u.": wanted * q / k.norm(),
         "This is divided by ‖k‖², and not by q = kᵀ u.": wanted * q / (k @ k),
         "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": wanted / delta.norm(),
-        "This is a square; take the root.": wanted**2,
+        "This is the square of ‖Δ‖; take the root.": wanted**2,
         "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "
         "weights (and notebook 08 asks whether that is wise).": delta.norm() / q.sqrt(),
         "‖δ‖ / ‖k‖ is the lower bound: it is reached only where C⁻¹ k points along k.": (
             delta.norm() / k.norm()
         ),
     }
-    agree(ask("size", delta, k, C), wanted, "the size", likely)
+    agree(ask("size", delta, k, C), wanted, "size", likely, note="one number", told=True)
     matrices = torch.stack([torch.stack([W.norm(), torch.linalg.norm(W, 2)]) for W in Ws]).T
     likely = {
-        "The change is not taken relative to W: large layers look bad just for being large.": (
+        "The change is not taken relative to W: divide by ‖W‖ of the same layer.": (
             relative * matrices[0]
         ),
         "‖W‖ is the root of all squared entries here, not the largest singular value.": (
             relative * matrices[0] / matrices[1]
         ),
+        "This is ‖δ‖ / ‖W‖: call `size` for ‖Δ‖.": torch.stack(
+            [delta.norm() / W.norm() for delta, W in zip(deltas, Ws, strict=True)]
+        ),
+        "This divides by ‖W‖ twice.": relative / matrices[0],
     }
-    agree(ask("scores", Ws, ks, deltas, Cs), relative, "the scores", likely, note="one per layer")
+    found = ask("scores", Ws, ks, deltas, Cs)
+    agree(found, relative, "scores", likely, note="one per layer", told=True)
     best = relative.argmin().item()
-    u = torch.linalg.solve(Cs[best], ks[best])
+    u, k, delta = torch.linalg.solve(Cs[best], ks[best]), ks[best], deltas[best]
+
+    def instead(matrix):  # all matrices after the first fact, this one in the chosen layer
+        return torch.stack([*Ws[:best], matrix, *Ws[best + 1 :]])
+
+    slips = {
+        "v* itself is added, and not what is missing at the key, v* − W k.": instead(
+            Ws[best] + torch.outer(values[0][best], u) / (k @ u)
+        ),
+        "Δ stands in the place of the matrix: add it to W.": (
+            instead(torch.outer(delta, u) / (k @ u))
+        ),
+        "k stands in Δ where u = C⁻¹ k belongs.": instead(
+            Ws[best] + torch.outer(delta, k) / (k @ k)
+        ),
+        "q is missing: Δ = δ uᵀ / q.": instead(Ws[best] + torch.outer(delta, u)),
+        "These are the matrices that came in: add Δ to that of the chosen layer.": torch.stack(Ws),
+    }
     for facts in ([0], list(range(6))):
         found = several(
             ask("wilke", search, facts, Ws, Cs),
             2,
-            "Return two things: the new matrices, and the layers.",
+            "wilke: return two things, the list of the new matrices and the list of the layers.",
         )
-        several(found[0], 4, "Return all matrices in a list, those that no fact went into as well.")
+        several(found[0], 4, "wilke: return all 4 matrices, those that no fact went into as well.")
         wanted, layers = wilke(search, facts, Ws, Cs)
-        several(found[1], len(facts), "Return the layer of every fact, in a list.")
-        if found[1][0] == relative.argmax():
-            raise Wrong("This takes the layer with the largest score; the smallest is wanted.")
-        new = torch.stack([tensor(W, (4, 7), "a matrix") for W in found[0]])
-        whole, (before, _) = list(wanted), wilke(lambda fact, _: search(fact, Ws), facts, Ws, Cs)
-        whole[best] = Ws[best] + torch.outer(values[0][best], u) / (ks[best] @ u)
-        likely = {
-            "Nothing was written.": torch.stack(Ws),
-            "v* itself is added, and not what is missing at the key, v* − W k.": torch.stack(whole),
+        told = f"wilke: {len(facts)} facts were written, so return a list of as many layers."
+        chosen = [number(one, "wilke: a layer") for one in several(found[1], len(facts), told)]
+        told = f"wilke: the facts went into the layers {short(found[1])}, not {layers}"
+        if chosen[0] == relative.argmax():
+            raise Wrong(f"{told}: this takes the largest score, and the smallest is wanted.")
+        new = torch.stack([tensor(W, (4, 7), "wilke: a matrix") for W in found[0]])
+        before, _ = wilke(lambda fact, _: search(fact, Ws), facts, Ws, Cs)
+        likely = slips | {
             "Each fact is searched on the model as it was before the first: search(fact, Ws) wants "
-            "the matrices as they are now.": torch.stack(before),
+            "the matrices as they are now.": torch.stack(before)
         }
-        agree(new, torch.stack(wanted), "the matrices", likely)
-        if found[1] != layers:
-            raise Wrong(f"The layers should be {layers}, one per fact; here they are {found[1]}.")
+        wanted = torch.stack(wanted)
+        if chosen != layers:
+            right = {"The matrices are right: note the layer chosen, counted from 0.": wanted}
+            named(new, {f"{told}. {why}": one for why, one in (right | likely).items()})
+            raise Wrong(f"{told}: choose the smallest of `scores`, for the model as it is by then.")
+        after = f"wilke, the matrices after fact {len(facts)}"
+        agree(new, wanted, after, likely, note="layer, row, column", told=True)
     return f"solved: six facts went into the layers {', '.join(map(str, layers))}."

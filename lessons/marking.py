@@ -102,24 +102,30 @@ def agree(
     likely: Mapping[str, Tensor | float] | None = None,
     tolerance: float = 1e-5,
     note: str = "",
+    told: bool = False,
 ) -> None:
     """Wrong unless the answer has the wanted shape and numbers.
 
     `likely` maps a reason to what comes out by that mistake, and `note` says what each axis is.
+    Where `told` is set, what came back and what should have stand in front of the reason.
     """
     wanted = torch.as_tensor(wanted, dtype=torch.float64)
     found = tensor(found, tuple(wanted.shape), name, note)
     if same(found, wanted, tolerance):
         return
-    named(found, likely or {}, tolerance)
-    times = ((found * wanted).sum() / wanted.square().sum().clamp(min=1e-12)).item()
-    if (found.numel() > 1 or times < 0) and times and same(found, times * wanted, tolerance):
-        raise Wrong(f"{name}: {times:.3g} times what it should be. A sign or a factor is wrong.")
     away = (found - wanted).abs()
     place = [int(i) for i in torch.unravel_index(away.argmax(), away.shape)] if away.ndim else []
-    where = f" at {place}," if place else ""
     pair = [x[tuple(place)].item() for x in (found, wanted)]
     theirs, ours = next(t for n in (4, 8, 17) if len(set(t := [f"{x:.{n}g}" for x in pair])) > 1)
+    where = f" at {place}" + f" ({note})" * bool(told and note) + "," if place else ""
+    seen = f"{name}: {theirs} came back{where or ','} not {ours}. " * told
+    named(
+        found, {seen + reason: mistaken for reason, mistaken in (likely or {}).items()}, tolerance
+    )
+    times = ((found * wanted).sum() / wanted.square().sum().clamp(min=1e-12)).item()
+    if (found.numel() > 1 or times < 0) and times and same(found, times * wanted, tolerance):
+        said = f"{times:.3g} times what it should be. A sign or a factor is wrong."
+        raise Wrong(f"{seen}It is {said}" if told else f"{name}: {said}")
     raise Wrong(f"{name}: {theirs}, not {ours},{where} {UNNAMED}")
 
 

@@ -64,7 +64,8 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
     groups: dict[str, list[str]] = {}
     for student, verdict in found.items():
         if kind(verdict) == "wrong" and not verdict.message.endswith(UNNAMED):
-            groups.setdefault(re.sub(r"[\d.]+", "#", verdict.message), []).append(student)
+            told = re.sub(r"-?\d+(\.\d+)?(e[-+]\d+)?", "#", verdict.message)
+            groups.setdefault(told, []).append(student)
     ranked = sorted(groups.values(), key=len, reverse=True)
     return [(found[students[0]].message, students) for students in ranked]
 

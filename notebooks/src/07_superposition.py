@@ -515,19 +515,20 @@ found = {f"rank correlation with {x}": {} for x in ("how far values move", "what
 rows, known = long_runs.rows("07_orders"), []
 for row in rows:
     lost = [own - end for own, end in zip(row["own"], row["end"], strict=True)]
-    first, *_ = by_order[row["order"]].values()
-    three = first, row["wrong"], lost
+    three = next(iter(by_order[row["order"]].values())), row["wrong"], lost
     ten = [set(torch.tensor(x).argsort(descending=True)[:10].tolist()) for x in three]
-    print("{} order: of the ten foretold first, {} are among the ten moved farthest, {} among those "
-          "that lost most".format(row["order"], *(len(ten[0] & one) for one in ten[1:])))  # fmt: skip
+    moved, fell = (len(ten[0] & one) for one in ten[1:])
+    print(
+        f"{row['order']} order: {sum(row['held'])} of {len(row['held'])} facts held, "
+        f"{sum(lost) / len(lost):.2f} of a probability lost in the mean;\n"
+        f"  of the ten foretold first, {moved} are among the ten moved farthest, "
+        f"{fell} among those that lost most"
+    )
     for line, values in by_order[row["order"]].items():
         for what, truth in zip(found, (row["wrong"], lost), strict=True):
             r = runs_07.ranks(values, truth[: len(values)])
             found[what].setdefault(line.replace("the solution", "ρ"), []).append(r)
     known.append(runs_07.ranks(row["wrong"], lost))
-    answers = sum(row["held"]), len(row["held"]), sum(lost) / len(lost)
-    print("{} order: {} of {} facts held; {:.2f} of a probability lost in the mean".format(
-        row["order"], *answers))  # fmt: skip
 for what, lines in found.items():
     mine, *_, rival = lines.values()
     gap = by_stream([a - b for a, b in zip(mine, rival, strict=True)])

@@ -11,11 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from lessons.grading import student_file, wire
+from lessons.grading.diagnosis import mistakes
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.sandbox import SECONDS, WALL, Sandbox
-from lessons.grading.verdict import grade
+from lessons.grading.verdict import Verdict, grade
+from lessons.marking import Wrong, agree
 from notebooks.support.holes import tried
 
 from ..support.usual import few
@@ -66,6 +69,27 @@ def test_every_wrong_answer_gets_its_own_message(exercise, seed, sandbox):
             assert tried(exercise, exercise.wrong(body))[:2] == ("wrong", verdict.message)
         said.append(re.sub(r"[\d.]+", "", verdict.message))
     assert len(said) >= 2 and len(set(said)) == len(said), said
+
+
+@pytest.mark.parametrize(
+    "found, wanted, mistaken, said",
+    [
+        ([1.0, 5.0], [1.0, 2.0], [1.0, 5.0], r"s: 5 came back at \[1\] \(a row\), not 2\. Why\."),
+        (5.0, 2.0, 5.0, r"s: 5 came back, not 2\. Why\."),
+        (-1.0, 2.0, 5.0, r"s: -1 came back, not 2\. It is -0\.5 times what it should be"),
+    ],
+)
+def test_a_message_says_what_came_back_and_what_should_have(found, wanted, mistaken, said):
+    with pytest.raises(Wrong, match=said):
+        agree(found, wanted, "s", {"Why.": torch.tensor(mistaken)}, note="a row", told=True)
+
+
+def test_one_mistake_with_other_numbers_is_one_mistake_of_the_class():
+    said = ("s: -5 came back, not 2e-05. Why.", "s: 0.5 came back, not 31. Why.", "s: nothing.")
+    found = {
+        name: Verdict("2.1", "", "", 1, "wrong", one) for name, one in zip("abc", said, strict=True)
+    }
+    assert [who for _, who in mistakes(found)] == [["a", "b"], ["c"]]
 
 
 @every
