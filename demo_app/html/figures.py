@@ -41,10 +41,9 @@ def layers(found: Tried) -> str:
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    inside = "".join(f"<div>{part}</div>" for part in parts)
     first = headline(found.view.show(found.view.chosen))
     return (
-        f'{first}{finding(" ".join(said))}<div class="pairs">{inside}</div>{comparison(found.view)}'
+        f"{first}{finding(' '.join(said))}{beside(parts)}{comparison(found.view)}"
     )
 
 
@@ -146,6 +145,11 @@ def _row(victim: Victim) -> str:
 def _signed(value: float, digits: int) -> str:
     """With its sign, and the minus of the typesetters: −0.25."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def beside(parts: list[str]) -> str:
+    """Parts of a page beside each other, and one below the other on a phone."""
+    return f'<div class="pairs">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def picture(figure: Figure, text: str) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from ..html import dossier, figures, trace
-from ..html.render import folded, hint, number, numbers
+from ..html.render import finding, folded, number, numbers
 from ..lifelong import picture, run, stress_test
 from ..session import dossiers, interference, lasting, layers, tracing
 from ..session.studio import Studio
@@ -63,17 +62,15 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "lifelong",
             "How long until it breaks?",
             "Facts are written four by four, and all so far are asked again. A line falls when "
-            "its editor forgets. Retrieval and fine-tuning (FT) always run along: whatever does "
-            "not beat them is not worth its cost. The run takes turns with other visitors.",
+            "its editor forgets, or when other answers go wrong. Retrieval and fine-tuning (FT) "
+            "always run along: whatever does not beat them is not worth its cost.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
-                f"Stored example: {len(kept.race.cases)} ready facts in batches of "
-                f"{kept.race.batch}, on {kept.plain_name}, by the editors "
-                f"{', '.join(line.name for line in kept.race.lines)}. The boxes choose the editors "
-                "of a run of your own.",
+                f"Stored example: {len(kept.race.cases)} ready facts, written on "
+                f"{kept.plain_name} by {', '.join(line.name for line in kept.race.lines)}.",
                 [raced(kept.race)],
             ),
-            _stress_fields,
+            partial(_stress_fields, race=examples.race if examples is not None else None),
         ),
         Question(
             "layers",
@@ -129,12 +126,14 @@ LASTS = Question(
 )
 
 
-def _stress_fields(studio: Studio) -> list[Any]:
+def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
+    """The editors and the number of edits; ticked are the editors of the stored example."""
     offered = stress_test.offered(studio.choices)
+    ticked = [line.editor for line in race.lines if line.editor in offered] if race else None
     with gr.Row():
         editors = gr.CheckboxGroup(
             [(shown, name) for name, shown in offered.items()],
-            value=studio.choices.used("ticked"),
+            value=studio.choices.used("ticked") if ticked is None else ticked,
             label="Editors beside retrieval and fine-tuning",
             scale=2,
             min_width=300,  # on a phone the number stands below
@@ -142,7 +141,7 @@ def _stress_fields(studio: Studio) -> list[Any]:
         edits = gr.Slider(
             2,
             stress_test.EDITS,
-            20,
+            3 * stress_test.BATCH,
             step=1,
             label="Edits",
             info=f"at most {stress_test.SLOW_EDITS} with an editor that is not fast",
@@ -161,8 +160,10 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
 
 
 def raced(test: stress_test.Test) -> str:
-    """The picture of a stress test, and its numbers."""
-    said = picture.said(test)
-    drawn = figures.picture(picture.drawn(test), said) if test.measured else ""
+    """The pictures of a stress test, and its numbers."""
+    told, parts = picture.said(test), []
+    for share, what in picture.SHARES.items() if test.measured else ():
+        drawn = picture.drawn(test, share)
+        parts.append(f"<h3>{what}</h3>{figures.picture(drawn, f'{what}. {told}')}")
     below = numbers(picture.HEADS, picture.rows(test), picture.notes(test))
-    return f"{drawn}{hint(escape(said))}{below}"
+    return f"{finding(told)}{figures.beside(parts)}{below}"
