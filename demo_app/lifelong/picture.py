@@ -21,9 +21,10 @@ SHARES = {  # of a Point, and what they are
 }
 APART = 3  # points between lines of the same value
 MEANING = (
-    "Neighbors: other subjects, whose answers should stay. Perplexity: how much plain text surprises "
-    "the model. In brackets: the 95 % interval. An editor broke where the perplexity more than "
-    "doubled, or fewer than half of the neighbors that were right still are."
+    "Neighbors: other subjects, whose answers should stay. Perplexity: how much plain text "
+    "surprises the model. In brackets: the 95 % interval. An editor broke where the perplexity "
+    "more than doubled, or fewer than half of the neighbors that were right still are. In the "
+    "figures equal lines stand a little apart."
 )
 
 

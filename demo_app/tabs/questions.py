@@ -36,9 +36,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "dossier",
             "What does it know about a subject?",
-            "Every kind of fact that the page has is asked in three wordings. An answer is gray "
-            "where they disagree, or where other subjects get it just as well. With an edit live, "
-            "see how many other answers about the same subject have changed with it.",
+            "Every kind of fact that the page has is asked in three wordings. An answer is bold "
+            "where the model is sure of it, and gray where the wordings disagree or any other "
+            "subject gets it just as well. What changed with an edit is marked.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (of_edit(kept), [dossier.shown(kept.dossier)]),
             lambda studio: [
@@ -52,9 +52,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "interference",
             "Which facts will an edit disturb?",
-            "An edit is written at one key, its subject's. Other facts have keys that overlap "
-            "with it: ρ is the share of the write that lands on theirs. See whether the answers "
-            "that changed are those for which most was foretold.",
+            "A layer finds a fact by a key, and an edit is written at the key of its subject. How "
+            "alike the key of another fact is foretells how much of the edit reaches it. See "
+            "whether the answers that changed are those for which most was foretold.",
             (Action("measure", "Measure my last edit", interference.measure, disturbed),),
             lambda kept: kept.forecast and (of_edit(kept), [disturbed(kept.forecast)]),
         ),

@@ -47,7 +47,7 @@ def test_the_dossier_grows_and_shows_what_changed(studio):
     found = job.outcome()
     assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
     page = dossier_html.shown(found)
-    assert "ft wrote “The Eiffel Tower is located" in page and "31 relations" in page
+    assert "FT wrote “The Eiffel Tower is located" in page and "of 31 answers" in page
     assert page.count("<tr") >= 32 and "<mark>" in page
     plain = dossier_html.shown(dossiers.asked(studio, Session(), "<b>Nobody</b>").outcome())
     assert "&lt;b&gt;Nobody" in plain and "After" not in plain and "<details" not in plain
