@@ -150,7 +150,7 @@ def _row(victim: Victim) -> str:
 
 def _percent(share: float | None) -> str:
     """A share of an edit, with the minus of the typesetters: −2.5 %."""
-    return "–" if share is None else f"{100 * share:.1f} %".replace("-", "−")
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%".replace("-", "−")
 
 
 def beside(parts: list[str]) -> str:
