@@ -39,12 +39,8 @@ HEAD = (
     f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
     '<script>addEventListener("beforeunload", (event) => {'
     'if (document.querySelector("#top .live.on")) event.preventDefault(); });'
-    'addEventListener("click", (event) => {'
-    'const asked = "#lab > .block > .label-wrap", now = event.target.closest(asked);'
-    "if (!event.isTrusted || !now || innerWidth > 720) return;"
-    "for (const one of document.querySelectorAll(`${asked}.open`)) if (one !== now) one.click();"
-    "setTimeout(() => now.scrollIntoView(), 50); });</script>"
-)  # whoever leaves or reloads with live edits is asked first; a phone shows one question at a time
+    f"{(Path(__file__).parent / 'html/lab.js').read_text(encoding='utf-8')}</script>"
+)  # whoever leaves or reloads with edits that are live is asked first
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
 ROUTES = [
     Route("/preview.png", lambda request: FileResponse(PREVIEW)),

@@ -40,11 +40,12 @@ def shown(found: lib.workbench.Dossier) -> str:
     said = f'<p class="verdict" role="status">{escape(said)}.</p>{live}'
     if not moved:
         return f"{said}{_table(others, both)}"
-    more = moved[LISTED:] and _table(moved[LISTED:], both)
+    more = f"{len(moved) - LISTED} more that changed"
+    rest = f"{len(others)} that did not change, or were never sure"
     return (
         f"{said}{_table(moved[:LISTED], both)}"
-        f"{folded(f'{len(moved) - LISTED} more that changed', more)}"
-        f"{folded(f'{len(others)} that did not change, or were never sure', _table(others, both))}"
+        f"{folded(more, moved[LISTED:] and _table(moved[LISTED:], both))}"
+        f"{folded(rest, _table(others, both))}"
     )
 
 

@@ -23,7 +23,6 @@ WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
 NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
-NAMED = 3  # subjects whose answer changed, in the sentence
 COLORS = dict(
     zip(GROUPS, (plot.COLORS[name] for name in ("neighbor", "edited", "unrelated")), strict=True)
 )
@@ -41,8 +40,8 @@ def layers(found: Tried) -> str:
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    first = headline(found.view.show(found.view.chosen))
-    return f"{first}{finding(' '.join(said))}{beside(parts)}{comparison(found.view)}"
+    first = headline(found.view.show(found.view.chosen)) + finding(" ".join(said))
+    return f"{first}{beside(parts)}{comparison(found.view)}"
 
 
 def _why(found: Tried) -> list[str]:
@@ -71,18 +70,16 @@ def _why(found: Tried) -> list[str]:
 
 def interference(found: Prediction, name: str) -> str:
     """A sentence, the figure, and a table; `name` is the editor's as the page writes it."""
-    first, count = found.victims[0], len(found.victims)
-    changed = [one for one in found.victims if one.changed]
+    first = found.victims[0]
+    count, changed = len(found.victims), sum(one.changed for one in found.victims)
     upper = found.victims[: max(1, count // 3)]
     said = (
         f"{found.fact.subject} → {found.fact.target_new}, by {name} in layer {found.layer}: "
-        f"{len(changed)} of {count} answers changed"
+        f"{changed} of {count} answers changed"
     )
     if changed:
-        names = ", ".join(one.fact.subject for one in changed[:NAMED])
-        more = f" and {len(changed) - NAMED} more" * (len(changed) > NAMED)
         hits = sum(one.changed for one in upper)
-        said += f" ({names}{more}), {hits} of the {len(upper)} where most was foretold"
+        said += f", {hits} of the {len(upper)} where most was foretold"
     said += f". Most was foretold for {first.fact.subject}, {_percent(first.rho)} of the edit."
     return (
         f'{finding(said)}<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
@@ -96,8 +93,9 @@ def _scatter(found: Prediction) -> str:
             f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
             "share to compare; the answers below were measured.</p>"
         )
-    every = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
-    groups = {group: some for group, some in every.items() if some}
+    groups = {
+        group: some for group in GROUPS if (some := [v for v in found.victims if v.group == group])
+    }
     figure = plot.scatter(
         {
             group: ([100 * abs(v.rho) for v in vs], [100 * v.share for v in vs])
@@ -111,16 +109,6 @@ def _scatter(found: Prediction) -> str:
     ax = figure.axes[0]
     end = max(ax.get_xlim()[1], ax.get_ylim()[1])
     ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
-    first = found.victims[0]
-    ax.annotate(
-        first.fact.subject,
-        (100 * abs(first.rho), 100 * first.share),
-        xytext=(-8, 4),  # over the dashed line, where few points are
-        textcoords="offset points",
-        ha="right",
-        color=plot.style.INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-    )
     said = (
         "A point is a fact. On the dashed line the prediction is exact. Filled points are facts "
         "whose answer changed; the numbers below the figure count them."

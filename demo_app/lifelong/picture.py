@@ -41,7 +41,6 @@ def drawn(test: Test, share: str) -> Figure:
     for place, line in enumerate(ax.lines):
         up = APART * (place - (len(points) - 1) / 2)  # equal lines do not hide each other
         line.set_transform(offset_copy(ax.transData, figure, y=up, units="points"))
-        line.set(linewidth=1.8, markersize=4)
     return figure
 
 
@@ -65,9 +64,7 @@ def rows(test: Test) -> list[list[str]]:
         share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
         found.append(["before any edit", "0", "–", share, surprise, "–", "–"])
     for line in test.lines:
-        each = f"{line.seconds / line.edits:.2f}" if line.edits else "–"
         if not line.points:
-            found.append([line.name, str(line.edits), "–", "–", "–", each, "–"])
             continue
         point, end = line.points[-1], test.collapse(line)
         found.append(
@@ -77,7 +74,7 @@ def rows(test: Test) -> list[list[str]]:
                 _share(point.right.values()),
                 _share(point.neighbors),
                 _number(point.perplexity),
-                each,
+                f"{line.seconds / line.edits:.2f}",
                 f"after {end[0]}" if end else "no",
             ]
         )

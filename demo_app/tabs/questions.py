@@ -129,11 +129,11 @@ LASTS = Question(
 def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
     """The editors and the number of edits; ticked are the editors of the stored example."""
     offered = stress_test.offered(studio.choices)
-    ticked = [line.editor for line in race.lines if line.editor in offered] if race else None
+    drawn = [line.editor for line in race.lines] if race else studio.choices.used("ticked")
     with gr.Row():
         editors = gr.CheckboxGroup(
             [(shown, name) for name, shown in offered.items()],
-            value=studio.choices.used("ticked") if ticked is None else ticked,
+            value=[editor for editor in offered if editor in drawn],
             label="Editors beside retrieval and fine-tuning",
             scale=2,
             min_width=300,  # on a phone the number stands below
@@ -161,9 +161,11 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
 
 def raced(test: stress_test.Test) -> str:
     """The pictures of a stress test, and its numbers."""
-    told, parts = picture.said(test), []
-    for share, what in picture.SHARES.items() if test.measured else ():
-        drawn = picture.drawn(test, share)
-        parts.append(f"<h3>{what}</h3>{figures.picture(drawn, f'{what}. {told}')}")
+    told = picture.said(test)
+    parts = [
+        f"<h3>{what}</h3>{figures.picture(picture.drawn(test, share), f'{what}. {told}')}"
+        for share, what in picture.SHARES.items()
+        if test.measured
+    ]
     below = numbers(picture.HEADS, picture.rows(test), picture.notes(test))
     return f"{finding(told)}{figures.beside(parts)}{below}"
