@@ -18,7 +18,7 @@ from .render import NOTHING, folded, hint, in_words, numbers, table
 
 LISTED = 5  # candidates in the table
 Z = (
-    "z says how far one subject stands out from all others: how many standard deviations its "
+    "z says how far one subject lies beyond the others: how many standard deviations its "
     "direction in the weights is longer than the median. "
 )
 
