@@ -38,7 +38,8 @@ ICON = (
 HEAD = (
     f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
     '<script>addEventListener("beforeunload", (event) => {'
-    'if (document.querySelector("#top .live.on")) event.preventDefault(); });</script>'
+    'if (document.querySelector("#top .live.on")) event.preventDefault(); });'
+    f"{(Path(__file__).parent / 'html/lab.js').read_text(encoding='utf-8')}</script>"
 )  # whoever leaves or reloads with edits that are live is asked first
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
 ROUTES = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 
@@ -12,35 +11,42 @@ from lib.workbench.instruments.dossier_answers import EntityAnswers
 
 from .render import NOTHING, folded, number, table
 
-MOST = 1000  # times; far more than that is a number that nobody compares
-WHAT = {
-    "agreement": "How many of the wordings of the question give this answer.",
-    "times": "How many times as probable the answer is here as for other subjects of the same "
-    f"question. 1 is an answer that everybody gets; {MOST} stands for all that is more.",
-    "layer": "The first layer from which on the model's own output would say this answer.",
-}
+LISTED = 8  # of the answers that changed; the others are folded
+P = "p: how likely the model finds this answer, from 0 to 1."
 
 
 def shown(found: lib.workbench.Dossier) -> str:
     """The verdict, the edits that name the entity, and the table."""
-    both = any(line.after is not line.before for line in found.lines)
+    lines = found.lines
+    both = any(line.after is not line.before for line in lines)
     edits = "".join(
-        f"<li>{escape(edit.editor)} wrote “{escape(fact.text)} {escape(fact.target_new)}”</li>"
+        f"<li>{lib.EDITORS[edit.editor].title} wrote “{escape(fact.text)} "
+        f"{escape(fact.target_new)}”</li>"
         for edit in found.edits
         for fact in facts_about(edit, found.entity)
     )
     live = f'<ul class="edits-of">{edits}</ul>' if edits else ""
     moved = [  # another answer, of which the model was or is sure
         line
-        for line in found.lines
+        for line in lines
         if both and line.changed and (line.before.consistent or line.after.consistent)
     ]
-    others = [line for line in found.lines if line not in moved]
-    said = f'<p class="verdict" role="status">{escape(found.verdict)}</p>{live}'
+    others = [line for line in lines if line not in moved]
+    sure = sum(line.before.consistent for line in lines)
+    said = f"{found.entity}: the model is sure of {sure} of {len(lines)} answers"
+    if both:
+        now = sum(line.after.consistent for line in lines)
+        said += f", after the edit of {now}. {len(moved)} answers changed that were sure or are now"
+    said = f'<p class="verdict" role="status">{escape(said)}.</p>{live}'
     if not moved:
         return f"{said}{_table(others, both)}"
-    name = f"{len(others)} other answers, as before or never sure"
-    return f"{said}{_table(moved, both)}{folded(name, _table(others, both))}"
+    more = f"{len(moved) - LISTED} more that changed"
+    rest = f"{len(others)} that did not change, or were never sure"
+    return (
+        f"{said}{_table(moved[:LISTED], both)}"
+        f"{folded(more, moved[LISTED:] and _table(moved[LISTED:], both))}"
+        f"{folded(rest, _table(others, both))}"
+    )
 
 
 def _table(lines: Sequence[Line], both: bool) -> str:
@@ -65,16 +71,8 @@ def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
         text = f"<mark>{text}</mark>"
     kind = "sure" if found.consistent else "unsure"
     agreed = round(found.agreement * len(found.replies))
-    times = number(None if math.isnan(found.lift) else min(math.exp(found.lift), MOST))
-    layer = "–" if found.layer is None else str(found.layer)
-    parts = [
-        f'<abbr title="{WHAT["agreement"]}">{agreed}/{len(found.replies)}</abbr>',
-        f'<abbr title="{WHAT["times"]}">{times} × other subjects</abbr>',
-        f"p {number(found.p)}",
-        f'<abbr title="{WHAT["layer"]}">layer {layer}</abbr>',
-    ]
-    numbers = "".join(f"<span>{part}</span> " for part in parts)
     return (
-        f'<td class="{kind}" data-name="{name}"><span>{text}</span>'
-        f'<small class="free numbers">{numbers}</small></td>'
+        f'<td class="{kind}" data-name="{name}"><span>{text}</span><small class="free numbers">'
+        f"<span>{agreed} of {len(found.replies)} wordings,</span> "
+        f'<span><abbr title="{P}">p</abbr> {number(found.p)}</span></small></td>'
     )

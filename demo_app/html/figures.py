@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
-RHO = "Share of this edit's write that lands on the key of the other fact; 0: none of it."
 NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
@@ -41,11 +40,8 @@ def layers(found: Tried) -> str:
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    inside = "".join(f"<div>{part}</div>" for part in parts)
-    first = headline(found.view.show(found.view.chosen))
-    return (
-        f'{first}{finding(" ".join(said))}<div class="pairs">{inside}</div>{comparison(found.view)}'
-    )
+    first = headline(found.view.show(found.view.chosen)) + finding(" ".join(said))
+    return f"{first}{beside(parts)}{comparison(found.view)}"
 
 
 def _why(found: Tried) -> list[str]:
@@ -78,74 +74,76 @@ def interference(found: Prediction, name: str) -> str:
     count, changed = len(found.victims), sum(one.changed for one in found.victims)
     upper = found.victims[: max(1, count // 3)]
     said = (
-        f"{found.fact.subject} → {found.fact.target_new}, {name}, layer {found.layer}: of {count} "
-        f"facts “{first.fact.subject}” lies most in the way, ρ = {_signed(first.rho, 2)}. "
+        f"{found.fact.subject} → {found.fact.target_new}, by {name} in layer {found.layer}: "
         f"{changed} of {count} answers changed"
     )
     if changed:
         hits = sum(one.changed for one in upper)
-        said += f", {hits} among the {len(upper)} with the largest |ρ|"
-    return f"{finding(said + '.')}{_scatter(found)}{_table(found)}"
+        said += f", {hits} of the {len(upper)} where most was foretold"
+    said += f". Most was foretold for {first.fact.subject}, {_percent(first.rho)} of the edit."
+    return (
+        f'{finding(said)}<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
+    )
 
 
 def _scatter(found: Prediction) -> str:
-    """What was foretold against what landed."""
+    """What was foretold against what arrived."""
     if all(victim.share is None for victim in found.victims):
         return (
             f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
             "share to compare; the answers below were measured.</p>"
         )
-    every = {group: [v for v in found.victims if v.group == group] for group in GROUPS}
-    groups = {group: some for group, some in every.items() if some}
+    groups = {
+        group: some for group in GROUPS if (some := [v for v in found.victims if v.group == group])
+    }
     figure = plot.scatter(
-        {group: ([abs(v.rho) for v in vs], [v.share for v in vs]) for group, vs in groups.items()},
-        "foretold: |ρ|, share of the write that lands on the fact",
-        "measured share, from the patch",
+        {
+            group: ([100 * abs(v.rho) for v in vs], [100 * v.share for v in vs])
+            for group, vs in groups.items()
+        },
+        "foretold: % of the edit that reaches the other fact",
+        "measured, %",
         filled={group: [v.changed for v in vs] for group, vs in groups.items()},
         colors=COLORS,
     )
     ax = figure.axes[0]
     end = max(ax.get_xlim()[1], ax.get_ylim()[1])
     ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
-    first = found.victims[0]
-    ax.annotate(
-        first.fact.subject,
-        (abs(first.rho), first.share),
-        xytext=(-8, 4),  # over the dashed line, where few points are
-        textcoords="offset points",
-        ha="right",
-        color=plot.style.INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    said = (
+        "A point is a fact. On the dashed line the prediction is exact. Filled points are facts "
+        "whose answer changed; the numbers below the figure count them."
     )
-    said = "On the dashed line the prediction is exact; full points are facts whose answer changed."
-    return hint(said) + picture(figure, said)
+    return f"<div>{picture(figure, said)}{hint(said)}</div>"
 
 
 def _table(found: Prediction) -> str:
-    rho = f'<abbr title="{RHO}">ρ</abbr>'
-    heads = ("Fact in view", "Why", rho, "landed", "KL, nats", "Answer")
-    rows = list(map(_row, found.victims))
+    """The facts whose answer changed, and then those for which most was foretold."""
+    heads = ("Other fact", "Kind", "Foretold", "Measured", "Answer")
+    rows = list(map(_row, sorted(found.victims, key=lambda victim: not victim.changed)))
     more = table("rows victims", heads, rows[LISTED:]) if len(rows) > LISTED else None
     shown = table("rows victims", heads, rows[:LISTED])
     return shown + folded(f"{len(rows) - LISTED} more", more)
 
 
 def _row(victim: Victim) -> str:
-    landed = "–" if victim.share is None else f"{victim.share:.3f}"
     said = f"{escape(victim.before)} → <b>{escape(victim.after)}</b>" if victim.changed else "same"
     return (
         f'<tr><td class="prompt">{escape(victim.fact.text)}</td>'
-        f'<td data-name="Why">{victim.group}</td>'
-        f'<td class="n" data-name="ρ">{_signed(victim.rho, 3)}</td>'
-        f'<td class="n" data-name="Landed">{landed}</td>'
-        f'<td class="n" data-name="KL, nats">{number(victim.kl)}</td>'
+        f'<td data-name="Kind">{victim.group}</td>'
+        f'<td class="n" data-name="Foretold">{_percent(victim.rho)}</td>'
+        f'<td class="n" data-name="Measured">{_percent(victim.share)}</td>'
         f'<td data-name="Answer"><span>{said}</span></td></tr>'
     )
 
 
-def _signed(value: float, digits: int) -> str:
-    """With its sign, and the minus of the typesetters: −0.25."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+def _percent(share: float | None) -> str:
+    """A share of an edit, with the minus of the typesetters: −2.5 %."""
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%".replace("-", "−")
+
+
+def beside(parts: list[str]) -> str:
+    """Parts of a page beside each other, and one below the other on a phone."""
+    return f'<div class="pairs">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
 
 
 def picture(figure: Figure, text: str) -> str:

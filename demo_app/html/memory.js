@@ -177,10 +177,11 @@ const memoryPicture = (() => {
   if (typeof document === "undefined") return algebra;
 
   // ---- drawing --------------------------------------------------------------------------------
+  const BESIDE = 47.5; // letters of width from which on the planes stand beside each other
   const STYLE = `
 .memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
 --lost:#a3182b;--kept:#12703f;--editor:#1f5fa8;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
-font:16px/1.45 system-ui,"DejaVu Sans",sans-serif;padding:16px 20px;container-type:inline-size}
+font:max(16px,1em)/1.45 system-ui,"DejaVu Sans",sans-serif;padding:16px 20px;container-type:inline-size}
 .memory *{box-sizing:border-box}
 .memory.dark{color-scheme:dark;--ink:#e8edf2;--quiet:#aab6c2;--faint:#3a4552;--paper:#1b232c;--back:#131920;--edited:#ff9a52;
 --lost:#ff8a96;--kept:#6fd29b;--editor:#7db8f0;--region:#93a1b0}
@@ -202,12 +203,12 @@ position:relative;min-width:0}
 .memory .plane p,.memory .plane label{background:var(--paper);padding:0 6px;border-radius:8px}
 .memory .plane p{position:absolute;left:6px;top:6px;margin:0;font-size:.94em;color:var(--quiet);pointer-events:none}
 .memory .plane p b{color:var(--ink)}
-.memory .plane label{position:absolute;right:10px;bottom:4px;font-size:.88em;color:var(--quiet);display:flex;
+.memory .plane label{position:absolute;right:10px;bottom:4px;font-size:.9em;color:var(--quiet);display:flex;
 gap:7px;align-items:center;min-height:28px}
 .memory svg{display:block;width:100%;touch-action:pan-y;overflow:hidden;border-radius:10px}
-.memory svg text{font-size:13px;fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
+.memory svg text{font-size:.9em;fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
 stroke-linejoin:round;pointer-events:none}
-.memory svg text.region{font-size:20px;fill:var(--region);stroke-width:0}
+.memory svg text.region{font-size:1.25em;fill:var(--region);stroke-width:0}
 .memory svg text.edited{fill:var(--edited)}.memory svg text.lost{fill:var(--lost)}
 .memory svg text.kept{fill:var(--kept)}
 .memory .handle{cursor:grab;touch-action:none;fill:transparent;stroke:none}
@@ -231,11 +232,11 @@ background:linear-gradient(var(--quiet),var(--quiet)) 50% 0/1px 100% no-repeat;p
 .memory .over2>span:first-child{border-bottom:1px solid;padding:0 5px 2px}
 .memory .over2>span:last-child{padding:2px 5px 0}
 .memory .matrix{display:inline-grid;gap:0 8px;border:solid;border-width:0 1px;border-radius:5px;padding:0 5px;
-font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
-.memory .note{font-size:.85em;color:var(--quiet);margin:8px 2px 0}
+font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
+.memory .note{font-size:.9em;color:var(--quiet);margin:8px 2px 0}
 .memory .short{display:none}
-@container (max-width:760px){.memory-inside .planes,.memory-inside .below{grid-template-columns:minmax(0,1fr)}
-.memory-inside .said{min-height:4.4em}.memory-inside .bar{display:block;width:56px;margin:0}
+@container (max-width:${BESIDE}em){.memory-inside .planes,.memory-inside .below{grid-template-columns:minmax(0,1fr)}}
+@container (max-width:30em){.memory-inside .said{min-height:4.4em}.memory-inside .bar{display:block;width:56px;margin:0}
 .memory-inside .number{min-width:56px;text-align:center}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
 .memory-inside button{padding:7px 10px}.memory-inside .long{display:none}.memory-inside .short{display:inline}}
 @media (max-width:420px){.memory{padding:10px 10px}}`;
@@ -290,8 +291,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     let whitened = 1;
     let drawn = 0; // the animation frame that is asked for
     let drag = null;
+    let letter = 14; // the height of a name's letters, in pixels
     const pen = document.createElement("canvas").getContext("2d"); // measures names
-    pen.font = '650 13px system-ui,"DejaVu Sans",sans-serif';
 
     root.classList.add("memory");
     const inside = element("div", { class: "memory-inside" });
@@ -331,19 +332,19 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
         settle();
       } }, name));
     inside.append(
-      element("h2", {}, "A layer is a memory"),
+      ...(host ? [] : [element("h2", {}, "A layer is a memory")]), // there the question says it
       element("p", { class: "lead" }, "A key goes in, an answer comes out. ",
         element("span", { class: "edited" }, "Pull the orange answer"),
         " to Rome. Who comes along? Those whose keys point the same way."),
       element("div", { class: "story" }, ...story, over),
       element("div", { class: "planes" },
         element("div", { class: "plane" }, planes.keys,
-          element("p", {}, element("b", {}, "Keys"), " what is asked"),
-          element("label", { title: "Researchers call this whitening. ROME and MEMIT see keys so." },
-            box, "stretched: other text is round")),
+          element("p", {}, element("b", {}, "Keys"), " what is asked; gray: other text"),
+          element("label", { title: "MEMIT does, too. Researchers call this whitening: the other text becomes round." },
+            box, "as ROME measures keys")),
         element("div", { class: "plane" }, planes.answers,
-          element("p", {}, element("b", {}, "Answers"), " W · key",
-            element("span", { class: "long" }, ", the nearest word wins")))),
+          element("p", {}, element("b", {}, "Answers"), " what the layer says",
+            element("span", { class: "long" }, "; the nearest word wins")))),
       said,
       element("div", { class: "below" },
         element("div", { class: "card" }, element("table", {},
@@ -357,7 +358,7 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
     // -- places on the screen
     const size = (side) => {
       const width = planes[side].clientWidth || 600;
-      return [width, inside.clientWidth > 760 ? Math.min(431, width * 0.72) : Math.max(215, width * 0.58)];
+      return [width, Math.min(34 * letter, Math.max(15 * letter, width * 0.7))];
     };
     function view(side) {
       const [width, height] = size(side);
@@ -416,6 +417,8 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
 
     function draw() {
       const seen = look(state);
+      letter = 0.9 * parseFloat(getComputedStyle(root).fontSize); // as the style has it
+      pen.font = `650 ${letter}px system-ui,"DejaVu Sans",sans-serif`;
       for (const side of ["keys", "answers"]) {
         const at = view(side);
         planes[side].setAttribute("viewBox", `0 0 ${at.width} ${at.height}`);
@@ -488,10 +491,10 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
         { stroke: "var(--region)", "stroke-width": 1.3, "stroke-dasharray": "2 4" })));
       for (const [name, place] of Object.entries(REGIONS)) {
         const [x, y] = at.to(place);
-        const edge = Math.min(Math.max(x, 40), at.width - 40);
-        const foot = Math.min(Math.max(y, edge > at.width / 2 ? 26 : 48), at.height - 10);
+        const edge = Math.min(Math.max(x, 3 * letter), at.width - 3 * letter);
+        const foot = Math.min(Math.max(y, 3.4 * letter), at.height - 10);
         parts.push(element("text", { x: edge, y: foot, "text-anchor": "middle", class: "region" }, name));
-        taken.push([edge - 30, foot - 17, edge + 30, foot + 4]);
+        taken.push([edge - 2.4 * letter, foot - 1.3 * letter, edge + 2.4 * letter, foot + 4]);
         const [a, b] = at.to(WORDS[name]);
         parts.push(element("path", { d: `M${a - 4},${b}h8M${a},${b - 4}v8`, stroke: "var(--region)" }));
       }
@@ -545,15 +548,16 @@ font-size:.85em;font-variant-numeric:tabular-nums;text-align:right}
           for (const away of [13, 22, 34]) {
             for (const [across, down] of AROUND) {
               const left = Math.min(Math.max(x + across * (away + wide / 2) - wide / 2, 4), at.width - wide - 4);
-              const top = Math.min(Math.max(y + down * (away + 8) - 8, 4), at.height - 20);
-              const box = [left, top, left + wide, top + 16];
+              const middle = y + down * (away + letter / 2);
+              const top = Math.min(Math.max(middle - letter / 2, 4), at.height - letter - 6);
+              const box = [left, top, left + wide, top + 1.2 * letter];
               const cost = 100 * hidden(box, taken) + 30 * hidden(box, points) + 2 * crossed(box, lines) + away / 20;
               if (cost < least) [least, best] = [cost, box];
             }
           }
         }
         taken.push(best);
-        return element("text", { x: best[0] + 2, y: best[1] + 13, class: name,
+        return element("text", { x: best[0] + 2, y: best[1] + letter, class: name,
           "font-weight": name === "rest" ? 400 : 650 }, text);
       });
     }

@@ -18,8 +18,8 @@ from .render import NOTHING, folded, hint, in_words, numbers, table
 
 LISTED = 5  # candidates in the table
 Z = (
-    "z: the distance from the median of all candidates, in robust standard deviations. It is taken "
-    "of how far the weights stretch the direction in which they read a candidate. "
+    "z says how far one subject lies beyond the others: how many standard deviations its "
+    "direction in the weights is longer than the median. "
 )
 
 
@@ -45,18 +45,16 @@ def _verdict(found: Findings) -> str:
 
 def undone(found: Undone) -> str:
     """What the reversal reached, with its control."""
-    heads = ("Weights", "about it", "others", "edits away")
+    heads = ("Weights", "About the subject", "About others", "Distance")
     rows = [
         (way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.left:.1f}")
         for way in found.ways
     ]
     notes = (
-        f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
-        "others: the same for prompts about other subjects. Edits away: how far the weights are "
-        "from the unedited ones, where the edit moved them by 1. Above 1 the answers are brought "
-        "back by other weights than the model had. The first row is the control, the same path "
-        "with nothing taken out. The unedited model is only the judge: the reversal has not seen "
-        "it.",
+        f"About the subject: prompts about {found.subject} to which the next word is that of the "
+        "unedited model again; about others: the same for other subjects. Distance from the "
+        "unedited weights: 1 is as far as the edit moved them. The first row is the control, the "
+        "same path with nothing taken out. The reversal itself has not seen the unedited model.",
     )
     layers = f"{'layer' if len(found.layers) == 1 else 'layers'} {listed(list(found.layers))}"
     return (
@@ -114,9 +112,9 @@ def _layers(found: Findings) -> str:
     series = {"edited": [place.value for place in found.places]}
     if _unedited(found):
         series["unedited"] = [place.null for place in found.places]
-    figure = plot.layer_curve(layers, series, "largest z of any candidate")
+    figure = plot.layer_curve(layers, series, "largest z of any subject")
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
-    said = f"Dashed: {found.threshold:g}, from which on somebody is called a suspect. {Z}"
+    said = f"{Z}Dashed: {found.threshold:g}, from which on a subject is called a suspect."
     return f"{picture(figure, said)}{hint(said)}"
 
 

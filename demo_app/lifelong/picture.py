@@ -1,7 +1,4 @@
-"""The stress test as one picture that grows, as a table, and in words.
-
-There is one line per editor: the share of the facts so far that are still said.
-"""
+"""The stress test as two pictures that grow, as a table, and in words."""
 
 from __future__ import annotations
 
@@ -17,31 +14,44 @@ from .stress_test import Test
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "s per edit", "Collapse")
+HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "Seconds per edit", "Broke")
+SHARES = {  # of a Point, and what they are
+    "retention": "New facts that are still said",
+    "specificity": "Neighbors that are still right",
+}
+APART = 3  # points between lines of the same value
+MEANING = (
+    "Neighbors: other subjects, whose answers should stay. Perplexity: how much plain text "
+    "surprises the model. In brackets: the 95 % interval. An editor broke where the perplexity "
+    "more than doubled, or fewer than half of the neighbors that were right still are. In the "
+    "figures equal lines stand a little apart."
+)
 
 
-def drawn(test: Test) -> Figure:
-    """All lines so far, which are at least one; one that lies on another is thinner than it."""
-    lines = [line for line in test.lines if line.points]
-    x = {line.name: [point.edits for point in line.points] for line in lines}
-    y = {line.name: [100 * point.retention for point in line.points] for line in lines}
-    said = "facts so far that are still said, %"
-    figure = plot.lines(x, y, "edits so far", said, ylim=(-5, 105))
+def drawn(test: Test, share: str) -> Figure:
+    """One of SHARES over all edits so far, a line for each editor; at least one was measured."""
+    from matplotlib.transforms import offset_copy  # it is slow to import, and not every page draws
+
+    points = {line.name: [test.base, *line.points] for line in test.lines if line.points}
+    x = {name: [point.edits for point in some] for name, some in points.items()}
+    y = {name: [100 * getattr(point, share) for point in some] for name, some in points.items()}
+    figure = plot.lines(x, y, "edits so far", "%", ylim=(-5, 105))
     ax = figure.axes[0]
     ax.set(xlim=(0, len(test.cases) + 0.5), yticks=range(0, 101, 20))
-    for under, drawn in enumerate(reversed(ax.lines)):
-        drawn.set_linewidth(1.8 * (1 + under))
+    for place, line in enumerate(ax.lines):
+        up = APART * (place - (len(points) - 1) / 2)  # equal lines do not hide each other
+        line.set_transform(offset_copy(ax.transData, figure, y=up, units="points"))
     return figure
 
 
 def said(test: Test) -> str:
-    """Where all lines are, in a sentence."""
+    """Which editors have broken, and after how many edits, in a few sentences."""
     if not test.measured:
         return "The first point is being measured."
-    told = "; ".join(
-        f"{line.name} {100 * line.points[-1].retention:.0f} %" for line in test.lines if line.points
-    )
-    return f"After {test.measured} of {len(test.cases)} edits, facts still said: {told}."
+    ends = {line.name: test.collapse(line) for line in test.lines if line.points}
+    held = ", ".join(name for name, end in ends.items() if not end) or "none"
+    broke = "".join(f" {name} broke after {end[0]}: {end[1]}." for name, end in ends.items() if end)
+    return f"After {test.measured} of {len(test.cases)} edits, not broken: {held}.{broke}"
 
 
 def rows(test: Test) -> list[list[str]]:
@@ -54,9 +64,7 @@ def rows(test: Test) -> list[list[str]]:
         share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
         found.append(["before any edit", "0", "–", share, surprise, "–", "–"])
     for line in test.lines:
-        each = f"{line.seconds / line.edits:.2f}" if line.edits else "–"
         if not line.points:
-            found.append([line.name, str(line.edits), "–", "–", "–", each, "–"])
             continue
         point, end = line.points[-1], test.collapse(line)
         found.append(
@@ -66,7 +74,7 @@ def rows(test: Test) -> list[list[str]]:
                 _share(point.right.values()),
                 _share(point.neighbors),
                 _number(point.perplexity),
-                each,
+                f"{line.seconds / line.edits:.2f}",
                 f"after {end[0]}" if end else "no",
             ]
         )
@@ -74,10 +82,9 @@ def rows(test: Test) -> list[list[str]]:
 
 
 def notes(test: Test) -> list[str]:
-    """A sentence for every line that ended early, or at which the model collapsed."""
-    found = [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
-    ends = [(line.name, test.collapse(line)) for line in test.lines]
-    return found + [f"{name}: after {end[0]} edits {end[1]}." for name, end in ends if end]
+    """What the columns mean, and a sentence for every line that ended early."""
+    early = [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
+    return [*early, MEANING]
 
 
 def _share(right: Collection[bool]) -> str:
@@ -91,4 +98,4 @@ def _share(right: Collection[bool]) -> str:
 def _number(value: float) -> str:
     if not math.isfinite(value):
         return "∞"
-    return f"{value:.1f}" if value < 1000 else f"{value:.2g}"
+    return f"{value:.1f}" if value < 1000 else f"{float(f'{value:.1e}'):,.0f}"

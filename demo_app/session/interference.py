@@ -20,7 +20,6 @@ from lib.evaluation.answers import begins
 
 from .studio import Studio
 from .subject_in_view import layers_of
-from .verdicts import divergence
 from .views import Answer
 from .visitors import Session
 from .worker import Job, Trouble
@@ -38,7 +37,6 @@ class Victim:
     rho: predicted share of the write that lands on this fact's key.
     share: the share of the write that did land on its key, read from the patch; None where the
         edit left this layer's weights alone.
-    kl: how far the distribution of its next token moved, in nats.
     before: its answer before the edit.
     after: its answer after the edit.
     changed: whether the answer became another one.
@@ -48,7 +46,6 @@ class Victim:
     group: str
     rho: float
     share: float | None = None
-    kl: float = 0.0
     before: str = ""
     after: str = ""
     changed: bool = False
@@ -92,16 +89,7 @@ def measure(studio: Studio, session: Session) -> Job:
             yield
         rows = zip(groups.items(), rho, shares, *said, strict=True)
         victims = [
-            Victim(
-                one,
-                group,
-                foretold,
-                share,
-                divergence(old, new),
-                old.shown,
-                new.shown,
-                _other(one, old, new),
-            )
+            Victim(one, group, foretold, share, old.shown, new.shown, _other(one, old, new))
             for (one, group), foretold, share, old, new in rows
         ]
         victims.sort(key=lambda victim: -abs(victim.rho))

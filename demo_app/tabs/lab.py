@@ -110,8 +110,10 @@ class Card:
         if self.held is None and self.examples is not None:
             self.held = self.question.stored(self.examples)
         if self.held is None:
-            name = self.studio.lm.plain_name
-            said = f"No answer is stored for {name}. Press “{self.question.actions[0].label}”."
+            said = (
+                f"No answer is stored for {self.studio.lm.plain_name}. "
+                f"Press “{self.question.actions[0].label}”."
+            )
             return {self.caption: render.stored(said), self.begun: True}
         caption, answers = self.held
         shown = dict(zip(self.answers, answers, strict=False))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from ..html import dossier, figures, trace
-from ..html.render import folded, hint, number, numbers
+from ..html.render import finding, folded, number, numbers
 from ..lifelong import picture, run, stress_test
 from ..session import dossiers, interference, lasting, layers, tracing
 from ..session.studio import Studio
@@ -37,9 +36,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "dossier",
             "What does it know about a subject?",
-            "Every kind of fact that the page has is asked in three wordings. An answer is gray "
-            "where they disagree, or where other subjects get it just as well. With an edit live, "
-            "see how many other answers about the same subject have changed with it.",
+            "Every kind of fact that the page has is asked in three wordings. An answer is bold "
+            "where the model is sure of it, and gray where the wordings disagree or any other "
+            "subject gets it just as well. What changed with an edit is marked.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (of_edit(kept), [dossier.shown(kept.dossier)]),
             lambda studio: [
@@ -53,9 +52,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "interference",
             "Which facts will an edit disturb?",
-            "An edit is written at one key, its subject's. Other facts have keys that overlap "
-            "with it: ρ is the share of the write that lands on theirs. See whether the answers "
-            "that changed are those for which most was foretold.",
+            "A layer finds a fact by a key, and an edit is written at the key of its subject. How "
+            "alike the key of another fact is foretells how much of the edit reaches it. See "
+            "whether the answers that changed are those for which most was foretold.",
             (Action("measure", "Measure my last edit", interference.measure, disturbed),),
             lambda kept: kept.forecast and (of_edit(kept), [disturbed(kept.forecast)]),
         ),
@@ -63,17 +62,15 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "lifelong",
             "How long until it breaks?",
             "Facts are written four by four, and all so far are asked again. A line falls when "
-            "its editor forgets. Retrieval and fine-tuning (FT) always run along: whatever does "
-            "not beat them is not worth its cost. The run takes turns with other visitors.",
+            "its editor forgets, or when other answers go wrong. Retrieval and fine-tuning (FT) "
+            "always run along: whatever does not beat them is not worth its cost.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
-                f"Stored example: {len(kept.race.cases)} ready facts in batches of "
-                f"{kept.race.batch}, on {kept.plain_name}, by the editors "
-                f"{', '.join(line.name for line in kept.race.lines)}. The boxes choose the editors "
-                "of a run of your own.",
+                f"Stored example: {len(kept.race.cases)} ready facts, written on "
+                f"{kept.plain_name} by {', '.join(line.name for line in kept.race.lines)}.",
                 [raced(kept.race)],
             ),
-            _stress_fields,
+            partial(_stress_fields, race=examples.race if examples is not None else None),
         ),
         Question(
             "layers",
@@ -129,12 +126,14 @@ LASTS = Question(
 )
 
 
-def _stress_fields(studio: Studio) -> list[Any]:
+def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
+    """The editors and the number of edits; ticked are the editors of the stored example."""
     offered = stress_test.offered(studio.choices)
+    drawn = [line.editor for line in race.lines] if race else studio.choices.used("ticked")
     with gr.Row():
         editors = gr.CheckboxGroup(
             [(shown, name) for name, shown in offered.items()],
-            value=studio.choices.used("ticked"),
+            value=[editor for editor in offered if editor in drawn],
             label="Editors beside retrieval and fine-tuning",
             scale=2,
             min_width=300,  # on a phone the number stands below
@@ -142,7 +141,7 @@ def _stress_fields(studio: Studio) -> list[Any]:
         edits = gr.Slider(
             2,
             stress_test.EDITS,
-            20,
+            3 * stress_test.BATCH,
             step=1,
             label="Edits",
             info=f"at most {stress_test.SLOW_EDITS} with an editor that is not fast",
@@ -161,8 +160,12 @@ def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: An
 
 
 def raced(test: stress_test.Test) -> str:
-    """The picture of a stress test, and its numbers."""
-    said = picture.said(test)
-    drawn = figures.picture(picture.drawn(test), said) if test.measured else ""
+    """The pictures of a stress test, and its numbers."""
+    told = picture.said(test)
+    parts = [
+        f"<h3>{what}</h3>{figures.picture(picture.drawn(test, share), f'{what}. {told}')}"
+        for share, what in picture.SHARES.items()
+        if test.measured
+    ]
     below = numbers(picture.HEADS, picture.rows(test), picture.notes(test))
-    return f"{drawn}{hint(escape(said))}{below}"
+    return f"{finding(told)}{figures.beside(parts)}{below}"

@@ -699,7 +699,7 @@ def pieces_of_the_page() -> dict[str, str]:
         Subject(lib.Case(fact), BAD, (BAD,)), rows, 1,
         columns=(column, column, refused), old=BAD,
     )  # fmt: skip
-    victim = Victim(fact, "your edits", 0.5, 0.4, 1.0, BAD, BAD, True)
+    victim = Victim(fact, "your edits", 0.5, 0.4, BAD, BAD, True)
     told = Prediction(fact, "rome", 2, (victim,) * 3)
     said = Stated("own", BAD, BAD, BAD)
     shown = Exhibit("key", BAD, BAD, (Step("rome", BAD, "{} is", BAD),), said=(said,))

@@ -47,8 +47,11 @@ def open_tab(page, name: str) -> None:
 
 def opened(page) -> None:
     """Open every question of the lab, with all that is folded in it, and wait for what it draws."""
+    size = page.viewport_size
+    page.set_viewport_size({**size, "width": 1280})  # a phone shows one question at a time
     for card in page.locator("#lab .label-wrap").all():
         card.click()
+    page.set_viewport_size(size)
     for key, count in {"layers": 2, "interference": 1, "lifelong": 1, "trace": 1}.items():
         page.locator(f"#{key} img").nth(count - 1).wait_for(timeout=60_000)
     page.locator("#layers table.score").wait_for()

@@ -47,7 +47,7 @@ def test_the_dossier_grows_and_shows_what_changed(studio):
     found = job.outcome()
     assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
     page = dossier_html.shown(found)
-    assert "ft wrote “The Eiffel Tower is located" in page and "31 relations" in page
+    assert "FT wrote “The Eiffel Tower is located" in page and "of 31 answers" in page
     assert page.count("<tr") >= 32 and "<mark>" in page
     plain = dossier_html.shown(dossiers.asked(studio, Session(), "<b>Nobody</b>").outcome())
     assert "&lt;b&gt;Nobody" in plain and "After" not in plain and "<details" not in plain
@@ -132,10 +132,13 @@ def test_the_stress_test_measures_every_line(studio, monkeypatch):
     between = f"[{100 * low:.0f}, {100 * high:.0f}]"
     assert numbers["Still said"] == f"{100 * ft.points[-1].retention:.0f} % {between}"
     assert "After 4 of 4 edits" in raced(test) and "<img" in raced(test)
-    for drawn, line in zip(picture.drawn(test).axes[0].lines, test.lines, strict=True):
-        assert drawn.get_label() == line.name and list(drawn.get_xdata()) == [2, 4]
+    lines = picture.drawn(test, "retention").axes[0].lines
+    for drawn, line in zip(lines, test.lines, strict=True):
+        assert drawn.get_label() == line.name and list(drawn.get_xdata()) == [0, 2, 4]
         told = [100 * point.retention for point in line.points]
-        assert list(drawn.get_ydata()) == told, "a share, which is never above 100 %"
+        assert list(drawn.get_ydata()[1:]) == told, "a share, which is never above 100 %"
+    places = [round(drawn.get_transform().transform((2, 50))[1], 1) for drawn in lines]
+    assert len(set(places)) == len(places), "lines of the same value do not hide each other"
 
 
 def test_a_stopped_test_keeps_what_is_done(studio):
@@ -175,7 +178,7 @@ def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     assert test.collapse(line) == (4, "fewer than half of the neighbors that were right still are")
     line.points[0] = replace(line.points[0], perplexity=float("nan"))
     assert test.collapse(line)[0] == 2 and "perplexity" in test.collapse(line)[1]
-    assert "FT: after 2 edits perplexity more than doubled." in picture.notes(test)
+    assert "FT broke after 2: perplexity more than doubled." in picture.said(test)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,11 @@ def test_each_question_opens_with_its_stored_answer(visit, tmp_path, width, them
         card.get_by_role("button", name=title).click()
         card.locator(".stored", has_text="Stored example").wait_for(timeout=60_000)
         assert card.locator(".answer").first.inner_text().strip()
-    assert page.locator("#interference img, #layers img, #lifelong img, #trace img").count() == 5
+        one_open = [key] if width == 390 else list(QUESTIONS)[: list(QUESTIONS).index(key) + 1]
+        page.wait_for_timeout(300)
+        shown = page.locator("#lab > .block:has(> .label-wrap.open)").all()
+        assert [one.get_attribute("id") for one in shown] == one_open
+    assert page.locator("#interference img, #layers img, #lifelong img, #trace img").count() == 6
     drawn = page.locator("#layers img").first.evaluate("e => getComputedStyle(e).filter")
     assert ("invert" in drawn) == (theme == "dark"), "figures follow the dark"
     page.screenshot(path=tmp_path / f"lab-{width}.png", full_page=True)
@@ -100,13 +104,17 @@ def test_the_stress_test_runs_and_stops(visit, tmp_path):
     page = visit(390, query="&place=lifelong")
     lab = page.locator("#lifelong")
     lab.locator(".stored", has_text="Stored example").wait_for(timeout=60_000)
-    lab.get_by_label("UltraEdit (fast)").uncheck()
+    boxes = {name: lab.get_by_label(name, exact=True) for name in ("ROME", "MEND", "GRACE (fast)")}
+    ticked = {name: box.is_checked() for name, box in boxes.items()}
+    assert ticked == {"ROME": True, "MEND": True, "GRACE (fast)": False}, "as it is drawn"
+    for box in boxes.values():
+        box.click()
     box = lab.get_by_label("number input for Edits")
     box.fill("4")
     box.press("Tab")
     ask(page, "lifelong", "Run it")
     lab.locator(".bar").wait_for()
-    lab.get_by_text("After 4 of 4 edits").wait_for(timeout=240_000)
+    lab.get_by_text("After 4 of 4 edits, not broken").wait_for(timeout=240_000)
     for name in "before any edit", "Retrieval", "FT", "GRACE":
         assert lab.get_by_role("rowheader", name=name, exact=True).count() == 1
     lab.locator(".bar").wait_for(state="detached")

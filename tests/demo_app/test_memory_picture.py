@@ -121,7 +121,7 @@ def test_it_is_one_small_file_that_asks_no_server():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1024, 800), (390, 844), (320, 700)])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (720, 800), (390, 844), (320, 700)])
 def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     shell = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>A layer is a memory</title>"
@@ -149,6 +149,7 @@ def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     page.get_by_role("button", name="MEMIT").click()
     assert page.locator(".formula").first.text_content().count("λ") == 1
     page.get_by_role("button", name="Start over").click()
+    tower.scroll_into_view_if_needed()
     box = tower.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x, y)
@@ -156,5 +157,17 @@ def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     page.mouse.move(x + 30, y - 10, steps=4)
     page.mouse.up()
     assert "Eiffel Tower" in said.text_content() and "Nothing was pulled" not in said.text_content()
+    smallest = (
+        "Math.min(...[...document.querySelectorAll('.memory :is(text, p, td, th, button, label)')]"
+        ".map((e) => parseFloat(getComputedStyle(e).fontSize)))"
+    )
+    assert page.evaluate(smallest) >= 14
+    wide = page.locator("svg").first.bounding_box()["width"]
+    assert wide > width * (0.4 if width > 1000 else 0.8), "it fills the width that it has"
+    page.locator("#m").evaluate("e => { e.parentElement.style.fontSize = '21px'; }")
+    page.wait_for_timeout(100)
+    assert page.evaluate(smallest) >= 18, "it grows with the letters around it"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=tmp_path / "large.png", full_page=True)
     page.close()
     assert not wrong

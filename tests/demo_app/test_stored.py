@@ -55,7 +55,7 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     test = found.race
     assert len(test.cases) == test.measured == command.EDITS
     assert not any("ended early" in note for note in picture.notes(test))
-    every = {*stress_test.BASELINES, *command.RACE}
+    every = {*stress_test.BASELINES, *stress_test.RACE}
     assert every - {"mend"} <= {line.editor for line in test.lines} <= every
     last = [line.points[-1].retention for line in test.lines]
     assert min(last) < 0.95, "a line falls, as the question asks"
@@ -108,7 +108,7 @@ def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
 
 def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch, tmp_path):
     monkeypatch.setattr(stress_test, "mixed", lambda choices: cases(4))
-    monkeypatch.setattr(command, "RACE", ("grace",))
+    monkeypatch.setattr(stress_test, "RACE", ("grace",))
     race = command.make(studio, "race")
     assert race.measured == 4 and all(not case.neighborhood for case in race.cases)
     examples.write(replace(command.blank(studio), race=race), tmp_path)
