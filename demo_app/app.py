@@ -7,6 +7,7 @@ are in tabs/.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import gradio as gr
@@ -108,6 +109,8 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
         page.reopened(demo)
         page.layers(next(card for card in cards if card.question.key == "layers").answers[0])
         placed(demo, tabs, cards, {links.TAKE: taken.fold, links.MEMORY: seen})
+    # the figures of stored answers are drawn before anybody asks, since the first drawing takes seconds
+    Thread(target=lambda: [card.example() for card in cards], daemon=True).start()
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 
