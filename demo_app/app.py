@@ -109,7 +109,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
         page.reopened(demo)
         page.layers(next(card for card in cards if card.question.key == "layers").answers[0])
         placed(demo, tabs, cards, {links.TAKE: taken.fold, links.MEMORY: seen})
-    # the figures of stored answers are drawn before anybody asks, since the first drawing takes seconds
+    # stored answers are drawn before anybody asks, since the first drawing takes seconds
     Thread(target=lambda: [card.example() for card in cards], daemon=True).start()
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
