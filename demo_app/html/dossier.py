@@ -69,7 +69,7 @@ def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
     layer = "–" if found.layer is None else str(found.layer)
     parts = [
         f'<abbr title="{WHAT["agreement"]}">{agreed}/{len(found.replies)}</abbr>',
-        f'<abbr title="{WHAT["times"]}">{times} × other subjects</abbr>',
+        f'<abbr title="{WHAT["times"]}">{times} times as probable as for others</abbr>',
         f"p {number(found.p)}",
         f'<abbr title="{WHAT["layer"]}">layer {layer}</abbr>',
     ]

@@ -28,7 +28,7 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
         f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
         f'on <abbr title="The checksum of its weights is {escape(held.fingerprint)}.">'
         f"{escape(parted(held.model)[0])}</abbr>. {here}Each is one case that was picked because "
-        "it is surprising: how often such a thing happens is in the tables of RESULTS.md.</p>"
+        "it is surprising: it does not say how often such a thing happens.</p>"
     )
 
 
@@ -63,7 +63,7 @@ def _lines(said: Sequence[Said], seen: Sequence[Said] = ()) -> str:
         mark = ""
         if seen:
             same = seen[i].after == one.after
-            kind, words = ("good", "✓ as stated") if same else ("bad", "✗ here it says")
+            kind, words = ("good", "as stated") if same else ("bad", "here it says")
             mark = f' <small class="{kind}">{words}'
             mark += "</small>" if same else f" “{_said(seen[i].after)}”</small>"
         rows.append(f"<li>{escape(one.prompt)} … {change}{where}{mark}</li>")

@@ -45,14 +45,14 @@ def _verdict(found: Findings) -> str:
 
 def undone(found: Undone) -> str:
     """What the reversal reached, with its control."""
-    heads = ("Weights", "about it", "others", "edits away")
+    heads = ("Weights", "about it", "others", "distance")
     rows = [
         (way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.left:.1f}")
         for way in found.ways
     ]
     notes = (
-        f"About it: prompts about {found.subject} whose next word is the unedited model’s again; "
-        "others: the same for prompts about other subjects. Edits away: how far the weights are "
+        f"About it: prompts about {found.subject} whose next word is the unedited model’s again. "
+        "Others: the same for prompts about other subjects. Distance: how far the weights are "
         "from the unedited ones, where the edit moved them by 1. Above 1 the answers are brought "
         "back by other weights than the model had. The first row is the control, the same path "
         "with nothing taken out. The unedited model is only the judge: the reversal has not seen "
