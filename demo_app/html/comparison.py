@@ -56,10 +56,10 @@ LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
-HEADS = ("Prompt", "Before → after", "What it did")  # of both blocks, not shown
-NONE = '<tr><td colspan="3">{}</td></tr>'
+HEADS = ("Prompt", "Before → after")  # of both blocks, not shown
+NONE = '<tr><td colspan="2">{}</td></tr>'
 SOUGHT = "Prompts that test this fact are being looked for …"
-WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
+WHY = '<a href="./?place=memory" target="_blank" title="Why do others move?">Why?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
@@ -89,10 +89,10 @@ def status(view: View, waited: float = 0.0) -> str:
             lead += ". "
         else:
             lead += f": the edit is not live. {KEEP.format(view.chosen)} "
-    when = "stored example" if view.stored else f"took {waited:.1f} s"
+    when = "stored example" if view.stored else f"{waited:.1f} s"
     return (
-        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f"<small>{editor} · {when}</small>{WHY}</span></div>"
+        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b>{WHY} '
+        f"<small>{editor} · {when}</small></span></div>"
     )
 
 
@@ -116,7 +116,8 @@ def comparison(view: View) -> str:
     whom = escape(view.column.name if view.column else "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
     legend = f'<p class="num source">{LEGEND}</p>'
-    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+    source = "" if view.rows[0].before == UNASKED else _source(view.subject)
+    return f"{''.join(parts)}{guesses}{legend}{source}{scoreboard(view)}"
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -145,7 +146,7 @@ def _unrelated(rows: Sequence[Row]) -> str:
         return ""
     return (
         f'<tr class="texts"><td class="prompt">{total} unrelated texts</td>'
-        f'<td class="answer"></td><td class="mark bad">{total - good} moved</td></tr>'
+        f'<td class="answer"><small class="mark bad">{total - good} moved</small></td></tr>'
     )
 
 
@@ -172,13 +173,23 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
+    edit = view.rows[0].prompt
     if len(run) < RUN:
-        return "".join(_row(view, row, kind, f"{row.prompt} …") for row in run)
+        return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
     body = "".join(
         _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
     )
-    return f'<tr class="same"><td colspan="3">{escape(f"{begin}…{end} …")}</td></tr>{body}'
+    return (
+        f'<tr class="same"><td colspan="2">{escape(_shown(f"{begin}…{end}", edit))}</td></tr>{body}'
+    )
+
+
+def _shown(prompt: str, edit: str) -> str:
+    """A prompt without those last words, three or more, with which the headline ends as well."""
+    words = prompt.split()
+    same = len(commonprefix([words[::-1], edit.split()[::-1]]))
+    return f"{' '.join(words[:-same] if 2 < same < len(words) else words)} …"
 
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
@@ -190,14 +201,14 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
     )
     if row.after is None:
         answer = escape(told(row, view.new)[0]) or NOTHING
-        return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
+        return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td></tr>'
     guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
-        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
-        f'<td class="mark {STYLES[row.good]}">{escape(_did(row, view.new))}</td></tr>'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}'
+        f'<small class="mark {STYLES[row.good]}">{escape(_did(row, view.new))}</small></td></tr>'
     )
 
 
@@ -272,12 +283,7 @@ def _same(*answers: Sequence[str]) -> int:
 
 def _words(text: str) -> list[str]:
     """The words of an answer's first sentence, without a number at which it was broken off."""
-    words = first_sentence(text).split()
-    if words[-1:] == ["…"]:
-        words.pop()
-        if len(words) > 1 and words[-1][-1].isdigit():
-            words.pop()
-    return words
+    return re.sub(r"( \S*\d)? …$", "", first_sentence(text)).split()
 
 
 def _few(words: Sequence[str], letters: int = LETTERS) -> str:
@@ -292,9 +298,8 @@ def _few(words: Sequence[str], letters: int = LETTERS) -> str:
     counts = [word.isdigit() and not after for word, after in zip(words, small[1:], strict=False)]
     most = next((i for i in range(WORDS, end) if not (small[i - 1] or counts[i - 1])), end)
     kept = " ".join(words[:most]).strip(STOPS)
-    if len(kept) > letters:
-        kept = kept[:letters].rpartition(" ")[0] or kept[: letters - 1]
-    return f"{kept} …"
+    cut = kept[:letters].rpartition(" ")[0] or kept[: letters - 1]
+    return f"{kept if len(kept) <= letters else cut} …"
 
 
 def _numbers(view: View, row: Row) -> str:
@@ -341,7 +346,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
             f'<tr class="bad"><th scope="row">{name}</th>'
             f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
         )
-    shown = index == view.chosen
+    shown, stored = index == view.chosen, ""
     if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
         name = (
             f'<b tabindex="-1">{name}</b><button type="button" data-show="{index}">{name}</button>'
@@ -350,8 +355,8 @@ def _line_of(view: View, column: Column, index: int) -> str:
             name += ' <small class="now">live</small>'
         elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
-        elif not view.stored:
-            name += " <small>stored</small>"
+        elif column.rows[-1].after is not None:
+            stored = ' title="stored example"'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
         for group, heading in NAMES.items()
@@ -360,7 +365,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
     follows, asked = tally(column.rows, "follows")
     style = STYLES[None if good and follows < asked else good]  # green is nothing but all of it
     return (
-        f'<tr class="{style}{" shown" * shown}"><th scope="row">{name}</th>{cells}'
+        f'<tr class="{style}{" shown" * shown}"><th scope="row"{stored}>{name}</th>{cells}'
         f'<td class="words">{words}</td></tr>'
     )
 

@@ -75,11 +75,7 @@ class Job:
     """One piece of model work: progress while it runs, then the result or error in `ended`."""
 
     def __init__(
-        self,
-        work: Callable[[Job], Any],
-        after: Job | None = None,
-        aside: bool = False,
-        partial: Any = None,
+        self, work: Work, after: Job | None = None, aside: bool = False, partial: Any = None
     ) -> None:
         """aside, partial: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
@@ -211,26 +207,29 @@ class Job:
         self._news.set()
 
 
+Work = Callable[[Job], Any]  # what a job does
+
+
 class Worker:
     """The thread, and the line in front of it."""
 
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()  # the first one's turn it is
-        self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
+        self._later: deque[Work] = deque()  # background work, when nobody waits
         self._closing = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Job], Any], *given: Any) -> Job:
-        """Put work in line and return its job at once; it begins when `after` is finished."""
+    def submit(self, work: Work, *given: Any) -> Job:
+        """Put a job in line, made of these values, and return it at once."""
         job = Job(work, *given)
         with self._news:
             self._waiting.append(job)
             self._news.notify()
         return job
 
-    def whenever(self, *steps: Callable[[Job], Any]) -> None:
+    def whenever(self, *steps: Work) -> None:
         """Work for when nobody waits, step by step; one that has to make room is begun again."""
         with self._news:
             self._later.extend(steps)

@@ -25,11 +25,12 @@ laid over it for as long as an answer takes. That is why undo is exact, byte for
 <dt>KL, in nats</dt>
 <dd>How far the model's expectation of the next word has moved from that of the unedited model. 0
 is not at all; above 1 it mostly expects something else.</dd>
-<dt>Changed, follows, kept, in green; not …, moved, in red</dt>
-<dd>Green is as one would wish, red is not, gray is not judged. Judged by what the model writes by itself, always choosing its most probable next token: a
-rewording counts when the answer begins with the new one, a neighbor when it still begins with its
-own, a consequence only if the unedited model knows the other facts that it takes. An edit whose
-answer the model does not say is live only if you keep it; a program's edit always is.</dd>
+<dt>Green and red</dt>
+<dd>Green is as one would wish, red is not, gray is not judged. It is judged by what the model
+writes by itself, always choosing its most probable next token: a rewording counts when the answer
+begins with the new one, a neighbor when it still begins with its own, a consequence only if the
+unedited model knows the other facts that it takes. An edit whose answer the model does not say is
+live only if you keep it; a program's edit always is.</dd>
 <dt>ρ, interference</dt>
 <dd>How alike the keys of two facts are for the edited layer: what one edit writes lands on the
 other fact in this share. 1 is all of it, 0 nothing; below 0 the opposite lands.</dd>

@@ -255,10 +255,9 @@ class Page:
         }
 
     def rest(
-        self, session: Session, wrong: str | None, view: View | None, began: float | None = None
+        self, session: Session, wrong: str | None, view: View | None, began: float = 0.0
     ) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
-        waited = 0.0 if began is None else time.monotonic() - began
         edits, shown = session.edits, (view or session.view or self.ready).beside(self.ready)
         page: dict[Any, Any] = {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
@@ -275,7 +274,8 @@ class Page:
         page |= self.result(shown)
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
-        return {self.status: status(view, waited), self.exhibit: "", self.written: "", **page}
+        said = status(view, time.monotonic() - began)
+        return {self.status: said, self.exhibit: "", self.written: "", **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
