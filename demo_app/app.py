@@ -46,7 +46,7 @@ ROUTES = [
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
-WHAT = "Change one fact, and see what else moves."
+WHAT = "Change one fact. What else moves?"
 LARGE = '<label><input type="checkbox" id="large"> Large type</label>'  # what it does: try.css
 LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 PLACED = """() => {

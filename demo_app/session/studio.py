@@ -21,7 +21,7 @@ from .edits import Health, applied
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
-from .views import EDITS, Subject, View, tally, unasked
+from .views import EDITS, Subject, View, tally
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
@@ -93,7 +93,7 @@ class Studio:
             session.view = View(asked, rows, live, old=old)
             return session.view
 
-        return session.submit(self.worker, work, partial=unasked(subject))
+        return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def prepare(self, session: Session, editors: Sequence[str]) -> Job:
         """Make what these editors read of the model, four of them at most, before they write."""
@@ -182,7 +182,7 @@ class Studio:
 
         if not session.before:  # else an earlier job may take out what is in the way
             live()
-        return session.submit(self.worker, work, partial=unasked(subject))
+        return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def answer(
         self, session: Session, prompt: str, chat: bool, tokens: int, shown: View | None = None

@@ -210,12 +210,6 @@ class View:
         return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)
 
 
-def unasked(subject: Subject) -> View:
-    """What is shown of a subject before anything was asked about it."""
-    prompts = subject.prompts
-    return View(subject, tuple(Row(group, text, UNASKED, None) for group, text, _ in prompts))
-
-
 def tally(rows: Sequence[Row], group: str) -> tuple[int, int]:
     """(rows as one would wish, rows) of a group.
 

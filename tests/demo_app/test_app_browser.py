@@ -127,7 +127,7 @@ def test_it_opens_on_the_finished_comparison(visit, tmp_path):
     look_closer(page)
     press(page, "FT-M")
     assert page.evaluate("document.activeElement.innerText") == "FT-M", "its name has the focus"
-    assert page.locator(".half.stay tr.neighbor td.mark.bad >> visible=true").count() == 2
+    assert page.locator(".half.stay tr.neighbor .mark.bad >> visible=true").count() == 2
     page.locator('[data-dot^="2.reworded"]').first.click()
     picked = page.locator("tr.picked >> visible=true")
     assert "In which city" in picked.inner_text() and "= Paris" in picked.inner_text()
