@@ -59,7 +59,7 @@ LEGEND = (
 HEADS = ("Prompt", "Before → after")  # of both blocks, not shown
 NONE = '<tr><td colspan="2">{}</td></tr>'
 SOUGHT = "Prompts that test this fact are being looked for …"
-WHY = '<a href="./?place=memory" target="_blank" title="Why do others move?">Why?</a>'
+WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
@@ -91,8 +91,8 @@ def status(view: View, waited: float = 0.0) -> str:
             lead += f": the edit is not live. {KEEP.format(view.chosen)} "
     when = "stored example" if view.stored else f"{waited:.1f} s"
     return (
-        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b>{WHY} '
-        f"<small>{editor} · {when}</small></span></div>"
+        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
+        f"<small>{editor} · {when}</small>{WHY * view.stored}</span></div>"
     )
 
 

@@ -14,7 +14,7 @@ import lib
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import answers, comparison, headline, status
+from ..html.comparison import WHY, answers, comparison, headline, status
 from ..html.theme import SCRIPT
 from ..session import consequences, gallery, given, links
 from ..session.choices import taken
@@ -44,6 +44,7 @@ LOOKS = (
     '<details id="closer"><summary>All answers, numbers</summary><div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
     '<label><input type="checkbox" id="guess-first"> Guess first</label></div></details>'
+    f'<p class="source">{WHY}</p>'
 )  # what they show and hide stands in try.css; they keep what they are through an edit
 
 

@@ -26,6 +26,7 @@ from demo_app.session.verdicts import about
 from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
 from demo_app.stored import examples
 from demo_app.tabs import edit_form
+from demo_app.tabs.edit import LOOKS
 from demo_app.tabs.edit_form import Form
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -226,7 +227,7 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
     own = status(view(rows()), 4.25)
-    assert "Your edit is live" in own and "Why do others move?" in own
+    assert "Your edit is live" in own and "Why do others move?" in LOOKS
     assert "stored" not in own and "4.2 s" in own and "data-link" not in answers(view(rows()))
     assert 'data-link="?a=1&amp;b=2"' in answers(view(rows()), "?a=1&b=2")
     assert "data-out" not in own
