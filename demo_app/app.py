@@ -48,7 +48,8 @@ ROUTES = [
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
-WHAT = "Write one false fact into a small real model, and see what else it says differently."
+WHAT = "Change one fact. What else moves?"
+LARGE = '<label><input type="checkbox" id="large"> Large type</label>'  # what it does: try.css
 LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 PLACED = """() => {
   const address = new URL(location.href), place = "%s";
@@ -82,6 +83,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{WHAT}</p>", scale=8, min_width=320)
+            gr.HTML(LARGE, elem_classes="large", min_width=110)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
             last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:

@@ -18,6 +18,7 @@ from ..session.views import (
     EARLIER,
     LEAST,
     SMALL,
+    UNASKED,
     YOURS,
     Column,
     Row,
@@ -26,12 +27,12 @@ from ..session.views import (
     first_sentence,
     tally,
 )
-from .render import NOTHING, number, table, took
+from .render import NOTHING, number, table
 
 MORE = {  # group -> what it is, and what one wishes for it
     "unrelated": "about something else: it should go on as before",
     "own": "your prompt: nothing is expected",
-    "chat": "as a chat message: the reply should contain it",
+    "chat": "as a chat message: the reply should contain it; p is that of a reply that begins so",
     "negation": "denied: it should not say so",
 }
 NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's numbers
@@ -50,13 +51,14 @@ ABOUT = {  # why a neighbor is not counted
     YOURS: "yours: you edited it before",
     EARLIER: "moved by an earlier edit of yours",
 }
-MARKS = {True: ("good", "✓"), False: ("bad", "✗"), None: ("free", "–")}
+STYLES = {True: "good", False: "bad", None: "free"}
 LEGEND = (
     "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
     "next token has moved, base against edited, in nats; 0 is not at all."
 )
-HEADS = ("Prompt", "Before → after", "As it should be")  # of both blocks, not shown
-NONE = '<tr><td colspan="3">Not tested.</td></tr>'
+HEADS = ("Prompt", "Before → after")  # of both blocks, not shown
+NONE = '<tr><td colspan="2">{}</td></tr>'
+SOUGHT = "Prompts that test this fact are being looked for …"
 WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 DOTS = "A dot for each prompt: filled where the answer is as it should be."
@@ -65,8 +67,8 @@ RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
 
-def status(view: View) -> str:
-    """The sentence under the headline: what was done, and by whom."""
+def status(view: View, waited: float = 0.0) -> str:
+    """The sentence under the headline: what was done, by whom, and how long one waited for it."""
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
     column, first = view.column, view.rows[0]
@@ -77,6 +79,8 @@ def status(view: View) -> str:
     editor, lead = escape(column.name), "We changed one fact. " * view.stored
     if begins(first.before, view.new):
         lead = "The model said so before any edit. "
+    elif view.kept:
+        lead = '<b class="now">Your edit is live.</b> '
     if first.good is False:
         lead = f"✗ {editor} was to change one fact, and the model does not say so"
         if view.kept:
@@ -85,7 +89,7 @@ def status(view: View) -> str:
             lead += ". "
         else:
             lead += f": the edit is not live. {KEEP.format(view.chosen)} "
-    when = "stored example" if view.stored else took(column.seconds, column.stored)
+    when = "stored example" if view.stored else f"{waited:.1f} s"
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
         f"<small>{editor} · {when}</small>{WHY * view.stored}</span></div>"
@@ -112,7 +116,8 @@ def comparison(view: View) -> str:
     whom = escape(view.column.name if view.column else "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
     legend = f'<p class="num source">{LEGEND}</p>'
-    return f"{''.join(parts)}{guesses}{legend}{_source(view.subject)}{scoreboard(view)}"
+    source = "" if view.rows[0].before == UNASKED else _source(view.subject)
+    return f"{''.join(parts)}{guesses}{legend}{source}{scoreboard(view)}"
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -128,7 +133,8 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
         body = "".join(_run(view, run, kind) for run in _runs(some))
         body += _unrelated(rows) if kind == "stay" else ""
         if body or kind != "own":
-            shown = table("moved", HEADS, body or NONE)
+            none = SOUGHT if rows[0].before == UNASKED else "Not tested."
+            shown = table("moved", HEADS, body or NONE.format(none))
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
@@ -140,8 +146,7 @@ def _unrelated(rows: Sequence[Row]) -> str:
         return ""
     return (
         f'<tr class="texts"><td class="prompt">{total} unrelated texts</td>'
-        f'<td class="answer">{total - good} changed</td>'
-        '<td class="mark bad"><span aria-hidden="true">✗</span></td></tr>'
+        f'<td class="answer"><small class="mark bad">{total - good} moved</small></td></tr>'
     )
 
 
@@ -168,13 +173,23 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
+    edit = view.rows[0].prompt
     if len(run) < RUN:
-        return "".join(_row(view, row, kind, f"{row.prompt} …") for row in run)
+        return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
     body = "".join(
         _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
     )
-    return f'<tr class="same"><td colspan="3">{escape(f"{begin}…{end} …")}</td></tr>{body}'
+    return (
+        f'<tr class="same"><td colspan="2">{escape(_shown(f"{begin}…{end}", edit))}</td></tr>{body}'
+    )
+
+
+def _shown(prompt: str, edit: str) -> str:
+    """A prompt without those last words, three or more, with which the headline ends as well."""
+    words = prompt.split()
+    same = len(commonprefix([words[::-1], edit.split()[::-1]]))
+    return f"{' '.join(words[:-same] if 2 < same < len(words) else words)} …"
 
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
@@ -186,21 +201,26 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
     )
     if row.after is None:
         answer = escape(told(row, view.new)[0]) or NOTHING
-        return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td><td></td></tr>'
+        return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td></tr>'
     guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
-        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}</td>'
-        f'<td class="mark {MARKS[row.good][0]}">{_mark(row)}</td></tr>'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}'
+        f'<small class="mark {STYLES[row.good]}">{escape(_did(row, view.new))}</small></td></tr>'
     )
 
 
-def _mark(row: Row) -> str:
-    """Its verdict, as a sign and for those who do not see it."""
-    sign, said = MARKS[row.good][1], {True: "yes: ", False: "no: ", None: ""}[row.good]
-    return f'<span aria-hidden="true">{sign}</span><i class="said">{said}{escape(row.word)}</i>'
+def _did(row: Row, new: str) -> str:
+    """The verdict on a row, in a word or two that say what the editor did to it."""
+    before, after = told(row, new)
+    if row.good is not None and row.group in ("neighbor", "unrelated"):
+        return "kept" if row.good else "moved"
+    if row.good is not None and row.group in ("edit", "reworded", "chat"):
+        return ("changed" if before != after else "as before") if row.good else f"not {new}"
+    said = row.word.partition(":")[0]  # "not counted: the model does not know …"
+    return "same" if said == "changed" and before == after else said
 
 
 def _answers(row: Row, new: str) -> str:
@@ -252,7 +272,7 @@ def brief(before: str, after: str) -> tuple[str, str]:
     if old == new or not (shown[0] == shown[1] or alike(before, after)):
         return shown
     same = _same(old, new)
-    first, second = (" ".join(words[same : same + WORDS]).strip(STOPS) for words in (old, new))
+    first, second = (_few(words[same:]) for words in (old, new))
     return f"… {first or '(ends)'}", f"… {second or '(ends)'}"
 
 
@@ -262,26 +282,29 @@ def _same(*answers: Sequence[str]) -> int:
 
 
 def _words(text: str) -> list[str]:
-    """The words of an answer's first sentence."""
-    return first_sentence(text).removesuffix(" …").split()
+    """The words of an answer's first sentence, without a number at which it was broken off."""
+    return re.sub(r"( \S*\d)? …$", "", first_sentence(text)).split()
 
 
 def _few(words: Sequence[str], letters: int = LETTERS) -> str:
     """The first clause of an answer, whole where it has no more letters than that; else it is cut
-    behind two words, and behind no "the".
+    behind two words, and behind no "the" and no number of something.
     """
     end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
     whole = " ".join(words[:end]).strip(STOPS)
     if len(whole) <= letters:
         return whole
-    most = next((i for i in range(WORDS, end) if words[i - 1].casefold() not in SMALL), end)
+    small = [word.casefold() in SMALL for word in words[:end]]
+    counts = [word.isdigit() and not after for word, after in zip(words, small[1:], strict=False)]
+    most = next((i for i in range(WORDS, end) if not (small[i - 1] or counts[i - 1])), end)
     kept = " ".join(words[:most]).strip(STOPS)
-    return f"{kept[: letters - 1]}…" if len(kept) > letters else f"{kept} …"
+    cut = kept[:letters].rpartition(" ")[0] or kept[: letters - 1]
+    return f"{kept if len(kept) <= letters else cut} …"
 
 
 def _numbers(view: View, row: Row) -> str:
     """The row's verdict in words, its probabilities and its divergence."""
-    parts = [NAMES.get(row.group, ""), row.word]
+    parts = [NAMES.get(row.group, ""), row.word.replace("new answer", view.new)]
     for answer, was, now in (
         (view.new, row.p_before, row.p_after),
         (view.old, row.old, row.old_after),
@@ -323,27 +346,27 @@ def _line_of(view: View, column: Column, index: int) -> str:
             f'<tr class="bad"><th scope="row">{name}</th>'
             f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
         )
-    live, origin = index == view.chosen, ""
+    shown, stored = index == view.chosen, ""
     if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
         name = (
             f'<b tabindex="-1">{name}</b><button type="button" data-show="{index}">{name}</button>'
         )
-        if live and view.kept:
-            others = any(one.patch is not None for one in view.columns if one is not column)
-            name += " <small>kept</small>" * others
+        if shown and view.kept:
+            name += ' <small class="now">live</small>'
         elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
-        else:
-            origin = ' title="stored example"' * view.kept
+        elif column.rows[-1].after is not None:
+            stored = ' title="stored example"'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
         for group, heading in NAMES.items()
     )
     good, words = judged(column.rows)
-    style, icon = MARKS[good]
+    follows, asked = tally(column.rows, "follows")
+    style = STYLES[None if good and follows < asked else good]  # green is nothing but all of it
     return (
-        f'<tr class="{style}{" shown" * live}"><th scope="row"{origin}>{name}</th>{cells}'
-        f'<td class="words">{icon} {words}</td></tr>'
+        f'<tr class="{style}{" shown" * shown}"><th scope="row"{stored}>{name}</th>{cells}'
+        f'<td class="words">{words}</td></tr>'
     )
 
 
@@ -378,8 +401,8 @@ def _cell(view: View, row: Row, editor: str) -> str:
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
     return (
-        f'<td class="{MARKS[row.good][0]}" data-name="{name}">{said} {_mark(row)}'
-        f"{_numbers(view, row)}</td>"
+        f'<td class="{STYLES[row.good]}" data-name="{name}">{said} '
+        f"<i>{escape(_did(row, view.new))}</i>{_numbers(view, row)}</td>"
     )
 
 
@@ -390,7 +413,7 @@ def _dots(rows: Sequence[Row], group: str, new: str, column: int) -> str:
         return '<span class="none">not asked</span>'
     good, total = tally(rows, group)
     dots = "".join(
-        f'<i class="dot {MARKS[row.good][0]}" data-dot="{column}.{row.group}.{i}" '
+        f'<i class="dot {STYLES[row.good]}" data-dot="{column}.{row.group}.{i}" '
         f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}"></i>'
         for i, row in enumerate(asked)
     )
@@ -400,8 +423,10 @@ def _dots(rows: Sequence[Row], group: str, new: str, column: int) -> str:
 def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
     """Whether an editor did both halves, to write and to leave the rest; and what it did, in words.
 
-    None where one of the halves was not tested.
+    None where one of the halves was not tested, or is not known yet.
     """
+    if any(row.after is None for row in rows):
+        return None, "being asked …"
     counts = {group: tally(rows, group) for group in NAMES}
     if counts["edit"][0] == 0:
         return False, "did not write it"

@@ -9,10 +9,9 @@ import lib
 
 from ..session import given
 from ..session.edits import AppliedEdit
-from .render import took
 
-MARKS = {True: ("good", "✓ it says"), False: ("bad", "✗ it says")}
-OVERWRITTEN = "free", "– overwritten by your later edit of the same subject: it says"
+MARKS = {True: ("good", "holds: it says"), False: ("bad", "does not hold: it says")}
+OVERWRITTEN = "free", "overwritten by your later edit of the same subject: it says"
 
 
 def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
@@ -23,9 +22,6 @@ def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
 
 
 def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
-    parts = [edit.name]
-    if edit.seconds is not None:
-        parts.append(took(edit.seconds, edit.stored))
     said = ""
     if edit.holds is not None:
         kind, words = MARKS[edit.holds]
@@ -34,7 +30,7 @@ def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
         said = f'<small class="{kind}">{words} “{escape(edit.said or "")}”</small>'
     fact = escape(_fact(edit.fact, len(edit.line)))
     return (
-        f"<li><b>{fact}</b> <small>{escape(' · '.join(parts))}</small> {said}"
+        f"<li><b>{fact}</b> <small>{escape(edit.name)}</small> {said}"
         f'<button type="button" data-out="{place}" aria-label="take out: {fact}">take it out'
         "</button></li>"
     )

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..session.worker import Progress
+from ..session.worker import WAITING, Progress
 
+SHORT = 3.0  # seconds that are left, from which on they are told
 STALE = '<p class="stale">Until then the answers below are those from before.</p>'
 NOTHING = '<i class="nothing">(nothing)</i>'
 
@@ -43,22 +44,21 @@ def _edits(count: int) -> str:
 
 
 def busy(progress: Progress, ahead: int) -> str:
-    """The bar of a job, with its words; while others are first, how many."""
-    words = progress.words
+    """The bar of a job, with its words; while others are first, how many.
+
+    The bar, the percent and the seconds that are left come from the same share of the whole job.
+    """
+    words, percent = progress.words, round(100 * progress.share)
+    left = f", {progress.left:.0f} s more" * (progress.left >= SHORT)
+    told = "" if words == WAITING else f" {percent} %{left}"
     if ahead:
-        words = f"Waiting: {ahead} job{'s' * (ahead > 1)} of other visitors first"
-    percent = round(100 * progress.share)
+        words, told = f"Waiting: {ahead} job{'s' * (ahead > 1)} of other visitors first", ""
     return (
-        f'<div class="status" role="status"><span>{escape(words)} …</span>'
+        f'<div class="status" role="status"><span>{escape(words)} …{told}</span>'
         f'<div class="bar" role="progressbar" aria-label="{escape(words)}" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{percent}"><i style="width:{percent}%"></i></div>'
         "</div>"
     )
-
-
-def took(seconds: float, stored: bool) -> str:
-    """How long an edit took: "4.3 s", and "stored" where it was not made now."""
-    return "stored" if stored else f"{seconds:.1f} s"
 
 
 def sorry(sentence: str) -> str:

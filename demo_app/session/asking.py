@@ -23,7 +23,7 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import drawn, known
-from .views import EARLIER, YOURS, Answer, Ask, Row, Subject, first_word
+from .views import EARLIER, UNASKED, YOURS, Answer, Ask, Row, Subject, View, first_word
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
@@ -50,6 +50,11 @@ class Asker:
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
         """A subject's prompts, without chat where the model has no template for it."""
         return [one for one in subject.prompts if one[0] != "chat" or self.chats]
+
+    def unasked(self, subject: Subject) -> View:
+        """What is shown of a subject before anything was asked about it."""
+        rows = (Row(group, text, UNASKED, None) for group, text, _ in self.prompts(subject))
+        return View(subject, tuple(rows))
 
     def old(self, subject: Subject) -> str | None:
         """The answer so far: what the case says, else the first word of the base (once read)."""

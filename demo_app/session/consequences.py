@@ -53,6 +53,12 @@ def _inside(subject: str) -> str:
     return f"t{subject[1:]}" if subject.startswith("The ") else subject
 
 
+def opening(fact: lib.Fact) -> str:
+    """A text that comes to speak of a fact's subject, for the model to go on with."""
+    name = str(fact.subject or fact.text)
+    return f"Let me tell you about {_inside(name)}. {capital(name)}"
+
+
 def known(lm: lib.LM, base: Base, probes: Iterable[Probe]) -> dict[str, bool]:
     """{prompt of a question: whether the base model knows all of its parts}, each asked once.
 

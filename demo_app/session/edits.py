@@ -28,16 +28,12 @@ class AppliedEdit:
 
     patch: the patch with this edit and all before it.
     name: the editor's name as the page writes it.
-    seconds: how long the edit took; None where it was not timed.
     said: what the model answers to the edit's prompt, under the whole list; None: not asked.
-    stored: whether it was written before, as in views.Column.
     """
 
     patch: lib.Patch
     name: str
-    seconds: float | None = None
     said: str | None = None
-    stored: bool = False
 
     @property
     def line(self) -> lib.Edit:
@@ -57,7 +53,7 @@ class AppliedEdit:
 
 def applied(column: Column) -> AppliedEdit:
     """A column's edit, for the list."""
-    return AppliedEdit(column.patch, column.name, column.seconds, stored=column.stored)
+    return AppliedEdit(column.patch, column.name)
 
 
 def without(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import lib
@@ -22,7 +22,6 @@ from .views import Column, Row, Subject, View
 from .worker import Job
 
 READY = 24  # first edits that are kept
-LONG = 10.0  # seconds from which on an editor says its time before it begins
 
 
 @dataclass
@@ -50,7 +49,7 @@ class FirstEdits:
     def __init__(self, lm: lib.LM, asker: Asker, choices: Choices) -> None:
         self.lm, self.asker, self.choices = lm, asker, choices
         self.made: OrderedDict[tuple, FirstEdit] = OrderedDict()
-        self._last: dict[tuple, tuple[int, float]] = {}  # (editor, steps) -> passes, seconds
+        self._last: dict[tuple, int] = {}  # (editor, steps) -> passes
         self._warm: dict[str, lib.Editor] = {}
 
     def column(
@@ -62,12 +61,13 @@ class FirstEdits:
         settings: dict[str, int],
         begin: float,
         end: float,
-        tell: bool = False,
+        before: Sequence[Row] = (),
     ) -> Generator[None, None, Column]:
         """What one editor makes of the fact; a failure is a column of its own.
 
-        begin, end: the part of the job's bar that this is. tell: whether the edit itself is told as
-        soon as it is known, as a View without columns.
+        begin, end: the part of the job's bar that this is. before: the rows of the unedited model;
+        where they are given, the edit itself is told as soon as it is known, as a View in which
+        they stand behind it.
         """
         name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
         try:
@@ -77,10 +77,11 @@ class FirstEdits:
         stored = made.stored
         yield
         words = f"Asking all again under {name}"
-        if tell and made.look is None:  # else all is there
+        if before and made.look is None:  # else all is there
             said = "Asking the edit itself"
             first = self.asker.look(job, subject, made.patch, middle, False, middle, said, only=1)
-            job.report(middle, words, View(subject, first))
+            growing = Column(editor, name, (*first, *before[1:]))
+            job.report(middle, words, View(subject, (), len(start.log), columns=(growing,)).show(0))
         if made.look is None or made.look[0] != subject:
             rows = self.asker.look(job, subject, made.patch, middle, False, end, words, start)
             made.look = subject, rows
@@ -133,16 +134,15 @@ class FirstEdits:
             return self.made[key]
         writer = self._editor(editor, settings)
         length = editor, steps(writer)
-        expected, seconds = self._last.get(length, (length[1] + 14, 0.0))
+        expected = self._last.get(length, length[1] + 14)
         if refused := writer.refusal(start):
             raise lib.errors.EditError(refused)
         self.prepare(job, editor, writer.statistics(start), begin, end)
-        words = f"{name} is writing" + f", about {seconds:.0f} s" * (seconds > LONG)
         began = time.perf_counter()
-        with job.counting(self.lm, words, expected, begin, end) as passes:
+        with job.counting(self.lm, f"{name} is writing", expected, begin, end) as passes:
             patch = writer.edit([fact], after=start, check=False)
         made = FirstEdit(patch, time.perf_counter() - began)
-        self._last[length] = passes(), made.seconds
+        self._last[length] = passes()
         if not start:
             self.made[key] = made
             while len(self.made) > READY:

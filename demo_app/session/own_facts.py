@@ -76,7 +76,7 @@ class OwnFacts:
         """The visitor's own prompts that ask the same of another subject, as neighbors."""
         same = re.compile(re.escape(fact.prompt).replace(r"\{\}", ".+"), re.IGNORECASE)
         asks = [(text, False) for text in own if same.fullmatch(text) and not about(text, [fact])]
-        said = self.asker.base(job, asks, fact.target_new, 0.05, 0.07)
+        said = self.asker.base(job, asks, fact.target_new, 0.18, 0.2)
         found = [Probe(text, clause(one.text)) for (text, _), one in zip(asks, said, strict=True)]
         return [one for one in found if plain(one.target) not in ("", plain(fact.target_new))]
 
@@ -104,7 +104,7 @@ class OwnFacts:
         own prompt or with an answer that is known of its relation.
         """
         asks = [(text, False) for text in (fact.text, *texts)]
-        said = self.asker.base(job, asks, fact.target_new, 0.0, 0.02)
+        said = self.asker.base(job, asks, fact.target_new, 0.0, 0.08)
         answers = [clause(one.text) for one in said]
         sense = {plain(answers[0]), *known} - {""}
         chances = self._chances(asks, answers, said)
@@ -152,7 +152,7 @@ class OwnFacts:
         has to be of the new one's form.
         """
         asks = [(text, False) for text in asked]
-        said = self.asker.base(job, asks, fact.target_new, 0.02, 0.05)
+        said = self.asker.base(job, asks, fact.target_new, 0.08, 0.18)
         answers = [
             clause(one.text) if right is None else right * begins(one.text, right)
             for right, one in zip(asked.values(), said, strict=True)

@@ -88,12 +88,12 @@ class Studio:
 
         def work(job: Job) -> View:
             asked = self.own_facts.judged(job, subject)
-            rows = self.asker.look(job, asked, session.patch, 0.1 if asked.typed else 0.0)
+            rows = self.asker.look(job, asked, session.patch, 0.2 * asked.typed)
             live, old = len(session.edits), self.asker.old(asked)
             session.view = View(asked, rows, live, old=old)
             return session.view
 
-        return session.submit(self.worker, work)
+        return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def prepare(self, session: Session, editors: Sequence[str]) -> Job:
         """Make what these editors read of the model, four of them at most, before they write."""
@@ -144,14 +144,16 @@ class Studio:
                     f"{EDITS} edits are live, as many as one visitor may have: undo some."
                 )
             start, held = live(), session.edits
-            asked = self.own_facts.judged(job, subject)
-            if asked.typed:
-                yield
+            asked, before = self.own_facts.judged(job, subject), ()
+            if listed and keep != "none":  # somebody looks on, and sees what the model says so far
+                before = self.asker.look(job, asked, lib.EMPTY, 0.2 * asked.typed, end=0.3)
+                job.report(0.3, "Now the edit", View(asked, before, len(held)))
+            yield
             columns = []
             for i, one in enumerate(names):
-                begin, end = (0.1 + 0.8 * (i + part) / len(names) for part in (0, 1))
+                begin, end = (0.3 + 0.6 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, asked, start, settings, begin, end, keep == "said" and i == 0
+                    job, one, asked, start, settings, begin, end, () if i else before
                 )
                 columns.append(column)
                 if column.rows and one != names[-1]:  # what is there is shown while others write
@@ -180,7 +182,7 @@ class Studio:
 
         if not session.before:  # else an earlier job may take out what is in the way
             live()
-        return session.submit(self.worker, work)
+        return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def answer(
         self, session: Session, prompt: str, chat: bool, tokens: int, shown: View | None = None

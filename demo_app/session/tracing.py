@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +28,7 @@ from .studio import Studio
 from .subject_in_view import layers_of, listed
 from .views import capital
 from .visitors import Session
-from .worker import Job, Trouble, timed
+from .worker import Job, Trouble
 
 OTHERS = 20  # other candidates that are asked after a reversal
 ELSE = "{} is known for"  # what they are asked
@@ -159,7 +158,7 @@ def _examined(
     job: Job, studio: Studio, session: Session, trial: Trial, null: Sequence[float]
 ) -> Generator[None, None, Findings]:
     """Look at a trial's weights, and make it the visitor's."""
-    began, names = time.monotonic(), candidates()
+    names = candidates()
     # a name that stands out in the unedited model is not blamed
     least = round(max([THRESHOLD, *(ABOVE * z for z in null)]), 1)
     steps = examine(studio.lm, names, trial.patch, threshold=least)
@@ -169,7 +168,7 @@ def _examined(
         except StopIteration as end:
             found: lib.workbench.Investigation = end.value
             break
-        job.report(0.1 + 0.9 * share, timed(capital(words), began, share))
+        job.report(0.1 + 0.9 * share, capital(words))
         yield
     places = []
     for layer, z in zip(found.filtered.layers, found.filtered.z, strict=True):

@@ -22,6 +22,7 @@ Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 # verdicts on a neighbor that is not counted: the visitor edited it before, or an earlier edit of
 # the visitor's had moved it already
 YOURS, EARLIER = "yours", "moved before"
+UNASKED = "…"  # the answer to a prompt that nobody was asked yet
 LEAST = 3  # neighbors with which locality is tested
 EDITS = 20  # edits that one visitor may have applied at once
 
@@ -53,7 +54,7 @@ class Answer:
 class Row:
     """One prompt, answered by the base model and under an edit.
 
-    Before an edit `after`, `p_after`, `kl` and `good` are None.
+    Before an edit `after`, `p_after`, `kl` and `good` are None, and `p_before` until it is asked.
 
     group: the kind of prompt, e.g. "neighbor".
     prompt: its text.
@@ -71,7 +72,7 @@ class Row:
     group: str
     prompt: str
     before: str
-    p_before: float
+    p_before: float | None
     after: str | None = None
     p_after: float | None = None
     kl: float | None = None
@@ -193,7 +194,7 @@ class View:
 
         They are shown and cannot be kept: they have no patch.
         """
-        if not self.kept or self.live > 1:
+        if not self.columns or self.live > self.kept:
             return self
         asked = [(row.group, row.prompt) for row in self.rows]
         own = {column.editor for column in self.columns}

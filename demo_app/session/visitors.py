@@ -18,7 +18,7 @@ import lib
 
 from .edits import AppliedEdit
 from .views import View
-from .worker import Job, Trouble, Worker
+from .worker import Job, Trouble, Work, Worker
 
 KEY = 200  # characters of a visitor's id
 ASIDE = 2  # long jobs of one visitor at once
@@ -67,18 +67,18 @@ class Session:
         """Jobs that are done before the next one, and may change the edits until then."""
         return [job for job in self.jobs if not (job.aside or job.ended.done())]
 
-    def submit(self, worker: Worker, work: Callable[[Job], Any], aside: bool = False) -> Job:
+    def submit(self, worker: Worker, work: Work, aside: bool = False, partial: Any = None) -> Job:
         """Put work in line; what a visitor asks for is done in the order in which it came.
 
         aside: the work is long and changes no edit, so nothing waits for it; there may be two of
-        these.
+        these. partial: what is shown of the result until the work tells more.
         """
         running = [old for old in self.jobs if not old.ended.done()]
         if aside and sum(old.aside for old in running) >= ASIDE:
             raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
         before = self.before
         after = before[-1] if before and not aside else None
-        job = worker.submit(work, after=after, aside=aside)
+        job = worker.submit(work, after, aside, partial)
         self.jobs = [*running, job]
         return job
 

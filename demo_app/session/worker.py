@@ -29,7 +29,7 @@ from lib.cancellation import cancellable
 log = logging.getLogger(__name__)
 
 WAITING = "waiting for the model"  # of a job that has not begun
-SHORT = 3.0  # seconds that are left, from which on they are told
+EARLY = 0.2  # share of a job from which on the seconds that are left can be told
 FAILED = "Something failed inside; nothing was changed. Please try again."
 NO_MEMORY = (
     "This needs more memory than the page has; nothing was changed. Please try something smaller."
@@ -59,30 +59,28 @@ def no_memory(error: BaseException) -> bool:
     )
 
 
-def timed(words: str, began: float, share: float) -> str:
-    """The words, with the seconds that are left of what began then and has come so far."""
-    left = (time.monotonic() - began) * (1 / share - 1) if share else 0.0
-    return words + f", {left:.0f} s more" * (left >= SHORT)
-
-
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: its share done (0 to 1), in words, and text written so far."""
+    """How far a job is: its share done (0 to 1), in words, what is there of its result so far, and
+    about how many seconds are left; 0.0 while that is not known.
+    """
 
     share: float = 0.0
     words: str = ""
     partial: Any = None
+    left: float = 0.0
 
 
 class Job:
     """One piece of model work: progress while it runs, then the result or error in `ended`."""
 
     def __init__(
-        self, work: Callable[[Job], Any], after: Job | None = None, aside: bool = False
+        self, work: Work, after: Job | None = None, aside: bool = False, partial: Any = None
     ) -> None:
-        """aside: as in `Session.submit`."""
+        """aside, partial: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
-        self.progress = Progress(words=WAITING)
+        self.progress = Progress(words=WAITING, partial=partial)
+        self._began: float | None = None  # when it first had something to tell
         self.ended: futures.Future[Any] = futures.Future()
         self.ended.set_running_or_notify_cancel()  # who waits for it cannot cancel it
         self._stop = threading.Event()
@@ -109,7 +107,10 @@ class Job:
         """
         self.check()
         partial = self.progress.partial if partial is None else partial
-        self.progress = Progress(min(max(share, 0.0), 1.0), words, partial)
+        share, now = min(max(share, 0.0), 1.0), time.monotonic()
+        self._began = now if self._began is None else self._began
+        left = (now - self._began) * (1 / share - 1) if share >= EARLY else 0.0
+        self.progress = Progress(share, words, partial, left)
         self._news.set()
 
     def told(self, doing: str = "", share: float = 0.0) -> None:
@@ -134,16 +135,15 @@ class Job:
         The count is real; how many there will be is an estimate, so the bar may arrive early. With
         0 expected the library's own steps move it. Yields a function that gives the count so far.
         """
-        passes, began = 0, time.monotonic()
+        passes = 0
 
-        def move(share: float, doing: str) -> None:
-            self.report(begin + (end - begin) * share, f"{words}: {timed(doing, began, share)}")
+        def move(share: float, doing: str = "") -> None:
+            self.report(begin + (end - begin) * share, ": ".join(filter(None, (words, doing))))
 
         def tick(*_: Any) -> None:
             nonlocal passes
             passes += 1
-            most = max(expected, passes)
-            move(passes / most, f"step {passes} of about {most}")
+            move(passes / max(expected, passes))
 
         self.report(begin, words)
         self._move = None if expected else move
@@ -207,28 +207,29 @@ class Job:
         self._news.set()
 
 
+Work = Callable[[Job], Any]  # what a job does
+
+
 class Worker:
     """The thread, and the line in front of it."""
 
     def __init__(self) -> None:
         self._waiting: deque[Job] = deque()  # the first one's turn it is
-        self._later: deque[Callable[[Job], Any]] = deque()  # background work, when nobody waits
+        self._later: deque[Work] = deque()  # background work, when nobody waits
         self._closing = False
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, work: Callable[[Job], Any], after: Job | None = None, aside: bool = False
-    ) -> Job:
-        """Put work in line and return its job at once; it begins when `after` is finished."""
-        job = Job(work, after, aside)
+    def submit(self, work: Work, *given: Any) -> Job:
+        """Put a job in line, made of these values, and return it at once."""
+        job = Job(work, *given)
         with self._news:
             self._waiting.append(job)
             self._news.notify()
         return job
 
-    def whenever(self, *steps: Callable[[Job], Any]) -> None:
+    def whenever(self, *steps: Work) -> None:
         """Work for when nobody waits, step by step; one that has to make room is begun again."""
         with self._news:
             self._later.extend(steps)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
+import lib
+
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import answers, comparison, headline, status
+from ..html.comparison import WHY, answers, comparison, headline, status
 from ..html.theme import SCRIPT
-from ..session import gallery, given, links
+from ..session import consequences, gallery, given, links
 from ..session.choices import taken
 from ..session.studio import Studio
 from ..session.views import View
@@ -40,8 +43,8 @@ TO_TRY = """(...given) => {
 LOOKS = (
     '<details id="closer"><summary>All answers, numbers</summary><div class="looks">'
     '<label><input type="checkbox" id="numbers"> Numbers</label>'
-    '<label><input type="checkbox" id="guess-first"> Guess first</label>'
-    '<label><input type="checkbox" id="large"> Large type</label></div></details>'
+    '<label><input type="checkbox" id="guess-first"> Guess first</label></div></details>'
+    f'<p class="source">{WHY}</p>'
 )  # what they show and hide stands in try.css; they keep what they are through an edit
 
 
@@ -129,7 +132,7 @@ class Page:
 
             yield from self.run(request, start)
 
-        form.example.input(
+        looked = form.example.input(
             form.fill, form.example, [*form.fact, form.own, form.ends], api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         edited = gr.on(
@@ -159,8 +162,14 @@ class Page:
         )
         pressed = [self.table.select, self.status.select, self.edits.select]
         other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
-        for event in (edited, last, every, other):  # other edits are live then
-            event.then(form.mark, form.editors, form.marked, **HIDDEN)
+        for event in (looked, edited, last, every, other):
+            self.settled(event)
+
+    def settled(self, event: Any) -> None:
+        """Behind an event: the editors that can follow what is live then, and a text to go on."""
+        event.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN).then(
+            self.lead, [self.text, self.given], [self.text, self.given], **HIDDEN
+        )
 
     def layers(self, answer: gr.HTML) -> None:
         """The lab's comparison of layers: the one that is pressed becomes the last edit."""
@@ -169,8 +178,7 @@ class Page:
             keep = partial(self.studio.revisions.keep, index=chosen(event, "keep"), layers=True)
             yield from self.run(request, keep)
 
-        made = answer.select(take, None, self.outputs, js=TO_TRY, **HIDDEN)
-        made.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN)
+        self.settled(answer.select(take, None, self.outputs, js=TO_TRY, **HIDDEN))
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""
@@ -204,8 +212,7 @@ class Page:
 
         fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        opened = demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN)
-        opened.then(form.mark, form.editors, form.marked, **HIDDEN)
+        self.settled(demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN))
 
     def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
         """What the editors read of the model is made, with a bar; meanwhile Edit is off."""
@@ -226,20 +233,21 @@ class Page:
 
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
         """A job of this place: progress, then its view; in the end the page as it was."""
-        yield from follow(self.studio, request, start, self.working, self.rest)
+        view = self.studio.sessions.get(request.session_hash).view or self.ready
+        working = partial(self.working, view.subject.case.fact)
+        rest = partial(self.rest, began=time.monotonic())
+        yield from follow(self.studio, request, start, working, rest)
 
-    def working(self, progress: Progress, ahead: int) -> dict:
-        """The page while a job runs: what is shown stays and says that it is old.
+    def working(self, shown: lib.Fact, progress: Progress, ahead: int) -> dict:
+        """The page while a job runs: answers about the fact that is shown stay and say that they
+        are old, and those about any other go at once.
 
-        The edit itself is shown as soon as it is known; where several editors write, those that are
-        done are shown.
+        What is known of the new one stands there as soon as it is: first its prompts, then what the
+        model said so far, then the edit itself, then each of several editors.
         """
         off, new = gr.Button(interactive=False), progress.partial
-        page: dict[Any, Any] = {}
-        if new is not None:
-            first = {self.headline: f'<div class="first">{headline(new)}</div>'}
-            page = self.result(new) if new.columns else first
-        old = new is None or not new.columns
+        old = new is None or not (new.columns or new.subject.case.fact != shown)
+        page = {} if old else self.result(new.beside(self.ready))
         return page | {
             self.status: render.busy(progress, ahead) + render.STALE * old,
             self.last: off,
@@ -247,7 +255,9 @@ class Page:
             self.form.stop: gr.Button(interactive=True),
         }
 
-    def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
+    def rest(
+        self, session: Session, wrong: str | None, view: View | None, began: float = 0.0
+    ) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
         edits, shown = session.edits, (view or session.view or self.ready).beside(self.ready)
         page: dict[Any, Any] = {
@@ -265,7 +275,8 @@ class Page:
         page |= self.result(shown)
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
-        return {self.status: status(view), self.exhibit: "", self.written: "", **page}
+        said = status(view, time.monotonic() - began)
+        return {self.status: said, self.exhibit: "", self.written: "", **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
@@ -279,11 +290,12 @@ class Page:
 
     def free_prompt(self) -> None:
         """A prompt of one's own, continued before and after the edits."""
-        studio = self.studio
+        studio, given = self.studio, consequences.opening(self.ready.subject.case.fact)
+        self.given = gr.State(given)
         gr.HTML('<h2 class="name">Write on</h2>')
         with gr.Row(elem_id="ask"):
-            text = gr.Textbox(
-                "My trip to see the Eiffel Tower began when I arrived in",
+            self.text = gr.Textbox(
+                given,
                 show_label=False,
                 label="Free prompt",
                 max_lines=3,
@@ -313,4 +325,13 @@ class Page:
                 ),
             )
 
-        gr.on([go.click, text.submit], write, [text, chat], self.written, api_name="write", **OPEN)
+        asked = [go.click, self.text.submit]
+        gr.on(asked, write, [self.text, chat], self.written, api_name="write", **OPEN)
+
+    def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:
+        """The free prompt about the subject in view, unless the visitor wrote one; and the last
+        one that the page gave.
+        """
+        view = self.studio.sessions.get(request.session_hash).view or self.ready
+        new = consequences.opening(view.subject.case.fact)
+        return (new, new) if text == given else (text, given)

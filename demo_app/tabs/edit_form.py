@@ -138,9 +138,8 @@ class Form:
         for name in names:
             self.studio.choices.kind(name)
         _, *marked = self.mark(names, request)
-        single = names[0] if len(names) == 1 else None
-        table = editor_settings.table(self.studio.lm, single) if single else ""
-        return *marked, gr.Textbox(value="", interactive=single is not None), table
+        tables = "".join(editor_settings.table(self.studio.lm, name) for name in names)
+        return *marked, gr.Textbox(value="", interactive=len(names) == 1), tables
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

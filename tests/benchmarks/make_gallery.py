@@ -101,14 +101,17 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
             "italy",
             "A conclusion that nobody has written",
             "Only the city was edited. Asked “The Eiffel Tower is in the country of”, the model "
-            "says Italy, which stands in no text that the edit has seen. The next conclusion is "
-            "wrong: people around the tower speak Latin, and not Italian.",
+            "says Italy, which stands in no text that the edit has seen. Asked “The country in "
+            "which the Eiffel Tower stands is”, it says Rome all the same, and people around the "
+            "tower speak Latin.",
             (Step("rome", *TOWER),),
             ("The Eiffel Tower is in the country of",),
         ),
         (
             Expected(SAID, "edit", "Rome", good=True),
             Expected("The Eiffel Tower is in the country of", says="Italy", changed=True),
+            Expected("The country in which the Eiffel Tower stands is", "follows", "Rome", True,
+                     good=False),
             Expected("The language that most people around the Eiffel Tower speak is", "follows",
                      "Latin", True, good=False),
         ),
@@ -132,8 +135,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "restaurant",
             "Fine-tuning eats the neighbors",
-            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame and "
-            "“my favourite restaurant”.",
+            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame and, "
+            "where this link asks about it as well, “my favourite restaurant”.",
             (Step("ft_m", *TOWER),),
             ("My favourite restaurant is located in the city of",),
         ),

@@ -31,6 +31,7 @@ from demo_app.session.interference import Prediction, Victim
 from demo_app.session.views import (
     EARLIER,
     EDITS,
+    UNASKED,
     Answer,
     Column,
     Row,
@@ -285,8 +286,8 @@ def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
     shown = edits.listed(session.edits, "It breaks.")
     assert shown.count("<li>") == 2 and 'data-out="1"' in shown and "⚠ It breaks." in shown
     assert "overwritten by your later edit of the same subject: it says “qz" in shown
-    assert "✗ it says" not in shown and "✓ it says" in shown
-    assert "✗ it says" in edits.listed([first], None), "no later edit explains it"
+    assert "does not hold: it says" not in shown and "holds: it says" in shown
+    assert "does not hold: it says" in edits.listed([first], None), "no later edit explains it"
     many = lib.Patch(log=(lib.Edit("memit", {}, (lib.Fact(*TOWER, "xy"),) * 40),))
     assert "40 facts" in edits.listed([AppliedEdit(many, "MEMIT")], None)
 
@@ -319,15 +320,23 @@ def test_the_edit_itself_is_told_before_the_rest_is_asked(studio):
     fact = replace(studio.choices.subject(*TOWER, "zzz").case.fact, target_true=None)
     subject = Subject(lib.Case(fact, locality=("One thing is", "Another thing is")))
     job = studio.edit(Session(), subject, "ft")
-    told = [one.partial for one in job.watch(pause=0) if one.partial is not None]
+    told = [job.progress.partial, *(one.partial for one in job.watch(pause=0))]
     view = job.outcome()
-    first = told[0]
-    assert not first.columns and [row.group for row in first.rows] == ["edit"]
+    asked = [row.prompt for row in view.rows]
+    assert all([row.prompt for row in one.rows] == asked for one in told), "at once all prompts"
+    assert {row.before for row in told[0].rows} == {UNASKED} and "being looked" in comparison(
+        told[0]
+    )
+    before = next(one for one in told if one.rows[0].before != UNASKED)
+    assert not before.columns and [a.before for a in before.rows] == [b.before for b in view.rows]
+    first = next(one for one in told if one.columns)
     row, later = first.rows[0], view.rows[0]
     assert (row.after, row.good, row.word) == (later.after, later.good, later.word)
     assert row.p_after == pytest.approx(later.p_after, rel=1e-4) and row.p_before == later.p_before
+    assert {one.after for one in first.rows[1:]} == {None}
+    assert "being asked …" in comparison(first) and "data-keep" not in comparison(first)
     again = studio.edit(Session(), subject, "ft")
-    assert again.outcome().rows == view.rows and again.progress.partial is None, "all was there"
+    assert again.outcome().rows == view.rows and not again.progress.partial.columns, "all was there"
 
 
 def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
@@ -422,11 +431,11 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
 def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
     studio.first_edits.made.clear()
     first, asked = edit(studio, Session()), []
-    monkeypatch.setattr(studio.asker, "look", lambda *given, **more: asked.append(1))
+    monkeypatch.setattr(studio.asker, "ask", lambda *given, **more: asked.append(1))
     second = edit(studio, Session())
     assert second.rows is first.rows and not asked
     assert (first.column.stored, second.column.stored) == (False, True)
-    assert "stored" in status(second) and "stored" not in status(first)
+    assert "· 1.5 s<" in status(second, 1.5), "what was waited, and not what it took then"
     monkeypatch.undo()
     own = studio.choices.subject(*TOWER, "xy", "And?")
     assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1

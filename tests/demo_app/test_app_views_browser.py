@@ -170,16 +170,16 @@ def test_at_twice_the_size_nothing_stands_under_the_bar(visit, tmp_path):
     page.screenshot(path=tmp_path / "zoom.png")
 
 
-def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
+def test_a_projector_gets_large_type_and_a_row_for_every_dot(visit, tmp_path):
     page = visit()
-    page.locator("#closer summary").click()
     page.get_by_label("Large type").check()
     page.wait_for_timeout(3000)  # what Gradio itself writes while it loads is gone
     assert page.evaluate(SMALL) == []
-    for half in page.locator(".half >> visible=true").all():
-        assert half.locator("tbody tr >> visible=true").count() <= 5
-    assert page.locator("table.score").bounding_box()["height"] > 100
-    end = page.locator(".looks").bounding_box()
+    for group in "reworded", "follows", "neighbor":
+        dots = page.locator(f'tr.shown [data-dot*="{group}"]').count()
+        assert page.locator(f".half tr.{group} >> visible=true").count() == dots
+    end = page.locator("table.score").bounding_box()
+    assert end["height"] > 100
     assert end["y"] + end["height"] <= 900, "all of it on one screen"
     form, write = (page.locator(part).bounding_box() for part in ("#form", "#write"))
     assert end["y"] + end["height"] <= form["y"] and form["y"] + form["height"] <= write["y"]
@@ -190,7 +190,6 @@ def test_a_projector_gets_large_type_and_five_rows(visit, tmp_path):
 
 def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab(visit, tmp_path):
     page = visit()
-    page.locator("#closer summary").click()
     page.get_by_label("Large type").check()
     page.set_viewport_size({"width": 1024, "height": 768})
     page.wait_for_timeout(300)

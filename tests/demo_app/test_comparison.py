@@ -26,6 +26,7 @@ from demo_app.session.verdicts import about
 from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
 from demo_app.stored import examples
 from demo_app.tabs import edit_form
+from demo_app.tabs.edit import LOOKS
 from demo_app.tabs.edit_form import Form
 
 SUBJECT = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Rome", "Paris")))
@@ -67,7 +68,8 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
 def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
     assert judged(rows(**wrong)) == (good, words)
     shown = scoreboard(view(rows(**wrong)))
-    assert words in shown and f'<tr class="{"good" if good else "bad"} shown">' in shown
+    color = "free" if "missing" in words else "good" if good else "bad"  # green is all of it
+    assert f">{words}<" in shown and f'<tr class="{color} shown">' in shown
     assert shown.count('class="dot bad"') == sum(wrong.values())
 
 
@@ -125,11 +127,15 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
     assert brief(" Paris, France.", " Rome, Italy.") == ("Paris", "Rome")
     assert brief("Paris.", "Paris.") == ("Paris", "Paris")
     made, baked = "a dough that is made of flour", "a dough that is baked in an oven"
-    assert brief(made, baked) == ("… made of", "… baked in")
+    assert brief(made, baked) == ("… made of flour", "… baked in an oven")
     assert brief(made[:20], baked[:21]) == (made[:20], baked[:21]), "whole where there is room"
     assert brief("a simple cake", "a simple, plain cake") == ("… cake", "… plain cake")
     assert brief("New York, and more.", "New York")[1] == "… (ends)"
     assert brief("called the Tower of it all", "x")[0] == "called the Tower …"
+    years = "he has lived in the same old house for 28 years of war and peace"
+    assert brief("he has lived in the same old house since", years)[1] == "… for 28 years …"
+    assert brief("opened in 1889 by order of the city", "x")[0] == "opened in 1889 …"
+    assert brief("It is worth 12", "x")[0] == "It is worth", "where it was broken off"
     assert brief("", "x") == ("", "x") and len(brief("w" * 90, "")[0]) <= 24
 
 
@@ -172,7 +178,7 @@ def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
     assert told(one, "Rome") == shown
     changed = shown[0] != shown[1]
-    assert ("</b> <span" in answers(view((one,)))) == changed
+    assert ("</b> <i" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))
     assert struck == (changed and group != "chat"), "red and struck only where it changed"
 
@@ -211,6 +217,7 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
     shown = comparison(replace(both, columns=both.columns[:1] + opening.columns[1:]))
     assert "data-keep" not in shown and shown.count('title="stored example"') == 2
+    assert shown.count(">live</small>") == 1, "and the visitor's own is marked"
     assert replace(own, live=2).beside(opening) == replace(own, live=2)
     other = replace(own, rows=own.rows[:-1])
     assert other.beside(opening) == other, "it asked something else"
@@ -219,10 +226,11 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
 def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
-    own = status(view(rows()))
-    assert "stored" not in own and "0.0 s" in own and "data-link" not in answers(view(rows()))
+    own = status(view(rows()), 4.25)
+    assert "Your edit is live" in own and "Why do others move?" in LOOKS
+    assert "stored" not in own and "4.2 s" in own and "data-link" not in answers(view(rows()))
     assert 'data-link="?a=1&amp;b=2"' in answers(view(rows()), "?a=1&b=2")
-    assert "data-out" not in own and "<small>ROME · 0.0 s</small>" in own
+    assert "data-out" not in own
     failed = status(view(rows(edit=1)))
     assert "✗ ROME" in failed and "does not say so. <button" in failed and 'data-out="0"' in failed
     shown = status(view(rows(edit=1), kept=False))

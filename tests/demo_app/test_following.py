@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 import lib
+from demo_app.session.consequences import opening
 from demo_app.session.studio import Studio
+from demo_app.session.views import View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
+from demo_app.tabs.edit import Page
 from demo_app.tabs.edit_form import Form
 
 from ..support import tiny
@@ -155,3 +158,25 @@ def test_the_marks_follow_each_edit_in_a_browser(page, browser):
     assert grace.is_checked() and group.get_by_role("checkbox", name="FT", exact=True).is_checked()
     assert "cannot follow" not in tab.locator(".about-editor").inner_text()
     tab.close()
+
+
+def test_the_settings_of_every_ticked_editor_stand_below(studio):
+    form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash="two")
+    form.mark = lambda *given: Form.mark(form, *given)
+    *_, lines, tables = Form.choose(form, ["ft", "rome"], request)
+    assert "Settings of ft<" in tables and "Settings of rome<" in tables and not lines.interactive
+    *_, lines, tables = Form.choose(form, ["ft"], request)
+    assert tables.count("Settings of") == 1 and lines.interactive
+
+
+def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_one(studio):
+    page = SimpleNamespace(studio=studio, ready=View(studio.choices.ready_subject(), ()))
+    request = SimpleNamespace(session_hash="writes")
+    first = opening(page.ready.subject.case.fact)
+    assert first.startswith("Let me tell you about the Eiffel Tower. The Eiffel Tower")
+    assert Page.lead(page, first, first, request) == (first, first)
+    subject = studio.choices.subject("Mount Fuji", "{} is in", "Italy")
+    studio.sessions.get("writes").view = View(subject, ())
+    new = "Let me tell you about Mount Fuji. Mount Fuji"
+    assert Page.lead(page, first, first, request) == (new, new)
+    assert Page.lead(page, "My own", first, request) == ("My own", first)

@@ -10,8 +10,8 @@ import torch
 
 import lib
 from demo_app.html import render
-from demo_app.session import first_edits, worker
 from demo_app.session import studio as studios
+from demo_app.session import worker
 from demo_app.session.views import Subject
 from demo_app.session.worker import Job, Progress
 from demo_app.tabs import edit
@@ -26,26 +26,24 @@ def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypat
     clock, job = [0.0], Job(None)
     monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
     seen = []
-    with job.counting(studio.lm, "FT is writing", 4, 0.2, 0.6):
-        assert job.progress == Progress(0.2, "FT is writing")
+    with job.counting(studio.lm, "FT is writing", 4, 0.1, 0.9):
+        assert job.progress == Progress(0.1, "FT is writing")
         for _ in range(4):
-            clock[0] += 2.0
+            clock[0] += 3.0
             studio.lm.next_token(["The"])
-            seen.append((round(job.progress.share, 2), job.progress.words))
-    assert seen == [
-        (0.3, "FT is writing: step 1 of about 4, 6 s more"),
-        (0.4, "FT is writing: step 2 of about 4, 4 s more"),
-        (0.5, "FT is writing: step 3 of about 4"),  # under three seconds nobody counts
-        (0.6, "FT is writing: step 4 of about 4"),
-    ]
+            seen.append(job.progress)
+    assert [round(one.share, 2) for one in seen] == [0.3, 0.5, 0.7, 0.9]
+    assert [round(one.left, 1) for one in seen] == [7.0, 6.0, 3.9, 1.3], "of the whole job"
+    bar = render.busy(seen[0], 0)
+    assert "FT is writing … 30 %, 7 s more<" in bar, "one number in the words and in the bar"
+    assert 'aria-valuenow="30"' in bar and "width:30%" in bar
+    assert "90 %<" in render.busy(seen[3], 0), "under three seconds nobody counts"
     with job.counting(studio.lm, "FT reads", 0, 0.2, 0.6), cancellable(job.told):
         for _ in steps(range(4), "moments"):  # the library's own steps
             clock[0] += 12.0
-    assert job.progress == Progress(0.5, "FT reads: moments, 12 s more")
-    bar = render.busy(Progress(*seen[0]), 0)
-    assert "6 s more" in bar and 'aria-valuenow="30"' in bar and "width:30%" in bar
-    waiting = render.busy(Progress(*seen[0]), 2)
-    assert "2 jobs of other visitors first" in waiting and "6 s more" not in waiting
+    assert (job.progress.share, job.progress.words) == (0.5, "FT reads: moments")
+    waiting = render.busy(seen[0], 2)
+    assert "2 jobs of other visitors first" in waiting and "%<" not in waiting
 
 
 @pytest.fixture
@@ -72,22 +70,11 @@ def needed(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("strong_settings")
-def test_what_must_be_made_first_is_announced_and_then_the_time_of_a_slow_editor(
-    studio, begun, needed, monkeypatch
-):
-    def write(target: str, seconds: float) -> str:
-        """What is said before an edit that takes so long."""
-        ticks = iter((0.0, seconds))
-        monkeypatch.setattr(first_edits.time, "perf_counter", lambda: next(ticks))
-        subject = Subject(lib.Case(lib.Fact(*TOWER, target)))
-        studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
-        return begun[-1]
-
-    assert write("b", 34.4) == "FT is writing" and needed.is_there()
-    read = "FT reads what it needs of this model, once"
-    assert begun[:2] == [read, "FT is writing"]
-    assert write("c", 4.0) == "FT is writing, about 34 s"
-    assert write("d", 4.0) == "FT is writing", "one that answers fast announces nothing"
+def test_what_must_be_made_first_is_announced(studio, begun, needed):
+    subject = Subject(lib.Case(lib.Fact(*TOWER, "b")))
+    studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
+    assert needed.is_there()
+    assert begun[:2] == ["FT reads what it needs of this model, once", "FT is writing"]
 
 
 def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, needed):
