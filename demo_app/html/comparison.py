@@ -173,7 +173,7 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
-    edit = view.rows[0].prompt
+    edit = view.subject.case.fact.text
     if len(run) < RUN:
         return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
