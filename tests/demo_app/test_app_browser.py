@@ -252,7 +252,7 @@ def test_an_edit_that_failed_is_live_when_kept_and_taken_out_beside_its_cross(vi
     assert "edit" not in page.locator("#top .live").inner_text()
     assert page.locator("#written").inner_text().strip() == "", "it was said before this edit"
     page.screenshot(path=tmp_path / "failed.png")
-    press(page, "keep it")
+    page.locator("#status").get_by_role("button", name="keep it").click()
     live(page, "1 edit live")
     page.locator("#status").get_by_role("button", name="take it out").click()
     assert "byte-identical" in said(page, "Undone")
@@ -267,7 +267,7 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     assert "FT-M live" in page.locator("table.score").inner_text()
     page.screenshot(path=tmp_path / "beside.png", full_page=True)
     fits_both(page)
-    press(page, "keep it")
+    page.locator("#status").get_by_role("button", name="keep it").click()
     page.locator("table.score th", has_text="GRACE live").wait_for(timeout=60_000)
     page.get_by_label("Subject", exact=True).fill("The Colosseum")
     page.get_by_label("New answer").fill("Oslo")
