@@ -82,7 +82,7 @@ def endpoints(studio: Studio) -> None:
 
     def settings(editor: str = "rome") -> list[dict]:
         """The settings of an editor: value for this model, published value, and what each does."""
-        if not isinstance(editor, str) or editor not in studio.choices.editors():
+        if not isinstance(editor, str) or editor not in studio.choices.editors:
             said = f"There is no editor “{given.short(editor)}” here."
             raise gr.Error(said, print_exception=False)
         return listed(studio.lm, editor)

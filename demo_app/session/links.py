@@ -75,7 +75,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     if fact is None and any(given[key] for key in KEYS[:4]):
         left_out.append("fact")
     names = list(dict.fromkeys(name.strip() for name in given["editors"].split(",") if name))
-    editors = tuple(name for name in names if name in choices.editors())[:BESIDE]
+    editors = tuple(name for name in names if name in choices.editors)[:BESIDE]
     if len(editors) < len(names):
         left_out.append("editors" if not editors else "some of the editors")
     own = given["own"]

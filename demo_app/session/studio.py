@@ -67,7 +67,7 @@ class Studio:
             with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
                 make_missing(one for one in every if one.kind.startswith(kind))
 
-        known, examples = self.choices.editors(), self.choices.examples
+        known, examples = self.choices.editors, self.choices.examples
         warm, look = self.first_edits.warm, partial(self.asker.look, patch=lib.EMPTY)
         steps = [partial(warm, editor=one, subject=subject) for one in self.choices.used("warm")]
         self.worker.whenever(

@@ -65,7 +65,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
     fact; None takes one that nobody can foresee.
     """
     draw = chance or random.SystemRandom()
-    known = studio.choices.editors()
+    known = studio.choices.editors
     editor = draw.choice(studio.choices.used("blind"))
     case = draw.choice(list(studio.choices.cases.values()))
 
@@ -81,7 +81,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
 
 def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
     """Examine the visitor's applied edits: Findings."""
-    patch, known = session.patch, studio.choices.editors()
+    patch, known = session.patch, studio.choices.editors
     if not patch.weights:
         raise Trouble(NO_WEIGHTS)
     names = dict.fromkeys(edit.editor for edit in patch.log)

@@ -129,7 +129,7 @@ def race(studio: Studio) -> stress_test.Test:
     """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
     choices = studio.choices
     cases = stress_test.mixed(choices)[:EDITS]
-    known = choices.editors()
+    known = choices.editors
     names = [name for name in (*stress_test.BASELINES, *stress_test.RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)

@@ -26,13 +26,13 @@ def surprises(studio: Studio) -> None:
     """All cards."""
     with gr.Column(elem_id="gallery"):
         gr.HTML('<h2 class="name">Surprising edits</h2>' + render.hint(SEE))
-        gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors()))
+        gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors))
 
 
 def some(studio: Studio) -> None:
     """Three of them, below what one tries."""
     with gr.Column(elem_id="some"):
-        cards = html.some(gallery.gallery(), studio.choices.editors())
+        cards = html.some(gallery.gallery(), studio.choices.editors)
         gr.HTML(f'<h2 class="name">Three surprises, each in a new tab</h2>{cards}')
 
 

@@ -21,7 +21,7 @@ from .lab import Action, Question
 
 def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     """All of them, for a page over this studio."""
-    names = {name: shown for name, (shown, _) in studio.choices.editors().items()}
+    names = {name: shown for name, (shown, _) in studio.choices.editors.items()}
     null = (examples.natural if examples is not None else None) or ()
     blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
 
