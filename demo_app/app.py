@@ -39,7 +39,6 @@ ROUTES = [
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
 WHAT = "Change one fact. What else moves?"
-LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
@@ -50,8 +49,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{WHAT}</p>", scale=8, min_width=320)
-            large = '<label><input type="checkbox" id="large"> Large type</label>'  # see try.css
-            gr.HTML(large, elem_classes="large", min_width=110)
+            gr.HTML(read("large.html"), elem_classes="large", min_width=110)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
             last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
@@ -60,10 +58,13 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:
-                gr.HTML(render.hint(LAB))
+                gr.HTML(read("lab.html"))
                 with gr.Column(elem_id="lab"):
-                    with gr.Accordion(links.MEMORY_ASKS, open=False, elem_id=links.MEMORY) as seen:
-                        gr.HTML(memory.IN_LAB, js_on_load=memory.ON_LOAD)
+                    with gr.Accordion(
+                        "Why do others move? A layer is a memory", open=False, elem_id=links.MEMORY
+                    ) as seen:
+                        mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
+                        gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
                     cards = [Card(studio, examples, one) for one in questions(studio, examples)]
                     taken = TakeAway(studio, ready)
         gr.HTML(about(studio.lm.plain_name))

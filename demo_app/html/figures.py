@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
-NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
 COLORS = dict(
@@ -63,7 +62,11 @@ def _why(found: Tried) -> list[str]:
     else:
         end = "the search did not find it"
     good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
-    which = f"Written, with all else left alone: {'; '.join(good)}." if good else NOWHERE
+    which = (
+        f"Written, with all else left alone: {'; '.join(good)}."
+        if good
+        else "None of these layers writes it and leaves all else alone."
+    )
     said = f"{'✓' if rows[0].good else '✗'} The answer should now be “{new}”."
     return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
 

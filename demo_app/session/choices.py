@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.data.relations import relations
 
 from . import consequences, given
 from .views import Subject, capital
@@ -30,7 +29,6 @@ class Choices:
 
     cases: {number: case} of the classroom, as far as the model knows them.
     examples: {label: number of the case} of the examples that are offered.
-    relations: the names of the classroom's relations.
     editors: {name: (how it is written, its first sentence)} of all editors that can edit here.
     ready: the label of the example that stands in the form when the page opens: the one that is
         meant for it, or the first that the model knows.
@@ -40,7 +38,6 @@ class Choices:
         self.lm = lm
         offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         self.cases = {case.id: case for case in lib.classroom(lm.name)}
-        self.relations = tuple(relations())
         shown = [i for i in (offered["ready"], *offered["cases"]) if i in self.cases] or self.cases
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))

@@ -152,6 +152,5 @@ class FirstEdits:
 
 def steps(editor: lib.Editor) -> int:
     """The length of an editor's search; 0 where it does not search."""
-    config = editor.config
-    own = next((getattr(config, name) for name in STEPS if hasattr(config, name)), 0)
-    return 0 if editor.trained else own
+    found = [getattr(editor.config, name) for name in STEPS if hasattr(editor.config, name)]
+    return found[0] if found and not editor.trained else 0

@@ -17,7 +17,7 @@ from lib.computed_once import make_missing
 from . import editor_settings, given
 from .asking import Asker
 from .choices import BESIDE, Choices
-from .edits import Health, applied
+from .edits import AppliedEdit, Health
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
@@ -172,7 +172,7 @@ class Studio:
             if not said and keep == "said":
                 session.view = view.show(best)
                 return session.view
-            edits = (*held, applied(columns[best]))
+            edits = (*held, AppliedEdit(columns[best].patch, columns[best].name))
             warning = None
             if listed:
                 edits, warning = self.health.checked(job, edits)

@@ -69,12 +69,9 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
 
     natural: that part, where it was made; it stands beside what `traced` finds.
     """
-    if part == "race":
-        return race(studio)
-    if part == "natural":
-        return tracing.natural(studio.lm)
-    if part == "layers":
-        return in_layers(studio)
+    of_model = {"race": race, "natural": lambda _: tracing.natural(studio.lm), "layers": in_layers}
+    if part in of_model:
+        return of_model[part](studio)
     subject, session = studio.choices.ready_subject(), Session()
     if part == "opening":
         return opening(studio, session, subject)

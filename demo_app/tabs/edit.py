@@ -255,8 +255,8 @@ class Page:
                 open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
+            **self.result(shown),
         }
-        page |= self.result(shown)
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
         said = status(view, time.monotonic() - began)
