@@ -30,6 +30,7 @@ COLORS = dict(
 def layers(found: Tried) -> str:
     """Why the edit came out so, its search, where its answer turns, and the layers side by side."""
     parts, said, turn = [], _why(found), found.turn
+    view = found.view.show(found.view.chosen)  # in a stored example each row stands once
     if found.loss:
         terms = ("total", "nll", "kl", "decay")
         figure = plot.loss_curve([dict(zip(terms, row, strict=False)) for row in found.loss])
@@ -39,8 +40,8 @@ def layers(found: Tried) -> str:
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    first = headline(found.view.show(found.view.chosen)) + finding(" ".join(said))
-    return f"{first}{beside(parts)}{comparison(found.view)}"
+    first = headline(view) + finding(" ".join(said))
+    return f"{first}{beside(parts)}{comparison(view)}"
 
 
 def _why(found: Tried) -> list[str]:
