@@ -14,7 +14,6 @@ from io import StringIO
 from typing import Any
 
 VISITORS = 200  # of whom Gradio keeps what it needs itself
-UNSHARED = "No public link could be made (no way to gradio's servers): it is open here only."
 
 
 def free_port(wanted: int, host: str, tries: int = 100) -> int:
@@ -79,7 +78,11 @@ def open_page(
     }
     _launch(demo, port, host, app_kwargs=more, **appearance(), **settings)
     if settings.get("share"):
-        print(f"Public for a week: {demo.share_url}" if demo.share_url else UNSHARED)
+        print(
+            f"Public for a week: {demo.share_url}"
+            if demo.share_url
+            else "No public link could be made (no way to gradio's servers): it is open here only."
+        )
     studio.warm_up()
     return demo, studio
 

@@ -26,10 +26,11 @@ def endpoints(studio: Studio) -> None:
     """Add the endpoints to the page that is being built."""
 
     async def edited(request: gr.Request, fact: tuple, editor: Any, more: dict[str, Any]) -> View:
-        def start(session: Session) -> Job:
-            return studio.edit(session, studio.choices.subject(*fact), editor, **more)
-
-        return await _done(studio, request, start)
+        return await _done(
+            studio,
+            request,
+            lambda session: studio.edit(session, studio.choices.subject(*fact), editor, **more),
+        )
 
     async def edit(
         subject: str,
@@ -49,12 +50,8 @@ def endpoints(studio: Studio) -> None:
         """
         more = {"keep": "any", "more": settings, "listed": False}
         view = await edited(request, (subject, prompt, target, own), editor, more)
-        found = {
-            "kind": view.subject.case.relation,
-            "live": view.live,
-            "rows": rows(view.columns[0]),
-        }
-        return {**summary(view.columns[0]), **found}
+        more = {"kind": view.subject.case.relation, "live": view.live}
+        return {**summary(view.columns[0]), **more}
 
     async def compare(
         subject: str,
@@ -70,7 +67,7 @@ def endpoints(studio: Studio) -> None:
         or cannot follow this visitor's edits; where none can, the call fails with their sentences.
         """
         view = await edited(request, (subject, prompt, target, own), editors, {"keep": "none"})
-        return [{**summary(column), "rows": rows(column)} for column in view.columns]
+        return [summary(column) for column in view.columns]
 
     async def answer(
         prompt: str, chat: bool = False, tokens: int = 16, request: gr.Request = None
@@ -82,7 +79,7 @@ def endpoints(studio: Studio) -> None:
 
     def settings(editor: str = "rome") -> list[dict]:
         """The settings of an editor: value for this model, published value, and what each does."""
-        if not isinstance(editor, str) or editor not in studio.choices.editors():
+        if not isinstance(editor, str) or editor not in studio.choices.editors:
             said = f"There is no editor “{given.short(editor)}” here."
             raise gr.Error(said, print_exception=False)
         return listed(studio.lm, editor)
@@ -111,7 +108,7 @@ async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], 
 def summary(column: Column) -> dict:
     """One editor's result as plain values; `neighbors_kept` is None where there was no neighbor."""
     if column.patch is None:
-        return {"editor": column.editor, "error": column.error}
+        return {"editor": column.editor, "error": column.error, "rows": []}
     kept = tally(column.rows, "neighbor")
     return {
         "editor": column.editor,
@@ -122,21 +119,17 @@ def summary(column: Column) -> dict:
         "unrelated_kl_nats": moved(column.rows),
         "seconds": column.seconds,
         "stored": column.stored,
+        "rows": [
+            {
+                "group": row.group,
+                "prompt": row.prompt,
+                "before": row.before,
+                "after": row.after,
+                "p_new": [row.p_before, row.p_after],
+                "p_old": [row.old, row.old_after],
+                "kl_nats": row.kl,
+                "good": row.good,
+            }
+            for row in column.rows
+        ],
     }
-
-
-def rows(column: Column | View) -> list[dict]:
-    """Its rows as plain values."""
-    return [
-        {
-            "group": row.group,
-            "prompt": row.prompt,
-            "before": row.before,
-            "after": row.after,
-            "p_new": [row.p_before, row.p_after],
-            "p_old": [row.old, row.old_after],
-            "kl_nats": row.kl,
-            "good": row.good,
-        }
-        for row in column.rows
-    ]

@@ -6,6 +6,7 @@ are in tabs/.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,7 +19,7 @@ from .api import endpoints
 from .gradio_internals import Blocks, Forgotten
 from .html import memory, render
 from .html.head import TITLE, origin
-from .html.theme import CSS, FONT, LOOK, MONO, SHADES
+from .html.theme import CSS, read
 from .session import links
 from .session.studio import Studio
 from .session.views import View
@@ -31,17 +32,6 @@ from .tabs.lab import Card
 from .tabs.questions import questions
 from .tabs.take_away import TakeAway
 
-ICON = (
-    "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' "
-    "height='32' rx='7' fill='%23b34404'/%3E%3Cpath d='M7 22h18M9 17l11-9 4 4-11 9H9z' "
-    "stroke='white' stroke-width='2' fill='none'/%3E%3C/svg%3E"
-)
-HEAD = (
-    f'<link rel="icon" href="data:image/svg+xml,{ICON}">'
-    '<script>addEventListener("beforeunload", (event) => {'
-    'if (document.querySelector("#top .live.on")) event.preventDefault(); });'
-    f"{(Path(__file__).parent / 'html/lab.js').read_text(encoding='utf-8')}</script>"
-)  # whoever leaves or reloads with edits that are live is asked first
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
 ROUTES = [
     Route("/preview.png", lambda request: FileResponse(PREVIEW)),
@@ -49,30 +39,6 @@ ROUTES = [
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
 WHAT = "Change one fact. What else moves?"
-LARGE = '<label><input type="checkbox" id="large"> Large type</label>'  # what it does: try.css
-LAB = "Questions about your edits. Each opens with a stored answer; its button asks about yours."
-PLACED = """() => {
-  const address = new URL(location.href), place = "%s";
-  const opening = place === "try" && !window.opened;  // nobody has chosen this place
-  window.opened = true;
-  if (opening) return;
-  if (place === "try") address.searchParams.delete("place");
-  else address.searchParams.set("place", place);
-  history.replaceState(null, "", address);
-}"""  # the address names the place, so that a reload and a link come back to it
-
-
-def theme() -> gr.themes.Base:
-    """The theme of the page."""
-    made = gr.themes.Base(
-        primary_hue=gr.themes.Color(*SHADES, name="accent"),
-        secondary_hue="slate",
-        neutral_hue="slate",
-        radius_size="md",
-        font=FONT,
-        font_mono=MONO,
-    )
-    return made.set(**LOOK)
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
@@ -83,7 +49,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
     with Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1><p>{WHAT}</p>", scale=8, min_width=320)
-            gr.HTML(LARGE, elem_classes="large", min_width=110)
+            gr.HTML(read("large.html"), elem_classes="large", min_width=110)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
             last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
@@ -92,16 +58,19 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:
-                gr.HTML(render.hint(LAB))
+                gr.HTML(read("lab.html"))
                 with gr.Column(elem_id="lab"):
-                    with gr.Accordion(links.MEMORY_ASKS, open=False, elem_id=links.MEMORY) as seen:
-                        gr.HTML(memory.IN_LAB, js_on_load=memory.ON_LOAD)
+                    with gr.Accordion(
+                        "Why do others move? A layer is a memory", open=False, elem_id=links.MEMORY
+                    ) as seen:
+                        mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
+                        gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
                     cards = [Card(studio, examples, one) for one in questions(studio, examples)]
                     taken = TakeAway(studio, ready)
         gr.HTML(about(studio.lm.plain_name))
 
         for tab in (first, second, third):
-            tab.select(None, None, None, js=PLACED % tab.id, **HIDDEN)
+            tab.select(None, None, None, js=read("place.js") % tab.id, **HIDDEN)
         endpoints(studio)
 
         def leave(request: gr.Request) -> None:
@@ -138,10 +107,19 @@ def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], folds: dict[str, gr.A
 
 def appearance() -> dict[str, Any]:
     """How a page looks and what its web server takes; Gradio wants it where it is served."""
+    look = json.loads(read("theme.json"))
+    theme = gr.themes.Base(
+        primary_hue=gr.themes.Color(*look["shades"], name="accent"),
+        secondary_hue="slate",
+        neutral_hue="slate",
+        radius_size="md",
+        font=look["font"],
+        font_mono=look["mono"],
+    )
     return {
-        "theme": theme(),
+        "theme": theme.set(**look["look"]),
         "css": CSS,
-        "head": HEAD,
+        "head": read("head.html"),
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,

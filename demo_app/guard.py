@@ -24,7 +24,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from . import gradio_internals
 
 ANY = "*"  # as a host: the page answers to every name
-LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
@@ -33,8 +32,12 @@ def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     A page on the whole network answers to this machine's names, and to every address in digits,
     which no stranger can let point elsewhere: it is marked by "0.0.0.0" among the names.
     """
-    found = {*LOCAL, host.strip("[]").casefold(), *(name.casefold() for name in more)}
-    if not _loopback(host):
+    own = host.strip("[]").casefold()
+    found, address = (
+        {"localhost", "127.0.0.1", "::1", own, *(name.casefold() for name in more)},
+        _address(own),
+    )
+    if own != "localhost" and not (address and address.is_loopback):
         name = socket.gethostname().casefold()
         found |= {"0.0.0.0", name, f"{name.split('.')[0]}.local"}
     return frozenset(name for name in found if name)
@@ -65,12 +68,10 @@ class Guard:
 
     def known(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this page."""
-        if ANY in self.hosts:
-            return True
         name = _name(f"//{host}")
-        return name is not None and (
-            name in self.hosts or ("0.0.0.0" in self.hosts and _address(name))
-        )
+        if ANY in self.hosts or name in self.hosts:
+            return True
+        return name is not None and "0.0.0.0" in self.hosts and _address(name) is not None
 
     def same(self, origin: str | None, host: str) -> bool:
         """Whether a call comes from this page itself, or from a program."""
@@ -114,16 +115,9 @@ def _name(address: str) -> str | None:
     return parts.hostname if parts.username is None and not parts.path else None
 
 
-def _address(name: str) -> bool:
-    """Whether it is an address in digits."""
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a name writes in digits; None for any other name."""
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
-
-
-def _loopback(host: str) -> bool:
-    """Whether a host is reached from this machine only."""
-    name = host.strip("[]").casefold()
-    return name == "localhost" or (_address(name) and ipaddress.ip_address(name).is_loopback)
+        return None

@@ -52,16 +52,8 @@ ABOUT = {  # why a neighbor is not counted
     EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
-LEGEND = (
-    "p: probability of the whole answer right behind the prompt, before → after. KL: how far the "
-    "next token has moved, base against edited, in nats; 0 is not at all."
-)
-HEADS = ("Prompt", "Before → after")  # of both blocks, not shown
-NONE = '<tr><td colspan="2">{}</td></tr>'
-SOUGHT = "Prompts that test this fact are being looked for …"
 WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
-DOTS = "A dot for each prompt: filled where the answer is as it should be."
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
 RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
@@ -115,7 +107,11 @@ def comparison(view: View) -> str:
         )
     whom = escape(view.column.name if view.column else "the edits")
     guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
-    legend = f'<p class="num source">{LEGEND}</p>'
+    legend = (
+        '<p class="num source">p: probability of the whole answer right behind the prompt, before '
+        "→ after. KL: how far the next token has moved, base against edited, in nats; 0 is not at "
+        "all.</p>"
+    )
     source = "" if view.rows[0].before == UNASKED else _source(view.subject)
     return f"{''.join(parts)}{guesses}{legend}{source}{scoreboard(view)}"
 
@@ -133,8 +129,13 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
         body = "".join(_run(view, run, kind) for run in _runs(some))
         body += _unrelated(rows) if kind == "stay" else ""
         if body or kind != "own":
-            none = SOUGHT if rows[0].before == UNASKED else "Not tested."
-            shown = table("moved", HEADS, body or NONE.format(none))
+            none = (
+                "Prompts that test this fact are being looked for …"
+                if rows[0].before == UNASKED
+                else "Not tested."
+            )
+            body = body or f'<tr><td colspan="2">{none}</td></tr>'
+            shown = table("moved", ("Prompt", "Before → after"), body)  # the names are not shown
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
@@ -334,7 +335,12 @@ def scoreboard(view: View) -> str:
         return ""
     names = ("<i>Editor</i>", *NAMES.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
-    return table("score", names, lines, DOTS)
+    return table(
+        "score",
+        names,
+        lines,
+        "A dot for each prompt: filled where the answer is as it should be.",
+    )
 
 
 def _line_of(view: View, column: Column, index: int) -> str:

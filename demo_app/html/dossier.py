@@ -12,7 +12,6 @@ from lib.workbench.instruments.dossier_answers import EntityAnswers
 from .render import NOTHING, folded, number, table
 
 LISTED = 8  # of the answers that changed; the others are folded
-P = "p: how likely the model finds this answer, from 0 to 1."
 
 
 def shown(found: lib.workbench.Dossier) -> str:
@@ -74,5 +73,6 @@ def _cell(name: str, found: EntityAnswers, changed: bool) -> str:
     return (
         f'<td class="{kind}" data-name="{name}"><span>{text}</span><small class="free numbers">'
         f"<span>{agreed} of {len(found.replies)} wordings,</span> "
-        f'<span><abbr title="{P}">p</abbr> {number(found.p)}</span></small></td>'
+        '<span><abbr title="p: how likely the model finds this answer, from 0 to 1.">p</abbr> '
+        f"{number(found.p)}</span></small></td>"
     )

@@ -11,7 +11,6 @@ from ..session import given
 from ..session.edits import AppliedEdit
 
 MARKS = {True: ("good", "holds: it says"), False: ("bad", "does not hold: it says")}
-OVERWRITTEN = "free", "overwritten by your later edit of the same subject: it says"
 
 
 def listed(edits: Sequence[AppliedEdit], warning: str | None) -> str:
@@ -26,7 +25,7 @@ def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
     if edit.holds is not None:
         kind, words = MARKS[edit.holds]
         if not edit.holds and edit.fact.subject in {one.fact.subject for one in later}:
-            kind, words = OVERWRITTEN
+            kind, words = "free", "overwritten by your later edit of the same subject: it says"
         said = f'<small class="{kind}">{words} “{escape(edit.said or "")}”</small>'
     fact = escape(_fact(edit.fact, len(edit.line)))
     return (

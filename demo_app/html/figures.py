@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
-NOWHERE = "None of these layers writes it and leaves all else alone."
 HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
 COLORS = dict(
@@ -31,6 +30,7 @@ COLORS = dict(
 def layers(found: Tried) -> str:
     """Why the edit came out so, its search, where its answer turns, and the layers side by side."""
     parts, said, turn = [], _why(found), found.turn
+    view = found.view.show(found.view.chosen)  # in a stored example each row stands once
     if found.loss:
         terms = ("total", "nll", "kl", "decay")
         figure = plot.loss_curve([dict(zip(terms, row, strict=False)) for row in found.loss])
@@ -40,8 +40,8 @@ def layers(found: Tried) -> str:
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    first = headline(found.view.show(found.view.chosen)) + finding(" ".join(said))
-    return f"{first}{beside(parts)}{comparison(found.view)}"
+    first = headline(view) + finding(" ".join(said))
+    return f"{first}{beside(parts)}{comparison(view)}"
 
 
 def _why(found: Tried) -> list[str]:
@@ -63,7 +63,11 @@ def _why(found: Tried) -> list[str]:
     else:
         end = "the search did not find it"
     good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
-    which = f"Written, with all else left alone: {'; '.join(good)}." if good else NOWHERE
+    which = (
+        f"Written, with all else left alone: {'; '.join(good)}."
+        if good
+        else "None of these layers writes it and leaves all else alone."
+    )
     said = f"{'✓' if rows[0].good else '✗'} The answer should now be “{new}”."
     return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
 

@@ -19,10 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..session import gallery
 
 TITLE = "Edit a language model's memory"
-DESCRIPTION = (
-    "Change one fact in a language model, see beside each other what changed and what should have "
-    "stayed, and undo it exactly."
-)
 CHARSET = '<meta charset="utf-8" />'
 LONGEST = 160  # letters of a text that a preview shows
 GRADIOS = re.compile(
@@ -47,7 +43,11 @@ def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -
     if exhibit is not None:
         return Words(exhibit.title.replace("*", ""), exhibit.sentence.replace("*", ""))
     if sentence := facts(query):
-        return Words(f"“{sentence}”", f"What if a language model believed this? {DESCRIPTION}")
+        return Words(
+            f"“{sentence}”",
+            "What if a language model believed this? Change one fact in a language model, see "
+            "beside each other what changed and what should have stayed, and undo it exactly.",
+        )
     first = gallery.gallery().exhibits[0].sentence.replace("*", "")
     return Words(TITLE, f"{first} Change a fact yourself and see.")
 

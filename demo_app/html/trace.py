@@ -17,10 +17,6 @@ from .figures import picture
 from .render import NOTHING, folded, hint, in_words, numbers, table
 
 LISTED = 5  # candidates in the table
-Z = (
-    "z says how far one subject lies beyond the others: how many standard deviations its "
-    "direction in the weights is longer than the median. "
-)
 
 
 def shown(found: Findings) -> str:
@@ -114,7 +110,11 @@ def _layers(found: Findings) -> str:
         series["unedited"] = [place.null for place in found.places]
     figure = plot.layer_curve(layers, series, "largest z of any subject")
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
-    said = f"{Z}Dashed: {found.threshold:g}, from which on a subject is called a suspect."
+    said = (
+        "z says how far one subject lies beyond the others: how many standard deviations its "
+        f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, from "
+        "which on a subject is called a suspect."
+    )
     return f"{picture(figure, said)}{hint(said)}"
 
 

@@ -63,9 +63,7 @@ def rows(test: Test) -> list[list[str]]:
     if test.base is not None:
         share, surprise = _share(test.base.neighbors), _number(test.base.perplexity)
         found.append(["before any edit", "0", "–", share, surprise, "–", "–"])
-    for line in test.lines:
-        if not line.points:
-            continue
+    for line in (one for one in test.lines if one.points):
         point, end = line.points[-1], test.collapse(line)
         found.append(
             [

@@ -25,8 +25,6 @@ TOGETHER = 10  # facts asked in one step
 PROBES = 16  # neighbors asked at every point, the same ones each time
 LONG = 600  # characters of a neighbor
 TEXT = 1200  # characters of held-out text for the perplexity
-ASK = {"events": ("generation",)}
-Steps = Generator[None, None, Any]
 
 
 class Run:
@@ -48,7 +46,7 @@ class Run:
         share = begin / self.total, min(self.done / self.total, 1.0)
         return self.job.counting(self.lm, words, passes, *share)
 
-    def line(self, line: Line, first: int, end: int) -> Steps:
+    def line(self, line: Line, first: int, end: int) -> Generator[None, None, None]:
         """One batch of a line: written, asked, and measured where it is a point of measuring."""
         cases = self.test.cases
         with self.step(f"{line.name} is writing edits {first + 1} to {end}", 30):
@@ -73,7 +71,7 @@ class Run:
 
     def said(self, patch: lib.Patch, cases: Sequence[lib.Case]) -> dict[int, bool]:
         """{number of a case: whether the model says its new answer by itself}."""
-        found = lib.evaluate(self.lm, cases, patch, metrics=(), **ASK).rows
+        found = lib.evaluate(self.lm, cases, patch, metrics=(), events=("generation",)).rows
         found = found[found["event"] == "generation"]
         return {int(row): bool(v) for row, v in zip(found["case"], found["value"], strict=True)}
 

@@ -124,7 +124,7 @@ def mean(right: Collection[bool]) -> float:
 
 def offered(choices: Choices) -> dict[str, str]:
     """{editor: how it is written} of those that may be chosen beside the two that always run."""
-    known = choices.editors()
+    known = choices.editors
     return {
         name: f"{known[name][0]} (fast)" if choices.kind(name).speed == "fast" else known[name][0]
         for name in known
@@ -140,7 +140,7 @@ def mixed(choices: Choices) -> list[lib.Case]:
 
 def plan(choices: Choices, editors: Sequence[str], cases: Sequence[lib.Case], edits: Any) -> Test:
     """The test that a form asks for, checked. Raises Trouble in one sentence."""
-    known, possible = choices.editors(), offered(choices)
+    known, possible = choices.editors, offered(choices)
     wanted = given.names("editors", editors)
     for editor in wanted:
         if editor not in possible:

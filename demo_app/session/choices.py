@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.data.relations import relations
 
 from . import consequences, given
 from .views import Subject, capital
@@ -30,7 +29,7 @@ class Choices:
 
     cases: {number: case} of the classroom, as far as the model knows them.
     examples: {label: number of the case} of the examples that are offered.
-    relations: the names of the classroom's relations.
+    editors: {name: (how it is written, its first sentence)} of all editors that can edit here.
     ready: the label of the example that stands in the form when the page opens: the one that is
         meant for it, or the first that the model knows.
     """
@@ -39,11 +38,10 @@ class Choices:
         self.lm = lm
         offered = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         self.cases = {case.id: case for case in lib.classroom(lm.name)}
-        self.relations = tuple(relations())
         shown = [i for i in (offered["ready"], *offered["cases"]) if i in self.cases] or self.cases
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))
-        self._editors = {
+        self.editors = {
             name: (editor.title, _sentence(editor))
             for name, editor in lib.EDITORS.items()
             if can_edit(editor, lm)
@@ -56,11 +54,7 @@ class Choices:
 
     def used(self, use: str) -> list[str]:
         """The editors that can edit here and that the page uses so (see `lib.Editor.page`)."""
-        return [name for name in self._editors if use in lib.EDITORS[name].page]
-
-    def editors(self) -> dict[str, tuple[str, str]]:
-        """{name: (how it is written, its first sentence)} of all editors that can edit here."""
-        return self._editors
+        return [name for name in self.editors if use in lib.EDITORS[name].page]
 
     def refused(
         self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, Any]
@@ -89,7 +83,7 @@ class Choices:
             raise Trouble(f"{len(names)} editors are too many side by side: up to {BESIDE} fit.")
         for name in names:
             self.kind(name)
-            if name not in self._editors:
+            if name not in self.editors:
                 raise Trouble(f"{name} has no trained network for {self.lm.name}.")
         return names
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import lib
+from lib.data.relations import relations
 from lib.workbench.instruments.dossier import Dossier, naming
 
 from . import given
@@ -25,7 +26,7 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
 
     def work(job: Job) -> Generator[None, None, Dossier]:
         patch, lines = session.patch, []
-        edits, total = naming(patch, name), len(studio.choices.relations)
+        edits, total = naming(patch, name), len(relations())
         for line in lib.workbench.dossier_lines(studio.lm, name, patch):
             lines.append(line)
             words = f"{len(lines)} of {total} relations asked about {name}"

@@ -14,7 +14,7 @@ import lib
 from lib.data.texts import HELD_OUT
 from lib.evaluation.answers import begins
 
-from .views import Column, first_sentence
+from .views import first_sentence
 from .worker import Job
 
 TEXT = 900  # characters of held-out text that are read for the perplexity
@@ -49,11 +49,6 @@ class AppliedEdit:
     def holds(self) -> bool | None:
         """Whether the model says the new answer; None where it was not asked."""
         return None if self.said is None else begins(self.said, self.fact.target_new)
-
-
-def applied(column: Column) -> AppliedEdit:
-    """A column's edit, for the list."""
-    return AppliedEdit(column.patch, column.name)
 
 
 def without(

@@ -69,7 +69,7 @@ class FirstEdits:
         where they are given, the edit itself is told as soon as it is known, as a View in which
         they stand behind it.
         """
-        name, middle = self.choices.editors()[editor][0], begin + (end - begin) * 0.7
+        name, middle = self.choices.editors[editor][0], begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
         except (ValueError, lib.errors.OwnerError) as error:
@@ -93,7 +93,7 @@ class FirstEdits:
         self, job: Job, editor: str, wanted: Iterable[Stored], begin: float = 0.0, end: float = 1.0
     ) -> None:
         """Make what the editor reads of the model, where it is not there yet, with a bar."""
-        name = self.choices.editors()[editor][0]
+        name = self.choices.editors[editor][0]
         words = f"{name} reads what it needs of this model, once"
         missing = [one for one in wanted if not one.is_there()]
         kinds = list(dict.fromkeys(one.kind for one in missing))
@@ -126,7 +126,7 @@ class FirstEdits:
         end: float,
     ) -> FirstEdit:
         """The fact written by one editor on top of `start`; an edit of the empty patch is kept."""
-        fact, name = subject.case.fact, self.choices.editors()[editor][0]
+        fact, name = subject.case.fact, self.choices.editors[editor][0]
         key = editor, fact, tuple(sorted(settings.items(), key=lambda item: item[0]))
         if not start and key in self.made:
             self.made.move_to_end(key)
@@ -152,6 +152,5 @@ class FirstEdits:
 
 def steps(editor: lib.Editor) -> int:
     """The length of an editor's search; 0 where it does not search."""
-    config = editor.config
-    own = next((getattr(config, name) for name in STEPS if hasattr(config, name)), 0)
-    return 0 if editor.trained else own
+    found = [getattr(editor.config, name) for name in STEPS if hasattr(editor.config, name)]
+    return found[0] if found and not editor.trained else 0

@@ -123,7 +123,7 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
         raise Trouble(f"This model knows {len(facts)} other facts, fewer than {step.others}.")
 
     def work(job: Job) -> Generator[None, None, View]:
-        held, lm, name = session.edits, studio.lm, studio.choices.editors()[step.editor][0]
+        held, lm, name = session.edits, studio.lm, studio.choices.editors[step.editor][0]
         words = f"{name} writes {step.others} other facts"
         with job.counting(lm, words, 2 * step.others, 0.0, 0.8):
             patch = lib.EDITORS[step.editor](lm).edit(

@@ -129,7 +129,7 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
     wrote = {k: W for k, W in after.weights.items() if k not in same}
     layers = layers_of(lm, lib.Patch(wrote, base=after.base))
     if not layers:
-        name = studio.choices.editors()[line.editor][0]
+        name = studio.choices.editors[line.editor][0]
         raise Trouble(
             f"{name} leaves the weights alone and answers by itself, so no fact lies in its way: "
             "choose an editor that writes weights, such as ROME."

@@ -94,7 +94,7 @@ def compare(studio: Studio, session: Session) -> Job:
     before = held[:-1] if kept else held
     start = before[-1].patch if before else lib.EMPTY
     fact, own = about.case.fact, own_settings(lm, line)
-    writer, shown = _writer(studio, line), studio.choices.editors()[line.editor][0]
+    writer, shown = _writer(studio, line), studio.choices.editors[line.editor][0]
     width, here = len(writer.layers()), writer.layers()[-1]
 
     def settings(last: int) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def _writer(studio: Studio, line: lib.Edit) -> lib.Editor:
     writer = studio.choices.kind(line.editor)(studio.lm, **line.settings)
     chosen = [name for name in ("layer", "layers") if name in vars(writer.config)]
     if len(chosen) != 1 or not writer.layers():  # one that has both chooses by itself
-        name = studio.choices.editors()[line.editor][0]
+        name = studio.choices.editors[line.editor][0]
         raise Trouble(f"{name} has no layer that one could choose: ask about an edit by ROME.")
     return writer
 

@@ -18,7 +18,6 @@ from .worker import Trouble
 
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
 SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
-MEMORY_ASKS = "Why do others move? A layer is a memory"
 QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own")
 
@@ -75,7 +74,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     if fact is None and any(given[key] for key in KEYS[:4]):
         left_out.append("fact")
     names = list(dict.fromkeys(name.strip() for name in given["editors"].split(",") if name))
-    editors = tuple(name for name in names if name in choices.editors())[:BESIDE]
+    editors = tuple(name for name in names if name in choices.editors)[:BESIDE]
     if len(editors) < len(names):
         left_out.append("editors" if not editors else "some of the editors")
     own = given["own"]
@@ -84,10 +83,8 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     except Trouble:
         own = ""
         left_out.append("prompts")
-    ignored = None
-    if left_out:
-        ignored = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, label, editors, own, ignored)
+    said = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
+    return Opened(fact, label, editors, own, said if left_out else None)
 
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:
@@ -114,8 +111,6 @@ def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, s
 
 def _label(choices: Choices, fact: lib.Fact) -> str:
     """The example that is this fact; "" where none is."""
-    for label in choices.examples:
-        known = choices.example(label).fact
-        if (known.text, known.target_new) == (fact.text, fact.target_new):
-            return label
-    return ""
+    known = {label: choices.example(label).fact for label in choices.examples}
+    same = [name for name, one in known.items() if one.text == fact.text]
+    return next((name for name in same if known[name].target_new == fact.target_new), "")

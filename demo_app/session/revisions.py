@@ -18,13 +18,12 @@ import lib
 from . import edits, given
 from .asking import Asker
 from .choices import Choices
-from .edits import AppliedEdit, Health, applied
+from .edits import AppliedEdit, Health
 from .subject_in_view import subject_of
 from .views import View
 from .visitors import Session
 from .worker import Job, Trouble, Worker
 
-CHANGED = "Your edits changed meanwhile, so nothing was done: try again."
 OVER = "That comparison is no longer the last edit: press Edit again."
 PROOF = "The model's weights are byte-identical to those it came with"
 
@@ -60,7 +59,8 @@ class Revisions:
             before = session.edits[:-1] if view.kept else session.edits
             if column.patch.log[:-1] != (before[-1].patch.log if before else ()):
                 raise Trouble(OVER)  # as many edits are live as then, but others
-            self._put(job, session, (*before, applied(column)), view.keep(index))
+            now = (*before, AppliedEdit(column.patch, column.name))
+            self._put(job, session, now, view.keep(index))
             return session.view
 
         return session.submit(self.worker, work)
@@ -82,7 +82,7 @@ class Revisions:
             if place is not None:
                 left = yield from edits.without(job, self.lm, held, place % len(held))
             if session.edits is not held:
-                raise Trouble(CHANGED)
+                raise Trouble("Your edits changed meanwhile, so nothing was done: try again.")
             asked = subject_of(self.choices, session)
             under = left[-1].patch if left else lib.EMPTY
             patches = [lib.EMPTY, *(edit.patch for edit in left)]

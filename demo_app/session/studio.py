@@ -17,7 +17,7 @@ from lib.computed_once import make_missing
 from . import editor_settings, given
 from .asking import Asker
 from .choices import BESIDE, Choices
-from .edits import Health, applied
+from .edits import AppliedEdit, Health
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
@@ -67,7 +67,7 @@ class Studio:
             with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
                 make_missing(one for one in every if one.kind.startswith(kind))
 
-        known, examples = self.choices.editors(), self.choices.examples
+        known, examples = self.choices.editors, self.choices.examples
         warm, look = self.first_edits.warm, partial(self.asker.look, patch=lib.EMPTY)
         steps = [partial(warm, editor=one, subject=subject) for one in self.choices.used("warm")]
         self.worker.whenever(
@@ -172,7 +172,7 @@ class Studio:
             if not said and keep == "said":
                 session.view = view.show(best)
                 return session.view
-            edits = (*held, applied(columns[best]))
+            edits = (*held, AppliedEdit(columns[best].patch, columns[best].name))
             warning = None
             if listed:
                 edits, warning = self.health.checked(job, edits)

@@ -36,13 +36,6 @@ COLUMNS = {
 }
 
 
-def name_of(patch: lib.Patch) -> str:
-    """What files of a patch are called: "the-eiffel-tower", "the-eiffel-tower-and-2-more"."""
-    facts = patch.facts
-    first = slug(facts[0].subject or facts[0].prompt)
-    return first if len(facts) < 2 else f"{first}-and-{len(facts) - 1}-more"
-
-
 def table(view: View, path: Path) -> Path:
     """The answers in view, those of every editor, as a file of CSV or JSON."""
     every = [(column.name, row) for column in view.asked.values() for row in column.rows]
@@ -69,7 +62,9 @@ def make(
         raise Trouble(f"There is no '{kind}' to take away.")
     if not patch:
         raise Trouble(NOTHING)
-    path = folder / f"{name_of(patch)}{KINDS[kind]}"
+    first, *others = patch.facts
+    more = f"-and-{len(others)}-more" if others else ""  # "the-eiffel-tower-and-2-more"
+    path = folder / f"{slug(first.subject or first.prompt)}{more}{KINDS[kind]}"
     if kind != "patch":
         try:
             refuse(patch, kind)

@@ -31,11 +31,8 @@ from .visitors import Session
 from .worker import Job, Trouble
 
 OTHERS = 20  # other candidates that are asked after a reversal
-ELSE = "{} is known for"  # what they are asked
 ABOVE = 1.05  # of the largest z of the unedited model: who is called a suspect has at least that
 ANSWER = 8  # tokens of an answer
-NOT_YET = "Nothing was examined yet: draw a blind edit first."
-NO_WEIGHTS = "You have no live edit that changes weights: make one in “Try”, for example with ROME."
 
 
 @dataclass
@@ -65,7 +62,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
     fact; None takes one that nobody can foresee.
     """
     draw = chance or random.SystemRandom()
-    known = studio.choices.editors()
+    known = studio.choices.editors
     editor = draw.choice(studio.choices.used("blind"))
     case = draw.choice(list(studio.choices.cases.values()))
 
@@ -81,9 +78,11 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
 
 def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
     """Examine the visitor's applied edits: Findings."""
-    patch, known = session.patch, studio.choices.editors()
+    patch, known = session.patch, studio.choices.editors
     if not patch.weights:
-        raise Trouble(NO_WEIGHTS)
+        raise Trouble(
+            "You have no live edit that changes weights: make one in “Try”, for example with ROME."
+        )
     names = dict.fromkeys(edit.editor for edit in patch.log)
     said = ", ".join(known[one][0] for one in names)
     trial = Trial(bare(patch), said, patch.facts)
@@ -150,7 +149,7 @@ def natural(lm: lib.LM) -> tuple[float, ...]:
 def _examined_trial(session: Session) -> tuple[Trial, Findings]:
     trial = session.trial
     if trial is None or trial.findings is None:
-        raise Trouble(NOT_YET)
+        raise Trouble("Nothing was examined yet: draw a blind edit first.")
     return trial, trial.findings
 
 
@@ -177,11 +176,7 @@ def _examined(
         places.append(Place(f"layer {layer}", z[best].item(), names[best], usual))
     trial.spaces = dict(found.spaces)
     trial.findings = Findings(
-        found.verdict,
-        tuple(places),
-        found.suspects,
-        len(names),
-        found.threshold,
+        found.verdict, tuple(places), found.suspects, len(names), found.threshold
     )
     session.trial = trial
     return trial.findings
@@ -192,7 +187,7 @@ def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[Non
     patch, about = trial.patch, [fill(template, first.name) for template in TEMPLATES]
     own = {first.name, *(fact.subject for fact in trial.facts)}  # another edit is not blamed on it
     spread = [name for name in candidates() if name not in own]
-    beside = [fill(ELSE, name) for name in spread[:: max(1, len(spread) // OTHERS)][:OTHERS]]
+    beside = [f"{name} is known for" for name in spread[:: max(1, len(spread) // OTHERS)][:OTHERS]]
     ways = {
         "edited weights, the same path": removed(lm, trial.spaces, patch, 0.0),
         "reversed": removed(lm, trial.spaces, patch),

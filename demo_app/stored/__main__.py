@@ -69,12 +69,9 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
 
     natural: that part, where it was made; it stands beside what `traced` finds.
     """
-    if part == "race":
-        return race(studio)
-    if part == "natural":
-        return tracing.natural(studio.lm)
-    if part == "layers":
-        return in_layers(studio)
+    of_model = {"race": race, "natural": lambda _: tracing.natural(studio.lm), "layers": in_layers}
+    if part in of_model:
+        return of_model[part](studio)
     subject, session = studio.choices.ready_subject(), Session()
     if part == "opening":
         return opening(studio, session, subject)
@@ -129,7 +126,7 @@ def race(studio: Studio) -> stress_test.Test:
     """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
     choices = studio.choices
     cases = stress_test.mixed(choices)[:EDITS]
-    known = choices.editors()
+    known = choices.editors
     names = [name for name in (*stress_test.BASELINES, *stress_test.RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)

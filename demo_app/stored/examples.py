@@ -63,11 +63,6 @@ class Examples:
     dossier: lib.workbench.Dossier | None = None
     opening: tuple[Column, ...] | None = None
 
-    @property
-    def plain_name(self) -> str:
-        """The name of the model's weights, without the token in front of its texts."""
-        return parted(self.model)[0]
-
     def view(self, subject: Subject) -> View | None:
         """The comparison with which the page opens, where it is about this subject."""
         if not self.opening or subject.case.fact != self.fact:

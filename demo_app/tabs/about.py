@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
+
+from ..html.theme import read
 
 LICENSES = {
     "SmolLM2-135M-Instruct": "by Hugging Face, 135 million numbers, Apache License 2.0",
@@ -11,12 +12,8 @@ LICENSES = {
     "(ai.google.dev/gemma/terms)",
 }
 
-TEXT = Path(__file__).parents[1] / "html" / "about.html"
-
 
 def about(model: str) -> str:
     """The text, for the model at hand."""
     license = f", {LICENSES[model]}" if model in LICENSES else ""
-    text = TEXT.read_text(encoding="utf-8").format(model=escape(model), license=escape(license))
-    title = "What happens here, and what the numbers mean"
-    return f'<details class="about"><summary>{title}</summary>{text}</details>'
+    return read("about.html").format(model=escape(model), license=escape(license))

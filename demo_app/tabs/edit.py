@@ -15,7 +15,7 @@ from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
 from ..html.comparison import WHY, answers, comparison, headline, status
-from ..html.theme import SCRIPT
+from ..html.theme import SCRIPT, read
 from ..session import consequences, gallery, given, links
 from ..session.choices import taken
 from ..session.studio import Studio
@@ -28,24 +28,8 @@ from .jobs import HIDDEN, OPEN, follow, stopping
 from .lab import Card
 from .questions import LASTS
 
-SHOW_RESULT = """(...given) => {
-  const status = document.querySelector("#status"), {top, bottom} = status.getBoundingClientRect();
-  if (innerWidth < 720) document.querySelector("#top").scrollIntoView({behavior: "smooth"});
-  else if (top < 0 || bottom > innerHeight)
-    status.scrollIntoView({behavior: "smooth", block: "center"});
-  return given;
-}"""  # on a phone, in large type and below open settings what happens is out of view
-TO_TRY = """(...given) => {
-  document.querySelector('button[role="tab"]').click();
-  scrollTo(0, 0);
-  return given;
-}"""  # from the lab, where it is pressed
-LOOKS = (
-    '<details id="closer"><summary>All answers, numbers</summary><div class="looks">'
-    '<label><input type="checkbox" id="numbers"> Numbers</label>'
-    '<label><input type="checkbox" id="guess-first"> Guess first</label></div></details>'
-    f'<p class="source">{WHY}</p>'
-)  # what they show and hide stands in try.css; they keep what they are through an edit
+# what they show and hide stands in try.css; they keep what they are through an edit
+LOOKS = read("looks.html").format(WHY)
 
 
 class Page:
@@ -141,7 +125,7 @@ class Page:
             form.all,
             self.outputs,
             api_name="page_edit",
-            js=SHOW_RESULT,
+            js=read("show_result.js"),
             **OPEN,
         )
         sentence = [form.subject, form.prompt]
@@ -178,7 +162,7 @@ class Page:
             keep = partial(self.studio.revisions.keep, index=chosen(event, "keep"), layers=True)
             yield from self.run(request, keep)
 
-        self.settled(answer.select(take, None, self.outputs, js=TO_TRY, **HIDDEN))
+        self.settled(answer.select(take, None, self.outputs, js=read("to_try.js"), **HIDDEN))
 
     def reopened(self, demo: gr.Blocks) -> None:
         """Fill the form as the page's address says, and make that edit, or ask about that fact."""
@@ -271,8 +255,8 @@ class Page:
                 open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
+            **self.result(shown),
         }
-        page |= self.result(shown)
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
         said = status(view, time.monotonic() - began)

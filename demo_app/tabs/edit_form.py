@@ -7,22 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from ..html.theme import ENDS
+from ..html.theme import read
 from ..session import editor_settings
 from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
 
-SUBJECT = "What it is about, or empty before a whole sentence"
-DRAG = '<p class="hint">Taken for the subject. Drag its ends, or move them with ← and →.</p>'
-PROMPT = "How it goes on, up to the answer; or the whole sentence, with {} for the subject"
 Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
-AGAIN = '<a class="phone" href="#form">Another fact ↓</a>'  # beside Edit, which is always in reach
-JUMP = """element.addEventListener("click", (event) => {
-  event.preventDefault();
-  document.getElementById("form").scrollIntoView();
-});"""  # the page has a base: the bare link would load it anew, without its address
 
 
 class Form:
@@ -30,18 +22,26 @@ class Form:
 
     def __init__(self, studio: Studio, ready: View) -> None:
         self.studio, fact = studio, ready.subject.case.fact
-        editors = studio.choices.editors()
+        editors = studio.choices.editors
         first = next(iter(editors))
         with gr.Row(elem_id="sentence"):
-            self.subject = _field(fact.subject, "Subject", SUBJECT, 4)
-            self.prompt = _field(continued(fact.prompt), "Prompt", PROMPT, 6)
+            self.subject = _field(
+                fact.subject, "Subject", "What it is about, or empty before a whole sentence", 4
+            )
+            self.prompt = _field(
+                continued(fact.prompt),
+                "Prompt",
+                "How it goes on, up to the answer; or the whole sentence, with {} for the subject",
+                6,
+            )
             gr.HTML('<span aria-hidden="true">→</span>', elem_id="arrow", min_width=20)
             self.target = _field(fact.target_new, "New answer", "What it should say", 3)
             with gr.Row(elem_id="do"):
-                gr.HTML(AGAIN, elem_classes="phone", js_on_load=JUMP)
+                # beside Edit, which is always in reach
+                gr.HTML(read("again.html"), elem_classes="phone", js_on_load=read("jump.js"))
                 self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
                 self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
-        self.ends = gr.HTML("", elem_id="ends", js_on_load=ENDS)
+        self.ends = gr.HTML("", elem_id="ends", js_on_load=read("ends.js"))
         self.wait = gr.HTML("", elem_id="wait")
         self.blocked = gr.HTML("", elem_id="blocked")
         with gr.Accordion(_with(editors, [first]), open=False, elem_id="settings") as self.fold:
@@ -96,7 +96,7 @@ class Form:
         found, text = taken(subject, prompt)
         if found == subject:  # there was one, or none can be told, or a program sent no text at all
             return gr.skip(), gr.skip(), gr.skip()
-        return found, continued(text), f'{DRAG}<p class="ends"></p>'
+        return found, continued(text), read("ends.html")
 
     def reopen(self, found: Opened, request: gr.Request) -> dict:
         """The form as a link wants it; a field of its own where the link has nothing of use."""
@@ -121,15 +121,15 @@ class Form:
         of the ticked ones can, that stands under the line, before anybody presses Edit.
         """
         after = self.studio.sessions.get(request.session_hash).patch
-        known, names = dict(self.studio.choices.editors()), editors or []
+        known, names = dict(self.studio.choices.editors), editors or []
         refused = self.studio.choices.refused(after, known, {})
         for name, why in refused.items():
             known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
-        fold = gr.Accordion(label=_with(known, names))
         told = _told(known, names)
         blocked = told if names and refused.keys() >= set(names) else ""
         if len(names) > BESIDE:
             blocked = f'<p class="about-editor">Up to {BESIDE} editors fit side by side.</p>'
+        fold = gr.Accordion(label=_with(known, names))
         return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import gradio as gr
 
 from ..html import gallery as html
-from ..html import render
+from ..html.theme import read
 from ..session import gallery, links
 from ..session.gallery import Exhibit
 from ..session.links import Opened
@@ -15,24 +15,18 @@ from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job
 
-SEE = (
-    "Edits that do something one would not expect. A link opens a new tab of your browser, and "
-    "makes the edit there while you watch. Your own edits stay live in this tab."
-)
-Run = Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]]  # a job of the first place
-
 
 def surprises(studio: Studio) -> None:
     """All cards."""
     with gr.Column(elem_id="gallery"):
-        gr.HTML('<h2 class="name">Surprising edits</h2>' + render.hint(SEE))
-        gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors()))
+        gr.HTML(read("surprises.html"))
+        gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors))
 
 
 def some(studio: Studio) -> None:
     """Three of them, below what one tries."""
     with gr.Column(elem_id="some"):
-        cards = html.some(gallery.gallery(), studio.choices.editors())
+        cards = html.some(gallery.gallery(), studio.choices.editors)
         gr.HTML(f'<h2 class="name">Three surprises, each in a new tab</h2>{cards}')
 
 
@@ -44,11 +38,16 @@ def opened(studio: Studio, shown: Exhibit) -> Opened:
 
 
 def made(
-    studio: Studio, request: gr.Request, shown: Exhibit, run: Run, line: gr.HTML
+    studio: Studio,
+    request: gr.Request,
+    shown: Exhibit,
+    run: Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]],
+    line: gr.HTML,
 ) -> Iterator[dict]:
     """An exhibit's edits, one after the other, and then in `line` whether they came out as stated.
 
-    An edit that was stopped ends it; one that fails raises its Trouble.
+    `run` does a job of the first place. An edit that was stopped ends it; one that fails raises
+    its Trouble.
     """
     yield {line: html.verdict(shown)}
     session = studio.sessions.get(request.session_hash)

@@ -82,9 +82,9 @@ class Card:
                 self.stop = gr.Button("Stop", scale=0, min_width=90, visible=False)
             self.status = gr.HTML("", elem_classes="line")
             self.caption = gr.HTML("", elem_classes="line")
-            count = 1 + max(action.slot for action in question.actions)
             self.answers = [
-                gr.HTML("", elem_classes="answer", js_on_load=SCRIPT) for _ in range(count)
+                gr.HTML("", elem_classes="answer", js_on_load=SCRIPT)
+                for _ in range(1 + max(action.slot for action in question.actions))
             ]
             self.begun = gr.State(False)  # whether the page has an answer, stored or own
         self.wire()
@@ -144,7 +144,10 @@ class Card:
             page |= dict.fromkeys(self.buttons, gr.Button(interactive=True))
             return page | (own(found) if found is not None else {})
 
-        def start(session: Session) -> Job:
-            return action.job(self.studio, session, *given)
-
-        yield from follow(self.studio, request, start, working, rest)
+        yield from follow(
+            self.studio,
+            request,
+            lambda session: action.job(self.studio, session, *given),
+            working,
+            rest,
+        )

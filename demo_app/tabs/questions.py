@@ -21,7 +21,7 @@ from .lab import Action, Question
 
 def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     """All of them, for a page over this studio."""
-    names = {name: shown for name, (shown, _) in studio.choices.editors().items()}
+    names = {name: shown for name, (shown, _) in studio.choices.editors.items()}
     null = (examples.natural if examples is not None else None) or ()
     blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
 
@@ -30,7 +30,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
 
     def of_edit(stored: Examples) -> str:
         fact = studio.choices.label(stored.fact)
-        return f"Stored example: {fact}, written by {names[stored.editor]} on {stored.plain_name}."
+        return (
+            f"Stored example: {fact}, written by {names[stored.editor]} on {studio.lm.plain_name}."
+        )
 
     return [
         Question(
@@ -67,7 +69,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
                 f"Stored example: {len(kept.race.cases)} ready facts, written on "
-                f"{kept.plain_name} by {', '.join(line.name for line in kept.race.lines)}.",
+                f"{studio.lm.plain_name} by {', '.join(line.name for line in kept.race.lines)}.",
                 [raced(kept.race)],
             ),
             partial(_stress_fields, race=examples.race if examples is not None else None),
@@ -82,7 +84,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             lambda kept: kept.layers and (
                 f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
                 "first of the page’s examples that did not take, or, if all did, that moved "
-                f"others, on {kept.plain_name}.",
+                f"others, on {studio.lm.plain_name}.",
                 [figures.layers(kept.layers)],
             ),
         ),
@@ -100,7 +102,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
                 Action("trace_mine", "Examine my own edits", mine, trace.shown),
             ),
             lambda kept: kept.traced and (
-                f"Stored example: an edit that is not named yet, on {kept.plain_name}.",
+                f"Stored example: an edit that is not named yet, on {studio.lm.plain_name}.",
                 [
                     trace.shown(kept.traced.findings),
                     folded("Taken out", kept.traced.undone and trace.undone(kept.traced.undone)),

@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from ..html import render
+from ..html.theme import read
 from ..session import take_away
 from ..session.studio import Studio
 from ..session.views import View
@@ -23,11 +24,6 @@ FILES = {  # kind -> (button, what it is)
     "csv": ("The answers as CSV", "what “Try” shows, with editors, probabilities and verdicts"),
     "json": ("The answers as JSON", "the same for programs"),
 }
-HTTP = (
-    "Programs edit and ask over HTTP, each with edits of its own. With gradio_client: "
-    '<code>Client(address).predict("The Louvre", "{} is in", "Rome", api_name="/edit")</code>. '
-    'The <a href="./gradio_api/info" target="_blank">list of endpoints</a> says what each takes.'
-)
 
 
 class TakeAway:
@@ -46,7 +42,7 @@ class TakeAway:
                 self.stop = gr.Button("Stop", visible=False, scale=0, min_width=90)
             self.status = gr.HTML("", elem_id="take-status", elem_classes="line")
             self.file = gr.DownloadButton("Download", variant="primary", visible=False)
-            gr.HTML(render.hint(HTTP))
+            gr.HTML(read("over_http.html"))
             gr.HTML(render.hint("These lines make the same edits wherever this project is."))
             self.code = gr.Code(
                 take_away.code(studio, Session()),

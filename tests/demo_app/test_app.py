@@ -83,9 +83,9 @@ def test_a_model_is_offered_the_examples_that_it_knows(monkeypatch):
 
 
 def test_every_editor_is_offered_with_a_sentence(studio):
-    for name, (label, sentence) in studio.choices.editors().items():
+    for name, (label, sentence) in studio.choices.editors.items():
         assert label and sentence.endswith(".") and "\n" not in sentence, name
-    assert studio.choices.editors()["ft_l"][0] == "FT-L"
+    assert studio.choices.editors["ft_l"][0] == "FT-L"
     assert [steps(lib.EDITORS[name](studio.lm)) for name in ("retrieval", "ft")] == [0, 60]
 
 
@@ -357,7 +357,7 @@ def test_number_and_kind_of_editors_are_checked(studio):
             studio.choices.several(given)
     with pytest.raises(Trouble, match="no trained network"):
         studio.choices.several("mend")
-    assert "mend" not in studio.choices.editors(), "a tiny model has no shipped network"
+    assert "mend" not in studio.choices.editors, "a tiny model has no shipped network"
 
 
 def test_all_settings_are_listed_and_changed_line_by_line(studio):

@@ -59,7 +59,7 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
         listed, told, fold, blocked = Form.mark(form, list(ticked) or [cannot, can], request)
         return {key: label for label, key in listed.choices}, told, fold.label, blocked
 
-    plain = {key: label for key, (label, _) in studio.choices.editors().items()}
+    plain = {key: label for key, (label, _) in studio.choices.editors.items()}
     assert shown()[0] == plain
     session.edits = edited(studio, "xy", editor=first).edits
     labels, told, fold, blocked = shown()

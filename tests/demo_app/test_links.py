@@ -53,7 +53,7 @@ def test_a_link_carries_editors_and_own_prompts(studio):
 def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
     found = links.opened(studio.choices, query)
     assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
-    assert found.own == "" and set(found.editors) <= set(studio.choices.editors())
+    assert found.own == "" and set(found.editors) <= set(studio.choices.editors)
     assert len(found.editors) <= 4 and (found.fact is None) != (
         "the-eiffel-tower" in query.values()
     )

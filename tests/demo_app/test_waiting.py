@@ -108,7 +108,7 @@ def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monk
     examples = map(made.choices.ready_subject, made.choices.examples)
     asks = {(p, g == "chat") for one in examples for g, p, _ in made.asker.prompts(one)}
     assert asks == {ask for ask, _ in made.asker._base}
-    needs = {name: set(lib.EDITORS[name](made.lm).statistics()) for name in made.choices.editors()}
+    needs = {name: set(lib.EDITORS[name](made.lm).statistics()) for name in made.choices.editors}
     assert sum(map(bool, needs.values())) >= 8, "most editors read something of the model"
     assert {name for name, wanted in needs.items() if not wanted <= prepared} == set()
     made.close()
