@@ -108,10 +108,7 @@ class Health:
         """The perplexity of the unedited model, once."""
         if self.base is None:
             words = "Reading a page of text"
-            with (
-                job.counting(self.lm, words, 1, 0.0, 0.1),
-                self.lm.patched(lib.EMPTY, only=True),
-            ):
+            with job.counting(self.lm, words, 1, 0.0, 0.1), self.lm.patched(lib.EMPTY, only=True):
                 self.base = lib.perplexity(self.lm, self.text)
 
 

@@ -84,7 +84,8 @@ class TakeAway:
             def rest(session: Session, wrong: str | None, path: Path | None) -> dict:
                 if path is None:
                     return {**self.busy(False), self.status: wrong}
-                size = _size(path.stat().st_size)
+                count = path.stat().st_size
+                size = f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
                 value = handed_out(session, self.file, path)
                 button = gr.DownloadButton(label=f"Download, {size}", value=value, visible=True)
                 said = render.finding(f"✓ {path.name} is ready, {size}.")
@@ -101,8 +102,3 @@ class TakeAway:
         """Stop and the other buttons, while something runs or at rest."""
         free = gr.Button(interactive=not running)
         return {self.stop: gr.Button(visible=running), **dict.fromkeys(self.buttons.values(), free)}
-
-
-def _size(count: int) -> str:
-    """Bytes as a visitor reads them: "12 kB", "3.4 MB"."""
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
