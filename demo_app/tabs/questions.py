@@ -165,7 +165,7 @@ def raced(test: stress_test.Test) -> str:
     """The pictures of a stress test, and its numbers."""
     told = picture.said(test)
     parts = [
-        f"<h3>{what}</h3>{figures.picture(picture.drawn(test, share), f'{what}. {told}')}"
+        f"<h2>{what}</h2>{figures.picture(picture.drawn(test, share), f'{what}. {told}')}"
         for share, what in picture.SHARES.items()
         if test.measured
     ]

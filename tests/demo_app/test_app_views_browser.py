@@ -198,7 +198,7 @@ def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab
         assert cell.bounding_box()["width"] > 180, cell.inner_text()
     page.get_by_role("tab", name="Lab", exact=True).click()
     page.locator("#lifelong > button").click()
-    page.locator("#lifelong img").wait_for()
+    page.locator("#lifelong img").first.wait_for()
     assert page.evaluate(SMALL) == []
     page.screenshot(path=tmp_path / "lab.png")
     fits(page, 1024)
