@@ -141,7 +141,7 @@ LONG = {  # columns of the hundreds
     "reworded": "generalization",
     "others as before": "same_relation",
 }
-MANY = "retrieval", "GRACE", "HoReN", "WISE", "AlphaEdit", "fine-tuning"
+MANY = "retrieval", "GRACE", "HoReN", "WISE", "fine-tuning"
 
 
 @made("hundreds", (ARENA, [f"*-100-{runs_14.LINES[name][0]}.json" for name in MANY]))
