@@ -34,7 +34,7 @@ NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinx-mathjax-offline")
 LINK = re.compile(
     r"(?<!!)\[(?!!)([^\]\n]+(?:\n[^\]\n]+)?)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)"
 )
-ABOUT_SETUP = re.compile(r"\n\nThe folded cell below .+?(?=\n\n|\Z)", re.DOTALL)
+ABOUT_SETUP = re.compile(r"\n\n(The|Run the) folded cell below.+?(?=\n\n|\Z)", re.DOTALL)
 CONF = """
 project = "Model editing, from one pair to ten thousand"
 html_title = project

@@ -57,6 +57,7 @@ ASIDE = (
     "**Needs**",
     "**Minutes**",
     "The folded cell",
+    "Run the folded cell",
     "# ",
     "[![",
     "<!--",

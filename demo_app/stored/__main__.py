@@ -29,6 +29,7 @@ from . import examples
 from .examples import Examples
 
 EDITOR = "rome"  # of the edit that is looked into
+RACE = (EDITOR, stress_test.BREAKS)
 # side by side when the page opens; the first is kept
 OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
 EDITS = 24  # of the race, as in notebook 14
@@ -38,7 +39,7 @@ PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening"
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
-    named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *stress_test.RACE, *OPENING))
+    named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
     able = [name for name in named if can_edit(lib.EDITORS[name], lm)]
     return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in able}
 
@@ -127,7 +128,7 @@ def race(studio: Studio) -> stress_test.Test:
     choices = studio.choices
     cases = stress_test.mixed(choices)[:EDITS]
     known = choices.editors
-    names = [name for name in (*stress_test.BASELINES, *stress_test.RACE) if name in known]
+    names = [name for name in (*stress_test.BASELINES, *RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)
     job = Session().submit(studio.worker, lambda job: lifelong.run(job, studio.lm, test))

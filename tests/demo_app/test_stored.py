@@ -55,7 +55,7 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     test = found.race
     assert len(test.cases) == test.measured == command.EDITS
     assert not any("ended early" in note for note in picture.notes(test))
-    every = {*stress_test.BASELINES, *stress_test.RACE}
+    every = {*stress_test.BASELINES, *command.RACE}
     assert every - {"mend"} <= {line.editor for line in test.lines} <= every
     last = [line.points[-1].retention for line in test.lines]
     assert min(last) < 0.95, "a line falls, as the question asks"
