@@ -88,7 +88,7 @@ def test_an_edit_is_looked_into_and_taken_home(visit, tmp_path):
     )
     lab.locator(".bar").wait_for(state="detached", timeout=400_000)
     assert lab.locator("table.score tbody tr").count() == 5
-    assert lab.locator("table.score th", has_text="FT, layer 25 kept").count() == 1
+    assert lab.locator("table.score th", has_text="FT, layer 25 live").count() == 1
     lab.get_by_role("button", name="FT, layer 15", exact=True).click()
     assert lab.locator(".asked >> visible=true").get_attribute("data-editor") == "FT, layer 15"
     page.screenshot(path=tmp_path / "layers.png", full_page=True)
