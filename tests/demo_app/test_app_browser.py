@@ -339,7 +339,7 @@ def test_a_linked_edit_marks_what_changed_and_is_not_blamed_for_by_the_next(visi
     page.get_by_label("New answer").fill("Madrid")
     press(page, "Edit")
     live(page, "2 edits live")
-    mine = page.locator(".stay tr", has_text="The Pantheon").first
+    mine = page.locator(".stay tr:has(td[title^='The Pantheon is located in'])").first
     mine.locator("small", has_text="yours: you edited it before").wait_for()
     assert mine.get_attribute("data-good") == "" and "Oslo" in mine.inner_text()
     colors = [
