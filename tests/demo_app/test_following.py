@@ -6,6 +6,7 @@ import threading
 from html import escape
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 import lib
@@ -179,4 +180,4 @@ def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_on
     studio.sessions.get("writes").view = View(subject, ())
     new = "Let me tell you about Mount Fuji. Mount Fuji"
     assert Page.lead(page, first, first, request) == (new, new)
-    assert Page.lead(page, "My own", first, request) == ("My own", first)
+    assert Page.lead(page, "My own", first, request) == (gr.skip(), gr.skip())

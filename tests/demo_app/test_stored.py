@@ -108,7 +108,7 @@ def test_a_number_that_json_cannot_hold_is_not_written(tmp_path):
 
 def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch, tmp_path):
     monkeypatch.setattr(stress_test, "mixed", lambda choices: cases(4))
-    monkeypatch.setattr(stress_test, "RACE", ("grace",))
+    monkeypatch.setattr(command, "RACE", ("grace",))
     race = command.make(studio, "race")
     assert race.measured == 4 and all(not case.neighborhood for case in race.cases)
     examples.write(replace(command.blank(studio), race=race), tmp_path)
