@@ -54,7 +54,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
             with gr.Tab("Try", id="try") as first:
-                page = Page(studio, ready, live, last)
+                page = Page(studio, ready, live, last, examples and examples.written)
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:

@@ -59,8 +59,8 @@ RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
 
-def status(view: View, waited: float = 0.0) -> str:
-    """The sentence under the headline: what was done, by whom, and how long one waited for it."""
+def status(view: View) -> str:
+    """The sentence under the headline: what was done, and by whom."""
     if view.undone:
         return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
     column, first = view.column, view.rows[0]
@@ -68,11 +68,11 @@ def status(view: View, waited: float = 0.0) -> str:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
         line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor, lead = escape(column.name), "We changed one fact. " * view.stored
+    editor, lead = escape(column.name), ""
     if begins(first.before, view.new):
         lead = "The model said so before any edit. "
     elif view.kept:
-        lead = '<b class="now">Your edit is live.</b> '
+        lead = '<b class="now">Live.</b> '
     if first.good is False:
         lead = f"✗ {editor} was to change one fact, and the model does not say so"
         if view.kept:
@@ -81,10 +81,12 @@ def status(view: View, waited: float = 0.0) -> str:
             lead += ". "
         else:
             lead += f": the edit is not live. {KEEP.format(view.chosen)} "
-    when = "stored example" if view.stored else f"{waited:.1f} s"
+    editor += " · stored example" * view.stored
+    if earlier := view.live - view.kept:  # they answer as well
+        editor += f" · on top of {earlier} earlier edit{'s' * (earlier > 1)}"
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f"<small>{editor} · {when}</small>{WHY * view.stored}</span></div>"
+        f"<small>{editor}</small>{WHY * view.stored}</span></div>"
     )
 
 
@@ -97,7 +99,7 @@ def headline(view: View) -> str:
 
 
 def comparison(view: View) -> str:
-    """The blocks of every editor, and the scoreboard below them."""
+    """The blocks of every editor, of which one pair is shown."""
     parts = []
     for i, column in view.asked.items():
         hidden = "" if column is view.column or not view.columns else " hidden"
@@ -113,7 +115,7 @@ def comparison(view: View) -> str:
         "all.</p>"
     )
     source = "" if view.rows[0].before == UNASKED else _source(view.subject)
-    return f"{''.join(parts)}{guesses}{legend}{source}{scoreboard(view)}"
+    return f"{''.join(parts)}{guesses}{legend}{source}"
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -136,6 +138,8 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
             )
             body = body or f'<tr><td colspan="2">{none}</td></tr>'
             shown = table("moved", ("Prompt", "Before → after"), body)  # the names are not shown
+            if kind == "stay" and view.subject.by_model:
+                title += " <small>what the model said, true or not</small>"
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
@@ -174,16 +178,14 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
-    edit = view.subject.case.fact.text
     if len(run) < RUN:
+        edit = view.subject.case.fact.text if kind == "stay" else ""  # others are about it as well
         return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
     body = "".join(
         _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
     )
-    return (
-        f'<tr class="same"><td colspan="2">{escape(_shown(f"{begin}…{end}", edit))}</td></tr>{body}'
-    )
+    return f'<tr class="same"><td colspan="2">{escape(f"{begin}…{end} …")}</td></tr>{body}'
 
 
 def _shown(prompt: str, edit: str) -> str:
@@ -333,7 +335,8 @@ def scoreboard(view: View) -> str:
     columns = view.columns
     if not any(column.rows for column in columns):
         return ""
-    names = ("<i>Editor</i>", *NAMES.values(), "<i>Verdict</i>")
+    heads = NAMES | ({"reworded": "behind an opening"} if view.subject.by_model else {})
+    names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
     return table(
         "score",
@@ -363,6 +366,8 @@ def _line_of(view: View, column: Column, index: int) -> str:
             name += f" {KEEP.format(index)}"
         elif column.rows[-1].after is not None:
             stored = ' title="stored example"'
+    if column.seconds:
+        name += f" <small>{column.seconds:.1f} s</small>"
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
         for group, heading in NAMES.items()
@@ -461,14 +466,14 @@ def _source(subject: Subject) -> str:
     if not subject.typed:
         return ""
     case = subject.case
-    if case.relation is not None:
+    if not subject.by_model:
         said = (
             "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
             f"{escape(case.relation)}”, found by the prompt."
         )
     else:
         again = (
-            "Its rewordings are your prompt behind openings that change nothing by themselves."
+            "Rewordings are your prompt behind openings that change nothing by themselves."
             if case.paraphrases
             else "No rewordings are scored: the model answers them in another sense."
         )

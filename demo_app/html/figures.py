@@ -13,7 +13,7 @@ from lib.workbench import plot
 from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
 from ..session.views import tally
-from .comparison import comparison, headline, judged
+from .comparison import comparison, headline, judged, scoreboard
 from .render import finding, folded, hint, in_words, number, table
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def layers(found: Tried) -> str:
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
         parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
     first = headline(view) + finding(" ".join(said))
-    return f"{first}{beside(parts)}{comparison(view)}"
+    return f"{first}{beside(parts)}{comparison(view)}{scoreboard(view)}"
 
 
 def _why(found: Tried) -> list[str]:

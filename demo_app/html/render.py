@@ -6,6 +6,7 @@ Each takes plain values, and everything that a visitor or the model wrote is esc
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -66,21 +67,29 @@ def sorry(sentence: str) -> str:
     return f'<div class="status sorry" role="status"><b>✗</b> {escape(sentence)}</div>'
 
 
-def continued(prompt: str, said: Mapping[str, Any]) -> str:
+def continued(said: Mapping[str, Any], lead: str | None = None) -> str:
     """A free prompt continued by the unedited model, and with the edits where there are any.
 
     said: "before", "after", "live", the number of edits, and "example": a stored one that is shown.
+    lead: the prompt, before the whole texts; without it, their first sentences alone.
     """
     whose = _edits(said["live"]) if said["live"] else said.get("example")
     panels = {"Before" if whose else "Before: no edit is live": said["before"]}
     if whose:
-        panels[f"After {whose}"] = said["after"]
+        panels[f"After {whose}" if lead else "After"] = said["after"]
     texts = "".join(
-        f'<div class="panel"><h3>{name}</h3><p><span class="lead">{escape(prompt)}</span>'
-        f"{escape(text)}</p></div>"
+        f'<div class="panel"><h3>{name}</h3><p><span class="lead">{escape(lead or "…")}</span>'
+        f"{escape(text if lead else sentences(text))}</p></div>"
         for name, text in panels.items()
     )
     return f'<div class="pairs">{texts}</div>'
+
+
+def sentences(text: str) -> str:
+    """The whole sentences that a text begins with, five words or more; all of it if none ends."""
+    ends = [found.end() for found in re.finditer(r"[.!?](?=\s)", text)]
+    whole = [text[:end] for end in ends if len(text[:end].split()) >= 5]
+    return whole[0] if whole else f"{text} …"
 
 
 def finding(text: str) -> str:

@@ -7,6 +7,7 @@ in Madrid" comes the country of whatever else is put there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -18,6 +19,10 @@ from lib.evaluation.metrics import TABLE
 from lib.evaluation.probe_prompts import Item
 
 from .views import capital
+
+# says in which place its subject is
+PLACE = re.compile(r"\{\} (is|are|stands?|lies?)( located| situated)? in( the \w+ of)?")
+TOKENS = 24  # that the model goes on with by itself
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:
@@ -54,8 +59,13 @@ def _inside(subject: str) -> str:
 
 
 def opening(fact: lib.Fact) -> str:
-    """A text that comes to speak of a fact's subject, for the model to go on with."""
+    """A text that comes to speak of a fact's subject, for the model to go on with.
+
+    Where the fact says in which place it is, a journey there lets the model name the place itself.
+    """
     name = str(fact.subject or fact.text)
+    if PLACE.fullmatch(fact.prompt):
+        return f"My trip to see {_inside(name)} began when I arrived in"
     return f"Let me tell you about {_inside(name)}. {capital(name)}"
 
 

@@ -96,6 +96,11 @@ class Subject:
     typed: bool = False
 
     @property
+    def by_model(self) -> bool:
+        """Whether the model itself was asked for the test prompts: it is of no known relation."""
+        return self.typed and self.case.relation is None
+
+    @property
     def prompts(self) -> list[tuple[str, str, str | None]]:
         """(group, prompt, reference answer); the group "chat" is asked through the template."""
         case = self.case

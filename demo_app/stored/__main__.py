@@ -18,7 +18,7 @@ from lib.atomic_files import path_of
 
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import dossiers, interference, layers, tracing
+from ..session import consequences, dossiers, interference, layers, tracing
 from ..session.choices import can_edit
 from ..session.findings import Traced
 from ..session.layers import Tried
@@ -34,7 +34,7 @@ RACE = (EDITOR, stress_test.BREAKS)
 OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
 EDITS = 24  # of the race, as in notebook 14
 
-PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening")
+PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -76,7 +76,10 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     subject, session = studio.choices.ready_subject(), Session()
     if part == "opening":
         return opening(studio, session, subject)
-    studio.edit(session, subject, EDITOR, keep="any").outcome()
+    fact = studio.edit(session, subject, EDITOR, keep="any").outcome().subject.case.fact
+    if part == "written":
+        said = studio.answer(session, consequences.opening(fact), False, consequences.TOKENS)
+        return said.outcome() | {"live": 0, "example": studio.choices.editors[EDITOR][0]}
     if part == "forecast":
         return interference.measure(studio, session).outcome()
     if part == "traced":

@@ -47,6 +47,7 @@ class Examples:
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
     opening: the fact written by several editors side by side, with which the page opens.
+    written: what the page's free prompt about the fact gives, as Studio.answer tells it.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Examples:
     traced: Traced | None = None
     dossier: lib.workbench.Dossier | None = None
     opening: tuple[Column, ...] | None = None
+    written: dict[str, Any] | None = None
 
     def view(self, subject: Subject) -> View | None:
         """The comparison with which the page opens, where it is about this subject."""

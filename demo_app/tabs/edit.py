@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ import lib
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import WHY, answers, comparison, headline, status
+from ..html.comparison import WHY, answers, comparison, headline, scoreboard, status
 from ..html.theme import SCRIPT, read
 from ..session import consequences, gallery, given, links
 from ..session.choices import taken
@@ -30,16 +29,26 @@ from .questions import LASTS
 
 # what they show and hide stands in try.css; they keep what they are through an edit
 LOOKS = read("looks.html").format(WHY)
+WRITTEN = 40  # tokens that the model writes on where a visitor asks for it
 
 
 class Page:
     """The first place.
 
     live, last: the number of edits and the button that undoes the last one, in the page's head.
+    written: how the opening's text goes on before and after its edit, where that is stored.
     """
 
-    def __init__(self, studio: Studio, ready: View, live: gr.HTML, last: gr.Button) -> None:
+    def __init__(
+        self,
+        studio: Studio,
+        ready: View,
+        live: gr.HTML,
+        last: gr.Button,
+        written: Mapping[str, Any] | None,
+    ) -> None:
         self.studio, self.ready, self.live, self.last = studio, ready, live, last
+        self.stored = written
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
@@ -48,20 +57,22 @@ class Page:
                 self.headline = gr.HTML(headline(ready))
                 self.status = gr.HTML(status(ready), elem_id="status", js_on_load=SCRIPT)
                 self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
+                with gr.Column(elem_classes="card", elem_id="write"):
+                    self.free_prompt()
+                self.score = gr.HTML(scoreboard(ready), elem_id="score", js_on_load=SCRIPT)
                 gr.HTML(LOOKS)
                 told = answers(ready, links.link(studio.choices, ready))
                 self.answers = gr.HTML(told, elem_id="answers", js_on_load=SCRIPT)
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
-            with gr.Column(elem_classes="card", elem_id="write"):
-                self.free_prompt()
             Card(studio, None, LASTS)
             surprises.some(studio)
         self.outputs = [
             self.status,
             self.headline,
             self.table,
+            self.score,
             live,
             last,
             self.form.go,
@@ -150,10 +161,13 @@ class Page:
             self.settled(event)
 
     def settled(self, event: Any) -> None:
-        """Behind an event: the editors that can follow what is live then, and a text to go on."""
+        """Behind an event: the editors that can follow what is live then, and a text to go on,
+        which goes on at once where an edit is live.
+        """
+        texts = [self.text, self.given]
         event.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN).then(
-            self.lead, [self.text, self.given], [self.text, self.given], **HIDDEN
-        )
+            self.lead, texts, texts, **HIDDEN
+        ).then(self.go_on, texts, self.written, **HIDDEN)
 
     def layers(self, answer: gr.HTML) -> None:
         """The lab's comparison of layers: the one that is pressed becomes the last edit."""
@@ -219,8 +233,7 @@ class Page:
         """A job of this place: progress, then its view; in the end the page as it was."""
         view = self.studio.sessions.get(request.session_hash).view or self.ready
         working = partial(self.working, view.subject.case.fact)
-        rest = partial(self.rest, began=time.monotonic())
-        yield from follow(self.studio, request, start, working, rest)
+        yield from follow(self.studio, request, start, working, self.rest)
 
     def working(self, shown: lib.Fact, progress: Progress, ahead: int) -> dict:
         """The page while a job runs: answers about the fact that is shown stay and say that they
@@ -239,9 +252,7 @@ class Page:
             self.form.stop: gr.Button(interactive=True),
         }
 
-    def rest(
-        self, session: Session, wrong: str | None, view: View | None, began: float = 0.0
-    ) -> dict:
+    def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
         edits, shown = session.edits, (view or session.view or self.ready).beside(self.ready)
         page: dict[Any, Any] = {
@@ -259,14 +270,14 @@ class Page:
         }
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
-        said = status(view, time.monotonic() - began)
-        return {self.status: said, self.exhibit: "", self.written: "", **page}
+        return {self.status: status(view), self.exhibit: "", self.written: self.told(shown), **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
         return {
             self.headline: headline(view),
             self.table: comparison(view),
+            self.score: scoreboard(view),
             self.answers: answers(view, links.link(self.studio.choices, view)),
         }
 
@@ -274,14 +285,15 @@ class Page:
 
     def free_prompt(self) -> None:
         """A prompt of one's own, continued before and after the edits."""
-        studio, given = self.studio, consequences.opening(self.ready.subject.case.fact)
+        given = consequences.opening(self.ready.subject.case.fact)
         self.given = gr.State(given)
-        gr.HTML('<h2 class="name">Write on</h2>')
         with gr.Row(elem_id="ask"):
+            gr.HTML('<h2 class="name">Write on</h2>', min_width=80)
             self.text = gr.Textbox(
                 given,
                 show_label=False,
                 label="Free prompt",
+                container=False,
                 max_lines=3,
                 scale=8,
                 min_width=260,
@@ -289,28 +301,46 @@ class Page:
             chat = gr.Checkbox(
                 label="ask as chat",
                 container=False,
-                scale=1,
+                scale=0,
                 min_width=120,
-                visible=studio.asker.chats,  # a model without a template cannot be asked so
+                elem_classes="chat",
+                visible=self.studio.asker.chats,  # without a template a model cannot be asked so
             )
-            go = gr.Button("Go", scale=0, min_width=90)
-        self.written = gr.HTML("", elem_id="written")
+            go = gr.Button("Go", size="sm", scale=0, min_width=70)
+        self.written = gr.HTML(self.told(self.ready), elem_id="written")
 
         def write(prompt: str, as_chat: bool, request: gr.Request) -> Iterator[str]:
-            yield from follow(
-                studio,
-                request,
-                lambda session: studio.answer(
-                    session, prompt, as_chat, 40, session.view or self.ready
-                ),
-                render.busy,
-                lambda session, wrong, said: (
-                    wrong if said is None else render.continued(prompt, said)
-                ),
-            )
+            yield from self.write(prompt, as_chat, WRITTEN, request, prompt)
 
         asked = [go.click, self.text.submit]
         gr.on(asked, write, [self.text, chat], self.written, api_name="write", **OPEN)
+
+    def write(
+        self, prompt: str, as_chat: bool, tokens: int, request: gr.Request, lead: str | None = None
+    ) -> Iterator[str]:
+        """How a prompt goes on before and after what is shown; `lead` as in render.continued."""
+        yield from follow(
+            self.studio,
+            request,
+            lambda session: self.studio.answer(
+                session, prompt, as_chat, tokens, session.view or self.ready
+            ),
+            render.busy,
+            lambda session, wrong, said: wrong if said is None else render.continued(said, lead),
+        )
+
+    def go_on(self, text: str, given: str, request: gr.Request) -> Iterator[Any]:
+        """Behind an edit: how the page's own text goes on with it."""
+        if self.studio.sessions.get(request.session_hash).edits and text == given:
+            yield from self.write(text, False, consequences.TOKENS, request)
+        else:
+            yield gr.skip()
+
+    def told(self, view: View) -> str:
+        """Under the free prompt when another view comes: what is stored of it, or what to do."""
+        if self.stored is not None and view.stored and view.rows == self.ready.rows:
+            return render.continued(self.stored)
+        return render.hint("<b>Go</b> lets the model write on, before and after your edits.")
 
     def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:
         """The free prompt about the subject in view, unless the visitor wrote one; and the last
