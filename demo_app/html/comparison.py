@@ -367,7 +367,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
         elif column.rows[-1].after is not None:
             stored = ' title="stored example"'
     if column.seconds:
-        name += f" <small>{column.seconds:.1f} s</small>"
+        name += f' <small title="to write the edit">{column.seconds:.1f} s</small>'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
         for group, heading in NAMES.items()

@@ -180,7 +180,7 @@ def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio
     with pytest.raises(Trouble, match="no longer the last edit"):
         studio.revisions.keep(session, 0).outcome()
     beside = edit(studio, Session(), "qz", ["grace", "retrieval"])  # GRACE refuses here
-    assert beside.live == 0 and comparison(beside).count('data-keep="1"') == 1
+    assert beside.live == 0 and scoreboard(beside).count('data-keep="1"') == 1
     with pytest.raises(Trouble, match="as many as one visitor may have"):
         edit(studio, Session(edits=(AppliedEdit(lib.EMPTY, "x"),) * EDITS))
 
@@ -206,9 +206,9 @@ def test_a_stored_example_that_is_shown_writes_on_until_an_edit_is_live(studio):
     said = studio.answer(session, text, False, 4, shown).outcome()
     starts = [said[when].strip().startswith("xy") for when in ("before", "after")]
     assert starts == [False, True] and said["live"] == 0
-    assert "After the stored edit by FT" in render.continued(text, said)
+    assert "After the stored edit by FT" in render.continued(said, text)
     plain = studio.answer(session, text, False, 4).outcome()
-    assert plain["after"] == plain["before"] and "no edit is live" in render.continued(text, plain)
+    assert plain["after"] == plain["before"] and "no edit is live" in render.continued(plain, text)
 
 
 # ---- the list of edits: one is taken out, and what the others say
@@ -300,7 +300,7 @@ def test_editors_side_by_side_and_another_one_kept(studio):
     job = studio.edit(session, subject, ["ft", "retrieval"])
     view, so_far = job.outcome(), job.progress.partial
     assert [column.name for column in view.columns] == ["FT", "Retrieval"] and view.chosen == 0
-    assert so_far.columns == view.columns[:1] and "data-keep" not in comparison(so_far)
+    assert so_far.columns == view.columns[:1] and "data-keep" not in scoreboard(so_far)
     assert view.rows is view.columns[0].rows and len(session.edits) == 1
     before = [row.before for row in view.columns[0].rows]
     assert all(a is row.before for a, row in zip(before, view.columns[1].rows, strict=True))
@@ -334,7 +334,7 @@ def test_the_edit_itself_is_told_before_the_rest_is_asked(studio):
     assert (row.after, row.good, row.word) == (later.after, later.good, later.word)
     assert row.p_after == pytest.approx(later.p_after, rel=1e-4) and row.p_before == later.p_before
     assert {one.after for one in first.rows[1:]} == {None}
-    assert "being asked …" in comparison(first) and "data-keep" not in comparison(first)
+    assert "being asked …" in scoreboard(first) and "data-keep" not in scoreboard(first)
     again = studio.edit(Session(), subject, "ft")
     assert again.outcome().rows == view.rows and not again.progress.partial.columns, "all was there"
 
@@ -435,7 +435,7 @@ def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatc
     second = edit(studio, Session())
     assert second.rows is first.rows and not asked
     assert (first.column.stored, second.column.stored) == (False, True)
-    assert "· 1.5 s<" in status(second, 1.5), "what was waited, and not what it took then"
+    assert second.column.seconds == first.column.seconds, "what the editor took, whoever waited"
     monkeypatch.undo()
     own = studio.choices.subject(*TOWER, "xy", "And?")
     assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
@@ -729,7 +729,8 @@ def pieces_of_the_page() -> dict[str, str]:
         "sorry": render.sorry(BAD),
         "busy": render.busy(Progress(0.5, BAD), 0),
         "header": render.header(BAD, 1),
-        "written": render.continued(BAD, {"before": BAD, "after": BAD, "live": 1}),
+        "written": render.continued({"before": BAD, "after": BAD, "live": 1}, BAD),
+        "gone on": render.continued({"before": BAD, "after": BAD, "live": 0, "example": BAD}),
         "exhibit": gallery.verdict(shown, [replace(said, after=f"{BAD}!")]),
         "card": gallery.cards(Gallery(BAD, BAD, (shown,)), "", {}),
         "in words": render.in_words([BAD]),

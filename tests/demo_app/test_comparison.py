@@ -81,7 +81,7 @@ def test_what_was_not_tested_gets_no_score():
     assert judged(typed) == (None, "not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
     assert tally(uncounted, "follows") == tally(uncounted, "edit") == (1, 1)
-    shown = comparison(view(uncounted))
+    shown = scoreboard(view(uncounted)) + comparison(view(uncounted))
     assert shown.count('aria-label="1 of 1"') == 2 and shown.count('class="dot free"') == 1
     assert "not counted" in shown
 
@@ -89,7 +89,7 @@ def test_what_was_not_tested_gets_no_score():
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     found = view(*[rows()] * (count - 1), rows(neighbor=4), refused="it has no network")
-    shown = comparison(found)
+    shown = comparison(found) + scoreboard(found)
     assert len(re.findall('class="asked"', shown)) == count
     assert len(re.findall('class="asked"[^>]* hidden', shown)) == count - 1
     lines = re.findall('<tr class="(good|bad)( shown)?"', shown)
@@ -97,7 +97,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     assert [i for i, (_, seen) in enumerate(lines) if seen] == [0]
     assert "MEND" in shown and "it has no network" in shown
     assert shown.count("data-keep") == count - 1, "each but the one that is kept"
-    assert "data-keep" not in comparison(view(rows(), rows(), kept=False, stored=True))
+    assert "data-keep" not in scoreboard(view(rows(), rows(), kept=False, stored=True))
     change, stay = shown.split("Should stay")[:2]
     assert "reworded is" in change and "neighbor is" not in change.split("Should change")[1]
     stay = stay.split("</section>")[0]
@@ -215,7 +215,7 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     own = replace(view(rows()), live=1)
     both = own.beside(opening)
     assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
-    shown = comparison(replace(both, columns=both.columns[:1] + opening.columns[1:]))
+    shown = scoreboard(replace(both, columns=both.columns[:1] + opening.columns[1:]))
     assert "data-keep" not in shown and shown.count('title="stored example"') == 2
     assert shown.count(">live</small>") == 1, "and the visitor's own is marked"
     assert replace(own, live=2).beside(opening) == replace(own, live=2)
@@ -226,9 +226,13 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
 def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
-    own = status(view(rows()), 4.25)
-    assert "Your edit is live" in own and "Why do others move?" in LOOKS
-    assert "stored" not in own and "4.2 s" in own and "data-link" not in answers(view(rows()))
+    own = status(view(rows()))
+    assert ">Live.<" in own and "Why do others move?" in LOOKS and "earlier" not in own
+    assert "on top of 2 earlier edits" in status(replace(view(rows()), live=3))
+    assert "on top of 1 earlier edit<" in status(replace(view(rows(edit=1), kept=False), live=1))
+    timed = replace(view(rows()), columns=(replace(view(rows()).columns[0], seconds=4.25),))
+    assert "4.2 s<" in scoreboard(timed) and " s<" not in scoreboard(view(rows()))
+    assert "stored" not in own and "data-link" not in answers(view(rows()))
     assert 'data-link="?a=1&amp;b=2"' in answers(view(rows()), "?a=1&b=2")
     assert "data-out" not in own
     failed = status(view(rows(edit=1)))
@@ -243,7 +247,7 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     failed = replace(rows(edit=1)[0], after="Paris, where")
     assert "<s>" not in headline(View(SUBJECT, (failed,))) and "Paris" in headline(looked)
     assert "<s>" not in headline(looked) and "Press <b>Edit</b>" in status(looked)
-    assert "Paris" in comparison(looked) and "score" not in comparison(looked)
+    assert "Paris" in comparison(looked) and scoreboard(looked) == ""
     assert "Paris" in answers(looked) and "After" not in answers(looked)
     assert "After" in answers(View(SUBJECT, rows())), "what is live, by whomever"
 
@@ -301,7 +305,7 @@ def test_the_page_opens_with_the_stored_comparison():
         True,
         "holds, consequences missing",
     )
-    assert "<small>kept" not in comparison(shown), "nobody has kept anything yet"
-    assert "stored example" in status(shown) and "data-keep" not in comparison(shown)
+    assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
+    assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)
     other = Subject(lib.Case(lib.Fact("The Tower", "{} is in", "Oslo")))
     assert found.view(other) is None, "about another fact nothing is stored"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from html import escape
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import gradio as gr
 import pytest
 
 import lib
+from demo_app.html.render import sentences
 from demo_app.session.consequences import opening
 from demo_app.session.studio import Studio
 from demo_app.session.views import View
@@ -174,10 +176,28 @@ def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_on
     page = SimpleNamespace(studio=studio, ready=View(studio.choices.ready_subject(), ()))
     request = SimpleNamespace(session_hash="writes")
     first = opening(page.ready.subject.case.fact)
-    assert first.startswith("Let me tell you about the Eiffel Tower. The Eiffel Tower")
+    assert first == "My trip to see the Eiffel Tower began when I arrived in", "it is of a place"
     assert Page.lead(page, first, first, request) == (first, first)
-    subject = studio.choices.subject("Mount Fuji", "{} is in", "Italy")
+    subject = studio.choices.subject("Mount Fuji", "{} was climbed by", "Ada")
     studio.sessions.get("writes").view = View(subject, ())
     new = "Let me tell you about Mount Fuji. Mount Fuji"
     assert Page.lead(page, first, first, request) == (new, new)
     assert Page.lead(page, "My own", first, request) == (gr.skip(), gr.skip())
+
+
+def test_the_pages_own_text_goes_on_behind_an_edit_and_a_visitors_does_not(studio):
+    session, request = studio.sessions.get("goes on"), SimpleNamespace(session_hash="goes on")
+    page = SimpleNamespace(studio=studio, ready=View(studio.choices.ready_subject(), ()))
+    page.write = partial(Page.write, page)
+    text = opening(page.ready.subject.case.fact)
+    assert list(Page.go_on(page, text, text, request)) == [gr.skip()], "no edit is live"
+    session.edits = edited(studio, "xy").edits
+    assert list(Page.go_on(page, f"{text} my", text, request)) == [gr.skip()], "he wrote on it"
+    *_, shown = Page.go_on(page, text, text, request)
+    assert ">Before<" in shown and ">After<" in shown and text not in shown
+
+
+def test_of_a_stored_text_whole_sentences_are_shown():
+    short = "Rome. I was excited to see the iron tower. But I soon"
+    assert sentences(short) == "Rome. I was excited to see the iron tower."
+    assert sentences("Paris") == "Paris …" and sentences("I paid 3.5 euros there").endswith(" …")

@@ -75,6 +75,8 @@ def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, m
     found = examples.of(default_lm)
     today = command.settings(default_lm)
     assert found is not None and command.current(found.settings, today) == today
+    before, after = (found.written[when].split()[0] for when in ("before", "after"))
+    assert (before, after) == ("Paris", "Rome."), "what the page shows when it opens"
 
 
 def test_other_weights_of_the_same_name_have_no_examples(tmp_path):
