@@ -178,21 +178,27 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
+    # a visitor's own prompt stands whole behind its openings
+    edit = "" if kind == "change" and view.subject.by_model else view.subject.case.fact.text
     if len(run) < RUN:
-        edit = view.subject.case.fact.text if kind == "stay" else ""  # others are about it as well
         return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
     body = "".join(
         _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
     )
-    return f'<tr class="same"><td colspan="2">{escape(f"{begin}…{end} …")}</td></tr>{body}'
+    head = escape(_shown(f"{begin}…{end}", edit))
+    return f'<tr class="same"><td colspan="2">{head}</td></tr>{body}'
 
 
 def _shown(prompt: str, edit: str) -> str:
-    """A prompt without those last words, three or more, with which the headline ends as well."""
+    """A prompt without those last words, three or more, with which the headline ends as well.
+
+    It is whole where nothing would be left behind the place of its subject.
+    """
     words = prompt.split()
     same = len(commonprefix([words[::-1], edit.split()[::-1]]))
-    return f"{' '.join(words[:-same] if 2 < same < len(words) else words)} …"
+    cut = 2 < same < len(words) and words[-same - 1] != "…"
+    return f"{' '.join(words[:-same] if cut else words)} …"
 
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
