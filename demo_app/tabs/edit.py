@@ -155,7 +155,7 @@ class Page:
         every = self.everything.click(
             undoing(None), None, self.outputs, api_name="undo_all", **OPEN
         )
-        pressed = [self.table.select, self.status.select, self.edits.select]
+        pressed = [self.score.select, self.status.select, self.edits.select]
         other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
         for event in (looked, edited, last, every, other):
             self.settled(event)

@@ -152,7 +152,7 @@ def test_a_tablet_shows_both_halves_beside_each_other(visit, tmp_path):
     change, stay = (page.locator(f".half.{kind} >> visible=true").bounding_box()
                     for kind in ("change", "stay"))  # fmt: skip
     assert change["x"] + change["width"] < stay["x"] and abs(change["y"] - stay["y"]) < 2
-    assert page.locator("table.score").bounding_box()["y"] < 900
+    assert page.locator("#written .panel").first.bounding_box()["y"] < 900
     fits(page, 768)
     page.screenshot(path=tmp_path / "768.png")
 
@@ -182,7 +182,7 @@ def test_a_projector_gets_large_type_and_a_row_for_every_dot(visit, tmp_path):
     assert end["height"] > 100
     assert end["y"] + end["height"] <= 900, "all of it on one screen"
     form, write = (page.locator(part).bounding_box() for part in ("#form", "#write"))
-    assert end["y"] + end["height"] <= form["y"] and form["y"] + form["height"] <= write["y"]
+    assert end["y"] + end["height"] <= write["y"] and write["y"] + write["height"] <= form["y"]
     assert page.get_by_role("button", name="Edit", exact=True).is_visible()
     fits(page, 1280)
     page.screenshot(path=tmp_path / "large.png")
