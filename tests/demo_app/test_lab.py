@@ -76,14 +76,12 @@ def test_what_keys_foretell_stands_beside_what_happened(studio, monkeypatch):
     k, other = ((studio.lm.weight(name, session.patch) - studio.lm.weight(name)) @ K).T
     assert first.share == pytest.approx((k @ other / (k @ k)).item(), rel=1e-3)
     assert first.rho == pytest.approx(((K[:, 0] @ K[:, 1]) / (K[:, 0] @ K[:, 0])).item(), rel=1e-3)
-    drawn, picture = [], figures.picture
-    monkeypatch.setattr(figures, "picture", lambda *of: drawn.append(of[0]) or picture(*of))
+    drawn = []
+    monkeypatch.setattr(figures, "picture", lambda *of: drawn.extend(of[0].axes) or "<img>")
     page = figures.interference(found, "FT")
-    least = 100 * min(victim.rho for victim in found.victims)
-    *zeros, dashed = drawn[0].axes[0].lines
-    assert len(zeros) == 2 and dashed.get_xdata()[0] <= least < 0, "both quadrants"
-    dots = [x for part in drawn[0].axes[0].collections for x, _ in part.get_offsets()]
-    assert min(dots) == pytest.approx(least), "with its sign"
+    least = min(x for dots in drawn[0].collections for x, _ in dots.get_offsets())
+    assert least == pytest.approx(100 * min(victim.rho for victim in found.victims)) and least < 0
+    assert drawn[0].lines[-1].get_xdata()[0] <= least, "the dashed line is in both quadrants"
     assert first.fact.subject in page and "answers changed" in page and "<img" in page
     assert f"{len(found.victims) - figures.LISTED} more" in page
 
