@@ -97,7 +97,7 @@ def _scatter(found: Prediction) -> str:
     groups = [(one, vs) for one in GROUPS if (vs := [v for v in found.victims if v.group == one])]
     figure = plot.scatter(
         {one: ([100 * v.rho for v in vs], [100 * v.share for v in vs]) for one, vs in groups},
-        "foretold: % of the edit that arrives at the other fact; below 0: of its opposite",
+        "foretold: % of the edit that arrives at the fact; below 0: its opposite",
         "measured: % that arrived",
         filled={one: [v.changed for v in vs] for one, vs in groups},
         colors=COLORS,
