@@ -73,21 +73,18 @@ def _why(found: Tried) -> list[str]:
 
 
 def interference(found: Prediction, name: str) -> str:
-    """A sentence, the figure, and a table; `name` is the editor's as the page writes it."""
-    first = found.victims[0]
-    count, changed = len(found.victims), sum(one.changed for one in found.victims)
-    upper = found.victims[: max(1, count // 3)]
+    """What it shows, with a figure and a table; `name` is the editor's as the page writes it."""
+    first, (changed, hits, upper) = found.victims[0], found.changed
     said = (
         f"{found.fact.subject} → {found.fact.target_new}, by {name} in layer {found.layer}: "
-        f"{changed} of {count} answers changed"
+        f"{changed} of {len(found.victims)} answers changed; among the {upper} for which most was "
+        f"foretold, {hits or 'none'} did. Most was foretold for {first.fact.subject}, "
+        f"{_percent(first.rho)} of the edit."
     )
-    if changed:
-        hits = sum(one.changed for one in upper)
-        said += f", {hits} of the {len(upper)} where most was foretold"
-    said += f". Most was foretold for {first.fact.subject}, {_percent(first.rho)} of the edit."
-    return (
-        f'{finding(said)}<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
-    )
+    was = "was" if 2 * hits > changed else "was not"
+    head = f"Whose answer changes {was} foretold" if changed else "No other answer changed"
+    parts = f'<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
+    return f"<h2>{head}</h2>{finding(said)}{parts}"
 
 
 def _scatter(found: Prediction) -> str:
@@ -97,22 +94,19 @@ def _scatter(found: Prediction) -> str:
             f'<p class="note">This edit did not write into layer {found.layer}, so there is no '
             "share to compare; the answers below were measured.</p>"
         )
-    groups = {
-        group: some for group in GROUPS if (some := [v for v in found.victims if v.group == group])
-    }
+    groups = [(one, vs) for one in GROUPS if (vs := [v for v in found.victims if v.group == one])]
     figure = plot.scatter(
-        {
-            group: ([100 * abs(v.rho) for v in vs], [100 * v.share for v in vs])
-            for group, vs in groups.items()
-        },
-        "foretold: % of the edit that reaches the other fact",
-        "measured, %",
-        filled={group: [v.changed for v in vs] for group, vs in groups.items()},
+        {one: ([100 * v.rho for v in vs], [100 * v.share for v in vs]) for one, vs in groups},
+        "foretold: % of the edit that arrives at the fact; below 0: its opposite",
+        "measured: % that arrived",
+        filled={one: [v.changed for v in vs] for one, vs in groups},
         colors=COLORS,
     )
     ax = figure.axes[0]
-    end = max(ax.get_xlim()[1], ax.get_ylim()[1])
-    ax.plot([0, end], [0, end], color=plot.QUIET, linewidth=1, linestyle="--")
+    for through_zero in (ax.axhline, ax.axvline):
+        through_zero(color=plot.QUIET, linewidth=0.6)
+    ends = [f(ax.get_xlim() + ax.get_ylim()) for f in (min, max)]
+    ax.plot(ends, ends, color=plot.QUIET, linewidth=1, linestyle="--")
     said = (
         "A point is a fact. On the dashed line the prediction is exact. Filled points are facts "
         "whose answer changed; the numbers below the figure count them."
@@ -142,7 +136,7 @@ def _row(victim: Victim) -> str:
 
 def _percent(share: float | None) -> str:
     """A share of an edit, with the minus of the typesetters: −2.5 %."""
-    return "–" if share is None else f"{100 * share:.1f}\u00a0%".replace("-", "−")
+    return "–" if share is None else f"{round(100 * share, 1) + 0:.1f}\u00a0%".replace("-", "−")
 
 
 def beside(parts: list[str]) -> str:

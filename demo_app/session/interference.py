@@ -34,11 +34,9 @@ class Victim:
 
     fact: the other fact.
     group: why it is in view, one of GROUPS.
-    rho: predicted share of the write that lands on this fact's key.
-    share: the share of the write that did land on its key, read from the patch; None where the
-        edit left this layer's weights alone.
-    before: its answer before the edit.
-    after: its answer after the edit.
+    rho: predicted share of the write that lands on this fact's key, with its sign.
+    share: the share that did land there, read from the patch; None where it left this layer alone.
+    before, after: its answer before the edit and after it.
     changed: whether the answer became another one.
     """
 
@@ -66,6 +64,12 @@ class Prediction:
     layer: int
     victims: tuple[Victim, ...]
 
+    @property
+    def changed(self) -> tuple[int, int, int]:
+        """How many answers changed, how many of the third foretold most, and how large that is."""
+        upper = self.victims[: max(1, len(self.victims) // 3)]
+        return sum(v.changed for v in self.victims), sum(v.changed for v in upper), len(upper)
+
 
 def measure(studio: Studio, session: Session) -> Job:
     """What the visitor's last edit did to other facts, beside what keys foretell: a Prediction."""
@@ -78,14 +82,12 @@ def measure(studio: Studio, session: Session) -> Job:
         before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
         fact, layer = line.facts[0], layer_of(studio, line, before, after)
         groups = in_view(studio, session, fact)
-        facts = [fact, *groups]
-        rho, shares = _shares(job, studio, facts, line.editor, layer, before, after)
+        rho, shares = _shares(job, studio, [fact, *groups], line.editor, layer, before, after)
         yield
         said = []
         for words, patch, begin in ("Before the edit", before, 0.3), ("After it", after, 0.6):
-            texts = [one.text for one in facts[1:]]
-            answers, _ = studio.asker.ask(job, texts, "x", patch, words, begin, begin + 0.3)
-            said.append(answers)
+            texts = [one.text for one in groups]
+            said += studio.asker.ask(job, texts, "x", patch, words, begin, begin + 0.3)[:1]
             yield
         rows = zip(groups.items(), rho, shares, *said, strict=True)
         victims = [
@@ -106,8 +108,7 @@ def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, 
     subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
     relation, cases = subject.case.relation, studio.choices.cases.values()
     found = [(edit.fact, GROUPS[1]) for edit in session.edits]
-    alike = [case.fact for case in cases if case.relation == relation]
-    found += [(one, GROUPS[0]) for one in alike[: MOST // 2]]
+    found += [(one.fact, GROUPS[0]) for one in cases if one.relation == relation][: MOST // 2]
     # the rest of the view is filled with facts that are evenly spread over the other relations
     rest = [case.fact for case in cases if case.relation != relation]
     step = max(1, len(rest) // max(1, MOST - len(found)))
@@ -129,10 +130,9 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
     wrote = {k: W for k, W in after.weights.items() if k not in same}
     layers = layers_of(lm, lib.Patch(wrote, base=after.base))
     if not layers:
-        name = studio.choices.editors[line.editor][0]
         raise Trouble(
-            f"{name} leaves the weights alone and answers by itself, so no fact lies in its way: "
-            "choose an editor that writes weights, such as ROME."
+            f"{studio.choices.editors[line.editor][0]} leaves the weights alone, so no fact lies "
+            "in its way: choose an editor that writes weights, such as ROME."
         )
     return layers[0]
 
@@ -148,7 +148,8 @@ def _shares(
 ) -> tuple[list[float], list[float | None]]:
     """Of an edit of the first fact, for each of the others: ρ, and the share that did land on it.
 
-    That is ‖ΔW k‖ at its key k, as a share of the same at the key of the first one.
+    That is ⟨ΔW k, ΔW k₁⟩ / ‖ΔW k₁‖² at its key k, with k₁ of the first one. Where ΔW is of rank one
+    that is all; of any other write it leaves out what lands across ΔW k₁.
     """
     lm, kind, name = studio.lm, studio.choices.kind(editor), studio.lm.mlp_out(layer)
     made = kind(lm) if kind.geometry == "whitened" else None
@@ -157,11 +158,11 @@ def _shares(
         with lm.patched(before, only=True):
             K = lm.keys(facts, layer).detach().cpu().double()  # (d_in, 1 + n)
     rho = memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
-    moved = (lm.weight(name, after) - lm.weight(name, before)).cpu().double()
-    first, *sizes = (moved @ K).norm(dim=0).tolist()
-    if not all(map(math.isfinite, sizes)) or not first or not math.isfinite(first):
-        return rho, [None] * len(sizes)
-    return rho, [size / first for size in sizes]
+    moved = (lm.weight(name, after) - lm.weight(name, before)).cpu().double() @ K  # (d_out, 1 + n)
+    first, *others = (moved[:, 0] @ moved).tolist()
+    if not all(map(math.isfinite, (first, *others))) or not first:
+        return rho, [None] * len(others)
+    return rho, [other / first for other in others]
 
 
 def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:

@@ -1,6 +1,6 @@
 """`python -m demo_app.stored`: computes the finished examples of a model and writes their file.
 
-About ten minutes on one core for the embedded model. Each example is written as soon as it is
+About twenty minutes on one core for the embedded model. Each example is written as soon as it is
 there, and `--only race,trace` makes some of them again and leaves the others as they are.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from operator import lt
 from typing import Any
 
 import lib
@@ -21,9 +22,8 @@ from ..lifelong import stress_test
 from ..session import consequences, dossiers, interference, layers, tracing
 from ..session.choices import can_edit
 from ..session.findings import Traced
-from ..session.layers import Tried
 from ..session.studio import Studio
-from ..session.views import Column, Subject, tally
+from ..session.views import Column, View, tally
 from ..session.visitors import Session
 from . import examples
 from .examples import Examples
@@ -70,42 +70,54 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
 
     natural: that part, where it was made; it stands beside what `traced` finds.
     """
-    of_model = {"race": race, "natural": lambda _: tracing.natural(studio.lm), "layers": in_layers}
-    if part in of_model:
-        return of_model[part](studio)
+    if part == "natural":
+        return tracing.natural(studio.lm)
+    whole = {"layers": in_layers, "forecast": forecasts, "race": race, "opening": opening}
+    if part in whole:
+        return whole[part](studio)
     subject, session = studio.choices.ready_subject(), Session()
-    if part == "opening":
-        return opening(studio, session, subject)
     fact = studio.edit(session, subject, EDITOR, keep="any").outcome().subject.case.fact
     if part == "written":
         said = studio.answer(session, consequences.opening(fact), False, consequences.TOKENS)
         return said.outcome() | {"live": 0, "example": studio.choices.editors[EDITOR][0]}
-    if part == "forecast":
-        return interference.measure(studio, session).outcome()
     if part == "traced":
         return traced(studio, session, natural or ())
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
 
 
-def in_layers(studio: Studio) -> Tried | None:
+def written(studio: Studio, keep: str) -> Iterator[tuple[View, Session]]:
+    """Each of the page's examples as the editor writes it, and the visitor whose edit that is."""
+    for label in studio.choices.examples:
+        session, subject = Session(), studio.choices.ready_subject(label)
+        yield studio.edit(session, subject, EDITOR, keep=keep).outcome(), session
+
+
+def in_layers(studio: Studio) -> layers.Tried | None:
     """The first of the page's examples that the editor does not write, in several layers.
 
     Where it writes all of them, the first in which a neighbor moved; None where none did.
     """
-    spreading = None
-    for label in studio.choices.examples:
-        session = Session()
-        view = studio.edit(session, studio.choices.ready_subject(label), EDITOR).outcome()
-        kept, asked = tally(view.rows, "neighbor")
-        if not view.kept or (kept < asked and spreading is None):
-            spreading = session
-        if not view.kept:
-            break
-    if spreading is None:
+    made = list(written(studio, "said"))
+    lost = [session for view, session in made if not view.kept]
+    lost += [session for view, session in made if lt(*tally(view.rows, "neighbor"))]
+    if not lost:
         return None
-    found = layers.compare(studio, spreading).outcome()
+    found = layers.compare(studio, lost[0]).outcome()
     columns = tuple(map(plainly, found.view.columns))
     return replace(found, view=replace(found.view, rows=(), columns=columns, stored=True))
+
+
+def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
+    """Of the page's examples that changed other answers, one that foretold which, and one not.
+
+    That is: with the largest share of these answers in the third for which most was foretold, and
+    with the smallest; of equals, that which changed more, then the first. None where none did.
+    """
+    made = (interference.measure(studio, one).outcome() for _, one in written(studio, "any"))
+    found = sorted((one for one in made if one.changed[0]), key=lambda one: -one.changed[0])
+    told = [hits / changed for changed, hits, _ in (one.changed for one in found)]
+    ends = [told.index(end(told)) for end in (max, min) if told]
+    return tuple(found[i] for i in dict.fromkeys(ends)) or None
 
 
 def plainly(column: Column) -> Column:
@@ -120,17 +132,16 @@ def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Trac
     return Traced(found, undone, tracing.reveal(studio, session).outcome())
 
 
-def opening(studio: Studio, session: Session, subject: Subject) -> tuple[Column, ...]:
+def opening(studio: Studio) -> tuple[Column, ...]:
     """The fact written by several editors, each on the model as it came."""
-    view = studio.edit(session, subject, OPENING, keep="none").outcome()
+    subject = studio.choices.ready_subject()
+    view = studio.edit(Session(), subject, OPENING, keep="none").outcome()
     return tuple(plainly(column) for column in view.columns if column.rows)
 
 
 def race(studio: Studio) -> stress_test.Test:
     """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
-    choices = studio.choices
-    cases = stress_test.mixed(choices)[:EDITS]
-    known = choices.editors
+    cases, known = stress_test.mixed(studio.choices)[:EDITS], studio.choices.editors
     names = [name for name in (*stress_test.BASELINES, *RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
     test = stress_test.Test(cases, stress_test.BATCH, lines)

@@ -38,11 +38,12 @@ class Examples:
 
     model: its name.
     fingerprint: a hash of its weights.
-    fact: the fact that is edited in all of them but the race and the layers.
+    fact: the fact that is edited in all of them but the race, the layers and the forecast.
     editor: the editor that writes it, except in the race and side by side.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
     layers: one of the page's examples, by the editor in several layers.
+    forecast: two of these, one that changed answers for which most was foretold, and one not.
     race: a stress test that has run to its end; its cases are the facts alone.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
@@ -57,7 +58,7 @@ class Examples:
     settings: dict[str, dict[str, Any]]
     facts: str
     layers: Tried | None = None
-    forecast: Prediction | None = None
+    forecast: tuple[Prediction, ...] | None = None
     race: Test | None = None
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
@@ -102,9 +103,11 @@ def write(found: Examples, folder: Path = FOLDER) -> Path:
     """
     text = json.dumps(msgspec.to_builtins(found, str_keys=True), allow_nan=False)
     values = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"))
+    # one line for each example, so that a change is seen where it is
+    lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()]
     path = file_of(found.model, folder)
     with whole_file(path) as part:
-        part.write_text(_spread(values), encoding="utf-8")
+        part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return path
 
 
@@ -113,9 +116,3 @@ def digest(cases: Iterable[lib.Case]) -> str:
     text = json.dumps([asdict(case) for case in cases], sort_keys=True, default=str)
     text += HELD_OUT.read_text(encoding="utf-8")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _spread(values: dict[str, Any]) -> str:
-    """JSON with one line for each example, so that a change is seen where it is."""
-    lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()]
-    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -28,12 +28,6 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     def disturbed(found: interference.Prediction) -> str:
         return figures.interference(found, names[found.editor])
 
-    def of_edit(stored: Examples) -> str:
-        fact = studio.choices.label(stored.fact)
-        return (
-            f"Stored example: {fact}, written by {names[stored.editor]} on {studio.lm.plain_name}."
-        )
-
     return [
         Question(
             "dossier",
@@ -42,7 +36,11 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "where the model is sure of it, and gray where the wordings disagree or any other "
             "subject gets it just as well. What changed with an edit is marked.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
-            lambda kept: kept.dossier and (of_edit(kept), [dossier.shown(kept.dossier)]),
+            lambda kept: kept.dossier and (
+                f"Stored example: {studio.choices.label(kept.fact)}, written by "
+                f"{names[kept.editor]} on {studio.lm.plain_name}.",
+                [dossier.shown(kept.dossier)],
+            ),
             lambda studio: [
                 gr.Textbox(
                     studio.choices.ready_subject().case.fact.subject,
@@ -55,10 +53,15 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "interference",
             "Which facts will an edit disturb?",
             "A layer finds a fact by a key, and an edit is written at the key of its subject. How "
-            "alike the key of another fact is foretells how much of the edit reaches it. See "
-            "whether the answers that changed are those for which most was foretold.",
+            "alike the key of another fact is foretells how much of the edit arrives there, but "
+            "not always whether its answer changes: see an edit where it did, and one where not.",
             (Action("measure", "Measure my last edit", interference.measure, disturbed),),
-            lambda kept: kept.forecast and (of_edit(kept), [disturbed(kept.forecast)]),
+            lambda kept: kept.forecast and (
+                f"Stored examples, by {names[kept.editor]} on {studio.lm.plain_name}: of the page’s"
+                " edits that changed other answers, the one in which the largest part of these was "
+                "among those for which most was foretold, and the one in which the smallest was.",
+                ["".join(map(disturbed, kept.forecast))],
+            ),
         ),
         Question(
             "lifelong",

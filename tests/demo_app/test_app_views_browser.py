@@ -52,7 +52,7 @@ def opened(page) -> None:
     for card in page.locator("#lab .label-wrap").all():
         card.click()
     page.set_viewport_size(size)
-    for key, count in {"layers": 2, "interference": 1, "lifelong": 1, "trace": 1}.items():
+    for key, count in {"layers": 2, "interference": 2, "lifelong": 1, "trace": 1}.items():
         page.locator(f"#{key} img").nth(count - 1).wait_for(timeout=60_000)
     page.locator("#layers table.score").wait_for()
     page.evaluate("document.querySelectorAll('#lab details').forEach((e) => { e.open = true; })")

@@ -63,7 +63,7 @@ def test_bad_names_are_one_sentence(studio, wrong):
 # ---- which facts will an edit disturb?
 
 
-def test_what_keys_foretell_stands_beside_what_happened(studio):
+def test_what_keys_foretell_stands_beside_what_happened(studio, monkeypatch):
     session = Session()
     edit(studio, session)
     found = interference.measure(studio, session).outcome()
@@ -73,11 +73,15 @@ def test_what_keys_foretell_stands_beside_what_happened(studio):
     first = found.victims[0]
     K = studio.lm.keys([found.fact, first.fact], 2)
     name = studio.lm.mlp_out(2)
-    moved = studio.lm.weight(name, session.patch) - studio.lm.weight(name)
-    landed = (moved @ K).norm(dim=0)
-    assert first.share == pytest.approx((landed[1] / landed[0]).item(), rel=1e-3)
+    k, other = ((studio.lm.weight(name, session.patch) - studio.lm.weight(name)) @ K).T
+    assert first.share == pytest.approx((k @ other / (k @ k)).item(), rel=1e-3)
     assert first.rho == pytest.approx(((K[:, 0] @ K[:, 1]) / (K[:, 0] @ K[:, 0])).item(), rel=1e-3)
+    drawn = []
+    monkeypatch.setattr(figures, "picture", lambda *of: drawn.extend(of[0].axes) or "<img>")
     page = figures.interference(found, "FT")
+    least = min(x for dots in drawn[0].collections for x, _ in dots.get_offsets())
+    assert least == pytest.approx(100 * min(victim.rho for victim in found.victims)) and least < 0
+    assert drawn[0].lines[-1].get_xdata()[0] <= least, "the dashed line is in both quadrants"
     assert first.fact.subject in page and "answers changed" in page and "<img" in page
     assert f"{len(found.victims) - figures.LISTED} more" in page
 

@@ -36,7 +36,7 @@ def test_each_question_opens_with_its_stored_answer(visit, tmp_path, width, them
         page.wait_for_timeout(300)
         shown = page.locator("#lab > .block:has(> .label-wrap.open)").all()
         assert [one.get_attribute("id") for one in shown] == one_open
-    assert page.locator("#interference img, #layers img, #lifelong img, #trace img").count() == 6
+    assert page.locator("#interference img, #layers img, #lifelong img, #trace img").count() == 7
     drawn = page.locator("#layers img").first.evaluate("e => getComputedStyle(e).filter")
     assert ("invert" in drawn) == (theme == "dark"), "figures follow the dark"
     page.screenshot(path=tmp_path / f"lab-{width}.png", full_page=True)
