@@ -82,7 +82,7 @@ def interference(found: Prediction, name: str) -> str:
         f"{_percent(first.rho)} of the edit."
     )
     was = "was" if 2 * hits > changed else "was not"
-    head = f"Whose answer changes {was} foretold" if changed else "No other answer changed"
+    head = f"Here it {was} foretold whose answer changes" if changed else "No other answer changed"
     parts = f'<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
     return f"<h2>{head}</h2>{finding(said)}{parts}"
 

@@ -58,8 +58,8 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             (Action("measure", "Measure my last edit", interference.measure, disturbed),),
             lambda kept: kept.forecast and (
                 f"Stored examples, by {names[kept.editor]} on {studio.lm.plain_name}: of the page’s"
-                " edits that changed other answers, the one in which the largest part of these was "
-                "among those for which most was foretold, and the one in which the smallest was.",
+                " edits that changed other answers, the one in which most of these were foretold, "
+                "and the one in which fewest were.",
                 ["".join(map(disturbed, kept.forecast))],
             ),
         ),
