@@ -103,9 +103,9 @@ def _scatter(found: Prediction) -> str:
         colors=COLORS,
     )
     ax = figure.axes[0]
-    for through_zero in (ax.axhline, ax.axvline):
-        through_zero(color=plot.QUIET, linewidth=0.6)
-    ends = [f(ax.get_xlim() + ax.get_ylim()) for f in (min, max)]
+    ax.axhline(color=plot.QUIET, linewidth=0.6)
+    ax.axvline(color=plot.QUIET, linewidth=0.6)
+    ends = sorted((*ax.get_xlim(), *ax.get_ylim()))[::3]  # the least and the largest
     ax.plot(ends, ends, color=plot.QUIET, linewidth=1, linestyle="--")
     said = (
         "A point is a fact. On the dashed line the prediction is exact. Filled points are facts "

@@ -84,7 +84,7 @@ def measure(studio: Studio, session: Session) -> Job:
         groups = in_view(studio, session, fact)
         rho, shares = _shares(job, studio, [fact, *groups], line.editor, layer, before, after)
         yield
-        said = []
+        said: list[list[Answer]] = []
         for words, patch, begin in ("Before the edit", before, 0.3), ("After it", after, 0.6):
             texts = [one.text for one in groups]
             said += studio.asker.ask(job, texts, "x", patch, words, begin, begin + 0.3)[:1]

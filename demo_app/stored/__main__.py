@@ -116,8 +116,8 @@ def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
     made = (interference.measure(studio, one).outcome() for _, one in written(studio, "any"))
     found = sorted((one for one in made if one.changed[0]), key=lambda one: -one.changed[0])
     told = [hits / changed for changed, hits, _ in (one.changed for one in found)]
-    ends = [told.index(end(told)) for end in (max, min) if told]
-    return tuple(found[i] for i in dict.fromkeys(ends)) or None
+    ends = dict.fromkeys((told.index(max(told)), told.index(min(told)))) if told else ()
+    return tuple(found[i] for i in ends) or None
 
 
 def plainly(column: Column) -> Column:

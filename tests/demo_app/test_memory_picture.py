@@ -121,7 +121,7 @@ def test_it_is_one_small_file_that_asks_no_server():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (720, 800), (390, 844), (320, 700)])
+@pytest.mark.parametrize(("width", "height"), [(1024, 768), (720, 800), (390, 844), (320, 700)])
 def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     shell = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>A layer is a memory</title>"
@@ -167,6 +167,8 @@ def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     page.locator("#m").evaluate("e => { e.parentElement.style.fontSize = '21px'; }")
     page.wait_for_timeout(100)
     assert page.evaluate(smallest) >= 18, "it grows with the letters around it"
+    tops = {one.bounding_box()["y"] for one in page.locator(".plane").all()}
+    assert len(tops) == (1 if width > 1000 else 2), "on a projector both are in view"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / "large.png", full_page=True)
     page.close()
