@@ -85,8 +85,7 @@ def endpoints(studio: Studio) -> None:
         return listed(studio.lm, editor)
 
     for function in (edit, compare, answer, settings):
-        name = function.__name__
-        gr.api(function, api_name=name, concurrency_limit=None)
+        gr.api(function, concurrency_limit=None)
 
 
 async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:

@@ -111,17 +111,16 @@ class Asker:
             plain_rows, prompts, before, after, *chances, strict=True
         ):
             if group == "follows" and meant:
-                verdict = drawn(follows[prompt], parts[prompt], new.text)
+                good, word = drawn(follows[prompt], parts[prompt], new.text)
             elif group == "neighbor" and verdicts.about(prompt, mine):
-                verdict = None, YOURS
+                good, word = None, YOURS
             else:
                 judged = partial(verdicts.verdict, meant, group, reference, target, old)
-                verdict = judged(new)
+                good, word = judged(new)
                 under = earlier.get(prompt, old) if meant else new  # else no edit of it is there
                 if group in STAY and judged(under)[0] is False:
-                    verdict = None, EARLIER
+                    good, word = None, EARLIER
             more = {"p_after": p_after, "old_after": old_after, "kl": verdicts.divergence(old, new)}
-            good, word = verdict
             rows.append(replace(row, after=new.text, good=good, word=word, **more))
         return tuple(rows)
 
