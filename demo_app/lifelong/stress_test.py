@@ -123,10 +123,9 @@ def mean(right: Collection[bool]) -> float:
 
 def offered(choices: Choices) -> dict[str, str]:
     """{editor: how it is written} of those that may be chosen beside the two that always run."""
-    known = choices.editors
     return {
-        name: f"{known[name][0]} (fast)" if choices.kind(name).speed == "fast" else known[name][0]
-        for name in known
+        name: f"{title}{' (fast)' * (choices.kind(name).speed == 'fast')}"
+        for name, (title, _) in choices.editors.items()
         if name == BREAKS or "race" in lib.EDITORS[name].page
     }
 

@@ -85,9 +85,8 @@ class FirstEdits:
         if made.look is None or made.look[0] != subject:
             rows = self.asker.look(job, subject, made.patch, middle, False, end, words, start)
             made.look = subject, rows
-        rows = made.look[1]
         yield
-        return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
+        return Column(editor, name, made.look[1], made.patch, made.seconds, stored=stored)
 
     def prepare(
         self, job: Job, editor: str, wanted: Iterable[Stored], begin: float = 0.0, end: float = 1.0
