@@ -130,11 +130,8 @@ def main(arguments: list[str] | None = None) -> int:
     from lib.workbench.console import printable
 
     gc.disable()  # a start makes millions of objects that all stay, and was searching them
-    try:
-        with printable():
-            return _served(asked)
-    finally:
-        gc.enable()
+    with printable():
+        return _served(asked)
 
 
 def _served(asked: argparse.Namespace) -> int:

@@ -27,10 +27,8 @@ READY = 24  # first edits that are kept
 
 @dataclass
 class FirstEdit:
-    """An edit of the model as it came.
+    """An edit of the model as it came, and how long it took.
 
-    patch: the patch that holds the edit.
-    seconds: how long the edit took.
     look: the subject that was asked about, and its rows; None before it was asked about.
     stored: whether it was there before the one who asks for it.
     """
