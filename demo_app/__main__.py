@@ -146,7 +146,7 @@ def _served(asked: argparse.Namespace) -> int:
     except lib.errors.EXPECTED as error:
         print(lib.errors.sentence(error), file=sys.stderr)
         return 2
-    memory_ceiling.forbid(memory_ceiling.usual())
+    memory_ceiling.forbid()
     demo, studio = open_page(lm, asked.port, asked.host, asked.allow_host, share=asked.share)
     port = demo.server_port
     if port != asked.port:

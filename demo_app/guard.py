@@ -33,10 +33,8 @@ def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     which no stranger can let point elsewhere: it is marked by "0.0.0.0" among the names.
     """
     own = host.strip("[]").casefold()
-    found, address = (
-        {"localhost", "127.0.0.1", "::1", own, *(name.casefold() for name in more)},
-        _address(own),
-    )
+    found = {"localhost", "127.0.0.1", "::1", own, *(name.casefold() for name in more)}
+    address = _address(own)
     if own != "localhost" and not (address and address.is_loopback):
         name = socket.gethostname().casefold()
         found |= {"0.0.0.0", name, f"{name.split('.')[0]}.local"}

@@ -161,12 +161,8 @@ class Asker:
         pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once = list(dict.fromkeys(pairs))
         sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
-        ends = {
-            (ask, answer): tuple(self._ids(ask, answer))
-            for ask in once
-            for answer in wanted
-            if answer is not None
-        }
+        known = [answer for answer in wanted if answer is not None]
+        ends = {(ask, one): tuple(self._ids(ask, one)) for ask in once for one in known}
         with (
             job.counting(self.lm, words, max(sizes) + 4, begin, end),
             self.lm.patched(patch, only=True),
@@ -175,7 +171,7 @@ class Asker:
             asked = [
                 questions.Question(
                     row,
-                    [ends[ask, answer] for answer in wanted if answer is not None],
+                    [ends[ask, one] for one in known],
                     state=True,
                     most=size,
                     # the unedited model is asked the same way each time, to the same bits

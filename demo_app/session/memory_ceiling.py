@@ -37,26 +37,19 @@ def available() -> int | None:
     return max(0, min(free)) if free else None
 
 
-def usual() -> int | None:
-    """The page's ceiling in bytes: what is in use now, and half of what is still free.
-
-    None where the system does not say how much that is.
-    """
-    here, free = resident(), available()
-    return None if here is None or free is None else here + max(free // 2, LEAST)
-
-
-def forbid(ceiling: int | None) -> None:
+def forbid(ceiling: int | None = None) -> None:
     """Have the operating system refuse memory beyond a ceiling, in bytes, for good.
 
-    Allocations then fail with an error that a job survives. Only for a process of the page's own.
+    By default that is what is in use now, and half of what is still free. Allocations then fail
+    with an error that a job survives. Only for a process of the page's own.
     """
-    here, data = resident(), _pages(5)
-    if ceiling is None or here is None or data is None:
+    here, data, free = resident(), _pages(5), available()
+    if here is None or data is None or free is None:
         return
     import resource  # which Windows does not have
 
-    wanted = data + max(ceiling - here, LEAST) + SLACK
+    more = free // 2 if ceiling is None else ceiling - here
+    wanted = data + max(more, LEAST) + SLACK
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
