@@ -26,7 +26,7 @@ LARGEST = 10_000  # of a number: what a visitor may make the machine do
 NUMBER = msgspec.Meta(ge=-LARGEST, le=LARGEST)
 SHORT = msgspec.Meta(max_length=40)
 One = Annotated[int, NUMBER] | Annotated[float, NUMBER] | Annotated[str, SHORT] | bool | None
-Value = One | Annotated[tuple[One, ...], SHORT]  # what a setting may be
+Value: Any = One | Annotated[tuple[One, ...], SHORT]  # what a setting may be
 OWN = " This is not in the paper."
 PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
 
