@@ -125,34 +125,28 @@ def main(arguments: list[str] | None = None) -> int:
         "--allow-host", action="append", default=[], metavar="NAME",
         help="a name under which the page may be called, beside those of this machine; * is every",
     )  # fmt: skip
-    parser.add_argument(
-        "--memory", default=os.environ.get("MODELEDIT_PAGE_MEMORY"), metavar="SIZE",
-        help="how much memory the page may use, such as 6G (default: what it uses with the model, "
-        "and half of what is then free; MODELEDIT_PAGE_MEMORY sets it too)",
-    )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
     from lib.workbench.console import printable
 
     gc.disable()  # a start makes millions of objects that all stay, and was searching them
-    try:
-        with printable():
-            return _served(asked)
-    finally:
-        gc.enable()
+    with printable():
+        return _served(asked)
 
 
 def _served(asked: argparse.Namespace) -> int:
     """Open the page that the command asks for, and serve it until interrupted; the exit code."""
     import lib
 
+    from .session import memory_ceiling
+
     print("Loading the model …", file=sys.stderr, flush=True)
     try:
         lm = lib.load(asked.model)
-        _bound(asked.memory)
     except lib.errors.EXPECTED as error:
         print(lib.errors.sentence(error), file=sys.stderr)
         return 2
+    memory_ceiling.forbid()
     demo, studio = open_page(lm, asked.port, asked.host, asked.allow_host, share=asked.share)
     port = demo.server_port
     if port != asked.port:
@@ -165,25 +159,6 @@ def _served(asked: argparse.Namespace) -> int:
     finally:
         studio.close()
     return 0
-
-
-def _bound(asked: str | None) -> None:
-    """Tell the system how much memory the page may use, where it can be known.
-
-    Raises ValueError with one sentence for what is no size, or too little.
-    """
-    from .session import memory_ceiling
-
-    here = memory_ceiling.resident() or 0
-    try:
-        ceiling = memory_ceiling.size(asked) if asked else memory_ceiling.usual()
-        if ceiling is not None and ceiling < here + memory_ceiling.LEAST:
-            least = (here + memory_ceiling.LEAST) / memory_ceiling.UNITS["M"]
-            raise ValueError(f"{asked} is too little: this model needs {least:.0f}M.")
-    except ValueError as error:
-        raise ValueError(f"--memory: {error}") from None
-    if ceiling is not None:
-        memory_ceiling.forbid(ceiling)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,23 @@ from .session.worker import Job, Stopped, Trouble
 def endpoints(studio: Studio) -> None:
     """Add the endpoints to the page that is being built."""
 
-    async def edited(request: gr.Request, fact: tuple, editor: Any, more: dict[str, Any]) -> View:
-        return await _done(
-            studio,
+    async def done(request: gr.Request, start: Callable[[Session], Job]) -> Any:
+        """The result of a visitor's job, which is stopped when the visitor leaves.
+
+        It waits without a thread of the web server, so that many may wait.
+        """
+        try:
+            job = start(studio.sessions.get(request.session_hash))
+            try:
+                return await asyncio.wrap_future(job.ended)
+            finally:
+                job.stop()
+        except (Trouble, Stopped) as error:  # not shown as HTML, so not escaped
+            said = str(error) or "Stopped; nothing was changed."
+            raise gr.Error(said, print_exception=False) from None
+
+    async def edited(request: gr.Request, fact: tuple, editor: Any, **more: Any) -> View:
+        return await done(
             request,
             lambda session: studio.edit(session, studio.choices.subject(*fact), editor, **more),
         )
@@ -48,8 +62,8 @@ def endpoints(studio: Studio) -> None:
         where `written` is false. Gives the relation of the classroom whose prompts test the fact
         (`kind`; null: none fits), what was measured, and every row before and after.
         """
-        more = {"keep": "any", "more": settings, "listed": False}
-        view = await edited(request, (subject, prompt, target, own), editor, more)
+        fact = subject, prompt, target, own
+        view = await edited(request, fact, editor, keep="any", more=settings, listed=False)
         more = {"kind": view.subject.case.relation, "live": view.live}
         return {**summary(view.columns[0]), **more}
 
@@ -66,16 +80,14 @@ def endpoints(studio: Studio) -> None:
         One entry per editor, as /edit gives it; with `error` where an editor refuses the fact,
         or cannot follow this visitor's edits; where none can, the call fails with their sentences.
         """
-        view = await edited(request, (subject, prompt, target, own), editors, {"keep": "none"})
+        view = await edited(request, (subject, prompt, target, own), editors, keep="none")
         return [summary(column) for column in view.columns]
 
     async def answer(
         prompt: str, chat: bool = False, tokens: int = 16, request: gr.Request = None
     ) -> dict:
         """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
-        return await _done(
-            studio, request, lambda session: studio.answer(session, prompt, chat, tokens)
-        )
+        return await done(request, lambda session: studio.answer(session, prompt, chat, tokens))
 
     def settings(editor: str = "rome") -> list[dict]:
         """The settings of an editor: value for this model, published value, and what each does."""
@@ -85,24 +97,7 @@ def endpoints(studio: Studio) -> None:
         return listed(studio.lm, editor)
 
     for function in (edit, compare, answer, settings):
-        name = function.__name__
-        gr.api(function, api_name=name, concurrency_limit=None)
-
-
-async def _done(studio: Studio, request: gr.Request, start: Callable[[Session], Job]) -> Any:
-    """The result of a visitor's job, which is stopped when the visitor leaves.
-
-    It waits without a thread of the web server, so that many may wait.
-    """
-    try:
-        job = start(studio.sessions.get(request.session_hash))
-        try:
-            return await asyncio.wrap_future(job.ended)
-        finally:
-            job.stop()
-    except (Trouble, Stopped) as error:  # not shown as HTML, so not escaped
-        said = str(error) or "Stopped; nothing was changed."
-        raise gr.Error(said, print_exception=False) from None
+        gr.api(function, concurrency_limit=None)
 
 
 def summary(column: Column) -> dict:

@@ -33,10 +33,8 @@ def hosts_of(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     which no stranger can let point elsewhere: it is marked by "0.0.0.0" among the names.
     """
     own = host.strip("[]").casefold()
-    found, address = (
-        {"localhost", "127.0.0.1", "::1", own, *(name.casefold() for name in more)},
-        _address(own),
-    )
+    found = {"localhost", "127.0.0.1", "::1", own, *(name.casefold() for name in more)}
+    address = _address(own)
     if own != "localhost" and not (address and address.is_loopback):
         name = socket.gethostname().casefold()
         found |= {"0.0.0.0", name, f"{name.split('.')[0]}.local"}
@@ -52,26 +50,23 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on."""
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        refused: PlainTextResponse | None = None
-        if not self.known(host):
-            refused = PlainTextResponse(
-                "This page does not answer to that name: start it with --allow-host NAME.", 400
-            )
-        elif not self.same(headers.get("origin"), host):
-            refused = PlainTextResponse("Calls from other pages are not answered.", 403)
-        await (refused or self.app)(scope, receive, send)
+        answer = self.app
+        if scope["type"] in ("http", "websocket"):
+            headers = Headers(scope=scope)
+            host = headers.get("host", "")
+            if not self.known(host):
+                answer = PlainTextResponse(
+                    "This page does not answer to that name: start it with --allow-host NAME.", 400
+                )
+            elif not self.same(headers.get("origin"), host):
+                answer = PlainTextResponse("Calls from other pages are not answered.", 403)
+        await answer(scope, receive, send)
 
     def known(self, host: str) -> bool:
         """Whether a Host header, with or without a port, names this page."""
         name = _name(f"//{host}")
-        if ANY in self.hosts or name in self.hosts:
-            return True
-        return name is not None and "0.0.0.0" in self.hosts and _address(name) is not None
+        digits = "0.0.0.0" in self.hosts and name is not None and _address(name) is not None
+        return digits or ANY in self.hosts or name in self.hosts
 
     def same(self, origin: str | None, host: str) -> bool:
         """Whether a call comes from this page itself, or from a program."""

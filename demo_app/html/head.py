@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from html import escape
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..session import gallery
@@ -26,38 +25,27 @@ GRADIOS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Words:
-    """What a preview shows: the title and the text."""
-
-    title: str
-    text: str
-
-
-def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -> Words:
-    """What a link to the page says; one that names nothing says a surprise that was measured.
+def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -> tuple[str, str]:
+    """Title and text of a link to the page; one that names nothing tells of a surprise.
 
     facts: gives the sentence of the edit that a query names, "" where it names none.
     """
     exhibit = gallery.found(query)
     if exhibit is not None:
-        return Words(exhibit.title.replace("*", ""), exhibit.sentence.replace("*", ""))
+        return exhibit.title.replace("*", ""), exhibit.sentence.replace("*", "")
     if sentence := facts(query):
-        return Words(
+        return (
             f"“{sentence}”",
             "What if a language model believed this? Change one fact in a language model, see "
             "beside each other what changed and what should have stayed, and undo it exactly.",
         )
     first = gallery.gallery().exhibits[0].sentence.replace("*", "")
-    return Words(TITLE, f"{first} Change a fact yourself and see.")
+    return TITLE, f"{first} Change a fact yourself and see."
 
 
-def tags(words: Words, address: str, picture: str) -> str:
+def tags(title: str, text: str, address: str, picture: str) -> str:
     """The tags of a head: title, description, and those of previews. Addresses are absolute."""
-    title, text = (
-        escape(words.title),
-        escape(textwrap.shorten(words.text, LONGEST, placeholder=" …")),
-    )
+    title, text = escape(title), escape(textwrap.shorten(text, LONGEST, placeholder=" …"))
     pairs = {
         "og:title": title,
         "og:description": text,
@@ -94,32 +82,26 @@ class Head:
             await self.app(scope, receive, send)
             return
         plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
-        start: Message = {}
-        body = b""
+        answered: list[Message] = []
 
-        async def changed(message: Message) -> None:
-            nonlocal body, start
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            if b"text/html" in Headers(raw=start["headers"]).get("content-type", "").encode():
-                body = self.headed(body.decode("utf-8"), scope).encode()
-            kept = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
-            length = (b"content-length", str(len(body)).encode())
-            await send({**start, "headers": [*kept, length]})
-            await send({"type": "http.response.body", "body": body})
+        async def keep(message: Message) -> None:
+            answered.append(message)
 
-        await self.app({**scope, "headers": plain}, receive, changed)
+        await self.app({**scope, "headers": plain}, receive, keep)
+        start, *parts = answered
+        headers = MutableHeaders(raw=start["headers"])
+        body = b"".join(part.get("body", b"") for part in parts)
+        if "text/html" in headers.get("content-type", ""):
+            body = self.headed(body.decode("utf-8"), scope).encode()
+        headers["content-length"] = str(len(body))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
 
     def headed(self, html: str, scope: Scope) -> str:
         """A page with our tags in the place of Gradio's."""
         query = scope.get("query_string", b"").decode("latin-1")
         here = origin(scope)
-        about = words(dict(parse_qsl(query)), self.facts)
         address = f"{here}/?{query}" if query else f"{here}/"
-        ours = tags(about, address, f"{here}/preview.png")
+        ours = tags(*words(dict(parse_qsl(query)), self.facts), address, f"{here}/preview.png")
         before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
         return before + charset + ours + GRADIOS.sub("", rest) if charset else html

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from .head import Words, tags
+from .head import tags
 from .theme import read
 
 SCRIPT = read("memory.js")
 PREVIEW = Path(__file__).with_name("memory.png")  # as make_gallery takes it of the page
-WORDS = Words(
+WORDS = (  # title and text of its preview
     "A layer is a memory",
     "Pull one answer of a layer of a language model to Rome. Who comes along, and why? Every "
     "editor of knowledge in one picture.",
@@ -19,5 +19,5 @@ WORDS = Words(
 
 def page(origin: str) -> str:
     """The page: one file that asks no server; `origin` is the address of the whole."""
-    head = tags(WORDS, f"{origin}/memory", f"{origin}/memory.png")
+    head = tags(*WORDS, f"{origin}/memory", f"{origin}/memory.png")
     return Template(read("memory.html")).substitute(head=head, script=SCRIPT)

@@ -29,7 +29,6 @@ SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
 class Point:
     """What the model of a line is worth after some edits.
 
-    edits: how many edits were made.
     right: {row: whether its fact is still said}, of the facts so far that none contradicts.
     neighbors: whether each neighbor is answered right.
     perplexity: of a held-out text.
@@ -57,9 +56,7 @@ class Line:
 
     editor: its name in lib.EDITORS.
     name: its name as the page writes it.
-    edits: how many facts it has written.
-    seconds: how long its edits took together.
-    points: what was measured.
+    edits, seconds: how many facts it has written so far, and how long that took.
     error: why it ended early; None if it did not.
     """
 
@@ -77,7 +74,6 @@ class Test:
 
     cases: the facts of the stream, in order.
     batch: how many facts are written in one call.
-    lines: the editors.
     base: what was measured before any edit.
     """
 
@@ -123,10 +119,9 @@ def mean(right: Collection[bool]) -> float:
 
 def offered(choices: Choices) -> dict[str, str]:
     """{editor: how it is written} of those that may be chosen beside the two that always run."""
-    known = choices.editors
     return {
-        name: f"{known[name][0]} (fast)" if choices.kind(name).speed == "fast" else known[name][0]
-        for name in known
+        name: f"{title}{' (fast)' * (choices.kind(name).speed == 'fast')}"
+        for name, (title, _) in choices.editors.items()
         if name == BREAKS or "race" in lib.EDITORS[name].page
     }
 

@@ -111,17 +111,16 @@ class Asker:
             plain_rows, prompts, before, after, *chances, strict=True
         ):
             if group == "follows" and meant:
-                verdict = drawn(follows[prompt], parts[prompt], new.text)
+                good, word = drawn(follows[prompt], parts[prompt], new.text)
             elif group == "neighbor" and verdicts.about(prompt, mine):
-                verdict = None, YOURS
+                good, word = None, YOURS
             else:
                 judged = partial(verdicts.verdict, meant, group, reference, target, old)
-                verdict = judged(new)
+                good, word = judged(new)
                 under = earlier.get(prompt, old) if meant else new  # else no edit of it is there
                 if group in STAY and judged(under)[0] is False:
-                    verdict = None, EARLIER
+                    good, word = None, EARLIER
             more = {"p_after": p_after, "old_after": old_after, "kl": verdicts.divergence(old, new)}
-            good, word = verdict
             rows.append(replace(row, after=new.text, good=good, word=word, **more))
         return tuple(rows)
 
@@ -162,12 +161,8 @@ class Asker:
         pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once = list(dict.fromkeys(pairs))
         sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
-        ends = {
-            (ask, answer): tuple(self._ids(ask, answer))
-            for ask in once
-            for answer in wanted
-            if answer is not None
-        }
+        known = [answer for answer in wanted if answer is not None]
+        ends = {(ask, one): tuple(self._ids(ask, one)) for ask in once for one in known}
         with (
             job.counting(self.lm, words, max(sizes) + 4, begin, end),
             self.lm.patched(patch, only=True),
@@ -176,7 +171,7 @@ class Asker:
             asked = [
                 questions.Question(
                     row,
-                    [ends[ask, answer] for answer in wanted if answer is not None],
+                    [ends[ask, one] for one in known],
                     state=True,
                     most=size,
                     # the unedited model is asked the same way each time, to the same bits

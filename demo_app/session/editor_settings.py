@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from html import escape
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 import lib
 from lib.setting_fields import explain
@@ -21,6 +23,10 @@ LINES = 12
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 NONE = "none"  # how a value that is not set is written
 LARGEST = 10_000  # of a number: what a visitor may make the machine do
+NUMBER = msgspec.Meta(ge=-LARGEST, le=LARGEST)
+SHORT = msgspec.Meta(max_length=40)
+One = Annotated[int, NUMBER] | Annotated[float, NUMBER] | Annotated[str, SHORT] | bool | None
+Value: Any = One | Annotated[tuple[One, ...], SHORT]  # what a setting may be
 OWN = " This is not in the paper."
 PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
 
@@ -77,8 +83,8 @@ def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
         if name not in known:
             raise Trouble(f"{editor} has no setting “{name[:40]}” to change here.")
         try:
-            found[name] = _plain(json.loads("null" if value == NONE else value))
-        except (ValueError, RecursionError):
+            found[name] = msgspec.json.decode("null" if value == NONE else value, type=Value)
+        except msgspec.MsgspecError:
             raise Trouble(
                 f"The value of {name} should be a number, true, false, {NONE}, a “word” or a list "
                 "of numbers."
@@ -95,16 +101,3 @@ def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
 def _written(value: Any) -> str:
     """A value as a visitor reads and writes it."""
     return NONE if value is None else json.dumps(value)
-
-
-def _plain(value: Any) -> Any:
-    """A value that is hashable and bounded; ValueError for anything else."""
-    if isinstance(value, list):
-        if len(value) > 40 or any(isinstance(part, list | dict) for part in value):
-            raise ValueError(value)
-        return tuple(map(_plain, value))
-    if isinstance(value, dict) or (isinstance(value, str) and len(value) > 40):
-        raise ValueError(value)
-    if isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
-        raise ValueError(value)
-    return value

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import lib
+from lib.cancellation import finished
 from lib.computed_once import Stored, make_missing
 
 from .asking import Asker
@@ -26,10 +27,8 @@ READY = 24  # first edits that are kept
 
 @dataclass
 class FirstEdit:
-    """An edit of the model as it came.
+    """An edit of the model as it came, and how long it took.
 
-    patch: the patch that holds the edit.
-    seconds: how long the edit took.
     look: the subject that was asked about, and its rows; None before it was asked about.
     stored: whether it was there before the one who asks for it.
     """
@@ -50,7 +49,6 @@ class FirstEdits:
         self.lm, self.asker, self.choices = lm, asker, choices
         self.made: OrderedDict[tuple, FirstEdit] = OrderedDict()
         self._last: dict[tuple, int] = {}  # (editor, steps) -> passes
-        self._warm: dict[str, lib.Editor] = {}
 
     def column(
         self,
@@ -85,9 +83,8 @@ class FirstEdits:
         if made.look is None or made.look[0] != subject:
             rows = self.asker.look(job, subject, made.patch, middle, False, end, words, start)
             made.look = subject, rows
-        rows = made.look[1]
         yield
-        return Column(editor, name, rows, made.patch, made.seconds, stored=stored)
+        return Column(editor, name, made.look[1], made.patch, made.seconds, stored=stored)
 
     def prepare(
         self, job: Job, editor: str, wanted: Iterable[Stored], begin: float = 0.0, end: float = 1.0
@@ -104,16 +101,7 @@ class FirstEdits:
 
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
         """Edit a subject and ask everything, so that the first visitor need not wait."""
-        for _ in self.column(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0):
-            pass
-
-    def _editor(self, name: str, settings: dict[str, int]) -> lib.Editor:
-        """The editor; those of the warm-up are kept, with what they computed once for the model."""
-        if settings or "warm" not in self.choices.kind(name).page:
-            return self.choices.kind(name)(self.lm, **settings)
-        if name not in self._warm:
-            self._warm[name] = self.choices.kind(name)(self.lm)
-        return self._warm[name]
+        finished(self.column(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0))
 
     def first(
         self,
@@ -127,12 +115,12 @@ class FirstEdits:
     ) -> FirstEdit:
         """The fact written by one editor on top of `start`; an edit of the empty patch is kept."""
         fact, name = subject.case.fact, self.choices.editors[editor][0]
-        key = editor, fact, tuple(sorted(settings.items(), key=lambda item: item[0]))
+        key = editor, fact, tuple(sorted(settings.items()))
         if not start and key in self.made:
             self.made.move_to_end(key)
             self.made[key].stored = True
             return self.made[key]
-        writer = self._editor(editor, settings)
+        writer = self.choices.kind(editor)(self.lm, **settings)
         length = editor, steps(writer)
         expected = self._last.get(length, length[1] + 14)
         if refused := writer.refusal(start):

@@ -101,8 +101,7 @@ def found(query: Mapping[str, str]) -> Exhibit | None:
 def subject(studio: Studio, shown: Exhibit) -> Subject:
     """What an exhibit is about: the fact of its first step, with the exhibit's own prompts."""
     first = shown.steps[0]
-    texts = first.subject, first.prompt, first.target
-    return studio.choices.subject(*texts, "\n".join(shown.own))
+    return studio.choices.subject(first.subject, first.prompt, first.target, "\n".join(shown.own))
 
 
 def take(studio: Studio, session: Session, shown: Exhibit, number: int) -> Job:

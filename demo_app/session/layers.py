@@ -120,20 +120,14 @@ def compare(studio: Studio, session: Session) -> Job:
             many = listed(list(kinds[places.index(last)].layers()))
             words = f"layer{'s' * (not many.isdecimal())} {many}"
             columns[last] = replace(column, name=f"{shown}, {words}")
+            columns = dict(sorted(columns.items()))
             if last == here:
                 loss = _loss(job, lm, writer, fact, start)
                 turn = _turn(job, lm, fact, start, column.patch or patch, writer.layers())
                 found = replace(found, loss=loss, turn=turn)
-            order = sorted(columns)
-            view = View(
-                asked,
-                (),
-                len(held),
-                columns=tuple(columns[place] for place in order),
-                kept=kept,
-                old=studio.asker.old(asked),
-            )
-            found = replace(found, view=view.show(order.index(here)))
+            every, old = tuple(columns.values()), studio.asker.old(asked)
+            view = View(asked, (), len(held), columns=every, kept=kept, old=old)
+            found = replace(found, view=view.show(list(columns).index(here)))
             job.report(end, f"{words.capitalize()} is done", found)
             yield
         session.layers = found.view

@@ -89,11 +89,8 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:
     """What an address wants the model to believe: "China is … of Paris"; "" if it names no fact."""
-    asked = opened(choices, query)
-    if asked.fact is None:
-        return ""
-    subject, prompt, target = asked.fact
-    return f"{prompt.replace('{}', subject)} {target}"
+    subject, prompt, target = opened(choices, query).fact or ("", "", "")
+    return f"{prompt.replace('{}', subject)} {target}".strip()
 
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:

@@ -2,7 +2,8 @@
 
 The operating system refuses memory above a ceiling, so that an allocation fails inside a job, which
 ends with a sentence, instead of the kernel killing the page. What is in use is read from /proc, so
-this is Linux only; elsewhere nothing bounds the page.
+this is Linux only; elsewhere nothing bounds the page. A lower limit of the shell (`ulimit -d`) or
+of a container is kept.
 """
 
 from __future__ import annotations
@@ -12,16 +13,10 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import resource
-except ImportError:  # Windows has no limits of this kind
-    resource = None  # type: ignore[assignment]
-
 STATM, MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")  # the control group that a container stands in
 LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
 SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def resident() -> int | None:
@@ -42,32 +37,19 @@ def available() -> int | None:
     return max(0, min(free)) if free else None
 
 
-def size(text: str) -> int:
-    """Bytes from "6G", "800M" or "1073741824". Raises ValueError with one sentence."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    if not found:
-        raise ValueError(f"'{text[:40]}' is no size: write one as 6G or 800M.")
-    return int(float(found.group(1)) * UNITS[found.group(2).upper()])
-
-
-def usual() -> int | None:
-    """The ceiling where none is named: what is in use now, and half of what is still free.
-
-    None where the system does not say how much that is.
-    """
-    here, free = resident(), available()
-    return None if here is None or free is None else here + max(free // 2, LEAST)
-
-
-def forbid(ceiling: int) -> None:
+def forbid(ceiling: int | None = None) -> None:
     """Have the operating system refuse memory beyond a ceiling, in bytes, for good.
 
-    Allocations then fail with an error that a job survives. Only for a process of the page's own.
+    By default that is what is in use now, and half of what is still free. Allocations then fail
+    with an error that a job survives. Only for a process of the page's own.
     """
-    here, data = resident(), _pages(5)
-    if resource is None or here is None or data is None:
+    here, data, free = resident(), _pages(5), available()
+    if here is None or data is None or free is None:
         return
-    wanted = data + max(ceiling - here, LEAST) + SLACK
+    import resource  # which Windows does not have
+
+    more = free // 2 if ceiling is None else ceiling - here
+    wanted = data + max(more, LEAST) + SLACK
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))

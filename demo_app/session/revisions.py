@@ -7,13 +7,11 @@ asked again.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator
 from dataclasses import replace
 
-import torch
-
 import lib
+from lib import atomic_files
 
 from . import edits, given
 from .asking import Asker
@@ -118,5 +116,4 @@ def _note(view: View) -> str:
 def digest(lm: lib.LM, module: str) -> tuple[int, str]:
     """Address and SHA-256 of a matrix's bytes."""
     W = lm.model.get_submodule(module).weight.detach()
-    raw = W.cpu().contiguous().view(torch.uint8).numpy()
-    return W.data_ptr(), hashlib.sha256(raw).hexdigest()
+    return W.data_ptr(), atomic_files.digest("", {"W": W.cpu()})

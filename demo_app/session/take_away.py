@@ -38,15 +38,16 @@ COLUMNS = {
 
 def table(view: View, path: Path) -> Path:
     """The answers in view, those of every editor, as a file of CSV or JSON."""
-    every = [(column.name, row) for column in view.asked.values() for row in column.rows]
-    lines = [[name, *asdict(row).values()] for name, row in every]
-    heads = ["editor", *(COLUMNS.get(name, name) for name in asdict(every[0][1]))]
+    rows = [
+        {"editor": column.name} | {COLUMNS.get(k, k): v for k, v in asdict(row).items()}
+        for column in view.asked.values()
+        for row in column.rows
+    ]
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
-            csv.writer(file).writerows([heads, *lines])
+            csv.writer(file).writerows([rows[0].keys(), *(row.values() for row in rows)])
         else:
-            named = [dict(zip(heads, line, strict=True)) for line in lines]
-            json.dump(named, file, ensure_ascii=False, indent=1)
+            json.dump(rows, file, ensure_ascii=False, indent=1)
     return path
 
 
@@ -79,9 +80,13 @@ def make(
         (lib.workbench.export_peft if kind == "adapter" else lib.workbench.export_model)(
             lm, patch, tree
         )
-        for share in _packed(tree, path):
-            job.report(0.5 + share / 2, "Packing the folder")
-            yield
+        files = [file for file in sorted(tree.rglob("*")) if file.is_file()]
+        with zipfile.ZipFile(path, "w") as packed:  # stored as they are: weights do not shrink
+            for number, file in enumerate(files, 1):
+                packed.write(file, file.relative_to(folder))
+                file.unlink()
+                job.report(0.5 + number / len(files) / 2, "Packing the folder")
+                yield
         return path
 
     return session.submit(studio.worker, work, aside=True)
@@ -123,13 +128,3 @@ def own_settings(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
     """The settings of an edit that are not its editor's own for this model."""
     preset = vars(lib.EDITORS[edit.editor].Config.preset(lm, edit.editor))
     return {n: v for n, v in edit.settings.items() if n in preset and v != preset[n]}
-
-
-def _packed(tree: Path, path: Path) -> Generator[float, None, None]:
-    """A folder as a zip file; yields the share that is packed. Weights do not shrink: stored."""
-    files = sorted(file for file in tree.rglob("*") if file.is_file())
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-        for number, file in enumerate(files, 1):
-            packed.write(file, Path(tree.name) / file.relative_to(tree))
-            file.unlink()
-            yield number / len(files)

@@ -225,8 +225,6 @@ def _said(
     lm: lib.LM, prompts: list[str], patch: lib.Patch, back: lib.Patch | None
 ) -> tuple[Said, ...]:
     """What the model answers to prompts: unedited, edited, and reversed where something was."""
-    if not prompts:
-        return ()
     answers = []
     for one in (lib.EMPTY, patch, *([] if back is None else [back])):
         with lm.patched(one, only=True):

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from demo_app.session import asking, memory_ceiling
-from demo_app.session.memory_ceiling import size
 from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
 
 ROOT = Path(__file__).parents[2]
@@ -58,15 +57,6 @@ def test_answers_that_are_kept_are_bounded_in_bytes(studio, monkeypatch):
     again = read(asks[0])
     assert len(asker._base) == 5, "what belongs together stays"
     assert all(old is new for old, new in zip(first, again, strict=True))
-
-
-def test_sizes_are_read_and_refused_in_one_sentence():
-    assert [size(one) for one in ("6G", "1.5g", "800M", "12", "2GiB", "3 kB")] == [
-        6 << 30, 3 << 29, 800 << 20, 12, 2 << 30, 3 << 10,
-    ]  # fmt: skip
-    for wrong in ("", "x", "-1G", "6 G G", "1e9"):
-        with pytest.raises(ValueError, match="no size"):
-            size(wrong)
 
 
 PROGRAM = """

@@ -100,7 +100,7 @@ def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monk
     monkeypatch.setattr(studios, "make_missing", lambda wanted: prepared.update(wanted))
 
     def warm(job, editor, subject):
-        prepared.update(made.first_edits._editor(editor, {}).statistics())
+        prepared.update(made.choices.kind(editor)(made.lm).statistics())
 
     monkeypatch.setattr(made.first_edits, "warm", warm)
     monkeypatch.setattr(made.worker, "whenever", lambda *works: [one(Job(None)) for one in works])
