@@ -121,7 +121,9 @@ def test_it_is_one_small_file_that_asks_no_server():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "height"), [(1024, 768), (720, 800), (390, 844), (320, 700)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(1280, 900), (1024, 768), (720, 800), (390, 844), (320, 700)]
+)
 def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     shell = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>A layer is a memory</title>"

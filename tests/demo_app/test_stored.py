@@ -37,7 +37,7 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     assert examples.read(examples.write(found, tmp_path)) == found
     assert path.stat().st_size < 200_000
     for was, one in zip(("was", "was not"), found.forecast, strict=True):
-        assert f"changes {was} foretold" in figures.interference(one, "ROME"), "two unlike ones"
+        assert f"Here it {was} foretold" in figures.interference(one, "ROME"), "two unlike ones"
     if found.layers is not None:
         view = found.layers.view
         rows = view.columns[view.chosen].rows
