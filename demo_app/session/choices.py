@@ -57,13 +57,13 @@ class Choices:
         return [name for name in self.editors if use in lib.EDITORS[name].page]
 
     def refused(
-        self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, Any]
+        self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, dict[str, Any]]
     ) -> dict[str, str]:
         """{editor: why it cannot write on top of `after`, and what can be done}; nothing is run."""
         found = {}
         for name in editors if after else ():
             with suppress(ValueError):  # settings that do not fit are told where it writes
-                found[name] = self.kind(name)(self.lm, **settings).refusal(after)
+                found[name] = self.kind(name)(self.lm, **settings.get(name, {})).refusal(after)
         return {name: said for name, said in found.items() if said}
 
     @staticmethod

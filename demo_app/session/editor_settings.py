@@ -7,6 +7,7 @@ cannot be changed here.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from typing import Annotated, Any
@@ -68,6 +69,21 @@ def table(lm: lib.LM, editor: str) -> str:
         "<th>setting</th><th>for this model</th><th>as published</th></tr>"
         f"{rows}</table><p>{escape(lib.EDITORS[editor].paper)}</p>"
     )
+
+
+def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
+    """{editor: its settings}: a line rome.layer = 4 is of ROME alone, one without a name of all."""
+    lines = given.lines("list of settings", text, most=LINES * 200)
+    named = [line.partition("=")[0].partition(".")[0].strip() for line in lines]
+    found = {}
+    for editor in editors:
+        mine = [
+            line.strip().removeprefix(f"{editor}.")
+            for line, name in zip(lines, named, strict=True)
+            if name == editor or name not in editors
+        ]
+        found[editor] = changes(lm, editor, "\n".join(mine))
+    return found
 
 
 def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:

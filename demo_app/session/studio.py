@@ -121,16 +121,14 @@ class Studio:
 
         At most one becomes an edit of the visitor's: the first that the model says, and where it
         says none, none until the visitor takes it (`revisions.keep`). keep="any": then the first
-        that was made; "none": none in any case. more: lines of settings, for a single editor.
+        that was made; "none": none in any case. more: lines of settings.
         listed: whether the list of edits is shown behind it, and with it how likely ordinary text
         still is; with False that is measured when somebody looks.
 
         Raises Trouble at once where none of the editors can follow the edits that are live.
         """
         names = self.choices.several(editor)
-        settings = {}
-        if len(names) == 1:
-            settings = editor_settings.changes(self.lm, names[0], more)
+        settings = editor_settings.of_each(self.lm, names, more)
 
         def live() -> lib.Patch:
             refused = self.choices.refused(session.patch, names, settings)
@@ -153,7 +151,7 @@ class Studio:
             for i, one in enumerate(names):
                 begin, end = (0.3 + 0.6 * (i + part) / len(names) for part in (0, 1))
                 column = yield from self.first_edits.column(
-                    job, one, asked, start, settings, begin, end, () if i else before
+                    job, one, asked, start, settings[one], begin, end, () if i else before
                 )
                 columns.append(column)
                 if column.rows and one != names[-1]:  # what is there is shown while others write

@@ -210,7 +210,9 @@ class Page:
 
         fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        self.settled(demo.load(reopen, None, [*self.outputs, *fields, *form.chosen], **HIDDEN))
+        self.settled(
+            demo.load(reopen, None, [*self.outputs, *fields, form.options, *form.chosen], **HIDDEN)
+        )
 
     def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
         """What the editors read of the model is made, with a bar; meanwhile Edit is off."""

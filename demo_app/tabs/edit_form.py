@@ -69,7 +69,7 @@ class Form:
             self.options = gr.Textbox(
                 "",
                 label="Settings",
-                info="one name = value per line, of a single editor; all of them stand below",
+                info="one name = value per line; rome.layer = 4 is of ROME alone. All stand below",
                 placeholder="layer = 4",
                 lines=2,
                 max_lines=8,
@@ -79,7 +79,7 @@ class Form:
             )
         self.fact = [self.subject, self.prompt, self.target]
         self.marked = [self.editors, self.told, self.fold, self.blocked]
-        self.chosen = [self.told, self.fold, self.blocked, self.options, self.table]
+        self.chosen = [self.told, self.fold, self.blocked, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
@@ -133,13 +133,12 @@ class Form:
         return gr.CheckboxGroup(_listed(known)), told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
-        """What the ticked editors do, the name of the fold, and the settings of a single one."""
+        """What the ticked editors do, the name of the fold, and their settings."""
         names = editors or []
         for name in names:
             self.studio.choices.kind(name)
         _, *marked = self.mark(names, request)
-        tables = "".join(editor_settings.table(self.studio.lm, name) for name in names)
-        return *marked, gr.Textbox(value="", interactive=len(names) == 1), tables
+        return *marked, "".join(editor_settings.table(self.studio.lm, name) for name in names)
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:

@@ -13,6 +13,7 @@ import pytest
 import lib
 from demo_app.html.render import sentences
 from demo_app.session.consequences import opening
+from demo_app.session.editor_settings import of_each
 from demo_app.session.studio import Studio
 from demo_app.session.views import View
 from demo_app.session.visitors import Session
@@ -166,10 +167,19 @@ def test_the_marks_follow_each_edit_in_a_browser(page, browser):
 def test_the_settings_of_every_ticked_editor_stand_below(studio):
     form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash="two")
     form.mark = lambda *given: Form.mark(form, *given)
-    *_, lines, tables = Form.choose(form, ["ft", "rome"], request)
-    assert "Settings of ft<" in tables and "Settings of rome<" in tables and not lines.interactive
-    *_, lines, tables = Form.choose(form, ["ft"], request)
-    assert tables.count("Settings of") == 1 and lines.interactive
+    *_, tables = Form.choose(form, ["ft", "rome"], request)
+    assert "Settings of ft<" in tables and "Settings of rome<" in tables
+    *_, tables = Form.choose(form, ["ft"], request)
+    assert tables.count("Settings of") == 1
+
+
+def test_a_setting_is_of_the_editor_that_its_line_names_or_of_all_that_are_ticked(studio):
+    found = of_each(studio.lm, ["ft", "rome"], "ft.lr = 0.5\nseed = 3\n rome.layer = 1")
+    assert found == {"ft": {"lr": 0.5, "seed": 3}, "rome": {"seed": 3, "layer": 1}}
+    with pytest.raises(Trouble, match="rome has no setting “lr” to change here"):
+        pressed(studio, Session(), ["ft", "rome"], more="lr = 0.5")
+    with pytest.raises(Trouble, match="ft has no setting “mend.lr” to change here"):
+        pressed(studio, Session(), ["ft"], more="mend.lr = 0.5")
 
 
 def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_one(studio):
