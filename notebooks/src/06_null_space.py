@@ -147,7 +147,7 @@ place = use("5.3", place)
 #
 # ## Is there such a place?
 #
-# We take the lowest 80 % of the directions of a real layer. $C$ is estimated from a sample of general text. Three
+# The library takes the lowest 80 % of a layer's directions. $C$ is estimated from a sample of general text. Three
 # other sets of keys are held against it: the rest of the file that the sample is from, a text of another kind, and
 # the subjects of the classroom.
 #
@@ -208,10 +208,10 @@ Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
 #
 # ## Remember what was written
 #
-# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. Now we
-# want after each batch the matrix that is best for general text and for *all* batches so far. On the left a batch
-# has no term for the earlier pairs. On the right it is as we want it. Below stands the picture of notebook 02:
-# mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
+# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. Now we want
+# after each batch the matrix that is best for general text and for *all* batches so far. In the figure each row is
+# one solve: on the left without the earlier pairs, on the right with them. Below it stands the picture of notebook
+# 02: mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
 
 # %%
 display(drawings_06.sums())
@@ -225,10 +225,9 @@ show.memory_picture()
 # + \sum_{s \le t} \|W K_s - V_s\|^2 .$$
 #
 # The gradient vanishes for $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
-# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$. The
-# second says that $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$, and the first that $M_{t-1} = M_t - K_t K_t^\top$. Put the
-# first into the second and multiply by $M_t^{-1}$ from the right. With the keys of all batches before $t$ side by side
-# in $K_p$ this is
+# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$. So
+# $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Put in $M_{t-1} = M_t - K_t K_t^\top$, and multiply by $M_t^{-1}$ from the
+# right. With the keys of all batches before $t$ side by side in $K_p$ this is
 #
 # $$W_t = W_{t-1} + (V_t - W_{t-1} K_t)\,K_t^\top M_t^{-1}, \qquad
 # M_t = \lambda C + K_p K_p^\top + K_t K_t^\top .$$
@@ -392,28 +391,28 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# **It is the kept keys that hold the facts.** Added to MEMIT, and added to the projector alone, which makes it
-# AlphaEdit, they raise the share, and both printed intervals are clear of 0. Whether beside them the projector holds
-# more facts than $\lambda C$ does, three draws cannot tell. At these settings it spares general text a little better:
-# in each draw the perplexity rises less.
+# **Kept keys raise the share of facts held.** Added to MEMIT, and added to the projector alone, which makes it
+# AlphaEdit, they raise it, and both printed intervals are clear of 0. Whether beside them the projector holds more
+# facts than $\lambda C$ does, three draws cannot tell. At these settings it spares general text a little better: in
+# each draw the perplexity rises less.
 #
 # **Without any guard of general text kept keys are not enough.** The last editor keeps keys and has the same $L_2$,
 # but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
 # everywhere.
 #
-# **Neighbors are not spared.** Every editor has changed the answers of about three neighbors in four or more, where any
-# other wording counts as a change. Neither the projector nor kept keys protect them: nobody has named their keys.
+# **Neighbors are not spared.** Every editor has changed the answers of about three neighbors in four or more, where
+# any other wording counts as a change. Kept keys spare only a few more of them: nobody has named their keys.
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** has the smallest sum of
-# squares that they can reach in one layer, and it belongs beside the stream. The equality needs keys and values that
-# stay what they were, and with several layers every change of a lower one moves the keys of those above it. So one more
-# editor writes the stream into the last layer alone.
+# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** belongs beside the stream.
+# The equality needs keys and values that stay what they were, and with several layers every change of a lower one
+# moves the keys of those above it. So one more editor writes into the last layer alone, where stream and batch should
+# agree.
 #
 # All of it is done again with $\lambda = 30$, where more of each residual is written.
 #
-# **Predict.** Can one do with a small $\lambda$ if the keys are kept?
+# **Predict.** With kept keys, what does a small $\lambda$ cost: facts, perplexity, or both?
 
 # %%
 ways = {"nothing kept": "MEMIT{}", "kept keys": "MEMIT{}, kept keys", "one batch": "one batch{}"}
@@ -565,8 +564,8 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
 # * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. In
 #   the sum of squares that is the best they can reach.
-# * In three draws of 250 facts it is the kept keys that hold the earlier ones. The projector or $\lambda C$ spares
-#   general text, and without either, at the one $L_2$ that was tried, general text and facts suffer.
+# * In three draws of 250 facts kept keys raise the share held. The projector or $\lambda C$ spares general text, and
+#   without either, at the one $L_2$ that was tried, general text and facts suffer.
 # * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.
 #
 # **Damage is never zero: why?** Because keys overlap, and a key that nobody names cannot be kept. How many keys can a

@@ -6,9 +6,9 @@
 # ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass forward and one backward,
 # and it says in which direction every weight should go. What can a network be trained to do with it?
 #
-# **You will** take the gradient of a layer apart into keys and demands · find out what a step for one
-# fact does at other prompts · build a network that begins as the identity · train a small one on the
-# model, without ever backpropagating through the model and the network at once.
+# **You will** take the gradient of a layer apart into keys and demands · find out what a step for one fact does at
+# other prompts · see why such a network begins as the identity · train a small one on the model, without ever
+# backpropagating through the model and the network at once.
 #
 # **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge.
 #
@@ -189,8 +189,9 @@ share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt
 #
 # <details><summary>Answer</summary>
 #
-# It is large where the key is like the fact's key. The rate is a factor of the whole step: it scales
-# what the fact gets and what the neighbor gets alike. So there is only a compromise.
+# It is large where the key is like the fact's key. The rate is a factor of the whole step: it scales what the fact
+# gets and what the neighbor gets alike. So it separates them only where the neighbor's smaller share is too little to
+# change its answer.
 #
 # </details>
 
@@ -221,9 +222,9 @@ sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 
 # %% [markdown]
 # In the last layer more than half of the shift arrives at a neighbor, and more than that at another question whose
-# answer is a city. The key of a neighbor, which asks for the same kind of word, is like the fact's, and no rate changes
-# these shares in one layer. On the right the step at the rate first shown makes both neighbors say "Rome". MEND spares
-# the other question and mostly the Reichstag, but not Notre-Dame.
+# answer is a city. The key of a neighbor, which asks for the same kind of word, is like the fact's, and no rate
+# changes these shares in one layer. On the right the step at the rate first shown makes both neighbors say "Rome".
+# MEND spares the other question, the Reichstag in part, and Notre-Dame not.
 #
 # The next cell writes your own fact with MEND.
 
@@ -234,13 +235,13 @@ with lm.patched(mend.edit([fact])):
 print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}")
 
 # %% [markdown]
-# One fact is an example. The stored runs take three draws of twenty facts, which no network was
-# trained on, and ask for each the edit itself, one rewording, and two neighbors. All answers are
-# generated. First, ten of each draw are written one by one. The plain step stands beside the
-# trained networks, and beside both stands what a network begins with: *units alone* is MEND with
-# its network not yet trained (see below), and **UltraEdit**, the editor of the next page, has no
-# network at all. In the figure an edit is better the farther it stands to the right and to the top.
-# Small marks are draws, large ones are means.
+# One fact is an example. The stored runs take three draws of twenty facts, which no network was trained on, and ask
+# for each the edit itself, one rewording, and two neighbors. All answers are generated. First, ten of each draw are
+# written one by one. Beside the plain step stand networks that were trained for one fact (MEND), for batches (MALMEN)
+# and for streams (RLEdit), which are explained below, and what a network begins with: *units alone* is MEND with its
+# network not yet trained (see below), and **UltraEdit**, the editor of the next page, has no network at all. In the
+# figure an edit is better the farther it stands to the right and to the top. Small marks are draws, large ones are
+# means.
 
 # %%
 rows = [x for run in ("09_mend", "09_malmen", "09_rledit") for x in long_runs.rows(run)]
@@ -256,10 +257,11 @@ for way in (*NETWORKS, "UltraEdit"):
 figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
-# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a very
-# long step does: they write all and keep next to nothing. The trained networks stand a little off this curve. But all
-# printed intervals of what they gain over its middle step contain 0, and with three draws of ten facts these intervals
-# are wide. So no gain by training is shown here; the small network at the end of this page has one.
+# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
+# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
+# But all printed intervals of what they gain over its middle step contain 0: most are wide, and the three of width
+# zero, whose draws came out equal, say nothing. So no gain by training is shown here; the small network at the end of
+# this page has one.
 #
 # UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the
 # neighbors. But hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a
@@ -376,7 +378,8 @@ granted = use("6.4", granted)
 # The figure has made-up keys with a part that all of them share, in units in which $\hat k = k$. *Summed* adds
 # the outer products up, *granted* is your regression. Where widgets work, move the length of the shared part.
 #
-# **Predict.** How large is the error of the sum for a hundred facts, as a multiple of what was asked for?
+# **Predict.** With a shared part as long as what each key has of its own, how many times what was asked for does the
+# sum of a hundred facts miss?
 
 # %%
 d, sizes = 256, (1, 3, 10, 30, 100)
@@ -421,10 +424,10 @@ figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS, MARKS)
 # its neighbors are gone. The same pairs of the same network, joined by the regression on $k$, write half of them and
 # keep most of the neighbors.
 #
-# MALMEN and RLEdit solve, too, but on their own keys $\tilde k$. They write, and half of the rewordings or more follow,
-# but MALMEN keeps next to no neighbors and RLEdit few. Whether that comes from $\tilde k$ or from the networks the
-# figure does not tell; MALMEN was trained on updates of ten at most. UltraEdit again keeps neighbors and not
-# rewordings. **No edit of this figure makes most rewordings follow and keeps most neighbors.**
+# MALMEN and RLEdit solve, too, but on their own keys $\tilde k$. RLEdit writes most of them and MALMEN half, and so
+# many rewordings follow, but MALMEN keeps next to no neighbors and RLEdit few. Whether that comes from $\tilde k$ or
+# from the networks the figure does not tell; MALMEN was trained on updates of ten at most. UltraEdit again keeps
+# neighbors and not rewordings. **No edit of this figure makes most rewordings follow and keeps most neighbors.**
 #
 # ## Two phases
 #
@@ -608,10 +611,10 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
 #   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
 # * The network's gradient needs one matrix per edited layer of the language model, $D = \partial
 #   L/\partial W$. Model and network never share a graph.
-# * A trained network has to be compared with a plain step of the best size and with units without a network. A network
-#   of two vectors wrote far more than its units, in each of five orders. For the networks of the library no gain over a
-#   plain step is shown, and a small one would not have been seen. UltraEdit kept many more neighbors, and lost the
-#   rewordings.
+# * A trained network has to be compared with a plain step of the best size and with units without a network. A
+#   network of two vectors wrote far more than those of its units that spare as many neighbors, in each of five
+#   orders. For the networks of the library no gain over a plain step is shown, and a small one would not have been
+#   seen. UltraEdit kept many more neighbors, and lost the rewordings.
 # * With twenty facts in one update the sum of MEND's pairs wrote nothing. With a regression in its place the same pairs
 #   wrote half of the facts and spared most neighbors. No editor kept most neighbors and carried most rewordings.
 #

@@ -80,12 +80,13 @@ mine = own_fact.read()
 # their questions as they like, so **rewordings should follow**. What the model says about **neighbors**, other
 # subjects in the same sentence, and about **unrelated** things should stay. Nobody may put a note in front of the prompt.
 #
-# The editors stand below by family: searches, gradients, fine-tuning, and those that leave the weights as they
-# are. Those that no page before has shown stand with one line each in [the map](reference/map.md). Two of them
-# matter below: **MEMOIR** has a side memory of which similar prompts read similar columns, and **steering** adds
-# one direction to every prompt, which no editor of facts should do.
+# The editors stand below by family: searches, gradients, fine-tuning, and those that leave the weights as they are.
+# Those that no page before has shown stand with one line each in [the map](reference/map.md). Three of them matter
+# below: the **norm anchor** is MEMIT whose values keep the length that they had, **MEMOIR** has a second matrix of
+# which similar prompts read similar columns, and **steering** adds one direction to every prompt, which no editor of
+# facts should do.
 #
-# **Retrieval** edits nothing: it puts the nearest stored fact in front of the prompt as a note. It is the
+# **Retrieval** edits nothing: where a stored fact fits the prompt, it stands in front of it as a note. It is the
 # baseline.
 
 # %%
@@ -198,9 +199,8 @@ rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
 figures.rasters(list(x), rights, "edits so far", "number of the edit")
 
 # %% [markdown]
-# These rasters are of the first stream. **A share held of one half can be two things**: half of the facts were
-# never written, and their rows are dark from the beginning, or all were written and half are gone, and their rows
-# turn dark on the way. An edit that destroys the model darkens a whole column and all that follow.
+# These rasters are of the first stream. **A low share held can be two things**: facts that were never written, whose
+# rows are dark from the beginning, or facts that were written and are gone, whose rows turn dark on the way.
 #
 # ## Is the triangle impossible?
 #
@@ -212,10 +212,10 @@ figures.rasters(list(x), rights, "edits so far", "number of the edit")
 #
 # <details><summary>Answer</summary>
 #
-# The searches lose unrelated texts before anything else. Of the gradients UltraEdit loses nearly all rewordings and
-# some neighbors, RLEdit neighbors and unrelated texts, and MEND and MALMEN nearly everything. Most of fine-tuning loses
-# neighbors; FT-L hardly writes, and synthetic documents lose everything. Beside the weights it is neighbors or
-# rewordings, and with steering everything.
+# The searches lose unrelated texts and rewordings, and hardly any neighbors. Of the gradients UltraEdit loses nearly
+# all rewordings and some neighbors, RLEdit neighbors and unrelated texts, and MEND and MALMEN nearly everything. Most
+# of fine-tuning loses neighbors; FT-L hardly writes, and synthetic documents lose everything. Beside the weights it
+# is neighbors or rewordings, and with steering everything.
 #
 # </details>
 
@@ -386,9 +386,9 @@ print(f"of the editors that write weights and hold at least {which_editor.HELD:.
 figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# Retrieval keeps hardly more neighbors than MEMIT. In the figure, which is of rewordings, the streams do not tell two
-# editors apart where a line crosses 0. The other lines are a little too sure, as the leader was picked by the same
-# streams. **So a table of means with a best number in bold says more than its rows know.**
+# The streams show no lead of retrieval over MEMIT in neighbors. In the figure, which is of rewordings, the streams do
+# not tell two editors apart where a line crosses 0. The other lines are a little too sure, as the leader was picked
+# by the same streams. **So a table of means with a best number in bold says more than its rows know.**
 #
 # Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below we
 # also make the interval that treats all facts as independent, and take at each end the one that reaches further.
@@ -427,7 +427,7 @@ def at_price(w):
 Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 
 # %% [markdown]
-# **There is no best editor without a price**. Free damage favors whoever reaches most rewordings, and a high price
+# **There is no best editor without a price**. Free damage favors whoever has most held and reworded, and a high price
 # whoever leaves nearly everything as it was. An editor may also be beaten while one with a lower mean is not: a lead
 # counts where it is steady from stream to stream.
 #
@@ -471,10 +471,10 @@ drawings_14.by_editor(
 # ## Which editor when
 #
 # Two rules make the advice from stored rows. First the streams narrow the choice. A need allows some editors; of
-# those that hold at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the
-# two hundred facts decide among them, by what is held and by the column that counts. **The last column names who
-# else was unbeaten**: the streams give no reason to prefer the chosen editor to one of these in the column that
-# counts.
+# those that hold at least 80 % of the facts here and half of the two hundred above, the unbeaten stay. Then the two
+# hundreds decide, by the share held plus the column that counts; so AlphaEdit's facts outweigh RECT's neighbors.
+# **The last column names who else was unbeaten**: the streams give no reason to prefer the chosen editor to one of
+# these in the column that counts.
 
 # %%
 advice = which_editor.advice(rows)

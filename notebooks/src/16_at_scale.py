@@ -18,7 +18,7 @@
 # Every section says which of three words its numbers deserve:
 #
 # * **Counted**: a calculation from the shapes of matrices. Nothing was run.
-# * **Measured**: a program was run on a machine, which is named, and a clock was read.
+# * **Measured**: a program was run, and its clock or its answers were read.
 # * **Never run**: the code exists and should do it, but nobody has tried.
 #
 # Run the folded cell below, and read on.
@@ -158,7 +158,8 @@ multiply_adds = use("10.4", multiply_adds)
 #
 # </details>
 #
-# For comparison: UltraEdit reads one gradient, which is **two passes**, one forward and one backward.
+# For comparison: UltraEdit reads one gradient, which is **two passes** of one row of 16 tokens, one forward and one
+# backward.
 #
 # **Predict.** How many times less is that than ROME's search with replay: three, thirty, or three hundred?
 #
@@ -328,10 +329,11 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card, so most of the time the card does neither of the two things
-# that have to be done. LEMoE stands farthest above it, more than twice as far as the next. ROME's program also runs
-# products that its method does not need. In an earlier program half of a turn of UltraEdit was spent on bringing the
-# edited matrices back to the CPU and looking for numbers that are not finite; mending this halved the time.
+# A typical editor takes nine times its floor on a card: it waits, or it runs far below the measured rates. LEMoE
+# stands farthest above it, more than twice as far as the next. ROME's program also runs products that its method does
+# not need, which hardly raise its floor: there the reading decides. In an earlier program half of a turn of UltraEdit
+# was spent on bringing the edited matrices back to the CPU and looking for numbers that are not finite; mending this
+# halved the time.
 #
 # On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model).
 # UltraEdit in its published form, a hundred facts at once, is far faster there than ROME, by more than the count
@@ -374,8 +376,8 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 2)
 
 # %% [markdown]
 # **The bound falls with company, and so does the program.** Beyond some twenty facts in a turn the bound is level,
-# since there the arithmetic decides. The measured time goes on falling, because what a turn does once besides reading
-# and solving is shared by more facts.
+# since there the arithmetic decides. The measured time goes on falling, perhaps because what a turn does once besides
+# reading and solving is shared by more facts.
 #
 # ## A million edits
 #
@@ -433,9 +435,10 @@ figure
 # model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
 # were **never run**.
 #
-# But what does a matrix still *say* of all that was written into it? **Measured**, one stream of ten thousand facts on
-# the small model, without a token in front, by UltraEdit with the library's preset and in its published form. The rows
-# are in [long_stream.json](../tests/benchmarks/long_stream.json); the program that made them is not here any more.
+# But what does a matrix still *say* of all that was written into it? **Measured**, one stream of ten thousand facts
+# on the small model, without the token of [notebook 02b](02b_first_token.ipynb), by UltraEdit with the library's
+# preset and in its published form. The rows are in [long_stream.json](../tests/benchmarks/long_stream.json); the
+# program that made them is not here any more.
 
 # %%
 kept = {}
@@ -558,8 +561,8 @@ speed.against(hourly)
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. Codebooks, experts and side
-#   matrices grow without a bound; a matrix that facts are written into does not.
+# * **Counted**: a search costs some forty passes and a gradient two. Codebooks and experts grow without a bound; a
+#   matrix that facts are written into does not.
 # * **Counted, under measured rates**: with few tokens in a pass a card waits for memory, and above
 #   the corner for arithmetic. So facts are edited in company, and measured times fall with it.
 # * **Measured**, one fact on one card, with random weights: the editors take four to seventy times
@@ -571,7 +574,7 @@ speed.against(hourly)
 #
 # Nothing on this page says that a large model *holds* what is written so fast.
 #
-# One question is left, from the other side: here is a model, **was it edited?** [Notebook
+# The next question comes from the other side: here is a model, **was it edited?** [Notebook
 # 17](17_was_it_edited.ipynb).
 #
 # ## References

@@ -71,9 +71,9 @@ layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits 
 # %% [markdown]
 # ## The map
 #
-# Each row is an editor. A pale cell is what the first editor of its group does there, so what is dark is the editor's own
-# idea. All editors stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page,
-# program and file.
+# Each row is an editor. A pale cell repeats the first editor of its group, and a dark one differs from it. All
+# editors stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page, program
+# and file.
 
 # %%
 show.the_map()
@@ -84,8 +84,8 @@ show.the_map()
 # Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket
 # decides who is left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The
 # keys $K$ are those of the model, and each value is asked to move by length 1, in a random direction. In $\lambda I$,
-# $I$ has the mean of $C$'s diagonal, so that one $\lambda$ means the same in both. The first row of the figure has no
-# bracket at all.
+# $I$ is scaled by the mean of $C$'s diagonal, so that one $\lambda$ means the same in both. The first row of the
+# figure has no bracket at all.
 #
 # **Predict.** That row is a gradient step, as long as one pair alone would need. How much of a new fact is still
 # missing after it?
@@ -162,11 +162,11 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #
 # ## What we know now
 #
-# * **A layer is a memory.** To write one pair moves every other answer, by the share that its key has of the new one
+# * **A layer is a memory.** Writing one pair moves every other answer, by the overlap of its key with the new key
 #   ([02](02_insert.ipynb)).
 # * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier
-#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). What a neighbor loses can be told before the edit, from
-#   keys alone ([07](07_superposition.ipynb)), and an edit in one matrix leaves a trace that names its subject
+#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor moves can be forecast from keys alone
+#   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace that names its subject, if that is on the list
 #   ([17](17_was_it_edited.ipynb)).
 # * **Where a fact is looked up is not the only place where it can be written**
 #   ([03](03_where.ipynb)).
@@ -181,8 +181,8 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 # * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb),
 #   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
 #   every number.
-# * **To say the new answer is not yet to know it.** A probe of truth does not tell the new answer from the old one for
-#   most facts ([18b](18b_truth_probe.ipynb)), and a rounding to four bits can erase an edit of many small changes
+# * **To say the new answer is not yet to know it.** After ROME a probe of truth gives only some of the facts the new
+#   answer alone ([18b](18b_truth_probe.ipynb)), and a rounding to four bits can erase an edit of many small changes
 #   ([18](18_does_it_last.ipynb)).
 #
 # ## What an edit gives, and what it takes
@@ -226,7 +226,7 @@ figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 #
 # ## Where it breaks
 #
-# All this is of one small model and of facts of one sentence, and the figure above is of one layer. [What was never
+# All this is of one small model and of facts of one sentence, and the brackets are of one layer. [What was never
 # run](16_at_scale.ipynb) is said there. What would make an edit a piece of knowledge, with its consequences, is open.
 #
 # ## References
