@@ -74,16 +74,14 @@ def status(view: View) -> str:
     elif view.kept:
         lead = '<b class="now">Live.</b> '
     if first.good is False:
-        lead = f"✗ {editor} was to change one fact, and the model does not say so"
+        lead = f"✗ {editor} did not make the model say “{escape(view.new)}”. "
         if view.kept:
-            lead += f'. <button type="button" data-out="{view.live - 1}">take it out</button> '
-        elif view.stored:
-            lead += ". "
-        else:
-            lead += f": the edit is not live. {KEEP.format(view.chosen)} "
+            lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
+        elif not view.stored:
+            lead += f"The edit is not live: {KEEP.format(view.chosen)} "
+    elif earlier := view.live - view.kept:  # they answer as well
+        lead = lead.replace(".", f", on top of {earlier} earlier edit{'s' * (earlier > 1)}.")
     editor += " · stored example" * view.stored
-    if earlier := view.live - view.kept:  # they answer as well
-        editor += f" · on top of {earlier} earlier edit{'s' * (earlier > 1)}"
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
         f"<small>{editor}</small>{WHY * view.stored}</span></div>"
@@ -252,10 +250,10 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if row.group == "neighbor" and row.good:
         kept = _few(old[: _same(old, now)], 2 * LETTERS)
         return (kept, kept) if kept else (_few(old), _few(now))
-    if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
+    if row.group == "unrelated" or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
     before, after = _few(old), _few(now)
-    written = row.group not in ("neighbor", "follows")  # the new answer is looked for
+    written = row.group not in ("neighbor", "follows", "own")  # the new answer is looked for
     as_before = not written or contains(texts[0], new) == contains(texts[1], new)
     if as_before and (both := alike(*texts)):  # "the sea", "the sea there"
         return both, both
@@ -336,20 +334,21 @@ def _guess(kind: str) -> str:
     return f'<span class="guess">{buttons}</span>'
 
 
-def scoreboard(view: View) -> str:
-    """Editors × kinds of prompts, a dot for each: filled where it is as it should be."""
+def scoreboard(view: View, link: str = "") -> str:
+    """Editors × kinds of prompts, a dot for each: filled where it is as it should be.
+
+    link: the query of an address that makes the edit again.
+    """
     columns = view.columns
+    copy = f'<button type="button" data-link="{escape(link)}">copy link to this edit</button>'
+    copy = f'<p class="source">{copy}</p>' if link else ""
     if not any(column.rows for column in columns):
-        return ""
+        return copy
     heads = NAMES | ({"reworded": "behind an opening"} if view.subject.by_model else {})
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
-    return table(
-        "score",
-        names,
-        lines,
-        "A dot for each prompt: filled where the answer is as it should be.",
-    )
+    dots = "A dot for each prompt: filled where the answer is as it should be."
+    return table("score", names, lines, dots) + copy
 
 
 def _line_of(view: View, column: Column, index: int) -> str:
@@ -372,7 +371,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
             name += f" {KEEP.format(index)}"
         elif column.rows[-1].after is not None:
             stored = ' title="stored example"'
-    if column.seconds:
+    if column.seconds and not column.stored:  # else they are those of whoever had it written
         name += f' <small title="to write the edit">{column.seconds:.1f} s</small>'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
@@ -387,11 +386,8 @@ def _line_of(view: View, column: Column, index: int) -> str:
     )
 
 
-def answers(view: View, link: str = "") -> str:
-    """What the model says to every prompt, a column for each editor; and a link to send.
-
-    link: the query of an address that makes the edit again.
-    """
+def answers(view: View) -> str:
+    """What the model says to every prompt, a column for each editor."""
     columns = [] if view.rows[0].after is None else list(view.asked.values())
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
@@ -404,9 +400,8 @@ def answers(view: View, link: str = "") -> str:
             *(_cell(view, column.rows[i], column.name) for column in columns),
         ]
         body.append(f'<tr class="{first.group}">{"".join(cells)}</tr>')
-    copy = f'<p><button type="button" data-link="{escape(link)}">copy link</button></p>'
     return (
-        f'{copy if link else ""}<div class="beside" tabindex="0" role="region" '
+        '<div class="beside" tabindex="0" role="region" '
         f'aria-label="All answers">{table("all", map(escape, names), body)}</div>'
     )
 
@@ -459,9 +454,9 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
     if found:
         return False, ", ".join(found)
     if counts["neighbor"][1] < LEAST:
-        return None, "locality not tested"
+        return None, "written; locality not tested"
     if not counts["reworded"][1]:
-        return None, "not tested in other words"
+        return None, "written, neighbors kept; not tested in other words"
     good, total = counts["follows"]
     missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
     return True, f"holds{missed}"
@@ -481,7 +476,8 @@ def _source(subject: Subject) -> str:
         again = (
             "Rewordings are your prompt behind openings that change nothing by themselves."
             if case.paraphrases
-            else "No rewordings are scored: the model answers them in another sense."
+            else "Rewordings are not tested: the unedited model answers them otherwise than your "
+            "prompt, so they would say nothing about the edit."
         )
         head, tail = case.fact.prompt.casefold().split("{}")
         asked = [one.prompt.casefold() for one in case.neighborhood]

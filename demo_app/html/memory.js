@@ -206,7 +206,7 @@ position:relative;min-width:0}
 .memory .plane p b{color:var(--ink)}
 .memory .plane label{position:absolute;right:10px;bottom:4px;font-size:.9em;color:var(--quiet);display:flex;
 gap:7px;align-items:center;min-height:28px}
-.memory svg{display:block;width:100%;touch-action:pan-y;overflow:hidden;border-radius:10px}
+.memory svg{display:block;width:100%;touch-action:pan-y;user-select:none;overflow:hidden;border-radius:10px}
 .memory svg text{font-size:.9em;fill:var(--ink);paint-order:stroke;stroke:var(--paper);stroke-width:4px;
 stroke-linejoin:round;pointer-events:none}
 .memory svg text.region{font-size:1.25em;fill:var(--region);stroke-width:0}

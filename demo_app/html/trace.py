@@ -113,7 +113,8 @@ def _layers(found: Findings) -> str:
     said = (
         "z says how far one subject lies beyond the others: how many standard deviations its "
         f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, from "
-        "which on a subject is called a suspect."
+        "which on a subject is called a suspect. The verdict also takes layers together: a subject "
+        "may stand out in them though no single layer shows it."
     )
     return f"{picture(figure, said)}{hint(said)}"
 

@@ -21,6 +21,7 @@ from .worker import Trouble
 
 EXAMPLES = Path(__file__).parents[1] / "examples.json"
 OWN = 8  # prompts of the visitor's own
+ASKING = {"what", "who", "where", "when", "which", "how", "why"}  # they are about nothing
 BESIDE = 4  # editors side by side
 
 
@@ -159,6 +160,8 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
     ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). Where the rule cannot
     tell the subject, both are left to the check of the form.
     """
+    if isinstance(subject, str) and subject.strip().casefold() in ASKING:
+        subject, prompt = "", f"{subject.strip()} {prompt}"  # "What", "is the capital of Spain?"
     if isinstance(subject, str) and isinstance(prompt, str) and not subject.strip():
         with suppress(lib.errors.FactError):
             found = lib.Fact.from_sentence(prompt, "x")

@@ -71,6 +71,18 @@ def table(lm: lib.LM, editor: str) -> str:
     )
 
 
+def changed(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
+    """The settings of an edit that are not its editor's own for this model."""
+    preset = vars(lib.EDITORS[edit.editor].Config.preset(lm, edit.editor))
+    return {n: v for n, v in edit.settings.items() if n in preset and v != preset[n]}
+
+
+def lines_of(lm: lib.LM, edit: lib.Edit) -> list[str]:
+    """An edit's changed settings as the lines that `of_each` reads."""
+    own = changed(lm, edit).items()
+    return [f"{edit.editor}.{name} = {_written(v)}" for name, v in own if name not in PATHS]
+
+
 def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
     """{editor: its settings}: a line rome.layer = 4 is of ROME alone, one without a name of all."""
     lines = given.lines("list of settings", text, most=LINES * 200)

@@ -16,9 +16,9 @@ from lib.data.facts import encode_target
 from lib.keys_values import value_search
 from lib.workbench.interpret.logit_lens import lens
 
+from . import editor_settings
 from .studio import Studio
 from .subject_in_view import listed
-from .take_away import own_settings
 from .views import Column, Subject, View
 from .visitors import Session
 from .worker import Job, Trouble
@@ -93,7 +93,7 @@ def compare(studio: Studio, session: Session) -> Job:
     line, held, lm = patch.log[-1], session.edits, studio.lm
     before = held[:-1] if kept else held
     start = before[-1].patch if before else lib.EMPTY
-    fact, own = about.case.fact, own_settings(lm, line)
+    fact, own = about.case.fact, editor_settings.changed(lm, line)
     writer, shown = _writer(studio, line), studio.choices.editors[line.editor][0]
     width, here = len(writer.layers()), writer.layers()[-1]
 

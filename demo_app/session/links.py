@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import lib
 
+from . import editor_settings
 from .choices import BESIDE, Choices
 from .views import View
 from .worker import Trouble
@@ -19,7 +20,7 @@ from .worker import Trouble
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
 SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
 QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", TAKE)
-KEYS = ("example", "subject", "prompt", "target", "editors", "own")
+KEYS = ("example", "subject", "prompt", "target", "editors", "own", "settings")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Opened:
     label: the example in the form's list; "" for a fact that is no example.
     editors: the editors to tick.
     own: the visitor's own prompts, one per line.
+    settings: lines of settings of the editors.
     ignored: the sentence that names the parts that were left out; None if there are none.
     """
 
@@ -37,6 +39,7 @@ class Opened:
     label: str = ""
     editors: tuple[str, ...] = ()
     own: str = ""
+    settings: str = ""
     ignored: str | None = None
 
 
@@ -61,6 +64,9 @@ def link(choices: Choices, view: View) -> str:
         query = {"example": slug(fact.subject)}
     if view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
+    edits = [column.patch.log[-1] for column in view.columns if column.patch]
+    if lines := [one for edit in edits for one in editor_settings.lines_of(choices.lm, edit)]:
+        query["settings"] = "\n".join(lines)
     if subject.own:
         query["own"] = "\n".join(subject.own)
     return "?" + urlencode(query, safe=",")
@@ -83,8 +89,14 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     except Trouble:
         own = ""
         left_out.append("prompts")
+    settings = given["settings"]
+    try:
+        editor_settings.of_each(choices.lm, editors, settings)
+    except Trouble:
+        settings = ""
+        left_out.append("settings")
     said = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, label, editors, own, said if left_out else None)
+    return Opened(fact, label, editors, own, settings, said if left_out else None)
 
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ asked again.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import lib
@@ -93,7 +93,8 @@ class Revisions:
                     raise Trouble(
                         f"The weights of {name} are not what they were: restart the page."
                     )
-            self._put(job, session, left, replace(view, undone=_note(view)))
+            gone = held if place is None else (held[place],)
+            self._put(job, session, left, replace(view, undone=_note(view, gone)))
             return session.view
 
         return session.submit(self.worker, work)
@@ -104,13 +105,14 @@ class Revisions:
         session.edits, session.warning, session.view = checked, warned, view
 
 
-def _note(view: View) -> str:
-    """What an undo has verified, in a sentence."""
+def _note(view: View, gone: Sequence[AppliedEdit]) -> str:
+    """What an undo took out and has verified, in a sentence."""
+    what = f"Undone: {', '.join(f'{one.fact.subject} → {one.fact.target_new}' for one in gone)}. "
     if view.live:
         live = f"{view.live} edit{'s' * (view.live > 1)} of yours still live"
-        return f"Undone. {live}. {PROOF}: an edit is only laid over them."
+        return f"{what}{live}. {PROOF}: an edit is only laid over them."
     same = sum(row.before == row.after for row in view.rows)
-    return f"Undone. {PROOF}, and {same} of {len(view.rows)} answers are the model's own again."
+    return f"{what}{PROOF}, and {same} of {len(view.rows)} answers are the model's own again."
 
 
 def digest(lm: lib.LM, module: str) -> tuple[int, str]:

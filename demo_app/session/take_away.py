@@ -11,11 +11,11 @@ import zipfile
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import lib
 from lib.workbench.export.export import refuse
 
+from .editor_settings import changed
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
@@ -120,11 +120,5 @@ def _quoted(text: str | None) -> str:
 
 def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
     """The editor's call with the settings that are not its own for this model."""
-    more = "".join(f", {name}={value!r}" for name, value in own_settings(lm, edit).items())
+    more = "".join(f", {name}={value!r}" for name, value in changed(lm, edit).items())
     return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'
-
-
-def own_settings(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
-    """The settings of an edit that are not its editor's own for this model."""
-    preset = vars(lib.EDITORS[edit.editor].Config.preset(lm, edit.editor))
-    return {n: v for n, v in edit.settings.items() if n in preset and v != preset[n]}

@@ -59,10 +59,10 @@ class Page:
                 self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
                 with gr.Column(elem_classes="card", elem_id="write"):
                     self.free_prompt()
-                self.score = gr.HTML(scoreboard(ready), elem_id="score", js_on_load=SCRIPT)
+                told = scoreboard(ready, links.link(studio.choices, ready))
+                self.score = gr.HTML(told, elem_id="score", js_on_load=SCRIPT)
                 gr.HTML(LOOKS)
-                told = answers(ready, links.link(studio.choices, ready))
-                self.answers = gr.HTML(told, elem_id="answers", js_on_load=SCRIPT)
+                self.answers = gr.HTML(answers(ready), elem_id="answers", js_on_load=SCRIPT)
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
@@ -185,8 +185,7 @@ class Page:
         def reopen(request: gr.Request) -> Iterator:
             shown = gallery.found(request.query_params)
             if shown is not None:
-                page = form.reopen(surprises.opened(studio, shown), request)
-                yield {**page, form.options: shown.steps[0].options}
+                yield form.reopen(surprises.opened(studio, shown), request)
                 yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params))
@@ -196,14 +195,17 @@ class Page:
             if found.fact is None:
                 return
             subject = studio.choices.subject(*found.fact, found.own)
-            stored = self.ready.answers(subject, found.editors)
+            stored = None if found.settings else self.ready.answers(subject, found.editors)
             if stored is not None:  # it is asked of nobody, and no edit is live
                 session = studio.sessions.get(request.session_hash)
                 session.view = stored
                 yield self.rest(session, None, stored)
             elif found.editors:
                 yield from self.run(
-                    request, lambda session: studio.edit(session, subject, found.editors)
+                    request,
+                    lambda session: studio.edit(
+                        session, subject, found.editors, more=found.settings
+                    ),
                 )
             else:
                 yield from self.run(request, lambda session: studio.look(session, subject))
@@ -272,15 +274,16 @@ class Page:
         }
         if view is None:  # what was there before stands again
             return {self.status: wrong, **page}
-        return {self.status: status(view), self.exhibit: "", self.written: self.told(shown), **page}
+        return {self.status: status(view), self.exhibit: "", **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
         return {
             self.headline: headline(view),
             self.table: comparison(view),
-            self.score: scoreboard(view),
-            self.answers: answers(view, links.link(self.studio.choices, view)),
+            self.written: self.told(view),
+            self.score: scoreboard(view, links.link(self.studio.choices, view)),
+            self.answers: answers(view),
         }
 
     # ---- a free prompt -----------------------------------------------------------------------

@@ -25,13 +25,11 @@ class Form:
         editors = studio.choices.editors
         first = next(iter(editors))
         with gr.Row(elem_id="sentence"):
-            self.subject = _field(
-                fact.subject, "Subject", "What it is about, or empty before a whole sentence", 4
-            )
+            self.subject = _field(fact.subject, "Subject", "Subject, or leave it empty", 4)
             self.prompt = _field(
                 continued(fact.prompt),
                 "Prompt",
-                "How it goes on, up to the answer; or the whole sentence, with {} for the subject",
+                "How it goes on; or a whole sentence, up to the answer",
                 6,
             )
             gr.HTML('<span aria-hidden="true">→</span>', elem_id="arrow", min_width=20)
@@ -108,6 +106,8 @@ class Form:
             page[self.example] = found.label or gr.skip()
         if found.own:
             page[self.own] = found.own
+        if found.settings:
+            page[self.options] = found.settings
         if found.editors:
             page[self.editors] = list(found.editors)
             chosen = self.choose(list(found.editors), request)

@@ -34,7 +34,8 @@ def opened(studio: Studio, shown: Exhibit) -> Opened:
     """The form as an exhibit wants it."""
     first, own = shown.steps[0], "\n".join(shown.own)
     fact = {"subject": first.subject, "prompt": first.prompt, "target": first.target}
-    return links.opened(studio.choices, {**fact, "editors": first.editor, "own": own})
+    more = {"editors": first.editor, "own": own, "settings": first.options}
+    return links.opened(studio.choices, fact | more)
 
 
 def made(
