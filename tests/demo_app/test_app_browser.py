@@ -228,7 +228,7 @@ def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     assert "The moon <b>${alert(1)}</b>" in page.locator("h2.headline").inner_text()
     assert page.locator("#table .source >> visible=true").count() == 1
     look_closer(page)
-    press(page, "copy link")
+    press(page, "copy link to this edit")
     page.wait_for_function("location.search.includes('target=cheese')")
     assert "editors=ft_m" in page.url
     press(page, "Go")
@@ -251,7 +251,7 @@ def test_an_edit_that_failed_is_live_when_kept_and_taken_out_beside_its_cross(vi
     page.locator("#written", has_text="Before").wait_for(timeout=60_000)
     tick(page, "FT-L")
     press(page, "Edit")
-    assert "✗ FT-L was to change one fact" in said(page, "the edit is not live")
+    assert "✗ FT-L did not make the model say" in said(page, "The edit is not live")
     assert "edit" not in page.locator("#top .live").inner_text()
     assert "Before" not in page.locator("#written").inner_text(), "it was said before this edit"
     page.screenshot(path=tmp_path / "failed.png")

@@ -192,15 +192,6 @@ def raw(url: str, host: str | None, path="/config", method="GET", **headers) -> 
     return int(first.split()[1]), found
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/queue/join", "/gradio_api/upload"])
-def test_a_foreign_name_is_refused(page, path):
-    url = page[0].local_url
-    for method in ("GET", "POST", "OPTIONS"):
-        status, said = raw(url, "evil.example", path, method, Origin="http://evil.example",
-                           Access_Control_Request_Method="POST")  # fmt: skip
-        assert status == 400 and "access-control-allow-origin" not in said, method
-
-
 def test_only_names_of_the_page_are_answered(page):
     url, port = page[0].local_url, page[0].server_port
     for host in ("127.0.0.1", f"localhost:{port}", f"[::1]:{port}", "LOCALHOST", "127.0.0.1:9"):
@@ -211,15 +202,19 @@ def test_only_names_of_the_page_are_answered(page):
         assert raw(url, host)[0] == 400, host
 
 
-def test_other_pages_are_refused(page):
-    url, here = page[0].local_url, f"127.0.0.1:{page[0].server_port}"
-    foreign = ["http://evil.example", "null", f"http://localhost:{page[0].server_port}",
-               f"http://{here}.evil.example"]  # fmt: skip
-    for origin in foreign:
+def test_a_foreign_name_and_other_pages_are_refused(page):
+    url, here, evil = page[0].local_url, f"127.0.0.1:{page[0].server_port}", "http://evil.example"
+    join, foreign = "/gradio_api/queue/join", f"http://localhost:{page[0].server_port}"
+    paths = ("/", "/config", "/gradio_api/upload", join)
+    origins = (evil, "null", foreign, f"http://{here}.evil.example")
+    calls = [("evil.example", evil, path, 400) for path in paths]
+    calls += [(here, origin, join, 403) for origin in origins]
+    for host, origin, path, refused in calls:
         for method in ("GET", "POST", "OPTIONS"):
-            status, said = raw(url, here, "/gradio_api/queue/join", method, Origin=origin,
+            status, said = raw(url, host, path, method, Origin=origin,
                                Access_Control_Request_Method="POST")  # fmt: skip
-            assert status == 403 and "access-control-allow-origin" not in said, (origin, method)
+            asked = host, origin, path, method
+            assert status == refused and "access-control-allow-origin" not in said, asked
     assert raw(url, here, Origin=f"http://{here}")[0] == 200, "the page's own scripts"
 
 

@@ -21,21 +21,6 @@ ROWS = {
 }
 
 
-@pytest.fixture
-def fresh(monkeypatch, tmp_path):
-    """Presets for a random model, and nothing in the cache."""
-    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
-
-    def clear() -> None:
-        folder = tmp_path / f"cache{len(folders)}"
-        monkeypatch.setattr(computed_once, "cache_folder", lambda: folder)
-        folders.append(None)
-        computed_once.forget()
-
-    folders: list[None] = []
-    return clear
-
-
 def stress(studio, session, folder):
     test = stress_test.plan(studio.choices, [], cases(), 4)
     session.submit(studio.worker, lambda job: run.run(job, studio.lm, test)).outcome()
@@ -45,15 +30,7 @@ def whole_model(studio, session, folder):
     take_away.make(studio, session, "model", folder).outcome()
 
 
-def _forget(studio):
-    """What is kept of earlier edits and answers, or the same would take fewer steps."""
-    asker, facts = studio.asker, studio.own_facts
-    for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
-        kept.clear()
-
-
 def look(studio, session, folder):
-    _forget(studio)
     layers.compare(studio, session).outcome()
 
 
@@ -62,7 +39,6 @@ def measure(studio, session, folder):
 
 
 def edit(studio, session, folder):
-    _forget(studio)
     subject = studio.choices.subject("bravo", "{} is", "qz")
     studio.edit(session, subject, ["ft", "retrieval"], keep="none").outcome()
 
@@ -72,7 +48,7 @@ def edit(studio, session, folder):
     ("start", "steps"),  # how often it must ask at least: this bounds what one step is
     [(stress, 150), (whole_model, 2), (look, 10), (measure, 100), (edit, 100)],
 )
-def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypatch, tmp_path):
+def test_a_long_run_ends_at_its_next_step(studio, start, steps, monkeypatch, tmp_path):
     lm, check, state = studio.lm, Job.check, {"asked": 0, "stop": 0, "late": 0}
 
     def asked(job, *given):
@@ -84,15 +60,19 @@ def test_a_long_run_ends_at_its_next_step(studio, start, steps, fresh, monkeypat
 
     def begin(stop: int) -> tuple[Studio, Session, Path]:
         nonlocal session
-        fresh()
-        studio.asker._base.clear()  # or the same would be asked in fewer steps
-        session = edited(studio, "xy")
-        folder = tmp_path / f"out{stop}"
+        cache, folder = (tmp_path / f"{name}{stop}" for name in ("cache", "out"))
         folder.mkdir()
+        monkeypatch.setattr(computed_once, "cache_folder", lambda: cache)
+        computed_once.forget()
+        asker, facts = studio.asker, studio.own_facts  # what they keep would spare steps
+        for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
+            kept.clear()
+        session = edited(studio, "xy")
         state.update(asked=0, stop=stop, late=0)
         return studio, session, folder
 
     session = Session()
+    monkeypatch.setattr("lib.editors.shared.config._presets", lambda: ROWS)
     monkeypatch.setattr(Job, "check", asked)
     start(*begin(0))
     total = state["asked"]

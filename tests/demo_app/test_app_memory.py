@@ -5,38 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from demo_app.session import asking, memory_ceiling
-from demo_app.session.worker import NO_MEMORY, Job, Trouble, Worker
+from demo_app.session.worker import NO_MEMORY, Job
 
 ROOT = Path(__file__).parents[2]
 MB = 1 << 20
 linux = pytest.mark.skipif(
     memory_ceiling.resident() is None, reason="the memory of a process is read from /proc"
 )
-
-
-def ended(job: Job) -> str:
-    with pytest.raises(Trouble) as told:
-        job.outcome()
-    return str(told.value)
-
-
-def test_errors_of_missing_memory_become_one_sentence():
-    worker = Worker()
-
-    def fail(job, error):
-        raise error or torch.empty(1 << 60, dtype=torch.uint8)
-
-    card = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-    for error in (None, MemoryError(), OSError(12, "Cannot allocate memory"), card):
-        assert ended(worker.submit(partial(fail, error=error))) == NO_MEMORY
-    worker.close()
 
 
 def test_answers_that_are_kept_are_bounded_in_bytes(studio, monkeypatch):

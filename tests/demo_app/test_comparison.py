@@ -75,10 +75,10 @@ def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
 
 def test_what_was_not_tested_gets_no_score():
     no_neighbors = tuple(one for one in rows() if one.group != "neighbor")
-    assert judged(no_neighbors) == (None, "locality not tested")
+    assert judged(no_neighbors) == (None, "written; locality not tested")
     assert 'class="none">not asked' in scoreboard(view(no_neighbors))
     typed = tuple(one for one in rows() if one.group != "reworded")
-    assert judged(typed) == (None, "not tested in other words")
+    assert judged(typed) == (None, "written, neighbors kept; not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
     assert tally(uncounted, "follows") == tally(uncounted, "edit") == (1, 1)
     shown = scoreboard(view(uncounted)) + comparison(view(uncounted))
@@ -191,7 +191,9 @@ def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
     assert tally(mine, "neighbor") == (4, 4) and judged(mine)[0]
     assert comparison(view(mine)).count("yours: you edited it before") == 2
     few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
-    assert judged(few) == (None, "locality not tested"), "nothing is left that was not edited"
+    assert judged(few) == (None, "written; locality not tested"), (
+        "nothing is left that was not edited"
+    )
 
 
 def test_a_phone_writes_no_capital_at_the_beginning_of_a_field():
@@ -228,17 +230,21 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
     own = status(view(rows()))
     assert ">Live.<" in own and "Why do others move?" in LOOKS and "earlier" not in own
-    assert "on top of 2 earlier edits" in status(replace(view(rows()), live=3))
-    assert "on top of 1 earlier edit<" in status(replace(view(rows(edit=1), kept=False), live=1))
+    assert "Live, on top of 2 earlier edits.<" in status(replace(view(rows()), live=3))
+    assert "Live, on top of 1 earlier edit.<" in status(replace(view(rows()), live=2))
     timed = replace(view(rows()), columns=(replace(view(rows()).columns[0], seconds=4.25),))
     assert "4.2 s<" in scoreboard(timed) and " s<" not in scoreboard(view(rows()))
-    assert "stored" not in own and "data-link" not in answers(view(rows()))
-    assert 'data-link="?a=1&amp;b=2"' in answers(view(rows()), "?a=1&b=2")
+    assert "stored" not in own and "data-link" not in scoreboard(view(rows()))
+    assert 'data-link="?a=1&amp;b=2"' in scoreboard(view(rows()), "?a=1&b=2")
     assert "data-out" not in own
     failed = status(view(rows(edit=1)))
-    assert "✗ ROME" in failed and "does not say so. <button" in failed and 'data-out="0"' in failed
+    assert (
+        "✗ ROME" in failed
+        and "did not make the model say “Rome”. <button" in failed
+        and 'data-out="0"' in failed
+    )
     shown = status(view(rows(edit=1), kept=False))
-    assert "the edit is not live. <button" in shown and 'data-keep="0"' in shown
+    assert "The edit is not live: <button" in shown and 'data-keep="0"' in shown
     assert "data-out" in failed and "data-out" not in shown and "data-keep" not in failed
     none = status(view(rows(edit=1), kept=False, stored=True))
     assert "data-" not in none and "live" not in none, "it is nobody's edit"

@@ -14,14 +14,12 @@ import lib
 from demo_app.html.render import sentences
 from demo_app.session.consequences import opening
 from demo_app.session.editor_settings import of_each
-from demo_app.session.studio import Studio
 from demo_app.session.views import View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from demo_app.tabs.edit import Page
 from demo_app.tabs.edit_form import Form
 
-from ..support import tiny
 from ..support.editor_settings import quick
 from ..support.page import edited
 from . import conftest
@@ -30,13 +28,6 @@ from .visits import TOWER, visitor
 PRESETS = {name: {"any": quick(name)} for name in lib.EDITORS if quick(name)}
 presets = conftest.presets(PRESETS)  # FT, GRACE and HoReN at one layer, WISE at another
 pytestmark = pytest.mark.usefixtures("presets")
-
-
-@pytest.fixture(scope="module")
-def studio(presets):
-    made = Studio(tiny.model("llama"))
-    yield made
-    made.close()
 
 
 def why(studio, editor: str, session: Session) -> str:

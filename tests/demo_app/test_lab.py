@@ -205,11 +205,10 @@ def test_bounds_are_told_in_one_sentence(studio, given, said):
 
 
 def test_a_visitor_has_few_long_questions_and_an_edit_waits_for_none(studio):
-    session, asked = Session(), []
+    session = Session()
 
     def endless(job):
         while True:
-            asked.append(1)
             yield
 
     jobs = [session.submit(studio.worker, endless, aside=True) for _ in range(ASIDE)]
@@ -307,19 +306,19 @@ def test_layers_are_spread_over_the_model():
 
 
 def test_an_edit_without_a_layer_to_choose_is_refused_in_a_sentence(studio):
-    session = edited(studio, "xy", editor="retrieval")
+    patch = edited(studio, "xy", editor="retrieval").patch
     own = lib.EDITORS["wilke"](studio.lm, layer=1, second_moment=False).settings_dict()
-    chosen = lib.Edit("wilke", own, session.patch.facts)  # it chooses among several by itself
-    for log, name in ((session.patch.log, "Retrieval"), ((chosen,), "WilKE")):
-        one = Session()
-        live(one, replace(session.patch, log=log))
-        with pytest.raises(Trouble, match=f"^{name} has no layer that one could choose"):
-            layers.compare(studio, one)
+    chosen = lib.Edit("wilke", own, patch.facts)  # it chooses among several by itself
     many = lib.EDITORS["ft"](studio.lm).edit([case.fact for case in cases(2)])
-    session = Session()
-    live(session, many)
-    with pytest.raises(Trouble, match="many facts at once"):
-        layers.compare(studio, session)
+    for one, said in (
+        (patch, "^Retrieval has no layer that one could choose"),
+        (replace(patch, log=(chosen,)), "^WilKE has no layer that one could choose"),
+        (many, "many facts at once"),
+    ):
+        session = Session()
+        live(session, one)
+        with pytest.raises(Trouble, match=said):
+            layers.compare(studio, session)
     with pytest.raises(Trouble, match="no edit to ask about"):
         layers.compare(studio, Session())
     with pytest.raises(Trouble, match="No edit is live"):

@@ -47,14 +47,6 @@ def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypat
 
 
 @pytest.fixture
-def begun(monkeypatch):
-    """The words with which each part of a job begins."""
-    words = []
-    monkeypatch.setattr(Job, "report", lambda job, _, said: words.append(said.split(":")[0]))
-    return words
-
-
-@pytest.fixture
 def needed(monkeypatch, tmp_path):
     """What FT is made to read of the model, with an empty cache."""
 
@@ -70,7 +62,9 @@ def needed(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("strong_settings")
-def test_what_must_be_made_first_is_announced(studio, begun, needed):
+def test_what_must_be_made_first_is_announced(studio, needed, monkeypatch):
+    begun = []  # the words with which each part of the job begins
+    monkeypatch.setattr(Job, "report", lambda job, _, said: begun.append(said.split(":")[0]))
     subject = Subject(lib.Case(lib.Fact(*TOWER, "b")))
     studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
     assert needed.is_there()
