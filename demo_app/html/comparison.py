@@ -250,10 +250,12 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if row.group == "neighbor" and row.good:
         kept = _few(old[: _same(old, now)], 2 * LETTERS)
         return (kept, kept) if kept else (_few(old), _few(now))
-    if row.group == "unrelated" or (row.group == "neighbor" and row.good is False):
+    if row.group == "own" and (both := alike(*texts)):  # "Germany, and it", "Germany, which"
+        return both, both
+    if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
     before, after = _few(old), _few(now)
-    written = row.group not in ("neighbor", "follows", "own")  # the new answer is looked for
+    written = row.group not in ("neighbor", "follows")  # the new answer is looked for
     as_before = not written or contains(texts[0], new) == contains(texts[1], new)
     if as_before and (both := alike(*texts)):  # "the sea", "the sea there"
         return both, both

@@ -160,9 +160,10 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
     ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). Where the rule cannot
     tell the subject, both are left to the check of the form.
     """
-    if isinstance(subject, str) and subject.strip().casefold() in ASKING:
+    texts = isinstance(subject, str) and isinstance(prompt, str)
+    if texts and subject.strip().casefold() in ASKING:
         subject, prompt = "", f"{subject.strip()} {prompt}"  # "What", "is the capital of Spain?"
-    if isinstance(subject, str) and isinstance(prompt, str) and not subject.strip():
+    if texts and not subject.strip():
         with suppress(lib.errors.FactError):
             found = lib.Fact.from_sentence(prompt, "x")
             return found.subject, found.prompt

@@ -204,7 +204,7 @@ def test_edit_and_undo(visit, tmp_path, width, theme):
     fits_both(page)
     page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
     press(page, "Undo")
-    assert "byte-identical" in said(page, "Undone") and "13 of 13" in said(page, "Undone")
+    assert "13 of 13" in said(page, "Undone: The Eiffel Tower → Rome. The model's weights are byte")
     assert "edit" not in page.locator("#top .live").inner_text()
 
 

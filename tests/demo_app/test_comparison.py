@@ -157,6 +157,14 @@ def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
         ("reworded", False, "Paris, which", "Paris, where", ("Paris", "Paris")),
         ("reworded", False, "Sea.", "Sea there.", ("Sea", "Sea")),
         ("reworded", False, "Sea.", "Coast.", ("Sea", "Coast")),
+        ("own", None, "Rhine, and it is", "Rhine, which is", ("Rhine", "Rhine")),
+        (
+            "own",
+            None,
+            "the most famous",
+            "the most visited",
+            ("the most famous", "the most visited"),
+        ),
         ("edit", False, "wine and revelry. He", "wine, and more", ("wine", "wine")),
         (
             "follows",
@@ -292,6 +300,9 @@ def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
     assert taken("", "The Louvre is located in") == ("The Louvre", "{} is located in")
     assert taken("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), "it was given"
     assert taken(" ", "it is in") == (" ", "it is in") and taken("", None) == ("", None)
+    asked = ("Australia", "What is the capital of {}?")
+    assert taken("What", "is the capital of Australia?") == asked, "it is about no What"
+    assert taken("what", None) == ("what", None)
     subject, rest, ends = Form.take("", "The Louvre is located in")
     assert (subject, rest) == ("The Louvre", "is located in") and "Drag its ends" in ends
     assert Form.take("The Louvre", "is")[0] == gr.skip(), "a given subject is left as it is"

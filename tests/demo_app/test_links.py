@@ -36,6 +36,9 @@ def test_a_link_carries_editors_and_own_prompts(studio):
     found = links.opened(studio.choices, asked(studio, view))
     assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
     assert "editors=ft,retrieval&" in links.link(studio.choices, view)
+    view = studio.edit(Session(), subject, ["ft", "retrieval"], more="ft.lr = 0.5").outcome()
+    found = links.opened(studio.choices, asked(studio, view))
+    assert found.settings == "ft.lr = 0.5" and found.ignored is None
 
 
 @pytest.mark.parametrize(
@@ -47,13 +50,14 @@ def test_a_link_carries_editors_and_own_prompts(studio):
         ({"example": "the-eiffel-tower", "editors": "ft,<b>"}, "some of the editors"),
         ({"editors": "ft,ft_l,ft_m,grace,retrieval"}, "some of the editors"),
         ({"own": "\n".join(map(str, range(9)))}, "prompts"),
+        ({"editors": "ft", "settings": "ft.network = 1"}, "settings"),
         ({"example": "x", "editors": "y", "own": "w" * 700}, "fact, editors, prompts"),
     ],
 )
 def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
     found = links.opened(studio.choices, query)
     assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
-    assert found.own == "" and set(found.editors) <= set(studio.choices.editors)
+    assert found.own == found.settings == "" and set(found.editors) <= set(studio.choices.editors)
     assert len(found.editors) <= 4 and (found.fact is None) != (
         "the-eiffel-tower" in query.values()
     )
