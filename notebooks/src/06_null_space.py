@@ -405,10 +405,9 @@ figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** belongs beside the stream.
-# The equality needs keys and values that stay what they were, and with several layers every change of a lower one
-# moves the keys of those above it. So one more editor writes into the last layer alone, where stream and batch should
-# agree.
+# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** belongs beside the stream. The
+# equality needs keys and values that stay what they were, and with several layers every change of a lower one moves the
+# keys of those above it. So one more editor writes into the last layer alone, where stream and batch should agree.
 #
 # All of it is done again with $\lambda = 30$, where more of each residual is written.
 #

@@ -235,13 +235,12 @@ with lm.patched(mend.edit([fact])):
 print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}")
 
 # %% [markdown]
-# One fact is an example. The stored runs take three draws of twenty facts, which no network was trained on, and ask
-# for each the edit itself, one rewording, and two neighbors. All answers are generated. First, ten of each draw are
-# written one by one. Beside the plain step stand networks that were trained for one fact (MEND), for batches (MALMEN)
-# and for streams (RLEdit), which are explained below, and what a network begins with: *units alone* is MEND with its
-# network not yet trained (see below), and **UltraEdit**, the editor of the next page, has no network at all. In the
-# figure an edit is better the farther it stands to the right and to the top. Small marks are draws, large ones are
-# means.
+# One fact is an example. The stored runs take three draws of twenty facts, which no network was trained on, and ask for
+# each the edit itself, one rewording, and two neighbors. All answers are generated. First, ten of each draw are written
+# one by one. Beside the plain step stand networks that were trained for one fact (MEND), for batches (MALMEN) and for
+# streams (RLEdit), which are explained below, and what a network begins with: *units alone* is MEND with its network not
+# yet trained (see below), and **UltraEdit**, the editor of the next page, has no network at all. In the figure an edit
+# is better the farther it stands to the right and to the top. Small marks are draws, large ones are means.
 
 # %%
 rows = [x for run in ("09_mend", "09_malmen", "09_rledit") for x in long_runs.rows(run)]

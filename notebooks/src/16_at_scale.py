@@ -329,11 +329,10 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card: it waits, or it runs far below the measured rates. LEMoE
-# stands farthest above it, more than twice as far as the next. ROME's program also runs products that its method does
-# not need, which hardly raise its floor: there the reading decides. In an earlier program half of a turn of UltraEdit
-# was spent on bringing the edited matrices back to the CPU and looking for numbers that are not finite; mending this
-# halved the time.
+# A typical editor takes nine times its floor on a card: it waits, or it runs far below the measured rates. LEMoE stands
+# farthest above it, more than twice as far as the next. ROME's program also runs products that its method does not need,
+# which hardly raise its floor: there the reading decides. In an earlier program half of a turn of UltraEdit was spent on
+# bringing the edited matrices back to the CPU and looking for numbers that are not finite; mending this halved the time.
 #
 # On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model).
 # UltraEdit in its published form, a hundred facts at once, is far faster there than ROME, by more than the count
@@ -574,8 +573,7 @@ speed.against(hourly)
 #
 # Nothing on this page says that a large model *holds* what is written so fast.
 #
-# The next question comes from the other side: here is a model, **was it edited?** [Notebook
-# 17](17_was_it_edited.ipynb).
+# The next question comes from the other side: here is a model, **was it edited?** [Notebook 17](17_was_it_edited.ipynb).
 #
 # ## References
 #

@@ -71,9 +71,8 @@ layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits 
 # %% [markdown]
 # ## The map
 #
-# Each row is an editor. A pale cell repeats the first editor of its group, and a dark one differs from it. All
-# editors stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page, program
-# and file.
+# Each row is an editor. A pale cell repeats the first editor of its group, and a dark one differs from it. All editors
+# stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page, program and file.
 
 # %%
 show.the_map()
