@@ -96,8 +96,8 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     found, plain = [], models.load("small")
     for name, model, more in (
         ("02_behind", lm, {}),
-        ("02_interference", plain, WITHOUT_TOKEN),
-        ("02_equal", lm, {**WITHOUT_TOKEN, "keys": "both"}),
+        ("02_interference", plain, rome_settings(plain)),
+        ("02_equal", lm, {**rome_settings(lm), "keys": "both"}),
     ):
         lines = {"ROME": (lib.EDITORS["rome"], more)}
         cases = [[case.id for case in drawn(i)] for i in range(STREAMS)]
