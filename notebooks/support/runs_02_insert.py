@@ -97,7 +97,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     for name, model, more in (
         ("02_behind", lm, {}),
         ("02_interference", plain, rome_settings(plain)),
-        ("02_equal", lm, {**rome_settings(lm), "keys": "both"}),
+        ("02_equal", lm, {**rome_settings(plain), "keys": "both"}),
     ):
         lines = {"ROME": (lib.EDITORS["rome"], more)}
         cases = [[case.id for case in drawn(i)] for i in range(STREAMS)]
