@@ -52,7 +52,7 @@ ABOUT = {  # why a neighbor is not counted
     EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
-WHY = '<a href="./?place=memory" target="_blank">Why do others move?</a>'
+WHY = '<a href="./?place=memory" target="_blank">Why might others move? ↗</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
 RUN = 3  # rows from which on what is the same in their prompts is said once
@@ -84,7 +84,7 @@ def status(view: View) -> str:
     editor += " · stored example" * view.stored
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f"<small>{editor}</small>{WHY * view.stored}</span></div>"
+        f'<small title="the editing method">{editor}</small>{WHY * view.stored}</span></div>'
     )
 
 
@@ -177,7 +177,8 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
     """Rows of one sentence: it stands over them once, and each names what it puts into it."""
     # a visitor's own prompt stands whole behind its openings
-    edit = "" if kind == "change" and view.subject.by_model else view.subject.case.fact.text
+    tail = view.subject.case.fact.prompt.rpartition("{}")[2]
+    edit = "" if kind == "change" and view.subject.by_model else tail
     if len(run) < RUN:
         return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
@@ -189,9 +190,9 @@ def _run(view: View, run: Sequence[Row], kind: str) -> str:
 
 
 def _shown(prompt: str, edit: str) -> str:
-    """A prompt without those last words, three or more, with which the headline ends as well.
+    """A prompt without those last words, three or more, that stand behind the headline's subject.
 
-    It is whole where nothing would be left behind the place of its subject.
+    It is whole where nothing would be left behind the place of its own.
     """
     words = prompt.split()
     same = len(commonprefix([words[::-1], edit.split()[::-1]]))

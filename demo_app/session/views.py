@@ -111,7 +111,8 @@ class Subject:
             ("chat", case.fact.text, None),
             *(("own", prompt, None) for prompt in self.own if prompt not in stay),
             *(("neighbor", probe.prompt, probe.target) for probe in case.neighborhood),
-            ("negation", negate(case.fact), None),
+            # of a question there is no denial
+            *([] if case.fact.text.endswith("?") else [("negation", negate(case.fact), None)]),
             *(("unrelated", prompt, None) for prompt in case.locality),
             *(("follows", probe.prompt, probe.target) for probe in case.portability),
         ]

@@ -273,7 +273,7 @@ class Page:
             **self.result(shown),
         }
         if view is None:  # what was there before stands again
-            return {self.status: wrong, **page}
+            return {self.status: f"{wrong}{status(shown)}", **page}
         return {self.status: status(view), self.exhibit: "", **page}
 
     def result(self, view: View) -> dict:

@@ -25,7 +25,7 @@ class Form:
         editors = studio.choices.editors
         first = next(iter(editors))
         with gr.Row(elem_id="sentence"):
-            self.subject = _field(fact.subject, "Subject", "Subject, or leave it empty", 4)
+            self.subject = _field(fact.subject, "Subject", "Subject", 4)
             self.prompt = _field(
                 continued(fact.prompt),
                 "Prompt",
@@ -68,7 +68,7 @@ class Form:
                 "",
                 label="Settings",
                 info="one name = value per line; rome.layer = 4 is of ROME alone. All stand below",
-                placeholder="layer = 4",
+                placeholder="seed = 7",
                 lines=2,
                 max_lines=8,
             )

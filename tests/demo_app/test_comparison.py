@@ -237,7 +237,7 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     said = status(view(rows(), kept=False, stored=True))
     assert "What else moved?" in said and "stored example" in said and "undo" not in said
     own = status(view(rows()))
-    assert ">Live.<" in own and "Why do others move?" in LOOKS and "earlier" not in own
+    assert ">Live.<" in own and "Why might others move?" in LOOKS and "earlier" not in own
     assert "Live, on top of 2 earlier edits.<" in status(replace(view(rows()), live=3))
     assert "Live, on top of 1 earlier edit.<" in status(replace(view(rows()), live=2))
     timed = replace(view(rows()), columns=(replace(view(rows()).columns[0], seconds=4.25),))
