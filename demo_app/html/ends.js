@@ -121,6 +121,7 @@ new MutationObserver(() => {
     line.scrollIntoView({block: "center"});  // on a phone it would be under the bar
   });
 }).observe(element, {childList: true, subtree: true});
-document.querySelector("#sentence").addEventListener("input", (event) => {
-  if (event.isTrusted && element.querySelector(".ends") && read()) draw();
+document.addEventListener("input", (event) => {  // the form may not be on the page yet
+  const typed = event.isTrusted && event.target.closest("#sentence");
+  if (typed && element.querySelector(".ends") && read()) draw();
 });
