@@ -61,7 +61,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
                 gr.HTML(read("lab.html"))
                 with gr.Column(elem_id="lab"):
                     with gr.Accordion(
-                        "Why might others move? A layer is a memory", open=False, elem_id=links.MEMORY
+                        "Why do others move? A layer is a memory", open=False, elem_id=links.MEMORY
                     ) as seen:
                         mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
                         gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
